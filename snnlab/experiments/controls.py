@@ -12,7 +12,7 @@ from scipy.special import bdtr
 from snnlab.errors import RecordError, listing
 from snnlab.experiments.suite_plan import Cell
 from snnlab.experiments.suite_state import Book, read_result
-from snnlab.experiments.verdicts import tested
+from snnlab.experiments.verdicts import read_test
 from snnlab.runs.recorded import Recorded
 from snnlab.runs.statistics import compare, independent_recordings
 from snnlab.seeds import Stream, generator
@@ -33,10 +33,10 @@ def judge_controls(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]
         book: The suite's state, with the verdicts of earlier commands.
         trained: Runs of this command; the verdicts of other runs are kept.
     """
-    stands = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
+    kept = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
     found = [one for one in book.controls if one["name"] == "duplicates"]
     for spec in (spec for spec in book.states if spec.control is not None):
-        verdict = stands.get((spec.control, spec.dataset, spec.arm))
+        verdict = kept.get((spec.control, spec.dataset, spec.arm))
         if verdict is None or spec in trained or spec.twin in trained:
             verdict = {"name": spec.control, "dataset": spec.dataset, "arm": spec.arm, **_judge(book, spec)}
         found.append(verdict)
@@ -44,21 +44,21 @@ def judge_controls(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]
 
 
 def _judge(book: Book, spec: Cell) -> dict[str, Any]:
-    passed, said = None, f"not trained: {book.states[spec].error or 'not yet'}"
+    passed, text = None, f"not trained: {book.states[spec].error or 'not yet'}"
     result, twin = (_read_completed(book, one) for one in (spec, spec.twin))
     if result is not None and twin is None:
-        said = "its reference run without the control is not trained"
+        text = "its reference run without the control is not trained"
     elif (
         result is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (result, twin))
     ):
-        said = "not tested: there are no test recordings"
+        text = "not tested: there are no test recordings"
     elif result is not None and twin is not None:
         folders = (book.folder / spec.folder, book.folder / spec.twin.folder)
         try:
-            passed, said = _JUDGES[spec.control or ""](result, twin, *folders)
+            passed, text = _JUDGES[spec.control or ""](result, twin, *folders)
         except RecordError as error:  # a file of one of the runs was removed or damaged
-            said = f"not judged: {error}"
-    return {"passed": passed, "said": said}
+            text = f"not judged: {error}"
+    return {"passed": passed, "said": text}
 
 
 def _read_completed(book: Book, spec: Cell) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ def _shuffled_labels(result: Mapping[str, Any], twin: Mapping[str, Any], folder:
     by the few labels that are more frequent, is sometimes outside of the bounds by luck: that is no verdict.
     """
     run = Recorded(folder, dict(result))
-    test, targets = tested(run), run.predictions()["test_target"]
+    test, targets = read_test(run), run.predictions()["test_target"]
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
     # Dependent rows (windows of a recording, recordings of a person) count less than independent ones.
     number = max(1, int(independent_recordings(test.right, test.clusters)))
@@ -137,13 +137,13 @@ def _permuted_test_labels(
 
 
 def _ablation(result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
-    without, whole = (tested(Recorded(place, dict(one))) for place, one in ((folder, result), (other, twin)))
+    without, whole = (read_test(Recorded(place, dict(one))) for place, one in ((folder, result), (other, twin)))
     if not np.array_equal(without.recordings, whole.recordings):
         raise RecordError("", "the two were tested on different recordings")
     found = compare(whole.right[None], without.right[None], whole.clusters)
-    said = f"{without.right.mean():.1%} without the removed information, {whole.right.mean():.1%} with it"
+    text = f"{without.right.mean():.1%} without the removed information, {whole.right.mean():.1%} with it"
     between = found.why_not or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"
-    return None, f"{said}: {100 * found.effect:+.1f} points, {between}"
+    return None, f"{text}: {100 * found.effect:+.1f} points, {between}"
 
 
 _JUDGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], ControlVerdict]] = {

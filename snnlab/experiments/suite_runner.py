@@ -40,16 +40,16 @@ class RunTimer:
     def __init__(self, started: float, before: TimeSpent, slots: int) -> None:
         self._started, self._before, self._slots = started, before, slots
         self._spans: list[tuple[float, float]] = []
-        self._walls: list[tuple[Cell, float]] = []
+        self._wall_times: list[tuple[Cell, float]] = []
         self._tuning_s = 0.0
 
-    def trained(self, spec: Cell, wall_s: float) -> None:
+    def record_run(self, spec: Cell, wall_s: float) -> None:
         """Record a run that has ended now."""
         now = time.perf_counter()
         self._spans.append((now - wall_s, now))
-        self._walls.append((spec, wall_s))
+        self._wall_times.append((spec, wall_s))
 
-    def tuned(self, trainings_s: float) -> None:
+    def record_trials(self, trainings_s: float) -> None:
         """Record tuning trials that have ended now, with the sum of their times, s."""
         now = time.perf_counter()
         self._spans.append((now - trainings_s / self._slots, now))
@@ -57,27 +57,27 @@ class RunTimer:
 
     def spent(self) -> TimeSpent:
         """Return the time taken until now, with that of earlier commands."""
-        trainings = self._tuning_s + sum(wall_s for _, wall_s in self._walls)
+        trainings = self._tuning_s + sum(wall_s for _, wall_s in self._wall_times)
         elapsed = time.perf_counter() - self._started
         overhead = max(0.0, elapsed - _covered_time(self._spans))
         return TimeSpent(self._before.trainings_s + trainings, self._before.overhead_s + overhead)
 
-    def left(self, waiting: Sequence[Cell], running: Sequence[Cell]) -> str:
+    def remaining_text(self, waiting: Sequence[Cell], running: Sequence[Cell]) -> str:
         """Return the estimated remaining time as text; "" before the first run has ended.
 
         Args:
             waiting: Runs that have not begun.
             running: Runs in progress, each taken as half done.
         """
-        if not self._walls or not (waiting or running):
+        if not self._wall_times or not (waiting or running):
             return ""
         seconds = sum(map(self._expected, waiting)) + sum(map(self._expected, running)) / 2
         return f", {span(seconds / self._slots)} left"
 
     def _expected(self, spec: Cell) -> float:
-        same = [wall for one, wall in self._walls if (one.dataset, one.arm) == (spec.dataset, spec.arm)]
-        near = [wall for one, wall in self._walls if one.dataset == spec.dataset]
-        return fmean(same or near or [wall for _, wall in self._walls])
+        same = [wall for one, wall in self._wall_times if (one.dataset, one.arm) == (spec.dataset, spec.arm)]
+        near = [wall for one, wall in self._wall_times if one.dataset == spec.dataset]
+        return fmean(same or near or [wall for _, wall in self._wall_times])
 
 
 def _covered_time(spans: Sequence[tuple[float, float]]) -> float:
@@ -169,7 +169,7 @@ def tune(
     arm: str,
     executor: Executor,
     merge: Callable[[Sequence[str]], list[str]],
-    clock: RunTimer,
+    timer: RunTimer,
 ) -> dict[str, Any] | None:
     """Search for a method's settings, or continue the search; a completed search is only read.
 
@@ -188,12 +188,12 @@ def tune(
         identity = {"overrides": own, "seed": search.seed}
         study = SharedStudy(search.folder, search.sweep, search.space, lock, identity)
         before = _outcomes(study)
-        driver = Driver(search, study, executor, time.perf_counter())
-        driver.run()
-        clock.tuned(sum(one["wall_s"] for number, one in _outcomes(study).items() if number not in before))
+        search_runner = Driver(search, study, executor, time.perf_counter())
+        search_runner.run()
+        timer.record_trials(sum(one["wall_s"] for number, one in _outcomes(study).items() if number not in before))
         if executor.is_stopping:
             return None
-        driver.require_enough()
+        search_runner.require_enough()
         winner = find_winner(search, study, executor)
         if winner is None:
             if executor.is_stopping:
@@ -238,7 +238,7 @@ class Runner:
         self.plan, self.cells, self.book, self.executor = plan, cells, book, executor
         self._work, self._tables = work, tables
         self._threads = threads_each(plan.suite)
-        self.clock = RunTimer(started, book.spent, plan.suite.slots)
+        self.timer = RunTimer(started, book.spent, plan.suite.slots)
         self._running: list[Cell] = []
         self._waiting: list[Cell] = []
         # Runs that this command has trained.
@@ -285,8 +285,8 @@ class Runner:
         return left
 
     def _preflight(self, dataset: str, todo: Sequence[Cell]) -> Survey:
-        arms = dict.fromkeys(spec.arm for spec in todo if spec.dataset == dataset)
-        probes = [self._work.merge(self.plan.arm_overrides(dataset, arm)) for arm in arms]
+        methods = dict.fromkeys(spec.arm for spec in todo if spec.dataset == dataset)
+        probes = [self._work.merge(self.plan.arm_overrides(dataset, arm)) for arm in methods]
         try:
             return self.executor.call(self._work.survey, probes, self.plan.config_dir, self.plan.place)
         except WorkerLostError as error:
@@ -321,18 +321,18 @@ class Runner:
             if self.plan.suite.tuning(arm) is None or self.executor.is_stopping:
                 continue
             self.executor.devices = self._gpus[dataset]
-            of_arm = [spec for spec in left if (spec.dataset, spec.arm) == (dataset, arm)]
-            if not any(self.book.states[spec].tuned for spec in of_arm):
+            of_method = [spec for spec in left if (spec.dataset, spec.arm) == (dataset, arm)]
+            if not any(self.book.states[spec].tuned for spec in of_method):
                 _log.info("tuning %s on %s:", arm, dataset)
             try:
-                found = tune(self.plan, dataset, arm, self.executor, self._work.merge, self.clock)
+                found = tune(self.plan, dataset, arm, self.executor, self._work.merge, self.timer)
             except ConfigError as error:
-                for spec in of_arm:
+                for spec in of_method:
                     self.book.states[spec] = RunState("failed", one_line(error))
-                left = [spec for spec in left if spec not in of_arm]
+                left = [spec for spec in left if spec not in of_method]
                 _log.warning("%s on %s could not be tuned: %s", arm, dataset, error)
                 continue
-            for spec in of_arm:
+            for spec in of_method:
                 self.book.states[spec].tuned = found
         return left
 
@@ -362,7 +362,7 @@ class Runner:
         state.error, state.wall_s = outcome["error"], outcome["wall_s"]
         self._running.remove(spec)
         self.trained.add(spec)
-        self.clock.trained(spec, outcome["wall_s"])
+        self.timer.record_run(spec, outcome["wall_s"])
         self._write()
         accuracy = outcome["metrics"].get("test/accuracy")
         score = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
@@ -370,11 +370,11 @@ class Runner:
         ahead = {*self._waiting, *self._running}
         # Runs without recordings count neither as ahead nor as done.
         number = sum(one in ahead or self.book.states[one].status != "missing" for one in self.cells)
-        left = self.clock.left(self._waiting, self._running)
+        left = self.timer.remaining_text(self._waiting, self._running)
         _log.info("%s  %s%.1f s  | %d of %d%s", spec, what, outcome["wall_s"], number - len(ahead), number, left)
 
     def _write(self) -> None:
-        self.book.spent = self.clock.spent()
+        self.book.spent = self.timer.spent()
         self.book.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.book.count("completed"):
@@ -392,7 +392,7 @@ class Runner:
         if self.book.count("completed"):
             self._tables()
         if spent:
-            self.book.spent = self.clock.spent()
+            self.book.spent = self.timer.spent()
             self.book.write()
 
     def _raise_stopped(self) -> None:

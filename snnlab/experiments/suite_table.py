@@ -138,9 +138,9 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
 
 
 def _rows(found: RecordedSuite, dataset: str, runs: Sequence[SuiteRun], best_on_test: bool) -> list[MethodRow]:
-    of_arm = {arm: latest_per_seed(of) for arm, of in grouped(runs, lambda run: run.arm).items()}
-    peers = [run for runs, _ in of_arm.values() for run in runs if run.tested]
-    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_arm.items()]
+    of_method = {arm: latest_per_seed(of) for arm, of in grouped(runs, lambda run: run.arm).items()}
+    peers = [run for runs, _ in of_method.values() for run in runs if run.tested]
+    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_method.items()]
     return sorted(rows, key=lambda row: row.sort_key, reverse=True)
 
 

@@ -102,7 +102,7 @@ def read_method(folder: Path) -> Arm:
     if not folder.is_dir():
         raise RecordError("", f"there is no folder {folder}")
     folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
-    runs = [run for run in (_completed(one, alone=one == folder) for one in folders) if run is not None]
+    runs = [run for run in (_read_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:
         hint = f"; its methods are below it: {folder}/runs/DATASET/METHOD" if (folder / "suite.yaml").is_file() else ""
         raise RecordError(folder, f"has no completed and tested run{hint}")
@@ -127,7 +127,7 @@ def method_results(name: str, runs: Sequence[Recorded]) -> Arm:
     Raises:
         RecordError: if they were tested on different recordings, or on recordings without a class.
     """
-    tests = [tested(run) for run in runs]
+    tests = [read_test(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
         raise RecordError(name, "its runs were tested on different recordings")
     return Arm(
@@ -153,7 +153,7 @@ class RunTest(NamedTuple):
     clusters: np.ndarray
 
 
-def tested(run: Recorded) -> RunTest:
+def read_test(run: Recorded) -> RunTest:
     """Return the test results of a run.
 
     Raises:
@@ -172,7 +172,7 @@ def tested(run: Recorded) -> RunTest:
     )
 
 
-def _completed(folder: Path, *, alone: bool) -> Recorded | None:
+def _read_completed(folder: Path, *, alone: bool) -> Recorded | None:
     """Return a completed and tested run, or None.
 
     Args:
