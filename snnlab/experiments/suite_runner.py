@@ -238,7 +238,7 @@ class Runner:
         self.plan, self.cells, self.book, self.executor = plan, cells, book, executor
         self._work, self._tables = work, tables
         self._threads = threads_each(plan.suite)
-        self.timer = RunTimer(started, book.spent, plan.suite.slots)
+        self.clock = RunTimer(started, book.spent, plan.suite.slots)
         self._running: list[Cell] = []
         self._waiting: list[Cell] = []
         # Runs that this command has trained.
@@ -325,7 +325,7 @@ class Runner:
             if not any(self.book.states[spec].tuned for spec in of_method):
                 _log.info("tuning %s on %s:", arm, dataset)
             try:
-                found = tune(self.plan, dataset, arm, self.executor, self._work.merge, self.timer)
+                found = tune(self.plan, dataset, arm, self.executor, self._work.merge, self.clock)
             except ConfigError as error:
                 for spec in of_method:
                     self.book.states[spec] = RunState("failed", one_line(error))
@@ -362,7 +362,7 @@ class Runner:
         state.error, state.wall_s = outcome["error"], outcome["wall_s"]
         self._running.remove(spec)
         self.trained.add(spec)
-        self.timer.record_run(spec, outcome["wall_s"])
+        self.clock.record_run(spec, outcome["wall_s"])
         self._write()
         accuracy = outcome["metrics"].get("test/accuracy")
         score = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
@@ -370,11 +370,11 @@ class Runner:
         ahead = {*self._waiting, *self._running}
         # Runs without recordings count neither as ahead nor as done.
         number = sum(one in ahead or self.book.states[one].status != "missing" for one in self.cells)
-        left = self.timer.remaining_text(self._waiting, self._running)
+        left = self.clock.remaining_text(self._waiting, self._running)
         _log.info("%s  %s%.1f s  | %d of %d%s", spec, what, outcome["wall_s"], number - len(ahead), number, left)
 
     def _write(self) -> None:
-        self.book.spent = self.timer.spent()
+        self.book.spent = self.clock.spent()
         self.book.write()
         begun = time.perf_counter()
         if begun >= self._next_tables and self.book.count("completed"):
@@ -392,7 +392,7 @@ class Runner:
         if self.book.count("completed"):
             self._tables()
         if spent:
-            self.book.spent = self.timer.spent()
+            self.book.spent = self.clock.spent()
             self.book.write()
 
     def _raise_stopped(self) -> None:
