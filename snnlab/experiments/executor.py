@@ -55,7 +55,7 @@ class Driver:
         if trial.adopted:
             _log.info("trial %d continues: its process is gone", trial.number)
         task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
-        return trial, self.plan.watched(task, trial.number, self.study.url)
+        return trial, self.plan.with_pruning(task, trial.number, self.study.url)
 
     def _record(self, ended: Ended) -> None:
         trial: Trial = ended.key

@@ -92,7 +92,7 @@ class Plan:
         texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
         return Task(str(self.folder / folder), texts, self.config_dir, self.place)
 
-    def watched(self, task: Task, number: int, url: str) -> Task:
+    def with_pruning(self, task: Task, number: int, url: str) -> Task:
         """Return the task of a trial that may be pruned."""
         if self.sweep.prune is None:
             return task

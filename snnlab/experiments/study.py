@@ -334,13 +334,13 @@ class SharedStudy:
 class PrunableTrial:
     """A trial in its worker, which reports each epoch and may be pruned."""
 
-    def __init__(self, watched: TrialAddress) -> None:
+    def __init__(self, address: TrialAddress) -> None:
         with quiet_optuna():
-            self._storage = open_storage(watched.url)
+            self._storage = open_storage(address.url)
             study = optuna.load_study(
-                study_name=watched.study, storage=self._storage, pruner=pruner(Prune(**watched.prune))
+                study_name=address.study, storage=self._storage, pruner=pruner(Prune(**address.prune))
             )
-            self._id = trial_id(self._storage, watched.study, watched.number)
+            self._id = trial_id(self._storage, address.study, address.number)
             self._trial = optuna.Trial(study, self._id)
 
     def should_prune(self, epoch: int, value: float) -> bool:
