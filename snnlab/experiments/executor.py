@@ -170,17 +170,17 @@ class Executor:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task is running."""
+        """True if a task is running."""
         return bool(self._running)
 
     @property
     def is_stopping(self) -> bool:
-        """Whether no further task may begin."""
+        """True if no further task may begin."""
         return self.stopped is not None or self.trouble is not None
 
     @property
     def has_free_slot(self) -> bool:
-        """Whether a task can be started now."""
+        """True if a task can be started now."""
         return len(self._running) < self._slots and not self.is_stopping
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -301,7 +301,7 @@ class Executor:
 
 @contextmanager
 def executor(where: WorkerSettings, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
-    """Give an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
+    """Yield an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
 
     Args:
         where: The engine, and the number of tasks at the same time.

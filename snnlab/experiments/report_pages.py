@@ -171,8 +171,8 @@ def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[st
         yield "control", f"{page['control']}; the numbers are no valid result"
     if tags := config.get("tags"):
         yield "tags", ", ".join(map(str, tags))
-    if left_out := limits(config):
-        yield "limited", f"{'  '.join(left_out)}; training and test did not use all recordings"
+    if active := limits(config):
+        yield "limited", f"{'  '.join(active)}; training and test did not use all recordings"
     for stage, words in _STAGES.items():
         windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"

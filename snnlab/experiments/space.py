@@ -80,20 +80,20 @@ class Range:
     when: Mapping[str, Any] | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether the numbers are integers."""
+    def is_integer(self) -> bool:
+        """True if the numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         """Return a number that Optuna's trial suggests."""
-        if self.whole:
+        if self.is_integer:
             step = 1 if self.step is None else int(self.step)
             return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def samples(self) -> list[Any]:
         """Return both ends, with the type of the suggestions."""
-        return [self.low, self.high] if self.whole else [float(self.low), float(self.high)]
+        return [self.low, self.high] if self.is_integer else [float(self.low), float(self.high)]
 
     def points(self, place: str) -> list[Any]:
         """Return all numbers of the range, for a grid.
@@ -101,7 +101,7 @@ class Range:
         Raises:
             ConfigError: if there are infinitely many.
         """
-        if self.log or (self.step is None and not self.whole):
+        if self.log or (self.step is None and not self.is_integer):
             raise ConfigError(place, "a grid needs choices, or a step")
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1

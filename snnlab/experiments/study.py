@@ -53,7 +53,7 @@ def study_lock(folder: Path) -> FileLock:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
-    """Give whether this process is the first one in the block; the others do not wait."""
+    """Yield whether this process is the first one in the block; the others do not wait."""
     lock = FileLock(folder / _END_LOCK, blocking=False)
     try:
         lock.acquire()
@@ -386,7 +386,7 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
 
 @contextmanager
 def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
-    """Give the study of a search from a copy of its file: nothing is written, and no other file is opened.
+    """Yield the study of a search from a copy of its file: nothing is written, and no other file is opened.
 
     Args:
         page: The content of its `sweep.yaml`.

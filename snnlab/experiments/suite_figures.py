@@ -44,7 +44,7 @@ class PublishedResult(NamedTuple):
 
     @property
     def on_test(self) -> bool:
-        """Whether the epoch was chosen on the test recordings, or may have been."""
+        """True if the epoch was chosen on the test recordings, or may have been."""
         return self.selection != "validation"
 
     @property

@@ -86,7 +86,7 @@ class SuiteRun:
 
     @property
     def tested(self) -> bool:
-        """Whether it has test results."""
+        """True if it has test results."""
         return self.status == "completed" and any(key.startswith("test/") for key in self.metrics)
 
     @property

@@ -50,7 +50,7 @@ class Arm(NamedTuple):
 
     @property
     def clustered(self) -> bool:
-        """Whether some rows depend on each other."""
+        """True if some rows depend on each other."""
         return len(np.unique(self.clusters)) < len(self.clusters)
 
     @property
@@ -216,7 +216,7 @@ class Verdict:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is significant."""
+        """True if the difference is significant."""
         return self.difference.why_not is None and self.p < LEVEL
 
     @property

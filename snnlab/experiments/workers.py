@@ -159,7 +159,7 @@ def threads_each(where: WorkerSettings) -> int:
 
 @contextmanager
 def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[], Worker]]:
-    """Give a function that makes a worker.
+    """Yield a function that makes a worker.
 
     Args:
         where: The engine, and the number of workers.
