@@ -330,12 +330,12 @@ def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplac
         optuna.trial.create_trial(params={"plugins": 'json:["evilmod"]'}, distributions={"plugins": plugins}, value=0.0)
     )
     from snnlab.experiments.study import SearchLock
-    from snnlab.experiments.winner import _finalists
+    from snnlab.experiments.winner import _select_finalists
 
     me = SearchLock(plan.folder)
     try:
         with assert_raises(RecordError, plan.folder, "searched"):
-            _finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
+            _select_finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
     finally:
         me.leave()
 
