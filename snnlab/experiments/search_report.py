@@ -125,7 +125,7 @@ def print_trials(plan: Plan, study: SharedStudy) -> None:
     """Print the best trials, their numbers by state and their overhead."""
     count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parameters)
     what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
-    print(f"{what}: chosen, so biased upwards")  # as a title it would be as narrow as the table
+    print(f"{what}: chosen, so optimistically biased")  # as a title it would be as narrow as the table
     rows = []
     for trial in best_trials(study)[:MAX_SHOWN]:
         values = values_of(trial)
