@@ -1,1 +1,1 @@
-"""Searches and suites: what is proposed, who trains it, statistics, tables, pages."""
+"""Searches and suites: proposals, workers, statistics, tables, report pages."""

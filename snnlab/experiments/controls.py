@@ -1,4 +1,4 @@
-"""What controls show: that labels matter, that test labels choose nothing, and what timing is worth."""
+"""The verdicts of controls: labels matter, test labels select nothing, and what spike timing contributes."""
 
 from __future__ import annotations
 
@@ -11,69 +11,71 @@ from scipy.special import bdtr
 
 from snnlab.errors import RecordError, listing
 from snnlab.experiments.suite_plan import Cell
-from snnlab.experiments.suite_state import Book, result_of
-from snnlab.experiments.verdicts import tested
+from snnlab.experiments.suite_state import Book, read_result
+from snnlab.experiments.verdicts import read_test
 from snnlab.runs.recorded import Recorded
 from snnlab.runs.statistics import compare, independent_recordings
 from snnlab.seeds import Stream, generator
 
 BEST = Path("checkpoints") / "best.ckpt"
-Verdict = tuple[bool | None, str]
-# So often a network that learned nothing is beyond either bound; and what renamed classes do more often is luck.
+ControlVerdict = tuple[bool | None, str]
+# Probability that a network without learning is beyond a bound; probability above which a deviation counts as luck.
 _TAIL, _LUCK = 0.005, 0.05
 _RENAMED = 10_000
 
 
-def judged(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
-    """Return what each control of a suite came to: {name, dataset, arm, passed, said}.
+def judge_controls(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
+    """Return the verdict of each control of a suite: {name, dataset, arm, passed, said}.
 
-    `passed` is None of figures, and where there is no verdict.
+    `passed` is None if a control only gives numbers, or there is no verdict.
 
     Args:
-        book: The states of all trainings, and what earlier commands have judged.
-        trained: What this command has trained; other verdicts stand.
+        book: The suite's state, with the verdicts of earlier commands.
+        trained: Runs of this command; the verdicts of other runs are kept.
     """
-    stands = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
+    kept = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
     found = [one for one in book.controls if one["name"] == "duplicates"]
-    for cell in (cell for cell in book.states if cell.control is not None):
-        verdict = stands.get((cell.control, cell.dataset, cell.arm))
-        if verdict is None or cell in trained or cell.twin in trained:
-            verdict = {"name": cell.control, "dataset": cell.dataset, "arm": cell.arm, **_judged(book, cell)}
+    for spec in (spec for spec in book.states if spec.control is not None):
+        verdict = kept.get((spec.control, spec.dataset, spec.arm))
+        if verdict is None or spec in trained or spec.twin in trained:
+            verdict = {"name": spec.control, "dataset": spec.dataset, "arm": spec.arm, **_judge(book, spec)}
         found.append(verdict)
     return found
 
 
-def _judged(book: Book, cell: Cell) -> dict[str, Any]:
-    passed, said = None, f"not trained: {book.states[cell].error or 'not yet'}"
-    mine, twin = (_result(book, one) for one in (cell, cell.twin))
-    if mine is not None and twin is None:
-        said = "its twin without the control is not trained"
-    elif mine is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (mine, twin)):
-        said = "not tested: there are no test recordings"
-    elif mine is not None and twin is not None:
-        folders = (book.folder / cell.folder, book.folder / cell.twin.folder)
+def _judge(book: Book, spec: Cell) -> dict[str, Any]:
+    passed, text = None, f"not trained: {book.states[spec].error or 'not yet'}"
+    result, twin = (_read_completed(book, one) for one in (spec, spec.twin))
+    if result is not None and twin is None:
+        text = "its reference run without the control is not trained"
+    elif (
+        result is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (result, twin))
+    ):
+        text = "not tested: there are no test recordings"
+    elif result is not None and twin is not None:
+        folders = (book.folder / spec.folder, book.folder / spec.twin.folder)
         try:
-            passed, said = _WAYS[cell.control or ""](mine, twin, *folders)
-        except RecordError as error:  # a file of the two was removed or damaged
-            said = f"not judged: {error}"
-    return {"passed": passed, "said": said}
+            passed, text = _JUDGES[spec.control or ""](result, twin, *folders)
+        except RecordError as error:  # a file of one of the runs was removed or damaged
+            text = f"not judged: {error}"
+    return {"passed": passed, "said": text}
 
 
-def _result(book: Book, cell: Cell) -> dict[str, Any] | None:
-    state = book.states.get(cell)
-    return result_of(book.folder / cell.folder) if state is not None and state.status == "completed" else None
+def _read_completed(book: Book, spec: Cell) -> dict[str, Any] | None:
+    state = book.states.get(spec)
+    return read_result(book.folder / spec.folder) if state is not None and state.status == "completed" else None
 
 
-def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
+def _shuffled_labels(result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
 
-    Far below chance is as suspicious as far above. A network that tells classes apart, and names each by the few
-    labels that it happens to have more of, is outside by luck now and then: that is no verdict.
+    Accuracy far below chance is as suspicious as far above. A network that separates classes, and assigns their names
+    by the few labels that are more frequent, is sometimes outside of the bounds by luck: that is no verdict.
     """
-    run = Recorded(folder, dict(mine))
-    test, targets = tested(run), run.predictions()["test_target"]
+    run = Recorded(folder, dict(result))
+    test, targets = read_test(run), run.predictions()["test_target"]
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
-    # Windows of a recording, or recordings of a person, tell less than as many independent ones.
+    # Dependent rows (windows of a recording, recordings of a person) count less than independent ones.
     number = max(1, int(independent_recordings(test.right, test.clusters)))
     low, high = frequencies.min(), frequencies.max()
     counts = np.arange(number + 1)
@@ -81,25 +83,25 @@ def _shuffled_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: P
         int(np.searchsorted(bdtr(counts, number, p), tail)) / number for tail, p in ((_TAIL, low), (1 - _TAIL, high))
     ]
     chance = f"{high:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
-    words = (
+    text = (
         f"{accuracy:.1%} with labels shuffled; chance is {chance}, and within {bounds[0]:.1%} to {bounds[1]:.1%}"
         " 99 times of 100"
     )
     if bounds[0] <= accuracy <= bounds[1]:
-        return True, words
-    luck = by_luck(targets, run.predictions()["test_readout"])
-    words += f"; with its classes renamed at random it would be as far from chance {luck:.0%} of the times"
-    return (None, f"cannot be told from one training: {words}") if luck > _LUCK else (False, words)
+        return True, text
+    luck = renaming_p_value(targets, run.predictions()["test_readout"])
+    text += f"; with its classes renamed at random it would be as far from chance in {luck:.0%} of cases"
+    return (None, f"cannot be decided from one run: {text}") if luck > _LUCK else (False, text)
 
 
-def by_luck(targets: np.ndarray, readout: np.ndarray) -> float:
-    """Return how often answers would be as right as they are, or more so, if classes were renamed at random.
+def renaming_p_value(targets: np.ndarray, readout: np.ndarray) -> float:
+    """Return the probability of at least this accuracy if the classes were renamed at random.
 
-    Of answers that are less right than renamed ones are on average: as wrong as they are, or more so.
+    If the accuracy is below the mean over renamings: of at most this accuracy.
 
     Args:
         targets: The classes.
-        readout: The network's, the largest of which is its answer.
+        readout: The network's outputs; the largest one is its prediction.
 
     Shape:
         targets: `[N]`; readout: `[N, K]`.
@@ -107,44 +109,46 @@ def by_luck(targets: np.ndarray, readout: np.ndarray) -> float:
     classes = readout.shape[1]
     table = np.zeros((classes, classes), np.int64)
     np.add.at(table, (targets, readout.argmax(1)), 1)
-    named = generator(0, Stream.TEST).permuted(np.tile(np.arange(classes), (_RENAMED, 1)), axis=1)
-    right, own = table[np.arange(classes), named].sum(1), np.trace(table)
+    renamings = generator(0, Stream.TEST).permuted(np.tile(np.arange(classes), (_RENAMED, 1)), axis=1)
+    right, own = table[np.arange(classes), renamings].sum(1), np.trace(table)
     return float((right >= own if own >= right.mean() else right <= own).mean())
 
 
-def _permuted_test_labels(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
-    """Return whether epoch, weights and validation are the same with test labels permuted."""
+def _permuted_test_labels(
+    result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path
+) -> ControlVerdict:
+    """Return whether epoch, weights and validation stay the same with permuted test labels."""
     from snnlab.runs.provenance import weights_hash
 
     differs = []
-    if mine["selection"]["epoch"] != twin["selection"]["epoch"]:
+    if result["selection"]["epoch"] != twin["selection"]["epoch"]:
         differs.append("the chosen epoch")
-    figures = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (mine, twin)]
-    if figures[0] != figures[1]:
-        differs.append("validation figures")
+    validation = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (result, twin)]
+    if validation[0] != validation[1]:
+        differs.append("validation metrics")
     if weights_hash(folder / BEST) != weights_hash(other / BEST):
         differs.append("the chosen weights")
-    accuracy = f"test accuracy {mine['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
+    accuracy = f"test accuracy {result['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
     if differs:
         return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"
-    epoch = mine["selection"]["epoch"]
+    epoch = result["selection"]["epoch"]
     which = "none" if epoch is None else str(epoch + 1)
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
 
 
-def _less(mine: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> Verdict:
-    without, whole = (tested(Recorded(place, dict(one))) for place, one in ((folder, mine), (other, twin)))
+def _ablation(result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
+    without, whole = (read_test(Recorded(place, dict(one))) for place, one in ((folder, result), (other, twin)))
     if not np.array_equal(without.recordings, whole.recordings):
-        raise RecordError("", "the two were tested on other recordings")
+        raise RecordError("", "the two were tested on different recordings")
     found = compare(whole.right[None], without.right[None], whole.clusters)
-    said = f"{without.right.mean():.1%} without what is taken away, {whole.right.mean():.1%} with it"
+    text = f"{without.right.mean():.1%} without the removed information, {whole.right.mean():.1%} with it"
     between = found.why_not or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"
-    return None, f"{said}: {100 * found.effect:+.1f} points, {between}"
+    return None, f"{text}: {100 * found.effect:+.1f} points, {between}"
 
 
-_WAYS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], Verdict]] = {
+_JUDGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], ControlVerdict]] = {
     "shuffled_labels": _shuffled_labels,
     "permuted_test_labels": _permuted_test_labels,
-    "shuffled_time": _less,
-    "counts_only": _less,
+    "shuffled_time": _ablation,
+    "counts_only": _ablation,
 }

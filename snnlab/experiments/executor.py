@@ -1,4 +1,4 @@
-"""Tasks on workers, some at a time, and the loop that gives a search's trials to them."""
+"""Runs tasks on workers, several at a time; the loop that runs a search's trials."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from typing import Any
 from snnlab.errors import ConfigError, Interrupted, RecordError, one_line
 from snnlab.experiments.search_plan import Plan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
-from snnlab.experiments.workers import Outcome, Task, Where, Worker, threads_each, worker_maker
+from snnlab.experiments.workers import Outcome, Task, Worker, WorkerSettings, threads_each, worker_factory
 from snnlab.runs.tables import describe, figure, span
 
 _log = logging.getLogger(__name__)
 
-# How often a driver that has nothing to do looks whether another has died.
-_LOOK_S = 1.0
+# Interval at which an idle process checks whether another process has died.
+_CHECK_INTERVAL_S = 1.0
 
 
 class Driver:
-    """Runs the trials of a search until it has enough of them.
+    """Runs the trials of a search until enough are finished.
 
     Args:
-        started: `time.perf_counter()` when the command began.
+        started: `time.perf_counter()` at the start of the command.
     """
 
     def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
         self.plan, self.study, self.executor, self._started = plan, study, executor, started
         self._threads = threads_each(plan.sweep)
-        self._looked = -math.inf
-        self._walls: list[float] = []
+        self._last_check = -math.inf
+        self._wall_times: list[float] = []
 
     def run(self) -> None:
-        """Run trials until there are enough, the time is over, too many failed, or it is stopped."""
-        self.executor.run(self._next, self._record, lambda: not self._over())
+        """Run trials until enough are finished, the time is over, too many failed, or a signal arrives."""
+        self.executor.run(self._next, self._record, lambda: not self._is_finished())
 
     def _next(self) -> tuple[Trial, Task] | None:
-        if time.monotonic() - self._looked < _LOOK_S:
+        if time.monotonic() - self._last_check < _CHECK_INTERVAL_S:
             return None
-        trial = self.study.next_trial(new=not self._late())
+        trial = self.study.next_trial(new=not self._time_is_over())
         if trial is None:
-            self._looked = time.monotonic()
+            self._last_check = time.monotonic()
             return None
         if trial.adopted:
-            _log.info("trial %d goes on: whoever began it is gone", trial.number)
+            _log.info("trial %d continues: its process is gone", trial.number)
         task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
-        return trial, self.plan.watched(task, trial.number, self.study.url)
+        return trial, self.plan.with_pruning(task, trial.number, self.study.url)
 
     def _record(self, ended: Ended) -> None:
         trial: Trial = ended.key
         self.study.tell(trial.number, {**ended.outcome, "overhead_s": ended.overhead_s})
-        self._looked = -math.inf  # a place is free
+        self._last_check = -math.inf  # a place is free
         if ended.outcome["status"] == "completed":
-            self._walls.append(ended.outcome["wall_s"])
+            self._wall_times.append(ended.outcome["wall_s"])
         _log.info(self._line(trial, ended))
 
     def _line(self, trial: Trial, ended: Ended) -> str:
@@ -71,33 +71,33 @@ class Driver:
         if outcome["status"] == "failed":
             what = f"failed: {outcome['error']}"
         else:
-            figures = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
-            what = "  ".join(figures)
+            objectives = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
+            what = "  ".join(objectives)
             if PRUNED in self.study.trials()[trial.number].user_attrs:
                 what += f"  pruned after epoch {outcome['epochs']}"
-        words = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
+        text = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
         done = f"{count.finished} of {limit}" if limit else str(count.finished)
-        return f"{words}  | {done} finished{self._left(count.finished)}"
+        return f"{text}  | {done} finished{self._left(count.finished)}"
 
     def _left(self, finished: int) -> str:
         limit = self.study.limit
-        if limit is None or not self._walls or finished >= limit:
+        if limit is None or not self._wall_times or finished >= limit:
             return ""
-        return f", {span(median(self._walls) * (limit - finished) / self.plan.sweep.slots)} left"
+        return f", {span(median(self._wall_times) * (limit - finished) / self.plan.sweep.slots)} left"
 
-    def _late(self) -> bool:
+    def _time_is_over(self) -> bool:
         hours = self.plan.sweep.hours
         return hours is not None and time.perf_counter() - self._started > hours * 3600
 
-    def _over(self) -> bool:
-        """Return whether nothing is left to do, here or by another driver, that may yet die."""
-        return self._looked > -math.inf and self.study.count().running == 0
+    def _is_finished(self) -> bool:
+        """Return whether no trial is left, neither here nor in another process, which may still die."""
+        return self._last_check > -math.inf and self.study.count().running == 0
 
     def require_enough(self) -> None:
-        """Raise if so many trials failed that the search ended.
+        """Raise if the number of failed trials ended the search.
 
         Raises:
-            ConfigError: with what the last one failed of.
+            ConfigError: with the error of the last failed trial.
         """
         count = self.study.count()
         if count.failed > self.plan.sweep.failures:
@@ -114,23 +114,23 @@ class Driver:
 
 
 _POLL_S = 0.05
-_ASK_AGAIN_S = 0.5
-# A task whose worker died so often is given up.
-TRIES = 3
+_STOP_INTERVAL_S = 0.5
+# A task is given up after its worker has died this often.
+MAX_TRIES = 3
 
 
 class WorkerLostError(RecordError):
-    """A worker died: killed, out of memory, its machine gone."""
+    """A worker died: it was killed, ran out of memory, or its machine is gone."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A task that has ended.
+    """A finished task.
 
     Attributes:
-        key: What the caller knows it by.
-        outcome: What came of it.
-        overhead_s: Seconds from giving it away to having it back, without those of the training itself.
+        key: The caller's key of the task.
+        outcome: The result of the task.
+        overhead_s: Time from submission to result without the training itself, s.
     """
 
     key: Any
@@ -145,17 +145,17 @@ class _Running:
     task: Task
     future: Future[Any]
     since: float
-    losses: int = 0
+    worker_deaths: int = 0
 
 
 class Executor:
-    """Runs tasks, as many at a time as it has slots.
+    """Runs tasks on a pool of workers.
 
     Args:
-        make: Makes a worker; each slot has one of its own, so that the others go on where one dies.
-        train: Runs one task; a function of a module, so that it can be sent.
-        slots: How many at a time.
-        devices: GPUs that are shared out; 0 or 1: nothing is.
+        make: Makes a worker; each slot has its own worker, so that the others continue when one dies.
+        train: Runs one task; a module-level function, so that it can be pickled.
+        slots: Number of tasks at the same time.
+        devices: Number of GPUs that tasks share; 0 or 1: no assignment.
     """
 
     def __init__(
@@ -165,26 +165,26 @@ class Executor:
         self._workers: dict[int, Worker] = {}
         self._running: dict[int, _Running] = {}
         self.stopped: signal.Signals | None = None
-        # Trouble that every task would have, in words.
+        # An error that every task would have, as text.
         self.trouble: str | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether a task runs."""
+    def is_busy(self) -> bool:
+        """True if a task is running."""
         return bool(self._running)
 
     @property
-    def ending(self) -> bool:
-        """Whether nothing more is to begin."""
+    def is_stopping(self) -> bool:
+        """True if no further task may begin."""
         return self.stopped is not None or self.trouble is not None
 
     @property
-    def free(self) -> bool:
-        """Whether a task can be started."""
-        return len(self._running) < self._slots and not self.ending
+    def has_free_slot(self) -> bool:
+        """True if a task can be started now."""
+        return len(self._running) < self._slots and not self.is_stopping
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a function returns in the first slot, which is free.
+        """Return the result of a function that runs in the first slot, which must be free.
 
         Raises:
             WorkerLostError: if its worker dies.
@@ -193,20 +193,20 @@ class Executor:
         future = self._submit(0, function, *arguments)
         while not future.done():
             if self.stopped is not None:
-                raise Interrupted("stopped before the first training", int(self.stopped))
+                raise Interrupted("stopped before the first run", int(self.stopped))
             time.sleep(_POLL_S)
         try:
             return future.result()
         except BrokenExecutor as error:
             self._drop(0)
-            raise WorkerLostError("", f"the worker died before the first training: {one_line(error)}") from error
+            raise WorkerLostError("", f"the worker died before the first run: {one_line(error)}") from error
 
-    def start(self, key: Any, task: Task, losses: int = 0) -> None:
-        """Give a task to a free slot."""
+    def start(self, key: Any, task: Task, worker_deaths: int = 0) -> None:
+        """Start a task in a free slot."""
         slot = next(slot for slot in range(self._slots) if slot not in self._running)
         shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
         given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
-        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, losses)
+        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, worker_deaths)
 
     def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if slot in self._workers:
@@ -226,36 +226,36 @@ class Executor:
         ended: Callable[[Ended], None],
         more: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run tasks until there is none, or it is stopped.
+        """Run tasks until none is left, or a signal arrives.
 
         Args:
-            take: Returns the next one with what the caller knows it by, or None if there is none now.
-            ended: Called with each that has ended.
-            more: Whether there may be one later, when nothing runs.
+            take: Returns the next task with the caller's key, or None if there is none now.
+            ended: Called with each finished task.
+            more: Whether a task may come later, while none is running.
         """
         while True:
-            while self.free and (given := take()) is not None:
+            while self.has_free_slot and (given := take()) is not None:
                 self.start(*given)
-            found = list(self._finished() if self.ending else self._collected())
-            for one in found:
+            finished = list(self._stop_and_collect() if self.is_stopping else self._collect_finished())
+            for one in finished:
                 ended(one)
-            if not self.busy and (self.ending or not (found or more())):
+            if not self.is_busy and (self.is_stopping or not (finished or more())):
                 return
-            if not found:
+            if not finished:
                 time.sleep(_POLL_S)
 
     def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
-        """Run all tasks, or as many as there are before it is stopped.
+        """Run all tasks, until a signal arrives.
 
         Args:
-            tasks: By what the caller knows them by.
-            ended: Called with each that has ended.
+            tasks: The tasks by the caller's keys.
+            ended: Called with each finished task.
         """
         waiting = iter(tasks.items())
         self.run(lambda: next(waiting, None), ended)
 
-    def _collected(self) -> Iterator[Ended]:
-        """Yield the tasks that have ended since; a task that a signal stopped is not one of them."""
+    def _collect_finished(self) -> Iterator[Ended]:
+        """Yield the tasks that have finished since the last call, without those that a signal stopped."""
         for slot, running in list(self._running.items()):
             if not running.future.done():
                 continue
@@ -264,12 +264,12 @@ class Executor:
                 outcome: Outcome = running.future.result()
             except BrokenExecutor as error:
                 self._drop(slot)
-                if self.ending:
+                if self.is_stopping:
                     continue
-                if running.losses + 1 < TRIES:
-                    self.start(running.key, running.task, running.losses + 1)
+                if running.worker_deaths + 1 < MAX_TRIES:
+                    self.start(running.key, running.task, running.worker_deaths + 1)
                     continue
-                outcome = _given_up(one_line(error), time.perf_counter() - running.since)
+                outcome = _failed_outcome(one_line(error), time.perf_counter() - running.since)
             if outcome["status"] == "stopped":
                 self.trouble = self.trouble or outcome["error"]
             elif outcome["status"] == "interrupted":
@@ -278,14 +278,14 @@ class Executor:
                 took = time.perf_counter() - running.since
                 yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
 
-    def _finished(self) -> Iterator[Ended]:
-        """Stop what runs, wait for it, and yield what had ended all the same."""
-        asked = 0.0
+    def _stop_and_collect(self) -> Iterator[Ended]:
+        """Stop the running tasks, wait for them, and yield those that finished nevertheless."""
+        last_stop = 0.0
         while self._running:
-            if time.monotonic() - asked > _ASK_AGAIN_S:
+            if time.monotonic() - last_stop > _STOP_INTERVAL_S:
                 self._stop()
-                asked = time.monotonic()
-            yield from self._collected()
+                last_stop = time.monotonic()
+            yield from self._collect_finished()
             time.sleep(_POLL_S)
 
     def _stop(self) -> None:
@@ -293,24 +293,24 @@ class Executor:
             worker.stop()
 
     def close(self) -> None:
-        """Let go of all workers."""
-        self._stop()  # all of them first: each may need some seconds
+        """Close all workers."""
+        self._stop()  # all of them first: each may take some seconds
         for slot in list(self._workers):
             self._drop(slot)
 
 
 @contextmanager
-def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
-    """Give an executor; Ctrl-C and SIGTERM stop it, and nothing of it is left afterwards.
+def executor(where: WorkerSettings, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
+    """Yield an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
 
     Args:
-        where: The engine, and how many tasks at a time.
-        folder: For files of a queue.
+        where: The engine, and the number of tasks at the same time.
+        folder: Folder for the files of a queue.
 
     Raises:
-        ConfigError: if the engine's package is missing, or its settings are wrong.
+        ConfigError: if the engine's package is missing, or its settings are invalid.
     """
-    with worker_maker(where, folder) as make:
+    with worker_factory(where, folder) as make:
         one = Executor(make, train, where.slots)
         try:
             with _stopping(one):
@@ -321,7 +321,7 @@ def executor(where: Where, folder: Path, train: Callable[[Task], Outcome]) -> It
 
 @contextmanager
 def _stopping(executor: Executor) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process at once."""
+    """Let Ctrl-C and SIGTERM stop an executor; a second Ctrl-C ends this process immediately."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -339,6 +339,6 @@ def _stopping(executor: Executor) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _given_up(reason: str, seconds: float) -> Outcome:
-    words = f"its process died {TRIES} times: killed, or out of memory ({reason})"
-    return Outcome(status="failed", error=words, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)
+def _failed_outcome(reason: str, seconds: float) -> Outcome:
+    text = f"its process died {MAX_TRIES} times: killed, or out of memory ({reason})"
+    return Outcome(status="failed", error=text, metrics={}, fit_s=0.0, wall_s=seconds, epochs=0, val_size=0)

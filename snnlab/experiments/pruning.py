@@ -1,4 +1,4 @@
-"""A trial that lags behind ends early; as any run, with its best epoch's validation and its record."""
+"""Pruning: a trial with low scores ends early; as any run, it records its best epoch's validation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import lightning as L
 
-from snnlab.experiments.study import WatchedTrial
-from snnlab.experiments.workers import Watched
+from snnlab.experiments.study import PrunableTrial
+from snnlab.experiments.workers import TrialAddress
 
-_current: Watched | None = None
+_current: TrialAddress | None = None
 
 
 @contextmanager
-def watched(trial: Watched | None) -> Iterator[None]:
-    """Let the trainings inside report as this trial."""
+def watched(trial: TrialAddress | None) -> Iterator[None]:
+    """Let the training inside the block report as this trial."""
     global _current
     _current = trial
     try:
@@ -25,19 +25,19 @@ def watched(trial: Watched | None) -> Iterator[None]:
 
 
 class Pruning(L.Callback):
-    """Reports each validation to the study, and stops where the study says so; outside of a search it does nothing."""
+    """Reports each validation to the study and stops if the study says so; outside of a search it does nothing."""
 
     def __init__(self) -> None:
-        self._watching: WatchedTrial | None = None
+        self._watching: PrunableTrial | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the study."""
         if _current is not None:
-            self._watching = WatchedTrial(_current)
+            self._watching = PrunableTrial(_current)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report the epoch; the validation of the chosen one at the end is none."""
+        """Report the epoch, but not the final validation of the chosen epoch."""
         if _current is not None and self._watching is not None and trainer.state.fn == "fit":
             value = trainer.callback_metrics.get(_current.metric)
-            if value is not None and self._watching.lags(trainer.current_epoch, float(value)):
+            if value is not None and self._watching.should_prune(trainer.current_epoch, float(value)):
                 trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""The figures of reports: curves of a training, and scores against what they cost or against a swept setting."""
+"""The figures of reports: training curves, and scores against costs or against a swept setting."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from snnlab.runs.plots.style import (
 )
 from snnlab.runs.runs_table import Row, grouped
 
-# Lines of more layers are told apart by their markers too.
+# With more layers, their lines differ in the marker too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 MARKERS = "osD^vP*"
-_OF_LAYERS = (
+_LAYER_METRICS = (
     ("rate_hz", "rate (Hz)", "spikes a second, by layer"),
     ("spikes_per_step", "spikes a step", "spikes a step, by layer"),
-    ("silent", "never fired", "part of the neurons that never fired, by layer"),
+    ("silent", "never fired", "fraction of neurons that never fired, by layer"),
 )
 _PAIRS = (("loss", "loss"), ("accuracy", "accuracy"), ("mae", "mean error"), ("r2", "R2"))
-_ENDS, _UNITS = ("_min", "_max"), ("ms", "steps")
+_RANGE_SUFFIXES, _UNITS = ("_min", "_max"), ("ms", "steps")
 
 
 class Curves(NamedTuple):
-    """Curves that are drawn together.
+    """Curves of one plot.
 
     Attributes:
-        words: What they show.
-        axis: What stands at the axis.
-        lines: Of each its column in `metrics.csv`, and what it is called.
+        words: The plot's title.
+        axis: The label of the y axis.
+        lines: The curves, each as its column in `metrics.csv` and its label.
     """
 
     words: str
@@ -55,7 +55,7 @@ class Curves(NamedTuple):
 
 
 def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
-    """Return what can be drawn of a run, by name: loss, score, learning rate, rates and constants of layers.
+    """Return the plots that a run has data for, by name: loss, score, learning rate, rates and parameters of layers.
 
     Args:
         epochs: The columns of `metrics.csv`.
@@ -64,7 +64,7 @@ def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
     for name, words in _PAIRS:
         lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
         found[name] = Curves(f"{words}, epoch by epoch", words, lines)
-    for what, axis, words in _OF_LAYERS:
+    for what, axis, words in _LAYER_METRICS:
         prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
         lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
         if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
@@ -77,18 +77,18 @@ def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
 
 
 def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterator[tuple[str, Figure]]:
-    """Yield each picture with what it shows, see `curves`.
+    """Yield the title and the figure of each plot of `curves`.
 
     Args:
         epochs: The columns of `metrics.csv`.
-        chosen: The epoch that was chosen, from 0, or None.
+        chosen: The chosen epoch, from 0, or None.
     """
     for one in curves(epochs).values():
         yield one.words, draw_curve(epochs, one, chosen)
 
 
 def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
-    """Draw curves over the epochs; see `draw_curves`."""
+    """Draw curves over the epochs, with a line at the chosen epoch."""
     with default_style():
         figure, (ax,) = new_figure(left=0.2)
         for place, (key, name) in enumerate(curve.lines):
@@ -99,7 +99,7 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
             ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
         plain_numbers(ax)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-        if len(epochs["epoch"]) == 1:  # else the axis would be of parts of an epoch
+        if len(epochs["epoch"]) == 1:  # otherwise the axis would show fractions of an epoch
             ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
         label(ax, "epoch; the vertical line is the chosen one" if chosen is not None else "epoch", curve.axis)
         if len(curve.lines) > 1:
@@ -108,41 +108,41 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
 
 
 def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield for each quantity what it is, with its unit, and its columns with the names of their layers."""
+    """Yield for each learned quantity its name with the unit, and its columns with the names of their layers."""
     found: dict[str, list[tuple[str, str]]] = {}
     for column, quantity, layer in _learned(columns):
-        found.setdefault(_words(quantity), []).append((column, layer))
+        found.setdefault(_quantity_text(quantity), []).append((column, layer))
     yield from found.items()
 
 
 def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield for each quantity of each layer the layer, what it is, its value, and the least and the most of it."""
+    """Yield for each learned quantity of each layer: layer, quantity, value, and its range over the layer."""
     for name, quantity, layer in _learned(metrics):
-        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _ENDS]
+        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
         spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
-        yield layer, _words(quantity), f"{metrics[name]:.4g}", spread
+        yield layer, _quantity_text(quantity), f"{metrics[name]:.4g}", spread
 
 
 def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, quantity and layer of such as `learned/tau_mem_ms/lif1`."""
+    """Yield name, quantity and layer of each learned metric, such as `learned/tau_mem_ms/lif1`."""
     for name in names:
         quantity, _, layer = name.removeprefix(PREFIX).partition("/")
-        if name.startswith(PREFIX) and not quantity.endswith(_ENDS):
+        if name.startswith(PREFIX) and not quantity.endswith(_RANGE_SUFFIXES):
             yield name, quantity, layer
 
 
-def _words(quantity: str) -> str:
+def _quantity_text(quantity: str) -> str:
     name, _, unit = quantity.rpartition("_")
     return f"{name} ({unit})" if unit in _UNITS else quantity
 
 
 # Positive values that differ by more than this factor have a logarithmic axis.
-_WIDE = 20
+_LOG_AXIS_RATIO = 20
 _SWEPT = ("val/accuracy", "val/loss", "test/accuracy")
 
 
 class Point(NamedTuple):
-    """A way of training, or a run, in a picture."""
+    """A method or a run in a plot."""
 
     name: str
     baseline: bool
@@ -151,11 +151,11 @@ class Point(NamedTuple):
 
 
 def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
-    """Draw scores against costs, with 95 % intervals; a line joins those that none is better than at less.
+    """Draw scores against costs, with 95 % intervals; a line joins the points of the Pareto front.
 
     Args:
-        cost: What the cost is.
-        score: What the score is, in percent.
+        cost: Name of the cost.
+        score: Name of the score, which is in percent.
 
     Returns:
         None where all cost the same.
@@ -165,7 +165,7 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
     with default_style():
         figure, (ax,) = new_figure(height=3.4, left=0.15)
         costs = [point.cost.mean for point in points]
-        if min(costs) > 0 and max(costs) > _WIDE * min(costs):
+        if min(costs) > 0 and max(costs) > _LOG_AXIS_RATIO * min(costs):
             log_axis(ax, costs)
         best: list[Point] = []
         for point in sorted(points, key=lambda point: (point.cost.mean, -point.score.mean)):
@@ -173,18 +173,18 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
                 best.append(point)
         front = [point.cost.mean for point in best], [100 * point.score.mean for point in best]
         ax.plot(*front, color=GREY, linewidth=1.2, drawstyle="steps-post", label="none is better at less", zorder=1)
-        for number, point in enumerate(points):  # beside each other in turn: neighbours are often close together
-            at, offset = (point.cost.mean, 100 * point.score.mean), (-5, -9) if number % 2 else (5, 3)
+        for number, point in enumerate(points):  # labels alternate sides: neighbours are often close together
+            position, offset = (point.cost.mean, 100 * point.score.mean), (-5, -9) if number % 2 else (5, 3)
             side = "right" if number % 2 else "left"
-            ax.annotate(point.name, at, offset, textcoords="offset points", fontsize=SMALL, color=INK, ha=side)
+            ax.annotate(point.name, position, offset, textcoords="offset points", fontsize=SMALL, color=INK, ha=side)
         for kind, colour, marker in ((False, BLUE, "o"), (True, VERMILION, "s")):
-            if of_kind := [point for point in points if point.baseline == kind]:
-                x, y = _with_bars([p.cost for p in of_kind], 1), _with_bars([p.score for p in of_kind], 100)
+            if group := [point for point in points if point.baseline == kind]:
+                x, y = _with_bars([p.cost for p in group], 1), _with_bars([p.score for p in group], 100)
                 style: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 4.5, "elinewidth": 0.9}
-                name = ("baseline" if kind else "arm") if any(point.baseline for point in points) else None
+                name = ("baseline" if kind else "method") if any(point.baseline for point in points) else None
                 ax.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], capsize=2, label=name, **style)
         bottom, top = ax.get_ylim()
-        ax.set_ylim(max(bottom, -2), min(top, 102))  # an interval may reach beyond what there can be
+        ax.set_ylim(max(bottom, -2), min(top, 102))  # an interval may exceed the possible range
         label(ax, cost, score)
         ax.xaxis.set_major_formatter(lambda value, _: short_number(value))
         legend(ax, loc="best")
@@ -192,11 +192,11 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
 
 
 def draw_swept(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[str, Figure]]:
-    """Yield a picture for each setting of a grid and what came out; a line for each combination of the others.
+    """Yield a figure for each setting of a grid and each metric; a line for each combination of the other settings.
 
     Args:
-        rows: Runs that differ in their seed alone.
-        keys: The settings with several values but the seed.
+        rows: Groups of runs that differ only in their seed.
+        keys: The settings with several values, without the seed.
     """
     for key in keys:
         for metric in _SWEPT:
@@ -228,17 +228,17 @@ def _draw_swept(rows: Sequence[Row], key: str, metric: str) -> Figure:
 
 
 def _axis(values: Sequence[str]) -> tuple[Callable[[str], float], Mapping[str, float] | list[float]]:
-    """Return where a value stands on its axis; and the places of words, or numbers that need a logarithmic one."""
+    """Return a function from a value to its axis position; and the positions of texts, or numbers for a log axis."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         places = {value: float(number) for number, value in enumerate(dict.fromkeys(values))}
         return places.__getitem__, places
-    return float, numbers if min(numbers) > 0 and max(numbers) > _WIDE * min(numbers) else []
+    return float, numbers if min(numbers) > 0 and max(numbers) > _LOG_AXIS_RATIO * min(numbers) else []
 
 
 def _with_bars(spreads: Sequence[Spread], factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return means, and how far the 95 % intervals reach, down to 0, and above, `[2, N]`; not at all of one."""
+    """Return means, and the lower (down to 0) and upper lengths of their 95 % intervals, `[2, N]`; 0 without one."""
     means = np.array([each.mean for each in spreads])
     low = np.array([each.mean if each.low is None else max(each.low, 0.0) for each in spreads])
     high = np.array([each.mean if each.high is None else each.high for each in spreads])

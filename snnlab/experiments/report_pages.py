@@ -1,4 +1,4 @@
-"""The pages of `snnlab report`: of a run, a folder of runs, a suite, a search, each one HTML file."""
+"""The pages of `snnlab report`, one HTML file each: of a run, a folder of runs, a suite, a search."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
-from snnlab.experiments.suite_figures import Row, Spread
-from snnlab.experiments.suite_table import VERDICTS, Part, SuiteTable, remarks, tables
+from snnlab.experiments.suite_figures import MethodRow, Spread
+from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
 from snnlab.files import write_atomically
 from snnlab.runs.early_exit import Clock, answered, anytime
 from snnlab.runs.plots.answers import draw_anytime, draw_findings
@@ -31,79 +31,79 @@ from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS
 from snnlab.runs.runs_table import OWN, SEED, Grid, Line, differing, flat, grid_rows, limits, marks, read_grid, table
 from snnlab.runs.tables import Table, metric_text, render
 
-# What it shows, for who cannot see it too, and the picture: a figure, or the content of a PNG file.
-Picture = tuple[str, Figure | bytes]
+# Its description, which is also the alternative text of its image; and a figure, or the content of a PNG file.
+Plot = tuple[str, Figure | bytes]
 
 
 class Page(NamedTuple):
-    """A page.
+    """A page of a report.
 
     Attributes:
         template: Its file in `templates`.
-        subtitle: A line below.
-        pictures: By section.
-        values: What else the template names.
+        subtitle: The line below the title.
+        pictures: The plots by section.
+        values: Further variables of the template.
     """
 
     template: str
     title: str
     subtitle: str
-    pictures: Mapping[str, Sequence[Picture]]
+    pictures: Mapping[str, Sequence[Plot]]
     values: Mapping[str, Any]
 
     def html(self) -> str:
         """Return the whole page."""
-        own = {"title": self.title, "subtitle": self.subtitle, "pictures": self.pictures, "address": _address}
+        own = {"title": self.title, "subtitle": self.subtitle, "pictures": self.pictures, "address": _data_url}
         return render(self.template, **own, **self.values)
 
     def write_figures(self, folder: Path, form: str) -> list[Path]:
-        """Write each picture as a file of its own, named by what it shows, and return the files.
+        """Write each plot as a file that is named by its description, and return the files.
 
         Args:
-            folder: Where they go; it is made.
-            form: pdf, svg or png; pictures that a training drew are the PNG files that they are.
+            folder: Folder for the files; it is created.
+            form: pdf, svg or png; plots that a training drew stay PNG files.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files = []
-        for name, picture in (one for section in self.pictures.values() for one in section):
+        for name, plot in (one for section in self.pictures.values() for one in section):
             stem = re.sub(r"\W+", "_", name).strip("_")
-            files.append(folder / f"{stem}.{form if isinstance(picture, Figure) else 'png'}")
-            content = _content(picture, form)
+            files.append(folder / f"{stem}.{form if isinstance(plot, Figure) else 'png'}")
+            content = _content(plot, form)
             write_atomically(files[-1], lambda file, content=content: file.write(content))
         return files
 
 
-def _content(picture: Figure | bytes, form: str) -> bytes:
-    if not isinstance(picture, Figure):
-        return picture
+def _content(plot: Figure | bytes, form: str) -> bytes:
+    if not isinstance(plot, Figure):
+        return plot
     file = io.BytesIO()
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with default_style():
-        picture.savefig(file, format=form, metadata=dates.get(form))
+        plot.savefig(file, format=form, metadata=dates.get(form))
     return file.getvalue()
 
 
-def _address(picture: Figure | bytes) -> str:
-    """Return a picture as the address of itself: a figure as lines that stay sharp on paper, or a PNG."""
-    kind = "svg+xml" if isinstance(picture, Figure) else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(_content(picture, 'svg')).decode()}"
+def _data_url(plot: Figure | bytes) -> str:
+    """Return a plot as a data URL: a figure as SVG, which stays sharp when printed, else a PNG."""
+    kind = "svg+xml" if isinstance(plot, Figure) else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(_content(plot, 'svg')).decode()}"
 
 
 _STAGES = {"test": "test", "val": "validation"}
 _FINDINGS = {"confusion": "answers by class", "accuracy_over_time": "accuracy against time"}
-_KINDS = {"events": "events", "events_over_time": "events over time", "readout": "readout"}
+_PLOT_KINDS = {"events": "events", "events_over_time": "events over time", "readout": "readout"}
 
 
 class When(NamedTuple):
-    """What a run's steps are in time.
+    """The time axis of a run.
 
     Attributes:
-        clock: What a step is.
-        no_early: Why there are no answers before a recording's end; None where there are.
+        clock: The duration of a step and its unit.
+        no_early_exit_reason: The reason why there is no early exit; None if there is.
     """
 
     clock: Clock
-    no_early: str | None = None
+    no_early_exit_reason: str | None = None
 
 
 def run_page(
@@ -112,13 +112,13 @@ def run_page(
     """Return the page of a run.
 
     Args:
-        names: What its classes are called.
-        when: What a step is.
+        names: Names of the classes.
+        when: The time axis of its steps.
     """
     folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
     epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
     arrays = recorded.predictions() if (folder / PREDICTIONS).is_file() else {}
-    seen = None if when.no_early else answered(arrays, "test")
+    seen = None if when.no_early_exit_reason else answered(arrays, "test")
     early = [] if seen is None else anytime(seen, when.clock)
     parts = {"train": "to train", "val": "to validate", "test": "to test"}
     values = {
@@ -141,24 +141,24 @@ def run_page(
             if here.get(key) != before.get(key)
         ],
         "provenance": sorted(flat(recorded.provenance).items()),
-        "again": list(_again(recorded)),
+        "again": list(_repeat_commands(recorded)),
         "config": (folder / CONFIG).read_text(encoding="utf-8"),
     }
     with default_style():
         of_early = [draw_anytime(early, when.clock)] if early else []
-    pictures: dict[str, Sequence[Picture]] = {
+    pictures: dict[str, Sequence[Plot]] = {
         "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
-        "answers": list(_answers(arrays, names, when.clock.dt)),
+        "answers": list(_prediction_plots(arrays, names, when.clock.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
-        "recordings": list(_last_pictures(folder / "tensorboard")),
+        "recordings": list(_newest_plots(folder / "tensorboard")),
     }
     status = ", ".join([recorded.status, *marks(here)])
     title = f"{recorded.name}, seed {recorded.seed}"
     return Page("run.html", title, f"{folder.absolute().name}, {status}", pictures, values)
 
 
-def _again(recorded: Recorded) -> Iterator[str]:
-    """Yield the commands that do it again; first the one that was typed, with its --config-dir, where it is known."""
+def _repeat_commands(recorded: Recorded) -> Iterator[str]:
+    """Yield the commands that repeat the run; first the command that started it, if it was recorded."""
     if command := recorded.provenance.get("command"):
         yield shlex.join(map(str, command)) if isinstance(command, list) else str(command)
     folder = shlex.quote(str(recorded.folder))
@@ -168,11 +168,11 @@ def _again(recorded: Recorded) -> Iterator[str]:
 def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
     if page.get("control"):
-        yield "control", f"{page['control']}; the figures are no result"
+        yield "control", f"{page['control']}; the numbers are no valid result"
     if tags := config.get("tags"):
         yield "tags", ", ".join(map(str, tags))
-    if left_out := limits(config):
-        yield "limited", f"{'  '.join(left_out)}; it was no training and test of all recordings"
+    if active := limits(config):
+        yield "limited", f"{'  '.join(active)}; training and test did not use all recordings"
     for stage, words in _STAGES.items():
         windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
@@ -210,8 +210,8 @@ def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
             yield layer, f"{metrics[f'{stage}/spikes_per_step/{layer}']:.4f}", shown, f"{metrics[key]:.1%}"
 
 
-def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Picture]:
-    """Yield confusion and accuracy over time of validation and test recordings that have a class each."""
+def _prediction_plots(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Plot]:
+    """Yield confusion and accuracy over time of validation and test recordings that have one class each."""
     for stage, words in _STAGES.items():
         if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
@@ -222,21 +222,21 @@ def _answers(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | Non
         yield from ((f"{words} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
 
 
-def _last_pictures(folder: Path) -> Iterator[Picture]:
-    """Yield the newest picture of each kind that the training drew for TensorBoard; nothing where there is none."""
+def _newest_plots(folder: Path) -> Iterator[Plot]:
+    """Yield the newest plot of each kind that the training drew for TensorBoard, if any."""
     if not folder.is_dir():
         return
-    said = logging.getLogger("tensorboard")
-    before = said.level
-    said.setLevel(logging.ERROR)  # that a resumed run was cut back is no news
+    logger = logging.getLogger("tensorboard")
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # a warning that a resumed run's log was cut back is not useful here
     try:
         events = EventAccumulator(str(folder), size_guidance={"images": 1, "scalars": 1, "histograms": 1, "tensors": 1})
         events.Reload()
     finally:
-        said.setLevel(before)
+        logger.setLevel(before)
     for tag in events.Tags()["images"]:
         first, *rest = tag.removeprefix("pictures/").removeprefix("plots/").split("/")
-        what = " of ".join([*(_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
+        what = " of ".join([*(_PLOT_KINDS.get(kind) or kind for kind in rest[:1]), *rest[1:]])
         yield f"{first.replace('_', ' ')}: {what}" if what else first, events.Images(tag)[-1].encoded_image_string
 
 
@@ -275,7 +275,7 @@ def runs_page(root: Path, lines: Sequence[Line]) -> Page:
 
 
 def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, with their values; of a grid those that were asked for, as typed."""
+    """Return the settings in which runs differ, with their values; of a grid its own settings, as typed."""
     if grid is not None:
         places = [os.path.relpath(line.folder, grid.folder) for line in lines]
         if all(place in grid.runs for place in places):
@@ -285,7 +285,7 @@ def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
     )
 
 
-def _costs(lines: Sequence[Line]) -> Iterator[Picture]:
+def _costs(lines: Sequence[Line]) -> Iterator[Plot]:
     for cost, words in _COSTS:
         points = [
             Point("", False, Spread(1, float(line.result[cost])), Spread(1, float(line.result["val/accuracy"])))
@@ -300,12 +300,12 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     """Return the page of a suite.
 
     Args:
-        folder: Where it lies, for commands.
+        folder: The suite's folder, for commands.
     """
     rows = [row for part in suite.parts for row in part.rows]
-    asked, done = sum(row.asked for row in rows), sum(len(row.tested) for row in rows)
+    planned, done = sum(row.planned for row in rows), sum(len(row.tested) for row in rows)
     datasets = f"{len(suite.parts)} dataset{'s' if len(suite.parts) != 1 else ''}"
-    subtitle = f"{datasets}, {len({row.arm for row in rows})} arms, {done} of {asked} runs with a result"
+    subtitle = f"{datasets}, {len({row.arm for row in rows})} methods, {done} of {planned} runs with a result"
     controls = [
         (
             *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
@@ -314,18 +314,18 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
         for one in suite.controls
     ]
     missing = [
-        (row.dataset, row.arm, cell.seed, cell.status, cell.error or "-")
+        (row.dataset, row.arm, run.seed, run.status, run.error or "-")
         for row in rows
-        for cell in row.cells
-        if not cell.tested
+        for run in row.runs
+        if not run.tested
     ]
     values = {"suite": suite, "folder": folder, "tables": tables, "remarks": remarks}
     pictures = {part.dataset: list(_suite_costs(part, several=len(suite.parts) > 1)) for part in suite.parts}
     return Page("suite.html", suite.name, subtitle, pictures, {**values, "controls": controls, "missing": missing})
 
 
-def _suite_costs(part: Part, *, several: bool) -> Iterator[Picture]:
-    """Yield a picture for each cost in which the arms differ; accuracies are said in percent."""
+def _suite_costs(part: DatasetTables, *, several: bool) -> Iterator[Plot]:
+    """Yield a plot for each cost in which the methods differ; accuracies are in percent."""
     on = f", {part.dataset}" if several else ""
     for words, cost in _SUITE_COSTS.items():
         points = [
@@ -337,43 +337,43 @@ def _suite_costs(part: Part, *, several: bool) -> Iterator[Picture]:
             yield f"test accuracy against {words}{on}", figure
 
 
-def _operations(row: Row) -> Spread | None:
+def _operations(row: MethodRow) -> Spread | None:
     macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
-    # The interval of a sum is not that of its parts.
+    # The interval of a sum is not the sum of the intervals.
     return None if macs is None or acs is None else Spread(macs.n, macs.mean + acs.mean)
 
 
-_SUITE_COSTS: Mapping[str, Callable[[Row], Spread | None]] = {
+_SUITE_COSTS: Mapping[str, Callable[[MethodRow], Spread | None]] = {
     "synaptic operations a test sample (MACs and ACs)": _operations,
     "parameters": lambda row: row.values.get("params"),
     "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
     "wall time of a run (s)": lambda row: row.values.get("wall_s"),
 }
-# Pictures by the first word of their files' names, in the order in which they are looked at.
-_PICTURES = {
-    "importance": "what it depends on",
-    "pareto": "the front between the objectives",
+# Titles of the plots by the first word of their files' names, in the order of the page.
+_PLOT_TITLES = {
+    "importance": "importance of the settings",
+    "pareto": "Pareto front of the objectives",
     "slice": "over each setting",
     "parallel": "each trial as a line",  # of older searches
 }
 
 
 class Search(NamedTuple):
-    """What a search's folder holds.
+    """The content of a search's folder.
 
     Attributes:
-        folder: Where it lies, for commands.
-        page: `sweep.yaml`.
-        summary: `search.json`; empty while the search goes on.
-        trials: A row a trial, as `trials.csv` has them.
-        pictures: The pictures' names, and what they are.
+        folder: The folder, for commands.
+        page: The content of `sweep.yaml`.
+        summary: The content of `search.json`; empty while the search is running.
+        trials: The rows of `trials.csv`, one for each trial.
+        pictures: The plots with their names.
     """
 
     folder: str
     page: Mapping[str, Any]
     summary: Mapping[str, Any]
     trials: Sequence[Mapping[str, str]]
-    pictures: Sequence[Picture]
+    pictures: Sequence[Plot]
 
 
 def sweep_page(search: Search) -> Page:
@@ -394,12 +394,14 @@ def sweep_page(search: Search) -> Page:
         "trials": _trials(search.trials),
         "settings": sorted(flat(search.page["sweep"]).items()),
         "overrides": search.page["overrides"],
-        "again": list(_search_again(search)),
+        "again": list(_search_commands(search)),
     }
     states = Counter(row["state"].split()[0] for row in search.trials)
-    said = ", ".join(f"{many} {state}" for state, many in states.items())
-    subtitle = f"{len(search.trials)} trials: {said}{'' if search.summary else '; the search has not ended'}"
-    return Page("sweep.html", f"{search.page['name']}: search", subtitle, {"search": list(_pictures(search))}, values)
+    counts = ", ".join(f"{many} {state}" for state, many in states.items())
+    subtitle = f"{len(search.trials)} trials: {counts}{'' if search.summary else '; the search has not ended'}"
+    return Page(
+        "sweep.html", f"{search.page['name']}: search", subtitle, {"search": list(_titled_plots(search))}, values
+    )
 
 
 def _result(search: Search) -> Iterator[tuple[str, str]]:
@@ -426,35 +428,35 @@ def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
         yield str(one["number"]), found, again or "-", settings
 
 
-def _pictures(search: Search) -> Iterator[Picture]:
-    kinds = list(_PICTURES)
-    known = [(name.partition("_"), picture) for name, picture in search.pictures if name.partition("_")[0] in kinds]
-    for (kind, _, objective), picture in sorted(known, key=lambda one: kinds.index(one[0][0])):
-        yield f"{objective.replace('_', '/', 1)}: {_PICTURES[kind]}" if objective else _PICTURES[kind], picture
+def _titled_plots(search: Search) -> Iterator[Plot]:
+    kinds = list(_PLOT_TITLES)
+    known = [(name.partition("_"), plot) for name, plot in search.pictures if name.partition("_")[0] in kinds]
+    for (kind, _, objective), plot in sorted(known, key=lambda one: kinds.index(one[0][0])):
+        yield f"{objective.replace('_', '/', 1)}: {_PLOT_TITLES[kind]}" if objective else _PLOT_TITLES[kind], plot
 
 
 def _trials(trials: Sequence[Mapping[str, str]]) -> Table:
     head = [name for name in (trials[0] if trials else ()) if any(row[name] for row in trials)]
     words = [place for place, name in enumerate(head) if name in ("state", "error")]
-    return Table(head, [[_cell(name, row[name]) for name in head] for row in trials], words=words)
+    return Table(head, [[_trial_text(name, row[name]) for name in head] for row in trials], words=words)
 
 
-def _cell(name: str, text: str) -> str:
+def _trial_text(name: str, text: str) -> str:
     return metric_text(name, float(text)) if text and name.endswith("/accuracy") else _short(text)
 
 
-def _search_again(search: Search) -> Iterator[str]:
+def _search_commands(search: Search) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
         own = search.page.get("config_dir")
-        if own:  # the winner takes files of it
+        if own:  # the winner's experiment uses files of that folder
             yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
         yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"
     yield f"snnlab report {search.folder}"
 
 
 def _short(value: Any) -> str:
-    """Return a number with four digits, anything else as it is."""
+    """Return a number with four digits, anything else unchanged."""
     if isinstance(value, str):
         try:
             value = int(value) if value.lstrip("-").isdigit() else float(value)

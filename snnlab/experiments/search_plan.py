@@ -1,4 +1,4 @@
-"""What a search is, as its folder holds it: settings, and what every trial has in common."""
+"""The plan of a search, as its folder records it: its settings, and the overrides that all trials have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
-from snnlab.experiments.workers import Task, Watched
+from snnlab.experiments.workers import Task, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import cleaned, holds_password, masked, without_passwords
 from snnlab.runs.run_folder import CONFIG
@@ -24,7 +24,7 @@ from snnlab.yaml_files import require_bounded
 
 SCHEMA = 1
 FILE = "sweep.yaml"
-_FORM = {
+_TYPES = {
     "name": (str,),
     "seed": (int,),
     "overrides": (list,),
@@ -32,18 +32,18 @@ _FORM = {
     "place": (str,),
     "sweep": (Mapping,),
 }
-# Named, not imported: it brings Lightning, which whoever gives trainings away does not need.
+# As text, not imported: the module imports Lightning, which the process that distributes trials does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.experiments.pruning.Pruning}"
-# What trials have unless the user says otherwise: nothing is drawn while hundreds are trained.
-QUIET = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
+# Overrides of all trials, unless the user sets them: nothing is drawn while hundreds of runs are trained.
+QUIET_OVERRIDES = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search.
+    """A search, its folder and the overrides of its trials.
 
     Attributes:
-        common: Overrides that every trial has.
+        common: Overrides of all trials.
         config_dir: The user's folder of YAML files.
         seed: The seed of the trials.
     """
@@ -58,50 +58,50 @@ class Plan:
     place: str
 
     def trial_overrides(self, values: Values) -> list[str]:
-        """Return the overrides that describe a trial, without those of the search.
+        """Return the overrides of a trial, without those that the search adds.
 
         Raises:
-            RecordError: if they are not of what is searched.
+            RecordError: if a setting is not searched.
         """
         self.require_searched(values)
         return [*self.common, *overrides(values)]
 
     def require_searched(self, values: Values) -> None:
-        """Raise if values are not of what is searched: whoever can write the study could name anything.
+        """Raise for settings that are not searched: anybody who can write the study could set any of them.
 
         Raises:
-            RecordError: naming the first one.
+            RecordError: with the first such setting.
         """
-        if other := [name for name in values if name not in self.space.parts]:
+        if other := [name for name in values if name not in self.space.parameters]:
             raise RecordError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
     def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
-        """Return a training.
+        """Return the task of a run.
 
         Args:
-            folder: Its place in the sweep's folder.
-            threads: CPU threads, unless the user has set them.
+            folder: Its folder, relative to the sweep's folder.
+            threads: Number of CPU threads, unless the user has set it.
         """
-        set_ = {key_of(text) for text in self.common}
-        quiet = [text for text in QUIET if key_of(text) not in set_]
-        shared = [] if "threads" in set_ else [f"threads={threads}"]
+        set_keys = {key_of(text) for text in self.common}
+        quiet = [text for text in QUIET_OVERRIDES if key_of(text) not in set_keys]
+        shared = [] if "threads" in set_keys else [f"threads={threads}"]
         seeds = [] if seed is None else [f"seed={seed}"]
         common = [text for text in self.common if seed is None or key_of(text) != "seed"]
         tested = f"test={str(test).lower()}"
         self.require_searched(values)
-        said = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
-        return Task(str(self.folder / folder), said, self.config_dir, self.place)
+        texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
+        return Task(str(self.folder / folder), texts, self.config_dir, self.place)
 
-    def watched(self, task: Task, number: int, url: str) -> Task:
-        """Return a trial that is ended where it lags behind."""
+    def with_pruning(self, task: Task, number: int, url: str) -> Task:
+        """Return the task of a trial that may be pruned."""
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
-        where = Watched(url, self.folder.name, number, metric, dict(self.sweep.prune))
-        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, where)
+        address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
+        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, address)
 
     def as_page(self) -> dict[str, Any]:
-        """Return what `sweep.yaml` holds; no password is in it."""
+        """Return the content of `sweep.yaml`, without passwords."""
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -128,7 +128,7 @@ class Plan:
 
 
 def read_page(folder: Path) -> Mapping[str, Any]:
-    """Return what a search's `sweep.yaml` holds.
+    """Return the content of a search's `sweep.yaml`.
 
     Raises:
         RecordError: if the folder is no search's, or of another version.
@@ -136,25 +136,25 @@ def read_page(folder: Path) -> Mapping[str, Any]:
     path = folder / FILE
     if not path.is_file():
         run = (folder / CONFIG).is_file()
-        other = f"; it is a run's: snnlab train resume={folder}" if run else ""
-        raise RecordError(folder, f"is no sweep's folder, there is no {FILE} in it{other}")
+        other = f"; it is a run's folder: snnlab train resume={folder}" if run else ""
+        raise RecordError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
     try:
         require_bounded(path)
         page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _damaged(path, one_line(error)) from error
     if not isinstance(page, Mapping) or "schema" not in page:
-        raise _damaged(path, "it is not what a search recorded")
+        raise _damaged(path, "it was not written by a search")
     if page["schema"] != SCHEMA:
         raise RecordError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(page):
-        raise _damaged(path, f"{wrong} is not what a search recorded")
+        raise _damaged(path, f"{wrong} was not written by a search")
     return {str(key): value for key, value in page.items()}
 
 
 def _wrong_part(page: Mapping[Any, Any]) -> str | None:
-    """Return the first part of a `sweep.yaml` that is missing or of another form, or None."""
-    for name, kinds in _FORM.items():
+    """Return the first part of a `sweep.yaml` that is missing or has another type, or None."""
+    for name, kinds in _TYPES.items():
         if name not in page or not isinstance(page[name], kinds):
             return name
     for name in ("space", "objectives"):
@@ -164,29 +164,27 @@ def _wrong_part(page: Mapping[Any, Any]) -> str | None:
 
 
 def _damaged(path: Path, reason: str) -> DamagedError:
-    cure = (
-        f"put it back from a copy; the runs of its trials are there: snnlab runs list {quote(str(path.parent))}/trials"
-    )
-    return DamagedError(path, reason, cure)
+    hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
+    return DamagedError(path, reason, hint)
 
 
 def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
     """Return the search of a folder.
 
     Args:
-        settings: Its settings, with what is different from now on.
+        settings: Its settings, with those that are new from now on.
     """
     page = read_page(folder)
     sweep, space = checked(settings)
-    # A working folder that was moved is the present one.
+    # If the working folder was moved, use the current one.
     place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
-    common, own = page["overrides"], page["config_dir"]
-    return Plan(folder.absolute(), page["name"], sweep, space, common, own, page["seed"], place)
+    common, config_dir = page["overrides"], page["config_dir"]
+    return Plan(folder.absolute(), page["name"], sweep, space, common, config_dir, page["seed"], place)
 
 
 def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
-    """Return in what a search differs from the one that a `sweep.yaml` tells of, or None."""
-    now = _plain(plan.as_page())
+    """Return the first setting in which a search differs from a recorded `sweep.yaml`, or None."""
+    now = _as_read_back(plan.as_page())
     if now["overrides"] != page.get("overrides"):
         return "overrides"
     if now["seed"] != page.get("seed"):
@@ -197,28 +195,28 @@ def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
 
 
 def words_of(page: Mapping[str, Any]) -> list[str]:
-    """Return what is typed to begin the search that a `sweep.yaml` tells of, for the shell."""
+    """Return the command-line words that start the search of a `sweep.yaml`, quoted for the shell."""
     usual = {one.name: one.default for one in fields(Sweep)}
     settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
     words = [*map(str, page.get("overrides") or ()), *overrides({f"sweep.{name}": v for name, v in settings.items()})]
     return [quote(word) for word in words] + (["--config-dir DIR"] if page.get("config_dir") else [])
 
 
-def _plain(page: Mapping[str, Any]) -> Any:
-    """Return a page as it is once it was written and read."""
+def _as_read_back(page: Mapping[str, Any]) -> Any:
+    """Return a page as it would be read back from its file."""
     return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
 
 
 def check_names(space: Space, settings: Mapping[str, Any]) -> None:
-    """Refuse a last name where the whole place of a setting is meant.
+    """Refuse the last part of a setting's name where its full name is required.
 
     Args:
-        settings: The experiment's, by their places.
+        settings: The experiment's settings, by full names.
 
     Raises:
         ConfigError: with the place that is likely meant.
     """
-    for name in space.parts:
+    for name in space.parameters:
         if "." not in name and name not in {place.partition(".")[0] for place in settings}:
             meant = [place for place in settings if place.endswith(f".{name}")]
             if meant:
@@ -226,20 +224,20 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
 
 
 def check_common(common: Sequence[str], space: Space) -> None:
-    """Refuse what a search decides itself.
+    """Refuse overrides that the search controls.
 
     Raises:
         ConfigError: for the first such override.
     """
-    if "seed" in space.parts:
-        raise ConfigError("sweep.space.seed", "a seed is no setting to search", "finalists are compared over several")
+    if "seed" in space.parameters:
+        raise ConfigError("sweep.space.seed", "a seed cannot be searched", "finalists are compared over several seeds")
     for text in common:
         key = key_of(text)
         if holds_password(text):
             raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
-        if key in space.parts:
-            raise ConfigError(text, f"is searched, by sweep.space.{key}", "leave one of the two out")
+        if key in space.parameters:
+            raise ConfigError(text, f"is searched, by sweep.space.{key}", "remove one of them")
         if key in ("test", "mode", "debug"):
-            raise ConfigError(text, "a search trains its trials, and tests only its winner", "leave it out")
+            raise ConfigError(text, "a search trains its trials, and tests only its winner", "remove it")
         if key.startswith("hydra."):
             raise ConfigError(text, "a sweep has its own folder", "set output_dir")

@@ -1,8 +1,8 @@
-"""Pictures of a search: which setting mattered, where good trials lie, the front between two objectives.
+"""Plots of a search: importance of the settings, scores over each setting, the Pareto front of the objectives.
 
-`optuna.visualization.matplotlib` cannot stand in for them: it draws through pyplot, whose figures, backend and
-style are the user's (it sets `plt.style.use("ggplot")`), its axes do not say that they are logarithmic, and a front has
-two or three objectives and no numbers of trials.
+`optuna.visualization.matplotlib` does not replace them: it draws with pyplot and changes the user's style
+(`plt.style.use("ggplot")`), its labels do not show which axes are logarithmic, and its Pareto front has at most three
+objectives and no trial numbers.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from matplotlib.figure import Figure
 
 from snnlab.runs.plots.style import BLUE, DPI, GREY, VERMILION, default_style, log_axis
 
-if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` tells whoever lacks it
+if TYPE_CHECKING or find_spec("optuna") is not None:  # `study.require_optuna` raises if it is missing
     from optuna import Study, importance
     from optuna.trial import FrozenTrial
 _COLUMNS = 3
 # Positive values that differ by more than this factor have a logarithmic axis.
-_WIDE = 20
+_LOG_AXIS_RATIO = 20
 
 
 def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
-    """Draw what the trials are enough for, and return the files; see `figures`.
+    """Draw the plots that the trials are enough for, and return the files.
 
     Args:
-        names: Of its objectives.
-        folder: Where the pictures go.
+        names: Names of the objectives.
+        folder: Folder for the plots.
     """
     files = []
     for stem, figure in figures(study, names).items():
@@ -44,35 +44,35 @@ def draw(study: Study, names: Sequence[str], folder: Path) -> list[Path]:
 
 
 def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
-    """Return the pictures that the trials are enough for, by name.
+    """Return the figures that the trials are enough for, by name.
 
     Args:
-        names: Of its objectives.
+        names: Names of the objectives.
     """
-    done, settings = varied(study)
+    done, settings = varied_settings(study)
     if len(done) < 2 or not settings:
         return {}
     found = {}
     with default_style():
         for place, name in enumerate(names):
             stem = name.replace("/", "_")
-            found[f"slice_{stem}"] = _slices(done, settings, place, name)
+            found[f"slice_{stem}"] = _slice_plot(done, settings, place, name)
             if parts := importances(study, place):
-                found[f"importance_{stem}"] = _bars(parts, name)
+                found[f"importance_{stem}"] = _importance_plot(parts, name)
         if len(names) > 1:
-            found["pareto"] = _front(study, done, names)
+            found["pareto"] = _pareto_plot(study, done, names)
     return found
 
 
 def importances(study: Study, place: int) -> dict[str, float]:
-    """Return which part of an objective's variance each setting explains; empty where the trials do not say.
+    """Return the fraction of an objective's variance that each setting explains; empty if the trials are not enough.
 
     Args:
-        place: Of the objective.
+        place: Index of the objective.
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
-    done, settings = varied(study)
+    done, settings = varied_settings(study)
     if len(done) < 4 or not settings or len({trial.values[place] for trial in done}) < 2:
         return {}
     evaluator = importance.FanovaImportanceEvaluator(seed=0)
@@ -81,14 +81,14 @@ def importances(study: Study, place: int) -> dict[str, float]:
     )
 
 
-def varied(study: Study) -> tuple[list[FrozenTrial], list[str]]:
-    """Return the complete trials, and the settings that all of them have, with more than one value."""
+def varied_settings(study: Study) -> tuple[list[FrozenTrial], list[str]]:
+    """Return the complete trials, and the settings that all of them have and that take several values."""
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
     names = [name for name in (done[0].params if done else ()) if all(name in trial.params for trial in done)]
     return done, [name for name in names if len({str(trial.params[name]) for trial in done}) > 1]
 
 
-def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
+def _slice_plot(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
     """Draw an objective over each setting; later trials are darker."""
     columns = min(_COLUMNS, len(settings))
     rows = -(-len(settings) // columns)
@@ -100,7 +100,7 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
         axes.scatter(
             scale.numbers, y, c=np.arange(len(done)), cmap="Blues", vmin=-len(done), s=22, edgecolors=BLUE, lw=0.5
         )
-        scale.mark(axes)
+        scale.set_ticks(axes)
         axes.set_xlabel(f"{setting} (log)" if scale.log else setting)
         if number % columns == 0:
             axes.set_ylabel(name)
@@ -108,18 +108,18 @@ def _slices(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, na
     return figure
 
 
-def _bars(found: dict[str, float], name: str) -> Figure:
+def _importance_plot(found: dict[str, float], name: str) -> Figure:
     figure = _figure(6.0, 1.2 + 0.35 * len(found))
     axes = figure.add_subplot()
     names = list(found)[::-1]
     axes.barh(names, [found[one] for one in names], color=BLUE)
-    axes.set_xlabel(f"part of the variance of {name} that it explains")
+    axes.set_xlabel(f"fraction of the variance of {name} that it explains")
     axes.set_xlim(0, 1)
     return figure
 
 
-def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
-    """Draw the first objective over each of the others; the front of all of them in colour."""
+def _pareto_plot(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> Figure:
+    """Draw the first objective over each of the others; the Pareto front of all of them in colour."""
     figure = _figure(0.8 + 4.2 * (len(names) - 1), 3.6)
     front = {trial.number for trial in study.best_trials}
     for other in range(1, len(names)):
@@ -134,7 +134,7 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> F
             at = (values[other], values[0])
             axes.annotate(str(number), at, xytext=(4, 4), textcoords="offset points", fontsize=7)
         found = [trial.values[other] for trial in done]
-        if min(found) > 0 and max(found) > _WIDE * min(found):
+        if min(found) > 0 and max(found) > _LOG_AXIS_RATIO * min(found):
             log_axis(axes, found)
         axes.set_xlabel(f"{names[other]} ({study.directions[other].name.lower()})")
         axes.set_ylabel(f"{names[0]} ({study.directions[0].name.lower()})")
@@ -144,20 +144,20 @@ def _front(study: Study, done: Sequence[FrozenTrial], names: Sequence[str]) -> F
 
 
 class _Scale:
-    """One setting's values as numbers: themselves, their logarithm, or the place among the choices."""
+    """One setting's values as numbers: the values themselves, or the indices of the choices."""
 
     def __init__(self, done: Sequence[FrozenTrial], setting: str) -> None:
         values = [trial.params[setting] for trial in done]
         distribution: Any = done[0].distributions[setting]
         choices = getattr(distribution, "choices", None)
         self.log = bool(getattr(distribution, "log", False))
-        self.words = None if choices is None else [str(choice) for choice in choices]
-        numbers = values if self.words is None else [self.words.index(str(value)) for value in values]
+        self.choices_text = None if choices is None else [str(choice) for choice in choices]
+        numbers = values if self.choices_text is None else [self.choices_text.index(str(value)) for value in values]
         self.numbers = np.array(numbers, float)
 
-    def mark(self, axes: Axes) -> None:
-        if self.words is not None:
-            axes.set_xticks(range(len(self.words)), self.words)
+    def set_ticks(self, axes: Axes) -> None:
+        if self.choices_text is not None:
+            axes.set_xticks(range(len(self.choices_text)), self.choices_text)
         elif self.log:
             log_axis(axes, self.numbers.tolist())
 

@@ -1,4 +1,4 @@
-"""What a search ends with: trials as a table and a file, importance, the winner's test; written and read back."""
+"""The results of a search, written and read back: trials as a table and a file, importance, the winner's test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NUMBER = (int, float)
 
 
 def read_summary(folder: Path) -> Mapping[str, Any]:
-    """Return what `search.json` holds.
+    """Return the content of `search.json`.
 
     Raises:
         DamagedError: if it is not what a search wrote.
@@ -37,7 +37,7 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not _is_summary(page):
-        raise _damaged(path, "it is not what a search recorded")
+        raise _damaged(path, "it was not written by a search")
     return page
 
 
@@ -72,7 +72,7 @@ def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
     rows = list(reader)
     for row in rows:
         if None in row or None in row.values() or not row["state"].split():
-            raise ValueError(f"line {rows.index(row) + 2} is not whole")
+            raise ValueError(f"line {rows.index(row) + 2} is incomplete")
         if row["state"] == "complete":
             _ = [float(row[name]) for name in objectives if row[name]]
     return rows
@@ -114,20 +114,20 @@ def _are_numbers(node: Any) -> bool:
 
 
 def _damaged(path: Path, reason: object) -> DamagedError:
-    return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it anew")
+    return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it again")
 
 
-# So many trials are in the table; all are in trials.csv.
-SHOWN = 12
+# Number of trials in the printed table; all are in trials.csv.
+MAX_SHOWN = 12
 
 
 def print_trials(plan: Plan, study: SharedStudy) -> None:
-    """Print the best trials, and how much their figures are worth."""
-    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parts)
+    """Print the best trials, their numbers by state and their overhead."""
+    count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parameters)
     what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
-    print(f"{what}: chosen, so better than they are")  # as a title it would be as narrow as the table
+    print(f"{what}: chosen, so optimistically biased")  # as a title it would be as narrow as the table
     rows = []
-    for trial in best_trials(study)[:SHOWN]:
+    for trial in best_trials(study)[:MAX_SHOWN]:
         values = values_of(trial)
         cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
         rows.append([str(trial.number), *cells, *(figure(values[key]) if key in values else "" for key in settings)])
@@ -135,32 +135,34 @@ def print_trials(plan: Plan, study: SharedStudy) -> None:
     parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
     print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / TRIALS)}")
     if seconds := overheads(study):
-        print(f"beyond its training a trial took {median(seconds):.1f} s (median; most: {max(seconds):.1f} s)")
+        print(
+            f"overhead of a trial beyond its training: {median(seconds):.1f} s (median; maximum {max(seconds):.1f} s)"
+        )
 
 
 def print_importance(found: Mapping[str, Mapping[str, float]]) -> None:
-    """Print which setting explains how much of each objective."""
+    """Print the importance of each setting for each objective."""
     for name, parts in found.items():
-        said = ", ".join(f"{setting} {part:.0%}" for setting, part in parts.items())
-        print(f"what {name} depends on: {said}")
+        text = ", ".join(f"{setting} {part:.0%}" for setting, part in parts.items())
+        print(f"importance for {name}: {text}")
 
 
 def print_winner(plan: Plan, winner: Winner) -> None:
-    """Print the winner, and what it came to on test recordings."""
+    """Print the winner and its test results."""
     best = winner.finalists[0]
     settings = "  ".join(plan.trial_overrides(best.values))
     print(f"winner: trial {best.number}, by {winner.chosen_by}\n  {settings}")
     if not winner.tested:
-        print("It was not tested: sweep.test_seeds trains and tests it with fresh seeds.")
+        print("It was not tested: sweep.test_seeds trains and tests it with new seeds.")
         return
-    print(f"test of the winner: mean ± sd over {len(winner.tested)} fresh seeds {list(winner.test_seeds)}")
+    print(f"test of the winner: mean ± sd over {len(winner.tested)} new seeds {list(winner.test_seeds)}")
     names = [n for n in winner.tested[0] if n.count("/") == 1 and n not in ("test/recordings", "test/windows")]
     rows = [(name, mean_sd_text(name, [run[name] for run in winner.tested if name in run])) for name in names]
     Table(("", "test recordings"), rows).print()
 
 
 def warn_of_few(study: SharedStudy) -> str | None:
-    """Return a warning where validation recordings are few, for the accuracy that was found."""
+    """Return a warning if the validation recordings are too few for the best accuracy, or None."""
     outcomes = [trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs]
     sizes = [outcome["val_size"] for outcome in outcomes if outcome["val_size"]]
     found = [outcome["metrics"]["val/accuracy"] for outcome in outcomes if "val/accuracy" in outcome["metrics"]]
@@ -168,13 +170,13 @@ def warn_of_few(study: SharedStudy) -> str | None:
 
 
 def write_trials(plan: Plan, study: SharedStudy) -> None:
-    """Write `trials.csv`: a row a trial."""
+    """Write `trials.csv`, with a row for each trial."""
     write_text(plan.folder / TRIALS, trials_text(plan, study.trials()))
 
 
 def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
-    """Return what `trials.csv` holds of some trials."""
-    settings, names, ends = list(plan.space.parts), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
+    """Return the text of `trials.csv` for some trials."""
+    settings, names, ends = list(plan.space.parameters), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
     rows = []
     for trial in trials:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}

@@ -1,4 +1,4 @@
-"""What is searched: ranges, choices and conditions, by setting.
+"""The search space: ranges, choices and conditions, by setting.
 
 optimizer.lr: {low: 1e-4, high: 1e-2, log: true}
 model.layers.fc1.out_features: {low: 32, high: 256, step: 32}
@@ -20,40 +20,40 @@ from snnlab.settings import above, check_settings, key_of, quoted
 
 if TYPE_CHECKING:
     import optuna
-# What sets Hydra up, whatever stands before or behind it, and what names code.
+# Settings that configure Hydra, with any prefix or suffix, and settings that name code.
 _CODE = re.compile(r"(?<![\w-])hydra(?![\w-])|^plugins(?![\w-])")
-# What a queue is asked for: how much, how long, where. Others are commands, or go into scripts as they stand.
-_ASKED = re.compile(
+# Allowed parameters of a cluster's queue: how much, how long, where. Others are commands or are copied into scripts.
+_QUEUE_PARAMETERS = re.compile(
     r"cluster|name|nodes|timeout_min|mem_gb|stderr_to_stdout|(cpus|gpus|tasks)_per_(node|task)"
     r"|slurm_(partition|qos|account|constraint|gres|time|mem|mem_per_(cpu|gpu|node)|nodes|ntasks_per_node|exclusive"
     r"|cpus_per_(task|gpu)|gpus_per_(node|task)|array_parallelism|exclude|nodelist|max_num_timeout|signal_delay_s|wckey)"
 )
-_PLAIN_QUEUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
+_PLAIN_QUEUE_VALUE = re.compile(r"[\w.,:@%+*&|()\[\]-]*")
 
 
 def names_code(override: str) -> bool:
-    """Return whether an override, or the name of a setting, is of what runs code."""
+    """Return whether an override, or the name of a setting, can run code."""
     return _CODE.search(key_of(override)) is not None
 
 
 def require_plain_queue(settings: Any, place: str) -> None:
-    """Refuse parameters of a cluster's queue that are commands, or could become some in its scripts.
+    """Refuse parameters of a cluster's queue that are commands, or could become commands in its scripts.
 
     Args:
-        settings: What a file says of submitit.
-        place: Where that stands.
+        settings: submitit's parameters from a file.
+        place: Their place in the configuration, for the error.
 
     Raises:
-        ConfigError: naming the first one.
+        ConfigError: with the first such parameter.
     """
     for name, value in settings.items() if isinstance(settings, Mapping) else ():
         plain = (
             value is None
             or isinstance(value, bool | int | float)
-            or (isinstance(value, str) and _PLAIN_QUEUE.fullmatch(value))
+            or (isinstance(value, str) and _PLAIN_QUEUE_VALUE.fullmatch(value))
         )
-        if not _ASKED.fullmatch(str(name)) or not plain:
-            raise ConfigError(f"{place}.{name}", "a file does not say this to a queue", "the command line can")
+        if not _QUEUE_PARAMETERS.fullmatch(str(name)) or not plain:
+            raise ConfigError(f"{place}.{name}", "a file must not set this queue parameter", "the command line can")
 
 
 PLACE = "sweep.space"
@@ -65,12 +65,12 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; whole ones where both are.
+    """Numbers from `low` to `high`; integers if both are integers.
 
     Args:
-        log: Whether equal factors are as likely, not equal distances.
-        step: Only so many steps from `low`.
-        when: Only where these settings have such a value, or one of such values.
+        log: Whether the distribution is log-uniform.
+        step: Distance of the allowed values, from `low`.
+        when: Condition: settings with one value, or a list of values, for which this range is searched.
     """
 
     low: float
@@ -80,28 +80,28 @@ class Range:
     when: Mapping[str, Any] | None = None
 
     @property
-    def whole(self) -> bool:
-        """Whether the numbers are whole."""
+    def is_integer(self) -> bool:
+        """True if the numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(self.step, float)
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        """Ask for a number."""
-        if self.whole:
+        """Return a number that Optuna's trial suggests."""
+        if self.is_integer:
             step = 1 if self.step is None else int(self.step)
             return trial.suggest_int(name, int(self.low), int(self.high), step=step, log=self.log)
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def samples(self) -> list[Any]:
-        """Return both ends, as they would be proposed."""
-        return [self.low, self.high] if self.whole else [float(self.low), float(self.high)]
+        """Return both ends, with the type of the suggestions."""
+        return [self.low, self.high] if self.is_integer else [float(self.low), float(self.high)]
 
     def points(self, place: str) -> list[Any]:
-        """Return all numbers, for a grid.
+        """Return all numbers of the range, for a grid.
 
         Raises:
             ConfigError: if there are infinitely many.
         """
-        if self.log or (self.step is None and not self.whole):
+        if self.log or (self.step is None and not self.is_integer):
             raise ConfigError(place, "a grid needs choices, or a step")
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1
@@ -114,82 +114,82 @@ class Choice:
 
     Args:
         choices: The values: numbers, words, lists, mappings.
-        when: See `Range`.
+        when: Condition, as of a `Range`.
     """
 
     choices: Sequence[Any]
     when: Mapping[str, Any] | None = None
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
-        """Ask for a value."""
+        """Return a value that Optuna's trial suggests."""
         return decoded(trial.suggest_categorical(name, [encoded(value) for value in self.choices]))
 
     def samples(self) -> list[Any]:
-        """Return all of them."""
+        """Return all choices."""
         return list(self.choices)
 
     def points(self, place: str) -> list[Any]:
-        """Return all of them."""
+        """Return all choices."""
         return list(self.choices)
 
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that are searched, in the order in which they are asked for."""
+    """The search space: the searched settings, in the order of their suggestions."""
 
-    parts: Mapping[str, Range | Choice]
+    parameters: Mapping[str, Range | Choice]
 
     @classmethod
     def parsed(cls, node: Mapping[str, Any]) -> Space:
-        """Return the space that a YAML describes.
+        """Return the search space of a YAML.
 
         Raises:
             ConfigError: for the first mistake.
         """
         if not node:
             raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
-        parts: dict[str, Range | Choice] = {}
-        for name, said in node.items():
+        parameters: dict[str, Range | Choice] = {}
+        for name, definition in node.items():
             if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
                 raise ConfigError(f"{PLACE}.{name}", "is no setting that can be searched")
-            parts[name] = _part(said, f"{PLACE}.{name}")
-            _check_condition(parts[name].when, parts, name)
-        return cls(parts)
+            parameters[name] = _parse_parameter(definition, f"{PLACE}.{name}")
+            _check_condition(parameters[name].when, parameters, name)
+        return cls(parameters)
 
     def suggest(self, trial: optuna.Trial) -> Values:
-        """Ask for a value of each setting whose condition holds."""
+        """Return a suggested value of each setting whose condition holds."""
         values: Values = {}
-        for name, part in self.parts.items():
-            if _holds(part.when, values):
-                values[name] = part.suggest(trial, name)
+        for name, parameter in self.parameters.items():
+            if _condition_holds(parameter.when, values):
+                values[name] = parameter.suggest(trial, name)
         return values
 
     def grid(self) -> list[Values]:
-        """Return every combination once.
+        """Return each combination once.
 
         Raises:
             ConfigError: if there are infinitely many.
         """
-        axes = [part.points(f"{PLACE}.{name}") for name, part in self.parts.items()]
+        axes = [parameter.points(f"{PLACE}.{name}") for name, parameter in self.parameters.items()]
         found: dict[str, Values] = {}
         for combination in itertools.product(*axes):
-            values = self._valid(dict(zip(self.parts, combination, strict=True)))
+            values = self._without_unmet(dict(zip(self.parameters, combination, strict=True)))
             found.setdefault(json.dumps(values, sort_keys=True), values)
         return list(found.values())
 
     def probes(self) -> Iterator[Values]:
-        """Yield values that show every mistake of the space: all first ones, then one setting changed after another."""
-        first = {name: part.samples()[0] for name, part in self.parts.items()}
-        yield self._valid(first)
-        for name, part in self.parts.items():
-            met = {**first, **{key: _listed(value)[0] for key, value in (part.when or {}).items()}}
-            for value in part.samples()[0 if part.when else 1 :]:
-                yield self._valid({**met, name: value})
+        """Yield test values of the space: the first value of each setting, then each setting changed in turn."""
+        first = {name: parameter.samples()[0] for name, parameter in self.parameters.items()}
+        yield self._without_unmet(first)
+        for name, parameter in self.parameters.items():
+            values = {**first, **{key: _as_list(value)[0] for key, value in (parameter.when or {}).items()}}
+            for value in parameter.samples()[0 if parameter.when else 1 :]:
+                yield self._without_unmet({**values, name: value})
 
-    def _valid(self, values: Values) -> Values:
+    def _without_unmet(self, values: Values) -> Values:
         kept: Values = {}
-        for name, part in self.parts.items():
-            if _holds(part.when, kept):
+        for name, parameter in self.parameters.items():
+            if _condition_holds(parameter.when, kept):
                 kept[name] = values[name]
         return kept
 
@@ -222,43 +222,43 @@ def written(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _part(said: Any, place: str) -> Range | Choice:
-    if isinstance(said, list):
-        said = {"choices": said}
-    if not isinstance(said, Mapping):
-        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {said!r}")
-    if "choices" in said:
-        check_settings(Choice, said, place, "a choice")
-        if not said["choices"]:
+def _parse_parameter(definition: Any, place: str) -> Range | Choice:
+    if isinstance(definition, list):
+        definition = {"choices": definition}
+    if not isinstance(definition, Mapping):
+        raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {definition!r}")
+    if "choices" in definition:
+        check_settings(Choice, definition, place, "a choice")
+        if not definition["choices"]:
             raise ConfigError(f"{place}.choices", "is empty")
-        return Choice(**said)
-    if nested := [key for key, value in said.items() if isinstance(value, Mapping) and key != "when"]:
-        raise ConfigError(place, "a setting is named by its whole place", f"write {place}.{nested[0]}: {{low: ...}}")
-    if {"min", "max"} & said.keys():
+        return Choice(**definition)
+    if nested := [key for key, value in definition.items() if isinstance(value, Mapping) and key != "when"]:
+        raise ConfigError(place, "a setting needs its full name", f"write {place}.{nested[0]}: {{low: ...}}")
+    if {"min", "max"} & definition.keys():
         raise ConfigError(place, "a range takes low and high, not min and max")
-    check_settings(Range, said, place, "a range")
-    part = Range(**said)
-    if not part.low < part.high:
-        raise ConfigError(place, f"low must be less than high, got {part.low} and {part.high}")
-    if part.log and part.low <= 0:
-        raise ConfigError(place, f"with log, low must be above 0, got {part.low}")
-    if part.step is not None and part.log:
-        raise ConfigError(f"{place}.step", "goes without log")
-    return part
+    check_settings(Range, definition, place, "a range")
+    parameter = Range(**definition)
+    if not parameter.low < parameter.high:
+        raise ConfigError(place, f"low must be less than high, got {parameter.low} and {parameter.high}")
+    if parameter.log and parameter.low <= 0:
+        raise ConfigError(place, f"with log, low must be above 0, got {parameter.low}")
+    if parameter.step is not None and parameter.log:
+        raise ConfigError(f"{place}.step", "cannot be combined with log")
+    return parameter
 
 
-def _check_condition(when: Mapping[str, Any] | None, parts: Mapping[str, Any], name: str) -> None:
-    earlier = [key for key in parts if key != name]
+def _check_condition(when: Mapping[str, Any] | None, parameters: Mapping[str, Any], name: str) -> None:
+    earlier = [key for key in parameters if key != name]
     for key in when or {}:
         if key not in earlier:
             there = listing(earlier) or "nothing"
             hint = did_you_mean(key, earlier)
-            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must stand above it ({there})", hint)
+            raise ConfigError(f"{PLACE}.{name}.when", f"{key} must be listed before it ({there})", hint)
 
 
-def _holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:
-    return all(key in values and values[key] in _listed(wanted) for key, wanted in (when or {}).items())
+def _condition_holds(when: Mapping[str, Any] | None, values: Mapping[str, Any]) -> bool:
+    return all(key in values and values[key] in _as_list(wanted) for key, wanted in (when or {}).items())
 
 
-def _listed(wanted: Any) -> list[Any]:
+def _as_list(wanted: Any) -> list[Any]:
     return list(wanted) if isinstance(wanted, list | tuple) else [wanted]

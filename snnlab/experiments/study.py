@@ -1,4 +1,4 @@
-"""A search's trials, kept by Optuna, the one file that imports it; who runs the search at this moment."""
+"""A search's study in Optuna, and the processes that share it; the only file that imports Optuna for searching."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from snnlab.errors import ConfigError, RecordError
 from snnlab.experiments.search_plan import SCHEMA
 from snnlab.experiments.space import Space, Values, decoded, encoded
 from snnlab.experiments.sweep_settings import Prune, Sweep
-from snnlab.experiments.workers import Watched
+from snnlab.experiments.workers import TrialAddress
 from snnlab.files import unwritable
 from snnlab.printable import masked
 
-# What a storage raises that can no longer be written.
+# Errors of a storage that can no longer be written.
 STORAGE_ERRORS: tuple[type[Exception], ...] = ()
-if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` tells whoever lacks it
+if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` raises if it is missing
     import optuna
     from optuna import Study, pruners, samplers
     from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -42,19 +42,19 @@ if TYPE_CHECKING or find_spec("optuna") is not None:  # `require_optuna` tells w
     from sqlalchemy.exc import SQLAlchemyError
 
     STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
-DRIVERS = "drivers"
-_COUNTING, _ENDING = ".counting", ".ending"
+LOCKS = "drivers"
+_STUDY_LOCK, _END_LOCK = ".counting", ".ending"
 
 
-def guarded(folder: Path) -> FileLock:
-    """Return what waits until no other process is inside, and keeps the others out."""
-    return FileLock(folder / _COUNTING)
+def study_lock(folder: Path) -> FileLock:
+    """Return a lock that one process holds at a time; the others wait."""
+    return FileLock(folder / _STUDY_LOCK)
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
-    """Give whether this process is the only one inside; the others do not wait."""
-    lock = FileLock(folder / _ENDING, blocking=False)
+    """Yield whether this process is the first one in the block; the others do not wait."""
+    lock = FileLock(folder / _END_LOCK, blocking=False)
     try:
         lock.acquire()
     except Timeout:
@@ -67,7 +67,7 @@ def only_one(folder: Path) -> Iterator[bool]:
 
 
 class SearchLock:
-    """This process, as the others see it.
+    """A lock by which the processes of a search know which of them are alive.
 
     Raises:
         RecordError: if the folder cannot be written.
@@ -75,7 +75,7 @@ class SearchLock:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-        self._folder = folder / DRIVERS
+        self._folder = folder / LOCKS
         self._lock = FileLock(self._folder / self.name, blocking=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +83,8 @@ class SearchLock:
         except OSError as error:
             raise unwritable(folder, error) from error
 
-    def alive(self, name: str) -> bool:
-        """Return whether a driver of this name, this one or another, is at work; nobody, "", is not."""
+    def is_alive(self, name: str) -> bool:
+        """Return whether the process of this name is running; "" is no process."""
         if name == self.name:
             return True
         if not name or not (self._folder / name).is_file():
@@ -96,28 +96,28 @@ class SearchLock:
             return True
 
     def leave(self) -> None:
-        """Say that this process is done."""
+        """Release the lock: this process has finished."""
         self._lock.release()
         (self._folder / self.name).unlink(missing_ok=True)
 
 
 FILE, TRIALS = "study.db", "trials"
-# A file of lines, which also goes through a network's file system; the path follows.
+# A text file with one record per line, which also works on a network file system; the path follows.
 _JOURNAL = "journal:///"
-# Keys of what a trial and a study hold beside Optuna's own.
-DRIVER, OUTCOME, PRUNED, OURS = "driver", "outcome", "pruned_after_epoch", "snnlab"
-# A process that waits for another one to write gives up after so many seconds.
-_PATIENCE_S = 120
+# Keys of snnlab's attributes of a trial and a study in Optuna.
+OWNER, OUTCOME, PRUNED, IDENTITY = "driver", "outcome", "pruned_after_epoch", "snnlab"
+# Time limit for waiting until another process has written, s.
+_WRITE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that is to be run.
+    """A trial to run.
 
     Attributes:
         number: Its number, from 0.
-        values: What was proposed, by setting.
-        adopted: Whether a driver that is dead began it.
+        values: The proposed values, by setting.
+        adopted: Whether a process that has died began it.
     """
 
     number: int
@@ -126,8 +126,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Count:
-    """How far a search is; `finished` are the complete and the pruned."""
+class TrialCounts:
+    """The number of trials by state; `finished` is complete plus pruned."""
 
     finished: int
     complete: int
@@ -148,7 +148,7 @@ def require_optuna() -> None:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep away what Optuna says of itself, and its warnings of what is new in it."""
+    """Silence Optuna's log below warnings, and its warnings of experimental features."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -156,18 +156,18 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def storage_url(folder: Path, named: str | None) -> str:
-    """Return where a search's study is."""
+    """Return the URL of a search's storage."""
     return named or f"sqlite:///{(folder / FILE).absolute()}"
 
 
 def check_storage(named: str | None) -> None:
-    """Refuse a storage that cannot be opened, before anything runs; no file is made.
+    """Refuse a storage that cannot be opened, before anything runs; no file is created.
 
     Args:
-        named: As the settings name it.
+        named: The storage in the settings.
 
     Raises:
-        SnnlabError: if its folder is not there, no server answers, or it is no storage at all.
+        SnnlabError: if its folder does not exist, no server answers, or it is no storage.
     """
     if named is None:
         return
@@ -184,14 +184,14 @@ def open_storage(url: str) -> BaseStorage:
     """Return the storage.
 
     Raises:
-        RecordError: if it cannot be opened, or another version of Optuna made it.
+        RecordError: if it cannot be opened, or another version of Optuna created it.
     """
     if url.startswith(_JOURNAL):
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
             raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
-    waiting = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite") else None
+    waiting = {"connect_args": {"timeout": _WRITE_TIMEOUT_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
     except (SQLAlchemyError, RuntimeError, ImportError, AssertionError) as error:
@@ -202,31 +202,29 @@ def open_storage(url: str) -> BaseStorage:
 
 
 class SharedStudy:
-    """A search's study, asked and told under a lock.
+    """A search's study, which processes share under a lock.
 
-    What a dead driver was at goes on under its number, in its folder, at once. Optuna's own means for that are not
-    used: its heartbeat "will not work" with ask and tell, as the documentation of RDBStorage says (a trial that was
-    asked for by a process that is dead stays RUNNING for ever), a journal has none, and who is dead is known only after
-    a grace period. Its `optimize`, which beats, begins more trials than are to finish where several processes share a
-    study. Its retry callback makes a failed trial of it, and another one with another number.
+    A trial of a process that died is resumed at once, under its number and in its folder. Optuna's own means do not do
+    this: its heartbeat "will not work" with ask and tell, as the documentation of RDBStorage says (a trial whose
+    process has died stays RUNNING forever), a journal has none, and a death is known only after a grace period.
+    `optimize`, which has a heartbeat, begins more trials than required when several processes share a study. Its retry
+    callback marks the trial as failed and begins another one with another number.
 
     Args:
-        folder: The sweep's folder, whose name is the study's.
-        driver: This process.
-        identity: What else makes the search what it is: overrides.
+        folder: The sweep's folder, whose name is the study's name.
+        lock: The lock of this process.
+        identity: Further values that must agree with those of the stored study, such as the overrides.
 
     Raises:
-        RecordError: if the study is another search's, or of another version.
+        RecordError: if the study belongs to another search or version.
     """
 
-    def __init__(
-        self, folder: Path, sweep: Sweep, space: Space, driver: SearchLock, identity: Mapping[str, Any]
-    ) -> None:
-        self.folder, self.sweep, self.space, self.driver = folder, sweep, space, driver
+    def __init__(self, folder: Path, sweep: Sweep, space: Space, lock: SearchLock, identity: Mapping[str, Any]) -> None:
+        self.folder, self.sweep, self.space, self.lock = folder, sweep, space, lock
         self.url = storage_url(folder, sweep.storage)
         if sweep.storage is None and _has_runs(folder) and not _is_filled(folder / FILE):
-            raise self._lost(folder / FILE)
-        with quiet_optuna(), guarded(folder):
+            raise self._missing_study_error(folder / FILE)
+        with quiet_optuna(), study_lock(folder):
             self._storage = open_storage(self.url)
             self.study: Study = optuna.create_study(
                 storage=self._storage,
@@ -234,93 +232,93 @@ class SharedStudy:
                 directions=list(sweep.objectives.values()),
                 load_if_exists=True,
             )
-            self._require_ours(identity)
+            self._require_same_search(identity)
         self._grid = space.grid() if sweep.sampler == "grid" else None
-        self.limit = _least(sweep.trials, len(self._grid) if self._grid else None)
+        self.limit = _minimum(sweep.trials, len(self._grid) if self._grid else None)
 
-    def _require_ours(self, identity: Mapping[str, Any]) -> None:
+    def _require_same_search(self, identity: Mapping[str, Any]) -> None:
         page = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
-        mine = {"schema": SCHEMA, **json.loads(json.dumps(page))}
-        there = self.study.user_attrs.get(OURS)
-        if there is None and not self.study.get_trials(deepcopy=False):
+        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(page))}
+        stored = self.study.user_attrs.get(IDENTITY)
+        if stored is None and not self.study.get_trials(deepcopy=False):
             if _has_runs(self.folder):
-                raise self._lost(self.url)
-            self.study.set_user_attr(OURS, mine)
+                raise self._missing_study_error(self.url)
+            self.study.set_user_attr(IDENTITY, identity_now)
             return
-        names = [key for key in mine if not isinstance(there, dict) or there.get(key) != mine[key]]
+        names = [key for key in identity_now if not isinstance(stored, dict) or stored.get(key) != identity_now[key]]
         if names:
             raise RecordError(
                 masked(self.url),
-                f"its study {self.folder.name} is of another {names[0]}",
-                "begin a search of its own for this",
+                f"its study {self.folder.name} has another {names[0]}",
+                "start a new search for this",
             )
 
-    def _lost(self, what: str | Path) -> RecordError:
+    def _missing_study_error(self, what: str | Path) -> RecordError:
         where = quote(str(self.folder / TRIALS))
         return RecordError(
             what,
-            "the study of this search is gone or empty, and its trials are not begun anew; put it back from a copy",
-            f"the runs of its trials are there: snnlab runs list {where}",
+            "the study of this search is missing or empty, and its trials are not run again; restore it from a copy",
+            f"the runs of its trials are still there: snnlab runs list {where}",
         )
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials as they are."""
+        """Return all trials."""
         return self.study.get_trials(deepcopy=False)
 
-    def count(self) -> Count:
-        """Count the trials."""
-        return _counted(self.trials())
+    def count(self) -> TrialCounts:
+        """Return the number of trials by state."""
+        return _count(self.trials())
 
     def next_trial(self, *, new: bool = True) -> Trial | None:
-        """Return a trial to run: one that a dead driver left behind, or a new one; None if there is none to begin.
+        """Return a trial to run: one whose process has died, or a new one; None if there is none to begin.
 
         Args:
-            new: Whether a new one may begin.
+            new: Whether a new trial may begin.
         """
-        with quiet_optuna(), guarded(self.folder):
+        with quiet_optuna(), study_lock(self.folder):
             trials = self.trials()
             for trial in trials:
-                left = _is(trial, "RUNNING") and not self.driver.alive(trial.user_attrs.get(DRIVER, ""))
-                if left and (adopted := self._adopted(trial)):
+                abandoned = _has_state(trial, "RUNNING") and not self.lock.is_alive(trial.user_attrs.get(OWNER, ""))
+                if abandoned and (adopted := self._adopt(trial)):
                     return adopted
-            count = _counted(self.trials())
+            count = _count(self.trials())
             full = self.limit is not None and count.finished + count.running >= self.limit
             if not new or full or count.failed > self.sweep.failures:
                 return None
-            return self._asked(trials)
+            return self._propose(trials)
 
-    def _adopted(self, trial: FrozenTrial) -> Trial | None:
-        if DRIVER not in trial.user_attrs:  # killed while it was proposed: there is nothing of it
+    def _adopt(self, trial: FrozenTrial) -> Trial | None:
+        if OWNER not in trial.user_attrs:  # killed while it was proposed: nothing of it was recorded
             self.study.tell(trial.number, state=TrialState.FAIL)
             return None
-        self._set(trial.number, DRIVER, self.driver.name)
+        self._set_attribute(trial.number, OWNER, self.lock.name)
         return Trial(trial.number, values_of(trial), adopted=True)
 
-    def _asked(self, trials: Sequence[FrozenTrial]) -> Trial | None:
+    def _propose(self, trials: Sequence[FrozenTrial]) -> Trial | None:
         if self._grid is not None:
-            taken = [values_of(trial) for trial in trials if DRIVER in trial.user_attrs]
-            left = [point for point in self._grid if point not in taken]
-            if not left:
+            proposed = [values_of(trial) for trial in trials if OWNER in trial.user_attrs]
+            remaining = [point for point in self._grid if point not in proposed]
+            if not remaining:
                 return None
-            self.study.enqueue_trial({name: encoded(value) for name, value in left[0].items()})
-        # Made anew with a seed of its own each time, so that two drivers do not propose the same.
+            self.study.enqueue_trial({name: encoded(value) for name, value in remaining[0].items()})
+        # A new sampler with its own seed each time, so that two processes do not propose the same.
         self.study.sampler = sampler(self.sweep, len(trials))
-        asked = self.study.ask()
-        values = self.space.suggest(asked)
-        asked.set_user_attr(DRIVER, self.driver.name)
-        return Trial(asked.number, values)
+        trial = self.study.ask()
+        values = self.space.suggest(trial)
+        trial.set_user_attr(OWNER, self.lock.name)
+        return Trial(trial.number, values)
 
     def tell(self, number: int, outcome: Mapping[str, Any]) -> None:
-        """Record what came of a trial.
+        """Record the outcome of a trial.
 
         Args:
-            outcome: See `snnlab.session.trial.Outcome`.
+            outcome: A `snnlab.experiments.workers.Outcome`.
         """
-        with quiet_optuna(), guarded(self.folder):
+        with quiet_optuna(), study_lock(self.folder):
             trial = self.trials()[number]
-            if not _is(trial, "RUNNING"):
+            if not _has_state(trial, "RUNNING"):
                 return
-            self._set(number, OUTCOME, {**outcome, "at": time.time()})
+            self._set_attribute(number, OUTCOME, {**outcome, "at": time.time()})
             values = [outcome["metrics"].get(name) for name in self.sweep.objectives]
             if outcome["status"] != "completed" or any(value is None or value != value for value in values):
                 self.study.tell(number, state=TrialState.FAIL)
@@ -329,24 +327,24 @@ class SharedStudy:
             else:
                 self.study.tell(number, values)
 
-    def _set(self, number: int, key: str, value: Any) -> None:
+    def _set_attribute(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(trial_id(self._storage, self.folder.name, number), key, value)
 
 
-class WatchedTrial:
-    """A trial as its worker sees it, which is told of each epoch and may end it."""
+class PrunableTrial:
+    """A trial in its worker, which reports each epoch and may be pruned."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, address: TrialAddress) -> None:
         with quiet_optuna():
-            self._storage = open_storage(watched.url)
+            self._storage = open_storage(address.url)
             study = optuna.load_study(
-                study_name=watched.study, storage=self._storage, pruner=pruner(Prune(**watched.prune))
+                study_name=address.study, storage=self._storage, pruner=pruner(Prune(**address.prune))
             )
-            self._id = trial_id(self._storage, watched.study, watched.number)
+            self._id = trial_id(self._storage, address.study, address.number)
             self._trial = optuna.Trial(study, self._id)
 
-    def lags(self, epoch: int, value: float) -> bool:
-        """Report an epoch; return whether the trial is to end."""
+    def should_prune(self, epoch: int, value: float) -> bool:
+        """Report an epoch; return whether the trial should end."""
         with quiet_optuna():
             if epoch not in self._storage.get_trial(self._id).intermediate_values:
                 self._trial.report(value, epoch)
@@ -357,15 +355,15 @@ class WatchedTrial:
 
 
 def trial_id(storage: BaseStorage, study: str, number: int) -> int:
-    """Return by which number a storage, which may hold several studies, knows a trial."""
+    """Return the storage's id of a trial; a storage may hold several studies."""
     return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study), number)
 
 
 def sampler(sweep: Sweep, drawn: int) -> samplers.BaseSampler:
-    """Return what proposes the next trial.
+    """Return the sampler of the next trial.
 
     Args:
-        drawn: How many were proposed so far.
+        drawn: Number of trials proposed so far.
     """
     seed = (sweep.seed * 1_000_003 + drawn) % 2**32
     if sweep.sampler == "tpe":
@@ -378,7 +376,7 @@ def sampler(sweep: Sweep, drawn: int) -> samplers.BaseSampler:
 
 
 def pruner(prune: Prune | None) -> pruners.BasePruner:
-    """Return what ends trials early."""
+    """Return Optuna's pruner for the settings of pruning."""
     if prune is None:
         return pruners.NopPruner()
     if prune.by == "median":
@@ -388,13 +386,13 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
 
 @contextmanager
 def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
-    """Give the study of a search, out of a copy of its file: nothing is written, and nothing but that file is opened.
+    """Yield the study of a search from a copy of its file: nothing is written, and no other file is opened.
 
     Args:
-        page: Its `sweep.yaml`.
+        page: The content of its `sweep.yaml`.
 
     Raises:
-        RecordError: if there is none that can be read, or it is kept elsewhere.
+        RecordError: if there is none that can be read, or it is in another storage.
     """
     require_optuna()
     named, path = page["sweep"].get("storage"), folder / FILE
@@ -402,10 +400,10 @@ def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
         raise RecordError(
             "report",
             (
-                f"{folder}: its trials are in {masked(str(named))}, which no report opens: it stands"
-                " in a file that anybody may have written"
+                f"{folder}: its trials are in {masked(str(named))}, which a report does not open: anybody may have"
+                " written that address"
             ),
-            f"there is a report once {folder}/search.json is there",
+            f"a report is possible once {folder}/search.json exists",
         )
     if path.is_symlink() or not path.is_file():
         raise RecordError("report", f"{folder}: the search has no trial yet")
@@ -413,14 +411,14 @@ def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
         _copy(path, Path(place) / FILE)
         storage = open_storage(storage_url(Path(place), None))
         try:
-            # The only one in it, which is called as the folder was when the search began.
+            # It holds one study, whose name is that of the folder when the search began.
             yield optuna.load_study(study_name=None, storage=storage)
         except (KeyError, ValueError) as error:
             raise RecordError("report", f"{folder}: the search has no trial yet") from error
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """Copy a database as it is at one moment; one that was left in the middle of a change is mended in the copy."""
+    """Copy a database in a consistent state; one that was left in the middle of a change is repaired in the copy."""
     try:
         with (
             closing(connect(f"file:{url_quote(str(path.absolute()))}?mode=ro", uri=True)) as one,
@@ -429,17 +427,17 @@ def _copy(path: Path, copy: Path) -> None:
             one.backup(other)
     except DatabaseError:
         for end in ("", "-journal", "-wal"):
-            left = path.with_name(f"{path.name}{end}")
-            if left.is_file() and not left.is_symlink():
-                shutil.copyfile(left, copy.with_name(f"{copy.name}{end}"))
+            file = path.with_name(f"{path.name}{end}")
+            if file.is_file() and not file.is_symlink():
+                shutil.copyfile(file, copy.with_name(f"{copy.name}{end}"))
 
 
 def values_of(trial: FrozenTrial) -> Values:
-    """Return what was proposed for a trial."""
+    """Return the proposed values of a trial."""
     return {name: decoded(value) for name, value in trial.params.items()}
 
 
-def _is(trial: FrozenTrial, name: str) -> bool:
+def _has_state(trial: FrozenTrial, name: str) -> bool:
     return trial.state.name == name
 
 
@@ -452,12 +450,12 @@ def _is_filled(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _counted(trials: Sequence[FrozenTrial]) -> Count:
+def _count(trials: Sequence[FrozenTrial]) -> TrialCounts:
     states = [trial.state.name for trial in trials]
-    failed = sum(_is(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
+    failed = sum(_has_state(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
     complete, pruned = states.count("COMPLETE"), states.count("PRUNED")
-    return Count(complete + pruned, complete, pruned, states.count("RUNNING"), failed)
+    return TrialCounts(complete + pruned, complete, pruned, states.count("RUNNING"), failed)
 
 
-def _least(*numbers: int | None) -> int | None:
+def _minimum(*numbers: int | None) -> int | None:
     return min((number for number in numbers if number is not None), default=None)

@@ -1,4 +1,4 @@
-"""The figures of a method on a dataset: of each run, their spread over seeds, and those that others published."""
+"""The statistics of a method on a dataset: of each run, their spread over seeds, and published results."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 from scipy.special import stdtrit
 
 from snnlab.errors import RecordError
-from snnlab.experiments.suite_reading import Cell, Energy
-from snnlab.experiments.verdicts import Arm as Answers
+from snnlab.experiments.suite_reading import Energy, SuiteRun
+from snnlab.experiments.verdicts import Arm
 
-# Without these nobody can say what a figure is worth.
-_NEEDED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
+# Fields without which a published result cannot be judged.
+_REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
 _NUMBERS = ("accuracy", "steps", "params")
 _SELECTIONS = ("test", "validation", "unknown")
 
 
-class Published(NamedTuple):
-    """A published figure.
+class PublishedResult(NamedTuple):
+    """A published result.
 
     Attributes:
         accuracy: Test accuracy, 0 to 1.
         steps: Number of steps T.
-        params: Number of trainable numbers.
-        protocol: How it was found, in words.
-        selection: What the epoch was chosen on: test, validation or unknown.
-        source: Where it stands, or None.
+        params: Number of trainable parameters.
+        protocol: How it was measured, as text.
+        selection: Recordings that chose the epoch: test, validation or unknown.
+        source: Its publication, or None.
     """
 
     name: str
@@ -44,20 +44,20 @@ class Published(NamedTuple):
 
     @property
     def on_test(self) -> bool:
-        """Whether the test recordings chose it, or nobody says that they did not."""
+        """True if the epoch was chosen on the test recordings, or may have been."""
         return self.selection != "validation"
 
     @property
     def chosen_on(self) -> str:
-        """What it was chosen on, in words."""
+        """The recordings that chose the epoch, as text."""
         return f"{self.selection}: not comparable" if self.on_test else self.selection
 
 
 def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
-    """Check that what has to be a number is one.
+    """Check the numbers of published results.
 
     Raises:
-        RecordError: for the first that is none, or an accuracy that is not in percent.
+        RecordError: for the first value that is no number, or an accuracy that is not in percent.
     """
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
@@ -68,36 +68,36 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
             raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
 
 
-def published(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[Published], list[str]]:
-    """Return the figures of a dataset that say enough, and for each other one what it lacks.
+def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
+    """Return a dataset's published results, and a message for each one that is incomplete.
 
     Args:
-        nodes: As a suite has them; the accuracy is in percent.
+        nodes: The suite's `published`; the accuracy is in percent.
         dataset: The dataset's name.
 
     Raises:
-        RecordError: if one has no number where there has to be one.
+        RecordError: if a value is no number.
     """
     check_published(nodes, "suite")
     found, problems = [], []
     for node in (node for node in nodes if node.get("dataset") == dataset):
         name, selection = str(node.get("name", "without a name")), str(node.get("selection", "unknown"))
-        if lacking := [key for key in _NEEDED if node.get(key) is None]:
-            problems.append(f"published: {name}: is not shown, it lacks {', '.join(lacking)}")
+        if lacking := [key for key in _REQUIRED if node.get(key) is None]:
+            problems.append(f"published: {name}: is not shown, {', '.join(lacking)} missing")
             continue
         if selection not in _SELECTIONS:
             problems.append(f"published: {name}: selection {selection} is none of {', '.join(_SELECTIONS)}: unknown")
             selection = "unknown"
         accuracy, steps, params = float(node["accuracy"]) / 100.0, int(node["steps"]), float(node["params"])
-        words = str(node["architecture"]), steps, params, str(node["protocol"])
-        found.append(Published(name, accuracy, *words, selection, node.get("source")))
+        details = str(node["architecture"]), steps, params, str(node["protocol"])
+        found.append(PublishedResult(name, accuracy, *details, selection, node.get("source")))
     return sorted(found, key=lambda one: -one.accuracy), problems
 
 
 LEVEL = 0.95
-# Parts of the steps, in percent.
-_PARTS = (25, 50, 75)
-# Of the metrics of a result, under the same name with / replaced.
+# Fractions of the steps, in percent.
+_TIME_FRACTIONS = (25, 50, 75)
+# Metrics of a result; their keys are the names with _ in place of /.
 _METRICS = (
     *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
     *("connection_sparsity", "test/spikes_per_sample", "test/activation_sparsity", "test/synops_dense"),
@@ -110,10 +110,10 @@ class Spread(NamedTuple):
     """Mean and spread over seeds.
 
     Attributes:
-        n: How many there are.
-        sd: Their standard deviation, with n - 1; None where there is but one.
-        low: Lower end of the mean's 95 % interval; None likewise.
-        high: Its upper end.
+        n: Number of values.
+        sd: Standard deviation, with n - 1; None for one value.
+        low: Lower end of the mean's 95 % interval; None for one value.
+        high: Upper end of the interval.
     """
 
     n: int
@@ -124,32 +124,32 @@ class Spread(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of figures.
+    """A column of statistics.
 
     Attributes:
         key: Its name in CSV and JSON.
-        of: The figure that it shows, see `figures`.
-        heading: What stands above it, with the unit.
-        text: How a figure is said.
-        about: accuracy, time, cost or operations: the table that it stands in.
+        statistic: Key of the statistic that it shows.
+        heading: Its heading, with the unit.
+        text: Formats a statistic.
+        about: The table that contains it: accuracy, time, cost or operations.
     """
 
     key: str
-    of: str
+    statistic: str
     heading: str
     text: Callable[[Spread], str]
     about: str
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return mean, standard deviation and interval of values.
+    """Return mean, standard deviation and 95 % interval of values.
 
         mean +- t(n - 1) sd / sqrt(n)
 
-    with the 97.5 % point of Student's t. It is the interval of what other seeds would come to on the same recordings.
+    with the 97.5 % point of Student's t. The interval holds for other seeds on the same recordings.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are no values.
     """
     if not values:
         raise ValueError("no values have no mean")
@@ -161,25 +161,25 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(n, mean, sd, mean - half, mean + half)
 
 
-def figures(cell: Cell, energy: Energy, best_on_test: bool) -> dict[str, float]:
-    """Return the figures of a run that was tested, by key; what was not recorded is left out.
+def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
+    """Return the statistics of a tested run, by key; values that were not recorded are left out.
 
     Args:
         energy: Constants of the energy estimate.
-        best_on_test: Whether the best epoch on the test recordings is wanted, which is no result.
+        best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
     """
-    metrics, timing, epoch = cell.metrics, cell.part("timing"), cell.part("selection").get("epoch")
+    metrics, timing, epoch = run.metrics, run.part("timing"), run.part("selection").get("epoch")
     macs, acs = metrics.get("test/synops_macs"), metrics.get("test/synops_acs")
     found = {
         **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
-        **_over_time(cell),
+        **_accuracy_over_time(run),
         "samples_per_s": timing.get("samples_per_s"),
         "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
-        # Of one that was broken off the suite knows no more than what came afterwards.
-        "wall_s": timing.get("fit_s") if cell.wall_s is None or cell.part("resumed") else cell.wall_s,
+        # Of a resumed run the suite knows only the time since it was resumed.
+        "wall_s": timing.get("fit_s") if run.wall_s is None or run.part("resumed") else run.wall_s,
         "chosen_epoch": None if epoch is None else epoch + 1,
-        "best_test_accuracy": _best_on_test(cell) if best_on_test else None,
+        "best_test_accuracy": _best_on_test(run) if best_on_test else None,
     }
     return {key: float(value) for key, value in found.items() if value is not None}
 
@@ -192,29 +192,29 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _over_time(cell: Cell) -> dict[str, float]:
-    """Return the accuracy if the recordings had ended earlier.
+def _accuracy_over_time(run: SuiteRun) -> dict[str, float]:
+    """Return the accuracy at earlier ends of the recordings.
 
-    Recordings of labels over time, of values, or of fewer than four steps have none.
+    Empty for labels over time, for regression, and for fewer than four steps.
     """
-    assert cell.run is not None
+    assert run.recorded is not None
     try:
-        arrays = cell.run.predictions()
+        arrays = run.recorded.predictions()
     except RecordError:
         return {}
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
         return {}
-    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _PARTS}
+    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _TIME_FRACTIONS}
     return {f"accuracy_at_{part}": float((answers[:, step] == targets).mean()) for part, step in at.items()}
 
 
-def _best_on_test(cell: Cell) -> float | None:
-    """Return the best of the epochs that were tested: the chosen one, the last one, and those in `metrics.csv`."""
-    assert cell.run is not None
-    tested = [cell.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in cell.metrics]
-    with suppress(RecordError):  # where metrics.csv is missing the tests of the result remain
-        tested += [float(value) for value in cell.run.epochs().get("test/accuracy", ()) if value == value]
+def _best_on_test(run: SuiteRun) -> float | None:
+    """Return the best accuracy of the tested epochs: the chosen one, the last one, and those in `metrics.csv`."""
+    assert run.recorded is not None
+    tested = [run.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in run.metrics]
+    with suppress(RecordError):  # without metrics.csv the tests of the result remain
+        tested += [float(value) for value in run.recorded.epochs().get("test/accuracy", ()) if value == value]
     return max(tested, default=None)
 
 
@@ -251,7 +251,10 @@ COLUMNS = (
     Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent, "accuracy"),
     Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent, "accuracy"),
     Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean(".0f"), "accuracy"),
-    *(Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time") for p in _PARTS),
+    *(
+        Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time")
+        for p in _TIME_FRACTIONS
+    ),
     Column("params", "params", "parameters", _mean(",.0f"), "cost"),
     Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short, "cost"),
     Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),
@@ -272,50 +275,52 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """An arm on a dataset.
+class MethodRow:
+    """A method on a dataset.
 
     Attributes:
         role: arm or baseline.
-        seeds: Of the runs that were completed and tested.
-        asked: How many runs there were to be.
-        failed: How many of them failed.
-        values: Mean and spread of each figure, by key; see `figures`.
-        flags: What makes the row less than it seems, in words.
-        note: A sentence about the arm, or None.
-        differs: In what it differs from the other arms.
-        cells: Its runs, one a seed, tested or not.
-        answers: What its networks answered to the test recordings; or why that cannot be compared.
+        seeds: Seeds of the completed and tested runs.
+        planned: Number of planned runs.
+        failed: Number of failed runs.
+        values: Mean and spread of each statistic, by key.
+        flags: Limitations of the runs, as text.
+        note: A sentence about the method, or None.
+        differs: Its differences from the other methods.
+        runs: Its runs, one per seed, tested or not.
+        test_results: The test results of its networks; or the reason why they cannot be compared.
     """
 
     dataset: str
     arm: str
     role: str
     seeds: Sequence[int]
-    asked: int
+    planned: int
     failed: int
     values: Mapping[str, Spread]
     flags: Sequence[str]
     note: str | None = None
     differs: Sequence[str] = ()
-    cells: Sequence[Cell] = field(default=(), repr=False, compare=False)
-    answers: Answers | str = field(default="it was not tested", repr=False, compare=False)
+    runs: Sequence[SuiteRun] = field(default=(), repr=False, compare=False)
+    test_results: Arm | str = field(default="it was not tested", repr=False, compare=False)
 
     @property
-    def tested(self) -> list[Cell]:
-        """The runs that count."""
-        return [cell for cell in self.cells if cell.tested]
+    def tested(self) -> list[SuiteRun]:
+        """The tested runs."""
+        return [run for run in self.runs if run.tested]
 
     @property
-    def goodness(self) -> tuple[bool, float]:
-        """What rows are ranked by: accuracy, or less error; those without a result come last."""
+    def sort_key(self) -> tuple[bool, float]:
+        """Sort key: accuracy, or negative error; rows without a result come last."""
         score, error = self.values.get("test_accuracy"), self.values.get("test_mae")
         found = score.mean if score is not None else None if error is None else -error.mean
         return found is not None, found or 0.0
 
     def record(self) -> dict[str, Any]:
-        """Return the row as JSON has it."""
-        lists = {"seeds": list(self.seeds), "flags": list(self.flags), "differs": list(self.differs)}
+        """Return the row for JSON."""
         values = {key: value._asdict() for key, value in self.values.items()}
-        own = {key: value for key, value in vars(self).items() if key not in ("cells", "answers")}
-        return {**own, **lists, "values": values}
+        return {
+            **{"dataset": self.dataset, "arm": self.arm, "role": self.role, "seeds": list(self.seeds)},
+            **{"asked": self.planned, "failed": self.failed, "values": values, "flags": list(self.flags)},
+            **{"note": self.note, "differs": list(self.differs)},
+        }

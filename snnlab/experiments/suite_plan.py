@@ -1,4 +1,4 @@
-"""What a suite trains: arms on datasets with seeds, and controls."""
+"""The plan of a suite: the runs of methods on datasets with seeds, and their controls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.errors import SnnlabError
-from snnlab.experiments.search_plan import QUIET
+from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
-from snnlab.experiments.suite_reading import place_of
+from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Choice, Suite
 from snnlab.experiments.workers import Task
 from snnlab.settings import key_of
@@ -18,10 +18,10 @@ from snnlab.settings import key_of
 
 @dataclass(frozen=True)
 class Cell:
-    """One training.
+    """One planned run of a suite.
 
     Attributes:
-        control: What is done to labels or time on purpose, or None.
+        control: The control that changes labels or time on purpose, or None.
     """
 
     dataset: str
@@ -31,14 +31,14 @@ class Cell:
 
     @property
     def folder(self) -> str:
-        """Its run's folder, in that of the suite."""
+        """The run's folder, relative to the suite's folder."""
         if self.control is None:
-            return place_of(self.dataset, self.arm, self.seed)
+            return relative_run_folder(self.dataset, self.arm, self.seed)
         return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
 
     @property
     def twin(self) -> Cell:
-        """The same training without a control."""
+        """The reference run: the same run without a control."""
         return Cell(self.dataset, self.arm, self.seed)
 
     def __str__(self) -> str:
@@ -48,14 +48,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at a dataset's recordings shows before anything is trained.
+    """The result of the preflight of a dataset: its recordings, checked before any run.
 
     Attributes:
-        mistake: What is wrong with the settings, or None.
-        gap: Why there are no recordings, or None.
-        duplicates: One line on recordings in several parts of the split.
-        apart: Whether none is trained on or chosen with that is tested, as far as that is known.
-        gpus: Number of GPUs that trainings can share out.
+        mistake: An error in the settings, or None.
+        gap: The reason why there are no recordings, or None.
+        duplicates: One line on recordings that are in several parts of the split.
+        apart: Whether no tested recording is also used for training or validation, as far as known.
+        gpus: Number of GPUs that the runs can share.
     """
 
     mistake: SnnlabError | None = None
@@ -65,32 +65,32 @@ class Survey:
     gpus: int = 0
 
 
-# Settings that mean something where recordings are files.
+# Settings that apply only to datasets of files.
 OF_FILES = ("data.root", "data.download")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What workers do, functions of a module so that they can be sent; and how overrides are joined.
+    """Functions that a suite needs: module-level, so that they can be pickled and sent to workers.
 
     Attributes:
-        survey: Find and pack the recordings that the first of several lists of overrides describes which is right.
-        merged: Leave out overrides that later ones take the place of.
+        survey: Finds and packs a dataset's recordings; of several lists of overrides it uses the first valid one.
+        merge: Drops overrides that a later one replaces.
     """
 
     survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
-    merged: Callable[[Sequence[str]], list[str]]
+    merge: Callable[[Sequence[str]], list[str]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite, and where it goes.
+    """A suite, its folder and the command that started it.
 
     Attributes:
-        suite: What it is, with all that its folder holds already.
+        suite: The suite, united with the content of its folder.
         typed: Overrides from the command line.
         config_dir: The user's folder of YAML files.
-        simulated: Datasets that read no files, and for which settings of `OF_FILES` are not meant.
+        simulated: Datasets that read no files; settings of `OF_FILES` do not apply to them.
     """
 
     folder: Path
@@ -104,63 +104,69 @@ class Plan:
 
     @property
     def common(self) -> list[str]:
-        """Overrides that all trainings have; an arm's own come after them."""
+        """Overrides of all runs; a method's own overrides come after them."""
         return [*self.suite.common, *self.typed]
 
-    def cells(self, choice: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
-        """Return the trainings, first seeds first, so that arms can be compared early; controls come last.
+    def cells(self, selection: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
+        """Return the planned runs, first seeds first, so that methods can be compared early; controls come last.
 
         Args:
-            choice: Which parts.
-            seeds: Which seeds; None: all.
+            selection: The selected methods and datasets; None: all.
+            seeds: The selected seeds; None: all.
         """
-        arms, datasets = _chosen(self.suite, choice)
+        arms, datasets = _selected_names(self.suite, selection)
         wanted = self.suite.seeds if seeds is None else seeds
-        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.runs(a, d)]
+        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
         return cells + [
             Cell(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
-            if (first := self.first(dataset)) in arms and self.suite.seeds[0] in wanted
+            if (first := self.first_method(dataset)) in arms and self.suite.seeds[0] in wanted
             for control in self.suite.controls
         ]
 
-    def first(self, dataset: str) -> str | None:
-        """Return a dataset's first arm, whose training is the controls' twin and which others are matched with."""
-        arms = [name for name in self.suite.arms if self.suite.runs(name, dataset)]
+    def first_method(self, dataset: str) -> str | None:
+        """Return the first method of a dataset: the reference of its controls and of `match`."""
+        arms = [name for name in self.suite.arms if self.suite.trains(name, dataset)]
         return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
 
     def arm_overrides(self, dataset: str, arm: str) -> list[str]:
-        """Return what describes an arm on a dataset, without a seed and what tuning has found."""
-        left_out = OF_FILES if dataset in self.simulated else ()
-        common = [text for text in self.common if key_of(text) not in left_out]
+        """Return the overrides of a method on a dataset, without the seed and the tuned values."""
+        dropped = OF_FILES if dataset in self.simulated else ()
+        common = [text for text in self.common if key_of(text) not in dropped]
         return [*self.suite.datasets[dataset], *common, *self.suite.arms[arm].overrides]
 
-    def task(self, cell: Cell, values: Values, threads: int, merged: Callable[[Sequence[str]], list[str]]) -> Task:
-        """Return a training.
+    def task(self, spec: Cell, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
+        """Return the task of a run.
 
         Args:
-            values: What tuning has found.
-            threads: CPU threads, unless the user has set them.
-            merged: See `Work`.
+            values: Values that tuning has found.
+            threads: Number of CPU threads, unless the user has set it.
+            merge: Drops overrides that a later one replaces.
         """
-        own = [f"seed={cell.seed}", "test=true", *([f"control={cell.control}"] if cell.control else [])]
-        said = [*QUIET, f"threads={threads}", *self.arm_overrides(cell.dataset, cell.arm), *overrides(values), *own]
-        return Task(str(self.folder / cell.folder), merged(said), self.config_dir, self.place)
+        own = [f"seed={spec.seed}", "test=true", *([f"control={spec.control}"] if spec.control else [])]
+        texts = [
+            *QUIET_OVERRIDES,
+            f"threads={threads}",
+            *self.arm_overrides(spec.dataset, spec.arm),
+            *overrides(values),
+            *own,
+        ]
+        return Task(str(self.folder / spec.folder), merge(texts), self.config_dir, self.place)
 
-    def tuning_overrides(self, dataset: str, arm: str, merged: Callable[[Sequence[str]], list[str]]) -> list[str]:
-        """Return what all trials of an arm's tuning have."""
-        return merged([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
+    def tuning_overrides(self, dataset: str, arm: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
+        """Return the overrides that all trials of a method's tuning have in common."""
+        return merge([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
 
     def as_page(self) -> dict[str, Any]:
-        """Return what `suite.yaml` holds, without its schema."""
+        """Return the content of `suite.yaml`, without its schema."""
         suite = self.suite
         return {
             "name": self.name,
             "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
-            "datasets": {name: list(said) for name, said in suite.datasets.items()},
+            "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
-            "match": vars(suite.matched) if suite.matched else None,
+            "match": vars(suite.match_rule) if suite.match_rule else None,
             "tune": suite.tune,
             "controls": list(suite.controls),
             "published": list(suite.published),
@@ -169,16 +175,16 @@ class Plan:
         }
 
 
-def _chosen(suite: Suite, choice: Choice | None) -> tuple[list[str], list[str]]:
-    arms = choice.arms if choice and choice.arms is not None else suite.arms
-    datasets = choice.datasets if choice and choice.datasets is not None else suite.datasets
+def _selected_names(suite: Suite, selection: Choice | None) -> tuple[list[str], list[str]]:
+    arms = selection.arms if selection and selection.arms is not None else suite.arms
+    datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
     return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
 
 
-def own_keys(suite: Suite, choice: Choice) -> Mapping[str, list[str]]:
-    """Return the settings that arms set themselves, each with those arms."""
+def own_keys(suite: Suite, selection: Choice) -> Mapping[str, list[str]]:
+    """Return the settings that methods set themselves, each with the names of those methods."""
     found: dict[str, list[str]] = {}
-    for name in _chosen(suite, choice)[0]:
+    for name in _selected_names(suite, selection)[0]:
         for text in suite.arms[name].overrides:
             found.setdefault(key_of(text), []).append(name)
     return found

@@ -1,4 +1,4 @@
-"""How the numbers of a table came about, made from the records: the protocol under it, and what flags a row."""
+"""The protocol below a table and the flags of its rows, generated from the recorded runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnlab.errors import listing
-from snnlab.experiments.suite_figures import Row, short_number
-from snnlab.experiments.suite_reading import Cell, Read, steps_of
+from snnlab.experiments.suite_figures import MethodRow, short_number
+from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.runs.runs_table import grouped, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
@@ -38,237 +38,246 @@ _KINDS = {"counts": "counts of events", "binary": "binary: whether there is an e
 _LIMITS = {"limit_train_batches": "trained", "limit_val_batches": "validated"}
 
 
-class Clause(NamedTuple):
-    """One line of a protocol.
+class ProtocolField(NamedTuple):
+    """One field of a protocol.
 
     Attributes:
-        about: What it is about, such as `split`.
-        said: What holds for all arms; or, where arms differ, what holds for each, in their order.
+        about: The field's name, such as `split`.
+        said: The text for all methods; or, if they differ, the text of each group of methods, in their order.
     """
 
     about: str
     said: str
 
 
-def protocol(read: Read, rows: Sequence[Row]) -> list[Clause]:
+def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolField]:
     """Return the protocol of one dataset's rows.
 
     Args:
-        read: What the rows were made from.
+        suite: The content of the suite's folder.
     """
     several = len(rows) > 1
     differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
-    said = {
+    fields = {
         "runs": _runs(rows),
-        "seeds": f"{_each((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
-        **{about: _each(_texts(rows, say)) for about, say in _CLAUSES.items()},
+        "seeds": f"{_grouped_text((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
+        **{about: _grouped_text(_row_texts(rows, text_of)) for about, text_of in _FIELDS.items()},
         "arms": differs if several else "",
-        "budget": _budget(read, rows) if read.match is not None else "",
+        "budget": _budget(suite, rows) if suite.match is not None else "",
         "accuracy": _ACCURACY,
         "ranking": _RANKING if several else "",
         "operations": _OPERATIONS,
-        "energy": str(read.energy),
-        "command": read.command or "",
+        "energy": str(suite.energy),
+        "command": suite.command or "",
     }
-    return [Clause(about, text) for about, text in said.items() if text]
+    return [ProtocolField(about, text) for about, text in fields.items() if text]
 
 
-def flags(read: Read, dataset: str, cells: Sequence[Cell], peers: Sequence[Cell], twice: Sequence[int]) -> list[str]:
-    """Return what makes an arm's runs less than they seem.
+def flags(
+    suite: RecordedSuite,
+    dataset: str,
+    runs: Sequence[SuiteRun],
+    peers: Sequence[SuiteRun],
+    repeated_seeds: Sequence[int],
+) -> list[str]:
+    """Return the flags of a method: the limitations of its runs.
 
     Args:
-        read: What the table is made from.
-        cells: The arm's runs, one a seed.
-        peers: All runs of the dataset that were tested.
-        twice: Seeds of which there are several runs.
+        suite: The content of the suite's folder.
+        runs: The method's runs, one per seed.
+        peers: All tested runs of the dataset.
+        repeated_seeds: Seeds with several runs.
     """
-    tested = [cell for cell in cells if cell.tested]
-    said = [*_missing(cells), *(f"seed {seed} was trained several times: the last one counts" for seed in twice)]
-    if controls := list(dict.fromkeys(str(name) for cell in tested if (name := _page(cell).get("control")))):
-        said.append(f"control {listing(controls)}: no result")
-    if any((cell.part("provenance").get("git") or {}).get("dirty") for cell in tested):
-        said.append("dirty tree")
-    if any(cell.part("provenance").get("git") is None for cell in tested):
-        said.append("no commit")
-    said += _other_versions(tested, peers)
-    usual = _most(_hash_of_test(cell) for cell in peers)
-    if any(_hash_of_test(cell) != usual for cell in tested):
-        said.append("other test recordings")
-    said += _in_part(tested)
-    if read.tune is not None and not all(cell.tuned for cell in tested):
-        said.append("untuned")
-    match = (read.matched.get(dataset) or {}).get(cells[0].arm)
+    tested = [run for run in runs if run.tested]
+    found = [
+        *_missing_run_flags(runs),
+        *(f"seed {seed} was trained several times: the last run counts" for seed in repeated_seeds),
+    ]
+    if controls := list(dict.fromkeys(str(name) for run in tested if (name := _result_page(run).get("control")))):
+        found.append(f"control {listing(controls)}: no result")
+    if any((run.part("provenance").get("git") or {}).get("dirty") for run in tested):
+        found.append("dirty tree")
+    if any(run.part("provenance").get("git") is None for run in tested):
+        found.append("no commit")
+    found += _version_flags(tested, peers)
+    usual = _most_common(_test_set_hash(run) for run in peers)
+    if any(_test_set_hash(run) != usual for run in tested):
+        found.append("other test recordings")
+    found += _limit_flags(tested)
+    if suite.tune is not None and not all(run.tuned for run in tested):
+        found.append("untuned")
+    match = (suite.matched.get(dataset) or {}).get(runs[0].arm)
     if match is not None and match.get("beyond"):
-        by = str((read.match or {}).get("by") or "value").replace("_", " ")
-        said.append(f"off its budget: {match['off']:.2f} x the first arm's {by}")
-    return said
+        by = str((suite.match or {}).get("by") or "value").replace("_", " ")
+        found.append(f"off its budget: {match['off']:.2f} x the first method's {by}")
+    return found
 
 
-def _page(cell: Cell) -> Mapping[str, Any]:
-    return {} if cell.run is None else cell.run.page
+def _result_page(run: SuiteRun) -> Mapping[str, Any]:
+    return {} if run.recorded is None else run.recorded.page
 
 
-def _texts(rows: Sequence[Row], say: Callable[[Cell], str | None]) -> list[tuple[Row, str]]:
-    """Return what a clause says of each row, of whose runs it says something."""
-    found = [(row, " / ".join(dict.fromkeys(text for cell in row.tested if (text := say(cell))))) for row in rows]
+def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | None]) -> list[tuple[MethodRow, str]]:
+    """Return the text of a field for each row that has one."""
+    found = [(row, " / ".join(dict.fromkeys(text for run in row.tested if (text := text_of(run))))) for row in rows]
     return [(row, text) for row, text in found if text]
 
 
-def _each(texts: Iterable[tuple[Row, str]]) -> str:
-    """Return what is said of all arms; where they differ, of each group of arms that are alike."""
-    alike = {text: [row.arm for row, _ in of] for text, of in grouped(texts, lambda one: one[1]).items()}
-    if len(alike) == 1:
-        return next(iter(alike))
-    return "; ".join(f"{listing(arms)}: {said}" for said, arms in alike.items())
+def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
+    """Return the text of all methods; if they differ, the text of each group of equal methods."""
+    groups = {text: [row.arm for row, _ in of] for text, of in grouped(texts, lambda one: one[1]).items()}
+    if len(groups) == 1:
+        return next(iter(groups))
+    return "; ".join(f"{listing(arms)}: {text}" for text, arms in groups.items())
 
 
-def _runs(rows: Sequence[Row]) -> str:
-    asked, tested = sum(row.asked for row in rows), sum(len(row.seeds) for row in rows)
-    failed = [cell for row in rows for cell in row.cells if cell.status == "failed"]
-    why = "; ".join(f"{cell.arm} seed {cell.seed} ({cell.error or 'no reason recorded'})" for cell in failed)
-    return f"{tested} of {asked} completed and tested, {len(failed)} failed{': ' if why else ''}{why}"
+def _runs(rows: Sequence[MethodRow]) -> str:
+    planned, tested = sum(row.planned for row in rows), sum(len(row.seeds) for row in rows)
+    failed = [run for row in rows for run in row.runs if run.status == "failed"]
+    why = "; ".join(f"{run.arm} seed {run.seed} ({run.error or 'no reason recorded'})" for run in failed)
+    return f"{tested} of {planned} completed and tested, {len(failed)} failed{': ' if why else ''}{why}"
 
 
-def _budget(read: Read, rows: Sequence[Row]) -> str:
-    match = read.match or {}
+def _budget(suite: RecordedSuite, rows: Sequence[MethodRow]) -> str:
+    match = suite.match or {}
     by = str(match.get("by", "")).replace("_", " ")
-    said = [f"{by} of all arms within {match.get('within', 0):.0%} of the first arm's"]
+    lines = [f"{by} of all methods within {match.get('within', 0):.0%} of the first method's"]
     for row in rows:
-        if (own := (read.matched.get(row.dataset) or {}).get(row.arm)) is not None:
-            said.append(f"{row.arm} {short_number(own['value'])} ({own['off']:.2f} x)")
-    return "; ".join(said)
+        if (own := (suite.matched.get(row.dataset) or {}).get(row.arm)) is not None:
+            lines.append(f"{row.arm} {short_number(own['value'])} ({own['off']:.2f} x)")
+    return "; ".join(lines)
 
 
-def _split(cell: Cell) -> str | None:
-    rule, own = cell.part("selection").get("val_rule"), cell.part("provenance").get("split_hash")
+def _split(run: SuiteRun) -> str | None:
+    rule, own = run.part("selection").get("val_rule"), run.part("provenance").get("split_hash")
     return None if rule is None else f"{rule}; hash {_short(own)}"
 
 
-def _sizes(cell: Cell) -> str:
+def _sizes(run: SuiteRun) -> str:
     words = {"train": "to train", "val": "to validate", "test": "to test"}
-    parts = [(cell.part("selection").get(f"{part}_size"), what) for part, what in words.items()]
+    parts = [(run.part("selection").get(f"{part}_size"), what) for part, what in words.items()]
     return ", ".join(f"{size:,} {what}" for size, what in parts if size is not None)
 
 
-def _test_set(cell: Cell) -> str | None:
-    data = cell.part("provenance").get("data_fingerprint")
-    return None if data is None else f"list {_short(_hash_of_test(cell))}, recordings {_short(data)}"
+def _test_set(run: SuiteRun) -> str | None:
+    data = run.part("provenance").get("data_fingerprint")
+    return None if data is None else f"list {_short(_test_set_hash(run))}, recordings {_short(data)}"
 
 
-def _selection(cell: Cell) -> str | None:
-    rule, epochs = cell.part("selection").get("rule"), cell.part("selection").get("epochs")
+def _selection(run: SuiteRun) -> str | None:
+    rule, epochs = run.part("selection").get("rule"), run.part("selection").get("epochs")
     if rule is None or epochs == 1:
         return None if rule is None else "the only epoch"
     return f"{str(rule).replace('_', ' ')}, of {epochs} epochs" if rule != "last" else f"the last of {epochs} epochs"
 
 
-def _tuning(cell: Cell) -> str:
-    search = cell.tuned or cell.part("search")
+def _tuning(run: SuiteRun) -> str:
+    search = run.tuned or run.part("search")
     if not search:
-        return "none: settings as they are written"
+        return "none: settings as written"
     trials, size = search.get("trials"), search.get("val_size")
     return f"{trials} trials" + ("" if size is None else f", judged on {size:,} validation recordings")
 
 
-def _clock(cell: Cell) -> str | None:
-    duration, steps = cell.config.get("data.duration_ms"), steps_of(cell.config)
+def _time_steps(run: SuiteRun) -> str | None:
+    duration, steps = run.config.get("data.duration_ms"), steps_of(run.config)
     if duration is None or steps is None:
         return None
-    if cell.config.get("data.bin_by", "time") == "count":
+    if run.config.get("data.bin_by", "time") == "count":
         return f"{float(duration):g} ms in {steps} steps of equally many events, which have no dt"
     return f"{float(duration):g} ms in {steps} step{'s' if steps > 1 else ''} of {float(duration) / steps:g} ms"
 
 
-def _framing(cell: Cell) -> str:
-    """Return whether an answer at a step needs only what came before its end."""
-    config, why = cell.config, []
+def _causality(run: SuiteRun) -> str:
+    """Return whether an answer at a step is causal: whether it needs only events before the end of the step."""
+    config, why = run.config, []
     if config.get("data.bin_by", "time") == "count" and config.get("data.events_per_bin") is None:
         why.append("equal parts of the events need all of them")
     if overlap := float(config.get("data.overlap_ms") or 0):
         why.append(f"a frame has the first {overlap:g} ms of the next step")
-    if ahead := _look_ahead(_frames(cell)):
+    if ahead := _look_ahead(_representation(run)):
         why.append(f"a frame has events up to {ahead:g} steps after its end")
     return f"not causal: {'; '.join(why)}" if why else "causal: a frame holds nothing after its step's end"
 
 
-def _input(cell: Cell) -> str:
+def _input(run: SuiteRun) -> str:
     names = ("still", "crop", "downsample", "hot_pixels_hz", "stride_ms")
-    more = [f"{name} {value}" for name in names if (value := cell.config.get(f"data.{name}")) not in (None, 1, False)]
-    return ", ".join([_KINDS.get(_frames(cell), _frames(cell)), *more])
+    more = [f"{name} {value}" for name in names if (value := run.config.get(f"data.{name}")) not in (None, 1, False)]
+    return ", ".join([_KINDS.get(_representation(run), _representation(run)), *more])
 
 
 @cache
 def _look_ahead(frames: str) -> float:
-    if frames == "counts":  # spares torch's import where all frames are the default ones
+    if frames == "counts":  # the default representation needs no import of torch
         return 0.0
     from snnlab.data.events.representation import FRAMES
 
     return getattr(FRAMES.get(frames, "data.frames"), "look_ahead_steps", 0.0) if frames in FRAMES else 0.0
 
 
-def _frames(cell: Cell) -> str:
-    return str(cell.config.get("data.frames") or cell.config.get("data.frames.type") or "counts")
+def _representation(run: SuiteRun) -> str:
+    return str(run.config.get("data.frames") or run.config.get("data.frames.type") or "counts")
 
 
-def _augmentation(cell: Cell) -> str:
-    mix = cell.config.get("data.mix") or cell.config.get("data.mix.type")
-    said = [_node(node) for node in cell.config.get("data.augment") or []]
-    return ", ".join([*said, *([f"mixing {mix}"] if mix else [])]) or "none"
+def _augmentation(run: SuiteRun) -> str:
+    mix = run.config.get("data.mix") or run.config.get("data.mix.type")
+    items = [_augmentation_text(node) for node in run.config.get("data.augment") or []]
+    return ", ".join([*items, *([f"mixing {mix}"] if mix else [])]) or "none"
 
 
-def _node(node: Any) -> str:
+def _augmentation_text(node: Any) -> str:
     if not isinstance(node, dict):
         return str(node)
     more = ", ".join(f"{key} {value}" for key, value in node.items() if key != "type")
     return f"{node.get('type', '?')}" + (f" ({more})" if more else "")
 
 
-def _readout(cell: Cell) -> str:
-    config = cell.config
+def _readout(run: SuiteRun) -> str:
+    config = run.config
     layers = [key.split(".")[2] for key in config if key.startswith("model.layers.")]
     last = config.get(f"model.layers.{layers[-1]}.type", layers[-1]) if layers else "?"
     over = config.get("loss.over_time")
     return f"{last}, {over} over the steps" if over else f"{last}, as the loss {config.get('loss.type', '?')} reads it"
 
 
-def _training(cell: Cell) -> str:
-    config = cell.config
-    said = [str(config.get("loss.type", "?"))]
-    said.append(f"{_class(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
+def _training(run: SuiteRun) -> str:
+    config = run.config
+    items = [str(config.get("loss.type", "?"))]
+    items.append(f"{_class(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
     if (schedule := config.get("scheduler._target_")) is not None:
-        said.append(_class(schedule))
-    batch = config.get("data.batch_size") or (cell.part("provenance").get("processes") or {}).get("recordings_per_step")
-    return ", ".join([*said, *([] if batch is None else [f"batches of {batch}"])])
+        items.append(_class(schedule))
+    batch = config.get("data.batch_size") or (run.part("provenance").get("processes") or {}).get("recordings_per_step")
+    return ", ".join([*items, *([] if batch is None else [f"batches of {batch}"])])
 
 
-def _precision(cell: Cell) -> str:
-    numerics = cell.part("provenance").get("numerics") or {}
-    said = [str(cell.config.get("trainer.precision", numerics.get("default_dtype", "")))]
+def _precision(run: SuiteRun) -> str:
+    numerics = run.part("provenance").get("numerics") or {}
+    items = [str(run.config.get("trainer.precision", numerics.get("default_dtype", "")))]
     for key, words in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
         if numerics.get(key) is not None:
-            said.append(words.format(numerics[key]))
+            items.append(words.format(numerics[key]))
     if numerics.get("deterministic_algorithms"):
-        said.append("deterministic algorithms")
-    return ", ".join(part for part in said if part)
+        items.append("deterministic algorithms")
+    return ", ".join(part for part in items if part)
 
 
-def _device(cell: Cell) -> str | None:
-    provenance = cell.part("provenance")
+def _device(run: SuiteRun) -> str | None:
+    provenance = run.part("provenance")
     name, threads = provenance.get("device"), provenance.get("threads")
     number = (provenance.get("processes") or {}).get("number", 1)
-    said = f"{name}, {threads} thread{'s' if threads != 1 else ''}"
-    return None if name is None else said + (f", {number} processes" if number > 1 else "")
+    text = f"{name}, {threads} thread{'s' if threads != 1 else ''}"
+    return None if name is None else text + (f", {number} processes" if number > 1 else "")
 
 
-def _software(cell: Cell) -> str:
-    provenance = cell.part("provenance")
+def _software(run: SuiteRun) -> str:
+    provenance = run.part("provenance")
     found = {"Python": provenance.get("python"), **(provenance.get("packages") or {})}
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
 
 
-def _commit(cell: Cell) -> str | None:
+def _commit(run: SuiteRun) -> str | None:
     """Return the commit of the code; of an older run, that of the repository it was started in."""
-    provenance = cell.part("provenance")
+    provenance = run.part("provenance")
     if (git := provenance.get("git")) is None:
         return "unknown: snnlab was not run from a checkout" if provenance else None
     where = "" if "working_folder" in provenance else ", of the working folder"
@@ -276,15 +285,15 @@ def _commit(cell: Cell) -> str | None:
     return f"{git['commit']}{where}{dirty}"
 
 
-# In the order in which a reader asks.
-_CLAUSES: Mapping[str, Callable[[Cell], str | None]] = {
+# In the order of the protocol.
+_FIELDS: Mapping[str, Callable[[SuiteRun], str | None]] = {
     "split": _split,
     "sizes": _sizes,
     "test set": _test_set,
     "selection": _selection,
     "tuning": _tuning,
-    "clock": _clock,
-    "framing": _framing,
+    "clock": _time_steps,
+    "framing": _causality,
     "input": _input,
     "augmentation": _augmentation,
     "readout": _readout,
@@ -304,70 +313,70 @@ def _short(value: Any) -> str:
     return "?" if value is None else str(value)[:12]
 
 
-def _hash_of_test(cell: Cell) -> str:
-    """Return what tells the test recordings of one run from those of another: which data, and which of them."""
-    provenance = cell.part("provenance")
-    # Without the list, the hash of the whole split: it may differ where the test recordings do not, and never the
-    # other way round.
-    which = _listed(cell.folder / "split.json") or provenance.get("split_hash")
+def _test_set_hash(run: SuiteRun) -> str:
+    """Return a hash that identifies the test recordings of a run: the data, and its test list."""
+    provenance = run.part("provenance")
+    # Without a test list, the hash of the whole split: it may differ for equal test recordings, but is never equal for
+    # different ones.
+    which = _test_list_hash(run.folder / "split.json") or provenance.get("split_hash")
     return hashlib.sha256(f"{provenance.get('data_fingerprint')} {which}".encode()).hexdigest()
 
 
-def _listed(path: Path) -> str | None:
-    """Return a hash of the test recordings that a split lists, or None where there is no list."""
+def _test_list_hash(path: Path) -> str | None:
+    """Return the hash of a split's list of test recordings, or None if there is no list."""
     try:
-        return _hash_of_list(path, path.stat().st_mtime_ns)
+        return _read_list_hash(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 @cache
-def _hash_of_list(path: Path, changed: int) -> str:
-    """Read a file that has thousands of numbers once, for as long as nobody changes it."""
+def _read_list_hash(path: Path, changed: int) -> str:
+    """Return the hash of a long list; the result is cached until the file changes."""
     page = json.loads(path.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(page["test"]).encode()).hexdigest()
 
 
-def _missing(cells: Sequence[Cell]) -> list[str]:
-    failed = sum(cell.status == "failed" for cell in cells)
-    said = [f"{failed} of {len(cells)} failed"] if failed else []
-    why = grouped((cell for cell in cells if not cell.tested and cell.status != "failed"), _why)
+def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:
+    failed = sum(run.status == "failed" for run in runs)
+    found = [f"{failed} of {len(runs)} failed"] if failed else []
+    why = grouped((run for run in runs if not run.tested and run.status != "failed"), _reason)
     for reason, of in why.items():
-        said.append(f"seed{'s' if len(of) > 1 else ''} {listing(str(cell.seed) for cell in of)} {reason}")
-    return said
+        found.append(f"seed{'s' if len(of) > 1 else ''} {listing(str(run.seed) for run in of)} {reason}")
+    return found
 
 
-def _why(cell: Cell) -> str:
-    said = f" ({cell.error})" if cell.error else ""
-    return "not tested" if cell.status == "completed" else cell.status + said
+def _reason(run: SuiteRun) -> str:
+    error = f" ({run.error})" if run.error else ""
+    return "not tested" if run.status == "completed" else run.status + error
 
 
-def _other_versions(tested: Sequence[Cell], peers: Sequence[Cell]) -> list[str]:
-    """Return what is of another version than in most runs of the dataset."""
-    of_all, own = ([_versions(cell) for cell in cells] for cells in (peers, tested))
-    usual = {name: _most(found.get(name) for found in of_all) for found in own for name in found}
+def _version_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> list[str]:
+    """Return the software whose version differs from that of most runs of the dataset."""
+    all_versions, own = ([_versions(run) for run in runs] for runs in (peers, tested))
+    usual = {name: _most_common(found.get(name) for found in all_versions) for found in own for name in found}
     other = [name for name, value in usual.items() if any(found.get(name) != value for found in own)]
     return [f"mixed versions: {listing(other)}"] if other else []
 
 
-def _versions(cell: Cell) -> dict[str, str]:
-    provenance = cell.part("provenance")
+def _versions(run: SuiteRun) -> dict[str, str]:
+    provenance = run.part("provenance")
     commit = (provenance.get("git") or {}).get("commit")
     found = {"commit": commit, "python": provenance.get("python"), **(provenance.get("packages") or {})}
     return {name: str(version) for name, version in found.items()}
 
 
-def _most(values: Iterable[Any]) -> Any:
+def _most_common(values: Iterable[Any]) -> Any:
     counts = Counter(values)
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _in_part(tested: Sequence[Cell]) -> list[str]:
-    """Return whether the trainer's limits made a training, a choice or a test of a part of the recordings."""
-    seen = [(cell.metrics.get("test/recordings"), cell.part("selection").get("test_size")) for cell in tested]
+def _limit_flags(tested: Sequence[SuiteRun]) -> list[str]:
+    """Return whether the trainer's limits restrict training, validation or test to some of the recordings."""
+    seen = [(run.metrics.get("test/recordings"), run.part("selection").get("test_size")) for run in tested]
     less = [f"tested on {size:,.0f} of {of:,} recordings" for size, of in seen if size is not None and of and size < of]
-    said = less[:1]
+    limited = less[:1]
     for key, what in _LIMITS.items():
-        found = [value for cell in tested if is_limit(value := cell.config.get(f"trainer.{key}"))]
-        said += [f"{what} on a part: {key}={value}" for value in found[:1]]
-    return said
+        found = [value for run in tested if is_limit(value := run.config.get(f"trainer.{key}"))]
+        limited += [f"{what} on a part: {key}={value}" for value in found[:1]]
+    return limited

@@ -1,4 +1,4 @@
-"""A suite's folder, or a folder of runs, read as runs of methods on datasets; what cannot be read is named."""
+"""Reads a suite's folder, or a folder of runs, as runs of methods on datasets; unreadable files are listed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from snnlab.yaml_files import require_bounded
 
 @dataclass(frozen=True)
 class Energy:
-    """What an operation takes, for an estimate that is no measurement.
+    """Energy constants of an operation, for an estimate that is no measurement.
 
-    Left out are memory, which takes more than arithmetic on most chips, membranes, and what communication takes.
+    Left out are memory, which takes more than arithmetic on most chips, membranes and communication.
 
     Args:
-        mac_pj: A multiplication and an addition, pJ.
-        ac_pj: An addition, pJ.
-        source: Where the numbers come from.
+        mac_pj: Energy of a multiplication and an addition, pJ.
+        ac_pj: Energy of an addition, pJ.
+        source: Source of the numbers.
     """
 
     mac_pj: Annotated[float, "pJ", above(0)] = 4.6
@@ -45,7 +45,7 @@ class Energy:
 
 
 def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
-    """Return the constants of a suite's `energy`; None stands for the usual ones.
+    """Return the constants of a suite's `energy`; None gives the defaults.
 
     Raises:
         RecordError: if a constant is unknown or not positive.
@@ -58,20 +58,20 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
 
 
 SUITE_PAGE, SUITE_STATE, SUITE_SCHEMA = "suite.yaml", "suite.json", 1
-# Ten times as fast as the one in Python, and there are many files.
+# Ten times as fast as the Python loader; there are many files.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training of a suite: what was to be done, and what there is.
+class SuiteRun:
+    """One run of a suite as it was found.
 
     Attributes:
         status: completed, failed, interrupted, missing, running or damaged.
-        run: What it recorded; None where that is nothing that can be used.
-        error: Why there is nothing, or None.
-        tuned: {trials, val_size, values}, where its settings were searched for.
-        wall_s: How long it took, s.
+        recorded: The recorded run; None if it cannot be used.
+        error: The reason why there is none, or None.
+        tuned: {trials, val_size, values} if its settings were tuned, or None.
+        wall_s: Wall time, s.
     """
 
     dataset: str
@@ -79,34 +79,34 @@ class Cell:
     seed: int
     folder: Path
     status: str
-    run: Recorded | None = None
+    recorded: Recorded | None = None
     error: str | None = None
     tuned: Mapping[str, Any] | None = None
     wall_s: float | None = None
 
     @property
     def tested(self) -> bool:
-        """Whether there is a test to show."""
+        """True if it has test results."""
         return self.status == "completed" and any(key.startswith("test/") for key in self.metrics)
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The flat metrics of the run."""
-        return {} if self.run is None else self.run.metrics
+        """The flat metrics of the run; empty if there is none."""
+        return {} if self.recorded is None else self.recorded.metrics
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """Return a part of the result, such as `provenance`; empty where there is none."""
-        return {} if self.run is None else self.run.page.get(name) or {}
+        """Return a part of the result, such as `provenance`; empty if there is none."""
+        return {} if self.recorded is None else self.recorded.page.get(name) or {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The run's config.yaml by dotted keys; references such as ${data.num_classes} stay."""
-        return read_config(self.folder) if self.run is None else flat(self.run.config)
+        """The run's config.yaml by dotted keys; references such as ${data.num_classes} are not resolved."""
+        return read_config(self.folder) if self.recorded is None else flat(self.recorded.config)
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What there is to say of an arm beside its runs: arm or baseline, a note, and in what it differs, a line each."""
+class MethodInfo:
+    """Information on a method: its role (arm or baseline), a note, and its differences from others, a line each."""
 
     role: str = "arm"
     note: str | None = None
@@ -114,25 +114,25 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Read:
-    """All that a table is made of.
+class RecordedSuite:
+    """The content of a suite's folder, from which its tables are made.
 
     Attributes:
-        arms: The arms by name, in order.
-        command: The command that made it, or None.
+        arms: The methods by name, in order.
+        command: The command that started it, or None.
         energy: Constants of the energy estimate.
-        tune: How arms were tuned, or None.
-        match: In what arms were to be equal, or None.
-        matched: By dataset and arm, {value, off, beyond}.
+        tune: The settings of tuning, or None.
+        match: The quantity that methods should have in common, or None.
+        matched: By dataset and method, {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
-        published: Figures of others, as the suite has them.
-        looks: By dataset, how many seeds of each arm there were each time a table was shown.
+        published: Published results of others, as in the suite's settings.
+        looks: By dataset, the number of seeds of each method at each interim look.
         problems: What could not be read, a line each.
     """
 
     name: str
-    cells: Sequence[Cell]
-    arms: Mapping[str, Arm]
+    runs: Sequence[SuiteRun]
+    arms: Mapping[str, MethodInfo]
     command: str | None = None
     energy: Energy = field(default_factory=Energy)
     tune: Mapping[str, Any] | None = None
@@ -144,44 +144,44 @@ class Read:
     problems: Sequence[str] = ()
 
 
-def place_of(dataset: str, arm: str, seed: int) -> str:
-    """Return where in a suite's folder a run is."""
+def relative_run_folder(dataset: str, arm: str, seed: int) -> str:
+    """Return a run's folder, relative to the suite's folder."""
     return f"runs/{dataset}/{arm}/{seed}"
 
 
-def read(folder: Path) -> Read:
-    """Read a suite's folder, in whatever state its trainings are, or a folder of runs.
+def read(folder: Path) -> RecordedSuite:
+    """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
-        RecordError: if its `suite.yaml` cannot be read, or is of another version; if there is nothing to read.
+        RecordError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no run.
     """
     return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's config.yaml by dotted keys; see `snnlab.runs.recorded.read_config`."""
+    """Return a run's config.yaml by dotted keys."""
     return flat(recorded.read_config(folder))
 
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
-    """Return the steps of a recording or a window, None where a configuration does not say."""
+    """Return the number of steps of a recording or a window; None if the configuration does not contain it."""
     duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
     if dt is not None and duration is not None:
         return round(float(duration) / float(dt))
     return None if bins is None else int(bins)
 
 
-def _read_suite(folder: Path) -> Read:
-    page = _page(folder)
+def _read_suite(folder: Path) -> RecordedSuite:
+    page = _read_suite_yaml(folder)
     problems: list[str] = []
-    state = _state(folder, problems)
+    state = _read_suite_json(folder, problems)
     arms = {
-        name: Arm(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
+        name: MethodInfo(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
         for name, node in page["arms"].items()
     }
-    return Read(
+    return RecordedSuite(
         page.get("name") or folder.name,
-        [_cell(folder, entry, problems) for entry in _entries(page, state)],
+        [_run_of_entry(folder, entry, problems) for entry in _run_entries(page, state)],
         arms,
         page.get("command"),
         energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
@@ -195,26 +195,26 @@ def _read_suite(folder: Path) -> Read:
     )
 
 
-def _read_runs(folder: Path) -> Read:
-    """Read the runs below a folder, as deep as a suite has them, as arms that are named by what they differ in."""
+def _read_runs(folder: Path) -> RecordedSuite:
+    """Read the runs below a folder, up to a suite's depth, as methods that are named by their differences."""
     problems: list[str] = []
     folders = list(find_runs(folder)) or sorted(path.parent for path in folder.glob("*/*/*/config.yaml"))
-    found = [cell for run in folders if (cell := _plain_cell(run, folder, problems)) is not None]
+    found = [run for each in folders if (run := _run_of_folder(each, folder, problems)) is not None]
     if not found:
-        said = f": {problems[0]}" if problems else ""
-        raise RecordError(folder, f"is no suite's folder, and there is no run in it that can be read{said}")
-    groups = list(grouped(found, lambda cell: identity(cell.config)).values())
-    settings = [settings_of(cells[0].config) for cells in groups]
+        reason = f": {problems[0]}" if problems else ""
+        raise RecordError(folder, f"is not a suite's folder and has no run that can be read{reason}")
+    groups = list(grouped(found, lambda run: identity(run.config)).values())
+    settings = [settings_of(runs[0].config) for runs in groups]
     names, columns = names_of(settings), differing(settings)
-    cells = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
+    runs = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
     arms = {
-        name: Arm(differs=[f"{key}={values[place]}" for key, values in columns.items()])
+        name: MethodInfo(differs=[f"{key}={values[place]}" for key, values in columns.items()])
         for place, name in enumerate(names)
     }
-    return Read(folder.resolve().name, cells, arms, problems=problems)
+    return RecordedSuite(folder.resolve().name, runs, arms, problems=problems)
 
 
-def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
+def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | None:
     run, status, error = _read_result(folder)
     place = folder.relative_to(root) if folder != root else folder
     try:
@@ -224,10 +224,10 @@ def _plain_cell(folder: Path, root: Path, problems: list[str]) -> Cell | None:
         return None
     if status == DAMAGED:
         problems.append(f"{place}: {error}; it is left out")
-    return Cell(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
+    return SuiteRun(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
 
 
-def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
+def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> SuiteRun:
     folder = root / entry["folder"]
     run, status, error = _read_result(folder)
     if status == DAMAGED:
@@ -236,11 +236,11 @@ def _cell(root: Path, entry: Mapping[str, Any], problems: list[str]) -> Cell:
         status = "failed"
     error = error or entry.get("error")
     names = (entry["dataset"], entry["arm"], int(entry["seed"]))
-    return Cell(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
+    return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
 def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
-    """Return what a run recorded, its status, and what is wrong with it."""
+    """Return a run's record, its status, and its error."""
     try:
         run = read_ended(folder)
         if run is not None and run.status == "completed":
@@ -253,7 +253,7 @@ def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
     return run, run.status, run.page.get("error")
 
 
-def _page(folder: Path) -> dict[str, Any]:
+def _read_suite_yaml(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
         require_bounded(path)
@@ -261,40 +261,40 @@ def _page(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecordError(path, f"cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
-        raise RecordError(path, f"is no suite of schema {SUITE_SCHEMA}")
+        raise RecordError(path, f"is not a suite of schema {SUITE_SCHEMA}")
     return page
 
 
-def _state(folder: Path, problems: list[str]) -> Mapping[str, Any]:
-    """Return what `suite.json` says; where it cannot be read, the runs themselves say what there is."""
+def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
+    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is."""
     path = folder / SUITE_STATE
     if not path.is_file():
         return {}
     try:
         state = cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        problems.append(f"{SUITE_STATE}: cannot be read ({error}); what it said of tuning and controls is not shown")
+        problems.append(f"{SUITE_STATE}: cannot be read ({error}); its tuning and controls are not shown")
         return {}
     if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
-        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; what it says is not shown")
+        problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
         return {}
     return state
 
 
-def _entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield each training that the suite asks for, with what is known of it; controls are told elsewhere."""
+def _run_entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in page.get("datasets") or {}:
         for arm, node in page["arms"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in page.get("seeds") or ():
-                folder = place_of(dataset, arm, seed)
+                folder = relative_run_folder(dataset, arm, seed)
                 yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
-def newest(runs: Iterable[Cell]) -> tuple[list[Cell], list[int]]:
-    """Return the last run of each seed that was tested, or else the last; and the seeds that have several."""
+def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:
+    """Return the last tested run of each seed, or else its last run; and the seeds that have several runs."""
     seeds = sorted(grouped(runs, lambda run: run.seed).items())
     kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
     return kept, [seed for seed, of in seeds if len(of) > 1]

@@ -1,4 +1,4 @@
-"""What a suite's YAML may say, checked with the place of a mistake."""
+"""The settings of a suite: dataclasses, and the checks of a suite's YAML."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from snnlab.settings import Count, at_least, check_settings
 
 PLACE = "suite"
 CONTROLS = ("shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only")
-# What a suite decides itself, and what says so in its place.
-_DECIDED = {
-    "seed": "seeds=[0,1,2] names a suite's seeds",
-    "control": "controls=[shuffled_labels] names them",
-    "output_dir": "folder=FOLDER is where a suite goes",
-    "test": "a suite tests each training",
-    "mode": "a suite trains",
-    "debug": "a suite has a folder of its own; trainer.max_epochs=1 makes it short",
-    "resume": "the same command goes on",
+# Settings that the suite controls, and what to use in their place.
+_SET_BY_SUITE = {
+    "seed": "seeds=[0,1,2] sets a suite's seeds",
+    "control": "controls=[shuffled_labels] sets them",
+    "output_dir": "folder=FOLDER sets a suite's folder",
+    "test": "a suite tests each run",
+    "mode": "a suite trains its runs",
+    "debug": "a suite has its own folder; trainer.max_epochs=1 makes it short",
+    "resume": "the same command continues it",
 }
-# Seed of the trainings that tune: none of a suite's, or the seed of its own choice would be tested.
+# Seed of the tuning trials. No suite may test it: a method would be tested on the seed that chose its settings.
 TUNE_SEED = 1000
 _EXAMPLE = "{optimizer.lr: {low: 1e-4, high: 1e-2}}"
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -35,14 +35,14 @@ _NAME = re.compile(r"\w[\w.+-]*")
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train.
+    """A method: one way to train a network.
 
     Args:
-        overrides: Of `snnlab train`.
-        role: `baseline` for what the arms are held against.
+        overrides: Overrides of `snnlab train`.
+        role: `baseline` for a method that the others are compared with.
         note: A sentence for the table.
-        datasets: On which of the suite's datasets it is trained; null: on all.
-        tune: {space: ...} of its own; false: it is not tuned; null: as the suite says.
+        datasets: The suite's datasets that it is trained on; null: all.
+        tune: {space: ...} of this method; false: it is not tuned; null: the suite's `tune`.
     """
 
     overrides: Sequence[str] = ()
@@ -54,11 +54,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Match:
-    """In what arms are to be equal; one that is not is flagged, and stays.
+    """The quantity that all methods should have in common; a method that deviates is flagged, not removed.
 
     Args:
-        by: `params`; `steps`: of a recording times epochs; `synops`: of a test recording; `wall_time`: of a training.
-        within: How far from the first arm, as a part of it.
+        by: `params`; `steps`: steps of a recording times epochs; `synops`: of a test recording; `wall_time`: of a run.
+        within: Allowed deviation from the first method, as a fraction.
     """
 
     by: Literal["params", "steps", "synops", "wall_time"] = "params"
@@ -67,22 +67,22 @@ class Match:
 
 @dataclass(frozen=True)
 class Suite:
-    """Arms, each trained on datasets with seeds.
+    """A suite: methods that are trained on datasets with several seeds.
 
     Args:
-        arms: By name: {overrides, role, note, datasets, tune}, or the overrides alone.
-        datasets: By name, the overrides that choose it.
-        seeds: Of the trainings.
-        common: Overrides that all trainings have.
-        match: See `Match`; null: arms need be equal in nothing.
-        tune: Settings of a sweep that each arm is given before it is trained, {trials: 10, space: {...}}; null: none.
-        controls: Of each dataset's first arm and the first seed; see `CONTROLS`.
-        published: Figures of others, shown beside these.
+        arms: The methods by name: {overrides, role, note, datasets, tune}, or only the overrides.
+        datasets: The datasets by name, each with the overrides that select it.
+        seeds: Seeds of the runs.
+        common: Overrides of all runs.
+        match: A quantity that all methods should have in common, {by: params, within: 0.1}; null: none.
+        tune: Settings of a sweep that tunes each method before its runs, {trials: 10, space: {...}}; null: no tuning.
+        controls: Controls for the first method of each dataset with the first seed; one of `CONTROLS` each.
+        published: Published results of others, shown below these.
         energy: Constants of the energy estimate.
-        engine: Where trainings run: `here`, in this process; `joblib`, in processes of this machine; `submitit`; `ray`.
-        workers: Trainings at the same time.
+        engine: Where the runs are trained: `here`, in this process; `joblib`, in local processes; `submitit`; `ray`.
+        workers: Number of runs at the same time.
         submitit: Parameters of submitit's executor.
-        folder: Where the suite goes; null: outputs/suite_NAME.
+        folder: The suite's folder; null: outputs/suite_NAME.
     """
 
     arms: Mapping[str, Arm]
@@ -100,22 +100,22 @@ class Suite:
     folder: str | None = None
 
     @property
-    def matched(self) -> Match | None:
-        """In what arms are to be equal."""
+    def match_rule(self) -> Match | None:
+        """The quantity that all methods should have in common."""
         return None if self.match is None else Match(**self.match)
 
     @property
     def slots(self) -> int:
-        """How many trainings run at the same time."""
+        """Number of runs at the same time."""
         return 1 if self.engine == "here" else self.workers
 
-    def runs(self, arm: str, dataset: str) -> bool:
-        """Return whether an arm is trained on a dataset."""
+    def trains(self, arm: str, dataset: str) -> bool:
+        """Return whether a method is trained on a dataset."""
         wanted = self.arms[arm].datasets
         return wanted is None or dataset in wanted
 
     def tuning(self, arm: str) -> Mapping[str, Any] | None:
-        """Return the search that an arm is given, or None."""
+        """Return the settings of the search that tunes a method, or None."""
         own = self.arms[arm].tune
         if self.tune is None or own is False:
             return None
@@ -123,20 +123,20 @@ class Suite:
 
     @property
     def places(self) -> tuple[str, str, str]:
-        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        """Names of the engine setting and of submitit's setting, and the engine of one process."""
         return "engine", "submitit", "here"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which parts of a suite are run this time; None: all."""
+    """The methods and datasets of a suite that a command runs; None: all."""
 
     arms: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
 
 
 def checked(values: Mapping[str, Any]) -> Suite:
-    """Return a suite after all of it was checked.
+    """Return the checked suite.
 
     Raises:
         ConfigError: for the first mistake.
@@ -146,8 +146,8 @@ def checked(values: Mapping[str, Any]) -> Suite:
     for part in ("arms", "datasets", "seeds"):
         if not getattr(suite, part):
             raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
-    arms = {str(name): _arm(str(name), node) for name, node in suite.arms.items()}
-    datasets = {str(name): _dataset(str(name), node) for name, node in suite.datasets.items()}
+    arms = {str(name): _parse_method(str(name), node) for name, node in suite.arms.items()}
+    datasets = {str(name): _parse_dataset(str(name), node) for name, node in suite.datasets.items()}
     suite = replace(suite, arms=arms, datasets=datasets)
     check_overrides(suite.common, f"{PLACE}.common")
     for name, arm in arms.items():
@@ -155,14 +155,14 @@ def checked(values: Mapping[str, Any]) -> Suite:
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
-    _check_shown(suite)
+    _check_table_settings(suite)
     for name in arms:
         _check_tuning(suite, name)
     return suite
 
 
 def check_overrides(overrides: Sequence[str], place: str) -> None:
-    """Refuse what is no override, and what a suite decides itself.
+    """Refuse texts that are no overrides, and settings that the suite controls.
 
     Raises:
         ConfigError: for the first such text.
@@ -175,60 +175,64 @@ def check_overrides(overrides: Sequence[str], place: str) -> None:
         if holds_password(text):
             raise ConfigError(masked(text), "is written into a folder", "write ${oc.env:NAME} for the password")
         if place.startswith(PLACE) and names_code(text) and head != "hydra":
-            raise ConfigError(place, f"{text}: a suite's file names no code", "the command line can")
-        if head in _DECIDED or head == "hydra":
+            raise ConfigError(place, f"{text}: a suite's file must not name code", "the command line can")
+        if head in _SET_BY_SUITE or head == "hydra":
             where = f"{place}: " if place.startswith(PLACE) else ""
-            raise ConfigError(f"{where}{text}", _DECIDED.get(head, "a suite has its own folders"), "leave it out")
+            raise ConfigError(f"{where}{text}", _SET_BY_SUITE.get(head, "a suite has its own folders"), "leave it out")
 
 
 def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], place: str, what: str) -> None:
-    """Refuse a name that is not there.
+    """Refuse unknown names.
 
     Raises:
-        ConfigError: with the nearest one.
+        ConfigError: with the nearest known name.
     """
     for name in names:
         if name not in known:
             raise ConfigError(place, f"there is no {what} '{name}'", did_you_mean(name, known), known)
 
 
-_OF_ARM = tuple(one.name for one in fields(Arm))
+_METHOD_FIELDS = tuple(one.name for one in fields(Arm))
 
 
-def _arm(name: str, node: Any) -> Arm:
+def _parse_method(name: str, node: Any) -> Arm:
     place = f"{PLACE}.arms.{name}"
     _check_name(name, place)
-    said: Any = {"overrides": node} if isinstance(node, list) else node
-    if not isinstance(said, Mapping):
+    settings: Any = {"overrides": node} if isinstance(node, list) else node
+    if not isinstance(settings, Mapping):
         raise ConfigError(place, "expected overrides, [neuron=lif], or {overrides: [...], note: ...}")
-    if said and all(isinstance(value, str | int | float) for value in said.values()) and not set(said) & set(_OF_ARM):
-        overrides = ", ".join(f"{key}={value}" for key, value in said.items())
-        raise ConfigError(place, "an arm is a list of overrides", f"write {name}: [{overrides}]")
-    check_settings(Arm, said, place, "an arm")
-    arm = Arm(**said)
+    if (
+        settings
+        and all(isinstance(value, str | int | float) for value in settings.values())
+        and not set(settings) & set(_METHOD_FIELDS)
+    ):
+        overrides = ", ".join(f"{key}={value}" for key, value in settings.items())
+        raise ConfigError(place, "a method is a list of overrides", f"write {name}: [{overrides}]")
+    check_settings(Arm, settings, place, "a method")
+    arm = Arm(**settings)
     check_overrides(arm.overrides, place)
     return arm
 
 
-def _dataset(name: str, node: Any) -> Sequence[str]:
+def _parse_dataset(name: str, node: Any) -> Sequence[str]:
     place = f"{PLACE}.datasets.{name}"
     _check_name(name, place)
     if not isinstance(node, list) or not all(isinstance(text, str) for text in node):
-        raise ConfigError(place, f"expected the overrides that choose it, such as [data={name}]")
+        raise ConfigError(place, f"expected the overrides that select it, such as [data={name}]")
     check_overrides(node, place)
     return node
 
 
 def _check_name(name: str, place: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ConfigError(place, "a name is a folder's too: letters, digits and _ . + - only")
+        raise ConfigError(place, "a name is also a folder's name: letters, digits and _ . + - only")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"{PLACE}.seeds", f"expected different numbers, got {list(seeds)}")
     if TUNE_SEED in seeds:
-        raise ConfigError(f"{PLACE}.seeds", f"{TUNE_SEED} is the seed that arms are tuned with", "take others")
+        raise ConfigError(f"{PLACE}.seeds", f"{TUNE_SEED} is the seed of tuning", "use other seeds")
 
 
 def _check_match(node: Mapping[str, Any] | None) -> None:
@@ -236,8 +240,8 @@ def _check_match(node: Mapping[str, Any] | None) -> None:
         check_settings(Match, node, f"{PLACE}.match", "match")
 
 
-def _check_shown(suite: Suite) -> None:
-    """Check what only a table needs, before anything is trained."""
+def _check_table_settings(suite: Suite) -> None:
+    """Check the settings that only the table needs, so that an error ends the command before any run."""
     try:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
@@ -249,16 +253,16 @@ def _check_tuning(suite: Suite, name: str) -> None:
     own = suite.arms[name].tune
     if isinstance(own, Mapping) and (other := sorted(set(own) - {"space"})):
         raise ConfigError(
-            f"{PLACE}.arms.{name}.tune", f"{other[0]} is the same for all arms", "an arm has a space of its own"
+            f"{PLACE}.arms.{name}.tune", f"{other[0]} is the same for all methods", "a method sets only space"
         )
     node = suite.tuning(name)
     if node is None:
         return
     for key in ("engine", "workers", "submitit", "test_seeds"):
         if key in node:
-            raise ConfigError(f"{PLACE}.tune.{key}", "is the suite's", "leave it out")
+            raise ConfigError(f"{PLACE}.tune.{key}", "is set by the suite", "leave it out")
     if not node.get("space"):
-        raise ConfigError(f"{PLACE}.tune.space", "is empty", f"it says what each arm is tuned in, {_EXAMPLE}")
+        raise ConfigError(f"{PLACE}.tune.space", "is empty", f"it names the settings to tune, {_EXAMPLE}")
     try:
         checked_sweep({"finalists": 0, **node, "test_seeds": 0})
     except ConfigError as error:

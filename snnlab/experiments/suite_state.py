@@ -1,4 +1,4 @@
-"""`suite.yaml` and `suite.json`: what a suite is, and what has become of each training."""
+"""`suite.yaml` and `suite.json`: the settings of a suite and the state of each run."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def read_page(folder: Path) -> Mapping[str, Any] | None:
-    """Return what a suite's `suite.yaml` holds; None where there is none.
+    """Return the content of a suite's `suite.yaml`; None if there is none.
 
     Raises:
-        RecordError: if it cannot be read, or is of another version.
+        RecordError: if it cannot be read, or another version wrote it.
     """
     path = folder / SUITE_PAGE
     if not path.is_file():
@@ -39,20 +39,20 @@ def read_page(folder: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:
         raise RecordError(path, f"cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
     return {str(key): value for key, value in page.items()}
 
 
 def is_begun(folder: Path) -> bool:
-    """Return whether something was trained in a suite's folder; before that, its settings may still change."""
+    """Return whether a suite's folder has a run; before that, its settings may still change."""
     return any(any((folder / part).rglob("config.yaml")) for part in ("runs", "controls")) or (folder / "tune").exists()
 
 
 def make_folder(folder: Path) -> None:
-    """Make a suite's folder, where it is not there.
+    """Create a suite's folder if it does not exist.
 
     Raises:
-        RecordError: if it cannot be made, or is a run's or a search's.
+        RecordError: if it cannot be created, or is the folder of a run or a search.
     """
     for path in (folder, *folder.parents):
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
@@ -79,61 +79,63 @@ def write_page(plan: Plan) -> None:
         raise unwritable(plan.folder, error, "folder") from error
 
 
-def united(suite: Suite, choice: Choice, page: Mapping[str, Any] | None) -> Suite:
-    """Return a suite of what is chosen now and what its folder holds already.
+def united(suite: Suite, selection: Choice, page: Mapping[str, Any] | None) -> Suite:
+    """Return a suite that unites the selected parts with the content of its folder.
 
     Args:
-        choice: Which parts of it are run.
-        page: What the folder's `suite.yaml` holds.
+        selection: The selected methods and datasets.
+        page: The content of the folder's `suite.yaml`, or None.
     """
     before: Mapping[str, Any] = page or {"arms": {}, "datasets": {}, "seeds": []}
     arms = {
         name: suite.arms[name] if name in suite.arms else Arm(**before["arms"][name])
         for name in [*suite.arms, *before["arms"]]
-        if name in before["arms"] or choice.arms is None or name in choice.arms
+        if name in before["arms"] or selection.arms is None or name in selection.arms
     }
     datasets = {
         name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
         for name in [*suite.datasets, *before["datasets"]]
-        if name in before["datasets"] or choice.datasets is None or name in choice.datasets
+        if name in before["datasets"] or selection.datasets is None or name in selection.datasets
     }
     seeds = list(dict.fromkeys([*before["seeds"], *suite.seeds]))
     return replace(suite, arms=arms, datasets=datasets, seeds=seeds)
 
 
 def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> None:
-    """Refuse to go on with trainings of other settings than those in the folder.
+    """Refuse settings that differ from those of the runs in the folder.
 
     Args:
-        page: What the folder's `suite.yaml` holds.
-        free: Settings that may differ: where recordings are, and the like.
+        page: The content of the folder's `suite.yaml`.
+        free: Settings that may differ, such as the folder of the recordings.
 
     Raises:
-        ConfigError: naming the first difference.
+        ConfigError: with the first difference.
     """
     now = plan.as_page()
     for name, arm in now["arms"].items():
         old = page["arms"].get(name)
         if old is not None:
-            _require(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
-            _require(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
+            _require_equal(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
+            _require_equal(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
     for name, overrides in now["datasets"].items():
         if name in page["datasets"]:
-            _require(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
-    _require(plan, "common", page["common"], now["common"], free)
-    _require(plan, "tune", [str(page["tune"])], [str(_plain(now["tune"]))], free)
+            _require_equal(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
+    _require_equal(plan, "common", page["common"], now["common"], free)
+    _require_equal(plan, "tune", [str(page["tune"])], [str(_to_plain(now["tune"]))], free)
 
 
-def _require(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
+def _require_equal(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
     one, other = ([text for text in texts if key_of(text) not in free] for texts in (old, new))
     if one != other:
         differs = [text for text in [*one, *other] if text not in one or text not in other] or other
         raise ConfigError(
-            plan.folder, f"was begun with other settings ({place}: {differs[0]})", "folder=FOLDER begins another suite"
+            plan.folder,
+            f"was started with other settings ({place}: {differs[0]})",
+            "folder=FOLDER starts another suite",
         )
 
 
-def _plain(node: Any) -> Any:
+def _to_plain(node: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.create(dict(node))) if isinstance(node, Mapping) else node
 
 
@@ -142,15 +144,15 @@ Status = Literal["completed", "failed", "missing", "running"]
 
 
 @dataclass
-class State:
-    """What has become of a training.
+class RunState:
+    """The state of a run.
 
     Attributes:
-        status: `missing`: not trained yet, or there are no recordings to train with.
-        error: Why it failed or is missing, or None.
-        wall_s: How long it took, s; of one that was broken off, since it went on.
+        status: `missing`: not trained yet, or there are no recordings.
+        error: The reason why it failed or is missing, or None.
+        wall_s: Wall time, s; of a resumed run, the time since it was resumed.
         tuned: {trials, val_size, values}, or None.
-        foreign: Whether its folder holds a run of another version, which is left alone.
+        foreign: Whether its folder holds a run of another version; it is not changed.
     """
 
     status: Status = "missing"
@@ -161,12 +163,12 @@ class State:
 
 
 @dataclass
-class Spent:
-    """Seconds.
+class TimeSpent:
+    """The time that a suite has taken, in seconds.
 
     Attributes:
-        trainings_s: Of all trainings together, as `snnlab train` needs them.
-        overhead_s: During which the suite ran and none of its trainings did.
+        trainings_s: Sum over all runs, as `snnlab train` would take.
+        overhead_s: Time in which the suite ran and none of its runs did.
     """
 
     trainings_s: float = 0.0
@@ -175,35 +177,35 @@ class Spent:
 
 @dataclass
 class Book:
-    """The states of all trainings.
+    """The state of a suite: the states of all its runs, and what follows from them.
 
     Attributes:
-        states: By training.
-        match: By dataset and arm: {value, off, beyond}.
+        states: The states by planned run.
+        match: By dataset and method: {value, off, beyond}.
         controls: {name, dataset, arm, passed, said} each.
-        looks: By dataset, how many seeds of each arm there were each time a table was shown.
-        damaged: Whether there is a `suite.json` that nobody can read; it is put aside when one is written.
+        looks: By dataset, the number of seeds of each method at each interim look (each time a table was shown).
+        damaged: Whether `suite.json` cannot be read; it is renamed before a new one is written.
     """
 
     folder: Path
-    states: dict[Cell, State]
+    states: dict[Cell, RunState]
     match: dict[str, dict[str, Any]] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
-    spent: Spent = field(default_factory=Spent)
+    spent: TimeSpent = field(default_factory=TimeSpent)
     looks: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     damaged: bool = False
 
     def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
-        """Return how many trainings are in a state."""
-        return sum(self.states[cell].status == status for cell in cells or self.states)
+        """Return the number of runs with a status."""
+        return sum(self.states[spec].status == status for spec in cells or self.states)
 
-    def look(self) -> None:
-        """Note how many seeds of each arm there are, now that a table of them is shown."""
+    def record_look(self) -> None:
+        """Record an interim look: the number of seeds of each method, as a table of them is shown now."""
         found: dict[str, dict[str, int]] = {}
-        for cell, state in self.states.items():
-            if cell.control is None and state.status == "completed":
-                of_dataset = found.setdefault(cell.dataset, {})
-                of_dataset[cell.arm] = of_dataset.get(cell.arm, 0) + 1
+        for spec, state in self.states.items():
+            if spec.control is None and state.status == "completed":
+                of_dataset = found.setdefault(spec.dataset, {})
+                of_dataset[spec.arm] = of_dataset.get(spec.arm, 0) + 1
         for dataset, seeds in found.items():
             earlier = self.looks.setdefault(dataset, [])
             if seeds not in earlier:
@@ -211,7 +213,13 @@ class Book:
 
     def write(self) -> None:
         """Write `suite.json`."""
-        cells = [{**asdict(cell), "folder": cell.folder, **asdict(state)} for cell, state in self.states.items()]
+        cells = [
+            {
+                **{"dataset": spec.dataset, "arm": spec.arm, "seed": spec.seed, "control": spec.control},
+                **{"folder": spec.folder, **asdict(state)},
+            }
+            for spec, state in self.states.items()
+        ]
         page = {
             "cells": cells,
             "match": self.match,
@@ -226,24 +234,24 @@ class Book:
 
 
 def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
-    """Return the states of a suite's trainings, as their folders and the last `suite.json` have them.
+    """Return a suite's state from the folders of its runs and the last `suite.json`.
 
     Raises:
-        RecordError: if `suite.json` is of another version.
+        RecordError: if another version wrote `suite.json`.
     """
-    found = _read(folder)
+    found = _read_state_file(folder)
     page = found or {}
-    kept = {entry["folder"]: entry for entry in page.get("cells", [])}
-    book = Book(folder, {cell: _state(folder, cell, kept.get(cell.folder)) for cell in cells})
+    recorded = {entry["folder"]: entry for entry in page.get("cells", [])}
+    book = Book(folder, {spec: _state_of_run(folder, spec, recorded.get(spec.folder)) for spec in cells})
     book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
-    book.spent = Spent(**page.get("spent", {}))
+    book.spent = TimeSpent(**page.get("spent", {}))
     book.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
     book.damaged = found is None
     return book
 
 
-def result_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a run's `result.json` holds; None where there is none, or none that can be read.
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the content of a run's `result.json`; None if it is missing or cannot be read.
 
     Raises:
         ForeignError: if another version of snnlab wrote it.
@@ -255,38 +263,38 @@ def result_of(folder: Path) -> dict[str, Any] | None:
     return None if recorded is None else recorded.page
 
 
-def _state(folder: Path, cell: Cell, kept: Mapping[str, Any] | None) -> State:
-    kept = kept or {}
-    state = State(tuned=kept.get("tuned"), wall_s=kept.get("wall_s"))
+def _state_of_run(folder: Path, spec: Cell, recorded: Mapping[str, Any] | None) -> RunState:
+    recorded = recorded or {}
+    state = RunState(tuned=recorded.get("tuned"), wall_s=recorded.get("wall_s"))
     try:
-        result = result_of(folder / cell.folder)
+        result = read_result(folder / spec.folder)
     except ForeignError as error:
         state.status, state.foreign = "failed", True
-        state.error = f"{error.of(folder)}; remove {cell.folder}"
+        state.error = f"{error.of(folder)}; remove {spec.folder}"
         return state
     if result is None:
-        said = kept.get("status")
-        state.error = kept.get("error") if said in ("failed", "missing") else None
-        state.status = "failed" if said == "failed" else "missing"
+        status = recorded.get("status")
+        state.error = recorded.get("error") if status in ("failed", "missing") else None
+        state.status = "failed" if status == "failed" else "missing"
         return state
     if result["status"] == "completed":
         state.status = "completed"
         state.wall_s = state.wall_s or (result.get("timing") or {}).get("fit_s")
     elif result["status"] == "failed":
-        state.status, state.error = "failed", result.get("error") or kept.get("error")
+        state.status, state.error = "failed", result.get("error") or recorded.get("error")
     return state
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """Return what `suite.json` holds, nothing where there is none; None where it is damaged."""
+def _read_state_file(folder: Path) -> dict[str, Any] | None:
+    """Return the content of `suite.json`; {} if there is none, None if it is damaged."""
     path = folder / SUITE_STATE
     if not path.is_file():
         return {}
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        _log.warning("%s is damaged; what it said is read from the runs again", path)
+        _log.warning("%s is damaged; the state of the runs is read from their folders", path)
         return None
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER begins another")
+        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
     return page

@@ -1,4 +1,4 @@
-"""The tables of a suite or a folder of runs: methods ranked on each dataset, who can be told from whom."""
+"""The tables of a suite or a folder of runs: methods ranked on each dataset, with their significant differences."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ import numpy as np
 
 from snnlab.console import say
 from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
-from snnlab.experiments.suite_figures import COLUMNS, Column, Published, Row, figures, published, short_number, spread
-from snnlab.experiments.suite_protocol import Clause, flags, protocol
-from snnlab.experiments.suite_reading import Arm, Cell, Energy, Read, newest, read
-from snnlab.experiments.verdicts import Arm as Answers, Looks, arm_of, verdicts
+from snnlab.experiments.suite_figures import (
+    COLUMNS,
+    Column,
+    MethodRow,
+    PublishedResult,
+    published_results,
+    run_statistics,
+    short_number,
+    spread,
+)
+from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
+from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
+from snnlab.experiments.verdicts import Arm, CountLooks, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
 from snnlab.runs.runs_table import grouped
 from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval
@@ -24,74 +33,79 @@ from snnlab.runs.tables import Table, csv_text, render
 SCHEMA = 1
 
 
-class Neighbours(NamedTuple):
-    """Two rows, one below the other.
+class Comparison(NamedTuple):
+    """The comparison of two methods.
 
     Attributes:
-        better: The arm above.
-        worse: The arm below.
-        told: Whether they can be told apart; None where they cannot be compared.
+        better: The method with the better result.
+        worse: The other method.
+        significant: Whether the difference is significant; None if they cannot be compared.
+        said: The verdict as a sentence.
     """
 
     better: str
     worse: str
-    told: bool | None
+    significant: bool | None
     said: str
 
+    def record(self) -> dict[str, Any]:
+        """Return the comparison for JSON."""
+        return {"better": self.better, "worse": self.worse, "told": self.significant, "said": self.said}
 
-class Part(NamedTuple):
-    """What there is of one dataset.
+
+class DatasetTables(NamedTuple):
+    """The tables of one dataset.
 
     Attributes:
-        rows: The arms, the best first.
-        neighbours: Each row against the one below it.
-        published: Figures of others, which are not ranked.
-        protocol: How the numbers came about.
-        behind: The best row against each other one.
+        rows: The methods, the best first.
+        neighbours: Each row compared with the next one.
+        published: Published results of others; they are not ranked.
+        protocol: The conditions of the results.
+        against_best: The best row compared with each other row.
     """
 
     dataset: str
-    rows: Sequence[Row]
-    neighbours: Sequence[Neighbours]
-    published: Sequence[Published]
-    protocol: Sequence[Clause]
-    behind: Sequence[Neighbours]
+    rows: Sequence[MethodRow]
+    neighbours: Sequence[Comparison]
+    published: Sequence[PublishedResult]
+    protocol: Sequence[ProtocolField]
+    against_best: Sequence[Comparison]
 
-    def rank(self, row: Row) -> str:
-        """Return a row's place, with ≈ where it cannot be told from the row above; nothing without a result."""
-        tied = any(pair.worse == row.arm and pair.told is False for pair in self.neighbours)
-        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.goodness[0] else ""
+    def rank(self, row: MethodRow) -> str:
+        """Return a row's rank, with ≈ if it does not differ significantly from the row above; "" without a result."""
+        tied = any(pair.worse == row.arm and pair.significant is False for pair in self.neighbours)
+        return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.sort_key[0] else ""
 
 
 class SuiteTable(NamedTuple):
-    """All datasets of a suite, or of a folder of runs.
+    """The tables of all datasets of a suite, or of a folder of runs.
 
     Attributes:
         controls: {name, dataset, arm, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
-        command: The command that made it, and goes on with it, or None.
+        command: The command that started the suite and continues it, or None.
     """
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[DatasetTables]
     controls: Sequence[Any]
     energy: Energy
     problems: Sequence[str]
     command: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the table as JSON has it; accuracies are fractions in 0..1."""
+        """Return the table for JSON; accuracies are fractions in 0..1."""
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "columns": [{"key": c.key, "of": c.of, "heading": c.heading, "about": c.about} for c in COLUMNS],
+            "columns": [{"key": c.key, "of": c.statistic, "heading": c.heading, "about": c.about} for c in COLUMNS],
             "datasets": [
                 {
                     "dataset": part.dataset,
                     "rows": [{"rank": part.rank(row), **row.record()} for row in part.rows],
-                    "neighbours": [pair._asdict() for pair in part.neighbours],
-                    "against_best": [pair._asdict() for pair in part.behind],
+                    "neighbours": [pair.record() for pair in part.neighbours],
+                    "against_best": [pair.record() for pair in part.against_best],
                     "published": [{**one._asdict(), "ranked": False} for one in part.published],
                     "protocol": {clause.about: clause.said for clause in part.protocol},
                 }
@@ -104,108 +118,116 @@ class SuiteTable(NamedTuple):
 
 
 def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
-    """Read a suite's folder, or a plain folder of runs, which are grouped over all settings but the seed.
+    """Read a suite's folder, or a folder of runs, which are grouped by all settings except the seed.
 
     Args:
-        best_on_test: Whether the best epoch on the test recordings is wanted beside the results, which it is none of.
+        best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
 
     Raises:
-        RecordError: if there is nothing in it that can be read.
+        RecordError: if it has no run that can be read.
     """
     found = read(folder)
     problems, parts = list(found.problems), []
-    for dataset, cells in grouped(found.cells, lambda cell: cell.dataset).items():
-        others, lacking = published(found.published, dataset)
+    for dataset, runs in grouped(found.runs, lambda run: run.dataset).items():
+        others, lacking = published_results(found.published, dataset)
         problems += lacking
-        rows = _rows(found, dataset, cells, best_on_test)
-        beside, behind = _compared(rows, partial(_times_shown, found.looks.get(dataset, ())))
-        parts.append(Part(dataset, rows, beside, others, protocol(found, rows), behind))
+        rows = _rows(found, dataset, runs, best_on_test)
+        neighbours, against_best = _compare(rows, partial(_number_of_looks, found.looks.get(dataset, ())))
+        parts.append(DatasetTables(dataset, rows, neighbours, others, protocol(found, rows), against_best))
     return SuiteTable(found.name, parts, found.controls, found.energy, problems, found.command)
 
 
-def _rows(found: Read, dataset: str, cells: Sequence[Cell], best_on_test: bool) -> list[Row]:
-    of_arm = {arm: newest(of) for arm, of in grouped(cells, lambda cell: cell.arm).items()}
-    peers = [cell for kept, _ in of_arm.values() for cell in kept if cell.tested]
-    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_arm.items()]
-    return sorted(rows, key=lambda row: row.goodness, reverse=True)
+def _rows(found: RecordedSuite, dataset: str, runs: Sequence[SuiteRun], best_on_test: bool) -> list[MethodRow]:
+    of_method = {arm: latest_per_seed(of) for arm, of in grouped(runs, lambda run: run.arm).items()}
+    peers = [run for runs, _ in of_method.values() for run in runs if run.tested]
+    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_method.items()]
+    return sorted(rows, key=lambda row: row.sort_key, reverse=True)
 
 
 def _row(
-    found: Read, dataset: str, name: str, kept: list[Cell], twice: list[int], peers: list[Cell], best_on_test: bool
-) -> Row:
-    tested = [cell for cell in kept if cell.tested]
-    arm = found.arms.get(name) or Arm()
-    each = [figures(cell, found.energy, best_on_test) for cell in tested]
-    # A figure of some of the seeds is none of the arm.
+    found: RecordedSuite,
+    dataset: str,
+    name: str,
+    runs: list[SuiteRun],
+    repeated_seeds: list[int],
+    peers: list[SuiteRun],
+    best_on_test: bool,
+) -> MethodRow:
+    tested = [run for run in runs if run.tested]
+    arm = found.arms.get(name) or MethodInfo()
+    each = [run_statistics(run, found.energy, best_on_test) for run in tested]
+    # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
     values = {key: spread([one[key] for one in each]) for key in keys}
-    answers = _answers(name, tested)
+    answers = _test_results(name, tested)
     if "test_accuracy" in values:
-        # Of new seeds on new recordings, where the answers are there.
-        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Answers) else None
+        # The interval for new seeds and new recordings, if predictions were recorded.
+        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Arm) else None
         low, high = (None, None) if between is None else between
         values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
-    seeds, failed = [cell.seed for cell in tested], sum(cell.status == "failed" for cell in kept)
-    said = flags(found, dataset, kept, peers, twice)
-    return Row(dataset, name, arm.role, seeds, len(kept), failed, values, said, arm.note, arm.differs, kept, answers)
+    seeds, failed = [run.seed for run in tested], sum(run.status == "failed" for run in runs)
+    flagged = flags(found, dataset, runs, peers, repeated_seeds)
+    return MethodRow(
+        dataset, name, arm.role, seeds, len(runs), failed, values, flagged, arm.note, arm.differs, runs, answers
+    )
 
 
-def _answers(name: str, tested: Sequence[Cell]) -> Answers | str:
+def _test_results(name: str, tested: Sequence[SuiteRun]) -> Arm | str:
     if not tested:
         return "it was not tested"
     try:
-        return arm_of(name, [cell.run for cell in tested if cell.run is not None])
+        return method_results(name, [run.recorded for run in tested if run.recorded is not None])
     except (RecordError, KeyError) as error:
         return str(error)
 
 
-def _compared(rows: Sequence[Row], looks: Looks) -> tuple[list[Neighbours], list[Neighbours]]:
-    """Return each row against the one below it, and the best against each other one.
+def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Comparison], list[Comparison]]:
+    """Return each row compared with the next one, and the best compared with each other one.
 
-    Who stands beside whom is chosen by the results, so that p is adjusted for the comparisons of all with all. Rows
-    without accuracy count as not there.
+    The results choose the pairs that are shown, so p is adjusted for the comparisons of all pairs. Rows without
+    accuracy are left out.
     """
-    arms = {row.arm: row.answers for row in rows if "test_accuracy" in row.values}
-    comparable = [arm for arm in arms.values() if isinstance(arm, Answers)]
+    arms = {row.arm: row.test_results for row in rows if "test_accuracy" in row.values}
+    comparable = [arm for arm in arms.values() if isinstance(arm, Arm)]
 
-    def same_test(one: Answers, other: Answers) -> bool:
+    def same_test(one: Arm, other: Arm) -> bool:
         return one.data == other.data and np.array_equal(one.recordings, other.recordings)
 
     found = {(each.one.name, each.other.name): each for each in verdicts(comparable, same_test, looks)}
 
-    def said(pair: tuple[str, str]) -> Neighbours:
+    def compared(pair: tuple[str, str]) -> Comparison:
         if (verdict := found.get(pair)) is not None:
-            return Neighbours(*pair, verdict.significant, verdict.sentence)
+            return Comparison(*pair, verdict.significant, verdict.sentence)
         reasons = [each for each in (arms[pair[0]], arms[pair[1]]) if isinstance(each, str)]
         why = f" ({reasons[0]})" if reasons else ": they were tested on other recordings"
-        return Neighbours(*pair, None, f"{pair[0]} and {pair[1]}: not compared{why}")
+        return Comparison(*pair, None, f"{pair[0]} and {pair[1]}: not compared{why}")
 
     names = list(arms)
-    return [said(pair) for pair in pairwise(names)], [said((names[0], name)) for name in names[1:]]
+    return [compared(pair) for pair in pairwise(names)], [compared((names[0], name)) for name in names[1:]]
 
 
-def _times_shown(looks: Sequence[Mapping[str, int]], one: Answers, other: Answers) -> int:
-    """Return how often two arms were compared in a table, with this time: with other numbers of seeds each.
+def _number_of_looks(looks: Sequence[Mapping[str, int]], one: Arm, other: Arm) -> int:
+    """Return the number of interim looks at two methods, with this one; a look has other numbers of seeds than before.
 
     Args:
-        looks: How many seeds of each arm there were each time.
-        one: One arm.
-        other: The other.
+        looks: The number of seeds of each method at each earlier look.
+        one: The first method.
+        other: The second method.
     """
     earlier = {(seeds.get(one.name, 0), seeds.get(other.name, 0)) for seeds in looks}
     with_verdict = {pair for pair in earlier if min(pair) >= MIN_SEEDS}
     return len(with_verdict | {(len(one.seeds), len(other.seeds))})
 
 
-TIED = "≈: cannot be told from the row above, or not with these seeds and recordings."
+TIED = "≈: no significant difference to the row above, or not with these seeds and recordings."
 BEST_ON_TEST = (
-    "best on test: the best of the epochs that were tested, chosen on the test recordings; it is no result, and not"
+    "best on test: the best of the tested epochs, chosen on the test recordings; it is no valid result and not"
     " comparable with one."
 )
-# What a control came to; figures have no verdict.
+# The verdict of a control; controls that only give numbers have none.
 VERDICTS: Mapping[object, str] = {True: "passed", False: "FAILED"}
-# Rows of which each two neighbours have a sentence.
-_FEW = 8
+# Up to this number of rows, each row's comparison with the next one is written as a sentence.
+_MAX_SENTENCES = 8
 _TITLES = {
     "accuracy": "",
     "time": ": accuracy (%) if recordings ended earlier",
@@ -216,43 +238,43 @@ _FIRST = ("dataset", "rank", "arm", "role", "seeds", "asked", "failed")
 _LAST = ("flags", "note")
 
 
-def tables(part: Part) -> list[Table]:
-    """Return a dataset's tables: accuracy, cost, synaptic operations, and what others have published."""
-    made = [_figures(part, about) for about in _TITLES]
-    return [table for table in made if len(table.head) > 2] + ([_published(part)] if part.published else [])
+def tables(part: DatasetTables) -> list[Table]:
+    """Return a dataset's tables: accuracy, cost, synaptic operations, and published results."""
+    made = [_statistics_table(part, about) for about in _TITLES]
+    return [table for table in made if len(table.head) > 2] + ([_published_table(part)] if part.published else [])
 
 
-def remarks(part: Part) -> list[str]:
-    """Return what has to be said under a dataset's tables."""
-    said = [f"{row.arm}: {row.note}" for row in part.rows if row.note]
-    if any(pair.told is False for pair in part.neighbours):
-        said.append(TIED)
-    if level := [pair.worse for pair in part.behind if pair.told is False]:
-        said.append(f"Cannot be told from the best, {part.behind[0].better}: {listing(level)}.")
-    # Of many arms the marks say as much as a sentence for each.
-    said += [pair.said for pair in part.neighbours if len(part.rows) <= _FEW or pair.told]
-    return [*said, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else said
+def remarks(part: DatasetTables) -> list[str]:
+    """Return the notes below a dataset's tables."""
+    notes = [f"{row.arm}: {row.note}" for row in part.rows if row.note]
+    if any(pair.significant is False for pair in part.neighbours):
+        notes.append(TIED)
+    if level := [pair.worse for pair in part.against_best if pair.significant is False]:
+        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {listing(level)}.")
+    # With many methods the marks replace the sentences.
+    notes += [pair.said for pair in part.neighbours if len(part.rows) <= _MAX_SENTENCES or pair.significant]
+    return [*notes, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else notes
 
 
 def print_table(folder: Path, best_on_test: bool = False) -> None:
-    """Print the tables of a folder to stdout; see `write_tables`."""
+    """Print the tables of a suite's folder, or of a folder of runs, to stdout."""
     found = read_table(folder, best_on_test)
     for part in found.parts:
         for table in tables(part):
             table.print()
         say(*remarks(part))
         Table(("", ""), part.protocol, f"{part.dataset}: protocol", (0, 1)).print()
-    say(*(f"control {line}" for line in _controls(found)), *found.problems)
+    say(*(f"control {line}" for line in _control_lines(found)), *found.problems)
 
 
 def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
-    """Write `table.md`, `table.csv`, `table.json` and `table.tex` into a folder; return where they are.
+    """Write `table.md`, `table.csv`, `table.json` and `table.tex` into a folder; return their paths.
 
     Args:
-        folder: A suite's folder, or a plain folder of runs.
+        folder: A suite's folder, or a folder of runs.
 
     Raises:
-        RecordError: if there is nothing in it that can be read, or it cannot be written.
+        RecordError: if it has no run that can be read, or it cannot be written.
     """
     found = read_table(folder, best_on_test)
     paths = {form: folder / f"table.{form}" for form in FORMS}
@@ -265,10 +287,10 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
 
 
 def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Column]:
-    """Return columns by their keys; without names the accuracy, or of values the error.
+    """Return columns by their keys; without names the accuracy, or the mean error if there is none.
 
     Raises:
-        ConfigError: if there is no such column.
+        ConfigError: if a column is unknown.
     """
     known = {column.key: column for column in COLUMNS}
     if names is None:
@@ -282,10 +304,10 @@ def chosen_columns(names: Sequence[str] | None, found: SuiteTable) -> list[Colum
 
 
 def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, form: str) -> str:
-    """Return tables of chosen columns, and below them how their figures came about and what flags a row.
+    """Return tables of selected columns, and below them how the numbers were measured and the flags of the rows.
 
     Args:
-        by_dataset: Whether datasets are columns of one table; else each has its own.
+        by_dataset: Whether datasets are columns of one table; else each dataset has a table.
         form: One of `FORMS`.
     """
     made, notes = paper_tables(found, columns, by_dataset)
@@ -298,55 +320,56 @@ def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, f
 
 
 def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool) -> tuple[list[Table], list[str]]:
-    """Return tables of chosen columns, and what has to be said below them; see `paper_text`."""
+    """Return tables of selected columns, and the notes below them."""
     rows = [row for part in found.parts for row in part.rows]
     seeds = sorted({len(row.seeds) for row in rows})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
-    notes = [f"Mean ± standard deviation over {over}, of the epoch that was chosen on validation recordings."]
+    notes = [f"Mean ± standard deviation over {over}, at the epoch that was chosen on validation recordings."]
     notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
-    return [_paper(title, parts, columns, by_dataset) for title, parts in groups], notes
+    return [_paper_table(title, parts, columns, by_dataset) for title, parts in groups], notes
 
 
-def _paper(title: str, parts: Sequence[Part], columns: Sequence[Column], by_dataset: bool) -> Table:
+def _paper_table(title: str, parts: Sequence[DatasetTables], columns: Sequence[Column], by_dataset: bool) -> Table:
     rows = [{row.arm: row for row in part.rows} for part in parts]
     arms = list(dict.fromkeys(row.arm for part in parts for row in part.rows))
     head = [f"{part.dataset}, {c.heading}" if by_dataset else c.heading for part in parts for c in columns]
     if by_dataset and len(columns) == 1:
         title, head = f"{title}: {columns[0].heading}", [part.dataset for part in parts]
-    lines = [[_named(arm, rows), *(_text(of.get(arm), c) for of in rows for c in columns)] for arm in arms]
-    return Table(["arm", *head], lines, title)
+    lines = [[_method_label(arm, rows), *(_format(of.get(arm), c) for of in rows for c in columns)] for arm in arms]
+    return Table(["method", *head], lines, title)
 
 
-def _named(arm: str, rows: Sequence[Mapping[str, Row]]) -> str:
+def _method_label(arm: str, rows: Sequence[Mapping[str, MethodRow]]) -> str:
     found = [of[arm] for of in rows if arm in of]
-    return _name(found[0]) + (" †" if any(row.flags for row in found) else "")
+    return _row_label(found[0]) + (" †" if any(row.flags for row in found) else "")
 
 
-def _text(row: Row | None, column: Column) -> str:
-    return column.text(row.values[column.of]) if row is not None and column.of in row.values else ""
+def _format(row: MethodRow | None, column: Column) -> str:
+    return column.text(row.values[column.statistic]) if row is not None and column.statistic in row.values else ""
 
 
-def _name(row: Row) -> str:
+def _row_label(row: MethodRow) -> str:
     return f"{row.arm} (baseline)" if row.role == "baseline" else row.arm
 
 
-def _figures(part: Part, about: str) -> Table:
-    columns = [c for c in COLUMNS if c.about == about and any(_text(row, c) for row in part.rows)]
+def _statistics_table(part: DatasetTables, about: str) -> Table:
+    columns = [c for c in COLUMNS if c.about == about and any(_format(row, c) for row in part.rows)]
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
-    head = ["#", "arm", *(["runs"] if accuracy else []), *(c.heading for c in columns), *(["flags"] if flagged else [])]
+    head = ["#", "method", *(["runs"] if accuracy else []), *(c.heading for c in columns)]
+    head += ["flags"] if flagged else []
     rows = []
     for row in part.rows:
-        runs = [f"{len(row.seeds)}/{row.asked}"] if accuracy else []
-        said = ["; ".join(row.flags)] if flagged else []
-        rows.append([part.rank(row), _name(row), *runs, *(_text(row, c) for c in columns), *said])
-    said = [len(head) - 1] if flagged else []
-    return Table(head, rows, part.dataset + _TITLES[about], [1, *said], said)
+        runs = [f"{len(row.seeds)}/{row.planned}"] if accuracy else []
+        flags_text = ["; ".join(row.flags)] if flagged else []
+        rows.append([part.rank(row), _row_label(row), *runs, *(_format(row, c) for c in columns), *flags_text])
+    last = [len(head) - 1] if flagged else []
+    return Table(head, rows, part.dataset + _TITLES[about], [1, *last], last)
 
 
-def _published(part: Part) -> Table:
+def _published_table(part: DatasetTables) -> Table:
     head = ["published", "accuracy (%)", "architecture", "T", "parameters", "protocol", "epoch chosen on", "source"]
     rows = [
         [
@@ -359,7 +382,7 @@ def _published(part: Part) -> Table:
     return Table(head, rows, f"{part.dataset}: published by others, not ranked", [0, 2, 5, 6, 7], [5, 6, 7], faint)
 
 
-def _controls(found: SuiteTable) -> list[str]:
+def _control_lines(found: SuiteTable) -> list[str]:
     lines = []
     for one in found.controls:
         verdict = VERDICTS.get(one.get("passed"))
@@ -370,39 +393,41 @@ def _controls(found: SuiteTable) -> list[str]:
 
 def _document(template: str) -> Callable[[SuiteTable], str]:
     def text(found: SuiteTable) -> str:
-        lists = {"Controls": _controls(found), "Not shown": found.problems}
+        lists = {"Controls": _control_lines(found), "Not shown": found.problems}
         return render(template, table=found, tables=tables, remarks=remarks, lists=lists)
 
     return text
 
 
 def _csv(found: SuiteTable) -> str:
-    """Return a line for each arm on each dataset, and for each published figure; accuracies in 0..1."""
+    """Return a line for each method on each dataset, and for each published result; accuracies in 0..1."""
     rows: list[dict[str, Any]] = []
     for part in found.parts:
-        rows += [*_arm_lines(part), *(_published_line(part.dataset, one) for one in part.published)]
+        rows += [*_method_lines(part), *(_published_line(part.dataset, one) for one in part.published)]
     known = dict.fromkeys(key for line in rows for key in line)
     return csv_text([*_FIRST, *(key for key in known if key not in (*_FIRST, *_LAST)), *_LAST], rows)
 
 
-def _arm_lines(part: Part) -> list[dict[str, Any]]:
+def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
     lines = []
     for row in part.rows:
         line = {
-            **{"dataset": row.dataset, "rank": part.rank(row), "arm": row.arm, "role": row.role, "asked": row.asked},
+            **{"dataset": row.dataset, "rank": part.rank(row), "arm": row.arm, "role": row.role, "asked": row.planned},
             **{"seeds": " ".join(map(str, row.seeds)), "failed": row.failed},
             **{"flags": "; ".join(row.flags), "note": row.note or ""},
         }
         for column in COLUMNS:
-            if (value := row.values.get(column.of)) is not None:
+            if (value := row.values.get(column.statistic)) is not None:
                 pair = ("low", "high") if column.key.endswith("_interval") else ("", "sd")
                 both = (value.low, value.high) if column.key.endswith("_interval") else (value.mean, value.sd)
-                line |= {f"{column.of}_{what}".rstrip("_"): _number(one) for what, one in zip(pair, both, strict=True)}
+                line |= {
+                    f"{column.statistic}_{what}".rstrip("_"): _number(one) for what, one in zip(pair, both, strict=True)
+                }
         lines.append(line)
     return lines
 
 
-def _published_line(dataset: str, one: Published) -> dict[str, Any]:
+def _published_line(dataset: str, one: PublishedResult) -> dict[str, Any]:
     return {
         **{"dataset": dataset, "arm": one.name, "role": "published"},
         **{"test_accuracy": _number(one.accuracy), "params": _number(one.params)},

@@ -1,4 +1,4 @@
-"""What a sweep's YAML may say, checked with the place of a mistake."""
+"""The settings of a sweep: dataclasses, and the checks of a sweep's YAML."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from snnlab.settings import Count, NotNegative, at_least, check_settings
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
 _MAPPINGS = {"space": "{optimizer.lr: {low: 1e-4, high: 1e-2}}", "objectives": "{val/loss: minimize}"}
-# What a search cannot change on its way: its trials would no longer be comparable.
+# A running search cannot change these: its trials would no longer be comparable.
 FIXED = ("sampler", "objectives", "space", "prune", "storage", "seed")
 
 
 @dataclass(frozen=True)
 class Prune:
-    """When a trial that lags behind is ended early.
+    """Pruning: when a trial with low scores ends before its last epoch.
 
     Args:
-        by: `median`: behind the median of the others at the same epoch; `halving`: not in the best third (1 / `keep`).
-        after: Epochs that every trial is given.
-        keep: Of `halving`: one in so many goes on.
+        by: `median`: worse than the other trials' median at the same epoch; `halving`: not in the best 1 / `keep`.
+        after: Number of epochs before a trial may be pruned.
+        keep: Of `halving`: one of this many trials continues.
     """
 
     by: Literal["median", "halving"] = "median"
@@ -38,22 +38,21 @@ class Sweep:
     """A search.
 
     Args:
-        space: What is searched, by setting; see `snnlab.experiments.space`.
-        objectives: What is made small or large, by the name that a run's result has for it; several make a Pareto
-            front.
-        sampler: What proposes: `tpe`, `random`, `cmaes`, `nsga`, or `grid`, which takes every combination once.
-        trials: So many trials are finished at the end; null: no limit, or of a grid all.
-        hours: No trial begins later than so many hours after the command; null: no limit.
-        prune: See `Prune`; null trains every trial to its end.
-        engine: Where trials run: `here`, in this process; `joblib`, in processes of this machine; `submitit`; `ray`.
-        workers: Trials at the same time.
+        space: The settings that are searched, each with a range {low, high} or {choices}.
+        objectives: Metrics of a run's result, each with minimize or maximize; several give a Pareto front.
+        sampler: Proposes the trials: `tpe`, `random`, `cmaes`, `nsga`, or `grid`, which takes every combination once.
+        trials: Number of finished trials at which the search ends; null: no limit, or all points of a grid.
+        hours: Number of hours after which no trial begins; null: no limit.
+        prune: Settings of pruning, {by, after, keep}; null: no pruning.
+        engine: Where trials run: `here`, in this process; `joblib`, in local processes; `submitit`; `ray`.
+        workers: Number of trials at the same time.
         submitit: Parameters of submitit's executor, such as {cluster: slurm, slurm_partition: gpu, timeout_min: 240}.
-        failures: So many failed trials are passed over; one more ends the search.
-        finalists: So many of the best are trained again with other seeds; 0: none.
-        finalist_seeds: Seeds of each finalist; their mean chooses the winner.
-        test_seeds: Fresh seeds with which the winner is trained and tested; 0: it is not tested.
+        failures: Number of failed trials that the search allows; one more ends it.
+        finalists: Number of best trials that are trained again with other seeds; 0: none.
+        finalist_seeds: Number of seeds of each finalist; their mean selects the winner.
+        test_seeds: Number of new seeds with which the winner is trained and tested; 0: it is not tested.
         storage: An Optuna storage, such as postgresql://..., or journal:///FILE; null: a file in the sweep's folder.
-        seed: Seed of the proposals.
+        seed: Seed of the sampler.
     """
 
     space: Mapping[str, Any]
@@ -73,21 +72,21 @@ class Sweep:
     seed: NotNegative = 0
 
     def pruner(self) -> Prune | None:
-        """Return when trials are ended early."""
+        """Return the settings of pruning, or None."""
         return None if self.prune is None else Prune(**self.prune)
 
     def as_record(self) -> dict[str, Any]:
-        """Return the settings as plain values, without the password of the storage."""
+        """Return the settings as plain values, without the storage's password."""
         return {**asdict(self), "storage": None if self.storage is None else masked(self.storage)}
 
     @property
     def slots(self) -> int:
-        """How many trials are trained at the same time."""
+        """Number of trials at the same time."""
         return 1 if self.engine == "here" else self.workers
 
     @property
     def places(self) -> tuple[str, str, str]:
-        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        """Names of the engine setting and of submitit's setting, and the engine of one process."""
         return f"{PLACE}.engine", f"{PLACE}.submitit", "here"
 
     def names(self) -> list[str]:
@@ -96,7 +95,7 @@ class Sweep:
 
 
 def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
-    """Return a sweep and its space after all of it was checked.
+    """Return the checked sweep and its search space.
 
     Raises:
         ConfigError: for the first mistake.
@@ -114,7 +113,7 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
                 f"{PLACE}.prune", f"takes one objective, and there are {len(sweep.objectives)}", "set it null"
             )
     if sweep.trials is None and sweep.hours is None and sweep.sampler != "grid":
-        raise ConfigError(PLACE, "set trials or hours, or it never ends")
+        raise ConfigError(PLACE, "set trials or hours, else it never ends")
     if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:
         raise ConfigError(f"{PLACE}.sampler", "cmaes takes one objective", "for several use tpe or nsga")
     space = Space.parsed(sweep.space)
@@ -124,23 +123,23 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
 
 
 def changed(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search's settings with new values for what may change on its way.
+    """Return a search's settings with new values; only settings outside of `FIXED` may change.
 
     Raises:
-        ConfigError: if another is asked for.
+        ConfigError: if a fixed setting changes.
     """
     free = [f.name for f in fields(Sweep) if f.name not in FIXED]
     for name, value in values.items():
         recorded = masked(value) if isinstance(value, str) else value
         if name in FIXED and recorded != before.get(name):
-            raise ConfigError(f"{PLACE}.{name}", "a search goes on as it began", f"only {listing(free)} may change")
+            raise ConfigError(f"{PLACE}.{name}", "a search keeps this setting", f"only {listing(free)} may change")
     if is_masked(str((now := {**before, **values}).get("storage"))):
         raise ConfigError(
             f"{PLACE}.storage",
             "its password is not recorded",
             (
-                f"name it again, {PLACE}.storage=ADDRESS, or begin with one that finds it elsewhere"
-                " (PGPASSWORD, ~/.pgpass)"
+                f"set it again, {PLACE}.storage=ADDRESS, or start the search with a password from PGPASSWORD or"
+                " ~/.pgpass"
             ),
         )
     return now
@@ -153,7 +152,7 @@ def _check_objectives(objectives: Mapping[str, Any]) -> None:
         place = f"{PLACE}.objectives.{name}"
         if name.startswith(("test/", "last/test/")):
             better = name.replace("test/", "val/", 1)
-            raise ConfigError(place, "test recordings choose nothing, or they test nothing", f"use {better}")
+            raise ConfigError(place, "test recordings must not select anything", f"use {better}")
         if direction not in ("minimize", "maximize"):
             hint = did_you_mean(str(direction), ("minimize", "maximize"))
             raise ConfigError(place, f"expected one of minimize, maximize, got {direction!r}", hint)

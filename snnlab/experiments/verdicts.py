@@ -1,4 +1,4 @@
-"""Which of several ways of training is better, or that nobody can tell; runs that differ in their seed are one way."""
+"""Statistical comparison of methods; runs that differ only in their seed belong to one method."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 class Arm(NamedTuple):
-    """The runs of one way to train.
+    """The test results of a method, over its seeds.
 
     Attributes:
         seeds: The seeds, in order.
-        right: Whether each row of the test was answered rightly, `[S, N]`: a recording, or a window of one.
-        recordings: Which recording each row is of, and when its window begins (us), `[N, 2]`.
+        right: Whether each test row was classified correctly, `[S, N]`; a row is a recording, or a window of one.
+        recordings: The recording of each row, and the start of its window (us), `[N, 2]`.
         data: Fingerprint of the packed recordings.
-        clusters: Which rows resemble each other, `[N]`: the windows of a recording, the recordings of a person, a
-            speaker, a session or a file.
+        clusters: The cluster of each row, `[N]`. Rows of a cluster depend on each other: windows of a recording,
+            recordings of a person, a speaker, a session or a file.
         splits: Hash of each seed's lists of training, validation and test recordings.
     """
 
@@ -50,12 +50,12 @@ class Arm(NamedTuple):
 
     @property
     def clustered(self) -> bool:
-        """Whether some rows resemble each other."""
+        """True if some rows depend on each other."""
         return len(np.unique(self.clusters)) < len(self.clusters)
 
     @property
     def rows(self) -> str:
-        """What it was tested on: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
+        """The test rows as text: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
         number, recordings = len(self.recordings), len(np.unique(self.recordings[:, 0]))
         groups = len(np.unique(self.clusters))
         windows = f"{number:,} windows of " if number > recordings else ""
@@ -64,36 +64,36 @@ class Arm(NamedTuple):
 
 
 def read_arms(folders: Sequence[Path]) -> list[Arm]:
-    """Read arms, and check that they were tested on the same recordings.
+    """Read methods, and check that they were tested on the same recordings.
 
     Args:
-        folders: For each arm a run, or a folder of runs.
+        folders: For each method a run, or a folder of runs.
 
     Raises:
         RecordError: if one has no tested run, or their test recordings differ.
     """
-    arms = [read_arm(folder) for folder in folders]
+    arms = [read_method(folder) for folder in folders]
     first = arms[0]
     for arm in arms[1:]:
         if arm.data != first.data:
             raise RecordError(
-                "", f"{arm.name} and {first.name}: were tested on other recordings", "nothing can be compared"
+                "", f"{arm.name} and {first.name}: were tested on other recordings", "they cannot be compared"
             )
         if not np.array_equal(arm.recordings, first.recordings):
-            both = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
+            common = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
             raise RecordError(
                 "",
                 (
-                    f"{arm.name} and {first.name}: have other test recordings, {arm.rows} and {first.rows}"
-                    f" with {both} in common"
+                    f"{arm.name} and {first.name}: have other test recordings,"
+                    f" {arm.rows} and {first.rows} with {common} in common"
                 ),
                 "nothing can be compared",
             )
     return arms
 
 
-def read_arm(folder: Path) -> Arm:
-    """Read the runs in a folder as one arm; one that `snnlab reproduce` has repeated there counts once.
+def read_method(folder: Path) -> Arm:
+    """Read the runs in a folder as one method; a run that `snnlab reproduce` has repeated there counts once.
 
     Raises:
         RecordError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
@@ -101,35 +101,35 @@ def read_arm(folder: Path) -> Arm:
     """
     if not folder.is_dir():
         raise RecordError("", f"there is no folder {folder}")
-    own = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
-    runs = [run for run in (_completed(one, alone=one == folder) for one in own) if run is not None]
+    folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
+    runs = [run for run in (_read_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:
-        hint = f"; its arms are below it: {folder}/runs/DATASET/ARM" if (folder / "suite.yaml").is_file() else ""
-        raise RecordError(folder, f"there is no run in it that was completed and tested{hint}")
+        hint = f"; its methods are below it: {folder}/runs/DATASET/METHOD" if (folder / "suite.yaml").is_file() else ""
+        raise RecordError(folder, f"has no completed and tested run{hint}")
     runs.sort(key=lambda run: run.seed)
-    if twice := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
-        raise RecordError(folder, f"there are several runs with seed {twice[0]}", "name a folder with one of each")
-    # What an older run does not know yet is as null.
+    if repeated := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
+        raise RecordError(folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each")
+    # A setting that is missing in an older run counts as null.
     settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
     if other := list(differing(settings)):
         raise RecordError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
-    return arm_of(name, runs)
+    return method_results(name, runs)
 
 
-def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
-    """Return runs that were tested as an arm.
+def method_results(name: str, runs: Sequence[Recorded]) -> Arm:
+    """Return tested runs as a method.
 
     Args:
-        name: What it is called.
-        runs: Its runs, one a seed, in their order.
+        name: The method's name.
+        runs: Its runs, one per seed, in order.
 
     Raises:
-        RecordError: if they were tested on different recordings, or on such as have no class.
+        RecordError: if they were tested on different recordings, or on recordings without a class.
     """
-    tests = [tested(run) for run in runs]
+    tests = [read_test(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
-        raise RecordError(name, "its runs were tested on other recordings each")
+        raise RecordError(name, "its runs were tested on different recordings")
     return Arm(
         name,
         [run.seed for run in runs],
@@ -141,8 +141,8 @@ def arm_of(name: str, runs: Sequence[Recorded]) -> Arm:
     )
 
 
-class TestedRun(NamedTuple):
-    """What one run was tested on and had right, in the order of the recordings; see `Arm`.
+class RunTest(NamedTuple):
+    """The test rows of one run and whether each was classified correctly, in the order of the recordings.
 
     Shape:
         recordings: `[N, 2]`; right, clusters: `[N]`.
@@ -153,30 +153,30 @@ class TestedRun(NamedTuple):
     clusters: np.ndarray
 
 
-def tested(run: Recorded) -> TestedRun:
-    """Return what a run was tested on and had right.
+def read_test(run: Recorded) -> RunTest:
+    """Return the test results of a run.
 
     Raises:
-        RecordError: if its answers cannot be read, or its recordings have no class.
+        RecordError: if its predictions cannot be read, or its recordings have no class.
     """
     found = run.predictions()
     target, recording = found["test_target"], found["test_recording"]
     if target.ndim != 1 or target.dtype.kind not in "iu":
-        raise RecordError(run.folder, "its recordings have no class each", "only those are compared")
+        raise RecordError(run.folder, "its recordings have no class", "only classification can be compared")
     start = found.get("test_start_us", np.zeros_like(recording))
-    # Runs of older versions do not say whose recordings these are.
+    # Older versions did not record groups.
     clusters = found.get("test_group", recording)
     order = np.lexsort((start, recording))
-    return TestedRun(
+    return RunTest(
         np.stack([recording, start], 1)[order], (found["test_readout"].argmax(1) == target)[order], clusters[order]
     )
 
 
-def _completed(folder: Path, *, alone: bool) -> Recorded | None:
-    """Return a run that was completed and tested; others are none of an arm's.
+def _read_completed(folder: Path, *, alone: bool) -> Recorded | None:
+    """Return a completed and tested run, or None.
 
     Args:
-        alone: Whether it is the only one; else one that cannot be read is left out, which is said.
+        alone: Whether it is the only one; otherwise a run that cannot be read is left out with a warning.
     """
     try:
         run = read_ended(folder)
@@ -191,20 +191,20 @@ def _completed(folder: Path, *, alone: bool) -> Recorded | None:
     return run
 
 
-# The difference for which every undecided comparison says how many seeds would tell it.
+# Difference in accuracy for which each undecided comparison reports the required number of seeds.
 POINTS = 3
-Looks = Callable[[Arm, Arm], int]
+CountLooks = Callable[[Arm, Arm], int]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of two ways of training, or of two networks where there is one of each.
+    """The verdict on two methods, or on two networks if each has one seed.
 
     Attributes:
-        difference: How much better the first is.
+        difference: Estimated advantage of the first method.
         p: The p-value, adjusted for all comparisons on these recordings and for earlier looks.
-        comparisons: How many comparisons there are on these recordings.
-        looks: How often it was looked at, with this time: each time with more seeds.
+        comparisons: Number of comparisons on these recordings.
+        looks: Number of interim looks, with this one: each look has more seeds.
     """
 
     one: Arm
@@ -216,12 +216,12 @@ class Verdict:
 
     @property
     def significant(self) -> bool:
-        """Whether one of them is better."""
+        """True if the difference is significant."""
         return self.difference.why_not is None and self.p < LEVEL
 
     @property
     def sentence(self) -> str:
-        """What is to be said."""
+        """The verdict as a sentence."""
         found = self.difference
         effect = f"{100 * found.effect:+.1f} points"
         if found.why_not is not None:
@@ -229,73 +229,73 @@ class Verdict:
         looks = f", looked at {self.looks} times" if self.looks > 1 else ""
         span = f"{effect}, 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {self.p:.2g}{looks}"
         if not self.significant:
-            return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._could_tell()}"
+            return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._detectable_text()}"
         better, worse = (self.one, self.other) if found.effect > 0 else (self.other, self.one)
         if found.of_networks:
             networks = [f"the network of {arm.name} with seed {arm.seeds[0]}" for arm in (better, worse)]
             return f"{' is better than '.join(networks)}: {span}"
         return f"{better.name} is better than {worse.name}: {span}"
 
-    def _could_tell(self) -> str:
-        """Return what a comparison with these seeds and recordings tells, and what a difference of 3 points needs."""
+    def _detectable_text(self) -> str:
+        """Return the difference that these seeds and recordings can detect, and the seeds that 3 points need."""
         found, level = self.difference, LEVEL / (self.comparisons * look_factor(self.looks))
-        seeds = "" if found.of_networks else f"{_seeds(self.one, self.other)} and "
-        said = f"{seeds}{self.one.rows} tell {100 * found.smallest(level):.1f} points in 80 % of cases"
+        seeds = "" if found.of_networks else f"{_seeds_text(self.one, self.other)} and "
+        text = f"{seeds}{self.one.rows} detect {100 * found.smallest(level):.1f} points in 80 % of cases"
         if found.of_networks:
-            return said
+            return text
         needed = found.seeds_for(POINTS / 100, level)
         if needed is None:
-            return f"{said}; {POINTS} points need more recordings, whatever the seeds"
-        return f"{said}; {POINTS} points need {needed} seeds each"
+            return f"{text}; {POINTS} points need more recordings, with any number of seeds"
+        return f"{text}; {POINTS} points need {needed} seeds each"
 
 
 def verdicts(
-    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: Looks | None = None
+    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: CountLooks | None = None
 ) -> list[Verdict]:
-    """Compare each two ways of training; p is adjusted for all these comparisons by Holm's method.
+    """Compare all pairs of methods; p is adjusted for all these comparisons by Holm's method.
 
-    Whoever shows some of them only, because of what came out, has looked at all.
+    Pass all methods, also if only some comparisons are shown: a choice by the results is a comparison of all.
 
     Args:
-        comparable: Whether two of them were tested on the same recordings; None: all were.
-        looks: How often two of them were looked at, with this time; None: once.
+        comparable: Returns whether two methods were tested on the same recordings; None: all were.
+        looks: Returns the number of interim looks at two methods, with this one; None: once.
     """
     pairs = [(a, b) for a, b in combinations(arms, 2) if comparable is None or comparable(a, b)]
     found = [compare(a.right, b.right, a.clusters, paired=follow_the_seed(a, b)) for a, b in pairs]
-    judged = [place for place, each in enumerate(found) if each.why_not is None]
+    decided = [place for place, each in enumerate(found) if each.why_not is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
-    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in judged])
-    adjusted = dict(zip(judged, factored, strict=True))
+    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in decided])
+    adjusted = dict(zip(decided, factored, strict=True))
     return [
-        Verdict(a, b, each, adjusted.get(place, 1.0), len(judged) or 1, times[place])
+        Verdict(a, b, each, adjusted.get(place, 1.0), len(decided) or 1, times[place])
         for place, ((a, b), each) in enumerate(zip(pairs, found, strict=True))
     ]
 
 
 def follow_the_seed(one: Arm, other: Arm) -> bool:
-    """Return whether networks of the same seed have their training recordings in common, and those of others not.
+    """Return whether networks of the same seed share their training recordings, and those of other seeds do not.
 
-    Then what the split does to both is no part of their difference. Where all seeds have the same split, networks of
-    the same seed have no more in common than others.
+    Then the effect of the split cancels in the difference. If all seeds have the same split, networks of the same seed
+    share no more than others.
     """
     return one.seeds == other.seeds and one.splits == other.splits and len(set(one.splits)) > 1
 
 
-def _seeds(one: Arm, other: Arm) -> str:
+def _seeds_text(one: Arm, other: Arm) -> str:
     numbers = [len(arm.seeds) for arm in (one, other)]
     return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
 
 
 def print_comparison(arms: Sequence[Arm]) -> None:
-    """Print the arms, and for each two of them which is better, or that nobody can tell."""
-    head = ("arm", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
-    Table(head, list(map(_row, arms)), words=(0, 1, 4, 5)).print()
+    """Print the methods, and the verdict on each pair of them."""
+    head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
+    Table(head, list(map(_table_row, arms)), words=(0, 1, 4, 5)).print()
     for verdict in verdicts(arms):
-        say(verdict.sentence, *_each_seed(verdict))
+        say(verdict.sentence, *_mcnemar_per_seed(verdict))
 
 
-def _each_seed(verdict: Verdict) -> list[str]:
-    """Return McNemar's test of the networks of each seed, where their recordings are independent."""
+def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
+    """Return McNemar's test of the networks of each seed, if their recordings are independent."""
     one, other = verdict.one, verdict.other
     if verdict.difference.of_networks or one.seeds != other.seeds or one.clustered:
         return []
@@ -303,7 +303,7 @@ def _each_seed(verdict: Verdict) -> list[str]:
     return [f"  McNemar's p for the two networks of each seed: {each}"]
 
 
-def _row(arm: Arm) -> tuple[str, ...]:
+def _table_row(arm: Arm) -> tuple[str, ...]:
     each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
     spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

@@ -1,6 +1,6 @@
-"""The best trials are trained again with other seeds, whose mean chooses; the winner is tested with fresh ones.
+"""Selects the winner of a search by training the best trials again with other seeds, and tests it with new seeds.
 
-The seed of the search itself is not in the mean: a trial is among the best also for its luck.
+The mean leaves out the seed of the search itself: a trial is among the best also by luck.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Finalist:
     """One of the best trials.
 
     Attributes:
-        values: What was proposed for it.
+        values: The proposed values.
         found: Its objectives in the search.
         again: Its objectives with each of the other seeds.
     """
@@ -44,21 +44,21 @@ class Finalist:
     again: list[dict[str, float]] = field(default_factory=list)
 
     def score(self, name: str) -> float:
-        """Return the mean of an objective over the other seeds, or what the search found where there are none."""
+        """Return the mean of an objective over the other seeds, or its value in the search if there are none."""
         return fmean(one[name] for one in self.again) if self.again else self.found[name]
 
 
 @dataclass(frozen=True)
 class Winner:
-    """What a search came to.
+    """The winner of a search, with the other finalists.
 
     Attributes:
         finalists: The best first.
-        chosen_by: In words.
-        seeds: Of the finalists.
-        tested: Figures of the test runs.
-        test_seeds: Their seeds.
-        folders: Of the test runs.
+        chosen_by: The criterion, as text.
+        seeds: Seeds of the finalists.
+        tested: Metrics of the test runs.
+        test_seeds: Seeds of the test runs.
+        folders: Folders of the test runs.
     """
 
     finalists: Sequence[Finalist]
@@ -70,7 +70,7 @@ class Winner:
 
 
 def best_trials(study: SharedStudy) -> list[FrozenTrial]:
-    """Return the complete trials, the best first; of several objectives, the Pareto front by the first one."""
+    """Return the complete trials, the best first; with several objectives, the Pareto front sorted by the first one."""
     trials = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
     if len(study.sweep.objectives) > 1 and trials:
         trials = study.study.best_trials
@@ -79,16 +79,16 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
 
 
 def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
-    """Train the finalists, choose, and test; None if no trial is complete, or it is stopped on the way."""
-    finalists = _finalists(plan, study)
+    """Train the finalists, select the winner and test it; None if no trial is complete, or a signal arrives."""
+    finalists = _select_finalists(plan, study)
     if not finalists:
         return None
     names, sweep = plan.sweep.names(), plan.sweep
     number = sweep.finalist_seeds if sweep.finalists else 0
     seeds = list(range(plan.seed + 1, plan.seed + 1 + number))
     if seeds:
-        _log.info("%d finalists are trained again with seeds %s", len(finalists), seeds)
-        if not _train_again(plan, executor, finalists, seeds):
+        _log.info("training %d finalists again with seeds %s", len(finalists), seeds)
+        if not _train_with_other_seeds(plan, executor, finalists, seeds):
             return None
     chosen_by = f"{names[0]}, {'mean over seeds of finalists' if seeds else 'one seed'}"
     sign = _sign(study, 0)
@@ -97,11 +97,11 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
     if not sweep.test_seeds:
         return winner
     fresh = list(range(plan.seed + 1 + number, plan.seed + 1 + number + sweep.test_seeds))
-    _log.info("the winner, trial %d, is trained and tested with fresh seeds %s", ordered[0].number, fresh)
-    return _tested(plan, study, executor, winner, fresh)
+    _log.info("training and testing the winner, trial %d, with new seeds %s", ordered[0].number, fresh)
+    return _test_winner(plan, study, executor, winner, fresh)
 
 
-def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
+def _select_finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     names, found = plan.sweep.names(), []
     seen: list[Values] = []
     for trial in best_trials(study):
@@ -112,7 +112,7 @@ def _finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     return found[: max(1, plan.sweep.finalists)]
 
 
-def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
+def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
     threads, names = threads_each(plan.sweep), plan.sweep.names()
     by_number = {one.number: one for one in finalists}
     tasks = {
@@ -123,20 +123,22 @@ def _train_again(plan: Plan, executor: Executor, finalists: list[Finalist], seed
 
     def ended(one: Ended) -> None:
         number, seed = one.key
-        figures = one.outcome["metrics"]
+        metrics = one.outcome["metrics"]
         if one.outcome["status"] == "failed":
             _log.warning("trial %d with seed %d failed: %s", number, seed, one.outcome["error"])
             worst = {"minimize": math.inf, "maximize": -math.inf}
-            figures = {name: worst[plan.sweep.objectives[name]] for name in names}
-        by_number[number].again.append({name: figures[name] for name in names})
-        said = "  ".join(f"{name} {figure(figures[name])}" for name in names)
-        _log.info("trial %d with seed %d  %s", number, seed, said)
+            metrics = {name: worst[plan.sweep.objectives[name]] for name in names}
+        by_number[number].again.append({name: metrics[name] for name in names})
+        text = "  ".join(f"{name} {figure(metrics[name])}" for name in names)
+        _log.info("trial %d with seed %d  %s", number, seed, text)
 
     executor.run_all(tasks, ended)
-    return not executor.ending
+    return not executor.is_stopping
 
 
-def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]) -> Winner | None:
+def _test_winner(
+    plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
+) -> Winner | None:
     best, threads = winner.finalists[0], threads_each(plan.sweep)
     tasks = {
         seed: plan.task(f"winner/{best.number:03d}_seed_{seed}", best.values, threads, seed, test=True)
@@ -144,30 +146,30 @@ def _tested(plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, 
     }
     ended: dict[int, Ended] = {}
     executor.run_all(tasks, lambda one: ended.update({one.key: one}))
-    if executor.ending:
+    if executor.is_stopping:
         return None
     failed = [one.outcome["error"] for one in ended.values() if one.outcome["status"] == "failed"]
     for error in failed:
         _log.warning("a test run of the winner failed: %s", error)
-    good = {seed: one for seed, one in sorted(ended.items()) if one.outcome["status"] == "completed"}
-    folders = [Path(one.task.folder) for one in good.values()]
+    completed = {seed: one for seed, one in sorted(ended.items()) if one.outcome["status"] == "completed"}
+    folders = [Path(one.task.folder) for one in completed.values()]
     search = {
         "trials": study.count().finished,
         "chosen_by": winner.chosen_by,
-        "val_size": max((one.outcome["val_size"] for one in good.values()), default=0),
+        "val_size": max((one.outcome["val_size"] for one in completed.values()), default=0),
         "seeds": list(winner.seeds),
     }
     for folder in folders:
-        _note(folder, search)
-    figures = [
+        _record_search(folder, search)
+    metrics = [
         {name: value for name, value in one.outcome["metrics"].items() if name.startswith("test/")}
-        for one in good.values()
+        for one in completed.values()
     ]
-    return Winner(winner.finalists, winner.chosen_by, winner.seeds, figures, list(good), folders)
+    return Winner(winner.finalists, winner.chosen_by, winner.seeds, metrics, list(completed), folders)
 
 
-def _note(folder: Path, search: dict[str, Any]) -> None:
-    """Write into a run's result that its settings were searched for."""
+def _record_search(folder: Path, search: dict[str, Any]) -> None:
+    """Write into a run's result that its settings were searched."""
     page = read_run(folder).page
     known = {one.name for one in fields(Result)} - {"folder", "search"}
     Result(folder, **{key: value for key, value in page.items() if key in known}, search=search).write()
@@ -178,6 +180,6 @@ def _sign(study: SharedStudy, place: int) -> float:
 
 
 def overheads(study: SharedStudy) -> list[float]:
-    """Return what each complete trial cost beyond its training, s."""
+    """Return the overhead of each complete trial beyond its training, s."""
     outcomes = [trial.user_attrs.get(OUTCOME) for trial in study.trials()]
     return [outcome["overhead_s"] for outcome in outcomes if outcome and outcome["status"] == "completed"]

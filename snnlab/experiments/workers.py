@@ -1,4 +1,4 @@
-"""Workers and what they are given: this process, one of joblib's, a job of submitit's, a task of Ray's."""
+"""Tasks, and the workers that run them: this process, a joblib process, a submitit job, a Ray task."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import write_atomically
 
-# `_require` tells whoever lacks one of them.
+# `_require` raises for a package that is missing.
 if TYPE_CHECKING or find_spec("joblib") is not None:
     from joblib.externals.loky import ProcessPoolExecutor
 if TYPE_CHECKING or find_spec("submitit") is not None:
     import submitit
     from submitit.helpers import DelayedSubmission
 
-# interrupted: by a signal, to be gone on with; stopped: by trouble that the next trial would have too.
+# interrupted: by a signal, can be resumed; stopped: by an error that the next trial would have too.
 Status = Literal["completed", "failed", "interrupted", "stopped"]
-# Settings that a training which goes on is told anew: recordings may lie elsewhere by now, and another GPU be free. Not
-# its threads, which sums depend on.
+# Settings that a resumed run takes from the command: recordings may be in another folder now, and another GPU may be
+# free. Not the number of threads: sums depend on it.
 AROUND = ("trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
 
 
 @dataclass(frozen=True)
-class Watched:
-    """Where a trial reports its epochs, for pruning.
+class TrialAddress:
+    """The trial to which a run reports its epochs, for pruning.
 
     Attributes:
-        metric: What is reported.
+        metric: The metric that is reported.
         prune: Settings of `snnlab.experiments.sweep_settings.Prune`.
     """
 
@@ -53,24 +53,24 @@ class Watched:
 
 @dataclass(frozen=True)
 class Task:
-    """One training.
+    """One run.
 
     Attributes:
-        folder: Where it is recorded; one that is begun there goes on.
-        overrides: Of `snnlab train`; one that goes on is told those of `AROUND` alone.
+        folder: The run's folder; a run that was begun there is resumed.
+        overrides: Overrides of `snnlab train`; a resumed run takes only those of `AROUND`.
         config_dir: The user's folder of YAML files.
-        watched: See `Watched`; None where nothing is pruned.
+        watched: The trial to which the run reports its epochs; None without pruning.
     """
 
     folder: str
     overrides: Sequence[str]
     config_dir: str | None
     place: str
-    watched: Watched | None = None
+    watched: TrialAddress | None = None
 
 
 class Outcome(TypedDict):
-    """What came of a task."""
+    """The result of a task."""
 
     status: Status
     error: str | None
@@ -83,13 +83,13 @@ class Outcome(TypedDict):
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a training of one batch shows before the search begins.
+    """The result of a run of one batch before the search begins.
 
     Attributes:
-        error: A mistake in the configuration or the data, or None.
-        metrics: The names of what a run logs.
+        error: An error in the configuration or the data, or None.
+        metrics: Names of the metrics that a run logs.
         val_size: Number of validation recordings.
-        probe: Which of the lists of overrides the error is of.
+        probe: Index of the list of overrides that caused the error.
     """
 
     error: SnnlabError | None = None
@@ -99,39 +99,39 @@ class Rehearsal:
 
 
 _POLL_S = 0.05
-# How often a process looks whether whoever gives it tasks is there.
-_LOOK_S = 0.5
-# How long a job that has nothing to do is given to end by itself: Python takes some seconds on a busy machine.
-_GOODBYE_S = 15.0
-# How often whoever gives a job tasks says that it is there; a job that has heard nothing for so long ends.
-_BEAT_S, _PATIENCE_S = 2.0, 60.0
+# Interval at which a worker process checks whether its parent is alive.
+_PARENT_CHECK_S = 0.5
+# Time for an idle job to end by itself: Python takes some seconds on a busy machine.
+_END_TIMEOUT_S = 15.0
+# Interval at which the parent touches the heartbeat file; a job without a heartbeat for _PATIENCE_S ends.
+_HEARTBEAT_S, _HEARTBEAT_TIMEOUT_S = 2.0, 60.0
 
 
 class Worker:
-    """Calls functions, one at a time; used for many, so that imports are paid once."""
+    """Calls functions, one at a time; it is reused, so that imports happen once."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Begin to call a function of a module; this or the future raises BrokenExecutor if the worker has died."""
+        """Start a call of a module-level function; this or the future raises BrokenExecutor if the worker has died."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask a training to stop at a checkpoint; called again and again until it has."""
+        """Ask a run to stop at a checkpoint; may be called repeatedly until it stops."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the worker."""
 
 
-class Where(Protocol):
-    """What says where trainings run: a sweep's settings, or those of a grid or a suite."""
+class WorkerSettings(Protocol):
+    """Settings of where runs are trained: a sweep's, a grid's or a suite's."""
 
     @property
     def engine(self) -> str:
-        """here, joblib, submitit, ray."""
+        """One of here, joblib, submitit, ray."""
         ...
 
     @property
     def slots(self) -> int:
-        """How many are trained at the same time."""
+        """Number of runs at the same time."""
         ...
 
     @property
@@ -141,42 +141,44 @@ class Where(Protocol):
 
     @property
     def places(self) -> tuple[str, str, str]:
-        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        """Names of the engine setting and of submitit's setting, and the engine of one process."""
         ...
 
 
 def cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_each(where: Where) -> int:
-    """Return the threads of a training: this machine's CPUs shared out, or what a cluster's queue is asked for."""
+def threads_each(where: WorkerSettings) -> int:
+    """Return the threads of a run: this machine's CPUs divided by the slots, or the CPUs requested from a cluster."""
     if where.engine == "submitit" and not _is_local(where.submitit or {}):
         return int((where.submitit or {}).get("cpus_per_task", 1))
     return max(1, cpus() // where.slots)
 
 
 @contextmanager
-def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
-    """Give what makes a worker.
+def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[], Worker]]:
+    """Yield a function that makes a worker.
 
     Args:
-        where: Where it works.
-        folder: For files of a queue.
+        where: The engine, and the number of workers.
+        folder: Folder for the files of a queue.
 
     Raises:
-        ConfigError: if a package is missing, or settings are wrong.
+        ConfigError: if a package is missing, or settings are invalid.
     """
     place, threads = where.places[0], threads_each(where)
     if where.engine == "here":
-        yield Here
+        yield InProcessWorker
     elif where.engine == "joblib":
         _require("joblib", "sweep", place)
         yield partial(Process, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
-        yield partial(Job, _submitit(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings))
+        yield partial(
+            Job, _submitit_executor(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings)
+        )
     else:
         _require("ray", "ray", place)
         import ray  # pyright: ignore[reportMissingImports]  # a second or more
@@ -185,7 +187,7 @@ def worker_maker(where: Where, folder: Path) -> Iterator[Callable[[], Worker]]:
         sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * where.slots}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)
         try:
-            yield partial(RayTask, ray, threads)
+            yield partial(RayWorker, ray, threads)
         finally:
             ray.shutdown()
 
@@ -195,36 +197,36 @@ def _require(package: str, extra: str, place: str) -> None:
         raise ConfigError(place, f"{package} is missing: pip install 'snnlab-train[{extra}]'")
 
 
-class Here(Worker):
-    """This process; nothing runs while it can be stopped."""
+class InProcessWorker(Worker):
+    """This process: a call blocks until its function returns."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Call it at once."""
+        """Call the function now."""
         future: Future[Any] = Future()
         future.set_result(function(*arguments))
         return future
 
 
 class Process(Worker):
-    """A process of this machine, by joblib's loky."""
+    """A process of this machine, from joblib's loky."""
 
     def __init__(self, threads: int) -> None:
         environment = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ}
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # what the tracker says where it finds none
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # it warns of removed semaphores
         before = _semaphores()
-        self._pool = ProcessPoolExecutor(1, initializer=_prepare, initargs=(os.getpid(),), env=environment)
+        self._pool = ProcessPoolExecutor(1, initializer=_init_process, initargs=(os.getpid(),), env=environment)
         self._number = self._pool.submit(os.getpid)
-        # Their names go once the process has opened them. Else `kill -9` of all processes, one of which is loky's
-        # tracker that would remove them, leaves them in memory until the machine restarts.
+        # Remove the semaphores' names as soon as the process has opened them. Otherwise `kill -9` of all processes,
+        # with loky's tracker, which would remove them, leaves them in memory until the machine restarts.
         ours = _semaphores() - before
         self._number.add_done_callback(lambda _: [path.unlink(missing_ok=True) for path in ours])
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Call it in the process."""
-        return self._pool.submit(_work, function, *arguments)
+        """Call the function in the process."""
+        return self._pool.submit(_call, function, *arguments)
 
     def stop(self) -> None:
-        """Send SIGTERM, which a training takes for a wish to stop."""
+        """Send SIGTERM, on which a run stops at a checkpoint."""
         if self._number.done() and not self._number.exception():
             _signal(self._number.result(), signal.SIGTERM)
 
@@ -240,19 +242,19 @@ def _semaphores() -> set[Path]:
 _busy = threading.Event()
 
 
-def _prepare(parent: int) -> None:
-    """Get a `Process` ready.
+def _init_process(parent: int) -> None:
+    """Prepare the process of a worker.
 
-    Signals are for a training, which takes them over while it runs; between trainings they end nothing: Ctrl-C in a
-    terminal reaches all processes, and whoever gives the tasks ends its workers.
+    A training handles signals while it runs; between trainings signals end nothing: Ctrl-C in a terminal reaches all
+    processes, and the parent ends its workers.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _work(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; if whoever gives the tasks dies meanwhile, its training stops at a checkpoint."""
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function; if the parent dies meanwhile, its run stops at a checkpoint."""
     _busy.set()
     try:
         return function(*arguments)
@@ -260,49 +262,49 @@ def _work(function: Callable[..., Any], *arguments: Any) -> Any:
         _busy.clear()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_S)
+        time.sleep(_PARENT_CHECK_S)
     while _busy.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_LOOK_S)
+        time.sleep(_PARENT_CHECK_S)
     os._exit(1)
 
 
 class Job(Worker):
-    """A job of a cluster's queue, by submitit, which serves one task after another through files of a folder.
+    """A job of a cluster's queue, from submitit, which runs one task after another from the files of a folder.
 
-    beat          touched by whoever gives the tasks, as long as it lives
+    beat          heartbeat: touched by the parent as long as it lives
     NUMBER.task   a function and its arguments, pickled
-    NUMBER.done   what it returned, pickled
-    over          made when the job is to end
+    NUMBER.done   the function's result, pickled
+    over          created when the job should end
 
-    The folder is listed and no file of it asked for: on a network's file system only that shows what others have
-    written.
+    Files are found by listing the folder, never by name: on a network file system only a listing shows the files of
+    other machines.
 
     Args:
-        executor: submitit's.
-        folder: Where its folder is made.
-        local: Whether it is a process of this machine.
+        executor: submitit's executor.
+        folder: Parent of the job's folder.
+        local: Whether the job is a process of this machine.
     """
 
     def __init__(self, executor: Any, folder: Path, local: bool) -> None:
         self._folder, self._local, self._number = folder / f"tasks_{uuid.uuid4().hex[:12]}", local, 0
-        self._folder.mkdir(parents=True, mode=0o700)  # what lies in it is unpickled
+        self._folder.mkdir(parents=True, mode=0o700)  # its files are unpickled
         (self._folder / "beat").touch()
         self._job = executor.submit(Serving(), str(self._folder))
-        self._waiting, self._closed = ThreadPoolExecutor(1), threading.Event()
+        self._waiter, self._closed = ThreadPoolExecutor(1), threading.Event()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Leave a task for the job."""
+        """Write a task for the job."""
         if self._job.done():
-            raise BrokenExecutor("it had nothing to do for too long")
+            raise BrokenExecutor("it was idle for too long")
         self._number += 1
         _dump(self._folder / f"{self._number}.task", (function, arguments))
-        return self._waiting.submit(self._answer, f"{self._number}.done")
+        return self._waiter.submit(self._wait_for_result, f"{self._number}.done")
 
-    def _answer(self, name: str) -> Any:
-        """Return what a task came to, and say as long as it is waited for that somebody is there."""
+    def _wait_for_result(self, name: str) -> Any:
+        """Wait for a task's result and return it; touch the heartbeat file meanwhile."""
         beat = 0.0
         while not self._closed.wait(_POLL_S):
             over = self._job.done()
@@ -310,35 +312,35 @@ class Job(Worker):
                 return _load(self._folder / name)
             if over:
                 break
-            if time.monotonic() - beat > _BEAT_S:
+            if time.monotonic() - beat > _HEARTBEAT_S:
                 (self._folder / "beat").touch()
                 beat = time.monotonic()
-        raise BrokenExecutor(f"its job ended; what it said is in {self._folder.parent}")
+        raise BrokenExecutor(f"its job ended; its output is in {self._folder.parent}")
 
     def _is_busy(self) -> bool:
         return self._number > 0 and f"{self._number}.done" not in os.listdir(self._folder)
 
     def stop(self) -> None:
-        """Let the job end: a training stops at a checkpoint."""
+        """Let the job end: a run stops at a checkpoint."""
         (self._folder / "over").touch()
         if not self._job.done() and self._is_busy():
-            self._end(signal.SIGTERM)
+            self._signal_job(signal.SIGTERM)
 
     def close(self) -> None:
-        """Leave nothing in the queue; a job of this machine that does not end by itself is killed."""
+        """Remove the job from the queue; a job of this machine that does not end by itself is killed."""
         self.stop()
-        until = time.monotonic() + _GOODBYE_S
+        until = time.monotonic() + _END_TIMEOUT_S
         while not self._is_busy() and not self._job.done() and time.monotonic() < until:
             time.sleep(_POLL_S)
         if not self._job.done():
-            self._end(signal.SIGKILL)
+            self._signal_job(signal.SIGKILL)
             while self._local and not self._job.done():
                 time.sleep(_POLL_S)
         self._closed.set()
-        self._waiting.shutdown(wait=False)
+        self._waiter.shutdown(wait=False)
 
-    def _end(self, number: signal.Signals) -> None:
-        """Cancel the job, for which SLURM sends SIGTERM; one of this machine would get SIGINT, and a second."""
+    def _signal_job(self, number: signal.Signals) -> None:
+        """Cancel the job: SLURM sends SIGTERM. Signal a local job directly: submitit would send SIGINT twice."""
         if self._local:
             _signal(int(self._job.job_id), number)
         else:
@@ -346,12 +348,12 @@ class Job(Worker):
 
 
 class Serving:
-    """What a job runs: the tasks of a folder; one that was put off by its queue goes on with what is not done."""
+    """The function of a job: it runs the tasks of a folder; after a requeue it continues with those not done."""
 
     def __call__(self, folder: str) -> None:
-        """Serve until it is over, or nobody is there any more."""
+        """Run tasks until the job should end, or the heartbeat stops."""
         seen, since = -1.0, time.monotonic()
-        while time.monotonic() - since < _PATIENCE_S and "over" not in (there := set(os.listdir(folder))):
+        while time.monotonic() - since < _HEARTBEAT_TIMEOUT_S and "over" not in (there := set(os.listdir(folder))):
             numbers = [int(name[:-5]) for name in there if name.endswith(".task") and f"{name[:-5]}.done" not in there]
             if numbers:
                 function, arguments = _load(Path(folder) / f"{min(numbers)}.task")
@@ -363,23 +365,23 @@ class Serving:
             time.sleep(_POLL_S)
 
     def checkpoint(self, folder: str) -> Any:
-        """Return what submitit puts into the queue again, when the time of a job is over."""
+        """Return the submission that submitit puts into the queue when the job's time is over."""
         return DelayedSubmission(self, folder)
 
 
-def _submitit(folder: Path, settings: Mapping[str, Any], places: tuple[str, str, str]) -> Any:
+def _submitit_executor(folder: Path, settings: Mapping[str, Any], places: tuple[str, str, str]) -> Any:
     """Return submitit's executor.
 
     Args:
-        folder: For its files.
-        settings: `cluster`, and its parameters.
+        folder: Folder for its files.
+        settings: `cluster`, and the parameters of submitit's executor.
 
     Raises:
-        ConfigError: if submitit is missing, or does not take the settings.
+        ConfigError: if submitit is missing, or rejects the settings.
     """
     _require("submitit", "submitit", places[0])
     if settings.get("cluster") == "debug":
-        raise ConfigError(f"{places[1]}.cluster", "debug is one process", f"take {places[0]}={places[2]}")
+        raise ConfigError(f"{places[1]}.cluster", "debug runs in one process", f"use {places[0]}={places[2]}")
     parameters = {key: value for key, value in settings.items() if key != "cluster"}
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
@@ -394,23 +396,23 @@ def _is_local(settings: Mapping[str, Any]) -> bool:
     return str(settings.get("cluster") or ("slurm" if shutil.which("srun") else "local")) == "local"
 
 
-class RayTask(Worker):
-    """Tasks of Ray, which uses a process for one after another by itself.
+class RayWorker(Worker):
+    """Tasks of Ray, which reuses its processes.
 
     Args:
-        ray: The package, connected.
-        threads: CPU threads of a task.
+        ray: The connected package.
+        threads: Number of CPU threads of a task.
     """
 
     def __init__(self, ray: Any, threads: int) -> None:
         self._ray, self._threads, self._reference = ray, threads, None
-        self._waiting = ThreadPoolExecutor(1)
+        self._waiter = ThreadPoolExecutor(1)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Give it to Ray."""
+        """Submit the call to Ray."""
         remote = self._ray.remote(num_cpus=self._threads, max_retries=0)(function)
         self._reference = remote.remote(*arguments)
-        return self._waiting.submit(self._result, self._reference)
+        return self._waiter.submit(self._result, self._reference)
 
     def _result(self, reference: Any) -> Any:
         try:
@@ -419,24 +421,24 @@ class RayTask(Worker):
             raise BrokenExecutor(str(error)) from error
 
     def stop(self) -> None:
-        """Cancel what runs."""
+        """Cancel the running task."""
         if self._reference is not None:
             self._ray.cancel(self._reference)
 
     def close(self) -> None:
-        """Wait for nothing more; its process is Ray's."""
-        self._waiting.shutdown(wait=False)
+        """Wait for no further result; the process belongs to Ray."""
+        self._waiter.shutdown(wait=False)
 
 
 def _load(path: Path) -> Any:
-    """Return what a process of the same user has dumped.
+    """Return the content of a file that a process of the same user has dumped.
 
     Raises:
-        PermissionError: if it is another's.
+        PermissionError: if another user wrote it.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
         if os.fstat(file.fileno()).st_uid != os.geteuid():
-            raise PermissionError(f"{path}: was written by another user, and is not unpickled")
+            raise PermissionError(f"{path}: was written by another user and is not unpickled")
         return pickle.loads(file.read())
 
 
@@ -445,5 +447,5 @@ def _dump(path: Path, value: Any) -> None:
 
 
 def _signal(process: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself
+    with suppress(ProcessLookupError):  # it has already ended
         os.kill(process, number)

@@ -1,4 +1,4 @@
-"""Ways to train are compared on what their runs recorded."""
+"""Methods are compared on the recorded tests of their runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def recorded(
     windows: int = 1,
     by: str = "recording",
 ) -> None:
-    """Write a run's folder with so many right answers: to windows of recordings, or to recordings of groups."""
+    """Write a run's folder with this many correct predictions, of windows of recordings or recordings of groups."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(f"seed: {seed}\nmodel: {{layers: {{}}}}\ndata: {{}}\noptimizer: {{lr: {lr}}}\n")
     page = {"status": "completed", "seed": seed, "metrics": {"test/accuracy": 0.5}}
@@ -48,7 +48,7 @@ def recorded(
 
 @pytest.fixture
 def arms(tmp_path: Path) -> Path:
-    """Return a folder with arms a, b and c of five seeds: b is worse, c is as a."""
+    """Return a folder with methods a, b and c of five seeds: b is worse, c equals a."""
     rng = np.random.default_rng(0)
     difficulty = rng.beta(9, 1, N)
     for name, less in (("a", 0.0), ("b", 0.15), ("c", 0.0)):
@@ -57,18 +57,20 @@ def arms(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_better_arm_is_told_from_a_worse_one(snnlab: Snnlab, arms: Path):
+def test_a_better_method_is_named(snnlab: Snnlab, arms: Path):
     done = snnlab("bench", "compare", str(arms / "b"), str(arms / "a"))
     assert done.status == 0, done.err
     assert_says(done.out, "a is better", "b: -15.1 points")
     assert "McNemar's p" in done.out
 
 
-def test_where_nobody_can_tell_it_says_so_and_what_could(snnlab: Snnlab, arms: Path):
+def test_an_undecided_comparison_names_the_detectable_difference(snnlab: Snnlab, arms: Path):
     done = snnlab("bench", "compare", *(str(arms / name) for name in "acb"))
     assert done.status == 0, done.err
     assert_says(done.out, "a against c")
-    smallest, needed = re.findall(r"tell ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[0]
+    smallest, needed = re.findall(r"detect ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[
+        0
+    ]
     assert 1 < float(smallest) < 15
     assert int(needed) > 5
     assert_says(done.out, "c is better", "b: ")

@@ -1,4 +1,4 @@
-"""A suite from the command line: the smoke suite with its controls, what is refused, what kills it."""
+"""A suite from the command line: the smoke suite with its controls, errors, signals."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert_says(" ".join(done.out.split()), "params")
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
     assert "</html>" in (folder / "report.html").read_text()
-    assert done.err.count("  | ") == 8  # a line a training
+    assert done.err.count("  | ") == 8  # a line per run
     again = snnlab(*SMOKE, store, "seeds=[0,1]")
     assert again.err.count("  | ") == 0
     assert page(folder) == found
@@ -112,11 +112,11 @@ def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_correcte
         done = snnlab(*SMOKE, store, mistake)
         assert done.status == 2
         assert_tells(done.error, *told)
-        assert "  | " not in done.err  # no training was begun
+        assert "  | " not in done.err  # no run was started
     assert snnlab(*SMOKE, store, "trainer.max_epochs=3", "--dry-run").status == 0
 
 
-def test_a_dry_run_says_which_arms_do_not_build(workplace: Path, snnlab: Snnlab):
+def test_a_dry_run_says_which_methods_do_not_build(workplace: Path, snnlab: Snnlab):
     (workplace / "suite").mkdir()
     arms = "{good: [model=mlp_lif], bad: [model=mlp_liff], tuned: {overrides: [], tune: {space: {optimizer.lrr: [1]}}}}"
     text = f"arms: {arms}\ndatasets: {{p: [data=spike_patterns]}}\ntune: {{trials: 1, space: {{optimizer.lr: [1]}}}}\n"
@@ -143,7 +143,7 @@ def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
     }
 
 
-def test_a_copied_suite_is_the_users_own(workplace: Path, snnlab: Snnlab):
+def test_a_copied_suite_belongs_to_the_user(workplace: Path, snnlab: Snnlab):
     copied = snnlab("cp", "suite/smoke", "mine/suite/own.yaml")
     assert_says(copied.out.strip(), "snnlab bench --config-dir mine suite=own")
     assert (workplace / "mine/suite/own.yaml").read_text().startswith(f"# {copied.out.strip()}\n")
@@ -173,7 +173,7 @@ def running(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Path, store: str, snnlab: Snnlab):
+def test_killed_twice_the_same_command_continues_and_repeats_nothing(workplace: Path, store: str, snnlab: Snnlab):
     arguments = ("seeds=[0,1]", "trainer.max_epochs=40", "checkpoint_every_s=0", "controls=[]", store)
     folder = workplace / "outputs" / "suite_smoke"
     written: dict[Path, int] = {}
@@ -194,7 +194,7 @@ def test_killed_twice_the_same_command_goes_on_and_repeats_nothing(workplace: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["here", "joblib"])
-def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, store: str, engine: str):
+def test_ctrl_c_ends_it_with_a_line_that_says_how_to_continue(workplace: Path, store: str, engine: str):
     folder = workplace / "outputs" / "suite_smoke"
     with started("trainer.max_epochs=100000", f"engine={engine}", store) as process:
         wait_until(process, lambda: running(folder))

@@ -1,4 +1,4 @@
-"""Of a search whose files are damaged every command says which, and what writes it anew."""
+"""For a search with damaged files every command names the file and the command that writes it again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def search(workplace: Path) -> Path:
     return folder
 
 
-def test_a_whole_one_is_shown_and_its_accuracies_are_percents(snnlab: Snnlab, search: Path):
+def test_an_undamaged_search_is_shown_with_accuracies_in_percent(snnlab: Snnlab, search: Path):
     done = snnlab("report", str(search))
     assert done.status == 0, done.err
     text = (search / "report.html").read_text()

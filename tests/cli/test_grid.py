@@ -36,10 +36,10 @@ def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path,
     assert_says(listed.out, "4 runs", "mean ± sd")
 
 
-def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(
+def test_a_launcher_trains_the_same_runs_and_resumes_them(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
     given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
     done = snnlab("train", *given)
     assert done.status == 0, done.err
@@ -62,9 +62,7 @@ def test_a_launcher_trains_the_same_runs_and_goes_on_with_them(
     assert rows(folder)[1]["runs"] == "2"
 
 
-def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
-    workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_stopped_grid_continues(workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch):
     given = ("-m", *FAST, "seed=0,1", "logger=none", "pictures=null", "test=false", digits_store)
     where = "hydra.sweep.dir=outputs/mine"
     genuine, stops = SpikingModule.training_step, iter([False] * 3 + [True])
@@ -86,7 +84,7 @@ def test_runs_one_after_the_other_go_on_where_the_grid_was_stopped(
     assert [row["runs"] for row in rows(workplace / "outputs" / "mine")] == ["2"]
 
 
-def test_a_file_that_is_not_there_leaves_nothing_behind(workplace: Path, snnlab: Snnlab):
+def test_a_missing_file_leaves_no_folder(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "-m", *FAST, "neuron=lif,liff")
     assert done.status == 2
     assert done.err.count("neuron=liff:") == 1

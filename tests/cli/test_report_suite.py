@@ -1,4 +1,4 @@
-"""The pages of a suite and of a search: whole, and working in a browser."""
+"""The pages of a suite and of a search: complete, and working in a browser."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUBLISHED = {
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """Write a suite with a baseline, a cell that failed, controls, and a figure of others."""
+    """Write a suite with a baseline, a failed run, controls, and a published result."""
     accuracies = {"small": [0.7, 0.72, 0.69], "large": [0.91, 0.9, 0.89], "gru": [0.95, 0.94]}
     nodes = {arm: {"overrides": [f"model={arm}"], "role": "arm", "note": None} for arm in accuracies}
     nodes["gru"]["role"] = "baseline"
@@ -61,7 +61,7 @@ def test_a_suite_is_shown_with_intervals_protocol_controls_and_what_failed(snnla
     assert done.status == 0, done.err
     text = (suite / "report.html").read_text()
     assert re.findall(r"<h2>(\w+).*?</h2>", text) == ["digits", "Controls", "Runs", "Again"]
-    assert_says(text, "1 dataset", "3 arms", "8 of 9 runs")
+    assert_says(text, "1 dataset", "3 methods", "8 of 9 runs")
     assert "<td class=figure>90.0 ± 1.0</td><td class=figure>85.0 to 93.5</td>" in text
     assert "<td>gru (baseline)</td><td class=figure>2/3</td>" in text
     assert_says(text, "<td>split</td><td>stratified 0.1", "split_seed 0")
@@ -75,7 +75,7 @@ def test_a_suite_is_shown_with_intervals_protocol_controls_and_what_failed(snnla
 
 
 @in_a_browser
-def test_a_browser_shows_a_suite_and_sorts_its_figures_as_numbers(snnlab: Snnlab, suite: Path):
+def test_a_browser_shows_a_suite_and_sorts_its_numbers(snnlab: Snnlab, suite: Path):
     snnlab("report", str(suite))
     number = (suite / "report.html").read_text().count("<img")
     shown, complaints = seen(suite / "report.html", COUNT_AND + clicks("parameters"))
@@ -126,7 +126,7 @@ TRIALS = [
 ]
 
 
-def test_a_search_is_shown_with_its_winner_its_test_and_how_it_goes_on(snnlab: Snnlab, tmp_path: Path):
+def test_a_search_is_shown_with_its_winner_its_test_and_how_to_continue(snnlab: Snnlab, tmp_path: Path):
     folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
     done = snnlab("report", str(folder))
     assert done.status == 0, done.err
@@ -142,7 +142,7 @@ def test_a_search_is_shown_with_its_winner_its_test_and_how_it_goes_on(snnlab: S
     assert "experiment=best" in text
 
 
-def test_a_search_that_goes_on_is_shown_as_far_as_it_came(snnlab: Snnlab, tmp_path: Path):
+def test_a_running_search_is_shown(snnlab: Snnlab, tmp_path: Path):
     optuna = pytest.importorskip("optuna")
     folder = write_search(tmp_path / "sweep", [], ended=False)
     assert_tells(snnlab("report", str(folder)).error, "report", "search")
@@ -162,7 +162,7 @@ def test_a_search_that_goes_on_is_shown_as_far_as_it_came(snnlab: Snnlab, tmp_pa
     assert "<h2>Test" not in text
 
 
-def test_figures_of_a_search_whose_study_is_gone_are_the_pictures_that_it_drew(snnlab: Snnlab, tmp_path: Path):
+def test_plots_of_a_search_without_a_study_are_its_png_files(snnlab: Snnlab, tmp_path: Path):
     folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
     done = snnlab("report", str(folder), "--figures", "pdf")
     assert done.status == 0, done.err
@@ -175,7 +175,7 @@ def test_figures_of_a_search_whose_study_is_gone_are_the_pictures_that_it_drew(s
     assert snnlab("report", str(folder), "--figures", "gif").status == 2
 
 
-def test_an_end_that_is_older_than_the_study_is_none(snnlab: Snnlab, tmp_path: Path):
+def test_a_summary_that_is_older_than_the_study_is_ignored(snnlab: Snnlab, tmp_path: Path):
     pytest.importorskip("optuna")
     folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
     (folder / "study.db").touch()
@@ -196,7 +196,7 @@ def test_a_browser_shows_a_search_and_sorts_its_trials(snnlab: Snnlab, tmp_path:
 
 
 @pytest.mark.parametrize(("form", "begins"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
-def test_pictures_are_files_too(snnlab: Snnlab, suite: Path, form: str, begins: bytes):
+def test_plots_are_written_as_files(snnlab: Snnlab, suite: Path, form: str, begins: bytes):
     done = snnlab("report", str(suite), "--figures", form)
     assert done.status == 0, done.err
     *figures, page = map(Path, done.out.split())

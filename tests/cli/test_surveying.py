@@ -1,4 +1,4 @@
-"""What a look at a dataset's recordings says of them."""
+"""The preflight of a dataset's recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from snnlab.session.trial import survey
 from ..refusals import assert_says
 
 
-def test_the_first_arm_that_is_right_describes_the_data(workplace: Path, digits_store: str):
+def test_the_first_valid_method_describes_the_data(workplace: Path, digits_store: str):
     found = survey([["neuron.taumem=3", digits_store], [digits_store]], None, str(workplace))
     assert found.mistake is None
     assert found.gap is None

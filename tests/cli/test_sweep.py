@@ -1,4 +1,4 @@
-"""A search from the command line: its end, its honesty, and what kills it."""
+"""A search from the command line: its results, its test, errors, signals."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def finished_at(folder: Path) -> dict[int, Any]:
-    """Return when each trial that is complete ended, and its values."""
+    """Return the end time and the values of each complete trial."""
     done = [trial for trial in trials(folder) if trial.state.name == "COMPLETE"]
     return {trial.number: (trial.datetime_complete, trial.values) for trial in done}
 
@@ -80,7 +80,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
     folder = folder_of(done.out)
     assert folder.parent == workplace / "outputs" / "mlp_lif_spike_patterns"
     assert [row["state"] for row in rows(folder)] == ["complete"] * 4
-    assert done.err.count("finished") == 4  # a line a trial
+    assert done.err.count("finished") == 4  # a line per trial
     for number in range(4):
         result = json.loads((folder / "trials" / f"{number:03d}" / "result.json").read_text())
         assert result["status"] == "completed"
@@ -144,11 +144,11 @@ def test_a_trial_that_fails_is_recorded_with_its_error_and_passed_over(workplace
     assert "overflow" in failed["error"]
 
 
-def test_a_full_disk_ends_it_with_a_line_and_it_goes_on_later(
+def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
     def fsync(number: int) -> None:
-        if list(workplace.glob("outputs/*/*_sweep/trials/001")):  # the first trial is whole
+        if list(workplace.glob("outputs/*/*_sweep/trials/001")):  # the first trial is complete
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as full:
@@ -167,7 +167,7 @@ def test_a_full_disk_ends_it_with_a_line_and_it_goes_on_later(
     assert (len(after), {number: after[number] for number in before}) == (2, before)
 
 
-def test_a_search_goes_on_with_more_trials_and_repeats_none(workplace: Path, store: str, snnlab: Snnlab):
+def test_a_search_continues_with_more_trials_and_repeats_none(workplace: Path, store: str, snnlab: Snnlab):
     first = snnlab("sweep", *QUICK, "sweep.trials=2", store)
     assert first.status == 0, first.err
     folder = folder_of(first.out)
@@ -180,7 +180,7 @@ def test_a_search_goes_on_with_more_trials_and_repeats_none(workplace: Path, sto
     assert {number: after[number] for number in before} == before
 
 
-def test_gpus_are_shared_out_at_first_and_when_it_goes_on(
+def test_gpus_are_shared_at_first_and_when_resumed(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
     given: list[list[str]] = []
@@ -190,7 +190,7 @@ def test_gpus_are_shared_out_at_first_and_when_it_goes_on(
         figures = {"val/loss": 1.0}
         return task.Outcome(status="completed", error=None, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=8)
 
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.Here())
+    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
     monkeypatch.setattr(trial, "number_of_gpus", lambda: 4)
     monkeypatch.setattr(trial, "train_task", train)
     first = snnlab("sweep", *NET[:-1], *SEARCH, "sweep.trials=1", "sweep.test_seeds=0", store)
@@ -200,7 +200,7 @@ def test_gpus_are_shared_out_at_first_and_when_it_goes_on(
     assert given == [["trainer.devices=[0]"]] * 2
 
 
-def test_a_search_goes_on_after_its_working_folder_was_moved(
+def test_a_search_continues_after_its_working_folder_was_moved(
     workplace: Path, store: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ):
     (workplace / "before").mkdir()
@@ -214,7 +214,7 @@ def test_a_search_goes_on_after_its_working_folder_was_moved(
     assert [row["state"] for row in rows(folder_of(done.out))] == ["complete"] * 2
 
 
-def test_trials_that_lag_behind_are_pruned_and_count(workplace: Path, store: str, snnlab: Snnlab):
+def test_trials_with_low_scores_are_pruned_and_count(workplace: Path, store: str, snnlab: Snnlab):
     rates = "sweep.space={optimizer.lr: [0.01, 0.011, 0.012, 0.013, 0.014, 1.0e-9]}"
     arguments = ("sweep.sampler=grid", "sweep.prune={by: median, after: 0}", "trainer.max_epochs=4")
     given = (*NET, rates, *arguments, "sweep.test_seeds=0", "sweep.finalists=0", "sweep.engine=here", store)
@@ -258,7 +258,7 @@ def number_finished(folder: Path) -> int:
 def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
     workplace: Path, store: str, snnlab: Snnlab, whole: bool
 ):
-    """The driver is killed with SIGKILL in the middle of trials, with its workers or without them."""
+    """The main process is killed with SIGKILL in the middle of trials, with its workers or without them."""
     arguments = (*NET, *SEARCH, "sweep.trials=5", "sweep.test_seeds=0", "threads=1", "checkpoint_every_s=0", store)
     finished: dict[int, Any] = {}
     for more in (1, 2):
@@ -267,7 +267,7 @@ def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
             folder = sweep_folder(workplace)
             wait_until(lambda: number_finished(folder) >= more and _running(folder), 120)  # noqa: B023
             if whole:
-                os.killpg(process.pid, signal.SIGKILL)  # the session's group: driver and workers
+                os.killpg(process.pid, signal.SIGKILL)  # the session's group: main process and workers
             else:
                 process.kill()
             process.communicate()
@@ -283,7 +283,7 @@ def test_killed_twice_and_resumed_it_ends_with_all_trials_and_none_twice(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["joblib", "submitit", "ray"])
-def test_twenty_trials_on_digits_are_killed_twice_and_end_with_a_pareto_picture(
+def test_twenty_trials_on_digits_are_killed_twice_and_end_with_a_pareto_plot(
     workplace: Path, snnlab: Snnlab, engine: str
 ):
     pytest.importorskip(engine)
@@ -333,7 +333,7 @@ def test_two_searches_at_once_on_one_folder_share_it(workplace: Path, store: str
 
 
 @pytest.mark.parametrize("engine", ["here", pytest.param("joblib", marks=pytest.mark.slow)])
-def test_ctrl_c_ends_it_with_a_line_that_says_how_to_go_on(workplace: Path, store: str, snnlab: Snnlab, engine: str):
+def test_ctrl_c_ends_it_with_a_line_that_says_how_to_continue(workplace: Path, store: str, snnlab: Snnlab, engine: str):
     arguments = (*NET, *SEARCH, "trainer.max_epochs=100000", "threads=1", f"sweep.engine={engine}", store)
     with started(*arguments) as process:
         folder = sweep_folder(workplace)

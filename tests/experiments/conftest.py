@@ -1,4 +1,4 @@
-"""A suite whose trainings are stubs: they write a run's folder and take no time."""
+"""A suite whose runs are stubs: they write a run's folder and take no time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snnlab.experiments.suite_plan import Plan, Survey, Work
 from snnlab.experiments.suite_runner import Runner
 from snnlab.experiments.suite_settings import checked
 from snnlab.experiments.suite_state import Book, make_folder, open_book, write_page
-from snnlab.experiments.workers import Here, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 N = 200
 SUITE: dict[str, Any] = {
@@ -86,12 +86,12 @@ class Stub:
         return Survey(gap=gap, duplicates=None if gap else "none")
 
     def run(self, **values: Any) -> Book:
-        """Run the suite, with other settings, as far as it is missing."""
+        """Run what is missing of the suite, with other settings."""
         plan = Plan(self.folder, "s", checked({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s")
         make_folder(self.folder)
         write_page(plan)
         book = open_book(self.folder, plan.cells())
-        executor = Executor(Here, self.train, 1)
+        executor = Executor(InProcessWorker, self.train, 1)
         work = Work(self.survey, merged)
         Runner(plan, plan.cells(), book, work, executor, time.perf_counter(), self.tables).run()
         return book

@@ -50,7 +50,7 @@ def make_run(
     provenance: Mapping[str, Any] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a run that was completed and tested; its first `accuracy` of the answers are right, shifted by the seed."""
+    """Write a completed and tested run; the fraction `accuracy` of its predictions is correct, shifted by the seed."""
     folder.mkdir(parents=True)
     settings = {key: {**value, **(config or {}).get(key, {})} if value else value for key, value in CONFIG.items()}
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "output_dir": str(folder), **settings}))
@@ -101,7 +101,7 @@ def make_suite(
     page: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a suite of arms on `digits`, each with the accuracies of its seeds; seeds without one are missing."""
+    """Write a suite of methods on `digits`, each with the accuracies of its seeds; seeds without one are missing."""
     cells = []
     for arm, accuracies in arms.items():
         for seed, accuracy in zip(seeds, accuracies, strict=False):

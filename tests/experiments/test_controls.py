@@ -1,4 +1,4 @@
-"""What a control comes to: what must be the same, what may be luck, and what is neither."""
+"""Verdicts of controls: equal runs pass, deviations fail, luck has no verdict."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.experiments.controls import by_luck, judged
+from snnlab.experiments.controls import judge_controls, renaming_p_value
 from snnlab.experiments.suite_plan import Cell
-from snnlab.experiments.suite_state import Book, State, result_of
+from snnlab.experiments.suite_state import Book, RunState, read_result
 from snnlab.files import write_json
 
 from ..refusals import assert_says
 from .conftest import write_run
 
-TWIN = Cell("digits", "a", 0)
+REFERENCE = Cell("digits", "a", 0)
 PERMUTED = Cell("digits", "a", 0, "permuted_test_labels")
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
-    """Return a suite of a training and its twin with permuted test labels, alike in all that comes before the test."""
-    for cell, accuracy in ((TWIN, 0.9), (PERMUTED, 0.25)):
+    """Return a suite of a control with permuted test labels and its reference run, equal before the test."""
+    for cell, accuracy in ((REFERENCE, 0.9), (PERMUTED, 0.25)):
         folder = tmp_path / cell.folder
         write_run(folder, accuracy, 4, **{"val/accuracy": 0.8})
         save(folder, 1.0)
-    return Book(tmp_path, {cell: State("completed") for cell in (TWIN, PERMUTED)})
+    return Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, PERMUTED)})
 
 
 def save(folder: Path, weight: float) -> None:
@@ -39,13 +39,13 @@ def save(folder: Path, weight: float) -> None:
 
 
 def change(folder: Path, part: str, key: str, value: Any) -> None:
-    page: Any = result_of(folder)
+    page: Any = read_result(folder)
     page[part][key] = value
     write_json(folder / "result.json", page)
 
 
 def test_what_is_the_same_before_the_test_passes(book: Book):
-    (said,) = judged(book, [])
+    (said,) = judge_controls(book, [])
     assert said["passed"] is True
     assert_says(said["said"], "epoch 3", "25.0%", "90.0%")
 
@@ -60,26 +60,28 @@ def test_what_is_the_same_before_the_test_passes(book: Book):
 )
 def test_test_labels_that_change_what_comes_before_fail(book: Book, breaks: Callable[[Path], None], words: tuple):
     breaks(book.folder / PERMUTED.folder)
-    (said,) = judged(book, [])
+    (said,) = judge_controls(book, [])
     assert said["passed"] is False
     assert_says(said["said"], *words)
 
 
 def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
-    book.controls = judged(book, [])
+    book.controls = judge_controls(book, [])
     save(book.folder / PERMUTED.folder, 1.5)
-    assert judged(book, []) == book.controls
-    for trained in (TWIN, PERMUTED):
-        assert judged(book, [trained])[0]["passed"] is False
+    assert judge_controls(book, []) == book.controls
+    for trained in (REFERENCE, PERMUTED):
+        assert judge_controls(book, [trained])[0]["passed"] is False
 
 
-def test_luck_is_how_often_renamed_classes_would_be_as_right():
+def test_renaming_classes_gives_the_p_value_of_an_accuracy():
     targets = np.repeat(np.arange(4), 10)
-    assert by_luck(targets, np.eye(4)[targets]) == pytest.approx(1 / 24, abs=0.01)
-    assert by_luck(targets, np.eye(4)[(targets + 1) % 4]) == pytest.approx(9 / 24, abs=0.02)  # never right: 9 of 24
-    assert by_luck(targets % 2, np.eye(2)[targets % 2]) == pytest.approx(0.5, abs=0.02)
+    assert renaming_p_value(targets, np.eye(4)[targets]) == pytest.approx(1 / 24, abs=0.01)
+    assert renaming_p_value(targets, np.eye(4)[(targets + 1) % 4]) == pytest.approx(
+        9 / 24, abs=0.02
+    )  # never right: 9 of 24
+    assert renaming_p_value(targets % 2, np.eye(2)[targets % 2]) == pytest.approx(0.5, abs=0.02)
     many = np.repeat(np.arange(10), 10)
-    assert by_luck(many, np.eye(10)[many]) < 0.01
+    assert renaming_p_value(many, np.eye(10)[many]) < 0.01
 
 
 SHUFFLED = Cell("digits", "a", 0, "shuffled_labels")
@@ -87,13 +89,13 @@ SHUFFLED_TIME = Cell("digits", "a", 0, "shuffled_time")
 
 
 def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) -> dict[str, Any]:
-    """Return what a control of shuffled labels comes to whose network has so many test recordings right."""
-    for cell, right in ((TWIN, 0.9), (SHUFFLED, accuracy)):
+    """Return the verdict of a control of shuffled labels whose network has this test accuracy."""
+    for cell, right in ((REFERENCE, 0.9), (SHUFFLED, accuracy)):
         write_run(tmp_path / cell.folder, right, classes)
         path = tmp_path / cell.folder / "predictions.npz"
         arrays = dict(np.load(path))
         np.savez(path, **{**arrays, "test_recording": np.arange(len(arrays["test_target"])) // repeats})
-    (said,) = judged(Book(tmp_path, {cell: State("completed") for cell in (TWIN, SHUFFLED)}), [])
+    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED)}), [])
     return said
 
 
@@ -104,7 +106,7 @@ def test_shuffled_labels_at_chance_pass(tmp_path: Path):
 def test_far_below_chance_is_no_pass(tmp_path: Path):
     said = shuffled(tmp_path, 0.025, 2)
     assert said["passed"] is None
-    assert_says(said["said"], "cannot", "training")
+    assert_says(said["said"], "cannot", "run")
 
 
 def test_far_above_chance_fails_where_renamed_classes_do_not_explain_it(tmp_path: Path):
@@ -118,9 +120,9 @@ def test_windows_of_a_recording_are_no_more_evidence_than_the_recording(tmp_path
 
 
 def test_what_timing_is_worth_has_an_interval(tmp_path: Path):
-    for cell, right in ((TWIN, 0.9), (SHUFFLED_TIME, 0.5)):
+    for cell, right in ((REFERENCE, 0.9), (SHUFFLED_TIME, 0.5)):
         write_run(tmp_path / cell.folder, right, 4)
-    (said,) = judged(Book(tmp_path, {cell: State("completed") for cell in (TWIN, SHUFFLED_TIME)}), [])
+    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED_TIME)}), [])
     assert said["passed"] is None
     low, high = re.findall(r"95 % interval ([-+.0-9]+) to ([-+.0-9]+)", said["said"])[0]
     assert 25 < float(low) < 40 < float(high) < 55

@@ -1,4 +1,4 @@
-"""How a training went, as pictures, and what its neurons have learned."""
+"""Plots of a training, and the learned parameters of its neurons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snnlab.runs.plots.style import default_style, render
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])
-def test_epochs_are_whole_and_names_stand_in_the_picture(number: int) -> None:
+def test_epochs_are_integers_and_names_are_in_the_plot(number: int) -> None:
     epochs = {"epoch": np.arange(number), "lr": np.full(number, 0.00123), "val/loss": np.linspace(1, 0.5, number)}
     for _, figure in draw_curves(epochs, 0):
         with default_style():

@@ -15,13 +15,13 @@ from snnlab.experiments.executor import Executor
 from snnlab.experiments.search_plan import Plan
 from snnlab.experiments.study import SearchLock, SharedStudy
 from snnlab.experiments.sweep_settings import checked
-from snnlab.experiments.workers import Here, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 from ..refusals import assert_raises
 
 
 class Search:
-    """A search whose trials are a function's."""
+    """A search whose trials are calls of a function."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
         space = {"optimizer.lr": {"low": 0.1, "high": 1.0}}
@@ -41,7 +41,7 @@ class Search:
 
     def run(self) -> executor.Driver:
         plan = Plan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
-        found = executor.Driver(plan, self.study, Executor(Here, self.train, 1), 0.0)
+        found = executor.Driver(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
         found.run()
         return found
 
@@ -84,7 +84,7 @@ def test_too_many_failed_trials_end_the_search_with_what_the_last_failed_of(sear
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_a_study_may_be_elsewhere(searches: Any, tmp_path: Path, kind: str):
+def test_a_study_may_be_in_another_storage(searches: Any, tmp_path: Path, kind: str):
     elsewhere = tmp_path / "elsewhere.study"
     search = searches(trials=2, storage=f"{kind}:///{elsewhere}")
     search.run()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
-from snnlab.experiments.executor import TRIES, Ended, Executor, WorkerLostError
+from snnlab.experiments.executor import MAX_TRIES, Ended, Executor, WorkerLostError
 from snnlab.experiments.workers import Outcome, Task, Worker
 
 from ..refusals import assert_raises, assert_says
@@ -19,7 +19,7 @@ def outcome(status: Any = "completed", error: str | None = None) -> Outcome:
 
 
 class Scripted:
-    """Makes workers that give what a function says to a task's n-th try; None: it never ends."""
+    """Makes workers that return a function's result for a task's n-th try; None: it never ends."""
 
     def __init__(self, answers: Callable[[Task, int], Answer]) -> None:
         self._answers = answers
@@ -77,7 +77,7 @@ def test_gpus_are_shared_out_by_slot():
     four = executor(script, slots=4, devices=2)
     for key, task in tasks(4).items():
         four.start(key, task)
-    assert not four.free
+    assert not four.has_free_slot
     assert [task.overrides for task in script.given] == [["a=1", f"trainer.devices=[{k}]"] for k in (0, 1, 0, 1)]
 
 
@@ -88,19 +88,19 @@ def test_one_gpu_or_none_is_nothing_to_share():
 
 
 def test_a_task_whose_worker_was_killed_is_tried_again():
-    script = Scripted(lambda task, tries: BrokenExecutor("SIGKILL") if tries < TRIES - 1 else outcome())
+    script = Scripted(lambda task, tries: BrokenExecutor("SIGKILL") if tries < MAX_TRIES - 1 else outcome())
     _, ended = ended_of(script)
     assert [one.outcome["status"] for one in ended] == ["completed"]
-    assert (len(script.given), len(script.made)) == (TRIES, TRIES)
+    assert (len(script.given), len(script.made)) == (MAX_TRIES, MAX_TRIES)
 
 
-def test_one_whose_worker_dies_again_and_again_fails_and_the_others_go_on():
+def test_a_task_whose_worker_dies_repeatedly_fails_and_the_others_continue():
     script = Scripted(lambda task, tries: BrokenExecutor("SIGKILL") if task.folder == "run_0" else outcome())
     _, ended = ended_of(script, 3)
     states = {one.key: one.outcome["status"] for one in ended}
     assert states == {0: "failed", 1: "completed", 2: "completed"}
     (failed,) = [one.outcome["error"] for one in ended if one.key == 0]
-    assert_says(failed, f"died {TRIES} times", "SIGKILL")
+    assert_says(failed, f"died {MAX_TRIES} times", "SIGKILL")
 
 
 def test_a_worker_that_dies_between_two_tasks_is_replaced_and_costs_none_of_them():
@@ -117,14 +117,14 @@ def test_a_worker_that_dies_between_two_tasks_is_replaced_and_costs_none_of_them
     assert [worker.closed for worker in script.made] == [True, True, False]
 
 
-def test_what_is_called_before_the_tasks_says_in_words_that_its_worker_died():
+def test_a_call_whose_worker_died_raises():
     script = Scripted(lambda task, tries: BrokenExecutor("SIGKILL"))
     with assert_raises(WorkerLostError, "", "SIGKILL"):
         executor(script).call(len, tasks(1)[0])
     assert script.made[0].closed
 
 
-def test_what_every_task_would_meet_ends_all():
+def test_an_error_that_every_task_would_have_ends_all():
     script = Scripted(lambda task, tries: outcome("stopped", "no space left on device"))
     one, ended = ended_of(script, 5)
     assert_says(one.trouble, "space")

@@ -1,4 +1,4 @@
-"""A row says what makes it less than it seems."""
+"""Flags of a row: the limitations of its runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def flags_of(folder: Path, arm: str) -> Sequence[str]:
 
 
 def replaced(suite: Path, place: str, seed: int, **settings: Any) -> None:
-    """Put another run in the place of one."""
+    """Replace a run."""
     folder = suite / f"runs/digits/{place}"
     folder.rename(suite / "before")
     make_run(folder, seed, **settings)
@@ -31,7 +31,7 @@ def suite(tmp_path: Path) -> Path:
     return make_suite(tmp_path / "s", {"a": [0.9, 0.8], "b": [0.7, 0.6]}, seeds=(0, 1))
 
 
-def test_a_row_of_which_all_is_well_has_none(suite: Path):
+def test_a_row_without_limitations_has_no_flag(suite: Path):
     assert flags_of(suite, "a") == []
 
 
@@ -83,7 +83,7 @@ def test_a_training_with_a_part_of_its_recordings(suite: Path, limits: dict[str,
     assert all(one.endswith(words) for one, words in zip(found, flags, strict=True))
 
 
-def test_arms_that_were_not_tuned_where_others_were(tmp_path: Path):
+def test_methods_that_were_not_tuned_where_others_were(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.7]}, seeds=(0,), page={"tune": {"trials": 10}})
     state = json.loads((suite / "suite.json").read_text())
     state["cells"][0]["tuned"] = {"trials": 10, "val_size": 100, "values": {}}
@@ -92,7 +92,7 @@ def test_arms_that_were_not_tuned_where_others_were(tmp_path: Path):
     assert flags_of(suite, "b") == ["untuned"]
 
 
-def test_an_arm_off_its_budget(tmp_path: Path):
+def test_a_method_off_its_budget(tmp_path: Path):
     matched = {
         "digits": {"a": {"value": 10, "off": 1.0, "beyond": False}, "b": {"value": 5, "off": 0.5, "beyond": True}}
     }

@@ -1,4 +1,4 @@
-"""Runs of a plain folder that differ in their seed alone are one row."""
+"""Runs of a folder that differ only in their seed are one row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from snnlab.errors import RecordError
 from snnlab.experiments.suite_reading import read
 from snnlab.experiments.suite_table import read_table
-from snnlab.experiments.verdicts import read_arm
+from snnlab.experiments.verdicts import read_method
 from snnlab.runs.runs_table import names_of
 
 from ..refusals import assert_lines_say, assert_raises, assert_says
@@ -38,19 +38,19 @@ def test_runs_on_gpus_of_their_own_are_one_row(tmp_path: Path):
 
 def read_arm_of(folder: Path, left_out: int) -> list[int]:
     shutil.rmtree(folder / f"{left_out}_0")
-    return read_arm(folder).seeds
+    return read_method(folder).seeds
 
 
 def test_a_setting_that_an_older_run_does_not_know_is_as_null(tmp_path: Path):
     make_run(tmp_path / "x/0_0", 0)
     make_run(tmp_path / "x/1_1", 1, config={"optimizer": {"groups": None}})
-    assert read_arm(tmp_path / "x").seeds == [0, 1]
+    assert read_method(tmp_path / "x").seeds == [0, 1]
     make_run(tmp_path / "x/2_2", 2, config={"optimizer": {"groups": {"biases": {"lr": 1}}}})
     with assert_raises(RecordError, "x", "optimizer.groups"):
-        read_arm(tmp_path / "x")
+        read_method(tmp_path / "x")
 
 
-def test_a_name_has_no_more_than_tells_groups_apart():
+def test_a_name_has_only_what_distinguishes_groups():
     settings = [
         {"model.layers.lif1.tau_mem": tau, "model.layers.lif2.tau_mem": tau, "optimizer.lr": lr, "a": 1, "b": tau + lr}
         for tau in (5, 10)
@@ -70,12 +70,12 @@ def test_the_last_of_several_runs_of_a_seed_counts(tmp_path: Path):
     assert_lines_say(row.flags, ("seed 0", "last"))
 
 
-def test_a_run_that_goes_on_and_one_that_is_damaged_are_named(tmp_path: Path):
+def test_a_run_in_progress_and_a_damaged_one_are_named(tmp_path: Path):
     make_run(tmp_path / "x/0_0", 0)
     (make_run(tmp_path / "x/1_1", 1) / "result.json").unlink()
     (make_run(tmp_path / "x/2_2", 2) / "config.yaml").write_text("{")
     found = read(tmp_path)
-    assert [cell.status for cell in found.cells] == ["completed", "running"]
+    assert [run.status for run in found.runs] == ["completed", "running"]
     assert_says(found.problems[0], "x/2_2: config.yaml")
     assert_lines_say(read_table(tmp_path).parts[0].rows[0].flags, ("seed 1 running",))
 

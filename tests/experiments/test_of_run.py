@@ -1,4 +1,4 @@
-"""What the page of a run says, from what its folder holds."""
+"""The page of a run, from the content of its folder."""
 
 from __future__ import annotations
 

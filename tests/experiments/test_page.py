@@ -1,4 +1,4 @@
-"""A folder goes on with the suite that it was begun with."""
+"""A folder continues the suite that it was started with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def begun(folder: Path, *arguments: Any, **values: Any) -> Plan:
     return made
 
 
-def test_arms_datasets_and_seeds_are_added_to_what_is_there(tmp_path: Path):
+def test_methods_datasets_and_seeds_are_added_to_the_suite(tmp_path: Path):
     begun(tmp_path, choice=Choice(["b"], ["digits"]))
     more = begun(tmp_path, choice=Choice(["a"]), seeds=[5])
     assert list(more.suite.arms) == ["a", "b"]
@@ -36,7 +36,7 @@ def test_arms_datasets_and_seeds_are_added_to_what_is_there(tmp_path: Path):
     assert more.suite.seeds == [0, 1, 5]
 
 
-def test_an_arm_that_is_no_longer_in_the_file_stays(tmp_path: Path):
+def test_a_method_that_is_no_longer_in_the_file_stays(tmp_path: Path):
     begun(tmp_path)
     later = plan(tmp_path, arms={"a": ["neuron=lif"], "c": ["neuron=iaf"]})
     assert list(later.suite.arms) == ["a", "c", "b"]

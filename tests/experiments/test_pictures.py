@@ -1,4 +1,4 @@
-"""What stands at the axes of a search's pictures."""
+"""The axes of a search's plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol is made from the records, and says for each arm what is not the same for all."""
+"""The protocol is generated from the records, and states per method what differs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def clauses(folder: Path) -> dict[str, str]:
     return {clause.about: clause.said for clause in read_table(folder).parts[0].protocol}
 
 
-def test_what_holds_for_all_is_said_once(tmp_path: Path):
+def test_what_holds_for_all_is_stated_once(tmp_path: Path):
     said = clauses(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
     assert_says(said["runs"], "6 of 6 completed", "0 failed")
     assert_says(said["seeds"], "0, 1, 2", "initialisation")
@@ -41,7 +41,7 @@ def test_what_holds_for_all_is_said_once(tmp_path: Path):
     assert_says(said["test set"], "abc")
 
 
-def test_what_differs_is_said_for_each_arm(tmp_path: Path):
+def test_differences_are_stated_per_method(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.8]}, seeds=(0,))
     (suite / "runs/digits/b").rename(suite / "before")
     make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"over_time": "last"}})
@@ -68,7 +68,7 @@ def test_what_differs_is_said_for_each_arm(tmp_path: Path):
         ),
     ],
 )
-def test_frames_and_their_clock_are_put_into_words(tmp_path: Path, data: dict[str, Any], about: str, expected: tuple):
+def test_frames_and_time_steps_are_described(tmp_path: Path, data: dict[str, Any], about: str, expected: tuple):
     make_run(tmp_path / "x/0_0", config={"data": data})
     assert_says(clauses(tmp_path)[about], *expected)
 
@@ -78,7 +78,7 @@ def test_a_search_is_the_tuning_of_a_plain_run(tmp_path: Path):
     assert_says(clauses(tmp_path)["tuning"], "40 trials", "100 validation")
 
 
-def test_the_budget_says_how_near_each_arm_came(tmp_path: Path):
+def test_the_budget_says_how_near_each_method_came(tmp_path: Path):
     matched = {"digits": {"a": {"value": 1000, "off": 1.0, "beyond": False}}}
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})

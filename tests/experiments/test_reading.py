@@ -1,4 +1,4 @@
-"""What cannot be read is named, and the rest is shown."""
+"""Unreadable files are named, and the rest is shown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     assert list(table.parts[0].rows[0].seeds) == [1]
 
 
-def test_a_half_written_suite_json_costs_what_it_said_and_nothing_else(tmp_path: Path):
+def test_a_half_written_suite_json_loses_only_its_own_content(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.8]}, seeds=(0, 1))
     (suite / "suite.json").write_text("{")
     table = read_table(suite)
@@ -57,7 +57,7 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     failed = {"dataset": "digits", "arm": "a", "seed": 1, "control": None, "folder": "runs/digits/a/1"}
     state = {"cells": [{**failed, "status": "failed", "error": "a loss that is no number", "wall_s": None}]}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, state=state)
-    first, second, third = read(suite).cells
+    first, second, third = read(suite).runs
     assert (first.status, second.status, third.status) == ("completed", "failed", "missing")
     table = read_table(suite)
     assert table.parts[0].rows[0].flags == ["1 of 3 failed", "seed 2 missing"]
@@ -65,7 +65,7 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     assert_says(runs, "1 of 3 completed", "1 failed: a seed 1")
 
 
-def test_an_arm_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):
+def test_a_method_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):
     arms = {"a": {"overrides": []}, "b": {"overrides": [], "datasets": ["other"]}}
     page = {"datasets": {"digits": [], "other": []}, "arms": arms}
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.9, 0.9]}, page=page)

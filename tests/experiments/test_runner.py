@@ -25,7 +25,7 @@ def statuses(stub: Stub) -> dict[str, str]:
     return {cell["folder"]: cell["status"] for cell in page(stub)["cells"]}
 
 
-def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_looked_at_once(stub: Stub):
+def test_each_method_is_trained_on_each_dataset_with_each_seed_and_each_dataset_is_checked_once(stub: Stub):
     stub.run()
     assert stub.surveyed == 2
     assert [Path(task.folder).relative_to(stub.folder).as_posix() for task in stub.trained] == [
@@ -38,9 +38,9 @@ def test_each_arm_is_trained_on_each_dataset_with_each_seed_and_each_dataset_loo
 
 
 def test_gpus_are_shared_out_on_the_datasets_whose_trainings_take_one(stub: Stub, monkeypatch: pytest.MonkeyPatch):
-    look = stub.survey
+    original = stub.survey
     monkeypatch.setattr(
-        stub, "survey", lambda *given: replace(look(*given), gpus=2 if "digits" in given[0][0][0] else 0)
+        stub, "survey", lambda *given: replace(original(*given), gpus=2 if "digits" in given[0][0][0] else 0)
     )
     stub.run(engine="joblib")
     shared = {Path(task.folder).parts[-3]: settings_of(task).get("trainer.devices") for task in stub.trained}
@@ -57,7 +57,7 @@ def test_what_is_done_is_not_done_again_and_more_seeds_are_added(stub: Stub):
     assert len(stub.trained) == 4
 
 
-def test_a_training_that_fails_is_recorded_the_others_go_on_and_it_is_tried_again(stub: Stub):
+def test_a_failed_run_is_recorded_the_others_continue_and_it_is_tried_again(stub: Stub):
     stub.broken = lambda task: "broken" if "/b/1" in task.folder else None
     stub.run()
     failed = [cell for cell in page(stub)["cells"] if cell["status"] == "failed"]
@@ -85,7 +85,7 @@ def test_a_dataset_without_recordings_leaves_a_gap_and_the_rest_runs(stub: Stub,
     assert len(stub.trained) == 4
 
 
-def test_a_stopped_suite_says_so_and_goes_on(stub: Stub):
+def test_a_stopped_suite_says_so_and_continues(stub: Stub):
     stub.broken = lambda task: "ctrl-c" if len(stub.trained) == 3 else None
     with assert_raises(Interrupted, 2, 8):
         stub.run()
@@ -133,7 +133,7 @@ def test_a_suite_json_of_another_version_is_refused(stub: Stub):
         stub.run()
 
 
-def test_arms_that_are_not_equal_are_flagged_and_stay(stub: Stub):
+def test_methods_that_do_not_match_are_flagged_and_stay(stub: Stub):
     stub.run()
     for seed in (0, 1):
         write_run(stub.folder / f"runs/digits/b/{seed}", params=150.0)
@@ -146,16 +146,16 @@ def test_arms_that_are_not_equal_are_flagged_and_stay(stub: Stub):
     assert stub.run(match={"by": "wall_time"}).match["digits"]["b"]["value"] == 2.0
 
 
-def test_a_table_on_the_way_knows_which_arms_are_off_their_budget(stub: Stub, monkeypatch: pytest.MonkeyPatch):
+def test_an_intermediate_table_flags_methods_off_their_budget(stub: Stub, monkeypatch: pytest.MonkeyPatch):
     seen: list[dict[str, Any]] = []
     stub.tables = lambda: seen.append(page(stub)["match"])
-    monkeypatch.setattr(suite_runner, "_SHARE", 1e9)  # a table after each training
+    monkeypatch.setattr(suite_runner, "_TABLE_TIME_FRACTION", 1e9)  # a table after each training
     stub.run(match={"by": "params"})
     assert seen[0] == {"digits": {"a": {"value": 100.0, "off": 1.0, "beyond": False}}}
     assert open_book(stub.folder, []).match == page(stub)["match"] == seen[-1]
 
 
-def test_controls_are_trained_with_the_first_arm_and_judged(stub: Stub):
+def test_controls_are_trained_with_the_first_method_and_judged(stub: Stub):
     stub.accuracy = lambda task: 0.27 if "shuffled" in task.folder else 0.9
     book = stub.run(controls=["shuffled_labels", "shuffled_time"])
     controls = [settings_of(task) for task in stub.trained if "control" in settings_of(task)]
@@ -224,7 +224,7 @@ def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch:
     assert not stub.trained
 
 
-def test_time_is_told_apart_and_added_up(stub: Stub):
+def test_training_time_and_overhead_are_separated_and_added_up(stub: Stub):
     first = stub.run().spent
     assert 0 < first.trainings_s < first.trainings_s + first.overhead_s
     again = stub.run().spent

@@ -1,4 +1,4 @@
-"""Means have the intervals that scipy gives them, and one seed has none."""
+"""Means have the intervals of scipy, and one seed has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting, sharing and adopting trials, without any training."""
+"""Counting, sharing and adopting trials, without training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from snnlab.errors import ConfigError, RecordError
-from snnlab.experiments.study import DRIVERS, SearchLock, SharedStudy, quiet_optuna, require_optuna
+from snnlab.experiments.study import LOCKS, SearchLock, SharedStudy, quiet_optuna, require_optuna
 from snnlab.experiments.sweep_settings import checked
 from snnlab.experiments.workers import Outcome
 
@@ -22,17 +22,17 @@ from ..refusals import assert_raises, assert_says
 SPACE = {"a": {"low": 0.0, "high": 1.0}, "b": [1, 2]}
 
 
-DRIVERS_OPEN: list[SearchLock] = []
+OPEN_LOCKS: list[SearchLock] = []
 
 
-def driver(folder: Path) -> SearchLock:
-    DRIVERS_OPEN.append(SearchLock(folder))
-    return DRIVERS_OPEN[-1]
+def lock(folder: Path) -> SearchLock:
+    OPEN_LOCKS.append(SearchLock(folder))
+    return OPEN_LOCKS[-1]
 
 
 def study(folder: Path, **values: Any) -> SharedStudy:
     sweep, space = checked({"space": SPACE, "trials": 3, "sampler": "random", **values})
-    return SharedStudy(folder, sweep, space, driver(folder), {"overrides": [], "seed": 0})
+    return SharedStudy(folder, sweep, space, lock(folder), {"overrides": [], "seed": 0})
 
 
 def outcome(status: Any = "completed", **metrics: float) -> Outcome:
@@ -46,12 +46,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "a_sweep"
     path.mkdir()
     yield path
-    for one in DRIVERS_OPEN:
+    for one in OPEN_LOCKS:
         one.leave()
-    DRIVERS_OPEN.clear()
+    OPEN_LOCKS.clear()
 
 
-def test_optuna_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_missing_optuna_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with assert_raises(ConfigError, "sweep", "pip install"):
         require_optuna()
@@ -88,12 +88,12 @@ def test_no_trial_begins_once_more_have_failed_than_may(folder: Path):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
-def test_the_trials_of_a_dead_driver_go_on_and_those_of_a_living_one_are_its_own(folder: Path, kind: str):
+def test_trials_of_a_dead_process_are_adopted_and_those_of_a_living_one_are_not(folder: Path, kind: str):
     where = {"storage": f"{kind}:///{folder}/elsewhere"}
     first = study(folder, **where)
     begun = first.next_trial()
     assert begun is not None
-    first._set(0, "driver", "a_dead_one")
+    first._set_attribute(0, "driver", "a_dead_one")
     second = study(folder, **where)
     adopted = second.next_trial()
     assert adopted is not None
@@ -105,7 +105,7 @@ def test_the_trials_of_a_dead_driver_go_on_and_those_of_a_living_one_are_its_own
 
 
 def test_optunas_heartbeat_is_not_for_those_who_ask_and_tell(folder: Path):
-    """Why the death of a process is seen by its lock; if this fails, the heartbeat may do instead."""
+    """The reason why a lock shows the death of a process; if this fails, the heartbeat may replace it."""
     with quiet_optuna():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/other.db", heartbeat_interval=1, grace_period=1)
         asked = optuna.create_study(storage=storage)
@@ -163,16 +163,16 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
         study(folder)
 
 
-def test_a_driver_is_alive_as_long_as_its_process_holds_its_file(folder: Path):
-    me = driver(folder)
-    assert me.alive(me.name)
-    assert not me.alive("somebody")
-    (folder / DRIVERS / "left_behind").touch()
-    assert not me.alive("left_behind")
+def test_a_process_is_alive_as_long_as_it_holds_its_lock(folder: Path):
+    me = lock(folder)
+    assert me.is_alive(me.name)
+    assert not me.is_alive("no_process")
+    (folder / LOCKS / "left_behind").touch()
+    assert not me.is_alive("left_behind")
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_search_whose_study_is_gone_or_empty_is_not_begun_anew(folder: Path, empty: bool):
+def test_a_search_whose_study_is_missing_or_empty_is_not_restarted(folder: Path, empty: bool):
     study(folder).next_trial()
     (folder / "trials" / "000").mkdir(parents=True)
     assert study(folder).count().running == 1
@@ -185,7 +185,7 @@ def test_a_search_whose_study_is_gone_or_empty_is_not_begun_anew(folder: Path, e
     assert not empty or (folder / "study.db").stat().st_size == 0
 
 
-def test_a_study_of_the_same_storage_without_a_trial_is_not_begun_anew(folder: Path):
+def test_a_study_of_the_same_storage_without_a_trial_is_not_restarted(folder: Path):
     study(folder, storage=f"sqlite:///{folder}/elsewhere.db").next_trial()
     (folder / "trials" / "000").mkdir(parents=True)
     with assert_raises(RecordError, "a_sweep/other.db", "empty"):

@@ -1,4 +1,4 @@
-"""Which trainings a suite has."""
+"""The planned runs of a suite."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def plan(typed: list[str] | None = None, **values: Any) -> Plan:
     return Plan(Path("/s"), "s", checked({**SUITE, **values}), typed or [], None, ".", "")
 
 
-def test_an_arm_is_trained_on_its_datasets_only():
+def test_a_method_is_trained_on_its_datasets_only():
     arms: dict[str, Any] = {"a": {"datasets": ["patterns"]}, "b": []}
     cells = plan(arms=arms, seeds=[3]).cells()
     assert [(cell.dataset, cell.arm) for cell in cells] == [("digits", "b"), ("patterns", "a"), ("patterns", "b")]
 
 
-def test_controls_are_of_the_first_arm_that_is_no_baseline_and_only_where_that_is_chosen():
+def test_controls_are_of_the_first_method_that_is_no_baseline_and_only_where_that_is_selected():
     arms: dict[str, Any] = {"a": {"role": "baseline"}, "b": []}
     made = plan(arms=arms, controls=["counts_only"], seeds=[4, 5])
     assert [cell for cell in made.cells() if cell.control] == [
@@ -33,7 +33,7 @@ def test_controls_are_of_the_first_arm_that_is_no_baseline_and_only_where_that_i
     assert not [cell for cell in made.cells(None, [5]) if cell.control]
 
 
-def test_what_tuning_found_comes_last_and_an_arms_own_before_what_all_have():
+def test_tuned_overrides_come_last_and_a_methods_own_after_the_common_ones():
     arms: dict[str, Any] = {"a": ["data.num_bins=1", "optimizer.lr=0.5"]}
     made = plan(["data.dt=5", "threads=3"], arms=arms, common=["optimizer.lr=0.1"])
     task = made.task(Cell("digits", "a", 1), {"optimizer.lr": 0.2}, 1, merged)

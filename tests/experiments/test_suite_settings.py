@@ -1,4 +1,4 @@
-"""What a suite's YAML may say."""
+"""Settings of a suite's YAML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..refusals import assert_raises
 GOOD: dict[str, Any] = {"arms": {"lif": ["neuron=lif"]}, "datasets": {"digits": ["data=saccade_digits"]}}
 
 
-def test_an_arm_may_be_its_overrides_alone():
+def test_a_method_may_be_only_its_overrides():
     suite = checked({**GOOD, "arms": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
     assert suite.arms["a"].overrides == ["neuron=lif"]
     assert [arm.role for arm in suite.arms.values()] == ["arm", "baseline"]
@@ -61,7 +61,7 @@ def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
         checked({**GOOD, **values})
 
 
-def test_all_arms_are_tuned_with_the_same_budget_each_in_a_space_of_its_own():
+def test_all_methods_are_tuned_with_the_same_budget_each_in_its_own_space():
     own = {"space": {"optimizer.lr": [0.1, 0.2]}}
     tune = {"trials": 3, "space": {"neuron.tau_mem": [5, 10]}}
     arms: dict[str, Any] = {"a": [], "b": {"tune": own}, "c": {"tune": False}}

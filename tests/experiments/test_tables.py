@@ -1,4 +1,4 @@
-"""Tables in all forms: ranked, with intervals, remarks and what others have published."""
+"""Tables in all formats: ranked, with intervals, remarks and published results."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def suite(tmp_path: Path) -> Path:
     return make_suite(tmp_path / "s", arms, seeds=range(4), page=page, state={"controls": controls})
 
 
-def test_rows_are_ranked_and_neighbours_that_cannot_be_told_apart_say_so(suite: Path):
+def test_rows_are_ranked_and_ties_are_marked(suite: Path):
     (part,) = read_table(suite).parts
     assert [row.arm for row in part.rows] == ["best", "as_good", "worst"]
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈", "3"]
-    assert [pair.told for pair in part.neighbours] == [False, True]
-    assert [(pair.worse, pair.told) for pair in part.behind] == [("as_good", False), ("worst", True)]
+    assert [pair.significant for pair in part.neighbours] == [False, True]
+    assert [(pair.worse, pair.significant) for pair in part.against_best] == [("as_good", False), ("worst", True)]
     assert_says("\n".join(remarks(part)), "best: as_good")
     assert_says(part.neighbours[0].said, "best against as_good")
     assert_says(part.neighbours[1].said, "as_good", "better", "worst: +39.5 points")
 
 
-def test_many_arms_have_marks_in_place_of_sentences_and_one_seed_is_said_to_be_one(tmp_path: Path):
+def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp_path: Path):
     arms = {f"arm{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
     said = remarks(read_table(make_suite(tmp_path / "s", arms, seeds=(0,))).parts[0])
     assert_says(said[1], "arm0: arm1, arm2")
@@ -57,7 +57,7 @@ def test_many_arms_have_marks_in_place_of_sentences_and_one_seed_is_said_to_be_o
 def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
     (part,) = read_table(make_suite(tmp_path / "s", {"a": [0.9, 0.91, 0.92], "b": [0.5, 0.51, 0.52]})).parts
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈"]
-    assert part.neighbours[0].told is False
+    assert part.neighbours[0].significant is False
     assert_says(part.neighbours[0].said, "no", "verdict")
     assert "+40.0 points" in part.neighbours[0].said
 
@@ -75,21 +75,21 @@ def test_p_is_adjusted_for_all_pairs_and_for_earlier_looks(tmp_path: Path):
 
 
 def p_of(folder: Path) -> float:
-    """Return the p that a suite's table says of its best row and the one below it."""
+    """Return the p-value of the best row of a suite's table against the next one."""
     said = read_table(folder).parts[0].neighbours[0].said
     return float(re.findall(r"p ([0-9.e-]+)", said)[0])
 
 
-def test_arms_of_other_recordings_are_not_compared(suite: Path):
+def test_methods_of_other_recordings_are_not_compared(suite: Path):
     for seed in range(4):
         path = suite / f"runs/digits/best/{seed}/result.json"
         path.write_text(path.read_text().replace('"abc"', '"other"'))
     (part,) = read_table(suite).parts
-    assert part.neighbours[0].told is None
+    assert part.neighbours[0].significant is None
     assert_says(part.neighbours[0].said, "best", "as_good: not compared")
 
 
-def test_markdown_has_figures_protocol_and_controls(suite: Path):
+def test_markdown_has_numbers_protocol_and_controls(suite: Path):
     text = next(path for path in write_tables(suite) if path.suffix == ".md").read_text()
     assert "| 1 | best | 4/4 | 90.0 ± 0.8 |" in text
     assert "| 1 | best | 2 M | 100 k | 200 k | 640 |" in text  # 0.1 M x 4.6 pJ + 0.2 M x 0.9 pJ
@@ -105,7 +105,7 @@ def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Pat
     assert values["accuracy_at_75"].mean == pytest.approx(0.9)
 
 
-def test_the_time_of_a_run_that_was_broken_off_is_all_of_it(tmp_path: Path):
+def test_the_time_of_an_interrupted_run_is_its_total(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,))
     assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 20.0
     path = suite / "runs/digits/a/0/result.json"
@@ -113,7 +113,7 @@ def test_the_time_of_a_run_that_was_broken_off_is_all_of_it(tmp_path: Path):
     assert read_table(suite).parts[0].rows[0].values["wall_s"].mean == 12.5
 
 
-def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
+def test_published_results_are_not_ranked_and_faint_where_the_test_chose_them(suite: Path):
     (part,) = read_table(suite).parts
     table = tables(part)[-1]
     assert [row[0] for row in table.rows] == ["Theirs & 50%", "Silent", "Careful"]
@@ -122,14 +122,14 @@ def test_published_figures_are_not_ranked_and_faint_where_the_test_chose_them(su
     assert all(row.arm not in ("Careful", "Silent") for row in part.rows)
 
 
-def test_published_figures_that_say_too_little_are_not_shown(tmp_path: Path):
+def test_incomplete_published_results_are_not_shown(tmp_path: Path):
     page = {"published": [{**ENOUGH, "name": "Bare", "accuracy": 99.0, "params": None, "steps": None}]}
     table = read_table(make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page))
     assert not table.parts[0].published
     assert_lines_say(table.problems, ("published: Bare", "steps, params"))
 
 
-def test_csv_has_a_line_an_arm_with_plain_numbers(suite: Path):
+def test_csv_has_a_line_per_method_with_plain_numbers(suite: Path):
     path = next(path for path in write_tables(suite) if path.suffix == ".csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -184,7 +184,7 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     assert_says(out, "control shuffled_labels", "passed", "25.0%")
 
 
-def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, capsys: pytest.CaptureFixture[str]):
+def test_best_on_test_is_shown_only_on_request_as_no_valid_result(suite: Path, capsys: pytest.CaptureFixture[str]):
     for seed in range(4):
         (suite / f"runs/digits/best/{seed}/metrics.csv").write_text("epoch,test/accuracy\n0,0.5\n1,0.99\n")
     assert main([str(suite), "--format", "md"], 0.0) == 0
@@ -192,11 +192,11 @@ def test_best_on_test_is_shown_only_if_asked_and_said_to_be_none(suite: Path, ca
     assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
     out = capsys.readouterr().out
     assert_says(out, "test (%), not")
-    assert_says(out, "no result")
+    assert_says(out, "no valid result")
     assert "99.0 ± 0.0" in out
 
 
-def test_the_last_epochs_test_stands_beside_the_chosen_ones(tmp_path: Path):
+def test_the_last_epochs_test_stands_next_to_the_chosen_ones(tmp_path: Path):
     make_run(tmp_path / "x/0_0", metrics={"last/test/accuracy": 0.75})
     table = tables(read_table(tmp_path).parts[0])[0]
     assert dict(zip(table.head, table.rows[0], strict=True))["last epoch, test (%)"] == "75.0"
@@ -234,7 +234,7 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Return a suite of two arms on two datasets, one of them on one alone."""
+    """Return a suite of two methods on two datasets; one method is on one dataset only."""
     arms = {"lif": {"overrides": []}, "gru": {"overrides": [], "role": "baseline", "datasets": ["digits"]}}
     page = {"arms": arms, "datasets": {"digits": [], "gestures": []}}
     folder = make_suite(tmp_path / "two", {"lif": [0.9, 0.8], "gru": [0.7, 0.75]}, seeds=(0, 1), page=page)
@@ -246,7 +246,7 @@ def test_a_papers_table_has_chosen_columns_and_datasets_as_columns(two: Path, ca
     assert main([str(two), "--by", "dataset", "--format", "csv"], 0.0) == 0
     rows = list(csv.reader(capsys.readouterr().out.splitlines()))
     assert rows == [
-        ["arm", "digits", "gestures"],
+        ["method", "digits", "gestures"],
         ["lif †", "85.0 ± 7.1", "60.0"],
         ["gru (baseline)", "72.5 ± 3.5", ""],
     ]
@@ -264,7 +264,7 @@ def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert out.count("parameters") == 2
     assert "accuracy" not in out
-    assert form == "csv" or "seed 1 missing" in out  # what flags a row is said in every form that people read
+    assert form == "csv" or "seed 1 missing" in out  # flags are in every format that people read
 
 
 @pytest.mark.parametrize(

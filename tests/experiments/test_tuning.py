@@ -1,4 +1,4 @@
-"""Arms are tuned on validation, each with the same budget, and trained with what was found."""
+"""Methods are tuned on validation, each with the same budget, and trained with the tuned settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture
 def tuned(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
-    """Return a stub whose trials are the better, the smaller the learning rate."""
+    """Return a stub whose trials improve with a smaller learning rate."""
     plain = Stub.train
 
     def train(self: Stub, task: Task) -> Outcome:
@@ -37,7 +37,7 @@ def tuned(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return stub
 
 
-def test_what_was_found_is_what_the_arm_is_trained_with(tuned: Stub):
+def test_a_method_is_trained_with_its_tuned_settings(tuned: Stub):
     book = tuned.run(**SMALL)
     trials = [settings_of(task) for task in tuned.trained if "/tune/" in task.folder]
     assert [(one["optimizer.lr"], one["test"], one["seed"]) for one in trials] == [
@@ -61,7 +61,7 @@ def test_what_is_tuned_is_not_tuned_again(tuned: Stub):
     assert settings_of(tuned.trained[0])["optimizer.lr"] == "0.1"
 
 
-def test_an_arm_that_cannot_be_tuned_has_failed_and_the_others_go_on(tuned: Stub):
+def test_a_method_that_cannot_be_tuned_has_failed_and_the_others_continue(tuned: Stub):
     tuned.broken = lambda task: "it broke" if "/tune/" in task.folder else None
     book = tuned.run(**{**SMALL, "tune": {**TUNE, "failures": 1}})
     assert {cell.arm: state.status for cell, state in book.states.items()} == {"a": "failed", "b": "completed"}

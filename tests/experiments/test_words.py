@@ -13,5 +13,5 @@ def test_few_validation_recordings_leave_room_even_where_all_are_right():
     assert high == 100
 
 
-def test_many_validation_recordings_are_not_spoken_of():
+def test_many_validation_recordings_give_no_warning():
     assert uncertainty(1000, 0.9) is None

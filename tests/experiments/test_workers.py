@@ -1,4 +1,4 @@
-"""Workers that serve many tasks; a job of a queue is a thread here."""
+"""Workers that run many tasks; a job of a queue is a thread here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.experiments import workers
-from snnlab.experiments.workers import Here, Job, Process, Serving, worker_maker
+from snnlab.experiments.workers import InProcessWorker, Job, Process, Serving, worker_factory
 
 from ..refusals import assert_raises
 
@@ -43,15 +43,15 @@ def value(future: Future[Any]) -> Any:
 
 
 def test_this_process_does_it_at_once():
-    assert value(Here().submit(max, 1, 2)) == 2
+    assert value(InProcessWorker().submit(max, 1, 2)) == 2
 
 
 @pytest.mark.parametrize("engine", ["joblib", "submitit", "ray"])
-def test_a_package_that_is_missing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str):
+def test_a_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str):
     monkeypatch.setitem(sys.modules, engine, None)
     given = ("sweep.engine", "sweep.submitit", "here")
     where: Any = SimpleNamespace(engine=engine, slots=1, submitit=None, places=given)
-    with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_maker(where, tmp_path):
+    with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_factory(where, tmp_path):
         pass
 
 
@@ -64,7 +64,7 @@ def test_a_job_does_one_task_after_another_until_it_is_over(tmp_path: Path):
     assert queue.done()
 
 
-def test_a_job_that_begins_anew_does_what_is_not_done(tmp_path: Path):
+def test_a_requeued_job_continues_with_the_remaining_tasks(tmp_path: Path):
     queue = Queue()
     job = Job(queue, tmp_path, local=True)
     value(job.submit(max, 1, 2))
@@ -82,10 +82,8 @@ def test_a_job_that_begins_anew_does_what_is_not_done(tmp_path: Path):
     assert (folder / "1.done").read_bytes() == b"not to be touched"
 
 
-def test_a_job_ends_when_nobody_is_there_any_more_and_takes_no_task_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(workers, "_PATIENCE_S", 0.2)
+def test_a_job_without_a_heartbeat_ends_and_takes_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers, "_HEARTBEAT_TIMEOUT_S", 0.2)
     queue = Queue()
     job = Job(queue, tmp_path, local=True)
     queue.thread.join(10)
@@ -99,7 +97,7 @@ def test_a_task_whose_job_ended_is_lost(tmp_path: Path):
     job.stop()
     queue.thread.join(10)
     with assert_raises(BrokenExecutor, "ended"):
-        job._answer("1.done")
+        job._wait_for_result("1.done")
 
 
 def test_after_its_time_it_is_put_into_the_queue_again(tmp_path: Path):

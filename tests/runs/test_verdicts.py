@@ -42,7 +42,7 @@ def test_an_undecided_comparison_says_what_could_be_told_and_what_three_points_n
     undecided = verdicts(arms)[0]
     assert not undecided.significant
     smallest, needed = re.findall(
-        r"tell ([0-9.]+) points in 80 % .* 3 points need ([0-9,]+) seeds", undecided.sentence
+        r"detect ([0-9.]+) points in 80 % .* 3 points need ([0-9,]+) seeds", undecided.sentence
     )[0]
     level = 0.05 / 3
     assert float(smallest) == pytest.approx(100 * undecided.difference.smallest(level), abs=0.05)

@@ -118,7 +118,7 @@ def test_a_report_opens_no_storage_but_the_file_in_the_folder(
     folder = edited(begun(workplace), {"storage": address})
     done = snnlab("report", str(folder))
     assert done.status == 2
-    assert_tells(done.error, "report", "opens")
+    assert_tells(done.error, "report", "open")
     assert SECRET not in done.err
     assert not outside.exists()
     assert server[1] == []
@@ -229,7 +229,7 @@ def test_a_study_that_proposes_what_is_not_searched_is_refused(workplace: Path) 
 def test_code_is_no_setting_to_search(name: str) -> None:
     with assert_raises(ConfigError, f"sweep.space.{name}", "searched"):
         Space.parsed({name: [1, 2]})
-    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parts)
+    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parameters)
 
 
 SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
@@ -330,12 +330,12 @@ def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplac
         optuna.trial.create_trial(params={"plugins": 'json:["evilmod"]'}, distributions={"plugins": plugins}, value=0.0)
     )
     from snnlab.experiments.study import SearchLock
-    from snnlab.experiments.winner import _finalists
+    from snnlab.experiments.winner import _select_finalists
 
     me = SearchLock(plan.folder)
     try:
         with assert_raises(RecordError, plan.folder, "searched"):
-            _finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
+            _select_finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
     finally:
         me.leave()
 
