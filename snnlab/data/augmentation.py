@@ -1,7 +1,7 @@
-"""Augmentations: changes of recordings at random for training, one after the other.
+"""Augmentations: random changes of training recordings, applied one after the other.
 
-They are keyed by (seed, epoch, recording): whatever order recordings come in, and however many processes load them,
-each is changed in the same way.
+Random numbers depend on (seed, epoch, recording) alone: the result is the same in any order of recordings and with any
+number of loader processes.
 """
 
 from __future__ import annotations
@@ -23,69 +23,69 @@ from snnlab.settings import Interval, Positive, above, at_least, between, checks
 from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")
-# The probability of a change, and a part of a whole.
+# The probability of a change, and a fraction of a whole.
 Chance = Annotated[float, between(0, 1, with_low=False)]
 Part = Annotated[float, Interval(0, 1)]
 
 
 @checks_arguments
 class Augmentation(ABC):
-    """A change of a recording that leaves it sorted by time and within the sensor.
+    """A change of a recording; the result is sorted by time and within the sensor.
 
     Args:
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
-    # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
+    # The kind of change that may change a recording's class, a key of data.labels_after; None: the class stays.
     alters: str | None = None
-    # Whether events get other times, as a whole, so that labels over time would no longer be theirs.
+    # Whether all events get new times, so that labels over time would be wrong.
     shifts_time: bool = False
 
     def __init__(self, p: Chance = 1.0) -> None:
         self.p = p
 
     def happens(self, rng: np.random.Generator) -> bool:
-        """Return whether it is done this time."""
+        """Return whether the augmentation is applied this time."""
         return self.p == 1 or rng.random() < self.p
 
     def reach_us(self, until_us: float) -> float:
-        """Return until when (us) it must see a recording, so that all is right before `until_us`; infinite for its end.
+        """Return the time (us) up to which it must read a recording, to be exact before `until_us`; infinite: its end.
 
-        What comes later is not read. Here: as far, or the whole recording where events get other times.
+        Later events are not read. The base class returns `until_us`, or infinity if all events get new times.
         """
         return math.inf if self.shifts_time else until_us
 
     @abstractmethod
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the changed recording; the one that is given stays as it is.
+        """Return the changed recording; the input is not modified.
 
         Args:
             events: The recording.
-            rng: Where everything at random comes from.
+            rng: Source of all random numbers.
         """
 
 
 def in_order(events: Events) -> Events:
-    """Return events sorted by time, those of one time in the order that they have."""
+    """Return events sorted by time; events of one time keep their order."""
     if (events.t[1:] >= events.t[:-1]).all():
         return events
     return events.take(np.argsort(events.t, kind="stable"))
 
 
 def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
-    """Return where along an axis each event is within its pixel, uniform in [-1/2, 1/2)."""
+    """Return a random offset of each event within its pixel along one axis, uniform in [-1/2, 1/2)."""
     return rng.random(events.t.size, np.float32) - np.float32(0.5)
 
 
 def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
-    """Return events at other places, rounded to pixels; those outside the sensor are gone.
+    """Move events to new positions, rounded to pixels; events outside the sensor are dropped.
 
     Args:
-        events: The events; where they have no rows, y is not looked at.
-        x: Their new columns, pixels.
-        y: Their new rows, pixels.
-        width: The sensor's.
-        height: The sensor's.
+        events: The events; if they have no rows, y is ignored.
+        x: New columns, pixels.
+        y: New rows, pixels.
+        width: Width of the sensor, pixels.
+        height: Height of the sensor, pixels.
     """
     new_x = np.rint(x).astype(np.int64)
     inside = (new_x >= 0) & (new_x < width)
@@ -107,26 +107,26 @@ Classes = Sequence[int]
 
 
 class Step(NamedTuple):
-    """An augmentation, and the class of a recording after it for each class before; None where it stays."""
+    """An augmentation, and the new class of a recording for each old class; None if classes stay."""
 
     augmentation: Augmentation
     classes: Classes | None
 
 
 class Pipeline(NamedTuple):
-    """Augmentations in their order."""
+    """Augmentations, in order."""
 
     steps: tuple[Step, ...]
 
     def reach_us(self, until_us: int) -> int | None:
-        """Return until when (us) recordings are read, to be right before `until_us`; None: to their end."""
+        """Return the time (us) up to which recordings are read, to be exact before `until_us`; None: to their end."""
         reach = float(until_us)
         for augmentation, _ in reversed(self.steps):
             reach = augmentation.reach_us(reach)
         return None if math.isinf(reach) else math.ceil(reach)
 
     def packed(self, packed: Packed, seed: int, epoch: int) -> Packed:
-        """Return packed recordings, each changed.
+        """Return packed recordings, each augmented.
 
         Args:
             packed: The recordings.
@@ -151,7 +151,7 @@ class Pipeline(NamedTuple):
         return packed._replace(t=t, x=x, y=y, p=p, offsets=offsets, targets=targets)
 
     def one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
-        """Return a recording changed, and its class then."""
+        """Return an augmented recording and its new class."""
         for augmentation, classes in self.steps:
             if augmentation.happens(rng):
                 events = augmentation.apply(events, rng)
@@ -169,18 +169,18 @@ def build_pipeline(
     """Build the augmentations of a YAML.
 
     Args:
-        nodes: Their nodes, in their order.
-        labels_after: By what alters a scene: the class after it for each class before, or None where that is none.
+        nodes: Nodes of the augmentations, in order.
+        labels_after: By kind of change: the new class for each old class, or None if the result has no class.
         num_classes: Number of classes.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        targets: What recordings are trained to.
+        targets: Kind of the targets.
 
     Raises:
-        ConfigError: if a setting is wrong, one would make recordings of no class, or labels over time no longer right.
+        ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
     if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
         raise ConfigError(
-            f"data.labels_after.{given[0]}", f"is for classes of recordings, and data.targets is {targets}"
+            f"data.labels_after.{given[0]}", f"needs targets of type class, and data.targets is {targets}"
         )
     return Pipeline(
         tuple(
@@ -204,38 +204,36 @@ def _step(
     kind = settings.pop("type", None)
     augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
     if targets == "steps" and augmentation.shifts_time:
-        raise ConfigError(
-            place, f"{kind} moves events in time, and not the labels of data.targets=steps", "leave it out"
-        )
+        raise ConfigError(place, f"{kind} moves events in time, but not the labels of data.targets=steps", "remove it")
     alters = augmentation.alters
     if alters not in labels_after:
         return Step(augmentation, None)
     classes = labels_after[alters]
     if classes is None:
-        raise ConfigError(place, f"{alters} would make these recordings of another class", "see data.labels_after")
-    if sorted(classes) != list(range(num_classes)):
         raise ConfigError(
-            f"data.labels_after.{alters}", f"must be the class after it for each of {num_classes} classes"
+            place, f"{alters} would change the class of these recordings", "data.labels_after sets the new class"
         )
+    if sorted(classes) != list(range(num_classes)):
+        raise ConfigError(f"data.labels_after.{alters}", f"must be the new class for each of {num_classes} classes")
     return Step(augmentation, tuple(classes))
 
 
 @AUGMENTATIONS.register("flip_polarity")
 class FlipPolarity(Augmentation):
-    """Let ON and OFF change places.
+    """Swap ON and OFF.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
-        ConfigError: if the sensor has not two polarities.
+        ConfigError: if the sensor does not have two polarities.
     """
 
     def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
-            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
+            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, expected 2")
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events._replace(p=~events.p)
@@ -243,11 +241,11 @@ class FlipPolarity(Augmentation):
 
 @AUGMENTATIONS.register("drop_events")
 class DropEvents(Augmentation):
-    """Let each event be gone with one probability, drawn for the recording evenly from 0 to `most`.
+    """Drop each event with a probability that is drawn per recording, uniform in [0, most].
 
     Args:
-        most: Largest part that goes.
-        p: Probability that it is done.
+        most: Largest probability.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -265,12 +263,12 @@ class DropEvents(Augmentation):
 
 @AUGMENTATIONS.register("drop_area")
 class DropArea(Augmentation):
-    """Let the events of a rectangle be gone, its sides parts of the sensor's drawn evenly from 0 to `most`.
+    """Drop the events of a rectangle; each side is a fraction of the sensor's side, drawn uniformly from [0, most].
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        most: Largest part of a side.
-        p: Probability that it is done.
+        most: Largest fraction of a side.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -292,11 +290,11 @@ class DropArea(Augmentation):
 
 @AUGMENTATIONS.register("drop_time")
 class DropTime(Augmentation):
-    """Let the events of an interval be gone, its length a part of the recording's drawn evenly from 0 to `most`.
+    """Drop the events of a time interval; its length is a fraction of the recording's, uniform in [0, most].
 
     Args:
-        most: Largest part of the time until the last event.
-        p: Probability that it is done.
+        most: Largest fraction of the time until the last event.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -316,12 +314,12 @@ class DropTime(Augmentation):
 
 @AUGMENTATIONS.register("noise")
 class Noise(Augmentation):
-    """Add events at random places and times, as many as a Poisson process of this rate has until the last event.
+    """Add events at random places and times, a Poisson process until the last event.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        rate: Events of the whole sensor per ms.
-        p: Probability that it is done.
+        rate: Rate of the added events of the whole sensor, 1/ms.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -347,7 +345,7 @@ class Noise(Augmentation):
 
 
 def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
-    """Return which values are in an interval that lies at random within `[0, size)`."""
+    """Return a mask of the values in a random interval within `[0, size)`."""
     length = rng.uniform(0, most) * size
     start = rng.uniform(0, size - length)
     return (values >= start) & (values < start + length)
@@ -355,20 +353,20 @@ def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator
 
 @AUGMENTATIONS.register("affine")
 class Affine(Augmentation):
-    """Move, turn, slant and resize a recording about the sensor's centre c; what leaves the sensor is gone.
+    """Shift, rotate, shear and scale a recording about the sensor's centre c; events outside the sensor are dropped.
 
-        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(slant), y)
+        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(shear), y)
 
-    u, of each event, is uniform in [-1/2, 1/2) along each axis, for an event comes from somewhere within its pixel:
-    without it, a recording that is resized or turned has stripes. Where all is but moved, u is 0 and d is rounded.
+    For each event, u is uniform in [-1/2, 1/2) along each axis, since an event comes from somewhere within its pixel:
+    without u, a scaled or rotated recording has stripes. For a shift alone, u is 0 and d is rounded.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         shift: Largest |d| along each axis, pixels.
-        rotate: Largest |angle|, degrees; sensors without rows cannot turn.
+        rotate: Largest |angle|, degrees; sensors without rows cannot rotate.
         scale: [from, to] of s.
-        shear: Largest |slant|, degrees; sensors without rows cannot slant.
-        p: Probability that it is done.
+        shear: Largest |shear|, degrees; sensors without rows cannot shear.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -387,9 +385,9 @@ class Affine(Augmentation):
         require_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
-            raise ConfigError("rotate", "a sensor without rows cannot turn")
+            raise ConfigError("rotate", "a sensor without rows cannot rotate")
         if self.height == 1 and shear:
-            raise ConfigError("shear", "a sensor without rows cannot slant")
+            raise ConfigError("shear", "a sensor without rows cannot shear")
         self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
         self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
 
@@ -413,13 +411,13 @@ class Affine(Augmentation):
 
 @AUGMENTATIONS.register("flip_x")
 class FlipX(Augmentation):
-    """Mirror left and right.
+    """Flip left and right.
 
         x' = W - 1 - x
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
     alters = "flip_x"
@@ -434,13 +432,13 @@ class FlipX(Augmentation):
 
 @AUGMENTATIONS.register("flip_y")
 class FlipY(Augmentation):
-    """Mirror top and bottom.
+    """Flip top and bottom.
 
         y' = H - 1 - y
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if the sensor has no rows.
@@ -460,25 +458,25 @@ class FlipY(Augmentation):
 
 @AUGMENTATIONS.register("elastic")
 class Elastic(Augmentation):
-    """Bend a recording: neighbouring pixels move together, distant ones each their own way.
+    """Deform a recording elastically: neighbouring pixels move together, distant pixels independently.
 
-        x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) of each pixel and axis
+        x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) for each pixel and axis
 
-    S's rows are Gaussians of standard deviation sigma and of norm 1, so that D's standard deviation is 1 everywhere;
-    u is where in its pixel an event is, as for affine. What leaves the sensor is gone.
+    The rows of S are Gaussians of standard deviation sigma and of norm 1, so D has standard deviation 1 everywhere; u
+    is the offset of an event within its pixel, uniform in [-1/2, 1/2). Events outside the sensor are dropped.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        strength: Standard deviation of how far a pixel moves along each axis, pixels.
-        sigma: How far apart pixels still move together, pixels.
-        p: Probability that it is done.
+        strength: Standard deviation of the displacement of a pixel along each axis, pixels.
+        sigma: Distance within which pixels move together, pixels.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
 
     Source:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis,
-        ICDAR 2003, there with a field scaled after smoothing.
+        ICDAR 2003; there the field is scaled after smoothing.
     """
 
     def __init__(
@@ -501,35 +499,35 @@ class Elastic(Augmentation):
         return placed(events, x + across, y + down, self.width, self.height)
 
     def _at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return how far places move along one axis, between pixels bilinearly."""
+        """Return the displacement of positions along one axis, bilinear between pixels."""
         return map_coordinates(self.displacement(rng), (y, x), order=1, mode="nearest", output=np.float32)
 
     def displacement(self, rng: np.random.Generator) -> np.ndarray:
-        """Return how far each pixel moves along one axis, pixels, `[H, W]`."""
+        """Return the displacement of each pixel along one axis, pixels, `[H, W]`."""
         noise = rng.standard_normal((self.height, self.width))
         return self.strength * (self.along_y @ noise @ self.along_x.T)
 
 
 def _smoothing(size: int, sigma: float) -> np.ndarray:
-    """Return a matrix whose rows are Gaussians about each place, of norm 1."""
+    """Return a matrix whose rows are Gaussians around each index, of norm 1."""
     apart = np.subtract.outer(np.arange(size), np.arange(size))
     rows = np.exp(-0.5 * (apart / sigma) ** 2)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-# Standard deviations of a jitter beyond which no event is looked for: one of 10^15 moves further.
+# Standard deviations of a jitter beyond which no event is read: one event of 10^15 moves further.
 JITTER_REACH = 8
 
 
 @AUGMENTATIONS.register("time_shift")
 class TimeShift(Augmentation):
-    """Let a recording begin later or earlier; events before time 0 are gone.
+    """Shift a recording in time; events before time 0 are dropped.
 
         t' = t + d,   |d| <= most
 
     Args:
         most: Largest |d|, ms.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -551,13 +549,13 @@ class TimeShift(Augmentation):
 
 @AUGMENTATIONS.register("time_scale")
 class TimeScale(Augmentation):
-    """Let a recording run slower or faster.
+    """Stretch or compress a recording in time.
 
         t' = floor(s t)
 
     Args:
         scale: [from, to] of s.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -579,13 +577,13 @@ class TimeScale(Augmentation):
 
 @AUGMENTATIONS.register("time_jitter")
 class TimeJitter(Augmentation):
-    """Move every event a little in time; those that would be before time 0 are at 0.
+    """Move every event by a random time; events before time 0 move to 0.
 
         t' = max(0, t + std e),   e ~ N(0, 1)
 
     Args:
         std: Standard deviation, ms.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -605,12 +603,12 @@ class TimeJitter(Augmentation):
 
 @AUGMENTATIONS.register("reverse")
 class Reverse(Augmentation):
-    """Let a recording run backwards: what became brighter becomes darker.
+    """Reverse a recording in time and swap ON and OFF.
 
-        t' = t_last - t,   ON and OFF change places
+        t' = t_last - t,   p' = not p (of two polarities)
 
     Args:
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
     alters = "reverse"
