@@ -1,4 +1,4 @@
-"""Recordings in files and arrays: formats, what columns mean; and frames of them, for Python."""
+"""Readers of recordings in files and arrays, and `to_frames`, which makes frames of them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from snnlab.settings import Count, above, checks_arguments
 
 
 def own(group: h5py.Group, name: str) -> Any:
-    """Return a group or a dataset whose values are in its own file.
+    """Return a group or a dataset of an HDF5 file, if its values are in this file.
 
     Raises:
-        DataError: if they are in another one: a stranger's file of events would show the user's files as events.
-        KeyError: if there is none of this name.
+        DataError: if the values are in another file: a file from elsewhere could read the user's private files.
+        KeyError: if the name does not exist.
     """
     found = group[name]
     elsewhere = found.file.filename != group.file.filename
     if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
-        raise DataError(group.file.filename, f"{name} is in another file, which is not opened", "copy its values here")
+        raise DataError(
+            group.file.filename, f"{name} is in another file, which is not opened", "copy its values into this file"
+        )
     return found
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
 TimeOrigin = Literal["first", "zero"]
-# Under which names files have the columns; the first is ours.
+# Known names of the columns in files; the first is this project's name.
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
     "x": ("x", "xs", "col", "channel", "unit", "units"),
@@ -47,25 +49,25 @@ NAMES = {
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _HALF_OF_32_BITS = 2**31
-_LONGEST = 2**62  # us; beyond it sums of times would wrap
+_LONGEST = 2**62  # us; sums of longer times would wrap
 
 
 @checks_arguments
 @dataclass(frozen=True)
 class Reading:
-    """How the columns of a file are to be understood.
+    """Options for reading the columns of a file.
 
     Args:
         time_unit: Unit of the times: s, ms, us or ns.
-        time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
-        sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
-        columns: Names of the columns of files that name none, in their order: t, x, y, p, and `-` for one to leave out.
-            None: x, y, t, p, without y where the sensor has no rows, and without p where there is no fourth.
-        polarity_values: What files have as the polarity of OFF and of ON; of more polarities, for each. None: 1 for ON
-            and 0 or -1 for OFF; of more, their numbers from 0 on.
+        time_origin: Time 0: `first`, a recording's first event, or `zero`, the time 0 of the file.
+        sort: Whether unsorted events are sorted by time; otherwise they are an error.
+        columns: Names of the columns, in order, for files that do not name them: t, x, y, p, and `-` for one to ignore.
+            None: x, y, t, p; without y if the sensor has no rows, and without p if there is no fourth column.
+        polarity_values: Values of OFF and ON in files; for more polarities, one value each. None: 1 for ON and 0 or -1
+            for OFF; for more polarities, 0, 1, 2, ...
 
     Raises:
-        ConfigError: if a setting is none of these.
+        ConfigError: if a setting has another value.
     """
 
     time_unit: TimeUnit = "us"
@@ -78,14 +80,14 @@ class Reading:
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ConfigError(
-                "columns", f"expected t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
+                "columns", f"expected t, x and optionally y and p, or - for others, got {list(self.columns or ())}"
             )
         values = self.polarity_values
         if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
             raise ConfigError("polarity_values", f"must be two or more different numbers, got {list(values)}")
 
     def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
-        """Return the names of so many columns that have none in their file."""
+        """Return the names of `count` columns for a file that does not name them."""
         if self.columns is not None:
             return list(self.columns)
         usual = ["x", "y", "t", "p"] if sensor_size[1] > 1 else ["x", "t", "p"]
@@ -93,19 +95,19 @@ class Reading:
 
 
 def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str) -> Events:
-    """Return the recording that columns hold.
+    """Return the recording in named columns.
 
     Args:
-        found: Columns under any of `NAMES`; others are left out.
-        reading: How they are to be understood.
+        found: Columns under any name in `NAMES`; others are ignored.
+        reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: What a message calls the recording, such as its file.
+        name: Name of the recording in messages, such as its file.
 
     Shape:
         `[N]` each.
 
     Raises:
-        DataError: if a column is missing, has another length, or holds what is no time, place or polarity.
+        DataError: if a column is missing, has another length, or holds invalid times, coordinates or polarities.
     """
     columns = {ours: values for ours in NAMES if (values := _under(found, ours, name)) is not None}
     _, height, polarities = sensor_size
@@ -128,7 +130,7 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
 def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
     theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
     if len(theirs) > 1:
-        raise DataError(name, f"has {' and '.join(theirs)}, which both may be the column {ours}", "keep one of them")
+        raise DataError(name, f"has {' and '.join(theirs)}, which may all be the column {ours}", "keep one of them")
     return np.asarray(found[theirs[0]]) if theirs else None
 
 
@@ -147,18 +149,18 @@ def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
     if t.size and float(np.abs(t).max()) * factor > _LONGEST:
-        raise DataError(name, f"t reaches {t.max()}, which is too long ago", "check data.time_unit")
+        raise DataError(name, f"t reaches {t.max()}, which is too large", "check data.time_unit")
 
 
 def _require_no_wrap(t: np.ndarray, name: str) -> None:
-    """Refuse a counter that began again: sorted, the recording would be spread over more than an hour."""
+    """Raise if a counter wrapped around: sorted, the recording would be spread over more than an hour."""
     if t.size and int(t.max()) - int(t.min()) >= _HALF_OF_32_BITS:
         falls = np.flatnonzero(t[:-1].astype(np.int64) - t[1:].astype(np.int64) >= _HALF_OF_32_BITS)
         if falls.size:
             raise DataError(
                 name,
-                f"t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again",
-                "cut the file there, or add 2^32 to what follows",
+                f"t falls at event {int(falls[0]) + 1}, like a counter of 32 bits that wraps around",
+                "cut the file there, or add 2^32 to the later times",
             )
 
 
@@ -166,9 +168,9 @@ def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
-            raise DataError(name, f"{key} is not a whole number of pixels everywhere", "check data.columns")
+            raise DataError(name, f"{key} has values that are not whole numbers of pixels", "check data.columns")
         column = column.astype(np.int64)
-    # What a pixel's type does not hold stays as it is, for the check of the sensor to name.
+    # Values outside the type of pixels are kept, so that the check of the sensor names them.
     fits = not column.size or (column.min() >= 0 and column.max() < 2**15)
     return column.astype(np.int16) if fits else column
 
@@ -180,7 +182,7 @@ def _polarity(
         return np.zeros(size, bool)
     if p.dtype.kind != "b":
         _require_numbers(p, "p", name)
-    if polarities == 1:  # nothing looks at them
+    if polarities == 1:  # polarities are ignored
         return p > 0
     usual = np.array([-1, 0, 1]) if polarities == 2 else np.arange(polarities)
     known = usual if values is None else np.asarray(values)
@@ -189,10 +191,10 @@ def _polarity(
         allowed = listing(f"{value:g}" for value in known)
         raise DataError(
             name,
-            f"p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed}",
+            f"p is {float(p[strange[0]]):g} at event {strange[0]}, but polarities are {allowed}",
             (
-                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what"
-                " others mean, and data.columns which column is p"
+                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, sets other"
+                " values, and data.columns the column p"
             ),
         )
     if values is None:
@@ -203,7 +205,7 @@ def _polarity(
 
 def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
     if column.ndim != 1 or column.dtype.kind not in "iuf":
-        raise DataError(name, f"{key} is {column.dtype} {column.shape}, and not a row of numbers")
+        raise DataError(name, f"{key} is {column.dtype} {column.shape}, expected one axis of numbers")
 
 
 def _in_order(events: Events, reading: Reading) -> Events:
@@ -211,7 +213,7 @@ def _in_order(events: Events, reading: Reading) -> Events:
         order = np.argsort(events.t, kind="stable")
         events = events.take(order)
     if reading.time_origin == "first" and events.t.size:
-        # Of events that are not in order, which are refused later, the least.
+        # The minimum, since unsorted events are refused later only.
         events = events._replace(t=events.t - events.t.min())
     return events
 
@@ -220,15 +222,15 @@ Columns = Mapping[str, np.ndarray]
 
 
 def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
-    """Return the recording in a file, of the kind that the end of its name says.
+    """Return the recording in a file; the ending of its name gives the format.
 
     Args:
         path: The file.
-        reading: How its columns are to be understood; formats of cameras say themselves in what unit their times are.
+        reading: The reading options; camera formats define the unit of their times themselves.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
-        DataError: if it is of no known kind, damaged, or holds no events of this sensor.
+        DataError: if the format is unknown, or the file is damaged or holds no events of this sensor.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -238,7 +240,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     except DataError:
         raise
     except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
-        # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
+        # NumPy takes unknown files for pickles, and its message says how to allow these.
         reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
         raise DataError(path, f"cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
@@ -247,13 +249,13 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
 
 
 def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
-    """Return the recording in an array: a table with a row an event, one with named columns, or columns by name.
+    """Return the recording in an array: a table with one event per row, an array with fields, or columns by name.
 
     Args:
         array: The array, or the arrays of its columns.
-        reading: How its columns are to be understood.
+        reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: What a message calls it.
+        name: Its name in messages.
 
     Shape:
         array: `[N, 4]`, or `[N]` with fields; columns: `[N]` each.
@@ -266,16 +268,16 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
 
 
 def recordings_of(given: Any, reading: Reading, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
-    """Yield one or several recordings that Python's caller gives, and what messages call them.
+    """Yield one or several recordings given in Python, with their names in messages.
 
     Args:
-        given: `Events`, a file, or what `read_array` takes; or a list of such.
-        reading: How the columns of files and arrays are to be understood.
+        given: `Events`, a file, or an array as for `read_array`; or a list of these.
+        reading: The reading options of files and arrays.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
         DataError: if one holds no events of this sensor.
-        TypeError: if one is something else.
+        TypeError: if one is of another type.
     """
     several = isinstance(given, list | tuple) and not isinstance(given, Events)
     for place, one in enumerate(given if several else [given]):
@@ -305,20 +307,20 @@ def to_frames(
     time_unit: TimeUnit = "us",
     time_origin: TimeOrigin = "first",
 ) -> Tensor:
-    """Return the frames of a recording, or of several: each event of `[0, duration_ms)` is in the frame of its time.
+    """Convert one or several recordings to frames: each event of `[0, duration_ms)` is in the frame of its time.
 
         step = floor(t * num_bins / duration_ms)
 
     Args:
         events: A file, an array `[N, 4]` of x, y, t, p or with fields t, x, y, p, a mapping of columns, or
-            `snnlab.data.events.Events`; or a list of such.
+            `snnlab.data.events.Events`; or a list of these.
         num_bins: Number of steps T.
-        duration_ms: Length of the window, ms; later events are left out.
+        duration_ms: Length of the window, ms; later events are dropped.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
-        representation: What a frame holds: `counts` (events a cell), or another of `snnlab list frames`, with settings
-            `{"type": "time_surface", "tau": 30}`.
+        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list frames`, with
+            settings as in `{"type": "time_surface", "tau": 30}`.
         time_unit: Unit of the times in files and arrays: s, ms, us or ns; those of `Events` are in us.
-        time_origin: What is time 0 in files and arrays: `first`, the first event, or `zero`, their own.
+        time_origin: Time 0 in files and arrays: `first`, the first event, or `zero`, the time 0 of the file.
 
     Shape:
         float32 `[T, B, C, H, W]`, B = 1 for one recording, C = P for counts; of sensors of one row (H = 1)
@@ -326,8 +328,8 @@ def to_frames(
 
     Raises:
         ConfigError: if a setting is out of its range.
-        DataError: if they are no recordings of this sensor.
-        TypeError: if they are something else.
+        DataError: if an input is no recording of this sensor.
+        TypeError: if an input is of another type.
     """
     reading, size = Reading(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
     node = {"type": representation} if isinstance(representation, str) else dict(representation)
@@ -338,7 +340,7 @@ def to_frames(
         for name, found in recordings_of(events, reading, size):
             check_events(found, size, name)
             recordings.append(found)
-    except DataError as error:  # the settings are this function's own, and an array may have been meant otherwise
+    except DataError as error:  # name this function's setting; an array may have other columns
         hint = error.hint.replace("data.sensor_size", "sensor_size")
         raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
     return framing(EventBatch.of(recordings)).x
@@ -361,7 +363,7 @@ def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Col
 
 
 def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    """Return the columns of a table of events: by its own names, or in their order."""
+    """Return the columns of a table of events, by their names or by their order."""
     if array.dtype.names is not None:
         return {name: array[name].reshape(-1) for name in array.dtype.names}
     if array.size == 0:
@@ -370,14 +372,14 @@ def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: Sens
     if array.ndim != 2 or array.shape[1] != len(names):
         raise DataError(
             path,
-            f"is an array {array.shape}, and not a row for each event with {', '.join(names)}",
+            f"is an array {array.shape}, expected one row per event with {', '.join(names)}",
             "set data.columns to its columns",
         )
     return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
 
 
 def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    with path.open(encoding="utf-8-sig") as file:  # read once, from its beginning on: it may be a pipe
+    with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
         words = [word.strip().strip('"') for word in head.split(delimiter)]
@@ -385,7 +387,7 @@ def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
         rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
         return {name: np.empty(0, np.int64) for name in "txyp"}
-    # Whole numbers as such: a double has not enough digits for nanoseconds since 1970.
+    # Integers stay integers: a double has not enough digits for nanoseconds since 1970.
     whole = not any(mark in line for line in rows for mark in ".eE")
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
     if named and table.shape[1] == len(words):
@@ -405,7 +407,7 @@ def _is_number(word: str) -> bool:
 
 def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
-        # In the file itself, or in the group in which cameras' tools put them.
+        # At the top of the file, or in the group that camera tools use.
         place = next((name for name in ("events", "CD/events") if name in file), None)
         group: Any = file if place is None else own(file, place)
         if isinstance(group, h5py.Dataset):
@@ -419,7 +421,7 @@ def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     if size % 5:
         raise DataError(
             path,
-            f"truncated: {size} bytes are not a whole number of 5-byte events",
+            f"truncated: {size} bytes is not a multiple of 5, the size of an event",
             "fetch the file again, or remove it",
         )
     return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
@@ -431,16 +433,16 @@ def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns
     encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
     _check_whole(path, encoding)
     array = Wizard(encoding=encoding).read(path)
-    if array is None:  # it says why on stderr
-        raise DataError(path, f"is no {encoding.upper()} file")
+    if array is None:  # expelliarmus prints the reason on stderr
+        raise DataError(path, f"is not a {encoding.upper()} file")
     return {name: array[name] for name in array.dtype.names or ()}
 
 
 def _check_whole(path: Path, encoding: str) -> None:
-    """Refuse a file that ends within an event, which expelliarmus leaves out without a word."""
+    """Raise if a file ends within an event, which expelliarmus silently drops."""
     start = 0
     with path.open("rb") as file:
-        # A line of the head is text; an event may begin with a % too.
+        # A line of the header is text; an event may also begin with a %.
         while (line := file.readline(4096)).startswith(b"% ") and line.isascii() and b"\0" not in line:
             start = file.tell()
             if line.strip().lower() == b"% end":
@@ -451,13 +453,13 @@ def _check_whole(path: Path, encoding: str) -> None:
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding that the head of a `.raw` file says."""
+    """Return the encoding in the header of a `.raw` file."""
     with path.open("rb") as file:
         head = file.read(4096).lower()
     for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
         if words in head:
             return encoding
-    raise DataError(path, "its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
+    raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
 
 
 def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
@@ -485,6 +487,6 @@ _READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
     ".dat": _prophesee,
     ".raw": _prophesee,
 }
-# Formats of cameras, whose times are in microseconds.
+# Camera formats, whose times are in microseconds.
 _IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}
 SUFFIXES = tuple(_READERS)

@@ -1,4 +1,4 @@
-"""What a packed dataset holds, what a binning makes of it, and what is odd about it.
+"""Statistics of a packed dataset and of its frames, and warnings about it.
 
 Axes: R recordings, T steps, D values.
 """
@@ -20,30 +20,30 @@ from snnlab.data.windows import window_counts
 from snnlab.errors import listing
 from snnlab.target_kinds import kind_of
 
-# A window of which no recording fills more than this part is a slip of the unit.
+# If no recording fills more than this fraction of the window, the unit is wrong.
 HARDLY_ANY = 0.01
-# Names that a line lists.
+# Number of names that a line lists.
 _FEW = 10
-# By what files' times are too small where they are read as us.
+# Factor by which times in a file are too small if they are read as us.
 _UNITS = {"ms": 1e3, "s": 1e6}
 
 
 def remarks(store: Store, split: Split, names: Sequence[str] | None) -> Iterator[str]:
-    """Yield a line for each part of the split that lacks classes, and one for groups that are in two parts.
+    """Yield a line for each part of the split that lacks classes, and one for groups in two parts.
 
     Args:
         store: The packed recordings.
-        split: Which of them are for what.
-        names: What the classes are called; None: by their numbers.
+        split: The training, validation and test recordings.
+        names: Names of the classes; None: their numbers.
     """
     if kind_of(store.targets) == "class":
         yield from _missing_classes(store.targets, split, names)
     part_of = np.full(len(store), -1)
     for part, places in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
         part_of[places] = part
-    # Of one batch that is trained and validated on, each recording is in both by intention.
+    # With a split of one batch, each recording is in training and validation on purpose.
     if not np.intersect1d(split.train, split.val).size and (found := divided(store.groups, part_of)).size:
-        yield f"groups of recordings that are in two of training, validation and test: {found.size:,}"
+        yield f"groups of recordings in two of training, validation and test: {found.size:,}"
 
 
 def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
@@ -54,13 +54,13 @@ def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | N
         if places.size and missing:
             called = [str(label if names is None else names[label]) for label in missing[:_FEW]]
             more = ", ..." if len(missing) > _FEW else ""
-            yield f"no {what} recording is of {len(missing)} of {everything.size} classes: {listing(called)}{more}"
+            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(called)}{more}"
 
 
 def too_early(store: Store, settings: DataSettings) -> str | None:
-    """Return in words that all events of all recordings come at the very start of the window, or None.
+    """Return a warning if all events are at the very start of the window, or None.
 
-    So they do where times in s or ms are read as us.
+    This happens if times in s or ms are read as us.
 
     Args:
         store: The packed recordings.
@@ -75,19 +75,19 @@ def too_early(store: Store, settings: DataSettings) -> str | None:
     unit = min(_UNITS, key=lambda name: abs(np.log(usual * _UNITS[name] / settings.duration_us)))
     steps = int(last_t.max() * settings.steps // settings.duration_us) + 1
     return (
-        f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so that all are in the first"
+        f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so all events are in the first"
         f" {f'{steps} ' if steps > 1 else ''}of {settings.steps} steps; if files have times in {unit}, set"
         f" data.time_unit={unit} of data=folder, or else a shorter data.duration_ms than {settings.duration_ms:g}"
     )
 
 
-# Recordings whose frames are looked at, spread over all.
+# Number of recordings whose frames are counted, spread over all.
 SAMPLE = 64
 PARTS = ("train", "validation", "test")
 
 
 class Range(NamedTuple):
-    """Mean, least and most."""
+    """Mean, minimum and maximum."""
 
     mean: float
     least: float
@@ -95,16 +95,16 @@ class Range(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Some of the recordings.
+    """Statistics of some of the recordings.
 
     Attributes:
-        name: What they are called.
-        recordings: How many there are.
-        events: Events of a recording; None where there is no recording, as the rest.
+        name: Their name.
+        recordings: Number of recordings.
+        events: Number of events of a recording; this and the others are None without recordings.
         last_ms: Time of the last event, ms.
-        rate: Events per ms until the last event, on average.
-        on: Which part of the events is ON; None too for sensors that do not tell ON from OFF.
-        parts: Recordings for training, validation and testing.
+        rate: Mean number of events per ms until the last event.
+        on: Fraction of ON events; None also for sensors without two polarities.
+        parts: Number of recordings for training, validation and testing.
     """
 
     name: str
@@ -117,19 +117,19 @@ class Group(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One of the values of recordings: what it is called, and what it is over training, validation, test and all."""
+    """Statistics of one target value: its name, and its range over training, validation, test and all."""
 
     name: str
     parts: tuple[Range | None, ...]
 
 
 class Label(NamedTuple):
-    """One of the labels over time.
+    """Statistics of one label over time.
 
     Attributes:
-        name: What it is called.
-        ms: How long it is in the windows of training, validation and test recordings and of all, ms.
-        recordings: In how many of all it is.
+        name: Its name.
+        ms: Its total duration in the windows of training, validation and test recordings and of all, ms.
+        recordings: Number of recordings that have it.
     """
 
     name: str
@@ -138,16 +138,16 @@ class Label(NamedTuple):
 
 
 class Binning(NamedTuple):
-    """What the frames hold.
+    """Statistics of the frames.
 
     Attributes:
-        events: Events of all recordings.
-        outside: Those after the window, which are left out; none where windows follow one another.
-        dropped: Part of the window's events that are in no frame: outside data.crop, or after the last step by count.
-        filled: Part of the cells that hold events.
-        many: Part of those cells that hold more than one.
+        events: Number of events of all recordings.
+        outside: Number of events after the window, which are dropped; 0 if windows follow one another.
+        dropped: Fraction of the window's events in no frame: outside data.crop, or after the last step by count.
+        filled: Fraction of cells with events.
+        many: Fraction of these cells with more than one event.
         most: The largest count of a cell.
-        sampled: Recordings of which the frames were made.
+        sampled: Number of recordings whose frames were counted.
     """
 
     events: int
@@ -160,18 +160,18 @@ class Binning(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A dataset.
+    """Statistics of a dataset.
 
     Attributes:
-        parts: Its parts.
-        binning: Its frames.
-        empty: Its recordings without events, by their places.
-        classes: Its classes; empty where it has values or labels over time, as the other two.
-        values: Its values.
-        labels: Its labels over time.
-        groups: Groups of training, validation and test recordings and of all; None where there are none.
-        windows: Windows of training, validation and test recordings and of all; None where they are not cut.
-        warnings: What is odd about the split.
+        parts: Statistics of training, validation, test and all recordings.
+        binning: Statistics of the frames.
+        empty: Indices of the recordings without events.
+        classes: Statistics of the classes; empty for other targets, like the next two.
+        values: Statistics of the target values.
+        labels: Statistics of the labels over time.
+        groups: Number of groups of training, validation and test recordings and of all; None without groups.
+        windows: Number of windows of training, validation and test recordings and of all; None if they are not cut.
+        warnings: Warnings about the split and the window.
     """
 
     parts: list[Group]
@@ -186,13 +186,13 @@ class Inspection(NamedTuple):
 
 
 def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> Inspection:
-    """Count what a store holds, in memory that does not grow with it.
+    """Compute statistics of a store, in memory that does not grow with it.
 
     Args:
         store: The packed recordings.
-        split: Which of them are for what.
+        split: The training, validation and test recordings.
         settings: Window and bins.
-        names: What the classes are called, or the values; None: by their numbers.
+        names: Names of the classes or values; None: their numbers.
     """
     on = _on(store) if store.sensor_size[2] == 2 else None
     part_of = np.full(len(store), len(PARTS))
@@ -241,7 +241,7 @@ def _values(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarra
 def _labels(
     targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], settings: DataSettings
 ) -> list[Label]:
-    """Count how long labels are; in the one window of a recording, or where many are cut, in all of it."""
+    """Compute the durations of labels: in the window of each recording, or in all of it if several are cut."""
     recording, start, end, label = targets.T
     if settings.stride_us is None:
         end = np.minimum(end, settings.duration_us)
@@ -283,7 +283,7 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
     everything = np.arange(len(store))
     outside = 0 if settings.stride_us is not None else store.count_outside(everything, settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
-    # Counts, whatever the frames are to hold of them.
+    # Counts, for any representation of the frames.
     framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large

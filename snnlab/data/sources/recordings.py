@@ -1,4 +1,4 @@
-"""Datasets of one file a recording: where their files are, what is in them, and who made them."""
+"""Datasets with one file per recording."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from snnlab.seeds import Stream, generator
 from snnlab.settings import between
 
 TestRule = Literal["random", "last"]
-# The recordings for testing are the same for everyone, whatever seeds a run has.
+# The test recordings are the same for everyone, independent of a run's seeds.
 TEST_SEED = 0
 
 
 class Part(NamedTuple):
-    """A part of a dataset: its folder, what it is for (0 training, 1 test, 2 validation), its number of recordings."""
+    """A part of a dataset: its folder, its use (0 training, 1 test, 2 validation), its number of recordings."""
 
     folder: str
     use: int
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A recording's file, what the file system says of it, its class, and its person or session if one is known."""
+    """A recording's file, its `stat` result, its class, and its person or session (-1: unknown)."""
 
     path: Path
     stat: os.stat_result
@@ -44,15 +44,15 @@ class Found(NamedTuple):
 
 
 class RecordingFiles:
-    """Recordings of one file each, below a dataset's own folder and there below a folder for each class.
+    """A dataset with one file per recording, in one folder per class below the dataset's folder.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
     """
 
@@ -65,9 +65,9 @@ class RecordingFiles:
     num_classes: int
     class_names: Sequence[str] | None = None
     reading = Reading()
-    holds: str  # what a part's folder should hold, for a message
-    by_hand = ""  # how to get it, where no program can
-    needs_test = True  # whether a copy without test recordings is refused
+    holds: str  # the expected files in a part's folder, for a message
+    by_hand = ""  # how to download the dataset by hand, if no program can
+    needs_test = True  # False: a copy without test recordings is accepted
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
         self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
@@ -86,7 +86,7 @@ class RecordingFiles:
         self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
     def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part, here by class and name."""
+        """List the recordings of a part, sorted by class and name."""
         return [
             Found(path, stat, target)
             for target, name in enumerate(self.class_folders)
@@ -94,7 +94,7 @@ class RecordingFiles:
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change."""
+        """Return every file's name, size and modification time."""
         files = [
             f"{file.path.relative_to(self.folder).as_posix()} {file.stat.st_size} {file.stat.st_mtime_ns}"
             for file in self._files
@@ -120,31 +120,31 @@ class RecordingFiles:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
     def _missing(self, part: Part, download: bool, archives: bool) -> DataError:
-        cure = "data.download=true"
+        hint = "data.download=true"
         if download:
-            cure = "name another address under data.archives" if archives else "data.download=true with data.archives"
+            hint = "set another URL in data.archives" if archives else "data.download=true with data.archives"
         return DataError(
             "data.root",
             f"no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
-            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}",
+            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or hint}",
         )
 
 
 class UnsplitFiles(RecordingFiles):
-    """Recordings of one file each, of which the dataset does not say which are for testing, so that a split file may.
+    """A dataset with one file per recording and without a test part, so that a split file may define one.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
-        test_rule: Which are for testing: `random` ones of each class, the same for everyone, or the `last` of each
-            class in the order of their names.
-        test_fraction: Part of each class that is for testing.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
+        test_rule: Choice of the test recordings: `random` ones of each class, the same for everyone, or the `last` of
+            each class in the order of their names.
+        test_fraction: Fraction of each class for testing.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
-        ValueError: if the part is out of its range.
+        ValueError: if the fraction is out of its range.
     """
 
     draws_test = True
@@ -162,7 +162,7 @@ class UnsplitFiles(RecordingFiles):
         self.split = for_testing(self.targets, test_rule, test_fraction)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change, and which are for testing."""
+        """Return every file's name, size and modification time, and the choice of test recordings."""
         test = [self.test_rule, self.test_fraction, TEST_SEED, int(Stream.TEST)]
         return {**super().fingerprint(), "test": test}
 
@@ -174,7 +174,7 @@ def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequen
         label: Short name of the dataset.
         folder: The dataset's own folder.
         parts: Its parts.
-        sizes: Recordings found of each.
+        sizes: Number of recordings found of each part.
     """
     return [
         f"{label}: a partial copy, {size:,} of {part.whole:,} recordings in {folder / part.folder}"
@@ -184,12 +184,12 @@ def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequen
 
 
 def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:
-    """Choose a part of each class for testing.
+    """Choose the test recordings of each class.
 
     Args:
         targets: Class of each recording, in the order of their names.
         rule: `random` or `last`.
-        fraction: The part; each class gives its share rounded.
+        fraction: The fraction for testing; each class contributes its rounded share.
 
     Shape:
         targets: `[R]`; returns `[R]`, uint8, 1 for testing.
@@ -205,11 +205,11 @@ def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
 
 
 def listed(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
-    """Return a folder's files of a kind, sorted by name, with what the file system says of each; none if it is missing.
+    """Return a folder's files with a suffix, sorted by name, with their `stat` results; empty if there is no folder.
 
     Args:
         folder: The folder.
-        suffix: How their names end; a name that begins with a dot is none of them.
+        suffix: Ending of the file names; names that begin with a dot are skipped.
     """
     if not folder.is_dir():
         return []
@@ -241,19 +241,19 @@ class NMNIST(RecordingFiles):
 
 @DATASETS.register("pokerdvs")
 class PokerDVS(RecordingFiles):
-    """Poker-DVS: pips of clubs, hearts, diamonds and spades, of 20 to 30 ms each, for a first try within seconds.
+    """Poker-DVS: pips of clubs, hearts, diamonds and spades, 20 to 30 ms each, a dataset for a first try in seconds.
 
     Time 0 is a recording's first event.
 
     Args:
         root: Folder that holds `POKERDVS/pips_train/cl/*.npy`, and the same of he, di, sp and of pips_test.
 
-    Source: Serrano-Gotarredona and Linares-Barranco, Poker-DVS and MNIST-DVS, 2015; cut as tonic has it.
+    Source: Serrano-Gotarredona and Linares-Barranco, Poker-DVS and MNIST-DVS, 2015; cut as in tonic.
     """
 
     label = "pokerdvs"
     folder_name = "POKERDVS"
-    parts = (Part("pips_train", 0, 1), Part("pips_test", 1, 1))  # how many there are is nowhere said
+    parts = (Part("pips_train", 0, 1), Part("pips_test", 1, 1))  # the official number of recordings is unknown
     suffix = ".npy"
     class_folders = ("cl", "he", "di", "sp")
     class_names = ("clubs", "hearts", "diamonds", "spades")
@@ -263,19 +263,19 @@ class PokerDVS(RecordingFiles):
     holds = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
 
 
-# Where copies have a part: as archives are unpacked side by side, and as the archives in them are.
+# Folders in which copies have the parts, depending on how the archives were unpacked.
 WITHIN = ("", "Prophesee_Dataset_n_cars")
 
 
 @DATASETS.register("ncars")
 class NCars(RecordingFiles):
-    """N-Cars: 12,336 cars and 11,693 pieces of background, 100 ms each, cut out of an ATIS camera's view of roads.
+    """N-Cars: 12,336 cars and 11,693 background samples, 100 ms each, cut out of an ATIS camera's view of roads.
 
-    Cuts have different sizes, and lie at the upper left of a sensor as large as the largest.
+    Samples have different sizes, and are at the upper left of a sensor as large as the largest.
 
     Args:
-        root: Folder that holds `NCARS/n-cars_train/cars/*.dat`, `NCARS/n-cars_train/background/*.dat` and the same of
-            n-cars_test; there may be a folder train, or test, between, or in place of n-cars_train.
+        root: Folder that holds `NCARS/n-cars_train/cars/*.dat`, `NCARS/n-cars_train/background/*.dat` and the same for
+            n-cars_test; a folder train or test may be between them, or replace n-cars_train.
 
     Source: Sironi et al., HATS: Histograms of averaged time surfaces for robust event-based object classification,
         CVPR 2018.
@@ -293,7 +293,7 @@ class NCars(RecordingFiles):
     holds = "cars/*.dat and background/*.dat"
 
     def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part, in the first of the folders in which copies have it."""
+        """List the recordings of a part, in the first known folder that has any."""
         short = folder.name.removeprefix("n-cars_")
         above = [folder.parent / within for within in WITHIN]
         for place in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
@@ -316,9 +316,9 @@ WORDS = tuple(_WORDS.split())
 
 @DATASETS.register("dvslip")
 class DVSLip(RecordingFiles):
-    """DVS-Lip: the mouths of 40 people who say 100 words, of which 25 pairs sound alike; others speak in the test.
+    """DVS-Lip: mouths of 40 people who say 100 words, of which 25 pairs sound alike; the test has other people.
 
-    The files do not say who speaks, and so validation shares people with training.
+    The files do not name the speaker, so validation shares people with training.
 
     Args:
         root: Folder that holds `DVSLip/DVS-Lip/train/WORD/*.npy` and `DVSLip/DVS-Lip/test/WORD/*.npy`.
@@ -336,7 +336,7 @@ class DVSLip(RecordingFiles):
     reading = Reading(time_origin="first", sort=True)
     holds = "accused/*.npy to young/*.npy"
     by_hand = (
-        "fetch DVS-Lip.zip by hand, as https://sites.google.com/view/event-based-lipreading tells, and put it into"
+        "download DVS-Lip.zip as described at https://sites.google.com/view/event-based-lipreading and put it into"
         " DVSLip"
     )
 
@@ -348,8 +348,8 @@ _USER = re.compile(r"user(\d+)_")
 class DVSGesture(RecordingFiles):
     """DVS128 Gesture: 11 gestures of 29 people under 3 kinds of light, cut into 1,077 and 264 recordings.
 
-    People are groups: none is in two of training, validation and test. Times are in whole ms. A mirrored gesture, and
-    one that runs backwards, is of another class.
+    People are groups: none is in two of training, validation and test. Times are in whole ms. A mirrored or
+    time-reversed gesture is of another class.
 
     Args:
         root: Folder that holds `DVSGesture/ibmGestureTrain/user01_fluorescent/0.npy`, ...
@@ -381,7 +381,7 @@ class DVSGesture(RecordingFiles):
     holds = "user01_fluorescent/0.npy and others"
 
     def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part by person, light and gesture."""
+        """List the recordings of a part, sorted by person, light and gesture."""
         people = sorted(folder.glob("user*_*/"), key=lambda place: (_user(place), place.name))
         return [
             Found(path, stat, int(path.stem), _user(place))
@@ -394,16 +394,16 @@ class DVSGesture(RecordingFiles):
 def _user(place: Path) -> int:
     found = _USER.match(place.name)
     if found is None:
-        raise DataError(place, "its name should be such as user01_fluorescent")
+        raise DataError(place, "its name should be like user01_fluorescent")
     return int(found[1])
 
 
 @DATASETS.register("cifar10dvs")
 class CIFAR10DVS(UnsplitFiles):
-    """CIFAR10-DVS: 1,000 pictures of each class of CIFAR-10, moved in circles on a screen and recorded by a DVS128.
+    """CIFAR10-DVS: 1,000 images of each class of CIFAR-10, moved in circles on a screen and recorded by a DVS128.
 
-    Time 0 is a recording's first event: the files' own times are those of a clock. The order of `last` is that of the
-    files' names as text, `..._10` before `..._2`, as SpikingJelly has it.
+    Time 0 is a recording's first event: the files have the times of a clock. The order for `last` is that of the file
+    names as text, `..._10` before `..._2`, as in SpikingJelly.
 
     Args:
         root: Folder that holds `CIFAR10DVS/airplane/*.aedat4` to `CIFAR10DVS/truck/*.aedat4`.
@@ -440,10 +440,10 @@ THINGS = tuple(_THINGS.split())
 
 @DATASETS.register("ncaltech101")
 class NCaltech101(UnsplitFiles):
-    """N-Caltech101: 8,709 pictures of 100 sorts of things, and of none of them, recorded by a moving ATIS camera.
+    """N-Caltech101: 8,709 images of 100 object classes and a background class, recorded by a moving ATIS camera.
 
-    Pictures have different sizes, and lie at the upper left of the sensor. Places are as the files have them: taking
-    each recording's least x and y from them, as tonic does, would move a picture by where its first noise is.
+    Images have different sizes, and are at the upper left of the sensor. Coordinates are those of the files: tonic
+    subtracts each recording's smallest x and y, which moves an image by the place of its first noise.
 
     Args:
         root: Folder that holds `NCALTECH101/Caltech101/CLASS/*.bin`.
@@ -462,7 +462,7 @@ class NCaltech101(UnsplitFiles):
     holds = "accordion/*.bin to yin_yang/*.bin"
 
     def find(self, folder: Path) -> list[Found]:
-        """List the pictures by class and name, below Caltech101 or, in some copies, beside it."""
+        """List the images by class and name, in Caltech101 or, in some copies, in its parent folder."""
         return super().find(folder) or super().find(folder.parent)
 
 
@@ -472,13 +472,13 @@ _LETTER = re.compile(r"([a-y])_\d+\.mat")
 
 @DATASETS.register("asldvs")
 class ASLDVS(UnsplitFiles):
-    """ASL-DVS: 4,200 recordings of 100 ms of each of 24 letters, held before a DAVIS240C by five people.
+    """ASL-DVS: 4,200 recordings of 100 ms of each of 24 letters, shown to a DAVIS240C by five people.
 
-    j and z are not among the letters, which are numbered without them. The files count rows from below; here they are
-    counted from above, as everywhere. They do not say whose hand it is, so that all parts share people.
+    j and z are not among the letters, which are numbered without them. The files count rows from the bottom; here they
+    are counted from the top, as everywhere. The files do not name the person, so all parts share people.
 
     Args:
-        root: Folder that holds `ASLDVS`, and anywhere in that `a_0001.mat` to `y_4200.mat`.
+        root: Folder that holds `ASLDVS`, with `a_0001.mat` to `y_4200.mat` in any folders below it.
 
     Source: Bi et al., Graph-based object classification for neuromorphic vision sensing, ICCV 2019.
     """
@@ -492,12 +492,12 @@ class ASLDVS(UnsplitFiles):
     reading = Reading(time_origin="first", sort=True)
     holds = "a_0001.mat to y_4200.mat, in any folders"
     by_hand = (
-        "fetch ICCV2019_DVS_dataset.zip by hand, as https://github.com/PIX2NVS/NVS2Graph tells, and unpack it and the"
+        "download ICCV2019_DVS_dataset.zip as described at https://github.com/PIX2NVS/NVS2Graph; unpack it and the"
         " archives in it into ASLDVS"
     )
 
     def find(self, folder: Path) -> list[Found]:
-        """List the recordings by letter and name, in whatever folders they are."""
+        """List the recordings by letter and name, in any folders."""
         named = ((_LETTER.fullmatch(path.name), path) for path in folder.rglob("*.mat"))
         letters = sorted((match[1], path.name, path) for match, path in named if match and match[1] in LETTERS)
         return [Found(path, path.stat(), LETTERS.index(letter)) for letter, _, path in letters]
@@ -516,6 +516,6 @@ class ASLDVS(UnsplitFiles):
             }
         except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, MatReadError) as error:
             raise DataError(name, f"cannot be read ({str(error) or type(error).__name__})") from error
-        # Of a wider type first: what is below row 0 would wrap.
+        # In a wider type first: rows below 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
         return events_of(columns, self.reading, self.sensor_size, name)

@@ -23,7 +23,7 @@ DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 class Listing(NamedTuple):
-    """The recordings of a part: where each is in its file, its class, its speaker if known, names of classes."""
+    """The recordings of a part: key of each in its file, classes, speakers if known, names of classes."""
 
     keys: Sequence[Any]
     targets: np.ndarray
@@ -32,21 +32,21 @@ class Listing(NamedTuple):
 
 
 class SpikeFiles(ABC):
-    """Recordings of spikes in a few files, which are read one by one as they are asked for.
+    """Spike recordings in a few HDF5 files, read one by one on access.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if a file is missing or damaged, or a download fails.
     """
 
     label: str
     folder_name: str
-    parts: tuple[Part, ...]  # of which `folder` is a file
+    parts: tuple[Part, ...]  # `folder` is a file here
     sensor_size: SensorSize
     num_classes: int
     reading = Reading("s", "zero", sort=True)
@@ -78,7 +78,7 @@ class SpikeFiles(ABC):
         """Return the times t and the channels x of a recording."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change."""
+        """Return every file's name, size and modification time."""
         paths = dict.fromkeys(part.folder for part in self.parts)
         stats = [(name, (self.folder / name).stat()) for name in paths]
         return {"dataset": self.label, "files": [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]}
@@ -87,7 +87,7 @@ class SpikeFiles(ABC):
         return len(self._places)
 
     def name(self, index: int) -> str:
-        """Return the file, and where the recording is in it."""
+        """Return the file, and the key of the recording in it."""
         path, key = self._places[index]
         return f"{path} ({key})"
 
@@ -105,12 +105,12 @@ class SpikeFiles(ABC):
         return events_of(columns, self.reading, self.sensor_size, self.name(index))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to a reading process without the open file."""
+        """Pickle without the open file."""
         return vars(self) | {"_opened": None}
 
     def _open(self, path: Path) -> h5py.File:
-        """Return the file, which stays open as long as recordings of it follow one another in this process."""
-        # A process that was forked off must not share the place in the file with its parent.
+        """Return the file, which stays open while recordings of it are read one after the other in this process."""
+        # A forked process must not share the file position with its parent.
         if self._opened is None or self._opened[:2] != (os.getpid(), path):
             self._opened = os.getpid(), path, h5py.File(path, "r")
         return self._opened[2]
@@ -129,15 +129,14 @@ class SpikeFiles(ABC):
             raise DataError(path, f"cannot be read ({error})", "fetch it again, or remove it") from error
 
     def _count(self) -> dict[str, int]:
-        """Count a file that is there as whole: a smaller one may be meant."""
+        """Count an existing file as complete, since a smaller copy may be intended."""
         return {part.folder: part.whole if (self.folder / part.folder).is_file() else 0 for part in self.parts}
 
 
 def _groups(speakers: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return a number for each speaker, others in each part.
+    """Return a number for each speaker, different ones in each part.
 
-    The official test parts may share speakers with training, and are what they are: the numbers are for holding
-    speakers out of training alone.
+    The official test parts may share speakers with training: the numbers only serve to hold speakers out of training.
     """
     numbers: list[np.ndarray] = []
     first = 0
@@ -156,10 +155,10 @@ FILE = "n-tidigits.hdf5"
 
 @DATASETS.register("ntidigits")
 class NTIDIGITS(SpikeFiles):
-    """N-TIDIGITS18: 2,463 and 2,486 single digits of 112 and 113 speakers, as spikes of 64 channels of one ear.
+    """N-TIDIGITS18: 2,463 and 2,486 single digits of 112 and 113 speakers, as spikes of the 64 channels of one ear.
 
-    Speakers are groups; a recording is called such as `man-ah-a-1`, of which the first two are the speaker. Sequences
-    of several digits are left out. Time 0 is a recording's first spike.
+    Speakers are groups; recordings have names like `man-ah-a-1`, of which the first two words are the speaker.
+    Sequences of several digits are dropped. Time 0 is a recording's first spike.
 
     Args:
         root: Folder that holds `NTIDIGITS18/n-tidigits.hdf5`.
@@ -195,7 +194,7 @@ class NTIDIGITS(SpikeFiles):
 
 
 class Heidelberg(SpikeFiles):
-    """Spikes of 700 channels: `spikes/times` (s), `spikes/units`, `labels` and `extra/speaker`, a row a recording.
+    """Spikes of 700 channels: `spikes/times` (s), `spikes/units`, `labels` and `extra/speaker`, one row per recording.
 
     `extra/keys` are the names of the classes.
     """
@@ -214,10 +213,10 @@ class Heidelberg(SpikeFiles):
 
 @DATASETS.register("shd")
 class SHD(Heidelberg):
-    """SHD: 8,156 and 2,264 spoken digits in English and German of 12 speakers, two of whom speak in the test alone.
+    """SHD: 8,156 and 2,264 spoken digits in English and German of 12 speakers, two of them in the test only.
 
-    Speakers are groups, so that whole ones are held out for validation. The other ten speak in the official test too:
-    there they have numbers of their own.
+    Speakers are groups, so all recordings of a speaker are held out together for validation. The other ten speakers are
+    also in the official test, with different group numbers there.
 
     Args:
         root: Folder that holds `SHD/shd_train.h5` and `SHD/shd_test.h5`.
