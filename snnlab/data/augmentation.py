@@ -24,8 +24,8 @@ from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")
 # The probability of a change, and a fraction of a whole.
-Chance = Annotated[float, between(0, 1, with_low=False)]
-Part = Annotated[float, Interval(0, 1)]
+Probability = Annotated[float, between(0, 1, with_low=False)]
+Ratio = Annotated[float, Interval(0, 1)]
 
 
 @checks_arguments
@@ -37,18 +37,18 @@ class Augmentation(ABC):
     """
 
     # The kind of change that may change a recording's class, a key of data.labels_after; None: the class stays.
-    alters: str | None = None
+    label_change: str | None = None
     # Whether all events get new times, so that labels over time would be wrong.
     shifts_time: bool = False
 
-    def __init__(self, p: Chance = 1.0) -> None:
+    def __init__(self, p: Probability = 1.0) -> None:
         self.p = p
 
-    def happens(self, rng: np.random.Generator) -> bool:
+    def is_applied(self, rng: np.random.Generator) -> bool:
         """Return whether the augmentation is applied this time."""
         return self.p == 1 or rng.random() < self.p
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         """Return the time (us) up to which it must read a recording, to be exact before `until_us`; infinite: its end.
 
         Later events are not read. The base class returns `until_us`, or infinity if all events get new times.
@@ -65,19 +65,19 @@ class Augmentation(ABC):
         """
 
 
-def in_order(events: Events) -> Events:
+def sort_by_time(events: Events) -> Events:
     """Return events sorted by time; events of one time keep their order."""
     if (events.t[1:] >= events.t[:-1]).all():
         return events
     return events.take(np.argsort(events.t, kind="stable"))
 
 
-def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
+def offsets_in_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
     """Return a random offset of each event within its pixel along one axis, uniform in [-1/2, 1/2)."""
     return rng.random(events.t.size, np.float32) - np.float32(0.5)
 
 
-def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
+def move_events(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
     """Move events to new positions, rounded to pixels; events outside the sensor are dropped.
 
     Args:
@@ -96,7 +96,7 @@ def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, hei
     return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
 
 
-def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
+def check_range(name: str, given: Sequence[float], least: float, most: float) -> None:
     """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
     if len(given) != 2 or not least <= given[0] <= given[1] <= most:
         raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
@@ -106,7 +106,7 @@ PLACE = "data.augment"
 Classes = Sequence[int]
 
 
-class Step(NamedTuple):
+class PipelineStep(NamedTuple):
     """An augmentation, and the new class of a recording for each old class; None if classes stay."""
 
     augmentation: Augmentation
@@ -116,16 +116,16 @@ class Step(NamedTuple):
 class Pipeline(NamedTuple):
     """Augmentations, in order."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PipelineStep, ...]
 
-    def reach_us(self, until_us: int) -> int | None:
+    def read_until_us(self, until_us: int) -> int | None:
         """Return the time (us) up to which recordings are read, to be exact before `until_us`; None: to their end."""
         reach = float(until_us)
         for augmentation, _ in reversed(self.steps):
-            reach = augmentation.reach_us(reach)
+            reach = augmentation.read_until_us(reach)
         return None if math.isinf(reach) else math.ceil(reach)
 
-    def packed(self, packed: Packed, seed: int, epoch: int) -> Packed:
+    def augment(self, packed: Packed, seed: int, epoch: int) -> Packed:
         """Return packed recordings, each augmented.
 
         Args:
@@ -140,7 +140,9 @@ class Pipeline(NamedTuple):
         for place, (start, stop) in enumerate(ends):
             window = () if packed.start is None else (int(packed.start[place]),)
             rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
-            events, target = self.one(whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng)
+            events, target = self.augment_one(
+                whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng
+            )
             changed.append(events)
             if of_class:
                 targets[place] = target
@@ -150,10 +152,10 @@ class Pipeline(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum([events.t.size for events in changed])])
         return packed._replace(t=t, x=x, y=y, p=p, offsets=offsets, targets=targets)
 
-    def one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
+    def augment_one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
         """Return an augmented recording and its new class."""
         for augmentation, classes in self.steps:
-            if augmentation.happens(rng):
+            if augmentation.is_applied(rng):
                 events = augmentation.apply(events, rng)
                 target = target if classes is None else classes[target]
         return events, target
@@ -184,20 +186,20 @@ def build_pipeline(
         )
     return Pipeline(
         tuple(
-            _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
+            _build_step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
             for number, node in enumerate(nodes)
         )
     )
 
 
-def _step(
+def _build_step(
     node: Mapping[str, Any],
     place: str,
     labels_after: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
     targets: Targets,
-) -> Step:
+) -> PipelineStep:
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
     settings = dict(node)
@@ -205,17 +207,19 @@ def _step(
     augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
     if targets == "steps" and augmentation.shifts_time:
         raise ConfigError(place, f"{kind} moves events in time, but not the labels of data.targets=steps", "remove it")
-    alters = augmentation.alters
-    if alters not in labels_after:
-        return Step(augmentation, None)
-    classes = labels_after[alters]
+    label_change = augmentation.label_change
+    if label_change not in labels_after:
+        return PipelineStep(augmentation, None)
+    classes = labels_after[label_change]
     if classes is None:
         raise ConfigError(
-            place, f"{alters} would change the class of these recordings", "data.labels_after sets the new class"
+            place, f"{label_change} would change the class of these recordings", "data.labels_after sets the new class"
         )
     if sorted(classes) != list(range(num_classes)):
-        raise ConfigError(f"data.labels_after.{alters}", f"must be the new class for each of {num_classes} classes")
-    return Step(augmentation, tuple(classes))
+        raise ConfigError(
+            f"data.labels_after.{label_change}", f"must be the new class for each of {num_classes} classes"
+        )
+    return PipelineStep(augmentation, tuple(classes))
 
 
 @AUGMENTATIONS.register("flip_polarity")
@@ -230,7 +234,7 @@ class FlipPolarity(Augmentation):
         ConfigError: if the sensor does not have two polarities.
     """
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
             raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, expected 2")
@@ -253,7 +257,7 @@ class DropEvents(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
@@ -276,15 +280,15 @@ class DropArea(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, sensor_size: Sequence[int], most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, sensor_size: Sequence[int], most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
         self.width, self.height, _ = sensor_size
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        inside = _within(events.x, self.width, self.most, rng)
+        inside = _in_random_interval(events.x, self.width, self.most, rng)
         if events.y is not None:
-            inside &= _within(events.y, self.height, self.most, rng)
+            inside &= _in_random_interval(events.y, self.height, self.most, rng)
         return events.take(~inside)
 
 
@@ -302,14 +306,14 @@ class DropTime(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         if not events.t.size:
             return events
-        return events.take(~_within(events.t, int(events.t[-1]) + 1, self.most, rng))
+        return events.take(~_in_random_interval(events.t, int(events.t[-1]) + 1, self.most, rng))
 
 
 @AUGMENTATIONS.register("noise")
@@ -325,7 +329,9 @@ class Noise(Augmentation):
         ConfigError: if a number is out of its range.
     """
 
-    def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(
+        self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Probability = 1.0
+    ) -> None:
         super().__init__(p)
         self.width, self.height, self.polarities = sensor_size
         self.rate = rate
@@ -341,10 +347,10 @@ class Noise(Augmentation):
             None if events.y is None else np.concatenate([events.y, y.astype(events.y.dtype)]),
             np.concatenate([events.p, p]),
         )
-        return in_order(joined)
+        return sort_by_time(joined)
 
 
-def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
+def _in_random_interval(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
     """Return a mask of the values in a random interval within `[0, size)`."""
     length = rng.uniform(0, most) * size
     start = rng.uniform(0, size - length)
@@ -379,10 +385,10 @@ class Affine(Augmentation):
         rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
         scale: Sequence[float] = (1.0, 1.0),
         shear: Annotated[float, "degrees", between(0, 60)] = 0.0,
-        p: Chance = 1.0,
+        p: Probability = 1.0,
     ) -> None:
         super().__init__(p)
-        require_range("scale", scale, 0.1, 10)
+        check_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
             raise ConfigError("rotate", "a sensor without rows cannot rotate")
@@ -400,13 +406,13 @@ class Affine(Augmentation):
         x = events.x - middle_x
         y = 0.0 if events.y is None else events.y - middle_y
         if self.resamples:
-            x = x + within_pixel(events, rng)
-            y = y if events.y is None else y + within_pixel(events, rng)
+            x = x + offsets_in_pixel(events, rng)
+            y = y if events.y is None else y + offsets_in_pixel(events, rng)
         if self.shear:
             x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         new_x, new_y = cosine * x - sine * y, sine * x + cosine * y
-        return placed(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
+        return move_events(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
 
 
 @AUGMENTATIONS.register("flip_x")
@@ -420,9 +426,9 @@ class FlipX(Augmentation):
         p: Probability that it is applied.
     """
 
-    alters = "flip_x"
+    label_change = "flip_x"
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         self.last = sensor_size[0] - 1
 
@@ -444,9 +450,9 @@ class FlipY(Augmentation):
         ConfigError: if the sensor has no rows.
     """
 
-    alters = "flip_y"
+    label_change = "flip_y"
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[1] == 1:
             raise ConfigError("", "flip_y: the sensor has no rows")
@@ -484,21 +490,21 @@ class Elastic(Augmentation):
         sensor_size: Sequence[int],
         strength: Annotated[float, at_least(0)] = 1.0,
         sigma: Positive = 5.0,
-        p: Chance = 1.0,
+        p: Probability = 1.0,
     ) -> None:
         super().__init__(p)
         self.width, self.height, _ = sensor_size
         self.strength = strength
-        self.along_x, self.along_y = _smoothing(self.width, sigma), _smoothing(self.height, sigma)
+        self.along_x, self.along_y = _smoothing_matrix(self.width, sigma), _smoothing_matrix(self.height, sigma)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        x = events.x + within_pixel(events, rng)
-        y = np.zeros_like(x) if events.y is None else events.y + within_pixel(events, rng)
-        across = self._at(y, x, rng)
-        down = 0.0 if events.y is None else self._at(y, x, rng)
-        return placed(events, x + across, y + down, self.width, self.height)
+        x = events.x + offsets_in_pixel(events, rng)
+        y = np.zeros_like(x) if events.y is None else events.y + offsets_in_pixel(events, rng)
+        across = self._displacement_at(y, x, rng)
+        down = 0.0 if events.y is None else self._displacement_at(y, x, rng)
+        return move_events(events, x + across, y + down, self.width, self.height)
 
-    def _at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _displacement_at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the displacement of positions along one axis, bilinear between pixels."""
         return map_coordinates(self.displacement(rng), (y, x), order=1, mode="nearest", output=np.float32)
 
@@ -508,7 +514,7 @@ class Elastic(Augmentation):
         return self.strength * (self.along_y @ noise @ self.along_x.T)
 
 
-def _smoothing(size: int, sigma: float) -> np.ndarray:
+def _smoothing_matrix(size: int, sigma: float) -> np.ndarray:
     """Return a matrix whose rows are Gaussians around each index, of norm 1."""
     apart = np.subtract.outer(np.arange(size), np.arange(size))
     rows = np.exp(-0.5 * (apart / sigma) ** 2)
@@ -535,11 +541,11 @@ class TimeShift(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, most: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(self, most: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us + 1000 * self.most + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -563,12 +569,12 @@ class TimeScale(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, scale: Sequence[float], p: Chance = 1.0) -> None:
+    def __init__(self, scale: Sequence[float], p: Probability = 1.0) -> None:
         super().__init__(p)
-        require_range("scale", scale, 0.1, 10)
+        check_range("scale", scale, 0.1, 10)
         self.least, self.most = scale
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us / min(self.least, 1.0) + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -589,16 +595,16 @@ class TimeJitter(Augmentation):
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, std: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(self, std: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
         super().__init__(p)
         self.std = std
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us + JITTER_REACH * 1000 * self.std
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         moved = np.rint(rng.normal(0.0, 1000 * self.std, events.t.size)).astype(np.int64)
-        return in_order(events._replace(t=np.maximum(events.t + moved, 0)))
+        return sort_by_time(events._replace(t=np.maximum(events.t + moved, 0)))
 
 
 @AUGMENTATIONS.register("reverse")
@@ -611,10 +617,10 @@ class Reverse(Augmentation):
         p: Probability that it is applied.
     """
 
-    alters = "reverse"
+    label_change = "reverse"
     shifts_time = True
 
-    def __init__(self, p: Chance = 0.5) -> None:
+    def __init__(self, p: Probability = 0.5) -> None:
         super().__init__(p)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:

@@ -20,7 +20,7 @@ from snnlab.seeds import Stream, generator
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 MEANING: dict[Control, str] = {
     "shuffled_labels": "training and validation labels are shuffled, so the test accuracy should be at chance level",
-    "permuted_test_labels": "test labels are shuffled, so the test accuracy should be at chance level, the rest the same",
+    "permuted_test_labels": "test labels are shuffled, so the test accuracy should be at chance level; all else stays",
     "shuffled_time": "the times of a recording's events are permuted, so the relation of place and time is lost",
     "counts_only": "each step has the mean of all steps, so only the event count of each pixel is left",
 }
@@ -60,11 +60,11 @@ class Controlled:
         """A description of the control, as text."""
         return MEANING[self.kind]
 
-    def packed(self, packed: Packed) -> Packed:
+    def apply(self, packed: Packed) -> Packed:
         """Return recordings with permuted labels or times."""
         if self.labels is not None:
             return packed._replace(targets=self.labels[packed.index])
-        return self._shuffled(packed) if self.kind == "shuffled_time" else packed
+        return self._shuffle_times(packed) if self.kind == "shuffled_time" else packed
 
     def framing(self, framing: Framing) -> Framing:
         """Return the conversion of events to frames under the control.
@@ -84,7 +84,7 @@ class Controlled:
         steps = Steps(framing.steps.duration_us, framing.steps.num_bins)
         return replace(framing, steps=steps, kind=Spread(framing.kind), lengths="window")
 
-    def _shuffled(self, packed: Packed) -> Packed:
+    def _shuffle_times(self, packed: Packed) -> Packed:
         """Permute the times of events in the window; t stays sorted, and events after the window do not change."""
         order = np.arange(packed.t.size)
         inside = np.flatnonzero((packed.t >= 0) & (packed.t < self.duration_us))

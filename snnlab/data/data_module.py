@@ -18,12 +18,12 @@ from snnlab.data.events import Store
 from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
-from snnlab.data.splits import Split, numbered
+from snnlab.data.splits import Split, group_numbers
 from snnlab.data.windows import Windows
 from snnlab.seeds import Stream, generator
 
 
-class Draw(NamedTuple):
+class BatchIndex(NamedTuple):
     """A batch to load: indices into the store, and the epoch."""
 
     indices: np.ndarray
@@ -32,7 +32,7 @@ class Draw(NamedTuple):
 
 # A subclass of torch's DistributedSampler, since Lightning leaves those as they are and would divide the batches of
 # any other sampler among the processes a second time.
-class BatchSampler(DistributedSampler[Draw]):
+class BatchSampler(DistributedSampler[BatchIndex]):
     """Yield the batches of an epoch; their order depends on (seed, epoch) alone.
 
     With several processes, each reads every `world`-th recording of the same order, and all have the same number of
@@ -87,16 +87,16 @@ class BatchSampler(DistributedSampler[Draw]):
         of_all = min(size, len(self.indices) - batch % self._batches * size)
         return -(-(of_all - self.rank) // self.num_replicas), of_all
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         share = self._share()
         if self.seed is None and self.num_replicas > 1 and share.size:
             batches = np.array_split(share, self._batches)
         else:
             starts = range(0, self._batches * self.batch_size, self.batch_size)
             batches = [share[start : start + self.batch_size] for start in starts]
-        over = self.begins[1] if self.epoch == self.begins[0] else 0
-        for batch in (batches * self.repeats)[over:]:
-            yield Draw(batch, self.epoch)
+        skipped = self.begins[1] if self.epoch == self.begins[0] else 0
+        for batch in (batches * self.repeats)[skipped:]:
+            yield BatchIndex(batch, self.epoch)
 
     @property
     def _batches(self) -> int:
@@ -119,7 +119,7 @@ class BatchSampler(DistributedSampler[Draw]):
 _GRACE_S = 5
 
 
-class _Recordings(Dataset[EventBatch]):
+class _RecordingBatches(Dataset[EventBatch]):
     """Batches of packed recordings or windows, by their indices; training batches are augmented.
 
     Only the window of a recording is read; with augmentations that move events in time, as far as these need.
@@ -137,17 +137,17 @@ class _Recordings(Dataset[EventBatch]):
         self.store, self.windows, self.control = store, windows, control
         self.pipeline = pipeline if pipeline is not None and pipeline.steps and seed is not None else None
         self.seed = seed
-        self.until_us = duration_us if self.pipeline is None else self.pipeline.reach_us(duration_us)
+        self.until_us = duration_us if self.pipeline is None else self.pipeline.read_until_us(duration_us)
 
-    def __getitem__(self, draw: Draw) -> EventBatch:
+    def __getitem__(self, draw: BatchIndex) -> EventBatch:
         if self.windows is None:
             packed = self.store.gather(draw.indices, duration_us=self.until_us)
         else:
             packed = self.windows.gather(self.store, draw.indices)
         if self.control is not None:
-            packed = self.control.packed(packed)
+            packed = self.control.apply(packed)
         if self.pipeline is not None and self.seed is not None:
-            packed = self.pipeline.packed(packed, self.seed, draw.epoch)
+            packed = self.pipeline.augment(packed, self.seed, draw.epoch)
         return EventBatch.from_packed(packed)
 
 
@@ -162,7 +162,7 @@ class _Loader(DataLoader[EventBatch]):
         """Ignore the state."""
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _init_worker(worker: int) -> None:
     """Ignore Ctrl-C in a worker, and delay SIGTERM and SIGHUP: all processes get them, and the parent ends its batch.
 
     Only delay: multiprocessing itself ends a worker by SIGTERM and then waits for its end.
@@ -244,7 +244,9 @@ class EventDataModule(L.LightningDataModule):
         Shape:
             places: `[B]`.
         """
-        return _Recordings(self.store, self.windows, self.settings.duration_us, self.control)[Draw(places, 0)]
+        return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control)[
+            BatchIndex(places, 0)
+        ]
 
     def places_of(self, part: np.ndarray) -> np.ndarray:
         """Return the items of an epoch of some recordings: the recordings themselves, or their windows."""
@@ -253,7 +255,7 @@ class EventDataModule(L.LightningDataModule):
     @property
     def groups(self) -> np.ndarray:
         """Number of the person or other group of each recording of the store, int64 `[R]`."""
-        return numbered(self.store.groups, len(self.store))
+        return group_numbers(self.store.groups, len(self.store))
 
     def sizes(self) -> dict[str, int]:
         """Return the number of recordings of each part, and of windows and groups if there are any."""
@@ -307,11 +309,11 @@ class EventDataModule(L.LightningDataModule):
         begins = (0, 0) if seed is None else self.begins
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
-            _Recordings(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
+            _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
             sampler=BatchSampler(self.places_of(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_init_worker,
         )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # The shared settings that a dataset's constructor may take.
 SHARED = ("root", "download", "sensor_size", "num_classes", "targets", "name")
 # The settings of these that only some datasets take, and the reason for the others.
-OF_SOME = {"root": "reads no files", "download": "fetches nothing"}
+NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
 # More steps than any network is unrolled over at once: more is a wrong unit.
 MANY_STEPS = 20_000
 
@@ -283,7 +283,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
     shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
-    for name, reason in OF_SOME.items():
+    for name, reason in NOT_FOR_ALL.items():
         if takes(factory, name):
             continue
         del shared[name]

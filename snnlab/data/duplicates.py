@@ -101,7 +101,7 @@ def without_duplicates(
     if not copies.size:
         return split
     if on_duplicate == "fail":
-        raise DataError("data", _text(copies, elsewhere, split, hashes, name))
+        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name))
     return replace(
         split,
         train=np.setdiff1d(split.train, copies),
@@ -110,7 +110,7 @@ def without_duplicates(
     )
 
 
-def _text(
+def _format_copies(
     copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str]
 ) -> str:
     lines = []

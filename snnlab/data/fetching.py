@@ -42,9 +42,9 @@ TIMEOUT_S = 60.0
 ATTEMPTS = 5
 PAUSE_S = 1.0  # before the second attempt; doubles before each further one
 # Status codes of a busy server; another attempt may succeed.
-BUSY = (408, 429, 500, 502, 503, 504)
-CUT = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-Shown = Callable[[int, "int | None"], None]
+BUSY_STATUS = (408, 429, 500, 502, 503, 504)
+CONNECTION_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+ProgressCallback = Callable[[int, "int | None"], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Archive:
             raise ConfigError("url", f"must begin with https://, http:// or file://, got '{masked(self.url)}'")
 
 
-def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
+def parse_archives(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
     """Return the archives of a YAML.
 
     Raises:
@@ -109,8 +109,8 @@ def obtain(archive: Archive, folder: Path) -> Path:
         raise DataError(path, f"has md5 {found}, expected {archive.md5}", "fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with _bar(f"fetching {archive.name}") as show:
-        _download(archive.url, part, _telling(archive.name, show))
+    with _progress_bar(f"fetching {archive.name}") as show:
+        _download(archive.url, part, _logging_size(archive.name, show))
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
@@ -128,23 +128,23 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _telling(name: str, show: Shown) -> Shown:
+def _logging_size(name: str, show: ProgressCallback) -> ProgressCallback:
     """Return a progress callback that also logs the total size once."""
-    told = False
+    logged = False
 
-    def shown(have: int, total: int | None) -> None:
-        nonlocal told
-        if not told:
+    def callback(have: int, total: int | None) -> None:
+        nonlocal logged
+        if not logged:
             _log.info(f"{name}: " + ("of unknown size" if total is None else f"{total / 1e6:,.1f} MB"))
-        told = True
+        logged = True
         show(have, total)
 
-    return shown
+    return callback
 
 
-def _download(url: str, part: Path, show: Shown) -> None:
+def _download(url: str, part: Path, show: ProgressCallback) -> None:
     """Download a file, and resume after interruptions."""
-    most, failures, problem = 0, 0, ""
+    largest, failures, problem = 0, 0, ""
     while failures < ATTEMPTS:
         if failures:
             time.sleep(PAUSE_S * 2 ** (failures - 1))
@@ -155,21 +155,21 @@ def _download(url: str, part: Path, show: Shown) -> None:
         except HTTPError as error:
             if error.code == 416 and part.exists():  # nothing is left to fetch; the checksum is compared later
                 return
-            if error.code not in BUSY:
+            if error.code not in BUSY_STATUS:
                 raise
             problem = str(error)
-        except CUT as error:
+        except CONNECTION_ERRORS as error:
             # A host that never answered is not tried again; one that answered before may do so again.
-            if isinstance(error, URLError) and not most:
+            if isinstance(error, URLError) and not largest:
                 raise
             problem = str(error) or type(error).__name__
         size = part.stat().st_size if part.exists() else 0
         # If a server restarts each download, it must get further than before, or this loop would never end.
-        most, failures = (size, 1) if size > most else (most, failures + 1)
+        largest, failures = (size, 1) if size > largest else (largest, failures + 1)
     raise ConnectionError(f"{masked(url)}: {problem}, {ATTEMPTS} times")
 
 
-def _receive(url: str, part: Path, show: Shown) -> bool:
+def _receive(url: str, part: Path, show: ProgressCallback) -> bool:
     """Download the missing bytes of a file in one connection, and return True if it is complete."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "snnlab", **({"Range": f"bytes={have}-"} if have else {})}
@@ -189,10 +189,10 @@ def _receive(url: str, part: Path, show: Shown) -> bool:
 
 
 @contextmanager
-def _bar(words: str) -> Iterator[Shown]:
-    columns = (TextColumn(words), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+def _progress_bar(title: str) -> Iterator[ProgressCallback]:
+    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(words, total=None)
+        task = progress.add_task(title, total=None)
         yield lambda have, total: progress.update(task, completed=have, total=total)
 
 
@@ -216,16 +216,16 @@ def unpack(archive: Path, folder: Path) -> None:
         DataError: if it is damaged, or names files outside the folder.
         OSError: if the folder cannot be written.
     """
-    beside = folder / f"{archive.name}.unpacking"
-    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process
+    temporary = folder / f"{archive.name}.unpacking"
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     try:
-        _extract(archive, beside)
-        for inner in sorted(path for path in beside.rglob("*") if path.is_file() and is_packed(path)):
+        _extract(archive, temporary)
+        for inner in sorted(path for path in temporary.rglob("*") if path.is_file() and is_packed(path)):
             _extract(inner, inner.parent)
             inner.unlink()
-        _move(beside, folder)
+        _move(temporary, folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _extract(archive: Path, folder: Path) -> None:
@@ -251,9 +251,9 @@ def _extract(archive: Path, folder: Path) -> None:
         raise DataError(archive, f"is damaged ({error})", "remove it, and it is fetched again") from error
 
 
-def _move(beside: Path, folder: Path) -> None:
-    for path in sorted(beside.rglob("*")):
-        place = folder / path.relative_to(beside)
+def _move(temporary: Path, folder: Path) -> None:
+    for path in sorted(temporary.rglob("*")):
+        place = folder / path.relative_to(temporary)
         if path.is_dir():
             place.mkdir(parents=True, exist_ok=True)
         elif "__MACOSX" not in path.parts:
@@ -281,7 +281,7 @@ def fetch_missing(
         ConfigError: if an archive's settings are invalid.
         DataError: if one cannot be fetched, has another checksum, or cannot be unpacked.
     """
-    archives = archives_of(nodes)
+    archives = parse_archives(nodes)
     usable = [archive for archive in archives if archive.url or (folder / archive.name).is_file()]
     if not (download and usable) or _complete(count(), whole):
         return
@@ -299,15 +299,15 @@ def fetch_missing(
                     if is_packed(path):
                         unpack(path, folder)
     except (OSError, DataError) as error:
-        hand = (
+        manual = (
             f", or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
             if archive.url
             else ""
         )
         raise DataError(
             "data.root",
-            f"found {have}, and fetching the rest failed ({masked(str(_reason(error)))})",
-            f"data.download=false uses what is there, data.root=FOLDER names the folder that holds {folder.name}{hand}",
+            f"found {have}, and fetching the rest failed ({masked(str(_url_error_reason(error)))})",
+            f"data.download=false uses what is there, data.root=FOLDER is the folder with {folder.name}{manual}",
         ) from error
 
 
@@ -328,7 +328,7 @@ def _locked(folder: Path) -> Iterator[None]:
             remove_empty(folder, len(made) - 1)
 
 
-def _reason(error: Exception) -> object:
+def _url_error_reason(error: Exception) -> object:
     """Return the reason of a URLError, which its own text encloses in brackets."""
     return error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
 

@@ -20,7 +20,7 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.settings import Count, above, checks_arguments
 
 
-def own(group: h5py.Group, name: str) -> Any:
+def get_local(group: h5py.Group, name: str) -> Any:
     """Return a group or a dataset of an HDF5 file, if its values are in this file.
 
     Raises:
@@ -86,7 +86,7 @@ class Reading:
         if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
             raise ConfigError("polarity_values", f"must be two or more different numbers, got {list(values)}")
 
-    def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
+    def default_columns(self, sensor_size: SensorSize, count: int) -> list[str]:
         """Return the names of `count` columns for a file that does not name them."""
         if self.columns is not None:
             return list(self.columns)
@@ -94,7 +94,9 @@ class Reading:
         return usual[:count] if count == len(usual) - 1 else usual
 
 
-def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str) -> Events:
+def events_from_columns(
+    found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str
+) -> Events:
     """Return the recording in named columns.
 
     Args:
@@ -109,29 +111,31 @@ def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: Se
     Raises:
         DataError: if a column is missing, has another length, or holds invalid times, coordinates or polarities.
     """
-    columns = {ours: values for ours in NAMES if (values := _under(found, ours, name)) is not None}
+    columns = {standard: values for standard in NAMES if (values := _find_column(found, standard, name)) is not None}
     _, height, polarities = sensor_size
     if height == 1:
         columns.pop("y", None)
     needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
-    if missing := [ours for ours in needed if ours not in columns]:
+    if missing := [standard for standard in needed if standard not in columns]:
         has = f"; it has {listing(found)}" if found else ""
         raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
-    sizes = {ours: len(values) for ours, values in columns.items()}
+    sizes = {standard: len(values) for standard, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(name, f"its columns have different lengths: {sizes}")
     t = _microseconds(columns["t"], reading.time_unit, name)
-    x, y = _places(columns["x"], "x", name), columns.get("y")
-    y = None if y is None else _places(y, "y", name)
+    x, y = _coordinates(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _coordinates(y, "y", name)
     p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
-    return _in_order(Events(t, x, y, p), reading)
+    return _sort_and_shift(Events(t, x, y, p), reading)
 
 
-def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
-    theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
-    if len(theirs) > 1:
-        raise DataError(name, f"has {' and '.join(theirs)}, which may all be the column {ours}", "keep one of them")
-    return np.asarray(found[theirs[0]]) if theirs else None
+def _find_column(found: Mapping[str, np.ndarray], standard: str, name: str) -> np.ndarray | None:
+    matches = [key for key in found if key.strip().lower() in NAMES[standard]]
+    if len(matches) > 1:
+        raise DataError(
+            name, f"has {' and '.join(matches)}, which may all be the column {standard}", "keep one of them"
+        )
+    return np.asarray(found[matches[0]]) if matches else None
 
 
 def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
@@ -164,7 +168,7 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
             )
 
 
-def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
+def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
@@ -186,12 +190,12 @@ def _polarity(
         return p > 0
     usual = np.array([-1, 0, 1]) if polarities == 2 else np.arange(polarities)
     known = usual if values is None else np.asarray(values)
-    strange = np.flatnonzero(~np.isin(p, known))
-    if strange.size:
+    unknown = np.flatnonzero(~np.isin(p, known))
+    if unknown.size:
         allowed = listing(f"{value:g}" for value in known)
         raise DataError(
             name,
-            f"p is {float(p[strange[0]]):g} at event {strange[0]}, but polarities are {allowed}",
+            f"p is {float(p[unknown[0]]):g} at event {unknown[0]}, but polarities are {allowed}",
             (
                 "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, sets other"
                 " values, and data.columns the column p"
@@ -208,7 +212,7 @@ def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
         raise DataError(name, f"{key} is {column.dtype} {column.shape}, expected one axis of numbers")
 
 
-def _in_order(events: Events, reading: Reading) -> Events:
+def _sort_and_shift(events: Events, reading: Reading) -> Events:
     if reading.sort and (events.t[1:] < events.t[:-1]).any():
         order = np.argsort(events.t, kind="stable")
         events = events.take(order)
@@ -245,7 +249,7 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
         raise DataError(path, f"cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = Reading("us", reading.time_origin, reading.sort)
-    return events_of(columns, reading, sensor_size, str(path))
+    return events_from_columns(columns, reading, sensor_size, str(path))
 
 
 def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
@@ -263,8 +267,10 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
     Raises:
         DataError: if it holds no events of this sensor.
     """
-    columns = array if isinstance(array, Mapping) else _of_array(np.asarray(array), Path(name), reading, sensor_size)
-    return events_of(columns, reading, sensor_size, name)
+    columns = (
+        array if isinstance(array, Mapping) else _columns_of_array(np.asarray(array), Path(name), reading, sensor_size)
+    )
+    return events_from_columns(columns, reading, sensor_size, name)
 
 
 def recordings_of(given: Any, reading: Reading, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
@@ -346,29 +352,29 @@ def to_frames(
     return framing(EventBatch.of(recordings)).x
 
 
-def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file:
         array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise DataError(path, "is an archive of arrays, whose name ends in .npz")
-    return _of_array(array, path, reading, sensor_size)
+    return _columns_of_array(array, path, reading, sensor_size)
 
 
-def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npz(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     if len(arrays) == 1:
-        return _of_array(next(iter(arrays.values())), path, reading, sensor_size)
+        return _columns_of_array(next(iter(arrays.values())), path, reading, sensor_size)
     return arrays
 
 
-def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _columns_of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     """Return the columns of a table of events, by their names or by their order."""
     if array.dtype.names is not None:
         return {name: array[name].reshape(-1) for name in array.dtype.names}
     if array.size == 0:
         return {name: np.empty(0, np.int64) for name in "txyp"}
-    names = reading.unnamed(sensor_size, array.shape[-1])
+    names = reading.default_columns(sensor_size, array.shape[-1])
     if array.ndim != 2 or array.shape[1] != len(names):
         raise DataError(
             path,
@@ -378,7 +384,7 @@ def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: Sens
     return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
 
 
-def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
@@ -394,7 +400,7 @@ def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
         if twice := [word for word in words if words.count(word) > 1]:
             raise DataError(path, f"names the column {twice[0]} twice")
         return {word: table[:, number] for number, word in enumerate(words)}
-    return _of_array(table, path, reading, sensor_size)
+    return _columns_of_array(table, path, reading, sensor_size)
 
 
 def _is_number(word: str) -> bool:
@@ -405,18 +411,18 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
         place = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if place is None else own(file, place)
+        group: Any = file if place is None else get_local(file, place)
         if isinstance(group, h5py.Dataset):
-            return _of_array(group[()], path, reading, sensor_size)
-        parts = {name: own(group, name) for name in group}
+            return _columns_of_array(group[()], path, reading, sensor_size)
+        parts = {name: get_local(group, name) for name in group}
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
-def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     size = path.stat().st_size
     if size % 5:
         raise DataError(
@@ -427,18 +433,18 @@ def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
 
 
-def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     from expelliarmus import Wizard
 
-    encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
-    _check_whole(path, encoding)
+    encoding = "dat" if path.suffix.lower() == ".dat" else _raw_encoding(path)
+    _check_complete(path, encoding)
     array = Wizard(encoding=encoding).read(path)
     if array is None:  # expelliarmus prints the reason on stderr
         raise DataError(path, f"is not a {encoding.upper()} file")
     return {name: array[name] for name in array.dtype.names or ()}
 
 
-def _check_whole(path: Path, encoding: str) -> None:
+def _check_complete(path: Path, encoding: str) -> None:
     """Raise if a file ends within an event, which expelliarmus silently drops."""
     start = 0
     with path.open("rb") as file:
@@ -452,7 +458,7 @@ def _check_whole(path: Path, encoding: str) -> None:
         raise DataError(path, "truncated: it ends within an event", "fetch the file again, or remove it")
 
 
-def _encoding(path: Path) -> str:
+def _raw_encoding(path: Path) -> str:
     """Return the encoding in the header of a `.raw` file."""
     with path.open("rb") as file:
         head = file.read(4096).lower()
@@ -462,7 +468,7 @@ def _encoding(path: Path) -> str:
     raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
 
 
-def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     try:
         import aedat  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -476,16 +482,16 @@ def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
 
 _EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
 _READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
-    ".npy": _numpy,
-    ".npz": _numpy_archive,
-    ".csv": _text,
-    ".txt": _text,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".bin": _nmnist,
-    ".aedat4": _aedat4,
-    ".dat": _prophesee,
-    ".raw": _prophesee,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_text,
+    ".txt": _read_text,
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+    ".bin": _read_nmnist,
+    ".aedat4": _read_aedat4,
+    ".dat": _read_prophesee,
+    ".raw": _read_prophesee,
 }
 # Camera formats, whose times are in microseconds.
 _IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}

@@ -15,7 +15,7 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Store
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import Counts
-from snnlab.data.splits import TEST, TRAIN, VAL, Split, divided
+from snnlab.data.splits import TEST, TRAIN, VAL, Split, find_divided_groups
 from snnlab.data.windows import window_counts
 from snnlab.errors import listing
 from snnlab.target_kinds import kind_of
@@ -42,7 +42,7 @@ def remarks(store: Store, split: Split, names: Sequence[str] | None) -> Iterator
     for part, places in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
         part_of[places] = part
     # With a split of one batch, each recording is in training and validation on purpose.
-    if not np.intersect1d(split.train, split.val).size and (found := divided(store.groups, part_of)).size:
+    if not np.intersect1d(split.train, split.val).size and (found := find_divided_groups(store.groups, part_of)).size:
         yield f"groups of recordings in two of training, validation and test: {found.size:,}"
 
 
@@ -52,9 +52,9 @@ def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | N
     for what, places in parts:
         missing = np.setdiff1d(everything, targets[places]).tolist()
         if places.size and missing:
-            called = [str(label if names is None else names[label]) for label in missing[:_FEW]]
+            names_shown = [str(label if names is None else names[label]) for label in missing[:_FEW]]
             more = ", ..." if len(missing) > _FEW else ""
-            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(called)}{more}"
+            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(names_shown)}{more}"
 
 
 def too_early(store: Store, settings: DataSettings) -> str | None:
@@ -137,7 +137,7 @@ class Label(NamedTuple):
     recordings: int
 
 
-class Binning(NamedTuple):
+class FrameStats(NamedTuple):
     """Statistics of the frames.
 
     Attributes:
@@ -175,7 +175,7 @@ class Inspection(NamedTuple):
     """
 
     parts: list[Group]
-    binning: Binning
+    binning: FrameStats
     empty: list[int]
     classes: list[Group]
     values: list[Value]
@@ -194,35 +194,37 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         settings: Window and bins.
         names: Names of the classes or values; None: their numbers.
     """
-    on = _on(store) if store.sensor_size[2] == 2 else None
+    on = _count_on(store) if store.sensor_size[2] == 2 else None
     part_of = np.full(len(store), len(PARTS))
     for number, chosen in enumerate((split.train, split.val, split.test)):
         part_of[chosen] = number
     everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
     parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
-    called = list(map(str, range(settings.num_classes))) if names is None else list(names)
+    names_shown = list(map(str, range(settings.num_classes))) if names is None else list(names)
     kind, targets, places = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
-    classes = [(name, everything[targets[everything] == n]) for n, name in enumerate(called)] if kind == "class" else []
+    classes = (
+        [(name, everything[targets[everything] == n]) for n, name in enumerate(names_shown)] if kind == "class" else []
+    )
     return Inspection(
-        [_group(name, chosen, store, on, part_of) for name, chosen in parts],
-        _binning(store, settings),
+        [_recording_stats(name, chosen, store, on, part_of) for name, chosen in parts],
+        _frame_stats(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
-        [_group(name, chosen, store, on, part_of) for name, chosen in classes],
-        _values(targets, called, places) if kind == "value" else [],
-        _labels(targets, called, places, settings) if kind == "steps" else [],
-        _groups(store, places),
-        _windows(store, places, settings),
+        [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
+        _value_stats(targets, names_shown, places) if kind == "value" else [],
+        _label_stats(targets, names_shown, places, settings) if kind == "steps" else [],
+        _count_groups(store, places),
+        _count_windows(store, places, settings),
         _warnings(store, split, settings, names),
     )
 
 
-def _groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
+def _count_groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
     if store.groups is None:
         return None
     return [np.unique(store.groups[part]).size for part in places]
 
 
-def _windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
+def _count_windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
     if settings.stride_us is None:
         return None
     many = window_counts(store.last_t, settings.stride_us, settings.duration_us)
@@ -234,11 +236,11 @@ def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequenc
     return [*remarks(store, split, names), *([late] if late else [])]
 
 
-def _values(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
-    return [Value(name, tuple(_range(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
+def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
+    return [Value(name, tuple(_range_stats(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
 
 
-def _labels(
+def _label_stats(
     targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], settings: DataSettings
 ) -> list[Label]:
     """Compute the durations of labels: in the window of each recording, or in all of it if several are cut."""
@@ -254,12 +256,12 @@ def _labels(
     return found
 
 
-def _on(store: Store) -> np.ndarray:
+def _count_on(store: Store) -> np.ndarray:
     """Return the number of ON events of each recording, `[R]`."""
     return np.array([np.count_nonzero(store[index].p) for index in range(len(store))], np.int64)
 
 
-def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
+def _recording_stats(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
     sizes, last_us = store.sizes[chosen], store.last_t[chosen]
     last_ms = last_us[sizes > 0] / 1000
     total = int(sizes.sum())
@@ -267,19 +269,19 @@ def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, p
     return Group(
         name,
         chosen.size,
-        _range(sizes),
-        _range(last_ms),
+        _range_stats(sizes),
+        _range_stats(last_ms),
         total / max(float(last_ms.sum()), 1e-3) if total else None,
         float(on[chosen].sum()) / total if total and on is not None else None,
         (parts[0], parts[1], parts[2]),
     )
 
 
-def _range(values: np.ndarray) -> Range | None:
+def _range_stats(values: np.ndarray) -> Range | None:
     return Range(float(values.mean()), float(values.min()), float(values.max())) if values.size else None
 
 
-def _binning(store: Store, settings: DataSettings) -> Binning:
+def _frame_stats(store: Store, settings: DataSettings) -> FrameStats:
     everything = np.arange(len(store))
     outside = 0 if settings.stride_us is not None else store.count_outside(everything, settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
@@ -295,4 +297,6 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
         inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)
         framed += int(x.sum())
     dropped = max(0.0, 1 - framed / max(inside, 1))
-    return Binning(store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size)
+    return FrameStats(
+        store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size
+    )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.augmentation import Chance
+from snnlab.data.augmentation import Probability
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
@@ -53,7 +53,7 @@ class Mixing(ABC):
             return batch
         order = torch.from_numpy(rng.permutation(batch.lengths.numel())).to(batch.x.device)
         part = float(rng.beta(self.alpha, self.alpha))
-        x, weight = self.mixed(batch.x, batch.x[:, order], part, rng)
+        x, weight = self.mix_frames(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
         batch = batch._replace(frames=x, lengths=lengths)
         if kind_of(batch.targets) == "value":
@@ -61,7 +61,7 @@ class Mixing(ABC):
         return batch._replace(mix=Mix(batch.targets[order], weight))
 
     @abstractmethod
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return the mixed frames, and the weight of the other recording's class, 0 to 1.
 
         Args:
@@ -75,7 +75,7 @@ class Mixing(ABC):
         """
 
 
-def extent(x: Tensor) -> tuple[int, ...]:
+def spatial_shape(x: Tensor) -> tuple[int, ...]:
     """Return the rows and columns of frames, `(H, W)`, or `(W,)` if there are no rows."""
     return tuple(x.shape[-2:]) if x.dim() == 5 else (x.shape[-1],)
 
@@ -119,10 +119,10 @@ class Mixup(Mixing):
 
     mixes_values = True
 
-    def __init__(self, alpha: Positive = 0.2, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 0.2, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         return torch.lerp(x, other, part), x.new_full((x.shape[1],), part)
 
 
@@ -143,19 +143,19 @@ class CutMix(Mixing):
     Source: Yun et al., CutMix, ICCV 2019.
     """
 
-    def __init__(self, alpha: Positive = 1.0, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        sizes = extent(x)
-        box = tuple(_range(size, part ** (1 / len(sizes)), rng) for size in sizes)
-        done = x.clone()
-        done[(..., *box)] = other[(..., *box)]
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        sizes = spatial_shape(x)
+        box = tuple(_random_range(size, part ** (1 / len(sizes)), rng) for size in sizes)
+        result = x.clone()
+        result[(..., *box)] = other[(..., *box)]
         covered = math.prod(len(range(size)[side]) / size for side, size in zip(box, sizes, strict=True))
-        return done, x.new_full((x.shape[1],), covered)
+        return result, x.new_full((x.shape[1],), covered)
 
 
-def _range(size: int, part: float, rng: np.random.Generator) -> slice:
+def _random_range(size: int, part: float, rng: np.random.Generator) -> slice:
     """Return a range of about `part * size` pixels around a random centre, clipped to the sensor."""
     length = round(part * size)
     start = int(rng.integers(0, size)) - length // 2
@@ -186,19 +186,19 @@ class EventMix(Mixing):
     Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask per batch and weights by events.
     """
 
-    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
         self.gaussians = gaussians
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        taken = torch.from_numpy(self._mask((x.shape[0], *extent(x)), part, rng)).to(x.device, x.dtype)
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(x.device, x.dtype)
         # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
-        taken = taken.view(taken.shape[0], *[1] * (x.dim() - taken.dim()), *taken.shape[1:])
-        done = torch.lerp(x, other, taken)  # exactly one or the other; faster than torch.where
+        from_other = from_other.view(from_other.shape[0], *[1] * (x.dim() - from_other.dim()), *from_other.shape[1:])
+        result = torch.lerp(x, other, from_other)  # exactly one or the other; faster than torch.where
         axes = [axis for axis in range(x.dim()) if axis != 1]
         # Sums of absolute values: in signed frames, events of both signs count.
-        theirs, total = (torch.linalg.vector_norm(each, 1, axes) for each in (done * taken, done))
-        return done, (theirs / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
+        other_events, total = (torch.linalg.vector_norm(each, 1, axes) for each in (result * from_other, result))
+        return result, (other_events / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
 
     def _mask(self, shape: tuple[int, ...], part: float, rng: np.random.Generator) -> np.ndarray:
         """Return the mask of the other's events, `[T, H, W]` or `[T, W]`; on the CPU for any device.

@@ -24,12 +24,12 @@ from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
 # Names of the parts TRAIN, TEST and VAL.
-_PARTS = ("train", "test", "val")
+_PART_NAMES = ("train", "test", "val")
 # Number of names that a message lists.
 _FEW = 10
 
 
-class Joined(NamedTuple):
+class RecordingGroups(NamedTuple):
     """Groups of recordings that must be in one part of a split.
 
     Attributes:
@@ -43,7 +43,7 @@ class Joined(NamedTuple):
     given: Sequence[str | None]
 
 
-def join(files: Sequence[Hashable], given: Sequence[str | None]) -> Joined:
+def merge_groups(files: Sequence[Hashable], given: Sequence[str | None]) -> RecordingGroups:
     """Merge the recordings of one file and the recordings of one group, transitively.
 
     Args:
@@ -52,24 +52,24 @@ def join(files: Sequence[Hashable], given: Sequence[str | None]) -> Joined:
     """
     names = [str(file) if group is None else group for file, group in zip(files, given, strict=True)]
     if not any(given) and len(set(files)) == len(files):
-        return Joined(None, names, given)
-    above: dict[Hashable, Hashable] = {}
+        return RecordingGroups(None, names, given)
+    parent_of: dict[Hashable, Hashable] = {}
 
     def root(node: Hashable) -> Hashable:
-        while (parent := above.setdefault(node, node)) != node:
-            above[node] = above[parent]
+        while (parent := parent_of.setdefault(node, node)) != node:
+            parent_of[node] = parent_of[parent]
             node = parent
         return node
 
     for file, group in zip(files, given, strict=True):
         if group is not None:
-            above[root(("file", file))] = root(("group", group))
+            parent_of[root(("file", file))] = root(("group", group))
     roots = [root(("file", file)) for file in files]
     places = {one: number for number, one in enumerate(dict.fromkeys(roots))}
-    return Joined(np.array([places[one] for one in roots], np.int64), names, given)
+    return RecordingGroups(np.array([places[one] for one in roots], np.int64), names, given)
 
 
-def numbered(groups: np.ndarray | None, recordings: int) -> np.ndarray:
+def group_numbers(groups: np.ndarray | None, recordings: int) -> np.ndarray:
     """Return the group number of each recording; a recording without group gets a number of its own.
 
     Args:
@@ -83,14 +83,14 @@ def numbered(groups: np.ndarray | None, recordings: int) -> np.ndarray:
     return alone if groups is None else np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + alone)
 
 
-def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
+def select_test_groups(merged: RecordingGroups, test_groups: Sequence[str]) -> np.ndarray:
     """Return a mask of the recordings of the given groups, bool `[R]`.
 
     Raises:
         DataError: if a group does not exist or shares files with another one, or no group is left for training.
     """
-    known = sorted({name for name in joined.given if name is not None})
-    if joined.groups is None or not known:
+    known = sorted({name for name in merged.given if name is not None})
+    if merged.groups is None or not known:
         raise DataError(
             "data.test_groups",
             "these recordings have no groups",
@@ -100,12 +100,12 @@ def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
         if name not in known:
             there = [*known[:_FEW], *(["..."] if len(known) > _FEW else [])]
             raise DataError("data.test_groups", f"there is no group {name}", did_you_mean(name, known), there)
-    chosen = np.isin(joined.groups, joined.groups[[name in test_groups for name in joined.given]])
-    beside = {name for name, test in zip(joined.given, chosen, strict=True) if test and name} - set(test_groups)
-    if beside:
+    chosen = np.isin(merged.groups, merged.groups[[name in test_groups for name in merged.given]])
+    sharing = {name for name, test in zip(merged.given, chosen, strict=True) if test and name} - set(test_groups)
+    if sharing:
         raise DataError(
             "data.test_groups",
-            f"{listing(sorted(beside)[:_FEW])} shares files with {listing(test_groups)}",
+            f"{listing(sorted(sharing)[:_FEW])} shares files with {listing(test_groups)}",
             "name all of them",
         )
     if chosen.all():
@@ -113,7 +113,7 @@ def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
     return chosen
 
 
-def divided(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
+def find_divided_groups(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
     """Return the index of one recording of each group that is in two parts.
 
     Args:
@@ -132,37 +132,36 @@ def divided(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
     return used[first[seen.sum(1) > 1]]
 
 
-def parts_in_words(groups: np.ndarray, parts: np.ndarray, place: int) -> str:
+def format_parts(groups: np.ndarray, parts: np.ndarray, place: int) -> str:
     """Return the names of the parts of a recording's group: `train and test`."""
-    return " and ".join(_PARTS[part] for part in np.unique(parts[(groups == groups[place]) & (parts >= 0)]).tolist())
+    return " and ".join(
+        _PART_NAMES[part] for part in np.unique(parts[(groups == groups[place]) & (parts >= 0)]).tolist()
+    )
 
 
-def require_undivided(place: str, joined: Joined, parts: np.ndarray) -> None:
+def check_undivided(place: str, merged: RecordingGroups, parts: np.ndarray) -> None:
     """Check that no group is in two parts.
 
     Args:
         place: The setting that defines the parts.
-        joined: The groups.
+        merged: The groups.
         parts: Part of each recording, `[R]`.
 
     Raises:
         DataError: names a group and its parts.
     """
-    found = divided(joined.groups, parts.astype(np.int64))
-    if joined.groups is not None and found.size:
+    found = find_divided_groups(merged.groups, parts.astype(np.int64))
+    if merged.groups is not None and found.size:
         first = int(found[0])
         more = f" (the first of {found.size:,} such groups)" if found.size > 1 else ""
         raise DataError(
             place,
-            (
-                f"the recordings of {joined.names[first]} are in both"
-                f" {parts_in_words(joined.groups, parts, first)}{more}"
-            ),
+            (f"the recordings of {merged.names[first]} are in both {format_parts(merged.groups, parts, first)}{more}"),
             "all recordings of a group, and all segments of a file, must be in one part",
         )
 
 
-def held_out(
+def stratified_holdout(
     targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray | None = None
 ) -> np.ndarray:
     """Choose a random fraction of each class, or whole groups.
@@ -187,7 +186,7 @@ def held_out(
     if fraction == 0:
         return chosen
     if groups is not None:
-        return np.isin(groups, _held_out_groups(targets, fraction, rng, groups))
+        return np.isin(groups, _group_holdout(targets, fraction, rng, groups))
     for label in np.unique(targets):
         members = np.flatnonzero(targets == label)
         share = round(fraction * members.size)
@@ -197,7 +196,9 @@ def held_out(
     return chosen
 
 
-def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
+def assign_folds(
+    targets: np.ndarray, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Assign recordings to folds of nearly equal size, each class evenly; a group stays in one fold.
 
     Large groups are assigned first, each to the fold that lacks most of the group's classes.
@@ -242,7 +243,7 @@ def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: n
     return chosen[places]
 
 
-def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
+def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
     names, places = np.unique(groups, return_inverse=True)
     if names.size < 2:
         raise DataError(
@@ -274,7 +275,7 @@ def _class_counts(targets: np.ndarray, places: np.ndarray, groups: int) -> np.nd
 
 TRAIN, TEST, VAL = 0, 1, 2
 """Values of `Source.split`."""
-PART_WORDS = {
+PART_BY_NAME = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
@@ -352,20 +353,20 @@ def make_split(
     test = np.flatnonzero(kept & (parts == TEST))
     training = np.flatnonzero(kept & (parts != TEST))
     own = None if groups is None else groups[training]
-    said = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
-    if groups is not None and (found := divided(groups, said)).size:
+    assigned = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
+    if groups is not None and (found := find_divided_groups(groups, assigned)).size:
         raise DataError(
-            "", (f"{found.size:,} groups of recordings are in both {parts_in_words(groups, said, int(found[0]))}")
+            "", (f"{found.size:,} groups of recordings are in both {format_parts(groups, assigned, int(found[0]))}")
         )
     classes, stratified = strata(targets, parts.size), "stratified " if kind_of(targets) == "class" else ""
     rng, whole = generator(split_seed, Stream.SPLIT), "" if groups is None else "whole groups, "
     if fold is not None:
-        val = fold_of(classes[training], fold.folds, rng, own) == fold.number
+        val = assign_folds(classes[training], fold.folds, rng, own) == fold.number
         rule = f"fold {fold.number} of {fold.folds} {stratified and 'stratified ones '}of the training recordings"
     elif (parts[training] == VAL).any():
         return Split(training[parts[training] == TRAIN], training[parts[training] == VAL], test, "the dataset's own")
     else:
-        val = held_out(classes[training], val_fraction, rng, own)
+        val = stratified_holdout(classes[training], val_fraction, rng, own)
         rule = f"{stratified}{val_fraction:g} of the training recordings"
     return Split(training[~val], training[val], test, f"{rule}, {whole}split_seed {split_seed}")
 
@@ -430,66 +431,66 @@ def read_split(
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
-    said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
-    if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
-        place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
+    assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)
+    if (parts == TEST).any() and ((assigned != -1) & (assigned != TEST) & (parts == TEST)).any():
+        place = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
         raise DataError(
             "data.split_file",
             f"{path}: {names[place]} is one of the dataset's test recordings",
             "for your own recordings, folders, the table's column split or data.test_groups define the test recordings",
         )
-    if not (said == TRAIN).any():
+    if not (assigned == TRAIN).any():
         raise DataError("data.split_file", f"{path} names no recordings for training")
-    said[list(bad)] = -1
-    if on_divided_group == "fail" and groups is not None and (found := divided(groups, said)).size:
+    assigned[list(bad)] = -1
+    if on_divided_group == "fail" and groups is not None and (found := find_divided_groups(groups, assigned)).size:
         more = f" (the first of {found.size:,} such groups)" if found.size > 1 else ""
         raise DataError(
             "data.split_file",
             (
                 f"{path}: the person or group of {names[found[0]]} is in both"
-                f" {parts_in_words(groups, said, int(found[0]))}{more}"
+                f" {format_parts(groups, assigned, int(found[0]))}{more}"
             ),
             "data.on_divided_group=keep allows it",
         )
-    train, test, val = (np.flatnonzero(said == part) for part in (TRAIN, TEST, VAL))
+    train, test, val = (np.flatnonzero(assigned == part) for part in (TRAIN, TEST, VAL))
     return Split(train, val, test, f"the file {path.name}")
 
 
-def _from_json(path: Path, text: str, total: int) -> np.ndarray:
+def _read_json(path: Path, text: str, total: int) -> np.ndarray:
     try:
-        page = json.loads(text)
-        given = {word: np.array(page[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
+        entries = json.loads(text)
+        given = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
-    said = np.full(total, -1)
+    assigned = np.full(total, -1)
     for word, places in given.items():
         if places.size and not 0 <= places.min() <= places.max() < total:
             raise DataError("data.split_file", f"{path}: {word} names {places.max()}, and there are {total} recordings")
-        if np.unique(places).size < places.size or (said[places] != -1).any():
+        if np.unique(places).size < places.size or (assigned[places] != -1).any():
             raise DataError("data.split_file", f"{path}: a recording of {word} is named twice")
-        said[places] = PART_WORDS[word]
-    return said
+        assigned[places] = PART_BY_NAME[word]
+    return assigned
 
 
-def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
+def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if not {"recording", "split"} <= set(reader.fieldnames or ()):
         raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
-    ends = _by_end(names)
-    said = np.full(len(names), -1)
+    ends = _index_by_end(names)
+    assigned = np.full(len(names), -1)
     for row in reader:
         line = (path, reader.line_num)
         word = (row["split"] or "").strip().lower()
-        if word not in PART_WORDS:
-            raise _at(line, f"split must be train, val or test, got {word or 'nothing'}")
-        place = _place(line, (row["recording"] or "").strip(), ends, len(names))
-        if said[place] != -1:
-            raise _at(line, f"{names[place]} is named twice")
-        said[place] = PART_WORDS[word]
-    return said
+        if word not in PART_BY_NAME:
+            raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
+        place = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+        if assigned[place] != -1:
+            raise _error_at(line, f"{names[place]} is named twice")
+        assigned[place] = PART_BY_NAME[word]
+    return assigned
 
 
-def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
+def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:
     """Return the indices of the recordings for each end of a path: of `a/b/c`, these are `a/b/c`, `b/c` and `c`."""
     ends: dict[str, list[int]] = {}
     for place, name in enumerate(names):
@@ -499,18 +500,18 @@ def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
     return ends
 
 
-def _at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
+def _error_at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
     return DataError("data.split_file", message, hint).moved(origin=line)
 
 
-def _place(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
+def _find_recording(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
     if word.isdecimal() and word not in ends:
         if int(word) >= total:
-            raise _at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
+            raise _error_at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)
     found = ends.get(word, [])
     if len(found) != 1:
         if found:
-            raise _at(line, f"{word} names {len(found)} recordings", "write more of their path")
-        raise _at(line, f"{word} is no recording", did_you_mean(word, ends))
+            raise _error_at(line, f"{word} names {len(found)} recordings", "write more of their path")
+        raise _error_at(line, f"{word} is no recording", did_you_mean(word, ends))
     return found[0]

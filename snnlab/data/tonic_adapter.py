@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, Chance, in_order
+from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, Probability, sort_by_time
 from snnlab.data.events import Events
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError, DataError, did_you_mean
@@ -64,7 +64,7 @@ _TEST_EVENTS = 64  # events of the recording on which a transform is tested when
 
 
 @AUGMENTATIONS.register("tonic")
-class FromTonic(Augmentation):
+class TonicTransform(Augmentation):
     """Apply a transform of tonic: `{type: tonic, name: DropEvent, settings: {p: 0.1}}`.
 
     Its random numbers depend on (seed, epoch, recording) alone; `sensor_size` is `data.sensor_size`; unsorted results
@@ -83,26 +83,30 @@ class FromTonic(Augmentation):
     """
 
     def __init__(
-        self, sensor_size: tuple[int, int, int], name: str, settings: Mapping[str, Any] | None = None, p: Chance = 1.0
+        self,
+        sensor_size: tuple[int, int, int],
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        p: Probability = 1.0,
     ) -> None:
         self.name, self.sensor_size = name, (sensor_size[0], sensor_size[1], sensor_size[2])
         _check_name(name, self.sensor_size[1])
         self._make = transform(name)
         given = dict(settings or {})
-        _check_given(name, self._make, given, self.sensor_size)
-        self.alters, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
-        if self.alters is not None:
+        _check_transform_settings(name, self._make, given, self.sensor_size)
+        self.label_change, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
+        if self.label_change is not None:
             p, given["p"] = p * given.get("p", 0.5), 1.0
         super().__init__(p)
         self._settings = {key: _as_tuples(value) for key, value in given.items()}
         if takes(self._make, "sensor_size"):
             self._settings["sensor_size"] = self.sensor_size
-        self._try()
+        self._check_on_events()
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         if self.name == "TimeJitter":
             return until_us + JITTER_REACH * float(self._settings["std"])
-        return super().reach_us(until_us)
+        return super().read_until_us(until_us)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         """Apply the transform to the events.
@@ -123,7 +127,7 @@ class FromTonic(Augmentation):
         if found.dtype.names is None:  # an empty result has no column names
             return events.take(slice(0, 0))
         self._check(found)
-        return in_order(_from_tonic(found, self.sensor_size[2]))
+        return sort_by_time(_from_tonic(found, self.sensor_size[2]))
 
     def _check(self, found: np.ndarray) -> None:
         limits = {"t": None, **dict(zip("xyp", self.sensor_size, strict=True))}
@@ -135,7 +139,7 @@ class FromTonic(Augmentation):
             hint = f"; set {_CLIP[self.name]}: true" if self.name in _CLIP else ""
             raise DataError("", f"tonic's {self.name}: its result has {key} in {low}..{high}, {allowed}{hint}")
 
-    def _try(self) -> None:
+    def _check_on_events(self) -> None:
         """Apply it once, since tonic checks most settings by assertions, and only on events."""
         rng = np.random.default_rng(0)
         width, height, _ = self.sensor_size
@@ -163,7 +167,9 @@ def _check_name(name: str, height: int) -> None:
         raise ConfigError("name", f"tonic's {name} needs rows, and this sensor has none (H = 1)")
 
 
-def _check_given(name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]) -> None:
+def _check_transform_settings(
+    name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]
+) -> None:
     """Raise for settings that tonic accepts, but does not apply as documented."""
     if "sensor_size" in given:
         raise ConfigError("settings.sensor_size", "is always data.sensor_size", "remove it")

@@ -55,7 +55,7 @@ def rows(events: Events) -> list[tuple[int, ...]]:
 @pytest.fixture
 def middles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each event be in the middle of its pixel."""
-    monkeypatch.setattr(geometry, "within_pixel", lambda events, rng: np.zeros(events.t.size))
+    monkeypatch.setattr(geometry, "offsets_in_pixel", lambda events, rng: np.zeros(events.t.size))
 
 
 def test_every_augmentation_is_tried() -> None:
@@ -240,7 +240,7 @@ def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: d
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "reach_us"),
+    ("kind", "settings", "read_until_us"),
     [
         ("affine", {"shift": 3}, 1000),
         ("drop_time", {"most": 0.5}, 1000),
@@ -254,6 +254,6 @@ def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: d
         ("tonic", {"name": "DropEvent", "settings": {"p": 0.3}}, 1000),
     ],
 )
-def test_it_says_how_much_of_a_recording_it_must_see(kind: str, settings: dict[str, Any], reach_us: float) -> None:
+def test_it_says_how_much_of_a_recording_it_must_see(kind: str, settings: dict[str, Any], read_until_us: float) -> None:
     augmentation = AUGMENTATIONS.build(kind, settings, "data.augment[0]", sensor_size=SENSOR)
-    assert augmentation.reach_us(1000) == reach_us
+    assert augmentation.read_until_us(1000) == read_until_us

@@ -8,7 +8,7 @@ import torch
 
 from snnlab import data
 from snnlab.data.events import Events
-from snnlab.data.formats import Reading, TimeUnit, events_of
+from snnlab.data.formats import Reading, TimeUnit, events_from_columns
 from snnlab.errors import ConfigError, DataError
 
 from ..refusals import assert_raises, assert_says
@@ -19,7 +19,7 @@ SENSOR = (10, 8, 2)
 def recording(reading: Reading | None = None, sensor: tuple[int, int, int] = SENSOR, **columns: Any) -> Events:
     usual = {"t": [5, 7, 7], "x": [0, 9, 3], "y": [0, 7, 2], "p": [1, 0, 1]} | columns
     found = {name: np.asarray(values) for name, values in usual.items() if values is not None}
-    return events_of(found, reading or Reading(), sensor, "a.npy")
+    return events_from_columns(found, reading or Reading(), sensor, "a.npy")
 
 
 def test_columns_have_the_types_of_a_recording() -> None:
@@ -108,7 +108,7 @@ def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
 )
 def test_other_names_are_known(names: tuple[str, ...]) -> None:
     found = dict(zip(names, (np.arange(3), np.arange(3), np.arange(3), np.ones(3)), strict=True))
-    assert events_of(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
+    assert events_from_columns(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
 
 
 def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None:

@@ -79,8 +79,8 @@ def test_shuffled_times_do_not_depend_on_the_batch(tiny_store: Store, tiny_split
     control = module(tiny_store, tiny_split, "shuffled_time").control
     assert control is not None
     together, alone = (
-        control.packed(tiny_store.gather(np.array([4, 5]))),
-        control.packed(tiny_store.gather(np.array([5]))),
+        control.apply(tiny_store.gather(np.array([4, 5]))),
+        control.apply(tiny_store.gather(np.array([5]))),
     )
     assert np.array_equal(together.x[together.offsets[1] :], alone.x)
 

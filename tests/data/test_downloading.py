@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from snnlab.data import fetching
-from snnlab.data.fetching import Archive, archives_of, obtain
+from snnlab.data.fetching import Archive, obtain, parse_archives
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ..refusals import assert_raises
@@ -187,7 +187,7 @@ def test_a_full_disk_is_no_cut_connection(
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
-    archives = archives_of(yaml.safe_load(path.read_text(encoding="utf-8")).get("archives", []))
+    archives = parse_archives(yaml.safe_load(path.read_text(encoding="utf-8")).get("archives", []))
     assert len({archive.md5 for archive in archives}) == len({archive.name for archive in archives}) == len(archives)
 
 
@@ -204,4 +204,4 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
 )
 def test_an_archive_that_cannot_be_is_named_by_its_place(node: Any, told: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *told):
-        archives_of([node])
+        parse_archives([node])

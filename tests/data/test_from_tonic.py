@@ -170,8 +170,8 @@ def test_nothing_is_kept_from_one_recording_to_the_next() -> None:
 def test_it_travels_to_loading_processes() -> None:
     augmentation = build("SpatialJitter", clip_outliers=True)
     there = pickle.loads(pickle.dumps(augmentation))
-    one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
-    assert rows(one) == rows(other)
+    augment_one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
+    assert rows(augment_one) == rows(other)
 
 
 NODES = [
@@ -203,18 +203,19 @@ def test_any_number_of_workers_and_any_order_change_a_recording_alike(tiny_store
 
 
 @pytest.mark.parametrize(
-    ("name", "alters"), [("RandomFlipLR", "flip_x"), ("RandomFlipUD", "flip_y"), ("RandomTimeReversal", "reverse")]
+    ("name", "label_change"),
+    [("RandomFlipLR", "flip_x"), ("RandomFlipUD", "flip_y"), ("RandomTimeReversal", "reverse")],
 )
-def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, alters: str) -> None:
+def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, label_change: str) -> None:
     def pipeline(classes: list[int] | None) -> Pipeline:
         node = {"type": "tonic", "name": name, "settings": {"p": 0.5}}
-        return build_pipeline([node], {alters: classes}, 2, SENSOR)
+        return build_pipeline([node], {label_change: classes}, 2, SENSOR)
 
-    with assert_raises(ConfigError, "data.augment[0]", "recordings", alters):
+    with assert_raises(ConfigError, "data.augment[0]", "recordings", label_change):
         pipeline(None)
     events, targets = recording(), []
     for seed in range(40):
-        done, target = pipeline([1, 0]).one(events, 0, np.random.default_rng(seed))
+        done, target = pipeline([1, 0]).augment_one(events, 0, np.random.default_rng(seed))
         assert (target == 1) == (rows(done) != rows(events))
         targets.append(target)
     assert 8 < sum(targets) < 32

@@ -16,7 +16,7 @@ NODES = [{"type": "affine", "shift": 1}, {"type": "flip_x"}, {"type": "drop_even
 
 def changed(store: Store, indices: list[int], seed: int = 0, epoch: int = 0, **labels: Any) -> Packed:
     packed = store.gather(np.array(indices, np.int64))
-    return build_pipeline(NODES, labels, 4, store.sensor_size).packed(packed, seed, epoch)
+    return build_pipeline(NODES, labels, 4, store.sensor_size).augment(packed, seed, epoch)
 
 
 def pieces(packed: Packed) -> dict[int, list[Any]]:
@@ -95,6 +95,6 @@ def test_what_moves_events_in_time_is_refused_for_labels_over_time(node: dict[st
 @pytest.mark.parametrize("targets", [np.ones((4, 2), np.float32), np.array([[0, 0, 50, 1], [2, 0, 90, 0]])])
 def test_other_targets_than_classes_stay_as_they_are(targets: np.ndarray, tiny_store: Store) -> None:
     packed = tiny_store.gather(np.array([3, 7, 5, 1]))
-    done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).packed(packed._replace(targets=targets), 0, 0)
+    done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).augment(packed._replace(targets=targets), 0, 0)
     np.testing.assert_array_equal(done.targets, targets)
     assert pieces(done) == pieces(changed(tiny_store, [3, 7, 5, 1]))

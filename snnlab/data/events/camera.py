@@ -40,9 +40,9 @@ class CameraPath:
             )
         self.corners = rows
         at = np.arange(int(np.ceil(ms[-1])) + 1)
-        self._across, self._down = (_whole(np.interp(at, ms, moved)) for moved in (across, down))
+        self._across, self._down = (_round_centred(np.interp(at, ms, moved)) for moved in (across, down))
 
-    def undo(self, events: Events, size: SensorSize) -> tuple[Events, np.ndarray]:
+    def subtract_motion(self, events: Events, size: SensorSize) -> tuple[Events, np.ndarray]:
         """Subtract the motion, and return the events and a mask of those that are still on the sensor.
 
         Args:
@@ -64,9 +64,9 @@ class CameraPath:
 
     def still(self, events: Events, size: SensorSize) -> Events:
         """Return a recording without the motion and without the events outside the sensor."""
-        moved, inside = self.undo(events, size)
+        moved, inside = self.subtract_motion(events, size)
         return moved.take(inside)
 
 
-def _whole(moved: np.ndarray) -> np.ndarray:
+def _round_centred(moved: np.ndarray) -> np.ndarray:
     return np.rint(moved - (moved.min() + moved.max()) / 2).astype(np.int16)

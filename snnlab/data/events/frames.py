@@ -118,7 +118,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     run = partial(_list, *arrays, num_bins, duration_us, channels, width, places, *to)
     share(run, num_recordings, num_events)
     if not inside.all():
-        refuse_outside(batch, sensor_size)
+        raise_if_outside(batch, sensor_size)
     if not in_order.all():
         return None
     shape = torch.Size((num_bins, num_recordings, channels, height, width))
@@ -151,8 +151,8 @@ def _list(
     # As unsigned numbers, one comparison checks both bounds.
     w, h, c = np.uint64(width), np.uint64(height), np.uint64(channels)
     frame, spare = np.zeros((channels, size), np.float32), np.empty(size + 4, np.uint32)
-    held = np.zeros((channels, -(-size // BITS)), np.uint64)
-    before = np.empty(held.shape[1], np.int64)
+    occupied = np.zeros((channels, -(-size // BITS)), np.uint64)
+    before = np.empty(occupied.shape[1], np.int64)
     for b in range(first, last):
         inside[b] = in_order[b] = True
         at = e = begins[b]
@@ -168,7 +168,7 @@ def _list(
                     else:
                         cell = row * w + column
                         frame[channel, cell] += np.float32(1)
-                        held[channel, cell // np.uint64(BITS)] |= np.uint64(1) << (cell % np.uint64(BITS))
+                        occupied[channel, cell // np.uint64(BITS)] |= np.uint64(1) << (cell % np.uint64(BITS))
                 elif end <= t[e] < duration:
                     break
                 elif 0 <= t[e] < begin:
@@ -178,11 +178,11 @@ def _list(
             for channel in range(channels):
                 lines = offsets[n, channel * height : (channel + 1) * height + 1]
                 cells = frame[channel]
-                many = list_cells(held[channel], places, cells, at, lines, rows, columns, values, before, spare)
+                many = list_cells(occupied[channel], places, cells, at, lines, rows, columns, values, before, spare)
                 for k in range(many):
                     cells[spare[k]] = 0
                 at += many
-            held[:] = 0
+            occupied[:] = 0
 
 
 class EventBatch(NamedTuple):
@@ -295,11 +295,11 @@ def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size
     """Return the counts of `frames_of_batch` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
     check_batch(batch, num_bins, duration_us, sensor_size)
     on_cpu = batch.t.device.type == "cpu"
-    return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
+    return (_count_on_cpu if on_cpu else _count_by_scatter)(batch, num_bins, duration_us, sensor_size)
 
 
-def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
-    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as `_scattered` on a CPU."""
+def _count_on_cpu(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as a scatter on a CPU."""
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
     x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))
@@ -310,11 +310,11 @@ def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Se
     run = partial(count, x.flatten(2).numpy(), t, columns, y, p, offsets, *settings)
     share(run, batch.num_recordings, x.numel())
     if not inside.all():
-        refuse_outside(batch, sensor_size)
+        raise_if_outside(batch, sensor_size)
     return x
 
 
-def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+def _count_by_scatter(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
     """Return the same counts by tensor operations that run in parallel on a GPU."""
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
@@ -325,11 +325,11 @@ def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: 
     # 32 bits are twice as fast; no intermediate value may overflow.
     integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
     step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
-    x.view(-1).scatter_add_(0, cells_of(batch, step, sensor_size), inside)
+    x.view(-1).scatter_add_(0, to_cell_indices(batch, step, sensor_size), inside)
     return x
 
 
-def cells_of(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
+def to_cell_indices(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
     width, height, polarities = sensor_size
     num_recordings = batch.num_recordings
@@ -376,7 +376,7 @@ def _check_offsets(batch: EventBatch) -> None:
         raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
 
 
-def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+def raise_if_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
     """Raise an error that names the events outside the sensor."""
     for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
         if column is None or (key == "p" and size == 1):

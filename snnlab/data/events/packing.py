@@ -26,8 +26,8 @@ from snnlab import __version__
 from snnlab.data.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
 from snnlab.data.events.store import (
     ARRAYS,
-    CURE,
     FORMAT,
+    REBUILD_HINT,
     VALUES,
     Manifest,
     Store,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_TRIED_S = 1.0
+_MEASURED_S = 1.0
 # Time that a worker continues after SIGTERM, so that the parent can end it.
 _GRACE_S = 5
 _CHUNK = 16
@@ -64,7 +64,7 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         DataError: If a worker was killed.
     """
     done, started = 0, time.perf_counter()
-    while done < len(source) and (workers <= 1 or not _worth_it(done, len(source), started, alone_s)):
+    while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, alone_s)):
         yield _read(source, done)
         done += 1
     if done == len(source):
@@ -74,7 +74,7 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
     )
     try:
-        yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+        yield from _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
     except BrokenProcessPool as error:
         raise DataError(
             source.label,
@@ -85,12 +85,12 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         pool.shutdown(cancel_futures=True)
 
 
-def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
+def _should_start_workers(done: int, size: int, started: float, alone_s: float) -> bool:
     passed = time.perf_counter() - started
-    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
+    return alone_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > alone_s)
 
 
-def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+def _read_in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
     pending: deque[Future[list[Events | Unusable]]] = deque()
     for start in places[::_CHUNK]:
         pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
@@ -204,7 +204,7 @@ class StoreWriter:
 
 OnBad = Literal["fail", "skip"]
 # If none of so many first recordings can be used, the rest is not read.
-_HOPELESS = 20
+_MAX_BAD_FROM_START = 20
 # Reasons that a message lists.
 _FEW = 10
 # File in a store: the folder of the original recordings.
@@ -217,8 +217,8 @@ Progress = Callable[[Recordings, int, str], Recordings]
 class Source(Protocol):
     """The interface of a dataset that can be packed; for several workers it must be picklable.
 
-    Optional attributes: `origin`, the folder of the recordings; `called`, their name for users; and `free_split`, True
-    if split and groups are not in the fingerprint and may differ from those at packing.
+    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; and
+    `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
     @property
@@ -301,15 +301,15 @@ def open_or_build(
     """
     path = store_path(source, store_dir)
     if not os.path.exists(path):
-        with locked(path):
+        with store_lock(path):
             if not os.path.exists(path):
                 _build(source, path, progress, workers, alone_s, on_bad)
     store = Store.open(path)
-    if getattr(source, "free_split", False):
-        store = store.divided(source.split, source.groups)
-    _check_same(source, store)
+    if getattr(source, "split_not_packed", False):
+        store = store.with_split(source.split, source.groups)
+    _check_unchanged(source, store)
     if store.bad and on_bad == "fail":
-        raise DataError("", _bad_text(store))
+        raise DataError("", _format_bad(store))
     return store
 
 
@@ -322,55 +322,55 @@ def remove(source: Source, store_dir: Path) -> Path | None:
     path = store_path(source, store_dir)
     if not path.exists():
         return None
-    with locked(path), _writable(path):
+    with store_lock(path), _write_errors(path):
         shutil.rmtree(path)
     return path
 
 
 def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float, on_bad: OnBad) -> None:
     _check_source(source)
-    beside = path.with_name(path.name + ".building")
+    building = path.with_name(path.name + ".building")
     # Under the lock no other process builds here: an existing folder was left by a killed process.
-    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(building, ignore_errors=True)
     try:
-        with _writable(path):
-            beside.mkdir()
-        _pack(source, beside, progress, read_all(source, workers, alone_s), on_bad)
-        with _writable(path):
-            beside.rename(path)
+        with _write_errors(path):
+            building.mkdir()
+        _pack(source, building, progress, read_all(source, workers, alone_s), on_bad)
+        with _write_errors(path):
+            building.rename(path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _pack(
     source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable], on_bad: OnBad
 ) -> None:
-    with _writable(folder):
+    with _write_errors(folder):
         writer = StoreWriter(folder, source.sensor_size)
     reasons: list[str] = []
-    hopeless = len(source) if on_bad == "skip" else min(_HOPELESS, len(source))
+    max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
     with writer, closing(reading) as recordings:
-        shown = (
+        progressing = (
             progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
             if progress
             else recordings
         )
-        for place, events in enumerate(shown):
-            with _writable(folder):
+        for place, events in enumerate(progressing):
+            with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
                 else:
                     writer.append(events)
-            if len(reasons) == place + 1 == hopeless:
-                raise DataError("", f"{reasons[0]}\n  and so are {_all_others(place, len(source))}")
-        with _writable(folder):
+            if len(reasons) == place + 1 == max_bad:
+                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(place, len(source))}")
+        with _write_errors(folder):
             if (origin := origin_of(source)) is not None:
                 (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
             writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
 
 
-def _bad_text(store: Store) -> str:
+def _format_bad(store: Store) -> str:
     reasons = list(store.bad.values())
     head = f"{len(reasons):,} of {len(store):,} recordings cannot be used:\n  " if len(reasons) > 1 else ""
     more = f"\n  and {len(reasons) - _FEW:,} more; snnlab data inspect lists them" if len(reasons) > _FEW else ""
@@ -383,7 +383,7 @@ def _bad_text(store: Store) -> str:
     )
 
 
-def _all_others(last: int, total: int) -> str:
+def _format_others(last: int, total: int) -> str:
     if total == 1:
         return "no others: it is the only recording"
     return (
@@ -394,9 +394,9 @@ def _all_others(last: int, total: int) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def store_lock(path: Path) -> Iterator[None]:
     """Keep other processes from packing or deleting a store."""
-    with _writable(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock")
         lock = filelock.FileLock(file)
@@ -413,7 +413,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     """Turn an OSError on writing into a StoreError with a hint; never used around a source's own reading."""
     try:
         yield
@@ -438,7 +438,7 @@ def _check_source(source: Source) -> None:
         raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
 
 
-def _check_same(source: Source, store: Store) -> None:
+def _check_unchanged(source: Source, store: Store) -> None:
     """Raise if a store's folder has the right name but its content differs from the source."""
     fingerprint = json.loads(json.dumps(source.fingerprint()))
     same = {"fingerprint": store.manifest.source == fingerprint}
@@ -448,7 +448,7 @@ def _check_same(source: Source, store: Store) -> None:
     same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
     different = [key for key, is_same in same.items() if not is_same]
     if different:
-        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", CURE)
+        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", REBUILD_HINT)
 
 
 def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:
@@ -507,7 +507,7 @@ def remove_copies(found: list[Copy]) -> Iterator[Copy]:
     """
     for copy in found:
         try:
-            with locked(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
+            with store_lock(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
                 shutil.rmtree(copy.path)
         except FileNotFoundError:  # another process deleted it first
             continue

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.data.events.frames import Batch, EventBatch, cells_of, channels_last, count_frames, list_frames
+from snnlab.data.events.frames import Batch, EventBatch, channels_last, count_frames, list_frames, to_cell_indices
 from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
@@ -62,18 +62,18 @@ class Steps:
         return self.bin_by == "time" and not self.overlap_us
 
     def of(self, batch: EventBatch) -> Tensor:
-        """Return each event's step, or `LEFT_OUT`; with overlap, the last step whose frame holds it.
+        """Return each event's step, or `DROPPED`; with overlap, the last step whose frame holds it.
 
         Shape:
             int64 `[N]`.
         """
         inside = (batch.t >= 0) & (batch.t < self.duration_us)
         if self.bin_by == "time":
-            return torch.where(inside, batch.t * self.num_bins // self.duration_us, LEFT_OUT)
-        seen = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
-        starts, lengths = seen[batch.offsets[:-1]], batch.offsets.diff()
-        total = seen[batch.offsets[1:]] - starts
-        number = seen[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
+            return torch.where(inside, batch.t * self.num_bins // self.duration_us, DROPPED)
+        num_before = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
+        starts, lengths = num_before[batch.offsets[:-1]], batch.offsets.diff()
+        total = num_before[batch.offsets[1:]] - starts
+        number = num_before[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
         if self.events_per_bin is not None:
             step = number // self.events_per_bin
         else:
@@ -82,9 +82,9 @@ class Steps:
                 * self.num_bins
                 // torch.repeat_interleave(total.clamp(min=1), lengths, output_size=inside.numel())
             )
-        return torch.where(inside & (step < self.num_bins), step, LEFT_OUT)
+        return torch.where(inside & (step < self.num_bins), step, DROPPED)
 
-    def placed(self, batch: EventBatch) -> Iterator[EventBatch]:
+    def assign_steps(self, batch: EventBatch) -> Iterator[EventBatch]:
         """Yield the events with their step in place of their time; with overlap, once more for each earlier step.
 
         It is an iterator, since a frame as long as a hundred steps would need a hundred times the memory.
@@ -95,7 +95,7 @@ class Steps:
         for before in range(1, -(-self.overlap_us * self.num_bins // self.duration_us) + 1):
             earlier = step - before
             end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
-            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, LEFT_OUT))
+            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, DROPPED))
 
     def used(self, batch: EventBatch) -> Tensor:
         """Return the number of steps up to each recording's last event in the window, at least 1, `[B]`."""
@@ -107,7 +107,7 @@ class Steps:
         return last.clamp(min=1)
 
 
-LEFT_OUT = -1
+DROPPED = -1
 """The time of dropped events: it is before any window."""
 
 
@@ -137,10 +137,10 @@ class Region:
 
     def __post_init__(self) -> None:
         width, height, _ = self.sensor_size
-        left, top, w, h = self._part
+        left, top, w, h = self._crop
         if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):
             raise ConfigError(
-                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
+                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._crop)}"
             )
         if min(self.size[:2]) < 1:
             raise ConfigError("downsample", f"must be at most the size of {w} x {h}, got {self.downsample}")
@@ -149,16 +149,16 @@ class Region:
     def size(self) -> SensorSize:
         """`[W, H, P]` in cells."""
         _, height, polarities = self.sensor_size
-        _, _, w, h = self._part
+        _, _, w, h = self._crop
         return w // self.downsample, 1 if height == 1 else h // self.downsample, polarities
 
     def __call__(self, batch: EventBatch) -> EventBatch:
-        """Return the events with cell coordinates; dropped events stay in place, with the time `LEFT_OUT`."""
+        """Return the events with cell coordinates; dropped events stay in place, with the time `DROPPED`."""
         if self.hot is not None:
-            batch = batch._replace(t=torch.where(self._is_hot(batch), LEFT_OUT, batch.t))
+            batch = batch._replace(t=torch.where(self._is_hot(batch), DROPPED, batch.t))
         if self.size == tuple(self.sensor_size):
             return batch
-        left, top, _, _ = self._part
+        left, top, _, _ = self._crop
         width, height, _ = self.size
         x, inside = _cells(batch.x, left, self.downsample, width)
         y = batch.y
@@ -167,10 +167,10 @@ class Region:
             inside &= within
             if height == 1:
                 y = None
-        return batch._replace(t=torch.where(inside, batch.t, LEFT_OUT), x=x, y=y)
+        return batch._replace(t=torch.where(inside, batch.t, DROPPED), x=x, y=y)
 
     @property
-    def _part(self) -> tuple[int, int, int, int]:
+    def _crop(self) -> tuple[int, int, int, int]:
         return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
 
     def _is_hot(self, batch: EventBatch) -> Tensor:
@@ -192,7 +192,7 @@ def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, T
 FRAMES = Registry("representation")
 
 
-class Window(NamedTuple):
+class BinnedEvents(NamedTuple):
     """The events of a batch and their division into steps.
 
     Attributes:
@@ -206,7 +206,7 @@ class Window(NamedTuple):
     size: SensorSize
 
 
-class Kind(ABC):
+class Representation(ABC):
     """A representation: the content of a frame.
 
     Args:
@@ -214,7 +214,7 @@ class Kind(ABC):
     """
 
     # True if it needs the time of each event, and therefore steps by time without overlap.
-    timed: ClassVar[bool] = False
+    needs_times: ClassVar[bool] = False
     # True if the value of a cell depends on its own count alone, and is 0 without events.
     cellwise: ClassVar[bool] = False
     # The number of steps after its own end of which a frame still holds events.
@@ -227,21 +227,21 @@ class Kind(ABC):
         """Return the number of channels C of the frames of a sensor with so many polarities."""
         return 1 if self.merge else polarities
 
-    def told_apart(self, size: SensorSize) -> SensorSize:
+    def with_polarities(self, size: SensorSize) -> SensorSize:
         """Return `[W, H, P]` with P = 1 if polarities are merged."""
         return (*size[:2], 1) if self.merge else size
 
-    def __call__(self, window: Window) -> Tensor:
+    def __call__(self, binned: BinnedEvents) -> Tensor:
         """Return the frames in a contiguous `[T, B, H, W, C]`; `[T, B, W, C]` for events without rows."""
-        return self.frames(window._replace(size=self.told_apart(window.size)))
+        return self.frames(binned._replace(size=self.with_polarities(binned.size)))
 
     @abstractmethod
-    def frames(self, window: Window) -> Tensor:
-        """Return the frames, with one channel per polarity of `window.size`."""
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return the frames, with one channel per polarity of `binned.size`."""
 
 
 @FRAMES.register("counts")
-class Counts(Kind):
+class Counts(Representation):
     """The number of events in each cell.
 
     Args:
@@ -250,29 +250,29 @@ class Counts(Kind):
 
     cellwise = True
 
-    def lists(self, window: Window) -> EventFrames | None:
+    def event_lists(self, binned: BinnedEvents) -> EventFrames | None:
         """Return the frames as lists of events, if possible and if the events are on a CPU; else None."""
-        batch, steps = window.batch, window.steps
+        batch, steps = binned.batch, binned.steps
         if not self.cellwise or not steps.plain or batch.y is None or batch.t.device.type != "cpu":
             return None
-        found = list_frames(batch, steps.num_bins, steps.duration_us, self.told_apart(window.size))
+        found = list_frames(batch, steps.num_bins, steps.duration_us, self.with_polarities(binned.size))
         if found is not None:
-            self.of_counts(torch.from_numpy(found.values), steps)
+            self.from_counts(torch.from_numpy(found.values), steps)
         return found
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the frames from the counts of all steps."""
-        steps = window.steps
+        steps = binned.steps
         if steps.plain:
-            counts = count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
+            counts = count_frames(binned.batch, steps.num_bins, steps.duration_us, binned.size)
         else:
-            turns = steps.placed(window.batch)
-            counts = count_frames(next(turns), steps.num_bins, steps.num_bins, window.size)
-            for placed in turns:
-                counts += count_frames(placed, steps.num_bins, steps.num_bins, window.size)
-        return self.of_counts(counts, steps)
+            assignments = steps.assign_steps(binned.batch)
+            counts = count_frames(next(assignments), steps.num_bins, steps.num_bins, binned.size)
+            for assigned in assignments:
+                counts += count_frames(assigned, steps.num_bins, steps.num_bins, binned.size)
+        return self.from_counts(counts, steps)
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Convert counts, of all or of some steps, to frames; in place where that is faster, always if cellwise."""
         return counts
 
@@ -285,7 +285,7 @@ class Binary(Counts):
         merge: Whether ON and OFF events share a channel.
     """
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Clamp the counts to 1."""
         return counts.clamp_(max=1)
 
@@ -298,9 +298,9 @@ class Rate(Counts):
         merge: Whether ON and OFF events share a channel.
     """
 
-    timed = True
+    needs_times = True
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the rates."""
         return counts.mul_(1000 * steps.num_bins / steps.duration_us)
 
@@ -315,7 +315,7 @@ class Relative(Counts):
 
     cellwise = False
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Divide by each frame's largest count; a frame without events stays 0."""
         most = counts.flatten(2).amax(2)
         most.masked_fill_(most == 0, 1)
@@ -340,14 +340,14 @@ class Signed(Counts):
         _require_two(polarities, "signed")
         return 1
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return ON minus OFF."""
         off, on = counts.unbind(-1)
         return (on - off).unsqueeze(-1)
 
 
 @FRAMES.register("voxel_grid")
-class VoxelGrid(Kind):
+class VoxelGrid(Representation):
     """A voxel grid of ON minus OFF events: each event is shared between the two steps with the nearest centres in time.
 
         x[k] = sum_n p_n max(0, 1 - |t_n / dt - 1/2 - k|),  p_n = +1 or -1
@@ -358,7 +358,7 @@ class VoxelGrid(Kind):
         instead of from the first to the last event.
     """
 
-    timed = True
+    needs_times = True
     look_ahead_steps = 0.5  # half an event's weight may go into the step before
 
     def __init__(self) -> None:
@@ -373,11 +373,11 @@ class VoxelGrid(Kind):
         _require_two(polarities, "voxel_grid")
         return 1
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the grid."""
-        batch, steps = window.batch, window.steps
+        batch, steps = binned.batch, binned.steps
         sign = torch.where(batch.p, 1.0, -1.0)
-        inside = steps.of(batch) != LEFT_OUT
+        inside = steps.of(batch) != DROPPED
         place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
         place = place.clamp(0, steps.num_bins - 1)
         first = place.floor()
@@ -385,14 +385,14 @@ class VoxelGrid(Kind):
         early = torch.where(inside, 1 - late, 0.0)
         first = first.long()
         after = (first + 1).clamp(max=steps.num_bins - 1)
-        size = (*window.size[:2], 1)
-        x = torch.zeros(_shape(window, size), device=batch.t.device)
+        size = (*binned.size[:2], 1)
+        x = torch.zeros(_shape(binned, size), device=batch.t.device)
         for step, share in ((first, early), (after, late)):
-            x.view(-1).scatter_add_(0, cells_of(batch, step, size), sign * share)
+            x.view(-1).scatter_add_(0, to_cell_indices(batch, step, size), sign * share)
         return x
 
 
-class Surface(Kind):
+class Surface(Representation):
     """A surface, at the end of each step, to which events contribute with exponential decay.
 
     Args:
@@ -403,7 +403,7 @@ class Surface(Kind):
         ConfigError: if tau is not positive.
     """
 
-    timed = True
+    needs_times = True
 
     def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
         super().__init__(merge)
@@ -423,16 +423,16 @@ class TimeSurface(Surface):
     Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
     """
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
-        batch, steps = window.batch, window.steps
+        batch, steps = binned.batch, binned.steps
         step = steps.of(batch)
-        last = torch.full(_shape(window, window.size), LEFT_OUT, dtype=torch.int64, device=batch.t.device)
-        t = torch.where(step == LEFT_OUT, LEFT_OUT, batch.t)
-        last.view(-1).scatter_reduce_(0, cells_of(batch, step.clamp(min=0), window.size), t, "amax")
+        last = torch.full(_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
+        t = torch.where(step == DROPPED, DROPPED, batch.t)
+        last.view(-1).scatter_reduce_(0, to_cell_indices(batch, step.clamp(min=0), binned.size), t, "amax")
         last = last.cummax(0).values
         ends = _ends(steps, last.device).view(-1, *[1] * (last.ndim - 1))
-        return torch.where(last == LEFT_OUT, 0.0, ((last - ends) / self.tau_us).exp()).float()
+        return torch.where(last == DROPPED, 0.0, ((last - ends) / self.tau_us).exp()).float()
 
 
 @FRAMES.register("decaying_surface")
@@ -446,15 +446,15 @@ class DecayingSurface(Surface):
         merge: Whether ON and OFF events share a channel.
     """
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
-        batch, steps = window.batch, window.steps
+        batch, steps = binned.batch, binned.steps
         step = steps.of(batch)
-        inside, step = step != LEFT_OUT, step.clamp(min=0)
+        inside, step = step != DROPPED, step.clamp(min=0)
         ends = _ends(steps, step.device)
         left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
-        x = torch.zeros(_shape(window, window.size), device=step.device)
-        x.view(-1).scatter_add_(0, cells_of(batch, step, window.size), left)
+        x = torch.zeros(_shape(binned, binned.size), device=step.device)
+        x.view(-1).scatter_add_(0, to_cell_indices(batch, step, binned.size), left)
         fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
         for k in range(1, steps.num_bins):
             x[k] += fade * x[k - 1]
@@ -467,20 +467,20 @@ def _ends(steps: Steps, device: torch.device) -> Tensor:
     return number * (steps.duration_us / steps.num_bins)
 
 
-def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
+def _shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
     width, height, channels = size
-    rows = () if window.batch.y is None else (height,)
-    return (window.steps.num_bins, window.batch.num_recordings, *rows, width, channels)
+    rows = () if binned.batch.y is None else (height,)
+    return (binned.steps.num_bins, binned.batch.num_recordings, *rows, width, channels)
 
 
-def _require_two(polarities: int, kind: str) -> None:
+def _require_two(polarities: int, name: str) -> None:
     if polarities != 2:
         raise ConfigError(
-            "frames", f"{kind} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
+            "frames", f"{name} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
         )
 
 
-class Spread(Kind):
+class Spread(Representation):
     """In each step 1/T of all events of the window, converted as counts.
 
         x[t] = kind(N / T),  N the events of each cell in the window
@@ -499,12 +499,12 @@ class Spread(Kind):
         """Return the number of channels of the representation."""
         return self.kind.channels(polarities)
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the same frame in all steps, from the whole window."""
-        steps = window.steps
-        whole = count_frames(window.batch, 1, steps.duration_us, window.size) / steps.num_bins
+        steps = binned.steps
+        whole = count_frames(binned.batch, 1, steps.duration_us, binned.size) / steps.num_bins
         # Copied, since later code may write into frames.
-        return self.kind.of_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
+        return self.kind.from_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
 
 
 Lengths = Literal["window", "recording"]
@@ -519,7 +519,7 @@ class Framing:
         region: The used part of the sensor.
         steps: The division of the window into steps.
         kind: The representation.
-        lengths: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`
+        lengths: Valid steps of a recording: all of the `binned`, or those until the last event of the `recording`
             in it. With `events_per_bin` it is always the latter.
 
     Raises:
@@ -528,12 +528,12 @@ class Framing:
 
     region: Region
     steps: Steps
-    kind: Kind
+    kind: Representation
     lengths: Lengths = "window"
 
     def __post_init__(self) -> None:
         self.kind.channels(self.region.size[2])
-        if self.kind.timed and not self.steps.plain:
+        if self.kind.needs_times and not self.steps.plain:
             raise ConfigError("frames", "this type needs bin_by: time without overlap_ms")
 
     @property
@@ -562,26 +562,26 @@ class Framing:
             given = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
             raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y goes with H > 1")
-        seen = self.region(batch)
-        window = Window(seen, self.steps, self.region.size)
-        listed = self.kind.lists(window) if lists and isinstance(self.kind, Counts) else None
-        frames = channels_last(self.kind(window), seen.y is not None) if listed is None else listed
-        lengths = self.valid_steps(seen)
+        events = self.region(batch)
+        binned = BinnedEvents(events, self.steps, self.region.size)
+        listed = self.kind.event_lists(binned) if lists and isinstance(self.kind, Counts) else None
+        frames = channels_last(self.kind(binned), events.y is not None) if listed is None else listed
+        lengths = self.valid_steps(events)
         targets = batch.targets
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # checked with the settings
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
         return Batch(frames, lengths, targets, batch.index, start=batch.start)
 
-    def valid_steps(self, seen: EventBatch) -> Tensor:
+    def valid_steps(self, events: EventBatch) -> Tensor:
         """Return the number of valid steps of each recording, `[B]`.
 
         Args:
-            seen: Events in cells of the region.
+            events: Events in cells of the region.
         """
         if self.lengths == "recording" or self.steps.events_per_bin is not None:
-            return self.steps.used(seen)
-        return torch.full_like(seen.offsets[1:], self.steps.num_bins)
+            return self.steps.used(events)
+        return torch.full_like(events.offsets[1:], self.steps.num_bins)
 
 
 def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor]:
@@ -606,28 +606,28 @@ def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor
     if size >= steps.num_bins or not isinstance(kind, Counts) or steps.overlap_us:
         yield from framing(batch).x.split(size)
         return
-    cells = kind.told_apart(framing.region.size)
-    placed = _by_step(next(steps.placed(framing.region(batch))))
+    cells = kind.with_polarities(framing.region.size)
+    sorted_events = _sort_by_step(next(steps.assign_steps(framing.region(batch))))
     for first in range(0, steps.num_bins, size):
-        many = min(size, steps.num_bins - first)
-        counts = count_frames(_part(placed, first, many), many, many, cells)
-        yield channels_last(kind.of_counts(counts, steps), placed.y is not None)
+        num_steps = min(size, steps.num_bins - first)
+        counts = count_frames(_select_steps(sorted_events, first, num_steps), num_steps, num_steps, cells)
+        yield channels_last(kind.from_counts(counts, steps), sorted_events.y is not None)
 
 
-def _by_step(placed: EventBatch) -> EventBatch:
+def _sort_by_step(events: EventBatch) -> EventBatch:
     """Sort events by their step; dropped events make them unsorted."""
-    order = placed.t.argsort(stable=True)
-    return _taken(placed, order)
+    order = events.t.argsort(stable=True)
+    return _take(events, order)
 
 
-def _part(placed: EventBatch, first: int, many: int) -> EventBatch:
+def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
     """Return the events of a range of steps, with steps counted from 0."""
-    start, stop = torch.searchsorted(placed.t, placed.t.new_tensor([first, first + many])).tolist()
-    part = _taken(placed, slice(start, stop))
-    return part._replace(t=part.t - first, offsets=placed.offsets.new_tensor([0, stop - start]))
+    start, stop = torch.searchsorted(events.t, events.t.new_tensor([first, first + num_steps])).tolist()
+    part = _take(events, slice(start, stop))
+    return part._replace(t=part.t - first, offsets=events.offsets.new_tensor([0, stop - start]))
 
 
-def _taken(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
+def _take(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
 

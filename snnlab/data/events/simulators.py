@@ -122,7 +122,7 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     mismatch = camera.threshold_mismatch * rng.standard_normal((2, height * width))
     thresholds = np.maximum(camera.threshold_floor, mean + mismatch)
 
-    light = _sample(_through_optics(image, camera.blur), _path(camera, amplitude), height, width)
+    light = _sample(_blur(image, camera.blur), _path(camera, amplitude), height, width)
     # In place: allocating memory of this size costs more than the arithmetic.
     light *= contrast - 1.0
     light += 1.0
@@ -131,7 +131,7 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     return _merge(seen, _noise(camera, height * width, rng), width)
 
 
-def _through_optics(image: np.ndarray, blur: float) -> np.ndarray:
+def _blur(image: np.ndarray, blur: float) -> np.ndarray:
     return ndimage.gaussian_filter(np.pad(image, _BORDER + _MARGIN), blur)
 
 
@@ -331,7 +331,7 @@ def simulate_spike_patterns(
     Shape:
         order `[M]`.
     """
-    times = _varied(motifs, order, rng, recipe)
+    times = _vary(motifs, order, rng, recipe)
     channels = times.shape[0]
     kept = rng.random(times.shape) >= recipe.drop
     count = rng.poisson(recipe.noise * channels * recipe.duration / 1000.0)
@@ -341,7 +341,7 @@ def simulate_spike_patterns(
     return _events(t[in_time], channel[in_time], sensor_size)
 
 
-def _varied(motifs: Motifs, order: np.ndarray, rng: np.random.Generator, recipe: Recipe) -> np.ndarray:
+def _vary(motifs: Motifs, order: np.ndarray, rng: np.random.Generator, recipe: Recipe) -> np.ndarray:
     """Return the times of the motif spikes in a recording (ms), `[N, S]`."""
     start = recipe.margin + recipe.slot * order + recipe.gap / 2
     turns = motifs.phase + rng.random((recipe.latents, 1, 1))

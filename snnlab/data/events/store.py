@@ -25,11 +25,11 @@ ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "
 """Per recording, in `<key>.npy`; targets may also be values `[R, D]` or segments `[S, 4]`."""
 VALUES = "<f4"
 """Type of value targets."""
-BY_EVENTS = ("last_t", "hashes")
+DERIVED = ("last_t", "hashes")
 """Arrays that follow from the columns."""
-FREE = ("split", "groups")
+REPLACEABLE = ("split", "groups")
 """Arrays that users may change without changing a recording."""
-CURE = "delete this folder, the next run packs the recordings again"
+REBUILD_HINT = "delete this folder, the next run packs the recordings again"
 
 
 def column_types(polarities: int) -> dict[str, str]:
@@ -78,15 +78,15 @@ class Manifest:
             StoreError: If it is missing, not JSON, of another format, or incomplete.
         """
         try:
-            page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(folder, f"manifest.json cannot be read ({error})", CURE) from error
-        found = page.get("format") if isinstance(page, dict) else None
+            raise StoreError(folder, f"manifest.json cannot be read ({error})", REBUILD_HINT) from error
+        found = entries.get("format") if isinstance(entries, dict) else None
         if found != FORMAT:
-            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", CURE)
-        if set(page) != {field.name for field in fields(cls)}:
-            raise StoreError(folder, "manifest.json has missing or unknown entries", CURE)
-        return cls(**page)
+            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", REBUILD_HINT)
+        if set(entries) != {field.name for field in fields(cls)}:
+            raise StoreError(folder, "manifest.json has missing or unknown entries", REBUILD_HINT)
+        return cls(**entries)
 
 
 def canonical_hash(value: Any) -> str:
@@ -97,7 +97,7 @@ def canonical_hash(value: Any) -> str:
 
 def content_hash(sha256: dict[str, str]) -> str:
     """Return one checksum of all files that cannot be computed from others."""
-    return canonical_hash({key: value for key, value in sha256.items() if key not in BY_EVENTS})
+    return canonical_hash({key: value for key, value in sha256.items() if key not in DERIVED})
 
 
 class Packed(NamedTuple):
@@ -172,19 +172,19 @@ class Store:
         arrays = {key: _load_array(path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
         offsets = arrays["offsets"]
         if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
-            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", CURE)
+            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", REBUILD_HINT)
         columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
         return cls(path, manifest, columns, arrays)
 
     def __reduce__(self) -> tuple[object, tuple[Path, CameraPath | None]]:
         """Pickle the path alone, for a loader's worker: pickling a memory map would copy the whole dataset."""
-        return _opened, (self.path, self.camera)
+        return _reopen, (self.path, self.camera)
 
     def still(self, camera: CameraPath) -> Store:
         """Return a view of this store that subtracts a camera's motion from its recordings."""
         return Store(self.path, self.manifest, self._columns, self._arrays, camera)
 
-    def divided(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
+    def with_split(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
         """Return this store with another split and groups, identical to a store packed with them.
 
         Args:
@@ -195,9 +195,9 @@ class Store:
             split, groups: `[R]`.
         """
         given = {"split": split, **({} if groups is None else {"groups": groups})}
-        arrays = {key: array for key, array in self._arrays.items() if key not in FREE}
+        arrays = {key: array for key, array in self._arrays.items() if key not in REPLACEABLE}
         arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
-        sums = {key: value for key, value in self.manifest.sha256.items() if key not in FREE}
+        sums = {key: value for key, value in self.manifest.sha256.items() if key not in REPLACEABLE}
         sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
         manifest = replace(self.manifest, content=content_hash(sums))
         return Store(self.path, manifest, self._columns, arrays, self.camera)
@@ -272,11 +272,11 @@ class Store:
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
-        block = {key: _join(column, pieces) for key, column in self._columns.items()}
+        block = {key: _concatenate(column, pieces) for key, column in self._columns.items()}
         events = Events(block["t"], block["x"], block.get("y"), block["p"])
         sizes = stops - starts
         if self.camera is not None:
-            events, inside = self.camera.undo(events, self.sensor_size)
+            events, inside = self.camera.subtract_motion(events, self.sensor_size)
             kept = np.concatenate([[0], np.cumsum(inside)])[offsets]
             events, offsets, sizes = events.take(inside), kept, np.diff(kept)
         if start_us is not None:
@@ -335,13 +335,15 @@ class Store:
         try:
             yield
         except (DataError, IndexError, ValueError) as error:
-            if problem := self._outside(indices()):
+            if problem := self._find_outside(indices()):
                 raise StoreError(
-                    self.path, f"the packed copy is damaged: {problem}", f"{CURE} (snnlab data clean deletes it)"
+                    self.path,
+                    f"the packed copy is damaged: {problem}",
+                    f"{REBUILD_HINT} (snnlab data clean deletes it)",
                 ) from error
             raise
 
-    def _outside(self, indices: np.ndarray) -> str | None:
+    def _find_outside(self, indices: np.ndarray) -> str | None:
         """Return a text about events outside the sensor, which no recording had when it was packed, or None."""
         for place in np.unique(indices).tolist():
             events = self._packed(place)
@@ -369,9 +371,9 @@ class Store:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
         damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
         if damaged:
-            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", CURE)
+            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", REBUILD_HINT)
         if content_hash(found) != manifest.content:
-            raise StoreError(self.path, "the manifest's content checksum is wrong", CURE)
+            raise StoreError(self.path, "the manifest's content checksum is wrong", REBUILD_HINT)
 
     def _places(self, indices: np.ndarray) -> np.ndarray:
         index = np.asarray(indices)
@@ -383,12 +385,12 @@ class Store:
         return index
 
 
-def _opened(path: Path, camera: CameraPath | None) -> Store:
+def _reopen(path: Path, camera: CameraPath | None) -> Store:
     store = Store.open(path)
     return store if camera is None else store.still(camera)
 
 
-def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
+def _concatenate(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
     # NumPy cannot concatenate an empty list, hence the empty slice.
     return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
 
@@ -397,14 +399,14 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     try:
         array = np.load(path / f"{key}.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StoreError(path, f"{key}.npy cannot be read ({error})", CURE) from error
+        raise StoreError(path, f"{key}.npy cannot be read ({error})", REBUILD_HINT) from error
     dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
     if key == "targets":
         if array.dtype != dtype or targets_problem(array, manifest.recordings):
-            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", CURE)
+            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", REBUILD_HINT)
         return array
     if array.shape != (size,) or array.dtype != dtype:
-        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", CURE)
+        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", REBUILD_HINT)
     return array
 
 
@@ -414,7 +416,7 @@ def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     found = file.stat().st_size if file.is_file() else None
     if found != expected:
         what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
-        raise StoreError(path, f"{file.name} {what}", CURE)
+        raise StoreError(path, f"{file.name} {what}", REBUILD_HINT)
     if not expected:
         return np.empty(0, dtype)
     try:

@@ -15,16 +15,16 @@ from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.formats import SUFFIXES, Reading, TimeOrigin, TimeUnit, read_file
 from snnlab.data.splits import (
-    PART_WORDS,
+    PART_BY_NAME,
     TEST,
     TRAIN,
     VAL,
-    Joined,
-    held_out,
-    join,
-    named_for_testing,
-    require_undivided,
+    RecordingGroups,
+    check_undivided,
+    merge_groups,
+    select_test_groups,
     strata,
+    stratified_holdout,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, listing
 from snnlab.printable import is_printable, printable
@@ -33,12 +33,12 @@ from snnlab.settings import between
 from snnlab.target_kinds import NO_END, Targets
 
 # Number of files that a note lists.
-_FEW = 3
+_MAX_FILES = 3
 Parts = list[tuple[Path, int | None]]
 """Folders that hold one folder per class, and the part of each; None if the part is not given."""
 
 
-def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
+def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discovery:
     """List the recordings in `root/CLASS/...`, or in `root/train/CLASS/...`, `root/val/...`, `root/test/...`, by path.
 
     Args:
@@ -77,7 +77,7 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
     nowhere = [path for path in others if _is_broken_link(path)]
     endings = [path for path in others if path not in set(nowhere)]
     left = ((loose, "in no class folder"), (nowhere, "broken links"), (endings, "unknown file endings"))
-    return Listed(entries, [*notes, *(_skipped_note(root, paths, why) for paths, why in left if paths)])
+    return Discovery(entries, [*notes, *(_skipped_note(root, paths, why) for paths, why in left if paths)])
 
 
 def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
@@ -88,21 +88,21 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     Raises:
         DataError: if it is not clear which.
     """
-    named = [folder for folder in _folders(root) if folder.name.lower() in PART_WORDS]
+    named = [folder for folder in _folders(root) if folder.name.lower() in PART_BY_NAME]
     if not named:
         return [(root, None)], []
     others = [folder for folder in _folders(root) if folder not in named]
-    beside = [folder for folder in others if _has_recordings(folder, suffixes)]
+    others_with_recordings = [folder for folder in others if _has_recordings(folder, suffixes)]
     divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _folders(folder))]
     direct = [folder for folder in named if folder not in divided and _has_recordings(folder, suffixes)]
     names = listing(folder.name for folder in divided or direct)
-    if beside and not divided:
+    if others_with_recordings and not divided:
         return [(root, None)], [f"used as a class, like the other folders: {names}"] if direct else []
-    if beside:
+    if others_with_recordings:
         raise DataError(
             "data.root",
             f"{root} holds {names}, each with one folder per class, and in addition"
-            f" {listing(folder.name for folder in beside)}, which hold recordings too",
+            f" {listing(folder.name for folder in others_with_recordings)}, which hold recordings too",
             "recordings of a part must be below train, val or test; a class with such a name needs"
             " another one, or a table (data.labels)",
         )
@@ -111,7 +111,7 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
             "data.root", f"{direct[0]} holds recordings, and not one folder per class, {direct[0]}/CLASS/*{suffixes[0]}"
         )
     notes = [_skipped_note(root, others, f"not in {names}")] if others else []
-    return [(folder, PART_WORDS[folder.name.lower()]) for folder in named], notes
+    return [(folder, PART_BY_NAME[folder.name.lower()]) for folder in named], notes
 
 
 def _folders(root: Path) -> list[Path]:
@@ -141,8 +141,8 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
-    shown = listing(str(path.relative_to(root)) for path in paths[:_FEW])
-    more = f" and {len(paths) - _FEW:,} more" if len(paths) > _FEW else ""
+    shown = listing(str(path.relative_to(root)) for path in paths[:_MAX_FILES])
+    more = f" and {len(paths) - _MAX_FILES:,} more" if len(paths) > _MAX_FILES else ""
     return f"skipped, {why}: {shown}{more}"
 
 
@@ -174,7 +174,7 @@ class Entry(NamedTuple):
     values: dict[str, float] | None = None
 
 
-class Listed(NamedTuple):
+class Discovery(NamedTuple):
     """Recordings, and notes for the user about files that were skipped."""
 
     entries: list[Entry]
@@ -189,7 +189,7 @@ def require_printable(names: Iterable[str]) -> None:
         )
 
 
-def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
+def number_labels(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
     """Return the sorted labels (numbers by value), and the index of each recording's label, int64 `[R]`.
 
     Raises:
@@ -203,10 +203,10 @@ def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
     return names, np.array([places[entry.label] for entry in entries], np.int64)
 
 
-def parts_of(
+def assign_parts(
     entries: Sequence[Entry],
     targets: np.ndarray,
-    joined: Joined,
+    merged: RecordingGroups,
     test_fraction: float,
     test_groups: Sequence[str] | None = None,
 ) -> np.ndarray:
@@ -215,7 +215,7 @@ def parts_of(
     Args:
         entries: The recordings.
         targets: Class of each recording.
-        joined: Their groups, which are not divided.
+        merged: Their groups, which are not divided.
         test_fraction: Fraction for testing, if no parts are given.
         test_groups: Groups for testing; None: not given by groups.
 
@@ -226,23 +226,23 @@ def parts_of(
         DataError: if some recordings have a part and others do not, a group is in several parts, or all recordings are
             in one group.
     """
-    said = [entry.part for entry in entries]
-    if any(part is not None for part in said):
-        if None in said:
-            raise DataError("data.labels", f"{said.count(None)} of {len(said)} recordings have no split")
+    given_parts = [entry.part for entry in entries]
+    if any(part is not None for part in given_parts):
+        if None in given_parts:
+            raise DataError("data.labels", f"{given_parts.count(None)} of {len(given_parts)} recordings have no split")
         if test_groups is not None:
             raise DataError(
                 "data.test_groups", "folders or the table's column split define the test recordings already"
             )
-        parts = np.array(said, np.uint8)
-        require_undivided("data.labels", joined, parts)
+        parts = np.array(given_parts, np.uint8)
+        check_undivided("data.labels", merged, parts)
         return parts
     if test_groups is not None:
-        return named_for_testing(joined, test_groups).astype(np.uint8)
-    return held_out(targets, test_fraction, generator(TEST_SEED, Stream.TEST), joined.groups).astype(np.uint8)
+        return select_test_groups(merged, test_groups).astype(np.uint8)
+    return stratified_holdout(targets, test_fraction, generator(TEST_SEED, Stream.TEST), merged.groups).astype(np.uint8)
 
 
-class Labelled(NamedTuple):
+class Annotations(NamedTuple):
     """Recordings and their targets.
 
     Attributes:
@@ -256,18 +256,18 @@ class Labelled(NamedTuple):
     targets: np.ndarray
 
 
-def labelled(entries: list[Entry], targets: Targets) -> Labelled:
+def annotate(entries: list[Entry], targets: Targets) -> Annotations:
     """Return recordings with their targets; with `steps`, the entries of a file become segments of one recording."""
     if targets == "value":
         values = [entry.values or {} for entry in entries]
         names = [name.removeprefix("value_") for name in values[0]]
         require_printable(names)
-        return Labelled(entries, names, np.array([list(each.values()) for each in values], np.float32))
-    names, numbers = by_number(entries)
-    return Labelled(entries, names, numbers) if targets == "class" else _over_time(entries, names, numbers)
+        return Annotations(entries, names, np.array([list(each.values()) for each in values], np.float32))
+    names, numbers = number_labels(entries)
+    return Annotations(entries, names, numbers) if targets == "class" else _annotate_steps(entries, names, numbers)
 
 
-def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Labelled:
+def _annotate_steps(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Annotations:
     whole: dict[Path, Entry] = {}
     places: dict[Path, int] = {}
     for entry in entries:
@@ -277,7 +277,7 @@ def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) 
         (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
         for entry, number in zip(entries, numbers.tolist(), strict=True)
     ]
-    return Labelled(list(whole.values()), names, np.array(sorted(segments), np.int64))
+    return Annotations(list(whole.values()), names, np.array(sorted(segments), np.int64))
 
 
 def _us(ms: float) -> int:
@@ -286,15 +286,15 @@ def _us(ms: float) -> int:
 
 # Values are stored in single precision.
 LARGEST = 3e38
-PERHAPS = ("start_ms", "end_ms", "group", "split")
-COLUMNS = ("path", "label", *PERHAPS)
+OPTIONAL_COLUMNS = ("start_ms", "end_ms", "group", "split")
+COLUMNS = ("path", "label", *OPTIONAL_COLUMNS)
 # Names of columns that usually define groups.
-PEOPLE = ("user", "subject", "person", "participant", "speaker", "session")
+PERSON_COLUMNS = ("user", "subject", "person", "participant", "speaker", "session")
 # Each file is a group of its own.
 BY_FILE = "path"
 
 
-def from_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Listed:
+def discover_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Discovery:
     """Read a CSV with the columns path (from root), label, and optionally start_ms, end_ms, group, split.
 
     Args:
@@ -312,7 +312,7 @@ def from_table(root: Path, table: Path, targets: Targets = "class", group_by: st
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
-            _check_head(table, names, targets, group_by)
+            _check_header(table, names, targets, group_by)
             by = group_by or "group"
             lines = [
                 (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
@@ -323,17 +323,17 @@ def from_table(root: Path, table: Path, targets: Targets = "class", group_by: st
         raise DataError("data.labels", f"{table} cannot be read ({error})") from error
     if not lines:
         raise DataError("data.labels", f"{table} names no recordings")
-    _check_different(table, lines)
+    _check_no_duplicates(table, lines)
     if targets == "steps":
-        _check_one_recording(table, lines)
+        _check_segments(table, lines)
     entries = [entry for _, entry in lines]
-    unused = _unused(names, targets, group_by)
+    unused = _unused_columns(names, targets, group_by)
     if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
-        _require_no_people(table, unused)
-    return Listed(entries, [f"columns not used: {listing(unused)}"] if unused else [])
+        _check_no_person_column(table, unused)
+    return Discovery(entries, [f"columns not used: {listing(unused)}"] if unused else [])
 
 
-def _check_head(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
+def _check_header(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
     values = [name for name in names if _is_value(name)]
     found = [*names, "value"] if values else names
     needed = ("path", "value" if targets == "value" else "label")
@@ -341,7 +341,7 @@ def _check_head(table: Path, names: list[str], targets: Targets, group_by: str |
         if name not in found:
             instead = "data.targets=value reads its values; " if name == "label" and values else ""
             several = ", or columns value_NAME" if name == "value" else ""
-            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(OPTIONAL_COLUMNS)}"
             raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
     if group_by is not None and group_by not in names:
         raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
@@ -352,7 +352,7 @@ def _check_head(table: Path, names: list[str], targets: Targets, group_by: str |
             raise DataError("data.labels", f"{table} has a column {name}", meant)
 
 
-def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
+def _unused_columns(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
     used = {"path", "start_ms", "end_ms", "split", group_by or "group"}
     return [
         name
@@ -361,12 +361,12 @@ def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> lis
     ]
 
 
-def _require_no_people(table: Path, unused: Sequence[str]) -> None:
+def _check_no_person_column(table: Path, unused: Sequence[str]) -> None:
     """Raise if an unused column seems to hold persons.
 
     Otherwise the same person could be in training and in test without notice.
     """
-    if people := [name for name in unused if name.lower() in PEOPLE]:
+    if people := [name for name in unused if name.lower() in PERSON_COLUMNS]:
         raise DataError(
             "data.labels",
             (
@@ -378,7 +378,7 @@ def _require_no_people(table: Path, unused: Sequence[str]) -> None:
         )
 
 
-def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
+def _check_no_duplicates(table: Path, lines: list[tuple[int, Entry]]) -> None:
     """Raise if a recording or segment is listed twice, perhaps with different labels."""
     seen: dict[tuple[Path, float, float], tuple[int, Entry]] = {}
     for number, entry in lines:
@@ -390,7 +390,7 @@ def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
         raise DataError("", f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
 
 
-def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
+def _check_segments(table: Path, lines: list[tuple[int, Entry]]) -> None:
     """Raise if labels of one file overlap, or if its rows contradict each other."""
     ordered = sorted(lines, key=lambda line: (line[1].path, line[1].start_ms))
     for (before, first), (number, entry) in pairwise(ordered):
@@ -430,10 +430,10 @@ def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets,
     if not 0 <= start < end:
         raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
     part = words.get("split", "").lower()
-    if part and part not in PART_WORDS:
+    if part and part not in PART_BY_NAME:
         raise DataError(place, f"split must be train, val or test, got {part}")
     group = None if by == BY_FILE else words.get(by) or None
-    return Entry(path, label, start, end, group, PART_WORDS[part] if part else None, values)
+    return Entry(path, label, start, end, group, PART_BY_NAME[part] if part else None, values)
 
 
 def _value(place: str, name: str, word: str) -> float:
@@ -459,9 +459,9 @@ def _ms(place: str, name: str, word: str | None, usual: float) -> float:
 
 
 # Number of class names that a note lists.
-FEW = 20
-_WORDS: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
-_HEADS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
+MAX_CLASS_NAMES = 20
+_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
+_NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
 
 
 @DATASETS.register("folder")
@@ -505,7 +505,7 @@ class Folder:
     """
 
     label = "folder"
-    free_split = True
+    split_not_packed = True
 
     def __init__(
         self,
@@ -532,20 +532,20 @@ class Folder:
         self.reading = Reading(time_unit, time_origin, sort, names, values)
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
-        table = None if labels is None else self._table(labels)
+        table = None if labels is None else self._table_path(labels)
         if table is None:
-            _require_no_table(targets, group_by, test_groups)
-        found = from_folders(self.root) if table is None else from_table(self.root, table, targets, group_by)
+            _check_needs_no_table(targets, group_by, test_groups)
+        found = discover_folders(self.root) if table is None else discover_table(self.root, table, targets, group_by)
         self._kind: Targets = targets
-        self._entries, self.class_names, self.targets = labelled(found.entries, targets)
+        self._entries, self.class_names, self.targets = annotate(found.entries, targets)
         self.num_classes = len(self.class_names)
-        joined = join([entry.path for entry in self._entries], [entry.group for entry in self._entries])
+        merged = merge_groups([entry.path for entry in self._entries], [entry.group for entry in self._entries])
         people = None if test_groups is None else list(map(str, test_groups))
-        self.groups = joined.groups
-        self.split = parts_of(self._entries, strata(self.targets, len(self)), joined, test_fraction, people)
+        self.groups = merged.groups
+        self.split = assign_parts(self._entries, strata(self.targets, len(self)), merged, test_fraction, people)
         self.draws_test = test_groups is None and self._entries[0].part is None
-        self.called = name or self.label
-        self.notes = [f"{self.called}: {note}" for note in (self._summary(table), *found.notes)]
+        self.display_name = name or self.label
+        self.notes = [f"{self.display_name}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
@@ -556,8 +556,8 @@ class Folder:
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
             f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {_exact(entry.start_ms)} {_exact(entry.end_ms)} {said}"
-            for entry, said in zip(self._entries, self._said(), strict=True)
+            f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {given_parts}"
+            for entry, given_parts in zip(self._entries, self._fingerprint_targets(), strict=True)
         ]
         reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
         return ({} if self._kind == "class" else {"targets": self._kind}) | {
@@ -586,13 +586,13 @@ class Folder:
         entry = self._entries[index]
         # The segments of a file follow each other, so the file is read once.
         if self._last is None or self._last[0] != entry.path:
-            self._last = entry.path, self._file(entry.path)
+            self._last = entry.path, self._read_file(entry.path)
         events = self._last[1]
         if entry.start_ms == 0 and math.isinf(entry.end_ms):
             return events
-        return self._part(events, entry, index)
+        return self._segment(events, entry, index)
 
-    def _file(self, path: Path) -> Events:
+    def _read_file(self, path: Path) -> Events:
         """Read a whole file, which must be sorted by time, since segments are cut by time."""
         events = read_file(path, self.reading, self.sensor_size)
         if late := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
@@ -603,7 +603,7 @@ class Folder:
             )
         return events
 
-    def _part(self, events: Events, entry: Entry, index: int) -> Events:
+    def _segment(self, events: Events, entry: Entry, index: int) -> Events:
         start = round(1000 * entry.start_ms)
         end = None if math.isinf(entry.end_ms) else round(1000 * entry.end_ms)
         first = int(np.searchsorted(events.t, start))
@@ -614,7 +614,7 @@ class Folder:
         kept = events.take(slice(first, stop))
         return kept._replace(t=kept.t - start)
 
-    def _said(self) -> list[Any]:
+    def _fingerprint_targets(self) -> list[Any]:
         if self._kind != "steps":
             return self.targets.tolist()
         return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]
@@ -622,35 +622,35 @@ class Folder:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def _table(self, labels: str) -> Path:
+    def _table_path(self, labels: str) -> Path:
         """Return the path of the table: in the root folder, or else in the working folder."""
         here = Path(labels).expanduser()
-        beside = self.root / here
-        return here if here.is_file() and not beside.is_file() else beside
+        in_root = self.root / here
+        return here if here.is_file() and not in_root.is_file() else in_root
 
     def _summary(self, table: Path | None) -> str:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:FEW]))
-        more = ", ..." if self.num_classes > FEW else ""
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:MAX_CLASS_NAMES]))
+        more = ", ..." if self.num_classes > MAX_CLASS_NAMES else ""
         by = f" by {table}" if table is not None and not table.is_relative_to(self.root) else ""
         tests, chosen = (int((self.split == part).sum()) for part in (TEST, VAL))
         parts = f"{tests:,} for testing" + (f", {chosen:,} for validation" if chosen else "")
-        return f"{len(self):,} recordings in {self.root}{by}, {parts}; {_WORDS[self._kind]}: {names}{more}"
+        return f"{len(self):,} recordings in {self.root}{by}, {parts}; {_TARGET_NAMES[self._kind]}: {names}{more}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the file that was read last."""
         return vars(self) | {"_last": None}
 
 
-def _exact(ms: float) -> str:
+def _format_exact(ms: float) -> str:
     """Return a time with as few digits as represent it exactly."""
     short = f"{ms:g}"
     return short if float(short) == ms else repr(ms)
 
 
-def _require_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
+def _check_needs_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
     """Raise for settings that need a table."""
     if targets != "class":
-        raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_HEADS[targets]}")
+        raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")
     for setting, given in (("group_by", group_by), ("test_groups", test_groups)):
         if given is not None:
             raise ConfigError(setting, "needs data.labels, a table that defines groups")

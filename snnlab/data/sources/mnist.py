@@ -90,7 +90,7 @@ class MNISTFiles:
         self.folder = folder
         self._images: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for images, names in (_names(part) for part in PARTS):
+        for images, names in (_file_names(part) for part in PARTS):
             self._images.append(read_images(folder / images))
             labels.append(read_labels(folder / names))
             if len(labels[-1]) != len(self._images[-1]):
@@ -101,7 +101,7 @@ class MNISTFiles:
         self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
 
     @classmethod
-    def obtain(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
+    def fetch(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
         """Return the files in `root/smnist`, as in tonic; download missing ones.
 
         Args:
@@ -114,7 +114,7 @@ class MNISTFiles:
             DataError: if a file is missing or damaged, or a download fails.
         """
         folder = Path(root or "data").expanduser() / FOLDER
-        names = [name for part in PARTS for name in _names(part)]
+        names = [name for part in PARTS for name in _file_names(part)]
         fetch_missing(
             archives,
             folder,
@@ -133,7 +133,7 @@ class MNISTFiles:
 
     def fingerprint(self) -> list[str]:
         """Return every file's name, size and modification time."""
-        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _names(part)]
+        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _file_names(part)]
         return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class MNISTFiles:
         """Return the file and the index of an image."""
         first = len(self._images[0])
         part, place = (0, index) if index < first else (1, index - first)
-        return f"{self.folder / _names(PARTS[part])[0]}, image {place}"
+        return f"{self.folder / _file_names(PARTS[part])[0]}, image {place}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the path alone: pickling a memory map would copy it."""
@@ -158,7 +158,7 @@ class MNISTFiles:
         self.__init__(state["folder"])
 
 
-def _names(part: str) -> tuple[str, str]:
+def _file_names(part: str) -> tuple[str, str]:
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 
@@ -206,7 +206,7 @@ class SMNIST:
             raise ConfigError("sensor_size", f"must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
-        self._files = MNISTFiles.obtain(root, archives, download)
+        self._files = MNISTFiles.fetch(root, archives, download)
         self.origin = self._files.folder
         self.targets, self.split = self._files.targets, self._files.split
         self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)

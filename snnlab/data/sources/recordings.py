@@ -15,8 +15,8 @@ from scipy.io.matlab import MatReadError
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_of, read_file
-from snnlab.data.splits import held_out
+from snnlab.data.formats import Reading, events_from_columns, read_file
+from snnlab.data.splits import stratified_holdout
 from snnlab.errors import DataError
 from snnlab.seeds import Stream, generator
 from snnlab.settings import between
@@ -26,7 +26,7 @@ TestRule = Literal["random", "last"]
 TEST_SEED = 0
 
 
-class Part(NamedTuple):
+class DatasetPart(NamedTuple):
     """A part of a dataset: its folder, its use (0 training, 1 test, 2 validation), its number of recordings."""
 
     folder: str
@@ -34,7 +34,7 @@ class Part(NamedTuple):
     whole: int
 
 
-class Found(NamedTuple):
+class RecordingFile(NamedTuple):
     """A recording's file, its `stat` result, its class, and its person or session (-1: unknown)."""
 
     path: Path
@@ -58,16 +58,16 @@ class RecordingFiles:
 
     label: str
     folder_name: str
-    parts: tuple[Part, ...]
+    parts: tuple[DatasetPart, ...]
     suffix: str
     class_folders: Sequence[str]
     sensor_size: SensorSize
     num_classes: int
     class_names: Sequence[str] | None = None
     reading = Reading()
-    holds: str  # the expected files in a part's folder, for a message
-    by_hand = ""  # how to download the dataset by hand, if no program can
-    needs_test = True  # False: a copy without test recordings is accepted
+    expected_files: str  # the expected files in a part's folder, for a message
+    manual_download = ""  # how to download the dataset by hand, if no program can
+    requires_test = True  # False: a copy without test recordings is accepted
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
         self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
@@ -75,7 +75,7 @@ class RecordingFiles:
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
         for part in self.parts:
-            if not found[part.folder] and (self.needs_test or part.use == 0):
+            if not found[part.folder] and (self.requires_test or part.use == 0):
                 raise self._missing(part, download, bool(archives))
         self._files = [file for part in self.parts for file in found[part.folder]]
         self.targets = np.array([file.target for file in self._files], np.int64)
@@ -85,12 +85,12 @@ class RecordingFiles:
         self.groups = None if (groups < 0).all() else groups
         self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
-    def find(self, folder: Path) -> list[Found]:
+    def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings of a part, sorted by class and name."""
         return [
-            Found(path, stat, target)
+            RecordingFile(path, stat, target)
             for target, name in enumerate(self.class_folders)
-            for path, stat in listed(folder / name, self.suffix)
+            for path, stat in list_files(folder / name, self.suffix)
         ]
 
     def fingerprint(self) -> dict[str, Any]:
@@ -119,14 +119,14 @@ class RecordingFiles:
     def _count(self) -> dict[str, int]:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
-    def _missing(self, part: Part, download: bool, archives: bool) -> DataError:
+    def _missing(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
         hint = "data.download=true"
         if download:
             hint = "set another URL in data.archives" if archives else "data.download=true with data.archives"
         return DataError(
             "data.root",
-            f"no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
-            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or hint}",
+            f"no recordings in {self.folder / part.folder}, which should hold {self.expected_files}\n"
+            f"  set data.root to the folder that holds {self.folder_name}, or {self.manual_download or hint}",
         )
 
 
@@ -159,7 +159,7 @@ class UnsplitFiles(RecordingFiles):
     ) -> None:
         super().__init__(root, download, archives)
         self.test_rule, self.test_fraction = test_rule, test_fraction
-        self.split = for_testing(self.targets, test_rule, test_fraction)
+        self.split = choose_test(self.targets, test_rule, test_fraction)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return every file's name, size and modification time, and the choice of test recordings."""
@@ -167,7 +167,7 @@ class UnsplitFiles(RecordingFiles):
         return {**super().fingerprint(), "test": test}
 
 
-def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequence[int]) -> list[str]:
+def partial_notes(label: str, folder: Path, parts: Sequence[DatasetPart], sizes: Sequence[int]) -> list[str]:
     """Return a line for each part of which recordings are missing.
 
     Args:
@@ -183,7 +183,7 @@ def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequen
     ]
 
 
-def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:
+def choose_test(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:
     """Choose the test recordings of each class.
 
     Args:
@@ -194,7 +194,7 @@ def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
     Shape:
         targets: `[R]`; returns `[R]`, uint8, 1 for testing.
     """
-    chosen = held_out(targets, fraction, generator(TEST_SEED, Stream.TEST))
+    chosen = stratified_holdout(targets, fraction, generator(TEST_SEED, Stream.TEST))
     if rule == "last":
         shares = {label: int(chosen[targets == label].sum()) for label in np.unique(targets).tolist()}
         chosen = np.zeros(targets.size, bool)
@@ -204,7 +204,7 @@ def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
     return chosen.astype(np.uint8)
 
 
-def listed(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
+def list_files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
     """Return a folder's files with a suffix, sorted by name, with their `stat` results; empty if there is no folder.
 
     Args:
@@ -230,13 +230,13 @@ class NMNIST(RecordingFiles):
 
     label = "nmnist"
     folder_name = "NMNIST"
-    parts = (Part("Train", 0, 60_000), Part("Test", 1, 10_000))
+    parts = (DatasetPart("Train", 0, 60_000), DatasetPart("Test", 1, 10_000))
     suffix = ".bin"
     class_folders = tuple("0123456789")
     sensor_size = (34, 34, 2)
     num_classes = 10
     reading = Reading(time_origin="zero")
-    holds = "0/*.bin to 9/*.bin"
+    expected_files = "0/*.bin to 9/*.bin"
 
 
 @DATASETS.register("pokerdvs")
@@ -253,14 +253,17 @@ class PokerDVS(RecordingFiles):
 
     label = "pokerdvs"
     folder_name = "POKERDVS"
-    parts = (Part("pips_train", 0, 1), Part("pips_test", 1, 1))  # the official number of recordings is unknown
+    parts = (
+        DatasetPart("pips_train", 0, 1),
+        DatasetPart("pips_test", 1, 1),
+    )  # the official number of recordings is unknown
     suffix = ".npy"
     class_folders = ("cl", "he", "di", "sp")
     class_names = ("clubs", "hearts", "diamonds", "spades")
     sensor_size = (35, 35, 2)
     num_classes = 4
     reading = Reading(time_origin="first", sort=True, columns=("t", "x", "y", "p"))
-    holds = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
+    expected_files = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
 
 
 # Folders in which copies have the parts, depending on how the archives were unpacked.
@@ -283,16 +286,16 @@ class NCars(RecordingFiles):
 
     label = "ncars"
     folder_name = "NCARS"
-    parts = (Part("n-cars_train", 0, 15_422), Part("n-cars_test", 1, 8607))
+    parts = (DatasetPart("n-cars_train", 0, 15_422), DatasetPart("n-cars_test", 1, 8607))
     suffix = ".dat"
     class_folders = ("background", "cars")
     class_names = ("background", "car")
     sensor_size = (120, 100, 2)
     num_classes = 2
     reading = Reading(time_origin="zero", sort=True)
-    holds = "cars/*.dat and background/*.dat"
+    expected_files = "cars/*.dat and background/*.dat"
 
-    def find(self, folder: Path) -> list[Found]:
+    def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings of a part, in the first known folder that has any."""
         short = folder.name.removeprefix("n-cars_")
         above = [folder.parent / within for within in WITHIN]
@@ -328,14 +331,14 @@ class DVSLip(RecordingFiles):
 
     label = "dvslip"
     folder_name = "DVSLip"
-    parts = (Part("DVS-Lip/train", 0, 14_896), Part("DVS-Lip/test", 1, 4975))
+    parts = (DatasetPart("DVS-Lip/train", 0, 14_896), DatasetPart("DVS-Lip/test", 1, 4975))
     suffix = ".npy"
     class_folders = class_names = WORDS
     sensor_size = (128, 128, 2)
     num_classes = 100
     reading = Reading(time_origin="first", sort=True)
-    holds = "accused/*.npy to young/*.npy"
-    by_hand = (
+    expected_files = "accused/*.npy to young/*.npy"
+    manual_download = (
         "download DVS-Lip.zip as described at https://sites.google.com/view/event-based-lipreading and put it into"
         " DVSLip"
     )
@@ -359,7 +362,7 @@ class DVSGesture(RecordingFiles):
 
     label = "dvsgesture"
     folder_name = "DVSGesture"
-    parts = (Part("ibmGestureTrain", 0, 1077), Part("ibmGestureTest", 1, 264))
+    parts = (DatasetPart("ibmGestureTrain", 0, 1077), DatasetPart("ibmGestureTest", 1, 264))
     suffix = ".npy"
     sensor_size = (128, 128, 2)
     num_classes = 11
@@ -377,21 +380,21 @@ class DVSGesture(RecordingFiles):
         "other",
     )
     reading = Reading("ms", "zero", columns=("x", "y", "p", "t"))
-    needs_test = False
-    holds = "user01_fluorescent/0.npy and others"
+    requires_test = False
+    expected_files = "user01_fluorescent/0.npy and others"
 
-    def find(self, folder: Path) -> list[Found]:
+    def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings of a part, sorted by person, light and gesture."""
-        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user(place), place.name))
+        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user_number(place), place.name))
         return [
-            Found(path, stat, int(path.stem), _user(place))
+            RecordingFile(path, stat, int(path.stem), _user_number(place))
             for place in people
-            for path, stat in sorted(listed(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
+            for path, stat in sorted(list_files(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
             if path.stem.isdecimal()
         ]
 
 
-def _user(place: Path) -> int:
+def _user_number(place: Path) -> int:
     found = _USER.match(place.name)
     if found is None:
         raise DataError(place, "its name should be like user01_fluorescent")
@@ -413,7 +416,7 @@ class CIFAR10DVS(UnsplitFiles):
 
     label = "cifar10dvs"
     folder_name = "CIFAR10DVS"
-    parts = (Part("", 0, 10_000),)
+    parts = (DatasetPart("", 0, 10_000),)
     suffix = ".aedat4"
     class_folders = class_names = (
         *("airplane", "automobile", "bird", "cat", "deer"),
@@ -422,7 +425,7 @@ class CIFAR10DVS(UnsplitFiles):
     sensor_size = (128, 128, 2)
     num_classes = 10
     reading = Reading(time_origin="first", sort=True)
-    holds = "airplane/*.aedat4 to truck/*.aedat4"
+    expected_files = "airplane/*.aedat4 to truck/*.aedat4"
 
 
 _THINGS = """
@@ -453,15 +456,15 @@ class NCaltech101(UnsplitFiles):
 
     label = "ncaltech101"
     folder_name = "NCALTECH101"
-    parts = (Part("Caltech101", 0, 8709),)
+    parts = (DatasetPart("Caltech101", 0, 8709),)
     suffix = ".bin"
     class_folders = class_names = THINGS
     sensor_size = (240, 180, 2)
     num_classes = 101
     reading = Reading(time_origin="zero", sort=True)
-    holds = "accordion/*.bin to yin_yang/*.bin"
+    expected_files = "accordion/*.bin to yin_yang/*.bin"
 
-    def find(self, folder: Path) -> list[Found]:
+    def find(self, folder: Path) -> list[RecordingFile]:
         """List the images by class and name, in Caltech101 or, in some copies, in its parent folder."""
         return super().find(folder) or super().find(folder.parent)
 
@@ -485,22 +488,22 @@ class ASLDVS(UnsplitFiles):
 
     label = "asldvs"
     folder_name = "ASLDVS"
-    parts = (Part("", 0, 100_800),)
+    parts = (DatasetPart("", 0, 100_800),)
     class_names = LETTERS
     sensor_size = (240, 180, 2)
     num_classes = 24
     reading = Reading(time_origin="first", sort=True)
-    holds = "a_0001.mat to y_4200.mat, in any folders"
-    by_hand = (
+    expected_files = "a_0001.mat to y_4200.mat, in any folders"
+    manual_download = (
         "download ICCV2019_DVS_dataset.zip as described at https://github.com/PIX2NVS/NVS2Graph; unpack it and the"
         " archives in it into ASLDVS"
     )
 
-    def find(self, folder: Path) -> list[Found]:
+    def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings by letter and name, in any folders."""
         named = ((_LETTER.fullmatch(path.name), path) for path in folder.rglob("*.mat"))
         letters = sorted((match[1], path.name, path) for match, path in named if match and match[1] in LETTERS)
-        return [Found(path, path.stat(), LETTERS.index(letter)) for letter, _, path in letters]
+        return [RecordingFile(path, path.stat(), LETTERS.index(letter)) for letter, _, path in letters]
 
     def read(self, index: int) -> Events:
         """Read one file with the columns ts, x, y and pol.
@@ -510,12 +513,13 @@ class ASLDVS(UnsplitFiles):
         """
         name = self.name(index)
         try:
-            held = loadmat(name)
+            columns_of_file = loadmat(name)
             columns = {
-                ours: np.ravel(held[theirs]) for ours, theirs in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
+                key: np.ravel(columns_of_file[column])
+                for key, column in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
             }
         except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, MatReadError) as error:
             raise DataError(name, f"cannot be read ({str(error) or type(error).__name__})") from error
         # In a wider type first: rows below 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
-        return events_of(columns, self.reading, self.sensor_size, name)
+        return events_from_columns(columns, self.reading, self.sensor_size, name)

@@ -24,9 +24,9 @@ from snnlab.data.events.simulators import (
     simulate_saccades,
     simulate_spike_patterns,
 )
-from snnlab.data.sources.folder import by_number, from_folders, parts_of
+from snnlab.data.sources.folder import assign_parts, discover_folders, number_labels
 from snnlab.data.sources.mnist import FOLDER, MNISTFiles
-from snnlab.data.splits import TEST, held_out, join
+from snnlab.data.splits import TEST, merge_groups, stratified_holdout
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.seeds import Stream, generator
@@ -37,7 +37,7 @@ ENCODERS, STEPS = ("poisson", "latency"), 300
 _MARGIN = 3  # pixels between the image and the edge of the sensor
 
 
-class SeenDuringSaccades(ABC):
+class SaccadeDataset(ABC):
     """Static images, each recorded by a simulated event camera that makes three saccades of 100 ms.
 
     Args:
@@ -55,7 +55,7 @@ class SeenDuringSaccades(ABC):
         if self.encoder is not None:
             if self.encoder.get("type") not in ENCODERS:
                 raise ConfigError("encoder.type", f"must be poisson or latency, got {self.encoder.get('type')}")
-            self._encoded(np.zeros((1, 1)), 0)
+            self._encode(np.zeros((1, 1)), 0)
 
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
@@ -73,10 +73,10 @@ class SeenDuringSaccades(ABC):
 
     def read(self, index: int) -> Events:
         if self.encoder is not None:
-            return self._encoded(self.image(index), self.key(index))
+            return self._encode(self.image(index), self.key(index))
         return simulate_saccades(self.image(index), np.random.default_rng([self.simulation_seed, self.key(index)]))
 
-    def _encoded(self, image: np.ndarray, key: int) -> Events:
+    def _encode(self, image: np.ndarray, key: int) -> Events:
         """Return the spikes of an encoder, at the centre of each step and of the sensor."""
         settings = dict(self.encoder or {})
         kind = settings.pop("type")
@@ -95,7 +95,7 @@ TEST_SEED = 0
 
 
 @DATASETS.register("saccade_digits")
-class SaccadeDigits(SeenDuringSaccades):
+class SaccadeDigits(SaccadeDataset):
     """1,797 digits of 8x8 pixels, each recorded during three saccades of 100 ms; a fifth of each class is for testing.
 
     Args:
@@ -131,7 +131,7 @@ class SaccadeDigits(SeenDuringSaccades):
     @property
     def split(self) -> np.ndarray:
         """A fixed stratified fifth is for testing."""
-        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class SaccadeDigits(SeenDuringSaccades):
 
 
 @DATASETS.register("saccade_mnist")
-class SaccadeMNIST(SeenDuringSaccades):
+class SaccadeMNIST(SaccadeDataset):
     """MNIST's 60,000 and 10,000 digits, each recorded during three saccades of 100 ms.
 
     Args:
@@ -188,7 +188,7 @@ class SaccadeMNIST(SeenDuringSaccades):
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
-        self._files = MNISTFiles.obtain(root, archives, download)
+        self._files = MNISTFiles.fetch(root, archives, download)
         self.origin = self._files.folder
         numbers = enumerate((num_train, num_test))
         parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
@@ -221,7 +221,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 
 @DATASETS.register("saccade_images")
-class SaccadeImages(SeenDuringSaccades):
+class SaccadeImages(SaccadeDataset):
     """User-defined images, `root/CLASS/*.png`, each recorded during three saccades of 100 ms.
 
     Images in `root/train` and `root/test` are for training and testing; without these folders, `test_fraction` of each
@@ -257,11 +257,11 @@ class SaccadeImages(SeenDuringSaccades):
         self.image_size = image_size
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
-        self._entries, notes = from_folders(self.root, SUFFIXES)
-        self.class_names, self.targets = by_number(self._entries)
+        self._entries, notes = discover_folders(self.root, SUFFIXES)
+        self.class_names, self.targets = number_labels(self._entries)
         self.num_classes = len(self.class_names)
-        alone = join(range(len(self._entries)), [None] * len(self._entries))
-        self.split = parts_of(self._entries, self.targets, alone, test_fraction)
+        alone = merge_groups(range(len(self._entries)), [None] * len(self._entries))
+        self.split = assign_parts(self._entries, self.targets, alone, test_fraction)
         self.draws_test = self._entries[0].part is None
         tests = int((self.split == TEST).sum())
         self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
@@ -347,7 +347,7 @@ class SpikePatterns:
     @property
     def split(self) -> np.ndarray:
         """A fixed stratified fifth is for testing."""
-        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:

@@ -14,15 +14,15 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_of, own
-from snnlab.data.sources.recordings import Part, partial_notes
+from snnlab.data.formats import Reading, events_from_columns, get_local
+from snnlab.data.sources.recordings import DatasetPart, partial_notes
 from snnlab.errors import DataError
 from snnlab.printable import printable
 
-DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
-class Listing(NamedTuple):
+class PartContents(NamedTuple):
     """The recordings of a part: key of each in its file, classes, speakers if known, names of classes."""
 
     keys: Sequence[Any]
@@ -46,7 +46,7 @@ class SpikeFiles(ABC):
 
     label: str
     folder_name: str
-    parts: tuple[Part, ...]  # `folder` is a file here
+    parts: tuple[DatasetPart, ...]  # `folder` is a file here
     sensor_size: SensorSize
     num_classes: int
     reading = Reading("s", "zero", sort=True)
@@ -56,21 +56,21 @@ class SpikeFiles(ABC):
         whole = {part.folder: part.whole for part in self.parts}
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         self._opened: tuple[int, Path, h5py.File] | None = None
-        listings = [self._listing(part) for part in self.parts]
-        sizes = [len(listing.keys) for listing in listings]
+        contents = [self._discover_part(part) for part in self.parts]
+        sizes = [len(content.keys) for content in contents]
         self._places = [
             (self.folder / part.folder, key)
-            for part, listing in zip(self.parts, listings, strict=True)
-            for key in listing.keys
+            for part, content in zip(self.parts, contents, strict=True)
+            for key in content.keys
         ]
-        self.targets = np.concatenate([listing.targets for listing in listings]).astype(np.int64)
-        self.class_names = names if len(names := listings[0].names) == self.num_classes else None
+        self.targets = np.concatenate([content.targets for content in contents]).astype(np.int64)
+        self.class_names = names if len(names := contents[0].names) == self.num_classes else None
         self.split = np.repeat(np.array([part.use for part in self.parts], np.uint8), sizes)
-        self.groups = _groups([listing.speakers for listing in listings])
+        self.groups = _groups([content.speakers for content in contents])
         self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
     @abstractmethod
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the recordings of a part."""
 
     @abstractmethod
@@ -100,9 +100,9 @@ class SpikeFiles(ABC):
         path, key = self._places[index]
         try:
             columns = self.columns(self._open(path), key)
-        except DAMAGED as error:
+        except READ_ERRORS as error:
             raise DataError(self.name(index), f"cannot be read ({error})") from error
-        return events_of(columns, self.reading, self.sensor_size, self.name(index))
+        return events_from_columns(columns, self.reading, self.sensor_size, self.name(index))
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the open file."""
@@ -115,7 +115,7 @@ class SpikeFiles(ABC):
             self._opened = os.getpid(), path, h5py.File(path, "r")
         return self._opened[2]
 
-    def _listing(self, part: Part) -> Listing:
+    def _discover_part(self, part: DatasetPart) -> PartContents:
         path = self.folder / part.folder
         if not path.is_file():
             raise DataError(
@@ -124,8 +124,8 @@ class SpikeFiles(ABC):
                 f"set data.root to the folder that holds {self.folder_name}, or data.download=true with data.archives",
             )
         try:
-            return self.listing(self._open(path), part)
-        except DAMAGED as error:
+            return self.discover(self._open(path), part)
+        except READ_ERRORS as error:
             raise DataError(path, f"cannot be read ({error})", "fetch it again, or remove it") from error
 
     def _count(self) -> dict[str, int]:
@@ -168,17 +168,17 @@ class NTIDIGITS(SpikeFiles):
 
     label = "ntidigits"
     folder_name = "NTIDIGITS18"
-    parts = (Part(FILE, 0, 2463), Part(FILE, 1, 2486))
+    parts = (DatasetPart(FILE, 0, 2463), DatasetPart(FILE, 1, 2486))
     sensor_size: SensorSize = (64, 1, 1)
     num_classes = len(DIGITS)
     reading = Reading("s", "first", sort=True)
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the recordings of one digit."""
         name = ("train", "test")[part.use]
-        called = [label.decode().split("-") for label in np.asarray(own(file, f"{name}_labels")).tolist()]
+        called = [label.decode().split("-") for label in np.asarray(get_local(file, f"{name}_labels")).tolist()]
         single = [words for words in called if len(words[-1]) == 1]
-        return Listing(
+        return PartContents(
             keys=[f"{name}/{'-'.join(words)}" for words in single],
             targets=np.array([DIGITS.index(words[-1]) for words in single], np.int64),
             speakers=np.array(["-".join(words[:2]) for words in single]),
@@ -188,8 +188,8 @@ class NTIDIGITS(SpikeFiles):
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         part, _, called = key.partition("/")
         return {
-            "t": np.asarray(own(own(file, f"{part}_timestamps"), called)),
-            "x": np.asarray(own(own(file, f"{part}_addresses"), called)),
+            "t": np.asarray(get_local(get_local(file, f"{part}_timestamps"), called)),
+            "x": np.asarray(get_local(get_local(file, f"{part}_addresses"), called)),
         }
 
 
@@ -201,10 +201,10 @@ class Heidelberg(SpikeFiles):
 
     sensor_size: SensorSize = (700, 1, 1)
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
-        labels = np.asarray(own(file, "labels"))
-        keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
-        return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
+        labels = np.asarray(get_local(file, "labels"))
+        keys = np.asarray(get_local(file, "extra/keys")) if "extra/keys" in file else np.array([])
+        return PartContents(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
@@ -227,16 +227,16 @@ class SHD(Heidelberg):
 
     label = "shd"
     folder_name = "SHD"
-    parts = (Part("shd_train.h5", 0, 8156), Part("shd_test.h5", 1, 2264))
+    parts = (DatasetPart("shd_train.h5", 0, 8156), DatasetPart("shd_test.h5", 1, 2264))
     num_classes = 20
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the rows with their speakers."""
-        return super().listing(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
+        return super().discover(file, part)._replace(speakers=np.asarray(get_local(file, "extra/speaker")))
 
 
 def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
-    return np.asarray(own(file, name)[key])
+    return np.asarray(get_local(file, name)[key])
 
 
 @DATASETS.register("ssc")
@@ -252,5 +252,9 @@ class SSC(Heidelberg):
 
     label = "ssc"
     folder_name = "SSC"
-    parts = (Part("ssc_train.h5", 0, 75_466), Part("ssc_valid.h5", 2, 9981), Part("ssc_test.h5", 1, 20_382))
+    parts = (
+        DatasetPart("ssc_train.h5", 0, 75_466),
+        DatasetPart("ssc_valid.h5", 2, 9981),
+        DatasetPart("ssc_test.h5", 1, 20_382),
+    )
     num_classes = 35

@@ -49,7 +49,7 @@ def test_workers_are_started_when_reading_here_would_take_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, reads_here: int
 ) -> None:
     whole = open_or_build(ToySource(70), tmp_path / "none").path
-    monkeypatch.setattr(packing, "_TRIED_S", 0.0)
+    monkeypatch.setattr(packing, "_MEASURED_S", 0.0)
     source, here = ToySource(70), []
     read = packing._read
     monkeypatch.setattr(packing, "_read", lambda source, index: here.append(index) or read(source, index))

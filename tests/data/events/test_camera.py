@@ -28,26 +28,26 @@ def moved(at: np.ndarray, x: float, y: float) -> Events:
 
 
 def test_a_dot_that_moved_with_the_camera_is_at_one_place() -> None:
-    still = CameraPath(CORNERS).still(moved(np.arange(400), 17, 12), SIZE)
-    assert still.y is not None
-    assert set(still.x.tolist()) == {17}
-    assert set(still.y.tolist()) == {12}
-    assert still.t.tolist() == (np.arange(400) * 1000 + 999).tolist()
-    assert [column.dtype for column in still if column is not None] == [np.int64, np.int16, np.int16, np.bool_]
+    result = CameraPath(CORNERS).still(moved(np.arange(400), 17, 12), SIZE)
+    assert result.y is not None
+    assert set(result.x.tolist()) == {17}
+    assert set(result.y.tolist()) == {12}
+    assert result.t.tolist() == (np.arange(400) * 1000 + 999).tolist()
+    assert [column.dtype for column in result if column is not None] == [np.int64, np.int16, np.int16, np.bool_]
 
 
 def test_what_leaves_the_sensor_is_gone_and_nothing_else() -> None:
     x, y = np.array([29, 28, 29], np.int16), np.array([3, 3, 3], np.int16)
     events = Events(np.array([0, 0, 200_000]), x, y, np.array([True] * 3))
-    still = CameraPath(CORNERS).still(events, SIZE)
-    assert still.y is not None
-    assert (still.x.tolist(), still.y.tolist(), still.t.tolist()) == ([33, 24], [8, 8], [0, 200_000])
+    result = CameraPath(CORNERS).still(events, SIZE)
+    assert result.y is not None
+    assert (result.x.tolist(), result.y.tolist(), result.t.tolist()) == ([33, 24], [8, 8], [0, 200_000])
 
 
 def test_a_sensor_without_rows_has_columns_to_move() -> None:
     events = Events(np.array([0, 200_000]), np.array([10, 20], np.int16), None, np.array([True, False]))
-    still = CameraPath(CORNERS).still(events, (34, 1, 2))
-    assert (still.x.tolist(), still.y) == ([15, 15], None)
+    result = CameraPath(CORNERS).still(events, (34, 1, 2))
+    assert (result.x.tolist(), result.y) == ([15, 15], None)
 
 
 def test_a_simulated_digit_is_sharper_without_the_saccades() -> None:

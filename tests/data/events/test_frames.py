@@ -23,14 +23,14 @@ SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the frames as they are made on either kind of device, or as lists of their events, where these can be."""
     if request.param == "as on a GPU":
-        monkeypatch.setattr(frames, "_counted", frames._scattered)
+        monkeypatch.setattr(frames, "_count_on_cpu", frames._count_by_scatter)
     if request.param == "by way of lists":
-        monkeypatch.setattr(frames, "_counted", _listed)
+        monkeypatch.setattr(frames, "_count_on_cpu", _listed)
 
 
 def _listed(batch: EventBatch, *settings: Any) -> Tensor:
     found = None if batch.y is None else list_frames(batch, *settings)
-    return frames._scattered(batch, *settings) if found is None else found.dense.permute(0, 1, 3, 4, 2)
+    return frames._count_by_scatter(batch, *settings) if found is None else found.dense.permute(0, 1, 3, 4, 2)
 
 
 def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) -> Packed:

@@ -268,7 +268,7 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
     assert framing.shape == tuple(x.shape[2:])
     from snnlab.data.events import frames as module
 
-    monkeypatch.setattr(module, "_counted", module._scattered)
+    monkeypatch.setattr(module, "_count_on_cpu", module._count_by_scatter)
     assert torch.equal(framing(batch).x, x)
 
 

@@ -183,12 +183,12 @@ def test_another_split_is_as_if_it_had_been_packed(tmp_path: Path) -> None:
     # The same events: of the other, only the split and the groups.
     other.read = source.read  # type: ignore[method-assign]
     expected = open_or_build(other, tmp_path / "other")
-    found = store.divided(other.split, None)
+    found = store.with_split(other.split, None)
     assert found.fingerprint == expected.fingerprint != store.fingerprint
     assert found.groups is None
     np.testing.assert_array_equal(found.split, other.split)
     found.verify()
-    assert store.divided(source.split, source.groups).fingerprint == store.fingerprint
+    assert store.with_split(source.split, source.groups).fingerprint == store.fingerprint
 
 
 def test_what_fails_of_events_that_were_not_packed_so_is_said_of_the_copy(tmp_path: Path) -> None:

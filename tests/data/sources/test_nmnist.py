@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.events import Events, open_or_build
-from snnlab.data.sources.recordings import NMNIST, Part
+from snnlab.data.sources.recordings import NMNIST, DatasetPart
 from snnlab.errors import DataError
 
 from ...refusals import assert_lines_say, assert_raises, assert_says, assert_tells
@@ -109,7 +109,7 @@ def test_a_partial_copy_is_said(root: Path) -> None:
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NMNIST, "parts", (Part("Train", 0, 4), Part("Test", 1, 2)))
+    monkeypatch.setattr(NMNIST, "parts", (DatasetPart("Train", 0, 4), DatasetPart("Test", 1, 2)))
     assert NMNIST(str(root), archives=[archive(root / "nowhere.zip")]).notes == []
 
 
