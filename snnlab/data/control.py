@@ -29,7 +29,7 @@ MEANING: dict[Control, str] = {
 
 @dataclass(frozen=True)
 class Controlled:
-    """One control, applied to batches of recordings.
+    """An ablation: the removal of information by one control, applied to batches of recordings.
 
         shuffled_labels       labels of training recordings are permuted, and so are those of validation recordings
         permuted_test_labels  labels of test recordings are permuted
@@ -98,7 +98,7 @@ class Controlled:
 
 
 def controlled(kind: Control, split: Split, targets: np.ndarray, seed: int, duration_us: int) -> Controlled:
-    """Return the control for a split.
+    """Return the ablation of a control for a split.
 
     Args:
         kind: The control.

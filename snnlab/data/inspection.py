@@ -200,18 +200,18 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         part_of[chosen] = number
     everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
     parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
-    names_shown = list(map(str, range(settings.num_classes))) if names is None else list(names)
+    all_names = list(map(str, range(settings.num_classes))) if names is None else list(names)
     kind, targets, places = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
     classes = (
-        [(name, everything[targets[everything] == n]) for n, name in enumerate(names_shown)] if kind == "class" else []
+        [(name, everything[targets[everything] == n]) for n, name in enumerate(all_names)] if kind == "class" else []
     )
     return Inspection(
         [_recording_stats(name, chosen, store, on, part_of) for name, chosen in parts],
         _frame_stats(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
         [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
-        _value_stats(targets, names_shown, places) if kind == "value" else [],
-        _label_stats(targets, names_shown, places, settings) if kind == "steps" else [],
+        _value_stats(targets, all_names, places) if kind == "value" else [],
+        _label_stats(targets, all_names, places, settings) if kind == "steps" else [],
         _count_groups(store, places),
         _count_windows(store, places, settings),
         _warnings(store, split, settings, names),

@@ -483,28 +483,28 @@ def _require_two(polarities: int, name: str) -> None:
 class Spread(Representation):
     """In each step 1/T of all events of the window, converted as counts.
 
-        x[t] = kind(N / T),  N the events of each cell in the window
+        x[t] = representation(N / T),  N the events of each cell in the window
 
     So binary frames hold min(N / T, 1), and rate frames the mean rate.
 
     Args:
-        kind: The representation that converts the counts of a step.
+        representation: The representation that converts the counts of a step.
     """
 
-    def __init__(self, kind: Counts) -> None:
-        super().__init__(kind.merge)
-        self.kind = kind
+    def __init__(self, representation: Counts) -> None:
+        super().__init__(representation.merge)
+        self.representation = representation
 
     def channels(self, polarities: int) -> int:
         """Return the number of channels of the representation."""
-        return self.kind.channels(polarities)
+        return self.representation.channels(polarities)
 
     def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the same frame in all steps, from the whole window."""
         steps = binned.steps
         whole = count_frames(binned.batch, 1, steps.duration_us, binned.size) / steps.num_bins
         # Copied, since later code may write into frames.
-        return self.kind.from_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
+        return self.representation.from_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
 
 
 Lengths = Literal["window", "recording"]
@@ -602,16 +602,16 @@ def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor
         DataError: if y does not go with the sensor's height, or an event is outside.
     """
     assert batch.num_recordings == 1
-    steps, kind = framing.steps, framing.kind
-    if size >= steps.num_bins or not isinstance(kind, Counts) or steps.overlap_us:
+    steps, representation = framing.steps, framing.kind
+    if size >= steps.num_bins or not isinstance(representation, Counts) or steps.overlap_us:
         yield from framing(batch).x.split(size)
         return
-    cells = kind.with_polarities(framing.region.size)
+    cells = representation.with_polarities(framing.region.size)
     sorted_events = _sort_by_step(next(steps.assign_steps(framing.region(batch))))
     for first in range(0, steps.num_bins, size):
         num_steps = min(size, steps.num_bins - first)
         counts = count_frames(_select_steps(sorted_events, first, num_steps), num_steps, num_steps, cells)
-        yield channels_last(kind.from_counts(counts, steps), sorted_events.y is not None)
+        yield channels_last(representation.from_counts(counts, steps), sorted_events.y is not None)
 
 
 def _sort_by_step(events: EventBatch) -> EventBatch:
