@@ -58,7 +58,7 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
     Args:
         source: The dataset.
         workers: Number of reading processes; 0 and 1 read in this process.
-        alone_s: Processes are started only if one second of reading estimates a longer remaining time than this (s).
+        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
 
     Raises:
         DataError: If a worker was killed.
@@ -292,7 +292,7 @@ def open_or_build(
         store_dir: Folder of the stores.
         progress: Shows progress, for example a wrapper of tqdm.
         workers: Number of reading processes; 0 and 1 read in this process. The result is the same for any number.
-        alone_s: Workers are started only if one second of reading here estimates a longer remaining time than this (s).
+        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
         on_bad: Reaction to recordings that cannot be used: `fail`, or `skip` them, so that splits leave them out.
 
     Raises:
