@@ -149,7 +149,7 @@ def place_of(dataset: Dataset, path: Path) -> int:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_named_with_its_file_and_can_be_skipped(case: Refused, tmp_path: Path) -> None:
+def test_bad_files_are_named_and_can_be_skipped(case: Refused, tmp_path: Path) -> None:
     bad = tmp_path / "mine" / "a" / case.name
     bad.parent.mkdir(parents=True)
     case.write(bad)
@@ -165,7 +165,7 @@ def test_what_cannot_be_used_is_named_with_its_file_and_can_be_skipped(case: Ref
 
 
 @pytest.mark.parametrize("case", ACCEPTED.values(), ids=ACCEPTED)
-def test_what_is_odd_and_right_is_counted_exactly(case: Accepted, tmp_path: Path) -> None:
+def test_unusual_valid_recordings_are_counted_exactly(case: Accepted, tmp_path: Path) -> None:
     odd = tmp_path / "mine" / "a" / case.name
     odd.parent.mkdir(parents=True)
     case.write(odd)

@@ -30,7 +30,7 @@ def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("val", ["val", "Valid", "validation"])
-def test_folders_of_parts_say_what_recordings_are_for(val: str, tmp_path: Path) -> None:
+def test_folders_of_parts_define_the_split(val: str, tmp_path: Path) -> None:
     touch(tmp_path, "Train/0/a.npy", "Test/0/b.npy", f"{val}/0/c.npy")
     found = discover_folders(tmp_path)
     assert {(entry.path.name, entry.label, entry.part) for entry in found.entries} == {
@@ -39,7 +39,7 @@ def test_folders_of_parts_say_what_recordings_are_for(val: str, tmp_path: Path) 
     assert found.notes == []
 
 
-def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+def test_skipped_files_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/0/a.npy", "train/0/a.mat", "train/0/._a.npy", "train/0/.git/b.npy", "train/b.npy")
     touch(tmp_path, "train/2/deep/notes.md", "notes/plan.md")
     (tmp_path / "train" / "0" / "c.npy").symlink_to(tmp_path / "gone.npy")
@@ -56,12 +56,12 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_many_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
+def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "up/a.npy", *(f"up/{n}.mat" for n in range(9)))
     assert_lines_say(discover_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
 
 
-def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     touch(tmp_path, "wave/a.npy", "train/b.npy", "test/c.npy")
     found = discover_folders(tmp_path)
     assert [(entry.label, entry.part) for entry in found.entries] == [("test", None), ("train", None), ("wave", None)]
@@ -80,7 +80,7 @@ def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_nobody_can_tell_is_refused(names: list[str], told: tuple, tmp_path: Path) -> None:
+def test_ambiguous_folders_are_refused(names: list[str], told: tuple, tmp_path: Path) -> None:
     touch(tmp_path, *names)
     with assert_raises(DataError, *told):
         discover_folders(tmp_path)

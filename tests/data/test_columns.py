@@ -52,7 +52,7 @@ def test_time_0_is_the_first_event_or_the_files_own() -> None:
     assert recording(Reading(time_origin="zero"), t=[100, 100, 130]).t.tolist() == [100, 100, 130]
 
 
-def test_events_are_sorted_where_that_is_asked_for_and_equal_times_stay_as_they_are() -> None:
+def test_events_are_sorted_on_request_and_equal_times_keep_their_order() -> None:
     sorted_ = recording(Reading(sort=True), t=[9, 4, 4], x=[1, 2, 3])
     assert (sorted_.t.tolist(), sorted_.x.tolist()) == ([0, 0, 5], [2, 3, 1])
     assert recording(t=[9, 4, 4]).t.tolist() == [5, 0, 0]  # refused later, by the check of all recordings
@@ -73,7 +73,7 @@ def test_more_than_two_polarities_keep_their_number() -> None:
 
 
 @pytest.mark.parametrize("given", [[1, 2, 2], [1, 0, 7], [1.0, np.nan, 0.0], [0, 255, 255], [0.5, 0, 1]], ids=str)
-def test_a_polarity_that_is_none_is_refused(given: Any) -> None:
+def test_an_invalid_polarity_is_refused(given: Any) -> None:
     with assert_raises(DataError, "a.npy", -1, 0, "data.polarity_values"):
         recording(p=given)
 
@@ -83,7 +83,7 @@ def test_a_polarity_that_is_none_is_refused(given: Any) -> None:
     [((1, 2), [1, 2, 2], [0, 1, 1]), ((2, 1), [1, 2, 2], [1, 0, 0]), ((0, 255), [0.0, 255.0, 0.0], [0, 1, 0])],
     ids=str,
 )
-def test_polarities_mean_what_is_said_of_them(values: Any, given: Any, meant: list[int]) -> None:
+def test_polarity_values_define_on_and_off(values: Any, given: Any, meant: list[int]) -> None:
     p = recording(Reading(polarity_values=values), p=given).p
     assert (p.tolist(), p.dtype) == ([bool(one) for one in meant], np.bool_)
     with assert_raises(DataError, "a.npy", 3, 1):
@@ -111,7 +111,7 @@ def test_other_names_are_known(names: tuple[str, ...]) -> None:
     assert events_from_columns(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
 
 
-def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None:
+def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None:
     assert recording(x=[0, 40_000, 3]).x.tolist() == [0, 40_000, 3]
 
 
@@ -128,7 +128,7 @@ def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None
         ({"t": [[1], [2], [3]]}, ("a.npy", "t", 3, 1)),
     ],
 )
-def test_what_is_no_event_is_named(columns: dict[str, Any], told: tuple) -> None:
+def test_invalid_events_are_named(columns: dict[str, Any], told: tuple) -> None:
     with assert_raises(DataError, *told):
         recording(**columns)
 
@@ -143,7 +143,7 @@ def test_what_is_no_event_is_named(columns: dict[str, Any], told: tuple) -> None
         ({"columns": ["t", "x", "x"]}, ("columns",)),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], told: tuple) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], told: tuple) -> None:
     with assert_raises((ValueError, ConfigError), *told):
         Reading(**settings)
 
@@ -178,7 +178,7 @@ def test_columns_in_another_order_are_refused_with_the_order() -> None:
     assert_says(caught.value.hint, "x, y, t, p")
 
 
-def test_what_cannot_become_frames_is_refused() -> None:
+def test_invalid_batches_and_settings_are_refused() -> None:
     with assert_raises(DataError, "events", "x"):
         data.to_frames(EVENTS, num_bins=2, duration_ms=2, sensor_size=(2, 2, 2))
     with assert_raises(ConfigError, "num_bins"):

@@ -100,15 +100,13 @@ def test_counts_alone_are_the_same_in_each_step_whenever_events_were(
 
 
 @pytest.mark.parametrize("settings", [{"lengths": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.1}], ids=str)
-def test_counts_alone_know_no_other_way_of_binning(
-    settings: dict[str, Any], tiny_store: Store, tiny_split: Split
-) -> None:
+def test_counts_only_ignores_other_binnings(settings: dict[str, Any], tiny_store: Store, tiny_split: Split) -> None:
     usual, other = (module(tiny_store, tiny_split, "counts_only", **more) for more in ({}, settings))
     one, two = all_of(usual, "val"), all_of(other, "val")
     assert torch.equal(one.x, two.x)
     assert torch.equal(one.lengths, two.lengths)
 
 
-def test_counts_alone_cannot_be_had_from_frames_of_times(tiny_store: Store, tiny_split: Split) -> None:
+def test_counts_only_refuses_frames_of_times(tiny_store: Store, tiny_split: Split) -> None:
     with assert_raises(ConfigError, "control", "counts_only", "data.frames"):
         module(tiny_store, tiny_split, "counts_only", frames="time_surface")

@@ -102,7 +102,7 @@ def test_it_does_what_tonic_does_under_the_same_seed(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("number", [0, 1, 400])
-def test_what_comes_out_is_a_recording_and_what_went_in_is_as_it_was(name: str, number: int) -> None:
+def test_the_result_is_a_valid_recording_and_the_input_is_unchanged(name: str, number: int) -> None:
     events = recording(number=number)
     before = rows(events)
     augmentation = build(name, **SETTINGS[name])
@@ -167,7 +167,7 @@ def test_nothing_is_kept_from_one_recording_to_the_next() -> None:
     assert rows(used.apply(long, np.random.default_rng(0))) == rows(long)
 
 
-def test_it_travels_to_loading_processes() -> None:
+def test_it_can_be_pickled_for_loading_processes() -> None:
     augmentation = build("SpatialJitter", clip_outliers=True)
     there = pickle.loads(pickle.dumps(augmentation))
     augment_one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
@@ -206,7 +206,7 @@ def test_any_number_of_workers_and_any_order_change_a_recording_alike(tiny_store
     ("name", "label_change"),
     [("RandomFlipLR", "flip_x"), ("RandomFlipUD", "flip_y"), ("RandomTimeReversal", "reverse")],
 )
-def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, label_change: str) -> None:
+def test_a_flip_or_reversal_gives_the_class_of_labels_after(name: str, label_change: str) -> None:
     def pipeline(classes: list[int] | None) -> Pipeline:
         node = {"type": "tonic", "name": name, "settings": {"p": 0.5}}
         return build_pipeline([node], {label_change: classes}, 2, SENSOR)
@@ -253,6 +253,6 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, ("data.augment[0].settings", "clip_negative")),
     ],
 )
-def test_what_cannot_be_is_named_by_its_place(name: str, settings: dict[str, Any], told: tuple) -> None:
+def test_an_invalid_node_is_named_by_its_place(name: str, settings: dict[str, Any], told: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *told):
         AUGMENTATIONS.build("tonic", {"name": name, "settings": settings}, "data.augment[0]", sensor_size=SENSOR)

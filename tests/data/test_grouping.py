@@ -12,7 +12,7 @@ from ..refusals import assert_raises
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_what_is_joined_to_the_same_is_joined(seed: int) -> None:
+def test_groups_are_merged_transitively(seed: int) -> None:
     rng = np.random.default_rng(seed)
     files = [f"{n}.npy" for n in rng.integers(0, 12, 20)]
     people = [None if rng.random() < 0.4 else f"p{rng.integers(0, 6)}" for _ in files]

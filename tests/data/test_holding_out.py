@@ -18,7 +18,7 @@ def _folds(folds: int, groups: np.ndarray | None = None, seed: int = 0) -> np.nd
 
 
 @pytest.mark.parametrize("folds", [2, 5, 7])
-def test_each_class_is_dealt_out_evenly_and_so_is_all(folds: int) -> None:
+def test_folds_have_equal_sizes_and_equal_shares_of_each_class(folds: int) -> None:
     fold = _folds(folds)
     for label in range(4):
         counts = np.bincount(fold[label == TARGETS], minlength=folds)

@@ -201,12 +201,12 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
         ({"type": "eventmix", "gaussians": 0}, ("data.mix.gaussians", 1, 0)),
     ],
 )
-def test_settings_that_cannot_be_are_named_by_their_place(node: Any, told: tuple) -> None:
+def test_invalid_settings_are_named_by_their_place(node: Any, told: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *told):
         build_mixing(node)
 
 
-def test_mixup_averages_values_as_it_averages_frames() -> None:
+def test_mixup_averages_values_like_frames() -> None:
     values = torch.arange(2.0 * B).reshape(B, 2) ** 2
     batch = frames(SHAPES["columns"])._replace(targets=values)
     done = build_mixing({"type": "mixup", "alpha": 1.0}, "value")(batch, np.random.default_rng(3))
@@ -219,6 +219,6 @@ def test_mixup_averages_values_as_it_averages_frames() -> None:
 
 
 @pytest.mark.parametrize(("kind", "targets"), [(kind, "steps") for kind in KINDS] + [("cutmix", "value")])
-def test_mixing_that_says_nothing_of_the_targets_is_refused(kind: str, targets: Any) -> None:
+def test_a_mixing_not_defined_for_the_targets_is_refused(kind: str, targets: Any) -> None:
     with assert_raises(ConfigError, "data.mix", "data.targets", kind, targets):
         build_mixing({"type": kind}, targets)

@@ -138,7 +138,7 @@ def test_frames_are_those_of_whole_recordings(
     ],
     ids=str,
 )
-def test_what_augmentations_move_into_the_window_is_there(
+def test_events_that_augmentations_move_into_the_window_are_read(
     nodes: list[dict[str, Any]], tiny_store: Store, tiny_split: Split
 ) -> None:
     pipeline = build_pipeline(nodes, {}, 4, (5, 4, 2))
@@ -171,9 +171,7 @@ def test_batches_of_windows_of_one_recording_are_mixed_each_in_its_own_way(tmp_p
 
 
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
-def test_lists_are_handed_on_where_they_are_wanted_and_nothing_else_is_done_to_frames(
-    tiny_store: Store, tiny_split: Split
-) -> None:
+def test_lists_are_passed_on_if_allowed_and_frames_are_unchanged(tiny_store: Store, tiny_split: Split) -> None:
     module = _module(tiny_store, tiny_split)
     (packed, *_), expected = _batches(module, "train"), module.on_after_batch_transfer
     assert isinstance(expected(packed, 0).frames, Tensor)

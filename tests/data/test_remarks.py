@@ -31,7 +31,7 @@ def split(train: list[int], val: list[int], test: list[int]) -> Split:
     return Split(parts[0], parts[1], parts[2], "by hand")
 
 
-def test_a_part_that_lacks_a_class_is_told_of() -> None:
+def test_a_part_that_lacks_a_class_is_reported() -> None:
     assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
     assert_lines_say(
         list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
@@ -48,7 +48,7 @@ def test_a_part_that_lacks_a_class_is_told_of() -> None:
     assert list(remarks(store(targets=values), split([0], [1], [2]), NAMES)) == []
 
 
-def test_a_group_in_two_parts_is_told_of() -> None:
+def test_a_group_in_two_parts_is_reported() -> None:
     groups = np.array([0, 0, 1, 1, 2, 2])
     whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []

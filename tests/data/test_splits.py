@@ -39,7 +39,7 @@ def test_validation_is_stratified() -> None:
     assert np.bincount(TARGETS[split.train]).tolist() == [8, 16, 16]
 
 
-def test_the_choice_is_random_and_follows_its_seed() -> None:
+def test_the_choice_is_random_and_depends_on_its_seed() -> None:
     assert np.array_equal(_split().val, _split().val)
     assert _split().hash == _split().hash
     hashes = {_split(seed=seed).hash for seed in range(10)}
@@ -80,7 +80,7 @@ def test_classes_that_do_not_begin_at_zero_and_empty_sets_are_fine() -> None:
     assert (empty.train.size, empty.val.size, empty.test.size) == (0, 0, 0)
 
 
-def test_the_hash_names_the_lists() -> None:
+def test_the_hash_depends_on_the_lists() -> None:
     split = Split(np.array([0, 2]), np.array([1]), np.array([3]), "a rule")
     # In records: must never change.
     assert split.hash == "e970a1fe584b4085bf2bab209f7756c8ce545108602094c0a5b420a226762391"
@@ -145,12 +145,12 @@ def test_one_group_at_least_is_on_either_side() -> None:
         assert chosen.sum() == 2
 
 
-def test_no_part_of_one_group_is_held_out() -> None:
+def test_one_group_cannot_be_held_out_in_part() -> None:
     with assert_raises(DataError, "", "all", 4):
         stratified_holdout(np.arange(4), 0.5, np.random.default_rng(0), np.zeros(4, int))
 
 
-def test_validation_leaves_groups_out_and_says_so() -> None:
+def test_validation_holds_out_groups_and_the_rule_names_them() -> None:
     split = make_split(TARGETS, (GROUPS > 7).astype(np.uint8), 0.25, 0, GROUPS)
     assert not np.intersect1d(GROUPS[split.train], GROUPS[split.val]).size
     assert split.val.size == 12

@@ -36,7 +36,7 @@ def test_a_table_lists_recordings_and_parts_of_them(tmp_path: Path) -> None:
     ]
 
 
-def test_columns_that_nothing_looks_at_are_named(tmp_path: Path) -> None:
+def test_unused_columns_are_named(tmp_path: Path) -> None:
     found = discover_table(tmp_path, table(tmp_path, "camera,label,path,,value\nleft,1,a.npy,,3\n"))
     assert len(found.entries) == 1
     assert_lines_say(found.notes, ("columns", "camera, value"))
@@ -44,7 +44,7 @@ def test_columns_that_nothing_looks_at_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "Subject", "person", "participant", "speaker", "session"])
-def test_a_column_of_people_is_not_passed_over(name: str, tmp_path: Path) -> None:
+def test_an_unused_column_of_people_is_an_error(name: str, tmp_path: Path) -> None:
     text = f"path,label,{name}\na.npy,1,anna\nb.npy,2,ben\n"
     with assert_raises(DataError, "data.labels", "group", "data.group_by", name, name):
         discover_table(tmp_path, table(tmp_path, text))
@@ -62,12 +62,12 @@ def test_a_column_of_people_is_not_passed_over(name: str, tmp_path: Path) -> Non
     assert_lines_say(discover_table(tmp_path, table(tmp_path, by_group)).notes, ("columns", name))
 
 
-def test_a_column_to_group_by_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_column_to_group_by_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.group_by", "user"):
         discover_table(tmp_path, table(tmp_path, "path,label,user\na.npy,1,anna\n"), group_by="usr")
 
 
-def test_the_words_for_parts(tmp_path: Path) -> None:
+def test_the_names_of_parts(tmp_path: Path) -> None:
     rows = "".join(
         f"a.npy,1,{10 * n},{10 * n + 5},{word}\n" for n, word in enumerate(("train", "VALID", "val", "test"))
     )
@@ -95,7 +95,7 @@ def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, told: tuple
         discover_table(tmp_path, table(tmp_path, text))
 
 
-def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "none.csv"):
         discover_table(tmp_path, tmp_path / "none.csv")
 
@@ -129,7 +129,7 @@ def test_values_that_cannot_be_used_are_named_by_their_line(text: str, told: tup
         discover_table(tmp_path, table(tmp_path, text), "value")
 
 
-def test_a_table_of_values_read_for_labels_says_which_setting_takes_them(tmp_path: Path) -> None:
+def test_a_table_of_values_without_labels_names_the_setting(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "data.targets=value"):
         discover_table(tmp_path, table(tmp_path, "path,value_x\na.npy,1\n"))
 

@@ -36,7 +36,7 @@ def test_a_dot_that_moved_with_the_camera_is_at_one_place() -> None:
     assert [column.dtype for column in result if column is not None] == [np.int64, np.int16, np.int16, np.bool_]
 
 
-def test_what_leaves_the_sensor_is_gone_and_nothing_else() -> None:
+def test_only_events_outside_the_sensor_are_dropped() -> None:
     x, y = np.array([29, 28, 29], np.int16), np.array([3, 3, 3], np.int16)
     events = Events(np.array([0, 0, 200_000]), x, y, np.array([True] * 3))
     result = CameraPath(CORNERS).still(events, SIZE)
@@ -50,7 +50,7 @@ def test_a_sensor_without_rows_has_columns_to_move() -> None:
     assert (result.x.tolist(), result.y) == ([15, 15], None)
 
 
-def test_a_simulated_digit_is_sharper_without_the_saccades() -> None:
+def test_a_stabilized_simulated_digit_is_sharper() -> None:
     image = np.zeros((28, 28))
     image[6:22, 13:16] = 1.0
     events = simulate_saccades(image, np.random.default_rng(0), Saccades())
@@ -66,7 +66,7 @@ def _sharpness(events: Events) -> float:
 
 
 @pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 1, 1)])
-def test_a_store_hands_out_still_recordings_one_together_and_in_windows(
+def test_a_store_stabilizes_recordings_alone_in_batches_and_in_windows(
     tmp_path: Path, sensor_size: tuple[int, int, int]
 ) -> None:
     packed, camera = open_or_build(ToySource(sensor_size=sensor_size), tmp_path), CameraPath([[0, 0, 0], [1, 4, 2]])
@@ -104,6 +104,6 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
         ([[-1, 0, 0], [5, 1, 1]], ("from", 0)),
     ],
 )
-def test_a_path_that_is_none_is_refused(corners: list[list[float]], told: tuple) -> None:
+def test_an_invalid_path_is_refused(corners: list[list[float]], told: tuple) -> None:
     with assert_raises(ConfigError, "camera_path", *told):
         CameraPath(corners)

@@ -26,7 +26,7 @@ def stores(tmp_path: Path) -> Path:
     return tmp_path / "stores"
 
 
-def test_copies_say_where_their_recordings_lay(stores: Path, tmp_path: Path) -> None:
+def test_copies_name_the_folder_of_their_recordings(stores: Path, tmp_path: Path) -> None:
     found = copies(stores)
     assert [copy.label for copy in found] == ["toy"] * 3
     assert sorted(str(copy.origin) for copy in found) == [
@@ -36,7 +36,7 @@ def test_copies_say_where_their_recordings_lay(stores: Path, tmp_path: Path) -> 
     assert all(copy.size == size_of(copy.path) > 1000 for copy in found)
 
 
-def test_those_of_other_folders_and_datasets_are_others(stores: Path, tmp_path: Path) -> None:
+def test_copies_of_other_folders_and_datasets_are_separate(stores: Path, tmp_path: Path) -> None:
     origin = str((tmp_path / "here").resolve())
     assert len(copies_of(stores, "toy", origin)) == 2
     assert copies_of(stores, "to", origin) == []

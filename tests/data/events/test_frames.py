@@ -91,7 +91,7 @@ def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
 
 
 @pytest.mark.usefixtures("_either_way")
-def test_negative_times_are_left_out() -> None:
+def test_negative_times_are_dropped() -> None:
     packed = _packed(0, (5, 4, 2), 1000, 10)
     shifted = packed._replace(t=packed.t - 300)
     assert int(_frames(shifted, 10, 1000, (5, 4, 2)).x.sum()) == int(((shifted.t >= 0) & (shifted.t < 1000)).sum())
@@ -216,7 +216,7 @@ def test_events_that_are_not_in_order_of_time_have_no_lists() -> None:
 
 
 @pytest.mark.parametrize("sensor_size", [(4, 4, 2), (5, 3, 2), (5, 4, 1)])
-def test_lists_refuse_what_frames_refuse(sensor_size: SensorSize) -> None:
+def test_lists_raise_the_same_errors_as_frames(sensor_size: SensorSize) -> None:
     batch = EventBatch.from_packed(_packed(0, (5, 4, 3), 1000, 10))
     if sensor_size[2] == 1:  # polarities are not looked at
         assert isinstance(list_frames(batch, 10, 1000, sensor_size), EventFrames)
@@ -248,6 +248,6 @@ def test_offsets_that_do_not_fit_the_columns_are_refused(wrong: list[int]) -> No
 
 
 @pytest.mark.parametrize(("num_bins", "duration"), [(0, 10), (10, 0), (-1, 10)])
-def test_no_time_is_refused(num_bins: int, duration: int) -> None:
+def test_times_that_are_not_finite_are_refused(num_bins: int, duration: int) -> None:
     with assert_raises(ValueError, "positive"):
         _frames(_packed(0, (5, 4, 2), 1000, 10), num_bins, duration, (5, 4, 2))

@@ -11,7 +11,7 @@ from ...refusals import assert_raises
 SENSOR = (4, 3, 2)
 
 
-def test_a_recording_goes_with_its_sensor_however_few_its_events(recording: Events) -> None:
+def test_y_must_match_the_sensor_for_any_number_of_events(recording: Events) -> None:
     empty = Events(*(column[:0] for column in recording if column is not None))
     for events, sensor in ((recording, SENSOR), (empty, SENSOR), (recording._replace(y=None), (4, 1, 1))):
         check_events(events, sensor, "a.bin")

@@ -67,7 +67,7 @@ def _accuracy(classify: Classifier, features: np.ndarray, targets: np.ndarray) -
 
 
 @pytest.mark.parametrize("classify", [_by_nearest_mean, _by_least_squares])
-def test_counts_do_not_tell_the_class_but_times_do(
+def test_counts_do_not_reveal_the_class_but_times_do(
     recordings: tuple[list[Events], np.ndarray], classify: Classifier
 ) -> None:
     events, targets = recordings

@@ -16,7 +16,7 @@ Same = Callable[..., bool]
 
 
 @pytest.fixture
-def tonic_twin() -> Twin:
+def tonic_reference() -> Twin:
     """Return what makes tonic's dataset of a name on the files of a folder, however few they are."""
     import tonic.datasets
 

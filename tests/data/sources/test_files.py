@@ -49,7 +49,7 @@ def test_hidden_and_other_files_are_no_recordings(tmp_path: Path) -> None:
     assert list_files(tmp_path / "missing", ".bin") == []
 
 
-def test_nothing_to_fetch_is_told_of_apart_from_nothing_asked_for(tmp_path: Path) -> None:
+def test_missing_archives_and_disabled_downloads_give_different_errors(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "data.download=true"):
         NMNIST(str(tmp_path), download=False)
     with assert_raises(DataError, "data.root", "data.download=true", "data.archives"):
@@ -63,6 +63,6 @@ def test_a_mistake_among_the_archives_is_named_by_its_place_in_the_yaml(tmp_path
 
 @pytest.mark.parametrize("name", ["ncaltech101", "cifar10dvs", "asldvs"])
 @pytest.mark.parametrize("setting", [{"test_rule": "first"}, {"test_fraction": 1.0}])
-def test_a_rule_that_cannot_be_is_refused(name: str, setting: dict[str, object], tmp_path: Path) -> None:
+def test_an_invalid_rule_is_refused(name: str, setting: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="test_"):
         DATASETS.build(name, setting, "data", root=str(tmp_path), download=False)
