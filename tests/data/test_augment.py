@@ -1,4 +1,4 @@
-"""What each augmentation does to events, and that whatever it does they are a recording still."""
+"""Effects of each augmentation on events; its result is always a valid recording."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_times_are_shifted_scaled_and_jittered_by_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message_parts"),
     [
         ("affine", {"rotate": 200}, ("data.augment[0].rotate", 0, 180)),
         ("affine", {"shear": 90}, ("data.augment[0].shear", 0, 60, 90)),
@@ -234,8 +234,8 @@ def test_times_are_shifted_scaled_and_jittered_by_the_settings() -> None:
         ("flipx", {}, ("data.augment[0].type", "flip_x")),
     ],
 )
-def test_invalid_settings_are_named_by_their_place(name: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_invalid_settings_are_named_by_their_place(name: str, settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         apply(name, recording(), **settings)
 
 

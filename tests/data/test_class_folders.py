@@ -69,7 +69,7 @@ def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message_parts"),
     [
         (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], ("data.root", "beside")),
         (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], ("data.root", "beside")),
@@ -80,9 +80,9 @@ def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_ambiguous_folders_are_refused(names: list[str], told: tuple, tmp_path: Path) -> None:
+def test_ambiguous_folders_are_refused(names: list[str], message_parts: tuple, tmp_path: Path) -> None:
     touch(tmp_path, *names)
-    with assert_raises(DataError, *told):
+    with assert_raises(DataError, *message_parts):
         discover_folders(tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message_parts"),
     [
         ({"y": None}, ("a.npy", [10, 8, 2])),
         ({"x": None, "p": None}, ("a.npy", "column")),
@@ -128,13 +128,13 @@ def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None
         ({"t": [[1], [2], [3]]}, ("a.npy", "t", 3, 1)),
     ],
 )
-def test_invalid_events_are_named(columns: dict[str, Any], told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_invalid_events_are_named(columns: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         recording(**columns)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message_parts"),
     [
         ({"time_unit": "min"}, ("time_unit",)),
         ({"time_origin": "last"}, ("time_origin",)),
@@ -143,12 +143,12 @@ def test_invalid_events_are_named(columns: dict[str, Any], told: tuple) -> None:
         ({"columns": ["t", "x", "x"]}, ("columns",)),
     ],
 )
-def test_invalid_settings_are_refused(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_invalid_settings_are_refused(settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         Reading(**settings)
 
 
-# Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event behind them.
+# Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event after them.
 EVENTS = np.array([[0, 0, 100, 1], [0, 0, 900, 1], [2, 1, 999, 0], [2, 1, 1000, 0], [1, 0, 1999, 1], [1, 0, 2000, 1]])
 
 

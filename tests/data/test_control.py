@@ -1,4 +1,4 @@
-"""What a control takes away, and what it leaves."""
+"""The information that each control removes, and the information that it keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
 
-# Both sensors with rows and without. The seed is one by which no part stays as it is.
+# Sensors with and without rows. With this seed every part changes.
 pytestmark = pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
 SEED = 4
 

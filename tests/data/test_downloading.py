@@ -25,7 +25,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, and remembers what was asked for.
+    """Serves CONTENT, and records the requests.
 
     Args:
         ranges: Whether it goes on where it is asked to.
@@ -72,7 +72,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Return what starts a server."""
+    """Return a function that starts a server."""
     servers: list[Server] = []
 
     def start(**settings: Any) -> Server:
@@ -192,7 +192,7 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "message_parts"),
     [
         ({"name": "a.zip"}, ("archives[0]",)),
         ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, ("archives[0].link",)),
@@ -202,6 +202,6 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
         ("a.zip", ("archives[0]", "mapping")),
     ],
 )
-def test_an_invalid_archive_is_named_by_its_place(node: Any, told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_invalid_archive_is_named_by_its_place(node: Any, message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         parse_archives([node])

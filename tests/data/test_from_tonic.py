@@ -1,4 +1,4 @@
-"""Tonic's transforms by name: what tonic does itself under the same seed, and nothing outside the recording."""
+"""Tonic's transforms by name: the same results as tonic with the same seed, and no effects outside the recording."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_numpys_global_numbers_are_restored_when_tonic_fails() -> None:
 def test_nothing_is_kept_from_one_recording_to_the_next() -> None:
     short, long = recording(), recording()
     long = long._replace(t=2 * long.t)
-    used = build("CropTime")  # which remembers the end of the first recording
+    used = build("CropTime")  # it stores the end of the first recording
     used.apply(short, np.random.default_rng(0))
     assert rows(used.apply(long, np.random.default_rng(0))) == rows(long)
 
@@ -230,7 +230,7 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message_parts"),
     [
         ("DropEvnt", {}, ("data.augment[0].name", "DropEvnt", "DropEvent")),
         ("ToFrame", {"n_time_bins": 3}, ("data.augment[0].name", "data.num_bins", "data.dt")),
@@ -253,6 +253,6 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, ("data.augment[0].settings", "clip_negative")),
     ],
 )
-def test_an_invalid_node_is_named_by_its_place(name: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_invalid_node_is_named_by_its_place(name: str, settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         AUGMENTATIONS.build("tonic", {"name": name, "settings": settings}, "data.augment[0]", sensor_size=SENSOR)

@@ -1,4 +1,4 @@
-"""Recordings of one person, and parts of one file, are never divided."""
+"""Recordings of one person, and segments of one file, are never divided."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_groups_are_merged_transitively(seed: int) -> None:
     files = [f"{n}.npy" for n in rng.integers(0, 12, 20)]
     people = [None if rng.random() < 0.4 else f"p{rng.integers(0, 6)}" for _ in files]
     found = merge_groups(files, people).groups
-    expected = np.arange(20)  # a plain loop: the least number of what a recording touches, until nothing changes
+    expected = np.arange(20)  # a plain loop: the smallest number of connected recordings, until nothing changes
     for _ in range(20):
         for a in range(20):
             for b in range(20):

@@ -55,7 +55,7 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "labels", "told"),
+    ("nodes", "labels", "message_parts"),
     [
         (
             [{"type": "flip_x"}],
@@ -66,8 +66,8 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
         (["flip_x"], {}, ("data.augment[0]", 2, "flip_x")),
     ],
 )
-def test_an_invalid_table_is_named(nodes: Any, labels: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_an_invalid_table_is_named(nodes: Any, labels: Any, message_parts: tuple) -> None:
+    with assert_raises(ConfigError, *message_parts):
         build_pipeline(nodes, labels, 4, (20, 14, 2))
 
 

@@ -40,7 +40,7 @@ def toy() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"sensor_size": [34, 34]}, ("sensor_size", "[W, H, P]", [34, 34])),
         ({"sensor_size": [34, 34, 0]}, ("sensor_size",)),
@@ -66,8 +66,8 @@ def toy() -> Iterator[str]:
         ({"num_bins": None, "dt": float("inf")}, ("dt",)),
     ],
 )
-def test_a_value_out_of_range_is_named(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_a_value_out_of_range_is_named(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         _settings(**changes)
 
 
@@ -130,7 +130,7 @@ def test_an_unknown_setting_is_refused_with_all_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"type": None}, ("data", "type")),
         ({"type": "nmist"}, ("data.type", "nmist", "nmnist")),
@@ -143,8 +143,8 @@ def test_an_unknown_setting_is_refused_with_all_known_ones() -> None:
         ({"type": "folder", "download": True}, ("data.download", "fetches")),
     ],
 )
-def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises(ConfigError, *message_parts):
         read_settings({"type": "saccade_digits", **GOOD, **changes})
 
 
@@ -189,7 +189,7 @@ def test_frames_equal_a_plain_loop(given: dict[str, Any], shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message_parts"),
     [
         ({"frames": "binari"}, ("data.frames.type", "binari", "binary")),
         ({"frames": {"type": "binary", "tau": 3}}, ("data.frames.tau",)),
@@ -211,8 +211,8 @@ def test_frames_equal_a_plain_loop(given: dict[str, Any], shape: tuple[int, ...]
         ({"folds": 3, "split_file": "a.csv"}, ("data", "split_file")),
     ],
 )
-def test_invalid_frames_and_splits_are_refused(given: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_invalid_frames_and_splits_are_refused(given: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
 
 
@@ -223,7 +223,7 @@ def test_only_a_dataset_that_takes_other_targets_has_them(toy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"targets": "values"}, ("targets",)),
         ({"targets": "steps", "bin_by": "count"}, ("targets",)),
@@ -231,6 +231,6 @@ def test_only_a_dataset_that_takes_other_targets_has_them(toy: str) -> None:
         ({"targets": "value", "num_classes": 0}, ("num_classes", 1)),
     ],
 )
-def test_invalid_targets_are_refused(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_invalid_targets_are_refused(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         _settings(**changes)

@@ -68,7 +68,7 @@ def test_a_group_is_not_divided_except_on_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("recording,part\n0,train\n", ("data.split_file", "recording", "split")),
         ("recording,split\n0,train\n1,trian\n", ("data.split_file", "split", "trian")),
@@ -79,13 +79,13 @@ def test_a_group_is_not_divided_except_on_request(tmp_path: Path) -> None:
         ("recording,split\n0,val\n", ("data.split_file", "training")),
     ],
 )
-def test_invalid_columns_are_named(tmp_path: Path, text: str, told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_invalid_columns_are_named(tmp_path: Path, text: str, message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         read_split(_write(tmp_path, text), NAMES, NO_TEST)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("{}", ("lists", "train", "val", "test")),
         ("[]", ("lists", "train", "val", "test")),
@@ -94,8 +94,8 @@ def test_invalid_columns_are_named(tmp_path: Path, text: str, told: tuple) -> No
         ('{"train": [9], "val": [], "test": []}', (9, 4)),
     ],
 )
-def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: tuple) -> None:
-    with assert_raises(DataError, "data.split_file", *told):
+def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message_parts: tuple) -> None:
+    with assert_raises(DataError, "data.split_file", *message_parts):
         read_split(_write(tmp_path, text, "split.json"), NAMES, NO_TEST)
 
 

@@ -82,7 +82,7 @@ def test_classes_that_do_not_begin_at_zero_and_empty_sets_are_fine() -> None:
 
 def test_the_hash_depends_on_the_lists() -> None:
     split = Split(np.array([0, 2]), np.array([1]), np.array([3]), "a rule")
-    # In records: must never change.
+    # Stored in run folders: it must never change.
     assert split.hash == "e970a1fe584b4085bf2bab209f7756c8ce545108602094c0a5b420a226762391"
     assert replace(split, rule="in other words").hash == split.hash
     narrow = [part.astype(np.int32) for part in (split.train, split.val, split.test)]

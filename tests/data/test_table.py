@@ -55,7 +55,7 @@ def test_an_unused_column_of_people_is_an_error(name: str, tmp_path: Path) -> No
     assert [entry.group for entry in discover_table(tmp_path, table(tmp_path, text), group_by="path").entries] == [
         None
     ] * 2
-    # Where the table says itself who is for what, or which recordings are a group, there is nothing to be divided.
+    # If the table has a split or groups itself, no group can be divided.
     by_hand = f"path,label,{name},split\na.npy,1,anna,train\nb.npy,2,ben,val\n"
     assert_lines_say(discover_table(tmp_path, table(tmp_path, by_hand)).notes, ("columns", name))
     by_group = f"path,label,{name},group\na.npy,1,anna,x\n"
@@ -76,7 +76,7 @@ def test_the_names_of_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("", ("data.labels", "column")),
         ("path,lable\na.npy,1\n", ("data.labels", "lable")),
@@ -90,8 +90,8 @@ def test_the_names_of_parts(tmp_path: Path) -> None:
         ("path,label,split\na.npy,1,vla\n", ("labels.csv, line 2", 2)),
     ],
 )
-def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
+def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
         discover_table(tmp_path, table(tmp_path, text))
 
 
@@ -109,7 +109,7 @@ def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         (
             "path,label\na.npy,1\n",
@@ -124,8 +124,8 @@ def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
         ("path,value,value\na.npy,1,2\n", ("data.labels", "column")),
     ],
 )
-def test_values_that_cannot_be_used_are_named_by_their_line(text: str, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
+def test_values_that_cannot_be_used_are_named_by_their_line(text: str, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
         discover_table(tmp_path, table(tmp_path, text), "value")
 
 
@@ -135,7 +135,7 @@ def test_a_table_of_values_without_labels_names_the_setting(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message_parts"),
     [
         ("a.npy,1,50,90,,\nb.npy,1,0,90,,\na.npy,2,0,51,,\n", ("", "line", 2, 50, 4, 51)),
         ("a.npy,1,0,,,\na.npy,2,90,,,\n", ("", "line", 3, 2)),
@@ -143,7 +143,9 @@ def test_a_table_of_values_without_labels_names_the_setting(tmp_path: Path) -> N
         ("a.npy,1,0,50,,train\na.npy,2,50,90,,test\n", ("", "line", 3, 2)),
     ],
 )
-def test_labels_over_time_that_contradict_each_other_are_named(lines: str, told: tuple, tmp_path: Path) -> None:
+def test_labels_over_time_that_contradict_each_other_are_named(
+    lines: str, message_parts: tuple, tmp_path: Path
+) -> None:
     text = "path,label,start_ms,end_ms,group,split\n" + lines
-    with assert_raises(DataError, *told):
+    with assert_raises(DataError, *message_parts):
         discover_table(tmp_path, table(tmp_path, text), "steps")

@@ -88,10 +88,12 @@ class _AllBad(ToySource):
         raise DataError("", f"{index} is broken")
 
 
-@pytest.mark.parametrize(("size", "told"), [(1, ("", "recording")), (20, ("", "others")), (37, ("", 17))])
-def test_if_no_first_recording_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, told: tuple) -> None:
+@pytest.mark.parametrize(("size", "message_parts"), [(1, ("", "recording")), (20, ("", "others")), (37, ("", 17))])
+def test_if_no_first_recording_can_be_read_the_rest_is_not_tried(
+    tmp_path: Path, size: int, message_parts: tuple
+) -> None:
     source = _AllBad(size, journal=tmp_path / "journal")
-    with assert_raises(DataError, *told):
+    with assert_raises(DataError, *message_parts):
         open_or_build(source, tmp_path / "stores")
     assert len((tmp_path / "journal").read_text().split()) == min(size, 20)
     assert _folders(tmp_path / "stores") == []

@@ -95,7 +95,7 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("corners", "told"),
+    ("corners", "message_parts"),
     [
         ([[0, 0, 0]], ("[ms, x, y]",)),
         ([[0, 0], [1, 1]], ("[ms, x, y]",)),
@@ -104,6 +104,6 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
         ([[-1, 0, 0], [5, 1, 1]], ("from", 0)),
     ],
 )
-def test_an_invalid_path_is_refused(corners: list[list[float]], told: tuple) -> None:
-    with assert_raises(ConfigError, "camera_path", *told):
+def test_an_invalid_path_is_refused(corners: list[list[float]], message_parts: tuple) -> None:
+    with assert_raises(ConfigError, "camera_path", *message_parts):
         CameraPath(corners)

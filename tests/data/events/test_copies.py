@@ -1,4 +1,4 @@
-"""Packed copies of recordings as they are and as they were."""
+"""Packed copies of current and of older versions of recordings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_copies_of_other_folders_and_datasets_are_separate(stores: Path, tmp_pat
     origin = str((tmp_path / "here").resolve())
     assert len(copies_of(stores, "toy", origin)) == 2
     assert copies_of(stores, "to", origin) == []
-    # One that was packed before this was kept, and what a killed process has left, say nothing, and go with the rest.
+    # A copy without a recorded origin, and leftovers of a killed process, are included.
     old = copies_of(stores, "toy", str((tmp_path / "there").resolve()))[0].path
     (old / "origin.txt").unlink()
     (stores / "toy-0123456789ab.building").mkdir()

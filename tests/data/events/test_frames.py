@@ -21,7 +21,7 @@ SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 
 
 @pytest.fixture(params=["as on a CPU", "as on a GPU", "by way of lists"])
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the frames as they are made on either kind of device, or as lists of their events, where these can be."""
+    """Make the frames by the code of each kind of device, or as lists of events, if possible."""
     if request.param == "as on a GPU":
         monkeypatch.setattr(frames, "_count_on_cpu", frames._count_by_scatter)
     if request.param == "by way of lists":
@@ -218,7 +218,7 @@ def test_events_that_are_not_in_order_of_time_have_no_lists() -> None:
 @pytest.mark.parametrize("sensor_size", [(4, 4, 2), (5, 3, 2), (5, 4, 1)])
 def test_lists_raise_the_same_errors_as_frames(sensor_size: SensorSize) -> None:
     batch = EventBatch.from_packed(_packed(0, (5, 4, 3), 1000, 10))
-    if sensor_size[2] == 1:  # polarities are not looked at
+    if sensor_size[2] == 1:  # polarities are ignored
         assert isinstance(list_frames(batch, 10, 1000, sensor_size), EventFrames)
         return
     with assert_raises(DataError, "", "sensor"):

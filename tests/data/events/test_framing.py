@@ -273,7 +273,7 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message_parts"),
     [
         (lambda: _make("rate", bin_by="count"), ("frames",)),
         (lambda: _make("time_surface", overlap_us=5), ("frames",)),
@@ -286,8 +286,8 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
         (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames.tau", "> 0")),
     ],
 )
-def test_contradictory_settings_are_refused(make: Callable[[], Any], told: tuple) -> None:
-    with assert_raises((ConfigError, ValueError), *told):
+def test_contradictory_settings_are_refused(make: Callable[[], Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, ValueError), *message_parts):
         make()
 
 

@@ -118,7 +118,7 @@ def test_an_edge_makes_its_first_event_where_arithmetic_says() -> None:
     image = np.zeros((28, 28))
     image[:, 14:] = 1.0
     events = simulate_saccades(image, np.random.default_rng(0), camera)
-    # Column 18 looks at canvas column 29 + path. The canvas is dark up to 27 and bright from 28, and the
+    # Column 18 sees canvas column 29 + path. The canvas is dark up to 27 and bright from 28, and the
     # first saccade takes the path from -2.75 to 0.
     s = np.linspace(0.0, 1.0, 100_001)
     light = np.clip(29 - 2.75 + 2.75 * s**3 * (10 - 15 * s + 6 * s**2) - 27, 0.0, 1.0)

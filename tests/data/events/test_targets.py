@@ -63,7 +63,7 @@ def test_a_store_of_classes_is_the_same_as_before_other_targets(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("targets", "told"),
+    ("targets", "message_parts"),
     [
         (VALUES[:-1], ("toy", "finite")),
         (VALUES.astype(np.float64), ("toy", "finite")),
@@ -74,8 +74,8 @@ def test_a_store_of_classes_is_the_same_as_before_other_targets(tmp_path: Path) 
         (np.array([[37, 0, 250, 1]]), ("toy", "none", 37)),
     ],
 )
-def test_arrays_that_are_no_targets_are_refused(targets: np.ndarray, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
+def test_arrays_that_are_no_targets_are_refused(targets: np.ndarray, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
         open_or_build(source(targets), tmp_path)
 
 

@@ -20,7 +20,7 @@ START = 1_605_537_493_718_345
 
 
 def kind() -> np.dtype:
-    """Return what aedat's Decoder gives; a new one each time, since tonic renames its fields."""
+    """Return the output of aedat's Decoder; a new one each time, since tonic renames its fields."""
     return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
 
 

@@ -1,4 +1,4 @@
-"""What datasets of one file a recording share: rules for testing, and recordings that are listed in order."""
+"""Shared parts of datasets with one file per recording: rules for testing, and sorted lists of recordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_last_of_each_class_are_for_testing_by_that_rule() -> None:
 
 
 def test_random_test_recordings_are_the_same_for_everyone() -> None:
-    # Of all published results by this rule: must never change.
+    # Published results depend on it: it must never change.
     assert np.flatnonzero(choose_test(np.repeat(np.arange(4), 100), "random", 0.02)).tolist() == [
         34,
         47,

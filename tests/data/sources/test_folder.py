@@ -21,7 +21,7 @@ SENSOR = (16, 12, 2)
 
 
 def write(path: Path, seed: int, at: int = 0, ms: int = 100) -> None:
-    """Write 400 events in a band of rows that `at` says."""
+    """Write 400 events in a band of rows at `at`."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 1000 * ms, 400)) + 7_000_000
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ PICTURES = {"yin_yang": 10, "BACKGROUND_Google": 10, "ant": 3}
 
 
 def encode(rng: np.random.Generator) -> bytes:
-    """Return 40 events of a picture of 200 x 150, away from the corner: x, y, a bit of polarity and 23 bits of us."""
+    """Return 40 events of an image of 200 x 150, away from the corner: x, y, a bit of polarity and 23 bits of us."""
     t, x, y = np.sort(rng.integers(0, 300_000, 40)), rng.integers(5, 200, 40), rng.integers(3, 150, 40)
     p = rng.integers(0, 2, 40)
     return np.stack([x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255], 1).astype(np.uint8).tobytes()

@@ -39,7 +39,7 @@ def test_recordings_are_tonics_from_the_first_event_on(
     ours, theirs = PokerDVS(str(root), download=False), tonic_reference("POKERDVS", root, train=train)
     left = [ours.read(index) for index in np.flatnonzero(ours.split == (0 if train else 1)).tolist()]
     labels = ours.targets[ours.split == (0 if train else 1)].tolist()
-    for number in range(len(theirs)):  # in whatever order its folders come
+    for number in range(len(theirs)):  # in any order of its folders
         events, target = theirs[number]
         found = [place for place, one in enumerate(left) if same_events(one, events, first=True)]
         assert [labels[place] for place in found] == [target]

@@ -77,13 +77,13 @@ def test_poisson_spikes_differ_from_recording_to_recording_and_are_those_of_the_
 
 
 @pytest.mark.parametrize(
-    ("encoder", "told"),
+    ("encoder", "message_parts"),
     [
         ({"type": "delta"}, ("encoder.type", "poisson")),
         ({"type": "poisson", "rate": 5}, ("encoder.rate",)),
         ({"type": "poisson", "max_rate_hz": 2000}, ("encoder.max_rate_hz", 2000, 2)),
     ],
 )
-def test_an_invalid_encoder_is_refused(root: Path, encoder: dict[str, object], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_invalid_encoder_is_refused(root: Path, encoder: dict[str, object], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         SaccadeMNIST(str(root), encoder=encoder)
