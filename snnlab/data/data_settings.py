@@ -292,7 +292,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
             raise ConfigError(
                 f"data.{name}",
                 f"{kind} {reason}, so this setting has no effect",
-                f"leave it out, or choose data=NAME, one of {others}",
+                f"remove it, or choose data=NAME, one of {others}",
             )
     check_known({**shared, **own}, settings, "data", str(kind))
     common = read_shared(node)

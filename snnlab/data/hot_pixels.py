@@ -51,7 +51,7 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
         raise DataError(
             "data.hot_pixels_hz",
             f"all {hot.sum():,} pixels with events have more than {settings.hot_pixels_hz:g} events per second",
-            "raise it",
+            "set a higher limit",
         )
     return torch.from_numpy(hot)
 

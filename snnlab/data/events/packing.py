@@ -351,7 +351,7 @@ def _pack(
     max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
     with writer, closing(reading) as recordings:
         progressing = (
-            progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
+            progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
             if progress
             else recordings
         )
@@ -420,7 +420,9 @@ def _write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
-            path.parent, f"cannot be written ({reason})", "choose another folder with data.store_dir=... or make room"
+            path.parent,
+            f"cannot be written ({reason})",
+            "choose another folder with data.store_dir=... or free disk space",
         ) from error
 
 

@@ -217,7 +217,7 @@ class Representation(ABC):
     needs_times: ClassVar[bool] = False
     # True if the value of a cell depends on its own count alone, and is 0 without events.
     cellwise: ClassVar[bool] = False
-    # The number of steps after its own end of which a frame still holds events.
+    # The time after its end from which a frame still holds events, in steps.
     look_ahead_steps: ClassVar[float] = 0.0
 
     def __init__(self, merge: bool = False) -> None:
@@ -359,7 +359,7 @@ class VoxelGrid(Representation):
     """
 
     needs_times = True
-    look_ahead_steps = 0.5  # half an event's weight may go into the step before
+    look_ahead_steps = 0.5  # an event up to half a step after a frame's end adds to the frame
 
     def __init__(self) -> None:
         super().__init__()

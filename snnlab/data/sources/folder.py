@@ -387,7 +387,7 @@ def _check_no_duplicates(table: Path, lines: list[tuple[int, Entry]]) -> None:
             continue
         other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
         other = other if first.values == entry.values else ", with other values"
-        raise DataError("", f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
+        raise DataError("", f"{table}, line {number}: lists {entry.path} again, like line {before}{other}")
 
 
 def _check_segments(table: Path, lines: list[tuple[int, Entry]]) -> None:
