@@ -71,8 +71,8 @@ def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message_parts"),
     [
-        (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], ("data.root", "beside")),
-        (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], ("data.root", "beside")),
+        (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], ("data.root", "addition")),
+        (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], ("data.root", "addition")),
         (["train/0/a.npy", "test/b.npy"], ("data.root", "test/CLASS")),
         (["val/0/a.npy", "test/0/b.npy"], ("data.root", "train")),
         (["a.npy"], ("data.root", "recordings")),

@@ -160,7 +160,7 @@ def test_another_checksum_is_reported_with_both_and_the_file_removed(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     other = "0" * 32
-    with assert_raises(DataError, "a.bin", "arrived", MD5, other):
+    with assert_raises(DataError, "a.bin", "download", MD5, other):
         obtain(archive(serve(), other), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -236,7 +236,7 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("ToFrame", {"n_time_bins": 3}, ("data.augment[0].name", "data.num_bins", "data.dt")),
         ("ToImage", {}, ("data.augment[0].name", "data.num_bins")),
         ("Downsample", {"spatial_factor": 0.5}, ("data.augment[0].name", "sensor")),
-        ("Compose", {"transforms": []}, ("data.augment[0].name", "itself")),
+        ("Compose", {"transforms": []}, ("data.augment[0].name", "already")),
         ("DropEvent", {"q": 0.1}, ("data.augment[0].settings.q",)),
         ("DropEvent", {}, ("data.augment[0].settings", "DropEvent")),
         ("DropEvent", {"p": "much"}, ("data.augment[0].settings.p", "expected")),
