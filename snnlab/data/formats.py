@@ -20,7 +20,7 @@ from snnlab.errors import ConfigError, DataError, listing
 from snnlab.settings import Count, above, checks_arguments
 
 
-def get_local(group: h5py.Group, name: str) -> Any:
+def own(group: h5py.Group, name: str) -> Any:
     """Return a group or a dataset of an HDF5 file, if its values are in this file.
 
     Raises:
@@ -415,10 +415,10 @@ def _read_hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
         place = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if place is None else get_local(file, place)
+        group: Any = file if place is None else own(file, place)
         if isinstance(group, h5py.Dataset):
             return _columns_of_array(group[()], path, reading, sensor_size)
-        parts = {name: get_local(group, name) for name in group}
+        parts = {name: own(group, name) for name in group}
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
