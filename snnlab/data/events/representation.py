@@ -61,7 +61,7 @@ class Steps:
         """True if each event of the window is in exactly one step, by its time."""
         return self.bin_by == "time" and not self.overlap_us
 
-    def of(self, batch: EventBatch) -> Tensor:
+    def step_per_event(self, batch: EventBatch) -> Tensor:
         """Return each event's step, or `DROPPED`; with overlap, the last step whose frame holds it.
 
         Shape:
@@ -89,7 +89,7 @@ class Steps:
 
         It is an iterator, since a frame as long as a hundred steps would need a hundred times the memory.
         """
-        step = self.of(batch)
+        step = self.step_per_event(batch)
         yield batch._replace(t=step)
         # A frame is as long as one or more steps and a rest: each event is in the step of its time and in some before.
         for before in range(1, -(-self.overlap_us * self.num_bins // self.duration_us) + 1):
@@ -97,9 +97,9 @@ class Steps:
             end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
             yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, DROPPED))
 
-    def used(self, batch: EventBatch) -> Tensor:
+    def last_steps(self, batch: EventBatch) -> Tensor:
         """Return the number of steps up to each recording's last event in the window, at least 1, `[B]`."""
-        step = self.of(batch)
+        step = self.step_per_event(batch)
         recording = torch.repeat_interleave(
             torch.arange(batch.num_recordings, device=step.device), batch.offsets.diff(), output_size=step.numel()
         )
@@ -377,7 +377,7 @@ class VoxelGrid(Representation):
         """Return the grid."""
         batch, steps = binned.batch, binned.steps
         sign = torch.where(batch.p, 1.0, -1.0)
-        inside = steps.of(batch) != DROPPED
+        inside = steps.step_per_event(batch) != DROPPED
         place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
         place = place.clamp(0, steps.num_bins - 1)
         first = place.floor()
@@ -426,7 +426,7 @@ class TimeSurface(Surface):
     def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
         batch, steps = binned.batch, binned.steps
-        step = steps.of(batch)
+        step = steps.step_per_event(batch)
         last = torch.full(_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
         t = torch.where(step == DROPPED, DROPPED, batch.t)
         last.view(-1).scatter_reduce_(0, to_cell_indices(batch, step.clamp(min=0), binned.size), t, "amax")
@@ -449,7 +449,7 @@ class DecayingSurface(Surface):
     def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
         batch, steps = binned.batch, binned.steps
-        step = steps.of(batch)
+        step = steps.step_per_event(batch)
         inside, step = step != DROPPED, step.clamp(min=0)
         ends = _ends(steps, step.device)
         left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
@@ -580,7 +580,7 @@ class Framing:
             events: Events in cells of the region.
         """
         if self.lengths == "recording" or self.steps.events_per_bin is not None:
-            return self.steps.used(events)
+            return self.steps.last_steps(events)
         return torch.full_like(events.offsets[1:], self.steps.num_bins)
 
 
