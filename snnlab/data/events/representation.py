@@ -97,7 +97,7 @@ class Steps:
             end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
             yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, DROPPED))
 
-    def last_steps(self, batch: EventBatch) -> Tensor:
+    def num_used_steps(self, batch: EventBatch) -> Tensor:
         """Return the number of steps up to each recording's last event in the window, at least 1, `[B]`."""
         step = self.step_per_event(batch)
         recording = torch.repeat_interleave(
@@ -580,7 +580,7 @@ class Framing:
             events: Events in cells of the region.
         """
         if self.lengths == "recording" or self.steps.events_per_bin is not None:
-            return self.steps.last_steps(events)
+            return self.steps.num_used_steps(events)
         return torch.full_like(events.offsets[1:], self.steps.num_bins)
 
 
