@@ -203,7 +203,7 @@ class StoreWriter:
 
 
 OnBad = Literal["fail", "skip"]
-# If none of so many first recordings can be used, the rest is not read.
+# If all of so many first recordings are bad, the rest is not read.
 _MAX_BAD_FROM_START = 20
 # Reasons that a message lists.
 _FEW = 10
@@ -350,12 +350,12 @@ def _pack(
     reasons: list[str] = []
     max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
     with writer, closing(reading) as recordings:
-        progressing = (
+        iterator = (
             progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
             if progress
             else recordings
         )
-        for place, events in enumerate(progressing):
+        for place, events in enumerate(iterator):
             with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)

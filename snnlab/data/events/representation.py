@@ -224,7 +224,7 @@ class Representation(ABC):
         self.merge = merge
 
     def channels(self, polarities: int) -> int:
-        """Return the number of channels C of the frames of a sensor with so many polarities."""
+        """Return the number of channels C of frames, for a number of polarities."""
         return 1 if self.merge else polarities
 
     def with_polarities(self, size: SensorSize) -> SensorSize:
@@ -561,7 +561,7 @@ class Framing:
         if (batch.y is None) != (self.region.sensor_size[1] == 1):
             given = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
-            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y goes with H > 1")
+            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y is needed exactly for H > 1")
         events = self.region(batch)
         binned = BinnedEvents(events, self.steps, self.region.size)
         listed = self.kind.event_lists(binned) if lists and isinstance(self.kind, Counts) else None
