@@ -139,15 +139,15 @@ class _RecordingBatches(Dataset[EventBatch]):
         self.seed = seed
         self.until_us = duration_us if self.pipeline is None else self.pipeline.read_until_us(duration_us)
 
-    def __getitem__(self, draw: BatchIndex) -> EventBatch:
+    def __getitem__(self, batch_index: BatchIndex) -> EventBatch:
         if self.windows is None:
-            packed = self.store.gather(draw.indices, duration_us=self.until_us)
+            packed = self.store.gather(batch_index.indices, duration_us=self.until_us)
         else:
-            packed = self.windows.gather(self.store, draw.indices)
+            packed = self.windows.gather(self.store, batch_index.indices)
         if self.control is not None:
             packed = self.control.apply(packed)
         if self.pipeline is not None and self.seed is not None:
-            packed = self.pipeline.augment(packed, self.seed, draw.epoch)
+            packed = self.pipeline.augment(packed, self.seed, batch_index.epoch)
         return EventBatch.from_packed(packed)
 
 

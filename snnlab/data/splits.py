@@ -224,9 +224,7 @@ def assign_folds(
         fold, dealt = np.empty(targets.size, np.int64), 0
         for label in np.unique(targets):
             members = rng.permutation(np.flatnonzero(targets == label))
-            fold[members] = (
-                dealt + np.arange(members.size)
-            ) % folds  # the next class starts at the fold after the last one
+            fold[members] = (dealt + np.arange(members.size)) % folds  # the next class starts at the next fold
             dealt += members.size
         return fold
     counts = _class_counts(targets, places, names.size)

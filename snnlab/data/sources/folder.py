@@ -499,7 +499,7 @@ class Folder:
         ConfigError: if a setting is out of its range.
 
     Attributes:
-        called: Name of the recordings for users.
+        display_name: Name of the recordings for users.
         origin: Their folder.
         draws_test: True if no test recordings are given, so that a split file may define them.
     """
