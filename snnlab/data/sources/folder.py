@@ -556,8 +556,8 @@ class Folder:
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
             f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {given_parts}"
-            for entry, given_parts in zip(self._entries, self._fingerprint_targets(), strict=True)
+            f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {target}"
+            for entry, target in zip(self._entries, self._fingerprint_targets(), strict=True)
         ]
         reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
         return ({} if self._kind == "class" else {"targets": self._kind}) | {
