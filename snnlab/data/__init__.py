@@ -15,7 +15,7 @@ __all__ = ["to_frames"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `to_frames` when it is asked for, so that `import snnlab.data.events` stays free of PyTorch."""
+    """Import `to_frames` at the first access, so that `import snnlab.data.events` does not import PyTorch."""
     if name == "to_frames":
         return import_module("snnlab.data.formats").to_frames
     raise AttributeError(f"module 'snnlab.data' has no attribute '{name}'")

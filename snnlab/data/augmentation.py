@@ -1,7 +1,7 @@
-"""Augmentations: changes of recordings at random for training, one after the other.
+"""Augmentations: random changes of training recordings, applied one after the other.
 
-They are keyed by (seed, epoch, recording): whatever order recordings come in, and however many processes load them,
-each is changed in the same way.
+Random numbers depend on (seed, epoch, recording) alone: the result is the same in any order of recordings and with any
+number of loader processes.
 """
 
 from __future__ import annotations
@@ -23,69 +23,69 @@ from snnlab.settings import Interval, Positive, above, at_least, between, checks
 from snnlab.target_kinds import Targets, kind_of
 
 AUGMENTATIONS = Registry("augmentation")
-# The probability of a change, and a part of a whole.
-Chance = Annotated[float, between(0, 1, with_low=False)]
-Part = Annotated[float, Interval(0, 1)]
+# The probability of a change, and a fraction of a whole.
+Probability = Annotated[float, between(0, 1, with_low=False)]
+Ratio = Annotated[float, Interval(0, 1)]
 
 
 @checks_arguments
 class Augmentation(ABC):
-    """A change of a recording that leaves it sorted by time and within the sensor.
+    """A change of a recording; the result is sorted by time and within the sensor.
 
     Args:
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
-    # What may make another class of a scene, if it is more than another view of it; a dataset's YAML says of what.
-    alters: str | None = None
-    # Whether events get other times, as a whole, so that labels over time would no longer be theirs.
+    # The kind of change that may change a recording's class, a key of data.labels_after; None: the class stays.
+    label_change: str | None = None
+    # Whether all events get new times, so that labels over time would be wrong.
     shifts_time: bool = False
 
-    def __init__(self, p: Chance = 1.0) -> None:
+    def __init__(self, p: Probability = 1.0) -> None:
         self.p = p
 
-    def happens(self, rng: np.random.Generator) -> bool:
-        """Return whether it is done this time."""
+    def is_applied(self, rng: np.random.Generator) -> bool:
+        """Return whether the augmentation is applied this time."""
         return self.p == 1 or rng.random() < self.p
 
-    def reach_us(self, until_us: float) -> float:
-        """Return until when (us) it must see a recording, so that all is right before `until_us`; infinite for its end.
+    def read_until_us(self, until_us: float) -> float:
+        """Return the time (us) up to which it must read a recording, to be exact before `until_us`; infinite: its end.
 
-        What comes later is not read. Here: as far, or the whole recording where events get other times.
+        Later events are not read. The base class returns `until_us`, or infinity if all events get new times.
         """
         return math.inf if self.shifts_time else until_us
 
     @abstractmethod
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return the changed recording; the one that is given stays as it is.
+        """Return the changed recording; the input is not modified.
 
         Args:
             events: The recording.
-            rng: Where everything at random comes from.
+            rng: Source of all random numbers.
         """
 
 
-def in_order(events: Events) -> Events:
-    """Return events sorted by time, those of one time in the order that they have."""
+def sort_by_time(events: Events) -> Events:
+    """Return events sorted by time; events of one time keep their order."""
     if (events.t[1:] >= events.t[:-1]).all():
         return events
     return events.take(np.argsort(events.t, kind="stable"))
 
 
-def within_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
-    """Return where along an axis each event is within its pixel, uniform in [-1/2, 1/2)."""
+def offsets_in_pixel(events: Events, rng: np.random.Generator) -> np.ndarray:
+    """Return a random offset of each event within its pixel along one axis, uniform in [-1/2, 1/2)."""
     return rng.random(events.t.size, np.float32) - np.float32(0.5)
 
 
-def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
-    """Return events at other places, rounded to pixels; those outside the sensor are gone.
+def move_events(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, height: int) -> Events:
+    """Move events to new positions, rounded to pixels; events outside the sensor are dropped.
 
     Args:
-        events: The events; where they have no rows, y is not looked at.
-        x: Their new columns, pixels.
-        y: Their new rows, pixels.
-        width: The sensor's.
-        height: The sensor's.
+        events: The events; if they have no rows, y is ignored.
+        x: New columns, pixels.
+        y: New rows, pixels.
+        width: Width of the sensor, pixels.
+        height: Height of the sensor, pixels.
     """
     new_x = np.rint(x).astype(np.int64)
     inside = (new_x >= 0) & (new_x < width)
@@ -96,7 +96,7 @@ def placed(events: Events, x: np.ndarray, y: np.ndarray | float, width: int, hei
     return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
 
 
-def require_range(name: str, given: Sequence[float], least: float, most: float) -> None:
+def check_range(name: str, given: Sequence[float], least: float, most: float) -> None:
     """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
     if len(given) != 2 or not least <= given[0] <= given[1] <= most:
         raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
@@ -106,27 +106,27 @@ PLACE = "data.augment"
 Classes = Sequence[int]
 
 
-class Step(NamedTuple):
-    """An augmentation, and the class of a recording after it for each class before; None where it stays."""
+class PipelineStep(NamedTuple):
+    """An augmentation, and the new class of a recording for each old class; None if classes stay."""
 
     augmentation: Augmentation
     classes: Classes | None
 
 
 class Pipeline(NamedTuple):
-    """Augmentations in their order."""
+    """Augmentations, in order."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PipelineStep, ...]
 
-    def reach_us(self, until_us: int) -> int | None:
-        """Return until when (us) recordings are read, to be right before `until_us`; None: to their end."""
+    def read_until_us(self, until_us: int) -> int | None:
+        """Return the time (us) up to which recordings are read, to be exact before `until_us`; None: to their end."""
         reach = float(until_us)
         for augmentation, _ in reversed(self.steps):
-            reach = augmentation.reach_us(reach)
+            reach = augmentation.read_until_us(reach)
         return None if math.isinf(reach) else math.ceil(reach)
 
-    def packed(self, packed: Packed, seed: int, epoch: int) -> Packed:
-        """Return packed recordings, each changed.
+    def augment(self, packed: Packed, seed: int, epoch: int) -> Packed:
+        """Return packed recordings, each augmented.
 
         Args:
             packed: The recordings.
@@ -140,7 +140,9 @@ class Pipeline(NamedTuple):
         for place, (start, stop) in enumerate(ends):
             window = () if packed.start is None else (int(packed.start[place]),)
             rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
-            events, target = self.one(whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng)
+            events, target = self.augment_one(
+                whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng
+            )
             changed.append(events)
             if of_class:
                 targets[place] = target
@@ -150,10 +152,10 @@ class Pipeline(NamedTuple):
         offsets = np.concatenate([[0], np.cumsum([events.t.size for events in changed])])
         return packed._replace(t=t, x=x, y=y, p=p, offsets=offsets, targets=targets)
 
-    def one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
-        """Return a recording changed, and its class then."""
+    def augment_one(self, events: Events, target: int, rng: np.random.Generator) -> tuple[Events, int]:
+        """Return an augmented recording and its new class."""
         for augmentation, classes in self.steps:
-            if augmentation.happens(rng):
+            if augmentation.is_applied(rng):
                 events = augmentation.apply(events, rng)
                 target = target if classes is None else classes[target]
         return events, target
@@ -169,73 +171,73 @@ def build_pipeline(
     """Build the augmentations of a YAML.
 
     Args:
-        nodes: Their nodes, in their order.
-        labels_after: By what alters a scene: the class after it for each class before, or None where that is none.
+        nodes: Nodes of the augmentations, in order.
+        labels_after: By kind of change: the new class for each old class, or None if the result has no class.
         num_classes: Number of classes.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        targets: What recordings are trained to.
+        targets: Kind of the targets.
 
     Raises:
-        ConfigError: if a setting is wrong, one would make recordings of no class, or labels over time no longer right.
+        ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
     if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
         raise ConfigError(
-            f"data.labels_after.{given[0]}", f"is for classes of recordings, and data.targets is {targets}"
+            f"data.labels_after.{given[0]}", f"needs targets of type class, and data.targets is {targets}"
         )
     return Pipeline(
         tuple(
-            _step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
+            _build_step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
             for number, node in enumerate(nodes)
         )
     )
 
 
-def _step(
+def _build_step(
     node: Mapping[str, Any],
     place: str,
     labels_after: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
     targets: Targets,
-) -> Step:
+) -> PipelineStep:
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{type: affine, shift: 2}}, got {node!r}")
     settings = dict(node)
     kind = settings.pop("type", None)
     augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
     if targets == "steps" and augmentation.shifts_time:
-        raise ConfigError(
-            place, f"{kind} moves events in time, and not the labels of data.targets=steps", "leave it out"
-        )
-    alters = augmentation.alters
-    if alters not in labels_after:
-        return Step(augmentation, None)
-    classes = labels_after[alters]
+        raise ConfigError(place, f"{kind} moves events in time, but not the labels of data.targets=steps", "remove it")
+    label_change = augmentation.label_change
+    if label_change not in labels_after:
+        return PipelineStep(augmentation, None)
+    classes = labels_after[label_change]
     if classes is None:
-        raise ConfigError(place, f"{alters} would make these recordings of another class", "see data.labels_after")
+        raise ConfigError(
+            place, f"{label_change} would change the class of these recordings", "data.labels_after sets the new class"
+        )
     if sorted(classes) != list(range(num_classes)):
         raise ConfigError(
-            f"data.labels_after.{alters}", f"must be the class after it for each of {num_classes} classes"
+            f"data.labels_after.{label_change}", f"must be the new class for each of {num_classes} classes"
         )
-    return Step(augmentation, tuple(classes))
+    return PipelineStep(augmentation, tuple(classes))
 
 
 @AUGMENTATIONS.register("flip_polarity")
 class FlipPolarity(Augmentation):
-    """Let ON and OFF change places.
+    """Swap ON and OFF.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
-        ConfigError: if the sensor has not two polarities.
+        ConfigError: if the sensor does not have two polarities.
     """
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[2] != 2:
-            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, and not 2")
+            raise ConfigError("", f"flip_polarity: the sensor has {sensor_size[2]} polarities, expected 2")
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         return events._replace(p=~events.p)
@@ -243,11 +245,11 @@ class FlipPolarity(Augmentation):
 
 @AUGMENTATIONS.register("drop_events")
 class DropEvents(Augmentation):
-    """Let each event be gone with one probability, drawn for the recording evenly from 0 to `most`.
+    """Drop each event with a probability that is drawn per recording, uniform in [0, most].
 
     Args:
-        most: Largest part that goes.
-        p: Probability that it is done.
+        most: Largest probability.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -255,7 +257,7 @@ class DropEvents(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
@@ -265,12 +267,12 @@ class DropEvents(Augmentation):
 
 @AUGMENTATIONS.register("drop_area")
 class DropArea(Augmentation):
-    """Let the events of a rectangle be gone, its sides parts of the sensor's drawn evenly from 0 to `most`.
+    """Drop the events of a rectangle; each side is a fraction of the sensor's side, drawn uniformly from [0, most].
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        most: Largest part of a side.
-        p: Probability that it is done.
+        most: Largest fraction of a side.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -278,25 +280,25 @@ class DropArea(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, sensor_size: Sequence[int], most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, sensor_size: Sequence[int], most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
         self.width, self.height, _ = sensor_size
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        inside = _within(events.x, self.width, self.most, rng)
+        inside = _in_random_interval(events.x, self.width, self.most, rng)
         if events.y is not None:
-            inside &= _within(events.y, self.height, self.most, rng)
+            inside &= _in_random_interval(events.y, self.height, self.most, rng)
         return events.take(~inside)
 
 
 @AUGMENTATIONS.register("drop_time")
 class DropTime(Augmentation):
-    """Let the events of an interval be gone, its length a part of the recording's drawn evenly from 0 to `most`.
+    """Drop the events of a time interval; its length is a fraction of the recording's, uniform in [0, most].
 
     Args:
-        most: Largest part of the time until the last event.
-        p: Probability that it is done.
+        most: Largest fraction of the time until the last event.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -304,30 +306,32 @@ class DropTime(Augmentation):
     Source: Gu et al., EventDrop, IJCAI 2021.
     """
 
-    def __init__(self, most: Part, p: Chance = 1.0) -> None:
+    def __init__(self, most: Ratio, p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         if not events.t.size:
             return events
-        return events.take(~_within(events.t, int(events.t[-1]) + 1, self.most, rng))
+        return events.take(~_in_random_interval(events.t, int(events.t[-1]) + 1, self.most, rng))
 
 
 @AUGMENTATIONS.register("noise")
 class Noise(Augmentation):
-    """Add events at random places and times, as many as a Poisson process of this rate has until the last event.
+    """Add events at random places and times, a Poisson process until the last event.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        rate: Events of the whole sensor per ms.
-        p: Probability that it is done.
+        rate: Rate of the added events of the whole sensor, 1/ms.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
     """
 
-    def __init__(self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(
+        self, sensor_size: Sequence[int], rate: Annotated[float, "1/ms", above(0)], p: Probability = 1.0
+    ) -> None:
         super().__init__(p)
         self.width, self.height, self.polarities = sensor_size
         self.rate = rate
@@ -343,11 +347,11 @@ class Noise(Augmentation):
             None if events.y is None else np.concatenate([events.y, y.astype(events.y.dtype)]),
             np.concatenate([events.p, p]),
         )
-        return in_order(joined)
+        return sort_by_time(joined)
 
 
-def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
-    """Return which values are in an interval that lies at random within `[0, size)`."""
+def _in_random_interval(values: np.ndarray, size: int, most: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a mask of the values in a random interval within `[0, size)`."""
     length = rng.uniform(0, most) * size
     start = rng.uniform(0, size - length)
     return (values >= start) & (values < start + length)
@@ -355,20 +359,20 @@ def _within(values: np.ndarray, size: int, most: float, rng: np.random.Generator
 
 @AUGMENTATIONS.register("affine")
 class Affine(Augmentation):
-    """Move, turn, slant and resize a recording about the sensor's centre c; what leaves the sensor is gone.
+    """Shift, rotate, shear and scale a recording about the sensor's centre c; events outside the sensor are dropped.
 
-        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(slant), y)
+        x' = round(c + s R(angle) H (x + u - c) + d),  H (x, y) = (x + y tan(shear), y)
 
-    u, of each event, is uniform in [-1/2, 1/2) along each axis, for an event comes from somewhere within its pixel:
-    without it, a recording that is resized or turned has stripes. Where all is but moved, u is 0 and d is rounded.
+    For each event, u is uniform in [-1/2, 1/2) along each axis, since an event comes from somewhere within its pixel:
+    without u, a scaled or rotated recording has stripes. For a shift alone, u is 0 and d is rounded.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         shift: Largest |d| along each axis, pixels.
-        rotate: Largest |angle|, degrees; sensors without rows cannot turn.
+        rotate: Largest |angle|, degrees; sensors without rows cannot rotate.
         scale: [from, to] of s.
-        shear: Largest |slant|, degrees; sensors without rows cannot slant.
-        p: Probability that it is done.
+        shear: Largest |shear|, degrees; sensors without rows cannot shear.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -381,15 +385,15 @@ class Affine(Augmentation):
         rotate: Annotated[float, "degrees", between(0, 180)] = 0.0,
         scale: Sequence[float] = (1.0, 1.0),
         shear: Annotated[float, "degrees", between(0, 60)] = 0.0,
-        p: Chance = 1.0,
+        p: Probability = 1.0,
     ) -> None:
         super().__init__(p)
-        require_range("scale", scale, 0.1, 10)
+        check_range("scale", scale, 0.1, 10)
         self.width, self.height, _ = sensor_size
         if self.height == 1 and rotate:
-            raise ConfigError("rotate", "a sensor without rows cannot turn")
+            raise ConfigError("rotate", "a sensor without rows cannot rotate")
         if self.height == 1 and shear:
-            raise ConfigError("shear", "a sensor without rows cannot slant")
+            raise ConfigError("shear", "a sensor without rows cannot shear")
         self.shift, self.rotate, self.scale, self.shear = shift, rotate, scale, shear
         self.resamples = bool(rotate or shear) or tuple(scale) != (1, 1)
 
@@ -402,29 +406,29 @@ class Affine(Augmentation):
         x = events.x - middle_x
         y = 0.0 if events.y is None else events.y - middle_y
         if self.resamples:
-            x = x + within_pixel(events, rng)
-            y = y if events.y is None else y + within_pixel(events, rng)
+            x = x + offsets_in_pixel(events, rng)
+            y = y if events.y is None else y + offsets_in_pixel(events, rng)
         if self.shear:
             x = x + y * math.tan(math.radians(rng.uniform(-self.shear, self.shear)))
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         new_x, new_y = cosine * x - sine * y, sine * x + cosine * y
-        return placed(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
+        return move_events(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
 
 
 @AUGMENTATIONS.register("flip_x")
 class FlipX(Augmentation):
-    """Mirror left and right.
+    """Flip left and right.
 
         x' = W - 1 - x
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
-    alters = "flip_x"
+    label_change = "flip_x"
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         self.last = sensor_size[0] - 1
 
@@ -434,21 +438,21 @@ class FlipX(Augmentation):
 
 @AUGMENTATIONS.register("flip_y")
 class FlipY(Augmentation):
-    """Mirror top and bottom.
+    """Flip top and bottom.
 
         y' = H - 1 - y
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if the sensor has no rows.
     """
 
-    alters = "flip_y"
+    label_change = "flip_y"
 
-    def __init__(self, sensor_size: Sequence[int], p: Chance = 0.5) -> None:
+    def __init__(self, sensor_size: Sequence[int], p: Probability = 0.5) -> None:
         super().__init__(p)
         if sensor_size[1] == 1:
             raise ConfigError("", "flip_y: the sensor has no rows")
@@ -460,25 +464,25 @@ class FlipY(Augmentation):
 
 @AUGMENTATIONS.register("elastic")
 class Elastic(Augmentation):
-    """Bend a recording: neighbouring pixels move together, distant ones each their own way.
+    """Deform a recording elastically: neighbouring pixels move together, distant pixels independently.
 
-        x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) of each pixel and axis
+        x' = round(x + u + strength D(x + u)),  D = S_H N S_W^T,  N ~ Normal(0, 1) for each pixel and axis
 
-    S's rows are Gaussians of standard deviation sigma and of norm 1, so that D's standard deviation is 1 everywhere;
-    u is where in its pixel an event is, as for affine. What leaves the sensor is gone.
+    The rows of S are Gaussians of standard deviation sigma and of norm 1, so D has standard deviation 1 everywhere; u
+    is the offset of an event within its pixel, uniform in [-1/2, 1/2). Events outside the sensor are dropped.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        strength: Standard deviation of how far a pixel moves along each axis, pixels.
-        sigma: How far apart pixels still move together, pixels.
-        p: Probability that it is done.
+        strength: Standard deviation of the displacement of a pixel along each axis, pixels.
+        sigma: Distance within which pixels move together, pixels.
+        p: Probability that it is applied.
 
     Raises:
         ConfigError: if a number is out of its range.
 
     Source:
         Simard et al., Best practices for convolutional neural networks applied to visual document analysis,
-        ICDAR 2003, there with a field scaled after smoothing.
+        ICDAR 2003; there the field is scaled after smoothing.
     """
 
     def __init__(
@@ -486,50 +490,50 @@ class Elastic(Augmentation):
         sensor_size: Sequence[int],
         strength: Annotated[float, at_least(0)] = 1.0,
         sigma: Positive = 5.0,
-        p: Chance = 1.0,
+        p: Probability = 1.0,
     ) -> None:
         super().__init__(p)
         self.width, self.height, _ = sensor_size
         self.strength = strength
-        self.along_x, self.along_y = _smoothing(self.width, sigma), _smoothing(self.height, sigma)
+        self.along_x, self.along_y = _smoothing_matrix(self.width, sigma), _smoothing_matrix(self.height, sigma)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        x = events.x + within_pixel(events, rng)
-        y = np.zeros_like(x) if events.y is None else events.y + within_pixel(events, rng)
-        across = self._at(y, x, rng)
-        down = 0.0 if events.y is None else self._at(y, x, rng)
-        return placed(events, x + across, y + down, self.width, self.height)
+        x = events.x + offsets_in_pixel(events, rng)
+        y = np.zeros_like(x) if events.y is None else events.y + offsets_in_pixel(events, rng)
+        across = self._displacement_at(y, x, rng)
+        down = 0.0 if events.y is None else self._displacement_at(y, x, rng)
+        return move_events(events, x + across, y + down, self.width, self.height)
 
-    def _at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return how far places move along one axis, between pixels bilinearly."""
+    def _displacement_at(self, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the displacement of positions along one axis, bilinear between pixels."""
         return map_coordinates(self.displacement(rng), (y, x), order=1, mode="nearest", output=np.float32)
 
     def displacement(self, rng: np.random.Generator) -> np.ndarray:
-        """Return how far each pixel moves along one axis, pixels, `[H, W]`."""
+        """Return the displacement of each pixel along one axis, pixels, `[H, W]`."""
         noise = rng.standard_normal((self.height, self.width))
         return self.strength * (self.along_y @ noise @ self.along_x.T)
 
 
-def _smoothing(size: int, sigma: float) -> np.ndarray:
-    """Return a matrix whose rows are Gaussians about each place, of norm 1."""
+def _smoothing_matrix(size: int, sigma: float) -> np.ndarray:
+    """Return a matrix whose rows are Gaussians around each index, of norm 1."""
     apart = np.subtract.outer(np.arange(size), np.arange(size))
     rows = np.exp(-0.5 * (apart / sigma) ** 2)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-# Standard deviations of a jitter beyond which no event is looked for: one of 10^15 moves further.
+# Standard deviations of a jitter beyond which no event is read: one event of 10^15 moves further.
 JITTER_REACH = 8
 
 
 @AUGMENTATIONS.register("time_shift")
 class TimeShift(Augmentation):
-    """Let a recording begin later or earlier; events before time 0 are gone.
+    """Shift a recording in time; events before time 0 are dropped.
 
         t' = t + d,   |d| <= most
 
     Args:
         most: Largest |d|, ms.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -537,11 +541,11 @@ class TimeShift(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, most: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(self, most: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
         super().__init__(p)
         self.most = most
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us + 1000 * self.most + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -551,13 +555,13 @@ class TimeShift(Augmentation):
 
 @AUGMENTATIONS.register("time_scale")
 class TimeScale(Augmentation):
-    """Let a recording run slower or faster.
+    """Stretch or compress a recording in time.
 
         t' = floor(s t)
 
     Args:
         scale: [from, to] of s.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -565,12 +569,12 @@ class TimeScale(Augmentation):
 
     shifts_time = True
 
-    def __init__(self, scale: Sequence[float], p: Chance = 1.0) -> None:
+    def __init__(self, scale: Sequence[float], p: Probability = 1.0) -> None:
         super().__init__(p)
-        require_range("scale", scale, 0.1, 10)
+        check_range("scale", scale, 0.1, 10)
         self.least, self.most = scale
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us / min(self.least, 1.0) + 1
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
@@ -579,44 +583,44 @@ class TimeScale(Augmentation):
 
 @AUGMENTATIONS.register("time_jitter")
 class TimeJitter(Augmentation):
-    """Move every event a little in time; those that would be before time 0 are at 0.
+    """Move every event by a random time; events before time 0 move to 0.
 
         t' = max(0, t + std e),   e ~ N(0, 1)
 
     Args:
         std: Standard deviation, ms.
-        p: Probability that it is done.
+        p: Probability that it is applied.
 
     Raises:
         ValueError: if a number is out of its range.
     """
 
-    def __init__(self, std: Annotated[float, "ms", above(0)], p: Chance = 1.0) -> None:
+    def __init__(self, std: Annotated[float, "ms", above(0)], p: Probability = 1.0) -> None:
         super().__init__(p)
         self.std = std
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         return until_us + JITTER_REACH * 1000 * self.std
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
         moved = np.rint(rng.normal(0.0, 1000 * self.std, events.t.size)).astype(np.int64)
-        return in_order(events._replace(t=np.maximum(events.t + moved, 0)))
+        return sort_by_time(events._replace(t=np.maximum(events.t + moved, 0)))
 
 
 @AUGMENTATIONS.register("reverse")
 class Reverse(Augmentation):
-    """Let a recording run backwards: what became brighter becomes darker.
+    """Reverse a recording in time and swap ON and OFF.
 
-        t' = t_last - t,   ON and OFF change places
+        t' = t_last - t,   p' = not p (of two polarities)
 
     Args:
-        p: Probability that it is done.
+        p: Probability that it is applied.
     """
 
-    alters = "reverse"
+    label_change = "reverse"
     shifts_time = True
 
-    def __init__(self, p: Chance = 0.5) -> None:
+    def __init__(self, p: Probability = 0.5) -> None:
         super().__init__(p)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:

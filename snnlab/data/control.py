@@ -1,4 +1,4 @@
-"""Controls: the same training with labels or times made worthless, which says what a figure owes to them.
+"""Controls: the same training without the information of labels or times, which shows how much accuracy they give.
 
 Axes: N events, R recordings, T steps.
 """
@@ -19,32 +19,32 @@ from snnlab.seeds import Stream, generator
 
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 MEANING: dict[Control, str] = {
-    "shuffled_labels": "training and validation labels are shuffled, so test accuracy should be chance",
-    "permuted_test_labels": "test labels are shuffled, so test accuracy should be chance and all before it the same",
-    "shuffled_time": "events of a recording have each other's times, so what happens together where is lost",
-    "counts_only": "each step has the mean of all steps, so how many events each pixel has is all that is left",
+    "shuffled_labels": "training and validation labels are shuffled, so the test accuracy should be at chance level",
+    "permuted_test_labels": "test labels are shuffled, so the test accuracy should be at chance level; all else stays",
+    "shuffled_time": "the times of a recording's events are permuted, so the relation of place and time is lost",
+    "counts_only": "each step has the mean of all steps, so only the event count of each pixel is left",
 }
-"""What a control does, in words."""
+"""A description of each control, as text."""
 
 
 @dataclass(frozen=True)
 class Controlled:
-    """One control, as it is done to batches of recordings.
+    """An ablation: the removal of information by one control, applied to batches of recordings.
 
-        shuffled_labels       labels of training recordings are permuted among these, those of validation likewise
-        permuted_test_labels  labels of test recordings are permuted among these
-        shuffled_time         the times in the window are permuted among a recording's events, the same in each epoch
+        shuffled_labels       labels of training recordings are permuted, and so are those of validation recordings
+        permuted_test_labels  labels of test recordings are permuted
+        shuffled_time         the times in the window are permuted among a recording's events, in each epoch alike
         counts_only           x[t] = (sum over the window) / T in each step t
 
-    Permuted times keep how many events come when: their rise and fall is still there to be read. `counts_only` takes
-    that too. Its counts are spread evenly, as fractions, and not at random times, since those would be noise that
-    a network must first average away, and would make another input of a recording with each seed.
+    Permuted times keep the event rate over time, which still carries information. `counts_only` removes it too. Its
+    counts are spread evenly, as fractions, not at random times: random times would be noise that a network must first
+    average, and would give a different input for each seed.
 
     Args:
-        kind: Which.
+        kind: The control.
         seed: The run's seed.
         duration_us: Length of the window (us).
-        labels: The label of each recording, genuine or not; None: they are the store's.
+        labels: The label of each recording, permuted or not; None: the store's labels.
 
     Shape:
         labels: int64 `[R]`.
@@ -57,35 +57,35 @@ class Controlled:
 
     @property
     def meaning(self) -> str:
-        """What it does, in words."""
+        """A description of the control, as text."""
         return MEANING[self.kind]
 
-    def packed(self, packed: Packed) -> Packed:
-        """Return recordings with the labels or the times that the control gives them."""
+    def apply(self, packed: Packed) -> Packed:
+        """Return recordings with permuted labels or times."""
         if self.labels is not None:
             return packed._replace(targets=self.labels[packed.index])
-        return self._shuffled(packed) if self.kind == "shuffled_time" else packed
+        return self._shuffle_times(packed) if self.kind == "shuffled_time" else packed
 
     def framing(self, framing: Framing) -> Framing:
-        """Return how events become frames under the control.
+        """Return the conversion of events to frames under the control.
 
         Raises:
-            ConfigError: if there are no counts that could be spread.
+            ConfigError: if the representation does not depend on counts.
         """
         if self.kind != "counts_only":
             return framing
         if not isinstance(framing.kind, Counts):
             raise ConfigError(
                 "control",
-                "counts_only spreads counts of events, and data.frames looks at their times",
+                "counts_only spreads counts of events, and data.frames depends on their times",
                 "set data.frames: counts",
             )
-        # Not the steps by count nor the lengths, which tell when events were.
+        # Steps by count and valid lengths would reveal the times of events.
         steps = Steps(framing.steps.duration_us, framing.steps.num_bins)
         return replace(framing, steps=steps, kind=Spread(framing.kind), lengths="window")
 
-    def _shuffled(self, packed: Packed) -> Packed:
-        """Permute which event of the window has which time; t stays in order, and events after the window stay."""
+    def _shuffle_times(self, packed: Packed) -> Packed:
+        """Permute the times of events in the window; t stays sorted, and events after the window do not change."""
         order = np.arange(packed.t.size)
         inside = np.flatnonzero((packed.t >= 0) & (packed.t < self.duration_us))
         bounds = np.searchsorted(inside, packed.offsets).tolist()
@@ -98,10 +98,10 @@ class Controlled:
 
 
 def controlled(kind: Control, split: Split, targets: np.ndarray, seed: int, duration_us: int) -> Controlled:
-    """Return a control of a split.
+    """Return the ablation of a control for a split.
 
     Args:
-        kind: Which.
+        kind: The control.
         split: The parts.
         targets: The class of each recording.
         seed: The run's seed.

@@ -1,4 +1,4 @@
-"""The Lightning data module: packed events from the store, frames on the training device."""
+"""The Lightning data module: reads packed events from the store and makes frames on the training device."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from snnlab.data.events import Store
 from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.mixing import Mixing
-from snnlab.data.splits import Split, numbered
+from snnlab.data.splits import Split, group_numbers
 from snnlab.data.windows import Windows
 from snnlab.seeds import Stream, generator
 
 
-class Draw(NamedTuple):
-    """A batch to be made: places in the store, and in which epoch."""
+class BatchIndex(NamedTuple):
+    """A batch to load: indices into the store, and the epoch."""
 
     indices: np.ndarray
     epoch: int
 
 
-# One of torch's distributed samplers by name alone: Lightning leaves those as they are, and would divide the batches of
-# any other among the processes once more.
-class BatchSampler(DistributedSampler[Draw]):
-    """Yield the batches of an epoch; the order is that of (seed, epoch), whatever happened before.
+# A subclass of torch's DistributedSampler, since Lightning leaves those as they are and would divide the batches of
+# any other sampler among the processes a second time.
+class BatchSampler(DistributedSampler[BatchIndex]):
+    """Yield the batches of an epoch; their order depends on (seed, epoch) alone.
 
-    Of several processes, each reads every `world`-th recording of the same order, and has as many batches as the
-    others. No recording comes twice: the shares may differ by one. For training, each batch of all processes together
-    is that of one process with `world` times the batch size, and so the last batches may differ by one recording;
-    `sizes` tells by how much. Where there are fewer recordings left than processes, some get the first one of the
-    order, which is to count nothing. For evaluation each share is divided evenly into batches.
+    With several processes, each reads every `world`-th recording of the same order, and all have the same number of
+    batches. No recording comes twice: the shares of the processes may differ by one. For training, one batch of all
+    processes together is the batch of one process with `world` times the batch size, so the last batches may differ by
+    one recording; `sizes` returns by how many. If fewer recordings are left than there are processes, some processes
+    get the first recording of the order, with weight 0. For evaluation each share is divided evenly into batches.
 
     Args:
-        indices: Places in the store.
-        batch_size: Recordings a batch and process; the last batch may be smaller. In an evaluation by one recording a
-            batch, of shares that differ, the larger ones have a batch of two.
+        indices: Indices into the store.
+        batch_size: Recordings per batch and process; the last batch may be smaller. In an evaluation with batch size 1
+            and shares of different size, larger shares have a batch of two.
         seed: The run's seed; None keeps the given order, for evaluation.
-        repeats: How often the epoch's batches come, one round after the other.
-        rank: Which of the processes this is, 0 <= rank < world.
+        repeats: Number of times that the batches of an epoch are repeated.
+        rank: Rank of this process, 0 <= rank < world.
         world: Number of processes.
-        begins: Epoch of a resumed training, and how many of that epoch's batches are left out.
+        begins: Epoch in which a resumed training starts, and the number of batches of that epoch to skip.
 
     Raises:
         ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
@@ -72,31 +72,31 @@ class BatchSampler(DistributedSampler[Draw]):
         self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
         self.rank, self.num_replicas = rank, world
         self.begins = begins
-        self.epoch = begins[0]  # workers ask for the first batches before Lightning says which epoch it is
+        self.epoch = begins[0]  # workers load the first batches before Lightning sets the epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch whose order comes next; Lightning calls this."""
+        """Set the epoch that decides the order; Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self._batches * self.repeats
 
     def sizes(self, batch: int) -> tuple[int, int]:
-        """Return how many recordings of a training batch count, of this process and of all; 0 of one without any."""
+        """Return the recordings of a training batch that have weight 1, of this process (may be 0) and of all."""
         size = self.batch_size * self.num_replicas
         of_all = min(size, len(self.indices) - batch % self._batches * size)
         return -(-(of_all - self.rank) // self.num_replicas), of_all
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndex]:
         share = self._share()
         if self.seed is None and self.num_replicas > 1 and share.size:
             batches = np.array_split(share, self._batches)
         else:
             starts = range(0, self._batches * self.batch_size, self.batch_size)
             batches = [share[start : start + self.batch_size] for start in starts]
-        over = self.begins[1] if self.epoch == self.begins[0] else 0
-        for batch in (batches * self.repeats)[over:]:
-            yield Draw(batch, self.epoch)
+        skipped = self.begins[1] if self.epoch == self.begins[0] else 0
+        for batch in (batches * self.repeats)[skipped:]:
+            yield BatchIndex(batch, self.epoch)
 
     @property
     def _batches(self) -> int:
@@ -105,7 +105,7 @@ class BatchSampler(DistributedSampler[Draw]):
         return min(batches, least) if self.seed is None else batches
 
     def _share(self) -> np.ndarray:
-        """Return this process's recordings of the epoch, in their order."""
+        """Return this process's recordings of the epoch, in order."""
         if self.seed is None:
             return self.indices[self.rank :: self.num_replicas]
         order = generator(self.seed, Stream.ORDER, self.epoch).permutation(self.indices)
@@ -115,14 +115,14 @@ class BatchSampler(DistributedSampler[Draw]):
         return share
 
 
-# How long a worker goes on after SIGTERM or SIGHUP, for a batch and a checkpoint.
+# Time that a worker continues after SIGTERM or SIGHUP, for a last batch and a checkpoint.
 _GRACE_S = 5
 
 
-class _Recordings(Dataset[EventBatch]):
-    """A batch of packed recordings, or windows of them, for an array of places, those for training augmented.
+class _RecordingBatches(Dataset[EventBatch]):
+    """Batches of packed recordings or windows, by their indices; training batches are augmented.
 
-    Of a recording the window alone is read; where augmentations move events in time, as far as these reach.
+    Only the window of a recording is read; with augmentations that move events in time, as far as these need.
     """
 
     def __init__(
@@ -137,59 +137,59 @@ class _Recordings(Dataset[EventBatch]):
         self.store, self.windows, self.control = store, windows, control
         self.pipeline = pipeline if pipeline is not None and pipeline.steps and seed is not None else None
         self.seed = seed
-        self.until_us = duration_us if self.pipeline is None else self.pipeline.reach_us(duration_us)
+        self.until_us = duration_us if self.pipeline is None else self.pipeline.read_until_us(duration_us)
 
-    def __getitem__(self, draw: Draw) -> EventBatch:
+    def __getitem__(self, batch_index: BatchIndex) -> EventBatch:
         if self.windows is None:
-            packed = self.store.gather(draw.indices, duration_us=self.until_us)
+            packed = self.store.gather(batch_index.indices, duration_us=self.until_us)
         else:
-            packed = self.windows.gather(self.store, draw.indices)
+            packed = self.windows.gather(self.store, batch_index.indices)
         if self.control is not None:
-            packed = self.control.packed(packed)
+            packed = self.control.apply(packed)
         if self.pipeline is not None and self.seed is not None:
-            packed = self.pipeline.packed(packed, self.seed, draw.epoch)
+            packed = self.pipeline.augment(packed, self.seed, batch_index.epoch)
         return EventBatch.from_packed(packed)
 
 
 class _Loader(DataLoader[EventBatch]):
-    """A loader that says it can go on where it was, which its sampler sees to; else Lightning warns that none does."""
+    """A loader that claims to be resumable (its sampler resumes); Lightning warns about loaders that do not."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the checkpoint holds the position already."""
+        """Return an empty dict: the checkpoint holds the position already."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take nothing."""
+        """Ignore the state."""
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Let a worker outlive Ctrl-C, and others by some seconds: all processes get them, and the parent ends its batch.
+def _init_worker(worker: int) -> None:
+    """Ignore Ctrl-C in a worker, and delay SIGTERM and SIGHUP: all processes get them, and the parent ends its batch.
 
-    Not for ever: multiprocessing's own way to end a worker is a SIGTERM too, and it then waits for it.
+    Only delay: multiprocessing itself ends a worker by SIGTERM and then waits for its end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, lambda *_: signal.alarm(_GRACE_S))
 
 
 class EventDataModule(L.LightningDataModule):
-    """Hands packed events to the device and makes the frames there; of several processes, each its own part.
+    """Moves packed events to the device and makes frames there; each of several processes loads its own share.
 
     Args:
         store: The packed recordings.
-        split: Which of them are for what.
+        split: The training, validation and test recordings.
         settings: Window, bins, batch size, workers.
-        seed: The run's seed, for the order of the training recordings, and for what is done to them.
-        repeats: How often an epoch goes through the training recordings.
-        pipeline: What is done to the training recordings.
-        mixing: How training recordings are mixed with each other.
-        class_names: What the classes are called; None: by their numbers.
-        control: What is made worthless in all recordings; None: nothing.
+        seed: The run's seed, for the order of the training recordings and for their augmentation.
+        repeats: Number of times that an epoch repeats the training recordings.
+        pipeline: Augmentations of the training recordings.
+        mixing: Mixing of training recordings with each other.
+        class_names: Names of the classes; None: their numbers.
+        control: The information to remove from all recordings; None: nothing.
 
     Attributes:
-        begins: Epoch and batch that a resumed training begins with.
-        lists: Whether batches may hold lists of events in the place of frames, because a network takes them.
+        begins: Epoch and batch in which a resumed training starts.
+        lists: Whether batches may hold lists of events instead of dense frames, because the network accepts them.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ class EventDataModule(L.LightningDataModule):
         self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
 
     def first_batch(self, device: torch.device) -> Batch:
-        """Return the first training batch as the network sees it."""
+        """Return the first training batch as the network gets it."""
         events = next(iter(self.train_dataloader()))
         return self.on_after_batch_transfer(self.transfer_batch_to_device(events, device, 0), 0)
 
@@ -228,7 +228,7 @@ class EventDataModule(L.LightningDataModule):
         return self._loader(self.split.train, self.seed, self.repeats, self.pipeline)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Return the validation batches, in the store's order; an empty list where nothing is held out."""
+        """Return the validation batches, in the store's order; an empty list if nothing is held out."""
         return self._loader(self.split.val, None) if self.split.val.size else []
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -236,27 +236,29 @@ class EventDataModule(L.LightningDataModule):
         return self._loader(self.split.test, None)
 
     def events_of(self, places: np.ndarray) -> EventBatch:
-        """Return the packed events of recordings, or of windows of them where these are cut, as an evaluation has them.
+        """Return the packed events of recordings, or of windows if recordings are cut, as in an evaluation.
 
         Args:
-            places: Places in the store; of windows, those of `self.windows`.
+            places: Indices into the store; of windows, indices into `self.windows`.
 
         Shape:
             places: `[B]`.
         """
-        return _Recordings(self.store, self.windows, self.settings.duration_us, self.control)[Draw(places, 0)]
+        return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control)[
+            BatchIndex(places, 0)
+        ]
 
     def places_of(self, part: np.ndarray) -> np.ndarray:
-        """Return what an epoch of some recordings goes through: the recordings, or the windows of them."""
+        """Return the items of an epoch of some recordings: the recordings themselves, or their windows."""
         return part if self.windows is None else self.windows.of(part)
 
     @property
     def groups(self) -> np.ndarray:
-        """A number for the person, or other group, of each recording of the store, int64 `[R]`."""
-        return numbered(self.store.groups, len(self.store))
+        """Number of the person or other group of each recording of the store, int64 `[R]`."""
+        return group_numbers(self.store.groups, len(self.store))
 
     def sizes(self) -> dict[str, int]:
-        """Return how many recordings each part has, and how many windows and groups, where there are such."""
+        """Return the number of recordings of each part, and of windows and groups if there are any."""
         found: dict[str, int] = {}
         for name in ("train", "val", "test"):
             part: np.ndarray = getattr(self.split, name)
@@ -268,7 +270,7 @@ class EventDataModule(L.LightningDataModule):
         return found
 
     def batches(self, world: int = 1) -> dict[str, int]:
-        """Return how many batches an epoch has in each of `world` processes, by what they are for."""
+        """Return the batches of an epoch in each of `world` processes, by part."""
         size, split = self.settings.batch_size, self.split
         parts = {
             "train": (self.places_of(split.train), self.seed, self.repeats),
@@ -281,19 +283,19 @@ class EventDataModule(L.LightningDataModule):
         }
 
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:
-        """Remember the batch's first recording, or window, for which the CPU would later have to wait."""
+        """Store the index of the batch's first recording or window here, since reading it later makes the CPU wait."""
         window = () if batch.start is None else (int(batch.start[0]),)
         self._first = (int(batch.index[0]), *window)
         return batch
 
     def on_after_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> Batch:
-        """Make frames of the events, on the device, and mix those for training."""
+        """Convert the events to frames, on the device, and mix training batches."""
         trainer = self.trainer
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
         with self.store.blamed(lambda: batch.index.numpy(force=True)):
             frames = self.framing(batch, lists=self.lists and precise and not mixes)
-        if trainer is not None and not precise:  # Lightning has seen the events only, which have no precision
+        if trainer is not None and not precise:  # Lightning has converted the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:
             return frames
@@ -307,11 +309,11 @@ class EventDataModule(L.LightningDataModule):
         begins = (0, 0) if seed is None else self.begins
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
-            _Recordings(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
+            _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
             sampler=BatchSampler(self.places_of(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=on_gpu,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_init_worker,
         )

@@ -1,4 +1,4 @@
-"""The settings that every dataset has, and the making of a dataset from its YAML node."""
+"""The settings of every dataset, and the construction of a dataset from its YAML node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from snnlab.data import (
     sources as sources,  # registers the datasets
-    tonic_adapter as tonic_adapter,  # registers its augmentations
+    tonic_adapter as tonic_adapter,  # registers tonic's augmentations
 )
 from snnlab.data.augmentation import Pipeline, build_pipeline
 from snnlab.data.dataset import DATASETS, Dataset
@@ -34,11 +34,11 @@ from snnlab.target_kinds import Targets
 
 if TYPE_CHECKING:
     from torch import Tensor
-# What a dataset's constructor may ask for, out of the settings that all share.
+# The shared settings that a dataset's constructor may take.
 SHARED = ("root", "download", "sensor_size", "num_classes", "targets", "name")
-# Those of them that mean nothing to a dataset that does not ask for them, and what such a one does not do.
-OF_SOME = {"root": "reads no files", "download": "fetches nothing"}
-# More steps than any network is unrolled over at once: a slip of the unit.
+# The settings of these that only some datasets take, and the reason for the others.
+NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
+# More steps than any network is unrolled over at once: more is a wrong unit.
 MANY_STEPS = 20_000
 
 
@@ -49,50 +49,50 @@ class DataSettings:
 
     Args:
         sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        num_classes: Number of classes; of targets that are values, how many a recording has.
+        num_classes: Number of classes; for value targets, the number of values per recording.
         duration_ms: Length of the window [0, duration_ms), ms.
-        num_bins: Number of steps in the window; or give `dt`.
-        dt: Length of a step, ms, which must divide the window; or give `num_bins`.
-        bin_by: Steps of equal `time`, or of equal `count` of events, which have no dt: then only constants in steps
-            can be had, and no rates in Hz.
-        events_per_bin: Events of a step by count, of at most num_bins steps; null: num_bins equal parts of the events.
-        overlap_ms: How much longer than a step a frame is, ms: it has the first events of the next step too.
-        stride_ms: Recordings, once they are split, are cut into windows of duration_ms, one every so many ms; null: one
+        num_bins: Number of steps in the window; alternative to `dt`.
+        dt: Length of a step, ms; must divide the window; alternative to `num_bins`.
+        bin_by: Steps of equal `time`, or of equal `count` of events. Steps by count have no dt: all time constants must
+            then be given in steps, and there are no rates in Hz.
+        events_per_bin: Events per step, by count, for at most num_bins steps; null: num_bins equal parts of the events.
+        overlap_ms: Overlap of a frame with the next step, ms: a frame also counts the first events of the next step.
+        stride_ms: After the split, recordings are cut into windows of duration_ms, one every stride_ms, ms; null: one
             window from the start.
-        length_from: Which steps count: all of the `window`, or those until the last event of a `recording`.
-        representation: How events become frames, a node of `list representations` or its type alone: counts, binary, ...
-        camera_path: How a still scene moves over the sensor as the camera is moved: corners [ms, x, y], pixels.
-        stabilize: Whether that motion is undone, so that each part of the scene stays where it is.
-        crop: [left, top, width, height] of the part of the sensor that is looked at, pixels.
-        downsample: Side of a cell, pixels, of which the events are counted together.
-        hot_pixels_hz: Pixels with more events a second than this, over the windows of all training recordings, are
-            left out.
-        batch_size: Recordings a batch.
-        num_workers: Processes that load; 0 loads in the main process.
-        val_fraction: Part of the training recordings held out for validation.
-        split_seed: Seed of that choice, apart from the run's seed.
-        folds: Deal the training recordings out to so many folds, of which `fold` is held out, instead of val_fraction.
-        fold: Which of them, 0 .. folds - 1.
-        split_file: A CSV of columns recording and split (train, val, test), or another run's split.json: which
-            recordings are for what.
-        on_divided_group: What is done where `split_file` has recordings of a person, or parts of a file, in two parts:
-            fail, or keep it so.
-        on_bad_recording: What is done where recordings cannot be used: fail, or skip them.
-        on_duplicate: What is done where the same events are in two parts of the split: fail, or skip the copies.
-        store_dir: Where packed recordings are kept; null: a folder of the user's cache.
-        targets: What recordings are trained to, of datasets that have more: a `class`, or `value`, one or several
-            numbers, or `steps`, a label at each step.
+        length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`.
+        representation: How events become frames: a node of `list representations` or its type alone: counts, binary, ...
+        camera_path: Motion of a static scene over the sensor while the camera moves: corners [ms, x, y], pixels.
+        stabilize: Whether the motion of camera_path is subtracted, so that each part of the scene stays at its place.
+        crop: [left, top, width, height] of the used part of the sensor, pixels.
+        downsample: Side of a cell, pixels; the events of all pixels of a cell are counted together.
+        hot_pixels_hz: Pixels with more events per second than this, over the windows of all training recordings, are
+            dropped.
+        batch_size: Recordings per batch.
+        num_workers: Loader processes; 0 loads in the main process.
+        val_fraction: Fraction of the training recordings held out for validation.
+        split_seed: Seed of the validation split, independent of the run's seed.
+        folds: Number of folds of the training recordings, of which `fold` is held out; replaces val_fraction.
+        fold: Index of the fold that is held out, 0 .. folds - 1.
+        split_file: A CSV with the columns recording and split (train, val, test), or the split.json of another run: the
+            part of each recording.
+        on_divided_group: Reaction when `split_file` puts recordings of one person, or parts of one file, into two
+            parts: fail, or keep the file's split.
+        on_bad_recording: Reaction to recordings that cannot be used: fail, or skip them.
+        on_duplicate: Reaction when the same events are in two parts of the split: fail, or skip the copies.
+        store_dir: Folder of the packed recordings; null: a folder in the user's cache.
+        targets: Targets of recordings, for datasets that have several: a `class`; `value`, one or several numbers; or
+            `steps`, a label at each step.
         root: Folder of the original recordings, for datasets that have files.
-        download: Whether missing files are fetched.
-        name: What the recordings are called; null: as the YAML file that describes them.
-        augment: What is done to training recordings at random, one after the other: nodes of `list augmentations`. They
-            see a recording as far as its window, and what they move into that.
-        label_map: The class of a recording for each class before, after what alters a scene (flip_x, flip_y,
-            reverse); null where that is no class. What is not named leaves classes as they are.
-        mix: How training recordings are mixed with each other: a node of `list mixes` or its type alone; null: not.
+        download: Whether missing files are downloaded.
+        name: Name of the recordings; null: the name of the YAML file that describes them.
+        augment: Random augmentations of training recordings, in order: nodes of `list augmentations`. They apply to the
+            events of the window, and to the events that they move into it.
+        label_map: New class of a recording for each old class, after an augmentation that changes the scene (flip_x,
+            flip_y, reverse); null: the result has no class. Augmentations that are not listed keep the class.
+        mix: Mixing of training recordings with each other: a node of `list mixes` or its type alone; null: none.
 
     Raises:
-        ConfigError: naming the setting that is out of its range.
+        ConfigError: names the setting that is out of its range.
     """
 
     sensor_size: Annotated[Sequence[int], at_least(1)]
@@ -134,17 +134,17 @@ class DataSettings:
         if len(self.sensor_size) != 3:
             raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
-            raise ConfigError("name", f"must be one that a file can have, got '{self.name}'")
+            raise ConfigError("name", f"must be a valid file name, got '{self.name}'")
         if self.targets == "steps" and self.bin_by == "count":
             raise ConfigError(
-                "targets", "steps are labels at times, and steps of bin_by: count have none", "set bin_by: time"
+                "targets", "steps needs labels at times, and steps of bin_by: count have no times", "set bin_by: time"
             )
         if self.num_classes == 1 and self.targets != "value":
             raise ConfigError("num_classes", "must be >= 2, got 1")
         if self.folds is not None and self.fold >= self.folds:
             raise ConfigError("fold", f"must be < {self.folds}, the number of folds, got {self.fold}")
         if self.folds is None and self.fold:
-            raise ConfigError("fold", f"{self.fold} needs folds, how many there are")
+            raise ConfigError("fold", f"{self.fold} needs folds, the number of folds")
         if self.folds is not None and self.split_file is not None:
             raise ConfigError("", "give folds or split_file, not both")
         if (self.num_bins is None) == (self.dt is None):
@@ -152,19 +152,19 @@ class DataSettings:
         if self.dt is not None:
             self._check_dt(self.dt)
             if self.bin_by == "count":
-                raise ConfigError("bin_by", "count has no dt", "give num_bins, which is the largest number of steps")
+                raise ConfigError("bin_by", "count has no dt", "set num_bins, the largest number of steps")
         self._check_camera()
         if self.crop is not None and len(self.crop) != 4:
             raise ConfigError("crop", f"expected [left, top, width, height], got {list(self.crop)}")
 
     @property
     def camera(self) -> CameraPath | None:
-        """The camera's motion that is to be undone, or None."""
+        """The camera motion to subtract, or None."""
         return CameraPath(self.camera_path) if self.stabilize and self.camera_path is not None else None
 
     @property
     def pipeline(self) -> Pipeline:
-        """What is done to training recordings.
+        """The augmentations of training recordings.
 
         Raises:
             ConfigError: if `augment` or `label_map` cannot be used.
@@ -173,7 +173,7 @@ class DataSettings:
 
     @property
     def mixing(self) -> Mixing | None:
-        """How training recordings are mixed with each other.
+        """The mixing of training recordings with each other; None: they are not mixed.
 
         Raises:
             ConfigError: if `mix` cannot be used.
@@ -190,14 +190,14 @@ class DataSettings:
 
     @property
     def step_ms(self) -> float | None:
-        """Length of a step, ms; None for steps by count, which have none."""
+        """Length of a step, ms; None for steps by count."""
         if self.bin_by == "count":
             return None
         return self.dt if self.dt is not None else self.duration_ms / self.steps
 
     @property
     def steps_text(self) -> str:
-        """The steps in words."""
+        """The number and the length of the steps, as text."""
         if self.events_per_bin is not None:
             return f"at most {self.steps} steps of {self.events_per_bin:,} events"
         if self.bin_by == "count":
@@ -211,7 +211,7 @@ class DataSettings:
 
     @property
     def stride_us(self) -> int | None:
-        """From a window of a recording to the next, us; None where there is one only."""
+        """Distance between the starts of two windows of a recording, us; None if there is one window only."""
         return None if self.stride_ms is None else round(1000 * self.stride_ms)
 
     @property
@@ -222,20 +222,20 @@ class DataSettings:
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
         return self.framing().shape
 
     def framing(self, hot: Tensor | None = None) -> Framing:
-        """Return how events become frames.
+        """Return the conversion of events to frames.
 
         Args:
-            hot: Which pixels are hot, or None.
+            hot: Mask of hot pixels, or None.
 
         Shape:
             hot: bool `[H * W]`.
 
         Raises:
-            ConfigError: if the settings do not go together.
+            ConfigError: if the settings contradict each other.
         """
         chosen = self.representation
         node = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
@@ -249,9 +249,9 @@ class DataSettings:
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:
-            CameraPath(self.camera_path)  # for its mistakes
+            CameraPath(self.camera_path)  # checks the corners
         if self.stabilize and self.camera_path is None:
-            raise ConfigError("stabilize", "needs camera_path, the motion to undo: corners [ms, x, y]")
+            raise ConfigError("stabilize", "needs camera_path, the motion to subtract: corners [ms, x, y]")
         if self.stabilize and self.hot_pixels_hz is not None:
             raise ConfigError(
                 "", "give stabilize or hot_pixels_hz, not both: without its motion, a scene moves over the pixels"
@@ -270,7 +270,7 @@ class DataSettings:
             raise ConfigError(
                 "dt",
                 f"{dt} ms does not divide the window of {self.duration_ms} ms",
-                f"num_bins: {near} gives {self.duration_ms / near:.6g} ms a step",
+                f"num_bins: {near} gives {self.duration_ms / near:.6g} ms per step",
             )
 
 
@@ -278,13 +278,13 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     """Return the shared settings of a data node, its type, and the dataset's own settings.
 
     Raises:
-        ConfigError: naming the setting that is unknown, missing, of the wrong type or out of its range.
+        ConfigError: names the setting that is unknown, missing, of the wrong type or out of its range.
     """
     settings = dict(node)
     kind = settings.pop("type", None)
     factory = DATASETS.get(kind, "data")
     shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
-    for name, does_not in OF_SOME.items():
+    for name, reason in NOT_FOR_ALL.items():
         if takes(factory, name):
             continue
         del shared[name]
@@ -292,24 +292,24 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
             others = listing(other for other in DATASETS if takes(DATASETS.get(other, "data"), name))
             raise ConfigError(
                 f"data.{name}",
-                f"{kind} {does_not}, and would not use it",
-                f"leave it out, or choose data=NAME, one of {others}",
+                f"{kind} {reason}, so this setting has no effect",
+                f"remove it, or choose data=NAME, one of {others}",
             )
     check_known({**shared, **own}, settings, "data", str(kind))
     common = read_shared(node)
     if common.targets != "class" and not takes(factory, "targets"):
         raise ConfigError(
-            "data.targets", f"{common.targets} is for data=folder", f"recordings of {kind} have a class each"
+            "data.targets", f"{common.targets} needs data=folder", f"each recording of {kind} has a class"
         )
-    _ = common.pipeline, common.mixing, common.framing()  # for their mistakes
+    _ = common.pipeline, common.mixing, common.framing()  # checks their settings
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 
 def read_shared(node: Mapping[str, Any]) -> DataSettings:
-    """Return the shared settings of a data node, whatever dataset it is of.
+    """Return the shared settings of a data node of any dataset.
 
     Raises:
-        ConfigError: naming the setting that is missing, of the wrong type or out of its range.
+        ConfigError: names the setting that is missing, of the wrong type or out of its range.
     """
     known = settings_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
@@ -319,7 +319,7 @@ def read_shared(node: Mapping[str, Any]) -> DataSettings:
 
 
 def build_dataset(node: Mapping[str, Any]) -> Dataset:
-    """Find a dataset's recordings on this machine and check them against what the YAML says.
+    """Find a dataset's recordings on this machine and check them against the YAML.
 
     Raises:
         ConfigError: if a setting is wrong.
@@ -329,7 +329,7 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     context = {name: getattr(common, name) for name in SHARED}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
-        what = "values a recording" if common.targets == "value" else "classes"
+        what = "values per recording" if common.targets == "value" else "classes"
         raise DataError("data.num_classes", f"{common.num_classes}, but {kind} has {dataset.num_classes} {what}")
     if tuple(dataset.sensor_size) != common.size:
         raise DataError("data.sensor_size", f"{list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")

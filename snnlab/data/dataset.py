@@ -12,19 +12,19 @@ DATASETS = Registry("dataset")
 
 
 class Dataset(Source, Protocol):
-    """A source with classes or values, and with what the user should know of the copy found on this machine."""
+    """A source with classes or values, and notes about the copy on this machine."""
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, or of values a recording."""
+        """Number of classes, or of values per recording."""
         ...
 
     @property
     def class_names(self) -> Sequence[str] | None:
-        """What the classes or values are called, by number; None where the numbers are their names."""
+        """Names of the classes or values, by number; None: the numbers are the names."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """Lines for the user, such as what is missing from a partial copy."""
+        """Notes for the user, for example about files missing from a partial copy."""
         ...

@@ -1,4 +1,4 @@
-"""The same recording, by its events, in two parts of a split.
+"""Finds recordings with equal events in two parts of a split.
 
 Axes: R recordings.
 """
@@ -15,21 +15,21 @@ from snnlab.data.splits import Split
 from snnlab.errors import DataError
 
 OnDuplicate = Literal["fail", "skip"]
-# Recordings of fewer events may be equal by chance, as those of noise alone.
+# Recordings with fewer events may be equal by chance, for example noise.
 FEW_EVENTS = 10
-# Pairs that a message lists.
+# Number of pairs that a message lists.
 _LISTED = 3
 
 
 class Duplicates(NamedTuple):
-    """How many recordings are in two parts of a split, event by event the same.
+    """Number of recordings that are in two parts of a split, with equal events.
 
     Attributes:
-        compared: Recordings that are looked at: all but those of few events.
-        val_in_test: Validation recordings that are test recordings too.
-        train_in_test: Training recordings that are test recordings too.
-        train_in_val: Training recordings that are validation recordings too.
-        left_out: Whether the copies are left out of the parts, by `data.on_duplicate: skip`.
+        compared: Recordings that are compared: all but those with few events.
+        val_in_test: Validation recordings that are also test recordings.
+        train_in_test: Training recordings that are also test recordings.
+        train_in_val: Training recordings that are also validation recordings.
+        left_out: True if the copies are dropped from the parts, by `data.on_duplicate: skip`.
     """
 
     compared: int
@@ -40,25 +40,27 @@ class Duplicates(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether no recording that is trained on or chosen with is a test recording too, nor one in both of these."""
+        """True if no recording is in two parts, or the copies are dropped."""
         return self.left_out or not any((self.val_in_test, self.train_in_test, self.train_in_val))
 
     @property
     def said(self) -> str:
-        """The same in one line."""
-        found = f"{self.train_in_test:,} training and {self.val_in_test:,} validation recordings are in the test too"
-        rest = f"{self.train_in_val:,} training recordings in the validation; {self.compared:,} were compared"
-        return f"{found}, {rest}{', and the copies are left out' if self.left_out else ''}"
+        """The same numbers, in one line of text."""
+        found = (
+            f"{self.train_in_test:,} training and {self.val_in_test:,} validation recordings are also test recordings"
+        )
+        rest = f"{self.train_in_val:,} training recordings are also validation recordings; {self.compared:,} compared"
+        return f"{found}; {rest}{', and the copies are dropped' if self.left_out else ''}"
 
 
 def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, left_out: bool) -> Duplicates:
-    """Count recordings that are in two parts; arguments are those of `without_duplicates`.
+    """Count recordings that are in two parts.
 
     Args:
         split: The parts.
         hashes: Checksum of each recording's events.
-        sizes: Events of each recording.
-        left_out: What `Duplicates` says of it.
+        sizes: Number of events of each recording.
+        left_out: True if the copies are dropped from the parts.
 
     Shape:
         hashes, sizes: `[R]`.
@@ -76,20 +78,20 @@ def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, left_out:
 def without_duplicates(
     split: Split, hashes: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], on_duplicate: OnDuplicate
 ) -> Split:
-    """Return the split without recordings that are in a more precious part too; test before validation before training.
+    """Drop copies from the split: from training and validation if they are in the test, from training if in validation.
 
     Args:
         split: The parts.
         hashes: Checksum of each recording's events.
-        sizes: Events of each recording; those of few are taken to be different.
-        name: What a message calls a recording.
-        on_duplicate: `fail`, or `skip` those copies.
+        sizes: Number of events of each recording; recordings with few events are not compared.
+        name: Returns the name of a recording in messages.
+        on_duplicate: `fail`, or `skip` the copies.
 
     Shape:
         hashes, sizes: `[R]`.
 
     Raises:
-        DataError: naming both, if there are any and `on_duplicate` is `fail`.
+        DataError: names both recordings, if there are copies and `on_duplicate` is `fail`.
     """
     test, val, train = (part[sizes[part] >= FEW_EVENTS] for part in (split.test, split.val, split.train))
     in_test = np.isin(hashes[val], hashes[test])
@@ -99,26 +101,26 @@ def without_duplicates(
     if not copies.size:
         return split
     if on_duplicate == "fail":
-        raise DataError("data", _text(copies, elsewhere, split, hashes, name))
+        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name))
     return replace(
         split,
         train=np.setdiff1d(split.train, copies),
         val=np.setdiff1d(split.val, copies),
-        rule=f"{split.rule}; {copies.size:,} copies of recordings of other parts left out",
+        rule=f"{split.rule}; {copies.size:,} copies of recordings of other parts dropped",
     )
 
 
-def _text(
+def _format_copies(
     copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str]
 ) -> str:
     lines = []
     for copy in copies[:_LISTED].tolist():
-        twin = int(elsewhere[np.flatnonzero((hashes[elsewhere] == hashes[copy]) & (elsewhere != copy))[0]])
-        lines.append(f"\n  {name(copy)} ({_part(split, copy)}) and {name(twin)} ({_part(split, twin)})")
+        original = int(elsewhere[np.flatnonzero((hashes[elsewhere] == hashes[copy]) & (elsewhere != copy))[0]])
+        lines.append(f"\n  {name(copy)} ({_part(split, copy)}) and {name(original)} ({_part(split, original)})")
     more = f"\n  and {copies.size - _LISTED:,} more" if copies.size > _LISTED else ""
     return (
-        f"{copies.size:,} recordings are in two parts of the split, event by event the same:{''.join(lines)}"
-        f"{more}\n  data.on_duplicate=skip leaves the copies out of training, and those of test recordings out of"
+        f"{copies.size:,} recordings are in two parts of the split, with equal events:{''.join(lines)}"
+        f"{more}\n  data.on_duplicate=skip drops the copies from training, and copies of test recordings from"
         " validation"
     )
 

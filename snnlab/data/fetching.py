@@ -1,7 +1,7 @@
-"""Datasets fetched: downloads that are resumed and checked, and what to do where that fails.
+"""Downloads of datasets, resumable and with checksums, with hints for failures.
 
-Not by pooch, which begins again after each cut and each kill and writes addresses with their passwords into the log
-(`tests/data/test_downloading.py`: what a killed process had fetched; a cut connection).
+pooch is not used: it starts again after each interruption and writes URLs with their passwords into the log
+(`tests/data/test_downloading.py`: a killed process and a cut connection are resumed).
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT_S = 60.0
-# So often in a row a connection may be cut before anything new has arrived.
+# Number of connections in a row that may fail without new data.
 ATTEMPTS = 5
-PAUSE_S = 1.0  # before the second try; twice as long before each further one
-# What a server says when it is busy, and another try may help.
-BUSY = (408, 429, 500, 502, 503, 504)
-CUT = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-Shown = Callable[[int, "int | None"], None]
+PAUSE_S = 1.0  # before the second attempt; doubles before each further one
+# Status codes of a busy server; another attempt may succeed.
+BUSY_STATUS = (408, 429, 500, 502, 503, 504)
+CONNECTION_ERRORS = (URLError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+ProgressCallback = Callable[[int, "int | None"], None]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that holds recordings, packed or as they are.
+    """A file to download: an archive of recordings, or a file of recordings.
 
     Args:
-        name: What it is called in the dataset's folder.
-        md5: Its checksum, 32 hexadecimal digits.
-        url: Where it is, http, https or file; null: nowhere that a program can fetch it from.
+        name: Its file name in the dataset's folder.
+        md5: Its MD5 checksum, 32 hexadecimal digits.
+        url: Its URL, http, https or file; null: it can only be downloaded by hand.
 
     Raises:
-        ConfigError: if one of them cannot be.
+        ConfigError: if one of them is invalid.
     """
 
     name: str
@@ -66,18 +66,18 @@ class Archive:
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
-            raise ConfigError("name", f"must be the name of a file alone, got '{self.name}'")
+            raise ConfigError("name", f"must be a file name without folders, got '{self.name}'")
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
             raise ConfigError("md5", f"must be 32 of 0-9 and a-f, got '{self.md5}'")
         if self.url is not None and not self.url.startswith(("http://", "https://", "file://")):
             raise ConfigError("url", f"must begin with https://, http:// or file://, got '{masked(self.url)}'")
 
 
-def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
-    """Return the archives that a YAML names.
+def parse_archives(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
+    """Return the archives of a YAML.
 
     Raises:
-        ConfigError: if one of them cannot be used, with its place below `data`.
+        ConfigError: if one of them is invalid, with its place below `data`.
     """
     archives = []
     for number, node in enumerate(nodes):
@@ -91,14 +91,14 @@ def archives_of(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
 
 
 def obtain(archive: Archive, folder: Path) -> Path:
-    """Return an archive in a folder, fetched where it is not there yet.
+    """Return the path of an archive in a folder; download it if it is missing.
 
     Args:
-        archive: Which.
-        folder: Where it is put; what has arrived of it is `NAME.part` there until it is whole.
+        archive: The archive.
+        folder: Its folder; the incomplete download is `NAME.part` there.
 
     Raises:
-        DataError: if what is there, or what arrived, has another checksum.
+        DataError: if the file, or the download, has another checksum.
         OSError: if it cannot be reached or written.
     """
     path = folder / archive.name
@@ -106,45 +106,45 @@ def obtain(archive: Archive, folder: Path) -> Path:
     if found == archive.md5:
         return path
     if archive.url is None:
-        raise DataError(path, f"has md5 {found}, and should have {archive.md5}", "fetch it again")
+        raise DataError(path, f"has md5 {found}, expected {archive.md5}", "fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with _bar(f"fetching {archive.name}") as show:
-        _download(archive.url, part, _telling(archive.name, show))
+    with _progress_bar(f"fetching {archive.name}") as show:
+        _download(archive.url, part, _logging_size(archive.name, show))
     found = md5_of(part)
     if found != archive.md5:
         part.unlink()
         raise DataError(
             archive.name,
-            f"what arrived from {masked(archive.url)} has md5 {found}, and should have {archive.md5}",
-            "it is removed",
+            f"the download from {masked(archive.url)} has md5 {found}, expected {archive.md5}",
+            "the download is removed",
         )
     return part.replace(path)
 
 
 def md5_of(path: Path) -> str:
-    """Return a file's MD5, against slips of the line and not against attackers."""
+    """Return a file's MD5, which detects transfer errors, not attacks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _telling(name: str, show: Shown) -> Shown:
-    """Return what shows how much has arrived, and says once, in a line that stays, how much it will be."""
-    told = False
+def _logging_size(name: str, show: ProgressCallback) -> ProgressCallback:
+    """Return a progress callback that also logs the total size once."""
+    logged = False
 
-    def shown(have: int, total: int | None) -> None:
-        nonlocal told
-        if not told:
+    def callback(have: int, total: int | None) -> None:
+        nonlocal logged
+        if not logged:
             _log.info(f"{name}: " + ("of unknown size" if total is None else f"{total / 1e6:,.1f} MB"))
-        told = True
+        logged = True
         show(have, total)
 
-    return shown
+    return callback
 
 
-def _download(url: str, part: Path, show: Shown) -> None:
-    """Fetch until the file is whole, going on where a connection was cut."""
-    most, failures, problem = 0, 0, ""
+def _download(url: str, part: Path, show: ProgressCallback) -> None:
+    """Download a file, and resume after interruptions."""
+    largest, failures, problem = 0, 0, ""
     while failures < ATTEMPTS:
         if failures:
             time.sleep(PAUSE_S * 2 ** (failures - 1))
@@ -153,31 +153,31 @@ def _download(url: str, part: Path, show: Shown) -> None:
                 return
             problem = "the connection was cut"
         except HTTPError as error:
-            if error.code == 416 and part.exists():  # nothing is left to fetch; its checksum says whether it is right
+            if error.code == 416 and part.exists():  # nothing is left to fetch; the checksum is compared later
                 return
-            if error.code not in BUSY:
+            if error.code not in BUSY_STATUS:
                 raise
             problem = str(error)
-        except CUT as error:
-            # A host that never answered will not do so in a moment; one that did may.
-            if isinstance(error, URLError) and not most:
+        except CONNECTION_ERRORS as error:
+            # A host that never answered is not tried again; one that answered before may do so again.
+            if isinstance(error, URLError) and not largest:
                 raise
             problem = str(error) or type(error).__name__
         size = part.stat().st_size if part.exists() else 0
-        # A server that begins again each time must get further than before, or this would never end.
-        most, failures = (size, 1) if size > most else (most, failures + 1)
+        # If a server restarts each download, it must get further than before, or this loop would never end.
+        largest, failures = (size, 1) if size > largest else (largest, failures + 1)
     raise ConnectionError(f"{masked(url)}: {problem}, {ATTEMPTS} times")
 
 
-def _receive(url: str, part: Path, show: Shown) -> bool:
-    """Fetch what is missing of a file in one connection, and return whether it is whole."""
+def _receive(url: str, part: Path, show: ProgressCallback) -> bool:
+    """Download the missing bytes of a file in one connection, and return True if it is complete."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "snnlab", **({"Range": f"bytes={have}-"} if have else {})}
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as response:
-        status = getattr(response, "status", None) or 200  # a file's has none
+        status = getattr(response, "status", None) or 200  # None for file URLs
         if status not in (200, 206):
-            raise OSError(f"{masked(url)}: the host answers {status} and sends nothing")
-        have = have if status == 206 else 0  # from its beginning, where the server knows no ranges
+            raise OSError(f"{masked(url)}: the host answers {status} without data")
+        have = have if status == 206 else 0  # from the start, if the server does not support ranges
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         with part.open("ab" if have else "wb") as file:
@@ -189,43 +189,43 @@ def _receive(url: str, part: Path, show: Shown) -> bool:
 
 
 @contextmanager
-def _bar(words: str) -> Iterator[Shown]:
-    columns = (TextColumn(words), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+def _progress_bar(title: str) -> Iterator[ProgressCallback]:
+    columns = (TextColumn(title), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(words, total=None)
+        task = progress.add_task(title, total=None)
         yield lambda have, total: progress.update(task, completed=have, total=total)
 
 
-# Ends of names that are unpacked; others, such as .h5, are used as they are.
+# Endings of archives that are unpacked; other files, such as .h5, are used as they are.
 PACKED = (".zip", ".tar.gz", ".tgz", ".tar", ".gz")
 
 
 def is_packed(path: Path) -> bool:
-    """Return whether a file is an archive of others, by its name."""
+    """Return True if a file is an archive, by its name."""
     return path.name.lower().endswith(PACKED)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive, and the archives in it, below a folder; files of the same name are replaced.
+    """Unpack an archive, and the archives in it, into a folder; files of the same name are replaced.
 
     Args:
-        archive: A zip, a tar that may be compressed, or a file that gzip has compressed.
-        folder: Where its files go. What lies there already stays.
+        archive: A zip file, a tar file that may be compressed, or a gzip file.
+        folder: The target folder. Existing files stay.
 
     Raises:
         DataError: if it is damaged, or names files outside the folder.
         OSError: if the folder cannot be written.
     """
-    beside = folder / f"{archive.name}.unpacking"
-    shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+    temporary = folder / f"{archive.name}.unpacking"
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
     try:
-        _extract(archive, beside)
-        for inner in sorted(path for path in beside.rglob("*") if path.is_file() and is_packed(path)):
+        _extract(archive, temporary)
+        for inner in sorted(path for path in temporary.rglob("*") if path.is_file() and is_packed(path)):
             _extract(inner, inner.parent)
             inner.unlink()
-        _move(beside, folder)
+        _move(temporary, folder)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _extract(archive: Path, folder: Path) -> None:
@@ -251,9 +251,9 @@ def _extract(archive: Path, folder: Path) -> None:
         raise DataError(archive, f"is damaged ({error})", "remove it, and it is fetched again") from error
 
 
-def _move(beside: Path, folder: Path) -> None:
-    for path in sorted(beside.rglob("*")):
-        place = folder / path.relative_to(beside)
+def _move(temporary: Path, folder: Path) -> None:
+    for path in sorted(temporary.rglob("*")):
+        place = folder / path.relative_to(temporary)
         if path.is_dir():
             place.mkdir(parents=True, exist_ok=True)
         elif "__MACOSX" not in path.parts:
@@ -266,22 +266,22 @@ Counts = Mapping[str, int]
 def fetch_missing(
     nodes: Sequence[Mapping[str, Any]], folder: Path, count: Callable[[], Counts], whole: Counts, *, download: bool
 ) -> None:
-    """Fetch and unpack a dataset's archives where recordings are missing.
+    """Fetch and unpack a dataset's archives if recordings are missing.
 
-    Archives without an address are used where they lie in the folder.
+    Archives without URL are used if they are in the folder.
 
     Args:
         nodes: The YAML's `archives`.
         folder: The dataset's own folder.
-        count: Counts the recordings that are there, by part.
-        whole: How many each part has.
-        download: Whether anything is to be fetched or unpacked.
+        count: Returns the number of existing recordings of each part.
+        whole: Complete number of recordings of each part.
+        download: Whether archives are fetched or unpacked.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if one cannot be fetched, has another checksum, or cannot be unpacked.
     """
-    archives = archives_of(nodes)
+    archives = parse_archives(nodes)
     usable = [archive for archive in archives if archive.url or (folder / archive.name).is_file()]
     if not (download and usable) or _complete(count(), whole):
         return
@@ -290,7 +290,7 @@ def fetch_missing(
     try:
         with _locked(folder):
             for archive in usable:
-                # Another process may have fetched it while this one waited.
+                # Another process may have fetched it during the wait.
                 if not _complete(count(), whole):
                     if archive.url and not (folder / archive.name).is_file():
                         where = f"{masked(archive.url)} to {folder}"
@@ -299,21 +299,21 @@ def fetch_missing(
                     if is_packed(path):
                         unpack(path, folder)
     except (OSError, DataError) as error:
-        hand = (
+        manual = (
             f", or fetch {masked(archive.url)} by hand and put the file at {folder / archive.name}"
             if archive.url
             else ""
         )
         raise DataError(
             "data.root",
-            f"found {have}, and fetching the rest failed ({masked(str(_reason(error)))})",
-            f"data.download=false uses what is there, data.root=FOLDER names the folder that holds {folder.name}{hand}",
+            f"found {have}, and fetching the rest failed ({masked(str(_url_error_reason(error)))})",
+            f"data.download=false uses what is there, data.root=FOLDER is the folder with {folder.name}{manual}",
         ) from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time fetch; what is made for it is gone afterwards, unless something was put there."""
+    """Let one process at a time fetch; afterwards remove the folders made for it that are still empty."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / ".fetching.lock"
@@ -322,14 +322,14 @@ def _locked(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone
+                file.unlink(missing_ok=True)  # while it is held: a waiting process notices
     finally:
         if made:
             remove_empty(folder, len(made) - 1)
 
 
-def _reason(error: Exception) -> object:
-    """Return what kept urllib from a host, without the brackets in which it says so."""
+def _url_error_reason(error: Exception) -> object:
+    """Return the reason of a URLError, which its own text encloses in brackets."""
     return error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
 
 

@@ -1,4 +1,4 @@
-"""Recordings in files and arrays: formats, what columns mean; and frames of them, for Python."""
+"""Readers of recordings in files and arrays, and `to_frames`, which makes frames of them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from snnlab.settings import Count, above, checks_arguments
 
 
 def own(group: h5py.Group, name: str) -> Any:
-    """Return a group or a dataset whose values are in its own file.
+    """Return a group or a dataset of an HDF5 file, if its values are in this file.
 
     Raises:
-        DataError: if they are in another one: a stranger's file of events would show the user's files as events.
-        KeyError: if there is none of this name.
+        DataError: if the values are in another file: a file from elsewhere could read the user's private files.
+        KeyError: if the name does not exist.
     """
     found = group[name]
     elsewhere = found.file.filename != group.file.filename
     if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
-        raise DataError(group.file.filename, f"{name} is in another file, which is not opened", "copy its values here")
+        raise DataError(
+            group.file.filename, f"{name} is in another file, which is not opened", "copy its values into this file"
+        )
     return found
 
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TIME_UNITS: tuple[str, ...] = get_args(TimeUnit)
 TimeOrigin = Literal["first", "zero"]
-# Under which names files have the columns; the first is ours.
+# Known names of the columns in files; the first is this project's name.
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
     "x": ("x", "xs", "col", "channel", "unit", "units"),
@@ -47,25 +49,25 @@ NAMES = {
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _HALF_OF_32_BITS = 2**31
-_LONGEST = 2**62  # us; beyond it sums of times would wrap
+_LONGEST = 2**62  # us; sums of longer times would wrap
 
 
 @checks_arguments
 @dataclass(frozen=True)
 class Reading:
-    """How the columns of a file are to be understood.
+    """Options for reading the columns of a file.
 
     Args:
         time_unit: Unit of the times: s, ms, us or ns.
-        time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
-        sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
-        columns: Names of the columns of files that name none, in their order: t, x, y, p, and `-` for one to leave out.
-            None: x, y, t, p, without y where the sensor has no rows, and without p where there is no fourth.
-        polarity_values: What files have as the polarity of OFF and of ON; of more polarities, for each. None: 1 for ON
-            and 0 or -1 for OFF; of more, their numbers from 0 on.
+        time_origin: Time 0: `first`, a recording's first event, or `zero`, the time 0 of the file.
+        sort: Whether unsorted events are sorted by time; otherwise they are an error.
+        columns: Names of the columns, in order, for files that do not name them: t, x, y, p, and `-` for one to ignore.
+            None: x, y, t, p; without y if the sensor has no rows, and without p if there is no fourth column.
+        polarity_values: Values of OFF and ON in files; for more polarities, one value each. None: 1 for ON and 0 or -1
+            for OFF; for more polarities, 0, 1, 2, ...
 
     Raises:
-        ConfigError: if a setting is none of these.
+        ConfigError: if a setting has another value.
     """
 
     time_unit: TimeUnit = "us"
@@ -78,58 +80,62 @@ class Reading:
         named = [name for name in self.columns or NAMES if name != "-"]
         if not set(named) <= NAMES.keys() or len(set(named)) < len(named) or not {"t", "x"} <= set(named):
             raise ConfigError(
-                "columns", f"expected t, x and perhaps y and p, or - for others, got {list(self.columns or ())}"
+                "columns", f"expected t, x and optionally y and p, or - for others, got {list(self.columns or ())}"
             )
         values = self.polarity_values
         if values is not None and (len(set(values)) < max(len(values), 2) or not np.isfinite(values).all()):
             raise ConfigError("polarity_values", f"must be two or more different numbers, got {list(values)}")
 
-    def unnamed(self, sensor_size: SensorSize, count: int) -> list[str]:
-        """Return the names of so many columns that have none in their file."""
+    def default_columns(self, sensor_size: SensorSize, count: int) -> list[str]:
+        """Return the names of `count` columns for a file that does not name them."""
         if self.columns is not None:
             return list(self.columns)
         usual = ["x", "y", "t", "p"] if sensor_size[1] > 1 else ["x", "t", "p"]
         return usual[:count] if count == len(usual) - 1 else usual
 
 
-def events_of(found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str) -> Events:
-    """Return the recording that columns hold.
+def events_from_columns(
+    found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str
+) -> Events:
+    """Return the recording in named columns.
 
     Args:
-        found: Columns under any of `NAMES`; others are left out.
-        reading: How they are to be understood.
+        found: Columns under any name in `NAMES`; others are ignored.
+        reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: What a message calls the recording, such as its file.
+        name: Name of the recording in messages, such as its file.
 
     Shape:
         `[N]` each.
 
     Raises:
-        DataError: if a column is missing, has another length, or holds what is no time, place or polarity.
+        DataError: if a column is missing, has another length, or holds invalid times, coordinates or polarities.
     """
-    columns = {ours: values for ours in NAMES if (values := _under(found, ours, name)) is not None}
+    columns = {standard: values for standard in NAMES if (values := _find_column(found, standard, name)) is not None}
     _, height, polarities = sensor_size
     if height == 1:
         columns.pop("y", None)
     needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
-    if missing := [ours for ours in needed if ours not in columns]:
+    if missing := [standard for standard in needed if standard not in columns]:
         has = f"; it has {listing(found)}" if found else ""
         raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
-    sizes = {ours: len(values) for ours, values in columns.items()}
+    sizes = {standard: len(values) for standard, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(name, f"its columns have different lengths: {sizes}")
     t = _microseconds(columns["t"], reading.time_unit, name)
-    x, y = _places(columns["x"], "x", name), columns.get("y")
-    y = None if y is None else _places(y, "y", name)
+    x, y = _coordinates(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _coordinates(y, "y", name)
     p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
-    return _in_order(Events(t, x, y, p), reading)
+    return _sort_and_shift(Events(t, x, y, p), reading)
 
 
-def _under(found: Mapping[str, np.ndarray], ours: str, name: str) -> np.ndarray | None:
-    theirs = [key for key in found if key.strip().lower() in NAMES[ours]]
-    if len(theirs) > 1:
-        raise DataError(name, f"has {' and '.join(theirs)}, which both may be the column {ours}", "keep one of them")
-    return np.asarray(found[theirs[0]]) if theirs else None
+def _find_column(found: Mapping[str, np.ndarray], standard: str, name: str) -> np.ndarray | None:
+    matches = [key for key in found if key.strip().lower() in NAMES[standard]]
+    if len(matches) > 1:
+        raise DataError(
+            name, f"has {' and '.join(matches)}, which may all be the column {standard}", "keep one of them"
+        )
+    return np.asarray(found[matches[0]]) if matches else None
 
 
 def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
@@ -147,28 +153,28 @@ def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
 
 def _require_below(t: np.ndarray, factor: int, name: str) -> None:
     if t.size and float(np.abs(t).max()) * factor > _LONGEST:
-        raise DataError(name, f"t reaches {t.max()}, which is too long ago", "check data.time_unit")
+        raise DataError(name, f"t reaches {t.max()}, which is too large", "check data.time_unit")
 
 
 def _require_no_wrap(t: np.ndarray, name: str) -> None:
-    """Refuse a counter that began again: sorted, the recording would be spread over more than an hour."""
+    """Raise if a counter wrapped around: sorted, the recording would be spread over more than an hour."""
     if t.size and int(t.max()) - int(t.min()) >= _HALF_OF_32_BITS:
         falls = np.flatnonzero(t[:-1].astype(np.int64) - t[1:].astype(np.int64) >= _HALF_OF_32_BITS)
         if falls.size:
             raise DataError(
                 name,
-                f"t falls at event {int(falls[0]) + 1} as a counter of 32 bits does that begins again",
-                "cut the file there, or add 2^32 to what follows",
+                f"t falls at event {int(falls[0]) + 1}, like a counter of 32 bits that wraps around",
+                "cut the file there, or add 2^32 to the later times",
             )
 
 
-def _places(column: np.ndarray, key: str, name: str) -> np.ndarray:
+def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
-            raise DataError(name, f"{key} is not a whole number of pixels everywhere", "check data.columns")
+            raise DataError(name, f"{key} has values that are not whole numbers of pixels", "check data.columns")
         column = column.astype(np.int64)
-    # What a pixel's type does not hold stays as it is, for the check of the sensor to name.
+    # Values outside the type of pixels are kept, so that the check of the sensor names them.
     fits = not column.size or (column.min() >= 0 and column.max() < 2**15)
     return column.astype(np.int16) if fits else column
 
@@ -180,19 +186,19 @@ def _polarity(
         return np.zeros(size, bool)
     if p.dtype.kind != "b":
         _require_numbers(p, "p", name)
-    if polarities == 1:  # nothing looks at them
+    if polarities == 1:  # polarities are ignored
         return p > 0
     usual = np.array([-1, 0, 1]) if polarities == 2 else np.arange(polarities)
     known = usual if values is None else np.asarray(values)
-    strange = np.flatnonzero(~np.isin(p, known))
-    if strange.size:
+    unknown = np.flatnonzero(~np.isin(p, known))
+    if unknown.size:
         allowed = listing(f"{value:g}" for value in known)
         raise DataError(
             name,
-            f"p is {float(p[strange[0]]):g} at event {strange[0]}, and polarities are {allowed}",
+            f"p is {float(p[unknown[0]]):g} at event {unknown[0]}, but polarities are {allowed}",
             (
-                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, says what"
-                " others mean, and data.columns which column is p"
+                "data.polarity_values of data=folder, such as [1, 2] for OFF and ON, sets other"
+                " values, and data.columns the column p"
             ),
         )
     if values is None:
@@ -203,15 +209,15 @@ def _polarity(
 
 def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
     if column.ndim != 1 or column.dtype.kind not in "iuf":
-        raise DataError(name, f"{key} is {column.dtype} {column.shape}, and not a row of numbers")
+        raise DataError(name, f"{key} is {column.dtype} {column.shape}, expected one axis of numbers")
 
 
-def _in_order(events: Events, reading: Reading) -> Events:
+def _sort_and_shift(events: Events, reading: Reading) -> Events:
     if reading.sort and (events.t[1:] < events.t[:-1]).any():
         order = np.argsort(events.t, kind="stable")
         events = events.take(order)
     if reading.time_origin == "first" and events.t.size:
-        # Of events that are not in order, which are refused later, the least.
+        # The minimum, since unsorted events are refused later only.
         events = events._replace(t=events.t - events.t.min())
     return events
 
@@ -220,15 +226,15 @@ Columns = Mapping[str, np.ndarray]
 
 
 def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
-    """Return the recording in a file, of the kind that the end of its name says.
+    """Return the recording in a file; the ending of its name gives the format.
 
     Args:
         path: The file.
-        reading: How its columns are to be understood; formats of cameras say themselves in what unit their times are.
+        reading: The reading options; camera formats define the unit of their times themselves.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
-        DataError: if it is of no known kind, damaged, or holds no events of this sensor.
+        DataError: if the format is unknown, or the file is damaged or holds no events of this sensor.
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -238,22 +244,22 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
     except DataError:
         raise
     except (OSError, ValueError, EOFError, RuntimeError, KeyError, BadZipFile, MemoryError) as error:
-        # NumPy takes whatever it does not know for a pickle, and tells how those are allowed.
+        # NumPy takes unknown files for pickles, and its message says how to allow these.
         reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
         raise DataError(path, f"cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
         reading = Reading("us", reading.time_origin, reading.sort)
-    return events_of(columns, reading, sensor_size, str(path))
+    return events_from_columns(columns, reading, sensor_size, str(path))
 
 
 def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
-    """Return the recording in an array: a table with a row an event, one with named columns, or columns by name.
+    """Return the recording in an array: a table with one event per row, an array with fields, or columns by name.
 
     Args:
         array: The array, or the arrays of its columns.
-        reading: How its columns are to be understood.
+        reading: The reading options.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: What a message calls it.
+        name: Its name in messages.
 
     Shape:
         array: `[N, 4]`, or `[N]` with fields; columns: `[N]` each.
@@ -261,21 +267,23 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
     Raises:
         DataError: if it holds no events of this sensor.
     """
-    columns = array if isinstance(array, Mapping) else _of_array(np.asarray(array), Path(name), reading, sensor_size)
-    return events_of(columns, reading, sensor_size, name)
+    columns = (
+        array if isinstance(array, Mapping) else _columns_of_array(np.asarray(array), Path(name), reading, sensor_size)
+    )
+    return events_from_columns(columns, reading, sensor_size, name)
 
 
 def recordings_of(given: Any, reading: Reading, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
-    """Yield one or several recordings that Python's caller gives, and what messages call them.
+    """Yield one or several recordings given in Python, with their names in messages.
 
     Args:
-        given: `Events`, a file, or what `read_array` takes; or a list of such.
-        reading: How the columns of files and arrays are to be understood.
+        given: `Events`, a file, or an array as for `read_array`; or a list of these.
+        reading: The reading options of files and arrays.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
         DataError: if one holds no events of this sensor.
-        TypeError: if one is something else.
+        TypeError: if one is of another type.
     """
     several = isinstance(given, list | tuple) and not isinstance(given, Events)
     for place, one in enumerate(given if several else [given]):
@@ -305,20 +313,20 @@ def to_frames(
     time_unit: TimeUnit = "us",
     time_origin: TimeOrigin = "first",
 ) -> Tensor:
-    """Return the frames of a recording, or of several: each event of `[0, duration_ms)` is in the frame of its time.
+    """Convert one or several recordings to frames: each event of `[0, duration_ms)` is in the frame of its time.
 
         step = floor(t * num_bins / duration_ms)
 
     Args:
         events: A file, an array `[N, 4]` of x, y, t, p or with fields t, x, y, p, a mapping of columns, or
-            `snnlab.data.events.Events`; or a list of such.
+            `snnlab.data.events.Events`; or a list of these.
         num_bins: Number of steps T.
-        duration_ms: Length of the window, ms; later events are left out.
+        duration_ms: Length of the window, ms; later events are dropped.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
-        representation: What a frame holds: `counts` (events a cell), or another of `snnlab list frames`, with settings
-            `{"type": "time_surface", "tau": 30}`.
+        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list frames`, with
+            settings as in `{"type": "time_surface", "tau": 30}`.
         time_unit: Unit of the times in files and arrays: s, ms, us or ns; those of `Events` are in us.
-        time_origin: What is time 0 in files and arrays: `first`, the first event, or `zero`, their own.
+        time_origin: Time 0 in files and arrays: `first`, the first event, or `zero`, the time 0 of the file.
 
     Shape:
         float32 `[T, B, C, H, W]`, B = 1 for one recording, C = P for counts; of sensors of one row (H = 1)
@@ -326,8 +334,8 @@ def to_frames(
 
     Raises:
         ConfigError: if a setting is out of its range.
-        DataError: if they are no recordings of this sensor.
-        TypeError: if they are something else.
+        DataError: if an input is no recording of this sensor.
+        TypeError: if an input is of another type.
     """
     reading, size = Reading(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
     node = {"type": representation} if isinstance(representation, str) else dict(representation)
@@ -338,46 +346,46 @@ def to_frames(
         for name, found in recordings_of(events, reading, size):
             check_events(found, size, name)
             recordings.append(found)
-    except DataError as error:  # the settings are this function's own, and an array may have been meant otherwise
+    except DataError as error:  # name this function's setting; an array may have other columns
         hint = error.hint.replace("data.sensor_size", "sensor_size")
         raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
     return framing(EventBatch.of(recordings)).x
 
 
-def _numpy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file:
         array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise DataError(path, "is an archive of arrays, whose name ends in .npz")
-    return _of_array(array, path, reading, sensor_size)
+    return _columns_of_array(array, path, reading, sensor_size)
 
 
-def _numpy_archive(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npz(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     if len(arrays) == 1:
-        return _of_array(next(iter(arrays.values())), path, reading, sensor_size)
+        return _columns_of_array(next(iter(arrays.values())), path, reading, sensor_size)
     return arrays
 
 
-def _of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    """Return the columns of a table of events: by its own names, or in their order."""
+def _columns_of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    """Return the columns of a table of events, by their names or by their order."""
     if array.dtype.names is not None:
         return {name: array[name].reshape(-1) for name in array.dtype.names}
     if array.size == 0:
         return {name: np.empty(0, np.int64) for name in "txyp"}
-    names = reading.unnamed(sensor_size, array.shape[-1])
+    names = reading.default_columns(sensor_size, array.shape[-1])
     if array.ndim != 2 or array.shape[1] != len(names):
         raise DataError(
             path,
-            f"is an array {array.shape}, and not a row for each event with {', '.join(names)}",
+            f"is an array {array.shape}, expected one row per event with {', '.join(names)}",
             "set data.columns to its columns",
         )
     return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
 
 
-def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
-    with path.open(encoding="utf-8-sig") as file:  # read once, from its beginning on: it may be a pipe
+def _read_text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+    with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
         words = [word.strip().strip('"') for word in head.split(delimiter)]
@@ -385,14 +393,14 @@ def _text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
         rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
         return {name: np.empty(0, np.int64) for name in "txyp"}
-    # Whole numbers as such: a double has not enough digits for nanoseconds since 1970.
+    # Integers stay integers: a double has not enough digits for nanoseconds since 1970.
     whole = not any(mark in line for line in rows for mark in ".eE")
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
     if named and table.shape[1] == len(words):
         if twice := [word for word in words if words.count(word) > 1]:
             raise DataError(path, f"names the column {twice[0]} twice")
         return {word: table[:, number] for number, word in enumerate(words)}
-    return _of_array(table, path, reading, sensor_size)
+    return _columns_of_array(table, path, reading, sensor_size)
 
 
 def _is_number(word: str) -> bool:
@@ -403,44 +411,44 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
-        # In the file itself, or in the group in which cameras' tools put them.
+        # At the top of the file, or in the group that camera tools use.
         place = next((name for name in ("events", "CD/events") if name in file), None)
         group: Any = file if place is None else own(file, place)
         if isinstance(group, h5py.Dataset):
-            return _of_array(group[()], path, reading, sensor_size)
+            return _columns_of_array(group[()], path, reading, sensor_size)
         parts = {name: own(group, name) for name in group}
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
-def _nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     size = path.stat().st_size
     if size % 5:
         raise DataError(
             path,
-            f"truncated: {size} bytes are not a whole number of 5-byte events",
+            f"truncated: {size} bytes is not a multiple of 5, the size of an event",
             "fetch the file again, or remove it",
         )
     return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
 
 
-def _prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     from expelliarmus import Wizard
 
-    encoding = "dat" if path.suffix.lower() == ".dat" else _encoding(path)
-    _check_whole(path, encoding)
+    encoding = "dat" if path.suffix.lower() == ".dat" else _raw_encoding(path)
+    _check_complete(path, encoding)
     array = Wizard(encoding=encoding).read(path)
-    if array is None:  # it says why on stderr
-        raise DataError(path, f"is no {encoding.upper()} file")
+    if array is None:  # expelliarmus prints the reason on stderr
+        raise DataError(path, f"is not a {encoding.upper()} file")
     return {name: array[name] for name in array.dtype.names or ()}
 
 
-def _check_whole(path: Path, encoding: str) -> None:
-    """Refuse a file that ends within an event, which expelliarmus leaves out without a word."""
+def _check_complete(path: Path, encoding: str) -> None:
+    """Raise if a file ends within an event, which expelliarmus silently drops."""
     start = 0
     with path.open("rb") as file:
-        # A line of the head is text; an event may begin with a % too.
+        # A line of the header is text; an event may also begin with a %.
         while (line := file.readline(4096)).startswith(b"% ") and line.isascii() and b"\0" not in line:
             start = file.tell()
             if line.strip().lower() == b"% end":
@@ -450,17 +458,17 @@ def _check_whole(path: Path, encoding: str) -> None:
         raise DataError(path, "truncated: it ends within an event", "fetch the file again, or remove it")
 
 
-def _encoding(path: Path) -> str:
-    """Return the encoding that the head of a `.raw` file says."""
+def _raw_encoding(path: Path) -> str:
+    """Return the encoding in the header of a `.raw` file."""
     with path.open("rb") as file:
         head = file.read(4096).lower()
     for words, encoding in ((b"evt 3", "evt3"), (b"evt3", "evt3"), (b"evt 2", "evt2"), (b"evt2", "evt2")):
         if words in head:
             return encoding
-    raise DataError(path, "its head names neither EVT2 nor EVT3, the encodings of .raw that can be read")
+    raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
 
 
-def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     try:
         import aedat  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -474,17 +482,17 @@ def _aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
 
 _EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
 _READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
-    ".npy": _numpy,
-    ".npz": _numpy_archive,
-    ".csv": _text,
-    ".txt": _text,
-    ".h5": _hdf5,
-    ".hdf5": _hdf5,
-    ".bin": _nmnist,
-    ".aedat4": _aedat4,
-    ".dat": _prophesee,
-    ".raw": _prophesee,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".csv": _read_text,
+    ".txt": _read_text,
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+    ".bin": _read_nmnist,
+    ".aedat4": _read_aedat4,
+    ".dat": _read_prophesee,
+    ".raw": _read_prophesee,
 }
-# Formats of cameras, whose times are in microseconds.
+# Camera formats, whose times are in microseconds.
 _IN_MICROSECONDS = {".bin", ".aedat4", ".dat", ".raw"}
 SUFFIXES = tuple(_READERS)

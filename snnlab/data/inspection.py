@@ -1,4 +1,4 @@
-"""What a packed dataset holds, what a binning makes of it, and what is odd about it.
+"""Statistics of a packed dataset and of its frames, and warnings about it.
 
 Axes: R recordings, T steps, D values.
 """
@@ -15,35 +15,35 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Store
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import Counts
-from snnlab.data.splits import TEST, TRAIN, VAL, Split, divided
+from snnlab.data.splits import TEST, TRAIN, VAL, Split, find_divided_groups
 from snnlab.data.windows import window_counts
 from snnlab.errors import listing
 from snnlab.target_kinds import kind_of
 
-# A window of which no recording fills more than this part is a slip of the unit.
+# If no recording fills more than this fraction of the window, the unit is wrong.
 HARDLY_ANY = 0.01
-# Names that a line lists.
+# Number of names that a line lists.
 _FEW = 10
-# By what files' times are too small where they are read as us.
+# Factor by which times in a file are too small if they are read as us.
 _UNITS = {"ms": 1e3, "s": 1e6}
 
 
 def remarks(store: Store, split: Split, names: Sequence[str] | None) -> Iterator[str]:
-    """Yield a line for each part of the split that lacks classes, and one for groups that are in two parts.
+    """Yield a line for each part of the split that lacks classes, and one for groups in two parts.
 
     Args:
         store: The packed recordings.
-        split: Which of them are for what.
-        names: What the classes are called; None: by their numbers.
+        split: The training, validation and test recordings.
+        names: Names of the classes; None: their numbers.
     """
     if kind_of(store.targets) == "class":
         yield from _missing_classes(store.targets, split, names)
     part_of = np.full(len(store), -1)
     for part, places in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
         part_of[places] = part
-    # Of one batch that is trained and validated on, each recording is in both by intention.
-    if not np.intersect1d(split.train, split.val).size and (found := divided(store.groups, part_of)).size:
-        yield f"groups of recordings that are in two of training, validation and test: {found.size:,}"
+    # With a split of one batch, each recording is in training and validation on purpose.
+    if not np.intersect1d(split.train, split.val).size and (found := find_divided_groups(store.groups, part_of)).size:
+        yield f"groups of recordings in two of training, validation and test: {found.size:,}"
 
 
 def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
@@ -52,15 +52,15 @@ def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | N
     for what, places in parts:
         missing = np.setdiff1d(everything, targets[places]).tolist()
         if places.size and missing:
-            called = [str(label if names is None else names[label]) for label in missing[:_FEW]]
+            names_shown = [str(label if names is None else names[label]) for label in missing[:_FEW]]
             more = ", ..." if len(missing) > _FEW else ""
-            yield f"no {what} recording is of {len(missing)} of {everything.size} classes: {listing(called)}{more}"
+            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(names_shown)}{more}"
 
 
 def too_early(store: Store, settings: DataSettings) -> str | None:
-    """Return in words that all events of all recordings come at the very start of the window, or None.
+    """Return a warning if all events are at the very start of the window, or None.
 
-    So they do where times in s or ms are read as us.
+    This happens if times in s or ms are read as us.
 
     Args:
         store: The packed recordings.
@@ -75,19 +75,19 @@ def too_early(store: Store, settings: DataSettings) -> str | None:
     unit = min(_UNITS, key=lambda name: abs(np.log(usual * _UNITS[name] / settings.duration_us)))
     steps = int(last_t.max() * settings.steps // settings.duration_us) + 1
     return (
-        f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so that all are in the first"
+        f"the last event of {last_t.size:,} recordings is at {last_t.max() / 1000:g} ms, so all events are in the first"
         f" {f'{steps} ' if steps > 1 else ''}of {settings.steps} steps; if files have times in {unit}, set"
         f" data.time_unit={unit} of data=folder, or else a shorter data.duration_ms than {settings.duration_ms:g}"
     )
 
 
-# Recordings whose frames are looked at, spread over all.
+# Number of recordings whose frames are counted, spread over all.
 SAMPLE = 64
 PARTS = ("train", "validation", "test")
 
 
 class Range(NamedTuple):
-    """Mean, least and most."""
+    """Mean, minimum and maximum."""
 
     mean: float
     least: float
@@ -95,16 +95,16 @@ class Range(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Some of the recordings.
+    """Statistics of some of the recordings.
 
     Attributes:
-        name: What they are called.
-        recordings: How many there are.
-        events: Events of a recording; None where there is no recording, as the rest.
+        name: Their name.
+        recordings: Number of recordings.
+        events: Number of events of a recording; this and the others are None without recordings.
         last_ms: Time of the last event, ms.
-        rate: Events per ms until the last event, on average.
-        on: Which part of the events is ON; None too for sensors that do not tell ON from OFF.
-        parts: Recordings for training, validation and testing.
+        rate: Mean number of events per ms until the last event.
+        on: Fraction of ON events; None also for sensors without two polarities.
+        parts: Number of recordings for training, validation and testing.
     """
 
     name: str
@@ -117,19 +117,19 @@ class Group(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One of the values of recordings: what it is called, and what it is over training, validation, test and all."""
+    """Statistics of one target value: its name, and its range over training, validation, test and all."""
 
     name: str
     parts: tuple[Range | None, ...]
 
 
 class Label(NamedTuple):
-    """One of the labels over time.
+    """Statistics of one label over time.
 
     Attributes:
-        name: What it is called.
-        ms: How long it is in the windows of training, validation and test recordings and of all, ms.
-        recordings: In how many of all it is.
+        name: Its name.
+        ms: Its total duration in the windows of training, validation and test recordings and of all, ms.
+        recordings: Number of recordings that have it.
     """
 
     name: str
@@ -137,17 +137,17 @@ class Label(NamedTuple):
     recordings: int
 
 
-class Binning(NamedTuple):
-    """What the frames hold.
+class FrameStats(NamedTuple):
+    """Statistics of the frames.
 
     Attributes:
-        events: Events of all recordings.
-        outside: Those after the window, which are left out; none where windows follow one another.
-        dropped: Part of the window's events that are in no frame: outside data.crop, or after the last step by count.
-        filled: Part of the cells that hold events.
-        many: Part of those cells that hold more than one.
+        events: Number of events of all recordings.
+        outside: Number of events after the window, which are dropped; 0 if windows follow one another.
+        dropped: Fraction of the window's events in no frame: outside data.crop, or after the last step by count.
+        filled: Fraction of cells with events.
+        many: Fraction of these cells with more than one event.
         most: The largest count of a cell.
-        sampled: Recordings of which the frames were made.
+        sampled: Number of recordings whose frames were counted.
     """
 
     events: int
@@ -160,22 +160,22 @@ class Binning(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A dataset.
+    """Statistics of a dataset.
 
     Attributes:
-        parts: Its parts.
-        binning: Its frames.
-        empty: Its recordings without events, by their places.
-        classes: Its classes; empty where it has values or labels over time, as the other two.
-        values: Its values.
-        labels: Its labels over time.
-        groups: Groups of training, validation and test recordings and of all; None where there are none.
-        windows: Windows of training, validation and test recordings and of all; None where they are not cut.
-        warnings: What is odd about the split.
+        parts: Statistics of training, validation, test and all recordings.
+        binning: Statistics of the frames.
+        empty: Indices of the recordings without events.
+        classes: Statistics of the classes; empty for other targets, like the next two.
+        values: Statistics of the target values.
+        labels: Statistics of the labels over time.
+        groups: Number of groups of training, validation and test recordings and of all; None without groups.
+        windows: Number of windows of training, validation and test recordings and of all; None if they are not cut.
+        warnings: Warnings about the split and the window.
     """
 
     parts: list[Group]
-    binning: Binning
+    binning: FrameStats
     empty: list[int]
     classes: list[Group]
     values: list[Value]
@@ -186,43 +186,45 @@ class Inspection(NamedTuple):
 
 
 def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> Inspection:
-    """Count what a store holds, in memory that does not grow with it.
+    """Compute statistics of a store, in memory that does not grow with it.
 
     Args:
         store: The packed recordings.
-        split: Which of them are for what.
+        split: The training, validation and test recordings.
         settings: Window and bins.
-        names: What the classes are called, or the values; None: by their numbers.
+        names: Names of the classes or values; None: their numbers.
     """
-    on = _on(store) if store.sensor_size[2] == 2 else None
+    on = _count_on(store) if store.sensor_size[2] == 2 else None
     part_of = np.full(len(store), len(PARTS))
     for number, chosen in enumerate((split.train, split.val, split.test)):
         part_of[chosen] = number
     everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
     parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
-    called = list(map(str, range(settings.num_classes))) if names is None else list(names)
+    all_names = list(map(str, range(settings.num_classes))) if names is None else list(names)
     kind, targets, places = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
-    classes = [(name, everything[targets[everything] == n]) for n, name in enumerate(called)] if kind == "class" else []
+    classes = (
+        [(name, everything[targets[everything] == n]) for n, name in enumerate(all_names)] if kind == "class" else []
+    )
     return Inspection(
-        [_group(name, chosen, store, on, part_of) for name, chosen in parts],
-        _binning(store, settings),
+        [_recording_stats(name, chosen, store, on, part_of) for name, chosen in parts],
+        _frame_stats(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
-        [_group(name, chosen, store, on, part_of) for name, chosen in classes],
-        _values(targets, called, places) if kind == "value" else [],
-        _labels(targets, called, places, settings) if kind == "steps" else [],
-        _groups(store, places),
-        _windows(store, places, settings),
+        [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
+        _value_stats(targets, all_names, places) if kind == "value" else [],
+        _label_stats(targets, all_names, places, settings) if kind == "steps" else [],
+        _count_groups(store, places),
+        _count_windows(store, places, settings),
         _warnings(store, split, settings, names),
     )
 
 
-def _groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
+def _count_groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
     if store.groups is None:
         return None
     return [np.unique(store.groups[part]).size for part in places]
 
 
-def _windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
+def _count_windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
     if settings.stride_us is None:
         return None
     many = window_counts(store.last_t, settings.stride_us, settings.duration_us)
@@ -234,14 +236,14 @@ def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequenc
     return [*remarks(store, split, names), *([late] if late else [])]
 
 
-def _values(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
-    return [Value(name, tuple(_range(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
+def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
+    return [Value(name, tuple(_range_stats(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
 
 
-def _labels(
+def _label_stats(
     targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], settings: DataSettings
 ) -> list[Label]:
-    """Count how long labels are; in the one window of a recording, or where many are cut, in all of it."""
+    """Compute the durations of labels: in the window of each recording, or in all of it if several are cut."""
     recording, start, end, label = targets.T
     if settings.stride_us is None:
         end = np.minimum(end, settings.duration_us)
@@ -254,12 +256,12 @@ def _labels(
     return found
 
 
-def _on(store: Store) -> np.ndarray:
+def _count_on(store: Store) -> np.ndarray:
     """Return the number of ON events of each recording, `[R]`."""
     return np.array([np.count_nonzero(store[index].p) for index in range(len(store))], np.int64)
 
 
-def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
+def _recording_stats(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
     sizes, last_us = store.sizes[chosen], store.last_t[chosen]
     last_ms = last_us[sizes > 0] / 1000
     total = int(sizes.sum())
@@ -267,23 +269,23 @@ def _group(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, p
     return Group(
         name,
         chosen.size,
-        _range(sizes),
-        _range(last_ms),
+        _range_stats(sizes),
+        _range_stats(last_ms),
         total / max(float(last_ms.sum()), 1e-3) if total else None,
         float(on[chosen].sum()) / total if total and on is not None else None,
         (parts[0], parts[1], parts[2]),
     )
 
 
-def _range(values: np.ndarray) -> Range | None:
+def _range_stats(values: np.ndarray) -> Range | None:
     return Range(float(values.mean()), float(values.min()), float(values.max())) if values.size else None
 
 
-def _binning(store: Store, settings: DataSettings) -> Binning:
+def _frame_stats(store: Store, settings: DataSettings) -> FrameStats:
     everything = np.arange(len(store))
     outside = 0 if settings.stride_us is not None else store.count_outside(everything, settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
-    # Counts, whatever the frames are to hold of them.
+    # Counts, for any representation of the frames.
     framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
@@ -295,4 +297,6 @@ def _binning(store: Store, settings: DataSettings) -> Binning:
         inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)
         framed += int(x.sum())
     dropped = max(0.0, 1 - framed / max(inside, 1))
-    return Binning(store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size)
+    return FrameStats(
+        store.num_events, outside, dropped, filled / max(cells, 1), many / max(filled, 1), most, sample.size
+    )

@@ -1,4 +1,4 @@
-"""What mixes the recordings of a batch, as it is done with pictures and with events.
+"""Mixing of the recordings of a batch: mixup and cutmix, as for images, and EventMix.
 
 Axes: T steps, B recordings, P polarities, H rows, W columns.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.augmentation import Chance
+from snnlab.data.augmentation import Probability
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
@@ -26,34 +26,34 @@ PLACE = "data.mix"
 
 
 class Mixing(ABC):
-    """Mixes each recording of a batch with another one of it.
+    """Mixes each recording of a batch with another recording of the batch.
 
     Args:
-        alpha: The part that comes from the other is drawn from Beta(alpha, alpha): small values, nearly all or nothing.
+        alpha: The fraction of the other recording is drawn from Beta(alpha, alpha); a small alpha gives mostly 0 or 1.
         p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.
     """
 
-    # Whether values of what is mixed are the mean of both recordings' values, by the same weight.
+    # Whether value targets of a mixed recording are the mean of both recordings' values, with the same weight.
     mixes_values: ClassVar[bool] = False
 
     def __init__(self, alpha: float, p: float) -> None:
         self.alpha, self.p = alpha, p
 
     def __call__(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """Return the batch mixed with a permutation of itself; the one that is given stays as it is.
+        """Return the batch mixed with a permutation of itself; the input is not modified.
 
         Args:
             batch: Frames for training.
-            rng: Where everything at random comes from.
+            rng: Source of all random numbers.
         """
         if self.p < 1 and rng.random() >= self.p:
             return batch
         order = torch.from_numpy(rng.permutation(batch.lengths.numel())).to(batch.x.device)
         part = float(rng.beta(self.alpha, self.alpha))
-        x, weight = self.mixed(batch.x, batch.x[:, order], part, rng)
+        x, weight = self.mix_frames(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
         batch = batch._replace(frames=x, lengths=lengths)
         if kind_of(batch.targets) == "value":
@@ -61,22 +61,22 @@ class Mixing(ABC):
         return batch._replace(mix=Mix(batch.targets[order], weight))
 
     @abstractmethod
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return the mixed frames, and the weight of the other's class in each, 0 to 1.
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the mixed frames, and the weight of the other recording's class, 0 to 1.
 
         Args:
             x: Frames.
-            other: The frames with which each recording is mixed.
-            part: How much of the result is to be the other's, 0 to 1.
-            rng: Where further random numbers come from.
+            other: Frames of the recording that is mixed in.
+            part: Fraction of the other recording in the result, 0 to 1.
+            rng: Source of further random numbers.
 
         Shape:
             x, other `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; the weight `[B]`.
         """
 
 
-def extent(x: Tensor) -> tuple[int, ...]:
-    """Return the rows and columns of frames `(H, W)`, or `(W,)` where there are no rows."""
+def spatial_shape(x: Tensor) -> tuple[int, ...]:
+    """Return the rows and columns of frames, `(H, W)`, or `(W,)` if there are no rows."""
     return tuple(x.shape[-2:]) if x.dim() == 5 else (x.shape[-1],)
 
 
@@ -84,11 +84,11 @@ def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
     """Build the mixing of a YAML.
 
     Args:
-        node: Its node, such as `{type: mixup, alpha: 0.2}`.
-        targets: What recordings are trained to.
+        node: Its node, for example `{type: mixup, alpha: 0.2}`.
+        targets: Kind of the targets.
 
     Raises:
-        ConfigError: if a setting is wrong, or mixed recordings would have no such targets.
+        ConfigError: if a setting is wrong, or this mixing is not defined for such targets.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(PLACE, f"expected a mapping such as {{type: mixup, alpha: 0.2}}, got {node!r}")
@@ -96,19 +96,19 @@ def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
     kind = settings.pop("type", None)
     mixing: Mixing = MIXES.build(kind, settings, PLACE)
     if targets == "steps" or (targets == "value" and not mixing.mixes_values):
-        cure = "mix=null, or mixup" if targets == "value" else "mix=null"
-        raise ConfigError(PLACE, f"{kind} does not say what data.targets={targets} would be", f"set data.{cure}")
+        hint = "mix=null, or mixup" if targets == "value" else "mix=null"
+        raise ConfigError(PLACE, f"{kind} is not defined for data.targets={targets}", f"set data.{hint}")
     return mixing
 
 
 @MIXES.register("mixup")
 class Mixup(Mixing):
-    """Average each recording with another one; counts are no whole numbers any more.
+    """Average each recording with another one; the counts are then no longer integers.
 
-        x' = (1 - l) x + l x_other,   l ~ Beta(alpha, alpha), one for a batch;   the other's class or values weigh l
+        x' = (1 - l) x + l x_other,   l ~ Beta(alpha, alpha), once per batch, also the weight of the other's target
 
     Args:
-        alpha: Of the distribution of l; 0.2: mostly near 0 or 1.
+        alpha: Parameter of the distribution of l; 0.2: mostly near 0 or 1.
         p: Probability that a batch is mixed.
 
     Raises:
@@ -119,22 +119,22 @@ class Mixup(Mixing):
 
     mixes_values = True
 
-    def __init__(self, alpha: Positive = 0.2, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 0.2, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         return torch.lerp(x, other, part), x.new_full((x.shape[1],), part)
 
 
 @MIXES.register("cutmix")
 class CutMix(Mixing):
-    """Put another recording's rectangle, the same at all times, into each; without rows, a range of columns.
+    """Paste a rectangle of another recording, the same at all times, into each; without rows, a range of columns.
 
-    Its sides are sqrt(l) of the sensor's, l ~ Beta(alpha, alpha), about a centre anywhere; what would stick out is cut
-    off. One rectangle for a batch; the other's class weighs its part of the sensor's area.
+    The sides are sqrt(l) times those of the sensor, l ~ Beta(alpha, alpha), around a random centre, clipped at the
+    sensor's edge. One rectangle per batch; the weight of the other's class is the rectangle's fraction of the area.
 
     Args:
-        alpha: Of the distribution of l; 1: any size alike.
+        alpha: Parameter of the distribution of l; 1: all areas equally likely.
         p: Probability that a batch is mixed.
 
     Raises:
@@ -143,26 +143,26 @@ class CutMix(Mixing):
     Source: Yun et al., CutMix, ICCV 2019.
     """
 
-    def __init__(self, alpha: Positive = 1.0, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        sizes = extent(x)
-        box = tuple(_range(size, part ** (1 / len(sizes)), rng) for size in sizes)
-        done = x.clone()
-        done[(..., *box)] = other[(..., *box)]
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        sizes = spatial_shape(x)
+        box = tuple(_random_range(size, part ** (1 / len(sizes)), rng) for size in sizes)
+        result = x.clone()
+        result[(..., *box)] = other[(..., *box)]
         covered = math.prod(len(range(size)[side]) / size for side, size in zip(box, sizes, strict=True))
-        return done, x.new_full((x.shape[1],), covered)
+        return result, x.new_full((x.shape[1],), covered)
 
 
-def _range(size: int, part: float, rng: np.random.Generator) -> slice:
-    """Return a range of about `part * size` pixels about a centre anywhere, as far as it is on the sensor."""
+def _random_range(size: int, part: float, rng: np.random.Generator) -> slice:
+    """Return a range of about `part * size` pixels around a random centre, clipped to the sensor."""
     length = round(part * size)
     start = int(rng.integers(0, size)) - length // 2
     return slice(max(start, 0), min(start + length, size))
 
 
-# Standard deviations, as parts of an axis.
+# Smallest and largest standard deviation, as fractions of an axis.
 NARROW, WIDE = 0.1, 0.4
 
 
@@ -170,49 +170,49 @@ NARROW, WIDE = 0.1, 0.4
 class EventMix(Mixing):
     """Take the events of some places and times from another recording, all others from the recording itself.
 
-    The places and times are those at which a sum of Gaussians with centres and widths at random is largest, a part l
-    of all, l ~ Beta(alpha, alpha); one mask for a batch. Every event that is kept stays as it is. Of each recording,
-    the other's class weighs the part of the result's events that is the other's (0 where there are none); of frames
-    that are no counts, the part of the sum of their values' sizes.
+    The places and times are those at which a sum of Gaussians with random centres and widths is largest, a fraction l
+    of all cells, l ~ Beta(alpha, alpha); one mask per batch. Events that are kept do not change. The weight of the
+    other's class is the fraction of the result's events that come from the other (0 without events), per recording; for
+    frames that are not counts, the fraction of the sum of absolute values.
 
     Args:
-        alpha: Of the distribution of l; 1: any part alike.
+        alpha: Parameter of the distribution of l; 1: all fractions equally likely.
         gaussians: Number of Gaussians.
         p: Probability that a batch is mixed.
 
     Raises:
         ValueError: if a number is out of its range.
 
-    Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask for a batch and weights by events.
+    Source: after Shen et al., EventMix, arXiv 2205.12054, 2022, with one mask per batch and weights by events.
     """
 
-    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Chance = 1.0) -> None:
+    def __init__(self, alpha: Positive = 1.0, gaussians: Count = 3, p: Probability = 1.0) -> None:
         super().__init__(alpha, p)
         self.gaussians = gaussians
 
-    def mixed(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        taken = torch.from_numpy(self._mask((x.shape[0], *extent(x)), part, rng)).to(x.device, x.dtype)
+    def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(x.device, x.dtype)
         # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
-        taken = taken.view(taken.shape[0], *[1] * (x.dim() - taken.dim()), *taken.shape[1:])
-        done = torch.lerp(x, other, taken)  # exactly one or the other; faster than torch.where
+        from_other = from_other.view(from_other.shape[0], *[1] * (x.dim() - from_other.dim()), *from_other.shape[1:])
+        result = torch.lerp(x, other, from_other)  # exactly one or the other; faster than torch.where
         axes = [axis for axis in range(x.dim()) if axis != 1]
-        # Sums of sizes: of signed frames, events of both signs count.
-        theirs, total = (torch.linalg.vector_norm(each, 1, axes) for each in (done * taken, done))
-        return done, (theirs / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
+        # Sums of absolute values: in signed frames, events of both signs count.
+        other_events, total = (torch.linalg.vector_norm(each, 1, axes) for each in (result * from_other, result))
+        return result, (other_events / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)
 
     def _mask(self, shape: tuple[int, ...], part: float, rng: np.random.Generator) -> np.ndarray:
-        """Return where the other's events are taken, of the shape `[T, H, W]` or `[T, W]`; on the CPU for any device.
+        """Return the mask of the other's events, `[T, H, W]` or `[T, W]`; on the CPU for any device.
 
-        It is the same on all of them, and costs a hundredth of a second for a million cells.
+        So it is the same on all devices; it takes a hundredth of a second for a million cells.
         """
         density = np.zeros(shape, np.float32)
         for _ in range(self.gaussians):
             centres, widths = rng.random(len(shape)), rng.uniform(NARROW, WIDE, len(shape))
-            bell = np.ones((), np.float32)
+            bump = np.ones((), np.float32)
             for size, centre, width in zip(shape, centres, widths, strict=True):
                 away = ((np.arange(size) + 0.5) / size - centre) / width
-                bell = np.multiply.outer(bell, np.exp(-0.5 * away**2).astype(np.float32))
-            density += bell
+                bump = np.multiply.outer(bump, np.exp(-0.5 * away**2).astype(np.float32))
+            density += bump
         rest = density.size - round(part * density.size)
         if rest == 0:
             return np.ones(shape, np.bool_)

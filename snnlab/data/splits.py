@@ -1,7 +1,7 @@
-"""Which recordings are for training, validation and testing: drawn by group and class, or read from a file.
+"""Splits into training, validation and test recordings: drawn by group and class, or read from a file.
 
-Not by scikit-learn's splitters: they draw other recordings from the same seed, and what was held out of a run is part
-of its record (`split_hash`); they refuse a class of one recording, and its groups are not stratified over one part
+scikit-learn's splitters are not used: they draw other recordings from the same seed, and the held-out recordings are
+part of a run's folder (`split_hash`); they refuse a class of one recording, and do not stratify groups over one part
 (`tests/data/test_holding_out.py`).
 
 Axes: R recordings, G groups, K classes.
@@ -23,19 +23,19 @@ from snnlab.errors import DataError, did_you_mean, listing
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
-# What `snnlab.data.splits` calls the parts, in words.
-_PARTS = ("train", "test", "val")
-# Names that a message lists.
+# Names of the parts TRAIN, TEST and VAL.
+_PART_NAMES = ("train", "test", "val")
+# Number of names that a message lists.
 _FEW = 10
 
 
-class Joined(NamedTuple):
-    """Recordings that belong together.
+class RecordingGroups(NamedTuple):
+    """Groups of recordings that must be in one part of a split.
 
     Attributes:
-        groups: A number for each recording, the same for those that are together, int64 `[R]`; None: all are alone.
-        names: What a message calls each recording's group: the name that the user gave it, or its file.
-        given: The names among them that the user gave, or None, `[R]`.
+        groups: Number of the group of each recording, int64 `[R]`; None: each recording is its own group.
+        names: Name of each recording's group in messages: the user's name for it, or its file.
+        given: The user's name of each recording's group, or None, `[R]`.
     """
 
     groups: np.ndarray | None
@@ -43,38 +43,38 @@ class Joined(NamedTuple):
     given: Sequence[str | None]
 
 
-def join(files: Sequence[Hashable], given: Sequence[str | None]) -> Joined:
-    """Join recordings of one file, and recordings of one group; what is joined to the same is joined.
+def merge_groups(files: Sequence[Hashable], given: Sequence[str | None]) -> RecordingGroups:
+    """Merge the recordings of one file and the recordings of one group, transitively.
 
     Args:
-        files: Of which file each recording is.
-        given: Which group the user gave it, or None.
+        files: File of each recording.
+        given: The user's group of each recording, or None.
     """
     names = [str(file) if group is None else group for file, group in zip(files, given, strict=True)]
     if not any(given) and len(set(files)) == len(files):
-        return Joined(None, names, given)
-    above: dict[Hashable, Hashable] = {}
+        return RecordingGroups(None, names, given)
+    parent_of: dict[Hashable, Hashable] = {}
 
     def root(node: Hashable) -> Hashable:
-        while (parent := above.setdefault(node, node)) != node:
-            above[node] = above[parent]
+        while (parent := parent_of.setdefault(node, node)) != node:
+            parent_of[node] = parent_of[parent]
             node = parent
         return node
 
     for file, group in zip(files, given, strict=True):
         if group is not None:
-            above[root(("file", file))] = root(("group", group))
+            parent_of[root(("file", file))] = root(("group", group))
     roots = [root(("file", file)) for file in files]
     places = {one: number for number, one in enumerate(dict.fromkeys(roots))}
-    return Joined(np.array([places[one] for one in roots], np.int64), names, given)
+    return RecordingGroups(np.array([places[one] for one in roots], np.int64), names, given)
 
 
-def numbered(groups: np.ndarray | None, recordings: int) -> np.ndarray:
-    """Return a number for the group of each recording; one that is in none has a number of its own.
+def group_numbers(groups: np.ndarray | None, recordings: int) -> np.ndarray:
+    """Return the group number of each recording; a recording without group gets a number of its own.
 
     Args:
         groups: Group of each recording, negative for none; or None.
-        recordings: How many there are.
+        recordings: Number of recordings.
 
     Shape:
         groups: `[R]`; returns int64 `[R]`.
@@ -83,42 +83,42 @@ def numbered(groups: np.ndarray | None, recordings: int) -> np.ndarray:
     return alone if groups is None else np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + alone)
 
 
-def named_for_testing(joined: Joined, test_groups: Sequence[str]) -> np.ndarray:
-    """Return which recordings are of groups that the user names, bool `[R]`.
+def select_test_groups(merged: RecordingGroups, test_groups: Sequence[str]) -> np.ndarray:
+    """Return a mask of the recordings of the given groups, bool `[R]`.
 
     Raises:
-        DataError: if there is no such group, it shares files with another one, or none is left to train with.
+        DataError: if a group does not exist or shares files with another one, or no group is left for training.
     """
-    known = sorted({name for name in joined.given if name is not None})
-    if joined.groups is None or not known:
+    known = sorted({name for name in merged.given if name is not None})
+    if merged.groups is None or not known:
         raise DataError(
             "data.test_groups",
             "these recordings have no groups",
-            "a table's column group, or data.group_by=COLUMN, says which belong together",
+            "the column group of a table, or data.group_by=COLUMN, sets them",
         )
     for name in test_groups:
         if name not in known:
             there = [*known[:_FEW], *(["..."] if len(known) > _FEW else [])]
             raise DataError("data.test_groups", f"there is no group {name}", did_you_mean(name, known), there)
-    chosen = np.isin(joined.groups, joined.groups[[name in test_groups for name in joined.given]])
-    beside = {name for name, test in zip(joined.given, chosen, strict=True) if test and name} - set(test_groups)
-    if beside:
+    chosen = np.isin(merged.groups, merged.groups[[name in test_groups for name in merged.given]])
+    sharing = {name for name, test in zip(merged.given, chosen, strict=True) if test and name} - set(test_groups)
+    if sharing:
         raise DataError(
             "data.test_groups",
-            f"{listing(sorted(beside)[:_FEW])} shares files with {listing(test_groups)}",
+            f"{listing(sorted(sharing)[:_FEW])} shares files with {listing(test_groups)}",
             "name all of them",
         )
     if chosen.all():
-        raise DataError("data.test_groups", f"all {len(known)} groups are for testing, and none is left to train with")
+        raise DataError("data.test_groups", f"all {len(known)} groups are for testing, and none is left for training")
     return chosen
 
 
-def divided(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
-    """Return one recording of each group that is in two parts.
+def find_divided_groups(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
+    """Return the index of one recording of each group that is in two parts.
 
     Args:
         groups: Group of each recording, negative for none; or None.
-        parts: The part of each; -1 for none.
+        parts: Part of each recording; -1 for none.
 
     Shape:
         groups, parts: `[R]`.
@@ -132,61 +132,61 @@ def divided(groups: np.ndarray | None, parts: np.ndarray) -> np.ndarray:
     return used[first[seen.sum(1) > 1]]
 
 
-def parts_in_words(groups: np.ndarray, parts: np.ndarray, place: int) -> str:
-    """Return in which parts a recording's group is: `train and test`."""
-    return " and ".join(_PARTS[part] for part in np.unique(parts[(groups == groups[place]) & (parts >= 0)]).tolist())
+def format_parts(groups: np.ndarray, parts: np.ndarray, place: int) -> str:
+    """Return the names of the parts of a recording's group: `train and test`."""
+    return " and ".join(
+        _PART_NAMES[part] for part in np.unique(parts[(groups == groups[place]) & (parts >= 0)]).tolist()
+    )
 
 
-def require_undivided(place: str, joined: Joined, parts: np.ndarray) -> None:
-    """Refuse parts that divide a group.
+def check_undivided(place: str, merged: RecordingGroups, parts: np.ndarray) -> None:
+    """Check that no group is in two parts.
 
     Args:
-        place: The setting that says what is for what.
-        joined: The groups.
-        parts: The part of each recording, `[R]`.
+        place: The setting that defines the parts.
+        merged: The groups.
+        parts: Part of each recording, `[R]`.
 
     Raises:
-        DataError: naming a group and its parts.
+        DataError: names a group and its parts.
     """
-    found = divided(joined.groups, parts.astype(np.int64))
-    if joined.groups is not None and found.size:
+    found = find_divided_groups(merged.groups, parts.astype(np.int64))
+    if merged.groups is not None and found.size:
         first = int(found[0])
-        more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
+        more = f" (the first of {found.size:,} such groups)" if found.size > 1 else ""
         raise DataError(
             place,
-            (
-                f"the recordings of {joined.names[first]} are in"
-                f" {parts_in_words(joined.groups, parts, first)} both{more}"
-            ),
-            "a group, and the parts of one file, must be in one part",
+            (f"the recordings of {merged.names[first]} are in both {format_parts(merged.groups, parts, first)}{more}"),
+            "all recordings of a group, and all segments of a file, must be in one part",
         )
 
 
-def held_out(
+def stratified_holdout(
     targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Choose a part of each class at random, and of groups all or nothing.
+    """Choose a random fraction of each class, or whole groups.
 
-    Each class gives its share rounded, so that the part is stratified; a class of two or more keeps at least one on
-    either side. Groups in random order are taken as long as each brings the classes nearer to their shares.
+    Each class contributes its rounded share, so the result is stratified; of a class of two or more recordings, at
+    least one is chosen and one is not. Groups are taken in random order if each brings the classes closer to their
+    shares.
 
     Args:
         targets: Class of each recording.
-        fraction: The part, 0 <= f < 1.
-        rng: Draws the order.
+        fraction: The fraction f, 0 <= f < 1.
+        rng: Source of the random order.
         groups: User, speaker or session of each recording, or None.
 
     Shape:
         targets, groups: `[R]`; returns a mask `[R]`, true where chosen.
 
     Raises:
-        DataError: if all recordings are of one group.
+        DataError: if all recordings are in one group.
     """
     chosen = np.zeros(targets.size, bool)
     if fraction == 0:
         return chosen
     if groups is not None:
-        return np.isin(groups, _held_out_groups(targets, fraction, rng, groups))
+        return np.isin(groups, _group_holdout(targets, fraction, rng, groups))
     for label in np.unique(targets):
         members = np.flatnonzero(targets == label)
         share = round(fraction * members.size)
@@ -196,15 +196,17 @@ def held_out(
     return chosen
 
 
-def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> np.ndarray:
-    """Deal recordings out to folds of nearly equal sizes, each class evenly; a group goes to one fold.
+def assign_folds(
+    targets: np.ndarray, folds: int, rng: np.random.Generator, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Assign recordings to folds of nearly equal size, each class evenly; a group stays in one fold.
 
-    Large groups come first, each to the fold that lacks most of what the group has.
+    Large groups are assigned first, each to the fold that lacks most of the group's classes.
 
     Args:
         targets: Class of each recording.
-        folds: How many folds, 2 or more.
-        rng: Draws the order.
+        folds: Number of folds, 2 or more.
+        rng: Source of the random order.
         groups: User, speaker or session of each recording, or None.
 
     Shape:
@@ -217,12 +219,12 @@ def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: n
     names, places = np.unique(units, return_inverse=True)
     if names.size < folds:
         what = "recordings" if groups is None else "groups of recordings"
-        raise DataError("data.folds", f"{names.size} {what} to train with cannot be dealt out to {folds} folds")
+        raise DataError("data.folds", f"{names.size} {what} for training cannot be divided into {folds} folds")
     if groups is None:
         fold, dealt = np.empty(targets.size, np.int64), 0
         for label in np.unique(targets):
             members = rng.permutation(np.flatnonzero(targets == label))
-            fold[members] = (dealt + np.arange(members.size)) % folds  # the next class goes on where this one ended
+            fold[members] = (dealt + np.arange(members.size)) % folds  # the next class starts at the next fold
             dealt += members.size
         return fold
     counts = _class_counts(targets, places, names.size)
@@ -239,21 +241,21 @@ def fold_of(targets: np.ndarray, folds: int, rng: np.random.Generator, groups: n
     return chosen[places]
 
 
-def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
+def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
     names, places = np.unique(groups, return_inverse=True)
     if names.size < 2:
         raise DataError(
             "",
-            f"all {targets.size:,} recordings are of one group, of which no part can be held out: one person, one"
-            " session, or parts of one file",
-            "data.val_fraction=0, and for data=folder data.test_fraction=0, hold none out; the column group of"
-            " data.labels says which belong together",
+            f"all {targets.size:,} recordings are in one group (one person, one session or segments of one file), which"
+            " cannot be divided",
+            "data.val_fraction=0, and for data=folder data.test_fraction=0, hold no recordings out; the column group of"
+            " data.labels defines groups",
         )
     counts = _class_counts(targets, places, names.size)
     missing = fraction * counts.sum(0)
     order = rng.permutation(names.size)
     chosen: list[int] = []
-    for place in order[:-1].tolist():  # one at least stays
+    for place in order[:-1].tolist():  # at least one group is not chosen
         if np.abs(missing - counts[place]).sum() < np.abs(missing).sum():
             chosen.append(place)
             missing = missing - counts[place]
@@ -262,7 +264,7 @@ def _held_out_groups(targets: np.ndarray, fraction: float, rng: np.random.Genera
 
 
 def _class_counts(targets: np.ndarray, places: np.ndarray, groups: int) -> np.ndarray:
-    """Return how many recordings of each class each group has, `[G, K]`."""
+    """Return the number of recordings of each group and class, `[G, K]`."""
     classes = np.unique(targets, return_inverse=True)[1]
     counts = np.zeros((groups, classes.max() + 1))
     np.add.at(counts, (places, classes), 1)
@@ -270,24 +272,24 @@ def _class_counts(targets: np.ndarray, places: np.ndarray, groups: int) -> np.nd
 
 
 TRAIN, TEST, VAL = 0, 1, 2
-"""What `Source.split` says of a recording."""
-PART_WORDS = {
+"""Values of `Source.split`."""
+PART_BY_NAME = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation"), VAL),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-"""What users call them: in a split file, a table's column split, the name of a folder."""
+"""Names of the parts for users: in a split file, in a table's column split, as names of folders."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """The recordings of each part, by their place in the store, ascending.
+    """The recordings of each part, as ascending indices into the store.
 
     Attributes:
         train: For training.
-        val: Held out of the training recordings, for choosing.
-        test: The dataset's own test recordings, never for choosing.
-        rule: How `val` was chosen, in words.
+        val: Held out of the training recordings, for model selection.
+        test: The dataset's own test recordings, never for model selection.
+        rule: The rule by which `val` was chosen, as text.
     """
 
     train: np.ndarray
@@ -305,13 +307,13 @@ class Split:
         return digest.hexdigest()
 
     def as_record(self) -> dict[str, Any]:
-        """Return the rule, the lists and the hash for a run's record."""
+        """Return the rule, the lists and the hash for the run folder."""
         lists = {name: getattr(self, name).tolist() for name in ("train", "val", "test")}
         return {"rule": self.rule, "hash": self.hash, **lists}
 
 
 class Fold(NamedTuple):
-    """One of several folds, which is held out for validation."""
+    """The fold that is held out for validation, and the number of folds."""
 
     number: int
     folds: int
@@ -327,57 +329,57 @@ def make_split(
     fold: Fold | None = None,
     bad: np.ndarray | None = None,
 ) -> Split:
-    """Hold a part of the training recordings out for validation, stratified by class, unless the dataset has its own.
+    """Hold out training recordings for validation, stratified by class, unless the dataset has a validation part.
 
     Args:
-        targets: Class of each recording; recordings of other targets are drawn at random from all.
+        targets: Class of each recording; without classes, recordings are drawn at random from all.
         parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings.
-        val_fraction: Part of the training recordings, 0 <= f < 1.
-        split_seed: Seed of the choice.
-        groups: User, speaker or session of each recording, of which none is in two parts; or None.
-        fold: Which fold of how many is held out instead; of the dataset's training and validation recordings together.
-        bad: Places of recordings that are for nothing.
+        val_fraction: Fraction of the training recordings, 0 <= f < 1.
+        split_seed: Seed of the random choice.
+        groups: User, speaker or session of each recording, each in one part only; or None.
+        fold: The fold that is held out instead, of the dataset's training and validation recordings together.
+        bad: Indices of recordings that are in no part.
 
     Shape:
-        targets: `[R]`, or see `snnlab.target_kinds`; parts, groups: `[R]`.
+        targets: `[R]`, `[R, D]` or `[S, 4]`; parts, groups: `[R]`.
 
     Raises:
-        DataError: if the training recordings are of one group, or a group is in two of the dataset's own parts.
+        DataError: if the training recordings are in one group, or a group is in two of the dataset's own parts.
     """
     kept = np.ones(parts.size, bool)
     kept[[] if bad is None else bad] = False
     test = np.flatnonzero(kept & (parts == TEST))
     training = np.flatnonzero(kept & (parts != TEST))
     own = None if groups is None else groups[training]
-    said = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
-    if groups is not None and (found := divided(groups, said)).size:
+    assigned = np.where(kept, parts if fold is None else np.where(parts == VAL, TRAIN, parts), -1)
+    if groups is not None and (found := find_divided_groups(groups, assigned)).size:
         raise DataError(
-            "", (f"{found.size:,} groups of recordings are in {parts_in_words(groups, said, int(found[0]))} both")
+            "", (f"{found.size:,} groups of recordings are in both {format_parts(groups, assigned, int(found[0]))}")
         )
     classes, stratified = strata(targets, parts.size), "stratified " if kind_of(targets) == "class" else ""
     rng, whole = generator(split_seed, Stream.SPLIT), "" if groups is None else "whole groups, "
     if fold is not None:
-        val = fold_of(classes[training], fold.folds, rng, own) == fold.number
+        val = assign_folds(classes[training], fold.folds, rng, own) == fold.number
         rule = f"fold {fold.number} of {fold.folds} {stratified and 'stratified ones '}of the training recordings"
     elif (parts[training] == VAL).any():
         return Split(training[parts[training] == TRAIN], training[parts[training] == VAL], test, "the dataset's own")
     else:
-        val = held_out(classes[training], val_fraction, rng, own)
+        val = stratified_holdout(classes[training], val_fraction, rng, own)
         rule = f"{stratified}{val_fraction:g} of the training recordings"
     return Split(training[~val], training[val], test, f"{rule}, {whole}split_seed {split_seed}")
 
 
 def strata(targets: np.ndarray, recordings: int) -> np.ndarray:
-    """Return what is divided evenly: the class of each recording, or one for all where they have none, `[R]`."""
+    """Return the classes by which recordings are stratified, or one class for all if they have none, `[R]`."""
     return targets if kind_of(targets) == "class" else np.zeros(recordings, np.int64)
 
 
 def one_batch(split: Split, size: int, seed: int) -> Split:
-    """Return a split whose training and validation recordings are the first batch of a run, and without a test.
+    """Return a split whose training and validation recordings are the first batch of a run, without a test.
 
     Args:
-        split: What the batch is taken from.
-        size: Recordings in it.
+        split: The split from which the batch is taken.
+        size: Number of recordings in the batch.
         seed: The run's seed.
     """
     batch = np.sort(generator(seed, Stream.ORDER, 0).permutation(split.train)[:size])
@@ -385,7 +387,7 @@ def one_batch(split: Split, size: int, seed: int) -> Split:
 
 
 def with_validation(split: Split) -> Split:
-    """Return a split whose validation recordings are trained on too, so that there are none to choose with."""
+    """Return a split that also trains on the validation recordings, and has none for model selection."""
     both = np.sort(np.concatenate([split.train, split.val]))
     return Split(both, split.val[:0], split.test, f"trained on too: {split.rule}")
 
@@ -401,93 +403,93 @@ def read_split(
     groups: np.ndarray | None = None,
     on_divided_group: OnDividedGroup = "fail",
 ) -> Split:
-    """Read which recordings are for what; a recording that is not named is for nothing.
+    """Read a split file; recordings that it does not name are in no part.
 
-    A `.csv` has the columns `recording` and `split` (train, val or test). A recording is its number in the store, or
-    the end of its file's name, as far as it is the only one so called: `user01/0.npy`. A `.json` has lists of numbers
-    `train`, `val` and `test`, as a run's `split.json` has.
+    A `.csv` has the columns `recording` and `split` (train, val or test). A recording is given by its index in the
+    store, or by the end of its file's path if this is unique: `user01/0.npy`. A `.json` has lists of indices `train`,
+    `val` and `test`, like the `split.json` of a run.
 
     Args:
         path: The file.
-        names: What the recordings are called, in their order.
-        parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings; where any are for
-            testing, those only are.
-        bad: Places of recordings that are for nothing, whatever the file says.
+        names: Names of the recordings, in order.
+        parts: 0 for training, 1 for the dataset's test recordings, 2 for its validation recordings; if there are test
+            recordings, no others may be used for testing.
+        bad: Indices of recordings that are in no part, even if the file names them.
         groups: User, speaker or session of each recording, or None.
-        on_divided_group: What is done where recordings of a group are for different things: `fail`, or `keep` the file.
+        on_divided_group: Reaction to a group in two parts: `fail`, or `keep` the file's split.
 
     Shape:
         parts, groups: `[R]`.
 
     Raises:
-        DataError: naming the line or the key that cannot be used, a test recording that is for training, or a recording
-            of a group that is divided.
+        DataError: names the line or the key that cannot be used, a test recording in another part, or a recording of a
+            group in two parts.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
-    said = _from_json(path, text, len(names)) if path.suffix.lower() == ".json" else _from_table(path, text, names)
-    if (parts == TEST).any() and ((said != -1) & (said != TEST) & (parts == TEST)).any():
-        place = int(np.flatnonzero((said != -1) & (said != TEST) & (parts == TEST))[0])
+    assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)
+    if (parts == TEST).any() and ((assigned != -1) & (assigned != TEST) & (parts == TEST)).any():
+        place = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
         raise DataError(
             "data.split_file",
             f"{path}: {names[place]} is one of the dataset's test recordings",
-            "of your own recordings, folders, the table's column split and data.test_groups say which these are",
+            "for your own recordings, folders, the table's column split or data.test_groups define the test recordings",
         )
-    if not (said == TRAIN).any():
+    if not (assigned == TRAIN).any():
         raise DataError("data.split_file", f"{path} names no recordings for training")
-    said[list(bad)] = -1
-    if on_divided_group == "fail" and groups is not None and (found := divided(groups, said)).size:
-        more = f" (of {found.size:,} such groups the first)" if found.size > 1 else ""
+    assigned[list(bad)] = -1
+    if on_divided_group == "fail" and groups is not None and (found := find_divided_groups(groups, assigned)).size:
+        more = f" (the first of {found.size:,} such groups)" if found.size > 1 else ""
         raise DataError(
             "data.split_file",
             (
-                f"{path}: the person or group of {names[found[0]]} is in"
-                f" {parts_in_words(groups, said, int(found[0]))} both{more}"
+                f"{path}: the person or group of {names[found[0]]} is in both"
+                f" {format_parts(groups, assigned, int(found[0]))}{more}"
             ),
-            "data.on_divided_group=keep keeps it so",
+            "data.on_divided_group=keep allows it",
         )
-    train, test, val = (np.flatnonzero(said == part) for part in (TRAIN, TEST, VAL))
+    train, test, val = (np.flatnonzero(assigned == part) for part in (TRAIN, TEST, VAL))
     return Split(train, val, test, f"the file {path.name}")
 
 
-def _from_json(path: Path, text: str, total: int) -> np.ndarray:
+def _read_json(path: Path, text: str, total: int) -> np.ndarray:
     try:
-        page = json.loads(text)
-        given = {word: np.array(page[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
+        entries = json.loads(text)
+        given = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
-    said = np.full(total, -1)
+    assigned = np.full(total, -1)
     for word, places in given.items():
         if places.size and not 0 <= places.min() <= places.max() < total:
             raise DataError("data.split_file", f"{path}: {word} names {places.max()}, and there are {total} recordings")
-        if np.unique(places).size < places.size or (said[places] != -1).any():
+        if np.unique(places).size < places.size or (assigned[places] != -1).any():
             raise DataError("data.split_file", f"{path}: a recording of {word} is named twice")
-        said[places] = PART_WORDS[word]
-    return said
+        assigned[places] = PART_BY_NAME[word]
+    return assigned
 
 
-def _from_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
+def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
     if not {"recording", "split"} <= set(reader.fieldnames or ()):
         raise DataError("data.split_file", f"{path}: its first line must name the columns recording and split")
-    ends = _by_end(names)
-    said = np.full(len(names), -1)
+    ends = _index_by_end(names)
+    assigned = np.full(len(names), -1)
     for row in reader:
         line = (path, reader.line_num)
         word = (row["split"] or "").strip().lower()
-        if word not in PART_WORDS:
-            raise _at(line, f"split must be train, val or test, got {word or 'nothing'}")
-        place = _place(line, (row["recording"] or "").strip(), ends, len(names))
-        if said[place] != -1:
-            raise _at(line, f"{names[place]} is named twice")
-        said[place] = PART_WORDS[word]
-    return said
+        if word not in PART_BY_NAME:
+            raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
+        place = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+        if assigned[place] != -1:
+            raise _error_at(line, f"{names[place]} is named twice")
+        assigned[place] = PART_BY_NAME[word]
+    return assigned
 
 
-def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the places of the recordings that each end of a name means: of `a/b/c`, `a/b/c`, `b/c` and `c`."""
+def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the indices of the recordings for each end of a path: of `a/b/c`, these are `a/b/c`, `b/c` and `c`."""
     ends: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         steps = name.replace("\\", "/").split("/")
@@ -496,18 +498,18 @@ def _by_end(names: Sequence[str]) -> dict[str, list[int]]:
     return ends
 
 
-def _at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
+def _error_at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
     return DataError("data.split_file", message, hint).moved(origin=line)
 
 
-def _place(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
+def _find_recording(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:
     if word.isdecimal() and word not in ends:
         if int(word) >= total:
-            raise _at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
+            raise _error_at(line, f"there are {total} recordings, 0 to {total - 1}, not {word}")
         return int(word)
     found = ends.get(word, [])
     if len(found) != 1:
         if found:
-            raise _at(line, f"{word} names {len(found)} recordings", "write more of their path")
-        raise _at(line, f"{word} is no recording", did_you_mean(word, ends))
+            raise _error_at(line, f"{word} names {len(found)} recordings", "write more of their path")
+        raise _error_at(line, f"{word} is no recording", did_you_mean(word, ends))
     return found[0]

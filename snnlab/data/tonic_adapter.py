@@ -1,4 +1,4 @@
-"""The one place that imports tonic (GPL-3.0-only), and only when a file is read or a transform is named."""
+"""The only file that imports tonic (GPL-3.0-only), and only when a file is read or a transform is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, Chance, in_order
+from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, Probability, sort_by_time
 from snnlab.data.events import Events
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError, DataError, did_you_mean
@@ -16,14 +16,14 @@ from snnlab.settings import check_settings, takes
 
 
 def tonic() -> Any:
-    """Return the package, which takes a second to import."""
+    """Import tonic, which takes a second, and return it."""
     import tonic
 
     return tonic
 
 
 def read_nmnist_file(path: Path) -> Events:
-    """Read a recording in the format of N-MNIST and N-Caltech101, through tonic."""
+    """Read a recording in the format of N-MNIST and N-Caltech101 with tonic."""
     columns = tonic().io.read_mnist_file(str(path), dtype=np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
     return Events(
         t=columns["t"].astype(np.int64),
@@ -38,7 +38,7 @@ def transform(name: str) -> Callable[..., Any]:
     return getattr(tonic().transforms, name)
 
 
-# What may make another class of a scene, by our own augmentations' names for it.
+# Transforms that may change a recording's class, with the names of the matching augmentations.
 _ALTERS = {"RandomFlipLR": "flip_x", "RandomFlipUD": "flip_y", "RandomTimeReversal": "reverse"}
 _SHIFTS_TIME = ("CropTime", "RandomTimeReversal", "TimeAlignment", "TimeSkew")
 _WITHOUT_ROWS = {
@@ -50,70 +50,73 @@ _WITH_ROWS = {
     *("RefractoryPeriod", "SpatialJitter"),
 }
 ALLOWED = tuple(sorted(_WITHOUT_ROWS | _WITH_ROWS))
-_NO_SENSOR = "training recordings alone would be of another sensor; use affine with scale, or drop_area"
+_NO_SENSOR = "only training recordings would get another sensor size; use affine with scale, or drop_area"
 _NO_FRAMES = "frames are made by snnlab: set data.num_bins or data.dt"
-_CURES = {
+_HINTS = {
     **dict.fromkeys(("CenterCrop", "Downsample", "EventDownsampling", "RandomCrop"), _NO_SENSOR),
     **dict.fromkeys(("ToAveragedTimesurface", "ToBinaRep", "ToFrame", "ToImage", "ToSparseTensor"), _NO_FRAMES),
     **dict.fromkeys(("ToTimesurface", "ToVoxelGrid", "NumpyAsType"), _NO_FRAMES),
-    **dict.fromkeys(("Repeat", "ToOneHotEncoding"), "it changes labels, and not events"),
-    "Compose": "data.augment is a list itself: give each transform its own {type: tonic, ...}",
+    **dict.fromkeys(("Repeat", "ToOneHotEncoding"), "it changes labels, not events"),
+    "Compose": "data.augment is a list already: give each transform its own {type: tonic, ...}",
 }
 _CLIP = {"SpatialJitter": "clip_outliers", "TimeJitter": "clip_negative"}
-_AT_FIRST = 64  # events of the recording that is tried when a YAML is read
+_TEST_EVENTS = 64  # events of the recording on which a transform is tested when a YAML is read
 
 
 @AUGMENTATIONS.register("tonic")
-class FromTonic(Augmentation):
-    """Do what a transform of tonic does, `{type: tonic, name: DropEvent, settings: {p: 0.1}}`.
+class TonicTransform(Augmentation):
+    """Apply a transform of tonic: `{type: tonic, name: DropEvent, settings: {p: 0.1}}`.
 
-    Its random numbers are the recording's own, whatever else was drawn before; `sensor_size` is `data.sensor_size`;
-    events that come back in another order are put into that of time. A recording without events stays as it is. Of
-    mirrors and of the reversal, the transform's own p is part of the probability that it is done, so that
-    `data.labels_after` is followed.
+    Its random numbers depend on (seed, epoch, recording) alone; `sensor_size` is `data.sensor_size`; unsorted results
+    are sorted by time. A recording without events stays as it is. For flips and time reversal, the transform's own p is
+    multiplied into the probability that it is applied, so that `data.labels_after` is followed.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: The class in `tonic.transforms`; it takes events and gives events of the same sensor.
-        settings: What the class takes; times in us.
-        p: Probability that it is done.
+        name: The class in `tonic.transforms`; its output must be events of the same sensor.
+        settings: Arguments of the class; times in us.
+        p: Probability that it is applied.
 
     Raises:
-        ConfigError: if there is no such transform, it is not one of events, or its settings cannot be.
+        ConfigError: if there is no such transform, it does not return events, or its settings are invalid.
         ValueError: if p is out of its range.
     """
 
     def __init__(
-        self, sensor_size: tuple[int, int, int], name: str, settings: Mapping[str, Any] | None = None, p: Chance = 1.0
+        self,
+        sensor_size: tuple[int, int, int],
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        p: Probability = 1.0,
     ) -> None:
         self.name, self.sensor_size = name, (sensor_size[0], sensor_size[1], sensor_size[2])
         _check_name(name, self.sensor_size[1])
         self._make = transform(name)
         given = dict(settings or {})
-        _check_given(name, self._make, given, self.sensor_size)
-        self.alters, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
-        if self.alters is not None:
+        _check_transform_settings(name, self._make, given, self.sensor_size)
+        self.label_change, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
+        if self.label_change is not None:
             p, given["p"] = p * given.get("p", 0.5), 1.0
         super().__init__(p)
         self._settings = {key: _as_tuples(value) for key, value in given.items()}
         if takes(self._make, "sensor_size"):
             self._settings["sensor_size"] = self.sensor_size
-        self._try()
+        self._check_on_events()
 
-    def reach_us(self, until_us: float) -> float:
+    def read_until_us(self, until_us: float) -> float:
         if self.name == "TimeJitter":
             return until_us + JITTER_REACH * float(self._settings["std"])
-        return super().reach_us(until_us)
+        return super().read_until_us(until_us)
 
     def apply(self, events: Events, rng: np.random.Generator) -> Events:
-        """Return what the transform makes of the events.
+        """Apply the transform to the events.
 
         Raises:
-            DataError: if some of them are before time 0 or outside the sensor.
+            DataError: if resulting events are before time 0 or outside the sensor.
         """
-        if not events.t.size:  # many of tonic's look for the first or the largest
+        if not events.t.size:  # many transforms of tonic fail without a first or largest event
             return events
-        # A new one each time, since some remember; NumPy's global numbers are all that tonic draws from.
+        # A new object for each call, since some have state; tonic draws from NumPy's global generator only.
         transform = self._make(**self._settings)
         before = np.random.get_state()
         np.random.seed(int(rng.integers(2**32)))
@@ -121,10 +124,10 @@ class FromTonic(Augmentation):
             found = transform(_to_tonic(events))
         finally:
             np.random.set_state(before)
-        if found.dtype.names is None:  # an empty list of events has lost its columns' names
+        if found.dtype.names is None:  # an empty result has no column names
             return events.take(slice(0, 0))
         self._check(found)
-        return in_order(_from_tonic(found, self.sensor_size[2]))
+        return sort_by_time(_from_tonic(found, self.sensor_size[2]))
 
     def _check(self, found: np.ndarray) -> None:
         limits = {"t": None, **dict(zip("xyp", self.sensor_size, strict=True))}
@@ -133,28 +136,30 @@ class FromTonic(Augmentation):
             if low >= 0 and (size is None or high < size or (key == "p" and high <= 1)):
                 continue
             allowed = "times start at 0" if size is None else f"the sensor has 0..{size - 1}"
-            cure = f"; set {_CLIP[self.name]}: true" if self.name in _CLIP else ""
-            raise DataError("", f"tonic's {self.name}: {key} spans {low}..{high} after it, {allowed}{cure}")
+            hint = f"; set {_CLIP[self.name]}: true" if self.name in _CLIP else ""
+            raise DataError("", f"tonic's {self.name}: its result has {key} in {low}..{high}, {allowed}{hint}")
 
-    def _try(self) -> None:
-        """Do it once, since tonic checks most settings by assertions, and only when events come."""
+    def _check_on_events(self) -> None:
+        """Apply it once, since tonic checks most settings by assertions, and only on events."""
         rng = np.random.default_rng(0)
         width, height, _ = self.sensor_size
-        t = 1000 * np.arange(_AT_FIRST)
-        y = rng.integers(0, height, _AT_FIRST) if height > 1 else None
-        p = rng.integers(0, 2, _AT_FIRST).astype(polarity_dtype(self.sensor_size[2]))
+        t = 1000 * np.arange(_TEST_EVENTS)
+        y = rng.integers(0, height, _TEST_EVENTS) if height > 1 else None
+        p = rng.integers(0, 2, _TEST_EVENTS).astype(polarity_dtype(self.sensor_size[2]))
         try:
-            self.apply(Events(t, rng.integers(0, width, _AT_FIRST), y, p), rng)
+            self.apply(Events(t, rng.integers(0, width, _TEST_EVENTS), y, p), rng)
         except DataError as error:
             raise ConfigError("settings", error) from error
         except (AssertionError, IndexError, TypeError, ValueError) as error:
             reason = str(error) or "a value is out of its range or of another type"
-            raise ConfigError("settings", f"tonic's {self.name} cannot be used so ({reason})") from error
+            raise ConfigError(
+                "settings", f"tonic's {self.name} cannot be used with these settings ({reason})"
+            ) from error
 
 
 def _check_name(name: str, height: int) -> None:
-    if name in _CURES:
-        raise ConfigError("name", f"tonic's {name} cannot be an augmentation", _CURES[name])
+    if name in _HINTS:
+        raise ConfigError("name", f"tonic's {name} cannot be an augmentation", _HINTS[name])
     if name not in ALLOWED:
         meant = did_you_mean(name, ALLOWED)
         raise ConfigError("name", f"there is no transform '{name}'", meant, ALLOWED)
@@ -162,13 +167,15 @@ def _check_name(name: str, height: int) -> None:
         raise ConfigError("name", f"tonic's {name} needs rows, and this sensor has none (H = 1)")
 
 
-def _check_given(name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]) -> None:
-    """Refuse what tonic would take, and do something else than its words say."""
+def _check_transform_settings(
+    name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]
+) -> None:
+    """Raise for settings that tonic accepts, but does not apply as documented."""
     if "sensor_size" in given:
-        raise ConfigError("settings.sensor_size", "is data.sensor_size", "leave it out")
+        raise ConfigError("settings.sensor_size", "is always data.sensor_size", "remove it")
     check_settings(make, given, "settings", name, given=("sensor_size",))
     if name == "DropEventByArea" and not isinstance(given.get("area_ratio", 0.2), float):
-        # Of a range, tonic 1.7 draws from its end up to 1.
+        # For a range, tonic 1.7 draws from its end up to 1.
         raise ConfigError("settings.area_ratio", "must be one number between 0 and 1", "drop_area draws from a range")
     if name == "TimeSkew" and np.min(given["coefficient"]) <= 0:
         raise ConfigError(
@@ -176,12 +183,12 @@ def _check_given(name: str, make: Callable[..., Any], given: dict[str, Any], sen
         )
     flips = name == "RandomFlipPolarity" or (name == "RandomTimeReversal" and given.get("flip_polarities", True))
     if flips and sensor_size[2] > 2:
-        cure = "" if name == "RandomFlipPolarity" else "; set settings.flip_polarities: false"
-        raise ConfigError("name", f"tonic's {name} knows two polarities, and this sensor has {sensor_size[2]}{cure}")
+        hint = "" if name == "RandomFlipPolarity" else "; set settings.flip_polarities: false"
+        raise ConfigError("name", f"tonic's {name} supports two polarities, and this sensor has {sensor_size[2]}{hint}")
 
 
 def _as_tuples(value: Any) -> Any:
-    """Return lists as tuples, by which tonic knows a range."""
+    """Convert lists to tuples, which tonic needs for a range."""
     return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
 
 

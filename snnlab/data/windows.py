@@ -1,4 +1,4 @@
-"""Long recordings cut into windows, after they have been split.
+"""Cuts long recordings into windows, after the split.
 
 Axes: M windows, R recordings.
 """
@@ -13,11 +13,11 @@ from snnlab.data.events import Packed, Store
 
 
 def window_counts(last_t: np.ndarray, stride_us: int, duration_us: int) -> np.ndarray:
-    """Return how many windows it takes until every event is in one, or in a gap before one; at least 1.
+    """Return the number of windows until every event is in a window or in a gap before one; at least 1.
 
     Args:
-        last_t: Time of each recording's last event (us), -1 where there is none.
-        stride_us: From the start of a window to that of the next (us).
+        last_t: Time of each recording's last event (us), -1 if it has none.
+        stride_us: Distance between the starts of two windows (us).
         duration_us: Length of a window (us).
 
     Shape:
@@ -31,9 +31,9 @@ class Windows:
     """Windows of a store's recordings, one recording after the other.
 
     Args:
-        recording: Place of each window's recording in the store.
-        start_us: When it begins (us).
-        duration_us: How long it is (us).
+        recording: Index of each window's recording in the store.
+        start_us: Start of each window (us).
+        duration_us: Length of the windows (us).
 
     Shape:
         recording, start_us: int64 `[M]`.
@@ -45,28 +45,28 @@ class Windows:
 
     @classmethod
     def cut(cls, store: Store, stride_us: int, duration_us: int) -> Windows:
-        """Begin a window at 0 and every `stride_us` as long as events follow; a recording has one at least.
+        """Start a window at 0 and every `stride_us` until all events are covered; each recording has at least one.
 
         Args:
             store: The packed recordings.
-            stride_us: From the start of a window to that of the next (us).
+            stride_us: Distance between the starts of two windows (us).
             duration_us: Length of a window (us).
         """
-        many = window_counts(store.last_t, stride_us, duration_us)
-        recording = np.repeat(np.arange(len(store)), many)
-        number = np.arange(recording.size) - np.repeat(np.cumsum(many) - many, many)
+        counts = window_counts(store.last_t, stride_us, duration_us)
+        recording = np.repeat(np.arange(len(store)), counts)
+        number = np.arange(recording.size) - np.repeat(np.cumsum(counts) - counts, counts)
         return cls(recording, number * stride_us, duration_us)
 
     def of(self, recordings: np.ndarray) -> np.ndarray:
-        """Return the windows of some recordings, ascending."""
+        """Return the indices of the windows of some recordings, ascending."""
         return np.flatnonzero(np.isin(self.recording, recordings))
 
     def gather(self, store: Store, windows: np.ndarray) -> Packed:
-        """Copy the events of some windows into one block, their times from each window's start on.
+        """Copy the events of some windows into one block, with times from each window's start.
 
         Args:
             store: The packed recordings.
-            windows: Which.
+            windows: Indices of the windows.
 
         Shape:
             windows: `[B]`.

@@ -1,4 +1,4 @@
-"""What the tests of data share: tiny stores and the bytes of N-MNIST's files."""
+"""Fixtures of the tests of data: tiny stores and the bytes of N-MNIST's files."""
 
 from __future__ import annotations
 

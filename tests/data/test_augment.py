@@ -1,4 +1,4 @@
-"""What each augmentation does to events, and that whatever it does they are a recording still."""
+"""Effects of each augmentation on events; its result is always a valid recording."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def rows(events: Events) -> list[tuple[int, ...]]:
 @pytest.fixture
 def middles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each event be in the middle of its pixel."""
-    monkeypatch.setattr(geometry, "within_pixel", lambda events, rng: np.zeros(events.t.size))
+    monkeypatch.setattr(geometry, "offsets_in_pixel", lambda events, rng: np.zeros(events.t.size))
 
 
 def test_every_augmentation_is_tried() -> None:
@@ -64,7 +64,7 @@ def test_every_augmentation_is_tried() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("number", [0, 1, 500])
-def test_what_comes_out_is_a_recording_and_what_went_in_is_as_it_was(name: str, number: int) -> None:
+def test_the_result_is_a_valid_recording_and_the_input_is_unchanged(name: str, number: int) -> None:
     events = recording(number)
     before = rows(events)
     for seed in range(10):
@@ -88,7 +88,7 @@ def test_the_same_generator_does_the_same_and_another_something_else(name: str) 
     assert name in ("flip_x", "flip_y", "flip_polarity", "reverse") or first != other
 
 
-def test_mirrors_change_one_coordinate_and_twice_nothing() -> None:
+def test_flips_change_one_coordinate_and_two_flips_nothing() -> None:
     events = recording()
     across, down = apply("flip_x", events), apply("flip_y", events)
     assert events.y is not None
@@ -125,7 +125,7 @@ def test_half_a_turn_is_both_mirrors() -> None:
 
 
 @pytest.mark.usefixtures("middles")
-def test_a_slant_moves_rows_by_their_height_over_the_middle() -> None:
+def test_a_shear_moves_rows_by_their_distance_from_the_middle() -> None:
     events = recording()
     assert events.y is not None
     done = AUGMENTATIONS.build("affine", {"shear": 30}, "a", sensor_size=SENSOR).apply(events, _Most())
@@ -161,7 +161,7 @@ def test_bending_moves_neighbours_together_and_by_as_much_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("name", "settings"), [("affine", {"scale": [1.3, 1.3]}), ("elastic", {"strength": 2.0})])
-def test_what_is_stretched_has_no_holes(name: str, settings: dict[str, Any]) -> None:
+def test_a_scaled_recording_has_no_holes(name: str, settings: dict[str, Any]) -> None:
     x, y = np.tile(np.arange(64), 64 * 50), np.repeat(np.arange(64), 64 * 50)
     even = Events(np.arange(x.size), x.astype(np.int16), y.astype(np.int16), x % 2 == 0)
     done = apply(name, even, sensor=(64, 64, 2), **settings)
@@ -208,7 +208,7 @@ def test_noise_comes_at_its_rate_and_leaves_the_rest() -> None:
     assert set(rows(events)) <= set(rows(many[0]))
 
 
-def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
+def test_times_are_shifted_scaled_and_jittered_by_the_settings() -> None:
     events = recording()
     later = apply("time_shift", events, 1, most=10.0)
     moved = round(1000 * np.random.default_rng(1).uniform(-10, 10))
@@ -219,7 +219,7 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message_parts"),
     [
         ("affine", {"rotate": 200}, ("data.augment[0].rotate", 0, 180)),
         ("affine", {"shear": 90}, ("data.augment[0].shear", 0, 60, 90)),
@@ -234,13 +234,13 @@ def test_times_are_shifted_scaled_and_jittered_by_what_is_said() -> None:
         ("flipx", {}, ("data.augment[0].type", "flip_x")),
     ],
 )
-def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_invalid_settings_are_named_by_their_place(name: str, settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         apply(name, recording(), **settings)
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "reach_us"),
+    ("kind", "settings", "read_until_us"),
     [
         ("affine", {"shift": 3}, 1000),
         ("drop_time", {"most": 0.5}, 1000),
@@ -254,6 +254,6 @@ def test_settings_that_cannot_be_are_named_by_their_place(name: str, settings: d
         ("tonic", {"name": "DropEvent", "settings": {"p": 0.3}}, 1000),
     ],
 )
-def test_it_says_how_much_of_a_recording_it_must_see(kind: str, settings: dict[str, Any], reach_us: float) -> None:
+def test_read_until_us_covers_all_needed_events(kind: str, settings: dict[str, Any], read_until_us: float) -> None:
     augmentation = AUGMENTATIONS.build(kind, settings, "data.augment[0]", sensor_size=SENSOR)
-    assert augmentation.reach_us(1000) == reach_us
+    assert augmentation.read_until_us(1000) == read_until_us

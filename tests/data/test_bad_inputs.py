@@ -1,4 +1,4 @@
-"""Files that are not as they should be, on the user's way: data=folder, packing, frames.
+"""Bad input files on the user's path: data=folder, packing, frames.
 
 | what                                    | where                                                              |
 |-----------------------------------------|--------------------------------------------------------------------|
@@ -39,12 +39,12 @@ Write = Callable[[Path], object]
 
 
 def table(events: Sequence[Sequence[float]] | np.ndarray, kind: Any = np.int64) -> Write:
-    """Return what writes a .npy of events, x, y, t, p each."""
+    """Return a function that writes a .npy of events, each x, y, t, p."""
     return lambda path: np.save(path, np.asarray(events, kind).reshape(-1, 4))
 
 
 def cut(write: Write, last: int) -> Write:
-    """Return what writes the same file without its last bytes."""
+    """Return a function that writes the same file without its last bytes."""
 
     def written(path: Path) -> None:
         write(path)
@@ -62,14 +62,14 @@ def hdf5(path: Path) -> None:
 GOOD = [[1, 2, 100 * n, n % 2] for n in range(20)]
 EARLIER = [GOOD[1], GOOD[0], GOOD[2]]
 BELOW_0 = [[1, 2, t, 1] for t in (-300, -100, 200)]
-# Microseconds in 32 bits come to their end after 71.6 minutes.
+# A counter of microseconds in 32 bits wraps after 71.6 minutes.
 WRAPPED = [[1, 2, t, 1] for t in (2**32 - 20, 2**32 - 10, 0, 10)]
 
 
 class Refused(NamedTuple):
     name: str
     write: Write
-    told: tuple[object, ...]
+    message_parts: tuple[object, ...]
     settings: dict[str, Any] = {}  # noqa: RUF012
 
 
@@ -126,7 +126,7 @@ ACCEPTED = {
 
 
 def prepare(root: Path, **settings: Any) -> tuple[Dataset, dict[str, Any]]:
-    """Return the dataset of a folder with two classes of good recordings and whatever is there, and its YAML."""
+    """Return the dataset of a folder with two classes of good recordings and any other files, and its YAML."""
     height = settings.get("sensor_size", ROWS)[1]
     for name in ("a/0", "a/1", "b/0", "b/1"):
         path = root / f"{name}.npy"
@@ -149,12 +149,12 @@ def place_of(dataset: Dataset, path: Path) -> int:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_named_with_its_file_and_can_be_skipped(case: Refused, tmp_path: Path) -> None:
+def test_bad_files_are_named_and_can_be_skipped(case: Refused, tmp_path: Path) -> None:
     bad = tmp_path / "mine" / "a" / case.name
     bad.parent.mkdir(parents=True)
     case.write(bad)
     dataset, node = prepare(tmp_path / "mine", **case.settings)
-    with assert_raises(DataError, "", bad, *case.told) as caught:
+    with assert_raises(DataError, "", bad, *case.message_parts) as caught:
         open_or_build(dataset, tmp_path / "stores")
     assert str(caught.value).startswith(f"{bad}: ")
     store = open_or_build(dataset, tmp_path / "stores", on_bad="skip")
@@ -165,7 +165,7 @@ def test_what_cannot_be_used_is_named_with_its_file_and_can_be_skipped(case: Ref
 
 
 @pytest.mark.parametrize("case", ACCEPTED.values(), ids=ACCEPTED)
-def test_what_is_odd_and_right_is_counted_exactly(case: Accepted, tmp_path: Path) -> None:
+def test_unusual_valid_recordings_are_counted_exactly(case: Accepted, tmp_path: Path) -> None:
     odd = tmp_path / "mine" / "a" / case.name
     odd.parent.mkdir(parents=True)
     case.write(odd)
@@ -196,22 +196,24 @@ def test_files_of_one_name_in_two_classes_are_two_recordings(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "message_parts"),
     [
         ("a/0.npy,a,,", (2,)),
         ("./a/0.npy,b,,", (2, "b", "a")),
         ("b/0.npy,a,1,2", None),
     ],
 )
-def test_a_recording_that_is_named_twice_in_the_table_is_refused(tmp_path: Path, last: str, told: tuple | None) -> None:
+def test_a_recording_that_is_named_twice_in_the_table_is_refused(
+    tmp_path: Path, last: str, message_parts: tuple | None
+) -> None:
     root = tmp_path / "mine"
     prepare(root)
     lines = ["path,label,start_ms,end_ms", "a/0.npy,a,,", "b/0.npy,b,0,1", last, "b/1.npy,b,,"]
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
-    if told is None:
+    if message_parts is None:
         assert len(prepare(root, labels="labels.csv")[0]) == 4
         return
-    with assert_raises(DataError, "", "labels.csv, line 4", root / "a" / "0.npy", *told):
+    with assert_raises(DataError, "", "labels.csv, line 4", root / "a" / "0.npy", *message_parts):
         prepare(root, labels="labels.csv")
 
 

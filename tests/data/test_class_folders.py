@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.sources.folder import Entry, from_folders
+from snnlab.data.sources.folder import Entry, discover_folders
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
@@ -19,7 +19,7 @@ def touch(root: Path, *names: str) -> None:
 
 def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> None:
     touch(tmp_path, "wave/b.npy", "wave/deep/a.h5", "clap/1.NPY", ".cache/x.npy")
-    assert from_folders(tmp_path) == (
+    assert discover_folders(tmp_path) == (
         [
             Entry(tmp_path / "clap/1.NPY", "clap"),
             Entry(tmp_path / "wave/b.npy", "wave"),
@@ -30,21 +30,21 @@ def test_a_folder_is_a_class_and_its_files_are_recordings(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("val", ["val", "Valid", "validation"])
-def test_folders_of_parts_say_what_recordings_are_for(val: str, tmp_path: Path) -> None:
+def test_folders_of_parts_define_the_split(val: str, tmp_path: Path) -> None:
     touch(tmp_path, "Train/0/a.npy", "Test/0/b.npy", f"{val}/0/c.npy")
-    found = from_folders(tmp_path)
+    found = discover_folders(tmp_path)
     assert {(entry.path.name, entry.label, entry.part) for entry in found.entries} == {
         ("a.npy", "0", TRAIN), ("b.npy", "0", TEST), ("c.npy", "0", VAL),
     }  # fmt: skip
     assert found.notes == []
 
 
-def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+def test_skipped_files_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/0/a.npy", "train/0/a.mat", "train/0/._a.npy", "train/0/.git/b.npy", "train/b.npy")
     touch(tmp_path, "train/2/deep/notes.md", "notes/plan.md")
     (tmp_path / "train" / "0" / "c.npy").symlink_to(tmp_path / "gone.npy")
     (tmp_path / "train" / "1").symlink_to(tmp_path / "gone")
-    found = from_folders(tmp_path)
+    found = discover_folders(tmp_path)
     assert [entry.path.name for entry in found.entries] == ["a.npy"]
     assert_lines_say(
         found.notes,
@@ -56,23 +56,23 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_many_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
+def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "up/a.npy", *(f"up/{n}.mat" for n in range(9)))
-    assert_lines_say(from_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
+    assert_lines_say(discover_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
 
 
-def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     touch(tmp_path, "wave/a.npy", "train/b.npy", "test/c.npy")
-    found = from_folders(tmp_path)
+    found = discover_folders(tmp_path)
     assert [(entry.label, entry.part) for entry in found.entries] == [("test", None), ("train", None), ("wave", None)]
     assert_lines_say(found.notes, ("class", "test, train"))
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message_parts"),
     [
-        (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], ("data.root", "beside")),
-        (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], ("data.root", "beside")),
+        (["wave/a.npy", "clap/a.npy", "train/session/b.npy"], ("data.root", "addition")),
+        (["train/0/a.npy", "test/0/b.npy", "extra/c.npy"], ("data.root", "addition")),
         (["train/0/a.npy", "test/b.npy"], ("data.root", "test/CLASS")),
         (["val/0/a.npy", "test/0/b.npy"], ("data.root", "train")),
         (["a.npy"], ("data.root", "recordings")),
@@ -80,12 +80,12 @@ def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_nobody_can_tell_is_refused(names: list[str], told: tuple, tmp_path: Path) -> None:
+def test_ambiguous_folders_are_refused(names: list[str], message_parts: tuple, tmp_path: Path) -> None:
     touch(tmp_path, *names)
-    with assert_raises(DataError, *told):
-        from_folders(tmp_path)
+    with assert_raises(DataError, *message_parts):
+        discover_folders(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "nowhere"):
-        from_folders(tmp_path / "nowhere")
+        discover_folders(tmp_path / "nowhere")

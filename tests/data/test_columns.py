@@ -8,7 +8,7 @@ import torch
 
 from snnlab import data
 from snnlab.data.events import Events
-from snnlab.data.formats import Reading, TimeUnit, events_of
+from snnlab.data.formats import Reading, TimeUnit, events_from_columns
 from snnlab.errors import ConfigError, DataError
 
 from ..refusals import assert_raises, assert_says
@@ -19,7 +19,7 @@ SENSOR = (10, 8, 2)
 def recording(reading: Reading | None = None, sensor: tuple[int, int, int] = SENSOR, **columns: Any) -> Events:
     usual = {"t": [5, 7, 7], "x": [0, 9, 3], "y": [0, 7, 2], "p": [1, 0, 1]} | columns
     found = {name: np.asarray(values) for name, values in usual.items() if values is not None}
-    return events_of(found, reading or Reading(), sensor, "a.npy")
+    return events_from_columns(found, reading or Reading(), sensor, "a.npy")
 
 
 def test_columns_have_the_types_of_a_recording() -> None:
@@ -52,7 +52,7 @@ def test_time_0_is_the_first_event_or_the_files_own() -> None:
     assert recording(Reading(time_origin="zero"), t=[100, 100, 130]).t.tolist() == [100, 100, 130]
 
 
-def test_events_are_sorted_where_that_is_asked_for_and_equal_times_stay_as_they_are() -> None:
+def test_events_are_sorted_on_request_and_equal_times_keep_their_order() -> None:
     sorted_ = recording(Reading(sort=True), t=[9, 4, 4], x=[1, 2, 3])
     assert (sorted_.t.tolist(), sorted_.x.tolist()) == ([0, 0, 5], [2, 3, 1])
     assert recording(t=[9, 4, 4]).t.tolist() == [5, 0, 0]  # refused later, by the check of all recordings
@@ -73,7 +73,7 @@ def test_more_than_two_polarities_keep_their_number() -> None:
 
 
 @pytest.mark.parametrize("given", [[1, 2, 2], [1, 0, 7], [1.0, np.nan, 0.0], [0, 255, 255], [0.5, 0, 1]], ids=str)
-def test_a_polarity_that_is_none_is_refused(given: Any) -> None:
+def test_an_invalid_polarity_is_refused(given: Any) -> None:
     with assert_raises(DataError, "a.npy", -1, 0, "data.polarity_values"):
         recording(p=given)
 
@@ -83,7 +83,7 @@ def test_a_polarity_that_is_none_is_refused(given: Any) -> None:
     [((1, 2), [1, 2, 2], [0, 1, 1]), ((2, 1), [1, 2, 2], [1, 0, 0]), ((0, 255), [0.0, 255.0, 0.0], [0, 1, 0])],
     ids=str,
 )
-def test_polarities_mean_what_is_said_of_them(values: Any, given: Any, meant: list[int]) -> None:
+def test_polarity_values_define_on_and_off(values: Any, given: Any, meant: list[int]) -> None:
     p = recording(Reading(polarity_values=values), p=given).p
     assert (p.tolist(), p.dtype) == ([bool(one) for one in meant], np.bool_)
     with assert_raises(DataError, "a.npy", 3, 1):
@@ -108,15 +108,15 @@ def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
 )
 def test_other_names_are_known(names: tuple[str, ...]) -> None:
     found = dict(zip(names, (np.arange(3), np.arange(3), np.arange(3), np.ones(3)), strict=True))
-    assert events_of(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
+    assert events_from_columns(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
 
 
-def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None:
+def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None:
     assert recording(x=[0, 40_000, 3]).x.tolist() == [0, 40_000, 3]
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message_parts"),
     [
         ({"y": None}, ("a.npy", [10, 8, 2])),
         ({"x": None, "p": None}, ("a.npy", "column")),
@@ -128,13 +128,13 @@ def test_what_no_int16_holds_stays_for_the_check_of_the_sensor_to_name() -> None
         ({"t": [[1], [2], [3]]}, ("a.npy", "t", 3, 1)),
     ],
 )
-def test_what_is_no_event_is_named(columns: dict[str, Any], told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_invalid_events_are_named(columns: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         recording(**columns)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message_parts"),
     [
         ({"time_unit": "min"}, ("time_unit",)),
         ({"time_origin": "last"}, ("time_origin",)),
@@ -143,12 +143,12 @@ def test_what_is_no_event_is_named(columns: dict[str, Any], told: tuple) -> None
         ({"columns": ["t", "x", "x"]}, ("columns",)),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_invalid_settings_are_refused(settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         Reading(**settings)
 
 
-# Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event behind them.
+# Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event after them.
 EVENTS = np.array([[0, 0, 100, 1], [0, 0, 900, 1], [2, 1, 999, 0], [2, 1, 1000, 0], [1, 0, 1999, 1], [1, 0, 2000, 1]])
 
 
@@ -178,7 +178,7 @@ def test_columns_in_another_order_are_refused_with_the_order() -> None:
     assert_says(caught.value.hint, "x, y, t, p")
 
 
-def test_what_cannot_become_frames_is_refused() -> None:
+def test_invalid_batches_and_settings_are_refused() -> None:
     with assert_raises(DataError, "events", "x"):
         data.to_frames(EVENTS, num_bins=2, duration_ms=2, sensor_size=(2, 2, 2))
     with assert_raises(ConfigError, "num_bins"):

@@ -1,4 +1,4 @@
-"""What a control takes away, and what it leaves."""
+"""The information that each control removes, and the information that it keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
 
-# Both sensors with rows and without. The seed is one by which no part stays as it is.
+# Sensors with and without rows. With this seed every part changes.
 pytestmark = pytest.mark.parametrize("tiny_store", [(5, 4, 2), (5, 1, 1)], indirect=True, ids=str)
 SEED = 4
 
@@ -79,8 +79,8 @@ def test_shuffled_times_do_not_depend_on_the_batch(tiny_store: Store, tiny_split
     control = module(tiny_store, tiny_split, "shuffled_time").control
     assert control is not None
     together, alone = (
-        control.packed(tiny_store.gather(np.array([4, 5]))),
-        control.packed(tiny_store.gather(np.array([5]))),
+        control.apply(tiny_store.gather(np.array([4, 5]))),
+        control.apply(tiny_store.gather(np.array([5]))),
     )
     assert np.array_equal(together.x[together.offsets[1] :], alone.x)
 
@@ -100,15 +100,13 @@ def test_counts_alone_are_the_same_in_each_step_whenever_events_were(
 
 
 @pytest.mark.parametrize("settings", [{"lengths": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.1}], ids=str)
-def test_counts_alone_know_no_other_way_of_binning(
-    settings: dict[str, Any], tiny_store: Store, tiny_split: Split
-) -> None:
+def test_counts_only_ignores_other_binnings(settings: dict[str, Any], tiny_store: Store, tiny_split: Split) -> None:
     usual, other = (module(tiny_store, tiny_split, "counts_only", **more) for more in ({}, settings))
     one, two = all_of(usual, "val"), all_of(other, "val")
     assert torch.equal(one.x, two.x)
     assert torch.equal(one.lengths, two.lengths)
 
 
-def test_counts_alone_cannot_be_had_from_frames_of_times(tiny_store: Store, tiny_split: Split) -> None:
+def test_counts_only_refuses_frames_of_times(tiny_store: Store, tiny_split: Split) -> None:
     with assert_raises(ConfigError, "control", "counts_only", "data.frames"):
         module(tiny_store, tiny_split, "counts_only", frames="time_surface")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from snnlab.data import fetching
-from snnlab.data.fetching import Archive, archives_of, obtain
+from snnlab.data.fetching import Archive, obtain, parse_archives
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ..refusals import assert_raises
@@ -25,7 +25,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, and remembers what was asked for.
+    """Serves CONTENT, and records the requests.
 
     Args:
         ranges: Whether it goes on where it is asked to.
@@ -72,7 +72,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Return what starts a server."""
+    """Return a function that starts a server."""
     servers: list[Server] = []
 
     def start(**settings: Any) -> Server:
@@ -98,7 +98,7 @@ def test_a_file_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
 
 
-def test_what_a_killed_process_had_fetched_is_not_fetched_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_download_of_a_killed_process_is_resumed(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:123_456])
     assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
@@ -112,19 +112,19 @@ def test_a_whole_part_that_was_not_renamed_is_used(serve: Callable[..., Server],
     assert server.asked == ["bytes=300000-"]
 
 
-def test_a_cut_connection_is_taken_up_where_it_ended(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_cut_connection_is_resumed_where_it_ended(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(cuts=(100_000, 50_000))
     assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
 
 
-def test_a_server_without_ranges_begins_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_server_without_ranges_starts_again(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(ranges=False, cuts=(100_000, 200_000))
     assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 3
 
 
-def test_a_line_that_is_cut_at_the_same_place_is_given_up_and_its_part_kept(
+def test_repeated_cuts_at_one_place_end_the_download_and_keep_the_part(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = serve(ranges=False, cuts=(1000,) * 100)
@@ -133,12 +133,12 @@ def test_a_line_that_is_cut_at_the_same_place_is_given_up_and_its_part_kept(
     assert (tmp_path / "a.bin.part").read_bytes() == CONTENT[:1000]
 
 
-def test_a_busy_server_is_asked_again(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_busy_server_is_tried_again(serve: Callable[..., Server], tmp_path: Path) -> None:
     assert obtain(archive(serve(statuses=(503, 429))), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "404"), (202, "202")])
-def test_a_server_that_has_nothing_is_not_asked_again(
+def test_a_server_without_the_file_is_not_tried_again(
     serve: Callable[..., Server], tmp_path: Path, status: int, words: str
 ) -> None:
     server = serve(statuses=(status,))
@@ -147,7 +147,7 @@ def test_a_server_that_has_nothing_is_not_asked_again(
     assert len(server.asked) == 1
 
 
-def test_a_host_that_does_not_answer_is_told_of_at_once(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_host_that_does_not_answer_is_reported_at_once(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     gone = archive(server)
     server.shutdown()
@@ -156,11 +156,11 @@ def test_a_host_that_does_not_answer_is_told_of_at_once(serve: Callable[..., Ser
         obtain(gone, tmp_path)
 
 
-def test_another_checksum_is_told_of_with_both_and_the_file_removed(
+def test_another_checksum_is_reported_with_both_and_the_file_removed(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     other = "0" * 32
-    with assert_raises(DataError, "a.bin", "arrived", MD5, other):
+    with assert_raises(DataError, "a.bin", "download", MD5, other):
         obtain(archive(serve(), other), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -187,12 +187,12 @@ def test_a_full_disk_is_no_cut_connection(
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
-    archives = archives_of(yaml.safe_load(path.read_text(encoding="utf-8")).get("archives", []))
+    archives = parse_archives(yaml.safe_load(path.read_text(encoding="utf-8")).get("archives", []))
     assert len({archive.md5 for archive in archives}) == len({archive.name for archive in archives}) == len(archives)
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "message_parts"),
     [
         ({"name": "a.zip"}, ("archives[0]",)),
         ({"name": "a.zip", "md5": "1" * 32, "link": "x"}, ("archives[0].link",)),
@@ -202,6 +202,6 @@ def test_the_archives_of_every_yaml_can_be_used(path: Path) -> None:
         ("a.zip", ("archives[0]", "mapping")),
     ],
 )
-def test_an_archive_that_cannot_be_is_named_by_its_place(node: Any, told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
-        archives_of([node])
+def test_an_invalid_archive_is_named_by_its_place(node: Any, message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
+        parse_archives([node])

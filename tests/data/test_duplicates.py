@@ -29,19 +29,19 @@ def test_a_split_without_copies_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hashes", "told"),
+    ("hashes", "message_parts"),
     [
         ((1, 2, 3, 4, 1, 6), ("data", "training")),
         ((1, 2, 2, 4, 5, 6), ("data", "validation")),
         ((1, 2, 3, 4, 5, 4), ("data", "validation")),
     ],
 )
-def test_a_copy_in_another_part_is_refused_and_both_are_named(hashes: tuple[int, ...], told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_a_copy_in_another_part_is_refused_and_both_are_named(hashes: tuple[int, ...], message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         without_duplicates(SPLIT, _hashes(*hashes), SIZES, _name, "fail")
 
 
-def test_skipping_leaves_the_less_precious_copy_out() -> None:
+def test_skipping_drops_training_copies_before_validation_copies_before_test_recordings() -> None:
     kept = without_duplicates(SPLIT, _hashes(1, 4, 3, 4, 4, 6), SIZES, _name, "skip")
     assert (kept.train.tolist(), kept.val.tolist(), kept.test.tolist()) == ([0], [2], [4, 5])
     assert "2 copies" in kept.rule

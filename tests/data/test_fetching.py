@@ -38,7 +38,7 @@ def test_archives_are_fetched_until_nothing_is_missing(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "mine").glob("*.zip")) == ["test.zip", "train.zip"]
 
 
-def test_nothing_is_fetched_where_all_is_there_or_nothing_is_asked_for(tmp_path: Path) -> None:
+def test_nothing_is_fetched_if_all_exists_or_downloads_are_off(tmp_path: Path) -> None:
     node = packed(tmp_path, "train", "test")
     assert fetch([node], tmp_path / "mine", download=False) == {"train": 0, "test": 0}
     assert not (tmp_path / "mine").exists()
@@ -47,7 +47,7 @@ def test_nothing_is_fetched_where_all_is_there_or_nothing_is_asked_for(tmp_path:
     assert fetch([node | {"md5": "0" * 32}], tmp_path / "mine") == {"train": 1, "test": 1}
 
 
-def test_an_archive_without_an_address_is_used_where_somebody_put_it(tmp_path: Path) -> None:
+def test_an_archive_without_url_is_used_in_its_folder(tmp_path: Path) -> None:
     node = packed(tmp_path, "train", "test") | {"url": None}
     assert fetch([node], tmp_path / "mine") == {"train": 0, "test": 0}
     (tmp_path / "mine").mkdir()
@@ -55,7 +55,7 @@ def test_an_archive_without_an_address_is_used_where_somebody_put_it(tmp_path: P
     assert fetch([node], tmp_path / "mine") == {"train": 1, "test": 1}
 
 
-def test_a_folder_that_cannot_be_made_is_told_of_with_the_cure(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_with_a_hint(tmp_path: Path) -> None:
     node = packed(tmp_path, "train")
     (tmp_path / "mine").write_text("a file")
     with pytest.raises(DataError) as caught:

@@ -81,7 +81,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_was_written_is_read(name: str, tmp_path: Path) -> None:
+def test_written_files_are_read(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
     t, x, y, p = read_file(tmp_path / name, ZERO, SENSOR)
     assert y is not None
@@ -104,7 +104,7 @@ def test_a_sensor_without_rows_has_three_columns_or_two(tmp_path: Path) -> None:
     assert read_file(tmp_path / "two.npy", ZERO, (10, 1, 1)).t.tolist() == [10, 20]
 
 
-def test_cameras_files_are_in_microseconds_whatever_the_unit_of_others(tmp_path: Path) -> None:
+def test_camera_files_are_always_in_microseconds(tmp_path: Path) -> None:
     nmnist(tmp_path / "a.bin")
     assert read_file(tmp_path / "a.bin", Reading("s", "zero"), SENSOR).t.tolist() == T
 
@@ -157,12 +157,12 @@ def test_a_file_of_something_else_is_named(suffix: str, tmp_path: Path) -> None:
         read_file(path, ZERO, SENSOR)
 
 
-def test_an_unknown_kind_is_told_which_there_are(tmp_path: Path) -> None:
+def test_an_unknown_representation_gets_the_known_ones(tmp_path: Path) -> None:
     with assert_raises(DataError, "a.mat", "events"):
         read_file(tmp_path / "a.mat", ZERO, SENSOR)
 
 
-def test_a_table_of_other_columns_is_told_which_are_expected(tmp_path: Path) -> None:
+def test_a_table_of_other_columns_gets_the_expected_columns(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 6)))
     with assert_raises(DataError, "a.npy", 3, 6):
         read_file(tmp_path / "a.npy", ZERO, SENSOR)

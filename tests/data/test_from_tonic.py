@@ -1,4 +1,4 @@
-"""Tonic's transforms by name: what tonic does itself under the same seed, and nothing outside the recording."""
+"""Tonic's transforms by name: the same results as tonic with the same seed, and no effects outside the recording."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_it_does_what_tonic_does_under_the_same_seed(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("number", [0, 1, 400])
-def test_what_comes_out_is_a_recording_and_what_went_in_is_as_it_was(name: str, number: int) -> None:
+def test_the_result_is_a_valid_recording_and_the_input_is_unchanged(name: str, number: int) -> None:
     events = recording(number=number)
     before = rows(events)
     augmentation = build(name, **SETTINGS[name])
@@ -162,16 +162,16 @@ def test_numpys_global_numbers_are_restored_when_tonic_fails() -> None:
 def test_nothing_is_kept_from_one_recording_to_the_next() -> None:
     short, long = recording(), recording()
     long = long._replace(t=2 * long.t)
-    used = build("CropTime")  # which remembers the end of the first recording
+    used = build("CropTime")  # it stores the end of the first recording
     used.apply(short, np.random.default_rng(0))
     assert rows(used.apply(long, np.random.default_rng(0))) == rows(long)
 
 
-def test_it_travels_to_loading_processes() -> None:
+def test_it_can_be_pickled_for_loading_processes() -> None:
     augmentation = build("SpatialJitter", clip_outliers=True)
     there = pickle.loads(pickle.dumps(augmentation))
-    one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
-    assert rows(one) == rows(other)
+    augment_one, other = (each.apply(recording(), np.random.default_rng(2)) for each in (augmentation, there))
+    assert rows(augment_one) == rows(other)
 
 
 NODES = [
@@ -203,18 +203,19 @@ def test_any_number_of_workers_and_any_order_change_a_recording_alike(tiny_store
 
 
 @pytest.mark.parametrize(
-    ("name", "alters"), [("RandomFlipLR", "flip_x"), ("RandomFlipUD", "flip_y"), ("RandomTimeReversal", "reverse")]
+    ("name", "label_change"),
+    [("RandomFlipLR", "flip_x"), ("RandomFlipUD", "flip_y"), ("RandomTimeReversal", "reverse")],
 )
-def test_what_it_mirrors_or_reverses_has_the_class_of_its_mirror(name: str, alters: str) -> None:
+def test_a_flip_or_reversal_gives_the_class_of_labels_after(name: str, label_change: str) -> None:
     def pipeline(classes: list[int] | None) -> Pipeline:
         node = {"type": "tonic", "name": name, "settings": {"p": 0.5}}
-        return build_pipeline([node], {alters: classes}, 2, SENSOR)
+        return build_pipeline([node], {label_change: classes}, 2, SENSOR)
 
-    with assert_raises(ConfigError, "data.augment[0]", "recordings", alters):
+    with assert_raises(ConfigError, "data.augment[0]", "recordings", label_change):
         pipeline(None)
     events, targets = recording(), []
     for seed in range(40):
-        done, target = pipeline([1, 0]).one(events, 0, np.random.default_rng(seed))
+        done, target = pipeline([1, 0]).augment_one(events, 0, np.random.default_rng(seed))
         assert (target == 1) == (rows(done) != rows(events))
         targets.append(target)
     assert 8 < sum(targets) < 32
@@ -229,13 +230,13 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "told"),
+    ("name", "settings", "message_parts"),
     [
         ("DropEvnt", {}, ("data.augment[0].name", "DropEvnt", "DropEvent")),
         ("ToFrame", {"n_time_bins": 3}, ("data.augment[0].name", "data.num_bins", "data.dt")),
         ("ToImage", {}, ("data.augment[0].name", "data.num_bins")),
         ("Downsample", {"spatial_factor": 0.5}, ("data.augment[0].name", "sensor")),
-        ("Compose", {"transforms": []}, ("data.augment[0].name", "itself")),
+        ("Compose", {"transforms": []}, ("data.augment[0].name", "already")),
         ("DropEvent", {"q": 0.1}, ("data.augment[0].settings.q",)),
         ("DropEvent", {}, ("data.augment[0].settings", "DropEvent")),
         ("DropEvent", {"p": "much"}, ("data.augment[0].settings.p", "expected")),
@@ -252,6 +253,6 @@ def test_events_outside_are_an_error_that_names_the_transform() -> None:
         ("TimeJitter", {"std": 30_000.0, "clip_negative": False}, ("data.augment[0].settings", "clip_negative")),
     ],
 )
-def test_what_cannot_be_is_named_by_its_place(name: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_invalid_node_is_named_by_its_place(name: str, settings: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         AUGMENTATIONS.build("tonic", {"name": name, "settings": settings}, "data.augment[0]", sensor_size=SENSOR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.data.splits import Fold, fold_of, held_out, make_split
+from snnlab.data.splits import Fold, assign_folds, make_split, stratified_holdout
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises
@@ -14,11 +14,11 @@ TARGETS = np.repeat(np.arange(4), [50, 33, 21, 7])
 
 
 def _folds(folds: int, groups: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    return fold_of(TARGETS, folds, np.random.default_rng(seed), groups)
+    return assign_folds(TARGETS, folds, np.random.default_rng(seed), groups)
 
 
 @pytest.mark.parametrize("folds", [2, 5, 7])
-def test_each_class_is_dealt_out_evenly_and_so_is_all(folds: int) -> None:
+def test_folds_have_equal_sizes_and_equal_shares_of_each_class(folds: int) -> None:
     fold = _folds(folds)
     for label in range(4):
         counts = np.bincount(fold[label == TARGETS], minlength=folds)
@@ -50,7 +50,7 @@ def test_more_folds_than_recordings_or_groups_are_refused() -> None:
     with assert_raises(DataError, "data.folds", 3):
         _folds(4, np.arange(TARGETS.size) % 3)
     with assert_raises(DataError, "data.folds", 2):
-        fold_of(np.arange(2), 3, np.random.default_rng(0))
+        assign_folds(np.arange(2), 3, np.random.default_rng(0))
 
 
 def test_over_all_folds_each_training_recording_is_held_out_once_and_none_for_testing() -> None:
@@ -65,7 +65,9 @@ def test_over_all_folds_each_training_recording_is_held_out_once_and_none_for_te
 
 @pytest.mark.parametrize("groups", [None, np.arange(TARGETS.size) % 10], ids=["each", "groups"])
 def test_a_seed_holds_the_same_share_of_each_class_out_again_and_another_seed_others(groups: np.ndarray | None) -> None:
-    first, again, *others = (held_out(TARGETS, 0.2, np.random.default_rng(seed), groups) for seed in (3, 3, 4, 5, 6))
+    first, again, *others = (
+        stratified_holdout(TARGETS, 0.2, np.random.default_rng(seed), groups) for seed in (3, 3, 4, 5, 6)
+    )
     assert np.array_equal(first, again)
     assert not all(np.array_equal(first, other) for other in others)
     for chosen in (first, *others):
@@ -78,5 +80,5 @@ def test_a_seed_holds_the_same_share_of_each_class_out_again_and_another_seed_ot
 
 
 def test_a_class_of_one_recording_stays_for_training() -> None:
-    chosen = held_out(np.array([0, 0, 0, 0, 1]), 0.25, np.random.default_rng(0))
+    chosen = stratified_holdout(np.array([0, 0, 0, 0, 1]), 0.25, np.random.default_rng(0))
     assert (chosen[:4].sum(), chosen[4]) == (1, False)

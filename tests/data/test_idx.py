@@ -33,7 +33,7 @@ def test_a_file_without_images_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message_parts"),
     [
         (b"", ("images",)),
         (b"\x1f\x8b compressed", ("images",)),
@@ -42,10 +42,10 @@ def test_a_file_without_images_is_one(tmp_path: Path) -> None:
         (encode(np.zeros((2, 3, 3))) + b"x", ("images", 35, 34)),
     ],
 )
-def test_what_is_no_whole_file_is_named(tmp_path: Path, content: bytes, told: tuple) -> None:
+def test_an_incomplete_file_is_named(tmp_path: Path, content: bytes, message_parts: tuple) -> None:
     path = tmp_path / "images"
     path.write_bytes(content)
-    with assert_raises(DataError, *told):
+    with assert_raises(DataError, *message_parts):
         read_images(path)
 
 

@@ -64,7 +64,7 @@ def test_it_counts_events_durations_parts_and_frames(store: Store) -> None:
     assert found.binning.filled == pytest.approx(5 / (4 * 5 * 4 * 2 * 2))
 
 
-def test_a_sensor_that_does_not_tell_on_from_off_has_no_share_of_them(store: Store) -> None:
+def test_a_sensor_without_two_polarities_has_no_on_fraction(store: Store) -> None:
     store.sensor_size = (4, 2, 1)
     settings = DataSettings((4, 2, 1), 2, 20.0, num_bins=1)
     found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, None)
@@ -91,7 +91,7 @@ def test_the_genuine_recordings_of_nmnist_are_as_they_were_published(real_data: 
     assert found.binning.many == pytest.approx(0.36, abs=0.02)  # of the cells with events, in 30 steps
 
 
-def test_events_that_no_frame_holds_are_told(store: Store) -> None:
+def test_events_in_no_frame_are_counted(store: Store) -> None:
     whole = DataSettings([4, 2, 2], 2, 10.0, num_bins=2)
     split = make_split(store.targets, store.split, 0.0, 0)
 
@@ -102,7 +102,7 @@ def test_events_that_no_frame_holds_are_told(store: Store) -> None:
     assert dropped(replace(whole, frames="time_surface")) == 0
     # All 5 events of the window are at pixel (0, 0).
     assert dropped(replace(whole, crop=[1, 0, 3, 2])) == 1
-    # Recordings 1 and 3 have two events, of which one step of one event holds the first.
+    # Recordings 1 and 3 have two events, of which one step by count, with one event, holds the first.
     assert dropped(replace(whole, bin_by="count", num_bins=1, events_per_bin=1)) == pytest.approx(2 / 5)
 
 

@@ -1,4 +1,4 @@
-"""What each mixing does to frames: where a cell comes from, and how much of each class there is then."""
+"""Effects of each mixing on frames: the source of each cell, and the weight of each class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPES = {"rows": (T, B, P, H, W), "columns": (T, B, P, W), "one polarity": (T, 
 
 
 def frames(shape: tuple[int, ...], channels_last: bool = True) -> Batch:
-    """Return counts that differ from recording to recording in every cell, so that each cell says where it is from."""
+    """Return counts that differ from recording to recording in every cell, so that each cell reveals its source."""
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.integers(0, 4, shape)) * 10 + torch.arange(1, B + 1).view(1, B, *[1] * (len(shape) - 2))
     x = x.float()
@@ -186,7 +186,7 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "message_parts"),
     [
         ("mixup", ("data.mix", 0.2, "mixup")),
         ({"alpha": 0.2}, ("data.mix", "eventmix")),
@@ -201,12 +201,12 @@ def test_a_batch_of_one_is_mixed_with_itself(kind: str) -> None:
         ({"type": "eventmix", "gaussians": 0}, ("data.mix.gaussians", 1, 0)),
     ],
 )
-def test_settings_that_cannot_be_are_named_by_their_place(node: Any, told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_invalid_settings_are_named_by_their_place(node: Any, message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         build_mixing(node)
 
 
-def test_mixup_averages_values_as_it_averages_frames() -> None:
+def test_mixup_averages_values_like_frames() -> None:
     values = torch.arange(2.0 * B).reshape(B, 2) ** 2
     batch = frames(SHAPES["columns"])._replace(targets=values)
     done = build_mixing({"type": "mixup", "alpha": 1.0}, "value")(batch, np.random.default_rng(3))
@@ -219,6 +219,6 @@ def test_mixup_averages_values_as_it_averages_frames() -> None:
 
 
 @pytest.mark.parametrize(("kind", "targets"), [(kind, "steps") for kind in KINDS] + [("cutmix", "value")])
-def test_mixing_that_says_nothing_of_the_targets_is_refused(kind: str, targets: Any) -> None:
+def test_a_mixing_not_defined_for_the_targets_is_refused(kind: str, targets: Any) -> None:
     with assert_raises(ConfigError, "data.mix", "data.targets", kind, targets):
         build_mixing({"type": kind}, targets)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from snnlab.data.augmentation import build_pipeline
-from snnlab.data.data_module import BatchSampler, Draw, EventDataModule
+from snnlab.data.data_module import BatchIndex, BatchSampler, EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events, Store, open_or_build
 from snnlab.data.events.frames import Batch, EventBatch
@@ -112,7 +112,7 @@ def test_memory_of_a_batch_is_that_of_its_windows(tmp_path: Path) -> None:
         (frames, changes)
         for frames in sorted(FRAMES)
         for changes in ({}, {"lengths": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.25})
-        if not (FRAMES.get(frames, "").timed and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
+        if not (FRAMES.get(frames, "").needs_times and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
     ],
     ids=str,
 )
@@ -138,7 +138,7 @@ def test_frames_are_those_of_whole_recordings(
     ],
     ids=str,
 )
-def test_what_augmentations_move_into_the_window_is_there(
+def test_events_that_augmentations_move_into_the_window_are_read(
     nodes: list[dict[str, Any]], tiny_store: Store, tiny_split: Split
 ) -> None:
     pipeline = build_pipeline(nodes, {}, 4, (5, 4, 2))
@@ -149,7 +149,7 @@ def test_what_augmentations_move_into_the_window_is_there(
         assert isinstance(loader.sampler, BatchSampler)
         loader.sampler.set_epoch(epoch)
         (batch,) = loader
-        whole = pipeline.packed(tiny_store.gather(batch.index.numpy()), 3, epoch)
+        whole = pipeline.augment(tiny_store.gather(batch.index.numpy()), 3, epoch)
         assert torch.equal(module.framing(batch).x, module.framing(EventBatch.from_packed(whole)).x)
 
 
@@ -171,9 +171,7 @@ def test_batches_of_windows_of_one_recording_are_mixed_each_in_its_own_way(tmp_p
 
 
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
-def test_lists_are_handed_on_where_they_are_wanted_and_nothing_else_is_done_to_frames(
-    tiny_store: Store, tiny_split: Split
-) -> None:
+def test_lists_are_passed_on_if_allowed_and_frames_are_unchanged(tiny_store: Store, tiny_split: Split) -> None:
     module = _module(tiny_store, tiny_split)
     (packed, *_), expected = _batches(module, "train"), module.on_after_batch_transfer
     assert isinstance(expected(packed, 0).frames, Tensor)
@@ -250,7 +248,7 @@ def test_the_trainer_gives_each_epoch_its_own_order(
 ) -> None:
     watcher = _Watcher()
     quiet_trainer(max_epochs=3).fit(watcher, datamodule=_module(tiny_store, tiny_split, num_workers=workers))
-    expected: Sampler[Draw] = BatchSampler(tiny_split.train, 4, seed=3)
+    expected: Sampler[BatchIndex] = BatchSampler(tiny_split.train, 4, seed=3)
     for epoch, order in enumerate(watcher.trained):
         expected.set_epoch(epoch)
         assert order == np.concatenate([draw.indices for draw in expected]).tolist()

@@ -16,7 +16,7 @@ NODES = [{"type": "affine", "shift": 1}, {"type": "flip_x"}, {"type": "drop_even
 
 def changed(store: Store, indices: list[int], seed: int = 0, epoch: int = 0, **labels: Any) -> Packed:
     packed = store.gather(np.array(indices, np.int64))
-    return build_pipeline(NODES, labels, 4, store.sensor_size).packed(packed, seed, epoch)
+    return build_pipeline(NODES, labels, 4, store.sensor_size).augment(packed, seed, epoch)
 
 
 def pieces(packed: Packed) -> dict[int, list[Any]]:
@@ -29,7 +29,7 @@ def pieces(packed: Packed) -> dict[int, list[Any]]:
     }
 
 
-def test_a_recording_is_changed_alike_in_whatever_batch_it_comes(tiny_store: Store) -> None:
+def test_a_recording_is_augmented_alike_in_any_batch(tiny_store: Store) -> None:
     together, alone = pieces(changed(tiny_store, [3, 7, 5, 1])), pieces(changed(tiny_store, [5]))
     assert together[5] == alone[5]
     assert together[5] != pieces(tiny_store.gather(np.array([5])))[5]
@@ -40,7 +40,7 @@ def test_another_epoch_or_seed_changes_it_in_another_way(tiny_store: Store) -> N
     assert found[0] != found[1] != found[2] != found[0]
 
 
-def test_what_is_mirrored_has_the_class_of_its_mirror(tiny_store: Store) -> None:
+def test_a_flipped_recording_has_the_class_of_labels_after(tiny_store: Store) -> None:
     everything = list(range(20))
     plain, mapped = changed(tiny_store, everything), changed(tiny_store, everything, flip_x=[1, 0, 2, 3])
     assert pieces(plain) == pieces(mapped)
@@ -55,7 +55,7 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "labels", "told"),
+    ("nodes", "labels", "message_parts"),
     [
         (
             [{"type": "flip_x"}],
@@ -66,13 +66,13 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
         (["flip_x"], {}, ("data.augment[0]", 2, "flip_x")),
     ],
 )
-def test_what_cannot_be_is_named(nodes: Any, labels: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_an_invalid_table_is_named(nodes: Any, labels: Any, message_parts: tuple) -> None:
+    with assert_raises(ConfigError, *message_parts):
         build_pipeline(nodes, labels, 4, (20, 14, 2))
 
 
 @pytest.mark.parametrize("targets", ["value", "steps"])
-def test_labels_after_of_classes_are_refused_where_recordings_have_none(targets: Any) -> None:
+def test_labels_after_is_refused_without_classes(targets: Any) -> None:
     with assert_raises(ConfigError, "data.labels_after.flip_x", "data.targets", targets):
         build_pipeline([], {"flip_x": [1, 0]}, 2, (20, 14, 2), targets)
 
@@ -86,7 +86,7 @@ def test_labels_after_of_classes_are_refused_where_recordings_have_none(targets:
         {"type": "tonic", "name": "TimeSkew", "settings": {"coefficient": 1.1}},
     ],
 )
-def test_what_moves_events_in_time_is_refused_for_labels_over_time(node: dict[str, Any]) -> None:
+def test_augmentations_that_move_events_in_time_are_refused_for_labels_over_time(node: dict[str, Any]) -> None:
     with assert_raises(ConfigError, "data.augment[0]", "events", node["type"]):
         build_pipeline([node], {}, 2, (20, 14, 2), "steps")
     assert len(build_pipeline([node], {}, 2, (20, 14, 2), "value").steps) == 1
@@ -95,6 +95,6 @@ def test_what_moves_events_in_time_is_refused_for_labels_over_time(node: dict[st
 @pytest.mark.parametrize("targets", [np.ones((4, 2), np.float32), np.array([[0, 0, 50, 1], [2, 0, 90, 0]])])
 def test_other_targets_than_classes_stay_as_they_are(targets: np.ndarray, tiny_store: Store) -> None:
     packed = tiny_store.gather(np.array([3, 7, 5, 1]))
-    done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).packed(packed._replace(targets=targets), 0, 0)
+    done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).augment(packed._replace(targets=targets), 0, 0)
     np.testing.assert_array_equal(done.targets, targets)
     assert pieces(done) == pieces(changed(tiny_store, [3, 7, 5, 1]))

@@ -31,7 +31,7 @@ def split(train: list[int], val: list[int], test: list[int]) -> Split:
     return Split(parts[0], parts[1], parts[2], "by hand")
 
 
-def test_a_part_that_lacks_a_class_is_told_of() -> None:
+def test_a_part_that_lacks_a_class_is_reported() -> None:
     assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
     assert_lines_say(
         list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
@@ -48,12 +48,12 @@ def test_a_part_that_lacks_a_class_is_told_of() -> None:
     assert list(remarks(store(targets=values), split([0], [1], [2]), NAMES)) == []
 
 
-def test_a_group_in_two_parts_is_told_of() -> None:
+def test_a_group_in_two_parts_is_reported() -> None:
     groups = np.array([0, 0, 1, 1, 2, 2])
     whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
     assert_lines_say(list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)), ("groups", 1))
-    batch = split([0, 1], [0, 1], [])  # one batch, learned by heart
+    batch = split([0, 1], [0, 1], [])  # one batch, for overfitting
     assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []
 
 
@@ -64,7 +64,7 @@ def test_a_group_in_two_parts_is_told_of() -> None:
         (0.09, {}, "ms"),  # 90 ms, read as us
         (0.0, {}, "s"),
         (0.9, {"num_bins": 4}, "ms"),
-        (1.1, {"num_bins": 4}, None),  # short, but it may be
+        (1.1, {"num_bins": 4}, None),  # short, but plausible
         (0.09, {"num_bins": 1}, None),
         (0.09, {"bin_by": "count"}, None),
         (0.9, {"num_bins": 200}, "ms"),

@@ -17,7 +17,7 @@ def _epoch(sampler: BatchSampler, epoch: int) -> list[int]:
     return np.concatenate([draw.indices for draw in draws]).tolist()
 
 
-def test_the_order_is_that_of_seed_and_epoch_whatever_came_before() -> None:
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     used, fresh = BatchSampler(INDICES, 2, seed=5), BatchSampler(INDICES, 2, seed=5)
     for epoch in (0, 1, 7, 2):
         _epoch(used, epoch)

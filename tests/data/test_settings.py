@@ -40,7 +40,7 @@ def toy() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"sensor_size": [34, 34]}, ("sensor_size", "[W, H, P]", [34, 34])),
         ({"sensor_size": [34, 34, 0]}, ("sensor_size",)),
@@ -66,12 +66,12 @@ def toy() -> Iterator[str]:
         ({"num_bins": None, "dt": float("inf")}, ("dt",)),
     ],
 )
-def test_a_value_out_of_range_is_named(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_a_value_out_of_range_is_named(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         _settings(**changes)
 
 
-def test_bins_and_dt_say_the_same_thing() -> None:
+def test_bins_and_dt_are_equivalent() -> None:
     bins, dt = _settings(), _settings(num_bins=None, dt=10.0)
     assert (bins.steps, bins.step_ms, bins.duration_us) == (32, 10.0, 320_000)
     assert (dt.steps, dt.step_ms, dt.duration_us) == (32, 10.0, 320_000)
@@ -82,7 +82,7 @@ def test_bins_need_not_divide_the_window() -> None:
 
 
 @pytest.mark.parametrize(("duration", "dt", "steps"), [(0.3, 0.1, 3), (1.1, 0.1, 11), (9, 1e-3, 9_000), (5, 5, 1)])
-def test_whether_dt_divides_is_asked_in_decimals(duration: float, dt: float, steps: int) -> None:
+def test_dt_is_divided_in_decimals(duration: float, dt: float, steps: int) -> None:
     assert _settings(duration_ms=duration, num_bins=None, dt=dt).steps == steps
 
 
@@ -111,14 +111,14 @@ def test_a_frame_has_rows_and_polarities_where_the_sensor_has_them(
     assert settings.frame_shape == shape
 
 
-def test_a_node_is_divided_into_what_all_share_and_the_datasets_own() -> None:
+def test_a_node_is_divided_into_shared_and_own_settings() -> None:
     node = {"type": "saccade_digits", "simulation_seed": 3, "batch_size": 4, **GOOD}
     shared, kind, own = read_settings(node)
     assert (shared.batch_size, kind, own) == (4, "saccade_digits", {"simulation_seed": 3})
     assert node["type"] == "saccade_digits"  # the caller's node is as it was
 
 
-def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
+def test_an_unknown_setting_is_refused_with_all_known_ones() -> None:
     with assert_raises(UnknownSettingError, "data.btch_size", "batch_size"):
         read_settings({"type": "saccade_digits", "btch_size": 4, **GOOD})
     takes = ("num_bins", "duration_ms (ms)", "val_fraction", "simulation_seed")
@@ -130,7 +130,7 @@ def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"type": None}, ("data", "type")),
         ({"type": "nmist"}, ("data.type", "nmist", "nmnist")),
@@ -143,17 +143,17 @@ def test_an_unknown_setting_is_refused_with_all_that_there_are() -> None:
         ({"type": "folder", "download": True}, ("data.download", "fetches")),
     ],
 )
-def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_in_the_node_names_its_place(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises(ConfigError, *message_parts):
         read_settings({"type": "saccade_digits", **GOOD, **changes})
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_files_are_named() -> None:
     with assert_raises(ConfigError, "data", "saccade_digits", "num_classes", "duration_ms"):
         read_settings({"type": "saccade_digits", "sensor_size": [34, 34, 2], "num_bins": 32})
 
 
-def test_a_dataset_gets_its_own_settings_and_the_shared_ones_it_asks_for(toy: str) -> None:
+def test_a_dataset_gets_its_own_settings_and_the_shared_ones_it_takes(toy: str) -> None:
     dataset = build_dataset({"type": toy, "root": "here", "download": False, "classes": 10, **GOOD})
     assert isinstance(dataset, _Toy)
     assert dataset.given == ("here", False)
@@ -166,7 +166,7 @@ def test_a_contradiction_between_yaml_and_recordings_is_refused(toy: str) -> Non
         build_dataset({"type": toy, "width": 35, **GOOD})
 
 
-def test_what_a_dataset_refuses_names_its_place(toy: str) -> None:
+def test_an_error_of_a_dataset_names_its_place(toy: str) -> None:
     with assert_raises(ConfigError, "data", "classes", 100):
         build_dataset({"type": toy, "classes": 101, **GOOD})
 
@@ -181,7 +181,7 @@ def test_what_a_dataset_refuses_names_its_place(toy: str) -> None:
         ({"bin_by": "count", "events_per_bin": 1000}, (2, 34, 34), ("most 20 steps", "1,000 events")),
     ],
 )
-def test_how_events_become_frames(given: dict[str, Any], shape: tuple[int, ...], text: tuple) -> None:
+def test_frames_equal_a_plain_loop(given: dict[str, Any], shape: tuple[int, ...], text: tuple) -> None:
     settings, _, _ = read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
     assert settings.frame_shape == shape
     assert_says(settings.steps_text, *text)
@@ -189,7 +189,7 @@ def test_how_events_become_frames(given: dict[str, Any], shape: tuple[int, ...],
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message_parts"),
     [
         ({"frames": "binari"}, ("data.frames.type", "binari", "binary")),
         ({"frames": {"type": "binary", "tau": 3}}, ("data.frames.tau",)),
@@ -211,8 +211,8 @@ def test_how_events_become_frames(given: dict[str, Any], shape: tuple[int, ...],
         ({"folds": 3, "split_file": "a.csv"}, ("data", "split_file")),
     ],
 )
-def test_frames_and_splits_that_cannot_be_are_refused(given: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_invalid_frames_and_splits_are_refused(given: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
 
 
@@ -223,7 +223,7 @@ def test_only_a_dataset_that_takes_other_targets_has_them(toy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"targets": "values"}, ("targets",)),
         ({"targets": "steps", "bin_by": "count"}, ("targets",)),
@@ -231,6 +231,6 @@ def test_only_a_dataset_that_takes_other_targets_has_them(toy: str) -> None:
         ({"targets": "value", "num_classes": 0}, ("num_classes", 1)),
     ],
 )
-def test_targets_that_cannot_be_are_refused(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_invalid_targets_are_refused(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *message_parts):
         _settings(**changes)

@@ -36,7 +36,7 @@ def test_the_record_of_a_run_is_such_a_file(tmp_path: Path) -> None:
     assert again.hash == first.hash
 
 
-def test_bad_recordings_are_for_nothing(tmp_path: Path) -> None:
+def test_bad_recordings_are_in_no_part_of_a_split_file(tmp_path: Path) -> None:
     path = _write(tmp_path, "recording,split\n0,train\n1,train\n2,val\n3,test\n")
     assert read_split(path, NAMES, NO_TEST, bad=[1, 3]).as_record() | {"hash": ""} == {
         "rule": read_split(path, NAMES, NO_TEST).rule,
@@ -55,7 +55,7 @@ def test_the_datasets_test_recordings_are_for_testing_only(tmp_path: Path) -> No
     assert split.test.tolist() == [3]
 
 
-def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_group_is_not_divided_except_on_request(tmp_path: Path) -> None:
     path = _write(tmp_path, "recording,split\n0,train\n1,val\n2,train\n3,test\n")
     with assert_raises(DataError, "data.split_file", "data/a/0.npy", "train", "val", "data.on_divided_group=keep"):
         read_split(path, NAMES, NO_TEST, groups=np.array([0, 0, 1, 2]))
@@ -68,7 +68,7 @@ def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("recording,part\n0,train\n", ("data.split_file", "recording", "split")),
         ("recording,split\n0,train\n1,trian\n", ("data.split_file", "split", "trian")),
@@ -79,13 +79,13 @@ def test_a_group_is_not_divided_unless_that_is_asked_for(tmp_path: Path) -> None
         ("recording,split\n0,val\n", ("data.split_file", "training")),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_invalid_columns_are_named(tmp_path: Path, text: str, message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         read_split(_write(tmp_path, text), NAMES, NO_TEST)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("{}", ("lists", "train", "val", "test")),
         ("[]", ("lists", "train", "val", "test")),
@@ -94,11 +94,11 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, told: tuple) ->
         ('{"train": [9], "val": [], "test": []}', (9, 4)),
     ],
 )
-def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, told: tuple) -> None:
-    with assert_raises(DataError, "data.split_file", *told):
+def test_lists_that_cannot_be_used_are_named(tmp_path: Path, text: str, message_parts: tuple) -> None:
+    with assert_raises(DataError, "data.split_file", *message_parts):
         read_split(_write(tmp_path, text, "split.json"), NAMES, NO_TEST)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_in_a_table_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.split_file", tmp_path / "none.csv"):
         read_split(tmp_path / "none.csv", NAMES, NO_TEST)

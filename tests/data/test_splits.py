@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.data_module import BatchSampler
-from snnlab.data.splits import Fold, Split, held_out, make_split, one_batch, with_validation
+from snnlab.data.splits import Fold, Split, make_split, one_batch, stratified_holdout, with_validation
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises, assert_says
@@ -39,7 +39,7 @@ def test_validation_is_stratified() -> None:
     assert np.bincount(TARGETS[split.train]).tolist() == [8, 16, 16]
 
 
-def test_the_choice_is_random_and_follows_its_seed() -> None:
+def test_the_choice_is_random_and_depends_on_its_seed() -> None:
     assert np.array_equal(_split().val, _split().val)
     assert _split().hash == _split().hash
     hashes = {_split(seed=seed).hash for seed in range(10)}
@@ -63,7 +63,7 @@ def test_the_choice_is_random_and_follows_its_seed() -> None:
 def test_small_classes_stay_on_both_sides(members: int, fraction: float, share: int) -> None:
     # Between two others, which show that a class does not take from its neighbours.
     targets = np.repeat([4, 5, 7], [20, members, 20])
-    chosen = held_out(targets, fraction, np.random.default_rng(0))
+    chosen = stratified_holdout(targets, fraction, np.random.default_rng(0))
     assert chosen[20:-20].sum() == share
     assert chosen[:20].sum() == chosen[-20:].sum() == min(max(round(20 * fraction), fraction > 0), 19)
 
@@ -75,14 +75,14 @@ def test_without_a_fraction_all_training_recordings_train() -> None:
 
 
 def test_classes_that_do_not_begin_at_zero_and_empty_sets_are_fine() -> None:
-    assert held_out(np.full(10, 900), 0.5, np.random.default_rng(0)).sum() == 5
+    assert stratified_holdout(np.full(10, 900), 0.5, np.random.default_rng(0)).sum() == 5
     empty = make_split(np.zeros(0, np.int64), np.zeros(0, np.uint8), 0.5, 0)
     assert (empty.train.size, empty.val.size, empty.test.size) == (0, 0, 0)
 
 
-def test_the_hash_names_the_lists() -> None:
+def test_the_hash_depends_on_the_lists() -> None:
     split = Split(np.array([0, 2]), np.array([1]), np.array([3]), "a rule")
-    # In records: must never change.
+    # Stored in run folders: it must never change.
     assert split.hash == "e970a1fe584b4085bf2bab209f7756c8ce545108602094c0a5b420a226762391"
     assert replace(split, rule="in other words").hash == split.hash
     narrow = [part.astype(np.int32) for part in (split.train, split.val, split.test)]
@@ -126,31 +126,31 @@ GROUPS = np.arange(60) // 6  # ten of six recordings, two of each class
 
 def test_groups_are_held_out_whole_and_as_many_as_the_fraction_says() -> None:
     for seed in range(20):
-        chosen = held_out(TARGETS, 0.3, np.random.default_rng(seed), GROUPS)
+        chosen = stratified_holdout(TARGETS, 0.3, np.random.default_rng(seed), GROUPS)
         assert [np.unique(chosen[group == GROUPS]).size for group in range(10)] == [1] * 10
         assert np.bincount(TARGETS[chosen]).tolist() == [6, 6, 6]
-    first, second = (held_out(TARGETS, 0.3, np.random.default_rng(seed), GROUPS) for seed in (0, 1))
+    first, second = (stratified_holdout(TARGETS, 0.3, np.random.default_rng(seed), GROUPS) for seed in (0, 1))
     assert (first != second).any()
 
 
 def test_groups_that_hold_one_class_are_chosen_so_that_classes_have_their_shares() -> None:
     targets, groups = np.repeat([0, 1], 20), np.arange(40) // 2
-    chosen = held_out(targets, 0.2, np.random.default_rng(0), groups)
+    chosen = stratified_holdout(targets, 0.2, np.random.default_rng(0), groups)
     assert np.bincount(targets[chosen]).tolist() == [4, 4]
 
 
 def test_one_group_at_least_is_on_either_side() -> None:
     for fraction in (0.01, 0.5, 0.99):
-        chosen = held_out(np.zeros(4, int), fraction, np.random.default_rng(0), np.array([5, 5, 9, 9]))
+        chosen = stratified_holdout(np.zeros(4, int), fraction, np.random.default_rng(0), np.array([5, 5, 9, 9]))
         assert chosen.sum() == 2
 
 
-def test_no_part_of_one_group_is_held_out() -> None:
+def test_one_group_cannot_be_held_out_in_part() -> None:
     with assert_raises(DataError, "", "all", 4):
-        held_out(np.arange(4), 0.5, np.random.default_rng(0), np.zeros(4, int))
+        stratified_holdout(np.arange(4), 0.5, np.random.default_rng(0), np.zeros(4, int))
 
 
-def test_validation_leaves_groups_out_and_says_so() -> None:
+def test_validation_holds_out_groups_and_the_rule_names_them() -> None:
     split = make_split(TARGETS, (GROUPS > 7).astype(np.uint8), 0.25, 0, GROUPS)
     assert not np.intersect1d(GROUPS[split.train], GROUPS[split.val]).size
     assert split.val.size == 12

@@ -28,7 +28,7 @@ def node_of(name: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["saccade_digits", "saccade_mnist", "saccade_images"])
-def test_simulated_recordings_are_sharper(name: str) -> None:
+def test_stabilized_simulated_recordings_are_sharper(name: str) -> None:
     needed = {"root": "."} if name == "saccade_images" else {}
     settings, *_ = read_settings(node_of(name, still=True, num_classes=10, **needed))
     image = np.zeros((28, 28))
@@ -38,7 +38,7 @@ def test_simulated_recordings_are_sharper(name: str) -> None:
     assert sharpness(settings.camera.still(events, settings.size)) > 1.3 * sharpness(events)
 
 
-def test_genuine_recordings_are_sharper(real_data: Path) -> None:
+def test_stabilized_real_recordings_are_sharper(real_data: Path) -> None:
     node = node_of("nmnist", still=True, root=str(real_data), download=False)
     camera, dataset = read_settings(node)[0].camera, build_dataset(node)
     assert camera is not None

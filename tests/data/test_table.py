@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.data.sources.folder import Entry, from_table
+from snnlab.data.sources.folder import Entry, discover_table
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
@@ -29,52 +29,54 @@ def test_a_table_lists_recordings_and_parts_of_them(tmp_path: Path) -> None:
     path = table(
         tmp_path, head + "a.npy, wave, 0, 500, anna, train\na.npy, clap, 500.5,, anna, Train\nb.npy,wave,,,,test\n"
     )
-    assert from_table(tmp_path, path).entries == [
+    assert discover_table(tmp_path, path).entries == [
         Entry(tmp_path / "a.npy", "wave", 0.0, 500.0, "anna", TRAIN),
         Entry(tmp_path / "a.npy", "clap", 500.5, math.inf, "anna", TRAIN),
         Entry(tmp_path / "b.npy", "wave", part=TEST),
     ]
 
 
-def test_columns_that_nothing_looks_at_are_named(tmp_path: Path) -> None:
-    found = from_table(tmp_path, table(tmp_path, "camera,label,path,,value\nleft,1,a.npy,,3\n"))
+def test_unused_columns_are_named(tmp_path: Path) -> None:
+    found = discover_table(tmp_path, table(tmp_path, "camera,label,path,,value\nleft,1,a.npy,,3\n"))
     assert len(found.entries) == 1
     assert_lines_say(found.notes, ("columns", "camera, value"))
-    assert from_table(tmp_path, table(tmp_path, "label,path,split\n1,a.npy,val\n")).notes == []
+    assert discover_table(tmp_path, table(tmp_path, "label,path,split\n1,a.npy,val\n")).notes == []
 
 
 @pytest.mark.parametrize("name", ["user", "Subject", "person", "participant", "speaker", "session"])
-def test_a_column_of_people_is_not_passed_over(name: str, tmp_path: Path) -> None:
+def test_an_unused_column_of_people_is_an_error(name: str, tmp_path: Path) -> None:
     text = f"path,label,{name}\na.npy,1,anna\nb.npy,2,ben\n"
     with assert_raises(DataError, "data.labels", "group", "data.group_by", name, name):
-        from_table(tmp_path, table(tmp_path, text))
-    assert [entry.group for entry in from_table(tmp_path, table(tmp_path, text), group_by=name).entries] == [
+        discover_table(tmp_path, table(tmp_path, text))
+    assert [entry.group for entry in discover_table(tmp_path, table(tmp_path, text), group_by=name).entries] == [
         "anna",
         "ben",
     ]
-    assert [entry.group for entry in from_table(tmp_path, table(tmp_path, text), group_by="path").entries] == [None] * 2
-    # Where the table says itself who is for what, or which recordings are a group, there is nothing to be divided.
+    assert [entry.group for entry in discover_table(tmp_path, table(tmp_path, text), group_by="path").entries] == [
+        None
+    ] * 2
+    # If the table has a split or groups itself, no group can be divided.
     by_hand = f"path,label,{name},split\na.npy,1,anna,train\nb.npy,2,ben,val\n"
-    assert_lines_say(from_table(tmp_path, table(tmp_path, by_hand)).notes, ("columns", name))
+    assert_lines_say(discover_table(tmp_path, table(tmp_path, by_hand)).notes, ("columns", name))
     by_group = f"path,label,{name},group\na.npy,1,anna,x\n"
-    assert_lines_say(from_table(tmp_path, table(tmp_path, by_group)).notes, ("columns", name))
+    assert_lines_say(discover_table(tmp_path, table(tmp_path, by_group)).notes, ("columns", name))
 
 
-def test_a_column_to_group_by_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_column_to_group_by_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.group_by", "user"):
-        from_table(tmp_path, table(tmp_path, "path,label,user\na.npy,1,anna\n"), group_by="usr")
+        discover_table(tmp_path, table(tmp_path, "path,label,user\na.npy,1,anna\n"), group_by="usr")
 
 
-def test_the_words_for_parts(tmp_path: Path) -> None:
+def test_the_names_of_parts(tmp_path: Path) -> None:
     rows = "".join(
         f"a.npy,1,{10 * n},{10 * n + 5},{word}\n" for n, word in enumerate(("train", "VALID", "val", "test"))
     )
-    found = from_table(tmp_path, table(tmp_path, "path,label,start_ms,end_ms,split\n" + rows))
+    found = discover_table(tmp_path, table(tmp_path, "path,label,start_ms,end_ms,split\n" + rows))
     assert [entry.part for entry in found.entries] == [TRAIN, VAL, VAL, TEST]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         ("", ("data.labels", "column")),
         ("path,lable\na.npy,1\n", ("data.labels", "lable")),
@@ -88,26 +90,26 @@ def test_the_words_for_parts(tmp_path: Path) -> None:
         ("path,label,split\na.npy,1,vla\n", ("labels.csv, line 2", 2)),
     ],
 )
-def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
-        from_table(tmp_path, table(tmp_path, text))
+def test_a_table_that_cannot_be_used_is_named_by_its_line(text: str, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
+        discover_table(tmp_path, table(tmp_path, text))
 
 
-def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "none.csv"):
-        from_table(tmp_path, tmp_path / "none.csv")
+        discover_table(tmp_path, tmp_path / "none.csv")
 
 
 def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
     path = table(tmp_path, "path,value_x,end_ms,value_y,note\na.npy,1.5,,-2e3,7\na.npy,0,50,1,8\n")
-    assert from_table(tmp_path, path, "value").entries == [
+    assert discover_table(tmp_path, path, "value").entries == [
         Entry(tmp_path / "a.npy", "", values={"value_x": 1.5, "value_y": -2000.0}),
         Entry(tmp_path / "a.npy", "", end_ms=50.0, values={"value_x": 0.0, "value_y": 1.0}),
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message_parts"),
     [
         (
             "path,label\na.npy,1\n",
@@ -122,18 +124,18 @@ def test_a_table_of_values_needs_no_labels(tmp_path: Path) -> None:
         ("path,value,value\na.npy,1,2\n", ("data.labels", "column")),
     ],
 )
-def test_values_that_cannot_be_used_are_named_by_their_line(text: str, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
-        from_table(tmp_path, table(tmp_path, text), "value")
+def test_values_that_cannot_be_used_are_named_by_their_line(text: str, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
+        discover_table(tmp_path, table(tmp_path, text), "value")
 
 
-def test_a_table_of_values_read_for_labels_says_which_setting_takes_them(tmp_path: Path) -> None:
+def test_a_table_of_values_without_labels_names_the_setting(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "data.targets=value"):
-        from_table(tmp_path, table(tmp_path, "path,value_x\na.npy,1\n"))
+        discover_table(tmp_path, table(tmp_path, "path,value_x\na.npy,1\n"))
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message_parts"),
     [
         ("a.npy,1,50,90,,\nb.npy,1,0,90,,\na.npy,2,0,51,,\n", ("", "line", 2, 50, 4, 51)),
         ("a.npy,1,0,,,\na.npy,2,90,,,\n", ("", "line", 3, 2)),
@@ -141,7 +143,9 @@ def test_a_table_of_values_read_for_labels_says_which_setting_takes_them(tmp_pat
         ("a.npy,1,0,50,,train\na.npy,2,50,90,,test\n", ("", "line", 3, 2)),
     ],
 )
-def test_labels_over_time_that_contradict_each_other_are_named(lines: str, told: tuple, tmp_path: Path) -> None:
+def test_labels_over_time_that_contradict_each_other_are_named(
+    lines: str, message_parts: tuple, tmp_path: Path
+) -> None:
     text = "path,label,start_ms,end_ms,group,split\n" + lines
-    with assert_raises(DataError, *told):
-        from_table(tmp_path, table(tmp_path, text), "steps")
+    with assert_raises(DataError, *message_parts):
+        discover_table(tmp_path, table(tmp_path, text), "steps")

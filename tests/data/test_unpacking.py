@@ -68,7 +68,7 @@ def test_a_file_outside_the_folder_is_refused(kind: str, name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("keep", [0, 0.5])
-def test_what_is_no_whole_archive_is_told_of(keep: float, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported(keep: float, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x" * 100)
     archive = Path(shutil.make_archive(str(tmp_path / "all"), "gztar", tmp_path, "x.txt"))
     archive.write_bytes(archive.read_bytes()[: int(keep * archive.stat().st_size)])
@@ -76,7 +76,7 @@ def test_what_is_no_whole_archive_is_told_of(keep: float, tmp_path: Path) -> Non
         unpack(archive, tmp_path / "there")
 
 
-def test_a_file_that_gzip_has_compressed_is_put_beside_it(tmp_path: Path) -> None:
+def test_a_gzip_file_is_unpacked_next_to_it(tmp_path: Path) -> None:
     archive = tmp_path / "digits-ubyte.gz"
     archive.write_bytes(gzip.compress(b"digits"))
     unpack(archive, tmp_path)

@@ -1,6 +1,6 @@
-"""Event recordings: what one is, the packed store, and the saccade simulator.
+"""Event recordings, the packed store, and the saccade simulator.
 
-Frames need PyTorch and are imported on their own, from `snnlab.data.events.frames`.
+Frames need PyTorch and are imported separately, from `snnlab.data.events.frames`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The known motion of a camera before a still scene, and recordings without it.
+"""The known motion of a camera in front of a static scene, and its subtraction from recordings.
 
 Axes: N events, K corners of a path.
 """
@@ -14,19 +14,19 @@ from snnlab.errors import ConfigError
 
 
 class CameraPath:
-    """Where a still scene is on the sensor while the camera moves, as straight lines between corners.
+    """The position of a static scene on the sensor while the camera moves, linear between corners.
 
         x' = x - round(path(t) - (min path + max path) / 2)
 
-    of each axis, with the path at the event's whole ms: pixels stay whole, and a scene stays in the middle. What leaves
-    the sensor is gone.
+    for each axis, with the path at the event's whole ms: positions stay integers, and the scene stays in the middle.
+    Events outside the sensor are dropped.
 
     Args:
-        corners: `[ms, x, y]` each: how far the scene has moved by then, pixels; before the first and after the last it
-            stands still.
+        corners: `[ms, x, y]` each: the displacement of the scene at that time, pixels; constant before the first and
+            after the last corner.
 
     Raises:
-        ConfigError: if there are not two corners, or their times do not rise from 0 or more.
+        ConfigError: if there are fewer than two corners, or their times do not rise from 0 or more.
     """
 
     def __init__(self, corners: Sequence[Sequence[float]]) -> None:
@@ -40,17 +40,17 @@ class CameraPath:
             )
         self.corners = rows
         at = np.arange(int(np.ceil(ms[-1])) + 1)
-        self._across, self._down = (_whole(np.interp(at, ms, moved)) for moved in (across, down))
+        self._across, self._down = (_round_centred(np.interp(at, ms, moved)) for moved in (across, down))
 
-    def undo(self, events: Events, size: SensorSize) -> tuple[Events, np.ndarray]:
-        """Return events where they were without the motion, and which of them are still on the sensor.
+    def subtract_motion(self, events: Events, size: SensorSize) -> tuple[Events, np.ndarray]:
+        """Subtract the motion, and return the events and a mask of those that are still on the sensor.
 
         Args:
-            events: Events, their times since their recording's start.
+            events: Events with times since their recording's start (us).
             size: The sensor's (W, H, P).
 
         Shape:
-            Columns `[N]`; the second bool `[N]`, by which the first is not yet chosen.
+            Columns `[N]`, not yet selected by the mask; mask: bool `[N]`.
         """
         width, height, _ = size
         at = np.minimum(events.t // 1000, self._across.size - 1)
@@ -63,10 +63,10 @@ class CameraPath:
         return events._replace(x=x, y=y), inside
 
     def still(self, events: Events, size: SensorSize) -> Events:
-        """Return a recording without the motion."""
-        moved, inside = self.undo(events, size)
+        """Return a recording without the motion and without the events outside the sensor."""
+        moved, inside = self.subtract_motion(events, size)
         return moved.take(inside)
 
 
-def _whole(moved: np.ndarray) -> np.ndarray:
+def _round_centred(moved: np.ndarray) -> np.ndarray:
     return np.rint(moved - (moved.min() + moved.max()) / 2).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Packed events become frames, on whatever device they are.
+"""Converts packed events to frames, on any device.
 
 Axes: T steps, B recordings, P polarities, H rows, W columns, C cells of a frame, N events.
 """
@@ -36,29 +36,29 @@ def count(
     first: int,
     last: int,
 ) -> None:
-    """Fill the frames of recordings `first` to before `last`, whatever they held.
+    """Count events into the frames of the recordings `first` to `last` - 1; earlier contents are overwritten.
 
-    A frame is set to zero when its first event comes, so that it is still in the nearest cache: events are sorted by
-    time as a rule, though they need not be.
+    A frame is set to zero at its first event, so that it is still in the nearest cache: events are usually sorted by
+    time, but need not be.
 
     Args:
-        frames: Where to count.
+        frames: Output, the counts.
         t: Time (us).
         x: Column.
-        y: Row; None where there is one row.
-        p: Polarity; it is not looked at where there is one.
+        y: Row; None for sensors of one row.
+        p: Polarity; ignored if there is only one.
         offsets: Recording b is `[offsets[b], offsets[b + 1])`.
         duration: Length of the window (us).
         sensor_size: `[W, H, P]`.
-        inside: Where to say of each recording whether all its events in the window are inside the sensor.
-        first: First of the recordings.
-        last: Behind the last of them.
+        inside: Output: True for each recording whose events in the window are all inside the sensor.
+        first: First recording.
+        last: Last recording + 1.
 
     Shape:
         frames `[T, B, C]`, a frame's cells as `[H, W, P]`; t, x, y, p `[N]`; offsets `[B + 1]`; inside `[B]`.
     """
     steps = frames.shape[0]
-    # Without a sign one comparison says both that a number is not below a range and not above it: a quarter faster.
+    # As unsigned numbers, one comparison checks both bounds of a range: a quarter faster.
     width, height, polarities = np.uint64(sensor_size[0]), np.uint64(sensor_size[1]), np.uint64(sensor_size[2])
     for b in range(first, last):
         inside[b] = True
@@ -68,7 +68,7 @@ def count(
             if not 0 <= t[e] < duration:
                 e += 1
                 continue
-            # A division takes as long as all the rest: one for each step, and not for each event.
+            # A division takes as long as all the rest: it is done once per step, not per event.
             step = t[e] * steps // duration
             begin, end = -(-step * duration // steps), -(-(step + 1) * duration // steps)
             length = np.uint64(end - begin)
@@ -91,24 +91,24 @@ def count(
 
 
 def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> EventFrames | None:
-    """Return the frames of `count_frames` as lists; None where the events of a recording are not in order of time.
+    """Return the frames of `count_frames` as lists; None if the events of a recording are not sorted by time.
 
     Args:
-        batch: See `frames_of_batch`, as the rest; it has y, and is on the CPU.
+        batch: Packed events with y, on the CPU.
         num_bins: Number of steps T.
         duration_us: Length of the window (us).
         sensor_size: `[W, H, P]`.
 
     Raises:
-        DataError: see `frames_of_batch`.
-        ValueError: see `frames_of_batch`.
+        DataError: If y does not fit H, or an event of the window is outside the sensor.
+        ValueError: If num_bins or duration_us is not positive.
     """
     assert batch.y is not None
     check_batch(batch, num_bins, duration_us, sensor_size)
     width, height, channels = sensor_size
     num_recordings, num_events = batch.num_recordings, batch.t.numel()
     arrays = (column.numpy() for column in (batch.t, batch.x, batch.y, batch.p, batch.offsets))
-    # Of each recording one frame after the other, where its events are.
+    # The frames of a recording follow each other, in the space of its events.
     offsets = np.empty((num_bins * num_recordings, channels * height + 1), np.int64)
     rows, columns = np.empty((2, num_events), np.int32)
     values = np.empty(num_events, np.float32)
@@ -118,7 +118,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     run = partial(_list, *arrays, num_bins, duration_us, channels, width, places, *to)
     share(run, num_recordings, num_events)
     if not inside.all():
-        refuse_outside(batch, sensor_size)
+        raise_if_outside(batch, sensor_size)
     if not in_order.all():
         return None
     shape = torch.Size((num_bins, num_recordings, channels, height, width))
@@ -148,11 +148,11 @@ def _list(
 ) -> None:
     size = places.row.size
     height = size // width
-    # Without a sign: see `counting.count`.
+    # As unsigned numbers, one comparison checks both bounds.
     w, h, c = np.uint64(width), np.uint64(height), np.uint64(channels)
     frame, spare = np.zeros((channels, size), np.float32), np.empty(size + 4, np.uint32)
-    held = np.zeros((channels, -(-size // BITS)), np.uint64)
-    before = np.empty(held.shape[1], np.int64)
+    occupied = np.zeros((channels, -(-size // BITS)), np.uint64)
+    before = np.empty(occupied.shape[1], np.int64)
     for b in range(first, last):
         inside[b] = in_order[b] = True
         at = e = begins[b]
@@ -168,7 +168,7 @@ def _list(
                     else:
                         cell = row * w + column
                         frame[channel, cell] += np.float32(1)
-                        held[channel, cell // np.uint64(BITS)] |= np.uint64(1) << (cell % np.uint64(BITS))
+                        occupied[channel, cell // np.uint64(BITS)] |= np.uint64(1) << (cell % np.uint64(BITS))
                 elif end <= t[e] < duration:
                     break
                 elif 0 <= t[e] < begin:
@@ -178,19 +178,19 @@ def _list(
             for channel in range(channels):
                 lines = offsets[n, channel * height : (channel + 1) * height + 1]
                 cells = frame[channel]
-                many = list_cells(held[channel], places, cells, at, lines, rows, columns, values, before, spare)
+                many = list_cells(occupied[channel], places, cells, at, lines, rows, columns, values, before, spare)
                 for k in range(many):
                     cells[spare[k]] = 0
                 at += many
-            held[:] = 0
+            occupied[:] = 0
 
 
 class EventBatch(NamedTuple):
-    """Packed events of several recordings, as `Packed`, in tensors.
+    """Packed events of several recordings, like `Packed`, as tensors.
 
     Shape:
-        `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for
-        index and start (us; or None) (int64); targets: see `snnlab.target_kinds`.
+        `[N]` for t (us, int64), x, y (int16; y may be None), p (bool); `[B + 1]` for offsets; `[B]` for index and start
+        (us; or None) (int64); targets: classes `[B]`, values `[B, D]`, or segments `[S, 4]`.
     """
 
     t: Tensor
@@ -218,7 +218,7 @@ class EventBatch(NamedTuple):
 
     @classmethod
     def from_packed(cls, packed: Packed) -> EventBatch:
-        """Wrap the arrays' memory, without a copy."""
+        """Wrap the arrays, without a copy."""
         y = None if packed.y is None else torch.from_numpy(packed.y)
         start = None if packed.start is None else torch.from_numpy(packed.start)
         t, x, p, offsets, targets, index = (
@@ -229,11 +229,11 @@ class EventBatch(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """The other class of each recording that was mixed with another one.
+    """The other class of each recording of a mixed batch.
 
     Args:
-        targets: Class of the other recording.
-        weight: Weight of that class, 0 to 1; the recording's own class has the rest.
+        targets: Class of the recording that was mixed in.
+        weight: Weight of that class, 0 to 1; the recording's own class has 1 - weight.
 
     Shape:
         `[B]` each.
@@ -244,7 +244,7 @@ class Mix(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Frames and what belongs to them; `mix` where recordings were mixed for training.
+    """Frames, their targets and indices; `mix` for mixed training batches.
 
     Shape:
         frames `[T, B, P, H, W]`, `[T, B, P, W]` or `[T, B, W]`; lengths (steps), index `[B]`; targets: classes `[B]`,
@@ -269,21 +269,21 @@ def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, senso
 
         step = floor(t * num_bins / duration_us)
 
-    Memory is channels-last: the permuted view of a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`). Counts are
-    exact up to 2^24 a cell, the float32 integers; the order of adding does not matter, on any device.
+    Memory is channels-last: a permuted view of a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`). Counts are exact up to
+    2^24 per cell, the float32 integers; the order of summation does not matter, on any device.
 
     Args:
         batch: Packed events.
         num_bins: Number of steps T.
-        duration_us: Length of the window (us); events outside are left out.
+        duration_us: Length of the window (us); events outside are dropped.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
 
     Shape:
         x float32 `[T, B, P, H, W]`; without y `[T, B, P, W]`, or `[T, B, W]` for P = 1.
 
     Raises:
-        DataError: If y does not go with H, or an event of the window is outside the sensor. Events are looked at on
-            the CPU only, where that is free; the store has checked them when it was built.
+        DataError: If y does not fit H, or an event of the window is outside the sensor. This is checked on the CPU
+            only, where it costs nothing; the store has checked the events when it was built.
         ValueError: If num_bins or duration_us is not positive.
     """
     x = count_frames(batch, num_bins, duration_us, sensor_size)
@@ -295,11 +295,11 @@ def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size
     """Return the counts of `frames_of_batch` in a contiguous `[T, B, H, W, P]`; `[T, B, W, P]` without y."""
     check_batch(batch, num_bins, duration_us, sensor_size)
     on_cpu = batch.t.device.type == "cpu"
-    return (_counted if on_cpu else _scattered)(batch, num_bins, duration_us, sensor_size)
+    return (_count_on_cpu if on_cpu else _count_by_scatter)(batch, num_bins, duration_us, sensor_size)
 
 
-def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
-    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as `_scattered` on a CPU."""
+def _count_on_cpu(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the counts in a contiguous `[T, B, H, W, P]` (`[T, B, W, P]`); twice as fast as a scatter on a CPU."""
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
     x = torch.empty((num_bins, batch.num_recordings, *rows, width, polarities))
@@ -310,26 +310,26 @@ def _counted(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: Se
     run = partial(count, x.flatten(2).numpy(), t, columns, y, p, offsets, *settings)
     share(run, batch.num_recordings, x.numel())
     if not inside.all():
-        refuse_outside(batch, sensor_size)
+        raise_if_outside(batch, sensor_size)
     return x
 
 
-def _scattered(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
-    """Return the same, by operations of which a GPU does many at once."""
+def _count_by_scatter(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:
+    """Return the same counts by tensor operations that run in parallel on a GPU."""
     width, height, polarities = sensor_size
     rows = () if batch.y is None else (height,)
     x = torch.zeros((num_bins, batch.num_recordings, *rows, width, polarities), device=batch.t.device)
     t = batch.t.clamp(0, duration_us - 1)
-    # Weights of 0 instead of a selection: a selection's size would make a GPU wait for the CPU.
+    # Weights of 0 instead of a selection, whose size would make a GPU wait for the CPU.
     inside = (t == batch.t).float()
-    # Half the width is twice the speed; neither intermediate value may overflow.
+    # 32 bits are twice as fast; no intermediate value may overflow.
     integer = torch.int32 if max(num_bins * duration_us, x.numel()) < 2**31 else torch.int64
     step = t.to(integer).mul_(num_bins).div_(duration_us, rounding_mode="floor")
-    x.view(-1).scatter_add_(0, cells_of(batch, step, sensor_size), inside)
+    x.view(-1).scatter_add_(0, to_cell_indices(batch, step, sensor_size), inside)
     return x
 
 
-def cells_of(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
+def to_cell_indices(batch: EventBatch, step: Tensor, sensor_size: SensorSize) -> Tensor:
     """Turn each event's step, in place, into its cell in a contiguous `[T, B, H, W, P]`, `[N]`."""
     width, height, polarities = sensor_size
     num_recordings = batch.num_recordings
@@ -355,27 +355,29 @@ def channels_last(x: Tensor, has_rows: bool) -> Tensor:
 
 
 def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> None:
-    """Refuse what cannot become frames, as `frames_of_batch` says."""
+    """Raise for a batch or settings that cannot become frames, the errors of `frames_of_batch`."""
     if num_bins < 1 or duration_us < 1:
         raise ValueError(f"num_bins ({num_bins}) and duration_us ({duration_us}) must be positive")
     check_sensor_size(sensor_size)
     height = sensor_size[1]
     if (batch.y is None) != (height == 1):
         given = "no y" if batch.y is None else "y"
-        raise DataError("", f"the recordings have {given}, sensor_size is {list(sensor_size)}", "y goes with H > 1")
+        raise DataError(
+            "", f"the recordings have {given}, sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1"
+        )
     if batch.t.device.type == "cpu":
         _check_offsets(batch)
 
 
 def _check_offsets(batch: EventBatch) -> None:
-    """Refuse what the compiled pass, which checks no bounds, would read past the end of."""
+    """Raise for offsets with which the compiled pass, which checks no bounds, would read past the end."""
     lengths, ends = {len(column) for column in batch[:4] if column is not None}, batch.offsets.numpy()
     if lengths != {ends[-1]} or ends[0] != 0 or ends.size != len(batch.index) + 1 or (ends[1:] < ends[:-1]).any():
         raise ValueError(f"offsets {ends.tolist()} do not divide columns of {sorted(lengths)} events among recordings")
 
 
-def refuse_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
-    """Say which events are outside the sensor."""
+def raise_if_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
+    """Raise an error that names the events outside the sensor."""
     for key, column, size in zip("xyp", (batch.x, batch.y, batch.p), sensor_size, strict=True):
         if column is None or (key == "p" and size == 1):
             continue

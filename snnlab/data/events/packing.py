@@ -1,4 +1,4 @@
-"""The packed store of a dataset: found or built, under a lock; copies of before listed and deleted."""
+"""Finds or builds the packed store of a dataset, under a lock; lists and deletes older copies."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from snnlab import __version__
 from snnlab.data.events.recording import Events, SensorSize, Unusable, check_events, check_sensor_size, empty_events
 from snnlab.data.events.store import (
     ARRAYS,
-    CURE,
     FORMAT,
+    REBUILD_HINT,
     VALUES,
     Manifest,
     Store,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_TRIED_S = 1.0
-# How long a worker goes on after SIGTERM, for the parent to end it.
+_MEASURED_S = 1.0
+# Time that a worker continues after SIGTERM, so that the parent can end it.
 _GRACE_S = 5
 _CHUNK = 16
 _CHUNKS_IN_FLIGHT = 3
@@ -53,18 +53,18 @@ _source: Source | None = None
 
 
 def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generator[Events | Unusable]:
-    """Yield every recording, checked, in the source's order, or why it cannot be used.
+    """Yield every recording, checked, in the source's order, or the reason why it cannot be used.
 
     Args:
         source: The dataset.
-        workers: Processes that read; 0 and 1 read here.
-        alone_s: Processes are started only when those that were read here for a second foretell so many more (s).
+        workers: Number of reading processes; 0 and 1 read in this process.
+        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
 
     Raises:
         DataError: If a worker was killed.
     """
     done, started = 0, time.perf_counter()
-    while done < len(source) and (workers <= 1 or not _worth_it(done, len(source), started, alone_s)):
+    while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, alone_s)):
         yield _read(source, done)
         done += 1
     if done == len(source):
@@ -74,7 +74,7 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(source,)
     )
     try:
-        yield from _in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
+        yield from _read_in_order(pool, range(done, len(source)), workers * _CHUNKS_IN_FLIGHT)
     except BrokenProcessPool as error:
         raise DataError(
             source.label,
@@ -85,12 +85,12 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         pool.shutdown(cancel_futures=True)
 
 
-def _worth_it(done: int, size: int, started: float, alone_s: float) -> bool:
+def _should_start_workers(done: int, size: int, started: float, alone_s: float) -> bool:
     passed = time.perf_counter() - started
-    return alone_s == 0 or (done > 0 and passed > _TRIED_S and passed / done * (size - done) > alone_s)
+    return alone_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > alone_s)
 
 
-def _in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+def _read_in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
     pending: deque[Future[list[Events | Unusable]]] = deque()
     for start in places[::_CHUNK]:
         pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
@@ -166,12 +166,12 @@ class StoreWriter:
         self._last_t.append(int(events.t[-1]) if events.t.size else -1)
 
     def append_bad(self, reason: str) -> None:
-        """Write a recording without events in the place of one that cannot be used."""
+        """Write a recording without events in place of one that cannot be used."""
         self._bad.append([len(self._sizes), reason])
         self.append(empty_events(self.sensor_size))
 
     def finish(self, source: dict[str, Any], targets: np.ndarray, split: np.ndarray, groups: np.ndarray | None) -> None:
-        """Write what is known per recording, and the manifest last."""
+        """Write the arrays per recording, and then the manifest."""
         for file in self._files.values():
             file.flush()
         values = {
@@ -203,22 +203,22 @@ class StoreWriter:
 
 
 OnBad = Literal["fail", "skip"]
-# So many recordings and none that can be used: the rest is not tried.
-_HOPELESS = 20
+# If all of so many first recordings are bad, the rest is not read.
+_MAX_BAD_FROM_START = 20
 # Reasons that a message lists.
 _FEW = 10
-# Beside a store's other files: the folder that its recordings lay in.
+# File in a store: the folder of the original recordings.
 ORIGIN = "origin.txt"
 Recordings = Iterable[Events | Unusable]
 Progress = Callable[[Recordings, int, str], Recordings]
-"""Wraps the recordings to show their passing, given how many there are and a few words."""
+"""Wraps the recordings to show progress; its other arguments are their number and a title."""
 
 
 class Source(Protocol):
-    """What a dataset offers to be packed; for several workers it must survive pickling.
+    """The interface of a dataset that can be packed; for several workers it must be picklable.
 
-    It may have more: `origin`, the folder that its recordings lie in; `called`, what users call them; and `free_split`,
-    whether split and groups are not in the fingerprint, and are the source's whatever they were when it was packed.
+    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; and
+    `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
     @property
@@ -233,12 +233,12 @@ class Source(Protocol):
 
     @property
     def targets(self) -> np.ndarray:
-        """Class of each recording, `[R]`, int64; or values, or segments, see `snnlab.target_kinds`."""
+        """Class of each recording, `[R]`, int64; or values float32 `[R, D]`, or segments int64 `[S, 4]`."""
         ...
 
     @property
     def split(self) -> np.ndarray:
-        """0 for training, 1 for test, 2 for validation where the dataset says so itself, `[R]`, uint8."""
+        """0 for training, 1 for test, 2 for validation if the dataset has such a part, `[R]`, uint8."""
         ...
 
     @property
@@ -247,28 +247,28 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return all that decides the recordings, as JSON; two sources that differ must differ here."""
+        """Return all settings and files that determine the recordings, as JSON; it differs if the recordings differ."""
         ...
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Return what a message calls the recording, such as its file."""
+        """Return the name of a recording in messages, such as its file."""
         ...
 
     def read(self, index: int) -> Events:
-        """Return one recording, sorted by time; a DataError says why it cannot be used."""
+        """Return one recording, sorted by time; raises a DataError with the reason if it cannot be used."""
         ...
 
 
 def store_path(source: Source, store_dir: Path) -> Path:
-    """Return the folder that belongs to this source's fingerprint and to this format."""
+    """Return the folder of the store for this source's fingerprint and this format."""
     key = canonical_hash({"format": FORMAT, "source": source.fingerprint()})
     return store_dir / f"{source.label}-{key[:12]}"
 
 
 def origin_of(source: Source) -> str | None:
-    """Return the folder that a source's recordings lie in, or None where it has none."""
+    """Return the folder of a source's recordings, or None if it has none."""
     origin = getattr(source, "origin", None)
     return None if origin is None else str(Path(origin).resolve())
 
@@ -282,39 +282,39 @@ def open_or_build(
     alone_s: float = 0.0,
     on_bad: OnBad = "fail",
 ) -> Store:
-    """Open the source's packed store; pack the recordings first where there is none.
+    """Open the source's packed store; pack the recordings first if there is none.
 
-    Recordings that cannot be used are packed without events, and the manifest says why: to leave them out after all,
+    Recordings that cannot be used are packed without events, with the reason in the manifest: to skip them later,
     nothing has to be packed again.
 
     Args:
         source: The dataset.
-        store_dir: Where stores are kept.
-        progress: Shows the packing, such as a function around tqdm.
-        workers: Processes that read; 0 and 1 read here. The bytes are the same for any number.
-        alone_s: How long reading here may go on (s), as its first second foretells, before the workers are started.
-        on_bad: What is done where recordings cannot be used: `fail`, or `skip` them, which their splits then do.
+        store_dir: Folder of the stores.
+        progress: Shows progress, for example a wrapper of tqdm.
+        workers: Number of reading processes; 0 and 1 read in this process. The result is the same for any number.
+        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
+        on_bad: Reaction to recordings that cannot be used: `fail`, or `skip` them, so that splits leave them out.
 
     Raises:
-        StoreError: If the store is damaged or belongs to something else, or the folder cannot be written.
+        StoreError: If the store is damaged or is that of another source, or the folder cannot be written.
         DataError: If recordings cannot be used.
     """
     path = store_path(source, store_dir)
     if not os.path.exists(path):
-        with locked(path):
+        with store_lock(path):
             if not os.path.exists(path):
                 _build(source, path, progress, workers, alone_s, on_bad)
     store = Store.open(path)
-    if getattr(source, "free_split", False):
-        store = store.divided(source.split, source.groups)
-    _check_same(source, store)
+    if getattr(source, "split_not_packed", False):
+        store = store.with_split(source.split, source.groups)
+    _check_unchanged(source, store)
     if store.bad and on_bad == "fail":
-        raise DataError("", _bad_text(store))
+        raise DataError("", _format_bad(store))
     return store
 
 
 def remove(source: Source, store_dir: Path) -> Path | None:
-    """Delete the source's packed store and return where it was; None where there is none.
+    """Delete the source's packed store and return its path; None if there is none.
 
     Raises:
         StoreError: If the folder cannot be deleted.
@@ -322,103 +322,107 @@ def remove(source: Source, store_dir: Path) -> Path | None:
     path = store_path(source, store_dir)
     if not path.exists():
         return None
-    with locked(path), _writable(path):
+    with store_lock(path), _write_errors(path):
         shutil.rmtree(path)
     return path
 
 
 def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float, on_bad: OnBad) -> None:
     _check_source(source)
-    beside = path.with_name(path.name + ".building")
-    # Under the lock nobody else builds here: what lies there was left by a killed process.
-    shutil.rmtree(beside, ignore_errors=True)
+    building = path.with_name(path.name + ".building")
+    # Under the lock no other process builds here: an existing folder was left by a killed process.
+    shutil.rmtree(building, ignore_errors=True)
     try:
-        with _writable(path):
-            beside.mkdir()
-        _pack(source, beside, progress, read_all(source, workers, alone_s), on_bad)
-        with _writable(path):
-            beside.rename(path)
+        with _write_errors(path):
+            building.mkdir()
+        _pack(source, building, progress, read_all(source, workers, alone_s), on_bad)
+        with _write_errors(path):
+            building.rename(path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _pack(
     source: Source, folder: Path, progress: Progress | None, reading: Generator[Events | Unusable], on_bad: OnBad
 ) -> None:
-    with _writable(folder):
+    with _write_errors(folder):
         writer = StoreWriter(folder, source.sensor_size)
     reasons: list[str] = []
-    hopeless = len(source) if on_bad == "skip" else min(_HOPELESS, len(source))
+    max_bad = len(source) if on_bad == "skip" else min(_MAX_BAD_FROM_START, len(source))
     with writer, closing(reading) as recordings:
-        shown = (
-            progress(recordings, len(source), f"packing {getattr(source, 'called', source.label)}")
+        iterator = (
+            progress(recordings, len(source), f"packing {getattr(source, 'display_name', source.label)}")
             if progress
             else recordings
         )
-        for place, events in enumerate(shown):
-            with _writable(folder):
+        for place, events in enumerate(iterator):
+            with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
                 else:
                     writer.append(events)
-            if len(reasons) == place + 1 == hopeless:
-                raise DataError("", f"{reasons[0]}\n  and so it is with {_all_others(place, len(source))}")
-        with _writable(folder):
+            if len(reasons) == place + 1 == max_bad:
+                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(place, len(source))}")
+        with _write_errors(folder):
             if (origin := origin_of(source)) is not None:
                 (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
             writer.finish(source.fingerprint(), source.targets, source.split, source.groups)
 
 
-def _bad_text(store: Store) -> str:
+def _format_bad(store: Store) -> str:
     reasons = list(store.bad.values())
     head = f"{len(reasons):,} of {len(store):,} recordings cannot be used:\n  " if len(reasons) > 1 else ""
     more = f"\n  and {len(reasons) - _FEW:,} more; snnlab data inspect lists them" if len(reasons) > _FEW else ""
     return (
-        head + "\n  ".join(reasons[:_FEW]) + more + "\n  data.on_bad_recording=skip leaves out what cannot be used;"
-        " files that were mended are read again, and all are after snnlab data clean"
+        head
+        + "\n  ".join(reasons[:_FEW])
+        + more
+        + "\n  data.on_bad_recording=skip drops recordings that cannot be used;"
+        " repaired files are read again, and all files are after snnlab data clean"
     )
 
 
-def _all_others(last: int, total: int) -> str:
+def _format_others(last: int, total: int) -> str:
     if total == 1:
-        return "nothing else: there is no other recording"
+        return "no others: it is the only recording"
     return (
         "all others"
         if last + 1 == total
-        else f"the {last} after it, so that the other {total - last - 1:,} are not tried;"
-        " data.on_bad_recording=skip tries all"
+        else f"the next {last}; the other {total - last - 1:,} are not read; data.on_bad_recording=skip reads all"
     )
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from packing a store, or deleting it."""
-    with _writable(path):
+def store_lock(path: Path) -> Iterator[None]:
+    """Keep other processes from packing or deleting a store."""
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock")
         lock = filelock.FileLock(file)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            _log.info("another process packs %s; waiting for it", path)
+            _log.info("another process is packing %s; waiting for it", path)
             lock.acquire()
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is gone, and makes it anew
+        file.unlink(missing_ok=True)  # while it is held: a waiting process notices and creates it again
         lock.release()
 
 
 @contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into the cure; never wrapped around a source's own reading."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError on writing into a StoreError with a hint; never used around a source's own reading."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
-            path.parent, f"cannot be written ({reason})", "choose another folder with data.store_dir=... or make room"
+            path.parent,
+            f"cannot be written ({reason})",
+            "choose another folder with data.store_dir=... or free disk space",
         ) from error
 
 
@@ -436,8 +440,8 @@ def _check_source(source: Source) -> None:
         raise DataError(source.label, "split must be 0 (training), 1 (test) or 2 (validation)")
 
 
-def _check_same(source: Source, store: Store) -> None:
-    """Refuse a store whose folder has the right name and whose content is another."""
+def _check_unchanged(source: Source, store: Store) -> None:
+    """Raise if a store's folder has the right name but its content differs from the source."""
     fingerprint = json.loads(json.dumps(source.fingerprint()))
     same = {"fingerprint": store.manifest.source == fingerprint}
     same["sensor_size"] = store.sensor_size == tuple(source.sensor_size)
@@ -446,7 +450,7 @@ def _check_same(source: Source, store: Store) -> None:
     same |= {key: _equal(stored[key], value) for key, value in _per_recording(source).items()}
     different = [key for key, is_same in same.items() if not is_same]
     if different:
-        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", CURE)
+        raise StoreError(store.path, f"its {different[0]} is not that of {source.label}", REBUILD_HINT)
 
 
 def _per_recording(owner: Source | Store) -> dict[str, np.ndarray | None]:
@@ -459,19 +463,19 @@ def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return np.array_equal(one, other)
 
 
-# What a store's name ends in: so many characters of a fingerprint.
+# The end of a store's name: the first characters of a fingerprint.
 _KEY = "?" * 12
 _BUILDING = ".building"
 
 
 class Copy(NamedTuple):
-    """A packed copy.
+    """A packed copy of a dataset.
 
     Attributes:
         path: Its folder.
         label: The dataset's short name.
-        origin: The folder that its recordings lay in; None where nothing says.
-        size: Bytes.
+        origin: The folder of the original recordings; None if it is not recorded.
+        size: Size, bytes.
     """
 
     path: Path
@@ -481,33 +485,33 @@ class Copy(NamedTuple):
 
 
 def copies(store_dir: Path) -> list[Copy]:
-    """Return all packed copies in a folder, and what killed processes have left of some, sorted by path."""
+    """Return all packed copies in a folder, and unfinished ones of killed processes, sorted by path."""
     found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
     return [Copy(path, path.name.rpartition("-")[0], _origin(path), size_of(path)) for path in found if path.is_dir()]
 
 
 def copies_of(store_dir: Path, label: str, origin: str | None) -> list[Copy]:
-    """Return the packed copies of a dataset's recordings, whatever these were when they were packed.
+    """Return all packed copies of a dataset, also of older versions of its recordings.
 
     Args:
-        store_dir: Where stores are kept.
+        store_dir: Folder of the stores.
         label: The dataset's short name.
-        origin: The folder that the recordings lie in; copies of the same label that do not say theirs are among them.
+        origin: The folder of the recordings; copies of the same label without a recorded origin are included.
     """
     return [copy for copy in copies(store_dir) if copy.label == label and copy.origin in (None, origin)]
 
 
 def remove_copies(found: list[Copy]) -> Iterator[Copy]:
-    """Delete packed copies, and yield each that is gone.
+    """Delete packed copies, and yield each deleted one.
 
     Raises:
         StoreError: if one cannot be deleted.
     """
     for copy in found:
         try:
-            with locked(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
+            with store_lock(copy.path.with_name(copy.path.name.removesuffix(_BUILDING))):
                 shutil.rmtree(copy.path)
-        except FileNotFoundError:  # another process was quicker
+        except FileNotFoundError:  # another process deleted it first
             continue
         except OSError as error:
             raise StoreError(copy.path, f"cannot be deleted ({error.strerror or error})") from error
@@ -515,7 +519,7 @@ def remove_copies(found: list[Copy]) -> Iterator[Copy]:
 
 
 def size_of(path: Path) -> int:
-    """Return how many bytes the files of a folder have."""
+    """Return the total size of the files of a folder, bytes."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
 
 

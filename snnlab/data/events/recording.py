@@ -1,4 +1,4 @@
-"""What a recording is, and what makes one usable."""
+"""One recording of events, and its checks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from snnlab.errors import DataError
 
 SensorSize = tuple[int, int, int]
-"""[W, H, P] as tonic has it: columns, rows, polarities."""
+"""[W, H, P] as in tonic: columns, rows, polarities."""
 
 
 class Events(NamedTuple):
-    """One recording as four columns, an event a row, sorted by time.
+    """One recording as four columns, one event per row, sorted by time.
 
     Args:
         t: Time since the recording's start (us), int64.
         x: Column, int16.
-        y: Row, int16; None exactly for sensors of one row (H = 1).
-        p: Polarity, bool: True is ON.
+        y: Row, int16; None only for sensors of one row (H = 1).
+        p: Polarity, bool: True is ON; uint8 for more than two polarities.
 
     Shape:
         `[N]` each.
@@ -31,18 +31,18 @@ class Events(NamedTuple):
     p: np.ndarray
 
     def take(self, rows: slice | np.ndarray) -> Events:
-        """Return some of the events, by their places."""
+        """Return the events at some rows."""
         return Events(self.t[rows], self.x[rows], None if self.y is None else self.y[rows], self.p[rows])
 
 
 class Unusable(NamedTuple):
-    """Why a recording cannot be used."""
+    """The reason why a recording cannot be used."""
 
     reason: str
 
 
 def empty_events(sensor_size: SensorSize) -> Events:
-    """Return a recording of this sensor without events."""
+    """Return a recording without events."""
     none = np.empty(0, np.int16)
     return Events(
         np.empty(0, np.int64), none, none if sensor_size[1] > 1 else None, np.empty(0, polarity_dtype(sensor_size[2]))
@@ -50,13 +50,13 @@ def empty_events(sensor_size: SensorSize) -> Events:
 
 
 def check_sensor_size(sensor_size: SensorSize) -> None:
-    """Refuse a sensor that the columns' types cannot address.
+    """Check that the columns' types can address the sensor.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
     Raises:
-        DataError: If it is not three integers, W or H outside 1..32767, P outside 1..255.
+        DataError: If it is not three integers, with W or H outside 1..32767 or P outside 1..255.
     """
     if len(sensor_size) == 3:
         width, height, polarities = sensor_size
@@ -66,25 +66,25 @@ def check_sensor_size(sensor_size: SensorSize) -> None:
 
 
 def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
-    """Refuse a recording that would be binned into wrong cells.
+    """Check a recording, which would otherwise be counted in wrong cells.
 
     Args:
         events: The recording.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        name: What a message calls the recording, such as its file.
+        name: Name of the recording in messages, such as its file.
 
     Shape:
         Columns of equal length `[N]`; N may be 0.
 
     Raises:
         DataError: If a column has the wrong shape or type (p: bool, or uint8 for more than two polarities), t is
-            negative or not sorted, a coordinate is outside the sensor, or y does not go with the sensor's height.
+            negative or not sorted, a coordinate is outside the sensor, or y is given for H = 1 or missing for H > 1.
     """
     check_sensor_size(sensor_size)
     width, height, _ = sensor_size
     if (events.y is None) != (height == 1):
         given = "no y" if events.y is None else "y"
-        raise DataError(name, f"has {given}, but sensor_size is {list(sensor_size)}", "y goes with H > 1")
+        raise DataError(name, f"has {given}, but sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1")
     _check_columns(events, sensor_size[2], name)
     _check_times(events.t, name)
     _check_inside(events.x, "x", width, name)
@@ -95,7 +95,7 @@ def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
 
 
 def polarity_dtype(polarities: int) -> type[np.generic]:
-    """Return the type of the column p: whether ON, or which of more than two."""
+    """Return the type of the column p: bool for ON, or the number of the polarity if there are more than two."""
     return np.bool_ if polarities <= 2 else np.uint8
 
 
@@ -116,7 +116,7 @@ def _check_columns(events: Events, polarities: int, name: str) -> None:
 def _check_times(t: np.ndarray, name: str) -> None:
     if not t.size:
         return
-    # Compared, not subtracted: differences of unsigned columns never are negative.
+    # Compared, not subtracted: differences of unsigned columns are never negative.
     falls = np.flatnonzero(t[1:] < t[:-1])
     if falls.size:
         raise DataError(name, f"t is not sorted (event {falls[0] + 1} is earlier than the one before)", "sort by t")

@@ -1,4 +1,4 @@
-"""From packed events to a network's input: which events, of which step, as what.
+"""Representations: packed events become the input of a network.
 
 Axes: N events, T steps, B recordings, C channels of a frame, H rows, W columns.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.data.events.frames import Batch, EventBatch, cells_of, channels_last, count_frames, list_frames
+from snnlab.data.events.frames import Batch, EventBatch, channels_last, count_frames, list_frames, to_cell_indices
 from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
@@ -27,21 +27,21 @@ BinBy = Literal["time", "count"]
 @checks_arguments
 @dataclass(frozen=True)
 class Steps:
-    """How a window becomes steps.
+    """The division of a window into steps.
 
         by time:   step = floor(t * num_bins / duration_us)
-        by count:  step = floor(n * num_bins / N), or floor(n / events_per_bin); n = 0 .. N - 1 is the event's number
+        by count:  step = floor(n * num_bins / N), or floor(n / events_per_bin); n = 0 .. N - 1 is the event's index
 
     Args:
-        duration_us: Length of the window `[0, duration_us)` (us); later events are in no step.
+        duration_us: Length of the window `[0, duration_us)` (us); later events are dropped.
         num_bins: Number of steps T.
-        bin_by: `time`, or `count`: steps of equally many events, which have no length in time.
-        events_per_bin: Events of a step, by count; those after T steps are left out, and a recording of fewer ends
-            early. None: the events of a recording divided by T.
-        overlap_us: How much longer than a step a frame is, by time (us): it has the first events of the next one too.
+        bin_by: `time`, or `count`: steps of equally many events, which have no duration.
+        events_per_bin: Events per step, by count; events after T steps are dropped, and a recording with fewer events
+            ends early. None: the number of events of a recording divided by T.
+        overlap_us: Overlap of a frame with the next step, by time (us): a frame also holds the first events of it.
 
     Raises:
-        ConfigError: if settings are out of their range or do not go together.
+        ConfigError: if settings are out of range or contradict each other.
     """
 
     duration_us: int
@@ -58,22 +58,22 @@ class Steps:
 
     @property
     def plain(self) -> bool:
-        """Whether each event of the window is in the one step of its time."""
+        """True if each event of the window is in exactly one step, by its time."""
         return self.bin_by == "time" and not self.overlap_us
 
-    def of(self, batch: EventBatch) -> Tensor:
-        """Return each event's step, or `LEFT_OUT`; of overlapping frames the last one that has it.
+    def step_per_event(self, batch: EventBatch) -> Tensor:
+        """Return each event's step, or `DROPPED`; with overlap, the last step whose frame holds it.
 
         Shape:
             int64 `[N]`.
         """
         inside = (batch.t >= 0) & (batch.t < self.duration_us)
         if self.bin_by == "time":
-            return torch.where(inside, batch.t * self.num_bins // self.duration_us, LEFT_OUT)
-        seen = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
-        starts, lengths = seen[batch.offsets[:-1]], batch.offsets.diff()
-        total = seen[batch.offsets[1:]] - starts
-        number = seen[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
+            return torch.where(inside, batch.t * self.num_bins // self.duration_us, DROPPED)
+        num_before = torch.cat([inside.new_zeros(1, dtype=torch.int64), inside.cumsum(0)])
+        starts, lengths = num_before[batch.offsets[:-1]], batch.offsets.diff()
+        total = num_before[batch.offsets[1:]] - starts
+        number = num_before[:-1] - torch.repeat_interleave(starts, lengths, output_size=inside.numel())
         if self.events_per_bin is not None:
             step = number // self.events_per_bin
         else:
@@ -82,24 +82,24 @@ class Steps:
                 * self.num_bins
                 // torch.repeat_interleave(total.clamp(min=1), lengths, output_size=inside.numel())
             )
-        return torch.where(inside & (step < self.num_bins), step, LEFT_OUT)
+        return torch.where(inside & (step < self.num_bins), step, DROPPED)
 
-    def placed(self, batch: EventBatch) -> Iterator[EventBatch]:
-        """Yield the events with their step in place of their time; of overlapping frames again for each step before.
+    def assign_steps(self, batch: EventBatch) -> Iterator[EventBatch]:
+        """Yield the events with their step in place of their time; with overlap, once more for each earlier step.
 
-        One at a time: a frame that is as long as a hundred steps would need a hundred times the memory.
+        It is an iterator, since a frame as long as a hundred steps would need a hundred times the memory.
         """
-        step = self.of(batch)
+        step = self.step_per_event(batch)
         yield batch._replace(t=step)
-        # A frame is as long as several steps and a rest: each event is in the step of its time and in those before.
+        # A frame is as long as one or more steps and a rest: each event is in the step of its time and in some before.
         for before in range(1, -(-self.overlap_us * self.num_bins // self.duration_us) + 1):
             earlier = step - before
             end = -(-(earlier + 1) * self.duration_us // self.num_bins) + self.overlap_us
-            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, LEFT_OUT))
+            yield batch._replace(t=torch.where((earlier >= 0) & (batch.t < end), earlier, DROPPED))
 
-    def used(self, batch: EventBatch) -> Tensor:
-        """Return how many steps it takes to each recording's last event in the window, at least 1, `[B]`."""
-        step = self.of(batch)
+    def num_used_steps(self, batch: EventBatch) -> Tensor:
+        """Return the number of steps up to each recording's last event in the window, at least 1, `[B]`."""
+        step = self.step_per_event(batch)
         recording = torch.repeat_interleave(
             torch.arange(batch.num_recordings, device=step.device), batch.offsets.diff(), output_size=step.numel()
         )
@@ -107,27 +107,27 @@ class Steps:
         return last.clamp(min=1)
 
 
-LEFT_OUT = -1
-"""The time of events that no frame is to hold: it is before any window."""
+DROPPED = -1
+"""The time of dropped events: it is before any window."""
 
 
 @checks_arguments
 @dataclass(frozen=True)
 class Region:
-    """A part of the sensor, in cells of several pixels.
+    """A part of the sensor, divided into cells of several pixels.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
-        crop: `[left, top, width, height]` of the part (pixels), or None for all; events outside are left out.
-        downsample: Side of a cell (pixels); events of pixels that fill no whole cell at the right and below are left
-            out. Sensors of one row have cells of so many columns.
-        hot: Pixels whose events are left out, true where hot; or None.
+        crop: `[left, top, width, height]` of the part (pixels), or None for all; events outside are dropped.
+        downsample: Side of a cell (pixels); pixels at the right and bottom that fill no whole cell are dropped. For
+            sensors of one row, a cell is one row of so many columns.
+        hot: Mask of pixels whose events are dropped, or None.
 
     Shape:
         hot: bool `[H * W]`, of the whole sensor.
 
     Raises:
-        ConfigError: if the part is not within the sensor, or smaller than a cell.
+        ConfigError: if the part is not within the sensor, or is smaller than a cell.
     """
 
     sensor_size: SensorSize
@@ -137,10 +137,10 @@ class Region:
 
     def __post_init__(self) -> None:
         width, height, _ = self.sensor_size
-        left, top, w, h = self._part
+        left, top, w, h = self._crop
         if not (left >= 0 and top >= 0 and 1 <= w <= width - left and 1 <= h <= height - top):
             raise ConfigError(
-                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._part)}"
+                "crop", f"expected [left, top, width, height] within {width} x {height} pixels, got {list(self._crop)}"
             )
         if min(self.size[:2]) < 1:
             raise ConfigError("downsample", f"must be at most the size of {w} x {h}, got {self.downsample}")
@@ -149,16 +149,16 @@ class Region:
     def size(self) -> SensorSize:
         """`[W, H, P]` in cells."""
         _, height, polarities = self.sensor_size
-        _, _, w, h = self._part
+        _, _, w, h = self._crop
         return w // self.downsample, 1 if height == 1 else h // self.downsample, polarities
 
     def __call__(self, batch: EventBatch) -> EventBatch:
-        """Return the events in cells; those that are left out have the time `LEFT_OUT`, so that none moves."""
+        """Return the events with cell coordinates; dropped events stay in place, with the time `DROPPED`."""
         if self.hot is not None:
-            batch = batch._replace(t=torch.where(self._is_hot(batch), LEFT_OUT, batch.t))
+            batch = batch._replace(t=torch.where(self._is_hot(batch), DROPPED, batch.t))
         if self.size == tuple(self.sensor_size):
             return batch
-        left, top, _, _ = self._part
+        left, top, _, _ = self._crop
         width, height, _ = self.size
         x, inside = _cells(batch.x, left, self.downsample, width)
         y = batch.y
@@ -167,10 +167,10 @@ class Region:
             inside &= within
             if height == 1:
                 y = None
-        return batch._replace(t=torch.where(inside, batch.t, LEFT_OUT), x=x, y=y)
+        return batch._replace(t=torch.where(inside, batch.t, DROPPED), x=x, y=y)
 
     @property
-    def _part(self) -> tuple[int, int, int, int]:
+    def _crop(self) -> tuple[int, int, int, int]:
         return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
 
     def _is_hot(self, batch: EventBatch) -> Tensor:
@@ -182,22 +182,22 @@ class Region:
 
 
 def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, Tensor]:
-    """Return each event's cell along one axis, 0 where there is none, and where there is one."""
+    """Return each event's cell along one axis, 0 outside, and a mask of the events inside."""
     # Wider than the store's int16, in which a difference might wrap.
     place = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
     inside = (place >= 0) & (place < cells)
     return torch.where(inside, place, 0).to(column.dtype), inside
 
 
-FRAMES = Registry("kind of frames")
+FRAMES = Registry("representation")
 
 
-class Window(NamedTuple):
-    """The events of a batch and how they become steps.
+class BinnedEvents(NamedTuple):
+    """The events of a batch and their division into steps.
 
     Attributes:
         batch: Packed events, in cells.
-        steps: How the window becomes steps.
+        steps: The division of the window into steps.
         size: `[W, H, P]` in cells.
     """
 
@@ -206,117 +206,117 @@ class Window(NamedTuple):
     size: SensorSize
 
 
-class Kind(ABC):
-    """What a frame holds.
+class Representation(ABC):
+    """A representation: the content of a frame.
 
     Args:
-        merge: Whether ON and OFF events are taken to be the same.
+        merge: Whether ON and OFF events share a channel.
     """
 
-    # What needs the time of each event, and so steps by time without overlap.
-    timed: ClassVar[bool] = False
-    # Whether what a cell holds depends on its own count alone, and none where there is none.
+    # True if it needs the time of each event, and therefore steps by time without overlap.
+    needs_times: ClassVar[bool] = False
+    # True if the value of a cell depends on its own count alone, and is 0 without events.
     cellwise: ClassVar[bool] = False
-    # How many steps after its own end a frame still holds events of.
+    # The time after its end from which a frame still holds events, in steps.
     look_ahead_steps: ClassVar[float] = 0.0
 
     def __init__(self, merge: bool = False) -> None:
         self.merge = merge
 
     def channels(self, polarities: int) -> int:
-        """Return the number C of channels that frames of so many polarities have."""
+        """Return the number of channels C of frames, for a number of polarities."""
         return 1 if self.merge else polarities
 
-    def told_apart(self, size: SensorSize) -> SensorSize:
-        """Return `[W, H, P]` with the polarities that are told apart."""
+    def with_polarities(self, size: SensorSize) -> SensorSize:
+        """Return `[W, H, P]` with P = 1 if polarities are merged."""
         return (*size[:2], 1) if self.merge else size
 
-    def __call__(self, window: Window) -> Tensor:
+    def __call__(self, binned: BinnedEvents) -> Tensor:
         """Return the frames in a contiguous `[T, B, H, W, C]`; `[T, B, W, C]` for events without rows."""
-        return self.frames(window._replace(size=self.told_apart(window.size)))
+        return self.frames(binned._replace(size=self.with_polarities(binned.size)))
 
     @abstractmethod
-    def frames(self, window: Window) -> Tensor:
-        """Return the frames of events whose polarities are those of the channels."""
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return the frames, with one channel per polarity of `binned.size`."""
 
 
 @FRAMES.register("counts")
-class Counts(Kind):
-    """How many events there are in each cell.
+class Counts(Representation):
+    """The number of events in each cell.
 
     Args:
-        merge: Whether ON and OFF events are counted together.
+        merge: Whether ON and OFF events share a channel.
     """
 
     cellwise = True
 
-    def lists(self, window: Window) -> EventFrames | None:
-        """Return the frames as lists of their events, where they can be and a CPU has the events; else None."""
-        batch, steps = window.batch, window.steps
+    def event_lists(self, binned: BinnedEvents) -> EventFrames | None:
+        """Return the frames as lists of events, if possible and if the events are on a CPU; else None."""
+        batch, steps = binned.batch, binned.steps
         if not self.cellwise or not steps.plain or batch.y is None or batch.t.device.type != "cpu":
             return None
-        found = list_frames(batch, steps.num_bins, steps.duration_us, self.told_apart(window.size))
+        found = list_frames(batch, steps.num_bins, steps.duration_us, self.with_polarities(binned.size))
         if found is not None:
-            self.of_counts(torch.from_numpy(found.values), steps)
+            self.from_counts(torch.from_numpy(found.values), steps)
         return found
 
-    def frames(self, window: Window) -> Tensor:
-        """Return the frames, of the counts of all steps."""
-        steps = window.steps
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return the frames from the counts of all steps."""
+        steps = binned.steps
         if steps.plain:
-            counts = count_frames(window.batch, steps.num_bins, steps.duration_us, window.size)
+            counts = count_frames(binned.batch, steps.num_bins, steps.duration_us, binned.size)
         else:
-            turns = steps.placed(window.batch)
-            counts = count_frames(next(turns), steps.num_bins, steps.num_bins, window.size)
-            for placed in turns:
-                counts += count_frames(placed, steps.num_bins, steps.num_bins, window.size)
-        return self.of_counts(counts, steps)
+            assignments = steps.assign_steps(binned.batch)
+            counts = count_frames(next(assignments), steps.num_bins, steps.num_bins, binned.size)
+            for assigned in assignments:
+                counts += count_frames(assigned, steps.num_bins, steps.num_bins, binned.size)
+        return self.from_counts(counts, steps)
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Return frames of counts, which may be of some steps only; in place where that is quicker, always cellwise."""
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Convert counts, of all or of some steps, to frames; in place where that is faster, always if cellwise."""
         return counts
 
 
 @FRAMES.register("binary")
 class Binary(Counts):
-    """Whether there is any event in each cell: 0 or 1.
+    """1 in each cell with an event, else 0.
 
     Args:
-        merge: Whether ON and OFF events are taken to be the same.
+        merge: Whether ON and OFF events share a channel.
     """
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Return 1 where events are."""
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Clamp the counts to 1."""
         return counts.clamp_(max=1)
 
 
 @FRAMES.register("rate")
 class Rate(Counts):
-    """How many events per ms there are in each cell: counts divided by the length of a step.
+    """The event rate of each cell, 1/ms: counts divided by the length of a step.
 
     Args:
-        merge: Whether ON and OFF events are counted together.
+        merge: Whether ON and OFF events share a channel.
     """
 
-    timed = True
+    needs_times = True
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
         """Return the rates."""
         return counts.mul_(1000 * steps.num_bins / steps.duration_us)
 
 
 @FRAMES.register("relative")
 class Relative(Counts):
-    """How many events there are in each cell, divided by those of the frame's fullest cell: 0 to 1.
+    """The number of events in each cell, divided by the largest count of the frame: 0 to 1.
 
     Args:
-        merge: Whether ON and OFF events are counted together.
+        merge: Whether ON and OFF events share a channel.
     """
 
     cellwise = False
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Return the parts of each frame's largest count; a frame without events stays 0."""
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Divide by each frame's largest count; a frame without events stays 0."""
         most = counts.flatten(2).amax(2)
         most.masked_fill_(most == 0, 1)
         return counts.div_(most.view(*counts.shape[:2], *[1] * (counts.ndim - 2)))
@@ -324,7 +324,7 @@ class Relative(Counts):
 
 @FRAMES.register("signed")
 class Signed(Counts):
-    """How many more ON than OFF events there are in each cell, in one channel."""
+    """The number of ON minus OFF events in each cell, in one channel."""
 
     cellwise = False
 
@@ -335,31 +335,31 @@ class Signed(Counts):
         """Return 1.
 
         Raises:
-            ValueError: if the sensor does not tell ON from OFF.
+            ConfigError: if the sensor does not have two polarities.
         """
         _require_two(polarities, "signed")
         return 1
 
-    def of_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Return ON less OFF."""
+    def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
+        """Return ON minus OFF."""
         off, on = counts.unbind(-1)
         return (on - off).unsqueeze(-1)
 
 
 @FRAMES.register("voxel_grid")
-class VoxelGrid(Kind):
-    """ON less OFF events, each shared between the two steps whose middles are nearest in time.
+class VoxelGrid(Representation):
+    """A voxel grid of ON minus OFF events: each event is shared between the two steps with the nearest centres in time.
 
         x[k] = sum_n p_n max(0, 1 - |t_n / dt - 1/2 - k|),  p_n = +1 or -1
 
-    Events before the middle of the first step and after that of the last are theirs alone, so that each counts as one.
+    Events before the centre of the first step or after that of the last go into that step alone, with weight 1.
 
     Source: Zhu et al., Unsupervised event-based learning of optical flow, depth, and egomotion, 2019; over the window
         instead of from the first to the last event.
     """
 
-    timed = True
-    look_ahead_steps = 0.5  # an event is shared between the two steps whose middles are nearest
+    needs_times = True
+    look_ahead_steps = 0.5  # an event up to half a step after a frame's end adds to the frame
 
     def __init__(self) -> None:
         super().__init__()
@@ -368,16 +368,16 @@ class VoxelGrid(Kind):
         """Return 1.
 
         Raises:
-            ValueError: if the sensor does not tell ON from OFF.
+            ConfigError: if the sensor does not have two polarities.
         """
         _require_two(polarities, "voxel_grid")
         return 1
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the grid."""
-        batch, steps = window.batch, window.steps
+        batch, steps = binned.batch, binned.steps
         sign = torch.where(batch.p, 1.0, -1.0)
-        inside = steps.of(batch) != LEFT_OUT
+        inside = steps.step_per_event(batch) != DROPPED
         place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
         place = place.clamp(0, steps.num_bins - 1)
         first = place.floor()
@@ -385,25 +385,25 @@ class VoxelGrid(Kind):
         early = torch.where(inside, 1 - late, 0.0)
         first = first.long()
         after = (first + 1).clamp(max=steps.num_bins - 1)
-        size = (*window.size[:2], 1)
-        x = torch.zeros(_shape(window, size), device=batch.t.device)
+        size = (*binned.size[:2], 1)
+        x = torch.zeros(_shape(binned, size), device=batch.t.device)
         for step, share in ((first, early), (after, late)):
-            x.view(-1).scatter_add_(0, cells_of(batch, step, size), sign * share)
+            x.view(-1).scatter_add_(0, to_cell_indices(batch, step, size), sign * share)
         return x
 
 
-class Surface(Kind):
-    """What is left, at the end of each step, of events that fade.
+class Surface(Representation):
+    """A surface, at the end of each step, to which events contribute with exponential decay.
 
     Args:
         tau: Time constant (ms).
-        merge: Whether ON and OFF events are taken to be the same.
+        merge: Whether ON and OFF events share a channel.
 
     Raises:
         ConfigError: if tau is not positive.
     """
 
-    timed = True
+    needs_times = True
 
     def __init__(self, tau: Annotated[float, "ms", above(0)] = 50.0, merge: bool = False) -> None:
         super().__init__(merge)
@@ -412,49 +412,49 @@ class Surface(Kind):
 
 @FRAMES.register("time_surface")
 class TimeSurface(Surface):
-    """How long ago, at the end of each step, the last event of each cell was.
+    """The exponentially decayed age of the last event of each cell, at the end of each step.
 
-        x[k] = exp(-(end_k - t_last) / tau),  0 where there was none yet
+        x[k] = exp(-(end_k - t_last) / tau),  0 before the first event
 
     Args:
         tau: Time constant (ms).
-        merge: Whether ON and OFF events are taken to be the same.
+        merge: Whether ON and OFF events share a channel.
 
     Source: Lagorce et al., HOTS: a hierarchy of event-based time-surfaces for pattern recognition, 2017.
     """
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
-        batch, steps = window.batch, window.steps
-        step = steps.of(batch)
-        last = torch.full(_shape(window, window.size), LEFT_OUT, dtype=torch.int64, device=batch.t.device)
-        t = torch.where(step == LEFT_OUT, LEFT_OUT, batch.t)
-        last.view(-1).scatter_reduce_(0, cells_of(batch, step.clamp(min=0), window.size), t, "amax")
+        batch, steps = binned.batch, binned.steps
+        step = steps.step_per_event(batch)
+        last = torch.full(_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
+        t = torch.where(step == DROPPED, DROPPED, batch.t)
+        last.view(-1).scatter_reduce_(0, to_cell_indices(batch, step.clamp(min=0), binned.size), t, "amax")
         last = last.cummax(0).values
         ends = _ends(steps, last.device).view(-1, *[1] * (last.ndim - 1))
-        return torch.where(last == LEFT_OUT, 0.0, ((last - ends) / self.tau_us).exp()).float()
+        return torch.where(last == DROPPED, 0.0, ((last - ends) / self.tau_us).exp()).float()
 
 
 @FRAMES.register("decaying_surface")
 class DecayingSurface(Surface):
-    """The events of each cell so far, each fading from the moment at which it came.
+    """The sum of all earlier events of each cell, each with exponential decay from its time.
 
         x[k] = sum over events n before end_k of exp(-(end_k - t_n) / tau)
 
     Args:
         tau: Time constant (ms).
-        merge: Whether ON and OFF events are counted together.
+        merge: Whether ON and OFF events share a channel.
     """
 
-    def frames(self, window: Window) -> Tensor:
+    def frames(self, binned: BinnedEvents) -> Tensor:
         """Return the surface at the end of each step."""
-        batch, steps = window.batch, window.steps
-        step = steps.of(batch)
-        inside, step = step != LEFT_OUT, step.clamp(min=0)
+        batch, steps = binned.batch, binned.steps
+        step = steps.step_per_event(batch)
+        inside, step = step != DROPPED, step.clamp(min=0)
         ends = _ends(steps, step.device)
         left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
-        x = torch.zeros(_shape(window, window.size), device=step.device)
-        x.view(-1).scatter_add_(0, cells_of(batch, step, window.size), left)
+        x = torch.zeros(_shape(binned, binned.size), device=step.device)
+        x.view(-1).scatter_add_(0, to_cell_indices(batch, step, binned.size), left)
         fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
         for k in range(1, steps.num_bins):
             x[k] += fade * x[k - 1]
@@ -462,49 +462,49 @@ class DecayingSurface(Surface):
 
 
 def _ends(steps: Steps, device: torch.device) -> Tensor:
-    """Return when each step ends (us), float64 `[T]`."""
+    """Return the end of each step (us), float64 `[T]`."""
     number = torch.arange(1, steps.num_bins + 1, dtype=torch.float64, device=device)
     return number * (steps.duration_us / steps.num_bins)
 
 
-def _shape(window: Window, size: SensorSize) -> tuple[int, ...]:
+def _shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
     width, height, channels = size
-    rows = () if window.batch.y is None else (height,)
-    return (window.steps.num_bins, window.batch.num_recordings, *rows, width, channels)
+    rows = () if binned.batch.y is None else (height,)
+    return (binned.steps.num_bins, binned.batch.num_recordings, *rows, width, channels)
 
 
-def _require_two(polarities: int, kind: str) -> None:
+def _require_two(polarities: int, name: str) -> None:
     if polarities != 2:
         raise ConfigError(
-            "frames", f"{kind} is ON less OFF events, and the sensor has {polarities} polarities", "use counts"
+            "frames", f"{name} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
         )
 
 
-class Spread(Kind):
-    """In each step a T-th of all events of the window, then what the frames make of counts.
+class Spread(Representation):
+    """In each step 1/T of all events of the window, converted as counts.
 
-        x[t] = kind(N / T),  N the events of each cell in the window
+        x[t] = representation(N / T),  N the events of each cell in the window
 
-    So binary frames hold min(N / T, 1), and those of rates the mean rate.
+    So binary frames hold min(N / T, 1), and rate frames the mean rate.
 
     Args:
-        kind: What the frames would hold of the counts of a step.
+        representation: The representation that converts the counts of a step.
     """
 
-    def __init__(self, kind: Counts) -> None:
-        super().__init__(kind.merge)
-        self.kind = kind
+    def __init__(self, representation: Counts) -> None:
+        super().__init__(representation.merge)
+        self.representation = representation
 
     def channels(self, polarities: int) -> int:
-        """Return the number of channels that the kind has."""
-        return self.kind.channels(polarities)
+        """Return the number of channels of the representation."""
+        return self.representation.channels(polarities)
 
-    def frames(self, window: Window) -> Tensor:
-        """Return the same frame for all steps, of the whole window."""
-        steps = window.steps
-        whole = count_frames(window.batch, 1, steps.duration_us, window.size) / steps.num_bins
-        # Copied, since what follows may write into frames.
-        return self.kind.of_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return the same frame in all steps, from the whole window."""
+        steps = binned.steps
+        whole = count_frames(binned.batch, 1, steps.duration_us, binned.size) / steps.num_bins
+        # Copied, since later code may write into frames.
+        return self.representation.from_counts(whole, steps).repeat(steps.num_bins, *[1] * (whole.ndim - 1))
 
 
 LengthFrom = Literal["window", "recording"]
@@ -513,32 +513,32 @@ LengthFrom = Literal["window", "recording"]
 @checks_arguments
 @dataclass(frozen=True)
 class Framing:
-    """How a batch of packed events becomes frames.
+    """The conversion of a batch of packed events to frames.
 
     Args:
-        region: Which part of the sensor.
-        steps: How the window becomes steps.
-        kind: What a frame holds.
-        length_from: Which steps of a recording count: all of the `window`, or those to its last event in it, after which
-            the `recording` is over. By `events_per_bin` it is always the latter.
+        region: The used part of the sensor.
+        steps: The division of the window into steps.
+        kind: The representation.
+        length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`
+            in it. With `events_per_bin` it is always the latter.
 
     Raises:
-        ConfigError: if the kind needs the sensor's polarities, or times, that there are not.
+        ConfigError: if the representation needs two polarities or times, and there are none.
     """
 
     region: Region
     steps: Steps
-    kind: Kind
+    kind: Representation
     length_from: LengthFrom = "window"
 
     def __post_init__(self) -> None:
         self.kind.channels(self.region.size[2])
-        if self.kind.timed and not self.steps.plain:
+        if self.kind.needs_times and not self.steps.plain:
             raise ConfigError("frames", "this type needs bin_by: time without overlap_ms")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one frame: (C, H, W), or (C, W), or (W,), as there are rows and channels."""
+        """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
         width, height, polarities = self.region.size
         channels = self.kind.channels(polarities)
         if height > 1:
@@ -549,8 +549,8 @@ class Framing:
         """Return the frames, channels-last in memory.
 
         Args:
-            batch: Packed events, on the device on which the frames are wanted.
-            lists: Whether they may be lists of their events, where these can be made.
+            batch: Packed events, on the device where the frames are made.
+            lists: Whether the frames may be lists of events, if possible.
 
         Shape:
             frames float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
@@ -561,82 +561,82 @@ class Framing:
         if (batch.y is None) != (self.region.sensor_size[1] == 1):
             given = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
-            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y goes with H > 1")
-        seen = self.region(batch)
-        window = Window(seen, self.steps, self.region.size)
-        listed = self.kind.lists(window) if lists and isinstance(self.kind, Counts) else None
-        frames = channels_last(self.kind(window), seen.y is not None) if listed is None else listed
-        lengths = self.valid_steps(seen)
+            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y is needed exactly for H > 1")
+        events = self.region(batch)
+        binned = BinnedEvents(events, self.steps, self.region.size)
+        listed = self.kind.event_lists(binned) if lists and isinstance(self.kind, Counts) else None
+        frames = channels_last(self.kind(binned), events.y is not None) if listed is None else listed
+        lengths = self.valid_steps(events)
         targets = batch.targets
         if kind_of(targets) == "steps":
-            assert self.steps.bin_by == "time"  # the settings see to it
+            assert self.steps.bin_by == "time"  # checked with the settings
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
         return Batch(frames, lengths, targets, batch.index, start=batch.start)
 
-    def valid_steps(self, seen: EventBatch) -> Tensor:
-        """Return how many steps of each recording count, `[B]`.
+    def valid_steps(self, events: EventBatch) -> Tensor:
+        """Return the number of valid steps of each recording, `[B]`.
 
         Args:
-            seen: Events of the region.
+            events: Events in cells of the region.
         """
         if self.length_from == "recording" or self.steps.events_per_bin is not None:
-            return self.steps.used(seen)
-        return torch.full_like(seen.offsets[1:], self.steps.num_bins)
+            return self.steps.num_used_steps(events)
+        return torch.full_like(events.offsets[1:], self.steps.num_bins)
 
 
 def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor]:
-    """Yield the frames of a window in pieces of time, bit for bit those of the whole.
+    """Yield the frames of a window in chunks of time, bit for bit equal to the whole.
 
-    Frames that count events are made a piece at a time. Others, and frames that overlap, look further than a piece,
-    back or ahead: they are made at once, and cut.
+    Frames that count events are made one chunk at a time. Other frames, and frames with overlap, depend on events
+    outside a chunk: they are made at once, and cut.
 
     Args:
-        framing: How events become frames.
+        framing: The conversion of events to frames.
         batch: The packed events of one recording.
-        size: Steps of a piece, of which the last one may have fewer.
+        size: Steps of a chunk; the last chunk may have fewer.
 
     Shape:
-        float32 `[t, 1, C, H, W]`, t <= size; without rows see `Framing`.
+        float32 `[t, 1, C, H, W]`, t <= size; without rows `[t, 1, C, W]`, or `[t, 1, W]` for C = 1.
 
     Raises:
         DataError: if y does not go with the sensor's height, or an event is outside.
     """
     assert batch.num_recordings == 1
-    steps, kind = framing.steps, framing.kind
-    if size >= steps.num_bins or not isinstance(kind, Counts) or steps.overlap_us:
+    steps, representation = framing.steps, framing.kind
+    if size >= steps.num_bins or not isinstance(representation, Counts) or steps.overlap_us:
         yield from framing(batch).x.split(size)
         return
-    cells = kind.told_apart(framing.region.size)
-    placed = _by_step(next(steps.placed(framing.region(batch))))
+    cells = representation.with_polarities(framing.region.size)
+    sorted_events = _sort_by_step(next(steps.assign_steps(framing.region(batch))))
     for first in range(0, steps.num_bins, size):
-        many = min(size, steps.num_bins - first)
-        counts = count_frames(_part(placed, first, many), many, many, cells)
-        yield channels_last(kind.of_counts(counts, steps), placed.y is not None)
+        num_steps = min(size, steps.num_bins - first)
+        counts = count_frames(_select_steps(sorted_events, first, num_steps), num_steps, num_steps, cells)
+        yield channels_last(representation.from_counts(counts, steps), sorted_events.y is not None)
 
 
-def _by_step(placed: EventBatch) -> EventBatch:
-    """Sort events whose times are steps; of left out ones, these are not in order."""
-    order = placed.t.argsort(stable=True)
-    return _taken(placed, order)
+def _sort_by_step(events: EventBatch) -> EventBatch:
+    """Sort events by their step; dropped events make them unsorted."""
+    order = events.t.argsort(stable=True)
+    return _take(events, order)
 
 
-def _part(placed: EventBatch, first: int, many: int) -> EventBatch:
-    """Return the events of so many steps, with steps from 0 on."""
-    start, stop = torch.searchsorted(placed.t, placed.t.new_tensor([first, first + many])).tolist()
-    part = _taken(placed, slice(start, stop))
-    return part._replace(t=part.t - first, offsets=placed.offsets.new_tensor([0, stop - start]))
+def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
+    """Return the events of a range of steps, with steps counted from 0."""
+    start, stop = torch.searchsorted(events.t, events.t.new_tensor([first, first + num_steps])).tolist()
+    part = _take(events, slice(start, stop))
+    return part._replace(t=part.t - first, offsets=events.offsets.new_tensor([0, stop - start]))
 
 
-def _taken(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
+def _take(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
 
 
 def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
-    """Return the label at the middle of each step, `IGNORED` where no segment says one, or after the last step.
+    """Return the label at the centre of each step, `IGNORED` where there is no label, or after the last valid step.
 
     Args:
-        segments: Place in the batch, start (us), end (us), label; those of one place do not overlap.
+        segments: Index in the batch, start (us), end (us), label; segments of one recording do not overlap.
         lengths: Valid steps of each recording.
         num_bins: Number of steps T.
         duration_us: Length of the window (us).
@@ -645,7 +645,7 @@ def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: i
         segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
     """
     place, start, end, label = segments.unbind(1)
-    # A segment changes the label by label + 1 at the first step whose middle it has, and back at the first one after.
+    # A segment adds label + 1 at the first step whose centre it contains, and subtracts it at the first step after it.
     change = segments.new_zeros(num_bins + 1, lengths.numel())
     for moment, by in ((start, label + 1), (end, -(label + 1))):
         first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))

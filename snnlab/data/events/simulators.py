@@ -1,12 +1,12 @@
-"""Simulated recordings: a camera that looks at a still digit, and spike patterns of a sensor of any size.
+"""Simulated recordings: an event camera in front of a static digit, and spike patterns of a sensor of any size.
 
-The camera: S steps of its path, H rows, W columns. Source: the simulator's recipe of this project, fitted to the
+Camera: S steps of its path, H rows, W columns. Source: this project's own simulator, fitted to the
 statistics of N-MNIST (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets
 using saccades").
 
-Spike patterns: classes differ in the order of what their channels do, and not in how often they fire. K classes,
+Spike patterns: classes differ in the temporal order of their channels' spikes, not in spike counts. K classes,
 N channels, S spikes of a channel, D latent coordinates, M motifs. Source: this project's own recipe; the smooth
-movement with latent coordinates is in the spirit of the random manifolds of Zenke and Vogels 2021, "The remarkable
+variation with latent coordinates is in the spirit of the random manifolds of Zenke and Vogels 2021, "The remarkable
 robustness of surrogate gradient learning for instilling complex function in spiking neural networks".
 """
 
@@ -24,31 +24,31 @@ from snnlab.compiled import compiled
 from snnlab.data.events.recording import Events, SensorSize
 from snnlab.errors import ConfigError
 
-# How much larger the sensor is than the image, and how far the camera sees beyond the sensor (px).
+# Border of the sensor around the image, and margin that the camera sees around the sensor (px).
 _BORDER = 3
 _MARGIN = 11
 
 
 @dataclass(frozen=True)
 class Saccades:
-    """The camera and its movement.
+    """Settings of the simulated camera and its saccades.
 
     Args:
         amplitude: Size A of the path (px).
-        amplitude_spread: A is multiplied by 1 + this times a normal number, per recording.
-        onsets: When the saccades begin (ms).
-        saccade: How long one lasts (ms).
-        duration: How long the camera looks (ms).
-        step: Sampling of the path (ms).
+        amplitude_spread: A is multiplied by 1 + this times a standard normal number, per recording.
+        onsets: Start times of the saccades (ms).
+        saccade: Duration of a saccade (ms).
+        duration: Duration of a recording (ms).
+        step: Sampling interval of the path (ms).
         blur: Standard deviation of the optics' Gaussian (px).
-        contrast: C, the ratio of the brightest to the darkest light.
-        contrast_spread: C is multiplied by e to this times a normal number, per recording.
-        threshold: Change of log light that makes an event.
-        threshold_spread: The threshold is multiplied by e to this times a normal number, per recording.
+        contrast: C, the ratio of the brightest to the darkest intensity.
+        contrast_spread: C is multiplied by exp(this times a standard normal number), per recording.
+        threshold: Change of log intensity that makes an event.
+        threshold_spread: The threshold is multiplied by exp(this times a standard normal number), per recording.
         threshold_mismatch: Standard deviation of the threshold between pixels and polarities.
         threshold_floor: Smallest threshold.
-        hold: Dead time of a pixel after an event (ms), at least a step.
-        noise: Events without a cause (Hz a pixel), half of them ON.
+        hold: Refractory time of a pixel after an event (ms), at least one step.
+        noise: Rate of noise events (Hz per pixel), half of them ON.
     """
 
     amplitude: float = 5.5
@@ -73,7 +73,7 @@ class Saccades:
 
 
 def sensor_of(rows: int, columns: int) -> SensorSize:
-    """Return the `[W, H, P]` of the camera that looks at an image of so many rows and columns."""
+    """Return the `[W, H, P]` of the simulated camera for an image of this size."""
     return columns + 2 * _BORDER, rows + 2 * _BORDER, 2
 
 
@@ -92,27 +92,27 @@ def digit_image(digit: np.ndarray) -> np.ndarray:
 
 
 def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Saccades | None = None) -> Events:
-    """Return what an event camera sees of a still image during three saccades.
+    """Simulate the events of a static image during three saccades.
 
         L = ln(1 + (C - 1) I);  an event wherever |L - L_ref| reaches the pixel's threshold
 
-    A recording depends on its image and its generator alone: `default_rng([seed, index])` makes recording
-    `index` the same in any order and in any process.
+    A recording depends on its image and its generator alone: `default_rng([seed, index])` makes recording `index` the
+    same in any order and in any process.
 
     Args:
         image: Grey values 0..1.
-        rng: All chance comes from here.
-        camera: The camera and its movement; the recipe's by default.
+        rng: Source of all random numbers.
+        camera: Settings of the camera; None: the defaults.
 
     Shape:
-        image `[H, W]`; the events are those of a sensor with two polarities, three pixels larger on each side: 34 x 34
-        for the 28 x 28 of MNIST, to which the camera was fitted.
+        image `[H, W]`; the sensor has two polarities and is three pixels larger on each side: 34 x 34 for the 28 x 28
+        of MNIST, to which the camera was fitted.
 
     Raises:
-        ValueError: If the image is none, or the path leaves its surroundings.
+        ValueError: If the image has no pixels or not two axes, or the path leaves the margin around it.
     """
     if image.ndim != 2 or not image.size:
-        raise ValueError(f"the simulator looks at images [H, W], not {image.shape}")
+        raise ValueError(f"the simulator needs images [H, W], not {image.shape}")
     camera = camera or Saccades()
     width, height, _ = sensor_of(*image.shape)
     by_threshold, by_contrast, by_amplitude = rng.standard_normal(3)
@@ -122,8 +122,8 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     mismatch = camera.threshold_mismatch * rng.standard_normal((2, height * width))
     thresholds = np.maximum(camera.threshold_floor, mean + mismatch)
 
-    light = _sample(_through_optics(image, camera.blur), _path(camera, amplitude), height, width)
-    # In place: fresh memory of this size costs more, page by page, than the arithmetic.
+    light = _sample(_blur(image, camera.blur), _path(camera, amplitude), height, width)
+    # In place: allocating memory of this size costs more than the arithmetic.
     light *= contrast - 1.0
     light += 1.0
     log_light = np.log(light, out=light)
@@ -131,12 +131,12 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     return _merge(seen, _noise(camera, height * width, rng), width)
 
 
-def _through_optics(image: np.ndarray, blur: float) -> np.ndarray:
+def _blur(image: np.ndarray, blur: float) -> np.ndarray:
     return ndimage.gaussian_filter(np.pad(image, _BORDER + _MARGIN), blur)
 
 
 def _path(camera: Saccades, amplitude: float) -> np.ndarray:
-    """Return where the camera looks at each step (px, x and y from the centre), `[S + 1, 2]`."""
+    """Return the position of the camera at each step (px, x and y from the centre), `[S + 1, 2]`."""
     half = amplitude / 2
     corners = np.array([(-half, -half), (0.0, half), (half, -half), (-half, -half)])
     time = np.arange(round(camera.duration / camera.step) + 1) * camera.step
@@ -152,7 +152,7 @@ def _path(camera: Saccades, amplitude: float) -> np.ndarray:
 
 @compiled()
 def _sample(canvas: np.ndarray, path: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the light on each pixel at each step, bilinearly, `[S + 1, H * W]`."""
+    """Return the intensity of each pixel at each step, bilinearly, `[S + 1, H * W]`."""
     light = np.empty((len(path), height * width))
     for k in range(len(path)):
         left, top = int(np.floor(_MARGIN + path[k, 0])), int(np.floor(_MARGIN + path[k, 1]))
@@ -173,8 +173,8 @@ def _crossings(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return time (ms), pixel and polarity of every threshold crossing, step by step.
 
-    Between two samples the light changes linearly, so that crossing and release have a time of their own.
-    A hold of at least one step makes one event a pixel and step the most.
+    Between two samples the intensity changes linearly, so threshold crossings and ends of refractory times lie between
+    samples. A refractory time of at least one step allows at most one event per pixel and step.
     """
     num_steps, num_pixels = log_light.shape[0] - 1, log_light.shape[1]
     time = np.empty(num_steps * num_pixels)
@@ -223,20 +223,20 @@ def _merge(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the motifs are like, and how recordings of the same class differ.
+    """Settings of the motifs and of the variation between recordings of one class.
 
     Args:
         duration: Length of a recording (ms).
-        margin: No motif is in the first and the last so many ms.
-        motifs: Motifs of a recording, M; each comes once.
-        gap: Silence between two motifs (ms).
-        spikes: Spikes of each channel, over all motifs, S.
-        latents: Latent coordinates of a recording, D.
-        spread: Standard deviation of a spike's movement with the latent coordinates (ms).
-        jitter: Standard deviation of a spike's own, Gaussian movement (ms).
-        warp: Time runs up to this part slower or faster, from the middle on, per recording.
+        margin: Time without motifs at the start and at the end (ms).
+        motifs: Number of motifs of a recording, M; each occurs once.
+        gap: Time between two motifs (ms).
+        spikes: Number of spikes of each channel over all motifs, S.
+        latents: Number of latent coordinates of a recording, D.
+        spread: Standard deviation of a spike's time over the latent coordinates (ms).
+        jitter: Standard deviation of the independent Gaussian noise of a spike's time (ms).
+        warp: Time is stretched or compressed about the middle by up to this fraction, per recording.
         drop: Probability that a spike is missing.
-        noise: Spikes without a cause (Hz a channel).
+        noise: Rate of noise spikes (Hz per channel).
     """
 
     duration: float = 1000.0
@@ -253,17 +253,17 @@ class Recipe:
 
     @property
     def slot(self) -> float:
-        """Length of a motif and the gap behind it, ms."""
+        """Length of a motif and the gap after it, ms."""
         return (self.duration - 2 * self.margin) / self.motifs
 
 
 class Motifs(NamedTuple):
-    """The spikes that all classes have in common.
+    """The motif spikes, shared by all classes.
 
     Args:
-        motif: To which motif each belongs, 0..M-1.
-        time: When it comes in its motif (ms).
-        phase: How it moves with each latent coordinate, in turns.
+        motif: Motif of each spike, 0..M-1.
+        time: Time of each spike in its motif (ms).
+        phase: Phase of each spike's variation with each latent coordinate, in turns.
 
     Shape:
         `[N, S]`; phase `[D, N, S]`.
@@ -275,12 +275,12 @@ class Motifs(NamedTuple):
 
 
 def draw_motifs(channels: int, rng: np.random.Generator, recipe: Recipe) -> Motifs:
-    """Draw the spikes of the motifs, each anywhere in any motif.
+    """Draw the spikes of the motifs, each at a random time in a random motif.
 
     Args:
         channels: Number of channels N.
-        rng: All chance comes from here.
-        recipe: What motifs are like.
+        rng: Source of all random numbers.
+        recipe: Settings of the motifs.
     """
     size = (channels, recipe.spikes)
     motif = rng.integers(0, recipe.motifs, size)
@@ -288,12 +288,12 @@ def draw_motifs(channels: int, rng: np.random.Generator, recipe: Recipe) -> Moti
 
 
 def draw_orders(num_classes: int, rng: np.random.Generator, recipe: Recipe) -> np.ndarray:
-    """Draw in which place of the recording each motif comes, differently for each class.
+    """Draw the order of the motifs, a different one for each class.
 
     Args:
         num_classes: Number of classes K.
-        rng: All chance comes from here.
-        recipe: How many motifs there are.
+        rng: Source of all random numbers.
+        recipe: Settings with the number of motifs.
 
     Shape:
         `[K, M]`, each row a permutation.
@@ -312,26 +312,26 @@ def draw_orders(num_classes: int, rng: np.random.Generator, recipe: Recipe) -> n
 def simulate_spike_patterns(
     motifs: Motifs, order: np.ndarray, sensor_size: SensorSize, rng: np.random.Generator, recipe: Recipe
 ) -> Events:
-    """Return one recording of the class that has this order.
+    """Simulate one recording of the class with this order of motifs.
 
         s = margin + slot order[motif] + gap / 2 + time + spread sqrt(2 / D) sum_d sin(2 pi (u_d + phase_d)) + jitter n
         t = c + (s - c) (1 + warp w),  c = duration / 2
 
-    with u uniform in 0..1 and w in -1..1, drawn once a recording, and a normal n for each spike. Then spikes are
-    dropped and noise is added. What leaves the recording is reflected at its ends, so that the number of spikes of a
+    with u uniform in 0..1 and w in -1..1, drawn once per recording, and a normal n for each spike. Then spikes are
+    dropped and noise is added. Times outside the recording are reflected at its ends, so that the spike count of a
     channel has the same distribution for every class.
 
     Args:
-        motifs: The spikes that all classes have in common.
-        order: In which place each motif comes.
+        motifs: The motif spikes, shared by all classes.
+        order: Position of each motif in the recording.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities), W H P = N.
-        rng: All chance comes from here.
-        recipe: How recordings differ.
+        rng: Source of all random numbers.
+        recipe: Settings of the variation.
 
     Shape:
         order `[M]`.
     """
-    times = _varied(motifs, order, rng, recipe)
+    times = _vary(motifs, order, rng, recipe)
     channels = times.shape[0]
     kept = rng.random(times.shape) >= recipe.drop
     count = rng.poisson(recipe.noise * channels * recipe.duration / 1000.0)
@@ -341,8 +341,8 @@ def simulate_spike_patterns(
     return _events(t[in_time], channel[in_time], sensor_size)
 
 
-def _varied(motifs: Motifs, order: np.ndarray, rng: np.random.Generator, recipe: Recipe) -> np.ndarray:
-    """Return when the motifs' spikes come in a recording (ms), `[N, S]`."""
+def _vary(motifs: Motifs, order: np.ndarray, rng: np.random.Generator, recipe: Recipe) -> np.ndarray:
+    """Return the times of the motif spikes in a recording (ms), `[N, S]`."""
     start = recipe.margin + recipe.slot * order + recipe.gap / 2
     turns = motifs.phase + rng.random((recipe.latents, 1, 1))
     along = math.sqrt(2 / recipe.latents) * np.sin(2 * math.pi * turns).sum(axis=0)

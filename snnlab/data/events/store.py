@@ -1,4 +1,4 @@
-"""A dataset's recordings, packed in memory-mapped columns: the reading side, and its manifest."""
+"""The packed store of a dataset: memory-mapped columns of events, and a manifest."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ FORMAT = 2
 COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
 """Per event, in raw files `<key>.bin`."""
 ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8", "hashes": "<u8"}
-"""Per recording, in `<key>.npy`; targets may be more, see `snnlab.target_kinds`."""
+"""Per recording, in `<key>.npy`; targets may also be values `[R, D]` or segments `[S, 4]`."""
 VALUES = "<f4"
-"""Targets that are values."""
-BY_EVENTS = ("last_t", "hashes")
+"""Type of value targets."""
+DERIVED = ("last_t", "hashes")
 """Arrays that follow from the columns."""
-FREE = ("split", "groups")
-"""Arrays that users change without changing a recording."""
-CURE = "delete this folder, the next run packs the recordings again"
+REPLACEABLE = ("split", "groups")
+"""Arrays that users may change without changing a recording."""
+REBUILD_HINT = "delete this folder, the next run packs the recordings again"
 
 
 def column_types(polarities: int) -> dict[str, str]:
-    """Return the types of the events' columns; of more than two polarities, as colours are, each has a number."""
+    """Return the types of the events' columns; more than two polarities, for example colours, are numbered."""
     return COLUMNS if polarities <= 2 else COLUMNS | {"p": "|u1"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a store holds, and from what it was made.
+    """The contents of a store and the source from which it was packed.
 
     Args:
         format: Version of the layout.
@@ -49,9 +49,9 @@ class Manifest:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         dtypes: NumPy type of each file's values, by key.
         sha256: Checksum of each file's values, by key.
-        content: Checksum of all values: the data's fingerprint in a run's record.
-        bad: Place of each recording that could not be used, which is here without events, and the reason.
-        versions: Of snnlab and NumPy when it was packed; for people, never compared.
+        content: Checksum of all values: the data's fingerprint in a run folder.
+        bad: Index of each recording that could not be used and is stored without events, and the reason.
+        versions: Versions of snnlab and NumPy at packing; for information, never compared.
     """
 
     format: int
@@ -78,15 +78,15 @@ class Manifest:
             StoreError: If it is missing, not JSON, of another format, or incomplete.
         """
         try:
-            page = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(folder, f"manifest.json cannot be read ({error})", CURE) from error
-        found = page.get("format") if isinstance(page, dict) else None
+            raise StoreError(folder, f"manifest.json cannot be read ({error})", REBUILD_HINT) from error
+        found = entries.get("format") if isinstance(entries, dict) else None
         if found != FORMAT:
-            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", CURE)
-        if set(page) != {field.name for field in fields(cls)}:
-            raise StoreError(folder, "manifest.json lacks entries or has foreign ones", CURE)
-        return cls(**page)
+            raise StoreError(folder, f"has format {found}, this snnlab reads {FORMAT}", REBUILD_HINT)
+        if set(entries) != {field.name for field in fields(cls)}:
+            raise StoreError(folder, "manifest.json has missing or unknown entries", REBUILD_HINT)
+        return cls(**entries)
 
 
 def canonical_hash(value: Any) -> str:
@@ -96,12 +96,12 @@ def canonical_hash(value: Any) -> str:
 
 
 def content_hash(sha256: dict[str, str]) -> str:
-    """Return one checksum of all files that say something of their own."""
-    return canonical_hash({key: value for key, value in sha256.items() if key not in BY_EVENTS})
+    """Return one checksum of all files that cannot be computed from others."""
+    return canonical_hash({key: value for key, value in sha256.items() if key not in DERIVED})
 
 
 class Packed(NamedTuple):
-    """Several recordings, one after the other, in memory of their own.
+    """Copies of several recordings, one after the other.
 
     Args:
         t: Time since each recording's start (us), int64.
@@ -109,9 +109,9 @@ class Packed(NamedTuple):
         y: Row, int16, or None.
         p: Polarity, bool.
         offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
-        targets: Class of each recording, int64; or values, or segments, see `snnlab.target_kinds`.
-        index: Place of each recording in the store, int64.
-        start: When each window of a recording begins in it (us), int64; None for whole recordings.
+        targets: Class of each recording, int64; or values float32 `[B, D]`, or segments int64 `[S, 4]`.
+        index: Index of each recording in the store, int64.
+        start: Start of each window in its recording (us), int64; None for whole recordings.
 
     Shape:
         `[N]` for t, x, y, p; `[B + 1]` for offsets; `[B]` for targets, index and start.
@@ -132,10 +132,10 @@ class Store:
 
     Args:
         path: The store's folder.
-        manifest: Its page.
+        manifest: The store's manifest.
         columns: t, x, y, p of all recordings, `[N]` each.
-        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets, see `snnlab.target_kinds`.
-        camera: The camera's motion, which recordings are handed out without; None: they are as they were packed.
+        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets `[R]`, `[R, D]` or `[S, 4]`.
+        camera: The camera motion that is subtracted from recordings on reading; None: none is.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Open a store after checking that its files are whole.
+        """Open a store after checking the sizes of its files.
 
         Raises:
             StoreError: If a file is missing, has another size than the manifest says, or another format.
@@ -172,20 +172,20 @@ class Store:
         arrays = {key: _load_array(path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
         offsets = arrays["offsets"]
         if offsets[0] != 0 or offsets[-1] != manifest.events or (np.diff(offsets) < 0).any():
-            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", CURE)
+            raise StoreError(path, f"offsets.npy does not fit {manifest.events} events", REBUILD_HINT)
         columns = {key: _map_column(path, key, manifest) for key in COLUMNS if key in manifest.dtypes}
         return cls(path, manifest, columns, arrays)
 
     def __reduce__(self) -> tuple[object, tuple[Path, CameraPath | None]]:
-        """Travel to a loader's worker as a path: pickling a memory map would copy the whole dataset."""
-        return _opened, (self.path, self.camera)
+        """Pickle the path alone, for a loader's worker: pickling a memory map would copy the whole dataset."""
+        return _reopen, (self.path, self.camera)
 
     def still(self, camera: CameraPath) -> Store:
-        """Return this store as one that hands out its recordings without a camera's motion."""
+        """Return a view of this store that subtracts a camera's motion from its recordings."""
         return Store(self.path, self.manifest, self._columns, self._arrays, camera)
 
-    def divided(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
-        """Return this store with another split and other groups, as it would be if it had been packed with them.
+    def with_split(self, split: np.ndarray, groups: np.ndarray | None) -> Store:
+        """Return this store with another split and groups, identical to a store packed with them.
 
         Args:
             split: 0 for training, 1 for test, 2 for validation.
@@ -195,9 +195,9 @@ class Store:
             split, groups: `[R]`.
         """
         given = {"split": split, **({} if groups is None else {"groups": groups})}
-        arrays = {key: array for key, array in self._arrays.items() if key not in FREE}
+        arrays = {key: array for key, array in self._arrays.items() if key not in REPLACEABLE}
         arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
-        sums = {key: value for key, value in self.manifest.sha256.items() if key not in FREE}
+        sums = {key: value for key, value in self.manifest.sha256.items() if key not in REPLACEABLE}
         sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
         manifest = replace(self.manifest, content=content_hash(sums))
         return Store(self.path, manifest, self._columns, arrays, self.camera)
@@ -206,7 +206,7 @@ class Store:
         return self.manifest.recordings
 
     def __getitem__(self, index: int) -> Events:
-        """Return one recording, as read-only views of the maps where it is as it was packed."""
+        """Return one recording, as read-only views of the memory maps unless a camera motion is subtracted."""
         events = self._packed(index)
         return events if self.camera is None else self.camera.still(events, self.sensor_size)
 
@@ -222,22 +222,22 @@ class Store:
 
     @property
     def num_events(self) -> int:
-        """Number of events of all recordings."""
+        """Total number of events."""
         return self.manifest.events
 
     @property
     def sizes(self) -> np.ndarray:
-        """Events of each recording, `[R]`."""
+        """Number of events of each recording, `[R]`."""
         return np.diff(self._offsets)
 
     @property
     def last_t(self) -> np.ndarray:
-        """Time of each recording's last event, us, -1 where there is none, `[R]`."""
+        """Time of each recording's last event, us; -1 if it has none; `[R]`."""
         return self._arrays["last_t"]
 
     @property
     def bad(self) -> dict[int, str]:
-        """Why recordings could not be used, by their places; they have no events."""
+        """The reasons why recordings could not be used, by index; they are stored without events."""
         return {int(place): str(reason) for place, reason in self.manifest.bad}
 
     @property
@@ -247,24 +247,24 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """Checksum of all values, for a run's record."""
+        """Checksum of all values, for the run folder."""
         return self.manifest.content
 
     def gather(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> Packed:
-        """Copy the given recordings, or a window of each, in the given order, into one block.
+        """Copy the given recordings, or a window of each, in the given order.
 
-        Events outside the window are not read: time and memory are those of the windows, not of the recordings.
+        Events outside the window are not read: time and memory depend on the windows, not on the recordings.
 
         Args:
-            indices: Places in the store; repeats are allowed.
-            start_us: When each window begins (us), from where on its times are; None: at 0.
-            duration_us: Length of the windows (us); None: as long as each recording.
+            indices: Indices into the store; repeats are allowed.
+            start_us: Start of each window (us), the new time 0; None: 0.
+            duration_us: Length of the windows (us); None: to the end of each recording.
 
         Shape:
             indices, start_us: `[B]`; B may be 0.
 
         Raises:
-            IndexError: If a place is outside the store.
+            IndexError: If an index is outside the store.
         """
         index = self._places(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
@@ -272,11 +272,11 @@ class Store:
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
         pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
-        block = {key: _join(column, pieces) for key, column in self._columns.items()}
+        block = {key: _concatenate(column, pieces) for key, column in self._columns.items()}
         events = Events(block["t"], block["x"], block.get("y"), block["p"])
         sizes = stops - starts
         if self.camera is not None:
-            events, inside = self.camera.undo(events, self.sensor_size)
+            events, inside = self.camera.subtract_motion(events, self.sensor_size)
             kept = np.concatenate([[0], np.cumsum(inside)])[offsets]
             events, offsets, sizes = events.take(inside), kept, np.diff(kept)
         if start_us is not None:
@@ -284,11 +284,11 @@ class Store:
         return Packed(*events, offsets, gather_targets(self.targets, index, begins, duration_us), index, start_us)
 
     def _windows(self, index: np.ndarray, begins: np.ndarray, duration_us: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first event, and the one after the last, of a window of each recording."""
+        """Return the first event of each recording's window, and the first event after it."""
         t = self._columns["t"]
         starts, stops = self._offsets[index], self._offsets[index + 1]
         firsts, lasts = starts.copy(), stops.copy()
-        # A recording that ends within the window, as most do, is not searched for its end.
+        # A recording that ends within the window, as most do, needs no search for the end.
         duration_us = NO_END if duration_us is None else duration_us
         late = self.last_t[index] - begins >= duration_us
         for place in np.flatnonzero(late | (begins > 0)).tolist():
@@ -299,10 +299,10 @@ class Store:
         return firsts, lasts
 
     def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
-        """Count the events of recordings, or of a window of each; arguments are those of `gather`.
+        """Count the events of recordings, or of a window of each; the arguments are those of `gather`.
 
         Raises:
-            IndexError: If a place is outside the store.
+            IndexError: If an index is outside the store.
         """
         index = self._places(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
@@ -310,39 +310,41 @@ class Store:
         return int((stops - starts).sum())
 
     def count_outside(self, indices: np.ndarray, duration_us: int) -> int:
-        """Count the events that a window `[0, duration_us)` leaves out.
+        """Count the events outside of a window `[0, duration_us)`.
 
         Args:
-            indices: Places in the store, `[B]`.
+            indices: Indices into the store, `[B]`.
             duration_us: Length of the window (us).
 
         Raises:
-            IndexError: If a place is outside the store.
+            IndexError: If an index is outside the store.
         """
         return self.count(indices) - self.count(indices, None, duration_us)
 
     @contextmanager
     def blamed(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
-        """Say of what fails inside that the packed copy is damaged, if recordings are not what was checked at packing.
+        """Turn an error inside into a StoreError if the recordings no longer pass the checks made at packing.
 
         Args:
-            indices: Returns the places in the store of the recordings that are used inside, `[B]`; asked after a
-                failure alone, since a GPU may have them.
+            indices: Returns the indices of the recordings that are used inside, `[B]`; called after an error only,
+                since they may be on a GPU.
 
         Raises:
-            StoreError: If events of theirs are outside the sensor; else whatever was raised inside.
+            StoreError: If events of these recordings are outside the sensor; else the original error is raised.
         """
         try:
             yield
         except (DataError, IndexError, ValueError) as error:
-            if problem := self._outside(indices()):
+            if problem := self._find_outside(indices()):
                 raise StoreError(
-                    self.path, f"the packed copy is damaged: {problem}", f"{CURE} (snnlab data clean deletes it)"
+                    self.path,
+                    f"the packed copy is damaged: {problem}",
+                    f"{REBUILD_HINT} (snnlab data clean deletes it)",
                 ) from error
             raise
 
-    def _outside(self, indices: np.ndarray) -> str | None:
-        """Return in words which events of recordings are outside the sensor, which none was when they were packed."""
+    def _find_outside(self, indices: np.ndarray) -> str | None:
+        """Return a text about events outside the sensor, which no recording had when it was packed, or None."""
         for place in np.unique(indices).tolist():
             events = self._packed(place)
             for key, size in zip("xyp", self.sensor_size, strict=True):
@@ -355,7 +357,7 @@ class Store:
         return None
 
     def verify(self) -> None:
-        """Read everything and compare it with the manifest's checksums.
+        """Read all files and compare them with the manifest's checksums.
 
         Raises:
             StoreError: If a file's values have changed since they were packed.
@@ -364,32 +366,32 @@ class Store:
         arrays = {key: _load_array(self.path, key, manifest) for key in ARRAYS if key in manifest.dtypes}
         found = {key: hashlib.sha256(array.data).hexdigest() for key, array in arrays.items()}
         for key in self._columns:
-            # From the file and not through its map, whose pages would fill the memory.
+            # Read from the file, not through its map, whose pages would fill the memory.
             with (self.path / f"{key}.bin").open("rb") as file:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
         damaged = sorted(key for key in found if found[key] != manifest.sha256.get(key))
         if damaged:
-            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", CURE)
+            raise StoreError(self.path, f"the checksum of {', '.join(damaged)} is wrong", REBUILD_HINT)
         if content_hash(found) != manifest.content:
-            raise StoreError(self.path, "the manifest's content checksum is wrong", CURE)
+            raise StoreError(self.path, "the manifest's content checksum is wrong", REBUILD_HINT)
 
     def _places(self, indices: np.ndarray) -> np.ndarray:
         index = np.asarray(indices)
         if index.size and not np.issubdtype(index.dtype, np.integer):
-            raise TypeError(f"recordings are asked for by integers, not {index.dtype}")
+            raise TypeError(f"indices of recordings must be integers, not {index.dtype}")
         index = index.astype(np.int64)
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"{self.path}: recordings {index.min()}..{index.max()} of {len(self)}")
         return index
 
 
-def _opened(path: Path, camera: CameraPath | None) -> Store:
+def _reopen(path: Path, camera: CameraPath | None) -> Store:
     store = Store.open(path)
     return store if camera is None else store.still(camera)
 
 
-def _join(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
-    # Concatenating nothing is an error in NumPy, hence the empty piece.
+def _concatenate(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
+    # NumPy cannot concatenate an empty list, hence the empty slice.
     return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
 
 
@@ -397,14 +399,14 @@ def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     try:
         array = np.load(path / f"{key}.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise StoreError(path, f"{key}.npy cannot be read ({error})", CURE) from error
+        raise StoreError(path, f"{key}.npy cannot be read ({error})", REBUILD_HINT) from error
     dtype, size = manifest.dtypes[key], manifest.recordings + (key == "offsets")
     if key == "targets":
         if array.dtype != dtype or targets_problem(array, manifest.recordings):
-            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", CURE)
+            raise StoreError(path, f"targets.npy does not fit {manifest.recordings} recordings", REBUILD_HINT)
         return array
     if array.shape != (size,) or array.dtype != dtype:
-        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", CURE)
+        raise StoreError(path, f"{key}.npy is {array.dtype} {array.shape}, expected {dtype} ({size},)", REBUILD_HINT)
     return array
 
 
@@ -414,11 +416,11 @@ def _map_column(path: Path, key: str, manifest: Manifest) -> np.ndarray:
     found = file.stat().st_size if file.is_file() else None
     if found != expected:
         what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
-        raise StoreError(path, f"{file.name} {what}", CURE)
+        raise StoreError(path, f"{file.name} {what}", REBUILD_HINT)
     if not expected:
         return np.empty(0, dtype)
     try:
-        # A plain array over the map: slicing np.memmap itself costs several microseconds a time.
+        # A plain array over the map: slicing np.memmap itself costs several microseconds per call.
         return np.asarray(np.memmap(file, dtype=dtype, mode="r"))
     except OSError as error:
         raise StoreError(path, f"{file.name} cannot be read ({error})") from error

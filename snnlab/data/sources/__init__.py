@@ -1,4 +1,4 @@
-"""Datasets by their names."""
+"""The datasets; importing this package registers them."""
 
 from snnlab.data.sources import (
     folder as folder,

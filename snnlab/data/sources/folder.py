@@ -1,4 +1,4 @@
-"""A user's own recordings, from a folder a class or a table of labels."""
+"""User-defined recordings, from one folder per class or from a table of labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.formats import SUFFIXES, Reading, TimeOrigin, TimeUnit, read_file
 from snnlab.data.splits import (
-    PART_WORDS,
+    PART_BY_NAME,
     TEST,
     TRAIN,
     VAL,
-    Joined,
-    held_out,
-    join,
-    named_for_testing,
-    require_undivided,
+    RecordingGroups,
+    check_undivided,
+    merge_groups,
+    select_test_groups,
     strata,
+    stratified_holdout,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, listing
 from snnlab.printable import is_printable, printable
@@ -32,21 +32,21 @@ from snnlab.seeds import Stream, generator
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END, Targets
 
-# Files that a note names.
-_FEW = 3
+# Number of files that a note lists.
+_MAX_FILES = 3
 Parts = list[tuple[Path, int | None]]
-"""Folders that hold a folder for each class, and what each is for; None where nothing says."""
+"""Folders that hold one folder per class, and the part of each; None if the part is not given."""
 
 
-def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
-    """List `root/CLASS/...`, or `root/train/CLASS/...`, `root/val/CLASS/...`, `root/test/CLASS/...`, sorted by path.
+def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discovery:
+    """List the recordings in `root/CLASS/...`, or in `root/train/CLASS/...`, `root/val/...`, `root/test/...`, by path.
 
     Args:
         root: The folder.
-        suffixes: How the names of files end.
+        suffixes: Endings of the file names.
 
     Raises:
-        DataError: if there are none, or it cannot be told whether a folder is a class or a part.
+        DataError: if there are no recordings, or a folder may be a class as well as a part.
     """
     parts, notes = _parts(root, suffixes)
     entries: list[Entry] = []
@@ -54,7 +54,7 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
     loose: list[Path] = []
     for above, part in parts:
         loose += [path for path in sorted(above.iterdir()) if _is_recording(path, suffixes)]
-        others += [path for path in sorted(above.iterdir()) if _leads_nowhere(path)]
+        others += [path for path in sorted(above.iterdir()) if _is_broken_link(path)]
         for folder in _folders(above):
             files = sorted(_files(folder))
             found = [path for path in files if _is_recording(path, suffixes)]
@@ -63,55 +63,55 @@ def from_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listed:
             if not found:
                 notes.append(f"no recordings in {folder}")
     if not entries:
-        table = ", or data.labels names a table of them" if suffixes is SUFFIXES else ""
+        table = ", or data.labels names a table of recordings" if suffixes is SUFFIXES else ""
         raise DataError(
             "data.root",
             f"no recordings in {root}, files that end in {listing(suffixes)}",
-            f"it should hold a folder for each class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
+            f"it should hold one folder per class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
             f" test{table}",
         )
     if all(entry.part not in (None, TRAIN) for entry in entries):
         raise DataError(
-            "data.root", f"{root} holds {listing((above.name for above, _ in parts))}, and nothing in train"
+            "data.root", f"{root} holds {listing((above.name for above, _ in parts))}, and no recordings in train"
         )
-    nowhere = [path for path in others if _leads_nowhere(path)]
+    nowhere = [path for path in others if _is_broken_link(path)]
     endings = [path for path in others if path not in set(nowhere)]
-    left = ((loose, "in no class's folder"), (nowhere, "links that lead nowhere"), (endings, "for their endings"))
-    return Listed(entries, [*notes, *(_left_out(root, paths, why) for paths, why in left if paths)])
+    left = ((loose, "in no class folder"), (nowhere, "broken links"), (endings, "unknown file endings"))
+    return Discovery(entries, [*notes, *(_skipped_note(root, paths, why) for paths, why in left if paths)])
 
 
 def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
-    """Return the folders that hold a folder for each class, and lines of what is beside them and is left out.
+    """Return the folders that hold one folder per class, and notes about other folders, which are skipped.
 
-    A folder called train may be for training, or hold the recordings of a class of trains.
+    A folder named train may be the training part, or the class of trains.
 
     Raises:
-        DataError: if it cannot be told which.
+        DataError: if it is not clear which.
     """
-    named = [folder for folder in _folders(root) if folder.name.lower() in PART_WORDS]
+    named = [folder for folder in _folders(root) if folder.name.lower() in PART_BY_NAME]
     if not named:
         return [(root, None)], []
     others = [folder for folder in _folders(root) if folder not in named]
-    beside = [folder for folder in others if _has_recordings(folder, suffixes)]
+    others_with_recordings = [folder for folder in others if _has_recordings(folder, suffixes)]
     divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _folders(folder))]
     direct = [folder for folder in named if folder not in divided and _has_recordings(folder, suffixes)]
     names = listing(folder.name for folder in divided or direct)
-    if beside and not divided:
-        return [(root, None)], [f"taken for a class, as the folders beside: {names}"] if direct else []
-    if beside:
+    if others_with_recordings and not divided:
+        return [(root, None)], [f"used as a class, like the other folders: {names}"] if direct else []
+    if others_with_recordings:
         raise DataError(
             "data.root",
-            f"{root} holds {names}, with a folder for each class, and beside these"
-            f" {listing(folder.name for folder in beside)}, which hold recordings too",
-            "recordings that are for something belong below train, val and test alone; a class of such a name needs"
+            f"{root} holds {names}, each with one folder per class, and in addition"
+            f" {listing(folder.name for folder in others_with_recordings)}, which hold recordings too",
+            "recordings of a part must be below train, val or test; a class with such a name needs"
             " another one, or a table (data.labels)",
         )
     if direct:
         raise DataError(
-            "data.root", f"{direct[0]} holds recordings, and no folder for each class, {direct[0]}/CLASS/*{suffixes[0]}"
+            "data.root", f"{direct[0]} holds recordings, and not one folder per class, {direct[0]}/CLASS/*{suffixes[0]}"
         )
-    notes = [_left_out(root, others, f"beside {names}")] if others else []
-    return [(folder, PART_WORDS[folder.name.lower()]) for folder in named], notes
+    notes = [_skipped_note(root, others, f"not in {names}")] if others else []
+    return [(folder, PART_BY_NAME[folder.name.lower()]) for folder in named], notes
 
 
 def _folders(root: Path) -> list[Path]:
@@ -122,7 +122,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield what is in a folder and below it and is no folder; what is hidden is passed over."""
+    """Yield all files below a folder, except hidden ones."""
     for path in folder.rglob("*"):
         if not path.is_dir() and not any(name.startswith(".") for name in path.relative_to(folder).parts):
             yield path
@@ -136,33 +136,33 @@ def _is_recording(path: Path, suffixes: Sequence[str]) -> bool:
     return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
 
-def _leads_nowhere(path: Path) -> bool:
+def _is_broken_link(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def _left_out(root: Path, paths: Sequence[Path], why: str) -> str:
-    shown = listing(str(path.relative_to(root)) for path in paths[:_FEW])
-    more = f" and {len(paths) - _FEW:,} more" if len(paths) > _FEW else ""
-    return f"left out, {why}: {shown}{more}"
+def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
+    shown = listing(str(path.relative_to(root)) for path in paths[:_MAX_FILES])
+    more = f" and {len(paths) - _MAX_FILES:,} more" if len(paths) > _MAX_FILES else ""
+    return f"skipped, {why}: {shown}{more}"
 
 
-# Where nothing says which recordings are for testing, the choice is the same for everyone.
+# If no test recordings are given, the random choice is the same for everyone.
 TEST_SEED = 0
-# More digits than any number of a class has.
+# More digits than any class number has.
 _DIGITS = 18
 
 
 class Entry(NamedTuple):
-    """A recording, or a part of one.
+    """A recording, or a segment of one.
 
     Attributes:
         path: Its file.
-        label: Its class, as the user calls it.
-        start_ms: Where the part begins, after the recording's time 0.
-        end_ms: Where it ends; infinite for the end of the recording.
-        group: Who or what must not be in two of training, validation and test, such as a person; or None.
-        part: What it is for, `TRAIN`, `TEST` or `VAL` of `snnlab.data.splits`; None where nothing says.
-        values: The numbers that it is trained to, by name, in place of a label; or None.
+        label: The name of its class.
+        start_ms: Start of the segment, from the recording's time 0, ms.
+        end_ms: End of the segment, ms; infinite for the end of the recording.
+        group: A person, session, ... that must be in only one of training, validation and test; or None.
+        part: Its part, `TRAIN`, `TEST` or `VAL` of `snnlab.data.splits`; None if it is not given.
+        values: Its target values, by name, in place of a label; or None.
     """
 
     path: Path
@@ -174,26 +174,26 @@ class Entry(NamedTuple):
     values: dict[str, float] | None = None
 
 
-class Listed(NamedTuple):
-    """Recordings, and lines for the user of what was passed over where they were looked for."""
+class Discovery(NamedTuple):
+    """Recordings, and notes for the user about files that were skipped."""
 
     entries: list[Entry]
     notes: list[str]
 
 
 def require_printable(names: Iterable[str]) -> None:
-    """Raise if a class or a value is called by characters that a terminal would act on."""
+    """Raise a DataError if the name of a class or a value holds control characters, which a terminal would execute."""
     if hidden := sorted(name for name in names if not is_printable(name)):
         raise DataError(
             "data.root", f"'{printable(hidden[0])}' holds control characters", "give the class another name"
         )
 
 
-def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
-    """Return the labels in order, numbers by their value, and which of them each recording has, int64 `[R]`.
+def number_labels(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
+    """Return the sorted labels (numbers by value), and the index of each recording's label, int64 `[R]`.
 
     Raises:
-        DataError: if a label holds characters that a terminal would act on.
+        DataError: if a label holds control characters.
     """
     labels = {entry.label for entry in entries}
     require_printable(labels)
@@ -203,50 +203,52 @@ def by_number(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
     return names, np.array([places[entry.label] for entry in entries], np.int64)
 
 
-def parts_of(
+def assign_parts(
     entries: Sequence[Entry],
     targets: np.ndarray,
-    joined: Joined,
+    merged: RecordingGroups,
     test_fraction: float,
     test_groups: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Return what each recording is for: as folders, table or groups say it, or a part of each class for testing.
+    """Return the part of each recording: given by folders, table or groups, or a random fraction for testing.
 
     Args:
         entries: The recordings.
-        targets: Class of each.
-        joined: Which of them are together, so that none is divided.
-        test_fraction: Part that is for testing where nothing says which.
-        test_groups: Groups that are for testing; None: nothing is said by them.
+        targets: Class of each recording.
+        merged: Their groups, which are not divided.
+        test_fraction: Fraction for testing, if no parts are given.
+        test_groups: Groups for testing; None: not given by groups.
 
     Shape:
         targets: `[R]`; returns uint8 `[R]`.
 
     Raises:
-        DataError: if some recordings say it and others do not, some of a group say other things than others, or all
-            are of one group.
+        DataError: if some recordings have a part and others do not, a group is in several parts, or all recordings are
+            in one group.
     """
-    said = [entry.part for entry in entries]
-    if any(part is not None for part in said):
-        if None in said:
-            raise DataError("data.labels", f"{said.count(None)} of {len(said)} recordings have no split")
+    given_parts = [entry.part for entry in entries]
+    if any(part is not None for part in given_parts):
+        if None in given_parts:
+            raise DataError("data.labels", f"{given_parts.count(None)} of {len(given_parts)} recordings have no split")
         if test_groups is not None:
-            raise DataError("data.test_groups", "folders or the table's column split say already what is for testing")
-        parts = np.array(said, np.uint8)
-        require_undivided("data.labels", joined, parts)
+            raise DataError(
+                "data.test_groups", "folders or the table's column split define the test recordings already"
+            )
+        parts = np.array(given_parts, np.uint8)
+        check_undivided("data.labels", merged, parts)
         return parts
     if test_groups is not None:
-        return named_for_testing(joined, test_groups).astype(np.uint8)
-    return held_out(targets, test_fraction, generator(TEST_SEED, Stream.TEST), joined.groups).astype(np.uint8)
+        return select_test_groups(merged, test_groups).astype(np.uint8)
+    return stratified_holdout(targets, test_fraction, generator(TEST_SEED, Stream.TEST), merged.groups).astype(np.uint8)
 
 
-class Labelled(NamedTuple):
+class Annotations(NamedTuple):
     """Recordings and their targets.
 
     Attributes:
         entries: The recordings.
-        names: What the classes are called, or the values.
-        targets: See `snnlab.target_kinds`.
+        names: Names of the classes or of the values.
+        targets: Classes `[R]`, values `[R, D]` or segments `[S, 4]`.
     """
 
     entries: list[Entry]
@@ -254,18 +256,18 @@ class Labelled(NamedTuple):
     targets: np.ndarray
 
 
-def labelled(entries: list[Entry], targets: Targets) -> Labelled:
-    """Return recordings with their targets; with `steps`, the entries of a file are segments of one recording."""
+def annotate(entries: list[Entry], targets: Targets) -> Annotations:
+    """Return recordings with their targets; with `steps`, the entries of a file become segments of one recording."""
     if targets == "value":
         values = [entry.values or {} for entry in entries]
         names = [name.removeprefix("value_") for name in values[0]]
         require_printable(names)
-        return Labelled(entries, names, np.array([list(each.values()) for each in values], np.float32))
-    names, numbers = by_number(entries)
-    return Labelled(entries, names, numbers) if targets == "class" else _over_time(entries, names, numbers)
+        return Annotations(entries, names, np.array([list(each.values()) for each in values], np.float32))
+    names, numbers = number_labels(entries)
+    return Annotations(entries, names, numbers) if targets == "class" else _annotate_steps(entries, names, numbers)
 
 
-def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Labelled:
+def _annotate_steps(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Annotations:
     whole: dict[Path, Entry] = {}
     places: dict[Path, int] = {}
     for entry in entries:
@@ -275,42 +277,42 @@ def _over_time(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) 
         (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
         for entry, number in zip(entries, numbers.tolist(), strict=True)
     ]
-    return Labelled(list(whole.values()), names, np.array(sorted(segments), np.int64))
+    return Annotations(list(whole.values()), names, np.array(sorted(segments), np.int64))
 
 
 def _us(ms: float) -> int:
     return NO_END if math.isinf(ms) else round(1000 * ms)
 
 
-# Values are kept in single precision.
+# Values are stored in single precision.
 LARGEST = 3e38
-PERHAPS = ("start_ms", "end_ms", "group", "split")
-COLUMNS = ("path", "label", *PERHAPS)
-# Columns of which a table means its groups.
-PEOPLE = ("user", "subject", "person", "participant", "speaker", "session")
-# Each file is a group, and nothing more.
+OPTIONAL_COLUMNS = ("start_ms", "end_ms", "group", "split")
+COLUMNS = ("path", "label", *OPTIONAL_COLUMNS)
+# Names of columns that usually define groups.
+PERSON_COLUMNS = ("user", "subject", "person", "participant", "speaker", "session")
+# Each file is a group of its own.
 BY_FILE = "path"
 
 
-def from_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Listed:
-    """List what a CSV names: path (from root), label, and perhaps start_ms, end_ms, group, split (train, val or test).
+def discover_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Discovery:
+    """Read a CSV with the columns path (from root), label, and optionally start_ms, end_ms, group, split.
 
     Args:
         root: The folder.
         table: The CSV.
-        targets: With `value`, columns `value` or `value_NAME` stand in place of label; with `steps`, rows of one file
-            are what it is labelled from start_ms to end_ms.
-        group_by: The column that says which recordings belong together; None: `group`, if there is one; `path`: none
-            but parts of one file do.
+        targets: With `value`, columns `value` or `value_NAME` replace label; with `steps`, each row is the label of a
+            file from start_ms to end_ms.
+        group_by: The column that defines groups; None: `group`, if there is one; `path`: segments of one file are the
+            only groups.
 
     Raises:
-        DataError: naming the line or the column that cannot be used.
+        DataError: names the line or the column that cannot be used.
     """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
             names = [name.strip() for name in reader.fieldnames or ()]
-            _check_head(table, names, targets, group_by)
+            _check_header(table, names, targets, group_by)
             by = group_by or "group"
             lines = [
                 (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
@@ -321,25 +323,25 @@ def from_table(root: Path, table: Path, targets: Targets = "class", group_by: st
         raise DataError("data.labels", f"{table} cannot be read ({error})") from error
     if not lines:
         raise DataError("data.labels", f"{table} names no recordings")
-    _check_different(table, lines)
+    _check_no_duplicates(table, lines)
     if targets == "steps":
-        _check_one_recording(table, lines)
+        _check_segments(table, lines)
     entries = [entry for _, entry in lines]
-    unused = _unused(names, targets, group_by)
+    unused = _unused_columns(names, targets, group_by)
     if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
-        _require_no_people(table, unused)
-    return Listed(entries, [f"columns not used: {listing(unused)}"] if unused else [])
+        _check_no_person_column(table, unused)
+    return Discovery(entries, [f"columns not used: {listing(unused)}"] if unused else [])
 
 
-def _check_head(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
+def _check_header(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
     values = [name for name in names if _is_value(name)]
     found = [*names, "value"] if values else names
     needed = ("path", "value" if targets == "value" else "label")
     for name in needed:
         if name not in found:
-            instead = "data.targets=value takes its values; " if name == "label" and values else ""
+            instead = "data.targets=value reads its values; " if name == "label" and values else ""
             several = ", or columns value_NAME" if name == "value" else ""
-            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(PERHAPS)}"
+            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(OPTIONAL_COLUMNS)}"
             raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
     if group_by is not None and group_by not in names:
         raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
@@ -350,7 +352,7 @@ def _check_head(table: Path, names: list[str], targets: Targets, group_by: str |
             raise DataError("data.labels", f"{table} has a column {name}", meant)
 
 
-def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
+def _unused_columns(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
     used = {"path", "start_ms", "end_ms", "split", group_by or "group"}
     return [
         name
@@ -359,25 +361,25 @@ def _unused(names: Sequence[str], targets: Targets, group_by: str | None) -> lis
     ]
 
 
-def _require_no_people(table: Path, unused: Sequence[str]) -> None:
-    """Refuse a table that says whose recordings they are in a column that would not be looked at.
+def _check_no_person_column(table: Path, unused: Sequence[str]) -> None:
+    """Raise if an unused column seems to hold persons.
 
-    Else the same person would be in training and in test, which nobody would notice.
+    Otherwise the same person could be in training and in test without notice.
     """
-    if people := [name for name in unused if name.lower() in PEOPLE]:
+    if people := [name for name in unused if name.lower() in PERSON_COLUMNS]:
         raise DataError(
             "data.labels",
             (
                 f"{table}: columns not used: {listing(unused)}. Did you mean 'group'? data.group_by={people[0]}"
-                f" keeps the recordings of each {people[0].lower()} in one of training, validation"
+                f" puts all recordings of each {people[0].lower()} into one of training, validation"
                 " and test"
             ),
-            f"data.group_by={BY_FILE} does not",
+            f"data.group_by={BY_FILE} uses no groups",
         )
 
 
-def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
-    """Refuse a recording, or a part of one, that comes twice: nobody would see which label it has."""
+def _check_no_duplicates(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Raise if a recording or segment is listed twice, perhaps with different labels."""
     seen: dict[tuple[Path, float, float], tuple[int, Entry]] = {}
     for number, entry in lines:
         before, first = seen.setdefault((entry.path, entry.start_ms, entry.end_ms), (number, entry))
@@ -385,11 +387,11 @@ def _check_different(table: Path, lines: list[tuple[int, Entry]]) -> None:
             continue
         other = "" if first.label == entry.label else f", with another label: {entry.label}, and not {first.label}"
         other = other if first.values == entry.values else ", with other values"
-        raise DataError("", f"{table}, line {number}: names {entry.path} again, as line {before} did{other}")
+        raise DataError("", f"{table}, line {number}: lists {entry.path} again, like line {before}{other}")
 
 
-def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
-    """Refuse labels of one file that overlap, or that say other things of the file as a whole."""
+def _check_segments(table: Path, lines: list[tuple[int, Entry]]) -> None:
+    """Raise if labels of one file overlap, or if its rows contradict each other."""
     ordered = sorted(lines, key=lambda line: (line[1].path, line[1].start_ms))
     for (before, first), (number, entry) in pairwise(ordered):
         if first.path != entry.path:
@@ -398,10 +400,10 @@ def _check_one_recording(table: Path, lines: list[tuple[int, Entry]]) -> None:
             raise DataError(
                 "",
                 (
-                    f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, and line"
-                    f" {before} does until {first.end_ms:g} ms"
+                    f"{table}, line {number}: labels {entry.path} from {entry.start_ms:g} ms on, but the label of line"
+                    f" {before} ends at {first.end_ms:g} ms"
                 ),
-                "of data.targets=steps a moment has one label",
+                "with data.targets=steps a time has one label only",
             )
         if (first.group, first.part) != (entry.group, entry.part):
             raise DataError(
@@ -428,10 +430,10 @@ def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets,
     if not 0 <= start < end:
         raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
     part = words.get("split", "").lower()
-    if part and part not in PART_WORDS:
+    if part and part not in PART_BY_NAME:
         raise DataError(place, f"split must be train, val or test, got {part}")
     group = None if by == BY_FILE else words.get(by) or None
-    return Entry(path, label, start, end, group, PART_WORDS[part] if part else None, values)
+    return Entry(path, label, start, end, group, PART_BY_NAME[part] if part else None, values)
 
 
 def _value(place: str, name: str, word: str) -> float:
@@ -456,54 +458,54 @@ def _ms(place: str, name: str, word: str | None, usual: float) -> float:
     return value
 
 
-# Class names that a note still lists.
-FEW = 20
-_WORDS: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
-_HEADS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
+# Number of class names that a note lists.
+MAX_CLASS_NAMES = 20
+_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
+_NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
 
 
 @DATASETS.register("folder")
 class Folder:
-    """A user's own recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and parts of long recordings.
+    """User-defined recordings: `root/CLASS/*.npy`, or a CSV of paths, labels and segments of long recordings.
 
-    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. Below `root/train`,
-    `root/val` and `root/test`, or by the table's column `split`, recordings are for training, validation and testing;
-    where nothing says so, `test_fraction` of each class is for testing. The table's columns: path, label, and perhaps
-    start_ms and end_ms (a part of a recording), group (a person, a session: never in two of training, validation and
-    test) and split. Parts of one file are a group too. With `targets: value`, columns value or value_NAME stand in
-    place of label; with `targets: steps`, rows of one file are no parts: they say what it is labelled from start_ms to
-    end_ms, and where none says, a step has no target. Of both, recordings for testing are drawn at random from all.
+    Files: .npy, .npz, .csv, .txt, .h5, N-MNIST's .bin, .aedat4, Prophesee's .dat and .raw. The folders `root/train`,
+    `root/val` and `root/test`, or the table's column `split`, define training, validation and test recordings;
+    otherwise `test_fraction` of each class is for testing. Columns of the table: path, label, and optionally start_ms
+    and end_ms (a segment of a recording), group (a person or session, only in one of training, validation and test) and
+    split. The segments of one file are a group too. With `targets: value`, columns value or value_NAME replace label.
+    With `targets: steps`, rows of one file are no segments: each is the label from start_ms to end_ms, and steps
+    without label have no target. With both, test recordings are drawn at random from all.
 
     Args:
         root: The folder.
         sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        labels: The table, by its path from root, or else from the working folder; null: a folder a class.
-        group_by: The table's column that says which recordings belong together, such as user; null: `group`, if there
-            is one; path: none but parts of one file do.
-        test_groups: The groups that are for testing, [user5], in place of test_fraction; null: no certain ones.
-        test_fraction: Part of the recordings that is for testing, where nothing says which.
-        time_unit: Unit of the times: s, ms, us or ns. Files of cameras have us by themselves.
-        time_origin: What is time 0: `first`, a recording's first event, or `zero`, the file's own.
-        sort: Whether events that are not in the order of time are put into it; otherwise they are refused.
-        columns: Names of a table's columns, where the file names none, such as [x, y, p, t]; null: [x, y, t, p].
-        polarity_values: What files have as the polarity of OFF and of ON, such as [1, 2]; of more polarities, for each.
-            null: 1 for ON and 0 or -1 for OFF; of more, their numbers from 0 on.
-        targets: What recordings are trained to: class, value or steps; the last two need a table.
-        name: What notes call the recordings.
+        labels: The table, a path from root or from the working folder; null: one folder per class.
+        group_by: The table's column that defines groups, such as user; null: `group`, if there is one; path: segments
+            of one file are the only groups.
+        test_groups: Groups for testing, such as [user5], instead of test_fraction; null: none.
+        test_fraction: Fraction of the recordings for testing, if no test recordings are given.
+        time_unit: Unit of the times: s, ms, us or ns. Camera formats are always in us.
+        time_origin: Time 0: `first`, a recording's first event, or `zero`, the time 0 of the file.
+        sort: Whether unsorted events are sorted by time; otherwise they are an error.
+        columns: Names of the columns, for files that do not name them, such as [x, y, p, t]; null: [x, y, t, p].
+        polarity_values: Values of OFF and ON in files, such as [1, 2]; for more polarities, one value each. null: 1 for
+            ON and 0 or -1 for OFF; for more polarities, 0, 1, 2, ...
+        targets: Kind of the targets: class, value or steps; the last two need a table.
+        name: Name of the recordings in notes.
 
     Raises:
-        ConfigError: if settings do not go together.
+        ConfigError: if settings contradict each other.
         DataError: if there are no recordings, or the table cannot be used.
         ConfigError: if a setting is out of its range.
 
     Attributes:
-        called: What users call the recordings.
-        origin: Where they are.
-        draws_test: Whether nothing says which recordings are for testing, so that a split file may.
+        display_name: Name of the recordings for users.
+        origin: Their folder.
+        draws_test: True if no test recordings are given, so that a split file may define them.
     """
 
     label = "folder"
-    free_split = True
+    split_not_packed = True
 
     def __init__(
         self,
@@ -523,39 +525,39 @@ class Folder:
     ) -> None:
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
             raise ConfigError(
-                "polarity_values", f"{len(polarity_values)} are named, and sensor_size has {sensor_size[2]}"
+                "polarity_values", f"has {len(polarity_values)} values, and sensor_size has {sensor_size[2]} polarities"
             )
         names = None if columns is None else tuple(columns)
         values = None if polarity_values is None else tuple(polarity_values)
         self.reading = Reading(time_unit, time_origin, sort, names, values)
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
-        table = None if labels is None else self._table(labels)
+        table = None if labels is None else self._table_path(labels)
         if table is None:
-            _require_no_table(targets, group_by, test_groups)
-        found = from_folders(self.root) if table is None else from_table(self.root, table, targets, group_by)
+            _check_needs_no_table(targets, group_by, test_groups)
+        found = discover_folders(self.root) if table is None else discover_table(self.root, table, targets, group_by)
         self._kind: Targets = targets
-        self._entries, self.class_names, self.targets = labelled(found.entries, targets)
+        self._entries, self.class_names, self.targets = annotate(found.entries, targets)
         self.num_classes = len(self.class_names)
-        joined = join([entry.path for entry in self._entries], [entry.group for entry in self._entries])
+        merged = merge_groups([entry.path for entry in self._entries], [entry.group for entry in self._entries])
         people = None if test_groups is None else list(map(str, test_groups))
-        self.groups = joined.groups
-        self.split = parts_of(self._entries, strata(self.targets, len(self)), joined, test_fraction, people)
+        self.groups = merged.groups
+        self.split = assign_parts(self._entries, strata(self.targets, len(self)), merged, test_fraction, people)
         self.draws_test = test_groups is None and self._entries[0].part is None
-        self.called = name or self.label
-        self.notes = [f"{self.called}: {note}" for note in (self._summary(table), *found.notes)]
+        self.display_name = name or self.label
+        self.notes = [f"{self.display_name}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return how files are read, and every recording's file, size, time of change and label.
+        """Return the reading options, and every recording's file, size, modification time and label.
 
-        Not what it is for: the packed copy is the same whoever is held out for testing.
+        The parts are not included: the packed copy is the same for any split.
         """
         stats = {path: path.stat() for path in dict.fromkeys(entry.path for entry in self._entries)}
         recordings = [
             f"{self._relative(entry.path)} {stats[entry.path].st_size} {stats[entry.path].st_mtime_ns}"
-            f" {_exact(entry.start_ms)} {_exact(entry.end_ms)} {said}"
-            for entry, said in zip(self._entries, self._said(), strict=True)
+            f" {_format_exact(entry.start_ms)} {_format_exact(entry.end_ms)} {target}"
+            for entry, target in zip(self._entries, self._fingerprint_targets(), strict=True)
         ]
         reading = {key: value for key, value in vars(self.reading).items() if key != "polarity_values" or value}
         return ({} if self._kind == "class" else {"targets": self._kind}) | {
@@ -570,52 +572,49 @@ class Folder:
         return len(self._entries)
 
     def name(self, index: int) -> str:
-        """Return the file, and the part of it."""
+        """Return the file, and the segment of it."""
         entry = self._entries[index]
         whole = entry.start_ms == 0 and math.isinf(entry.end_ms)
         return str(entry.path) if whole else f"{entry.path} ({entry.start_ms:g} to {entry.end_ms:g} ms)"
 
     def read(self, index: int) -> Events:
-        """Read one file, or a part of it.
+        """Read one file, or a segment of it.
 
         Raises:
-            DataError: if the file is damaged or not in the order of time, or the part holds no events.
+            DataError: if the file is damaged or not sorted by time, or the segment holds no events.
         """
         entry = self._entries[index]
-        # Parts of one file follow one another, and it is read once for them.
+        # The segments of a file follow each other, so the file is read once.
         if self._last is None or self._last[0] != entry.path:
-            self._last = entry.path, self._file(entry.path)
+            self._last = entry.path, self._read_file(entry.path)
         events = self._last[1]
         if entry.start_ms == 0 and math.isinf(entry.end_ms):
             return events
-        return self._part(events, entry, index)
+        return self._segment(events, entry, index)
 
-    def _file(self, path: Path) -> Events:
-        """Read a whole file; its parts are found by time, and so it has to be in that order."""
+    def _read_file(self, path: Path) -> Events:
+        """Read a whole file, which must be sorted by time, since segments are cut by time."""
         events = read_file(path, self.reading, self.sensor_size)
         if late := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
             raise DataError(
                 path,
                 f"t falls at event {late[0] + 1}, and {len(late):,} times in all",
-                (
-                    "data.sort=true puts events into the order of time, data.columns names the columns"
-                    " of a table in another order"
-                ),
+                ("data.sort=true sorts events by time, data.columns names the columns of a table in another order"),
             )
         return events
 
-    def _part(self, events: Events, entry: Entry, index: int) -> Events:
+    def _segment(self, events: Events, entry: Entry, index: int) -> Events:
         start = round(1000 * entry.start_ms)
         end = None if math.isinf(entry.end_ms) else round(1000 * entry.end_ms)
         first = int(np.searchsorted(events.t, start))
         stop = events.t.size if end is None else int(np.searchsorted(events.t, end))
         if first == stop:
             last = f"its last event is at {events.t[-1] / 1000:g} ms" if events.t.size else "the file has none"
-            raise DataError(self.name(index), "no events in this part", last)
+            raise DataError(self.name(index), "no events in this segment", last)
         kept = events.take(slice(first, stop))
         return kept._replace(t=kept.t - start)
 
-    def _said(self) -> list[Any]:
+    def _fingerprint_targets(self) -> list[Any]:
         if self._kind != "steps":
             return self.targets.tolist()
         return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]
@@ -623,35 +622,35 @@ class Folder:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def _table(self, labels: str) -> Path:
-        """Return where the table is: in the folder; one of the same name in the working folder comes second."""
+    def _table_path(self, labels: str) -> Path:
+        """Return the path of the table: in the root folder, or else in the working folder."""
         here = Path(labels).expanduser()
-        beside = self.root / here
-        return here if here.is_file() and not beside.is_file() else beside
+        in_root = self.root / here
+        return here if here.is_file() and not in_root.is_file() else in_root
 
     def _summary(self, table: Path | None) -> str:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:FEW]))
-        more = ", ..." if self.num_classes > FEW else ""
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(self.class_names[:MAX_CLASS_NAMES]))
+        more = ", ..." if self.num_classes > MAX_CLASS_NAMES else ""
         by = f" by {table}" if table is not None and not table.is_relative_to(self.root) else ""
         tests, chosen = (int((self.split == part).sum()) for part in (TEST, VAL))
         parts = f"{tests:,} for testing" + (f", {chosen:,} for validation" if chosen else "")
-        return f"{len(self):,} recordings in {self.root}{by}, {parts}; {_WORDS[self._kind]}: {names}{more}"
+        return f"{len(self):,} recordings in {self.root}{by}, {parts}; {_TARGET_NAMES[self._kind]}: {names}{more}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to a reading process without the file that was read last."""
+        """Pickle without the file that was read last."""
         return vars(self) | {"_last": None}
 
 
-def _exact(ms: float) -> str:
-    """Return all digits of a time, as few as there are."""
+def _format_exact(ms: float) -> str:
+    """Return a time with as few digits as represent it exactly."""
     short = f"{ms:g}"
     return short if float(short) == ms else repr(ms)
 
 
-def _require_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
-    """Refuse settings that nothing but a table can follow."""
+def _check_needs_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
+    """Raise for settings that need a table."""
     if targets != "class":
-        raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_HEADS[targets]}")
+        raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")
     for setting, given in (("group_by", group_by), ("test_groups", test_groups)):
         if given is not None:
-            raise ConfigError(setting, "needs data.labels, a table that says which recordings belong together")
+            raise ConfigError(setting, "needs data.labels, a table that defines groups")

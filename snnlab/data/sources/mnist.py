@@ -1,4 +1,4 @@
-"""Datasets made of MNIST's four files, S-MNIST among them.
+"""Datasets from MNIST's four files, such as S-MNIST.
 
 Axes: K pixels, N spikes.
 """
@@ -24,13 +24,13 @@ def read_images(path: Path) -> np.ndarray:
     """Return the grey values 0..255 of a file such as `train-images-idx3-ubyte`.
 
     Args:
-        path: The file, not compressed.
+        path: The uncompressed file.
 
     Shape:
-        uint8 `[R, H, W]`, a read-only map of the file.
+        uint8 `[R, H, W]`, a read-only memory map.
 
     Raises:
-        DataError: if it is no such file, or truncated.
+        DataError: if the format is another one, or the file is truncated.
     """
     return _read(path, _IMAGES, 3)
 
@@ -39,13 +39,13 @@ def read_labels(path: Path) -> np.ndarray:
     """Return the labels of a file such as `train-labels-idx1-ubyte`.
 
     Args:
-        path: The file, not compressed.
+        path: The uncompressed file.
 
     Shape:
-        uint8 `[R]`, a read-only map of the file.
+        uint8 `[R]`, a read-only memory map.
 
     Raises:
-        DataError: if it is no such file, or truncated.
+        DataError: if the format is another one, or the file is truncated.
     """
     return _read(path, _LABELS, 1)
 
@@ -60,11 +60,11 @@ def _read(path: Path, magic: int, axes: int) -> np.ndarray:
         raise DataError(path, f"cannot be read ({error})") from error
     words = np.frombuffer(start[: len(start) // 4 * 4], ">u4")
     if len(start) != head or words[0] != magic:
-        raise DataError(path, f"is no idx file of {'images' if axes == 3 else 'labels'}")
+        raise DataError(path, f"is not an idx file of {'images' if axes == 3 else 'labels'}")
     shape = tuple(int(word) for word in words[1:])
     expected = head + int(np.prod(shape, dtype=np.int64))
     if size != expected:
-        raise DataError(path, f"has {size:,} bytes, and its head says {expected:,}", "fetch it again")
+        raise DataError(path, f"has {size:,} bytes, but its header says {expected:,}", "fetch it again")
     return np.memmap(path, np.uint8, "r", head, shape) if size > head else np.empty(shape, np.uint8)
 
 
@@ -76,21 +76,21 @@ class MNISTFiles:
     """The images of `train-*` and `t10k-*`, in that order, and their labels.
 
     Args:
-        folder: Where the four files are.
+        folder: Folder of the four files.
 
     Attributes:
         targets: Label of each image, `[R]`, int64.
         split: 0 for `train`, 1 for `t10k`, `[R]`, uint8.
 
     Raises:
-        DataError: if a file is missing, damaged, or does not go with another.
+        DataError: if a file is missing or damaged, or images and labels do not match.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._images: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for images, names in (_names(part) for part in PARTS):
+        for images, names in (_file_names(part) for part in PARTS):
             self._images.append(read_images(folder / images))
             labels.append(read_labels(folder / names))
             if len(labels[-1]) != len(self._images[-1]):
@@ -101,20 +101,20 @@ class MNISTFiles:
         self.split = np.repeat(np.array([0, 1], np.uint8), [len(part) for part in labels])
 
     @classmethod
-    def obtain(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
-        """Return the files below `root/smnist`, where tonic has them too; fetch what is missing.
+    def fetch(cls, root: str | None, archives: Sequence[Mapping[str, Any]], download: bool) -> MNISTFiles:
+        """Return the files in `root/smnist`, as in tonic; download missing ones.
 
         Args:
             root: Folder that holds `smnist`.
-            archives: What is fetched: a name, an md5 and a url each.
-            download: Whether it is.
+            archives: Files to download: a name, an md5 and a url each.
+            download: Whether missing files are downloaded.
 
         Raises:
-            ConfigError: if an archive's settings cannot be used.
+            ConfigError: if an archive's settings are invalid.
             DataError: if a file is missing or damaged, or a download fails.
         """
         folder = Path(root or "data").expanduser() / FOLDER
-        names = [name for part in PARTS for name in _names(part)]
+        names = [name for part in PARTS for name in _file_names(part)]
         fetch_missing(
             archives,
             folder,
@@ -123,17 +123,17 @@ class MNISTFiles:
             download=download,
         )
         if missing := [name for name in names if not (folder / name).is_file()]:
-            cure = "" if download else ", or data.download=true"
+            hint = "" if download else ", or data.download=true"
             raise DataError(
                 "data.root",
                 f"{folder} lacks {', '.join(missing)}",
-                f"set data.root to the folder that holds {FOLDER}{cure}",
+                f"set data.root to the folder that holds {FOLDER}{hint}",
             )
         return cls(folder)
 
     def fingerprint(self) -> list[str]:
-        """Return every file's name, size and time of change."""
-        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _names(part)]
+        """Return every file's name, size and modification time."""
+        stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _file_names(part)]
         return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
 
     def __len__(self) -> int:
@@ -145,20 +145,20 @@ class MNISTFiles:
         return self._images[0][index] if index < first else self._images[1][index - first]
 
     def name(self, index: int) -> str:
-        """Return which image of which file it is."""
+        """Return the file and the index of an image."""
         first = len(self._images[0])
         part, place = (0, index) if index < first else (1, index - first)
-        return f"{self.folder / _names(PARTS[part])[0]}, image {place}"
+        return f"{self.folder / _file_names(PARTS[part])[0]}, image {place}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to a reading process as a path: pickling a memory map would copy it."""
+        """Pickle the path alone: pickling a memory map would copy it."""
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])
 
 
-def _names(part: str) -> tuple[str, str]:
+def _file_names(part: str) -> tuple[str, str]:
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 
@@ -166,16 +166,17 @@ def _names(part: str) -> tuple[str, str]:
 class SMNIST:
     """S-MNIST: MNIST's digits as sequences of 784 pixels, 60,000 for training and 10,000 for testing.
 
-    Channels of the upper half spike where the grey rises above their threshold from a pixel to the next, those of the
-    lower half where it falls below, channel 0 where it is 255; channels of high numbers have low thresholds.
+    The channels are thresholds of the grey value. A channel of the upper half spikes if the value rises above its
+    threshold from one pixel to the next, one of the lower half if it falls below, channel 0 if it is 255; higher
+    channels have lower thresholds.
 
     Args:
         root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
         sensor_size: [W, 1, 1] with an odd number W of channels; 99 in tonic and in the literature.
-        pixel_ms: From a pixel to the next (ms).
-        duplicate: Whether each spike comes twice, the second half a pixel later.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each.
+        pixel_ms: Time of a pixel (ms).
+        duplicate: Whether each spike is repeated half a pixel later.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each.
 
     Raises:
         DataError: if a file is missing or damaged.
@@ -205,14 +206,14 @@ class SMNIST:
             raise ConfigError("sensor_size", f"must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
-        self._files = MNISTFiles.obtain(root, archives, download)
+        self._files = MNISTFiles.fetch(root, archives, download)
         self.origin = self._files.folder
         self.targets, self.split = self._files.targets, self._files.split
         self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)
         self.notes: list[str] = []
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the files, and how they become spikes."""
+        """Return the files and the settings of the encoding."""
         encoding = [self.sensor_size[0], self.pixel_us, self.duplicate]
         return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
 
@@ -220,7 +221,7 @@ class SMNIST:
         return len(self._files)
 
     def name(self, index: int) -> str:
-        """Return which image of which file it is."""
+        """Return the file and the index of an image."""
         return self._files.name(index)
 
     def read(self, index: int) -> Events:
@@ -230,7 +231,7 @@ class SMNIST:
             t = np.repeat(pixel * self.pixel_us, 2)
             t[1::2] += self.pixel_us // 2
             channel = np.repeat(channel, 2)
-            # Twice a spike, then twice the next of the same pixel: not in the order of time.
+            # The repetitions of a pixel's spikes are not in the order of time.
             order = np.argsort(t, kind="stable")
             t, channel = t[order], channel[order]
         else:
@@ -239,23 +240,23 @@ class SMNIST:
 
 
 def crossings(grey: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return after which pixel a threshold is crossed and by which channel, in the order of pixels, then channels.
+    """Return the pixel and the channel of each threshold crossing, sorted by pixel, then channel.
 
     Args:
         grey: The pixels' values 0..255.
-        thresholds: In ascending order; their number is half of that of the channels.
+        thresholds: Thresholds, ascending; half as num_crossings as channels.
 
     Shape:
-        grey `[K]`; returns `[N]` twice.
+        grey `[K]`; returns pixels `[N]` and channels `[N]`.
     """
     half = thresholds.size
     level = np.searchsorted(thresholds, grey, side="right")
     lower, upper = np.minimum(level[:-1], level[1:]), np.maximum(level[:-1], level[1:])
-    many = upper - lower
+    num_crossings = upper - lower
     # The crossings of one step are those of neighbouring channels.
     first = 2 * half + 2 - upper - np.where(level[1:] < level[:-1], half, 0)
-    pixel = np.repeat(np.arange(many.size), many)
-    within = np.arange(pixel.size) - np.repeat(np.cumsum(many) - many, many)
+    pixel = np.repeat(np.arange(num_crossings.size), num_crossings)
+    within = np.arange(pixel.size) - np.repeat(np.cumsum(num_crossings) - num_crossings, num_crossings)
     white = np.flatnonzero(grey == 255)
     pixels = np.concatenate([white, pixel])
     channels = np.concatenate([np.zeros(white.size, np.int64), first[pixel] + within])

@@ -1,4 +1,4 @@
-"""Datasets of one file a recording: where their files are, what is in them, and who made them."""
+"""Datasets with one file per recording."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from scipy.io.matlab import MatReadError
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_of, read_file
-from snnlab.data.splits import held_out
+from snnlab.data.formats import Reading, events_from_columns, read_file
+from snnlab.data.splits import stratified_holdout
 from snnlab.errors import DataError
 from snnlab.seeds import Stream, generator
 from snnlab.settings import between
 
 TestRule = Literal["random", "last"]
-# The recordings for testing are the same for everyone, whatever seeds a run has.
+# The test recordings are the same for everyone, independent of a run's seeds.
 TEST_SEED = 0
 
 
-class Part(NamedTuple):
-    """A part of a dataset: its folder, what it is for (0 training, 1 test, 2 validation), its number of recordings."""
+class DatasetPart(NamedTuple):
+    """A part of a dataset: its folder, its use (0 training, 1 test, 2 validation), its number of recordings."""
 
     folder: str
     use: int
     whole: int
 
 
-class Found(NamedTuple):
-    """A recording's file, what the file system says of it, its class, and its person or session if one is known."""
+class RecordingFile(NamedTuple):
+    """A recording's file, its `stat` result, its class, and its person or session (-1: unknown)."""
 
     path: Path
     stat: os.stat_result
@@ -44,30 +44,30 @@ class Found(NamedTuple):
 
 
 class RecordingFiles:
-    """Recordings of one file each, below a dataset's own folder and there below a folder for each class.
+    """A dataset with one file per recording, in one folder per class below the dataset's folder.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
     """
 
     label: str
     folder_name: str
-    parts: tuple[Part, ...]
+    parts: tuple[DatasetPart, ...]
     suffix: str
     class_folders: Sequence[str]
     sensor_size: SensorSize
     num_classes: int
     class_names: Sequence[str] | None = None
     reading = Reading()
-    holds: str  # what a part's folder should hold, for a message
-    by_hand = ""  # how to get it, where no program can
-    needs_test = True  # whether a copy without test recordings is refused
+    expected_files: str  # the expected files in a part's folder, for a message
+    manual_download = ""  # how to download the dataset by hand, if no program can
+    requires_test = True  # False: a copy without test recordings is accepted
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
         self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
@@ -75,7 +75,7 @@ class RecordingFiles:
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
         for part in self.parts:
-            if not found[part.folder] and (self.needs_test or part.use == 0):
+            if not found[part.folder] and (self.requires_test or part.use == 0):
                 raise self._missing(part, download, bool(archives))
         self._files = [file for part in self.parts for file in found[part.folder]]
         self.targets = np.array([file.target for file in self._files], np.int64)
@@ -85,16 +85,16 @@ class RecordingFiles:
         self.groups = None if (groups < 0).all() else groups
         self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
-    def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part, here by class and name."""
+    def find(self, folder: Path) -> list[RecordingFile]:
+        """List the recordings of a part, sorted by class and name."""
         return [
-            Found(path, stat, target)
+            RecordingFile(path, stat, target)
             for target, name in enumerate(self.class_folders)
-            for path, stat in listed(folder / name, self.suffix)
+            for path, stat in list_files(folder / name, self.suffix)
         ]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change."""
+        """Return every file's name, size and modification time."""
         files = [
             f"{file.path.relative_to(self.folder).as_posix()} {file.stat.st_size} {file.stat.st_mtime_ns}"
             for file in self._files
@@ -119,32 +119,32 @@ class RecordingFiles:
     def _count(self) -> dict[str, int]:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
-    def _missing(self, part: Part, download: bool, archives: bool) -> DataError:
-        cure = "data.download=true"
+    def _missing(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
+        hint = "data.download=true"
         if download:
-            cure = "name another address under data.archives" if archives else "data.download=true with data.archives"
+            hint = "set another URL in data.archives" if archives else "data.download=true with data.archives"
         return DataError(
             "data.root",
-            f"no recordings in {self.folder / part.folder}, which should hold {self.holds}\n"
-            f"  set data.root to the folder that holds {self.folder_name}, or {self.by_hand or cure}",
+            f"no recordings in {self.folder / part.folder}, which should hold {self.expected_files}\n"
+            f"  set data.root to the folder that holds {self.folder_name}, or {self.manual_download or hint}",
         )
 
 
 class UnsplitFiles(RecordingFiles):
-    """Recordings of one file each, of which the dataset does not say which are for testing, so that a split file may.
+    """A dataset with one file per recording and without a test part, so that a split file may define one.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
-        test_rule: Which are for testing: `random` ones of each class, the same for everyone, or the `last` of each
-            class in the order of their names.
-        test_fraction: Part of each class that is for testing.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
+        test_rule: Choice of the test recordings: `random` ones of each class, the same for everyone, or the `last` of
+            each class in the order of their names.
+        test_fraction: Fraction of each class for testing.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if there are no recordings, or a download fails.
-        ValueError: if the part is out of its range.
+        ValueError: if the fraction is out of its range.
     """
 
     draws_test = True
@@ -159,22 +159,22 @@ class UnsplitFiles(RecordingFiles):
     ) -> None:
         super().__init__(root, download, archives)
         self.test_rule, self.test_fraction = test_rule, test_fraction
-        self.split = for_testing(self.targets, test_rule, test_fraction)
+        self.split = choose_test(self.targets, test_rule, test_fraction)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change, and which are for testing."""
+        """Return every file's name, size and modification time, and the choice of test recordings."""
         test = [self.test_rule, self.test_fraction, TEST_SEED, int(Stream.TEST)]
         return {**super().fingerprint(), "test": test}
 
 
-def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequence[int]) -> list[str]:
+def partial_notes(label: str, folder: Path, parts: Sequence[DatasetPart], sizes: Sequence[int]) -> list[str]:
     """Return a line for each part of which recordings are missing.
 
     Args:
         label: Short name of the dataset.
         folder: The dataset's own folder.
         parts: Its parts.
-        sizes: Recordings found of each.
+        sizes: Number of recordings found of each part.
     """
     return [
         f"{label}: a partial copy, {size:,} of {part.whole:,} recordings in {folder / part.folder}"
@@ -183,18 +183,18 @@ def partial_notes(label: str, folder: Path, parts: Sequence[Part], sizes: Sequen
     ]
 
 
-def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:
-    """Choose a part of each class for testing.
+def choose_test(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndarray:
+    """Choose the test recordings of each class.
 
     Args:
         targets: Class of each recording, in the order of their names.
         rule: `random` or `last`.
-        fraction: The part; each class gives its share rounded.
+        fraction: The fraction for testing; each class contributes its rounded share.
 
     Shape:
         targets: `[R]`; returns `[R]`, uint8, 1 for testing.
     """
-    chosen = held_out(targets, fraction, generator(TEST_SEED, Stream.TEST))
+    chosen = stratified_holdout(targets, fraction, generator(TEST_SEED, Stream.TEST))
     if rule == "last":
         shares = {label: int(chosen[targets == label].sum()) for label in np.unique(targets).tolist()}
         chosen = np.zeros(targets.size, bool)
@@ -204,12 +204,12 @@ def for_testing(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
     return chosen.astype(np.uint8)
 
 
-def listed(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
-    """Return a folder's files of a kind, sorted by name, with what the file system says of each; none if it is missing.
+def list_files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:
+    """Return a folder's files with a suffix, sorted by name, with their `stat` results; empty if there is no folder.
 
     Args:
         folder: The folder.
-        suffix: How their names end; a name that begins with a dot is none of them.
+        suffix: Ending of the file names; names that begin with a dot are skipped.
     """
     if not folder.is_dir():
         return []
@@ -230,52 +230,55 @@ class NMNIST(RecordingFiles):
 
     label = "nmnist"
     folder_name = "NMNIST"
-    parts = (Part("Train", 0, 60_000), Part("Test", 1, 10_000))
+    parts = (DatasetPart("Train", 0, 60_000), DatasetPart("Test", 1, 10_000))
     suffix = ".bin"
     class_folders = tuple("0123456789")
     sensor_size = (34, 34, 2)
     num_classes = 10
     reading = Reading(time_origin="zero")
-    holds = "0/*.bin to 9/*.bin"
+    expected_files = "0/*.bin to 9/*.bin"
 
 
 @DATASETS.register("pokerdvs")
 class PokerDVS(RecordingFiles):
-    """Poker-DVS: pips of clubs, hearts, diamonds and spades, of 20 to 30 ms each, for a first try within seconds.
+    """Poker-DVS: pips of clubs, hearts, diamonds and spades, 20 to 30 ms each, a dataset for a first try in seconds.
 
     Time 0 is a recording's first event.
 
     Args:
         root: Folder that holds `POKERDVS/pips_train/cl/*.npy`, and the same of he, di, sp and of pips_test.
 
-    Source: Serrano-Gotarredona and Linares-Barranco, Poker-DVS and MNIST-DVS, 2015; cut as tonic has it.
+    Source: Serrano-Gotarredona and Linares-Barranco, Poker-DVS and MNIST-DVS, 2015; cut as in tonic.
     """
 
     label = "pokerdvs"
     folder_name = "POKERDVS"
-    parts = (Part("pips_train", 0, 1), Part("pips_test", 1, 1))  # how many there are is nowhere said
+    parts = (
+        DatasetPart("pips_train", 0, 1),
+        DatasetPart("pips_test", 1, 1),
+    )  # the official number of recordings is unknown
     suffix = ".npy"
     class_folders = ("cl", "he", "di", "sp")
     class_names = ("clubs", "hearts", "diamonds", "spades")
     sensor_size = (35, 35, 2)
     num_classes = 4
     reading = Reading(time_origin="first", sort=True, columns=("t", "x", "y", "p"))
-    holds = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
+    expected_files = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
 
 
-# Where copies have a part: as archives are unpacked side by side, and as the archives in them are.
+# Folders in which copies have the parts, depending on how the archives were unpacked.
 WITHIN = ("", "Prophesee_Dataset_n_cars")
 
 
 @DATASETS.register("ncars")
 class NCars(RecordingFiles):
-    """N-Cars: 12,336 cars and 11,693 pieces of background, 100 ms each, cut out of an ATIS camera's view of roads.
+    """N-Cars: 12,336 cars and 11,693 background samples, 100 ms each, cut out of an ATIS camera's view of roads.
 
-    Cuts have different sizes, and lie at the upper left of a sensor as large as the largest.
+    Samples have different sizes, and are at the upper left of a sensor as large as the largest.
 
     Args:
-        root: Folder that holds `NCARS/n-cars_train/cars/*.dat`, `NCARS/n-cars_train/background/*.dat` and the same of
-            n-cars_test; there may be a folder train, or test, between, or in place of n-cars_train.
+        root: Folder that holds `NCARS/n-cars_train/cars/*.dat`, `NCARS/n-cars_train/background/*.dat` and the same for
+            n-cars_test; a folder train or test may be between them, or replace n-cars_train.
 
     Source: Sironi et al., HATS: Histograms of averaged time surfaces for robust event-based object classification,
         CVPR 2018.
@@ -283,17 +286,17 @@ class NCars(RecordingFiles):
 
     label = "ncars"
     folder_name = "NCARS"
-    parts = (Part("n-cars_train", 0, 15_422), Part("n-cars_test", 1, 8607))
+    parts = (DatasetPart("n-cars_train", 0, 15_422), DatasetPart("n-cars_test", 1, 8607))
     suffix = ".dat"
     class_folders = ("background", "cars")
     class_names = ("background", "car")
     sensor_size = (120, 100, 2)
     num_classes = 2
     reading = Reading(time_origin="zero", sort=True)
-    holds = "cars/*.dat and background/*.dat"
+    expected_files = "cars/*.dat and background/*.dat"
 
-    def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part, in the first of the folders in which copies have it."""
+    def find(self, folder: Path) -> list[RecordingFile]:
+        """List the recordings of a part, in the first known folder that has any."""
         short = folder.name.removeprefix("n-cars_")
         above = [folder.parent / within for within in WITHIN]
         for place in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
@@ -316,9 +319,9 @@ WORDS = tuple(_WORDS.split())
 
 @DATASETS.register("dvslip")
 class DVSLip(RecordingFiles):
-    """DVS-Lip: the mouths of 40 people who say 100 words, of which 25 pairs sound alike; others speak in the test.
+    """DVS-Lip: mouths of 40 people who say 100 words, of which 25 pairs sound alike; the test has other people.
 
-    The files do not say who speaks, and so validation shares people with training.
+    The files do not name the speaker, so validation shares people with training.
 
     Args:
         root: Folder that holds `DVSLip/DVS-Lip/train/WORD/*.npy` and `DVSLip/DVS-Lip/test/WORD/*.npy`.
@@ -328,15 +331,15 @@ class DVSLip(RecordingFiles):
 
     label = "dvslip"
     folder_name = "DVSLip"
-    parts = (Part("DVS-Lip/train", 0, 14_896), Part("DVS-Lip/test", 1, 4975))
+    parts = (DatasetPart("DVS-Lip/train", 0, 14_896), DatasetPart("DVS-Lip/test", 1, 4975))
     suffix = ".npy"
     class_folders = class_names = WORDS
     sensor_size = (128, 128, 2)
     num_classes = 100
     reading = Reading(time_origin="first", sort=True)
-    holds = "accused/*.npy to young/*.npy"
-    by_hand = (
-        "fetch DVS-Lip.zip by hand, as https://sites.google.com/view/event-based-lipreading tells, and put it into"
+    expected_files = "accused/*.npy to young/*.npy"
+    manual_download = (
+        "download DVS-Lip.zip as described at https://sites.google.com/view/event-based-lipreading and put it into"
         " DVSLip"
     )
 
@@ -348,8 +351,8 @@ _USER = re.compile(r"user(\d+)_")
 class DVSGesture(RecordingFiles):
     """DVS128 Gesture: 11 gestures of 29 people under 3 kinds of light, cut into 1,077 and 264 recordings.
 
-    People are groups: none is in two of training, validation and test. Times are in whole ms. A mirrored gesture, and
-    one that runs backwards, is of another class.
+    People are groups: none is in two of training, validation and test. Times are in whole ms. A mirrored or
+    time-reversed gesture is of another class.
 
     Args:
         root: Folder that holds `DVSGesture/ibmGestureTrain/user01_fluorescent/0.npy`, ...
@@ -359,7 +362,7 @@ class DVSGesture(RecordingFiles):
 
     label = "dvsgesture"
     folder_name = "DVSGesture"
-    parts = (Part("ibmGestureTrain", 0, 1077), Part("ibmGestureTest", 1, 264))
+    parts = (DatasetPart("ibmGestureTrain", 0, 1077), DatasetPart("ibmGestureTest", 1, 264))
     suffix = ".npy"
     sensor_size = (128, 128, 2)
     num_classes = 11
@@ -377,33 +380,33 @@ class DVSGesture(RecordingFiles):
         "other",
     )
     reading = Reading("ms", "zero", columns=("x", "y", "p", "t"))
-    needs_test = False
-    holds = "user01_fluorescent/0.npy and others"
+    requires_test = False
+    expected_files = "user01_fluorescent/0.npy and others"
 
-    def find(self, folder: Path) -> list[Found]:
-        """List the recordings of a part by person, light and gesture."""
-        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user(place), place.name))
+    def find(self, folder: Path) -> list[RecordingFile]:
+        """List the recordings of a part, sorted by person, light and gesture."""
+        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user_number(place), place.name))
         return [
-            Found(path, stat, int(path.stem), _user(place))
+            RecordingFile(path, stat, int(path.stem), _user_number(place))
             for place in people
-            for path, stat in sorted(listed(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
+            for path, stat in sorted(list_files(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
             if path.stem.isdecimal()
         ]
 
 
-def _user(place: Path) -> int:
+def _user_number(place: Path) -> int:
     found = _USER.match(place.name)
     if found is None:
-        raise DataError(place, "its name should be such as user01_fluorescent")
+        raise DataError(place, "its name should be like user01_fluorescent")
     return int(found[1])
 
 
 @DATASETS.register("cifar10dvs")
 class CIFAR10DVS(UnsplitFiles):
-    """CIFAR10-DVS: 1,000 pictures of each class of CIFAR-10, moved in circles on a screen and recorded by a DVS128.
+    """CIFAR10-DVS: 1,000 images of each class of CIFAR-10, moved in circles on a screen and recorded by a DVS128.
 
-    Time 0 is a recording's first event: the files' own times are those of a clock. The order of `last` is that of the
-    files' names as text, `..._10` before `..._2`, as SpikingJelly has it.
+    Time 0 is a recording's first event: the files have the times of a clock. The order for `last` is that of the file
+    names as text, `..._10` before `..._2`, as in SpikingJelly.
 
     Args:
         root: Folder that holds `CIFAR10DVS/airplane/*.aedat4` to `CIFAR10DVS/truck/*.aedat4`.
@@ -413,7 +416,7 @@ class CIFAR10DVS(UnsplitFiles):
 
     label = "cifar10dvs"
     folder_name = "CIFAR10DVS"
-    parts = (Part("", 0, 10_000),)
+    parts = (DatasetPart("", 0, 10_000),)
     suffix = ".aedat4"
     class_folders = class_names = (
         *("airplane", "automobile", "bird", "cat", "deer"),
@@ -422,7 +425,7 @@ class CIFAR10DVS(UnsplitFiles):
     sensor_size = (128, 128, 2)
     num_classes = 10
     reading = Reading(time_origin="first", sort=True)
-    holds = "airplane/*.aedat4 to truck/*.aedat4"
+    expected_files = "airplane/*.aedat4 to truck/*.aedat4"
 
 
 _THINGS = """
@@ -440,10 +443,10 @@ THINGS = tuple(_THINGS.split())
 
 @DATASETS.register("ncaltech101")
 class NCaltech101(UnsplitFiles):
-    """N-Caltech101: 8,709 pictures of 100 sorts of things, and of none of them, recorded by a moving ATIS camera.
+    """N-Caltech101: 8,709 images of 100 object classes and a background class, recorded by a moving ATIS camera.
 
-    Pictures have different sizes, and lie at the upper left of the sensor. Places are as the files have them: taking
-    each recording's least x and y from them, as tonic does, would move a picture by where its first noise is.
+    Images have different sizes, and are at the upper left of the sensor. Coordinates are those of the files: tonic
+    subtracts each recording's smallest x and y, which moves an image by the place of its first noise.
 
     Args:
         root: Folder that holds `NCALTECH101/Caltech101/CLASS/*.bin`.
@@ -453,16 +456,16 @@ class NCaltech101(UnsplitFiles):
 
     label = "ncaltech101"
     folder_name = "NCALTECH101"
-    parts = (Part("Caltech101", 0, 8709),)
+    parts = (DatasetPart("Caltech101", 0, 8709),)
     suffix = ".bin"
     class_folders = class_names = THINGS
     sensor_size = (240, 180, 2)
     num_classes = 101
     reading = Reading(time_origin="zero", sort=True)
-    holds = "accordion/*.bin to yin_yang/*.bin"
+    expected_files = "accordion/*.bin to yin_yang/*.bin"
 
-    def find(self, folder: Path) -> list[Found]:
-        """List the pictures by class and name, below Caltech101 or, in some copies, beside it."""
+    def find(self, folder: Path) -> list[RecordingFile]:
+        """List the images by class and name, in Caltech101 or, in some copies, in its parent folder."""
         return super().find(folder) or super().find(folder.parent)
 
 
@@ -472,35 +475,35 @@ _LETTER = re.compile(r"([a-y])_\d+\.mat")
 
 @DATASETS.register("asldvs")
 class ASLDVS(UnsplitFiles):
-    """ASL-DVS: 4,200 recordings of 100 ms of each of 24 letters, held before a DAVIS240C by five people.
+    """ASL-DVS: 4,200 recordings of 100 ms of each of 24 letters, shown to a DAVIS240C by five people.
 
-    j and z are not among the letters, which are numbered without them. The files count rows from below; here they are
-    counted from above, as everywhere. They do not say whose hand it is, so that all parts share people.
+    j and z are not among the letters, which are numbered without them. The files count rows from the bottom; here they
+    are counted from the top, as everywhere. The files do not name the person, so all parts share people.
 
     Args:
-        root: Folder that holds `ASLDVS`, and anywhere in that `a_0001.mat` to `y_4200.mat`.
+        root: Folder that holds `ASLDVS`, with `a_0001.mat` to `y_4200.mat` in any folders below it.
 
     Source: Bi et al., Graph-based object classification for neuromorphic vision sensing, ICCV 2019.
     """
 
     label = "asldvs"
     folder_name = "ASLDVS"
-    parts = (Part("", 0, 100_800),)
+    parts = (DatasetPart("", 0, 100_800),)
     class_names = LETTERS
     sensor_size = (240, 180, 2)
     num_classes = 24
     reading = Reading(time_origin="first", sort=True)
-    holds = "a_0001.mat to y_4200.mat, in any folders"
-    by_hand = (
-        "fetch ICCV2019_DVS_dataset.zip by hand, as https://github.com/PIX2NVS/NVS2Graph tells, and unpack it and the"
+    expected_files = "a_0001.mat to y_4200.mat, in any folders"
+    manual_download = (
+        "download ICCV2019_DVS_dataset.zip as described at https://github.com/PIX2NVS/NVS2Graph; unpack it and the"
         " archives in it into ASLDVS"
     )
 
-    def find(self, folder: Path) -> list[Found]:
-        """List the recordings by letter and name, in whatever folders they are."""
+    def find(self, folder: Path) -> list[RecordingFile]:
+        """List the recordings by letter and name, in any folders."""
         named = ((_LETTER.fullmatch(path.name), path) for path in folder.rglob("*.mat"))
         letters = sorted((match[1], path.name, path) for match, path in named if match and match[1] in LETTERS)
-        return [Found(path, path.stat(), LETTERS.index(letter)) for letter, _, path in letters]
+        return [RecordingFile(path, path.stat(), LETTERS.index(letter)) for letter, _, path in letters]
 
     def read(self, index: int) -> Events:
         """Read one file with the columns ts, x, y and pol.
@@ -510,12 +513,13 @@ class ASLDVS(UnsplitFiles):
         """
         name = self.name(index)
         try:
-            held = loadmat(name)
+            columns_of_file = loadmat(name)
             columns = {
-                ours: np.ravel(held[theirs]) for ours, theirs in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
+                key: np.ravel(columns_of_file[column])
+                for key, column in zip("txyp", ("ts", "x", "y", "pol"), strict=True)
             }
         except (OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError, MatReadError) as error:
             raise DataError(name, f"cannot be read ({str(error) or type(error).__name__})") from error
-        # Of a wider type first: what is below row 0 would wrap.
+        # In a wider type first: rows below 0 would wrap.
         columns["y"] = self.sensor_size[1] - 1 - columns["y"].astype(np.int64)
-        return events_of(columns, self.reading, self.sensor_size, name)
+        return events_from_columns(columns, self.reading, self.sensor_size, name)

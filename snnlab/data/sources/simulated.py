@@ -1,4 +1,4 @@
-"""Datasets that are simulated: still images before an event camera, and spike patterns."""
+"""Simulated datasets: static images in front of an event camera, and spike patterns."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from snnlab.data.events.simulators import (
     simulate_saccades,
     simulate_spike_patterns,
 )
-from snnlab.data.sources.folder import by_number, from_folders, parts_of
+from snnlab.data.sources.folder import assign_parts, discover_folders, number_labels
 from snnlab.data.sources.mnist import FOLDER, MNISTFiles
-from snnlab.data.splits import TEST, held_out, join
+from snnlab.data.splits import TEST, merge_groups, stratified_holdout
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.seeds import Stream, generator
 from snnlab.settings import NotNegative, at_least, between
 
-# The encoders that make spikes of one value; each of their steps is a millisecond, and all are what the camera takes.
+# The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300
 _MARGIN = 3  # pixels between the image and the edge of the sensor
 
 
-class SeenDuringSaccades(ABC):
-    """Still images, each seen by a simulated event camera that makes three saccades of 100 ms.
+class SaccadeDataset(ABC):
+    """Static images, each recorded by a simulated event camera that makes three saccades of 100 ms.
 
     Args:
-        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
-        encoder: What makes spikes of the image in the place of the camera, in 300 ms: `{type: poisson,
+        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
+        encoder: Encoder that replaces the camera, for 300 ms: `{type: poisson,
             max_rate_hz: 50}` or `{type: latency}`, with the settings of `snnlab list encoders NAME`; null: the camera.
 
     Raises:
-        ConfigError: if the encoder cannot be used.
+        ConfigError: if the encoder is invalid.
         ValueError: if the seed is negative.
     """
 
@@ -55,29 +55,29 @@ class SeenDuringSaccades(ABC):
         if self.encoder is not None:
             if self.encoder.get("type") not in ENCODERS:
                 raise ConfigError("encoder.type", f"must be poisson or latency, got {self.encoder.get('type')}")
-            self._encoded(np.zeros((1, 1)), 0)
+            self._encode(np.zeros((1, 1)), 0)
 
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Return the grey values 0..1 of one image, `[H, W]`."""
 
     def key(self, index: int) -> int:
-        """Return what decides a recording's camera, besides the seed; here its place."""
+        """Return the key that, with the seed, decides a recording's camera; here its index."""
         return index
 
     def camera(self) -> dict[str, Any]:
-        """Return what a fingerprint says of the camera, or of the encoder."""
+        """Return the fingerprint of the camera or of the encoder."""
         if self.encoder is not None:
             return {"encoder": self.encoder, "seed": self.simulation_seed}
         return {"camera": vars(Saccades()), "seed": self.simulation_seed}
 
     def read(self, index: int) -> Events:
         if self.encoder is not None:
-            return self._encoded(self.image(index), self.key(index))
+            return self._encode(self.image(index), self.key(index))
         return simulate_saccades(self.image(index), np.random.default_rng([self.simulation_seed, self.key(index)]))
 
-    def _encoded(self, image: np.ndarray, key: int) -> Events:
-        """Return the spikes of an encoder, in the middle of each step, in the middle of the sensor."""
+    def _encode(self, image: np.ndarray, key: int) -> Events:
+        """Return the spikes of an encoder, at the centre of each step and of the sensor."""
         settings = dict(self.encoder or {})
         kind = settings.pop("type")
         if kind == "poisson":
@@ -90,20 +90,20 @@ class SeenDuringSaccades(ABC):
 
 
 TEST_FRACTION = 0.2
-# The test recordings are the same for everyone, whatever seeds a run has.
+# The test recordings are the same for everyone, independent of a run's seeds.
 TEST_SEED = 0
 
 
 @DATASETS.register("saccade_digits")
-class SaccadeDigits(SeenDuringSaccades):
-    """1,797 digits of 8x8 pixels, each seen during three saccades of 100 ms; a fifth of each class is for testing.
+class SaccadeDigits(SaccadeDataset):
+    """1,797 digits of 8x8 pixels, each recorded during three saccades of 100 ms; a fifth of each class is for testing.
 
     Args:
-        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
-        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`, in 300 ms; null: the camera.
+        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
+        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`; null: the camera.
 
-    Source: digits: Alpaydin and Kaynak, UCI, 1998, as scikit-learn ships them; camera: `snnlab.data.events.simulators`.
+    Source: digits: Alpaydin and Kaynak, UCI, 1998, from scikit-learn; camera: `snnlab.data.events.simulators`.
     """
 
     label = "saccade_digits"
@@ -130,8 +130,8 @@ class SaccadeDigits(SeenDuringSaccades):
 
     @property
     def split(self) -> np.ndarray:
-        """A stratified fifth, chosen once and for all, is for testing."""
-        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        """A fixed stratified fifth is for testing."""
+        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -145,23 +145,23 @@ class SaccadeDigits(SeenDuringSaccades):
         return f"digit {index}"
 
     def image(self, index: int) -> np.ndarray:
-        """Return the digit in MNIST's size."""
+        """Return the digit, enlarged to MNIST's size."""
         return digit_image(self._digits[0][index])
 
 
 @DATASETS.register("saccade_mnist")
-class SaccadeMNIST(SeenDuringSaccades):
-    """MNIST's 60,000 and 10,000 digits, each seen during three saccades of 100 ms.
+class SaccadeMNIST(SaccadeDataset):
+    """MNIST's 60,000 and 10,000 digits, each recorded during three saccades of 100 ms.
 
     Args:
         root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each.
-        num_train: The first so many for training; null: all.
-        num_test: The first so many for testing; null: all.
-        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
-        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`, in 300 ms; null: the camera.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each.
+        num_train: Number of training digits, from the first; null: all.
+        num_test: Number of test digits, from the first; null: all.
+        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
+        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`; null: the camera.
 
     Raises:
         DataError: if a file is missing or damaged.
@@ -188,17 +188,17 @@ class SaccadeMNIST(SeenDuringSaccades):
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
-        self._files = MNISTFiles.obtain(root, archives, download)
+        self._files = MNISTFiles.fetch(root, archives, download)
         self.origin = self._files.folder
         numbers = enumerate((num_train, num_test))
         parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
-        # A digit's number among all of them decides its camera, however many are taken.
+        # A digit's index in all of MNIST decides its camera, for any num_train and num_test.
         self._places = np.concatenate(parts)
         self.targets, self.split = self._files.targets[self._places], self._files.split[self._places]
         self.notes: list[str] = []
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the files, which digits, and the camera."""
+        """Return the files, the numbers of digits, and the camera."""
         numbers = np.bincount(self.split, minlength=2).tolist()
         return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **self.camera()}
 
@@ -206,11 +206,11 @@ class SaccadeMNIST(SeenDuringSaccades):
         return self._places.size
 
     def name(self, index: int) -> str:
-        """Return which image of which file it is."""
+        """Return the file and the index of the image."""
         return self._files.name(int(self._places[index]))
 
     def key(self, index: int) -> int:
-        """Return the digit's number among all 70,000."""
+        """Return the digit's index in all 70,000."""
         return int(self._places[index])
 
     def image(self, index: int) -> np.ndarray:
@@ -221,19 +221,19 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 
 @DATASETS.register("saccade_images")
-class SaccadeImages(SeenDuringSaccades):
-    """A user's own images, `root/CLASS/*.png`, each seen during three saccades of 100 ms.
+class SaccadeImages(SaccadeDataset):
+    """User-defined images, `root/CLASS/*.png`, each recorded during three saccades of 100 ms.
 
-    Below `root/train` and `root/test` images are for training and testing; where nothing says so, `test_fraction` of
-    each class is for testing. They become grey squares: the middle, made `image_size` pixels wide.
+    Images in `root/train` and `root/test` are for training and testing; without these folders, `test_fraction` of each
+    class is for testing. The central square of each image is scaled to `image_size` pixels, in grey.
 
     Args:
         root: The folder.
-        image_size: Width and height at which images are looked at, 8 or more (pixels); the camera's are 6 more.
-        test_fraction: Part of the images that is for testing, where nothing says which.
-        simulation_seed: Seed of the simulated cameras; recording k is made from (simulation_seed, k) alone.
-        encoder: What makes spikes of an image in the place of the camera, `{type: poisson, max_rate_hz: 50}` or
-            `{type: latency}`, in 300 ms; null: the camera.
+        image_size: Width and height of the scaled images, 8 or more (pixels); the sensor is 6 pixels larger.
+        test_fraction: Fraction of the images for testing, if there are no such folders.
+        simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
+        encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
+            `{type: latency}`; null: the camera.
 
     Raises:
         DataError: if there are no images.
@@ -257,18 +257,18 @@ class SaccadeImages(SeenDuringSaccades):
         self.image_size = image_size
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (image_size + 6, image_size + 6, 2)
-        self._entries, notes = from_folders(self.root, SUFFIXES)
-        self.class_names, self.targets = by_number(self._entries)
+        self._entries, notes = discover_folders(self.root, SUFFIXES)
+        self.class_names, self.targets = number_labels(self._entries)
         self.num_classes = len(self.class_names)
-        alone = join(range(len(self._entries)), [None] * len(self._entries))
-        self.split = parts_of(self._entries, self.targets, alone, test_fraction)
+        alone = merge_groups(range(len(self._entries)), [None] * len(self._entries))
+        self.split = assign_parts(self._entries, self.targets, alone, test_fraction)
         self.draws_test = self._entries[0].part is None
         tests = int((self.split == TEST).sum())
         self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
         self.notes += [f"saccade_images: {note}" for note in notes]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every image's file, size, time of change, class and part, and the camera."""
+        """Return every image's file, size, modification time, class and part, and the camera."""
         stats = [(entry.path, entry.path.stat()) for entry in self._entries]
         images = [
             f"{path.relative_to(self.root).as_posix()} {stat.st_size} {stat.st_mtime_ns} {target} {part}"
@@ -283,35 +283,35 @@ class SaccadeImages(SeenDuringSaccades):
         return str(self._entries[index].path)
 
     def image(self, index: int) -> np.ndarray:
-        """Return the middle of one image, in grey.
+        """Return the central square of one image, in grey.
 
         Raises:
-            DataError: if the file is no image.
+            DataError: if the file is not an image.
         """
         path = self._entries[index].path
         try:
             with Image.open(path) as file:
                 grey = ImageOps.fit(file.convert("L"), (self.image_size, self.image_size))
         except (OSError, ValueError) as error:
-            raise DataError(path, f"is no image that can be read ({error})") from error
+            raise DataError(path, f"is not a readable image ({error})") from error
         return np.asarray(grey) / 255.0
 
 
-# Keys of the simulation's own streams, apart from one another.
+# Keys of the simulation's random streams.
 MOTIFS, ORDERS, RECORDINGS = range(3)
 
 
 @DATASETS.register("spike_patterns")
 class SpikePatterns:
-    """Simulated spike patterns: every class has the same motifs, in an order of its own, so that only time tells.
+    """Simulated spike patterns: all classes have the same motifs, each class in its own order, so only time differs.
 
     A fifth of each class is for testing.
 
     Args:
-        sensor_size: [W, H, P], any: the channels have no neighbourhood.
+        sensor_size: [W, H, P], any: channels are not spatially related.
         num_classes: Number of classes, at most 120.
-        num_recordings: Number of recordings, training and test, at least two a class.
-        simulation_seed: Seed of the simulation; recording k is made from (simulation_seed, k) alone.
+        num_recordings: Number of recordings, training and test, at least two per class.
+        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
 
     Raises:
         ConfigError: If a number is out of its range.
@@ -328,7 +328,9 @@ class SpikePatterns:
         self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NotNegative = 0
     ) -> None:
         if num_recordings < 2 * num_classes:
-            raise ConfigError("num_recordings", f"must be {2 * num_classes} or more, two a class, got {num_recordings}")
+            raise ConfigError(
+                "num_recordings", f"must be {2 * num_classes} or more, two per class, got {num_recordings}"
+            )
         width, height, polarities = sensor_size
         self.sensor_size: SensorSize = (width, height, polarities)
         self.num_classes = num_classes
@@ -344,8 +346,8 @@ class SpikePatterns:
 
     @property
     def split(self) -> np.ndarray:
-        """A stratified fifth, chosen once and for all, is for testing."""
-        test = held_out(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
+        """A fixed stratified fifth is for testing."""
+        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -364,7 +366,7 @@ class SpikePatterns:
         return len(self.targets)
 
     def name(self, index: int) -> str:
-        """Return which pattern it is."""
+        """Return the index of the pattern, as text."""
         return f"simulated pattern {index}"
 
     def read(self, index: int) -> Events:

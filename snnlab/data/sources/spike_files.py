@@ -14,16 +14,16 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_of, own
-from snnlab.data.sources.recordings import Part, partial_notes
+from snnlab.data.formats import Reading, events_from_columns, own
+from snnlab.data.sources.recordings import DatasetPart, partial_notes
 from snnlab.errors import DataError
 from snnlab.printable import printable
 
-DAMAGED = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+READ_ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
-class Listing(NamedTuple):
-    """The recordings of a part: where each is in its file, its class, its speaker if known, names of classes."""
+class PartContents(NamedTuple):
+    """The recordings of a part: key of each in its file, classes, speakers if known, names of classes."""
 
     keys: Sequence[Any]
     targets: np.ndarray
@@ -32,21 +32,21 @@ class Listing(NamedTuple):
 
 
 class SpikeFiles(ABC):
-    """Recordings of spikes in a few files, which are read one by one as they are asked for.
+    """Spike recordings in a few HDF5 files, read one by one on access.
 
     Args:
-        root: Folder that holds the dataset's own.
-        download: Whether what is missing is fetched.
-        archives: What is fetched: a name, an md5 and a url each, of the dataset's own host or of a mirror.
+        root: Folder that holds the dataset's folder.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each, from the dataset's host or a mirror.
 
     Raises:
-        ConfigError: if an archive's settings cannot be used.
+        ConfigError: if an archive's settings are invalid.
         DataError: if a file is missing or damaged, or a download fails.
     """
 
     label: str
     folder_name: str
-    parts: tuple[Part, ...]  # of which `folder` is a file
+    parts: tuple[DatasetPart, ...]  # `folder` is a file here
     sensor_size: SensorSize
     num_classes: int
     reading = Reading("s", "zero", sort=True)
@@ -56,21 +56,21 @@ class SpikeFiles(ABC):
         whole = {part.folder: part.whole for part in self.parts}
         fetch_missing(archives, self.folder, self._count, whole, download=download)
         self._opened: tuple[int, Path, h5py.File] | None = None
-        listings = [self._listing(part) for part in self.parts]
-        sizes = [len(listing.keys) for listing in listings]
+        contents = [self._discover_part(part) for part in self.parts]
+        sizes = [len(content.keys) for content in contents]
         self._places = [
             (self.folder / part.folder, key)
-            for part, listing in zip(self.parts, listings, strict=True)
-            for key in listing.keys
+            for part, content in zip(self.parts, contents, strict=True)
+            for key in content.keys
         ]
-        self.targets = np.concatenate([listing.targets for listing in listings]).astype(np.int64)
-        self.class_names = names if len(names := listings[0].names) == self.num_classes else None
+        self.targets = np.concatenate([content.targets for content in contents]).astype(np.int64)
+        self.class_names = names if len(names := contents[0].names) == self.num_classes else None
         self.split = np.repeat(np.array([part.use for part in self.parts], np.uint8), sizes)
-        self.groups = _groups([listing.speakers for listing in listings])
+        self.groups = _groups([content.speakers for content in contents])
         self.notes = partial_notes(self.label, self.folder, self.parts, sizes)
 
     @abstractmethod
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the recordings of a part."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class SpikeFiles(ABC):
         """Return the times t and the channels x of a recording."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return every file's name, size and time of change."""
+        """Return every file's name, size and modification time."""
         paths = dict.fromkeys(part.folder for part in self.parts)
         stats = [(name, (self.folder / name).stat()) for name in paths]
         return {"dataset": self.label, "files": [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]}
@@ -87,7 +87,7 @@ class SpikeFiles(ABC):
         return len(self._places)
 
     def name(self, index: int) -> str:
-        """Return the file, and where the recording is in it."""
+        """Return the file, and the key of the recording in it."""
         path, key = self._places[index]
         return f"{path} ({key})"
 
@@ -100,22 +100,22 @@ class SpikeFiles(ABC):
         path, key = self._places[index]
         try:
             columns = self.columns(self._open(path), key)
-        except DAMAGED as error:
+        except READ_ERRORS as error:
             raise DataError(self.name(index), f"cannot be read ({error})") from error
-        return events_of(columns, self.reading, self.sensor_size, self.name(index))
+        return events_from_columns(columns, self.reading, self.sensor_size, self.name(index))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to a reading process without the open file."""
+        """Pickle without the open file."""
         return vars(self) | {"_opened": None}
 
     def _open(self, path: Path) -> h5py.File:
-        """Return the file, which stays open as long as recordings of it follow one another in this process."""
-        # A process that was forked off must not share the place in the file with its parent.
+        """Return the file, which stays open while recordings of it are read one after the other in this process."""
+        # A forked process must not share the file position with its parent.
         if self._opened is None or self._opened[:2] != (os.getpid(), path):
             self._opened = os.getpid(), path, h5py.File(path, "r")
         return self._opened[2]
 
-    def _listing(self, part: Part) -> Listing:
+    def _discover_part(self, part: DatasetPart) -> PartContents:
         path = self.folder / part.folder
         if not path.is_file():
             raise DataError(
@@ -124,20 +124,19 @@ class SpikeFiles(ABC):
                 f"set data.root to the folder that holds {self.folder_name}, or data.download=true with data.archives",
             )
         try:
-            return self.listing(self._open(path), part)
-        except DAMAGED as error:
+            return self.discover(self._open(path), part)
+        except READ_ERRORS as error:
             raise DataError(path, f"cannot be read ({error})", "fetch it again, or remove it") from error
 
     def _count(self) -> dict[str, int]:
-        """Count a file that is there as whole: a smaller one may be meant."""
+        """Count an existing file as complete, since a smaller copy may be intended."""
         return {part.folder: part.whole if (self.folder / part.folder).is_file() else 0 for part in self.parts}
 
 
 def _groups(speakers: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return a number for each speaker, others in each part.
+    """Return a number for each speaker, different ones in each part.
 
-    The official test parts may share speakers with training, and are what they are: the numbers are for holding
-    speakers out of training alone.
+    The official test parts may share speakers with training: the numbers only serve to hold speakers out of training.
     """
     numbers: list[np.ndarray] = []
     first = 0
@@ -156,10 +155,10 @@ FILE = "n-tidigits.hdf5"
 
 @DATASETS.register("ntidigits")
 class NTIDIGITS(SpikeFiles):
-    """N-TIDIGITS18: 2,463 and 2,486 single digits of 112 and 113 speakers, as spikes of 64 channels of one ear.
+    """N-TIDIGITS18: 2,463 and 2,486 single digits of 112 and 113 speakers, as spikes of the 64 channels of one ear.
 
-    Speakers are groups; a recording is called such as `man-ah-a-1`, of which the first two are the speaker. Sequences
-    of several digits are left out. Time 0 is a recording's first spike.
+    Speakers are groups; recordings have names like `man-ah-a-1`, of which the first two words are the speaker.
+    Sequences of several digits are dropped. Time 0 is a recording's first spike.
 
     Args:
         root: Folder that holds `NTIDIGITS18/n-tidigits.hdf5`.
@@ -169,17 +168,17 @@ class NTIDIGITS(SpikeFiles):
 
     label = "ntidigits"
     folder_name = "NTIDIGITS18"
-    parts = (Part(FILE, 0, 2463), Part(FILE, 1, 2486))
+    parts = (DatasetPart(FILE, 0, 2463), DatasetPart(FILE, 1, 2486))
     sensor_size: SensorSize = (64, 1, 1)
     num_classes = len(DIGITS)
     reading = Reading("s", "first", sort=True)
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the recordings of one digit."""
         name = ("train", "test")[part.use]
         called = [label.decode().split("-") for label in np.asarray(own(file, f"{name}_labels")).tolist()]
         single = [words for words in called if len(words[-1]) == 1]
-        return Listing(
+        return PartContents(
             keys=[f"{name}/{'-'.join(words)}" for words in single],
             targets=np.array([DIGITS.index(words[-1]) for words in single], np.int64),
             speakers=np.array(["-".join(words[:2]) for words in single]),
@@ -195,17 +194,17 @@ class NTIDIGITS(SpikeFiles):
 
 
 class Heidelberg(SpikeFiles):
-    """Spikes of 700 channels: `spikes/times` (s), `spikes/units`, `labels` and `extra/speaker`, a row a recording.
+    """Spikes of 700 channels: `spikes/times` (s), `spikes/units`, `labels` and `extra/speaker`, one row per recording.
 
     `extra/keys` are the names of the classes.
     """
 
     sensor_size: SensorSize = (700, 1, 1)
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         labels = np.asarray(own(file, "labels"))
         keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
-        return Listing(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
+        return PartContents(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
@@ -214,10 +213,10 @@ class Heidelberg(SpikeFiles):
 
 @DATASETS.register("shd")
 class SHD(Heidelberg):
-    """SHD: 8,156 and 2,264 spoken digits in English and German of 12 speakers, two of whom speak in the test alone.
+    """SHD: 8,156 and 2,264 spoken digits in English and German of 12 speakers, two of them in the test only.
 
-    Speakers are groups, so that whole ones are held out for validation. The other ten speak in the official test too:
-    there they have numbers of their own.
+    Speakers are groups, so all recordings of a speaker are held out together for validation. The other ten speakers are
+    also in the official test, with different group numbers there.
 
     Args:
         root: Folder that holds `SHD/shd_train.h5` and `SHD/shd_test.h5`.
@@ -228,12 +227,12 @@ class SHD(Heidelberg):
 
     label = "shd"
     folder_name = "SHD"
-    parts = (Part("shd_train.h5", 0, 8156), Part("shd_test.h5", 1, 2264))
+    parts = (DatasetPart("shd_train.h5", 0, 8156), DatasetPart("shd_test.h5", 1, 2264))
     num_classes = 20
 
-    def listing(self, file: h5py.File, part: Part) -> Listing:
+    def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the rows with their speakers."""
-        return super().listing(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
+        return super().discover(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
 
 
 def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
@@ -253,5 +252,9 @@ class SSC(Heidelberg):
 
     label = "ssc"
     folder_name = "SSC"
-    parts = (Part("ssc_train.h5", 0, 75_466), Part("ssc_valid.h5", 2, 9981), Part("ssc_test.h5", 1, 20_382))
+    parts = (
+        DatasetPart("ssc_train.h5", 0, 75_466),
+        DatasetPart("ssc_valid.h5", 2, 9981),
+        DatasetPart("ssc_test.h5", 1, 20_382),
+    )
     num_classes = 35

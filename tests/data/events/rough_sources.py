@@ -22,7 +22,7 @@ class Slow(ToySource):
 
 
 class Deadly(ToySource):
-    """Whoever reads the recording of this number is killed."""
+    """A source that kills the process that reads the recording of this number."""
 
     deadly = 20
 

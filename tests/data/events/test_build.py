@@ -49,7 +49,7 @@ def test_workers_are_started_when_reading_here_would_take_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, reads_here: int
 ) -> None:
     whole = open_or_build(ToySource(70), tmp_path / "none").path
-    monkeypatch.setattr(packing, "_TRIED_S", 0.0)
+    monkeypatch.setattr(packing, "_MEASURED_S", 0.0)
     source, here = ToySource(70), []
     read = packing._read
     monkeypatch.setattr(packing, "_read", lambda source, index: here.append(index) or read(source, index))
@@ -65,7 +65,7 @@ def test_a_mistake_in_a_worker_arrives_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bad_recording_is_left_out_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
+def test_a_bad_recording_is_skipped_on_request_without_packing_again(tmp_path: Path, workers: int) -> None:
     source = ToySource(failing=(20, DataError("", "broken")), journal=tmp_path / "journal")
     with assert_raises(DataError, "", "data.on_bad_recording=skip"):
         open_or_build(source, tmp_path / "stores", workers=workers)
@@ -88,10 +88,12 @@ class _AllBad(ToySource):
         raise DataError("", f"{index} is broken")
 
 
-@pytest.mark.parametrize(("size", "told"), [(1, ("", "recording")), (20, ("", "others")), (37, ("", 17))])
-def test_where_nothing_can_be_read_the_rest_is_not_tried(tmp_path: Path, size: int, told: tuple) -> None:
+@pytest.mark.parametrize(("size", "message_parts"), [(1, ("", "recording")), (20, ("", "others")), (37, ("", 17))])
+def test_if_no_first_recording_can_be_read_the_rest_is_not_tried(
+    tmp_path: Path, size: int, message_parts: tuple
+) -> None:
     source = _AllBad(size, journal=tmp_path / "journal")
-    with assert_raises(DataError, *told):
+    with assert_raises(DataError, *message_parts):
         open_or_build(source, tmp_path / "stores")
     assert len((tmp_path / "journal").read_text().split()) == min(size, 20)
     assert _folders(tmp_path / "stores") == []
@@ -152,7 +154,7 @@ def test_arrays_that_do_not_fit_are_refused_before_reading(tmp_path: Path, key: 
     assert not (tmp_path / "journal").exists()
 
 
-def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_build_are_removed_by_the_next(tmp_path: Path) -> None:
     stores, journal = tmp_path / "stores", tmp_path / "journal"
     process = start(
         """
@@ -199,13 +201,13 @@ def test_two_processes_at_once_build_one_store_once(tmp_path: Path) -> None:
     assert len((tmp_path / "journal").read_text().split()) == 37
 
 
-def test_a_folder_that_cannot_be_written_names_the_cure(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with assert_raises(StoreError, "file/stores", "data.store_dir"):
         open_or_build(ToySource(), tmp_path / "file" / "stores")
 
 
-def test_a_full_disk_names_the_cure_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_gives_a_hint_and_leaves_nothing(tmp_path: Path) -> None:
     process = start(
         """
         import resource

@@ -1,4 +1,4 @@
-"""A store is absent or whole: whoever is killed, whoever comes at the same time, however much there is."""
+"""A store is absent or complete: after kills, with parallel processes, for much data."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_whenever_it_is_killed_the_store_is_absent_or_whole(tmp_path: Path, time
     for number in range(times):
         store_dir = tmp_path / str(number)
         kill_while_it_builds(store_dir, workers, delays.uniform(0, 2.0 if workers else 0.5))
-        store_dir.mkdir(exist_ok=True)  # it may not have come so far
+        store_dir.mkdir(exist_ok=True)  # it may not have been made
         halves += any(name.endswith(".building") for name in assert_absent_or_whole_and_built(store_dir))
     assert halves  # some of the delays end on the way
 
@@ -144,7 +144,7 @@ def test_twenty_million_events_are_packed_gathered_and_verified_in_little_memory
         before = peak()
         store = open_or_build(Large(), Path(sys.argv[1]))
         print(peak() - before)
-        # From here on the system itself refuses more: 64 MB beyond what there is.
+        # From here on the system limits memory: 64 MB more than in use.
         resource.setrlimit(resource.RLIMIT_DATA, (1024 * own() + 2**26,) * 2)
         packed = store.gather(np.array([199, 0, 17, 17]))
         print(packed.t.size, packed.t[0])

@@ -28,29 +28,29 @@ def moved(at: np.ndarray, x: float, y: float) -> Events:
 
 
 def test_a_dot_that_moved_with_the_camera_is_at_one_place() -> None:
-    still = CameraPath(CORNERS).still(moved(np.arange(400), 17, 12), SIZE)
-    assert still.y is not None
-    assert set(still.x.tolist()) == {17}
-    assert set(still.y.tolist()) == {12}
-    assert still.t.tolist() == (np.arange(400) * 1000 + 999).tolist()
-    assert [column.dtype for column in still if column is not None] == [np.int64, np.int16, np.int16, np.bool_]
+    result = CameraPath(CORNERS).still(moved(np.arange(400), 17, 12), SIZE)
+    assert result.y is not None
+    assert set(result.x.tolist()) == {17}
+    assert set(result.y.tolist()) == {12}
+    assert result.t.tolist() == (np.arange(400) * 1000 + 999).tolist()
+    assert [column.dtype for column in result if column is not None] == [np.int64, np.int16, np.int16, np.bool_]
 
 
-def test_what_leaves_the_sensor_is_gone_and_nothing_else() -> None:
+def test_only_events_outside_the_sensor_are_dropped() -> None:
     x, y = np.array([29, 28, 29], np.int16), np.array([3, 3, 3], np.int16)
     events = Events(np.array([0, 0, 200_000]), x, y, np.array([True] * 3))
-    still = CameraPath(CORNERS).still(events, SIZE)
-    assert still.y is not None
-    assert (still.x.tolist(), still.y.tolist(), still.t.tolist()) == ([33, 24], [8, 8], [0, 200_000])
+    result = CameraPath(CORNERS).still(events, SIZE)
+    assert result.y is not None
+    assert (result.x.tolist(), result.y.tolist(), result.t.tolist()) == ([33, 24], [8, 8], [0, 200_000])
 
 
 def test_a_sensor_without_rows_has_columns_to_move() -> None:
     events = Events(np.array([0, 200_000]), np.array([10, 20], np.int16), None, np.array([True, False]))
-    still = CameraPath(CORNERS).still(events, (34, 1, 2))
-    assert (still.x.tolist(), still.y) == ([15, 15], None)
+    result = CameraPath(CORNERS).still(events, (34, 1, 2))
+    assert (result.x.tolist(), result.y) == ([15, 15], None)
 
 
-def test_a_simulated_digit_is_sharper_without_the_saccades() -> None:
+def test_a_stabilized_simulated_digit_is_sharper() -> None:
     image = np.zeros((28, 28))
     image[6:22, 13:16] = 1.0
     events = simulate_saccades(image, np.random.default_rng(0), Saccades())
@@ -66,7 +66,7 @@ def _sharpness(events: Events) -> float:
 
 
 @pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 1, 1)])
-def test_a_store_hands_out_still_recordings_one_together_and_in_windows(
+def test_a_store_stabilizes_recordings_alone_in_batches_and_in_windows(
     tmp_path: Path, sensor_size: tuple[int, int, int]
 ) -> None:
     packed, camera = open_or_build(ToySource(sensor_size=sensor_size), tmp_path), CameraPath([[0, 0, 0], [1, 4, 2]])
@@ -95,7 +95,7 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("corners", "told"),
+    ("corners", "message_parts"),
     [
         ([[0, 0, 0]], ("[ms, x, y]",)),
         ([[0, 0], [1, 1]], ("[ms, x, y]",)),
@@ -104,6 +104,6 @@ def _rows(events: Events) -> list[tuple[int, ...]]:
         ([[-1, 0, 0], [5, 1, 1]], ("from", 0)),
     ],
 )
-def test_a_path_that_is_none_is_refused(corners: list[list[float]], told: tuple) -> None:
-    with assert_raises(ConfigError, "camera_path", *told):
+def test_an_invalid_path_is_refused(corners: list[list[float]], message_parts: tuple) -> None:
+    with assert_raises(ConfigError, "camera_path", *message_parts):
         CameraPath(corners)

@@ -1,4 +1,4 @@
-"""Packed copies of recordings as they are and as they were."""
+"""Packed copies of current and of older versions of recordings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stores(tmp_path: Path) -> Path:
     return tmp_path / "stores"
 
 
-def test_copies_say_where_their_recordings_lay(stores: Path, tmp_path: Path) -> None:
+def test_copies_name_the_folder_of_their_recordings(stores: Path, tmp_path: Path) -> None:
     found = copies(stores)
     assert [copy.label for copy in found] == ["toy"] * 3
     assert sorted(str(copy.origin) for copy in found) == [
@@ -36,11 +36,11 @@ def test_copies_say_where_their_recordings_lay(stores: Path, tmp_path: Path) -> 
     assert all(copy.size == size_of(copy.path) > 1000 for copy in found)
 
 
-def test_those_of_other_folders_and_datasets_are_others(stores: Path, tmp_path: Path) -> None:
+def test_copies_of_other_folders_and_datasets_are_separate(stores: Path, tmp_path: Path) -> None:
     origin = str((tmp_path / "here").resolve())
     assert len(copies_of(stores, "toy", origin)) == 2
     assert copies_of(stores, "to", origin) == []
-    # One that was packed before this was kept, and what a killed process has left, say nothing, and go with the rest.
+    # A copy without a recorded origin, and leftovers of a killed process, are included.
     old = copies_of(stores, "toy", str((tmp_path / "there").resolve()))[0].path
     (old / "origin.txt").unlink()
     (stores / "toy-0123456789ab.building").mkdir()

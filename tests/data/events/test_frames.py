@@ -21,16 +21,16 @@ SENSORS: list[SensorSize] = [(5, 4, 3), (5, 4, 2), (5, 4, 1), (5, 1, 2), (5, 1, 
 
 @pytest.fixture(params=["as on a CPU", "as on a GPU", "by way of lists"])
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the frames as they are made on either kind of device, or as lists of their events, where these can be."""
+    """Make the frames by the code of each kind of device, or as lists of events, if possible."""
     if request.param == "as on a GPU":
-        monkeypatch.setattr(frames, "_counted", frames._scattered)
+        monkeypatch.setattr(frames, "_count_on_cpu", frames._count_by_scatter)
     if request.param == "by way of lists":
-        monkeypatch.setattr(frames, "_counted", _listed)
+        monkeypatch.setattr(frames, "_count_on_cpu", _listed)
 
 
 def _listed(batch: EventBatch, *settings: Any) -> Tensor:
     found = None if batch.y is None else list_frames(batch, *settings)
-    return frames._scattered(batch, *settings) if found is None else found.dense.permute(0, 1, 3, 4, 2)
+    return frames._count_by_scatter(batch, *settings) if found is None else found.dense.permute(0, 1, 3, 4, 2)
 
 
 def _packed(seed: int, sensor_size: SensorSize, duration: int, num_bins: int) -> Packed:
@@ -91,7 +91,7 @@ def test_the_last_microsecond_is_in_and_the_next_is_out() -> None:
 
 
 @pytest.mark.usefixtures("_either_way")
-def test_negative_times_are_left_out() -> None:
+def test_negative_times_are_dropped() -> None:
     packed = _packed(0, (5, 4, 2), 1000, 10)
     shifted = packed._replace(t=packed.t - 300)
     assert int(_frames(shifted, 10, 1000, (5, 4, 2)).x.sum()) == int(((shifted.t >= 0) & (shifted.t < 1000)).sum())
@@ -216,9 +216,9 @@ def test_events_that_are_not_in_order_of_time_have_no_lists() -> None:
 
 
 @pytest.mark.parametrize("sensor_size", [(4, 4, 2), (5, 3, 2), (5, 4, 1)])
-def test_lists_refuse_what_frames_refuse(sensor_size: SensorSize) -> None:
+def test_lists_raise_the_same_errors_as_frames(sensor_size: SensorSize) -> None:
     batch = EventBatch.from_packed(_packed(0, (5, 4, 3), 1000, 10))
-    if sensor_size[2] == 1:  # polarities are not looked at
+    if sensor_size[2] == 1:  # polarities are ignored
         assert isinstance(list_frames(batch, 10, 1000, sensor_size), EventFrames)
         return
     with assert_raises(DataError, "", "sensor"):
@@ -248,6 +248,6 @@ def test_offsets_that_do_not_fit_the_columns_are_refused(wrong: list[int]) -> No
 
 
 @pytest.mark.parametrize(("num_bins", "duration"), [(0, 10), (10, 0), (-1, 10)])
-def test_no_time_is_refused(num_bins: int, duration: int) -> None:
+def test_times_that_are_not_finite_are_refused(num_bins: int, duration: int) -> None:
     with assert_raises(ValueError, "positive"):
         _frames(_packed(0, (5, 4, 2), 1000, 10), num_bins, duration, (5, 4, 2))

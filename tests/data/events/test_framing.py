@@ -114,14 +114,14 @@ def test_rate_is_events_per_ms() -> None:
     assert_close(_make("rate")(batch).x, _make()(batch).x / (DURATION / 7 / 1000))
 
 
-def test_signed_is_on_less_off() -> None:
+def test_signed_is_on_minus_off() -> None:
     batch = _batch()
     counts = _make()(batch).x
     assert torch.equal(_make("signed")(batch).x, counts[:, :, 1:] - counts[:, :, :1])
 
 
 @pytest.mark.parametrize("kind", ["counts", "binary", "time_surface", "decaying_surface"])
-def test_merged_polarities_are_those_of_a_sensor_that_tells_none(kind: str) -> None:
+def test_merged_polarities_equal_a_sensor_with_one_polarity(kind: str) -> None:
     batch = _batch()
     blind = batch._replace(p=torch.zeros_like(batch.p))
     merged = _make(kind, merge=True)
@@ -142,7 +142,7 @@ def test_a_voxel_grid_shares_each_event_between_the_two_nearest_middles() -> Non
     assert_close(frames.sum((0, 2, 3, 4)), torch.tensor(signs).float())
 
 
-def test_a_time_surface_says_how_long_ago_the_last_event_was() -> None:
+def test_a_time_surface_holds_the_age_of_the_last_event() -> None:
     batch = _batch()
 
     def value(step: int, channel: int, events: list[tuple[int, int]]) -> float:
@@ -239,7 +239,7 @@ def test_a_crop_and_cells_are_those_of_the_frames() -> None:
     assert torch.equal(coarse(batch).x, cells)
 
 
-def test_what_is_left_out_of_the_region_is_no_event_by_count_either() -> None:
+def test_events_outside_the_region_do_not_count_as_events() -> None:
     batch = _batch()
     inside = [sum(x < 3 for _, x, *_ in events) for events in _events(batch)]
     frames = _make(region=Region(SENSOR, (0, 0, 3, H)), bin_by="count", events_per_bin=7, num_bins=60)(batch)
@@ -268,12 +268,12 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
     assert framing.shape == tuple(x.shape[2:])
     from snnlab.data.events import frames as module
 
-    monkeypatch.setattr(module, "_counted", module._scattered)
+    monkeypatch.setattr(module, "_count_on_cpu", module._count_by_scatter)
     assert torch.equal(framing(batch).x, x)
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message_parts"),
     [
         (lambda: _make("rate", bin_by="count"), ("frames",)),
         (lambda: _make("time_surface", overlap_us=5), ("frames",)),
@@ -286,8 +286,8 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
         (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames.tau", "> 0")),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(make: Callable[[], Any], told: tuple) -> None:
-    with assert_raises((ConfigError, ValueError), *told):
+def test_contradictory_settings_are_refused(make: Callable[[], Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, ValueError), *message_parts):
         make()
 
 
@@ -359,7 +359,7 @@ def test_events_without_rows_have_no_lists() -> None:
 
 
 @pytest.mark.parametrize("kind", list(FRAMES))
-def test_a_frame_has_events_of_so_many_steps_after_its_end_as_its_kind_says(kind: str) -> None:
+def test_a_frame_holds_events_of_look_ahead_steps_after_its_end(kind: str) -> None:
     framing = _make(kind, num_bins=4)
     step = DURATION // 4
 

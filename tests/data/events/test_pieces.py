@@ -39,7 +39,7 @@ def _recording(rows: bool = True) -> EventBatch:
         ("decaying_surface", {"tau": 0.1}, {}, {}),
     ],
 )
-def test_pieces_are_the_whole(
+def test_chunks_equal_the_whole(
     kind: str, settings: dict[str, Any], steps: dict[str, Any], region: dict[str, Any], size: int
 ) -> None:
     framing = Framing(
@@ -51,7 +51,7 @@ def test_pieces_are_the_whole(
     assert torch.cat(pieces).equal(framing(batch).x)
 
 
-def test_pieces_of_a_sensor_without_rows() -> None:
+def test_chunks_of_a_sensor_without_rows() -> None:
     framing = Framing(Region((W, 1, 1)), Steps(DURATION, STEPS), FRAMES.build("counts", {}, "frames"))
     batch = _recording(rows=False)
     assert torch.cat(list(in_pieces(framing, batch, 2))).equal(framing(batch).x)

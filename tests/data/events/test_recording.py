@@ -11,7 +11,7 @@ from ...refusals import assert_raises
 SENSOR = (4, 3, 2)
 
 
-def test_a_recording_goes_with_its_sensor_however_few_its_events(recording: Events) -> None:
+def test_y_must_match_the_sensor_for_any_number_of_events(recording: Events) -> None:
     empty = Events(*(column[:0] for column in recording if column is not None))
     for events, sensor in ((recording, SENSOR), (empty, SENSOR), (recording._replace(y=None), (4, 1, 1))):
         check_events(events, sensor, "a.bin")
@@ -21,7 +21,7 @@ def test_a_recording_goes_with_its_sensor_however_few_its_events(recording: Even
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message_parts"),
     [
         ({"t": np.array([0, 5, 4, 9])}, ("a.bin", "sorted")),
         ({"t": np.array([0, 5, 4, 9], np.uint64)}, ("a.bin", "sorted")),
@@ -36,8 +36,8 @@ def test_a_recording_goes_with_its_sensor_however_few_its_events(recording: Even
         ({"p": np.array([True])}, ("a.bin", "shape")),
     ],
 )
-def test_a_bad_recording_is_named_with_its_mistake(recording: Events, change: dict, told: tuple) -> None:
-    with assert_raises(DataError, *told):
+def test_a_bad_recording_is_named_with_its_mistake(recording: Events, change: dict, message_parts: tuple) -> None:
+    with assert_raises(DataError, *message_parts):
         check_events(recording._replace(**change), SENSOR, "a.bin")
 
 

@@ -66,7 +66,7 @@ def test_another_seed_makes_another_recording(images: list[np.ndarray], recordin
     assert not np.array_equal(other.t, recordings[0].t)
 
 
-def test_an_empty_image_shows_the_noise_alone() -> None:
+def test_an_empty_image_gives_noise_events_only() -> None:
     dark = [simulate_saccades(np.zeros((28, 28)), np.random.default_rng([0, i])) for i in range(100)]
     expected = 0.3 * 34 * 34 * 0.31 * 100
     count = sum(events.t.size for events in dark)
@@ -118,7 +118,7 @@ def test_an_edge_makes_its_first_event_where_arithmetic_says() -> None:
     image = np.zeros((28, 28))
     image[:, 14:] = 1.0
     events = simulate_saccades(image, np.random.default_rng(0), camera)
-    # Column 18 looks at canvas column 29 + path. The canvas is dark up to 27 and bright from 28, and the
+    # Column 18 sees canvas column 29 + path. The canvas is dark up to 27 and bright from 28, and the
     # first saccade takes the path from -2.75 to 0.
     s = np.linspace(0.0, 1.0, 100_001)
     light = np.clip(29 - 2.75 + 2.75 * s**3 * (10 - 15 * s + 6 * s**2) - 27, 0.0, 1.0)
@@ -151,7 +151,7 @@ def test_a_hold_shorter_than_a_step_is_refused(bad: dict[str, float]) -> None:
         replace(QUIET, **bad)
 
 
-def test_what_would_leave_the_canvas_is_refused() -> None:
+def test_a_path_outside_the_margin_is_refused() -> None:
     with assert_raises(ValueError, "[H, W]"):
         simulate_saccades(np.zeros(64), np.random.default_rng(0))
     with assert_raises(ValueError, "amplitude"):
@@ -159,7 +159,7 @@ def test_what_would_leave_the_canvas_is_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (10, 40), (128, 96)])
-def test_an_image_of_any_size_is_seen_by_a_sensor_three_pixels_larger_on_each_side(shape: tuple[int, int]) -> None:
+def test_the_sensor_is_three_pixels_larger_than_the_image_on_each_side(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random(shape)
     sensor = sensor_of(*shape)
     assert sensor == (shape[1] + 6, shape[0] + 6, 2)

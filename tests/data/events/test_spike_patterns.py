@@ -61,13 +61,13 @@ Classifier = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _accuracy(classify: Classifier, features: np.ndarray, targets: np.ndarray) -> float:
-    """Return what the classifier gets right of the second half, having seen the first."""
+    """Return the classifier's accuracy on the second half, after training on the first."""
     half = RECORDINGS // 2
     return float((classify(features[:half], targets[:half], features[half:]) == targets[half:]).mean())
 
 
 @pytest.mark.parametrize("classify", [_by_nearest_mean, _by_least_squares])
-def test_counts_do_not_tell_the_class_but_times_do(
+def test_counts_do_not_reveal_the_class_but_times_do(
     recordings: tuple[list[Events], np.ndarray], classify: Classifier
 ) -> None:
     events, targets = recordings
@@ -99,7 +99,7 @@ def test_every_recording_is_a_good_one_of_the_sensor(recordings: tuple[list[Even
 def test_without_variation_the_spikes_come_where_arithmetic_says() -> None:
     motifs = Motifs(np.array([[0, 4], [2, 1]]), np.array([[0.0, 109.0], [10.5, 20.0]]), np.zeros((2, 2, 2)))
     events = simulate_spike_patterns(motifs, np.array([3, 0, 1, 2, 4]), (2, 1, 1), _rng(), EXACT)
-    # Slots of 160 ms from 100 ms on, with 25 ms of silence at either end.
+    # Slots of 160 ms from 100 ms on, with 25 ms without spikes at either end.
     assert events.t.tolist() == [145_000, 295_500, 605_000, 874_000]
     assert events.x.tolist() == [1, 1, 0, 0]
 

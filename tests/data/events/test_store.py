@@ -19,7 +19,7 @@ def _equal(one: Events, other: Events) -> bool:
 
 
 @pytest.mark.parametrize("sensor_size", [(7, 5, 2), (7, 5, 3), (7, 1, 1)])
-def test_what_was_packed_comes_back(tmp_path: Path, sensor_size: tuple[int, int, int]) -> None:
+def test_packed_recordings_are_read_back(tmp_path: Path, sensor_size: tuple[int, int, int]) -> None:
     source = ToySource(sensor_size=sensor_size)
     store = open_or_build(source, tmp_path)
     assert len(store) == len(source)
@@ -40,7 +40,7 @@ def test_columns_are_read_only_views_of_the_maps(tmp_path: Path) -> None:
     assert not store[0].t.flags.owndata
 
 
-def test_gather_concatenates_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_gather_concatenates_in_the_given_order(tmp_path: Path) -> None:
     store = open_or_build(ToySource(), tmp_path)
     indices = np.array([5, 3, 0, 5, 36])
     packed = store.gather(indices)
@@ -98,7 +98,7 @@ def test_a_pickled_store_carries_its_path_and_no_events(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["t", "x", "y", "p"])
-def test_a_truncated_or_missing_column_is_refused_with_the_cure(tmp_path: Path, key: str) -> None:
+def test_a_truncated_or_missing_column_is_refused_with_a_hint(tmp_path: Path, key: str) -> None:
     source = ToySource()
     path = open_or_build(source, tmp_path).path
     column = path / f"{key}.bin"
@@ -183,15 +183,15 @@ def test_another_split_is_as_if_it_had_been_packed(tmp_path: Path) -> None:
     # The same events: of the other, only the split and the groups.
     other.read = source.read  # type: ignore[method-assign]
     expected = open_or_build(other, tmp_path / "other")
-    found = store.divided(other.split, None)
+    found = store.with_split(other.split, None)
     assert found.fingerprint == expected.fingerprint != store.fingerprint
     assert found.groups is None
     np.testing.assert_array_equal(found.split, other.split)
     found.verify()
-    assert store.divided(source.split, source.groups).fingerprint == store.fingerprint
+    assert store.with_split(source.split, source.groups).fingerprint == store.fingerprint
 
 
-def test_what_fails_of_events_that_were_not_packed_so_is_said_of_the_copy(tmp_path: Path) -> None:
+def test_an_error_from_changed_events_is_reported_as_a_damaged_copy(tmp_path: Path) -> None:
     store = open_or_build(ToySource(), tmp_path)
 
     def raising(places: list[int]) -> None:

@@ -56,14 +56,14 @@ def test_they_are_kept_with_a_checksum_and_come_back_as_they_were(
         Store.open(store.path).verify()
 
 
-def test_a_store_of_classes_is_what_it_was_before_there_were_other_targets(tmp_path: Path) -> None:
+def test_a_store_of_classes_is_the_same_as_before_other_targets(tmp_path: Path) -> None:
     store = open_or_build(ToySource(), tmp_path)
     assert store.manifest.dtypes["targets"] == "<i8"
     assert store.fingerprint == "cc152f258a3824ce8e15b2378d2c5a207b8dfa304562a1edbe6c73c27afb30cf"
 
 
 @pytest.mark.parametrize(
-    ("targets", "told"),
+    ("targets", "message_parts"),
     [
         (VALUES[:-1], ("toy", "finite")),
         (VALUES.astype(np.float64), ("toy", "finite")),
@@ -74,8 +74,8 @@ def test_a_store_of_classes_is_what_it_was_before_there_were_other_targets(tmp_p
         (np.array([[37, 0, 250, 1]]), ("toy", "none", 37)),
     ],
 )
-def test_what_cannot_be_targets_is_refused(targets: np.ndarray, told: tuple, tmp_path: Path) -> None:
-    with assert_raises(DataError, *told):
+def test_arrays_that_are_no_targets_are_refused(targets: np.ndarray, message_parts: tuple, tmp_path: Path) -> None:
+    with assert_raises(DataError, *message_parts):
         open_or_build(source(targets), tmp_path)
 
 
@@ -113,7 +113,7 @@ def random_segments(rng: np.random.Generator, recordings: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_windows_have_the_labels_of_their_steps_and_no_segment_that_is_elsewhere(seed: int) -> None:
+def test_windows_have_the_labels_of_their_steps_and_no_other_segments(seed: int) -> None:
     rng = np.random.default_rng(seed)
     targets, bins, duration_us = random_segments(rng, 6), int(rng.integers(1, 20)), int(rng.integers(1, 700))
     index, begins = rng.integers(0, 6, 9), rng.integers(0, 1500, 9)
@@ -133,7 +133,7 @@ def test_windows_have_the_labels_of_their_steps_and_no_segment_that_is_elsewhere
     assert found.tolist() == expected.tolist()
 
 
-def test_windows_of_an_hour_hand_out_the_segments_in_them_and_not_those_of_the_hour(tmp_path: Path) -> None:
+def test_windows_of_an_hour_hold_only_their_own_segments(tmp_path: Path) -> None:
     start = np.arange(108_000) * 33_333  # 30 labels a second
     hour = source(np.stack([np.zeros_like(start), start, start + 33_333, start % 5], 1))
     begins = np.arange(32) * 100_000_000

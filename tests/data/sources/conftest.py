@@ -1,4 +1,4 @@
-"""What the tests of datasets share: tonic's reading of the same files."""
+"""Fixtures of the tests of datasets: tonic's reading of the same files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Same = Callable[..., bool]
 
 
 @pytest.fixture
-def tonic_twin() -> Twin:
-    """Return what makes tonic's dataset of a name on the files of a folder, however few they are."""
+def tonic_reference() -> Twin:
+    """Return a function that makes tonic's dataset of a name on the files of a folder, for any number of files."""
     import tonic.datasets
 
     def make(name: str, root: Path, **settings: Any) -> Any:
@@ -29,7 +29,7 @@ def tonic_twin() -> Twin:
 
 @pytest.fixture
 def same_events() -> Same:
-    """Return what compares a recording with tonic's; times up to a microsecond, since tonic cuts fractions off."""
+    """Return a function that compares a recording with tonic's, to a microsecond, since tonic cuts off fractions."""
 
     def compare(ours: Events, theirs: np.ndarray, first: bool = False) -> bool:
         t = theirs["t"].reshape(-1).astype(np.int64)

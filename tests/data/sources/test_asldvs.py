@@ -35,8 +35,8 @@ def test_letters_are_numbered_without_j_and_z(root: Path) -> None:
     assert [Path(letters.name(index)).name for index in range(3)] == ["a_0003.mat", "k_0001.mat", "k_0002.mat"]
 
 
-def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_twin: Any, same_events: Any) -> None:
-    ours, theirs = ASLDVS(str(root), download=False), tonic_twin("ASLDVS", root)
+def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_reference: Any, same_events: Any) -> None:
+    ours, theirs = ASLDVS(str(root), download=False), tonic_reference("ASLDVS", root)
     names = [Path(path) for path in theirs.data]
     for index in range(len(ours)):
         events, letter = theirs[names.index(Path(ours.name(index)))]
@@ -55,6 +55,6 @@ def test_a_damaged_file_is_named(root: Path) -> None:
         ASLDVS(str(root), download=False).read(0)
 
 
-def test_how_to_get_it_by_hand_is_said(tmp_path: Path) -> None:
+def test_the_download_by_hand_is_described(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "ICCV2019_DVS_dataset.zip", "github.com/PIX2NVS"):
         ASLDVS(str(tmp_path))

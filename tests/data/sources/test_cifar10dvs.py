@@ -20,7 +20,7 @@ START = 1_605_537_493_718_345
 
 
 def kind() -> np.dtype:
-    """Return what aedat's Decoder gives; a new one each time, since tonic renames its fields."""
+    """Return the output of aedat's Decoder; a new one each time, since tonic renames its fields."""
     return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
 
 
@@ -66,8 +66,8 @@ def test_the_last_of_each_class_by_name_are_for_testing(root: Path) -> None:
     assert [Path(pictures.name(index)).stem[17:] for index in range(4)] == ["0", "1", "10", "11"]
 
 
-def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_twin: Any, same_events: Any) -> None:
-    ours, theirs = CIFAR10DVS(str(root), download=False), tonic_twin("CIFAR10DVS", root)
+def test_recordings_are_tonics_from_the_first_event_on(root: Path, tonic_reference: Any, same_events: Any) -> None:
+    ours, theirs = CIFAR10DVS(str(root), download=False), tonic_reference("CIFAR10DVS", root)
     names = [Path(path) for path in theirs.data]
     for index in range(len(ours)):
         events, target = theirs[names.index(Path(ours.name(index)))]

@@ -54,18 +54,18 @@ def test_a_row_is_x_y_p_t_and_times_are_in_ms(root: Path) -> None:
     assert (x.tolist(), y.tolist(), p.astype(int).tolist()) == tuple(rows[:, column].tolist() for column in range(3))
 
 
-def test_people_are_held_out_whole(root: Path) -> None:
+def test_all_recordings_of_a_person_are_held_out_together(root: Path) -> None:
     gestures = DVSGesture(str(root), download=False)
     split = make_split(gestures.targets, gestures.split, 0.5, 0, gestures.groups)
     assert sorted([split.train.tolist(), split.val.tolist()]) == [[0, 1], [2, 3]]
 
 
-def test_a_folder_without_recordings_says_what_it_should_hold(tmp_path: Path) -> None:
+def test_a_folder_without_recordings_names_the_expected_files(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "user01_fluorescent/0"):
         DVSGesture(str(tmp_path), download=False)
 
 
-def test_a_folder_of_another_name_is_told_of(root: Path) -> None:
+def test_a_folder_of_another_name_is_reported(root: Path) -> None:
     (root / "DVSGesture/ibmGestureTrain/user_x").mkdir()
     np.save(root / "DVSGesture/ibmGestureTrain/user_x/1.npy", np.zeros((0, 4)))
     with assert_raises(DataError, "DVSGesture/ibmGestureTrain/user_x", "user01_fluorescent"):

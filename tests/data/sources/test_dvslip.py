@@ -42,9 +42,9 @@ def test_recordings_come_by_part_word_and_name(root: Path) -> None:
 
 @pytest.mark.parametrize("train", [True, False])
 def test_recordings_are_tonics_from_the_first_event_on(
-    root: Path, tonic_twin: Any, same_events: Any, train: bool
+    root: Path, tonic_reference: Any, same_events: Any, train: bool
 ) -> None:
-    ours, theirs = DVSLip(str(root), download=False), tonic_twin("DVSLip", root, train=train)
+    ours, theirs = DVSLip(str(root), download=False), tonic_reference("DVSLip", root, train=train)
     names = [Path(path) for path in theirs.data]
     assert len(names) == (3 if train else 2)
     for index in np.flatnonzero(ours.split == (0 if train else 1)).tolist():
@@ -53,7 +53,7 @@ def test_recordings_are_tonics_from_the_first_event_on(
         assert same_events(ours.read(index), events, first=True)
 
 
-def test_how_to_get_it_by_hand_is_said(tmp_path: Path) -> None:
+def test_the_download_by_hand_is_described(tmp_path: Path) -> None:
     archive = {"name": "DVS-Lip.zip", "md5": "1" * 32, "url": None}
     with assert_raises(DataError, "data.root", "DVS-Lip.zip"):
         DVSLip(str(tmp_path), archives=[archive])

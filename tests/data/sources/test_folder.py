@@ -21,7 +21,7 @@ SENSOR = (16, 12, 2)
 
 
 def write(path: Path, seed: int, at: int = 0, ms: int = 100) -> None:
-    """Write 400 events in a band of rows that `at` says."""
+    """Write 400 events in a band of rows at `at`."""
     rng = np.random.default_rng(seed)
     t = np.sort(rng.integers(0, 1000 * ms, 400)) + 7_000_000
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def test_another_reading_has_another_fingerprint(setting: dict[str, Any], classe
     assert Folder(str(classes), SENSOR, **setting).fingerprint() != Folder(str(classes), SENSOR).fingerprint()
 
 
-def test_it_travels_to_reading_processes_and_packs_the_same_there(classes: Path, tmp_path: Path) -> None:
+def test_it_can_be_pickled_and_packs_the_same_in_reading_processes(classes: Path, tmp_path: Path) -> None:
     folder = Folder(str(classes), SENSOR)
     folder.read(3)
     assert pickle.loads(pickle.dumps(folder)).fingerprint() == folder.fingerprint()
@@ -126,7 +126,7 @@ def test_it_travels_to_reading_processes_and_packs_the_same_there(classes: Path,
 
 
 @pytest.mark.parametrize("part", ["", "0,250"])
-def test_a_file_that_is_not_in_the_order_of_time_is_refused_with_the_cure(part: str, tmp_path: Path) -> None:
+def test_an_unsorted_file_is_refused_with_a_hint(part: str, tmp_path: Path) -> None:
     start, _, end = part.partition(",")
     root = table(tmp_path, f"0.npy,a,{start},{end},,", "1.npy,b,,,,", "2.npy,a,,,,")
     rows = np.load(root / "0.npy")
@@ -173,7 +173,7 @@ def test_other_targets_than_classes_need_a_table(classes: Path, targets: Any) ->
         Folder(str(classes), SENSOR, targets=targets)
 
 
-def test_who_is_for_testing_is_not_packed_anew(tmp_path: Path) -> None:
+def test_another_choice_of_test_recordings_packs_nothing(tmp_path: Path) -> None:
     root, stores = people(tmp_path / "mine"), tmp_path / "stores"
     settings: dict[str, Any] = {"labels": "labels.csv", "group_by": "user"}
     contents = set()
@@ -194,9 +194,7 @@ def test_who_is_for_testing_is_not_packed_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("1234556", "1234564"), ("123456.1", "123456.4"), ("0.1", "0.12345678")])
-def test_a_table_that_was_edited_has_another_fingerprint_whatever_digit_it_was(
-    before: str, after: str, tmp_path: Path
-) -> None:
+def test_an_edited_table_has_another_fingerprint(before: str, after: str, tmp_path: Path) -> None:
     root = table(tmp_path, f"0.npy,a,{before},,,", "1.npy,b,,,,", "2.npy,a,,,,")
     first = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0).fingerprint()
     (root / "labels.csv").write_text((root / "labels.csv").read_text().replace(before, after))
@@ -224,14 +222,14 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
     assert_says(folder.notes[0], 2, "testing", 2, "validation")
 
 
-def test_classes_beside_a_folder_of_a_part_are_not_passed_over(tmp_path: Path) -> None:
+def test_classes_next_to_a_folder_of_a_part_are_an_error(tmp_path: Path) -> None:
     for name in ("wave", "clap", "train/session"):
         write(tmp_path / "mine" / name / "a.npy", 0)
     with assert_raises(DataError, "data.root", "recordings"):
         Folder(str(tmp_path / "mine"), SENSOR)
 
 
-def test_what_is_no_recording_is_named(classes: Path) -> None:
+def test_inputs_that_are_no_recordings_are_named(classes: Path) -> None:
     (classes / "still").mkdir()
     (classes / "up" / "notes.mat").touch()
     (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
@@ -251,7 +249,7 @@ def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
     assert len(Folder(str(classes), SENSOR)) == 20
 
 
-def test_the_table_beside_the_recordings_comes_before_one_in_the_working_folder(
+def test_the_table_in_the_root_folder_comes_before_one_in_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -274,7 +272,7 @@ def people(root: Path) -> str:
     return str(root)
 
 
-def test_people_in_a_column_of_another_name_are_not_passed_over(tmp_path: Path) -> None:
+def test_people_in_a_column_of_another_name_are_an_error(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.labels", "group", "data.group_by=user"):
         Folder(people(tmp_path), SENSOR, labels="labels.csv")
 
@@ -286,7 +284,7 @@ def test_recordings_are_grouped_by_the_column_that_is_named(tmp_path: Path) -> N
     assert Folder(people(tmp_path), SENSOR, labels="labels.csv", group_by="path").groups is None
 
 
-def test_certain_people_are_held_out_for_testing(tmp_path: Path) -> None:
+def test_named_groups_are_held_out_for_testing(tmp_path: Path) -> None:
     root = people(tmp_path)
     folder = Folder(root, SENSOR, labels="labels.csv", group_by="user", test_groups=["p1"])
     assert folder.split.tolist() == [1, 1, 0, 0]

@@ -18,7 +18,7 @@ PICTURES = {"yin_yang": 10, "BACKGROUND_Google": 10, "ant": 3}
 
 
 def encode(rng: np.random.Generator) -> bytes:
-    """Return 40 events of a picture of 200 x 150, away from the corner: x, y, a bit of polarity and 23 bits of us."""
+    """Return 40 events of an image of 200 x 150, away from the corner: x, y, a bit of polarity and 23 bits of us."""
     t, x, y = np.sort(rng.integers(0, 300_000, 40)), rng.integers(5, 200, 40), rng.integers(3, 150, 40)
     p = rng.integers(0, 2, 40)
     return np.stack([x, y, (p << 7) | (t >> 16), (t >> 8) & 255, t & 255], 1).astype(np.uint8).tobytes()
@@ -41,7 +41,7 @@ def test_there_are_101_classes_in_the_order_of_their_names() -> None:
     assert THINGS[:2] == ("BACKGROUND_Google", "Faces_easy")
 
 
-def test_pictures_come_by_class_and_number(root: Path) -> None:
+def test_images_are_sorted_by_class_and_number(root: Path) -> None:
     things = NCaltech101(str(root), download=False)
     assert things.targets.tolist() == [0] * 10 + [THINGS.index("ant")] * 3 + [100] * 10
     assert things.name(1).endswith("BACKGROUND_Google/image_0002.bin")
@@ -62,8 +62,8 @@ def test_the_rule_is_part_of_the_fingerprint(root: Path) -> None:
     assert len(set(marks)) == 3
 
 
-def test_places_are_the_files_and_tonics_but_for_the_least(root: Path, tonic_twin: Any) -> None:
-    ours, theirs = NCaltech101(str(root), download=False), tonic_twin("NCALTECH101", root)
+def test_places_are_the_files_and_tonics_but_for_the_least(root: Path, tonic_reference: Any) -> None:
+    ours, theirs = NCaltech101(str(root), download=False), tonic_reference("NCALTECH101", root)
     names = [Path(path) for path in theirs.data]
     for index in range(len(ours)):
         events, (other, target) = ours.read(index), theirs[names.index(Path(ours.name(index)))]
@@ -83,7 +83,7 @@ def test_it_packs(root: Path, tmp_path: Path) -> None:
     assert store.split.sum() == 3
 
 
-def test_a_folder_without_pictures_says_what_it_should_hold(tmp_path: Path) -> None:
+def test_a_folder_without_images_names_the_expected_files(tmp_path: Path) -> None:
     with assert_raises(DataError, "data.root", "yin_yang"):
         NCaltech101(str(tmp_path), download=False)
 

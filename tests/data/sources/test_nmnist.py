@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.events import Events, open_or_build
-from snnlab.data.sources.recordings import NMNIST, Part
+from snnlab.data.sources.recordings import NMNIST, DatasetPart
 from snnlab.errors import DataError
 
 from ...refusals import assert_lines_say, assert_raises, assert_says, assert_tells
@@ -102,20 +102,20 @@ def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
     assert open_or_build(_source(root), store_dir).path == store.path
 
 
-def test_a_partial_copy_is_said(root: Path) -> None:
+def test_a_partial_copy_is_reported(root: Path) -> None:
     folder = root / "NMNIST"
     train, test = ("nmnist", "4 of 60,000", folder / "Train"), ("nmnist", "2 of 10,000", folder / "Test")
     assert_lines_say(_source(root).notes, train, test)
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NMNIST, "parts", (Part("Train", 0, 4), Part("Test", 1, 2)))
+    monkeypatch.setattr(NMNIST, "parts", (DatasetPart("Train", 0, 4), DatasetPart("Test", 1, 2)))
     assert NMNIST(str(root), archives=[archive(root / "nowhere.zip")]).notes == []
 
 
 @pytest.mark.parametrize("missing", ["NMNIST", "NMNIST/Train", "NMNIST/Test"])
 @pytest.mark.parametrize("emptied", [False, True])
-def test_a_missing_or_empty_folder_is_named_with_the_cure(root: Path, missing: str, emptied: bool) -> None:
+def test_a_missing_or_empty_folder_is_named_with_a_hint(root: Path, missing: str, emptied: bool) -> None:
     files = sorted((root / missing).rglob("*"), reverse=True)
     for path in files:
         if path.is_file():
@@ -150,7 +150,7 @@ def test_the_fingerprint_changes_with_any_file(root: Path) -> None:
     assert len({str(each) for each in (before, touched, renamed, removed)}) == 4
 
 
-def test_the_fingerprint_does_not_say_where_the_copy_is(root: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_folder(root: Path) -> None:
     before = _source(root).fingerprint()
     (root / "elsewhere").mkdir()
     (root / "NMNIST").rename(root / "elsewhere" / "NMNIST")
@@ -167,7 +167,7 @@ def test_listing_imports_neither_tonic_nor_lightning(root: Path) -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_a_failing_download_says_what_is_there_and_what_to_do(root: Path) -> None:
+def test_a_failing_download_names_the_existing_recordings_and_a_hint(root: Path) -> None:
     folder, url = root / "NMNIST", (root / "nowhere.zip").as_uri()
     with pytest.raises(DataError) as caught:
         NMNIST(str(root), archives=[archive(root / "nowhere.zip")])
@@ -177,7 +177,7 @@ def test_a_failing_download_says_what_is_there_and_what_to_do(root: Path) -> Non
     assert_says(caught.value.hint, "data.download=false", "data.root=FOLDER", "NMNIST", url, folder / "train.zip")
 
 
-def test_what_was_fetched_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_finished_download_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("empty")
     packed = Path(shutil.make_archive(str(elsewhere / "mirror"), "zip", root / "NMNIST"))
     source = NMNIST(str(elsewhere), archives=[archive(packed)])

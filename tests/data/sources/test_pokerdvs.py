@@ -34,12 +34,12 @@ def test_pips_come_by_part_and_suit(root: Path) -> None:
 
 @pytest.mark.parametrize("train", [True, False])
 def test_recordings_are_tonics_from_the_first_event_on(
-    root: Path, tonic_twin: Any, same_events: Any, train: bool
+    root: Path, tonic_reference: Any, same_events: Any, train: bool
 ) -> None:
-    ours, theirs = PokerDVS(str(root), download=False), tonic_twin("POKERDVS", root, train=train)
+    ours, theirs = PokerDVS(str(root), download=False), tonic_reference("POKERDVS", root, train=train)
     left = [ours.read(index) for index in np.flatnonzero(ours.split == (0 if train else 1)).tolist()]
     labels = ours.targets[ours.split == (0 if train else 1)].tolist()
-    for number in range(len(theirs)):  # in whatever order its folders come
+    for number in range(len(theirs)):  # in any order of its folders
         events, target = theirs[number]
         found = [place for place, one in enumerate(left) if same_events(one, events, first=True)]
         assert [labels[place] for place in found] == [target]

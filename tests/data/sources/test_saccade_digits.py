@@ -34,7 +34,7 @@ def test_a_fifth_of_each_class_is_for_testing() -> None:
 
 def test_the_test_recordings_are_the_same_for_everyone() -> None:
     split = SaccadeDigits(simulation_seed=9).split
-    # Of all published results on it: must never change.
+    # Published results depend on it: it must never change.
     assert split.sum() == 359
     places = np.flatnonzero(split)
     assert (places[:8].tolist(), places.sum()) == ([17, 19, 21, 34, 38, 42, 47, 57], 337_970)

@@ -58,7 +58,7 @@ def test_folders_may_say_which_are_for_testing(root: Path) -> None:
     assert SaccadeImages(str(root / "parts")).split.tolist() == [1] * 5 + [0] * 5
 
 
-def test_a_file_that_is_no_image_is_named_and_can_be_left_out(root: Path, store_dir: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named_and_can_be_skipped(root: Path, store_dir: Path) -> None:
     (root / "lying" / "9.png").write_bytes(b"not an image")
     with assert_raises(DataError, "", 9):
         open_or_build(SaccadeImages(str(root)), store_dir)

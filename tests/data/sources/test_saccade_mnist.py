@@ -57,7 +57,7 @@ def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: 
         SaccadeMNIST(str(tmp_path / "none"), download=False)
 
 
-def test_an_encoder_makes_the_spikes_in_the_place_of_the_camera(root: Path, store_dir: Path) -> None:
+def test_an_encoder_replaces_the_camera(root: Path, store_dir: Path) -> None:
     source = SaccadeMNIST(str(root), encoder={"type": "latency"})
     events, image = open_or_build(source, store_dir)[2], source.image(2)
     assert len(events.t) == (image >= 0.01).sum()
@@ -77,13 +77,13 @@ def test_poisson_spikes_differ_from_recording_to_recording_and_are_those_of_the_
 
 
 @pytest.mark.parametrize(
-    ("encoder", "told"),
+    ("encoder", "message_parts"),
     [
         ({"type": "delta"}, ("encoder.type", "poisson")),
         ({"type": "poisson", "rate": 5}, ("encoder.rate",)),
         ({"type": "poisson", "max_rate_hz": 2000}, ("encoder.max_rate_hz", 2000, 2)),
     ],
 )
-def test_an_encoder_that_cannot_be_is_refused(root: Path, encoder: dict[str, object], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_invalid_encoder_is_refused(root: Path, encoder: dict[str, object], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         SaccadeMNIST(str(root), encoder=encoder)

@@ -70,8 +70,8 @@ def test_speakers_of_shd_are_held_out_whole_although_the_test_has_them_too(shd: 
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_spikes_of_shd_are_tonics(shd: Path, tonic_twin: Any, same_events: Any, train: bool) -> None:
-    ours, theirs = SHD(str(shd), download=False), tonic_twin("SHD", shd, train=train)
+def test_spikes_of_shd_are_tonics(shd: Path, tonic_reference: Any, same_events: Any, train: bool) -> None:
+    ours, theirs = SHD(str(shd), download=False), tonic_reference("SHD", shd, train=train)
     first = 0 if train else 6
     for index in range(len(theirs)):
         events, target = theirs[index]
@@ -80,7 +80,7 @@ def test_spikes_of_shd_are_tonics(shd: Path, tonic_twin: Any, same_events: Any, 
         assert ours.read(first + index).y is None
 
 
-def test_ssc_marks_its_official_validation_part(tmp_path: Path, tonic_twin: Any, same_events: Any) -> None:
+def test_ssc_marks_its_official_validation_part(tmp_path: Path, tonic_reference: Any, same_events: Any) -> None:
     keys = [f"word{number}" for number in range(35)]
     for seed, (name, labels) in enumerate({"train": [0, 34, 2], "valid": [1, 1], "test": [7]}.items()):
         write(tmp_path / f"SSC/ssc_{name}.h5", labels, [0] * len(labels), keys, seed)
@@ -89,11 +89,11 @@ def test_ssc_marks_its_official_validation_part(tmp_path: Path, tonic_twin: Any,
     assert words.targets.tolist() == [0, 34, 2, 1, 1, 7]
     assert words.groups is None
     assert words.class_names == keys
-    theirs = tonic_twin("SSC", tmp_path, split="valid")
+    theirs = tonic_reference("SSC", tmp_path, split="valid")
     assert all(same_events(words.read(3 + index), theirs[index][0]) for index in range(2))
 
 
-def test_a_missing_file_is_named_with_the_cure(shd: Path) -> None:
+def test_a_missing_file_is_named_with_a_hint(shd: Path) -> None:
     (shd / "SHD/shd_test.h5").unlink()
     with assert_raises(DataError, "data.root", "folder"):
         SHD(str(shd), download=False)
@@ -111,7 +111,7 @@ def test_a_damaged_file_is_named(shd: Path) -> None:
         SHD(str(shd), download=False)
 
 
-def test_one_file_is_open_at_a_time_and_it_travels_to_reading_processes(shd: Path, tmp_path: Path) -> None:
+def test_one_file_is_open_at_a_time_and_pickling_leaves_it_out(shd: Path, tmp_path: Path) -> None:
     digits = SHD(str(shd), download=False)
     before = digits.read(8)
     assert len(pickle.dumps(digits)) < 5000
@@ -156,10 +156,10 @@ def test_single_digits_alone_are_used_with_their_speakers(tidigits: Path) -> Non
 
 @pytest.mark.parametrize("train", [True, False])
 def test_spikes_of_ntidigits_are_tonics_from_the_first_on(
-    tidigits: Path, tonic_twin: Any, same_events: Any, train: bool
+    tidigits: Path, tonic_reference: Any, same_events: Any, train: bool
 ) -> None:
     ours = NTIDIGITS(str(tidigits), download=False)
-    theirs = tonic_twin("NTIDIGITS18", tidigits, train=train, single_digits=True)
+    theirs = tonic_reference("NTIDIGITS18", tidigits, train=train, single_digits=True)
     first = 0 if train else 4
     for index in range(len(theirs)):
         events, target = theirs[index]

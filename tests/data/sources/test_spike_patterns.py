@@ -36,7 +36,7 @@ def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message_parts"),
     [
         ({"num_classes": 121}, ("data.num_classes", 120, 5, 121)),
         ({"num_recordings": 19}, ("data.num_recordings", 20, 19)),
@@ -44,8 +44,8 @@ def test_the_yaml_says_size_and_classes_once(sensor: list[int], classes: int) ->
         ({"recipe": {}}, ("data.recipe",)),
     ],
 )
-def test_a_setting_out_of_range_is_named(changes: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_setting_out_of_range_is_named(changes: dict[str, Any], message_parts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *message_parts):
         build_dataset({**NODE, "sensor_size": [60, 1, 1], "num_classes": 10, **changes})
 
 
@@ -76,14 +76,14 @@ def test_a_fifth_of_each_class_is_for_testing_and_the_same_for_everyone() -> Non
     assert len(source) == 2000
     for k in range(10):
         assert source.split[source.targets == k].tolist().count(1) == 40
-    # Of all published results on it: must never change.
+    # Published results depend on it: it must never change.
     places = np.flatnonzero(source.split)
     assert (places[:8].tolist(), places.sum()) == ([5, 18, 21, 22, 31, 33, 37, 38], 395_600)
 
 
 def test_the_first_recording_is_the_same_for_everyone() -> None:
     events = SpikePatterns([700, 1, 1], 10).read(0)
-    # Whoever changes the generator changes the recipe too, else old stores would pass for new ones.
+    # A change of the generator needs a change of the recipe, else old stores would be opened as new ones.
     assert (events.t.size, events.t[-1]) == (1453, 999_750)
     assert list(zip(events.t[:4], events.x[:4], strict=True)) == [(4101, 381), (6905, 455), (8397, 506), (17_651, 227)]
 
