@@ -1,8 +1,8 @@
-"""Less memory for more time: what the backward pass needs is computed again, and spikes are kept as bytes.
+"""Gradient checkpointing in segments of time, with spikes saved as uint8.
 
-A network keeps, for each weight layer with its neurons, what goes in, spikes as bytes, and the neurons' states between
-the pieces. All else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at
-once, is computed again for all of them.
+For each group of a weight layer and its neurons, the network saves the group's input (spikes as uint8) and the neurons'
+states between the segments. The backward pass recomputes all other activations, one group and one segment at a time.
+Batch norm, and each other layer that needs all steps at once, is recomputed for all steps.
 
 Axes: T steps, B samples.
 """
@@ -31,46 +31,46 @@ _LARGEST = 255
 
 
 def levels_behind(layers: Iterable[nn.Module], levels: int | None) -> int | None:
-    """Return n where what layers give are whole numbers of 1/n, as spikes and their pooled means are; else None.
+    """Return n if the output of layers is a multiple of 1/n, such as spikes or their pooled means; else None.
 
     Args:
-        layers: Layers that are applied in turn.
-        levels: That of their input.
+        layers: Layers that are applied in order.
+        levels: The n of their input, or None.
     """
     for layer in layers:
         if isinstance(layer, Neuron):
             levels = 1 if layer.spiking else None
         elif isinstance(layer, _AVERAGE):
-            levels = None if levels is None else levels * _cells(layer)
+            levels = None if levels is None else levels * _window_size(layer)
         elif not isinstance(layer, (*_MAX, nn.Flatten)):
             levels = None
     return levels
 
 
 def kept_as_bytes(x: Tensor, levels: int) -> saved_tensors_hooks:
-    """Return a context in which autograd keeps a tensor as bytes, if that gives back the very same numbers.
+    """Return a context in which autograd saves a tensor as uint8, if that is exact.
 
     Args:
-        x: What is kept; whole numbers of 1/levels, none above 255/levels.
-        levels: See `levels_behind`.
+        x: The tensor; multiples of 1/levels, none above 255/levels.
+        levels: The n of `levels_behind`.
     """
-    dtype, where, shape = x.dtype, x.data_ptr(), x.shape  # autograd keeps the functions, which must not keep x
+    address, dtype, shape = x.data_ptr(), x.dtype, x.shape  # autograd keeps the functions, which must not keep x
 
-    def pack(kept: Tensor) -> Tensor:
-        if kept.data_ptr() != where or kept.shape != shape:
-            return kept
-        packed = (kept.detach() * levels).round_().clamp_(0, _LARGEST).to(torch.uint8)
-        return packed if torch.equal(unpack(packed), kept) else kept
+    def pack(saved: Tensor) -> Tensor:
+        if saved.data_ptr() != address or saved.shape != shape:
+            return saved
+        packed = (saved.detach() * levels).round_().clamp_(0, _LARGEST).to(torch.uint8)
+        return packed if torch.equal(unpack(packed), saved) else saved
 
-    def unpack(kept: Tensor) -> Tensor:
-        # A mean is a sum divided by the window's cells.
-        return kept.to(dtype).div_(levels) if kept.dtype == torch.uint8 else kept
+    def unpack(saved: Tensor) -> Tensor:
+        # A mean is a sum divided by the number of cells in the window.
+        return saved.to(dtype).div_(levels) if saved.dtype == torch.uint8 else saved
 
     return saved_tensors_hooks(pack, unpack)
 
 
-def _cells(layer: nn.Module) -> int:
-    """Return the cells of a window of an average pooling."""
+def _window_size(layer: nn.Module) -> int:
+    """Return the number of cells in a window of an average pooling."""
     size = layer.kernel_size
     dims = next(n for n, kind in enumerate(_AVERAGE, 1) if isinstance(layer, kind))
     return prod(size) if isinstance(size, tuple) else int(size) ** dims  # pyright: ignore[reportArgumentType]
@@ -80,11 +80,11 @@ _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, 
 
 
 class Segment(NamedTuple):
-    """Stages that are computed again together.
+    """Stages that are recomputed together.
 
     Attributes:
         stages: The stages, in order.
-        in_pieces: Whether each of their layers sees one step after another, so that time can be cut.
+        in_pieces: Whether time can be split into segments: no layer needs later steps.
     """
 
     stages: tuple[Stage, ...]
@@ -106,16 +106,16 @@ def run_in_segments(
     *,
     pieces: int,
 ) -> Tensor:
-    """Run stages as `run_stages` does, in so many pieces of time, and keep only what comes between the segments."""
+    """Run stages like `run_stages`, in `pieces` segments of time, and save only the tensors between the groups."""
     known = dict(before)
     for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
-        part_of_line = list(stretch)
+        groups = list(stretch)
         length = -(-x.shape[0] // pieces) if in_pieces else x.shape[0]
         outputs = []
-        # Each piece goes through all layers before the next one: no layer's output is there for all steps at once.
+        # Each segment passes all groups before the next one, so that no output inside them exists for all steps.
         for number, y in enumerate(x.split(length)):
             left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
-            for segment, levels in part_of_line:
+            for segment, levels in groups:
                 state = {stage.name: known[stage.name] for stage in segment.stages if stage.name in known}
                 y, own_state, own_counts = _kept_small(segment, levels, y, state, left, counts is not None)
                 known.update(own_state)
@@ -123,23 +123,23 @@ def run_in_segments(
                 for key, n in own_counts.items():
                     _add(counts, key, n)
             outputs.append(y)
-        # Joined along the folded axis, because that keeps channels-last memory.
+        # Concatenated along the folded axis, because that keeps channels-last memory.
         x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
     return x
 
 
 def segments(stages: Sequence[Stage]) -> Iterator[Segment]:
-    """Yield the stages up to each group of neurons and the pooling behind it, and the rest."""
+    """Yield groups of stages, each of which ends with neurons and their pooling, and the rest as the last group."""
     begin = 0
     layers = [stage.layers for stage in stages]
-    for place, own in enumerate(layers, 1):
-        neurons = isinstance(own[-1][1], Neuron)
-        pooled_next = place < len(layers) and isinstance(layers[place][0][1], _POOLS)
-        behind = place > 1 and isinstance(layers[place - 2][-1][1], Neuron)
-        ends = isinstance(own[-1][1], _POOLS) and (len(own) > 1 or behind)
-        if ends or (neurons and not pooled_next):
-            yield _segment(stages[begin:place])
-            begin = place
+    for end, own in enumerate(layers, 1):
+        is_neuron = isinstance(own[-1][1], Neuron)
+        pooled_next = end < len(layers) and isinstance(layers[end][0][1], _POOLS)
+        after_neuron = end > 1 and isinstance(layers[end - 2][-1][1], Neuron)
+        is_pooled = isinstance(own[-1][1], _POOLS) and (len(own) > 1 or after_neuron)
+        if is_pooled or (is_neuron and not pooled_next):
+            yield _segment(stages[begin:end])
+            begin = end
     if begin < len(stages):
         yield _segment(stages[begin:])
 
@@ -150,7 +150,7 @@ def _segment(stages: Sequence[Stage]) -> Segment:
 
 
 def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]]:
-    """Yield the segments with what is known of their inputs; see `levels_behind`."""
+    """Yield the groups with the n of their inputs, which are multiples of 1/n; None if unknown."""
     levels: int | None = None
     for segment in segments(stages):
         yield segment, levels
@@ -160,7 +160,7 @@ def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]
 def _kept_small(
     segment: Segment, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
-    """Run layers of which only the input is kept, as bytes where these hold it."""
+    """Run a group and save only its input, as uint8 if that is exact."""
     with nullcontext() if levels is None else kept_as_bytes(x, levels):
         return checkpoint(
             _run,
@@ -191,9 +191,9 @@ def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[Any],
 
 
 class Again(AbstractContextManager[None]):
-    """Let layers run once more with the buffers that they had at first, and leave those that they have by now.
+    """A context in which layers run again with the buffers of their first run; at its end they get the later ones back.
 
-    Running means have seen the batch already. A graph that is kept comes here for each of its backward passes.
+    Running statistics already contain the batch. With `retain_graph`, each backward pass enters this context again.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

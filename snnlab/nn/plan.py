@@ -1,8 +1,8 @@
-"""How layers that are applied in order run: which of them together, by what, and in which order of memory.
+"""The plan of a network: how its layers run, which ones are fused, and in which memory format.
 
-A plan is made once for each kind of input and kept with its network. Nothing of the network changes by it: names,
-modules and state dict stay as they are, counts are those before a pooling, and all numbers are the same bit for bit,
-but for the rounding of a convolution of events or spikes. A layer with a hook runs by itself, and so do its neighbours.
+A network makes one plan for each kind of input and stores it. A plan does not change the network: names, modules and
+state dict stay the same, counts are those before a pooling, and all outputs are the same bit for bit, except for the
+rounding of a convolution of events or spikes. A layer with a hook is not fused, and nor are its neighbors with it.
 
 Axes: T steps, B samples, P channels, H rows, W columns.
 """
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 SparseInput = Literal["auto", "always", "never"]
 
-# Kinds of input that a network keeps plans for; the oldest goes first.
+# Number of plans that a network stores; the oldest is dropped first.
 _MOST = 32
 
-# Layers whose output is a tensor of its own that their backward pass does not need.
+# Layers whose output is a new tensor that their backward pass does not need.
 _OWN_OUTPUT = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-# Layers that give zeros for zeros.
+# Layers whose output is zero where their input is zero.
 _KEEPS_ZEROS = (nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
-# What a plan depends on of convolutions and poolings.
+# Attributes of convolutions and poolings that a plan depends on.
 _SIZES = (
     *("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
     *("ceil_mode", "return_indices", "divisor_override"),
@@ -44,7 +44,7 @@ _SIZES = (
 
 
 class Settings(NamedTuple):
-    """How a network is asked to run; see `Network.configure`."""
+    """Settings of `Network.configure`."""
 
     fuse: bool = True
     sparse_input: SparseInput = "auto"
@@ -52,18 +52,18 @@ class Settings(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What of an input, and of the mode in which a network runs, a plan depends on; never a value.
+    """The properties of an input and of the current mode that a plan depends on; no values of tensors.
 
     Attributes:
-        sample: Shape of a sample at one step; None where it is not known.
-        dtype: Precision.
-        device: Device.
-        channels_last: Whether images `[T, B, P, H, W]` have their channels side by side.
-        listed: Whether it is lists of events.
-        wants_grad: Whether a gradient goes to the input.
-        grad: Whether autograd records.
-        autocast: The precision under autocast, or None.
-        loops: Whether rendered loops run, see `kernels.function.without_loops`.
+        sample: Shape of a sample at one step; None if unknown.
+        dtype: Data type of the input.
+        device: Device of the input.
+        channels_last: Whether images `[T, B, P, H, W]` are in channels-last memory.
+        listed: Whether the input is event lists.
+        wants_grad: Whether the input needs a gradient.
+        grad: Whether autograd is enabled.
+        autocast: The data type of autocast, or None.
+        loops: Whether kernels compute; `kernels.function.without_loops` turns them off.
     """
 
     sample: torch.Size | None
@@ -78,7 +78,7 @@ class Kind(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor | EventFrames) -> Kind:
-        """Return the kind of an input."""
+        """Return the properties of an input, in the current mode."""
         like, device = (x, x.device.type) if isinstance(x, Tensor) else (x.like, "cpu")
         last = isinstance(x, Tensor) and x.dim() == 5 and x.stride(2) == 1 and x.permute(0, 1, 3, 4, 2).is_contiguous()
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -89,12 +89,12 @@ class Kind(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How layers that are applied in order run.
+    """The stages that run layers in order.
 
     Attributes:
-        kind: The inputs that it is for.
-        stages: What runs, in order.
-        apart: Layers that could run with their neighbour but for a reason, by name.
+        kind: The kind of input that the plan is for.
+        stages: The stages, in order.
+        apart: The reasons why poolings are not fused with the neurons before them, by layer name.
     """
 
     kind: Kind
@@ -102,18 +102,18 @@ class Plan(NamedTuple):
     apart: dict[str, str]
 
     def __str__(self) -> str:
-        """Return a line for each stage: its layers, and what runs them."""
+        """Return a line for each stage: its layers, and how they run."""
         return "\n".join(f"{', '.join(name for name, _ in stage.layers)}: {stage.words()}" for stage in self.stages)
 
 
 def make_plan(layers: Line, kind: Kind, settings: Settings, *, first: bool) -> Plan:
-    """Return how layers run.
+    """Make the plan of layers.
 
     Args:
         layers: The layers in order.
-        kind: The inputs.
-        settings: What is asked for.
-        first: Whether they are what a network does to its input, rather than a part of a block.
+        kind: The kind of input.
+        settings: The network's settings.
+        first: Whether the first layer gets the network's input; not so within a block.
     """
     stages, apart, at = [], {}, 0
     if first and (on_events := _on_events(layers, kind, settings, apart)) is not None:
@@ -165,7 +165,7 @@ def _on_events(layers: Line, kind: Kind, settings: Settings, apart: dict[str, st
 
 
 def begins_on_events(layers: Line, settings: Settings) -> bool:
-    """Return whether layers begin with a convolution that can sum its input event by event."""
+    """Return whether the first layers are a convolution that can sum its input event by event, and its neurons."""
     if len(layers) < 2 or not settings.fuse or settings.sparse_input == "never":
         return False
     (_, convolution), (_, neuron) = layers[:2]
@@ -173,7 +173,7 @@ def begins_on_events(layers: Line, settings: Settings) -> bool:
 
 
 def _begins_on_images(layers: Line) -> bool:
-    """Return whether the first layer to which the order in memory matters is one for images."""
+    """Return whether the first layer whose speed depends on the memory format is a layer for images."""
     for _, layer in layers:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             return True
@@ -188,12 +188,12 @@ def _fuses(neuron: Neuron) -> bool:
 
 
 def _renders(neuron: Neuron, kind: Kind) -> bool:
-    """Return whether rendered loops for CPUs run a neuron's input, as far as device and precision tell."""
+    """Return whether CPU kernels run a neuron, judged by device and data type."""
     return kind.device.type == "cpu" and kind.loops and resolve(backend_of(neuron), kind.device, kind.dtype) == "numba"
 
 
 def _spiking(before: Sequence[nn.Module]) -> Neuron | None:
-    """Return the neurons whose spikes are given on, pooled or not, by the last of some layers."""
+    """Return the neurons whose spikes, pooled or not, are the output of the last layer; else None."""
     for layer in reversed(before):
         if isinstance(layer, Neuron):
             return layer if layer.spiking else None
@@ -203,19 +203,19 @@ def _spiking(before: Sequence[nn.Module]) -> Neuron | None:
 
 
 def _pool(name: str, layer: nn.Module, apart: dict[str, str]) -> Pool | None:
-    """Return what a layer does if it is a pooling that the neurons before it can do on the way."""
+    """Return the parameters of a pooling that the neurons before it can do; else None, with the reason in `apart`."""
     if not isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         return None
     size: Any = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size, layer.kernel_size)
     square = size[0] == size[1] and layer.stride in (size, size[0]) and layer.padding in (0, (0, 0))
     if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not bare(layer):
-        apart[name] = "it has a hook, or is of a class of its own"
+        apart[name] = "it has a hook or is a subclass"
     elif not square or layer.ceil_mode or getattr(layer, "dilation", 1) not in (1, (1, 1)):
-        apart[name] = "its windows are not squares beside one another"
+        apart[name] = "its windows are not adjacent squares"
     elif isinstance(layer, nn.MaxPool2d) and layer.return_indices:
-        apart[name] = "it returns where the maxima are"
+        apart[name] = "it returns the indices of the maxima"
     elif getattr(layer, "divisor_override", None) is not None:
-        apart[name] = "it has a divisor of its own"
+        apart[name] = "it has a divisor_override"
     else:
         return Pool("max" if isinstance(layer, nn.MaxPool2d) else "average", size[0])
     return None
@@ -233,14 +233,14 @@ def _convolves(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 class Plans:
-    """The plans of a network, by all that they depend on; a copy of it has none, and nor has one that is loaded."""
+    """The stored plans of a network, by all properties that they depend on; a copied or loaded network has none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._plans: dict[Any, Plan] = {}
 
     def get(self, layers: Line, kind: Kind, settings: Settings, *, first: bool) -> Plan:
-        """Return the plan of layers for a kind of input, made at the first time."""
+        """Return the plan of layers for a kind of input, and make it at the first call."""
         key = (kind, settings, first, *(_facts(layer) for _, layer in layers))
         plan = self._plans.get(key)
         if plan is None:
@@ -264,7 +264,7 @@ class Plans:
 
 
 def _facts(layer: nn.Module) -> tuple[Any, ...]:
-    """Return what a plan depends on of a layer; a parametrisation is a class of its own."""
+    """Return the properties of a layer that a plan depends on; a parametrized layer is another class."""
     kind = type(layer)
     sizes = tuple(map(vars(layer).get, _SIZES)) if kind in _SIZED else None
     backend = backend_of(layer) if isinstance(layer, Neuron) else None

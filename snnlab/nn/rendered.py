@@ -1,4 +1,4 @@
-"""What runs a network's layers, and the loops of its neurons as they are rendered; for whoever wants to read them."""
+"""Text about the kernels of a network for `snnlab show`: how its layers run, and the source of its neurons' loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from snnlab.nn.stages import Line, Stage
 
 
 def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
-    """Yield each neuron's loops, forward and backward, or why it has none, by the layer's name."""
+    """Yield the source of each neuron's forward and backward loops, or why it has none, with the layer's name."""
     for name, layer in named_neurons(built.network):
         found = _kernel(layer, built.shapes.get(name, (1,)))
         if isinstance(found, str):
@@ -30,10 +30,10 @@ def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
 
 
 def require_loops(built: BuiltNetwork) -> None:
-    """Raise unless each neuron has loops for its backend.
+    """Check that each neuron has a kernel for its backend.
 
     Raises:
-        ConfigError: naming the first layer that has none.
+        ConfigError: naming the first layer without one.
     """
     for name, layer in named_neurons(built.network):
         with located(f"model.layers.{name}"):
@@ -41,7 +41,7 @@ def require_loops(built: BuiltNetwork) -> None:
 
 
 def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
-    """Return the layers whose neurons round otherwise than the plain loop, where a backend runs them."""
+    """Return the layers whose neurons a backend rounds differently from the plain loop."""
     found = []
     for name, layer in named_neurons(built.network) if backend != "reference" else ():
         neuron = layer.neuron if isinstance(layer, Recurrent) else layer
@@ -52,19 +52,19 @@ def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
 
 
 def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
-    """Return which layers run together in training on the CPU, and by what.
+    """Return the layers that run together in training on the CPU, each with how they run, as text.
 
     Args:
         built: The network and its shapes.
         in_shape: Frames of one sample at one step.
     """
-    frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, as those of events
+    frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, like frames of events
     with torch.enable_grad():
         return list(_rows(built.network, Kind.of(frames), built.shapes, ""))
 
 
 def _rows(network: Network, kind: Kind, shapes: Mapping[str, Shape], before: str) -> Iterator[tuple[str, str]]:
-    """Yield what runs the layers of a network, those of blocks with dotted names."""
+    """Yield the names of layers that run together and how they run; layers of blocks have dotted names."""
     for line, how in _lines(network):
         first = type(network) is Network and not before
         plan = make_plan(line, kind, network.run_settings, first=first)
@@ -76,7 +76,7 @@ def _rows(network: Network, kind: Kind, shapes: Mapping[str, Shape], before: str
 
 
 def _lines(network: Network) -> Iterator[tuple[Line, str]]:
-    """Yield the layers of a network that are planned together, and in words how they run beyond that."""
+    """Yield the layers of a network that share a plan, and a prefix for the text of how they run."""
     stepped = dict(network.stepped()) if isinstance(network, Loop) else dict[str, nn.Module]()
     line = [(name, layer) for name, layer in network.line() if name not in stepped]
     if line:
@@ -88,21 +88,21 @@ def _lines(network: Network) -> Iterator[tuple[Line, str]]:
 
 
 def _words(stage: Stage, shape: Shape, apart: Mapping[str, str]) -> str:
-    """Return what runs a stage, and why it does not run with its neighbour."""
+    """Return how a stage runs, and why it is not fused with the neurons before it."""
     if isinstance(stage.layer, Network):
-        return stage.layer.connection() or "its layers, as below"
-    why = f"; not with the neurons before it: {apart[stage.name]}" if stage.name in apart else ""
+        return stage.layer.connection() or "its layers, listed below"
+    why = f"; not fused with the neurons before it: {apart[stage.name]}" if stage.name in apart else ""
     plain = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
     return (plain if isinstance(plain, str) else stage.words()) + why
 
 
 def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
-    """Return what runs a neuron's step and the numbers of its own neurons, or in words why the plain loop does."""
+    """Return a neuron's kernel with the names of its per-neuron coefficients, or as text why it has no kernel."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     x = torch.zeros(1, 1, *shape, requires_grad=True)
     k = rounded(neuron.coefficients(), x)
     kernel = kernel_for(neuron.step, x, neuron.initial_state(x[0]), k, backend=neuron.backend)
     if isinstance(kernel, str):
-        return f"the plain loop, {'as asked for' if kernel == 'reference' else f'because of {kernel}'}"
+        return f"the plain loop, {'as configured' if kernel == 'reference' else f'because of {kernel}'}"
     numbers = kernel.traced.numbers(k)
     return kernel, frozenset(name for name, value in numbers.items() if isinstance(value, Tensor) and value.numel() > 1)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import Totals, cells_seen, connection_sparsity, counted, footprint_bytes
+from snnlab.nn.operations import Totals, connection_sparsity, count_nonzero_steps, counted, footprint_bytes
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
@@ -144,8 +144,8 @@ def test_the_compiled_loop_sees_what_torchs_operations_see(values: list[float]):
     x = torch.tensor(values)[torch.randint(0, len(values), (50, 3), generator=rng)]
     valid = torch.rand(50, generator=rng) < 0.7
     # Half precision, as on a GPU, takes torch's way.
-    assert torch.equal(cells_seen(x, valid), cells_seen(x.half(), valid))
-    assert cells_seen(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
+    assert torch.equal(count_nonzero_steps(x, valid), count_nonzero_steps(x.half(), valid))
+    assert count_nonzero_steps(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
 
 
 def test_activations_of_an_ann_have_a_sparsity():

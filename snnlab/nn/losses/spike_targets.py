@@ -1,4 +1,4 @@
-"""Losses of output spikes: counts, rates, first spikes, and van Rossum's distance.
+"""Losses of output spikes: counts, rates, first spikes, and the van Rossum distance.
 
 Axes: T steps, B samples, K classes.
 """
@@ -22,39 +22,37 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import above, at_least, between
 
-# Of spikes, these give spikes again, or parts of them.
+# Layers whose output is spikes, or means of spikes, if their input is spikes.
 _KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
 _CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
 
 
 def require_moments(steps: int, what: str) -> None:
-    """Raise a ConfigError if there is one step alone, at which all first spikes are."""
+    """Raise a ConfigError if there is only one step, so that all first spikes have the same time."""
     if steps < 2:
-        raise ConfigError(
-            "", f"{what} tells outputs apart by when they spike, but the data have 1 step", "set data.num_bins"
-        )
+        raise ConfigError("", f"{what} compares spike times, but the data have 1 step", "set data.num_bins")
 
 
 def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
-    """Refuse a network whose last layers surely give no spikes; what is not known is found by its values later.
+    """Reject a network whose output certainly is no spikes; the values of an unknown output are checked later.
 
     Args:
         built: The network.
-        what: What needs spikes, in words.
-        instead: What else could be done.
+        what: The reason why spikes are needed, as text.
+        instead: An alternative for the user, as text.
 
     Raises:
-        ConfigError: naming the layer that gives something else.
+        ConfigError: naming the layer whose output is no spikes.
     """
     name = _no_spikes(built.network, "")
     if name is not None:
         raise ConfigError(
-            "", f"{what}, but model.layers.{name} gives none", f"end the model with a spiking layer, or {instead}"
+            "", f"{what}, but model.layers.{name} has none", f"end the model with a spiking layer, or {instead}"
         )
 
 
 def spikes_once(network: nn.Module) -> bool:
-    """Return whether no neuron spikes more than once in a step."""
+    """Return whether each neuron spikes at most once a step."""
     return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
 
 
@@ -77,7 +75,7 @@ def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | 
         classes: K.
         right: A number, or one a sample, `[B]`.
         wrong: As `right`.
-        dtype: That of what comes out.
+        dtype: Data type of the result.
     """
     is_right = functional.one_hot(targets, classes).bool()
     right, wrong = (torch.as_tensor(x, dtype=dtype, device=targets.device).reshape(-1, 1) for x in (right, wrong))
@@ -85,22 +83,22 @@ def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | 
 
 
 def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
-    """Raise a ConfigError if both goals are the same, so that nothing can be learnt."""
+    """Raise a ConfigError if both target values are equal, so that nothing can be learned."""
     if right[1] == wrong[1]:
         raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
 
 
 @LOSSES.register("mse_rate")
 class RateError(ClassWeighted):
-    """Squared error of each output's mean over the valid steps, for classes: of spikes, of their rate.
+    """Squared error of each output's mean over the valid steps (for spikes, of its rate), for classes.
 
         loss = w[target] * mean_k (mean_t y[t, k] - goal[k])^2
-        goal[k] = correct_rate for the target, incorrect_rate for the others
+        goal[k] = correct_rate for the target class, incorrect_rate for the others
 
     Args:
-        correct_rate: What the mean of the right class's output is to be; of spikes at most 1.
-        incorrect_rate: What that of the others is to be.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct_rate: Target mean of the correct class's output; for spikes at most 1.
+        incorrect_rate: Target mean of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: with 1 and 0, Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
@@ -129,7 +127,7 @@ class RateError(ClassWeighted):
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the means up to each step."""
+        """Return the mean up to each step."""
         return self._so_far(y)
 
 
@@ -139,14 +137,14 @@ class CountError(ClassWeighted):
 
         loss = w[target] * mean_k (sum_t s[t, k] - goal[k])^2 / steps
 
-    The goals are numbers of spikes a recording, or rates times each recording's own number of steps.
+    The goals are numbers of spikes in a recording, or rates times the number of steps of each recording.
 
     Args:
-        correct_rate: Rate that the right class's output is to have; snnTorch, which rounds the goals down, calls it so.
-        incorrect_rate: Rate that the others are to have.
-        correct_count: Spikes that the right class's output is to give, in place of the rates.
-        incorrect_count: Spikes that the others are to give.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct_rate: Target rate of the correct class's output; the name is snnTorch's, which rounds goals down.
+        incorrect_rate: Target rate of the other outputs.
+        correct_count: Target number of spikes of the correct class's output, instead of a rate.
+        incorrect_count: Target number of spikes of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: counts: Shrestha and Orchard, SLAYER, NeurIPS 2018. rates: Eshraghian et al., Training spiking neural
         networks using lessons from deep learning, Proceedings of the IEEE 2023.
@@ -163,7 +161,7 @@ class CountError(ClassWeighted):
         super().__init__(class_weight)
         self.counted = correct_count is not None
         if self.counted != (incorrect_count is not None):
-            raise ConfigError("correct_count", "goes together with incorrect_count", "set both or neither")
+            raise ConfigError("correct_count", "is used together with incorrect_count", "set both or neither")
         if correct_count is not None and incorrect_count is not None:
             require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
             self.right, self.wrong = correct_count, incorrect_count
@@ -188,29 +186,29 @@ class CountError(ClassWeighted):
         return loss, {"mse_count": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the numbers of spikes in the valid steps."""
+        """Return the number of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the numbers of spikes up to each step."""
+        """Return the number of spikes up to each step."""
         return self._so_far(y)
 
 
 @LOSSES.register("mse_first_spike")
 class FirstSpikeError(ClassWeighted):
-    """Squared error of the time of each output's first spike, for classes, in parts of the recording.
+    """Squared error of the time of each output's first spike, for classes, as fractions of the recording.
 
         loss = w[target] * mean_k ((time[k] - goal[k]) / steps)^2
         time[k] = steps - sum_t (1 - prod_(u <= t) (1 - s[u, k]))
 
-    An output that never fires counts as one that fires when the recording is over, and its gradient still reaches all
-    steps: the product makes a first spike anywhere change the time by what it would be earlier. The output that fires
-    first is the answer. For cross-entropy of these times see `over_time: first_spike` of `cross_entropy`.
+    For an output without spikes the time is the end of the recording. Its gradient still reaches all steps, because in
+    the product a first spike at any step changes the time. The output that fires first is the answer. `cross_entropy`
+    with `over_time: first_spike` is the cross-entropy of these times.
 
     Args:
-        correct: When the right class's output is to fire first, from the recording's start on.
-        incorrect: When the others are to; null: when the recording is over, which is never.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct: Target time of the correct class's first spike, from the start of the recording.
+        incorrect: Target time of the other outputs; null: the end of the recording, without a spike.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: the goals are those of mse_temporal_loss in snnTorch; the gradient is not.
     """
@@ -238,8 +236,8 @@ class FirstSpikeError(ClassWeighted):
             raise ConfigError(
                 "correct",
                 (
-                    f"{self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g}"
-                    f" {unit} are over, which silence meets"
+                    f"{self.correct:g} {unit} is not before the end of the recording, {task.num_steps * self._step:g}"
+                    f" {unit}, so that no spike is needed"
                 ),
             )
 
@@ -255,12 +253,12 @@ class FirstSpikeError(ClassWeighted):
         return loss, {"mse_first_spike": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the steps since each output's first spike."""
+        """Return the number of steps since each output's first spike."""
         with located("loss"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the steps since each output's first spike until each step."""
+        """Return the number of steps from each output's first spike to each step."""
         with located("loss"):
             return self._so_far(y)
 
@@ -268,27 +266,27 @@ class FirstSpikeError(ClassWeighted):
         return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)
 
 
-# Steps that one matrix product goes over.
+# Number of steps in one matrix product.
 _BLOCK = 256
 
 
 @LOSSES.register("van_rossum")
 class VanRossum(ClassWeighted):
-    """Van Rossum's distance between each output's spikes and a regular train, at one rate for the right class.
+    """Van Rossum distance between each output's spikes and a regular spike train, whose rate depends on the class.
 
         loss = w[target] * mean_k (1 / tau) integral (f_k - g_k)^2 dt,   f[t] = exp(-dt/tau) f[t-1] + s[t]
              = w[target] * mean_k (1 - exp(-2 dt/tau)) / 2 * sum_t (f_k[t] - g_k[t])^2
 
-    over the valid steps, where g is made of the wanted train as f is of the spikes s. A spike too many, or too few,
+    over the valid steps, with g the trace of the target train and f that of the spikes s. One extra or missing spike
     costs 1/2. A train of r spikes a step has its spikes where floor(r t + 1/2) increases, the first in the middle of
-    the first interval. A short tau asks for spikes at these moments, a long one for their number. The output with the
-    most spikes is the answer.
+    the first interval. A short tau compares spike times, a long tau spike counts. The output with the most spikes is
+    the answer.
 
     Args:
-        tau: Time constant of the trace that a spike leaves.
-        correct_rate: Rate of the train that the right class's output is to give.
-        incorrect_rate: Rate of that of the others.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        tau: Time constant of the trace of a spike.
+        correct_rate: Rate of the target train of the correct class's output.
+        incorrect_rate: Rate of the target train of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
     """
@@ -321,23 +319,23 @@ class VanRossum(ClassWeighted):
     ) -> Valued:
         right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
-        apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
-        constants = (self._dt or 1.0) / self.tau  # of a step
-        trace = traces(within_lengths(apart, lengths), constants)
+        difference = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
+        constants = (self._dt or 1.0) / self.tau  # length of a step in time constants
+        trace = traces(within_lengths(difference, lengths), constants)
         each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"van_rossum": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the numbers of spikes in the valid steps."""
+        """Return the number of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the numbers of spikes up to each step."""
+        """Return the number of spikes up to each step."""
         return self._so_far(y)
 
     def train_of(self, rate: float, like: Tensor) -> Tensor:
-        """Return a regular train of a rate, `[T]`."""
+        """Return a regular spike train with a rate, `[T]`."""
         steps = torch.arange(len(like) + 1, dtype=torch.float64)
         return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
 
@@ -346,10 +344,10 @@ class VanRossum(ClassWeighted):
 
 
 def traces(s: Tensor, constants: float) -> Tensor:
-    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, a matrix product for each block of steps.
+    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, by a matrix product for each block of steps.
 
     Args:
-        s: What each step adds.
+        s: The value that each step adds.
         constants: Length of a step in time constants.
 
     Shape:
