@@ -27,10 +27,10 @@ from snnlab.nn.stages import Stage, run_stages
 
 _MAX = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVERAGE = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_LARGEST = 255
+_UINT8_MAX = 255
 
 
-def levels_behind(layers: Iterable[nn.Module], levels: int | None) -> int | None:
+def output_levels(layers: Iterable[nn.Module], levels: int | None) -> int | None:
     """Return n if the output of layers is a multiple of 1/n, such as spikes or their pooled means; else None.
 
     Args:
@@ -47,19 +47,19 @@ def levels_behind(layers: Iterable[nn.Module], levels: int | None) -> int | None
     return levels
 
 
-def kept_as_bytes(x: Tensor, levels: int) -> saved_tensors_hooks:
+def save_as_uint8(x: Tensor, levels: int) -> saved_tensors_hooks:
     """Return a context in which autograd saves a tensor as uint8, if that is exact.
 
     Args:
         x: The tensor; multiples of 1/levels, none above 255/levels.
-        levels: The n of `levels_behind`.
+        levels: The n of `output_levels`.
     """
     address, dtype, shape = x.data_ptr(), x.dtype, x.shape  # autograd keeps the functions, which must not keep x
 
     def pack(saved: Tensor) -> Tensor:
         if saved.data_ptr() != address or saved.shape != shape:
             return saved
-        packed = (saved.detach() * levels).round_().clamp_(0, _LARGEST).to(torch.uint8)
+        packed = (saved.detach() * levels).round_().clamp_(0, _UINT8_MAX).to(torch.uint8)
         return packed if torch.equal(unpack(packed), saved) else saved
 
     def unpack(saved: Tensor) -> Tensor:
@@ -76,10 +76,10 @@ def _window_size(layer: nn.Module) -> int:
     return prod(size) if isinstance(size, tuple) else int(size) ** dims  # pyright: ignore[reportArgumentType]
 
 
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
-class Segment(NamedTuple):
+class StageGroup(NamedTuple):
     """Stages that are recomputed together.
 
     Attributes:
@@ -88,7 +88,7 @@ class Segment(NamedTuple):
     """
 
     stages: tuple[Stage, ...]
-    in_pieces: bool
+    splits_time: bool
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -104,93 +104,95 @@ def run_in_segments(
     lengths: Tensor | None,
     counts: Counts | None,
     *,
-    pieces: int,
+    num_segments: int,
 ) -> Tensor:
-    """Run stages like `run_stages`, in `pieces` segments of time, and save only the tensors between the groups."""
-    known = dict(before)
-    for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
-        groups = list(stretch)
-        length = -(-x.shape[0] // pieces) if in_pieces else x.shape[0]
+    """Run stages like `run_stages`, in segments of time, and save only the tensors between the groups."""
+    states = dict(before)
+    for splits_time, neighbors in groupby(_groups_with_levels(stages), key=lambda each: each[0].splits_time):
+        groups = list(neighbors)
+        length = -(-x.shape[0] // num_segments) if splits_time else x.shape[0]
         outputs = []
         # Each segment passes all groups before the next one, so that no output inside them exists for all steps.
         for number, y in enumerate(x.split(length)):
             left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
-            for segment, levels in groups:
-                state = {stage.name: known[stage.name] for stage in segment.stages if stage.name in known}
-                y, own_state, own_counts = _kept_small(segment, levels, y, state, left, counts is not None)
-                known.update(own_state)
+            for group, levels in groups:
+                state = {stage.name: states[stage.name] for stage in group.stages if stage.name in states}
+                y, own_state, own_counts = _run_saving_input(group, levels, y, state, left, counts is not None)
+                states.update(own_state)
                 after.update(own_state)
                 for key, n in own_counts.items():
-                    _add(counts, key, n)
+                    _add_count(counts, key, n)
             outputs.append(y)
         # Concatenated along the folded axis, because that keeps channels-last memory.
         x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
     return x
 
 
-def segments(stages: Sequence[Stage]) -> Iterator[Segment]:
+def stage_groups(stages: Sequence[Stage]) -> Iterator[StageGroup]:
     """Yield groups of stages, each of which ends with neurons and their pooling, and the rest as the last group."""
     begin = 0
     layers = [stage.layers for stage in stages]
     for end, own in enumerate(layers, 1):
         is_neuron = isinstance(own[-1][1], Neuron)
-        pooled_next = end < len(layers) and isinstance(layers[end][0][1], _POOLS)
+        pooled_next = end < len(layers) and isinstance(layers[end][0][1], _POOLINGS)
         after_neuron = end > 1 and isinstance(layers[end - 2][-1][1], Neuron)
-        is_pooled = isinstance(own[-1][1], _POOLS) and (len(own) > 1 or after_neuron)
+        is_pooled = isinstance(own[-1][1], _POOLINGS) and (len(own) > 1 or after_neuron)
         if is_pooled or (is_neuron and not pooled_next):
-            yield _segment(stages[begin:end])
+            yield _stage_group(stages[begin:end])
             begin = end
     if begin < len(stages):
-        yield _segment(stages[begin:])
+        yield _stage_group(stages[begin:])
 
 
-def _segment(stages: Sequence[Stage]) -> Segment:
-    made = Segment(tuple(stages), True)
-    return made._replace(in_pieces=reach_of(made.layers) in ("step", "past"))
+def _stage_group(stages: Sequence[Stage]) -> StageGroup:
+    group = StageGroup(tuple(stages), True)
+    return group._replace(splits_time=reach_of(group.layers) in ("step", "past"))
 
 
-def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]]:
+def _groups_with_levels(stages: Sequence[Stage]) -> Iterator[tuple[StageGroup, int | None]]:
     """Yield the groups with the n of their inputs, which are multiples of 1/n; None if unknown."""
     levels: int | None = None
-    for segment in segments(stages):
-        yield segment, levels
-        levels = levels_behind(segment.layers, levels)
+    for group in stage_groups(stages):
+        yield group, levels
+        levels = output_levels(group.layers, levels)
 
 
-def _kept_small(
-    segment: Segment, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+def _run_saving_input(
+    group: StageGroup, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
     """Run a group and save only its input, as uint8 if that is exact."""
-    with nullcontext() if levels is None else kept_as_bytes(x, levels):
+    with nullcontext() if levels is None else save_as_uint8(x, levels):
         return checkpoint(
             _run,
-            segment,
+            group,
             x,
             state,
             lengths,
-            counted,
+            with_counts,
             use_reentrant=False,
-            context_fn=partial(_contexts, segment.layers),
+            context_fn=partial(_checkpoint_contexts, group.layers),
         )
 
 
 def _run(
-    segment: Segment, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+    group: StageGroup, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
     after, counts = dict[str, Any](), Counts()
-    return run_stages(segment.stages, x, state, after, lengths, counts if counted else None), after, counts
+    return run_stages(group.stages, x, state, after, lengths, counts if with_counts else None), after, counts
 
 
-def _add(counts: Counts | None, key: str, n: Tensor) -> None:
+def _add_count(counts: Counts | None, key: str, n: Tensor) -> None:
     if counts is not None:
         counts[key] = counts[key] + n if key in counts else n
 
 
-def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), Again(layers)
+def _checkpoint_contexts(
+    layers: Sequence[nn.Module],
+) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), RestoreBuffers(layers)
 
 
-class Again(AbstractContextManager[None]):
+class RestoreBuffers(AbstractContextManager[None]):
     """A context in which layers run again with the buffers of their first run; at its end they get the later ones back.
 
     Running statistics already contain the batch. With `retain_graph`, each backward pass enters this context again.
@@ -198,15 +200,15 @@ class Again(AbstractContextManager[None]):
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.owners = [module for layer in layers for module in layer.modules() if _buffers(module)]
-        self.at_first = [_copied(owner) for owner in self.owners]
+        self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
     def __enter__(self) -> None:
-        self.now = [_buffers(owner) for owner in self.owners]
-        self._set(self.at_first)
-        self.at_first = [_copied(owner) for owner in self.owners]
+        self.later_buffers = [_buffers(owner) for owner in self.owners]
+        self._set(self.first_buffers)
+        self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
     def __exit__(self, *_: object) -> None:
-        self._set(self.now)
+        self._set(self.later_buffers)
 
     def _set(self, buffers: list[dict[str, Tensor]]) -> None:
         for owner, own in zip(self.owners, buffers, strict=True):
@@ -218,5 +220,5 @@ def _buffers(owner: nn.Module) -> dict[str, Tensor]:
     return dict(owner.named_buffers(recurse=False))
 
 
-def _copied(owner: nn.Module) -> dict[str, Tensor]:
+def _cloned_buffers(owner: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in _buffers(owner).items()}

@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.kernels.reference import valid_steps
+from snnlab.kernels.reference import valid_steps as valid_steps
 from snnlab.registry import Registry
 from snnlab.settings import at_least
 
 LAYERS = Registry("layer")
-__all__ = ["ASIDE", "OWN", "Counts", "Reach", "TemporalLayer", "fold_time", "only_spikes", "reach_of", "valid_steps"]
 Counts = dict[str, Tensor]
 # The key under which a layer counts its own spikes; the enclosing network replaces it with the layer's name.
 OWN = ""
 # Prefix of the keys of other counts than spikes; no layer's name begins with it.
-ASIDE = "@"
+EXTRA_PREFIX = "@"
 # The input steps that an output step depends on. `step`: the same step alone. `past`: also earlier steps, through the
 # state, so that time may be split. `given`: all steps of one call, for statistics or random draws. `recording`: all
 # steps of the recording, which one call must hold in training.
@@ -80,7 +79,7 @@ def reach_of(layers: Iterable[nn.Module]) -> Reach:
 
 def only_spikes(counts: Counts) -> Counts:
     """Return only the spike counts, without other counts of layers."""
-    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(ASIDE)}
+    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(EXTRA_PREFIX)}
 
 
 def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -74,30 +74,32 @@ def footprint(
         ValueError: if the network does not train.
     """
     # One window does not show the memory of several; a network that is built for a number of steps accepts no other.
-    piece = window or built.network.run_settings.checkpoint_segments
-    few = (2 * piece, 3 * piece) if piece else _FEW_STEPS
-    few = (built.num_steps, built.num_steps) if built.num_steps > 1 else few
-    samples = _FEW_SAMPLES if batch > 1 else (1, 1)
+    segment_steps = window or built.network.run_settings.checkpoint_segments
+    few_steps = (2 * segment_steps, 3 * segment_steps) if segment_steps else _FEW_STEPS
+    few_steps = (built.num_steps, built.num_steps) if built.num_steps > 1 else few_steps
+    few_samples = _FEW_SAMPLES if batch > 1 else (1, 1)
 
-    def look(make: MakeOptimizer | None) -> list[list[np.ndarray]]:
+    def measure(make: MakeOptimizer | None) -> list[list[np.ndarray]]:
         with torch.random.fork_rng(devices=[]):
-            return [[_look(built.network, in_shape, t, b, make, window) for b in samples] for t in few]
+            return [[_measure(built.network, in_shape, t, b, make, window) for b in few_samples] for t in few_steps]
 
     try:
-        seen, counted = look(make), True
+        measured, counted = measure(make), True
     except TypeError:  # the optimizer needs a closure
-        seen, counted = look(None), False
-    if len({len(each) for of_steps in seen for each in of_steps}) > 1:
-        seen = [[np.array([*each[:4], each[4:].max()]) for each in of_steps] for of_steps in seen]
-    learning, frames, kept, *live = _line(few, [_line(samples, each, batch) for each in seen], steps)
+        measured, counted = measure(None), False
+    if len({len(each) for of_steps in measured for each in of_steps}) > 1:
+        measured = [[np.array([*each[:4], each[4:].max()]) for each in of_steps] for of_steps in measured]
+    learning, frames, kept, *live = _extrapolate(
+        few_steps, [_extrapolate(few_samples, each, batch) for each in measured], steps
+    )
     return Footprint(max(live), frames, learning, kept, counted)
 
 
-def _line(places: tuple[int, int], seen: list[np.ndarray], place: int) -> np.ndarray:
-    return seen[0] + (place - places[0]) / max(places[1] - places[0], 1) * (seen[1] - seen[0])
+def _extrapolate(sizes: tuple[int, int], measured: list[np.ndarray], size: int) -> np.ndarray:
+    return measured[0] + (size - sizes[0]) / max(sizes[1] - sizes[0], 1) * (measured[1] - measured[0])
 
 
-def _look(
+def _measure(
     network: Network, in_shape: Shape, steps: int, batch: int, make: MakeOptimizer | None, window: int | None
 ) -> np.ndarray:
     """Return bytes: of weights and optimizer, of frames, of saved tensors, at the update, and after each operation."""
@@ -106,44 +108,44 @@ def _look(
     x = torch.zeros(steps, batch, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, like frames of events
     optimizer = make(network) if make else None
     network.train()
-    with torch.enable_grad(), without_loops(), Ledger() as ledger:
-        ledger.add([*network.parameters(), *network.buffers()])
+    with torch.enable_grad(), without_loops(), MemoryTracker() as tracker:
+        tracker.add([*network.parameters(), *network.buffers()])
         for weight in trained:  # gradients of the step before, which exist until the backward pass
             weight.grad = torch.zeros_like(weight)
         if optimizer:
             optimizer.step()  # its first step allocates its state
-        before = ledger.live
+        before = tracker.live
         learning = before - sum(weight.nbytes for weight in trained)
-        frames = ledger.add([x])
-        ledger.behind.clear()
+        frames = tracker.add([x])
+        tracker.after_each.clear()
         # Losses differ by no more than the size of the network's output.
         loss = run_windows(network, x, window or len(x), counts={}).sum()
-        kept = ledger.live - before - frames
+        kept = tracker.live - before - frames
         for weight in trained:
             weight.grad = None
         loss.backward()
         del loss
-        passed = [*ledger.behind]
-        ledger.behind.clear()
+        after_forward = [*tracker.after_each]
+        tracker.after_each.clear()
         if optimizer:
             optimizer.step()
-        ledger.add([])
-    return np.array([learning, frames, kept, max(ledger.behind), *passed], np.float64)
+        tracker.add([])
+    return np.array([learning, frames, kept, max(tracker.after_each), *after_forward], np.float64)
 
 
-class Ledger(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):
     """A context that counts the memory of tensors: each new storage is added, and subtracted when it is freed.
 
     Attributes:
         live: Bytes now.
-        behind: Bytes after each operation; temporary memory inside an operation is not counted.
+        after_each: Bytes after each operation; temporary memory inside an operation is not counted.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.live = 0
-        self.behind: list[int] = []
-        self._known: set[int] = set()
+        self.after_each: list[int] = []
+        self._counted: set[int] = set()
 
     def add(self, tensors: Iterable[Tensor]) -> int:
         """Add the storages of tensors that are not counted yet, and return their bytes."""
@@ -151,15 +153,15 @@ class Ledger(TorchDispatchMode):
         for tensor in tensors:
             storage = tensor.untyped_storage()
             key, size = id(storage), storage.nbytes()
-            if key not in self._known:
-                self._known.add(key)
+            if key not in self._counted:
+                self._counted.add(key)
                 self.live += size
-                weakref.finalize(storage, self._drop, key, size)
-        self.behind.append(self.live)
+                weakref.finalize(storage, self._subtract, key, size)
+        self.after_each.append(self.live)
         return self.live - before
 
-    def _drop(self, key: int, size: int) -> None:
-        self._known.remove(key)
+    def _subtract(self, key: int, size: int) -> None:
+        self._counted.remove(key)
         self.live -= size
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -17,8 +17,8 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
 from snnlab.nn.layer import LAYERS, OWN, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
-from snnlab.nn.stages import Line, Stage, run_stages
+from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, begins_on_events
+from snnlab.nn.stages import NamedLayers, Stage, run_stages
 from snnlab.settings import at_least, check_settings, takes
 
 NetworkState = dict[str, Any]
@@ -51,8 +51,8 @@ class Network(TemporalLayer):
     ) -> None:
         super().__init__()
         self.kinds = dict(kinds or {})
-        self.run_settings = Settings()
-        self._plans = Plans()
+        self.run_settings = RunSettings()
+        self._plans = PlanCache()
         self._beside = frozenset(beside or ())
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
@@ -108,11 +108,11 @@ class Network(TemporalLayer):
 
     def plan(self, x: Tensor | EventFrames) -> Plan:
         """Return the execution plan for an input like x."""
-        return self._plan([*self.line()], Kind.of(x), x_is_input=True)
+        return self._plan([*self.line()], InputSpec.of(x), x_is_input=True)
 
-    def _plan(self, layers: Line, kind: Kind, *, x_is_input: bool) -> Plan:
+    def _plan(self, layers: NamedLayers, spec: InputSpec, *, x_is_input: bool) -> Plan:
         first = x_is_input and type(self) is Network
-        return self._plans.get(layers, kind, self.run_settings, first=first)
+        return self._plans.get(layers, spec, self.run_settings, first=first)
 
     def line(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that are applied in order, with their names."""
@@ -135,7 +135,7 @@ class Network(TemporalLayer):
 
     def run_line(
         self,
-        layers: Line,
+        layers: NamedLayers,
         x: Tensor | EventFrames,
         before: NetworkState,
         after: NetworkState,
@@ -157,10 +157,10 @@ class Network(TemporalLayer):
         """
         if traced_by_torch():  # torch's tools trace each layer by itself
             return run_stages([Stage(*each) for each in layers], x, before, after, lengths, counts)
-        plan = self._plan(layers, Kind.of(x), x_is_input=x_is_input)
+        plan = self._plan(layers, InputSpec.of(x), x_is_input=x_is_input)
         segments = self.run_settings.checkpoint_segments
         if segments and x_is_input and torch.is_grad_enabled():
-            return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, pieces=segments)
+            return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, num_segments=segments)
         return run_stages(plan.stages, x, before, after, lengths, counts)
 
     def known(self, state: NetworkState | None) -> NetworkState:

@@ -37,7 +37,7 @@ from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
 from snnlab.nn.record import evaluation
-from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, watched
+from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
 from snnlab.nn.summary import has_weights
 from snnlab.threads import share
 
@@ -223,7 +223,7 @@ class _InputCounts:
         return self.steps * self.weight_counts.dense, macs + self.steps * self.weight_counts.recurrent, acs
 
 
-class Operations:
+class OperationCounter:
     """The operations that a network has done within `counted`."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -291,12 +291,12 @@ class Operations:
 
 
 @contextmanager
-def counted(network: Network) -> Iterator[Operations]:
+def counted(network: Network) -> Iterator[OperationCounter]:
     """Count the operations of a network in this context. Calls must pass `counts`, and weights must not change."""
-    operations = Operations(network)
+    operations = OperationCounter(network)
     hook = network.register_forward_pre_hook(operations.begin, with_kwargs=True)
     try:
-        with watched(operations):
+        with observe_stages(operations):
             yield operations
     finally:
         hook.remove()

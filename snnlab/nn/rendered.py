@@ -14,8 +14,8 @@ from snnlab.nn.blocks import Loop
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
 from snnlab.nn.neurons.recurrent import Recurrent
-from snnlab.nn.plan import Kind, make_plan
-from snnlab.nn.stages import Line, Stage
+from snnlab.nn.plan import InputSpec, make_plan
+from snnlab.nn.stages import NamedLayers, Stage
 
 
 def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
@@ -25,8 +25,11 @@ def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
         if isinstance(found, str):
             yield name, found
             continue
-        kernel, own = found
-        yield name, "\n" + "\n\n".join(kernel.traced.source(way, Form(own)).text for way in ("forward", "backward"))
+        kernel, per_neuron = found
+        yield (
+            name,
+            "\n" + "\n\n".join(kernel.traced.source(way, Form(per_neuron)).text for way in ("forward", "backward")),
+        )
 
 
 def require_loops(built: BuiltNetwork) -> None:
@@ -60,40 +63,45 @@ def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
     """
     frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, like frames of events
     with torch.enable_grad():
-        return list(_rows(built.network, Kind.of(frames), built.shapes, ""))
+        return list(_plan_rows(built.network, InputSpec.of(frames), built.shapes, ""))
 
 
-def _rows(network: Network, kind: Kind, shapes: Mapping[str, Shape], before: str) -> Iterator[tuple[str, str]]:
+def _plan_rows(
+    network: Network, spec: InputSpec, shapes: Mapping[str, Shape], block_prefix: str
+) -> Iterator[tuple[str, str]]:
     """Yield the names of layers that run together and how they run; layers of blocks have dotted names."""
-    for line, how in _lines(network):
-        first = type(network) is Network and not before
-        plan = make_plan(line, kind, network.run_settings, first=first)
+    for layers, prefix in _planned_layers(network):
+        first = type(network) is Network and not block_prefix
+        plan = make_plan(layers, spec, network.run_settings, first=first)
         for stage in plan.stages:
-            names = [f"{before}{name}" for name, _ in stage.layers]
-            yield ", ".join(names), how + _words(stage, shapes.get(f"{before}{stage.name}", (1,)), plan.apart)
+            names = [f"{block_prefix}{name}" for name, _ in stage.layers]
+            yield (
+                ", ".join(names),
+                prefix + _stage_text(stage, shapes.get(f"{block_prefix}{stage.name}", (1,)), plan.not_fused),
+            )
             if isinstance(stage.layer, Network):
-                yield from _rows(stage.layer, kind._replace(sample=None), shapes, f"{before}{stage.name}.")
+                yield from _plan_rows(stage.layer, spec._replace(sample=None), shapes, f"{block_prefix}{stage.name}.")
 
 
-def _lines(network: Network) -> Iterator[tuple[Line, str]]:
+def _planned_layers(network: Network) -> Iterator[tuple[NamedLayers, str]]:
     """Yield the layers of a network that share a plan, and a prefix for the text of how they run."""
     stepped = dict(network.stepped()) if isinstance(network, Loop) else dict[str, nn.Module]()
-    line = [(name, layer) for name, layer in network.line() if name not in stepped]
-    if line:
-        yield line, ""
-    known = {name for name, _ in line}
+    layers = [(name, layer) for name, layer in network.line() if name not in stepped]
+    if layers:
+        yield layers, ""
+    known = {name for name, _ in layers}
     for name, layer in network.named_children():
         if name not in known:
             yield [(name, layer)], "step by step: " if name in stepped else ""
 
 
-def _words(stage: Stage, shape: Shape, apart: Mapping[str, str]) -> str:
+def _stage_text(stage: Stage, shape: Shape, not_fused: Mapping[str, str]) -> str:
     """Return how a stage runs, and why it is not fused with the neurons before it."""
     if isinstance(stage.layer, Network):
         return stage.layer.connection() or "its layers, listed below"
-    why = f"; not fused with the neurons before it: {apart[stage.name]}" if stage.name in apart else ""
-    plain = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
-    return (plain if isinstance(plain, str) else stage.words()) + why
+    why = f"; not fused with the neurons before it: {not_fused[stage.name]}" if stage.name in not_fused else ""
+    kernel = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
+    return (kernel if isinstance(kernel, str) else stage.description()) + why
 
 
 def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:

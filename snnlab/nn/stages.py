@@ -22,11 +22,11 @@ from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
 
-Line = Sequence[tuple[str, nn.Module]]
+NamedLayers = Sequence[tuple[str, nn.Module]]
 
 # Up to this fraction of cells with events, a first convolution is faster event by event; below this number of cells,
 # both ways are equally fast.
-SPARSE, SMALL = 0.06, 2**16
+SPARSE, MIN_CELLS = 0.06, 2**16
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Stage:
 
     name: str
     layer: nn.Module
-    lays: bool = field(default=False, kw_only=True)
+    to_channels_last: bool = field(default=False, kw_only=True)
 
     @property
-    def layers(self) -> Line:
+    def layers(self) -> NamedLayers:
         """The layers of this stage, in order."""
         return ((self.name, self.layer),)
 
@@ -54,20 +54,20 @@ class Stage:
         """Run all steps; arguments and results are those of a `TemporalLayer`."""
         if isinstance(self.layer, TemporalLayer):
             return self.layer(self.frames(x), state, lengths=lengths, counts=counts)
-        return self.folded(self.layer, x), None
+        return self.apply_to_steps(self.layer, x), None
 
     def frames(self, x: Tensor | EventFrames) -> Tensor:
         """Return an input as a tensor, in the memory format of the stage."""
-        return channels_last(dense(x)) if self.lays else dense(x)
+        return channels_last(dense(x)) if self.to_channels_last else dense(x)
 
-    def folded(self, layer: nn.Module, x: Tensor | EventFrames) -> Tensor:
+    def apply_to_steps(self, layer: nn.Module, x: Tensor | EventFrames) -> Tensor:
         """Apply a layer without time to all steps of an input."""
         x = self.frames(x)
-        if self.lays and x.shape[2] == 1:
-            return fold_time(lambda frames: layer(_one_channel_last(frames)), x)
+        if self.to_channels_last and x.shape[2] == 1:
+            return fold_time(lambda frames: layer(_with_channels_last_strides(frames)), x)
         return fold_time(layer, x)
 
-    def words(self) -> str:
+    def description(self) -> str:
         """Return how the stage runs, as text."""
         if isinstance(self.layer, Neuron):
             return "one loop"
@@ -88,11 +88,11 @@ class SpikeConvolution(Stage):
         from snnlab.kernels.spike_conv import convolution
 
         layer, x = self.layer, dense(x)
-        if not takes(layer, torch.Size(x.shape[2:]), x.dtype):
+        if not accepts_frames(layer, torch.Size(x.shape[2:]), x.dtype):
             return fold_time(layer, x), None
         return fold_time(lambda frames: convolution(frames, layer.weight, layer.bias, padding_of(layer)), x), None
 
-    def words(self) -> str:
+    def description(self) -> str:
         """Return how the stage runs, as text."""
         return "a convolution of only the spikes if these are few, else PyTorch's"
 
@@ -113,7 +113,7 @@ class FusedNeuron(Stage):
     inplace: bool
 
     @property
-    def layers(self) -> Line:
+    def layers(self) -> NamedLayers:
         """The layers of this stage, in order."""
         return ((self.name, self.layer), *([] if self.pooling is None else [self.pooling]))
 
@@ -121,14 +121,14 @@ class FusedNeuron(Stage):
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
         """Run all steps; arguments and results are those of a `TemporalLayer`."""
-        return self._pooled(
+        return self._apply_pooling(
             self.layer.run(exact(self.frames(x)), state, lengths, counts, pool=self.pool, inplace=self.inplace)
         )
 
-    def _pooled(self, done: Output) -> tuple[Tensor, Any]:
+    def _apply_pooling(self, done: Output) -> tuple[Tensor, Any]:
         return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
 
-    def words(self) -> str:
+    def description(self) -> str:
         """Return how the stage runs, as text."""
         return "one loop" + (" in the memory of its input" if self.inplace else "")
 
@@ -146,7 +146,7 @@ class FusedEvents(FusedNeuron):
     always: bool
 
     @property
-    def layers(self) -> Line:
+    def layers(self) -> NamedLayers:
         """The layers of this stage, in order."""
         return (self.first, *super().layers)
 
@@ -155,7 +155,7 @@ class FusedEvents(FusedNeuron):
     ) -> tuple[Tensor, Any]:
         """Run all steps; arguments and results are those of a `TemporalLayer`."""
         done = self._on_events(x, state, lengths, counts)
-        return super().run(self.folded(self.first[1], x), state, lengths, counts) if done is None else done
+        return super().run(self.apply_to_steps(self.first[1], x), state, lengths, counts) if done is None else done
 
     def _on_events(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
@@ -163,7 +163,7 @@ class FusedEvents(FusedNeuron):
         """Run all steps on events; return None if the input must be frames."""
         from snnlab.kernels import events
 
-        if isinstance(x, Tensor) and not self.always and (x.numel() < SMALL or not events.few(x, SPARSE)):
+        if isinstance(x, Tensor) and not self.always and (x.numel() < MIN_CELLS or not events.few(x, SPARSE)):
             return None
         like = x if isinstance(x, Tensor) else x.like
         neuron, pool, convolution = self.layer, self.pool, self.first[1]
@@ -173,18 +173,18 @@ class FusedEvents(FusedNeuron):
         k = rounded(neuron.coefficients(), like)
         learns = layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)
         grad = torch.is_grad_enabled() and learns
-        found = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
-        if isinstance(found, str):
+        kernel = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
+        if isinstance(kernel, str):
             return None
-        if pool is not None and pool.kind == "max" and not found.traced.step.binary:
+        if pool is not None and pool.kind == "max" and not kernel.traced.step.binary:
             pool = None
         count = neuron.spiking and counts is not None
-        done = events.run(found, x, layer, state, k, lengths, count=count, pool=pool)
+        done = events.run(kernel, x, layer, state, k, lengths, count=count, pool=pool)
         if counts is not None and done.counts is not None:
             counts[OWN] = done.counts
-        return self._pooled(done)
+        return self._apply_pooling(done)
 
-    def words(self) -> str:
+    def description(self) -> str:
         """Return how the stage runs, as text."""
         few = (
             ""
@@ -195,22 +195,22 @@ class FusedEvents(FusedNeuron):
 
 
 # Called with a stage, its input, its output, the state before it, the lengths, and the stage's own counts.
-Watch = Callable[[Stage, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+StageObserver = Callable[[Stage, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
+_observer: ContextVar[StageObserver | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
-def watched(watch: Watch) -> Iterator[None]:
+def observe_stages(observer: StageObserver) -> Iterator[None]:
     """Call an observer after each stage of each network in this thread, also in blocks; a hook would prevent fusion.
 
     Args:
-        watch: The observer; it must not change anything.
+        observer: The observer; it must not change anything.
     """
-    token = _watch.set(watch)
+    token = _observer.set(observer)
     try:
         yield
     finally:
-        _watch.reset(token)
+        _observer.reset(token)
 
 
 def run_stage(
@@ -220,8 +220,8 @@ def run_stage(
     own: Counts | None = None if counts is None else {}
     y, after = stage.run(x, state, lengths, own)
     # torch.compile cannot trace a context variable.
-    if not torch.compiler.is_compiling() and (watch := _watch.get()) is not None:
-        watch(stage, dense(x), y, state, lengths, own)
+    if not torch.compiler.is_compiling() and (observer := _observer.get()) is not None:
+        observer(stage, dense(x), y, state, lengths, own)
     if counts is not None:
         counts.update({f"{stage.name}.{key}" if key != OWN else stage.name: n for key, n in (own or {}).items()})
     return y, after
@@ -252,7 +252,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def _one_channel_last(x: Tensor) -> Tensor:
+def _with_channels_last_strides(x: Tensor) -> Tensor:
     """Return images `[N, 1, H, W]` with channels-last strides, by which a convolution chooses its memory format."""
     return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
 
@@ -263,7 +263,7 @@ def padding_of(convolution: nn.Conv2d) -> tuple[int, int]:
     return convolution.padding[0], convolution.padding[1]
 
 
-def takes(convolution: nn.Conv2d, sample: torch.Size, dtype: torch.dtype) -> bool:
+def accepts_frames(convolution: nn.Conv2d, sample: torch.Size, dtype: torch.dtype) -> bool:
     """Return whether a convolution accepts frames; the layer itself raises the error for others."""
     if len(sample) != 3 or sample[0] != convolution.in_channels or dtype != convolution.weight.dtype:
         return False

@@ -90,28 +90,30 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
         built: The network and its shapes.
         in_shape: Input shape of one sample at one step.
     """
-    passed = pass_once(built.network, in_shape, built.num_steps)
-    layers = [_row(place, passed[place.name]) for place in _places(built.network)]
+    costs = probe_layers(built.network, in_shape, built.num_steps)
+    layers = [_layer_summary(named_layer, costs[named_layer.name]) for named_layer in _named_layers(built.network)]
     neurons = [NeuronRow(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
     known = sum(row.operations or 0 for row in layers if row.family != "block")  # a block holds sums
-    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _size(built.network), known)
+    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _num_trainable(built.network), known)
 
 
-def _row(place: _Place, passed: Passed) -> LayerRow:
-    name, kind, layer, follows = place
-    words = layer.connection() if isinstance(layer, Network) else ""
-    back = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
-    return LayerRow(name, kind, family(layer), passed.shape, _size(layer), passed.operations, follows, words, back)
+def _layer_summary(named_layer: _NamedLayer, cost: LayerCost) -> LayerRow:
+    name, kind, layer, follows = named_layer
+    connection = layer.connection() if isinstance(layer, Network) else ""
+    feedback = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
+    return LayerRow(
+        name, kind, family(layer), cost.shape, _num_trainable(layer), cost.operations, follows, connection, feedback
+    )
 
 
-class Passed(NamedTuple):
+class LayerCost(NamedTuple):
     """Output shape and dense operations of a layer, of one sample at one step; None if unknown."""
 
     shape: Shape
     operations: int | None
 
 
-def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str, Passed]:
+def probe_layers(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str, LayerCost]:
     """Run a network once on zeros; return output shapes and dense operations of all layers, by dotted name.
 
     The operations are multiply-accumulates of inputs with weights. Every input counts, also zeros and padding; biases,
@@ -130,9 +132,9 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
     shapes: dict[str, Shape] = {}
     counted: dict[str, int | None] = {}
     hooks = []
-    for name, _, layer, _ in _places(network):
+    for name, _, layer, _ in _named_layers(network):
         counted[name] = 0
-        hooks.append(layer.register_forward_hook(partial(_note_shape, shapes, name)))
+        hooks.append(layer.register_forward_hook(partial(_record_shape, shapes, name)))
         hooks += [
             module.register_forward_hook(partial(_add_operations, counted, name))
             for module in layer.modules()
@@ -145,28 +147,28 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
         for hook in hooks:
             hook.remove()
     return {
-        name: Passed(shape, None if (all_of := counted[name]) is None else all_of // num_steps)
+        name: LayerCost(shape, None if (total := counted[name]) is None else total // num_steps)
         for name, shape in shapes.items()
     }
 
 
-class _Place(NamedTuple):
+class _NamedLayer(NamedTuple):
     name: str
     kind: str
     layer: nn.Module
     follows: bool
 
 
-def _places(network: Network, within: str = "") -> Iterator[_Place]:
+def _named_layers(network: Network, within: str = "") -> Iterator[_NamedLayer]:
     """Yield all layers with dotted names; a block is followed by its layers."""
-    in_line = {name for name, _ in network.line()}
+    in_order = {name for name, _ in network.line()}
     for name, layer in network.named_children():
-        yield _Place(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_line)
+        yield _NamedLayer(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_order)
         if isinstance(layer, Network):
-            yield from _places(layer, f"{within}{name}.")
+            yield from _named_layers(layer, f"{within}{name}.")
 
 
-def _note_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+def _record_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
     shapes[name] = tuple(output[0].shape[2:] if isinstance(module, TemporalLayer) else output.shape[1:])
 
 
@@ -206,7 +208,7 @@ def family(layer: nn.Module) -> str:
         return "norm"
     if "Pool" in type(layer).__name__:
         return "pooling"
-    return "weights" if _size(layer) else "other"
+    return "weights" if _num_trainable(layer) else "other"
 
 
 def shape_text(shape: Shape) -> str:
@@ -214,7 +216,7 @@ def shape_text(shape: Shape) -> str:
     return " × ".join(map(str, shape))
 
 
-def _size(layer: nn.Module) -> int:
+def _num_trainable(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
 
 

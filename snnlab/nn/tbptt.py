@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from snnlab.nn.checkpointing import Again
+from snnlab.nn.checkpointing import RestoreBuffers
 from snnlab.nn.layer import Counts
 from snnlab.nn.network import Network
 
@@ -49,7 +49,7 @@ def run_windows(
             left,
             counts is not None,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), Again([network])),
+            context_fn=lambda: (nullcontext(), RestoreBuffers([network])),
         )
         outputs.append(y)
         for key, n in own.items():
@@ -58,9 +58,11 @@ def run_windows(
     return torch.cat(outputs)
 
 
-def _run(network: Network, x: Tensor, state: Any, lengths: Tensor | None, counted: bool) -> tuple[Tensor, Any, Counts]:
+def _run(
+    network: Network, x: Tensor, state: Any, lengths: Tensor | None, with_counts: bool
+) -> tuple[Tensor, Any, Counts]:
     counts = Counts()
-    y, after = network(x, state, lengths=lengths, counts=counts if counted else None)
+    y, after = network(x, state, lengths=lengths, counts=counts if with_counts else None)
     return y, after, counts
 
 

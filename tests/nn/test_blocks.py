@@ -243,7 +243,7 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
         ({"type": "parallel", "branches": {"a": FC}}, (".branches.a.type", "mapping")),
         ({"type": "parallel", "branches": {"a": 3}}, (".branches.a", 3)),
         ({"type": "parallel", "branches": {"a": {"b": WRONG}}}, (".branches.a.b.beta",)),
-        ({"type": "parallel", "branches": {"line": LAYERS}}, ("", "'line'")),
+        ({"type": "parallel", "branches": {"forward": LAYERS}}, ("", "'forward'")),
     ],
 )
 def test_a_mistake_is_named_by_its_place(node: dict[str, Any], told: tuple) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.memory_estimate import Footprint, Ledger, footprint
+from snnlab.nn.memory_estimate import Footprint, MemoryTracker, footprint
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -207,7 +207,7 @@ def test_a_network_that_does_not_train_says_why():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "states", "passing"),
+    ("name", "settings", "states", "temporary_weights"),
     [
         ("Adam", {}, 2, 2),
         ("Adam", {"amsgrad": True, "weight_decay": 0.1}, 3, 3),
@@ -218,13 +218,15 @@ def test_a_network_that_does_not_train_says_why():
         ("Muon", {}, 1, None),
     ],
 )
-def test_what_any_optimizer_keeps_of_a_weight_is_seen(name: str, settings: Layers, states: int, passing: int | None):
+def test_what_any_optimizer_keeps_of_a_weight_is_seen(
+    name: str, settings: Layers, states: int, temporary_weights: int | None
+):
     weights, built = 4 * 1000 * 1000, build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
     found = footprint(built, (1000,), 1, 1, making(name, **settings))
     assert found.counted
     assert found.learning == pytest.approx((1 + states) * weights, rel=0.02)
-    if passing is not None:
-        assert found.peak == pytest.approx((2 + states + passing) * weights, rel=0.02)
+    if temporary_weights is not None:
+        assert found.peak == pytest.approx((2 + states + temporary_weights) * weights, rel=0.02)
 
 
 def test_an_optimizer_that_asks_for_a_closure_is_not_counted():
@@ -234,13 +236,13 @@ def test_an_optimizer_that_asks_for_a_closure_is_not_counted():
 
 
 def test_a_ledger_adds_what_is_new_and_takes_off_what_is_gone():
-    with Ledger() as ledger:
+    with MemoryTracker() as tracker:
         x = torch.zeros(1000)
         view = x.view(10, 100)
-        assert ledger.live == 4000
+        assert tracker.live == 4000
         y = x + 1
-        assert ledger.live == 8000
+        assert tracker.live == 8000
         del x, y
-        assert ledger.live == 4000
+        assert tracker.live == 4000
         del view
-        assert (ledger.live, max(ledger.behind)) == (0, 8000)
+        assert (tracker.live, max(tracker.after_each)) == (0, 8000)

@@ -20,7 +20,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, Network, plan as planning, stages
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
-from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, watched
+from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, observe_stages
 
 from ..refusals import assert_raises
 
@@ -143,15 +143,15 @@ def test_autocast_has_a_plan_of_its_own() -> None:
     net(frames())
     with torch.autocast("cpu", torch.bfloat16):
         net(frames())
-    kinds = [plan.kind.autocast for plan in net._plans._plans.values()]
-    assert kinds == [None, torch.bfloat16]
+    dtypes = [plan.spec.autocast for plan in net._plans._plans.values()]
+    assert dtypes == [None, torch.bfloat16]
 
 
 def test_there_are_never_more_than_a_few_plans() -> None:
     line = Network({"lif": LIF(5.0)})
-    for size in range(1, 2 * planning._MOST):
+    for size in range(1, 2 * planning._MAX_PLANS):
         line(torch.rand(T, B, size))
-    assert len(line._plans) == planning._MOST
+    assert len(line._plans) == planning._MAX_PLANS
 
 
 def test_two_threads_have_one_plan_and_the_answers_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_one_thread_does_not_see_what_another_watches() -> None:
     net, seen, start, end = network(), list[str](), Barrier(2), Barrier(2)
 
     def watching() -> None:
-        with watched(lambda stage, *_: seen.append(stage.name)):
+        with observe_stages(lambda stage, *_: seen.append(stage.name)):
             start.wait()
             net(frames())
             end.wait()
@@ -270,7 +270,7 @@ def test_few_events_are_summed_one_by_one_and_many_as_frames(density: float, mon
         return run(*args, **settings)
 
     monkeypatch.setattr(events, "run", counted)
-    monkeypatch.setattr(stages, "SMALL", 1)
+    monkeypatch.setattr(stages, "MIN_CELLS", 1)
     net, x = network(), frames(density)
     y, gradients = step(net, x)
     assert len(calls) == (density == 0.02)
@@ -288,7 +288,7 @@ def test_a_setting_out_of_its_range_is_refused(wrong: dict[str, Any]) -> None:
     net = network()
     with pytest.raises(ValueError, match=next(iter(wrong))):
         net.configure(**wrong)
-    assert net.run_settings == planning.Settings()
+    assert net.run_settings == planning.RunSettings()
 
 
 @pytest.mark.parametrize("wrong", [{"fuse": "no"}, {"checkpoint_segments": 2.5}], ids=["fuse", "checkpoint_segments"])
@@ -296,7 +296,7 @@ def test_a_setting_of_another_type_is_refused_too(wrong: dict[str, Any]) -> None
     net = network()
     with assert_raises(ConfigError, next(iter(wrong)), next(iter(wrong.values()))):
         net.configure(**wrong)
-    assert net.run_settings == planning.Settings()
+    assert net.run_settings == planning.RunSettings()
 
 
 def test_a_plan_prints_a_line_for_each_stage() -> None:

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network
-from snnlab.nn.checkpointing import Segment, segments
+from snnlab.nn.checkpointing import StageGroup, stage_groups
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -82,9 +82,9 @@ def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | N
         assert float((found[name] - part).abs().max() / largest) < 1e-4, name
 
 
-def parts(name: str) -> list[Segment]:
+def parts(name: str) -> list[StageGroup]:
     """Return the segments of a network."""
-    return list(segments(network(NETWORKS[name], None).plan(torch.zeros(STEPS, BATCH, *SHAPE)).stages))
+    return list(stage_groups(network(NETWORKS[name], None).plan(torch.zeros(STEPS, BATCH, *SHAPE)).stages))
 
 
 def test_a_segment_ends_behind_neurons_and_their_pooling() -> None:
@@ -94,7 +94,7 @@ def test_a_segment_ends_behind_neurons_and_their_pooling() -> None:
 
 @pytest.mark.parametrize(("name", "cut"), [("norm", [False, True]), ("dropout", [True, False, True])])
 def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]) -> None:
-    assert [segment.in_pieces for segment in parts(name)] == cut
+    assert [group.splits_time for group in parts(name)] == cut
 
 
 def test_fewer_than_no_pieces_are_refused() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
-from snnlab.nn.losses.regularizers import MembraneCost
+from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.nn.record import record, step_spikes
 
 T, B = 6, 3
@@ -140,7 +140,7 @@ def test_the_spikes_of_each_step_are_those_of_all_layers(network: Network, x: Te
     assert torch.equal(spikes, sum(each.flatten(2).sum(2) for each in recording.spikes.values()).float())  # type: ignore[union-attr]
     assert spikes.any()
     assert not spikes[2:, 1].any()
-    hook = network.get_submodule("lif2").register_forward_hook(MembraneCost(-1.0, 0.1), with_kwargs=True)
+    hook = network.get_submodule("lif2").register_forward_hook(MembraneBandCost(-1.0, 0.1), with_kwargs=True)
     assert torch.equal(step_spikes(network, x, lengths=lengths), spikes)  # what a loss has counted beside is no spike
     hook.remove()
     assert step_spikes(Network({"out": nn.Linear(4, 2)}).double(), x).tolist() == [[0.0] * B] * T

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF
-from snnlab.nn.checkpointing import kept_as_bytes, levels_behind
+from snnlab.nn.checkpointing import output_levels, save_as_uint8
 from snnlab.nn.neurons.iaf import IAF
 
 
@@ -33,7 +33,7 @@ class Keep(torch.autograd.Function):
 def kept(x: Tensor, levels: int) -> tuple[Tensor, torch.dtype]:
     """Return what autograd gives back of x, and what it kept."""
     factor = torch.ones_like(x, requires_grad=True)
-    hooks = kept_as_bytes(x, levels)
+    hooks = save_as_uint8(x, levels)
     with hooks:
         y = Keep.apply(x, factor)
     (back,) = torch.autograd.grad(y.sum(), factor)
@@ -54,7 +54,7 @@ def kept(x: Tensor, levels: int) -> tuple[Tensor, torch.dtype]:
     ],
 )
 def test_levels_are_those_of_spikes_and_their_pooling(layers: list[nn.Module], levels: int | None) -> None:
-    assert levels_behind(layers, None) == levels
+    assert output_levels(layers, None) == levels
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 15])
@@ -82,7 +82,7 @@ def test_numbers_that_no_byte_holds_are_kept_as_they_are(odd: float) -> None:
 
 def test_other_tensors_are_left_alone() -> None:
     x, other = spikes(3, 5), torch.randn(3, 5, requires_grad=True)
-    with kept_as_bytes(x, 1):
+    with save_as_uint8(x, 1):
         y = other.exp()
     (grad,) = torch.autograd.grad(y.sum(), other)
     assert torch.equal(grad, other.exp())

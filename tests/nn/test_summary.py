@@ -11,7 +11,7 @@ from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network
 from snnlab.nn.layers.rnn import GRU, LSTM
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
-from snnlab.nn.summary import Summary, family, pass_once, shape_text, summarize
+from snnlab.nn.summary import Summary, family, probe_layers, shape_text, summarize
 
 
 def summary(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34)) -> Summary:
@@ -82,7 +82,7 @@ def test_dense_operations_are_those_counted_by_hand(
     layer: nn.Module, in_shape: tuple[int, ...], operations: int | None
 ) -> None:
     for num_steps in (1, 3):
-        assert pass_once(Network({"layer": layer}), in_shape, num_steps)["layer"].operations == operations
+        assert probe_layers(Network({"layer": layer}), in_shape, num_steps)["layer"].operations == operations
 
 
 def test_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Losses and regularisers; importing this registers them all."""
+"""Losses and regularizers; this import registers all of them."""
 
 from __future__ import annotations
 

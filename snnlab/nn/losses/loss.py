@@ -20,8 +20,8 @@ from snnlab.settings import at_least, type_problem
 from snnlab.target_kinds import Targets
 
 LOSSES = Registry("loss")
-REGULARISERS = Registry("regulariser", within=LOSSES)
-Valued = tuple[Tensor, dict[str, Tensor]]
+REGULARISERS = Registry("regularizer", within=LOSSES)
+LossAndTerms = tuple[Tensor, dict[str, Tensor]]
 
 
 class Task(NamedTuple):
@@ -79,7 +79,7 @@ class Part(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         """Return the loss and its terms by name: means over the samples, each sample times its weight."""
 
 
@@ -128,7 +128,7 @@ def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
     return (each if weight is None else each * weight).mean()
 
 
-def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
+def select_layers(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
     """Return the selected layers; a block's name selects all layers within it.
 
     Args:
@@ -201,7 +201,7 @@ class ClassWeights(nn.Module):
         """
         if self.weights is None:
             if self.balanced:
-                raise RuntimeError("class_weight: balanced needs count_classes before the first batch")
+                raise RuntimeError("class_weight: balanced needs the class counts before the first batch")
             return each
         # The loss of a step without a label is 0 already.
         return each * self.weights.to(each.dtype)[targets.clamp(min=0)]
@@ -232,7 +232,7 @@ class ClassWeighted(Loss):
         self.class_weights.count_classes(counts)
 
 
-_OF: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
+_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
 
 
 def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") -> None:
@@ -249,19 +249,21 @@ def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") ->
     """
     if targets in loss.takes:
         return
-    losses = (other for other in LOSSES if other not in REGULARISERS)
-    able = [other for other in losses if targets in getattr(LOSSES.get(other, place), "takes", ())]
-    instead = f"{place}{'=' if place == 'loss' else '.type='}{able[0]}"
-    more = " or another loss for them, see snnlab list losses" if len(able) > 1 else ""
-    raise ConfigError(place, f"{name} is for {_OF[loss.takes[0]]}, data.targets={targets} needs {instead}{more}")
+    losses = {other: LOSSES.get(other, place) for other in LOSSES if other not in REGULARISERS}
+    supporting = [other for other, factory in losses.items() if targets in getattr(factory, "takes", ())]
+    instead = f"{place}{'=' if place == 'loss' else '.type='}{supporting[0]}"
+    more = " or another loss for them, see snnlab list losses" if len(supporting) > 1 else ""
+    raise ConfigError(
+        place, f"{name} is for {_TARGET_NAMES[loss.takes[0]]}, data.targets={targets} needs {instead}{more}"
+    )
 
 
-class Beside(NamedTuple):
+class WeightedTerm(NamedTuple):
     """A term that is added to the loss: its type, its weight and the module."""
 
     kind: str
     weight: float
-    part: Part
+    term: Part
 
 
 class WeightedParts(Loss):
@@ -274,55 +276,55 @@ class WeightedParts(Loss):
     Args:
         kind: The loss's `type`, which is also the name of its summand.
         loss: The loss.
-        beside: The weighted terms, by name.
+        weighted_terms: The weighted terms, by name.
     """
 
-    def __init__(self, kind: str, loss: Loss, beside: Mapping[str, Beside]) -> None:
+    def __init__(self, kind: str, loss: Loss, weighted_terms: Mapping[str, WeightedTerm]) -> None:
         super().__init__()
         self.kind, self.main = kind, loss
         self.takes = loss.takes  # pyright: ignore[reportAttributeAccessIssue]
-        self.parts = nn.ModuleList(each.part for each in beside.values())
-        self._beside = {name: (each.kind, each.weight) for name, each in beside.items()}
+        self.parts = nn.ModuleList(each.term for each in weighted_terms.values())
+        self._term_settings = {name: (each.kind, each.weight) for name, each in weighted_terms.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.kind, *self._beside)
+        return (self.kind, *self._term_settings)
 
-    def beside(self) -> Iterator[tuple[str, Beside]]:
+    def weighted_terms(self) -> Iterator[tuple[str, WeightedTerm]]:
         """Yield the weighted terms with their names."""
-        for (name, (kind, weight)), part in zip(self._beside.items(), self.parts, strict=True):
-            assert isinstance(part, Part)
-            yield name, Beside(kind, weight, part)
+        for (name, (kind, weight)), term in zip(self._term_settings.items(), self.parts, strict=True):
+            assert isinstance(term, Part)
+            yield name, WeightedTerm(kind, weight, term)
 
     def check_parts(self, targets: Targets) -> None:
         """Raise a ConfigError for the first term that does not support the targets."""
-        for name, each in self.beside():
-            check_takes(each.part, each.kind, targets, f"loss.parts.{name}")
+        for name, each in self.weighted_terms():
+            check_takes(each.term, each.kind, targets, f"loss.parts.{name}")
 
     def bind(self, task: Task) -> None:
         self.main.bind(task)
-        for name, each in self.beside():
+        for name, each in self.weighted_terms():
             with located(f"parts.{name}"):
-                each.part.bind(task)
+                each.term.bind(task)
 
     def count_classes(self, counts: Tensor) -> None:
         self.main.count_classes(counts)
-        for _, each in self.beside():
-            each.part.count_classes(counts)
+        for _, each in self.weighted_terms():
+            each.term.count_classes(counts)
 
     def labelled(self, targets: Tensor) -> Tensor | None:
         return self.main.labelled(targets)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         """Return the sum and its summands by name."""
         total = self.main(y, targets, lengths, counts, weight)[0]
-        adds = {self.kind: total}
-        for name, each in self.beside():
-            adds[name] = each.weight * each.part(y, targets, lengths, counts, weight)[0]
-            total = total + adds[name]
-        return total, adds
+        summands = {self.kind: total}
+        for name, each in self.weighted_terms():
+            summands[name] = each.weight * each.term(y, targets, lengths, counts, weight)[0]
+            total = total + summands[name]
+        return total, summands
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the loss's readout."""
@@ -357,17 +359,19 @@ def build_loss(node: Mapping[str, Any]) -> Loss:
         )
     if problem := type_problem(parts, Mapping[str, Any] | None):
         raise ConfigError("loss.parts", problem, "write {NAME: {type: ...}}")
-    built = {str(name): _part(part, f"loss.parts.{name}") for name, part in (parts or {}).items() if part is not None}
+    built = {
+        str(name): _build_term(term, f"loss.parts.{name}") for name, term in (parts or {}).items() if term is not None
+    }
     if kind in built:
         raise ConfigError(f"loss.parts.{kind}", "is the name of the loss itself", "choose another name")
     return WeightedParts(str(kind), loss, built) if built else loss
 
 
-def _part(node: Any, place: str) -> Beside:
+def _build_term(node: Any, place: str) -> WeightedTerm:
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{type: rate_band, weight: 0.1}}, got {node!r}")
     settings = dict(node)
     kind, weight = settings.pop("type", None), settings.pop("weight", 1.0)
     if problem := type_problem(weight, Annotated[float, at_least(0)]):
         raise ConfigError(f"{place}.weight", problem)
-    return Beside(str(kind), float(weight), LOSSES.build(kind, settings, place))
+    return WeightedTerm(str(kind), float(weight), LOSSES.build(kind, settings, place))

@@ -19,20 +19,20 @@ from snnlab.nn.losses.loss import (
     ClassWeighted,
     ClassWeights,
     Loss,
+    LossAndTerms,
     Task,
-    Valued,
     mean_over_samples,
     mean_over_steps,
     within_lengths,
 )
-from snnlab.nn.losses.spike_targets import require_moments, require_spikes
+from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import between
 from snnlab.target_kinds import IGNORED
 
 OverTime = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 # A fraction from 0 to below 1.
-Part = Annotated[float, between(0, 1, with_high=False)]
+FractionBelowOne = Annotated[float, between(0, 1, with_high=False)]
 
 
 @LOSSES.register("cross_entropy")
@@ -62,24 +62,24 @@ class CrossEntropy(ClassWeighted):
     """
 
     def __init__(
-        self, over_time: OverTime = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
+        self, over_time: OverTime = "mean", label_smoothing: FractionBelowOne = 0.0, class_weight: ClassWeight = None
     ) -> None:
         super().__init__(class_weight)
-        self.over_time = over_time
+        self.reduction = over_time
         self.label_smoothing = label_smoothing
-        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+        self._reduce, self._running = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        if self.over_time == "first_spike":
+        if self.reduction == "first_spike":
             with located("over_time"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
-                require_moments(task.num_steps, "first_spike")
+                require_several_steps(task.num_steps, "first_spike")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        if self.over_time == "per_step":
+    ) -> LossAndTerms:
+        if self.reduction == "per_step":
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
             scores = self.readout(y, lengths)
@@ -95,7 +95,7 @@ class CrossEntropy(ClassWeighted):
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
         with located("loss.over_time"):
-            return self._so_far(y)
+            return self._running(y)
 
 
 def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -122,7 +122,7 @@ class StepCrossEntropy(Loss):
 
     takes = ("steps",)
 
-    def __init__(self, label_smoothing: Part = 0.0, class_weight: Sequence[float] | None = None) -> None:
+    def __init__(self, label_smoothing: FractionBelowOne = 0.0, class_weight: Sequence[float] | None = None) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.class_weights = ClassWeights(class_weight)
@@ -135,7 +135,7 @@ class StepCrossEntropy(Loss):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         """Return the loss, which has one term; it is 0 without a labelled step."""
         each = functional.cross_entropy(
             within_lengths(y, lengths).flatten(0, 1),
@@ -181,19 +181,19 @@ class TemporalEfficientTraining(ClassWeighted):
 
     def __init__(
         self,
-        mix: Part = 0.0,
+        mix: FractionBelowOne = 0.0,
         level: float = 1.0,
-        label_smoothing: Part = 0.0,
+        label_smoothing: FractionBelowOne = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
         self.mix, self.level = mix, level
         self.label_smoothing = label_smoothing
-        self._reduce, self._so_far = REDUCTIONS["mean"]
+        self._reduce, self._running = REDUCTIONS["mean"]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         y = within_lengths(y, lengths)
         each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
         each = self.class_weights(each, targets)
@@ -209,7 +209,7 @@ class TemporalEfficientTraining(ClassWeighted):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the mean up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
 
 ValueOverTime = Literal["mean", "sum", "last", "max", "per_step"]
@@ -232,13 +232,13 @@ class SquaredError(Loss):
 
     def __init__(self, over_time: ValueOverTime = "mean") -> None:
         super().__init__()
-        self.over_time = over_time
-        self._reduce, self._so_far = REDUCTIONS["mean" if over_time == "per_step" else over_time]
+        self.reduction = over_time
+        self._reduce, self._running = REDUCTIONS["mean" if over_time == "per_step" else over_time]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        if self.over_time == "per_step":
+    ) -> LossAndTerms:
+        if self.reduction == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:
             each = (self._reduce(y, lengths) - targets).square().mean(-1)
@@ -251,8 +251,8 @@ class SquaredError(Loss):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        return self._so_far(y)
+        return self._running(y)

@@ -20,9 +20,9 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.reference import unroll
-from snnlab.nn.layer import ASIDE, Counts
-from snnlab.nn.losses.loss import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
-from snnlab.nn.losses.spike_targets import spikes_once
+from snnlab.nn.layer import EXTRA_PREFIX, Counts
+from snnlab.nn.losses.loss import REGULARISERS, LossAndTerms, Regulariser, Task, mean_over_samples, select_layers
+from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.operations import fan_out
 from snnlab.nn.surrogate import Surrogate, watching
@@ -31,7 +31,7 @@ from snnlab.settings import above, below
 _log = logging.getLogger(__name__)
 
 
-class MembraneCost:
+class MembraneBandCost:
     """A forward hook of a layer of neurons: sums the squared distances of each neuron's membrane from a band.
 
         n = sum over valid steps of max(0, lower - m[t])^2 + max(0, m[t] - upper)^2
@@ -47,7 +47,7 @@ class MembraneCost:
     def __init__(self, lower: float | None, upper: float | None) -> None:
         self.lower, self.upper = lower, upper
         # The key of this band among a layer's counts; the enclosing network prepends the layer's name.
-        self.key = f"{ASIDE}membrane {lower} {upper}".replace(".", ",")  # a dot separates layer names
+        self.key = f"{EXTRA_PREFIX}membrane {lower} {upper}".replace(".", ",")  # a dot separates layer names
 
     def __call__(self, neuron: Neuron, given: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
         """Add the sums to `counts`, if the call has it."""
@@ -95,7 +95,7 @@ def membrane_of_step(neuron: Neuron, x: Tensor, state: Any, k: Any) -> tuple[Ten
     return (membranes[-1] if membranes else None), after  # with a delayed reset, the last call is this step's spike
 
 
-def shows_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
+def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
     """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: it calls `spike`."""
     first = next(neuron.parameters(), None)
     x = torch.zeros(1, *shape, device=None if first is None else first.device)
@@ -130,15 +130,15 @@ class MembraneBand(Regulariser):
             raise ConfigError("lower", "set it, or upper, or both")
         if lower is not None and upper is not None and lower >= upper:
             raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
-        self.cost, self.layers = MembraneCost(lower, upper), layers
+        self.cost, self.layers = MembraneBandCost(lower, upper), layers
         self._names: list[str] = []
         self._logged = False
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
         neurons = {name: task.built.network.get_submodule(name) for name in self._names}
         for name, neuron in neurons.items():
-            if not isinstance(neuron, Neuron) or not shows_membrane(neuron, task.built.spiking[name]):
+            if not isinstance(neuron, Neuron) or not has_observable_membrane(neuron, task.built.spiking[name]):
                 raise ConfigError(
                     "layers", f"the membrane of '{name}' cannot be observed", "name other layers, in layers"
                 )
@@ -147,7 +147,7 @@ class MembraneBand(Regulariser):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         self._log_once()
         layers = [counts[f"{name}.{self.cost.key}"].flatten(1).mean(1) / lengths for name in self._names]
         value = mean_over_samples(torch.stack(layers).mean(0), weight)
@@ -164,7 +164,7 @@ class MembraneBand(Regulariser):
 
 
 # A first batch that exceeds the budget by this factor means an error, or a network that becomes silent.
-FAR_ABOVE = 10
+WARNING_FACTOR = 10
 
 
 class Budget(Regulariser):
@@ -186,13 +186,13 @@ class Budget(Regulariser):
         self._checked = False
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
 
     @abstractmethod
     def spent(self, counts: Counts) -> Tensor:
         """Return the spending of each sample, `[B]`."""
 
-    def require_reach(self, task: Task, most: float) -> None:
+    def require_exceedable(self, task: Task, most: float) -> None:
         """Check that the network can exceed the budget.
 
         Args:
@@ -202,7 +202,7 @@ class Budget(Regulariser):
         Raises:
             ConfigError: with the largest possible spending, if it is within the budget.
         """
-        if spikes_once(task.built.network) and self.budget >= most * task.num_steps:
+        if spikes_at_most_once(task.built.network) and self.budget >= most * task.num_steps:
             raise ConfigError(
                 "budget",
                 (
@@ -213,10 +213,10 @@ class Budget(Regulariser):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         spent = self.spent(counts)
         self._warn_about_silence(spent)
-        value = mean_over_samples(excess(spent, self.budget), weight)
+        value = mean_over_samples(squared_log_excess(spent, self.budget), weight)
         return value, {"budget": value}
 
     def _warn_about_silence(self, spent: Tensor) -> None:
@@ -227,7 +227,7 @@ class Budget(Regulariser):
         mean, budget = float(spent.detach().mean()), f"{self.budget:,.10g}"
         if mean == 0:
             _log.warning("the budget of %s has no effect: no counted neuron fires on the first batch", budget)
-        elif mean > FAR_ABOVE * self.budget:
+        elif mean > WARNING_FACTOR * self.budget:
             _log.warning(
                 "the first batch takes %s a sample, far more than the budget of %s: the network may become silent;"
                 " begin with a larger budget, or add a lower bound (type: rate_band)",
@@ -236,12 +236,12 @@ class Budget(Regulariser):
             )
 
 
-def excess(value: Tensor, bound: float) -> Tensor:
+def squared_log_excess(value: Tensor, bound: float) -> Tensor:
     """Return max(0, ln(value / bound))^2, which is smooth at the bound and has no gradient below it."""
     return (value / bound).clamp(min=1).log().square()
 
 
-def total(parts: Iterable[Tensor]) -> Tensor:
+def sum_over_layers(parts: Iterable[Tensor]) -> Tensor:
     """Return each sample's sum over all layers and neurons, `[B, n]` each to `[B]`."""
     return torch.stack([part.sum(1) for part in parts]).sum(0)
 
@@ -263,13 +263,13 @@ class Spikes(Regulariser):
         self._names: list[str] = []
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         numbers = (counts[name].flatten(1) for name in self._names)
-        value = mean_over_samples(total(n if self.power == 1 else n.square() for n in numbers), weight)
+        value = mean_over_samples(sum_over_layers(n if self.power == 1 else n.square() for n in numbers), weight)
         return value, {"spikes": value}
 
 
@@ -293,10 +293,10 @@ class SpikeBudget(Budget):
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        self.require_reach(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
+        self.require_exceedable(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        return total(counts[name].flatten(1) for name in self._names)
+        return sum_over_layers(counts[name].flatten(1) for name in self._names)
 
 
 @REGULARISERS.register("synaptic_operations")
@@ -326,13 +326,13 @@ class SynapticOperations(Budget):
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        reached = fan_out(task.built, task.in_shape)
+        fan_outs = fan_out(task.built, task.in_shape)
         for number, name in enumerate(self._names):
-            self.register_buffer(f"fan_out{number}", reached[name], persistent=False)
-        self.require_reach(task, sum(float(reached[name].sum()) for name in self._names))
+            self.register_buffer(f"fan_out{number}", fan_outs[name], persistent=False)
+        self.require_exceedable(task, sum(float(fan_outs[name].sum()) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        return total(
+        return sum_over_layers(
             (counts[name] * self.get_buffer(f"fan_out{number}")).flatten(1) for number, name in enumerate(self._names)
         )
 
@@ -374,16 +374,16 @@ class RateBand(Regulariser):
         self._per_step = 1.0
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
         self._per_step = 1.0 if task.dt is None else 1000.0 / task.dt
-        if spikes_once(task.built.network):
-            self._require_reach(
+        if spikes_at_most_once(task.built.network):
+            self._require_reachable(
                 "1 spike a step" if task.dt is None else f"{self._per_step:g} Hz, a spike in every step"
             )
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         each = torch.stack([self._squared_distance(counts[name], lengths) for name in self._names]).mean(0)
         value = mean_over_samples(each, weight)
         return value, {"rate_band": value}
@@ -396,10 +396,10 @@ class RateBand(Regulariser):
         if self.lower is not None:
             costs = costs + (1 - rates / self.lower).relu().square()
         if self.upper is not None:
-            costs = costs + excess(rates, self.upper)
+            costs = costs + squared_log_excess(rates, self.upper)
         return costs.mean(1)
 
-    def _require_reach(self, most: str) -> None:
+    def _require_reachable(self, most: str) -> None:
         if self.lower is not None and self.lower > self._per_step:
             raise ConfigError("lower", f"{self.lower:g} cannot be reached: at most {most}")
         if self.upper is not None and self.upper >= self._per_step:
@@ -424,20 +424,20 @@ class Weights(Regulariser):
         self._weights: tuple[tuple[nn.Module, str], ...] = ()
 
     def bind(self, task: Task) -> None:
-        known = dict(_weighted(task.built.network))
-        names = chosen(self.layers, known, "layer with weights")
+        known = dict(_modules_with_weights(task.built.network))
+        names = select_layers(self.layers, known, "layer with weights")
         self._weights = tuple((module, name) for layer in names for module, name in known[layer])
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         weights = (getattr(module, name) for module, name in self._weights)
         value = torch.stack([(w.abs() if self.power == 1 else w.square()).sum() for w in weights]).sum()
         value = value if weight is None else value * weight.mean()
         return value, {"weights": value}
 
 
-def _weighted(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
+def _modules_with_weights(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
     """Yield the dotted names of the modules with weights, and where these weights are stored."""
     for name, module in network.named_modules():
         if isinstance(module, (Neuron, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:

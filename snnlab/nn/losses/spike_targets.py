@@ -16,18 +16,26 @@ from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, located
 from snnlab.nn.layer import Counts
 from snnlab.nn.layers.dense import Voting
-from snnlab.nn.losses.loss import LOSSES, ClassWeight, ClassWeighted, Task, Valued, mean_over_samples, within_lengths
+from snnlab.nn.losses.loss import (
+    LOSSES,
+    ClassWeight,
+    ClassWeighted,
+    LossAndTerms,
+    Task,
+    mean_over_samples,
+    within_lengths,
+)
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import above, at_least, between
 
 # Layers whose output is spikes, or means of spikes, if their input is spikes.
-_KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
-_CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
+_SPIKES_FROM_SPIKES = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
+_NEVER_SPIKES = (nn.Linear, ConvNd, nn.RNNBase)
 
 
-def require_moments(steps: int, what: str) -> None:
+def require_several_steps(steps: int, what: str) -> None:
     """Raise a ConfigError if there is only one step, so that all first spikes have the same time."""
     if steps < 2:
         raise ConfigError("", f"{what} compares spike times, but the data have 1 step", "set data.num_bins")
@@ -44,30 +52,32 @@ def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
     Raises:
         ConfigError: naming the layer whose output is no spikes.
     """
-    name = _no_spikes(built.network, "")
+    name = _layer_without_spikes(built.network, "")
     if name is not None:
         raise ConfigError(
             "", f"{what}, but model.layers.{name} has none", f"end the model with a spiking layer, or {instead}"
         )
 
 
-def spikes_once(network: nn.Module) -> bool:
+def spikes_at_most_once(network: nn.Module) -> bool:
     """Return whether each neuron spikes at most once a step."""
     return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
 
 
-def _no_spikes(network: Network, within: str) -> str | None:
+def _layer_without_spikes(network: Network, within: str) -> str | None:
     for name, layer in reversed(list(network.line())):
-        if isinstance(layer, _KEEPS):
+        if isinstance(layer, _SPIKES_FROM_SPIKES):
             continue
         if type(layer) is Network:
-            return _no_spikes(layer, f"{within}{name}.layers.")
-        silent = isinstance(layer, _CANNOT) or (isinstance(layer, Neuron) and not layer.spiking)
-        return f"{within}{name}" if silent else None
+            return _layer_without_spikes(layer, f"{within}{name}.layers.")
+        no_spikes = isinstance(layer, _NEVER_SPIKES) or (isinstance(layer, Neuron) and not layer.spiking)
+        return f"{within}{name}" if no_spikes else None
     return None
 
 
-def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype) -> Tensor:
+def target_values(
+    targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype
+) -> Tensor:
     """Return `right` for the class of each sample and `wrong` for the others, `[B, K]`.
 
     Args:
@@ -82,7 +92,7 @@ def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | 
     return torch.where(is_right, right, wrong)
 
 
-def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
+def require_different(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
     """Raise a ConfigError if both target values are equal, so that nothing can be learned."""
     if right[1] == wrong[1]:
         raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
@@ -110,14 +120,14 @@ class RateError(ClassWeighted):
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
         self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
-        self._reduce, self._so_far = REDUCTIONS["mean"]
+        self._reduce, self._running = REDUCTIONS["mean"]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
+    ) -> LossAndTerms:
+        goal = target_values(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_rate": loss}
@@ -128,7 +138,7 @@ class RateError(ClassWeighted):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the mean up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
 
 @LOSSES.register("mse_count")
@@ -163,12 +173,12 @@ class CountError(ClassWeighted):
         if self.counted != (incorrect_count is not None):
             raise ConfigError("correct_count", "is used together with incorrect_count", "set both or neither")
         if correct_count is not None and incorrect_count is not None:
-            require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
+            require_different(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
             self.right, self.wrong = correct_count, incorrect_count
         else:
-            require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+            require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
             self.right, self.wrong = correct_rate, incorrect_rate
-        self._reduce, self._so_far = REDUCTIONS["sum"]
+        self._reduce, self._running = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
@@ -178,9 +188,9 @@ class CountError(ClassWeighted):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         steps = 1 if self.counted else lengths.to(y.dtype)
-        goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
+        goal = target_values(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_count": loss}
@@ -191,7 +201,7 @@ class CountError(ClassWeighted):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the number of spikes up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
 
 @LOSSES.register("mse_first_spike")
@@ -224,12 +234,12 @@ class FirstSpikeError(ClassWeighted):
             raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
         self.correct, self.incorrect = correct, incorrect
         self._step = 1.0
-        self._reduce, self._so_far = REDUCTIONS["first_spike"]
+        self._reduce, self._running = REDUCTIONS["first_spike"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
         require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
-        require_moments(task.num_steps, "mse_first_spike")
+        require_several_steps(task.num_steps, "mse_first_spike")
         self._step = task.dt or 1.0
         if self.correct >= task.num_steps * self._step:
             unit = "steps" if task.dt is None else "ms"
@@ -243,11 +253,11 @@ class FirstSpikeError(ClassWeighted):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         steps = lengths.to(y.dtype)
         time = steps[:, None] - self.readout(y, lengths)
         right, wrong = (self._goal(at, steps) for at in (self.correct, self.incorrect))
-        goal = goals(targets, y.shape[-1], right, wrong, y.dtype)
+        goal = target_values(targets, y.shape[-1], right, wrong, y.dtype)
         each = ((time - goal) / steps[:, None]).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_first_spike": loss}
@@ -260,7 +270,7 @@ class FirstSpikeError(ClassWeighted):
     def running(self, y: Tensor) -> Tensor:
         """Return the number of steps from each output's first spike to each step."""
         with located("loss"):
-            return self._so_far(y)
+            return self._running(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:
         return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)
@@ -299,10 +309,10 @@ class VanRossum(ClassWeighted):
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
+        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
         self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
         self._dt: float | None = None
-        self._reduce, self._so_far = REDUCTIONS["sum"]
+        self._reduce, self._running = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
@@ -316,12 +326,12 @@ class VanRossum(ClassWeighted):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
+    ) -> LossAndTerms:
+        right, wrong = (self.regular_train(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
         difference = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
         constants = (self._dt or 1.0) / self.tau  # length of a step in time constants
-        trace = traces(within_lengths(difference, lengths), constants)
+        trace = spike_traces(within_lengths(difference, lengths), constants)
         each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"van_rossum": loss}
@@ -332,9 +342,9 @@ class VanRossum(ClassWeighted):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the number of spikes up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
-    def train_of(self, rate: float, like: Tensor) -> Tensor:
+    def regular_train(self, rate: float, like: Tensor) -> Tensor:
         """Return a regular spike train with a rate, `[T]`."""
         steps = torch.arange(len(like) + 1, dtype=torch.float64)
         return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
@@ -343,7 +353,7 @@ class VanRossum(ClassWeighted):
         return rate if self._dt is None else rate * self._dt / 1000.0
 
 
-def traces(s: Tensor, constants: float) -> Tensor:
+def spike_traces(s: Tensor, constants: float) -> Tensor:
     """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, by a matrix product for each block of steps.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.nn.losses import LOSSES, REGULARISERS, Loss, Part
-from snnlab.nn.losses.regularizers import MembraneCost
+from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.settings import argument_texts, first_sentence, settings_of
 from snnlab.training.module import batch_loss
 
@@ -18,7 +18,7 @@ from .conftest import LENGTHS, SETTINGS, B, Given, T, bound
 
 ALL = list(LOSSES)
 OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
-BAND = MembraneCost(**SETTINGS["membrane_band"])
+BAND = MembraneBandCost(**SETTINGS["membrane_band"])
 PAST = torch.arange(T)[:, None] >= LENGTHS
 
 

@@ -92,7 +92,7 @@ def test_balanced_classes_count_alike_over_the_training_recordings() -> None:
 
 
 def test_balanced_classes_must_have_been_counted(y: Tensor, given: Given) -> None:
-    with assert_raises(RuntimeError, "balanced", "count_classes"):
+    with assert_raises(RuntimeError, "balanced", "class counts"):
         CrossEntropy(class_weight="balanced")(y, given.targets["class"], LENGTHS, {})
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
-from snnlab.nn.losses.spike_targets import traces
+from snnlab.nn.losses.spike_targets import spike_traces
 
 from ...refusals import assert_raises
 from ...training.work import elements
@@ -136,9 +136,9 @@ def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) ->
 def test_traces_of_any_length_are_those_of_a_loop() -> None:
     s = torch.randn(700, 2, K, dtype=torch.float64, requires_grad=True)
     weight = torch.randn_like(s)
-    (traces(s, 0.003) * weight).sum().backward()
+    (spike_traces(s, 0.003) * weight).sum().backward()
     found = np.stack([trace(s[:, b].detach().numpy(), np.exp(-0.003)) for b in range(2)], 1)
-    np.testing.assert_allclose(traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(spike_traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
     back = np.stack([trace(weight.flip(0)[:, b].numpy(), np.exp(-0.003)) for b in range(2)], 1)[::-1]
     assert s.grad is not None
     np.testing.assert_allclose(s.grad.numpy(), back, rtol=1e-12, atol=1e-12)
@@ -166,9 +166,9 @@ def test_a_spike_too_many_costs_half_whatever_the_step(dt: float) -> None:
 
 def test_a_wanted_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:
     loss = VanRossum(tau=5.0, correct_rate=0.25)
-    assert loss.train_of(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
-    assert loss.train_of(1.0, torch.zeros(4)).tolist() == [1] * 4
-    assert not loss.train_of(0.0, torch.zeros(4)).any()
+    assert loss.regular_train(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
+    assert loss.regular_train(1.0, torch.zeros(4)).tolist() == [1] * 4
+    assert not loss.regular_train(0.0, torch.zeros(4)).any()
 
 
 NO_SPIKES = {**SPIKING, "last": {"type": "li", "tau_mem": 10.0}}
