@@ -1,4 +1,4 @@
-"""Every library's own gradient, at several of its parameters, against ours by the same parameter."""
+"""The surrogate gradients of other libraries, for several parameters, compared with ours."""
 
 from __future__ import annotations
 
