@@ -84,7 +84,7 @@ class StageGroup(NamedTuple):
 
     Attributes:
         stages: The stages, in order.
-        in_pieces: Whether time can be split into segments: no layer needs later steps.
+        splits_time: Whether time can be split into segments: no layer needs later steps.
     """
 
     stages: tuple[Stage, ...]

@@ -36,9 +36,9 @@ class Footprint(NamedTuple):
     Attributes:
         peak: All tensors.
         frames: The input.
-        learning: The weights and the optimizer's state.
-        kept: The tensors that the forward pass saves for the backward pass; some may be freed before the peak.
-        counted: Whether `learning` contains the optimizer's state; it is unknown for an optimizer that needs a closure.
+        weights_and_optimizer: The weights and the optimizer's state.
+        saved: The tensors that the forward pass saves for the backward pass; some may be freed before the peak.
+        optimizer_known: Whether the optimizer's state is included; it is unknown for an optimizer with a closure.
     """
 
     peak: float

@@ -32,8 +32,8 @@ class Network(TemporalLayer):
 
     Args:
         layers: Layers by name; the names are the keys of the state dict, of the state and of the counts.
-        kinds: Registry names of the layers' types, by layer name, for `snnlab show`.
-        beside: Layers that are not applied in order, such as the shortcut of a residual block.
+        layer_types: Registry names of the layers' types, by layer name, for `snnlab show`.
+        extra_layers: Layers that are not applied in order, such as the shortcut of a residual block.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.

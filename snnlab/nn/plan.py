@@ -59,7 +59,7 @@ class InputSpec(NamedTuple):
         dtype: Data type of the input.
         device: Device of the input.
         channels_last: Whether images `[T, B, P, H, W]` are in channels-last memory.
-        listed: Whether the input is event lists.
+        event_lists: Whether the input is event lists.
         wants_grad: Whether the input needs a gradient.
         grad: Whether autograd is enabled.
         autocast: The data type of autocast, or None.
@@ -94,9 +94,9 @@ class Plan(NamedTuple):
     """The stages that run layers in order.
 
     Attributes:
-        kind: The kind of input that the plan is for.
+        spec: The kind of input that the plan is for.
         stages: The stages, in order.
-        apart: The reasons why poolings are not fused with the neurons before them, by layer name.
+        not_fused: The reasons why poolings are not fused with the neurons before them, by layer name.
     """
 
     spec: InputSpec

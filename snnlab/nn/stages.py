@@ -36,7 +36,7 @@ class Stage:
     Attributes:
         name: Name of the layer, of its state and of its counts.
         layer: The layer.
-        lays: Whether it converts its input to channels-last memory first.
+        to_channels_last: Whether it converts its input to channels-last memory first.
     """
 
     name: str
