@@ -37,7 +37,7 @@ class TemporalLayer(nn.Module):
         x: Input of all steps.
         state: The state that an earlier call returned; None starts at rest.
         lengths: Valid steps of each sample; later steps output zeros and do not change the state.
-        counts: A dict to fill: a spiking layer puts each neuron's spikes, summed over the valid steps, under `OWN`.
+        counts: A dict to fill: a spiking layer adds each neuron's spikes, summed over valid steps, under `OWN`.
 
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.

@@ -189,7 +189,7 @@ class FusedEvents(FusedNeuron):
         few = (
             ""
             if self.always
-            else f" if at most {SPARSE:.0%} of the cells hold any, else PyTorch's convolution and then one loop"
+            else f" if at most {SPARSE:.0%} of the cells hold any, else PyTorch's convolution, then one loop"
         )
         return f"one loop over the events{few}"
 

@@ -44,7 +44,7 @@ def train(
     in_shape: list[int],
     steps: int,
     batch: int,
-    pieces: int,
+    segments: int,
     backend: Any,
     optimizer: str,
     window: int | None,
@@ -52,7 +52,7 @@ def train(
     """Train three steps, in the order that Lightning has."""
     network = build_network(layers, in_shape=tuple(in_shape), dt=10.0, num_steps=steps).network
     set_backend(network, backend)
-    network.configure(sparse_input="never", checkpoint_segments=pieces)
+    network.configure(sparse_input="never", checkpoint_segments=segments)
     x = torch.empty(steps, batch, *in_shape[1:], in_shape[0]).bernoulli_(0.035).movedim(-1, 2)
     changing = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
     for _ in range(3):

@@ -55,7 +55,7 @@ def test_sequential_is_its_layers_under_one_name(x: Tensor) -> None:
     assert list(network.state_dict()) == ["block.fc.weight", "block.fc.bias", "out.weight", "out.bias"]
 
 
-def test_repeat_makes_copies_with_their_own_weights_for_the_shapes_that_reach_them() -> None:
+def test_repeat_makes_copies_with_separate_weights_and_matching_shapes() -> None:
     conv = {"type": "conv2d", "out_channels": 3, "kernel_size": 3}
     node = {"type": "repeat", "times": 3, "layers": {"conv": conv, "lif": LIF_NODE}}
     built = build_network({"block": node}, in_shape=(2, 9, 8), dt=1.0)

@@ -145,7 +145,7 @@ def test_values_out_of_range_are_rejected(kind: str, values: list[float], fragme
         build(kind)(torch.tensor(values), T)
 
 
-def test_delta_refuses_what_is_not_finite() -> None:
+def test_delta_rejects_values_that_are_not_finite() -> None:
     with assert_raises(ValueError, "delta"):
         Delta()(torch.tensor([[0.0], [math.nan]]))
 
@@ -241,7 +241,7 @@ def test_constant_current_into_a_lif_is_norses_encoder(norse: Any) -> None:
 
 
 @pytest.mark.peers
-def test_latency_has_one_spike_at_most_as_norses_filter_leaves_it(norse: Any) -> None:
+def test_latency_has_at_most_one_spike_like_the_filter_of_norse(norse: Any) -> None:
     spikes = Latency()(torch.rand(3, 20), T)
     assert torch.equal(norse.SpikeLatencyEncoder()(spikes), spikes)
 

@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Layers, int, int, Layers]] = {
     "recurrent": (dense(LIF | {"recurrent": True}, 512), 100, 32, {}),
     "a wide layer": (dense(LIF, 2048), 10, 16, {}),
     "a wide layer, SGD": (dense(LIF, 4096), 10, 16, {"optimizer": "SGD"}),
-    "recomputed in 10 pieces": (conv(LIF), 100, 20, {"pieces": 10}),
+    "recomputed in 10 segments": (conv(LIF), 100, 20, {"segments": 10}),
     "truncated, in windows of 20 steps": (conv(LIF), 100, 20, {"window": 20}),
     "a residual block": (residual(), 30, 16, {}),
     "dropout": ({"drop": {"type": "dropout"}, **conv(LIF)}, 30, 16, {}),
@@ -99,15 +99,15 @@ def predicted(
     batch: int,
     in_shape: tuple[int, ...] = IMAGE,
     *,
-    pieces: int = 0,
+    segments: int = 0,
     backend: Any = "auto",
     optimizer: str = "Adam",
     window: int | None = None,
 ) -> Footprint:
     built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
     set_backend(built.network, backend)
-    if pieces:
-        built.network.configure(checkpoint_segments=pieces)
+    if segments:
+        built.network.configure(checkpoint_segments=segments)
     return footprint(built, in_shape, steps, batch, making(optimizer), window)
 
 
@@ -118,7 +118,7 @@ USUAL = ("max pooling, 30 steps", "recurrent", "a residual block", "plain loops"
 @cache
 def taken(names: tuple[str, ...]) -> dict[str, int]:
     """Return the peak memory of a training step of each case, in bytes, measured in a separate process."""
-    usual = {"pieces": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE, "window": None}
+    usual = {"segments": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE, "window": None}
     cases = [
         {**usual, **differs, "layers": layers, "steps": steps, "batch": batch}
         for layers, steps, batch, differs in (CASES[name] for name in names)
@@ -199,7 +199,7 @@ def test_a_layer_that_reads_values_runs_unchanged(monkeypatch: pytest.MonkeyPatc
     assert looking.peak == pytest.approx(usual.peak + usual.frames, rel=0.1)
 
 
-def test_a_network_that_does_not_train_says_why():
+def test_a_network_that_does_not_train_raises_its_error():
     layers: Layers = {"norm": {"type": "batch_norm", "per_step": True}, **dense(LIF, 8)}
     built = build_network(layers, in_shape=(2,), dt=10.0, num_steps=3)
     with assert_raises(ConfigError, "", 1):

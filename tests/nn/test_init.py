@@ -87,7 +87,7 @@ def test_the_second_layer_expects_spikes_of_the_first_and_pools_between_them() -
 
 
 @pytest.mark.parametrize(("kind", "square"), [("avg_pool", RATE * (1 - RATE) / 4 + RATE**2), ("sum_pool", None)])
-def test_means_and_sums_of_spikes_have_their_own_square(kind: str, square: float | None) -> None:
+def test_means_and_sums_of_spikes_have_different_mean_squares(kind: str, square: float | None) -> None:
     square = 4 * RATE * (1 - RATE) + (4 * RATE) ** 2 if square is None else square
     layers: dict[str, Any] = {
         "lif1": {"type": "lif"},

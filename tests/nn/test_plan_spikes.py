@@ -71,11 +71,11 @@ def answer(net: Network) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     return y, counts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("pieces", [0, 3], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("segments", [0, 3], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
-def test_it_is_the_same_network(between: Mapping[str, Node], pieces: int, always: list[bool]) -> None:
+def test_it_is_the_same_network(between: Mapping[str, Node], segments: int, always: list[bool]) -> None:
     net, plain = network(between), network(between, fuses=False)
-    net.configure(checkpoint_segments=pieces)
+    net.configure(checkpoint_segments=segments)
     y, counts, gradients = answer(net)
     assert always
     expected, of_counts, of_gradients = answer(plain)

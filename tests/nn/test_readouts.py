@@ -12,7 +12,7 @@ from ..refusals import assert_raises
 T, B, K = 7, 4, 3
 LENGTHS = [7, 1, 4, 6]
 
-# What each reduction means, said a second time for one sample `[L, K]` without padding.
+# Each reduction, implemented a second time for one sample `[L, K]` without padding.
 MEANINGS = {
     "mean": lambda y: y.mean(0),
     "sum": lambda y: y.sum(0),

@@ -42,14 +42,14 @@ NETWORKS: dict[str, Layers] = {
 }
 
 
-def network(layers: Layers, pieces: int | None) -> Network:
+def network(layers: Layers, segments: int | None) -> Network:
     """Return a network, always with the same weights."""
     torch.manual_seed(0)
     built = build_network(layers, in_shape=SHAPE, dt=5.0).network
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.mul_(3.0 if name.startswith("conv2") else 1.0)
-    built.configure(checkpoint_segments=pieces or 0)
+    built.configure(checkpoint_segments=segments or 0)
     return built
 
 
@@ -70,11 +70,11 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
 
 
 @pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 3, 8, 4])], ids=["full", "ragged"])
-@pytest.mark.parametrize("pieces", [1, 4, 50])
+@pytest.mark.parametrize("segments", [1, 4, 50])
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
-def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | None) -> None:
+def test_it_is_the_same_network(layers: Layers, segments: int, lengths: Tensor | None) -> None:
     # In double precision, where only rounding differs between machines.
-    found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (pieces, None))
+    found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (segments, None))
     assert found.keys() == expected.keys()
     assert any(name.startswith("counts") and n.mean() > 0.05 for name, n in expected.items())
     for name, part in expected.items():
@@ -115,8 +115,8 @@ def test_a_retained_graph_gives_the_same_gradients_again(name: str) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_all_kernels_run_again(backend: Backend) -> None:
-    def gradients(pieces: int | None) -> dict[str, Tensor]:
-        net = network(NETWORKS["conv"], pieces)
+    def gradients(segments: int | None) -> dict[str, Tensor]:
+        net = network(NETWORKS["conv"], segments)
         set_backend(net, backend)
         return answer(net, None)
 
@@ -125,8 +125,8 @@ def test_all_kernels_run_again(backend: Backend) -> None:
 
 
 def test_recomputation_uses_the_buffers_of_the_first_run() -> None:
-    def gradient(pieces: int | None) -> Tensor:
-        net = network(NETWORKS["unpooled"], pieces)
+    def gradient(segments: int | None) -> Tensor:
+        net = network(NETWORKS["unpooled"], segments)
         torch.manual_seed(3)
         spectral_norm(
             net.get_submodule("conv1")
@@ -151,8 +151,8 @@ layers = {"conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5}, "n1
           "pool1": {"type": "max_pool", "kernel_size": 2}, "flatten": {"type": "flatten"},
           "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
 net = build_network(layers, in_shape=(2, 34, 34), dt=1.0).network
-pieces = int(sys.argv[1])
-net.configure(checkpoint_segments=pieces, sparse_input="never")
+segments = int(sys.argv[1])
+net.configure(checkpoint_segments=segments, sparse_input="never")
 
 def peak(key):
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith(key))
@@ -167,12 +167,12 @@ print(peak("VmHWM:") - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_segments_reduce_memory() -> None:
-    def megabytes(pieces: int) -> float:
-        arguments = [sys.executable, "-c", PROGRAM, str(pieces)]
+    def megabytes(segments: int) -> float:
+        arguments = [sys.executable, "-c", PROGRAM, str(segments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return float(subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout)
 
-    whole, in_pieces = megabytes(0), megabytes(20)
+    whole, in_segments = megabytes(0), megabytes(20)
     # 200 * 8 * 12 * 30 * 30 membranes are 69 MB, a quarter of that is pooled spikes, which are saved as uint8.
     assert whole > 80
-    assert in_pieces < 0.3 * whole
+    assert in_segments < 0.3 * whole

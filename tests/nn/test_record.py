@@ -58,7 +58,7 @@ def test_the_recorded_output_of_a_convolutional_network_is_that_of_the_forward_p
     torch.testing.assert_close(recording.y, y)
 
 
-def test_states_are_kept_by_layer_and_variable(network: Network, x: Tensor) -> None:
+def test_states_are_recorded_by_layer_and_variable(network: Network, x: Tensor) -> None:
     recording = record(network, x)
     _, last = network(x)
     assert {name: list(of) for name, of in recording.states.items()} == {

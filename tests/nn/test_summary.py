@@ -129,7 +129,7 @@ def test_layers_built_in_python_have_class_names() -> None:
 FC: dict[str, Any] = {"type": "linear", "out_features": 4, "bias": False}
 
 
-def test_a_block_has_the_sums_and_its_layers_rows_of_their_own() -> None:
+def test_a_block_has_sums_and_its_layers_have_rows() -> None:
     found = summary(
         {
             "twice": {"type": "repeat", "times": 2, "layers": {"fc": FC}},

@@ -158,10 +158,10 @@ def test_batch_norm_accepts_a_last_window_of_a_single_value() -> None:
 
 def test_it_works_with_checkpoint_segments() -> None:
     found = []
-    for pieces in (None, 2):
+    for segments in (None, 2):
         net = network(NETWORKS["conv"])
-        if pieces is not None:
-            net.configure(checkpoint_segments=pieces)
+        if segments is not None:
+            net.configure(checkpoint_segments=segments)
         loss_of(run_windows(net, frames(), 5)).backward()
         found.append(gradients(net))
     assert_same(*found, exactly=False)

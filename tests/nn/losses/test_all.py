@@ -33,7 +33,7 @@ def all_counts(given: Given) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_stands_past_the_end_changes_neither_loss_nor_gradient(name: str, given: Given) -> None:
+def test_values_past_the_end_change_neither_loss_nor_gradient(name: str, given: Given) -> None:
     part = bound(name)
     clean, dirty = given.y.clone().requires_grad_(), torch.where(PAST[..., None], 77.0, given.y).requires_grad_()
     values = [value(part, given, y) for y in (clean, dirty)]

@@ -37,7 +37,7 @@ def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("over_time", OVER_TIME)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_it_is_torchs_cross_entropy_of_each_samples_own_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
+def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
     loss, parts = LOSSES.build("cross_entropy", {"over_time": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
     expected = torch.stack([_plainly(over_time, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
     torch.testing.assert_close(loss, expected)
@@ -99,7 +99,7 @@ VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0
 
 @pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max", "per_step"])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_squared_errors_are_those_of_each_samples_own_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
+def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
     loss = SquaredError(over_time)
     each = []
     for b, length in enumerate(lengths):

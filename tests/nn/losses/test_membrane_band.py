@@ -71,11 +71,13 @@ def gradients(net: Any, part: MembraneBand, run: Any = None) -> tuple[Tensor, di
 
 
 @pytest.mark.parametrize("reset", ["subtract", "value"])
-@pytest.mark.parametrize(("backend", "pieces", "window"), [("auto", 0, T), ("reference", 2, T), ("auto", 0, 4)])
-def test_value_and_gradient_are_those_of_a_loop_written_out(reset: str, backend: str, pieces: int, window: int) -> None:
+@pytest.mark.parametrize(("backend", "segments", "window"), [("auto", 0, T), ("reference", 2, T), ("auto", 0, 4)])
+def test_value_and_gradient_are_those_of_a_loop_written_out(
+    reset: str, backend: str, segments: int, window: int
+) -> None:
     net, part = network({"type": "lif", "reset": reset}, backend)
-    if pieces:
-        net.configure(checkpoint_segments=pieces)
+    if segments:
+        net.configure(checkpoint_segments=segments)
     found, grads = gradients(net, part, lambda x, **more: run_windows(net, x, window, **more))
     weight = net.fc.weight.detach().clone().requires_grad_()
     expected = by_hand(weight, reset, window)

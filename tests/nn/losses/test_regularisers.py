@@ -114,13 +114,13 @@ CONV: dict[str, dict[str, Any]] = {
 }
 
 
-def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
+def gradient(backend: Any, segments: int, part: Any) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     built = build_network(CONV, in_shape=(1, 8, 8), dt=2.0, num_steps=T)
     set_backend(built.network, backend)
     part.bind(Task(built, (1, 8, 8), 2.0, T, K))
-    if pieces:
-        built.network.configure(checkpoint_segments=pieces)
+    if segments:
+        built.network.configure(checkpoint_segments=segments)
     x = (torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).float()
     counts: dict[str, Tensor] = {}
     y, _ = built.network(x, lengths=LENGTHS, counts=counts)
@@ -142,10 +142,10 @@ def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
     ],
     ids=["lower", "upper", "spikes", "spike_budget", "synaptic_operations"],
 )
-@pytest.mark.parametrize(("backend", "pieces"), [("numba", 0), ("numba", 2)])
-def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, pieces: int) -> None:
+@pytest.mark.parametrize(("backend", "segments"), [("numba", 0), ("numba", 2)])
+def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, segments: int) -> None:
     plain, expected = gradient("reference", 0, make())
-    found, actual = gradient(backend, pieces, make())
+    found, actual = gradient(backend, segments, make())
     assert expected.abs().sum() > 0
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
