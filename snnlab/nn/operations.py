@@ -223,7 +223,7 @@ class _InputCounts:
         return self.steps * self.weight_counts.dense, macs + self.steps * self.weight_counts.recurrent, acs
 
 
-class OperationCounter:
+class Operations:
     """The operations that a network has done within `counted`."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -291,9 +291,9 @@ class OperationCounter:
 
 
 @contextmanager
-def counted(network: Network) -> Iterator[OperationCounter]:
+def counted(network: Network) -> Iterator[Operations]:
     """Count the operations of a network in this context. Calls must pass `counts`, and weights must not change."""
-    operations = OperationCounter(network)
+    operations = Operations(network)
     hook = network.register_forward_pre_hook(operations.begin, with_kwargs=True)
     try:
         with observe_stages(operations):
