@@ -1,7 +1,7 @@
 """Spiking layers and networks in plain PyTorch: time first, state explicit, no Hydra, Lightning or tonic.
 
-All that a YAML can name is here under the name of its class or function: layers, neurons, surrogate gradients,
-encoders, initialisations, losses; `LAYERS` and the other registries have them by the name that a YAML says.
+This module exports the class or function of each type that a YAML can name: layers, neurons, surrogate gradients,
+encoders, initializations, losses. `LAYERS` and the other registries hold them by their YAML names.
 """
 
 from snnlab.memory import keep_heap as keep_heap

@@ -1,8 +1,8 @@
-"""Less memory for more time: what the backward pass needs is computed again, and spikes are kept as bytes.
+"""Gradient checkpointing in segments of time, with spikes saved as uint8.
 
-A network keeps, for each weight layer with its neurons, what goes in, spikes as bytes, and the neurons' states between
-the pieces. All else is there for one layer and one piece at a time. Batch norm, and whatever else sees all steps at
-once, is computed again for all of them.
+For each group of a weight layer and its neurons, the network saves the group's input (spikes as uint8) and the neurons'
+states between the segments. The backward pass recomputes all other activations, one group and one segment at a time.
+Batch norm, and each other layer that needs all steps at once, is recomputed for all steps.
 
 Axes: T steps, B samples.
 """
@@ -27,68 +27,68 @@ from snnlab.nn.stages import Stage, run_stages
 
 _MAX = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVERAGE = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_LARGEST = 255
+_UINT8_MAX = 255
 
 
-def levels_behind(layers: Iterable[nn.Module], levels: int | None) -> int | None:
-    """Return n where what layers give are whole numbers of 1/n, as spikes and their pooled means are; else None.
+def output_levels(layers: Iterable[nn.Module], levels: int | None) -> int | None:
+    """Return n if the output of layers is a multiple of 1/n, such as spikes or their pooled means; else None.
 
     Args:
-        layers: Layers that are applied in turn.
-        levels: That of their input.
+        layers: Layers that are applied in order.
+        levels: The n of their input, or None.
     """
     for layer in layers:
         if isinstance(layer, Neuron):
             levels = 1 if layer.spiking else None
         elif isinstance(layer, _AVERAGE):
-            levels = None if levels is None else levels * _cells(layer)
+            levels = None if levels is None else levels * _window_size(layer)
         elif not isinstance(layer, (*_MAX, nn.Flatten)):
             levels = None
     return levels
 
 
-def kept_as_bytes(x: Tensor, levels: int) -> saved_tensors_hooks:
-    """Return a context in which autograd keeps a tensor as bytes, if that gives back the very same numbers.
+def save_as_uint8(x: Tensor, levels: int) -> saved_tensors_hooks:
+    """Return a context in which autograd saves a tensor as uint8, if that is exact.
 
     Args:
-        x: What is kept; whole numbers of 1/levels, none above 255/levels.
-        levels: See `levels_behind`.
+        x: The tensor; multiples of 1/levels, none above 255/levels.
+        levels: The n of `output_levels`.
     """
-    dtype, where, shape = x.dtype, x.data_ptr(), x.shape  # autograd keeps the functions, which must not keep x
+    address, dtype, shape = x.data_ptr(), x.dtype, x.shape  # autograd keeps the functions, which must not keep x
 
-    def pack(kept: Tensor) -> Tensor:
-        if kept.data_ptr() != where or kept.shape != shape:
-            return kept
-        packed = (kept.detach() * levels).round_().clamp_(0, _LARGEST).to(torch.uint8)
-        return packed if torch.equal(unpack(packed), kept) else kept
+    def pack(saved: Tensor) -> Tensor:
+        if saved.data_ptr() != address or saved.shape != shape:
+            return saved
+        packed = (saved.detach() * levels).round_().clamp_(0, _UINT8_MAX).to(torch.uint8)
+        return packed if torch.equal(unpack(packed), saved) else saved
 
-    def unpack(kept: Tensor) -> Tensor:
-        # A mean is a sum divided by the window's cells.
-        return kept.to(dtype).div_(levels) if kept.dtype == torch.uint8 else kept
+    def unpack(saved: Tensor) -> Tensor:
+        # A mean is a sum divided by the number of cells in the window.
+        return saved.to(dtype).div_(levels) if saved.dtype == torch.uint8 else saved
 
     return saved_tensors_hooks(pack, unpack)
 
 
-def _cells(layer: nn.Module) -> int:
-    """Return the cells of a window of an average pooling."""
+def _window_size(layer: nn.Module) -> int:
+    """Return the number of cells in a window of an average pooling."""
     size = layer.kernel_size
     dims = next(n for n, kind in enumerate(_AVERAGE, 1) if isinstance(layer, kind))
     return prod(size) if isinstance(size, tuple) else int(size) ** dims  # pyright: ignore[reportArgumentType]
 
 
-_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
-class Segment(NamedTuple):
-    """Stages that are computed again together.
+class StageGroup(NamedTuple):
+    """Stages that are recomputed together.
 
     Attributes:
         stages: The stages, in order.
-        in_pieces: Whether each of their layers sees one step after another, so that time can be cut.
+        splits_time: Whether time can be split into segments: no layer needs later steps.
     """
 
     stages: tuple[Stage, ...]
-    in_pieces: bool
+    splits_time: bool
 
     @property
     def layers(self) -> list[nn.Module]:
@@ -104,109 +104,111 @@ def run_in_segments(
     lengths: Tensor | None,
     counts: Counts | None,
     *,
-    pieces: int,
+    num_segments: int,
 ) -> Tensor:
-    """Run stages as `run_stages` does, in so many pieces of time, and keep only what comes between the segments."""
-    known = dict(before)
-    for in_pieces, stretch in groupby(_with_levels(stages), key=lambda each: each[0].in_pieces):
-        part_of_line = list(stretch)
-        length = -(-x.shape[0] // pieces) if in_pieces else x.shape[0]
+    """Run stages like `run_stages`, in segments of time, and save only the tensors between the groups."""
+    states = dict(before)
+    for splits_time, neighbors in groupby(_groups_with_levels(stages), key=lambda each: each[0].splits_time):
+        groups = list(neighbors)
+        length = -(-x.shape[0] // num_segments) if splits_time else x.shape[0]
         outputs = []
-        # Each piece goes through all layers before the next one: no layer's output is there for all steps at once.
+        # Each segment passes all groups before the next one, so that no output inside them exists for all steps.
         for number, y in enumerate(x.split(length)):
             left = None if lengths is None else (lengths - number * length).clamp(0, y.shape[0])
-            for segment, levels in part_of_line:
-                state = {stage.name: known[stage.name] for stage in segment.stages if stage.name in known}
-                y, own_state, own_counts = _kept_small(segment, levels, y, state, left, counts is not None)
-                known.update(own_state)
+            for group, levels in groups:
+                state = {stage.name: states[stage.name] for stage in group.stages if stage.name in states}
+                y, own_state, own_counts = _run_saving_input(group, levels, y, state, left, counts is not None)
+                states.update(own_state)
                 after.update(own_state)
                 for key, n in own_counts.items():
-                    _add(counts, key, n)
+                    _add_count(counts, key, n)
             outputs.append(y)
-        # Joined along the folded axis, because that keeps channels-last memory.
+        # Concatenated along the folded axis, because that keeps channels-last memory.
         x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
     return x
 
 
-def segments(stages: Sequence[Stage]) -> Iterator[Segment]:
-    """Yield the stages up to each group of neurons and the pooling behind it, and the rest."""
+def stage_groups(stages: Sequence[Stage]) -> Iterator[StageGroup]:
+    """Yield groups of stages, each of which ends with neurons and their pooling, and the rest as the last group."""
     begin = 0
     layers = [stage.layers for stage in stages]
-    for place, own in enumerate(layers, 1):
-        neurons = isinstance(own[-1][1], Neuron)
-        pooled_next = place < len(layers) and isinstance(layers[place][0][1], _POOLS)
-        behind = place > 1 and isinstance(layers[place - 2][-1][1], Neuron)
-        ends = isinstance(own[-1][1], _POOLS) and (len(own) > 1 or behind)
-        if ends or (neurons and not pooled_next):
-            yield _segment(stages[begin:place])
-            begin = place
+    for end, own in enumerate(layers, 1):
+        is_neuron = isinstance(own[-1][1], Neuron)
+        pooled_next = end < len(layers) and isinstance(layers[end][0][1], _POOLINGS)
+        after_neuron = end > 1 and isinstance(layers[end - 2][-1][1], Neuron)
+        is_pooled = isinstance(own[-1][1], _POOLINGS) and (len(own) > 1 or after_neuron)
+        if is_pooled or (is_neuron and not pooled_next):
+            yield _stage_group(stages[begin:end])
+            begin = end
     if begin < len(stages):
-        yield _segment(stages[begin:])
+        yield _stage_group(stages[begin:])
 
 
-def _segment(stages: Sequence[Stage]) -> Segment:
-    made = Segment(tuple(stages), True)
-    return made._replace(in_pieces=reach_of(made.layers) in ("step", "past"))
+def _stage_group(stages: Sequence[Stage]) -> StageGroup:
+    group = StageGroup(tuple(stages), True)
+    return group._replace(splits_time=reach_of(group.layers) in ("step", "past"))
 
 
-def _with_levels(stages: Sequence[Stage]) -> Iterator[tuple[Segment, int | None]]:
-    """Yield the segments with what is known of their inputs; see `levels_behind`."""
+def _groups_with_levels(stages: Sequence[Stage]) -> Iterator[tuple[StageGroup, int | None]]:
+    """Yield the groups with the n of their inputs, which are multiples of 1/n; None if unknown."""
     levels: int | None = None
-    for segment in segments(stages):
-        yield segment, levels
-        levels = levels_behind(segment.layers, levels)
+    for group in stage_groups(stages):
+        yield group, levels
+        levels = output_levels(group.layers, levels)
 
 
-def _kept_small(
-    segment: Segment, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+def _run_saving_input(
+    group: StageGroup, levels: int | None, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
-    """Run layers of which only the input is kept, as bytes where these hold it."""
-    with nullcontext() if levels is None else kept_as_bytes(x, levels):
+    """Run a group and save only its input, as uint8 if that is exact."""
+    with nullcontext() if levels is None else save_as_uint8(x, levels):
         return checkpoint(
             _run,
-            segment,
+            group,
             x,
             state,
             lengths,
-            counted,
+            with_counts,
             use_reentrant=False,
-            context_fn=partial(_contexts, segment.layers),
+            context_fn=partial(_checkpoint_contexts, group.layers),
         )
 
 
 def _run(
-    segment: Segment, x: Tensor, state: dict[str, Any], lengths: Tensor | None, counted: bool
+    group: StageGroup, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
     after, counts = dict[str, Any](), Counts()
-    return run_stages(segment.stages, x, state, after, lengths, counts if counted else None), after, counts
+    return run_stages(group.stages, x, state, after, lengths, counts if with_counts else None), after, counts
 
 
-def _add(counts: Counts | None, key: str, n: Tensor) -> None:
+def _add_count(counts: Counts | None, key: str, n: Tensor) -> None:
     if counts is not None:
         counts[key] = counts[key] + n if key in counts else n
 
 
-def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    return nullcontext(), Again(layers)
+def _checkpoint_contexts(
+    layers: Sequence[nn.Module],
+) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), RestoreBuffers(layers)
 
 
-class Again(AbstractContextManager[None]):
-    """Let layers run once more with the buffers that they had at first, and leave those that they have by now.
+class RestoreBuffers(AbstractContextManager[None]):
+    """A context in which layers run again with the buffers of their first run; at its end they get the later ones back.
 
-    Running means have seen the batch already. A graph that is kept comes here for each of its backward passes.
+    Running statistics already contain the batch. With `retain_graph`, each backward pass enters this context again.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.owners = [module for layer in layers for module in layer.modules() if _buffers(module)]
-        self.at_first = [_copied(owner) for owner in self.owners]
+        self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
     def __enter__(self) -> None:
-        self.now = [_buffers(owner) for owner in self.owners]
-        self._set(self.at_first)
-        self.at_first = [_copied(owner) for owner in self.owners]
+        self.later_buffers = [_buffers(owner) for owner in self.owners]
+        self._set(self.first_buffers)
+        self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
     def __exit__(self, *_: object) -> None:
-        self._set(self.now)
+        self._set(self.later_buffers)
 
     def _set(self, buffers: list[dict[str, Tensor]]) -> None:
         for owner, own in zip(self.owners, buffers, strict=True):
@@ -218,5 +220,5 @@ def _buffers(owner: nn.Module) -> dict[str, Tensor]:
     return dict(owner.named_buffers(recurse=False))
 
 
-def _copied(owner: nn.Module) -> dict[str, Tensor]:
+def _cloned_buffers(owner: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in _buffers(owner).items()}

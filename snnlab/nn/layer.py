@@ -1,4 +1,4 @@
-"""What a layer is: the registry, the contract of layers that know time, and the checks of their settings and shapes.
+"""Layers: their registry, the base class of temporal layers, and checks of settings and shapes.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -12,46 +12,45 @@ from torch import Tensor, nn
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.kernels.reference import valid_steps
+from snnlab.kernels.reference import valid_steps as valid_steps
 from snnlab.registry import Registry
 from snnlab.settings import at_least
 
 LAYERS = Registry("layer")
-__all__ = ["ASIDE", "OWN", "Counts", "Reach", "TemporalLayer", "fold_time", "only_spikes", "reach_of", "valid_steps"]
 Counts = dict[str, Tensor]
-# The key under which a layer counts its own spikes; the network around it puts the layer's name in its place.
+# The key under which a layer counts its own spikes; the enclosing network replaces it with the layer's name.
 OWN = ""
-# Keys that begin with it hold what else a layer counts, not spikes; no layer's name does.
-ASIDE = "@"
-# What a layer's output at a step depends on: that step alone; the steps before too, carried on by the state, so that
-# pieces of time give what the whole gives; which steps it is given at once, for statistics or draws; or all steps of
-# the recording, which in training it has to be given at once.
+# Prefix of the keys of other counts than spikes; no layer's name begins with it.
+EXTRA_PREFIX = "@"
+# The input steps that an output step depends on. `step`: the same step alone. `past`: also earlier steps, through the
+# state, so that time may be split. `given`: all steps of one call, for statistics or random draws. `recording`: all
+# steps of the recording, which one call must hold in training.
 Reach = Literal["step", "past", "given", "recording"]
 
 
 class TemporalLayer(nn.Module):
-    """A layer that sees all steps at once and carries a state, given and returned, never kept.
+    """A layer that gets all steps at once and an explicit state, as an argument and a result, never stored.
 
     A subclass defines `forward(x, state=None, *, lengths=None, counts=None) -> (y, state)`:
 
     Args:
         x: Input of all steps.
-        state: What an earlier call returned; None is rest.
-        lengths: Valid steps of each sample; later steps give zeros and leave the state where it was.
-        counts: A dict to fill: a spiking layer puts each neuron's spikes, summed over the valid steps, under `OWN`.
+        state: The state that an earlier call returned; None starts at rest.
+        lengths: Valid steps of each sample; later steps output zeros and do not change the state.
+        counts: A dict to fill: a spiking layer adds each neuron's spikes, summed over valid steps, under `OWN`.
 
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
     """
 
     reach: Reach = "given"
-    """What an output depends on."""
+    """The input steps that an output step depends on."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         """Return the output of all steps and the state after the last.
 
         Raises:
-            ValueError: if there is no step.
+            ValueError: if x has no step.
         """
         x = args[0] if args else kwargs.get("x")
         if x is not None and x.shape[0] == 0:
@@ -59,7 +58,7 @@ class TemporalLayer(nn.Module):
         return super().__call__(*args, **kwargs)
 
     def __prepare_scriptable__(self) -> None:
-        """Refuse `torch.jit.script`, which asks this first.
+        """Reject `torch.jit.script`, which calls this first.
 
         Raises:
             SnnlabError: always.
@@ -72,15 +71,15 @@ class TemporalLayer(nn.Module):
 
 
 def reach_of(layers: Iterable[nn.Module]) -> Reach:
-    """Return the widest reach of some layers; one without time sees a step by itself, unless it takes statistics."""
+    """Return the widest reach of some layers; it is `step` for a layer without time, but `given` for a batch norm."""
     known: tuple[Reach, ...] = get_args(Reach)
     found = ((layer, "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
     return known[max((known.index(getattr(layer, "reach", own)) for layer, own in found), default=0)]
 
 
 def only_spikes(counts: Counts) -> Counts:
-    """Return the counts without what else layers have counted."""
-    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(ASIDE)}
+    """Return only the spike counts, without other counts of layers."""
+    return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(EXTRA_PREFIX)}
 
 
 def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -101,7 +100,7 @@ _AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
 
 
 def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
-    """Return the number of channels and the size of the `dims` axes behind them.
+    """Return the number of channels and the size of the `dims` axes after them.
 
     Raises:
         ConfigError: if the input has another number of axes.
@@ -112,10 +111,10 @@ def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
 
 
 def behind_channels(kind: str, in_shape: Shape) -> Shape:
-    """Return the size of the one to three axes behind the channels.
+    """Return the size of the one to three axes after the channels.
 
     Raises:
-        ConfigError: if there are fewer or more.
+        ConfigError: if there are fewer or more axes.
     """
     if len(in_shape) - 1 not in _AXES:
         raise ConfigError("", f"{kind} needs an input of 2 to 4 axes, such as [C, H, W], got {list(in_shape)}")
@@ -150,11 +149,11 @@ def per_axis(name: str, size: Size, dims: int) -> Shape:
     """Return a setting as one number for each of `dims` axes.
 
     Raises:
-        ConfigError: if it has another number of them.
+        ConfigError: if it is a list of another length.
     """
     sizes = (size,) * dims if isinstance(size, int) else tuple(size)
     if len(sizes) != dims:
-        raise ConfigError(name, f"takes a number or a list of {dims}, got {list(sizes)}")
+        raise ConfigError(name, f"must be a number or a list of {dims}, got {list(sizes)}")
     return sizes
 
 
@@ -179,5 +178,5 @@ def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shap
 
 
 def short(sizes: Shape) -> str:
-    """Return `5` for 5, 5 and `[5, 3]` for 5, 3."""
+    """Return `5` for (5, 5) and `[5, 3]` for (5, 3)."""
     return str(sizes[0] if len(set(sizes)) == 1 else list(sizes))

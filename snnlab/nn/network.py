@@ -1,4 +1,4 @@
-"""Named layers, one after the other, over all steps at once.
+"""The network: named layers in order, each applied to all steps at once.
 
 Axes: T steps, B samples.
 """
@@ -17,8 +17,8 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
 from snnlab.nn.layer import LAYERS, OWN, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.nn.plan import Kind, Plan, Plans, Settings, SparseInput, begins_on_events
-from snnlab.nn.stages import Line, Stage, run_stages
+from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, begins_on_events
+from snnlab.nn.stages import NamedLayers, Stage, run_stages
 from snnlab.settings import at_least, check_settings, takes
 
 NetworkState = dict[str, Any]
@@ -27,19 +27,19 @@ NetworkState = dict[str, Any]
 class Network(TemporalLayer):
     """Apply named layers in order; a temporal layer itself, so networks nest.
 
-    A layer without time sees all T*B steps as one batch; a temporal layer sees `[T, B, ...]` and its part of the
+    A layer without time gets all T*B steps as one batch; a temporal layer gets `[T, B, ...]` and its part of the
     state. Blocks are networks whose layers are connected in another way.
 
     Args:
         layers: Layers by name; the names are the keys of the state dict, of the state and of the counts.
-        kinds: What layers are called in the registry, by name, for `snnlab show`.
-        beside: Further layers, which are not among those applied in order: a block's own way around them.
+        layer_types: Registry names of the layers' types, by layer name, for `snnlab show`.
+        extra_layers: Layers that are not applied in order, such as the shortcut of a residual block.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
 
     Raises:
-        ConfigError: if a name cannot be used, or the state holds a name that is no layer.
+        ConfigError: if a name cannot be used.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Network(TemporalLayer):
     ) -> None:
         super().__init__()
         self.kinds = dict(kinds or {})
-        self.run_settings = Settings()
-        self._plans = Plans()
+        self.run_settings = RunSettings()
+        self._plans = PlanCache()
         self._beside = frozenset(beside or ())
         for name, layer in (*layers.items(), *(beside or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
@@ -61,7 +61,7 @@ class Network(TemporalLayer):
             self.add_module(name, layer)
 
     def connection(self) -> str:
-        """Return how the layers are connected, in words for `snnlab show`; nothing where one follows the other."""
+        """Return how the layers are connected, as text for `snnlab show`; empty for a plain sequence."""
         return ""
 
     def configure(
@@ -71,19 +71,19 @@ class Network(TemporalLayer):
         sparse_input: SparseInput | None = None,
         checkpoint_segments: Annotated[int | None, at_least(0)] = None,
     ) -> None:
-        """Change how the network runs; what is left out stays as it is.
+        """Change how the network runs; an argument of None changes nothing.
 
         Args:
-            fuse: Whether neurons do the pooling behind them and work in the memory of their input, and convolutions
-                behind spikes go through these alone; in all networks within this one, too.
+            fuse: Fuse neurons with the pooling after them, let neurons work in the memory of their input, and let
+                convolutions of spikes process only the spikes; also applies to nested networks.
             sparse_input: Whether a first convolution on the CPU sums its input event by event: `always`, `never`, or
-                `auto`, where few cells of an input hold any.
-            checkpoint_segments: Pieces of time in which what the backward pass needs is computed again, layer by
-                layer; 0 keeps it. Memory falls with their number, until the neurons' states between them take more; a
-                step takes half as long again with any.
+                `auto` (if few input cells hold events).
+            checkpoint_segments: Number of segments of time for gradient checkpointing: the backward pass recomputes
+                activations segment by segment, layer by layer. 0 turns it off. More segments take less memory, until
+                the neurons' states between the segments take more. A training step takes 1.5 times as long.
 
         Raises:
-            ConfigError: if a value is of another type or out of its range.
+            ConfigError: if a value has the wrong type or is out of range.
         """
         wanted = {"fuse": fuse, "sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
         check_settings(Network.configure, wanted, "", "configure", given=("self",))
@@ -95,24 +95,24 @@ class Network(TemporalLayer):
 
     @property
     def takes_lists(self) -> bool:
-        """Whether the input may be lists of events: the first layer takes them, and nobody else looks."""
+        """Whether the input may be event lists: the first layer accepts them, and nothing else reads the input."""
         settings = self.run_settings
-        asked = settings.sparse_input == "always" and settings.checkpoint_segments == 0
-        return asked and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
+        always = settings.sparse_input == "always" and settings.checkpoint_segments == 0
+        return always and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
 
     @property
     def reach(self) -> Reach:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The widest of its layers'; a block's is not cut into pieces."""
+        """The widest reach of the layers; at least `given` for a block, which is not split in time."""
         found = reach_of(self.children())
         return found if type(self) is Network or found == "recording" else "given"
 
     def plan(self, x: Tensor | EventFrames) -> Plan:
-        """Return how the layers run for an input like x, see `Plan`."""
-        return self._plan([*self.line()], Kind.of(x), x_is_input=True)
+        """Return the execution plan for an input like x."""
+        return self._plan([*self.line()], InputSpec.of(x), x_is_input=True)
 
-    def _plan(self, layers: Line, kind: Kind, *, x_is_input: bool) -> Plan:
+    def _plan(self, layers: NamedLayers, spec: InputSpec, *, x_is_input: bool) -> Plan:
         first = x_is_input and type(self) is Network
-        return self._plans.get(layers, kind, self.run_settings, first=first)
+        return self._plans.get(layers, spec, self.run_settings, first=first)
 
     def line(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that are applied in order, with their names."""
@@ -126,7 +126,7 @@ class Network(TemporalLayer):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps through each layer in turn."""
+        """Apply the layers in order to all steps."""
         before = self.known(state)
         after: NetworkState = {}
         lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
@@ -135,7 +135,7 @@ class Network(TemporalLayer):
 
     def run_line(
         self,
-        layers: Line,
+        layers: NamedLayers,
         x: Tensor | EventFrames,
         before: NetworkState,
         after: NetworkState,
@@ -144,27 +144,27 @@ class Network(TemporalLayer):
         *,
         x_is_input: bool = False,
     ) -> Tensor:
-        """Run all steps through some layers in turn and return the output of the last.
+        """Apply some layers in order to all steps and return the output of the last.
 
         Args:
             layers: The layers with their names.
-            x: Input of the first.
+            x: Input of the first layer, `[T, B, ...]`.
             before: State before the first step, by layer.
-            after: A dict to fill with the state after the last step.
-            lengths: See `TemporalLayer`, as `counts`.
-            counts: A dict to fill, or None.
-            x_is_input: Whether x is what a network is given and `layers` all that it does.
+            after: A dict to fill with the state after the last step, by layer.
+            lengths: Valid steps of each sample, `[B]`.
+            counts: A dict to fill with spike counts, or None.
+            x_is_input: Whether x is the network's input and `layers` are all of its layers.
         """
-        if traced_by_torch():  # torch's tools look through each layer
+        if traced_by_torch():  # torch's tools trace each layer by itself
             return run_stages([Stage(*each) for each in layers], x, before, after, lengths, counts)
-        plan = self._plan(layers, Kind.of(x), x_is_input=x_is_input)
+        plan = self._plan(layers, InputSpec.of(x), x_is_input=x_is_input)
         segments = self.run_settings.checkpoint_segments
         if segments and x_is_input and torch.is_grad_enabled():
-            return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, pieces=segments)
+            return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, num_segments=segments)
         return run_stages(plan.stages, x, before, after, lengths, counts)
 
     def known(self, state: NetworkState | None) -> NetworkState:
-        """Return the state by layer name, empty at rest, or raise a ValueError for a name that is no layer."""
+        """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""
         if state is None:
             return {}
         if unknown := state.keys() - self._modules.keys():
@@ -182,13 +182,13 @@ Shape = tuple[int, ...]
 
 
 class BuiltNetwork(NamedTuple):
-    """A network and the shapes found on the way, each of one sample at one step.
+    """A network and the shapes of its layers, each of one sample at one step.
 
     Attributes:
-        network: The network itself.
+        network: The network.
         shapes: Output shape of each layer, by name.
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
-        num_steps: Steps of an input with which every layer can be tried: a layer may insist on a number of them.
+        num_steps: Number of steps of a valid test input: some layers need a fixed number of steps.
     """
 
     network: Network
@@ -205,14 +205,14 @@ def build_network(
     num_steps: int | None = None,
     place: str = "model.layers",
 ) -> BuiltNetwork:
-    """Build layers in order, inferring shapes, and check that each fits what it is given.
+    """Build layers in order, infer their shapes, and check that each layer fits its input.
 
     Args:
         layers: A node `{type: ..., settings}` for each name.
         in_shape: Shape of one sample at one step, for instance (P, H, W).
-        dt: Length of a step, ms; None where steps have no length.
-        num_steps: Steps of a recording, for the layers that keep something for each; None where it is not known.
-        place: Where the layers stand in the YAML.
+        dt: Length of a step, ms; None if steps have no length.
+        num_steps: Steps of a recording, for layers with parameters for each step; None if unknown.
+        place: Path of the layers in the YAML.
 
     Raises:
         ConfigError: naming the layer, if a node is wrong or its layer does not fit its input.
@@ -238,12 +238,12 @@ def build_network(
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
-    """Run silent steps through a layer; return the shape that comes out, and its counts."""
+    """Run a layer on zeros; return the shape of its output and its counts."""
     try:
         x = torch.zeros(num_steps, 1, *in_shape)
-    except (RuntimeError, MemoryError, TypeError) as error:  # the last of a number that is too large for PyTorch
-        words = out_of_memory(error) or one_line(error)
-        raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
+    except (RuntimeError, MemoryError, TypeError) as error:  # PyTorch raises TypeError for a number that is too large
+        reason = out_of_memory(error) or one_line(error)
+        raise ConfigError(place, f"{reason}, for an input of {list(in_shape)} in {num_steps} steps") from error
     counts: Counts = {}
     training = layer.training
     layer.eval()
@@ -251,8 +251,8 @@ def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: 
         with torch.no_grad(), plain_loops(), torch.random.fork_rng(devices=[]):
             y = layer(x, counts=counts)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
     except (RuntimeError, ValueError, MemoryError, OverflowError) as error:
-        if words := out_of_memory(error):
-            raise ConfigError(place, f"{words}, at an input of {list(in_shape)} in {num_steps} steps") from error
+        if reason := out_of_memory(error):
+            raise ConfigError(place, f"{reason}, for an input of {list(in_shape)} in {num_steps} steps") from error
         reason = one_line(error)
         raise ConfigError(place, f"{kind} does not fit its input of shape {list(in_shape)}: {reason}") from error
     finally:

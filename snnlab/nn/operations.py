@@ -1,13 +1,13 @@
-"""Synaptic operations, membrane updates and activations of a network, counted while it answers.
+"""Count synaptic operations, membrane updates and activations of a network during inference.
 
-As NeuroBench counts them, at a batch of one: an operation is a weight other than 0 that meets an input other than 0; it
-is an accumulate (AC) where the layer's whole input of that sample and step is 0, 1 or -1, else a multiply-accumulate
-(MAC). Dense operations count every weight and every input. Biases and what padding adds count nothing. Counted is what
-goes into each layer, so the numbers do not depend on what is fused; steps past a sample's length count nothing.
+The definitions are those of NeuroBench at a batch size of 1. An operation is a nonzero weight times a nonzero input. It
+is an accumulate (AC) if the layer's whole input of that sample and step is 0, 1 or -1, else a multiply-accumulate
+(MAC). Dense operations count every weight and every input. Biases and padding count nothing. The inputs of the layers
+are counted, so the numbers do not depend on fusion; steps past a sample's length count nothing.
 
-The operations of a layer are a sum over its input's cells, each times the weights that it meets: those that are not 0
-for the effective ones, all of them for the dense ones. How often a cell is other than 0 is counted apart for steps of
-spikes and for others.
+The operations of a layer are a sum over its input's cells: the number of steps in which the cell is nonzero, times the
+weights that the cell is multiplied with: nonzero weights for effective operations, all weights for dense ones. Steps
+whose input is only spikes and other steps are counted separately.
 
 Axes: T steps, B samples, N steps of samples, P cells of one sample's input at one step, C channels.
 
@@ -37,17 +37,17 @@ from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
 from snnlab.nn.record import evaluation
-from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, watched
+from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
 from snnlab.nn.summary import has_weights
 from snnlab.threads import share
 
 
 @compiled(nogil=True)
-def count(x: np.ndarray, valid: np.ndarray, cells: np.ndarray, first: int, last: int) -> None:
-    """Add to `cells[part]` the cells of every part from the first to before the last.
+def add_nonzero_cells(x: np.ndarray, valid: np.ndarray, cells: np.ndarray, first: int, last: int) -> None:
+    """Add the nonzero cells of each part from `first` to before `last` to `cells[part]`.
 
     Shape:
-        x: `[N, P]`; valid: bool `[N]`; cells: `[parts, 2, P]`, of graded steps and of others.
+        x: `[N, P]`; valid: bool `[N]`; cells: `[parts, 2, P]`, for graded steps and for binary steps.
     """
     parts = len(cells)
     for part in range(first, last):
@@ -66,45 +66,48 @@ Connection = nn.Linear | ConvNd | nn.RNNBase | Feedback
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
-class Reach(NamedTuple):
-    """What one sample's input of one step meets.
+class WeightCounts(NamedTuple):
+    """The numbers of weights that the input of one sample at one step is multiplied with.
 
     Attributes:
-        effective: Weights other than 0 that each cell meets, in the shape of the input.
-        dense: All weights that all cells meet.
-        within: Weights other than 0 that meet what the layer itself remembers, as the gates of a GRU do.
+        effective: Nonzero weights of each cell, in the shape of the input.
+        dense: All weights, summed over the cells.
+        recurrent: Nonzero weights of the layer's own state, such as the hidden weights of a GRU.
     """
 
     effective: Tensor
     dense: int
-    within: int = 0
+    recurrent: int = 0
 
 
-def reach(layer: Connection, shape: torch.Size) -> Reach:
-    """Return how many weights the cells of an input meet.
+def weight_counts(layer: Connection, shape: torch.Size) -> WeightCounts:
+    """Return the numbers of weights that the cells of an input are multiplied with.
 
     Args:
         layer: A layer with weights.
         shape: Shape of its input, of one sample at one step.
     """
     if isinstance(layer, nn.RNNBase):
-        return _of_recurrent(layer, shape)
+        return _count_rnn_weights(layer, shape)
     with torch.inference_mode(False), torch.autocast(layer.weight.device.type, enabled=False):
         weight = (layer.weights() if isinstance(layer, Feedback) else layer).weight.detach()
-        # Double precision: sums of whole numbers stay whole far beyond what a layer has.
-        there = (weight != 0).double()
-        return Reach(_met(layer, there, shape), round(_met(layer, torch.ones_like(there), shape).sum().item()))
+        # Double precision: sums of whole numbers are exact up to 2^53.
+        nonzero = (weight != 0).double()
+        return WeightCounts(
+            _weight_sums(layer, nonzero, shape),
+            round(_weight_sums(layer, torch.ones_like(nonzero), shape).sum().item()),
+        )
 
 
-def _met(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
-    """Return for each cell the sum of the weights that it meets: the gradient of the summed output."""
+def _weight_sums(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
+    """Return for each cell the sum of its weights: the gradient of the summed output."""
     with torch.enable_grad():
         x = torch.ones(1, *shape, dtype=weight.dtype, device=weight.device, requires_grad=True)
-        (found,) = torch.autograd.grad(_apply(layer, x, weight).sum(), x)
+        (found,) = torch.autograd.grad(_apply_weights(layer, x, weight).sum(), x)
     return found[0]
 
 
-def _apply(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
+def _apply_weights(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(layer, Feedback):
         return layer(x, Weights(weight, None))
     if isinstance(layer, ConvTransposeNd):
@@ -115,60 +118,58 @@ def _apply(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> T
     return functional.linear(x, weight)
 
 
-def _of_recurrent(layer: nn.RNNBase, shape: torch.Size) -> Reach:
+def _count_rnn_weights(layer: nn.RNNBase, shape: torch.Size) -> WeightCounts:
     matrices = {name: part.detach() for name, part in layer.named_parameters() if part.dim() == 2}
     first = matrices.pop("weight_ih_l0")
     effective = (first != 0).sum(0, dtype=torch.float64).expand(shape)
     dense = first.numel() * shape[:-1].numel()
     rest = sum(part.numel() for part in matrices.values()), sum(int((m != 0).sum()) for m in matrices.values())
-    return Reach(effective, dense + rest[0], rest[1])
+    return WeightCounts(effective, dense + rest[0], rest[1])
 
 
 GRADED, BINARY = 0, 1
 
 
-def cells_seen(x: Tensor, valid: Tensor) -> Tensor:
-    """Return how often each cell is other than 0, in steps where some cell is graded, and in those of 0, 1 and -1.
+def count_nonzero_steps(x: Tensor, valid: Tensor) -> Tensor:
+    """Return in how many steps each cell is nonzero: in graded steps, and in steps with only 0, 1 and -1.
 
     Args:
         x: The input.
-        valid: Which steps count.
+        valid: The steps to count.
 
     Shape:
         x: `[N, P]`; valid: bool `[N]`; returns `[2, P]`, float64.
     """
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return _by_torch(x.float(), valid)
-    # Here, because numba takes a second to import, which only who counts should wait for.
-
+        return _count_cells_torch(x.float(), valid)
     parts = min(torch.get_num_threads(), max(len(x), 1))
     cells = np.zeros((parts, 2, x.shape[1]), np.int32)
-    run = partial(count, x.detach().contiguous().numpy(), valid.numpy(), cells)
+    run = partial(add_nonzero_cells, x.detach().contiguous().numpy(), valid.numpy(), cells)
     share(run, parts, x.numel())
     return torch.from_numpy(cells.sum(0, dtype=np.float64))
 
 
-def _by_torch(x: Tensor, valid: Tensor) -> Tensor:
-    there = (x != 0).float()
-    graded = (x.abs() != there).any(1)
+def _count_cells_torch(x: Tensor, valid: Tensor) -> Tensor:
+    nonzero = (x != 0).float()
+    graded = (x.abs() != nonzero).any(1)
     kinds = torch.stack([valid & graded, valid & ~graded]).float()
     with torch.autocast(x.device.type, enabled=False):
-        return (kinds @ there).double()  # whole numbers below 2^24: exact
+        return (kinds @ nonzero).double()  # whole numbers below 2^24: exact
 
 
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
 
 
 class Totals(NamedTuple):
-    """What all samples cost together; sums of several add up.
+    """The operations of all samples; several of them can be added.
 
     Attributes:
         dense: Dense synaptic operations.
         macs: Effective multiply-accumulates.
         acs: Effective accumulates.
-        updates: Membranes that took a step: every neuron, at every step.
-        active: Outputs of spiking neurons and activations other than 0.
-        outputs: All of their outputs.
+        updates: Membrane updates: one for every neuron at every step.
+        active: Nonzero outputs of spiking neurons and activations.
+        outputs: All outputs of spiking neurons and activations.
         steps: Valid steps.
         samples: Samples.
     """
@@ -186,7 +187,7 @@ class Totals(NamedTuple):
         return Totals(*(a + b for a, b in zip(self, other, strict=True)))
 
     def metrics(self, stage: str) -> dict[str, float]:
-        """Return what a result says, by name: a sample's mean, and that of one of its steps."""
+        """Return the means over the samples, and over the steps, by metric name."""
         values: dict[str, float] = {}
         for kind, total in (("dense", self.dense), ("macs", self.macs), ("acs", self.acs)):
             values[f"{stage}/synops_{kind}"] = total / max(self.samples, 1)
@@ -197,53 +198,55 @@ class Totals(NamedTuple):
         return values
 
 
-class _Seen:
-    """What has gone into one layer: how often each cell was other than 0, in steps for MACs and in steps for ACs."""
+class _InputCounts:
+    """The inputs of one layer: in how many steps each cell was nonzero, separately for MACs and ACs."""
 
-    def __init__(self, reach: Reach) -> None:
-        self.reach, self.steps = reach, 0
-        self.cells = torch.zeros(2, *reach.effective.shape, dtype=torch.float64, device=reach.effective.device)
+    def __init__(self, weight_counts: WeightCounts) -> None:
+        self.weight_counts, self.steps = weight_counts, 0
+        self.cells = torch.zeros(
+            2, *weight_counts.effective.shape, dtype=torch.float64, device=weight_counts.effective.device
+        )
 
     def add(self, x: Tensor, valid: Tensor) -> None:
-        """Add inputs `[T, B, ...]` at the steps that are `valid`, `[T, B]`."""
+        """Add inputs `[T, B, ...]` at the steps where `valid` `[T, B]` is true."""
         self.steps += int(valid.sum())
         last = x.dim() == 5 and x.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-        # As they lie in memory: a copy takes as long as all the rest.
+        # In the order of memory: a copy takes as long as the counting.
         x = x.permute(0, 1, 3, 4, 2) if last else x
-        cells = cells_seen(x.flatten(2).flatten(0, 1), valid.flatten()).reshape(2, *x.shape[2:])
+        cells = count_nonzero_steps(x.flatten(2).flatten(0, 1), valid.flatten()).reshape(2, *x.shape[2:])
         self.cells += cells.movedim(-1, 1) if last else cells
 
     def operations(self) -> tuple[int, int, int]:
         """Return dense operations, MACs and ACs."""
-        of_kinds = [round(float((cells * self.reach.effective).sum())) for cells in self.cells]
-        macs, acs = of_kinds[GRADED], of_kinds[BINARY]
-        return self.steps * self.reach.dense, macs + self.steps * self.reach.within, acs
+        operations = [round(float((cells * self.weight_counts.effective).sum())) for cells in self.cells]
+        macs, acs = operations[GRADED], operations[BINARY]
+        return self.steps * self.weight_counts.dense, macs + self.steps * self.weight_counts.recurrent, acs
 
 
 class Operations:
-    """Counts what a network does, see `counted`."""
+    """The operations that a network has done within `counted`."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._layers: dict[tuple[int, torch.Size], _Seen] = {}
-        self._unseen = {id(module) for module in network.modules() if has_weights(module)}
-        self._rest = Totals()
+        self._layers: dict[tuple[int, torch.Size], _InputCounts] = {}
+        self._uncounted = {id(module) for module in network.modules() if has_weights(module)}
+        self._totals = Totals()
 
     def totals(self) -> Totals | None:
-        """Return what has been counted so far; None where there are weights of which nobody knows what they do.
+        """Return the operations so far; None if the network has weights whose operations are unknown.
 
-        Such are those of a layer of the user's own, also where it hands its input on to layers within itself.
+        These are the weights of user-defined layers, also those of known layers inside them.
         """
-        if self._unseen:
+        if self._uncounted:
             return None
-        found = self._rest
-        for seen in self._layers.values():
-            found += Totals(*seen.operations())
+        found = self._totals
+        for inputs_of_layer in self._layers.values():
+            found += Totals(*inputs_of_layer.operations())
         return found
 
     def begin(self, network: nn.Module, inputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
-        """Count the samples of a call, and their steps."""
+        """Count the samples of a call and their steps."""
         x, lengths = inputs[0], settings.get("lengths")
-        self._rest += Totals(samples=x.shape[1], steps=int(_valid(lengths, x).sum()))
+        self._totals += Totals(samples=x.shape[1], steps=int(_valid(lengths, x).sum()))
 
     def __call__(
         self,
@@ -254,58 +257,58 @@ class Operations:
         lengths: Tensor | None,
         counts: Counts | None,
     ) -> None:
-        """Count what one stage has done."""
+        """Count the operations of one stage."""
         layer = stage.layer
         if isinstance(stage, FusedNeuron):
             if isinstance(stage, FusedEvents):
                 self._add(stage.first[1], x, lengths)
-            if stage.pooling is not None:  # its outputs before that are nowhere
-                y = y.new_empty(*x.shape[:2], *_own(counts).shape[1:])
+            if stage.pooling is not None:  # the fused stage does not return the neurons' own outputs
+                y = y.new_empty(*x.shape[:2], *_own_spikes(counts).shape[1:])
         if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
-            self._rest += Totals(updates=outputs)
+            self._totals += Totals(updates=outputs)
             if layer.spiking:
-                # Spikes were counted as they came; who spikes once a step at most has as many outputs other than 0.
+                # The spikes are counted already; without graded spikes their number is that of nonzero outputs.
                 spikes = None if layer.graded or counts is None else counts.get(OWN)
                 active = int(torch.count_nonzero(y) if spikes is None else spikes.sum(dtype=torch.float64).round())
-                self._rest += Totals(active=active, outputs=outputs)
+                self._totals += Totals(active=active, outputs=outputs)
             if isinstance(layer, Recurrent):
                 first = torch.zeros_like(y[0]) if state is None else state.s
                 self._add(layer.feedback, torch.cat([first[None], y[:-1]]), lengths)
         elif isinstance(layer, _ACTIVATIONS):
             valid = _valid(lengths, y)
             active = int(((y != 0).flatten(2).sum(2) * valid).sum()) if y.dim() > 2 else int(((y != 0) & valid).sum())
-            self._rest += Totals(active=active, outputs=int(valid.sum()) * y.shape[2:].numel())
+            self._totals += Totals(active=active, outputs=int(valid.sum()) * y.shape[2:].numel())
 
     def _add(self, layer: Connection, x: Tensor, lengths: Tensor | None) -> None:
-        self._unseen.discard(id(layer))
+        self._uncounted.discard(id(layer))
         key = id(layer), x.shape[2:]
         if key not in self._layers:
-            self._layers[key] = _Seen(reach(layer, x.shape[2:]))
+            self._layers[key] = _InputCounts(weight_counts(layer, x.shape[2:]))
         self._layers[key].add(x, _valid(lengths, x))
 
 
 @contextmanager
 def counted(network: Network) -> Iterator[Operations]:
-    """Count what a network does within. It has to be asked for its spikes, and its weights must not change."""
+    """Count the operations of a network in this context. Calls must pass `counts`, and weights must not change."""
     operations = Operations(network)
     hook = network.register_forward_pre_hook(operations.begin, with_kwargs=True)
     try:
-        with watched(operations):
+        with observe_stages(operations):
             yield operations
     finally:
         hook.remove()
 
 
-def _own(counts: Counts | None) -> Tensor:
-    assert counts is not None, "operations are counted where spikes are"
+def _own_spikes(counts: Counts | None) -> Tensor:
+    assert counts is not None, "counting operations needs counts"
     return counts[OWN]
 
 
 def _valid(lengths: Tensor | None, x: Tensor) -> Tensor:
-    """Return which steps of which samples count, `[T, B]`."""
+    """Return which steps of which samples are valid, `[T, B]`."""
     valid = valid_steps(lengths, x.shape[0], x)
     return x.new_ones(x.shape[:2], dtype=torch.bool) if valid is None else valid.flatten(1)
 
@@ -316,13 +319,13 @@ def footprint_bytes(network: nn.Module) -> int:
 
 
 def connection_sparsity(network: nn.Module) -> float:
-    """Return which part of the weights is 0; biases, norms and neurons' constants are no connections.
+    """Return the fraction of weights that are 0, without biases, norms and constants of neurons.
 
     A network without weights has a sparsity of 0.
     """
     weights = list(_weights(network))
-    of_all = sum(weight.numel() for weight in weights)
-    return sum(int((weight == 0).sum()) for weight in weights) / of_all if of_all else 0.0
+    total = sum(weight.numel() for weight in weights)
+    return sum(int((weight == 0).sum()) for weight in weights) / total if total else 0.0
 
 
 def _weights(network: nn.Module) -> Iterator[Tensor]:
@@ -338,35 +341,38 @@ def _weights(network: nn.Module) -> Iterator[Tensor]:
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
-_PASSES = (*NORMS, nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
-# What gives every spike on as it is, by code of its own.
-_PLAIN = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, Dropout)
+_REPLACED_BY_IDENTITY = (*NORMS, nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
+# Layers that pass every spike on unchanged.
+_IDENTITIES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, Dropout)
 
 
 def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
-    """Return how many outputs of the next layers with weights a lone spike of each neuron reaches.
+    """Return the number of outputs of the next layers with weights that one spike of each neuron reaches.
 
-    It passes pools, votes, norms and blocks on its way to them. Of a recurrent layer, those that come back to it are
-    counted too. It is the gradient of the sum of all outputs, where each weight is 1 and each pool a sum.
+    The spike passes pools, votes, norms and blocks before these layers. In a recurrent layer, the recurrent connections
+    are counted too. The number is the gradient of the sum of all outputs, with weights of 1 and sums for pools.
 
     Args:
         built: The network and its shapes.
         in_shape: Input of one sample at one step.
 
     Shape:
-        That of each spiking layer's neurons, by the key of its counts.
+        The shape of each spiking layer's neurons, by the key of its counts.
 
     Raises:
-        ConfigError: naming a layer of which that is not known.
+        ConfigError: naming a layer whose fan-out is unknown.
     """
     network, neurons = built.network, dict(named_neurons(built.network))
-    steps = max(2, built.num_steps)  # what comes back within a loop comes at the second step
+    steps = max(2, built.num_steps)  # the feedback of a loop arrives at the second step
     leaves: dict[str, Tensor] = {}
     reached: list[Tensor] = [torch.zeros((), requires_grad=True)]
-    hooks = [neuron.register_forward_hook(partial(_spikes, leaves, name)) for name, neuron in neurons.items()]
-    hooks += [layer.register_forward_hook(partial(_passed, reached, name)) for name, layer in _between(network)]
+    hooks = [neuron.register_forward_hook(partial(_replace_by_leaf, leaves, name)) for name, neuron in neurons.items()]
+    hooks += [
+        layer.register_forward_hook(partial(_pass_spikes, reached, name))
+        for name, layer in _modules_outside_neurons(network)
+    ]
     before = network.run_settings.checkpoint_segments
-    network.configure(checkpoint_segments=0)  # computing again would call each hook twice
+    network.configure(checkpoint_segments=0)  # recomputing would call each hook twice
     try:
         with evaluation(network), plain_loops(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             network(torch.zeros(steps, 1, *in_shape))
@@ -375,14 +381,17 @@ def fan_out(built: BuiltNetwork, in_shape: Shape) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     if unknown := built.spiking.keys() - leaves.keys():
-        raise ConfigError("", f"it is not known how far a spike of {min(unknown)} goes")
+        raise ConfigError("", f"the fan-out of {min(unknown)} is unknown")
     found = torch.autograd.grad(torch.stack(reached).sum(), list(leaves.values()), allow_unused=True)
-    ways = {name: _first_step(leaf, way) for (name, leaf), way in zip(leaves.items(), found, strict=True)}
-    return {name: ways[name] + _back(neurons[name]) for name in built.spiking}
+    fan_outs = {
+        name: _fan_out_at_first_step(leaf, gradient)
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }
+    return {name: fan_outs[name] + _recurrent_fan_out(neurons[name]) for name in built.spiking}
 
 
-def _between(network: Network) -> Iterator[tuple[str, nn.Module]]:
-    """Yield what has weights, pools or changes values, outside neurons, with dotted names."""
+def _modules_outside_neurons(network: Network) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules outside neurons that have weights, pool or change values, with dotted names."""
     inside = tuple(f"{name}." for name, _ in named_neurons(network))
     for name, layer in network.named_modules():
         own = not isinstance(layer, (Network, Neuron, nn.ParameterDict)) or isinstance(layer, Residual)
@@ -390,39 +399,39 @@ def _between(network: Network) -> Iterator[tuple[str, nn.Module]]:
             yield name, layer
 
 
-def _spikes(leaves: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Put a leaf of the graph in the place of a neuron's output; within a loop, one of its own at each step."""
+def _replace_by_leaf(leaves: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Replace a neuron's output with a leaf of the graph; within a loop, with one leaf for each step."""
     leaf = torch.ones_like(output[0], requires_grad=True)
     leaves.setdefault(name, leaf)
     return leaf, output[1]
 
 
-def _passed(reached: list[Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-    """Let spikes through what has no weights, each by itself, and note how many outputs those reach that have."""
+def _pass_spikes(reached: list[Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    """Pass each spike separately through a layer without weights; record the outputs of a layer with weights."""
     x, y = inputs[0], output[0] if isinstance(output, tuple) else output
     if isinstance(module, (ConvNd, nn.Linear, nn.RNNBase)):
-        reached.append(_outputs(module, x))
+        reached.append(_sum_of_outputs(module, x))
         y = y.detach()
-    elif isinstance(module, _PASSES):
+    elif isinstance(module, _REPLACED_BY_IDENTITY):
         y = x
     elif isinstance(module, _POOLS):
-        y = _sums(module, x, y)
+        y = _pool_sums(module, x, y)
     elif isinstance(module, Voting):
         y = x.unflatten(-1, (-1, module.group_size)).sum(-1)
-    elif not _plain(module):
-        raise ConfigError("", f"it is not known how many operations a spike causes in {name}")
+    elif not _is_identity(module):
+        raise ConfigError("", f"the number of operations of a spike in {name} is unknown")
     return (y, *output[1:]) if isinstance(output, tuple) else y
 
 
-def _plain(module: nn.Module) -> bool:
-    """Return whether a module hands on what comes in, or what the modules within it make of that."""
+def _is_identity(module: nn.Module) -> bool:
+    """Return whether a module returns its input, or only the result of its submodules."""
     if isinstance(module, Residual):
         return module.connect in ("add", "concat")
-    within = any(True for _ in module.children())
-    return isinstance(module, _PLAIN) or (within and not any(True for _ in module.parameters(recurse=False)))
+    has_children = any(True for _ in module.children())
+    return isinstance(module, _IDENTITIES) or (has_children and not any(True for _ in module.parameters(recurse=False)))
 
 
-def _outputs(module: nn.Module, x: Tensor) -> Tensor:
+def _sum_of_outputs(module: nn.Module, x: Tensor) -> Tensor:
     """Return the sum of all outputs of a layer whose weights are 1."""
     if isinstance(module, nn.RNNBase):
         matrix = module.get_parameter("weight_ih_l0")
@@ -437,7 +446,7 @@ def _outputs(module: nn.Module, x: Tensor) -> Tensor:
     return convolve(module, x, ones).sum()
 
 
-def _sums(pool: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def _pool_sums(pool: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return the sums of a pool's windows, `[N, C, *size]`."""
     dims = x.dim() - 2
     kernel, stride, padding, dilation = (
@@ -445,19 +454,21 @@ def _sums(pool: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         for each in (getattr(pool, name, 1) for name in ("kernel_size", "stride", "padding", "dilation"))
     )
     sizes = zip(x.shape[2:], y.shape[2:], kernel, stride, padding, dilation, strict=True)
-    # Cells behind the last one, where a window is not filled.
-    behind = [max(0, (after - 1) * step + wide * (k - 1) + 1 - n - 2 * p) for n, after, k, step, p, wide in sizes]
-    padded = F.pad(x, [side for extra in reversed(behind) for side in (0, extra)])
+    # Padding after the last cell, for a window that is not full.
+    extra_padding = [
+        max(0, (after - 1) * step + wide * (k - 1) + 1 - n - 2 * p) for n, after, k, step, p, wide in sizes
+    ]
+    padded = F.pad(x, [side for extra in reversed(extra_padding) for side in (0, extra)])
     ones = x.new_ones(x.shape[1], 1, *kernel)
     return _CONV[dims](padded, ones, None, stride, padding, dilation, x.shape[1])
 
 
-def _first_step(leaf: Tensor, way: Tensor | None) -> Tensor:
-    return torch.zeros_like(leaf[0, 0]).detach() if way is None else way[0, 0]
+def _fan_out_at_first_step(leaf: Tensor, gradient: Tensor | None) -> Tensor:
+    return torch.zeros_like(leaf[0, 0]).detach() if gradient is None else gradient[0, 0]
 
 
-def _back(neuron: Neuron) -> float:
-    """Return the connections of a neuron to its own layer; of a convolution, those of one away from the border."""
+def _recurrent_fan_out(neuron: Neuron) -> float:
+    """Return the recurrent connections of a neuron; for a convolution, of a neuron far from the border."""
     if not isinstance(neuron, Recurrent):
         return 0.0
     feedback = neuron.feedback

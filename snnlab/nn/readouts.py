@@ -1,4 +1,4 @@
-"""From the network's output at every step to one answer a sample, and to the answer at each step so far.
+"""Readouts: reduce the output of all steps to one readout for each sample, or to a running readout at each step.
 
 Axes: T steps, B samples, K outputs.
 """
@@ -39,22 +39,22 @@ def time_last(y: Tensor, lengths: Tensor) -> Tensor:
 
 
 def softmax_sum(y: Tensor, lengths: Tensor) -> Tensor:
-    """Return the sum over the valid steps of each step's softmax: every step has one vote to share out."""
+    """Return the sum over the valid steps of each step's softmax: every step has the same weight."""
     valid = valid_steps(lengths, y.shape[0], y)
-    # Zeros before it: what is no number past the end would make the gradient none.
+    # Zeros before the softmax: a NaN past the end would make the gradient NaN.
     return time_sum((y if valid is None else torch.where(valid, y, 0)).softmax(-1), lengths)
 
 
 def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
-    """Return the number of valid steps since the first spike, that step too; 0 where there is none.
+    """Return the number of valid steps since the first spike, including its step; 0 without a spike.
 
         score = sum_t (1 - prod_(u <= t) (1 - s[u]))
 
-    The earlier the first spike, the larger; the gradient reaches the spikes until the second one of each output. Values
-    between 0 and 1, such as votes, are taken as the chance of a spike.
+    An earlier first spike gives a larger score. The gradient reaches all steps up to the second spike of each output.
+    Values between 0 and 1, such as votes, are probabilities of a spike.
 
     Raises:
-        ConfigError: if a value is below 0 or above 1, as a membrane's are: the product has no meaning for them.
+        ConfigError: if a value is below 0 or above 1, such as a membrane's: the product has no meaning for it.
     """
     valid = valid_steps(lengths, y.shape[0], y)
     if valid is None:
@@ -63,7 +63,7 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _has_spiked(s: Tensor) -> Tensor:
-    # A NaN passes, and makes the loss one, which is noticed there as what it is.
+    # A NaN passes and makes the loss NaN, which the training reports.
     if bool(((s < 0) | (s > 1)).any()):
         raise ConfigError(
             "",
@@ -77,7 +77,7 @@ def _steps(y: Tensor) -> Tensor:
     return torch.arange(1, y.shape[0] + 1, device=y.device, dtype=y.dtype)[:, None, None]
 
 
-# Each reduction with the values it would have had if the recording had ended at step t, `[T, B, K]`.
+# Each reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
 REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
     "mean": (time_mean, lambda y: y.cumsum(0) / _steps(y)),
     "sum": (time_sum, lambda y: y.cumsum(0)),

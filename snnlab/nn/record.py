@@ -1,4 +1,4 @@
-"""What every neuron of a network does at every step, without hooks: the network is asked for one step at a time.
+"""Record spikes and states of all neurons at every step, without hooks: the network runs one step at a time.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -17,13 +17,13 @@ from snnlab.nn.network import Network
 
 
 class Recording(NamedTuple):
-    """A network's answer to one input, and what its neurons did on the way.
+    """A network's output for one input, with the spikes and states of its layers.
 
     Attributes:
         y: The network's output.
         spikes: Spikes of each spiking layer, by the key of its counts: nested names are dotted.
-        states: Variables of each layer with a state, by layer and variable, such as `states["lif1"]["v"]`; each is the
-            value that the step leaves behind, so a membrane is seen after its reset.
+        states: State variables, by layer and variable, such as `states["lif1"]["v"]`; each is the value at the end of
+            the step, so a membrane is recorded after its reset.
 
     Shape:
         `[T, B, ...]` each.
@@ -35,14 +35,14 @@ class Recording(NamedTuple):
 
 
 def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Recording:
-    """Run a network in evaluation mode, from rest, and keep the spikes and states of all steps.
+    """Run a network in evaluation mode, from rest, and record the spikes and states of all steps.
 
-    The modules' modes are as before afterwards, and no gradient is recorded.
+    It restores the modules' modes and computes no gradient.
 
     Args:
         network: The network.
         x: Its input.
-        lengths: Valid steps of each sample; at later ones there are no spikes and states stay.
+        lengths: Valid steps of each sample; later steps have no spikes and do not change the states.
 
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64.
@@ -60,12 +60,12 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Rec
 
 
 def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Tensor:
-    """Run a network in evaluation mode, from rest, and return how many spikes all its neurons give at each step.
+    """Run a network in evaluation mode, from rest, and return the number of spikes of all its neurons at each step.
 
     Args:
         network: The network.
         x: Its input.
-        lengths: Valid steps of each sample; at later ones there are no spikes.
+        lengths: Valid steps of each sample; later steps have no spikes.
 
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64; returns float32 `[T, B]`.
@@ -80,7 +80,7 @@ def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Put a module and all within into evaluation mode, and each back into its own afterwards."""
+    """Put a module and its submodules into evaluation mode, and restore each one's mode at the end."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -103,13 +103,13 @@ def _steps(network: Network, x: Tensor, lengths: Tensor | None) -> Iterator[tupl
 def _variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Yield each layer's dotted name and its variables.
 
-    The state of a network is a dict by layer name; that of a layer is a NamedTuple, and may hold those of its parts:
-    a NamedTuple, whose variables are the layer's too, or the dict of a network within it.
+    The state of a network is a dict by layer name; that of a layer is a NamedTuple. It may hold nested states: a
+    NamedTuple, whose variables belong to the layer, or the dict of a nested network.
     """
     for name, value in state.items():
         if isinstance(value, Mapping):
             yield from _variables(value, f"{within}{name}.")
-        elif hasattr(value, "_asdict"):  # a plugin may carry anything; only what has names can be looked at
+        elif hasattr(value, "_asdict"):  # the state of a plugin may be any object; only named fields can be recorded
             yield within + name, dict(_fields(value))
             for part in value:
                 if isinstance(part, Mapping):

@@ -1,4 +1,4 @@
-"""What runs a network's layers, and the loops of its neurons as they are rendered; for whoever wants to read them."""
+"""Text about the kernels of a network for `snnlab show`: how its layers run, and the source of its neurons' loops."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from snnlab.nn.blocks import Loop
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
 from snnlab.nn.neurons.recurrent import Recurrent
-from snnlab.nn.plan import Kind, make_plan
-from snnlab.nn.stages import Line, Stage
+from snnlab.nn.plan import InputSpec, make_plan
+from snnlab.nn.stages import NamedLayers, Stage
 
 
 def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
-    """Yield each neuron's loops, forward and backward, or why it has none, by the layer's name."""
+    """Yield the source of each neuron's forward and backward loops, or why it has none, with the layer's name."""
     for name, layer in named_neurons(built.network):
         found = _kernel(layer, built.shapes.get(name, (1,)))
         if isinstance(found, str):
             yield name, found
             continue
-        kernel, own = found
-        yield name, "\n" + "\n\n".join(kernel.traced.source(way, Form(own)).text for way in ("forward", "backward"))
+        kernel, per_neuron = found
+        yield (
+            name,
+            "\n" + "\n\n".join(kernel.traced.source(way, Form(per_neuron)).text for way in ("forward", "backward")),
+        )
 
 
 def require_loops(built: BuiltNetwork) -> None:
-    """Raise unless each neuron has loops for its backend.
+    """Check that each neuron has a kernel for its backend.
 
     Raises:
-        ConfigError: naming the first layer that has none.
+        ConfigError: naming the first layer without one.
     """
     for name, layer in named_neurons(built.network):
         with located(f"model.layers.{name}"):
@@ -41,7 +44,7 @@ def require_loops(built: BuiltNetwork) -> None:
 
 
 def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
-    """Return the layers whose neurons round otherwise than the plain loop, where a backend runs them."""
+    """Return the layers whose neurons a backend rounds differently from the plain loop."""
     found = []
     for name, layer in named_neurons(built.network) if backend != "reference" else ():
         neuron = layer.neuron if isinstance(layer, Recurrent) else layer
@@ -52,57 +55,62 @@ def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
 
 
 def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
-    """Return which layers run together in training on the CPU, and by what.
+    """Return the layers that run together in training on the CPU, each with how they run, as text.
 
     Args:
         built: The network and its shapes.
         in_shape: Frames of one sample at one step.
     """
-    frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, as those of events
+    frames = torch.zeros(1, 1, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, like frames of events
     with torch.enable_grad():
-        return list(_rows(built.network, Kind.of(frames), built.shapes, ""))
+        return list(_plan_rows(built.network, InputSpec.of(frames), built.shapes, ""))
 
 
-def _rows(network: Network, kind: Kind, shapes: Mapping[str, Shape], before: str) -> Iterator[tuple[str, str]]:
-    """Yield what runs the layers of a network, those of blocks with dotted names."""
-    for line, how in _lines(network):
-        first = type(network) is Network and not before
-        plan = make_plan(line, kind, network.run_settings, first=first)
+def _plan_rows(
+    network: Network, spec: InputSpec, shapes: Mapping[str, Shape], block_prefix: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the names of layers that run together and how they run; layers of blocks have dotted names."""
+    for layers, prefix in _planned_layers(network):
+        first = type(network) is Network and not block_prefix
+        plan = make_plan(layers, spec, network.run_settings, first=first)
         for stage in plan.stages:
-            names = [f"{before}{name}" for name, _ in stage.layers]
-            yield ", ".join(names), how + _words(stage, shapes.get(f"{before}{stage.name}", (1,)), plan.apart)
+            names = [f"{block_prefix}{name}" for name, _ in stage.layers]
+            yield (
+                ", ".join(names),
+                prefix + _stage_text(stage, shapes.get(f"{block_prefix}{stage.name}", (1,)), plan.not_fused),
+            )
             if isinstance(stage.layer, Network):
-                yield from _rows(stage.layer, kind._replace(sample=None), shapes, f"{before}{stage.name}.")
+                yield from _plan_rows(stage.layer, spec._replace(sample=None), shapes, f"{block_prefix}{stage.name}.")
 
 
-def _lines(network: Network) -> Iterator[tuple[Line, str]]:
-    """Yield the layers of a network that are planned together, and in words how they run beyond that."""
+def _planned_layers(network: Network) -> Iterator[tuple[NamedLayers, str]]:
+    """Yield the layers of a network that share a plan, and a prefix for the text of how they run."""
     stepped = dict(network.stepped()) if isinstance(network, Loop) else dict[str, nn.Module]()
-    line = [(name, layer) for name, layer in network.line() if name not in stepped]
-    if line:
-        yield line, ""
-    known = {name for name, _ in line}
+    layers = [(name, layer) for name, layer in network.line() if name not in stepped]
+    if layers:
+        yield layers, ""
+    known = {name for name, _ in layers}
     for name, layer in network.named_children():
         if name not in known:
             yield [(name, layer)], "step by step: " if name in stepped else ""
 
 
-def _words(stage: Stage, shape: Shape, apart: Mapping[str, str]) -> str:
-    """Return what runs a stage, and why it does not run with its neighbour."""
+def _stage_text(stage: Stage, shape: Shape, not_fused: Mapping[str, str]) -> str:
+    """Return how a stage runs, and why it is not fused with the neurons before it."""
     if isinstance(stage.layer, Network):
-        return stage.layer.connection() or "its layers, as below"
-    why = f"; not with the neurons before it: {apart[stage.name]}" if stage.name in apart else ""
-    plain = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
-    return (plain if isinstance(plain, str) else stage.words()) + why
+        return stage.layer.connection() or "its layers, listed below"
+    why = f"; not fused with the neurons before it: {not_fused[stage.name]}" if stage.name in not_fused else ""
+    kernel = _kernel(stage.layer, shape) if isinstance(stage.layer, Neuron) else None
+    return (kernel if isinstance(kernel, str) else stage.description()) + why
 
 
 def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
-    """Return what runs a neuron's step and the numbers of its own neurons, or in words why the plain loop does."""
+    """Return a neuron's kernel with the names of its per-neuron coefficients, or as text why it has no kernel."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     x = torch.zeros(1, 1, *shape, requires_grad=True)
     k = rounded(neuron.coefficients(), x)
     kernel = kernel_for(neuron.step, x, neuron.initial_state(x[0]), k, backend=neuron.backend)
     if isinstance(kernel, str):
-        return f"the plain loop, {'as asked for' if kernel == 'reference' else f'because of {kernel}'}"
+        return f"the plain loop, {'as configured' if kernel == 'reference' else f'because of {kernel}'}"
     numbers = kernel.traced.numbers(k)
     return kernel, frozenset(name for name, value in numbers.items() if isinstance(value, Tensor) and value.numel() > 1)

@@ -1,6 +1,6 @@
-"""What runs the layers of a network: one by itself, or several that are fused.
+"""Stages of a plan: a single layer, or several fused layers.
 
-All numbers are those of the layers by themselves, bit for bit, but for the rounding of what sums events or spikes.
+Outputs and gradients equal those of the separate layers bit for bit, except for rounding in sums over events or spikes.
 
 Axes: T steps, B samples, P channels, H rows, W columns.
 """
@@ -22,53 +22,53 @@ from snnlab.kernels.layout import Pool
 from snnlab.nn.layer import OWN, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
 
-Line = Sequence[tuple[str, nn.Module]]
+NamedLayers = Sequence[tuple[str, nn.Module]]
 
-# Part of the cells of frames that hold events up to which a first convolution is faster event by event, and cells
-# below which it does not matter.
-SPARSE, SMALL = 0.06, 2**16
+# Up to this fraction of cells with events, a first convolution is faster event by event; below this number of cells,
+# both ways are equally fast.
+SPARSE, MIN_CELLS = 0.06, 2**16
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer that runs by itself.
+    """One layer that is not fused.
 
     Attributes:
-        name: Its name, and that of its state and counts.
+        name: Name of the layer, of its state and of its counts.
         layer: The layer.
-        lays: Whether it puts the channels of its input side by side first.
+        to_channels_last: Whether it converts its input to channels-last memory first.
     """
 
     name: str
     layer: nn.Module
-    lays: bool = field(default=False, kw_only=True)
+    to_channels_last: bool = field(default=False, kw_only=True)
 
     @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
+    def layers(self) -> NamedLayers:
+        """The layers of this stage, in order."""
         return ((self.name, self.layer),)
 
     def run(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
+        """Run all steps; arguments and results are those of a `TemporalLayer`."""
         if isinstance(self.layer, TemporalLayer):
             return self.layer(self.frames(x), state, lengths=lengths, counts=counts)
-        return self.folded(self.layer, x), None
+        return self.apply_to_steps(self.layer, x), None
 
     def frames(self, x: Tensor | EventFrames) -> Tensor:
-        """Return an input as a tensor, as it shall lie."""
-        return channels_last(dense(x)) if self.lays else dense(x)
+        """Return an input as a tensor, in the memory format of the stage."""
+        return channels_last(dense(x)) if self.to_channels_last else dense(x)
 
-    def folded(self, layer: nn.Module, x: Tensor | EventFrames) -> Tensor:
-        """Apply a layer without time to an input."""
+    def apply_to_steps(self, layer: nn.Module, x: Tensor | EventFrames) -> Tensor:
+        """Apply a layer without time to all steps of an input."""
         x = self.frames(x)
-        if self.lays and x.shape[2] == 1:
-            return fold_time(lambda frames: layer(_one_channel_last(frames)), x)
+        if self.to_channels_last and x.shape[2] == 1:
+            return fold_time(lambda frames: layer(_with_channels_last_strides(frames)), x)
         return fold_time(layer, x)
 
-    def words(self) -> str:
-        """Return what runs it."""
+    def description(self) -> str:
+        """Return how the stage runs, as text."""
         if isinstance(self.layer, Neuron):
             return "one loop"
         return "its own code" if isinstance(self.layer, TemporalLayer) else "PyTorch, all steps as one batch"
@@ -76,35 +76,35 @@ class Stage:
 
 @dataclass(frozen=True)
 class SpikeConvolution(Stage):
-    """A convolution behind spikes, which multiplies those alone where they are few."""
+    """A convolution of spikes, which processes only the spikes if they are few."""
 
     layer: nn.Conv2d
 
     def run(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; the same as the layer, up to the rounding of its sums."""
-        # Here, because numba takes a second to import, which only who runs a network should wait for.
+        """Run all steps; the result equals the layer's up to rounding."""
+        # Imported late, because numba takes a second to import.
         from snnlab.kernels.spike_conv import convolution
 
         layer, x = self.layer, dense(x)
-        if not takes(layer, torch.Size(x.shape[2:]), x.dtype):
+        if not accepts_frames(layer, torch.Size(x.shape[2:]), x.dtype):
             return fold_time(layer, x), None
         return fold_time(lambda frames: convolution(frames, layer.weight, layer.bias, padding_of(layer)), x), None
 
-    def words(self) -> str:
-        """Return what runs it."""
-        return "a convolution of its spikes alone where these are few, else PyTorch's"
+    def description(self) -> str:
+        """Return how the stage runs, as text."""
+        return "a convolution of only the spikes if these are few, else PyTorch's"
 
 
 @dataclass(frozen=True)
 class FusedNeuron(Stage):
-    """Neurons that also do the pooling behind them, or work in the memory of their input.
+    """Neurons that also do the pooling after them, or work in the memory of their input.
 
     Attributes:
         pooling: The pooling layer with its name, or None.
-        pool: What that does.
-        inplace: Whether the input's memory may be used.
+        pool: Parameters of the pooling, or None.
+        inplace: Whether the neurons may overwrite their input.
     """
 
     layer: Neuron
@@ -113,57 +113,57 @@ class FusedNeuron(Stage):
     inplace: bool
 
     @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
+    def layers(self) -> NamedLayers:
+        """The layers of this stage, in order."""
         return ((self.name, self.layer), *([] if self.pooling is None else [self.pooling]))
 
     def run(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
-        return self._pooled(
+        """Run all steps; arguments and results are those of a `TemporalLayer`."""
+        return self._apply_pooling(
             self.layer.run(exact(self.frames(x)), state, lengths, counts, pool=self.pool, inplace=self.inplace)
         )
 
-    def _pooled(self, done: Output) -> tuple[Tensor, Any]:
+    def _apply_pooling(self, done: Output) -> tuple[Tensor, Any]:
         return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
 
-    def words(self) -> str:
-        """Return what runs it."""
+    def description(self) -> str:
+        """Return how the stage runs, as text."""
         return "one loop" + (" in the memory of its input" if self.inplace else "")
 
 
 @dataclass(frozen=True)
 class FusedEvents(FusedNeuron):
-    """A network's first convolution, the neurons behind it and their pooling, on the events of few cells.
+    """A network's first convolution, its neurons and their pooling, run on events if few cells hold any.
 
     Attributes:
         first: The convolution with its name.
-        always: Whether however many cells hold events.
+        always: Run on events for any number of cells.
     """
 
     first: tuple[str, nn.Conv2d]
     always: bool
 
     @property
-    def layers(self) -> Line:
-        """All layers that run here, in order."""
+    def layers(self) -> NamedLayers:
+        """The layers of this stage, in order."""
         return (self.first, *super().layers)
 
     def run(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
+        """Run all steps; arguments and results are those of a `TemporalLayer`."""
         done = self._on_events(x, state, lengths, counts)
-        return super().run(self.folded(self.first[1], x), state, lengths, counts) if done is None else done
+        return super().run(self.apply_to_steps(self.first[1], x), state, lengths, counts) if done is None else done
 
     def _on_events(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any] | None:
-        """Run all steps on events; None where these have to be frames."""
+        """Run all steps on events; return None if the input must be frames."""
         from snnlab.kernels import events
 
-        if isinstance(x, Tensor) and not self.always and (x.numel() < SMALL or not events.few(x, SPARSE)):
+        if isinstance(x, Tensor) and not self.always and (x.numel() < MIN_CELLS or not events.few(x, SPARSE)):
             return None
         like = x if isinstance(x, Tensor) else x.like
         neuron, pool, convolution = self.layer, self.pool, self.first[1]
@@ -173,55 +173,55 @@ class FusedEvents(FusedNeuron):
         k = rounded(neuron.coefficients(), like)
         learns = layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)
         grad = torch.is_grad_enabled() and learns
-        found = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
-        if isinstance(found, str):
+        kernel = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
+        if isinstance(kernel, str):
             return None
-        if pool is not None and pool.kind == "max" and not found.traced.step.binary:
+        if pool is not None and pool.kind == "max" and not kernel.traced.step.binary:
             pool = None
         count = neuron.spiking and counts is not None
-        done = events.run(found, x, layer, state, k, lengths, count=count, pool=pool)
+        done = events.run(kernel, x, layer, state, k, lengths, count=count, pool=pool)
         if counts is not None and done.counts is not None:
             counts[OWN] = done.counts
-        return self._pooled(done)
+        return self._apply_pooling(done)
 
-    def words(self) -> str:
-        """Return what runs it."""
+    def description(self) -> str:
+        """Return how the stage runs, as text."""
         few = (
             ""
             if self.always
-            else f" where at most {SPARSE:.0%} of the cells hold any, else PyTorch's and then one loop"
+            else f" if at most {SPARSE:.0%} of the cells hold any, else PyTorch's convolution, then one loop"
         )
         return f"one loop over the events{few}"
 
 
-# Sees a stage with its input, its output, the state before, the lengths, and its own counts.
-Watch = Callable[[Stage, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+# Called with a stage, its input, its output, the state before it, the lengths, and the stage's own counts.
+StageObserver = Callable[[Stage, Tensor, Tensor, Any, Tensor | None, Counts | None], None]
+_observer: ContextVar[StageObserver | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Let every stage of every network that this thread runs be seen, those in blocks too; a hook would unfuse some.
+def observe_stages(observer: StageObserver) -> Iterator[None]:
+    """Call an observer after each stage of each network in this thread, also in blocks; a hook would prevent fusion.
 
     Args:
-        watch: What sees them; it must change nothing.
+        observer: The observer; it must not change anything.
     """
-    token = _watch.set(watch)
+    token = _observer.set(observer)
     try:
         yield
     finally:
-        _watch.reset(token)
+        _observer.reset(token)
 
 
 def run_stage(
     stage: Stage, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
 ) -> tuple[Tensor, Any]:
-    """Run all steps through a stage; its counts stand under its name."""
+    """Run all steps of a stage, and add its counts under its name."""
     own: Counts | None = None if counts is None else {}
     y, after = stage.run(x, state, lengths, own)
-    # The compiler sees through layers, and through no context variable.
-    if not torch.compiler.is_compiling() and (watch := _watch.get()) is not None:
-        watch(stage, dense(x), y, state, lengths, own)
+    # torch.compile cannot trace a context variable.
+    if not torch.compiler.is_compiling() and (observer := _observer.get()) is not None:
+        observer(stage, dense(x), y, state, lengths, own)
     if counts is not None:
         counts.update({f"{stage.name}.{key}" if key != OWN else stage.name: n for key, n in (own or {}).items()})
     return y, after
@@ -235,7 +235,7 @@ def run_stages(
     lengths: Tensor | None,
     counts: Counts | None,
 ) -> Tensor:
-    """Run all steps through stages in turn and return the output of the last; see `Network.run_line`."""
+    """Run all steps of stages in order, fill `after` with their states, and return the output of the last."""
     for stage in stages:
         x, state = run_stage(stage, x, before.get(stage.name), lengths, counts)
         if state is not None:
@@ -244,7 +244,7 @@ def run_stages(
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return frames with their channels side by side in memory, in the same memory where they are already.
+    """Return frames in channels-last memory; without a copy if they already are.
 
     Shape:
         x: `[T, B, P, H, W]`.
@@ -252,19 +252,19 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def _one_channel_last(x: Tensor) -> Tensor:
-    """Return images `[N, 1, H, W]` with the strides of channels that lie side by side, at which convolutions look."""
+def _with_channels_last_strides(x: Tensor) -> Tensor:
+    """Return images `[N, 1, H, W]` with channels-last strides, by which a convolution chooses its memory format."""
     return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
 
 
 def padding_of(convolution: nn.Conv2d) -> tuple[int, int]:
-    """Return the zeros that a convolution adds above and below, and at the left and right."""
+    """Return the padding of a convolution, vertical and horizontal."""
     assert not isinstance(convolution.padding, str)
     return convolution.padding[0], convolution.padding[1]
 
 
-def takes(convolution: nn.Conv2d, sample: torch.Size, dtype: torch.dtype) -> bool:
-    """Return whether frames are what a convolution takes; others it refuses by itself, and in its own words."""
+def accepts_frames(convolution: nn.Conv2d, sample: torch.Size, dtype: torch.dtype) -> bool:
+    """Return whether a convolution accepts frames; the layer itself raises the error for others."""
     if len(sample) != 3 or sample[0] != convolution.in_channels or dtype != convolution.weight.dtype:
         return False
     sizes = zip(sample[1:], padding_of(convolution), convolution.kernel_size, strict=True)

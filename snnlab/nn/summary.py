@@ -1,4 +1,4 @@
-"""A network as plain data: what its layers are, what they cost, what its neurons' constants are."""
+"""Summary of a network: its layers with shapes, parameters and operations, and the constants of its neurons."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class LayerRow(NamedTuple):
     """One layer.
 
     Attributes:
-        name: Its name; that of a layer within a block is dotted.
-        kind: Its type in the YAML; the name of its class, where it comes from no YAML.
+        name: Its name; dotted within a block.
+        kind: Its type in the YAML; its class name if it was not built from a YAML.
         family: `weights`, `spiking`, `integrator`, `pooling`, `norm`, `block` or `other`.
-        shape: Output of one sample at one step.
-        parameters: Number of trainable numbers.
-        operations: Dense operations of one sample at one step; None where it has weights whose use is not known.
-        follows: Whether its input is what the layer above it gives; not so for what a block has beside its layers.
-        connection: How the layers of a block are connected, in words; nothing where one follows the other.
-        feedback: Of a loop, from which layer to which its feedback goes.
+        shape: Output shape of one sample at one step.
+        parameters: Number of trainable parameters.
+        operations: Dense operations of one sample at one step; None if unknown.
+        follows: Whether its input is the output of the layer before it; false for a block's extra layers.
+        connection: How the layers of a block are connected, as text; empty for a plain sequence.
+        feedback: The feedback connections of a loop, as pairs (source layer, target layer).
     """
 
     name: str
@@ -51,12 +51,12 @@ class LayerRow(NamedTuple):
 
     @property
     def depth(self) -> int:
-        """In how many blocks it stands."""
+        """The number of blocks around the layer."""
         return self.name.count(".")
 
 
 class NeuronRow(NamedTuple):
-    """One neuron's time constants, and what else it says of itself."""
+    """The time constants of one layer of neurons, and its `NeuronInfo`."""
 
     name: str
     constants: list[Constant]
@@ -67,12 +67,12 @@ class Summary(NamedTuple):
     """A network as plain data.
 
     Attributes:
-        in_shape: Input of one sample at one step.
-        layers: All layers, in order; behind a block, whose row has the sums, stand the layers within it.
-        neurons: The neurons among them, those within blocks too.
-        warnings: What depends on the length of a step, where it should not.
-        parameters: Number of trainable numbers, shared ones counted once.
-        operations: Dense operations of one sample at one step, of the layers where they are known.
+        in_shape: Input shape of one sample at one step.
+        layers: All layers, in order; a block, which holds the sums of its layers, is followed by them.
+        neurons: All layers of neurons, also those within blocks.
+        warnings: The parts that depend on the length of a step, but should not.
+        parameters: Number of trainable parameters, shared ones counted once.
+        operations: Dense operations of one sample at one step, summed over the layers where they are known.
     """
 
     in_shape: Shape
@@ -84,55 +84,57 @@ class Summary(NamedTuple):
 
 
 def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
-    """Return what there is to know of a network without training it.
+    """Return the summary of a network.
 
     Args:
         built: The network and its shapes.
-        in_shape: Input of one sample at one step.
+        in_shape: Input shape of one sample at one step.
     """
-    passed = pass_once(built.network, in_shape, built.num_steps)
-    layers = [_row(place, passed[place.name]) for place in _places(built.network)]
+    costs = probe_layers(built.network, in_shape, built.num_steps)
+    layers = [_layer_summary(named_layer, costs[named_layer.name]) for named_layer in _named_layers(built.network)]
     neurons = [NeuronRow(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
-    known = sum(row.operations or 0 for row in layers if row.family != "block")  # whose own are sums
-    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _size(built.network), known)
+    known = sum(row.operations or 0 for row in layers if row.family != "block")  # a block holds sums
+    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _num_trainable(built.network), known)
 
 
-def _row(place: _Place, passed: Passed) -> LayerRow:
-    name, kind, layer, follows = place
-    words = layer.connection() if isinstance(layer, Network) else ""
-    back = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
-    return LayerRow(name, kind, family(layer), passed.shape, _size(layer), passed.operations, follows, words, back)
+def _layer_summary(named_layer: _NamedLayer, cost: LayerCost) -> LayerRow:
+    name, kind, layer, follows = named_layer
+    connection = layer.connection() if isinstance(layer, Network) else ""
+    feedback = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
+    return LayerRow(
+        name, kind, family(layer), cost.shape, _num_trainable(layer), cost.operations, follows, connection, feedback
+    )
 
 
-class Passed(NamedTuple):
-    """What comes out of a layer, and what it costs, of one sample at one step; see `LayerRow`."""
+class LayerCost(NamedTuple):
+    """Output shape and dense operations of a layer, of one sample at one step; None if unknown."""
 
     shape: Shape
     operations: int | None
 
 
-def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str, Passed]:
-    """Return the shapes and the dense operations of all layers, by dotted name.
+def probe_layers(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str, LayerCost]:
+    """Run a network once on zeros; return output shapes and dense operations of all layers, by dotted name.
 
-    The operations are multiply-accumulates of inputs with weights. Every input counts, the zeros and the padding too;
-    biases, pools, norms and neurons count nothing. Spikes need fewer: only those that are there.
+    The operations are multiply-accumulates of inputs with weights. Every input counts, also zeros and padding; biases,
+    pools, norms and neurons count nothing. Sparse spikes need fewer operations.
 
         convolution: outputs * (input channels / groups) * kernel
         transposed:  inputs * (output channels / groups) * kernel
-        linear:      outputs * input features, as the feedback of recurrent neurons
+        linear:      outputs * input features; so also the feedback of recurrent neurons
         gru, lstm:   the size of all matrices
 
     Args:
-        network: The layers, its children.
-        in_shape: Input of one sample at one step.
-        num_steps: Steps with which the network is tried.
+        network: The network.
+        in_shape: Input shape of one sample at one step.
+        num_steps: Number of steps of the input.
     """
     shapes: dict[str, Shape] = {}
     counted: dict[str, int | None] = {}
     hooks = []
-    for name, _, layer, _ in _places(network):
+    for name, _, layer, _ in _named_layers(network):
         counted[name] = 0
-        hooks.append(layer.register_forward_hook(partial(_note_shape, shapes, name)))
+        hooks.append(layer.register_forward_hook(partial(_record_shape, shapes, name)))
         hooks += [
             module.register_forward_hook(partial(_add_operations, counted, name))
             for module in layer.modules()
@@ -145,28 +147,28 @@ def pass_once(network: Network, in_shape: Shape, num_steps: int = 1) -> dict[str
         for hook in hooks:
             hook.remove()
     return {
-        name: Passed(shape, None if (all_of := counted[name]) is None else all_of // num_steps)
+        name: LayerCost(shape, None if (total := counted[name]) is None else total // num_steps)
         for name, shape in shapes.items()
     }
 
 
-class _Place(NamedTuple):
+class _NamedLayer(NamedTuple):
     name: str
     kind: str
     layer: nn.Module
     follows: bool
 
 
-def _places(network: Network, within: str = "") -> Iterator[_Place]:
-    """Yield all layers by dotted name, behind each block those within it."""
-    in_line = {name for name, _ in network.line()}
+def _named_layers(network: Network, within: str = "") -> Iterator[_NamedLayer]:
+    """Yield all layers with dotted names; a block is followed by its layers."""
+    in_order = {name for name, _ in network.line()}
     for name, layer in network.named_children():
-        yield _Place(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_line)
+        yield _NamedLayer(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_order)
         if isinstance(layer, Network):
-            yield from _places(layer, f"{within}{name}.")
+            yield from _named_layers(layer, f"{within}{name}.")
 
 
-def _note_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+def _record_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
     shapes[name] = tuple(output[0].shape[2:] if isinstance(module, TemporalLayer) else output.shape[1:])
 
 
@@ -176,7 +178,7 @@ def _add_operations(counted: dict[str, int | None], name: str, module: nn.Module
 
 
 def has_weights(module: nn.Module) -> bool:
-    """Return whether a module has parameters of its own that inputs are multiplied with."""
+    """Return whether a module itself has weights that its input is multiplied with."""
     if isinstance(module, (Neuron, *NORMS, nn.ParameterDict, ParametrizationList)):
         return False
     return is_parametrized(module) or any(True for _ in module.parameters(recurse=False))
@@ -197,7 +199,7 @@ def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int 
 
 
 def family(layer: nn.Module) -> str:
-    """Return what sort of layer it is, as `LayerRow` names them."""
+    """Return the family of a layer: `weights`, `spiking`, `integrator`, `pooling`, `norm`, `block` or `other`."""
     if isinstance(layer, Network):
         return "block"
     if isinstance(layer, Neuron):
@@ -206,30 +208,30 @@ def family(layer: nn.Module) -> str:
         return "norm"
     if "Pool" in type(layer).__name__:
         return "pooling"
-    return "weights" if _size(layer) else "other"
+    return "weights" if _num_trainable(layer) else "other"
 
 
 def shape_text(shape: Shape) -> str:
-    """Return `12 × 30 × 30`."""
+    """Return a shape as text, such as `12 × 30 × 30`."""
     return " × ".join(map(str, shape))
 
 
-def _size(layer: nn.Module) -> int:
+def _num_trainable(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
 
 
-# Of what a log says of them.
+# Prefix of the metrics of learned values.
 PREFIX = "learned/"
 
 
 class Learned(NamedTuple):
-    """A quantity that a layer of neurons learns, as it is now.
+    """The current values of a quantity that a layer of neurons learns.
 
     Attributes:
         layer: The layer's dotted name.
-        name: What the user calls it, such as `tau_mem`.
-        unit: `ms`; `steps`, for a time constant where steps have no length; empty where it has none.
-        values: One, or each channel's or neuron's own, detached, in double precision.
+        name: Its name in the configuration, such as `tau_mem`.
+        unit: `ms`; `steps` for a time constant if steps have no length; empty without a unit.
+        values: One value, or one for each channel or neuron, detached, in double precision.
     """
 
     layer: str
@@ -239,12 +241,12 @@ class Learned(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name and unit, as logs and arrays have it: `tau_mem_ms`."""
+        """Name and unit, for metrics and arrays: `tau_mem_ms`."""
         return f"{self.name}_{self.unit}" if self.unit else self.name
 
 
 def learned(network: nn.Module) -> Iterator[Learned]:
-    """Yield what the neurons of a network learn; of a factor a step also the time constant that it stands for."""
+    """Yield the values that the neurons of a network learn; for a decay factor also its time constant."""
     for layer, outer in named_neurons(network):
         neuron = outer.neuron if isinstance(outer, Recurrent) else outer
         if not isinstance(neuron, LeakyMembrane):
@@ -259,9 +261,9 @@ def learned(network: nn.Module) -> Iterator[Learned]:
 
 
 def learned_figures(network: nn.Module) -> dict[str, float]:
-    """Return what a log says of them: `learned/tau_mem_ms/LAYER`; of several values the mean, the least and the most.
+    """Return the learned values as metrics, such as `learned/tau_mem_ms/LAYER`; the mean if there are several values.
 
-    The least and the most stand under `learned/tau_mem_ms_min/LAYER` and `..._max/LAYER`.
+    Their minimum and maximum are `learned/tau_mem_ms_min/LAYER` and `learned/tau_mem_ms_max/LAYER`.
     """
     found: dict[str, float] = {}
     for each in learned(network):

@@ -1,7 +1,7 @@
 """Truncated backpropagation through time: the gradient of a step reaches back to the beginning of its window.
 
-The state is carried from window to window, its gradient is not. Each window is computed again when its gradient is due,
-so that memory holds one window at a time, and outputs; a step takes half as long again.
+The state passes from window to window, its gradient does not. The backward pass recomputes each window, so that memory
+holds one window and the outputs; a training step takes 1.5 times as long.
 
 Axes: T steps, B samples, K outputs.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from snnlab.nn.checkpointing import Again
+from snnlab.nn.checkpointing import RestoreBuffers
 from snnlab.nn.layer import Counts
 from snnlab.nn.network import Network
 
@@ -23,14 +23,14 @@ from snnlab.nn.network import Network
 def run_windows(
     network: Network, x: Tensor, steps: int, *, lengths: Tensor | None = None, counts: Counts | None = None
 ) -> Tensor:
-    """Run a network from rest, and return its output at every step.
+    """Run a network from rest with truncated backpropagation, and return its output at every step.
 
     Args:
         network: The network.
         x: Its input.
-        steps: Steps of a window; as many as T, or more, are plain backpropagation.
-        lengths: See `TemporalLayer`, as `counts`.
-        counts: A dict to fill, or None.
+        steps: Steps of a window; T or more give plain backpropagation.
+        lengths: Valid steps of each sample, `[B]`.
+        counts: A dict to fill with spike counts, or None.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, K]`.
@@ -49,7 +49,7 @@ def run_windows(
             left,
             counts is not None,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), Again([network])),
+            context_fn=lambda: (nullcontext(), RestoreBuffers([network])),
         )
         outputs.append(y)
         for key, n in own.items():
@@ -58,14 +58,16 @@ def run_windows(
     return torch.cat(outputs)
 
 
-def _run(network: Network, x: Tensor, state: Any, lengths: Tensor | None, counted: bool) -> tuple[Tensor, Any, Counts]:
+def _run(
+    network: Network, x: Tensor, state: Any, lengths: Tensor | None, with_counts: bool
+) -> tuple[Tensor, Any, Counts]:
     counts = Counts()
-    y, after = network(x, state, lengths=lengths, counts=counts if counted else None)
+    y, after = network(x, state, lengths=lengths, counts=counts if with_counts else None)
     return y, after, counts
 
 
 def _detached(state: Any) -> Any:
-    """Return a state, of layers, in layers and in tuples, without its gradient."""
+    """Return a state, of nested dicts and tuples, without its gradient."""
     if isinstance(state, Tensor):
         return state.detach()
     if isinstance(state, dict):

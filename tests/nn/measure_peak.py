@@ -1,7 +1,7 @@
-"""Train a few steps of networks in a process of its own, and print what each took at its peak, bytes.
+"""Train a few steps of networks in a separate process, and print the peak memory of each, in bytes.
 
-Run with a JSON list of cases, as `test_footprint` does. Each block of memory is asked of the system by itself and given
-back at once, so that what the process has is what its tensors take, without the gaps of a heap.
+Run with a JSON list of cases, as `test_footprint` does. Each block of memory is allocated by the system
+and freed at once, so that the memory of the process is that of its tensors, without the gaps of a heap.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def main() -> None:
     libc.mallopt(M_MMAP_THRESHOLD, 2**16)
     peaks: list[int] = []
     for case in json.loads(sys.argv[1]):
-        train(**{**case, "steps": 2, "batch": 2})  # what is loaded once
+        train(**{**case, "steps": 2, "batch": 2})  # loads everything that is loaded once
         gc.collect()
         libc.malloc_trim(0)
         before = resident("VmRSS:")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         train(**case)
         peaks.append(resident("VmHWM:") - before)
     print(json.dumps(peaks))
@@ -44,7 +44,7 @@ def train(
     in_shape: list[int],
     steps: int,
     batch: int,
-    pieces: int,
+    segments: int,
     backend: Any,
     optimizer: str,
     window: int | None,
@@ -52,7 +52,7 @@ def train(
     """Train three steps, in the order that Lightning has."""
     network = build_network(layers, in_shape=tuple(in_shape), dt=10.0, num_steps=steps).network
     set_backend(network, backend)
-    network.configure(sparse_input="never", checkpoint_segments=pieces)
+    network.configure(sparse_input="never", checkpoint_segments=segments)
     x = torch.empty(steps, batch, *in_shape[1:], in_shape[0]).bernoulli_(0.035).movedim(-1, 2)
     changing = getattr(torch.optim, optimizer)(network.parameters(), lr=1e-3)
     for _ in range(3):

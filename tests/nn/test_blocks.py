@@ -32,8 +32,8 @@ def build(layers: dict[str, Any], in_shape: tuple[int, ...] = (4,), dt: float | 
     return build_network(layers, in_shape=in_shape, dt=dt).network
 
 
-def assert_refused(node: dict[str, Any], in_shape: tuple[int, ...], place: str, *told: object) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), f"model.layers.block{place}", *told):
+def assert_refused(node: dict[str, Any], in_shape: tuple[int, ...], place: str, *fragments: object) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), f"model.layers.block{place}", *fragments):
         build({"block": node}, in_shape)
 
 
@@ -55,7 +55,7 @@ def test_sequential_is_its_layers_under_one_name(x: Tensor) -> None:
     assert list(network.state_dict()) == ["block.fc.weight", "block.fc.bias", "out.weight", "out.bias"]
 
 
-def test_repeat_makes_copies_with_their_own_weights_for_the_shapes_that_reach_them() -> None:
+def test_repeat_makes_copies_with_separate_weights_and_matching_shapes() -> None:
     conv = {"type": "conv2d", "out_channels": 3, "kernel_size": 3}
     node = {"type": "repeat", "times": 3, "layers": {"conv": conv, "lif": LIF_NODE}}
     built = build_network({"block": node}, in_shape=(2, 9, 8), dt=1.0)
@@ -72,7 +72,7 @@ def test_repeat_makes_copies_with_their_own_weights_for_the_shapes_that_reach_th
 
 @pytest.mark.parametrize("with_shortcut", [True, False])
 @pytest.mark.parametrize("connect", ["add", "and", "iand", "concat"])
-def test_residual_joins_the_input_with_what_the_layers_make_of_it(connect: Any, with_shortcut: bool, x: Tensor) -> None:
+def test_residual_combines_input_and_branch(connect: Any, with_shortcut: bool, x: Tensor) -> None:
     branch, way = nn.Linear(4, 4).double(), nn.Linear(4, 4).double()
     y, _ = Residual({"fc": branch}, connect, way if with_shortcut else None)(x)
     side = way(x) if with_shortcut else x
@@ -100,7 +100,7 @@ def test_residual_of_spikes_follows_the_truth_tables() -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("connect", ["add", "and", "iand"])
-def test_residual_joins_as_spikingjellys_sew_function(connect: Any, x: Tensor) -> None:
+def test_residual_equals_the_sew_function_of_spikingjelly(connect: Any, x: Tensor) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sew = pytest.importorskip("spikingjelly.activation_based.model.sew_resnet")
@@ -113,7 +113,7 @@ def test_residual_joins_as_spikingjellys_sew_function(connect: Any, x: Tensor) -
 
 
 @pytest.mark.parametrize("join", ["concat", "add"])
-def test_parallel_joins_what_the_branches_make_of_one_input(join: Any, x: Tensor) -> None:
+def test_parallel_combines_the_outputs_of_its_branches(join: Any, x: Tensor) -> None:
     a, b = nn.Linear(4, 5).double(), nn.Linear(4, 5).double()
     y, _ = Parallel({"a": a, "b": b}, join)(x)
     torch.testing.assert_close(y, torch.cat([a(x), b(x)], -1) if join == "concat" else a(x) + b(x))
@@ -146,7 +146,7 @@ def test_names_are_dotted_and_the_modules_own() -> None:
         assert lif.dt == 2.0
 
 
-def test_whole_pieces_and_steps_agree_with_their_counts(x: Tensor) -> None:
+def test_one_call_and_split_calls_agree_with_counts(x: Tensor) -> None:
     network = build(DEEP).double().eval()
     whole, last = network(x, counts=(total := {}))
     for size in (1, 4):
@@ -161,7 +161,7 @@ def test_whole_pieces_and_steps_agree_with_their_counts(x: Tensor) -> None:
     assert all(total[name].any() for name in DEEP_NEURONS)
 
 
-def test_samples_of_other_lengths_do_not_disturb_each_other(x: Tensor) -> None:
+def test_samples_of_different_lengths_are_independent(x: Tensor) -> None:
     network, lengths = build(DEEP).double().eval(), torch.tensor([T, 2, 4])
     y, state = network(x, lengths=lengths, counts=(counts := {}))
     for b, n in enumerate(lengths.tolist()):
@@ -173,7 +173,7 @@ def test_samples_of_other_lengths_do_not_disturb_each_other(x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("block", ["block", "ways", "seq"])
-def test_steps_past_the_end_are_zero_though_a_block_is_not_within_a_network(block: str, x: Tensor) -> None:
+def test_a_block_alone_outputs_zeros_past_the_end(block: str, x: Tensor) -> None:
     layer = build({block: DEEP[block]}).double().get_submodule(block)
     y, _ = layer(x, lengths=torch.tensor([T, 2, 4]))
     assert not y[2:, 1].any()
@@ -187,7 +187,7 @@ def test_an_unknown_name_in_a_blocks_state_is_refused(x: Tensor) -> None:
             network(x, {block: {"zzz": 1}})
 
 
-def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_within_get_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     from snnlab.nn import LAYERS as KINDS
 
     seen: list[tuple[int | None, int]] = []
@@ -213,7 +213,7 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "fragments"),
     [
         ({"type": "sequential"}, ("", "sequential", "layers")),
         ({"type": "sequential", "layers": {}}, (".layers", "{fc: {type: linear, out_features: 32}}")),
@@ -243,22 +243,22 @@ def test_layers_within_are_told_the_number_of_steps(monkeypatch: pytest.MonkeyPa
         ({"type": "parallel", "branches": {"a": FC}}, (".branches.a.type", "mapping")),
         ({"type": "parallel", "branches": {"a": 3}}, (".branches.a", 3)),
         ({"type": "parallel", "branches": {"a": {"b": WRONG}}}, (".branches.a.b.beta",)),
-        ({"type": "parallel", "branches": {"line": LAYERS}}, ("", "'line'")),
+        ({"type": "parallel", "branches": {"forward": LAYERS}}, ("", "'forward'")),
     ],
 )
-def test_a_mistake_is_named_by_its_place(node: dict[str, Any], told: tuple) -> None:
-    assert_refused(node, (2, 4), *told)
+def test_an_error_names_its_place(node: dict[str, Any], fragments: tuple) -> None:
+    assert_refused(node, (2, 4), *fragments)
 
 
 @pytest.mark.parametrize("connect", ["add", "and", "iand"])
-def test_sides_that_do_not_fit_are_refused_with_the_cure(connect: str) -> None:
+def test_an_error_for_mismatched_sides_proposes_a_fix(connect: str) -> None:
     node = {"type": "residual", "connect": connect, "layers": {"fc": {"type": "linear", "out_features": 6}}}
     cure = {"fc": {"type": "linear", "out_features": 6}}
     assert_refused(node, (4,), ".connect", connect, [4], [6], "{fc: {type: linear, out_features: 6}}")
     assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(4,), dt=1.0).shapes == {"block": (6,)}
 
 
-def test_images_that_do_not_fit_are_offered_a_convolution() -> None:
+def test_an_error_for_mismatched_images_proposes_a_convolution() -> None:
     conv = {"type": "conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1, "stride": 2}
     node = {"type": "residual", "layers": {"conv": conv}}
     offered = "{conv: {type: conv2d, out_channels: 8, kernel_size: 1, stride: 2}}"

@@ -29,7 +29,7 @@ def build(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34), dt: f
     return build_network(layers, in_shape=in_shape, dt=dt)
 
 
-def test_each_layer_is_told_the_shape_that_reaches_it() -> None:
+def test_each_layer_gets_its_input_shape() -> None:
     built = build(CONV_LIF)
     assert built.shapes == {
         "conv1": (12, 30, 30),
@@ -47,7 +47,7 @@ def test_each_layer_is_told_the_shape_that_reaches_it() -> None:
     assert built.network(torch.zeros(3, 2, 2, 34, 34))[0].shape == (3, 2, 10)
 
 
-def test_neurons_are_told_the_length_of_a_step() -> None:
+def test_neurons_get_dt() -> None:
     lif = build(CONV_LIF).network.get_submodule("lif1")
     assert isinstance(lif, LIF)
     assert lif.dt == 10.0
@@ -69,14 +69,14 @@ def test_shapes_of_single_layers(layer: dict[str, Any], in_shape: tuple[int, ...
     assert build({"a": layer}, in_shape).shapes == {"a": out_shape}
 
 
-def test_building_leaves_the_layers_in_training_and_their_statistics_untouched() -> None:
+def test_building_keeps_training_mode_and_statistics() -> None:
     network = build({"norm": {"type": "batch_norm"}, "drop": {"type": "dropout"}}).network
     assert all(module.training for module in network.modules())
     assert network.get_buffer("norm.num_batches_tracked") == 0
     assert not network.get_buffer("norm.running_mean").any()
 
 
-def test_the_same_seed_builds_the_same_weights_whatever_the_probes_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_numbers_of_probes_do_not_change_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     class Noise(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + torch.rand_like(x)
@@ -91,7 +91,7 @@ def test_the_same_seed_builds_the_same_weights_whatever_the_probes_draw(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "node", "told"),
+    ("name", "node", "fragments"),
     [
         ("a", {"type": "con2d"}, ("model.layers.a.type", "con2d", "conv2d")),
         ("a", {}, ("model.layers.a", "type")),
@@ -117,12 +117,12 @@ def test_the_same_seed_builds_the_same_weights_whatever_the_probes_draw(monkeypa
         ("train", {"type": "relu"}, ("model.layers", "train")),
     ],
 )
-def test_mistakes_have_the_place_of_their_layer(name: str, node: Any, told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_error_names_the_place_of_its_layer(name: str, node: Any, fragments: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *fragments):
         build({"first": {"type": "identity"}, name: node})
 
 
-def test_a_mistake_behind_other_layers_is_told_with_the_shape_that_reaches_it() -> None:
+def test_an_error_of_a_later_layer_names_its_input_shape() -> None:
     layers = {**CONV_LIF, "conv3": {"type": "conv2d", "out_channels": 3, "kernel_size": 3}}
     with assert_raises(ConfigError, "model.layers.conv3", "conv2d", 3, "[C, H, W]", [10]):
         build(layers)

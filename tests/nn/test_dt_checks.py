@@ -1,4 +1,4 @@
-"""The warnings, and that they are true: what is warned of changes with dt, what is not does not."""
+"""Warnings about dt: a setting depends on dt if and only if it has a warning."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def test_layers_with_a_bias_share_one_line() -> None:
     assert found == [("fc, out", DtWarning("bias", fix=(("bias", False),), power=1))]
 
 
-def test_a_bias_that_reaches_no_neuron_or_a_norm_first_is_not_warned_of() -> None:
+def test_no_warning_for_a_bias_without_a_neuron_or_before_a_norm() -> None:
     assert warned(fc=FC, lif={"type": "lif"}, out=BIASED) == []
     ((layers, warning),) = warned(fc=BIASED, norm={"type": "batch_norm"}, lif={"type": "lif"})
     assert (layers, warning.cause) == ("norm", "norm_over_time")
 
 
 @pytest.mark.parametrize("norm", [{"type": "batch_norm", "per_step": True}, {"type": "layer_norm"}])
-def test_a_norm_of_each_step_is_told_from_one_over_all(norm: dict[str, Any]) -> None:
+def test_the_warning_distinguishes_norms_of_a_step_and_over_time(norm: dict[str, Any]) -> None:
     ((layers, warning),) = warned(fc=FC, norm=norm, lif={"type": "lif"})
     assert (layers, warning.cause) == ("norm", "norm_of_a_step")
 
 
-def test_a_gain_for_levels_is_warned_of_where_impulses_arrive_and_the_other_way_round() -> None:
+def test_a_gain_for_the_other_kind_of_input_gives_a_warning() -> None:
     found = warned(fc=FC, lif={"type": "lif", "input_gain": "1-a"})
     assert found == [("lif", DtWarning("gain", fix=(("input_gain", 1.0),), about="1-a", power=-1))]
-    behind = {"fc": FC, "li": {"type": "li"}, "fc2": FC}
-    found = warned(**behind, lif={"type": "lif"})
+    after_levels = {"fc": FC, "li": {"type": "li"}, "fc2": FC}
+    found = warned(**after_levels, lif={"type": "lif"})
     assert found == [("lif", DtWarning("gain", fix=(("input_gain", "1-a"),), about="1", source="li", power=1))]
-    assert warned(**behind, lif={"type": "lif", "input_gain": "1-a"}) == []
-    ((_, warning),) = warned(**behind, lif={"type": "cuba_lif"})
+    assert warned(**after_levels, lif={"type": "lif", "input_gain": "1-a"}) == []
+    ((_, warning),) = warned(**after_levels, lif={"type": "cuba_lif"})
     assert (warning.fix, warning.advice) == ((), "keep dt")
 
 
@@ -76,7 +76,7 @@ def test_a_gain_for_levels_is_warned_of_where_impulses_arrive_and_the_other_way_
         ({"type": "cuba_lif", "alpha": 0.5}, "constant_as_factor", "tau_syn: 14.43"),
     ],
 )
-def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(
+def test_each_setting_that_depends_on_dt_gives_a_warning_with_its_fix(
     settings: dict[str, Any], cause: str, cure: str
 ) -> None:
     ((layer, warning),) = warned(fc=FC, lif={"type": "lif", **settings})
@@ -84,15 +84,15 @@ def test_each_dialect_that_depends_on_dt_is_named_with_its_cure(
 
 
 @pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}])
-def test_what_is_long_enough_is_not_warned_of(settings: dict[str, Any]) -> None:
+def test_no_warning_for_long_time_constants(settings: dict[str, Any]) -> None:
     assert warned(fc=FC, lif={"type": "lif", **settings}) == []
 
 
-def test_where_steps_have_no_length_nothing_depends_on_it() -> None:
+def test_no_warning_without_dt() -> None:
     assert warned(None, fc=BIASED, lif={"type": "lif", "tau_mem": "2 steps"}) == []
 
 
-def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
+def test_no_warning_for_a_neuron_without_a_drive_power() -> None:
     class Silent(Neuron):
         dt = 1.0
 
@@ -121,7 +121,7 @@ def test_a_neuron_that_says_nothing_of_itself_is_not_judged() -> None:
     ],
 )
 def test_twice_the_bins_drive_the_membrane_as_the_power_says(make: Any) -> None:
-    """The membrane that half a second of impulses, or of a bias, drives a neuron to that cannot fire."""
+    """The membrane after half a second of impulses, or of a bias, in a neuron that cannot fire."""
 
     def membrane(dt: float, a_ms: float, a_step: float) -> float:
         x = torch.full((round(500 / dt), 1, 1), a_ms * dt + a_step, dtype=torch.float64)

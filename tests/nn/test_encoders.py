@@ -56,7 +56,7 @@ def test_poisson_is_independent_from_step_to_step_and_value_to_value() -> None:
     assert abs(across) < 5 * 0.25 / math.sqrt(1e5)
 
 
-def test_a_seed_gives_the_same_spikes_whatever_the_global_generator_does() -> None:
+def test_the_seed_is_independent_of_the_global_generator() -> None:
     x, encoder = torch.full((3, 40), 0.5), build("poisson", seed=3)
     torch.manual_seed(0)
     first, then = encoder(x, T), torch.rand(1)
@@ -68,7 +68,7 @@ def test_a_seed_gives_the_same_spikes_whatever_the_global_generator_does() -> No
     assert torch.equal(torch.rand(1), then)  # it takes nothing from the global one either
 
 
-def test_poisson_draws_as_finely_in_half_precision() -> None:
+def test_poisson_draws_in_single_precision_for_half_precision_input() -> None:
     x = torch.full((1000,), 2.0**-9, dtype=torch.bfloat16)
     spikes = build("poisson")(x, 1000)
     assert spikes.dtype == torch.bfloat16
@@ -117,7 +117,7 @@ def test_delta_by_hand() -> None:
     assert Delta(threshold=0.5)(-x).flatten().tolist() == [-1, 0, -1, 0, 1, 0, 0]
 
 
-def test_delta_sees_each_sample_by_itself_and_takes_whole_numbers() -> None:
+def test_delta_encodes_samples_independently_and_accepts_integers() -> None:
     x = torch.randint(0, 255, (T, 3, 4), dtype=torch.uint8)
     spikes = build("delta", threshold=50.0)(x)
     assert spikes.shape == x.shape
@@ -133,19 +133,19 @@ def test_an_empty_batch_and_one_step_are_fine(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["poisson", "latency"])
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "fragments"),
     [
         ([-0.1, 0.5], (0, 1, -0.1, 0.5)),
         ([0.0, 255.0], (0, 1, 255)),
         ([0.0, math.nan], (0, 1)),
     ],
 )
-def test_values_out_of_range_are_refused(kind: str, values: list[float], told: tuple) -> None:
-    with assert_raises(ValueError, *told):
+def test_values_out_of_range_are_rejected(kind: str, values: list[float], fragments: tuple) -> None:
+    with assert_raises(ValueError, *fragments):
         build(kind)(torch.tensor(values), T)
 
 
-def test_delta_refuses_what_is_not_finite() -> None:
+def test_delta_rejects_values_that_are_not_finite() -> None:
     with assert_raises(ValueError, "delta"):
         Delta()(torch.tensor([[0.0], [math.nan]]))
 
@@ -157,7 +157,7 @@ def test_no_steps_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "dt", "settings", "told"),
+    ("kind", "dt", "settings", "fragments"),
     [
         (
             "poisson",
@@ -191,12 +191,12 @@ def test_no_steps_are_refused(kind: str) -> None:
         ("constant_current", 1.0, {"gain": 2.0}, ("encoder.gain", "constant_current")),
     ],
 )
-def test_mistakes_are_named(kind: str, dt: float | None, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_errors_name_the_setting(kind: str, dt: float | None, settings: dict[str, Any], fragments: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *fragments):
         build(kind, dt, **settings)
 
 
-def test_unknown_words_are_refused_without_a_registry_too() -> None:
+def test_unknown_choices_are_rejected_without_a_registry() -> None:
     with assert_raises(ConfigError, "code", "log"):
         Latency(code="log")  # type: ignore[arg-type]
     with assert_raises(ConfigError, "before", "last"):
@@ -241,7 +241,7 @@ def test_constant_current_into_a_lif_is_norses_encoder(norse: Any) -> None:
 
 
 @pytest.mark.peers
-def test_latency_has_one_spike_at_most_as_norses_filter_leaves_it(norse: Any) -> None:
+def test_latency_has_at_most_one_spike_like_the_filter_of_norse(norse: Any) -> None:
     spikes = Latency()(torch.rand(3, 20), T)
     assert torch.equal(norse.SpikeLatencyEncoder()(spikes), spikes)
 

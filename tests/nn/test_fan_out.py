@@ -1,4 +1,4 @@
-"""How many connections a spike takes, counted a second time by sending it."""
+"""The fan-out of neurons, compared with the outputs that change when a neuron spikes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def built(layers: Layers, in_shape: tuple[int, ...] = (1, 9, 9)) -> Any:
 
 
 def reached(layers: list[nn.Module], shape: tuple[int, ...]) -> Tensor:
-    """Return how many outputs differ from 0 where each neuron in turn spikes alone, weights being 1."""
+    """Return the number of nonzero outputs if only one neuron spikes, for each neuron, with weights of 1."""
     many = torch.zeros(shape)
     for place in torch.cartesian_prod(*(torch.arange(n) for n in shape)):
         x = torch.zeros(1, *shape)
@@ -47,20 +47,20 @@ def reached(layers: list[nn.Module], shape: tuple[int, ...]) -> Tensor:
     return many
 
 
-def test_it_is_what_a_lone_spike_reaches() -> None:
+def test_it_is_the_number_of_outputs_that_one_spike_changes() -> None:
     of = built(CONV)
     conv = nn.Conv2d(2, 4, 3, 2, 1, groups=2, bias=False)
     nn.init.ones_(conv.weight)
     found = fan_out(of, (1, 9, 9))
     assert torch.equal(found["lif1"], reached([nn.MaxPool2d(2, ceil_mode=True), conv], (2, 7, 7)))
     assert len(found["lif1"].unique()) > 1  # corners reach fewer
-    # A cell of two windows comes through to each.
+    # A cell in two windows reaches both.
     windows = reached([nn.AvgPool2d(2, 1)], (4, 2, 2))
     assert torch.equal(found["lif2"], 5 * windows)
     assert torch.equal(found["last"], torch.zeros(5))
 
 
-def test_it_leaves_the_network_as_it_was() -> None:
+def test_it_does_not_change_the_network() -> None:
     of = built(CONV)
     network = of.network
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -114,11 +114,11 @@ def test_blocks_are_passed() -> None:
         },
     }
     found = {name: many.unique().tolist() for name, many in fan_out(built(layers, (6,)), (6,)).items()}
-    # lif: into the block and around it into the loop; own: into the loop; spikes: both branches, 3 gates, and back.
+    # lif: into the block and past it into the loop; own: into the loop; spikes: both branches, 3 gates, and feedback.
     assert found == {"lif": [4.0 + 4.0], "around.own": [4.0], "loop.spikes": [2.0 + 3 * 3.0 + 4.0]}
 
 
-def test_what_is_not_known_is_refused() -> None:
+def test_a_layer_with_unknown_fan_out_is_rejected() -> None:
     within = {"inner": {"type": "linear", "out_features": 4}, "own": LIF}
     joined = {"type": "residual", "connect": "iand", "layers": within}
     of = built({"fc": {"type": "linear", "out_features": 4}, "lif": LIF, "x": joined}, (6,))

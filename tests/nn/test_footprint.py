@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.memory_estimate import Footprint, Ledger, footprint
+from snnlab.nn.memory_estimate import Footprint, MemoryTracker, footprint
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -71,7 +71,7 @@ LIF: Layers = {"type": "lif"}
 FC: Layers = {"type": "linear", "out_features": 1000, "bias": False}
 CUBA: Layers = {"type": "cuba_lif"}
 
-# Layers, T, B, and what differs from the usual.
+# Layers, T, B, and settings that differ from the default.
 CASES: dict[str, tuple[Layers, int, int, Layers]] = {
     "max pooling, 30 steps": (conv(LIF), 30, 32, {}),
     "max pooling, 100 steps": (conv(LIF), 100, 10, {}),
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Layers, int, int, Layers]] = {
     "recurrent": (dense(LIF | {"recurrent": True}, 512), 100, 32, {}),
     "a wide layer": (dense(LIF, 2048), 10, 16, {}),
     "a wide layer, SGD": (dense(LIF, 4096), 10, 16, {"optimizer": "SGD"}),
-    "recomputed in 10 pieces": (conv(LIF), 100, 20, {"pieces": 10}),
+    "recomputed in 10 segments": (conv(LIF), 100, 20, {"segments": 10}),
     "truncated, in windows of 20 steps": (conv(LIF), 100, 20, {"window": 20}),
     "a residual block": (residual(), 30, 16, {}),
     "dropout": ({"drop": {"type": "dropout"}, **conv(LIF)}, 30, 16, {}),
@@ -99,26 +99,26 @@ def predicted(
     batch: int,
     in_shape: tuple[int, ...] = IMAGE,
     *,
-    pieces: int = 0,
+    segments: int = 0,
     backend: Any = "auto",
     optimizer: str = "Adam",
     window: int | None = None,
 ) -> Footprint:
     built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
     set_backend(built.network, backend)
-    if pieces:
-        built.network.configure(checkpoint_segments=pieces)
+    if segments:
+        built.network.configure(checkpoint_segments=segments)
     return footprint(built, in_shape, steps, batch, making(optimizer), window)
 
 
-# A case for each way of running; the others compile loops of their own and take a minute.
+# One case for each way of running; the others compile more loops and take a minute.
 USUAL = ("max pooling, 30 steps", "recurrent", "a residual block", "plain loops")
 
 
 @cache
 def taken(names: tuple[str, ...]) -> dict[str, int]:
-    """Return the bytes at the peak of a training step of each case, measured in a process of its own."""
-    usual = {"pieces": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE, "window": None}
+    """Return the peak memory of a training step of each case, in bytes, measured in a separate process."""
+    usual = {"segments": 0, "backend": "auto", "optimizer": "Adam", "in_shape": IMAGE, "window": None}
     cases = [
         {**usual, **differs, "layers": layers, "steps": steps, "batch": batch}
         for layers, steps, batch, differs in (CASES[name] for name in names)
@@ -133,7 +133,7 @@ def taken(names: tuple[str, ...]) -> dict[str, int]:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in CASES]
 )
-def test_the_peak_is_that_of_a_training_step(name: str):
+def test_the_estimate_is_near_the_measured_peak(name: str):
     layers, steps, batch, differs = CASES[name]
     measured = taken(USUAL if name in USUAL else tuple(name for name in CASES if name not in USUAL))[name]
     found = predicted(layers, steps, batch, **differs)
@@ -141,7 +141,7 @@ def test_the_peak_is_that_of_a_training_step(name: str):
     assert found.peak == pytest.approx(measured, rel=0.2)
 
 
-def test_its_parts_are_those_of_the_shapes():
+def test_its_terms_follow_from_the_shapes():
     found = predicted(conv(LIF), 30, 32)
     weights = 4 * (12 * 2 * 25 + 32 * 12 * 25 + 800 * 10)
     a_step = 12 * 30 * 30 + 12 * 15 * 15 + 32 * 11 * 11 + 800 + 800  # membranes, pooled spikes, and those flattened
@@ -151,7 +151,7 @@ def test_its_parts_are_those_of_the_shapes():
     assert found.peak == pytest.approx(found.frames + found.learning + found.kept + found.passing)
 
 
-def test_the_peak_is_that_of_the_optimizer_where_weights_are_nearly_all():
+def test_the_optimizer_sets_the_peak_of_a_network_with_many_weights():
     weights = 4 * (2312 * 1024 + 1024 + 1024 * 10 + 10)
     largest = 4 * 2312 * 1024
     found = predicted(dense(LIF, 1024), 1, 1)
@@ -159,20 +159,20 @@ def test_the_peak_is_that_of_the_optimizer_where_weights_are_nearly_all():
     assert predicted(dense(LIF, 1024), 1, 1, optimizer="SGD").peak < found.peak / 2
 
 
-def test_many_steps_of_a_plain_loop_are_carried_on_from_fewer():
+def test_steps_of_a_plain_loop_are_extrapolated():
     layers = dense(LIF, 16)
     few, more, many = (predicted(layers, steps, 2, backend="reference") for steps in (40, 60, 400))
     assert many.peak == pytest.approx(few.peak + 18 * (more.peak - few.peak), rel=0.05)
 
 
-def test_windows_of_a_plain_loop_are_carried_on_from_fewer():
+def test_windows_of_a_plain_loop_are_extrapolated():
     layers = dense(LIF, 64)
     few, many = (predicted(layers, steps, 4, backend="reference", window=8) for steps in (24, 200))
     whole = predicted(layers, 200, 4, backend="reference")
     assert many.kept - few.kept < 0.2 * (whole.kept - few.kept)
 
 
-def test_the_network_stays_as_it_was():
+def test_the_network_does_not_change():
     built = build_network(conv(LIF, norm=True), in_shape=IMAGE, dt=10.0)
     built.network.eval()
     state = copy.deepcopy(built.network.state_dict())
@@ -185,21 +185,21 @@ def test_the_network_stays_as_it_was():
     assert built.network(torch.zeros(2, 1, *IMAGE))[0].shape == (2, 1, 10)
 
 
-class _Looks(nn.Module):
+class _ReadsValues(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * (1.0 if float(x.sum()) >= 0 else 2.0)
 
 
-def test_a_layer_that_looks_at_values_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(LAYERS._entries, "looks", _Looks)
+def test_a_layer_that_reads_values_runs_unchanged(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(LAYERS._entries, "looks", _ReadsValues)
     layers = conv(LIF)
     looking = predicted({"looks": {"type": "looks"}, **layers}, 30, 32)
     usual = predicted(layers, 30, 32)
-    # What it gives is kept by the convolution.
+    # The convolution saves its output.
     assert looking.peak == pytest.approx(usual.peak + usual.frames, rel=0.1)
 
 
-def test_a_network_that_does_not_train_says_why():
+def test_a_network_that_does_not_train_raises_its_error():
     layers: Layers = {"norm": {"type": "batch_norm", "per_step": True}, **dense(LIF, 8)}
     built = build_network(layers, in_shape=(2,), dt=10.0, num_steps=3)
     with assert_raises(ConfigError, "", 1):
@@ -207,7 +207,7 @@ def test_a_network_that_does_not_train_says_why():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "states", "passing"),
+    ("name", "settings", "states", "temporary_weights"),
     [
         ("Adam", {}, 2, 2),
         ("Adam", {"amsgrad": True, "weight_decay": 0.1}, 3, 3),
@@ -218,29 +218,31 @@ def test_a_network_that_does_not_train_says_why():
         ("Muon", {}, 1, None),
     ],
 )
-def test_what_any_optimizer_keeps_of_a_weight_is_seen(name: str, settings: Layers, states: int, passing: int | None):
+def test_the_state_of_each_optimizer_is_counted(
+    name: str, settings: Layers, states: int, temporary_weights: int | None
+):
     weights, built = 4 * 1000 * 1000, build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
     found = footprint(built, (1000,), 1, 1, making(name, **settings))
     assert found.counted
     assert found.learning == pytest.approx((1 + states) * weights, rel=0.02)
-    if passing is not None:
-        assert found.peak == pytest.approx((2 + states + passing) * weights, rel=0.02)
+    if temporary_weights is not None:
+        assert found.peak == pytest.approx((2 + states + temporary_weights) * weights, rel=0.02)
 
 
-def test_an_optimizer_that_asks_for_a_closure_is_not_counted():
+def test_the_state_of_an_optimizer_with_a_closure_is_not_counted():
     built = build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
     found = footprint(built, (1000,), 1, 1, making("LBFGS"))
     assert (found.counted, found.learning) == (False, 4_000_000)
 
 
-def test_a_ledger_adds_what_is_new_and_takes_off_what_is_gone():
-    with Ledger() as ledger:
+def test_the_tracker_adds_new_storages_and_subtracts_freed_ones():
+    with MemoryTracker() as tracker:
         x = torch.zeros(1000)
         view = x.view(10, 100)
-        assert ledger.live == 4000
+        assert tracker.live == 4000
         y = x + 1
-        assert ledger.live == 8000
+        assert tracker.live == 8000
         del x, y
-        assert ledger.live == 4000
+        assert tracker.live == 4000
         del view
-        assert (ledger.live, max(ledger.behind)) == (0, 8000)
+        assert (tracker.live, max(tracker.after_each)) == (0, 8000)

@@ -1,4 +1,4 @@
-"""Initial weights: what they promise of the input and of the membrane is measured on random spikes."""
+"""Initial weights: input and membrane have the promised standard deviation for random spikes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FC = {"type": "linear", "out_features": 300, "bias": False}
 
 
 @pytest.mark.parametrize("std", [0.5, 1.0])
-def test_the_inputs_deviation_is_the_one_asked_for(std: float) -> None:
+def test_the_standard_deviation_of_the_input_is_the_configured_one(std: float) -> None:
     net = network(fc=FC, lif={"type": "lif", "v_threshold": 2.0})
     assert initialised("variance_preserving", net, per_step=RATE, std=std) == ["fc"]
     drive = net.fc(spikes(400, 400, counts=True))
@@ -87,7 +87,7 @@ def test_the_second_layer_expects_spikes_of_the_first_and_pools_between_them() -
 
 
 @pytest.mark.parametrize(("kind", "square"), [("avg_pool", RATE * (1 - RATE) / 4 + RATE**2), ("sum_pool", None)])
-def test_means_and_sums_of_spikes_have_their_own_square(kind: str, square: float | None) -> None:
+def test_means_and_sums_of_spikes_have_different_mean_squares(kind: str, square: float | None) -> None:
     square = 4 * RATE * (1 - RATE) + (4 * RATE) ** 2 if square is None else square
     layers: dict[str, Any] = {
         "lif1": {"type": "lif"},
@@ -100,7 +100,7 @@ def test_means_and_sums_of_spikes_have_their_own_square(kind: str, square: float
     assert net.conv.weight.std().item() == pytest.approx(0.5 / math.sqrt(36 * square), rel=0.05)
 
 
-def test_a_deep_network_is_alive_where_the_usual_weights_leave_it_silent() -> None:
+def test_a_deep_network_spikes_although_it_is_silent_with_default_weights() -> None:
     layers: dict[str, Any] = {}
     for n in range(6):
         layers[f"fc{n}"] = {"type": "linear", "out_features": 200, "bias": False}
@@ -118,7 +118,7 @@ def test_a_deep_network_is_alive_where_the_usual_weights_leave_it_silent() -> No
             assert all(0.0005 < rate < 0.5 for rate in rates), (kind, rates)
 
 
-def test_readouts_and_biases_stay_as_they_are() -> None:
+def test_readouts_and_biases_do_not_change() -> None:
     net = network(fc={**FC, "bias": True}, lif={"type": "lif"}, out={**FC}, readout={"type": "li"})
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert initialised("fluctuation_driven", net) == ["fc"]
@@ -126,13 +126,13 @@ def test_readouts_and_biases_stay_as_they_are() -> None:
     assert changed == {"fc.weight"}
 
 
-def test_a_normalised_weight_is_set_too() -> None:
+def test_a_normalized_weight_is_initialized() -> None:
     net = network(fc={**FC, "weight_norm": True}, lif={"type": "lif"})
     assert initialised("variance_preserving", net, per_step=RATE) == ["fc"]
     assert net.fc.weight.std().item() == pytest.approx(0.5 / math.sqrt(400 * (RATE + RATE**2)), rel=0.05)
 
 
-def test_neurons_inside_blocks_and_with_feedback_are_reached() -> None:
+def test_neurons_in_blocks_and_with_feedback_are_initialized() -> None:
     inner = {"fc": FC, "rec": {"type": "lif", "recurrent": True}}
     net = network(block={"type": "sequential", "layers": inner})
     feedback = net.block.rec.feedback.weight.clone()
@@ -147,7 +147,7 @@ def test_the_same_random_state_gives_the_same_weights() -> None:
     assert torch.equal(one.fc.weight, other.fc.weight)
 
 
-def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
+def test_the_impulse_response_is_the_closed_form() -> None:
     a, b = math.exp(-1 / 20), math.exp(-1 / 10)
     lif = impulse_response(LIF(1.0))
     torch.testing.assert_close(lif[:50], torch.tensor([a**t for t in range(50)], dtype=torch.float64))
@@ -158,7 +158,7 @@ def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "dt", "told"),
+    ("kind", "settings", "dt", "fragments"),
     [
         ("fluctuation_driven", {"xi": 0.0}, 1.0, ("model.init.xi", "> 0", 0.0)),
         ("fluctuation_driven", {"rate_hz": -1.0}, 1.0, ("model.init.rate_hz", "> 0", -1.0)),
@@ -182,12 +182,12 @@ def test_the_answer_to_an_impulse_is_the_closed_form() -> None:
         ),
     ],
 )
-def test_mistakes_have_their_place(kind: str, settings: dict[str, Any], dt: float | None, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_errors_name_their_place(kind: str, settings: dict[str, Any], dt: float | None, fragments: tuple) -> None:
+    with assert_raises(ConfigError, *fragments):
         INITS.build(kind, settings, "model.init", dt=dt)
 
 
-def test_what_forgets_nothing_or_has_no_membrane_is_refused() -> None:
+def test_neurons_without_decay_or_membrane_are_rejected() -> None:
     with assert_raises(ConfigError, "", "forgets"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000

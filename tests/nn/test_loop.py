@@ -132,7 +132,7 @@ def test_names_are_dotted_and_the_modules_own(x: Tensor) -> None:
 @pytest.mark.parametrize(
     "feedback", [BACK, [BACK, {"from": "lif1", "to": "lif1"}, {"from": "fc2", "to": "fc2", "layers": BACK["layers"]}]]
 )
-def test_whole_pieces_and_steps_agree_with_their_counts(feedback: Any, x: Tensor) -> None:
+def test_one_call_and_split_calls_agree_with_counts(feedback: Any, x: Tensor) -> None:
     network = build(feedback).double()
     whole, last = network(x, counts=(total := {}))
     for size in (1, 4):
@@ -148,7 +148,7 @@ def test_whole_pieces_and_steps_agree_with_their_counts(feedback: Any, x: Tensor
 
 
 @pytest.mark.parametrize("lengths", [[T, 2, 4], [3, 1, 2], [2, 0, 9]])
-def test_samples_of_other_lengths_do_not_disturb_each_other(lengths: list[int], x: Tensor) -> None:
+def test_samples_of_different_lengths_are_independent(lengths: list[int], x: Tensor) -> None:
     network = build(BACK).double()
     y, state = network(x, lengths=torch.tensor(lengths), counts=(counts := {}))
     assert y.shape == (T, B, 2)
@@ -201,7 +201,7 @@ def test_a_gradient_by_hand() -> None:
     assert fb.weight.grad.item() == 2 * 0.5 * 3.0
 
 
-def test_layers_before_and_behind_the_feedback_see_all_steps_at_once(x: Tensor) -> None:
+def test_layers_before_and_after_the_feedback_get_all_steps_at_once(x: Tensor) -> None:
     layers = {"norm1": BatchNorm(4), "lif1": LIF(1.0), "norm2": BatchNorm(4), "lif2": LIF(1.0), "norm3": BatchNorm(4)}
     Loop(layers, [LoopFeedback("lif2", "lif1", (4,), nn.Identity())]).double()(x)
     tracked = {name: int(layers[name].num_batches_tracked) for name in ("norm1", "norm2", "norm3")}
@@ -244,7 +244,7 @@ def test_images_feed_back_through_a_convolution_and_stay_channels_last() -> None
 
 
 @pytest.mark.parametrize(
-    ("feedback", "told"),
+    ("feedback", "fragments"),
     [
         ({"from": "lif9"}, ("feedback.from", "lif9", "lif2")),
         ({"to": "zzz"}, ("feedback.to", "zzz", "fc1, lif1, fc2, lif2, out")),
@@ -265,13 +265,13 @@ def test_images_feed_back_through_a_convolution_and_stay_channels_last() -> None
         ([], ("feedback", "{from: lif2, to: lif1}")),
     ],
 )
-def test_a_mistake_is_named_by_its_place_with_the_cure(feedback: Any, told: tuple) -> None:
-    place, *facts = told
+def test_an_error_names_its_place_and_proposes_a_fix(feedback: Any, fragments: tuple) -> None:
+    place, *facts = fragments
     with assert_raises((ConfigError, UnknownSettingError), f"model.layers.loop.{place}", *facts):
         build(feedback)
 
 
-def test_the_cure_for_images_is_a_convolution() -> None:
+def test_the_proposed_fix_for_images_is_a_convolution() -> None:
     conv = {"type": "conv2d", "kernel_size": 2, "stride": 2, "out_channels": 4}
     layers = {"up": {"type": "conv_transpose2d", "kernel_size": 2, "stride": 2, "out_channels": 3}, "lif": LIF_NODE}
     cure = "{conv: {type: conv2d, out_channels: 2, kernel_size: 1, stride: 2}}"
@@ -286,7 +286,7 @@ def test_a_layer_with_the_name_of_a_feedback_is_refused() -> None:
         build({"from": "a"}, {"a": {"type": "identity"}, "a_to_a": {"type": "identity"}})
 
 
-def test_a_normalisation_of_each_step_is_taken_only_where_it_sees_all_steps() -> None:
+def test_a_norm_of_each_step_is_rejected_within_the_feedback() -> None:
     norm = {"type": "batch_norm", "per_step": True}
     layers = {"a": LIF_NODE, "norm": norm, "b": LIF_NODE}
     own = {"from": "a", "to": "a", "layers": {"norm": norm}}
@@ -311,7 +311,7 @@ def test_batch_norm_within_trains_where_one_recording_outlasts_the_others(x: Ten
     assert int(network.get_buffer("loop.norm.num_batches_tracked")) == 3  # the last three steps have no variance
 
 
-def test_python_is_told_too_that_feedback_leads_back() -> None:
+def test_forward_feedback_is_rejected_from_python() -> None:
     layers = {"a": nn.Identity(), "b": nn.Identity()}
     for feedback in ([], [LoopFeedback("a", "b", (1,), nn.Identity())]):
         with assert_raises(ConfigError, "feedback"):

@@ -57,7 +57,7 @@ def test_layers_are_applied_in_order() -> None:
     assert list(state) == ["lif"]
 
 
-def test_names_are_the_keys_of_the_state_dict_and_of_the_state(network: Network, x: Tensor) -> None:
+def test_names_are_keys_of_state_dict_and_state(network: Network, x: Tensor) -> None:
     assert list(network.state_dict()) == [
         *("conv1.weight", "conv1.bias"),
         *(f"norm1.{k}" for k in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
@@ -107,7 +107,7 @@ def test_a_batch_of_one_and_one_step_run(network: Network, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_no_step_is_refused_in_words(network: Network, x: Tensor, backend: Any) -> None:
+def test_an_input_without_steps_is_rejected(network: Network, x: Tensor, backend: Any) -> None:
     set_backend(network, backend)
     with assert_raises(ValueError, 1, "[T, B, ...]", 0):
         network(x[:0])
@@ -121,7 +121,7 @@ def test_other_precisions_run_throughout(network: Network, x: Tensor, dtype: tor
     assert all(p.grad is not None and p.grad.dtype == dtype for p in network.parameters())
 
 
-def test_samples_of_other_lengths_do_not_disturb_each_other(network: Network, x: Tensor) -> None:
+def test_samples_of_different_lengths_are_independent(network: Network, x: Tensor) -> None:
     network.eval()
     lengths, counts = torch.tensor([T, 2, 4]), {}
     y, state = network(x, lengths=lengths, counts=counts)
@@ -134,7 +134,7 @@ def test_samples_of_other_lengths_do_not_disturb_each_other(network: Network, x:
         torch.testing.assert_close(counts["lif1"][b : b + 1], alone["lif1"])
 
 
-def test_zeros_past_the_end_hold_behind_a_layer_with_a_bias_too() -> None:
+def test_outputs_past_the_end_are_zero_after_a_layer_with_a_bias() -> None:
     y, _ = Network({"fc": nn.Linear(3, 4)})(torch.randn(T, B, 3), lengths=torch.tensor([T, 2, 4]))
     assert (y[2:, 1] == 0).all()
     assert (y[:2, 1] != 0).any()
@@ -147,19 +147,19 @@ def test_an_unknown_name_in_the_state_is_refused(network: Network, x: Tensor) ->
 
 
 @pytest.mark.parametrize("name", ["forward", "training", "a.b", "1a", "", "a-b"])
-def test_names_that_cannot_be_used_are_refused(name: str) -> None:
+def test_unusable_names_are_rejected(name: str) -> None:
     with assert_raises(ConfigError, "", "layer"):
         Network({name: nn.Identity()})
 
 
 @pytest.mark.parametrize(("name", "proposed"), [("train", "train1"), ("<img src=x>", None), ("", None), ("1", None)])
-def test_a_name_is_proposed_only_where_it_could_be_one(name: str, proposed: str | None) -> None:
+def test_only_a_usable_name_is_proposed(name: str, proposed: str | None) -> None:
     with assert_raises(ConfigError, "", "_", *([proposed] if proposed else [])) as caught:
         Network({name: nn.Identity()})
     assert ("such" in str(caught.value)) == bool(proposed)
 
 
-def test_nothing_of_a_forward_is_left_in_the_network(network: Network, x: Tensor) -> None:
+def test_a_forward_pass_leaves_no_state_in_the_network(network: Network, x: Tensor) -> None:
     network.eval()
     first, _ = network(x)
     copied = copy.deepcopy(network)
@@ -207,7 +207,7 @@ def test_gradients_flow_to_the_first_layer(network: Network, x: Tensor) -> None:
     assert network.get_parameter("conv1.weight").grad.any()  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def test_valid_steps_are_told_only_where_some_are_not() -> None:
+def test_valid_steps_is_none_if_all_steps_are_valid() -> None:
     x = torch.zeros(4, 2, 3, 5)
     assert valid_steps(None, 4, x) is None
     assert valid_steps(torch.tensor([4, 9]), 4, x) is None

@@ -1,4 +1,4 @@
-"""NeuroBench counts the same, on the same network and on its twin in snnTorch."""
+"""NeuroBench counts the same, on the same network and on an equal network in snnTorch."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ SEVERAL_A_STEP: dict[str, dict[str, Any]] = {
 
 
 class Outputs(torch.nn.Identity):
-    """What neurons give out, as an activation that NeuroBench can look at."""
+    """The output of neurons, as an activation that NeuroBench can hook."""
 
 
 def by_neurobench(network: Network, x: Tensor) -> dict[str, Any]:
-    """Let NeuroBench count, a recording and a step at a time, as it judges a batch's inputs together."""
+    """Count with NeuroBench, one recording and one step at a time: it judges the inputs of a batch together."""
     from neurobench.benchmarks import Benchmark
     from neurobench.metrics.static import ConnectionSparsity, Footprint
     from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
@@ -108,7 +108,7 @@ def test_operations_are_those_of_neurobench_on_the_same_network(
     assert theirs["ConnectionSparsity"] == pytest.approx(connection_sparsity(network), abs=5e-5)
 
 
-def test_outputs_other_than_0_are_those_of_neurobench_where_neurons_spike_several_times_a_step():
+def test_nonzero_outputs_equal_neurobench_for_several_spikes_a_step():
     pytest.importorskip("neurobench", reason="NeuroBench is not there")
     network = build_network(SEVERAL_A_STEP, in_shape=(8,), dt=10.0).network.eval()
     x = (torch.rand(9, 3, 8) < 0.5).float() * 3
@@ -125,7 +125,7 @@ def test_outputs_other_than_0_are_those_of_neurobench_where_neurons_spike_severa
     assert theirs["ActivationSparsity"] == pytest.approx(sparsity)
 
 
-def test_a_twin_in_snntorch_costs_the_same():
+def test_the_same_network_in_snntorch_has_the_same_operations():
     pytest.importorskip("neurobench", reason="NeuroBench is not there")
     import snntorch
     from neurobench.benchmarks import Benchmark
@@ -140,7 +140,7 @@ def test_a_twin_in_snntorch_costs_the_same():
         "lif2": leaky,
     }
     network = build_network(layers, in_shape=(8,), dt=10.0).network.eval()
-    twin = torch.nn.Sequential(
+    equal_network = torch.nn.Sequential(
         network.get_submodule("fc"), snntorch.Leaky(0.9, init_hidden=True),
         network.get_submodule("out"), snntorch.Leaky(0.9, init_hidden=True, output=True),
     )  # fmt: skip
@@ -149,12 +149,12 @@ def test_a_twin_in_snntorch_costs_the_same():
     loader = torch.utils.data.DataLoader(recordings, batch_size=1)
     metrics = [[], [SynapticOperations, ActivationSparsity, MembraneUpdates]]
     with torch.no_grad():
-        theirs = Benchmark(SNNTorchModel(twin), loader, [], [], metrics).run(quiet=True)
+        theirs = Benchmark(SNNTorchModel(equal_network), loader, [], [], metrics).run(quiet=True)
     found = ours(network, x)
     values = found.metrics("test")
     assert 0 < found.active < found.outputs
     assert theirs["SynapticOperations"]["Effective_ACs"] == values["test/synops_acs"]
     assert theirs["SynapticOperations"]["Dense"] == values["test/synops_dense"]
     assert theirs["ActivationSparsity"] == pytest.approx(values["test/activation_sparsity"])
-    # NeuroBench leaves out a membrane that a step left as it was; with biases there is none.
+    # NeuroBench does not count a membrane that does not change; with biases all change.
     assert theirs["MembraneUpdates"] == values["test/membrane_updates"]

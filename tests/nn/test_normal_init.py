@@ -1,4 +1,4 @@
-"""Normal initial weights of a given deviation: of which layers, and by which connections."""
+"""Normal initial weights with a given standard deviation: layers and numbers of connections."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_transposed_convolutions_axes_are_taken_the_other_way_round() -> None:
     assert weight(net, "up").std().item() == pytest.approx((16 * 9) ** -0.5, rel=0.03)
 
 
-def test_only_layers_that_are_named_are_set_and_biases_stay() -> None:
+def test_only_named_layers_are_initialized_and_biases_do_not_change() -> None:
     net, as_built = network(), network()
     assert initialised(net, layers=["lif", "block"]) == ["lif", "block.fc"]
     for name, before in as_built.named_parameters():
@@ -66,7 +66,7 @@ def test_only_layers_that_are_named_are_set_and_biases_stay() -> None:
         assert torch.equal(before, after) == (name not in ("lif.feedback.weight", "block.fc.weight"))
 
 
-def test_mistakes_are_named() -> None:
+def test_errors_name_the_setting() -> None:
     with assert_raises(ConfigError, "model.init.gain", "> 0"):
         INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
     with assert_raises(ConfigError, "layers", "fcc", "fc"):

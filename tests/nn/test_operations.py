@@ -1,4 +1,4 @@
-"""What a network costs is counted layer by layer, whatever is fused."""
+"""Operations are counted by layer, with and without fusion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import Totals, cells_seen, connection_sparsity, counted, footprint_bytes
+from snnlab.nn.operations import Totals, connection_sparsity, count_nonzero_steps, counted, footprint_bytes
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
@@ -41,19 +41,19 @@ def count(net: Network, x: Tensor, lengths: Tensor | None = None) -> Totals:
     return found
 
 
-def test_spikes_need_accumulates_alone_and_padding_needs_nothing():
+def test_spikes_need_only_accumulates_and_padding_needs_nothing():
     net, x = network(), spikes(6, 2, *SHAPE)
     found = count(net, x)
     ones = torch.ones_like(net.get_parameter("conv1.weight"))
     expected = functional.conv2d(x.flatten(0, 1), ones, padding=1, stride=2).sum().item()
     dense = functional.conv2d(torch.ones_like(x.flatten(0, 1)), ones, padding=1, stride=2).sum().item() + 12 * 16 * 3
     assert (found.macs, found.dense) == (0, dense)
-    assert found.acs > expected  # the linear layer's come on top
+    assert found.acs > expected  # plus those of the linear layer
     assert (found.samples, found.steps) == (2, 12)
     assert found.updates == 12 * (4 * 5 * 4 + 3)
 
 
-def test_counts_of_events_need_multiplications_in_the_steps_that_have_them():
+def test_event_counts_need_multiply_accumulates():
     net, x = network(), spikes(6, 1, *SHAPE)
     binary = count(net, x)
     x[2, 0, 1, 4, 4] = 3.0
@@ -85,7 +85,7 @@ def test_steps_past_a_samples_end_cost_nothing():
     assert count(net, x, lengths) == apart
 
 
-def test_all_is_the_same_step_by_step_and_in_pieces_of_a_batch():
+def test_counts_are_the_same_for_single_steps_and_split_batches():
     net, x = network(), spikes(6, 3, *SHAPE)
     whole = count(net, x)
     with torch.no_grad(), counted(net) as operations:
@@ -122,7 +122,7 @@ def test_feedback_counts_for_each_spike_but_the_last_steps(kind: Any):
     assert found.acs == x.sum() * 8 + y[:-1].sum() * fan_out
 
 
-def test_a_gru_multiplies_all_that_it_remembers():
+def test_a_gru_counts_its_hidden_weights():
     net, x = network({"gru": {"type": "gru", "hidden_size": 4}}, (5,)), spikes(7, 2, 5)
     found = count(net, x)
     assert found.dense == 14 * (12 * 5 + 12 * 4)
@@ -139,13 +139,13 @@ def test_layers_in_blocks_and_loops_count_too():
 
 
 @pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 1.0, -1.0], [0.0, 0.5, 1.0], [0.0, 2.0]])
-def test_the_compiled_loop_sees_what_torchs_operations_see(values: list[float]):
+def test_the_compiled_loop_equals_torch(values: list[float]):
     rng = torch.Generator().manual_seed(0)
     x = torch.tensor(values)[torch.randint(0, len(values), (50, 3), generator=rng)]
     valid = torch.rand(50, generator=rng) < 0.7
-    # Half precision, as on a GPU, takes torch's way.
-    assert torch.equal(cells_seen(x, valid), cells_seen(x.half(), valid))
-    assert cells_seen(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
+    # Half precision, as on a GPU, is counted by torch.
+    assert torch.equal(count_nonzero_steps(x, valid), count_nonzero_steps(x.half(), valid))
+    assert count_nonzero_steps(x, valid).sum() == ((x != 0) & valid[:, None]).sum()
 
 
 def test_activations_of_an_ann_have_a_sparsity():
@@ -164,7 +164,7 @@ def test_bytes_are_those_of_parameters_and_buffers():
 
 
 class Own(torch.nn.Module):
-    """A user's layer, with another one within."""
+    """A user-defined layer with a nested layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Own(torch.nn.Module):
         return 2 * self.fc(x)
 
 
-def test_weights_whose_use_nobody_knows_are_not_counted():
+def test_totals_are_none_for_weights_of_unknown_use():
     net = Network({"fc": torch.nn.Linear(3, 3), "own": Own()})
     with torch.no_grad(), counted(net) as operations:
         net(spikes(4, 2, 3), counts={})
@@ -182,7 +182,7 @@ def test_weights_whose_use_nobody_knows_are_not_counted():
 
 
 @pytest.mark.parametrize("kind", ["lif", "sinabs_lif"])
-def test_outputs_other_than_0_are_counted_whether_or_not_a_neuron_spikes_once_a_step(kind: str):
+def test_nonzero_outputs_are_counted_with_and_without_graded_spikes(kind: str):
     neuron = {"type": kind, "tau_mem": 20.0, "v_threshold": 0.1}
     layers = {"flatten": {"type": "flatten"}, "fc": {"type": "linear", "out_features": 40}, "neuron": neuron}
     net, x = network(layers), 4.0 * spikes(6, 2, *SHAPE)

@@ -1,4 +1,4 @@
-"""A network decides once for each kind of input how its layers run, and never keeps what an input's values say."""
+"""A network makes one plan for each kind of input, independent of the input's values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, Network, plan as planning, stages
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import Plan
-from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, watched
+from snnlab.nn.stages import FusedEvents, FusedNeuron, SpikeConvolution, Stage, observe_stages
 
 from ..refusals import assert_raises
 
@@ -28,7 +28,7 @@ T, B = 6, 4
 
 
 def network() -> Network:
-    """Return a network as a user of plain PyTorch writes it, always with the same weights."""
+    """Return a network built in plain PyTorch, always with the same weights."""
     torch.manual_seed(0)
     layers = {
         **{"conv1": nn.Conv2d(2, 8, 3), "lif1": LIF(5.0, v_threshold=0.3), "pool1": nn.MaxPool2d(2)},
@@ -39,7 +39,7 @@ def network() -> Network:
 
 
 def frames(density: float = 0.5) -> Tensor:
-    """Return frames in PyTorch's usual order of memory."""
+    """Return frames in PyTorch's default memory format."""
     generator = torch.Generator().manual_seed(1)
     return (torch.rand(T, B, 2, 12, 12, generator=generator) < density).float()
 
@@ -111,7 +111,7 @@ def test_a_network_that_changes_is_planned_anew(change: Callable[[Network], Any]
     assert len(used._plans) == 2
 
 
-def test_a_hook_on_all_modules_is_seen_too() -> None:
+def test_a_global_hook_prevents_fusion() -> None:
     net, seen = network(), []
     net(frames())
     handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
@@ -131,30 +131,30 @@ INPUTS: dict[str, Callable[[], Tensor]] = {
 
 
 @pytest.mark.parametrize("make", INPUTS.values(), ids=INPUTS)
-def test_an_input_of_another_kind_has_a_plan_of_its_own(make: Callable[[], Tensor]) -> None:
+def test_another_kind_of_input_has_another_plan(make: Callable[[], Tensor]) -> None:
     line = Network({"pool": nn.MaxPool2d(2), "lif": LIF(5.0, v_threshold=0.3), "pool1": nn.AvgPool2d(2)})
     line(frames())
     line(make())
     assert len(line._plans) == 2
 
 
-def test_autocast_has_a_plan_of_its_own() -> None:
+def test_autocast_has_another_plan() -> None:
     net = network()
     net(frames())
     with torch.autocast("cpu", torch.bfloat16):
         net(frames())
-    kinds = [plan.kind.autocast for plan in net._plans._plans.values()]
-    assert kinds == [None, torch.bfloat16]
+    dtypes = [plan.spec.autocast for plan in net._plans._plans.values()]
+    assert dtypes == [None, torch.bfloat16]
 
 
 def test_there_are_never_more_than_a_few_plans() -> None:
     line = Network({"lif": LIF(5.0)})
-    for size in range(1, 2 * planning._MOST):
+    for size in range(1, 2 * planning._MAX_PLANS):
         line(torch.rand(T, B, size))
-    assert len(line._plans) == planning._MOST
+    assert len(line._plans) == planning._MAX_PLANS
 
 
-def test_two_threads_have_one_plan_and_the_answers_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_share_one_plan_and_get_the_same_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     made, start, make = [], Barrier(2), planning.make_plan
     net, inputs = network(), [frames(0.5), frames(0.3)]
     expected = [step(copy.deepcopy(net), x) for x in inputs]
@@ -178,11 +178,11 @@ def test_two_threads_have_one_plan_and_the_answers_of_one(monkeypatch: pytest.Mo
         assert all(torch.equal(a, b) for a, b in zip(gradients, of_right, strict=True))
 
 
-def test_one_thread_does_not_see_what_another_watches() -> None:
+def test_observers_of_another_thread_are_not_called() -> None:
     net, seen, start, end = network(), list[str](), Barrier(2), Barrier(2)
 
-    def watching() -> None:
-        with watched(lambda stage, *_: seen.append(stage.name)):
+    def observe() -> None:
+        with observe_stages(lambda stage, *_: seen.append(stage.name)):
             start.wait()
             net(frames())
             end.wait()
@@ -194,7 +194,7 @@ def test_one_thread_does_not_see_what_another_watches() -> None:
         end.wait()
 
     with ThreadPoolExecutor(2) as threads:
-        for done in [threads.submit(watching), threads.submit(running)]:
+        for done in [threads.submit(observe), threads.submit(running)]:
             done.result()
     assert seen == [stage.name for stage in net.plan(frames()).stages]
 
@@ -220,7 +220,7 @@ def test_a_checkpoint_around_it_gives_the_same_gradients() -> None:
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save"])
-def test_a_copy_has_no_plans_and_a_state_dict_knows_none(how: str) -> None:
+def test_copies_and_state_dicts_have_no_plans(how: str) -> None:
     net = network()
     expected = net(frames())[0]
     if how == "deepcopy":
@@ -238,7 +238,7 @@ def test_a_copy_has_no_plans_and_a_state_dict_knows_none(how: str) -> None:
     assert copied.get_submodule("lif1") is copied.plan(frames()).stages[0].layer
 
 
-def test_whoever_builds_the_network_gets_what_snnlab_train_runs() -> None:
+def test_a_network_built_in_python_runs_like_in_snnlab_train() -> None:
     events, spikes, neurons, *rest = network().plan(frames()).stages
     assert isinstance(events, FusedEvents)
     assert [name for name, _ in events.layers] == ["conv1", "lif1", "pool1"]
@@ -250,7 +250,7 @@ def test_whoever_builds_the_network_gets_what_snnlab_train_runs() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_frames_in_any_order_of_memory_come_out_of_a_convolution_channels_last(channels: int) -> None:
+def test_a_convolution_returns_channels_last_memory_for_any_input(channels: int) -> None:
     seen: list[Tensor] = []
     net = Network({"conv": nn.Conv2d(channels, 8, 3), "lif": LIF(5.0)})
     net.get_submodule("conv").register_forward_hook(lambda *args: seen.append(args[-1]))
@@ -270,7 +270,7 @@ def test_few_events_are_summed_one_by_one_and_many_as_frames(density: float, mon
         return run(*args, **settings)
 
     monkeypatch.setattr(events, "run", counted)
-    monkeypatch.setattr(stages, "SMALL", 1)
+    monkeypatch.setattr(stages, "MIN_CELLS", 1)
     net, x = network(), frames(density)
     y, gradients = step(net, x)
     assert len(calls) == (density == 0.02)
@@ -288,7 +288,7 @@ def test_a_setting_out_of_its_range_is_refused(wrong: dict[str, Any]) -> None:
     net = network()
     with pytest.raises(ValueError, match=next(iter(wrong))):
         net.configure(**wrong)
-    assert net.run_settings == planning.Settings()
+    assert net.run_settings == planning.RunSettings()
 
 
 @pytest.mark.parametrize("wrong", [{"fuse": "no"}, {"checkpoint_segments": 2.5}], ids=["fuse", "checkpoint_segments"])
@@ -296,7 +296,7 @@ def test_a_setting_of_another_type_is_refused_too(wrong: dict[str, Any]) -> None
     net = network()
     with assert_raises(ConfigError, next(iter(wrong)), next(iter(wrong.values()))):
         net.configure(**wrong)
-    assert net.run_settings == planning.Settings()
+    assert net.run_settings == planning.RunSettings()
 
 
 def test_a_plan_prints_a_line_for_each_stage() -> None:

@@ -1,4 +1,4 @@
-"""A first convolution that is summed event by event is the same convolution."""
+"""A first convolution that is summed event by event gives the same result."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ NEURONS: dict[str, Node] = {
     "late": {"type": "lif", "reset_delay": True, "detach_reset": False},
     "cuba": {"type": "cuba_lif", "input_gain": 1.0, "learn": ["tau_syn", "v_threshold"]},
     "learned": {"type": "lif", "learn": {"tau_mem": "channel"}},
-    # Their gradients need what the convolution gives, which is there then.
+    # Their gradients need the output of the convolution, which is computed then.
     "filter": {"type": "lif", "input_gain": "1-a", "learn": ["tau_mem"]},
     "decay": {"type": "cuba_lif", "synapse": "decay_first", "input_gain": 1.0, "learn": ["tau_syn"]},
 }
 
 
 def network(convolution: Node, neuron: Node, pool: Node | None, *, events: bool) -> Network:
-    """Return a network whose sums nothing rounds: its weights are a few eighths."""
+    """Return a network with exact sums: its weights are multiples of 1/8."""
     torch.manual_seed(0)
     layers: dict[str, Node] = {"conv1": {"type": "conv2d", "out_channels": 6, "bias": False, **convolution}}
     layers |= {"n1": neuron} | ({} if pool is None else {"pool1": pool})
@@ -60,13 +60,13 @@ def network(convolution: Node, neuron: Node, pool: Node | None, *, events: bool)
 
 
 def on_events(net: Network) -> bool:
-    """Return whether a network would begin on events if it were asked to."""
+    """Return whether a network can begin on events."""
     net.configure(sparse_input="always")
     return any(isinstance(stage, FusedEvents) for stage in net.plan(frames()).stages) or net.takes_lists
 
 
 def frames() -> Tensor:
-    """Return frames of few events, some of which are several in one cell, or negative."""
+    """Return frames with few events, some with several in one cell or negative."""
     generator = torch.Generator().manual_seed(1)
     values = torch.randint(-1, 4, (STEPS, BATCH, *SHAPE), generator=generator).float()
     return values * (torch.rand(values.shape, generator=generator) < 0.1)
@@ -75,7 +75,7 @@ def frames() -> Tensor:
 def answer(
     net: Network, lengths: Tensor | None = None, *, outputs_alone: bool = False
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Return output, counts and state, and the gradients of what depends on all of them or on the output alone."""
+    """Return output, counts and state, and gradients of a loss of all of them or of only the output."""
     counts: dict[str, Tensor] = {}
     y, state = net(frames(), lengths=lengths, counts=counts)
     parts = [y] if outputs_alone else [y, *counts.values(), *state["n1"]]
@@ -102,7 +102,7 @@ SURROGATES = ("superspike", "atan", "triangle", "rectangular", "sigmoid")
 @pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 @pytest.mark.parametrize("pool", [*POOLS, "average"])
 @pytest.mark.parametrize("surrogate", SURROGATES)
-def test_where_the_outputs_alone_have_a_gradient_it_is_the_same(surrogate: str, pool: str, convolution: Node) -> None:
+def test_gradients_of_only_the_outputs_are_the_same(surrogate: str, pool: str, convolution: Node) -> None:
     pooling = (POOLS | {"average": {"type": "avg_pool", "kernel_size": 2}})[pool]
     neuron = {**NEURONS["lif"], "surrogate": {"type": surrogate}}
     (parts, gradients), (expected, of_expected) = (
@@ -127,7 +127,7 @@ def test_without_gradients_it_is_the_same_too() -> None:
     assert torch.equal(*pair)
 
 
-def test_convolution_neuron_and_pooling_are_one() -> None:
+def test_convolution_neuron_and_pooling_are_one_stage() -> None:
     net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True)
     (stage,) = net.plan(frames()).stages
     assert isinstance(stage, FusedEvents)
@@ -135,7 +135,7 @@ def test_convolution_neuron_and_pooling_are_one() -> None:
     assert stage.layers == tuple(net.line())
 
 
-def test_frames_that_ask_for_gradients_get_them() -> None:
+def test_frames_that_require_gradients_get_them() -> None:
     x = frames().requires_grad_()
     network(CONVOLUTIONS["plain"], NEURONS["lif"], None, events=True)(x)[0].sum().backward()
     assert x.grad is not None
@@ -163,7 +163,7 @@ def test_a_hook_on_the_convolution_sees_its_output() -> None:
         {"kernel_size": 3, "groups": 2},
     ],
 )
-def test_a_convolution_of_another_kind_is_none_for_events(convolution: Node) -> None:
+def test_other_convolutions_do_not_run_on_events(convolution: Node) -> None:
     net = build_network(
         {"conv1": {"type": "conv2d", "out_channels": 6, **convolution}, "n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0
     )
@@ -180,17 +180,17 @@ def test_a_convolution_of_another_kind_is_none_for_events(convolution: Node) -> 
     ],
     ids=["more channels", "fewer channels", "too small", "other precision"],
 )
-def test_frames_that_a_convolution_refuses_are_refused_in_its_words(frame: tuple[int, ...], dtype: torch.dtype) -> None:
-    def words(*, events: bool) -> str:
+def test_invalid_frames_raise_the_error_of_the_convolution(frame: tuple[int, ...], dtype: torch.dtype) -> None:
+    def message(*, events: bool) -> str:
         net = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=events)
         with pytest.raises(RuntimeError) as error:
             net(torch.ones(STEPS, BATCH, *frame, dtype=dtype))
         return str(error.value)
 
-    assert words(events=True) == words(events=False)
+    assert message(events=True) == message(events=False)
 
 
-def test_a_network_of_one_layer_is_none_for_events() -> None:
+def test_a_network_of_one_layer_does_not_run_on_events() -> None:
     net = build_network({"n1": NEURONS["lif"]}, in_shape=SHAPE, dt=5.0).network
     assert not on_events(net)
 
@@ -215,7 +215,7 @@ def _answer(net: Network, x: Tensor | EventFrames) -> list[Tensor]:
     return [y.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
 
 
-def test_whoever_cannot_take_lists_gets_the_frames() -> None:
+def test_networks_that_do_not_accept_event_lists_get_frames() -> None:
     lists = EventFrames(frames().shape, *find(frames()))
     assert torch.equal(lists.dense, frames())
     plain = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=False)
@@ -229,7 +229,7 @@ def test_whoever_cannot_take_lists_gets_the_frames() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 1, 9, 7), (3, 2, 3, 5, 70), (1, 2, 2, 64, 64)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_all_that_is_not_zero_is_found(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_all_nonzero_cells_are_found(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
     x[x.abs() < 0.8] = 0
     x[x < -1.5] = -0.0

@@ -1,4 +1,4 @@
-"""A network whose neurons pool on the way and work in their input's memory is the same network."""
+"""Neurons fused with their pooling, or working in the memory of their input, give the same results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..refusals import assert_raises, assert_says
 
 Node = Mapping[str, Any]
 
-# An odd size, so that pooling leaves a row and a column out.
+# An odd size, so that pooling drops a row and a column.
 SHAPE = (2, 13, 11)
 STEPS, BATCH = 7, 5
 
@@ -48,7 +48,7 @@ def network(neuron: Node, pool: Node, backend: str = "numba", *, fuses: bool = T
     torch.manual_seed(0)
     layers = {"conv1": CONV, "n1": neuron, "pool1": pool, "conv2": CONV, "n2": neuron, "flatten": {"type": "flatten"}}
     built = build_network(layers, in_shape=SHAPE, dt=5.0).network
-    with torch.no_grad():  # so that the neurons of the second layer spike too, whatever the pooling leaves of the first
+    with torch.no_grad():  # so that the neurons of the second layer spike for any pooling
         built.get_parameter("conv2.weight").mul_(10.0)
     set_backend(built, backend)  # pyright: ignore[reportArgumentType]
     built.configure(fuse=fuses)
@@ -56,7 +56,7 @@ def network(neuron: Node, pool: Node, backend: str = "numba", *, fuses: bool = T
 
 
 def stages(net: Network) -> dict[str, Stage]:
-    """Return what runs, by name."""
+    """Return the stages by name."""
     return {stage.name: stage for stage in net.plan(frames()).stages}
 
 
@@ -67,7 +67,7 @@ def frames() -> Tensor:
 
 
 def answer(net: Network, lengths: Tensor | None) -> tuple[Tensor, NetworkState, dict[str, Tensor], dict[str, Tensor]]:
-    """Return output, state, counts and gradients of what depends on all of them."""
+    """Return output, state, counts, and gradients of a loss of all of them."""
     counts: dict[str, Tensor] = {}
     y, state = net(frames(), lengths=lengths, counts=counts)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
@@ -111,7 +111,7 @@ def test_gradients_do_not_depend_on_the_threads(threads: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_names_and_state_dict_stay_and_only_the_pair_is_one() -> None:
+def test_fusion_does_not_change_names_and_state_dict() -> None:
     net = network(NEURONS["lif"], POOLS["max"])
     net.configure(sparse_input="never")
     ways = stages(net)
@@ -126,7 +126,7 @@ def test_names_and_state_dict_stay_and_only_the_pair_is_one() -> None:
 
 
 @pytest.mark.parametrize("hooked", ["n1", "pool1", "conv1"])
-def test_a_layer_with_a_hook_runs_by_itself_and_sees_what_it_always_sees(hooked: str) -> None:
+def test_a_layer_with_a_hook_is_not_fused(hooked: str) -> None:
     seen: list[Tensor] = []
 
     def see(_: nn.Module, __: Any, y: Any) -> None:
@@ -154,7 +154,7 @@ def test_it_can_be_switched_off() -> None:
         ({"ceil_mode": True}, "squares"),
     ],
 )
-def test_a_pooling_of_another_kind_runs_unfused_and_says_so(
+def test_other_poolings_are_not_fused_and_the_log_says_why(
     settings: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     net = network(NEURONS["lif"], {**POOLS["max"], **settings})
@@ -164,12 +164,12 @@ def test_a_pooling_of_another_kind_runs_unfused_and_says_so(
     assert torch.equal(y, network(NEURONS["lif"], {**POOLS["max"], **settings}, fuses=False)(frames())[0])
 
 
-def test_an_input_that_does_not_lie_channels_last_is_pooled_unfused() -> None:
+def test_an_input_in_other_memory_format_is_not_fused() -> None:
     net = network(NEURONS["lif"], POOLS["max"])
     neuron, pool = net.get_submodule("n1"), net.get_submodule("pool1")
-    line = Network({"n1": neuron, "pool1": pool})
+    net = Network({"n1": neuron, "pool1": pool})
     x = torch.randn(STEPS, BATCH, 6, 11, 9)
-    y, _ = line(x)
+    y, _ = net(x)
     assert torch.equal(y, F.max_pool2d(neuron(x)[0].flatten(0, 1), 2).unflatten(0, (STEPS, BATCH)))
 
 
@@ -192,7 +192,7 @@ def test_a_second_backward_pass_through_the_same_graph_gives_the_same() -> None:
         assert all(torch.equal(gradients[0], other) for other in gradients[1:])
 
 
-def test_a_second_derivative_is_refused_in_words() -> None:
+def test_a_second_derivative_is_rejected() -> None:
     net = network(NEURONS["lif"], POOLS["max"])
     first = next(net.parameters())
     (gradient,) = torch.autograd.grad(net(frames())[0].sum(), [first])
@@ -201,7 +201,7 @@ def test_a_second_derivative_is_refused_in_words() -> None:
         torch.autograd.grad(net(frames())[0].sum(), [first], create_graph=True)
 
 
-def test_a_user_s_own_convolution_keeps_its_output() -> None:
+def test_the_output_of_a_user_defined_convolution_is_not_overwritten() -> None:
     class Mine(nn.Conv2d):
         def forward(self, input: Tensor) -> Tensor:
             self.kept = super().forward(input)

@@ -1,4 +1,4 @@
-"""A convolution behind spikes that goes through them one by one is the same convolution."""
+"""A convolution that processes only spikes gives the same result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BETWEEN: dict[str, Mapping[str, Node]] = {
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Let the loops take all convolutions that they can, and return whether each call's spikes were few."""
+    """Use the sparse loops for all supported convolutions, and return whether the spikes of each call were few."""
     taken: list[bool] = []
     few = spike_conv._few
 
@@ -44,7 +44,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def network(between: Mapping[str, Node], conv2: Node = CONV, *, fuses: bool = True) -> Network:
-    """Return a network whose sums nothing rounds: its weights are a few eighths."""
+    """Return a network with exact sums: its weights are multiples of 1/8."""
     torch.manual_seed(0)
     layers = {"conv1": {**CONV, "out_channels": 12}, "n1": LIF, **between, "conv2": conv2, "n2": LIF}
     built = build_network(layers, in_shape=SHAPE, dt=5.0).network
@@ -71,11 +71,11 @@ def answer(net: Network) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     return y, counts, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("pieces", [0, 3], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("segments", [0, 3], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
-def test_it_is_the_same_network(between: Mapping[str, Node], pieces: int, always: list[bool]) -> None:
+def test_it_is_the_same_network(between: Mapping[str, Node], segments: int, always: list[bool]) -> None:
     net, plain = network(between), network(between, fuses=False)
-    net.configure(checkpoint_segments=pieces)
+    net.configure(checkpoint_segments=segments)
     y, counts, gradients = answer(net)
     assert always
     expected, of_counts, of_gradients = answer(plain)
@@ -88,7 +88,7 @@ def test_it_is_the_same_network(between: Mapping[str, Node], pieces: int, always
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 
 
-def test_the_neuron_is_the_one_that_spikes_before_it() -> None:
+def test_the_spikes_are_those_of_the_last_neuron() -> None:
     net = network(BETWEEN["max pooling"])
     ways = {stage.name: stage for stage in net.plan(frames()).stages}
     assert list(ways) == ["conv1", "n1", "conv2", "n2"]
@@ -107,12 +107,12 @@ def test_the_neuron_is_the_one_that_spikes_before_it() -> None:
     ],
     ids=["batch norm", "stride", "dilation", "groups"],
 )
-def test_other_inputs_and_convolutions_stay_as_they_are(between: Mapping[str, Node], conv2: Node) -> None:
+def test_other_inputs_and_convolutions_are_not_sparse(between: Mapping[str, Node], conv2: Node) -> None:
     net = network(between, conv2)
     assert not any(isinstance(stage, SpikeConvolution) for stage in net.plan(frames()).stages)
 
 
-def test_a_convolution_with_a_hook_sees_what_it_always_sees(always: list[bool]) -> None:
+def test_a_convolution_with_a_hook_is_not_sparse(always: list[bool]) -> None:
     net, seen = network(BETWEEN["max pooling"]), []
 
     def see(_: nn.Module, __: Any, y: Tensor) -> None:
@@ -126,14 +126,14 @@ def test_a_convolution_with_a_hook_sees_what_it_always_sees(always: list[bool]) 
 
 
 @pytest.mark.parametrize("backend", ["reference"])
-def test_other_backends_have_the_dense_one(backend: Any, always: list[bool]) -> None:
+def test_other_backends_use_the_dense_convolution(backend: Any, always: list[bool]) -> None:
     net = network(BETWEEN["max pooling"])
     set_backend(net, backend)
     answer(net)
     assert not always
 
 
-def test_in_low_precision_it_is_the_dense_one(always: list[bool]) -> None:
+def test_low_precision_uses_the_dense_convolution(always: list[bool]) -> None:
     net = network(BETWEEN["max pooling"])
     with torch.autocast("cpu", torch.bfloat16):
         answer(net)

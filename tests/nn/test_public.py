@@ -1,4 +1,4 @@
-"""What a PyTorch user finds in `snnlab.nn`."""
+"""The public names of `snnlab.nn`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def help_on(thing: Any) -> str:
 
 
 @pytest.mark.parametrize(("registry", "name"), ENTRIES, ids=[f"{one.kind}-{name}" for one, name in ENTRIES])
-def test_all_that_a_yaml_can_name_is_there_and_tells_its_arguments(registry: Registry, name: str) -> None:
+def test_each_registered_class_is_exported_and_documents_its_arguments(registry: Registry, name: str) -> None:
     entry = registry.get(name, "test")
     assert entry.__name__ in dir(nn)
     public = getattr(nn, entry.__name__)
     assert inspect.unwrap(public) is inspect.unwrap(entry)
     page = help_on(public)
-    told = [text for text in argument_texts(public) if text in inspect.signature(public).parameters]
-    assert all(f" {text}: " in page for text in told)
+    documented = [text for text in argument_texts(public) if text in inspect.signature(public).parameters]
+    assert all(f" {text}: " in page for text in documented)
 
 
 def test_norm_over_time_and_dropout_can_be_imported() -> None:

@@ -12,7 +12,7 @@ from ..refusals import assert_raises
 T, B, K = 7, 4, 3
 LENGTHS = [7, 1, 4, 6]
 
-# What each reduction means, said a second time for one sample `[L, K]` without padding.
+# Each reduction, implemented a second time for one sample `[L, K]` without padding.
 MEANINGS = {
     "mean": lambda y: y.mean(0),
     "sum": lambda y: y.sum(0),
@@ -30,12 +30,12 @@ def steps_since_first_spike(spikes: Tensor) -> Tensor:
 
 @pytest.fixture
 def y(name: str) -> Tensor:
-    """Outputs that are all negative, so that a zero or an infinity from the padding would show; or spikes."""
+    """Return spikes, or negative outputs, which show a zero or an infinity from the padding."""
     chance = torch.rand(T, B, K, generator=torch.Generator().manual_seed(0))
     return (chance < 0.3).float() if name == "first_spike" else -1 - chance
 
 
-def test_every_reduction_has_a_meaning_here() -> None:
+def test_every_reduction_is_tested_here() -> None:
     assert REDUCTIONS.keys() == MEANINGS.keys()
 
 
@@ -47,7 +47,7 @@ def test_only_valid_steps_count(y: Tensor, name: str, lengths: list[int]) -> Non
 
 
 @pytest.mark.parametrize("name", MEANINGS)
-def test_what_stands_past_the_end_changes_neither_value_nor_gradient(y: Tensor, name: str) -> None:
+def test_values_past_the_end_change_neither_value_nor_gradient(y: Tensor, name: str) -> None:
     lengths = torch.tensor(LENGTHS)
     past = torch.arange(T)[:, None] >= lengths
     clean, dirty = y.clone().requires_grad_(), torch.where(past[..., None], 1e9, y).requires_grad_()
@@ -60,12 +60,12 @@ def test_what_stands_past_the_end_changes_neither_value_nor_gradient(y: Tensor, 
 
 
 @pytest.mark.parametrize("name", MEANINGS)
-def test_the_running_value_is_the_reduction_of_the_recording_cut_there(y: Tensor, name: str) -> None:
-    so_far = REDUCTIONS[name][1](y)
-    assert so_far.shape == (T, B, K)
+def test_the_running_readout_is_the_readout_of_the_cut_recording(y: Tensor, name: str) -> None:
+    running_score = REDUCTIONS[name][1](y)
+    assert running_score.shape == (T, B, K)
     for t in range(T):
         expected = REDUCTIONS[name][0](y[: t + 1], torch.full((B,), t + 1))
-        torch.testing.assert_close(so_far[t], expected)
+        torch.testing.assert_close(running_score[t], expected)
 
 
 def score(*spikes: float) -> tuple[float, list[float]]:
@@ -84,23 +84,23 @@ def test_first_spike_scores_by_hand() -> None:
     assert score(0, 0, 0, 0, 0)[0] == 0
 
 
-def test_the_gradient_of_first_spike_is_the_score_that_one_spike_more_would_add() -> None:
+def test_the_gradient_of_first_spike_is_the_change_by_one_more_spike() -> None:
     assert score(0, 0, 0, 0)[1] == [4, 3, 2, 1]
-    assert score(0, 0, 1, 0)[1] == [2, 1, 2, 0]  # before it: how much earlier; its own: all that it is worth
+    assert score(0, 0, 1, 0)[1] == [2, 1, 2, 0]  # a spike before it: how much earlier; its own: the whole score
     assert score(0, 1, 0, 1)[1] == [1, 2, 0, 0]
 
 
-def test_votes_between_0_and_1_are_chances_of_a_spike() -> None:
+def test_values_between_0_and_1_are_spike_probabilities() -> None:
     assert score(0.5, 0.5, 0.0)[0] == pytest.approx(0.5 + 0.75 + 0.75)
 
 
 @pytest.mark.parametrize("values", [[0.0, -0.1], [1.5, 0.0]])
-def test_first_spike_refuses_what_are_no_spikes(values: list[float]) -> None:
+def test_first_spike_rejects_values_that_are_no_spikes(values: list[float]) -> None:
     membrane = torch.tensor(values)[:, None, None]
-    for call in (lambda: REDUCTIONS["first_spike"][0](membrane, torch.tensor([2])), lambda: so_far(membrane)):
+    for call in (lambda: REDUCTIONS["first_spike"][0](membrane, torch.tensor([2])), lambda: running_score(membrane)):
         with assert_raises(ConfigError, "", "first_spike", f"{min(values):g}", f"{max(values):g}"):
             call()
 
 
-def so_far(y: Tensor) -> Tensor:
+def running_score(y: Tensor) -> Tensor:
     return REDUCTIONS["first_spike"][1](y)

@@ -1,4 +1,4 @@
-"""A network that computes again what its backward pass needs is the same network, in less memory."""
+"""Gradient checkpointing gives the same results in less memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend
 from snnlab.nn import Network, build_network
-from snnlab.nn.checkpointing import Segment, segments
+from snnlab.nn.checkpointing import StageGroup, stage_groups
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -42,14 +42,14 @@ NETWORKS: dict[str, Layers] = {
 }
 
 
-def network(layers: Layers, pieces: int | None) -> Network:
+def network(layers: Layers, segments: int | None) -> Network:
     """Return a network, always with the same weights."""
     torch.manual_seed(0)
     built = build_network(layers, in_shape=SHAPE, dt=5.0).network
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             parameter.mul_(3.0 if name.startswith("conv2") else 1.0)
-    built.configure(checkpoint_segments=pieces or 0)
+    built.configure(checkpoint_segments=segments or 0)
     return built
 
 
@@ -70,40 +70,40 @@ def answer(net: Network, lengths: Tensor | None, dtype: torch.dtype = torch.floa
 
 
 @pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 3, 8, 4])], ids=["full", "ragged"])
-@pytest.mark.parametrize("pieces", [1, 4, 50])
+@pytest.mark.parametrize("segments", [1, 4, 50])
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS)
-def test_it_is_the_same_network(layers: Layers, pieces: int, lengths: Tensor | None) -> None:
-    # In double precision, where what is none but rounding is the same on all machines.
-    found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (pieces, None))
+def test_it_is_the_same_network(layers: Layers, segments: int, lengths: Tensor | None) -> None:
+    # In double precision, where only rounding differs between machines.
+    found, expected = (answer(network(layers, each), lengths, torch.float64) for each in (segments, None))
     assert found.keys() == expected.keys()
     assert any(name.startswith("counts") and n.mean() > 0.05 for name, n in expected.items())
     for name, part in expected.items():
-        largest = part.abs().max().clamp(min=1e-2)  # the gradient of a bias before batch norm is none but rounding
+        largest = part.abs().max().clamp(min=1e-2)  # the gradient of a bias before batch norm is only rounding
         assert float((found[name] - part).abs().max() / largest) < 1e-4, name
 
 
-def parts(name: str) -> list[Segment]:
-    """Return the segments of a network."""
-    return list(segments(network(NETWORKS[name], None).plan(torch.zeros(STEPS, BATCH, *SHAPE)).stages))
+def parts(name: str) -> list[StageGroup]:
+    """Return the groups of stages of a network."""
+    return list(stage_groups(network(NETWORKS[name], None).plan(torch.zeros(STEPS, BATCH, *SHAPE)).stages))
 
 
-def test_a_segment_ends_behind_neurons_and_their_pooling() -> None:
+def test_a_group_ends_with_neurons_and_their_pooling() -> None:
     names = [[name for stage in each.stages for name, _ in stage.layers] for each in parts("conv")]
     assert names == [["conv1", "n1", "pool1"], ["conv2", "n2"], ["flatten", "out", "readout"]]
 
 
 @pytest.mark.parametrize(("name", "cut"), [("norm", [False, True]), ("dropout", [True, False, True])])
-def test_time_is_not_cut_where_a_layer_sees_all_steps(name: str, cut: list[bool]) -> None:
-    assert [segment.in_pieces for segment in parts(name)] == cut
+def test_time_is_not_split_for_a_layer_that_needs_all_steps(name: str, cut: list[bool]) -> None:
+    assert [group.splits_time for group in parts(name)] == cut
 
 
-def test_fewer_than_no_pieces_are_refused() -> None:
+def test_a_negative_number_of_segments_is_rejected() -> None:
     with assert_raises(ConfigError, "checkpoint_segments", 0, -1):
         network(NETWORKS["conv"], -1)
 
 
 @pytest.mark.parametrize("name", ["conv", "norm"])
-def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: str) -> None:
+def test_a_retained_graph_gives_the_same_gradients_again(name: str) -> None:
     net = network(NETWORKS[name], 4)
     y, _ = net(torch.randn(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) * 3)
     once, again, last = (
@@ -115,8 +115,8 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(name: str) -> None:
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_all_kernels_run_again(backend: Backend) -> None:
-    def gradients(pieces: int | None) -> dict[str, Tensor]:
-        net = network(NETWORKS["conv"], pieces)
+    def gradients(segments: int | None) -> dict[str, Tensor]:
+        net = network(NETWORKS["conv"], segments)
         set_backend(net, backend)
         return answer(net, None)
 
@@ -124,11 +124,13 @@ def test_all_kernels_run_again(backend: Backend) -> None:
     assert all(torch.allclose(found[name], part, rtol=1e-3, atol=1e-4) for name, part in expected.items())
 
 
-def test_what_a_layer_reads_from_its_buffers_is_what_it_read_at_first() -> None:
-    def gradient(pieces: int | None) -> Tensor:
-        net = network(NETWORKS["unpooled"], pieces)
+def test_recomputation_uses_the_buffers_of_the_first_run() -> None:
+    def gradient(segments: int | None) -> Tensor:
+        net = network(NETWORKS["unpooled"], segments)
         torch.manual_seed(3)
-        spectral_norm(net.get_submodule("conv1"))  # its buffers, from which it makes the weight, change in each forward
+        spectral_norm(
+            net.get_submodule("conv1")
+        )  # the weight is computed from buffers, which change in each forward pass
         found = answer(net, None)
         return found["gradient conv1.parametrizations.weight.original"]
 
@@ -149,8 +151,8 @@ layers = {"conv1": {"type": "conv2d", "out_channels": 12, "kernel_size": 5}, "n1
           "pool1": {"type": "max_pool", "kernel_size": 2}, "flatten": {"type": "flatten"},
           "out": {"type": "linear", "out_features": 10}, "readout": {"type": "li"}}
 net = build_network(layers, in_shape=(2, 34, 34), dt=1.0).network
-pieces = int(sys.argv[1])
-net.configure(checkpoint_segments=pieces, sparse_input="never")
+segments = int(sys.argv[1])
+net.configure(checkpoint_segments=segments, sparse_input="never")
 
 def peak(key):
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith(key))
@@ -164,13 +166,13 @@ print(peak("VmHWM:") - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
-def test_memory_falls_with_the_pieces() -> None:
-    def megabytes(pieces: int) -> float:
-        arguments = [sys.executable, "-c", PROGRAM, str(pieces)]
+def test_segments_reduce_memory() -> None:
+    def megabytes(segments: int) -> float:
+        arguments = [sys.executable, "-c", PROGRAM, str(segments)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return float(subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout)
 
-    whole, in_pieces = megabytes(0), megabytes(20)
-    # 200 * 8 * 12 * 30 * 30 membranes are 69 MB, a quarter of that is pooled spikes, which stay as bytes.
+    whole, in_segments = megabytes(0), megabytes(20)
+    # 200 * 8 * 12 * 30 * 30 membranes are 69 MB, a quarter of that is pooled spikes, which are saved as uint8.
     assert whole > 80
-    assert in_pieces < 0.3 * whole
+    assert in_segments < 0.3 * whole

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
-from snnlab.nn.losses.regularizers import MembraneCost
+from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.nn.record import record, step_spikes
 
 T, B = 6, 3
@@ -39,7 +39,7 @@ def test_spikes_are_those_of_the_whole_forward_bit_for_bit(network: Network, x: 
     torch.testing.assert_close(recording.y, y)
 
 
-def test_a_convolutional_network_is_recorded_as_it_answers() -> None:
+def test_the_recorded_output_of_a_convolutional_network_is_that_of_the_forward_pass() -> None:
     layers = {
         "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
         "norm1": {"type": "batch_norm"},
@@ -58,7 +58,7 @@ def test_a_convolutional_network_is_recorded_as_it_answers() -> None:
     torch.testing.assert_close(recording.y, y)
 
 
-def test_states_are_kept_by_layer_and_variable(network: Network, x: Tensor) -> None:
+def test_states_are_recorded_by_layer_and_variable(network: Network, x: Tensor) -> None:
     recording = record(network, x)
     _, last = network(x)
     assert {name: list(of) for name, of in recording.states.items()} == {
@@ -82,7 +82,7 @@ def test_steps_past_a_samples_length_are_empty(network: Network, x: Tensor) -> N
     assert torch.equal(v[2:, 1], v[1, 1].expand(T - 2, 4))
 
 
-def test_modes_buffers_and_gradients_are_as_before(network: Network, x: Tensor) -> None:
+def test_recording_does_not_change_modes_buffers_and_gradients(network: Network, x: Tensor) -> None:
     network.add_module("drop", nn.Dropout(0.5).eval())
     network.add_module("norm", nn.BatchNorm1d(2).double())
     modes = [part.training for part in network.modules()]
@@ -103,7 +103,7 @@ def test_a_network_without_neurons_has_an_output_only() -> None:
     assert not recording.states
 
 
-def test_layers_within_blocks_and_loops_are_told_by_their_dotted_names(x: Tensor) -> None:
+def test_layers_within_blocks_and_loops_have_dotted_names(x: Tensor) -> None:
     fc, lif = {"type": "linear", "out_features": 4}, {"type": "lif", "v_threshold": 0.2}
     layers = {
         "block": {"type": "residual", "layers": {"fc": fc, "lif": lif}, "shortcut": {"rest": lif}},
@@ -140,7 +140,7 @@ def test_the_spikes_of_each_step_are_those_of_all_layers(network: Network, x: Te
     assert torch.equal(spikes, sum(each.flatten(2).sum(2) for each in recording.spikes.values()).float())  # type: ignore[union-attr]
     assert spikes.any()
     assert not spikes[2:, 1].any()
-    hook = network.get_submodule("lif2").register_forward_hook(MembraneCost(-1.0, 0.1), with_kwargs=True)
-    assert torch.equal(step_spikes(network, x, lengths=lengths), spikes)  # what a loss has counted beside is no spike
+    hook = network.get_submodule("lif2").register_forward_hook(MembraneBandCost(-1.0, 0.1), with_kwargs=True)
+    assert torch.equal(step_spikes(network, x, lengths=lengths), spikes)  # other counts of a loss are no spikes
     hook.remove()
     assert step_spikes(Network({"out": nn.Linear(4, 2)}).double(), x).tolist() == [[0.0] * B] * T

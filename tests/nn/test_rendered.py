@@ -1,4 +1,4 @@
-"""What `snnlab show --kernels` prints."""
+"""The text of `snnlab show --kernels`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Exponential(LIF):
 
 
 class Exact(LIF):
-    """A neuron that says to round otherwise, and does not."""
+    """A neuron that declares other rounding but has none."""
 
     approximate = True
 
 
-def test_neurons_that_round_otherwise_than_the_plain_loop_are_named() -> None:
+def test_neurons_that_round_differently_are_named() -> None:
     lif = {"type": "lif"}
     layers: dict[str, Any] = {"fc": {"type": "linear", "out_features": 4}, "a": lif, "b": lif, "c": lif}
     built = build_network(layers | {"d": lif | {"recurrent": True}}, in_shape=(3,), dt=1.0)

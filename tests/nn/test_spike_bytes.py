@@ -1,4 +1,4 @@
-"""Spikes and their pooled means are kept as bytes, and come back as the very same numbers."""
+"""Spikes and their pooled means are saved as uint8 and restored exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.nn import LI, LIF
-from snnlab.nn.checkpointing import kept_as_bytes, levels_behind
+from snnlab.nn.checkpointing import output_levels, save_as_uint8
 from snnlab.nn.neurons.iaf import IAF
 
 
@@ -18,7 +18,7 @@ def spikes(*shape: int) -> Tensor:
 
 
 class Keep(torch.autograd.Function):
-    """A product whose x is kept; the factor's gradient is what was kept."""
+    """A product that saves x; the gradient of the factor is the saved x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ class Keep(torch.autograd.Function):
 
 
 def kept(x: Tensor, levels: int) -> tuple[Tensor, torch.dtype]:
-    """Return what autograd gives back of x, and what it kept."""
+    """Return the x that autograd restores, and the data type in which it was saved."""
     factor = torch.ones_like(x, requires_grad=True)
-    hooks = kept_as_bytes(x, levels)
+    hooks = save_as_uint8(x, levels)
     with hooks:
         y = Keep.apply(x, factor)
     (back,) = torch.autograd.grad(y.sum(), factor)
@@ -54,25 +54,25 @@ def kept(x: Tensor, levels: int) -> tuple[Tensor, torch.dtype]:
     ],
 )
 def test_levels_are_those_of_spikes_and_their_pooling(layers: list[nn.Module], levels: int | None) -> None:
-    assert levels_behind(layers, None) == levels
+    assert output_levels(layers, None) == levels
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 15])
-def test_means_of_spikes_come_back_as_the_very_same_numbers(size: int) -> None:
+def test_means_of_spikes_are_restored_exactly(size: int) -> None:
     x = nn.functional.avg_pool2d(spikes(4, 3, 45, 31), size)
     back, dtype = kept(x, size * size)
     assert dtype == torch.uint8
     assert torch.equal(back, x)
 
 
-def test_memory_order_comes_back_too() -> None:
+def test_the_memory_format_is_restored() -> None:
     x = spikes(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     back, _ = kept(x, 1)
     assert back.stride() == x.stride()
 
 
 @pytest.mark.parametrize("odd", [0.5, 256.0, -1.0, float("nan"), float("inf")])
-def test_numbers_that_no_byte_holds_are_kept_as_they_are(odd: float) -> None:
+def test_numbers_that_do_not_fit_uint8_are_saved_unchanged(odd: float) -> None:
     x = spikes(3, 5)
     x[1, 2] = odd
     back, dtype = kept(x, 1)
@@ -80,9 +80,9 @@ def test_numbers_that_no_byte_holds_are_kept_as_they_are(odd: float) -> None:
     assert torch.equal(back.nan_to_num(7.0), x.nan_to_num(7.0))
 
 
-def test_other_tensors_are_left_alone() -> None:
+def test_other_tensors_are_saved_unchanged() -> None:
     x, other = spikes(3, 5), torch.randn(3, 5, requires_grad=True)
-    with kept_as_bytes(x, 1):
+    with save_as_uint8(x, 1):
         y = other.exp()
     (grad,) = torch.autograd.grad(y.sum(), other)
     assert torch.equal(grad, other.exp())

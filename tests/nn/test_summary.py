@@ -11,7 +11,7 @@ from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network
 from snnlab.nn.layers.rnn import GRU, LSTM
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
-from snnlab.nn.summary import Summary, family, pass_once, shape_text, summarize
+from snnlab.nn.summary import Summary, family, probe_layers, shape_text, summarize
 
 
 def summary(layers: dict[str, Any], in_shape: tuple[int, ...] = (2, 34, 34)) -> Summary:
@@ -30,8 +30,8 @@ CONV_LIF: dict[str, dict[str, Any]] = {
 
 
 def test_a_row_a_layer_with_name_type_family_shape_parameters_and_operations() -> None:
-    told = summary(CONV_LIF)
-    assert [row[:6] for row in told.layers] == [
+    found = summary(CONV_LIF)
+    assert [row[:6] for row in found.layers] == [
         ("conv1", "conv2d", "weights", (12, 30, 30), 12 * 2 * 25 + 12, 12 * 30 * 30 * 2 * 25),
         ("norm1", "batch_norm", "norm", (12, 30, 30), 24, 0),
         ("lif1", "cuba_lif", "spiking", (12, 30, 30), 0, 0),
@@ -40,12 +40,12 @@ def test_a_row_a_layer_with_name_type_family_shape_parameters_and_operations() -
         ("out", "linear", "weights", (10,), 27010, 27000),
         ("readout", "li", "integrator", (10,), 0, 0),
     ]
-    assert told.in_shape == (2, 34, 34)
-    assert told.parameters == 612 + 24 + 27010
-    assert told.operations == 540_000 + 27_000
+    assert found.in_shape == (2, 34, 34)
+    assert found.parameters == 612 + 24 + 27010
+    assert found.operations == 540_000 + 27_000
 
 
-def test_the_neurons_tell_their_constants_and_dialect() -> None:
+def test_neurons_have_constants_and_info() -> None:
     lif, readout = summary(CONV_LIF).neurons
     assert [(c.name, c.ms, c.steps) for c in lif.constants] == [("tau_mem", 20.0, 2.0), ("tau_syn", 10.0, 1.0)]
     assert lif.info.firing == Firing(1.0)
@@ -82,7 +82,7 @@ def test_dense_operations_are_those_counted_by_hand(
     layer: nn.Module, in_shape: tuple[int, ...], operations: int | None
 ) -> None:
     for num_steps in (1, 3):
-        assert pass_once(Network({"layer": layer}), in_shape, num_steps)["layer"].operations == operations
+        assert probe_layers(Network({"layer": layer}), in_shape, num_steps)["layer"].operations == operations
 
 
 def test_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +97,13 @@ def test_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.Mo
     from snnlab.nn import LAYERS
 
     monkeypatch.setitem(LAYERS._entries, "gain", Gain)
-    told = summary({"a": {"type": "linear", "out_features": 3}, "g": {"type": "gain"}}, (4,))
-    assert [row.operations for row in told.layers] == [12, None]
-    assert told.operations == 12
-    assert told.parameters == 15 + 3
+    found = summary({"a": {"type": "linear", "out_features": 3}, "g": {"type": "gain"}}, (4,))
+    assert [row.operations for row in found.layers] == [12, None]
+    assert found.operations == 12
+    assert found.parameters == 15 + 3
 
 
-def test_looking_leaves_the_network_as_it_was() -> None:
+def test_the_summary_does_not_change_the_network() -> None:
     built = build_network({**CONV_LIF, "drop": {"type": "dropout"}}, in_shape=(2, 34, 34), dt=10.0)
     before = {name: value.clone() for name, value in built.network.state_dict().items()}
     state = torch.get_rng_state()
@@ -114,11 +114,11 @@ def test_looking_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in built.network.modules())
 
 
-def test_a_network_from_python_is_told_by_its_classes() -> None:
+def test_layers_built_in_python_have_class_names() -> None:
     network = Network({"block": Network({"fc": nn.Linear(2, 2), "lif": LIF(1.0)}), "li": LI(1.0)})
-    told = summarize(build_network({}, in_shape=(2,), dt=1.0)._replace(network=network), (2,))
-    assert [row.name for row in told.neurons] == ["block.lif", "li"]
-    assert [(row.name, row.kind, row.family, row.depth) for row in told.layers] == [
+    found = summarize(build_network({}, in_shape=(2,), dt=1.0)._replace(network=network), (2,))
+    assert [row.name for row in found.neurons] == ["block.lif", "li"]
+    assert [(row.name, row.kind, row.family, row.depth) for row in found.layers] == [
         ("block", "Network", "block", 0),
         ("block.fc", "Linear", "weights", 1),
         ("block.lif", "LIF", "spiking", 1),
@@ -129,8 +129,8 @@ def test_a_network_from_python_is_told_by_its_classes() -> None:
 FC: dict[str, Any] = {"type": "linear", "out_features": 4, "bias": False}
 
 
-def test_a_block_has_the_sums_and_its_layers_rows_of_their_own() -> None:
-    told = summary(
+def test_a_block_has_sums_and_its_layers_have_rows() -> None:
+    found = summary(
         {
             "twice": {"type": "repeat", "times": 2, "layers": {"fc": FC}},
             "block": {"type": "residual", "connect": "iand", "layers": {"fc": FC}, "shortcut": {"fc": FC}},
@@ -143,7 +143,7 @@ def test_a_block_has_the_sums_and_its_layers_rows_of_their_own() -> None:
         },
         (3,),
     )
-    assert [row[:8] for row in told.layers] == [
+    assert [row[:8] for row in found.layers] == [
         ("twice", "repeat", "block", (4,), 28, 28, True, ""),
         ("twice.copy1", "copy", "block", (4,), 12, 12, True, ""),
         ("twice.copy1.fc", "linear", "weights", (4,), 12, 12, True, ""),
@@ -164,21 +164,21 @@ def test_a_block_has_the_sums_and_its_layers_rows_of_their_own() -> None:
         ("loop.lif_to_lif", "feedback", "block", (4,), 16, 16, False, ""),
         ("loop.lif_to_lif.fb", "linear", "weights", (4,), 16, 16, True, ""),
     ]
-    assert {row.name: row.feedback for row in told.layers if row.feedback} == {"loop": (("lif", "lif"),)}
-    assert told.parameters == told.operations == 28 + 32 + 32 + 48
-    assert [row.name for row in told.neurons] == ["loop.lif"]
+    assert {row.name: row.feedback for row in found.layers if row.feedback} == {"loop": (("lif", "lif"),)}
+    assert found.parameters == found.operations == 28 + 32 + 32 + 48
+    assert [row.name for row in found.neurons] == ["loop.lif"]
 
 
 def test_a_block_with_a_layer_of_unknown_use_leaves_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     from snnlab.nn import LAYERS
 
     monkeypatch.setitem(LAYERS._entries, "prelu", nn.PReLU)
-    told = summary({"block": {"type": "sequential", "layers": {"fc": FC, "prelu": {"type": "prelu"}}}}, (3,))
-    assert [row.operations for row in told.layers] == [None, 12, None]
-    assert told.operations == 12
+    found = summary({"block": {"type": "sequential", "layers": {"fc": FC, "prelu": {"type": "prelu"}}}}, (3,))
+    assert [row.operations for row in found.layers] == [None, 12, None]
+    assert found.operations == 12
 
 
-def test_a_layer_that_insists_on_the_number_of_steps_is_tried_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_with_a_fixed_number_of_steps_is_probed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class PerStep(TemporalLayer):
         def __init__(self, num_steps: int | None) -> None:
             super().__init__()
@@ -200,7 +200,7 @@ def test_a_layer_that_insists_on_the_number_of_steps_is_tried_with_it(monkeypatc
         assert [row.operations for row in summarize(built, (3,)).layers][-2:] == [12, 0]
 
 
-def test_families_and_shapes_in_words() -> None:
+def test_families_and_shapes_as_text() -> None:
     assert family(nn.AdaptiveAvgPool2d(1)) == "pooling"
     assert family(nn.ReLU()) == "other"
     assert shape_text((12, 30, 30)) == "12 × 30 × 30"

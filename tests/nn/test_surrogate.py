@@ -89,7 +89,7 @@ def double(*values: float) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", BELLS)
-def test_every_bell_has_its_peak_and_its_half_width(kind: str):
+def test_every_surrogate_has_its_peak_and_half_width(kind: str):
     bell = SURROGATES.build(kind, {"width": 0.5, "height": 0.7}, "surrogate")
     torch.testing.assert_close(bell.shape(double(0, 1, -1)), double(1, 0.5, 0.5), rtol=1e-12, atol=0)
     at = bell.derivative(double(0, 1, -1), 2.0)
@@ -97,7 +97,7 @@ def test_every_bell_has_its_peak_and_its_half_width(kind: str):
 
 
 @pytest.mark.parametrize("kind", list(SURROGATES))
-def test_every_bell_is_even_and_falls_from_its_centre_to_its_half_width(kind: str):
+def test_every_surrogate_is_even_and_decreases_to_its_half_width(kind: str):
     bell = SURROGATES.build(kind, {}, "surrogate")
     at = bell.shape(torch.linspace(0, 1, 50, dtype=torch.float64))
     assert (at.diff() <= 0).all()
@@ -105,7 +105,7 @@ def test_every_bell_is_even_and_falls_from_its_centre_to_its_half_width(kind: st
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SURROGATES if kind != "multi_gaussian"])
-def test_a_bell_is_nowhere_negative_and_nowhere_lost_in_single_precision(kind: str):
+def test_a_surrogate_is_finite_and_not_negative_in_single_precision(kind: str):
     at = SURROGATES.build(kind, {}, "surrogate").derivative(torch.tensor([-1e30, -40.0, 40.0, 1e30]), 1.0)
     assert torch.isfinite(at).all()
     assert (at >= 0).all()
@@ -148,7 +148,7 @@ def test_sinabs_exponential_follows_the_threshold(v_threshold: float):
 
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 5.0])
 @pytest.mark.parametrize(("kind", "primitive", "factor"), PRIMITIVE)
-def test_the_bell_is_the_derivative_of_its_sigmoid(
+def test_the_surrogate_is_the_derivative_of_its_sigmoid(
     kind: Callable[..., Surrogate], primitive: Formula, factor: Callable[[float], float], alpha: float
 ):
     x, step = X[X != 0], 1e-5  # at 0 the fast sigmoid and the exponential have a corner in their derivative
@@ -173,7 +173,7 @@ def test_a_tensor_of_thresholds_gives_each_channel_its_own_width(settings: dict[
 
 @pytest.mark.parametrize(("strict", "at_threshold"), [(False, 1.0), (True, 0.0)])
 @pytest.mark.parametrize("v_threshold", [2.0, torch.tensor(2.0, dtype=torch.float64)])
-def test_a_spike_is_a_step_and_passes_the_bell_back(v_threshold: float | Tensor, strict: bool, at_threshold: float):
+def test_a_spike_is_a_step_with_the_surrogate_gradient(v_threshold: float | Tensor, strict: bool, at_threshold: float):
     distance = double(-0.5, 0.0, 0.5).requires_grad_()
     s = spike(distance, Atan(0.25, 2.0), v_threshold, strict=strict)
     assert s.tolist() == [0.0, at_threshold, 1.0]
@@ -183,7 +183,7 @@ def test_a_spike_is_a_step_and_passes_the_bell_back(v_threshold: float | Tensor,
     torch.testing.assert_close(distance.grad, double(1.0, 2.0, 3.0))
 
 
-def test_a_learned_threshold_gets_its_gradient_through_the_distance_alone():
+def test_a_learned_threshold_gets_its_gradient_only_through_the_distance():
     u = double(0.2, 0.9, 1.3, 2.0).reshape(2, 2)
     v_threshold = double(0.8, 1.5).requires_grad_()
     spike(u - v_threshold, Atan(0.3), v_threshold).sum().backward()
@@ -202,7 +202,7 @@ def test_a_learned_threshold_scales_the_width_as_a_number_does_in_the_second_der
 
 @pytest.mark.parametrize("kind", BELLS)
 @pytest.mark.parametrize("v_threshold", [0.5, torch.tensor(0.5, dtype=torch.float64)])
-def test_a_second_derivative_is_the_slope_of_the_bell(kind: str, v_threshold: float | Tensor):
+def test_a_second_derivative_is_the_derivative_of_the_surrogate(kind: str, v_threshold: float | Tensor):
     bell = SURROGATES.build(kind, {"height": 0.7}, "surrogate")
     x = double(-0.41, -0.07, 0.03, 0.28).requires_grad_()
     (first,) = torch.autograd.grad(spike(x, bell, v_threshold).sum(), x, create_graph=True)
@@ -221,7 +221,7 @@ def test_sizes_must_be_positive(name: str, value: float):
 
 
 @pytest.mark.parametrize(
-    ("build", "told"),
+    ("build", "fragments"),
     [
         (lambda: Atan(0.3, alpha=2.0), ("", "either")),
         (lambda: Atan(height=1.0, alpha=2.0), ("", "either")),
@@ -234,12 +234,12 @@ def test_sizes_must_be_positive(name: str, value: float):
         (lambda: MultiGaussian(h=8.0, s=1.0), ("h", "8.0", "1.0")),
     ],
 )
-def test_a_size_is_said_in_one_way(build: Callable[[], Surrogate], told: tuple):
-    with assert_raises((ValueError, ConfigError), *told):
+def test_conflicting_settings_are_rejected(build: Callable[[], Surrogate], fragments: tuple):
+    with assert_raises((ValueError, ConfigError), *fragments):
         build()
 
 
-def test_a_surrogate_says_its_size_and_in_what():
+def test_a_surrogate_describes_its_size_and_unit():
     assert repr(Atan()) == "Atan(width=0.3, height=1)"
     assert_says(repr(Triangle(alpha=0.3)), "Triangle(width=0.5", "u", "height=0.3")
     assert repr(Exponential(grad_width=1.0)) == "Exponential(width=0.693147, height=1 / v_threshold)"
@@ -260,7 +260,7 @@ def test_a_null_in_the_node_counts_as_not_given():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "fragments"),
     [
         ({"type": "atn"}, ("surrogate.type", "atn", "atan")),
         ({"slope": 2.0}, ("surrogate.slope",)),
@@ -269,12 +269,12 @@ def test_a_null_in_the_node_counts_as_not_given():
         ({"width": 0.5, "alpha": 1.0}, ("surrogate", "either")),
     ],
 )
-def test_mistakes_in_the_node_are_named(given: dict[str, Any], told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_errors_in_the_node_are_named(given: dict[str, Any], fragments: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *fragments):
         as_surrogate(given)
 
 
 @pytest.mark.parametrize("given", ["atan", 5])
-def test_what_is_no_node_is_refused(given: Any):
+def test_values_that_are_no_node_are_rejected(given: Any):
     with assert_raises(ConfigError, "surrogate", "0.3"):
         as_surrogate(given)

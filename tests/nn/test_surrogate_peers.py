@@ -1,4 +1,4 @@
-"""Every library's own gradient, at several of its parameters, against ours by the same parameter."""
+"""The surrogate gradients of other libraries, for several parameters, compared with ours."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_spikingjelly(spikingjelly: ModuleType, name: str, ours: Ours, alpha: fl
         ("PiecewiseQuadratic", lambda a: Triangle(1 / (2 * a), a)),
     ],
 )
-def test_what_spikingjelly_means_by_other_words(spikingjelly: ModuleType, name: str, ours: Ours, alpha: float):
+def test_names_of_spikingjelly_with_other_meanings(spikingjelly: ModuleType, name: str, ours: Ours, alpha: float):
     assert_same(ours(alpha), gradient(getattr(spikingjelly, name)(alpha)), 1.0)
 
 

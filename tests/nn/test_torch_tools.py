@@ -1,4 +1,4 @@
-"""PyTorch's own tools over a Network, as docs/pytorch_tools.md says.
+"""PyTorch's own tools on a Network, as in docs/pytorch_tools.md.
 
 Axes: T steps, B samples.
 """

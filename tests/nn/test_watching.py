@@ -1,4 +1,4 @@
-"""Who watches sees every spike that the plain loop decides, and nothing afterwards."""
+"""An observer gets every spike of the plain loop, but none after its context."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from snnlab.nn.surrogate import Atan, spike, watching
 
 
-def test_a_watcher_sees_distance_surrogate_and_threshold_while_it_watches():
+def test_an_observer_gets_distance_surrogate_and_threshold():
     seen: list[tuple[object, ...]] = []
     distance, surrogate = torch.tensor([-1.0, 0.5]), Atan()
     with watching(lambda *look: seen.append(look)):

@@ -148,7 +148,7 @@ def test_batch_norm_sees_each_window_once() -> None:
     assert int(net.get_buffer("norm.num_batches_tracked")) == 3
 
 
-def test_batch_norm_goes_through_a_last_window_of_a_single_value() -> None:
+def test_batch_norm_accepts_a_last_window_of_a_single_value() -> None:
     layers = {"flatten": {"type": "flatten"}, "fc": END["out"], "norm": {"type": "batch_norm"}, "lif": LIF}
     net = network(layers)
     run_windows(net, frames()[:, :1], 5).sum().backward()  # 11 steps of one recording: 5, 5, 1
@@ -156,12 +156,12 @@ def test_batch_norm_goes_through_a_last_window_of_a_single_value() -> None:
     assert all(grad.isfinite().all() for grad in gradients(net).values())
 
 
-def test_it_goes_with_what_is_computed_again_in_pieces() -> None:
+def test_it_works_with_checkpoint_segments() -> None:
     found = []
-    for pieces in (None, 2):
+    for segments in (None, 2):
         net = network(NETWORKS["conv"])
-        if pieces is not None:
-            net.configure(checkpoint_segments=pieces)
+        if segments is not None:
+            net.configure(checkpoint_segments=segments)
         loss_of(run_windows(net, frames(), 5)).backward()
         found.append(gradients(net))
     assert_same(*found, exactly=False)

@@ -1,4 +1,4 @@
-"""Losses and regularisers; importing this registers them all."""
+"""Losses and regularizers; this import registers all of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.losses.readout_losses import (
     CrossEntropy as CrossEntropy,
-    OverTime as OverTime,
+    Readout as Readout,
     SquaredError as SquaredError,
     StepCrossEntropy as StepCrossEntropy,
     TemporalEfficientTraining as TemporalEfficientTraining,
-    ValueOverTime as ValueOverTime,
+    ValueReadout as ValueReadout,
 )
 from snnlab.nn.losses.regularizers import (
     MembraneBand as MembraneBand,

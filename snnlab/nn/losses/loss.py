@@ -1,4 +1,4 @@
-"""What a loss and a regularizer are, their sum with weights, and weights of classes.
+"""Base classes of losses and regularizers, their weighted sum, and class weights.
 
 Axes: T steps, B samples, K outputs: classes, or values.
 """
@@ -20,17 +20,17 @@ from snnlab.settings import at_least, type_problem
 from snnlab.target_kinds import Targets
 
 LOSSES = Registry("loss")
-REGULARISERS = Registry("regulariser", within=LOSSES)
-Valued = tuple[Tensor, dict[str, Tensor]]
+REGULARISERS = Registry("regularizer", within=LOSSES)
+LossAndTerms = tuple[Tensor, dict[str, Tensor]]
 
 
 class Task(NamedTuple):
-    """What a loss is used for.
+    """The network and the data that a loss is used with.
 
     Attributes:
         built: The network and the shapes of its layers.
-        in_shape: Its input, of one sample at one step.
-        dt: Length of a step, ms; None where steps have no length.
+        in_shape: Shape of its input, of one sample at one step.
+        dt: Length of a step, ms; None if steps have no length.
         num_steps: Steps of the longest recording.
         num_classes: Number of classes, or of values.
     """
@@ -43,77 +43,77 @@ class Task(NamedTuple):
 
 
 class Part(nn.Module, ABC):
-    """A term of what is minimised.
+    """A term of the minimized sum: a loss or a regularizer.
 
     Shape:
         y: `[T, B, K]`; targets: classes `[B]`, values `[B, K]`, or labels of steps `[T, B]`; lengths: `[B]`; counts:
-        see `TemporalLayer`; weight: `[B]`.
+        `[B, ...]` by layer; weight: `[B]`.
     """
 
     takes: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps")
-    """What the targets may be."""
+    """The supported kinds of targets."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What its parts are called, where there are several."""
+        """The names of its terms if it is a sum; else empty."""
         return ()
 
     def bind(self, task: Task) -> None:
-        """Learn, before the first batch, what the loss is used for.
+        """Adapt the loss to a network and its data, before the first batch.
 
         Raises:
-            ConfigError: starting with the setting that does not go with it.
-            ValueError: if it cannot be used for this at all.
+            ConfigError: naming the setting that does not fit the network or the data.
+            ValueError: if the loss cannot be used with them.
         """
 
     def count_classes(self, counts: Tensor) -> None:
-        """Learn how many training recordings there are of each class, `[K]`."""
+        """Set the number of training recordings of each class, `[K]`."""
 
     def labelled(self, targets: Tensor) -> Tensor | None:
-        """Return over how many labelled steps the value is a mean; None where it is one over the samples.
+        """Return the number of labelled steps if the loss is a mean over them; None if it is a mean over samples.
 
-        Several processes, and several batches a step, need it to learn what one large batch would teach.
+        With it, several processes and accumulated batches compute the same gradient as one large batch.
         """
         return None
 
     @abstractmethod
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        """Return the loss and its parts by name: means over the samples of each one's own, times its weight."""
+    ) -> LossAndTerms:
+        """Return the loss and its terms by name: means over the samples, each sample times its weight."""
 
 
 class Loss(Part):
-    """What a network is trained for; it knows too how the steps become an answer. See `Part`."""
+    """A loss: it compares outputs with targets, and also defines the readout."""
 
     takes: ClassVar[tuple[Targets, ...]] = ("class",)
 
     @abstractmethod
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return what is compared with the targets: `[B, K]`, or `[T, B, K]` where steps have targets of their own.
+        """Return the readout, which is compared with the targets: `[B, K]`, or `[T, B, K]` for targets at each step.
 
-        Of classes, the largest of K is the answer; values are the answer themselves.
+        For classes, the answer is the argmax over K; values are the answer themselves.
         """
 
     def running(self, y: Tensor) -> Tensor:
-        """Return what `readout` would be if the recording had ended at each step, `[T, B, K]`.
+        """Return the readout of the steps up to each step, `[T, B, K]`.
 
-        This here reads out each beginning anew; a loss that carries its sums from step to step says so in its place.
+        This default calls `readout` for each number of steps; a subclass with cumulative sums overrides it.
         """
         steps = [torch.full((y.shape[1],), t, device=y.device) for t in range(1, len(y) + 1)]
         return torch.stack([self.readout(y[:t], length) for t, length in enumerate(steps, 1)])
 
     @abstractmethod
     def answers(self, y: Tensor) -> Tensor:
-        """Return the answer at each step from what was seen until then: classes `[T, B]`, or values `[T, B, K]`."""
+        """Return the answer at each step from the steps up to it: classes `[T, B]`, or values `[T, B, K]`."""
 
 
 class Regulariser(Part):
-    """What a network is kept from while it is trained for something else; a part beside a loss. See `Part`."""
+    """A penalty in addition to a loss, without a readout."""
 
 
 def within_lengths(each: Tensor, lengths: Tensor) -> Tensor:
-    """Return `each`, `[T, B, ...]`, with zeros past each sample's end, whatever stood there."""
+    """Return `each`, `[T, B, ...]`, with zeros past each sample's end, also in place of NaN."""
     valid = valid_steps(lengths, each.shape[0], each)
     return each if valid is None else torch.where(valid, each, 0)
 
@@ -128,19 +128,19 @@ def mean_over_samples(each: Tensor, weight: Tensor | None) -> Tensor:
     return (each if weight is None else each * weight).mean()
 
 
-def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
-    """Return the layers that are named; a block's name stands for all within it.
+def select_layers(layers: Sequence[str] | None, known: Collection[str], what: str) -> list[str]:
+    """Return the selected layers; a block's name selects all layers within it.
 
     Args:
         layers: Names, or None for all.
-        known: All of them, dotted within blocks.
-        what: What they are, such as `spiking layer`.
+        known: Names of all layers of this kind, dotted within blocks.
+        what: The kind of layer for error messages, such as `spiking layer`.
 
     Raises:
-        ConfigError: if there are none, or none of that name.
+        ConfigError: if there is no layer of this kind or of this name.
     """
     if not known:
-        raise ConfigError("layers", f"the network has no {what}, so there is nothing to act on")
+        raise ConfigError("layers", f"the network has no {what}, so this term does nothing")
     found: dict[str, None] = {}
     for name in known if layers is None else layers:
         these = [other for other in known if other == name or other.startswith(f"{name}.")]
@@ -149,7 +149,7 @@ def chosen(layers: Sequence[str] | None, known: Collection[str], what: str) -> l
             raise ConfigError("layers", f"there is no {what} '{name}'", near, () if near else known)
         found |= dict.fromkeys(these)
     if not found:
-        raise ConfigError("layers", "names no layer", "leave it out for all")
+        raise ConfigError("layers", "is empty", "leave it out for all layers")
     return list(found)
 
 
@@ -157,15 +157,15 @@ ClassWeight = Sequence[float] | Literal["balanced"] | None
 
 
 class ClassWeights(nn.Module):
-    """A weight for each class: given, or such that all classes count alike.
+    """Weights of classes: fixed, or balanced so that all classes count equally.
 
         balanced: weight[k] = recordings / (classes * recordings of k), over the training recordings
 
-    A batch's loss stays the mean over its recordings of weight times loss; torch divides by the sum of the weights in
-    the batch instead, so that a recording would count more or less with the company it is in.
+    A batch's loss is the mean over its recordings of weight times loss. PyTorch instead divides by the sum of the
+    weights in the batch, so that the weight of a recording would depend on the other recordings in its batch.
 
     Args:
-        given: A list, one weight a class, each >= 0; `balanced`; None weighs all alike.
+        given: A list with one weight >= 0 for each class; `balanced`; None for equal weights.
 
     Raises:
         ConfigError: if a weight is negative, or all are 0.
@@ -179,42 +179,42 @@ class ClassWeights(nn.Module):
         weights = None if given is None or isinstance(given, str) else torch.tensor([float(w) for w in given])
         if weights is not None and (not weights.numel() or bool((weights < 0).any()) or not bool(weights.any())):
             raise ConfigError("class_weight", f"weights are >= 0 and not all 0, got {given}")
-        # What comes from the data comes from them again; a checkpoint need not hold it.
+        # Not in checkpoints, because it is computed from the data again.
         self.register_buffer("weights", weights, persistent=False)
 
     def bind(self, num_classes: int) -> None:
-        """Raise a ConfigError if there are not as many weights as classes."""
+        """Raise a ConfigError if the number of weights is not the number of classes."""
         if self.weights is not None and not self.balanced and len(self.weights) != num_classes:
             raise ConfigError("class_weight", f"has {len(self.weights)} weights, but there are {num_classes} classes")
 
     def count_classes(self, counts: Tensor) -> None:
-        """Take the numbers of the training recordings, `[K]`, where all classes are to count alike."""
+        """Compute balanced weights from the numbers of training recordings of each class, `[K]`."""
         if self.balanced:
-            many = counts.to(torch.float32)
-            self.weights = torch.where(many > 0, many.sum() / ((many > 0).sum() * many.clamp(min=1)), 1.0)
+            n = counts.to(torch.float32)
+            self.weights = torch.where(n > 0, n.sum() / ((n > 0).sum() * n.clamp(min=1)), 1.0)
 
     def forward(self, each: Tensor, targets: Tensor) -> Tensor:
-        """Return each sample's loss times the weight of its class; both have the same shape.
+        """Return each loss times the weight of its class; losses and targets have the same shape.
 
         Raises:
-            RuntimeError: if classes are to be balanced and were never counted.
+            RuntimeError: if the weights are balanced but the class counts are not set.
         """
         if self.weights is None:
             if self.balanced:
-                raise RuntimeError("class_weight: balanced needs count_classes before the first batch")
+                raise RuntimeError("class_weight: balanced needs the class counts before the first batch")
             return each
-        # A step without a label has no class; its loss is 0 already.
+        # The loss of a step without a label is 0 already.
         return each * self.weights.to(each.dtype)[targets.clamp(min=0)]
 
 
 class ClassWeighted(Loss):
-    """A loss for classes, each with a weight.
+    """Base class of losses for classes, with class weights.
 
     Args:
-        class_weight: See `ClassWeights`.
+        class_weight: A list with one weight for each class, `balanced`, or None for equal weights.
 
     Raises:
-        ConfigError: see `ClassWeights`.
+        ConfigError: if a weight is negative, or all are 0.
     """
 
     def __init__(self, class_weight: ClassWeight) -> None:
@@ -232,97 +232,99 @@ class ClassWeighted(Loss):
         self.class_weights.count_classes(counts)
 
 
-_OF: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
+_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
 
 
 def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") -> None:
-    """Refuse a loss that is for other targets.
+    """Check that a loss supports the targets of the data.
 
     Args:
         loss: The loss.
         name: Its `type`.
-        targets: The data's.
-        place: Where it stands.
+        targets: The kind of the data's targets.
+        place: Path of the loss in the configuration.
 
     Raises:
-        ConfigError: naming a loss that is for these targets.
+        ConfigError: naming a loss for these targets.
     """
     if targets in loss.takes:
         return
-    losses = (other for other in LOSSES if other not in REGULARISERS)
-    able = [other for other in losses if targets in getattr(LOSSES.get(other, place), "takes", ())]
-    instead = f"{place}{'=' if place == 'loss' else '.type='}{able[0]}"
-    more = " or another of them, see snnlab list losses" if len(able) > 1 else ""
-    raise ConfigError(place, f"{name} is for {_OF[loss.takes[0]]}, data.targets={targets} needs {instead}{more}")
+    losses = {other: LOSSES.get(other, place) for other in LOSSES if other not in REGULARISERS}
+    supporting = [other for other, factory in losses.items() if targets in getattr(factory, "takes", ())]
+    instead = f"{place}{'=' if place == 'loss' else '.type='}{supporting[0]}"
+    more = " or another loss for them, see snnlab list losses" if len(supporting) > 1 else ""
+    raise ConfigError(
+        place, f"{name} is for {_TARGET_NAMES[loss.takes[0]]}, data.targets={targets} needs {instead}{more}"
+    )
 
 
-class Beside(NamedTuple):
-    """A part beside the loss: its type, its weight and itself."""
+class WeightedTerm(NamedTuple):
+    """A term that is added to the loss: its type, its weight and the module."""
 
     kind: str
     weight: float
-    part: Part
+    term: Part
 
 
 class WeightedParts(Loss):
-    """A loss and what is minimised beside it; the loss alone gives the readout.
+    """Sum of a loss and weighted terms; only the loss defines the readout.
 
-        loss = loss itself + sum_n weight[n] * part[n]
+        total = loss + sum_n weight[n] * term[n]
 
-    Each is logged as it enters this sum.
+    Each summand is logged.
 
     Args:
-        kind: The loss's `type`, which is its name among the parts.
-        loss: The loss itself.
-        beside: The parts, by name.
+        kind: The loss's `type`, which is also the name of its summand.
+        loss: The loss.
+        weighted_terms: The weighted terms, by name.
     """
 
-    def __init__(self, kind: str, loss: Loss, beside: Mapping[str, Beside]) -> None:
+    def __init__(self, kind: str, loss: Loss, weighted_terms: Mapping[str, WeightedTerm]) -> None:
         super().__init__()
         self.kind, self.main = kind, loss
         self.takes = loss.takes  # pyright: ignore[reportAttributeAccessIssue]
-        self.parts = nn.ModuleList(each.part for each in beside.values())
-        self._beside = {name: (each.kind, each.weight) for name, each in beside.items()}
+        self.parts = nn.ModuleList(each.term for each in weighted_terms.values())
+        self._term_settings = {name: (each.kind, each.weight) for name, each in weighted_terms.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.kind, *self._beside)
+        return (self.kind, *self._term_settings)
 
-    def beside(self) -> Iterator[tuple[str, Beside]]:
-        """Yield the parts with their names."""
-        for (name, (kind, weight)), part in zip(self._beside.items(), self.parts, strict=True):
-            assert isinstance(part, Part)
-            yield name, Beside(kind, weight, part)
+    def weighted_terms(self) -> Iterator[tuple[str, WeightedTerm]]:
+        """Yield the weighted terms with their names."""
+        for (name, (kind, weight)), term in zip(self._term_settings.items(), self.parts, strict=True):
+            assert isinstance(term, Part)
+            yield name, WeightedTerm(kind, weight, term)
 
     def check_parts(self, targets: Targets) -> None:
-        """Raise a ConfigError for the first part that is for other targets."""
-        for name, each in self.beside():
-            check_takes(each.part, each.kind, targets, f"loss.parts.{name}")
+        """Raise a ConfigError for the first term that does not support the targets."""
+        for name, each in self.weighted_terms():
+            check_takes(each.term, each.kind, targets, f"loss.parts.{name}")
 
     def bind(self, task: Task) -> None:
         self.main.bind(task)
-        for name, each in self.beside():
+        for name, each in self.weighted_terms():
             with located(f"parts.{name}"):
-                each.part.bind(task)
+                each.term.bind(task)
 
     def count_classes(self, counts: Tensor) -> None:
         self.main.count_classes(counts)
-        for _, each in self.beside():
-            each.part.count_classes(counts)
+        for _, each in self.weighted_terms():
+            each.term.count_classes(counts)
 
     def labelled(self, targets: Tensor) -> Tensor | None:
         return self.main.labelled(targets)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        """Return the sum, and what each part adds to it."""
+    ) -> LossAndTerms:
+        """Return the sum and its summands by name."""
         total = self.main(y, targets, lengths, counts, weight)[0]
-        adds = {self.kind: total}
-        for name, each in self.beside():
-            adds[name] = each.weight * each.part(y, targets, lengths, counts, weight)[0]
-            total = total + adds[name]
-        return total, adds
+        summands = {self.kind: total}
+        for name, each in self.weighted_terms():
+            summands[name] = each.weight * each.term(y, targets, lengths, counts, weight)[0]
+            total = total + summands[name]
+        return total, summands
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the loss's readout."""
@@ -337,14 +339,14 @@ class WeightedParts(Loss):
 
 
 def build_loss(node: Mapping[str, Any]) -> Loss:
-    """Build the loss that a YAML describes.
+    """Build a loss from its YAML node.
 
     Args:
-        node: `type`, the type's settings, and perhaps `parts`: by name, nodes with `type`, `weight` (1 by default) and
-            settings; null for none.
+        node: `type`, the type's settings, and optionally `parts`: nodes by name, each with `type`, `weight` (default 1)
+            and settings, or null for no term.
 
     Raises:
-        ConfigError: naming the place, if a node is wrong or the loss itself is a regulariser.
+        ConfigError: naming the place, if a node is wrong or `type` is a regularizer.
     """
     settings = dict(node)
     kind, parts = settings.pop("type", None), settings.pop("parts", None)
@@ -352,22 +354,24 @@ def build_loss(node: Mapping[str, Any]) -> Loss:
     if not isinstance(loss, Loss):
         raise ConfigError(
             "loss",
-            f"{kind} is a regulariser, which answers nothing",
-            f"write it beside a loss, +loss.parts.NAME.type={kind}",
+            f"{kind} is a regularizer, which has no readout",
+            f"add it to a loss: +loss.parts.NAME.type={kind}",
         )
     if problem := type_problem(parts, Mapping[str, Any] | None):
         raise ConfigError("loss.parts", problem, "write {NAME: {type: ...}}")
-    built = {str(name): _part(part, f"loss.parts.{name}") for name, part in (parts or {}).items() if part is not None}
+    built = {
+        str(name): _build_term(term, f"loss.parts.{name}") for name, term in (parts or {}).items() if term is not None
+    }
     if kind in built:
-        raise ConfigError(f"loss.parts.{kind}", "is the name of the loss itself", "give the part another one")
+        raise ConfigError(f"loss.parts.{kind}", "is the name of the loss itself", "choose another name")
     return WeightedParts(str(kind), loss, built) if built else loss
 
 
-def _part(node: Any, place: str) -> Beside:
+def _build_term(node: Any, place: str) -> WeightedTerm:
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{type: rate_band, weight: 0.1}}, got {node!r}")
     settings = dict(node)
     kind, weight = settings.pop("type", None), settings.pop("weight", 1.0)
     if problem := type_problem(weight, Annotated[float, at_least(0)]):
         raise ConfigError(f"{place}.weight", problem)
-    return Beside(str(kind), float(weight), LOSSES.build(kind, settings, place))
+    return WeightedTerm(str(kind), float(weight), LOSSES.build(kind, settings, place))

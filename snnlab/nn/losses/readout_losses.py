@@ -1,4 +1,4 @@
-"""Losses of a readout: cross-entropy over time or at each step, and squared errors of values.
+"""Losses of a readout: cross-entropy over time or at each step, and squared error of values.
 
 Axes: T steps, B samples, K classes or values.
 """
@@ -19,20 +19,20 @@ from snnlab.nn.losses.loss import (
     ClassWeighted,
     ClassWeights,
     Loss,
+    LossAndTerms,
     Task,
-    Valued,
     mean_over_samples,
     mean_over_steps,
     within_lengths,
 )
-from snnlab.nn.losses.spike_targets import require_moments, require_spikes
+from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import between
 from snnlab.target_kinds import IGNORED
 
 Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
-# A part of something that must leave some of it.
-Part = Annotated[float, between(0, 1, with_high=False)]
+# A fraction from 0 to below 1.
+FractionBelowOne = Annotated[float, between(0, 1, with_high=False)]
 
 
 @LOSSES.register("cross_entropy")
@@ -41,19 +41,19 @@ class CrossEntropy(ClassWeighted):
 
         loss = w[target] * -sum_k q[k] log softmax(mean_t y[t])[k],   q = (1 - e) * onehot(target) + e / K
 
-    with w the class's weight and e the label smoothing. Of an output that spikes, `sum` is the count of its spikes and
-    `mean` their rate, in spikes a step. `softmax_sum` reads out sum_t softmax(y[t]); `first_spike` the number of steps
-    since an output's first spike; `per_step` reads out the mean, and the loss is the mean over t of each step's own.
+    with w the class weight and e the label smoothing. For spikes, `sum` is their number and `mean` their rate, in
+    spikes a step. The readout of `softmax_sum` is sum_t softmax(y[t]); that of `first_spike` is the number of steps
+    since the output's first spike; that of `per_step` is the mean, and its loss is the mean over t of the loss of each
+    step.
 
     Args:
-        readout: How the steps become one readout.
-        label_smoothing: Part of each target that is spread over all classes.
-        class_weight: How much a recording of each class counts: a list; `balanced`, as the training recordings ask
-            for; null for all alike.
+        readout: The readout.
+        label_smoothing: Fraction of each target that is spread over all classes.
+        class_weight: Weight of each class: a list, `balanced` (by the numbers of training recordings), or null for
+            equal weights.
 
     Raises:
-        ValueError: if readout is another word, or the smoothing no part; later, if `first_spike` is given other
-            values than spikes.
+        ValueError: if readout or the smoothing is not allowed; later, if the input of `first_spike` is not spikes.
 
     Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
         Frontiers in Neuroscience 2022; Hammouamri et al., Learning delays, ICLR 2024. per_step: Deng et al., Temporal
@@ -62,23 +62,23 @@ class CrossEntropy(ClassWeighted):
     """
 
     def __init__(
-        self, readout: Readout = "mean", label_smoothing: Part = 0.0, class_weight: ClassWeight = None
+        self, readout: Readout = "mean", label_smoothing: FractionBelowOne = 0.0, class_weight: ClassWeight = None
     ) -> None:
         super().__init__(class_weight)
         self.reduction = readout
         self.label_smoothing = label_smoothing
-        self._reduce, self._so_far = REDUCTIONS["mean" if readout == "per_step" else readout]
+        self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
         if self.reduction == "first_spike":
-            with located("over_time"):
+            with located("readout"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
-                require_moments(task.num_steps, "first_spike")
+                require_several_steps(task.num_steps, "first_spike")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         if self.reduction == "per_step":
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
@@ -89,17 +89,17 @@ class CrossEntropy(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
-        with located("loss.over_time"):
+        with located("loss.readout"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        with located("loss.over_time"):
-            return self._so_far(y)
+        with located("loss.readout"):
+            return self._running(y)
 
 
 def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Return the cross-entropy of each step's own output with the recording's class, `[T, B]`."""
+    """Return the cross-entropy of each step's output and the recording's class, `[T, B]`."""
     each = functional.cross_entropy(
         y.flatten(0, 1), targets.repeat(y.shape[0]), reduction="none", label_smoothing=smoothing
     )
@@ -108,21 +108,21 @@ def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 @LOSSES.register("cross_entropy_steps")
 class StepCrossEntropy(Loss):
-    """Cross-entropy of each labelled step's own output; for `data.targets: steps`.
+    """Cross-entropy of the output at each labelled step; for `data.targets: steps`.
 
         loss = mean of w[target] * -log softmax(y[t, b])[target[t, b]] over the labelled steps of all samples
 
-    A recording with more labelled steps weighs more, so that the loss is the same in batches of any size, in any number
-    of processes. With `trainer.accumulate_grad_batches` the parts beside it, `loss.parts`, are weighed so too.
+    A recording with more labelled steps has more weight, so that the loss is the same for any batch size and any number
+    of processes. With `trainer.accumulate_grad_batches` the terms of `loss.parts` are weighted in the same way.
 
     Args:
-        label_smoothing: Part of each target that is spread over all classes.
-        class_weight: How much a step of each class counts, a list; null for all alike.
+        label_smoothing: Fraction of each target that is spread over all classes.
+        class_weight: Weight of a step of each class, a list; null for equal weights.
     """
 
     takes = ("steps",)
 
-    def __init__(self, label_smoothing: Part = 0.0, class_weight: Sequence[float] | None = None) -> None:
+    def __init__(self, label_smoothing: FractionBelowOne = 0.0, class_weight: Sequence[float] | None = None) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.class_weights = ClassWeights(class_weight)
@@ -135,8 +135,8 @@ class StepCrossEntropy(Loss):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        """Return the loss; it has one part. Without a labelled step it is 0."""
+    ) -> LossAndTerms:
+        """Return the loss, which has one term; it is 0 without a labelled step."""
         each = functional.cross_entropy(
             within_lengths(y, lengths).flatten(0, 1),
             targets.flatten(),
@@ -158,48 +158,48 @@ class StepCrossEntropy(Loss):
         return y
 
     def answers(self, y: Tensor) -> Tensor:
-        """Return each step's largest output."""
+        """Return the class of each step's largest output."""
         return y.argmax(-1)
 
 
 @LOSSES.register("tet")
 class TemporalEfficientTraining(ClassWeighted):
-    """Cross-entropy of each step's own output, and how far each output is from a level.
+    """Cross-entropy of the output at each step, and squared distance of each output from a level.
 
         loss = mean_t [(1 - mix) * w[target] * -log softmax(y[t])[target] + mix * mean_k (y[t, k] - level)^2]
 
     The readout is the mean over the steps.
 
     Args:
-        mix: The paper's lambda, from 0 (cross-entropy alone) to below 1; 0.001 for CIFAR10-DVS.
-        level: The paper's phi: what all outputs are drawn to.
-        label_smoothing: Part of each target that is spread over all classes.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        mix: The paper's lambda, from 0 (only cross-entropy) to below 1; 0.001 for CIFAR10-DVS.
+        level: The paper's phi, the level of all outputs.
+        label_smoothing: Fraction of each target that is spread over all classes.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: Deng et al., Temporal Efficient Training, ICLR 2022.
     """
 
     def __init__(
         self,
-        mix: Part = 0.0,
+        mix: FractionBelowOne = 0.0,
         level: float = 1.0,
-        label_smoothing: Part = 0.0,
+        label_smoothing: FractionBelowOne = 0.0,
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
         self.mix, self.level = mix, level
         self.label_smoothing = label_smoothing
-        self._reduce, self._so_far = REDUCTIONS["mean"]
+        self._reduce, self._running = REDUCTIONS["mean"]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         y = within_lengths(y, lengths)
         each = mean_over_steps(each_step(y, targets, self.label_smoothing), lengths)
         each = self.class_weights(each, targets)
         if self.mix:
-            apart = mean_over_steps((y - self.level).square().mean(-1), lengths)
-            each = (1 - self.mix) * each + self.mix * apart
+            distance = mean_over_steps((y - self.level).square().mean(-1), lengths)
+            each = (1 - self.mix) * each + self.mix * distance
         loss = mean_over_samples(each, weight)
         return loss, {"tet": loss}
 
@@ -208,8 +208,8 @@ class TemporalEfficientTraining(ClassWeighted):
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the means up to each step."""
-        return self._so_far(y)
+        """Return the mean up to each step."""
+        return self._running(y)
 
 
 ValueReadout = Literal["mean", "sum", "last", "max", "per_step"]
@@ -222,10 +222,10 @@ class SquaredError(Loss):
         loss = mean_k (mean_t y[t, k] - target[k])^2;   per_step: the mean over t of mean_k (y[t, k] - target[k])^2
 
     Args:
-        readout: How the steps become the answer; `per_step` reads out the mean and averages each step's own loss.
+        readout: The readout; that of `per_step` is the mean, and its loss is the mean of the losses of all steps.
 
     Raises:
-        ValueError: if readout is another word.
+        ValueError: if readout is not allowed.
     """
 
     takes = ("value",)
@@ -233,11 +233,11 @@ class SquaredError(Loss):
     def __init__(self, readout: ValueReadout = "mean") -> None:
         super().__init__()
         self.reduction = readout
-        self._reduce, self._so_far = REDUCTIONS["mean" if readout == "per_step" else readout]
+        self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         if self.reduction == "per_step":
             each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
         else:
@@ -251,8 +251,8 @@ class SquaredError(Loss):
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        return self._so_far(y)
+        return self._running(y)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        return self._so_far(y)
+        return self._running(y)

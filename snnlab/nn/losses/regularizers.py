@@ -1,7 +1,7 @@
 """Regularizers: membranes and rates within a band, budgets of spikes and operations, small weights.
 
-No kernel gives a membrane's whole way, so a layer whose membrane is to stay in a band goes once more through its input
-by the plain loop, whose gradient is autograd's own.
+No kernel returns the membrane at each step, so `membrane_band` runs its layers a second time, by the plain loop with
+autograd.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -20,9 +20,9 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.reference import unroll
-from snnlab.nn.layer import ASIDE, Counts
-from snnlab.nn.losses.loss import REGULARISERS, Regulariser, Task, Valued, chosen, mean_over_samples
-from snnlab.nn.losses.spike_targets import spikes_once
+from snnlab.nn.layer import EXTRA_PREFIX, Counts
+from snnlab.nn.losses.loss import REGULARISERS, LossAndTerms, Regulariser, Task, mean_over_samples, select_layers
+from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, exact, rounded
 from snnlab.nn.operations import fan_out
 from snnlab.nn.surrogate import Surrogate, watching
@@ -31,71 +31,72 @@ from snnlab.settings import above, below
 _log = logging.getLogger(__name__)
 
 
-class MembraneCost:
-    """A forward hook of a neuron: counts, for each, the squares of what its membrane is outside a band.
+class MembraneBandCost:
+    """A forward hook of a layer of neurons: sums the squared distances of each neuron's membrane from a band.
 
         n = sum over valid steps of max(0, lower - m[t])^2 + max(0, m[t] - upper)^2
 
-    with m = 1 + (u - threshold) / v_threshold, and u the membrane on which the spike is decided, before the reset.
+    with m = 1 + (u - threshold) / v_threshold, and u the membrane that is compared with the threshold, before the
+    reset.
 
     Args:
-        lower: In units of the threshold; None for no bound.
-        upper: In units of the threshold; None for no bound.
+        lower: Lower bound in units of the threshold; None for no bound.
+        upper: Upper bound in units of the threshold; None for no bound.
     """
 
     def __init__(self, lower: float | None, upper: float | None) -> None:
         self.lower, self.upper = lower, upper
-        # A layer counts it under this key, each band for itself; the network around it puts the layer's name before it.
-        self.key = f"{ASIDE}membrane {lower} {upper}".replace(".", ",")  # a dot would be a layer's within a network
+        # The key of this band among a layer's counts; the enclosing network prepends the layer's name.
+        self.key = f"{EXTRA_PREFIX}membrane {lower} {upper}".replace(".", ",")  # a dot separates layer names
 
     def __call__(self, neuron: Neuron, given: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
-        """Count it, where somebody counts."""
-        said = dict(zip(("x", "state"), given, strict=False)) | dict(named)
-        counts: Counts | None = said.get("counts")
+        """Add the sums to `counts`, if the call has it."""
+        arguments = dict(zip(("x", "state"), given, strict=False)) | dict(named)
+        counts: Counts | None = arguments.get("counts")
         if counts is not None:
-            counts[self.key] = self.sum(neuron, said["x"], said.get("state"), said.get("lengths"))
+            counts[self.key] = self.sum(neuron, arguments["x"], arguments.get("state"), arguments.get("lengths"))
 
     def sum(self, neuron: Neuron, x: Tensor, state: Any, lengths: Tensor | None) -> Tensor:
         """Return n.
 
         Shape:
-            x: `[T, B, ...]`; state: see `Neuron`; lengths: `[B]`; returns `[B, ...]`.
+            x: `[T, B, ...]`; state: `[B, ...]` each; lengths: `[B]`; returns `[B, ...]`.
         """
 
         def step(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
-            held, after = membrane_of_step(neuron, x, state, k)
-            assert held is not None
-            return self._outside(held), after
+            membrane, after = membrane_of_step(neuron, x, state, k)
+            assert membrane is not None
+            return self._squared_distance(membrane), after
 
         x = exact(x)
         state = neuron.initial_state(x[0]) if state is None else state
         return unroll(step, x, state, rounded(neuron.coefficients(), x), lengths)[0].sum(0)
 
-    def _outside(self, held: Tensor) -> Tensor:
-        cost = torch.zeros_like(held)
+    def _squared_distance(self, membrane: Tensor) -> Tensor:
+        cost = torch.zeros_like(membrane)
         if self.lower is not None:
-            cost = cost + (self.lower - held).relu().square()
-        return cost if self.upper is None else cost + (held - self.upper).relu().square()
+            cost = cost + (self.lower - membrane).relu().square()
+        return cost if self.upper is None else cost + (membrane - self.upper).relu().square()
 
 
 def membrane_of_step(neuron: Neuron, x: Tensor, state: Any, k: Any) -> tuple[Tensor | None, Any]:
     """Return the membrane of one step in units of the threshold, and the state after it.
 
     Shape:
-        x: `[B, ...]`; returns the same, or None for a neuron that decides by itself, without `spike`.
+        x: `[B, ...]`; returns `[B, ...]`, or None for a neuron that does not call `spike`.
     """
-    looks: list[Tensor] = []
+    membranes: list[Tensor] = []
 
-    def look(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
-        looks.append(1.0 + distance / v_threshold)
+    def observe(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
+        membranes.append(1.0 + distance / v_threshold)
 
-    with watching(look):
+    with watching(observe):
         _, after = neuron.step(x, state, k)
-    return (looks[-1] if looks else None), after  # with a delayed reset the step's own spike is the later one
+    return (membranes[-1] if membranes else None), after  # with a delayed reset, the last call is this step's spike
 
 
-def shows_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
-    """Return whether a neuron of so many, `[...]`, says how far its membrane is from its threshold."""
+def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
+    """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: it calls `spike`."""
     first = next(neuron.parameters(), None)
     x = torch.zeros(1, *shape, device=None if first is None else first.device)
     with torch.no_grad():
@@ -105,17 +106,16 @@ def shows_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
 
 @REGULARISERS.register("membrane_band")
 class MembraneBand(Regulariser):
-    """How far membranes are below a lower bound or above an upper one, at every step, in units of the threshold.
+    """Squared distance of membranes below a lower or above an upper bound, at each step, in units of the threshold.
 
         value = mean over samples, layers, neurons and steps of max(0, lower - u)^2 + max(0, u - upper)^2
 
-    with u the membrane on which a spike is decided, before the reset, as a part of the threshold: a neuron fires from 1
-    on. Kernels keep no membranes, so these layers go once more through their input by the plain loop: name those few
-    that need it.
+    with u the membrane that is compared with the threshold, before the reset; a neuron fires at u >= 1. Kernels do not
+    return membranes, so these layers run a second time, by the plain loop: name only the layers that need it.
 
     Args:
-        lower: The lowest membrane that costs nothing, below 1; null for no bound.
-        upper: The highest membrane that costs nothing; null for no bound.
+        lower: The lowest membrane without cost, below 1; null for no bound.
+        upper: The highest membrane without cost; null for no bound.
         layers: Names of spiking layers or of blocks; null for all.
     """
 
@@ -130,79 +130,79 @@ class MembraneBand(Regulariser):
             raise ConfigError("lower", "set it, or upper, or both")
         if lower is not None and upper is not None and lower >= upper:
             raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
-        self.cost, self.layers = MembraneCost(lower, upper), layers
+        self.cost, self.layers = MembraneBandCost(lower, upper), layers
         self._names: list[str] = []
-        self._said = False
+        self._logged = False
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
         neurons = {name: task.built.network.get_submodule(name) for name in self._names}
         for name, neuron in neurons.items():
-            if not isinstance(neuron, Neuron) or not shows_membrane(neuron, task.built.spiking[name]):
-                raise ConfigError("layers", f"'{name}' does not show its membrane", "name other layers, in layers")
+            if not isinstance(neuron, Neuron) or not has_observable_membrane(neuron, task.built.spiking[name]):
+                raise ConfigError(
+                    "layers", f"the membrane of '{name}' cannot be observed", "name other layers, in layers"
+                )
         for neuron in neurons.values():
             neuron.register_forward_hook(self.cost, with_kwargs=True)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        self._say()
+    ) -> LossAndTerms:
+        self._log_once()
         layers = [counts[f"{name}.{self.cost.key}"].flatten(1).mean(1) / lengths for name in self._names]
         value = mean_over_samples(torch.stack(layers).mean(0), weight)
         return value, {"membrane_band": value}
 
-    def _say(self) -> None:
-        """Say, at the first training batch, what makes a step longer."""
-        if self.training and not self._said:
-            self._said = True
+    def _log_once(self) -> None:
+        """Log, at the first training batch, that steps take longer."""
+        if self.training and not self._logged:
+            self._logged = True
             _log.info(
                 "for the membranes of %s a step takes longer: besides their kernel they run by the plain loop",
                 listing(self._names),
             )
 
 
-# So many times the budget is a slip, or a network that will fall silent.
-FAR_ABOVE = 10
+# A first batch that exceeds the budget by this factor means an error, or a network that becomes silent.
+WARNING_FACTOR = 10
 
 
 class Budget(Regulariser):
-    """How often what is spent on a sample holds a budget: the squared logarithm, where it is more than once.
+    """Base class of budgets: the squared logarithm of the ratio of a sample's spending to the budget, if above 1.
 
-    A hundred times the budget pulls only a few times as hard as twice the budget, so that a network that begins far
-    excess it is not silenced at once. Nothing pulls a silenced one back: a `rate_band` with a lower bound would.
+    The gradient at 100 times the budget is only a few times larger than at 2 times, so that a network that begins far
+    above the budget does not become silent at once. No gradient restores a silent network: add a `rate_band` with a
+    lower bound.
 
     Args:
-        budget: What costs nothing, > 0.
+        budget: The spending without cost, > 0.
         layers: Names of spiking layers or of blocks; null for all.
-
-    Raises:
-        ConfigError: if only a silent network could keep to it.
     """
 
     def __init__(self, budget: float, layers: Sequence[str] | None) -> None:
         super().__init__()
         self.budget, self.layers = budget, layers
         self._names: list[str] = []
-        self._looked = False
+        self._checked = False
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
 
     @abstractmethod
     def spent(self, counts: Counts) -> Tensor:
-        """Return what is spent on each sample, `[B]`."""
+        """Return the spending of each sample, `[B]`."""
 
-    def require_reach(self, task: Task, most: float) -> None:
-        """Refuse a budget that nothing can exceed.
+    def require_exceedable(self, task: Task, most: float) -> None:
+        """Check that the network can exceed the budget.
 
         Args:
-            task: What the loss is used for.
-            most: What is spent at one step in which every neuron fires once.
+            task: The network and the data.
+            most: The spending of one step in which every neuron fires once.
 
         Raises:
-            ConfigError: naming what can be spent.
+            ConfigError: with the largest possible spending, if it is within the budget.
         """
-        if spikes_once(task.built.network) and self.budget >= most * task.num_steps:
+        if spikes_at_most_once(task.built.network) and self.budget >= most * task.num_steps:
             raise ConfigError(
                 "budget",
                 (
@@ -213,47 +213,47 @@ class Budget(Regulariser):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         spent = self.spent(counts)
-        self._look(spent)
-        value = mean_over_samples(excess(spent, self.budget), weight)
+        self._warn_about_silence(spent)
+        value = mean_over_samples(squared_log_excess(spent, self.budget), weight)
         return value, {"budget": value}
 
-    def _look(self, spent: Tensor) -> None:
-        """Say, at the first training batch, if silence meets the budget, or probably will."""
-        if not self.training or self._looked:
+    def _warn_about_silence(self, spent: Tensor) -> None:
+        """Warn, at the first training batch, if the network is silent, or may become silent."""
+        if not self.training or self._checked:
             return
-        self._looked = True
+        self._checked = True
         mean, budget = float(spent.detach().mean()), f"{self.budget:,.10g}"
         if mean == 0:
-            _log.warning("the budget of %s is met by silence: nothing that it counts fires on the first batch", budget)
-        elif mean > FAR_ABOVE * self.budget:
+            _log.warning("the budget of %s has no effect: no counted neuron fires on the first batch", budget)
+        elif mean > WARNING_FACTOR * self.budget:
             _log.warning(
-                "the first batch takes %s a sample, far more than the budget of %s: the network may fall silent to keep"
-                " it; begin with a larger one, or set a lower bound beside it (type: rate_band)",
+                "the first batch takes %s a sample, far more than the budget of %s: the network may become silent;"
+                " begin with a larger budget, or add a lower bound (type: rate_band)",
                 f"{mean:,.0f}",
                 budget,
             )
 
 
-def excess(value: Tensor, bound: float) -> Tensor:
-    """Return max(0, ln(value / bound))^2, which is smooth at the bound and has no gradient below."""
+def squared_log_excess(value: Tensor, bound: float) -> Tensor:
+    """Return max(0, ln(value / bound))^2, which is smooth at the bound and has no gradient below it."""
     return (value / bound).clamp(min=1).log().square()
 
 
-def total(parts: Iterable[Tensor]) -> Tensor:
+def sum_over_layers(parts: Iterable[Tensor]) -> Tensor:
     """Return each sample's sum over all layers and neurons, `[B, n]` each to `[B]`."""
     return torch.stack([part.sum(1) for part in parts]).sum(0)
 
 
 @REGULARISERS.register("spikes")
 class Spikes(Regulariser):
-    """The number of spikes a sample, or the sum of its neurons' squared numbers.
+    """Number of spikes of a sample, or the sum of the squared spike counts of its neurons.
 
         value = mean over samples of sum_i n[i]^power,   n[i]: spikes of neuron i
 
     Args:
-        power: 1 for the number, which a sample's log calls spikes_per_sample; 2 asks most of the busiest neurons.
+        power: 1 for the number of spikes, the metric spikes_per_sample; 2 penalizes the most active neurons most.
         layers: Names of spiking layers or of blocks; null for all.
     """
 
@@ -263,24 +263,27 @@ class Spikes(Regulariser):
         self._names: list[str] = []
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         numbers = (counts[name].flatten(1) for name in self._names)
-        value = mean_over_samples(total(n if self.power == 1 else n.square() for n in numbers), weight)
+        value = mean_over_samples(sum_over_layers(n if self.power == 1 else n.square() for n in numbers), weight)
         return value, {"spikes": value}
 
 
 @REGULARISERS.register("spike_budget")
 class SpikeBudget(Budget):
-    """How often the number of spikes a sample holds a budget: the squared logarithm, where it is more than once.
+    """Squared logarithm of the ratio of a sample's number of spikes to a budget, if it is above 1.
 
         value = mean over samples of max(0, ln(spikes / budget))^2
 
     Args:
-        budget: Spikes a sample that cost nothing.
+        budget: The number of spikes a sample without cost.
+
+    Raises:
+        ConfigError: if the network cannot exceed the budget.
     """
 
     def __init__(
@@ -290,25 +293,28 @@ class SpikeBudget(Budget):
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        self.require_reach(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
+        self.require_exceedable(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        return total(counts[name].flatten(1) for name in self._names)
+        return sum_over_layers(counts[name].flatten(1) for name in self._names)
 
 
 @REGULARISERS.register("synaptic_operations")
 class SynapticOperations(Budget):
-    """How often the synaptic operations of a sample hold a budget: the squared logarithm, where it is more than once.
+    """Squared logarithm of the ratio of a sample's synaptic operations to a budget, if it is above 1.
 
         value = mean over samples of max(0, ln(operations / budget))^2,   operations = sum_i n[i] * fan_out[i]
 
-    with n[i] the spikes of neuron i and fan_out[i] its connections: the outputs of the next layers with weights that a
-    spike of it alone reaches, and its own layer's where that is recurrent. Spikes that a pool joins are counted each by
-    itself, weights of 0 are counted, and what the input does in the first layer is not: no spike of the network can
-    change it. NeuroBench's figure is lower by the first two and higher by the third.
+    with n[i] the spikes of neuron i and fan_out[i] the number of outputs of the next layers with weights that one of
+    its spikes reaches, including its own layer if that is recurrent. Spikes in one pooling window are counted
+    separately, weights of 0 are counted, and operations of the network's input are not: no spike can change them.
+    NeuroBench's number is lower by the first two and higher by the third.
 
     Args:
-        budget: Operations a sample that cost nothing.
+        budget: The number of operations a sample without cost.
+
+    Raises:
+        ConfigError: if the network cannot exceed the budget.
 
     Source: Yik et al., The NeuroBench framework, Nature Communications 2025, for synaptic operations.
     """
@@ -320,35 +326,35 @@ class SynapticOperations(Budget):
 
     def bind(self, task: Task) -> None:
         super().bind(task)
-        reached = fan_out(task.built, task.in_shape)
+        fan_outs = fan_out(task.built, task.in_shape)
         for number, name in enumerate(self._names):
-            self.register_buffer(f"fan_out{number}", reached[name], persistent=False)
-        self.require_reach(task, sum(float(reached[name].sum()) for name in self._names))
+            self.register_buffer(f"fan_out{number}", fan_outs[name], persistent=False)
+        self.require_exceedable(task, sum(float(fan_outs[name].sum()) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
-        return total(
+        return sum_over_layers(
             (counts[name] * self.get_buffer(f"fan_out{number}")).flatten(1) for number, name in enumerate(self._names)
         )
 
 
 @REGULARISERS.register("rate_band")
 class RateBand(Regulariser):
-    """How far rates are below a lower bound or excess an upper one, in parts of the bound.
+    """Relative distance of rates below a lower or above an upper bound.
 
         value = mean over samples, layers and units of max(0, 1 - rate/lower)^2 + max(0, ln(rate/upper))^2
 
-    A unit is a layer, whose rate is the mean of its neurons', or each neuron; the rates are those on each recording, so
-    that a lower bound for neurons asks every neuron to fire on every recording. A silent unit costs 1, one at twice the
-    upper bound 0.48, whatever dt is.
+    A unit is a layer, with the mean rate of its neurons, or a neuron. The rates are those of each recording, so that a
+    lower bound for neurons requires each neuron to fire on each recording. A silent unit costs 1, a unit at twice the
+    upper bound 0.48, for any dt.
 
     Args:
-        lower: The lowest rate that costs nothing; null for no bound.
-        upper: The highest rate that costs nothing; null for no bound.
-        of: What a unit is.
+        lower: The lowest rate without cost; null for no bound.
+        upper: The highest rate without cost; null for no bound.
+        of: The unit.
         layers: Names of spiking layers or of blocks; null for all.
 
     Source: Rossbroich et al., Fluctuation-driven initialization, Neuromorphic Computing and Engineering 2022, whose
-        programs (stork) square the spikes below a lower bound for neurons and excess an upper one for a layer.
+        code (stork) squares the spikes below a lower bound for neurons and above an upper bound for a layer.
     """
 
     def __init__(
@@ -368,21 +374,21 @@ class RateBand(Regulariser):
         self._per_step = 1.0
 
     def bind(self, task: Task) -> None:
-        self._names = chosen(self.layers, task.built.spiking, "spiking layer")
+        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
         self._per_step = 1.0 if task.dt is None else 1000.0 / task.dt
-        if spikes_once(task.built.network):
-            self._require_reach(
+        if spikes_at_most_once(task.built.network):
+            self._require_reachable(
                 "1 spike a step" if task.dt is None else f"{self._per_step:g} Hz, a spike in every step"
             )
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        each = torch.stack([self._outside(counts[name], lengths) for name in self._names]).mean(0)
+    ) -> LossAndTerms:
+        each = torch.stack([self._squared_distance(counts[name], lengths) for name in self._names]).mean(0)
         value = mean_over_samples(each, weight)
         return value, {"rate_band": value}
 
-    def _outside(self, counts: Tensor, lengths: Tensor) -> Tensor:
+    def _squared_distance(self, counts: Tensor, lengths: Tensor) -> Tensor:
         rates = counts.flatten(1) * (self._per_step / lengths[:, None])
         if self.of == "layer":
             rates = rates.mean(1, keepdim=True)
@@ -390,10 +396,10 @@ class RateBand(Regulariser):
         if self.lower is not None:
             costs = costs + (1 - rates / self.lower).relu().square()
         if self.upper is not None:
-            costs = costs + excess(rates, self.upper)
+            costs = costs + squared_log_excess(rates, self.upper)
         return costs.mean(1)
 
-    def _require_reach(self, most: str) -> None:
+    def _require_reachable(self, most: str) -> None:
         if self.lower is not None and self.lower > self._per_step:
             raise ConfigError("lower", f"{self.lower:g} cannot be reached: at most {most}")
         if self.upper is not None and self.upper >= self._per_step:
@@ -402,37 +408,37 @@ class RateBand(Regulariser):
 
 @REGULARISERS.register("weights")
 class Weights(Regulariser):
-    """The sum of the absolute or squared weights of layers, without biases, norms and the neurons' constants.
+    """Sum of the absolute or squared weights of layers, without biases, norms and constants of neurons.
 
         value = sum |w|^power
 
     Args:
-        power: 1 draws weights to 0, 2 keeps them small.
+        power: 1 makes weights sparse, 2 keeps them small.
         layers: Names of layers with weights, of recurrent neurons or of blocks; null for all.
     """
 
     def __init__(self, power: Literal[1, 2] = 2, layers: Sequence[str] | None = None) -> None:
         super().__init__()
         self.power, self.layers = power, layers
-        # In tuples, which torch does not look into: the weights are the network's, not the loss's.
-        self._of: tuple[tuple[nn.Module, str], ...] = ()
+        # In tuples, where torch does not register modules: the weights belong to the network, not to the loss.
+        self._weights: tuple[tuple[nn.Module, str], ...] = ()
 
     def bind(self, task: Task) -> None:
-        known = dict(_weighted(task.built.network))
-        names = chosen(self.layers, known, "layer with weights")
-        self._of = tuple((module, name) for layer in names for module, name in known[layer])
+        known = dict(_modules_with_weights(task.built.network))
+        names = select_layers(self.layers, known, "layer with weights")
+        self._weights = tuple((module, name) for layer in names for module, name in known[layer])
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        weights = (getattr(module, name) for module, name in self._of)
+    ) -> LossAndTerms:
+        weights = (getattr(module, name) for module, name in self._weights)
         value = torch.stack([(w.abs() if self.power == 1 else w.square()).sum() for w in weights]).sum()
         value = value if weight is None else value * weight.mean()
         return value, {"weights": value}
 
 
-def _weighted(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
-    """Yield the dotted names of the modules with weights, with where their weights are."""
+def _modules_with_weights(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
+    """Yield the dotted names of the modules with weights, and where these weights are stored."""
     for name, module in network.named_modules():
         if isinstance(module, (Neuron, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:
             continue

@@ -1,4 +1,4 @@
-"""Losses of output spikes: counts, rates, first spikes, and van Rossum's distance.
+"""Losses of output spikes: counts, rates, first spikes, and the van Rossum distance.
 
 Axes: T steps, B samples, K classes.
 """
@@ -16,60 +16,68 @@ from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, located
 from snnlab.nn.layer import Counts
 from snnlab.nn.layers.dense import Voting
-from snnlab.nn.losses.loss import LOSSES, ClassWeight, ClassWeighted, Task, Valued, mean_over_samples, within_lengths
+from snnlab.nn.losses.loss import (
+    LOSSES,
+    ClassWeight,
+    ClassWeighted,
+    LossAndTerms,
+    Task,
+    mean_over_samples,
+    within_lengths,
+)
 from snnlab.nn.network import BuiltNetwork, Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.readouts import REDUCTIONS
 from snnlab.settings import above, at_least, between
 
-# Of spikes, these give spikes again, or parts of them.
-_KEEPS = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
-_CANNOT = (nn.Linear, ConvNd, nn.RNNBase)
+# Layers whose output is spikes, or means of spikes, if their input is spikes.
+_SPIKES_FROM_SPIKES = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
+_NEVER_SPIKES = (nn.Linear, ConvNd, nn.RNNBase)
 
 
-def require_moments(steps: int, what: str) -> None:
-    """Raise a ConfigError if there is one step alone, at which all first spikes are."""
+def require_several_steps(steps: int, what: str) -> None:
+    """Raise a ConfigError if there is only one step, so that all first spikes have the same time."""
     if steps < 2:
-        raise ConfigError(
-            "", f"{what} tells outputs apart by when they spike, but the data have 1 step", "set data.num_bins"
-        )
+        raise ConfigError("", f"{what} compares spike times, but the data have 1 step", "set data.num_bins")
 
 
 def require_spikes(built: BuiltNetwork, what: str, instead: str) -> None:
-    """Refuse a network whose last layers surely give no spikes; what is not known is found by its values later.
+    """Reject a network whose output certainly is no spikes; the values of an unknown output are checked later.
 
     Args:
         built: The network.
-        what: What needs spikes, in words.
-        instead: What else could be done.
+        what: The reason why spikes are needed, as text.
+        instead: An alternative for the user, as text.
 
     Raises:
-        ConfigError: naming the layer that gives something else.
+        ConfigError: naming the layer whose output is no spikes.
     """
-    name = _no_spikes(built.network, "")
+    name = _layer_without_spikes(built.network, "")
     if name is not None:
         raise ConfigError(
-            "", f"{what}, but model.layers.{name} gives none", f"end the model with a spiking layer, or {instead}"
+            "", f"{what}, but model.layers.{name} has none", f"end the model with a spiking layer, or {instead}"
         )
 
 
-def spikes_once(network: nn.Module) -> bool:
-    """Return whether no neuron spikes more than once in a step."""
+def spikes_at_most_once(network: nn.Module) -> bool:
+    """Return whether each neuron spikes at most once a step."""
     return not any(isinstance(layer, Neuron) and layer.graded for layer in network.modules())
 
 
-def _no_spikes(network: Network, within: str) -> str | None:
+def _layer_without_spikes(network: Network, within: str) -> str | None:
     for name, layer in reversed(list(network.line())):
-        if isinstance(layer, _KEEPS):
+        if isinstance(layer, _SPIKES_FROM_SPIKES):
             continue
         if type(layer) is Network:
-            return _no_spikes(layer, f"{within}{name}.layers.")
-        silent = isinstance(layer, _CANNOT) or (isinstance(layer, Neuron) and not layer.spiking)
-        return f"{within}{name}" if silent else None
+            return _layer_without_spikes(layer, f"{within}{name}.layers.")
+        no_spikes = isinstance(layer, _NEVER_SPIKES) or (isinstance(layer, Neuron) and not layer.spiking)
+        return f"{within}{name}" if no_spikes else None
     return None
 
 
-def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype) -> Tensor:
+def target_values(
+    targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | float, dtype: torch.dtype
+) -> Tensor:
     """Return `right` for the class of each sample and `wrong` for the others, `[B, K]`.
 
     Args:
@@ -77,30 +85,30 @@ def goals(targets: Tensor, classes: int, right: Tensor | float, wrong: Tensor | 
         classes: K.
         right: A number, or one a sample, `[B]`.
         wrong: As `right`.
-        dtype: That of what comes out.
+        dtype: Data type of the result.
     """
     is_right = functional.one_hot(targets, classes).bool()
     right, wrong = (torch.as_tensor(x, dtype=dtype, device=targets.device).reshape(-1, 1) for x in (right, wrong))
     return torch.where(is_right, right, wrong)
 
 
-def require_apart(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
-    """Raise a ConfigError if both goals are the same, so that nothing can be learnt."""
+def require_different(right: tuple[str, float], wrong: tuple[str, float], unit: str) -> None:
+    """Raise a ConfigError if both target values are equal, so that nothing can be learned."""
     if right[1] == wrong[1]:
         raise ConfigError(right[0], f"must differ from {wrong[0]}, both are {right[1]:g} {unit}")
 
 
 @LOSSES.register("mse_rate")
 class RateError(ClassWeighted):
-    """Squared error of each output's mean over the valid steps, for classes: of spikes, of their rate.
+    """Squared error of each output's mean over the valid steps (for spikes, of its rate), for classes.
 
         loss = w[target] * mean_k (mean_t y[t, k] - goal[k])^2
-        goal[k] = correct_rate for the target, incorrect_rate for the others
+        goal[k] = correct_rate for the target class, incorrect_rate for the others
 
     Args:
-        correct_rate: What the mean of the right class's output is to be; of spikes at most 1.
-        incorrect_rate: What that of the others is to be.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct_rate: Target mean of the correct class's output; for spikes at most 1.
+        incorrect_rate: Target mean of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: with 1 and 0, Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
@@ -112,14 +120,14 @@ class RateError(ClassWeighted):
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
         self.correct_rate, self.incorrect_rate = correct_rate, incorrect_rate
-        self._reduce, self._so_far = REDUCTIONS["mean"]
+        self._reduce, self._running = REDUCTIONS["mean"]
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        goal = goals(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
+    ) -> LossAndTerms:
+        goal = target_values(targets, y.shape[-1], self.correct_rate, self.incorrect_rate, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_rate": loss}
@@ -129,8 +137,8 @@ class RateError(ClassWeighted):
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the means up to each step."""
-        return self._so_far(y)
+        """Return the mean up to each step."""
+        return self._running(y)
 
 
 @LOSSES.register("mse_count")
@@ -139,14 +147,14 @@ class CountError(ClassWeighted):
 
         loss = w[target] * mean_k (sum_t s[t, k] - goal[k])^2 / steps
 
-    The goals are numbers of spikes a recording, or rates times each recording's own number of steps.
+    The goals are numbers of spikes in a recording, or rates times the number of steps of each recording.
 
     Args:
-        correct_rate: Rate that the right class's output is to have; snnTorch, which rounds the goals down, calls it so.
-        incorrect_rate: Rate that the others are to have.
-        correct_count: Spikes that the right class's output is to give, in place of the rates.
-        incorrect_count: Spikes that the others are to give.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct_rate: Target rate of the correct class's output; the name is snnTorch's, which rounds goals down.
+        incorrect_rate: Target rate of the other outputs.
+        correct_count: Target number of spikes of the correct class's output, instead of a rate.
+        incorrect_count: Target number of spikes of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: counts: Shrestha and Orchard, SLAYER, NeurIPS 2018. rates: Eshraghian et al., Training spiking neural
         networks using lessons from deep learning, Proceedings of the IEEE 2023.
@@ -163,14 +171,14 @@ class CountError(ClassWeighted):
         super().__init__(class_weight)
         self.counted = correct_count is not None
         if self.counted != (incorrect_count is not None):
-            raise ConfigError("correct_count", "goes together with incorrect_count", "set both or neither")
+            raise ConfigError("correct_count", "is used together with incorrect_count", "set both or neither")
         if correct_count is not None and incorrect_count is not None:
-            require_apart(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
+            require_different(("correct_count", correct_count), ("incorrect_count", incorrect_count), "spikes")
             self.right, self.wrong = correct_count, incorrect_count
         else:
-            require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
+            require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes a step")
             self.right, self.wrong = correct_rate, incorrect_rate
-        self._reduce, self._so_far = REDUCTIONS["sum"]
+        self._reduce, self._running = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
@@ -180,37 +188,37 @@ class CountError(ClassWeighted):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         steps = 1 if self.counted else lengths.to(y.dtype)
-        goal = goals(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
+        goal = target_values(targets, y.shape[-1], self.right * steps, self.wrong * steps, y.dtype)
         each = (self.readout(y, lengths) - goal).square().mean(-1) / lengths
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_count": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the numbers of spikes in the valid steps."""
+        """Return the number of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the numbers of spikes up to each step."""
-        return self._so_far(y)
+        """Return the number of spikes up to each step."""
+        return self._running(y)
 
 
 @LOSSES.register("mse_first_spike")
 class FirstSpikeError(ClassWeighted):
-    """Squared error of the time of each output's first spike, for classes, in parts of the recording.
+    """Squared error of the time of each output's first spike, for classes, as fractions of the recording.
 
         loss = w[target] * mean_k ((time[k] - goal[k]) / steps)^2
         time[k] = steps - sum_t (1 - prod_(u <= t) (1 - s[u, k]))
 
-    An output that never fires counts as one that fires when the recording is over, and its gradient still reaches all
-    steps: the product makes a first spike anywhere change the time by what it would be earlier. The output that fires
-    first is the answer. For cross-entropy of these times see `over_time: first_spike` of `cross_entropy`.
+    For an output without spikes the time is the end of the recording. Its gradient still reaches all steps, because in
+    the product a first spike at any step changes the time. The output that fires first is the answer. `cross_entropy`
+    with `over_time: first_spike` is the cross-entropy of these times.
 
     Args:
-        correct: When the right class's output is to fire first, from the recording's start on.
-        incorrect: When the others are to; null: when the recording is over, which is never.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        correct: Target time of the correct class's first spike, from the start of the recording.
+        incorrect: Target time of the other outputs; null: the end of the recording, without a spike.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: the goals are those of mse_temporal_loss in snnTorch; the gradient is not.
     """
@@ -226,69 +234,69 @@ class FirstSpikeError(ClassWeighted):
             raise ConfigError("correct", f"must differ from incorrect, both are {correct:g}")
         self.correct, self.incorrect = correct, incorrect
         self._step = 1.0
-        self._reduce, self._so_far = REDUCTIONS["first_spike"]
+        self._reduce, self._running = REDUCTIONS["first_spike"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
         require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
-        require_moments(task.num_steps, "mse_first_spike")
+        require_several_steps(task.num_steps, "mse_first_spike")
         self._step = task.dt or 1.0
         if self.correct >= task.num_steps * self._step:
             unit = "steps" if task.dt is None else "ms"
             raise ConfigError(
                 "correct",
                 (
-                    f"{self.correct:g} {unit} is when the recording's {task.num_steps * self._step:g}"
-                    f" {unit} are over, which silence meets"
+                    f"{self.correct:g} {unit} is not before the end of the recording, {task.num_steps * self._step:g}"
+                    f" {unit}, so that no spike is needed"
                 ),
             )
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
+    ) -> LossAndTerms:
         steps = lengths.to(y.dtype)
         time = steps[:, None] - self.readout(y, lengths)
         right, wrong = (self._goal(at, steps) for at in (self.correct, self.incorrect))
-        goal = goals(targets, y.shape[-1], right, wrong, y.dtype)
+        goal = target_values(targets, y.shape[-1], right, wrong, y.dtype)
         each = ((time - goal) / steps[:, None]).square().mean(-1)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"mse_first_spike": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the steps since each output's first spike."""
+        """Return the number of steps since each output's first spike."""
         with located("loss"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the steps since each output's first spike until each step."""
+        """Return the number of steps from each output's first spike to each step."""
         with located("loss"):
-            return self._so_far(y)
+            return self._running(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:
         return steps if at is None else torch.full_like(steps, at / self._step).minimum(steps)
 
 
-# Steps that one matrix product goes over.
+# Number of steps in one matrix product.
 _BLOCK = 256
 
 
 @LOSSES.register("van_rossum")
 class VanRossum(ClassWeighted):
-    """Van Rossum's distance between each output's spikes and a regular train, at one rate for the right class.
+    """Van Rossum distance between each output's spikes and a regular spike train, whose rate depends on the class.
 
         loss = w[target] * mean_k (1 / tau) integral (f_k - g_k)^2 dt,   f[t] = exp(-dt/tau) f[t-1] + s[t]
              = w[target] * mean_k (1 - exp(-2 dt/tau)) / 2 * sum_t (f_k[t] - g_k[t])^2
 
-    over the valid steps, where g is made of the wanted train as f is of the spikes s. A spike too many, or too few,
+    over the valid steps, with g the trace of the target train and f that of the spikes s. One extra or missing spike
     costs 1/2. A train of r spikes a step has its spikes where floor(r t + 1/2) increases, the first in the middle of
-    the first interval. A short tau asks for spikes at these moments, a long one for their number. The output with the
-    most spikes is the answer.
+    the first interval. A short tau compares spike times, a long tau spike counts. The output with the most spikes is
+    the answer.
 
     Args:
-        tau: Time constant of the trace that a spike leaves.
-        correct_rate: Rate of the train that the right class's output is to give.
-        incorrect_rate: Rate of that of the others.
-        class_weight: How much a recording of each class counts: a list, `balanced`, or null for all alike.
+        tau: Time constant of the trace of a spike.
+        correct_rate: Rate of the target train of the correct class's output.
+        incorrect_rate: Rate of the target train of the other outputs.
+        class_weight: Weight of each class: a list, `balanced`, or null for equal weights.
 
     Source: van Rossum, A novel spike distance, Neural Computation 13(4), 2001.
     """
@@ -301,10 +309,10 @@ class VanRossum(ClassWeighted):
         class_weight: ClassWeight = None,
     ) -> None:
         super().__init__(class_weight)
-        require_apart(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
+        require_different(("correct_rate", correct_rate), ("incorrect_rate", incorrect_rate), "spikes in their time")
         self.tau, self.correct_rate, self.incorrect_rate = tau, correct_rate, incorrect_rate
         self._dt: float | None = None
-        self._reduce, self._so_far = REDUCTIONS["sum"]
+        self._reduce, self._running = REDUCTIONS["sum"]
 
     def bind(self, task: Task) -> None:
         super().bind(task)
@@ -318,26 +326,26 @@ class VanRossum(ClassWeighted):
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
-    ) -> Valued:
-        right, wrong = (self.train_of(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
+    ) -> LossAndTerms:
+        right, wrong = (self.regular_train(rate, y) for rate in (self.correct_rate, self.incorrect_rate))
         is_right = targets[:, None] == torch.arange(y.shape[-1], device=y.device)
-        apart = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
-        constants = (self._dt or 1.0) / self.tau  # of a step
-        trace = traces(within_lengths(apart, lengths), constants)
+        difference = y - torch.where(is_right, right[:, None, None], wrong[:, None, None])
+        constants = (self._dt or 1.0) / self.tau  # length of a step in time constants
+        trace = spike_traces(within_lengths(difference, lengths), constants)
         each = within_lengths(trace.square().mean(-1), lengths).sum(0) * (-math.expm1(-2 * constants) / 2)
         loss = mean_over_samples(self.class_weights(each, targets), weight)
         return loss, {"van_rossum": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
-        """Return the numbers of spikes in the valid steps."""
+        """Return the number of spikes in the valid steps."""
         return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the numbers of spikes up to each step."""
-        return self._so_far(y)
+        """Return the number of spikes up to each step."""
+        return self._running(y)
 
-    def train_of(self, rate: float, like: Tensor) -> Tensor:
-        """Return a regular train of a rate, `[T]`."""
+    def regular_train(self, rate: float, like: Tensor) -> Tensor:
+        """Return a regular spike train with a rate, `[T]`."""
         steps = torch.arange(len(like) + 1, dtype=torch.float64)
         return (steps * self._per_step(rate) + 0.5).floor().diff().to(like)
 
@@ -345,11 +353,11 @@ class VanRossum(ClassWeighted):
         return rate if self._dt is None else rate * self._dt / 1000.0
 
 
-def traces(s: Tensor, constants: float) -> Tensor:
-    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, a matrix product for each block of steps.
+def spike_traces(s: Tensor, constants: float) -> Tensor:
+    """Return f[t] = exp(-constants) f[t-1] + s[t] for every t, by a matrix product for each block of steps.
 
     Args:
-        s: What each step adds.
+        s: The value that each step adds.
         constants: Length of a step in time constants.
 
     Shape:

@@ -1,4 +1,4 @@
-"""What the tests of losses share: a network that ends with spikes, and one batch of its answers."""
+"""Fixtures for tests of losses: a network that ends with spikes, and one batch of its outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPIKING: dict[str, dict[str, Any]] = {
     "out": {"type": "linear", "out_features": K},
     "last": {"type": "lif", "tau_mem": 10.0},
 }
-# Settings with which each is tried; what is not here needs none.
+# Settings of each tested loss; the others need none.
 SETTINGS: dict[str, dict[str, Any]] = {
     "tet": {"mix": 0.3},
     "mse_count": {"correct_rate": 0.8, "incorrect_rate": 0.2},
@@ -42,7 +42,7 @@ class Given(NamedTuple):
 
 
 def make_task(layers: dict[str, dict[str, Any]] | None = None, dt: float | None = 2.0, steps: int = T) -> Task:
-    """Return what a loss is told of a network."""
+    """Return the network and data that a loss is bound to."""
     torch.manual_seed(0)
     built = build_network(layers or SPIKING, in_shape=(INPUTS,), dt=dt, num_steps=steps)
     return Task(built, (INPUTS,), dt, steps, K)
@@ -50,7 +50,7 @@ def make_task(layers: dict[str, dict[str, Any]] | None = None, dt: float | None 
 
 @pytest.fixture
 def given() -> Given:
-    """Return spikes in double precision, with lengths of their own."""
+    """Return spikes in double precision, with different lengths."""
     rng = torch.Generator().manual_seed(0)
     valid = (torch.arange(T)[:, None] < LENGTHS)[..., None]
     y, hidden = ((torch.rand(T, B, n, generator=rng) < 0.4).double() * valid for n in (K, HIDDEN))
@@ -60,14 +60,14 @@ def given() -> Given:
 
 
 def bound(name: str, **settings: Any) -> Part:
-    """Return a registered loss or regulariser that knows the spiking network."""
+    """Return a registered loss or regularizer, bound to the spiking network."""
     part = LOSSES.build(name, {**SETTINGS.get(name, {}), **settings}, "loss")
     part.bind(make_task())
     return part
 
 
 def built_loss(**node: Any) -> Any:
-    """Return a loss as the YAML says it, bound."""
+    """Return a loss from its YAML node, bound."""
     loss = build_loss(node)
     loss.bind(make_task())
     return loss

@@ -1,4 +1,4 @@
-"""What holds of every registered loss and regulariser."""
+"""Tests of every registered loss and regularizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.nn.losses import LOSSES, REGULARISERS, Loss, Part
-from snnlab.nn.losses.regularizers import MembraneCost
+from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.settings import argument_texts, first_sentence, settings_of
 from snnlab.training.module import batch_loss
 
@@ -18,7 +18,7 @@ from .conftest import LENGTHS, SETTINGS, B, Given, T, bound
 
 ALL = list(LOSSES)
 OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
-BAND = MembraneCost(**SETTINGS["membrane_band"])
+BAND = MembraneBandCost(**SETTINGS["membrane_band"])
 PAST = torch.arange(T)[:, None] >= LENGTHS
 
 
@@ -28,12 +28,12 @@ def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | No
 
 
 def all_counts(given: Given) -> dict[str, Tensor]:
-    """Return what layers count beside their spikes too."""
+    """Return the counts of layers, also those other than spikes."""
     return given.counts | {f"{name}.{BAND.key}": 0.3 * n for name, n in given.counts.items()}
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_stands_past_the_end_changes_neither_loss_nor_gradient(name: str, given: Given) -> None:
+def test_values_past_the_end_change_neither_loss_nor_gradient(name: str, given: Given) -> None:
     part = bound(name)
     clean, dirty = given.y.clone().requires_grad_(), torch.where(PAST[..., None], 77.0, given.y).requires_grad_()
     values = [value(part, given, y) for y in (clean, dirty)]
@@ -55,7 +55,7 @@ OVER_TIME = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse":
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
-def test_no_number_past_the_end_reaches_loss_or_gradient(name: str, garbage: float, given: Given) -> None:
+def test_nan_past_the_end_changes_neither_loss_nor_gradient(name: str, garbage: float, given: Given) -> None:
     for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
         part = bound(name, **settings)
         y = torch.where(PAST[..., None], garbage, given.y).requires_grad_()
@@ -67,7 +67,7 @@ def test_no_number_past_the_end_reaches_loss_or_gradient(name: str, garbage: flo
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("cross_entropy_steps", "weights")])
-def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given: Given) -> None:
+def test_the_loss_of_a_batch_is_the_mean_over_its_recordings(name: str, given: Given) -> None:
     part = bound(name)
     each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
     for b, length in enumerate(LENGTHS.tolist()):
@@ -79,7 +79,7 @@ def test_a_batch_has_the_mean_of_what_its_recordings_have_alone(name: str, given
 
 
 @pytest.mark.parametrize("name", OF_CLASSES)
-def test_mixed_recordings_have_a_part_of_each_loss(name: str, given: Given) -> None:
+def test_mixed_recordings_have_a_weighted_sum_of_both_losses(name: str, given: Given) -> None:
     part, own, others = bound(name), given.targets["class"], torch.tensor([0, 1, 1, 2, 0])
     share = torch.full((B,), 0.3, dtype=torch.float64)
     batch = Batch(given.y, LENGTHS, own, torch.arange(B), Mix(others, share))
@@ -100,7 +100,7 @@ def test_gradients_are_those_of_the_formula(name: str, given: Given) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
-def test_the_last_answer_of_a_whole_recording_is_that_of_the_readout(name: str, given: Given) -> None:
+def test_the_last_answer_is_that_of_the_readout(name: str, given: Given) -> None:
     loss = bound(name)
     assert isinstance(loss, Loss)
     readout, answers = loss.readout(given.y, torch.full((B,), T)), loss.answers(given.y)
@@ -109,7 +109,7 @@ def test_the_last_answer_of_a_whole_recording_is_that_of_the_readout(name: str, 
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARISERS, "cross_entropy_steps")])
-def test_the_running_readout_is_that_of_each_beginning(name: str, given: Given) -> None:
+def test_the_running_readout_is_the_readout_of_the_steps_so_far(name: str, given: Given) -> None:
     for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
         loss = bound(name, **settings)
         assert isinstance(loss, Loss)

@@ -1,4 +1,4 @@
-"""Label smoothing and class weights, and the losses of every step, against plain NumPy."""
+"""Label smoothing, class weights and losses of each step, compared with plain NumPy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def smoothed(scores: np.ndarray, target: int, part: float) -> np.ndarray:
 
 @pytest.mark.parametrize("part", [0.0, 0.2])
 @pytest.mark.parametrize("over_time", ["mean", "softmax_sum", "per_step"])
-def test_smoothing_and_weights_enter_as_the_formula_says(y: Tensor, given: Given, over_time: str, part: float) -> None:
+def test_smoothing_and_weights_follow_the_formula(y: Tensor, given: Given, over_time: str, part: float) -> None:
     each = []
     for b, (length, target) in enumerate(zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)):
         own = y[:length, b].numpy()
@@ -64,7 +64,7 @@ def test_tet_without_its_level_is_cross_entropy_per_step(y: Tensor, given: Given
 
 
 @pytest.mark.peers
-def test_tet_is_spikingjellys(y: Tensor, given: Given) -> None:
+def test_tet_equals_spikingjelly(y: Tensor, given: Given) -> None:
     jelly = pytest.importorskip("spikingjelly.activation_based.functional")
     expected = jelly.temporal_efficient_training_cross_entropy(y, given.targets["class"])
     actual = TemporalEfficientTraining()(y, given.targets["class"], torch.full((B,), T), {})[0]
@@ -72,7 +72,7 @@ def test_tet_is_spikingjellys(y: Tensor, given: Given) -> None:
 
 
 @pytest.mark.peers
-def test_rates_and_counts_are_snntorchs(given: Given) -> None:
+def test_rates_and_counts_equal_snntorch(given: Given) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
     y, targets, lengths = given.y.float(), given.targets["class"], torch.full((B,), T)
     for over_time, peer in (("sum", snntorch.ce_count_loss()), ("per_step", snntorch.ce_rate_loss())):
@@ -80,7 +80,7 @@ def test_rates_and_counts_are_snntorchs(given: Given) -> None:
         torch.testing.assert_close(actual, peer(y, targets).squeeze())
 
 
-def test_balanced_classes_count_alike_over_the_training_recordings() -> None:
+def test_balanced_classes_have_equal_total_weight() -> None:
     weights = ClassWeights("balanced")
     weights.count_classes(torch.tensor([6, 2, 0, 4]))
     assert weights.weights is not None
@@ -91,8 +91,8 @@ def test_balanced_classes_count_alike_over_the_training_recordings() -> None:
     assert each[:6].sum() == pytest.approx(float(each[6:8].sum()))
 
 
-def test_balanced_classes_must_have_been_counted(y: Tensor, given: Given) -> None:
-    with assert_raises(RuntimeError, "balanced", "count_classes"):
+def test_balanced_weights_need_class_counts(y: Tensor, given: Given) -> None:
+    with assert_raises(RuntimeError, "balanced", "class counts"):
         CrossEntropy(class_weight="balanced")(y, given.targets["class"], LENGTHS, {})
 
 
@@ -113,7 +113,7 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "fragments"),
     [
         ({"label_smoothing": 1.0}, ("label_smoothing",)),
         ({"class_weight": [1.0, -1.0, 0.0]}, ("class_weight", "weights", ">= 0")),
@@ -121,8 +121,8 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
         ({"class_weight": [1.0, 2.0]}, ("class_weight", 2, 3)),
     ],
 )
-def test_what_cannot_be_a_weight_or_a_part_is_refused(settings: dict, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_invalid_weights_and_fractions_are_rejected(settings: dict, fragments: tuple) -> None:
+    with assert_raises(ConfigError, *fragments):
         CrossEntropy(**settings).bind(make_task())
     with assert_raises(ConfigError, "mix"):
         TemporalEfficientTraining(mix=1.0)

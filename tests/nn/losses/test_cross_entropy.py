@@ -37,7 +37,7 @@ def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("over_time", OVER_TIME)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_it_is_torchs_cross_entropy_of_each_samples_own_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
+def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
     loss, parts = LOSSES.build("cross_entropy", {"over_time": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
     expected = torch.stack([_plainly(over_time, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
     torch.testing.assert_close(loss, expected)
@@ -45,7 +45,7 @@ def test_it_is_torchs_cross_entropy_of_each_samples_own_steps(y: Tensor, over_ti
 
 
 @pytest.mark.parametrize("over_time", OVER_TIME)
-def test_what_stands_past_the_end_does_not_train(y: Tensor, over_time: str) -> None:
+def test_values_past_the_end_have_no_gradient(y: Tensor, over_time: str) -> None:
     lengths = torch.tensor(LENGTHS[1])
     past = torch.arange(T)[:, None] >= lengths
     y = torch.where(past[..., None], 1e4, y).requires_grad_()
@@ -56,7 +56,7 @@ def test_what_stands_past_the_end_does_not_train(y: Tensor, over_time: str) -> N
 
 
 @pytest.mark.parametrize("over_time", OVER_TIME)
-def test_the_answer_at_a_step_is_that_of_the_recording_cut_there(y: Tensor, over_time: str) -> None:
+def test_the_answer_at_a_step_is_that_of_the_cut_recording(y: Tensor, over_time: str) -> None:
     loss = CrossEntropy(over_time)  # type: ignore[arg-type]
     answers = loss.answers(y)
     assert answers.shape == (T, B)
@@ -67,7 +67,7 @@ def test_the_answer_at_a_step_is_that_of_the_recording_cut_there(y: Tensor, over
 
 
 def test_the_default_is_the_mean() -> None:
-    assert CrossEntropy().over_time == "mean"
+    assert CrossEntropy().reduction == "mean"
 
 
 def test_an_unknown_reduction_is_refused() -> None:
@@ -77,7 +77,7 @@ def test_an_unknown_reduction_is_refused() -> None:
         CrossEntropy("median")  # type: ignore[arg-type]
 
 
-def test_a_membrane_is_refused_where_first_spikes_are_read() -> None:
+def test_first_spike_rejects_a_membrane() -> None:
     loss, membrane = CrossEntropy("first_spike"), torch.full((T, B, K), -0.5)
     with assert_raises(ConfigError, "loss.over_time", "first_spike", 0, 1, -0.5):
         loss(membrane, TARGETS, torch.tensor(LENGTHS[0]), {})
@@ -99,7 +99,7 @@ VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0
 
 @pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max", "per_step"])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_squared_errors_are_those_of_each_samples_own_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
+def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
     loss = SquaredError(over_time)
     each = []
     for b, length in enumerate(lengths):
@@ -144,13 +144,13 @@ def test_the_loss_of_labels_over_time_is_the_mean_over_labelled_steps() -> None:
     torch.testing.assert_close(loss(values, labels, torch.full((B,), T), {}, only)[0], own.sum() / len(each))
 
 
-def test_without_labelled_steps_there_is_no_loss_of_them() -> None:
+def test_the_loss_is_0_without_labelled_steps() -> None:
     value, _ = StepCrossEntropy()(torch.randn(T, B, K), torch.full((T, B), IGNORED), torch.full((B,), T), {})
     assert value == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "targets", "told"),
+    ("name", "targets", "fragments"),
     [
         ("cross_entropy", "value", ("loss", "cross_entropy", "data.targets=value", "loss=mse")),
         ("cross_entropy", "steps", ("loss", "data.targets=steps", "loss=cross_entropy_steps")),
@@ -158,9 +158,9 @@ def test_without_labelled_steps_there_is_no_loss_of_them() -> None:
         ("cross_entropy_steps", "value", ("loss", "data.targets=value", "loss=mse")),
     ],
 )
-def test_a_loss_for_other_targets_names_the_right_one(name: str, targets: Any, told: tuple) -> None:
+def test_a_loss_for_other_targets_names_the_right_one(name: str, targets: Any, fragments: tuple) -> None:
     loss = LOSSES.build(name, {}, "loss")
-    with assert_raises(ConfigError, *told) as caught:
+    with assert_raises(ConfigError, *fragments) as caught:
         check_takes(loss, name, targets)
     assert "\n" not in str(caught.value)
     check_takes(loss, name, loss.takes[0])

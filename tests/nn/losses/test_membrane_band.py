@@ -1,4 +1,4 @@
-"""Membranes outside a band: the cost and its gradient against a loop written out, by every way through a network.
+"""Membranes outside a band: the cost and its gradient compared with an explicit loop, for each way to run a network.
 
 Axes: T steps, B samples.
 """
@@ -51,7 +51,7 @@ def outside(u: Tensor) -> Tensor:
 
 
 def by_hand(weight: Tensor, reset: str, steps: int = T) -> Tensor:
-    """Return the cost of a leaky neuron whose reset is no way for a gradient, which stops after `steps` steps."""
+    """Return the cost of a leaky neuron with a detached reset; its gradient stops after `steps` steps."""
     v, each = torch.zeros(B, HIDDEN), torch.zeros(B)
     for t, x in enumerate(X @ weight.T):
         v = v.detach() if t % steps == 0 else v
@@ -71,11 +71,13 @@ def gradients(net: Any, part: MembraneBand, run: Any = None) -> tuple[Tensor, di
 
 
 @pytest.mark.parametrize("reset", ["subtract", "value"])
-@pytest.mark.parametrize(("backend", "pieces", "window"), [("auto", 0, T), ("reference", 2, T), ("auto", 0, 4)])
-def test_value_and_gradient_are_those_of_a_loop_written_out(reset: str, backend: str, pieces: int, window: int) -> None:
+@pytest.mark.parametrize(("backend", "segments", "window"), [("auto", 0, T), ("reference", 2, T), ("auto", 0, 4)])
+def test_value_and_gradient_are_those_of_a_loop_written_out(
+    reset: str, backend: str, segments: int, window: int
+) -> None:
     net, part = network({"type": "lif", "reset": reset}, backend)
-    if pieces:
-        net.configure(checkpoint_segments=pieces)
+    if segments:
+        net.configure(checkpoint_segments=segments)
     found, grads = gradients(net, part, lambda x, **more: run_windows(net, x, window, **more))
     weight = net.fc.weight.detach().clone().requires_grad_()
     expected = by_hand(weight, reset, window)
@@ -116,26 +118,26 @@ def test_a_learned_threshold_has_the_gradient_of_its_differences() -> None:
     torch.testing.assert_close((values[0] - values[1]) / 2e-4, grad, rtol=1e-5, atol=1e-8, check_dtype=False)
 
 
-def test_two_bands_of_one_layer_are_counted_each_for_itself() -> None:
+def test_two_bands_of_one_layer_have_separate_counts() -> None:
     net, part = network({"type": "lif"})
     alone = gradients(net, part)[0]
     other = MembraneBand(None, 0.2, ["lif"])
     built: Any = SimpleNamespace(network=net, spiking={"lif": (HIDDEN,)})
     other.bind(Task(built, (INPUTS,), 2.0, T, K))
     assert gradients(net, part)[0] == alone
-    assert gradients(net, other)[0] < alone  # what is below costs nothing there
+    assert gradients(net, other)[0] < alone  # that band has no cost below
 
 
-def test_only_the_loss_sees_what_is_counted_beside_the_spikes() -> None:
+def test_only_the_loss_gets_counts_other_than_spikes() -> None:
     net, part = network({"type": "lif"})
     counts: dict[str, Tensor] = {}
     net(X, lengths=LENGTHS, counts=counts)
     assert set(counts) == {"lif", f"lif.{part.cost.key}"}
     assert set(record(net, X, lengths=LENGTHS).spikes) == {"lif"}
-    net(X, lengths=LENGTHS)  # where nobody counts there is nothing to do
+    net(X, lengths=LENGTHS)  # without counts the hook does nothing
 
 
-def test_what_it_costs_is_said_at_the_first_training_batch(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_at_the_first_training_batch_that_steps_take_longer(caplog: pytest.LogCaptureFixture) -> None:
     net, part = network({"type": "lif"})
     with caplog.at_level(logging.INFO):
         gradients(net, part.eval())
@@ -143,12 +145,12 @@ def test_what_it_costs_is_said_at_the_first_training_batch(caplog: pytest.LogCap
         part.train()
         for _ in range(2):
             gradients(net, part)
-    (said,) = caplog.records
-    assert_says(said.getMessage(), "lif", "loop")
+    (logged,) = caplog.records
+    assert_says(logged.getMessage(), "lif", "loop")
 
 
 class _Closed(Neuron):
-    """A neuron that decides by itself."""
+    """A neuron that does not call `spike`."""
 
     def coefficients(self) -> None:
         return None
@@ -161,7 +163,7 @@ class _Closed(Neuron):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "fragments"),
     [
         ({}, ("lower", "upper")),
         ({"lower": 0.5, "upper": 0.5}, ("lower", 0.5)),
@@ -171,8 +173,8 @@ class _Closed(Neuron):
         ({"upper": 2.0}, ("layers", "last")),
     ],
 )
-def test_what_cannot_be_is_refused(settings: dict[str, Any], told: tuple) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, Any], fragments: tuple) -> None:
     task = make_task()
     task.built.network.last = _Closed()
-    with assert_raises(ConfigError, *told):
+    with assert_raises(ConfigError, *fragments):
         MembraneBand(**settings).bind(task)

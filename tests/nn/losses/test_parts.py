@@ -14,7 +14,7 @@ from .conftest import LENGTHS, Given, bound, built_loss
 BAND = {"type": "rate_band", "lower": 120.0, "upper": 210.0}
 
 
-def test_parts_are_added_by_weight_and_named(given: Given) -> None:
+def test_terms_are_weighted_and_named(given: Given) -> None:
     loss = built_loss(type="cross_entropy", parts={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}})
     assert loss.names == ("cross_entropy", "rate", "count")
     value, parts = loss(given.y, given.targets["class"], LENGTHS, given.counts)
@@ -31,27 +31,27 @@ def test_parts_are_added_by_weight_and_named(given: Given) -> None:
     torch.testing.assert_close(list(parts.values()), alone)
 
 
-def test_the_loss_itself_gives_readout_and_answers(given: Given) -> None:
+def test_readout_and_answers_are_those_of_the_loss(given: Given) -> None:
     loss, alone = built_loss(type="cross_entropy", over_time="max", parts={"rate": BAND}), CrossEntropy("max")
     assert torch.equal(loss.readout(given.y, LENGTHS), alone.readout(given.y, LENGTHS))
     assert torch.equal(loss.answers(given.y), alone.answers(given.y))
 
 
-def test_without_parts_the_loss_stays_what_it_is() -> None:
+def test_without_terms_the_loss_does_not_change() -> None:
     for parts in (None, {}, {"rate": None}):
         loss = build_loss({"type": "cross_entropy", "parts": parts})
         assert type(loss) is CrossEntropy
         assert loss.names == ()
 
 
-def test_classes_are_counted_by_every_part(given: Given) -> None:
+def test_every_term_gets_the_class_counts(given: Given) -> None:
     balanced = {"class_weight": "balanced"}
     loss = built_loss(type="cross_entropy", **balanced, parts={"rate": BAND, "rates": {"type": "mse_rate", **balanced}})
     loss.count_classes(torch.tensor([1, 2, 3]))
     assert torch.isfinite(loss(given.y, given.targets["class"], LENGTHS, given.counts)[0])
 
 
-def test_regularisers_go_beside_losses_of_any_targets(given: Given) -> None:
+def test_regularizers_support_any_targets(given: Given) -> None:
     for kind, targets in (("mse", "value"), ("cross_entropy_steps", "steps")):
         loss = built_loss(type=kind, parts={"rate": BAND, "small": {"type": "weights", "weight": 1e-4}})
         assert isinstance(loss, WeightedParts)
@@ -60,7 +60,7 @@ def test_regularisers_go_beside_losses_of_any_targets(given: Given) -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "fragments"),
     [
         ({"type": "rate_band", "upper": 5.0}, ("loss", "rate_band")),
         ({"type": "cross_entropy", "parts": [BAND]}, ("loss.parts", "mapping")),
@@ -92,12 +92,12 @@ def test_regularisers_go_beside_losses_of_any_targets(given: Given) -> None:
         ),
     ],
 )
-def test_a_mistake_names_its_place(node: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_an_error_names_its_place(node: dict[str, Any], fragments: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *fragments):
         built_loss(**node)
 
 
-def test_a_part_for_other_targets_is_refused() -> None:
+def test_a_term_for_other_targets_is_rejected() -> None:
     loss = build_loss({"type": "cross_entropy", "parts": {"more": {"type": "mse"}}})
     assert isinstance(loss, WeightedParts)
     with assert_raises(ConfigError, "loss.parts.more", "mse"):

@@ -1,4 +1,4 @@
-"""Regularisers against plain NumPy, and that their gradient reaches the weights by every way through a network."""
+"""Regularizers compared with plain NumPy; their gradient reaches the weights for each way to run a network."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def above(ratio: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("dt", [2.0, None])
 @pytest.mark.parametrize("of", ["layer", "neuron"])
-def test_a_rate_costs_what_it_is_outside_the_band_in_parts_of_the_bound(
-    given: Given, of: Any, dt: float | None
-) -> None:
+def test_the_cost_of_a_rate_is_its_relative_distance_from_the_band(given: Given, of: Any, dt: float | None) -> None:
     lower, upper = (120.0, 210.0) if dt else (0.24, 0.42)
     part = RateBand(lower, upper, of)
     part.bind(make_task()._replace(dt=dt))
@@ -48,7 +46,7 @@ def test_a_rate_costs_what_it_is_outside_the_band_in_parts_of_the_bound(
     assert value(part, given, WEIGHT) == pytest.approx((each * WEIGHT.numpy()).mean())
 
 
-def test_silence_costs_one_and_twice_the_upper_bound_half_of_it(given: Given) -> None:
+def test_costs_of_silence_and_of_twice_the_upper_bound(given: Given) -> None:
     silent = {key: torch.zeros_like(n) for key, n in given.counts.items()}
     full = {key: LENGTHS[:, None] * torch.ones_like(n) for key, n in given.counts.items()}
     part = bound("rate_band", lower=5.0, upper=250.0)
@@ -56,7 +54,7 @@ def test_silence_costs_one_and_twice_the_upper_bound_half_of_it(given: Given) ->
         assert float(part(given.y, given.targets["class"], LENGTHS, counts)[0]) == pytest.approx(cost)
 
 
-def test_below_a_budget_nothing_has_a_gradient_and_silence_none_that_is_no_number() -> None:
+def test_the_gradient_below_a_budget_is_0_also_for_silence() -> None:
     counts = torch.tensor([[0.0], [3.0], [4.0], [5.0]], requires_grad=True)
     part = SpikeBudget(4.0)
     part.bind(make_task({"fc": {"type": "linear", "out_features": 1}, "lif": SPIKING["lif"]}))
@@ -75,10 +73,10 @@ def test_spikes_are_counted_in_the_layers_that_are_named(given: Given) -> None:
 
 
 def test_operations_are_spikes_times_connections(given: Given) -> None:
-    operations = given.counts["lif"].numpy().sum(1) * K  # the last layer's spikes reach nothing
+    operations = given.counts["lif"].numpy().sum(1) * K  # the last layer's spikes reach no weights
     part = bound("synaptic_operations", budget=7.0)
     assert value(part, given) == pytest.approx(above(operations / 7).mean())
-    assert not part.state_dict()  # the buffers are the network's shape, not its memory
+    assert not part.state_dict()  # its buffers follow from the network and are not saved
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -116,13 +114,13 @@ CONV: dict[str, dict[str, Any]] = {
 }
 
 
-def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
+def gradient(backend: Any, segments: int, part: Any) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     built = build_network(CONV, in_shape=(1, 8, 8), dt=2.0, num_steps=T)
     set_backend(built.network, backend)
     part.bind(Task(built, (1, 8, 8), 2.0, T, K))
-    if pieces:
-        built.network.configure(checkpoint_segments=pieces)
+    if segments:
+        built.network.configure(checkpoint_segments=segments)
     x = (torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).float()
     counts: dict[str, Tensor] = {}
     y, _ = built.network(x, lengths=LENGTHS, counts=counts)
@@ -144,16 +142,16 @@ def gradient(backend: Any, pieces: int, part: Any) -> tuple[Tensor, Tensor]:
     ],
     ids=["lower", "upper", "spikes", "spike_budget", "synaptic_operations"],
 )
-@pytest.mark.parametrize(("backend", "pieces"), [("numba", 0), ("numba", 2)])
-def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, pieces: int) -> None:
+@pytest.mark.parametrize(("backend", "segments"), [("numba", 0), ("numba", 2)])
+def test_the_gradient_of_counts_reaches_the_weights(make: Any, backend: str, segments: int) -> None:
     plain, expected = gradient("reference", 0, make())
-    found, actual = gradient(backend, pieces, make())
+    found, actual = gradient(backend, segments, make())
     assert expected.abs().sum() > 0
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_silent_layer_comes_to_life_by_its_lower_bound_alone() -> None:
+def test_a_lower_bound_makes_a_silent_layer_spike() -> None:
     task = make_task({"fc": {"type": "linear", "out_features": HIDDEN, "bias": False}, "lif": SPIKING["lif"]})
     network, part = task.built.network, RateBand(lower=50.0, upper=200.0)
     part.bind(task)
@@ -172,7 +170,7 @@ def test_a_silent_layer_comes_to_life_by_its_lower_bound_alone() -> None:
     assert 40 < rates[-1] < 210
 
 
-def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_budget_of_a_silent_network_gives_one_warning(given: Given, caplog: pytest.LogCaptureFixture) -> None:
     silent = {key: torch.zeros_like(n) for key, n in given.counts.items()}
     for name in ("spike_budget", "synaptic_operations"):
         part = bound(name)
@@ -184,7 +182,7 @@ def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.L
             for _ in range(2):
                 value(part, given._replace(counts=silent))
         assert len(caplog.records) == 1
-        assert_says(caplog.text, "silence")
+        assert_says(caplog.text, "budget", "fires")
         caplog.clear()
     value(bound("spike_budget"), given)
     assert not caplog.records
@@ -193,7 +191,7 @@ def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.L
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "fragments"),
     [
         (lambda: RateBand(), ("lower", "upper")),
         (lambda: RateBand(upper=0.0), ("upper", "> 0")),
@@ -210,19 +208,19 @@ def test_a_budget_that_silence_meets_is_said_once(given: Given, caplog: pytest.L
         (lambda: Weights(layers=["lif"]), ("layers", "lif")),
     ],
 )
-def test_what_cannot_be_kept_or_is_not_there_is_refused(make: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_impossible_bounds_and_unknown_layers_are_rejected(make: Any, fragments: tuple) -> None:
+    with assert_raises(ConfigError, *fragments):
         make().bind(make_task())
 
 
-def test_a_network_without_spikes_has_nothing_to_regularise() -> None:
+def test_a_network_without_spikes_cannot_be_regularized() -> None:
     task = make_task({"out": {"type": "linear", "out_features": K}})
     for part in (RateBand(5.0), Spikes(), SpikeBudget(5.0), SynapticOperations(5.0)):
         with assert_raises(ConfigError, "layers", "network"):
             part.bind(task)
 
 
-def test_where_neurons_spike_several_times_a_step_no_rate_is_the_highest() -> None:
+def test_graded_spikes_have_no_maximal_rate() -> None:
     several = make_task({"fc": {"type": "linear", "out_features": K}, "iaf": {"type": "sinabs_lif", "tau_mem": 10.0}})
     counts = {"iaf": torch.full((B, K), 1e9)}
     for part, costs in ((RateBand(600.0), False), (RateBand(upper=600.0), True), (SpikeBudget(1e6), True)):
@@ -230,7 +228,7 @@ def test_where_neurons_spike_several_times_a_step_no_rate_is_the_highest() -> No
         assert bool(part(counts["iaf"], LENGTHS, LENGTHS, counts)[0] > 0) == costs
 
 
-def test_a_block_stands_for_all_within_it() -> None:
+def test_the_name_of_a_block_selects_its_layers() -> None:
     lif = {"type": "lif", "tau_mem": 10.0}
     layers: dict[str, dict[str, Any]] = {
         "one": {"type": "sequential", "layers": {"fc": {"type": "linear", "out_features": 4}, "a": lif, "b": lif}},

@@ -1,4 +1,4 @@
-"""Losses of rates, counts, first spikes and trains, against plain NumPy and against snnTorch."""
+"""Losses of rates, counts, first spikes and trains, compared with plain NumPy and snnTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import CountError, CrossEntropy, FirstSpikeError, RateError, VanRossum
-from snnlab.nn.losses.spike_targets import traces
+from snnlab.nn.losses.spike_targets import spike_traces
 
 from ...refusals import assert_raises
 from ...training.work import elements
@@ -34,7 +34,7 @@ def goal(target: int, right: float, wrong: float) -> np.ndarray:
     return np.where(np.arange(K) == target, right, wrong)
 
 
-def test_rates_and_counts_are_compared_with_goals(given: Given) -> None:
+def test_rates_and_counts_are_compared_with_target_values(given: Given) -> None:
     def rate(s: np.ndarray, target: int) -> float:
         return ((s.mean(0) - goal(target, 0.8, 0.1)) ** 2).mean()
 
@@ -50,7 +50,7 @@ def test_rates_and_counts_are_compared_with_goals(given: Given) -> None:
 
 
 @pytest.mark.peers
-def test_counts_are_snntorchs_where_the_goals_are_whole(given: Given) -> None:
+def test_counts_equal_snntorch_for_whole_target_values(given: Given) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
     y, targets = given.y.float(), given.targets["class"]
     for right, wrong in ((1.0, 0.0), (8 / T + 1e-9, 2 / T + 1e-9)):
@@ -59,14 +59,16 @@ def test_counts_are_snntorchs_where_the_goals_are_whole(given: Given) -> None:
 
 
 @pytest.mark.peers
-def test_rates_of_one_and_none_are_spikingjellys_usual_loss(given: Given) -> None:
+def test_rates_of_1_and_0_equal_the_usual_loss_of_spikingjelly(given: Given) -> None:
     pytest.importorskip("spikingjelly")
     expected = functional.mse_loss(given.y.mean(0), functional.one_hot(given.targets["class"], K).double())
     torch.testing.assert_close(RateError()(given.y, given.targets["class"], ALL, {})[0], expected)
 
 
 @pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
-def test_times_of_first_spikes_are_compared_with_goals(given: Given, correct: float, incorrect: float | None) -> None:
+def test_first_spike_times_are_compared_with_target_values(
+    given: Given, correct: float, incorrect: float | None
+) -> None:
     def of(s: np.ndarray, target: int) -> float:
         time = np.where(s.any(0), s.argmax(0), len(s))
         wrong = len(s) if incorrect is None else min(incorrect / 2, len(s))
@@ -78,7 +80,7 @@ def test_times_of_first_spikes_are_compared_with_goals(given: Given, correct: fl
 
 
 @pytest.mark.peers
-def test_times_of_first_spikes_are_snntorchs_where_every_output_fires(given: Given) -> None:
+def test_first_spike_times_equal_snntorch_if_every_output_fires(given: Given) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
     y, targets = given.y.float(), given.targets["class"].clone()
     y[-1] = 1.0
@@ -88,7 +90,7 @@ def test_times_of_first_spikes_are_snntorchs_where_every_output_fires(given: Giv
 
 
 @pytest.mark.parametrize("name", ["mse_first_spike", "cross_entropy"])
-def test_first_spikes_can_be_learnt_by_outputs_that_never_fired(name: str) -> None:
+def test_silent_outputs_can_learn_first_spikes(name: str) -> None:
     layers = {"out": {"type": "linear", "out_features": K}, "last": {"type": "lif", "tau_mem": 10.0}}
     task = make_task(layers)
     loss = CrossEntropy("first_spike") if name == "cross_entropy" else FirstSpikeError()
@@ -136,9 +138,9 @@ def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) ->
 def test_traces_of_any_length_are_those_of_a_loop() -> None:
     s = torch.randn(700, 2, K, dtype=torch.float64, requires_grad=True)
     weight = torch.randn_like(s)
-    (traces(s, 0.003) * weight).sum().backward()
+    (spike_traces(s, 0.003) * weight).sum().backward()
     found = np.stack([trace(s[:, b].detach().numpy(), np.exp(-0.003)) for b in range(2)], 1)
-    np.testing.assert_allclose(traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(spike_traces(s, 0.003).detach().numpy(), found, rtol=1e-12, atol=1e-12)
     back = np.stack([trace(weight.flip(0)[:, b].numpy(), np.exp(-0.003)) for b in range(2)], 1)[::-1]
     assert s.grad is not None
     np.testing.assert_allclose(s.grad.numpy(), back, rtol=1e-12, atol=1e-12)
@@ -154,21 +156,21 @@ def test_twice_the_steps_are_twice_the_work() -> None:
 
 
 @pytest.mark.parametrize("dt", [0.5, 2.0, 10.0])
-def test_a_spike_too_many_costs_half_whatever_the_step(dt: float) -> None:
+def test_an_extra_spike_costs_one_half_for_any_dt(dt: float) -> None:
     steps = 400
     y = torch.zeros(steps, 1, K, dtype=torch.float64)
     y[3, 0, 1] = 1
     loss = VanRossum(tau=10.0, correct_rate=1000.0 / dt)
     loss.bind(make_task(dt=dt, steps=steps))
-    y[:, 0, 0] = 1  # just what is wanted of the right class
+    y[:, 0, 0] = 1  # the target of the correct class
     assert float(loss(y, torch.tensor([0]), torch.tensor([steps]), {})[0]) == pytest.approx(0.5 / K)
 
 
-def test_a_wanted_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:
+def test_a_target_train_is_regular_and_begins_in_the_middle_of_its_first_interval() -> None:
     loss = VanRossum(tau=5.0, correct_rate=0.25)
-    assert loss.train_of(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
-    assert loss.train_of(1.0, torch.zeros(4)).tolist() == [1] * 4
-    assert not loss.train_of(0.0, torch.zeros(4)).any()
+    assert loss.regular_train(0.25, torch.zeros(12)).nonzero().flatten().tolist() == [1, 5, 9]
+    assert loss.regular_train(1.0, torch.zeros(4)).tolist() == [1] * 4
+    assert not loss.regular_train(0.0, torch.zeros(4)).any()
 
 
 NO_SPIKES = {**SPIKING, "last": {"type": "li", "tau_mem": 10.0}}
@@ -176,7 +178,7 @@ VOTES = {**SPIKING, "vote": {"type": "voting", "group_size": 1}}
 
 
 @pytest.mark.parametrize(
-    ("loss", "told"),
+    ("loss", "fragments"),
     [
         (CountError(), ("", "mse_count", "loss=mse_rate")),
         (FirstSpikeError(), ("", "mse_first_spike", "loss=cross_entropy")),
@@ -184,21 +186,21 @@ VOTES = {**SPIKING, "vote": {"type": "voting", "group_size": 1}}
         (CrossEntropy("first_spike"), ("over_time", "first_spike")),
     ],
 )
-def test_losses_of_spikes_refuse_a_membrane(loss: Any, told: tuple) -> None:
+def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
     for layers in (
         NO_SPIKES,
         {**NO_SPIKES, "vote": VOTES["vote"]},
         {"all": {"type": "sequential", "layers": NO_SPIKES}},
     ):
         last = "model.layers.all.layers.last" if "all" in layers else "model.layers.last"
-        with assert_raises(ConfigError, *told, last):
+        with assert_raises(ConfigError, *fragments, last):
             loss.bind(make_task(layers))
     loss.bind(make_task(SPIKING))
     loss.bind(make_task(VOTES))
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "fragments"),
     [
         (lambda: RateError(0.5, 0.5), ("correct_rate", "incorrect_rate", 0.5)),
         (lambda: CountError(1.5), ("correct_rate", 0, 1, 1.5)),
@@ -214,8 +216,8 @@ def test_losses_of_spikes_refuse_a_membrane(loss: Any, told: tuple) -> None:
         (lambda: VanRossum(5.0, 600.0), ("correct_rate", 500, 600)),
     ],
 )
-def test_goals_that_cannot_be_met_or_say_nothing_are_refused(make: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_impossible_or_equal_target_values_are_rejected(make: Any, fragments: tuple) -> None:
+    with assert_raises(ConfigError, *fragments):
         make().bind(make_task())
 
 
