@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from snnlab.analysis.layer_statistics import EDGES, OUTPUT, Vitals, change, measure, norm, weight_groups
+from snnlab.analysis.layer_statistics import EDGES, OUTPUT, Vitals, change_norm, measure, norm, weight_groups
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import one_line
 from snnlab.nn import Network
@@ -179,14 +179,14 @@ def scalars(vitals: Vitals) -> dict[str, float]:
         if layer.drive_gradient:
             found[f"input_gradient/{layer.name}"] = math.hypot(*layer.drive_gradient)
         found[f"output_gradient/{layer.name}"] = layer.gradient
-        if (of := layer.spiking) is None or layer.per_step is None:
+        if (spiking := layer.spiking) is None or layer.spikes_per_step is None:
             continue
         if vitals.dt is not None:
-            found[f"rate_hz/{layer.name}"] = layer.per_step * 1000 / vitals.dt
-        found[f"spikes_per_step/{layer.name}"] = layer.per_step
-        found[f"silent/{layer.name}"], found[f"saturated/{layer.name}"] = of.silent, of.saturated
-        found[f"largest_membrane/{layer.name}"] = of.reach
-        found[f"surrogate_passes/{layer.name}"] = of.passes
+            found[f"rate_hz/{layer.name}"] = layer.spikes_per_step * 1000 / vitals.dt
+        found[f"spikes_per_step/{layer.name}"] = layer.spikes_per_step
+        found[f"silent/{layer.name}"], found[f"saturated/{layer.name}"] = spiking.silent, spiking.saturated
+        found[f"largest_membrane/{layer.name}"] = spiking.max_membrane
+        found[f"surrogate_passes/{layer.name}"] = spiking.surrogate_mean
     return found
 
 
@@ -194,7 +194,7 @@ def histograms(vitals: Vitals) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the membranes of each layer, in thresholds, as TensorBoard's `add_histogram_raw` takes them."""
     middles = [(low + high) / 2 for low, high in pairwise(EDGES)]
     for layer in vitals.layers:
-        counts = layer.spiking.membranes if layer.spiking is not None else ()
+        counts = layer.spiking.membrane_histogram if layer.spiking is not None else ()
         if not sum(counts):
             continue  # TensorBoard refuses an empty one
         weighted = list(zip(counts, middles, strict=True))
@@ -237,5 +237,5 @@ class Update:
             size = norm(self.before[name])
             found[f"weights/{name}"], found[f"weight_gradient/{name}"] = size, self.gradients[name]
             if size:
-                found[f"update/{name}"] = change([p.detach() for p in group], self.before[name]) / size
+                found[f"update/{name}"] = change_norm([p.detach() for p in group], self.before[name]) / size
         return found
