@@ -219,7 +219,7 @@ def treat(exam: Exam, measure_again: Measure) -> Treatment:
 
     Args:
         exam: The network as it is.
-        examine: Builds the network again with further overrides, and measures it.
+        measure_again: Builds the network again with further overrides, and measures it.
     """
     overrides: list[str] = []
     remedies: list[Remedy] = []

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.printable import without_passwords
-from snnlab.runs.recorded import Recorded, find_runs, is_run, plain, read_config, read_ended
+from snnlab.runs.recorded import Recorded, find_runs, is_run, read_config, read_ended, resolve_references
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
 
 Settings = Mapping[str, Any]
@@ -187,7 +187,7 @@ def read_line(folder: Path) -> Line:
     recorded: Recorded | None = None
     problem: RecordError | None = None
     try:
-        config = flat(plain(read_config(folder)))
+        config = flat(resolve_references(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:

@@ -203,4 +203,4 @@ def test_one_whole_file_is_enough_to_know_a_run(run: Path, damaged: list[str]) -
 
 
 def test_a_record_is_shown_without_its_page(run: Path) -> None:
-    assert repr(Recorded(run, read_run(run).page)) == f"Recorded(folder={run!r})"
+    assert repr(Recorded(run, read_run(run).page)) == f"{Recorded.__name__}(folder={run!r})"

@@ -34,7 +34,7 @@ def test_the_main_figures_are_shown_with_what_they_are_of() -> None:
     assert rows["validation accuracy"] == "50.0 % of 72 recordings"
     assert_says(rows["chosen epoch"], "2 of 3", "val loss")
     assert rows["parameters"] == "12,345"
-    assert rows["spikes a test sample"] == "4,322"
+    assert rows["spikes per test sample"] == "4,322"
     assert rows["training"] == "12.3 s, 568 samples/s"
 
 
@@ -79,7 +79,7 @@ def test_an_accuracy_is_of_the_recordings_that_were_seen() -> None:
 
 
 def test_without_a_test_there_are_no_spikes_of_one() -> None:
-    assert "spikes a test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
+    assert "spikes per test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
 
 
 def test_in_a_pipe_there_are_no_colours_and_no_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
