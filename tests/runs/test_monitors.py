@@ -13,7 +13,7 @@ import torch
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.runs import monitors
-from snnlab.runs.monitors import Monitors, first_of, look
+from snnlab.runs.monitors import Monitors, first_recordings, measure_batch
 from snnlab.training.module import SpikingModule
 
 from ..refusals import assert_raises, assert_says
@@ -90,7 +90,7 @@ def test_gradient_and_update_are_those_of_the_step_that_the_training_takes(tmp_p
 
 def test_without_a_logger_nobody_looks(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(monitors, "look", lambda *given: looked.append(given))
+    monkeypatch.setattr(monitors, "measure_batch", lambda *given: looked.append(given))
     trainer, _ = fit(Monitors(every_steps=1), logger=False)
     assert trainer.global_step > 0
     assert not looked
@@ -104,9 +104,9 @@ class Looks(L.Callback):
         torch.manual_seed(0)
         x = (torch.rand(6, 4, 2, 4, 5) < 0.5).float()
         batch = Batch(x, torch.tensor([6, 6, 3, 6]), torch.tensor([0, 1, 2, 0]), torch.arange(4))
-        once = look(trainer, pl_module, batch, 2.0)
+        once = measure_batch(trainer, pl_module, batch, 2.0)
         pl_module.network.configure(checkpoint_segments=3)
-        again = look(trainer, pl_module, batch, 2.0)
+        again = measure_batch(trainer, pl_module, batch, 2.0)
         assert once is not None
         assert again is not None
         self.seen = once, again
@@ -122,14 +122,14 @@ def test_recomputation_changes_nothing_of_what_is_seen(fit: Fit) -> None:
 def test_the_first_recordings_keep_what_belongs_to_them() -> None:
     x, lengths, index = torch.rand(5, 4, 2), torch.tensor([5, 4, 3, 2]), torch.arange(4)
     mixed = Batch(x, lengths, torch.arange(4), index, Mix(torch.arange(4), torch.rand(4)))
-    first = first_of(mixed, 3)
+    first = first_recordings(mixed, 3)
     assert first.x.shape == (5, 3, 2)
     assert first.mix is not None
     assert [len(part) for part in (first.lengths, first.targets, first.index, *first.mix)] == [3] * 5
-    assert first_of(Batch(x, lengths, torch.rand(4, 2), index), 3).targets.shape == (3, 2)
+    assert first_recordings(Batch(x, lengths, torch.rand(4, 2), index), 3).targets.shape == (3, 2)
     labels = torch.from_numpy(np.arange(20).reshape(5, 4))
-    assert first_of(Batch(x, lengths, labels, index), 3).targets.shape == (5, 3)
-    assert first_of(mixed, 9).x.shape == (5, 4, 2)
+    assert first_recordings(Batch(x, lengths, labels, index), 3).targets.shape == (5, 3)
+    assert first_recordings(mixed, 9).x.shape == (5, 4, 2)
 
 
 class Hoarder(L.Callback):
@@ -156,7 +156,7 @@ class Shared(L.Callback):
         batch = Batch(
             torch.zeros(6, 4, 2, 4, 5), torch.full((4,), 6), torch.zeros(4, dtype=torch.int64), torch.arange(4)
         )
-        self.seen = look(trainer, pl_module, batch, 2.0)
+        self.seen = measure_batch(trainer, pl_module, batch, 2.0)
         pl_module.network.norm = norm
 
 
