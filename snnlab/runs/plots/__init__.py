@@ -1,11 +1,11 @@
-"""Pictures of a recording and of what a network makes of it: from arrays to matplotlib figures, one file a picture.
+"""Plots of a recording and of a network's activity and outputs: matplotlib figures from arrays.
 
 Importing it imports matplotlib.
 """
 
 from __future__ import annotations
 
-from snnlab.runs.plots.activity import (
+from snnlab.runs.plots.activity_text import (
     Seen as Seen,
     draw_answer as draw_answer,
     draw_membranes as draw_membranes,

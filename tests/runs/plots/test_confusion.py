@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots import default_style, render
-from snnlab.runs.plots.answers import FEW, draw_confusion
+from snnlab.runs.plots.answers import MAX_NAMED_CLASSES, draw_confusion
 
 GESTURES = ["hand clapping", "right hand wave", "right arm clockwise", "right arm counter clockwise", "air drums"]
 
@@ -45,6 +45,6 @@ def test_a_class_may_be_called_anything(names: list[str]) -> None:
 
 
 def test_names_of_many_classes_are_left_to_their_numbers() -> None:
-    figure = draw_confusion(np.eye(FEW + 1, dtype=int), ["class"] * (FEW + 1))
+    figure = draw_confusion(np.eye(MAX_NAMED_CLASSES + 1, dtype=int), ["class"] * (MAX_NAMED_CLASSES + 1))
     render(figure)
     assert "class" not in [text.get_text() for text in figure.axes[0].get_yticklabels()]

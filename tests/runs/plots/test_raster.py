@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from snnlab.runs.plots.activity_text import MAX_RASTER_NEURONS, evenly_spaced
 
 from snnlab.runs.plots import draw_raster
-from snnlab.runs.plots.activity import ROWS, evenly
 
 from ...refusals import assert_says
 from .conftest import words
@@ -24,12 +24,12 @@ def test_each_spike_is_a_stroke_at_its_step_and_neuron() -> None:
 
 def test_of_a_large_layer_neurons_in_equal_distances_are_drawn() -> None:
     text = words(draw_raster(np.ones((3, 10, 1000)), 5.0, "lif1"))
-    assert f"neuron, {ROWS} of 10,000" in text
-    shown = evenly(10_000, ROWS)
-    assert len(shown) == ROWS
+    assert f"neuron, {MAX_RASTER_NEURONS} of 10,000" in text
+    shown = evenly_spaced(10_000, MAX_RASTER_NEURONS)
+    assert len(shown) == MAX_RASTER_NEURONS
     assert (shown[0], shown[-1]) == (0, 9999)
     assert set(np.diff(shown)) == {101}
-    assert evenly(3, ROWS).tolist() == [0, 1, 2]
+    assert evenly_spaced(3, MAX_RASTER_NEURONS).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (1, 1), (200, 4, 4, 4)])
@@ -42,5 +42,5 @@ def test_a_silent_layer_says_so(shape: tuple[int, ...]) -> None:
 def test_steps_without_length_are_counted() -> None:
     text = words(draw_raster(np.ones((4, 2)), None, "lif1"))
     assert "time (steps)" in text
-    assert "1 spikes a step" in text
+    assert "1 spikes per step" in text
     assert "Hz" not in text
