@@ -34,7 +34,7 @@ def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Pa
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1] == str(run / "report.html")
     text = (run / "report.html").read_text()
-    titles = ["Result", "Training", "Layers", "Answers", "Answers", "Recordings", "Different", "Where", "Again"]
+    titles = ["Result", "Training", "Layers", "Answers", "Early", "Recordings", "Different", "Provenance", "Commands"]
     assert re.findall(r"<h2>(\w+).*?</h2>", text) == titles
     assert f"snnlab reproduce {run}" in text
     assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text

@@ -131,7 +131,7 @@ def test_the_page_of_a_grid_has_what_came_out_against_what_was_swept(tmp_path: P
     assert ax.get_xscale() == "log"
     found = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
     assert [[5, pytest.approx(0.55)], [200, pytest.approx(0.55)]] in found
-    assert_says(page.html(), "Against", "swept")
+    assert_says(page.html(), "against", "swept")
 
 
 def test_what_was_swept_may_be_words_and_other_settings_have_a_line_each() -> None:

@@ -126,11 +126,11 @@ def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np
         places: The recordings to choose from, in order.
         number: Number of recordings; all if there are fewer.
     """
-    seen: dict[int, int] = {}
+    times_seen: dict[int, int] = {}
     rounds = []
     for label in targets[places].tolist():
-        rounds.append(seen.get(label, 0))
-        seen[label] = rounds[-1] + 1
+        rounds.append(times_seen.get(label, 0))
+        times_seen[label] = rounds[-1] + 1
     return places[np.argsort(rounds, kind="stable")[:number]]
 
 
