@@ -60,7 +60,7 @@ def test_a_suite_is_shown_with_intervals_protocol_controls_and_what_failed(snnla
     done = snnlab("report", str(suite))
     assert done.status == 0, done.err
     text = (suite / "report.html").read_text()
-    assert re.findall(r"<h2>(\w+).*?</h2>", text) == ["digits", "Controls", "Runs", "Commands"]
+    assert re.findall(r"<h2>(\w+).*?</h2>", text) == ["digits", "Controls", "Runs", "Again"]
     assert_says(text, "1 dataset", "3 arms", "8 of 9 runs")
     assert "<td class=figure>90.0 ± 1.0</td><td class=figure>85.0 to 93.5</td>" in text
     assert "<td>gru (baseline)</td><td class=figure>2/3</td>" in text

@@ -9,7 +9,7 @@ from ...refusals import assert_says
 from .conftest import words
 
 
-def test_neurons_are_spread_over_those_that_fire_from_the_busiest_on() -> None:
+def test_neurons_are_evenly_spaced_in_the_order_of_their_rates() -> None:
     spikes = np.zeros((8, 20))
     for neuron in range(7):
         spikes[: 7 - neuron, neuron + 5] = 1
@@ -18,7 +18,7 @@ def test_neurons_are_spread_over_those_that_fire_from_the_busiest_on() -> None:
     assert len(chosen) == MAX_MEMBRANES
 
 
-def test_where_none_fires_the_highest_membranes_are_drawn() -> None:
+def test_without_spikes_the_highest_membranes_are_drawn() -> None:
     v = np.zeros((8, 20))
     v[3, [4, 9]] = 0.5, 0.9
     assert choose_neurons(v, np.zeros_like(v)).tolist()[:2] == [9, 4]

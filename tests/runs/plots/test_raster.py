@@ -10,7 +10,7 @@ from ...refusals import assert_says
 from .conftest import words
 
 
-def test_each_spike_is_a_stroke_at_its_step_and_neuron() -> None:
+def test_each_spike_is_a_line_at_its_step_and_neuron() -> None:
     spikes = np.zeros((4, 2, 3))
     spikes[1, 0, 2] = spikes[3, 1, 1] = 1
     figure = draw_raster(spikes, 5.0, "lif1")
@@ -22,7 +22,7 @@ def test_each_spike_is_a_stroke_at_its_step_and_neuron() -> None:
     assert_says(text, "lif1", "16.7 Hz", "66.7% silent")
 
 
-def test_of_a_large_layer_neurons_in_equal_distances_are_drawn() -> None:
+def test_of_a_large_layer_evenly_spaced_neurons_are_drawn() -> None:
     text = words(draw_raster(np.ones((3, 10, 1000)), 5.0, "lif1"))
     assert f"neuron, {MAX_RASTER_NEURONS} of 10,000" in text
     shown = evenly_spaced(10_000, MAX_RASTER_NEURONS)

@@ -10,7 +10,7 @@ from snnlab.runs.plots.event_plots import AxisBins, WindowEvents
 @pytest.mark.parametrize(
     ("pixels", "most", "number", "size"), [(34, 160, 34, 1), (346, 160, 116, 3), (320, 160, 160, 2)]
 )
-def test_cells_are_whole_pixels_and_no_more_than_asked_for(pixels: int, most: int, number: int, size: int) -> None:
+def test_bins_are_whole_pixels_and_at_most_the_given_number(pixels: int, most: int, number: int, size: int) -> None:
     cells = AxisBins.of_pixels(pixels, most)
     assert (cells.number, cells.size, cells.start, cells.stop) == (number, size, -0.5, pixels - 0.5)
     assert cells.end >= cells.stop
@@ -24,7 +24,7 @@ def test_times_are_in_equal_parts_of_the_window() -> None:
 
 
 @pytest.mark.parametrize("polarities", [1, 2])
-def test_every_event_of_the_window_is_in_one_cell(polarities: int) -> None:
+def test_every_event_of_the_window_is_in_one_bin(polarities: int) -> None:
     t = np.array([0, 10, 500, 999, 1000, 2000])
     x, y = np.array([0, 3, 3, 3, 1, 1], np.int16), np.array([0, 1, 1, 0, 0, 0], np.int16)
     window = WindowEvents.of(Events(t, x, y, np.array([1, 1, 0, 1, 1, 0], bool)), 1.0, polarities)
