@@ -108,6 +108,6 @@ def chosen_threshold(answers: Answered, accuracy: float, step_time: Clock) -> Ro
 
 
 def as_csv(rows: Sequence[Row], step_time: Clock) -> str:
-    """Return the text of `anytime.csv`; the threshold is empty in the row without one."""
+    """Return the text of the file anytime.csv; the threshold is empty in the row without one."""
     cells = (["" if value is None else repr(value) for value in row] for row in rows)
     return csv_text(["threshold", "accuracy", f"latency_{step_time.unit}", "early", "spikes"], cells)

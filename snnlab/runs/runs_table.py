@@ -70,7 +70,7 @@ def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:
         settings: Of each run, by dotted keys.
     """
     keys = dict.fromkeys(key for run_settings in settings for key in run_settings)
-    columns = {key: tuple(_text_of(run_settings, key) for run_settings in settings) for key in keys}
+    columns = {key: tuple(_setting_text(run_settings, key) for run_settings in settings) for key in keys}
     differing_keys = (key for key, column in columns.items() if len(set(column)) > 1)
     groups = grouped(
         differing_keys, lambda key: (key.rpartition(".")[2] if key.startswith(_LAYERS_PREFIX) else key, columns[key])
@@ -95,15 +95,15 @@ def names_of(settings: Sequence[Settings]) -> list[str]:
     for key in sorted(columns, key=lambda key: (_NONE in columns[key], -count_combinations(key), key[-4:] != "type")):
         if count_combinations(*keys_used, key) > (count_combinations(*keys_used) if keys_used else 1):
             keys_used.append(key)
-    return [" ".join(f"{short(key)}={columns[key][place]}" for key in keys_used) for place in range(len(settings))]
+    return [" ".join(f"{short_key(key)}={columns[key][place]}" for key in keys_used) for place in range(len(settings))]
 
 
-def short(key: str) -> str:
+def short_key(key: str) -> str:
     """Return a setting's name without the prefix of all layers' settings."""
     return key.removeprefix(_LAYERS_PREFIX).removeprefix("*.")
 
 
-def _text_of(run_settings: Settings, key: str) -> str:
+def _setting_text(run_settings: Settings, key: str) -> str:
     """Return a setting's value as in YAML, `-` if it is missing."""
     value = run_settings.get(key, _NONE)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -259,8 +259,13 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         rows.append(
             [
-                *(line.marked_status, _text(line.value("val/loss"), ".4f"), _score(line, "val"), _score(line, "test")),
-                *("" if epoch is None else f"{epoch + 1} of {of}", _text(line.fit_s, ".0f"), line.name),
+                *(
+                    line.marked_status,
+                    _format(line.value("val/loss"), ".4f"),
+                    _score(line, "val"),
+                    _score(line, "test"),
+                ),
+                *("" if epoch is None else f"{epoch + 1} of {of}", _format(line.fit_s, ".0f"), line.name),
                 *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
                 *(differs, str(line.folder)),
             ]
@@ -287,7 +292,9 @@ def differing_overrides(lines: Sequence[Line]) -> list[str]:
         ]
         columns = differing(run_settings)
         for number, place in enumerate(places):
-            overrides = [f"{short(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"]
+            overrides = [
+                f"{short_key(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"
+            ]
             more = f"  and {len(overrides) - _MAX_SHOWN_SETTINGS} more" if len(overrides) > _MAX_SHOWN_SETTINGS else ""
             found[place] = "  ".join(overrides[:_MAX_SHOWN_SETTINGS]) + more
     return found
@@ -322,11 +329,11 @@ def _number(value: Any) -> float:
 
 def _score(line: Line, part: str) -> str:
     """Return the accuracy, or R2 for predicted values."""
-    r2 = _text(line.value(f"{part}/r2"), ".3f")
-    return f"R2 {r2}" if r2 else _text(line.value(f"{part}/accuracy"), ".1%")
+    r2 = _format(line.value(f"{part}/r2"), ".3f")
+    return f"R2 {r2}" if r2 else _format(line.value(f"{part}/accuracy"), ".1%")
 
 
-def _text(value: Any, form: str) -> str:
+def _format(value: Any, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else ""
 
 

@@ -67,7 +67,7 @@ class Pictures(L.Callback):
         self._steps = self._steps + batch.lengths.sum()
         if kind_of(batch.targets) != "value":
             scores = pl_module.loss.readout(outputs.y, batch.lengths)
-            new = _answers(scores.argmax(-1), counted_targets(batch), scores.shape[-1])
+            new = _count_answers(scores.argmax(-1), counted_targets(batch), scores.shape[-1])
             self._confusion = new if self._confusion is None else self._confusion + new
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -111,7 +111,7 @@ class Pictures(L.Callback):
                 yield "confusion", render(draw_confusion(self._confusion.cpu().numpy(), names))
 
 
-def _answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """Return the confusion matrix, without steps that have no label, `[K, K]`: class, answer."""
     labelled = targets != IGNORED
     pairs = targets[labelled] * num_classes + answers[labelled]

@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.events import SensorSize
 from snnlab.errors import ConfigError
-from snnlab.runs.plots.callback import Pictures, _answers, first_of_classes
+from snnlab.runs.plots.callback import Pictures, _count_answers, first_of_classes
 from snnlab.training.module import SpikingModule
 
 from ...refusals import assert_raises
@@ -116,7 +116,7 @@ def test_the_confusion_matrix_is_of_all_validation_recordings(fit: Fit) -> None:
 
 def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
     targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
-    assert _answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert _count_answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
 @pytest.mark.filterwarnings("ignore:Total length of .list. across ranks is zero")
