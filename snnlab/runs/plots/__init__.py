@@ -5,7 +5,7 @@ Importing it imports matplotlib.
 
 from __future__ import annotations
 
-from snnlab.runs.plots.activity_text import (
+from snnlab.runs.plots.activity import (
     Seen as Seen,
     draw_answer as draw_answer,
     draw_membranes as draw_membranes,

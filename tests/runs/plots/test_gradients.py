@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from snnlab.runs.plots.activity_text import draw_gradients
+
+from snnlab.runs.plots.activity import draw_gradients
 
 from ...refusals import assert_says
 from .conftest import words

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from snnlab.runs.plots.activity_text import MAX_MEMBRANES, choose_neurons
 
 from snnlab.runs.plots import draw_membranes
+from snnlab.runs.plots.activity import MAX_MEMBRANES, choose_neurons
 
 from ...refusals import assert_says
 from .conftest import words

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from snnlab.runs.plots.activity_text import MAX_RASTER_NEURONS, evenly_spaced
 
 from snnlab.runs.plots import draw_raster
+from snnlab.runs.plots.activity import MAX_RASTER_NEURONS, evenly_spaced
 
 from ...refusals import assert_says
 from .conftest import words
