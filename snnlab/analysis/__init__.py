@@ -1,3 +1,3 @@
-"""Why a network is silent, saturated or deaf to its gradient: measured on one batch, named, and cured by trying."""
+"""Diagnosis of a network that does not learn: layer statistics on one batch, findings, and fixes that were tried."""
 
 from __future__ import annotations

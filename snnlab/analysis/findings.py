@@ -1,7 +1,7 @@
-"""What is wrong with a network, by its layers' figures; why it answers late; the table that shows the figures.
+"""Findings about a network from its layer statistics, reasons for a late output, and the table of the statistics.
 
-The limits were found on the packaged models and on networks made ill: many that learn well begin with a silent layer,
-which the surrogate wakes in the first steps of training.
+The limits come from the packaged models and from badly initialized networks. Many networks that learn well begin with
+a silent layer, which starts to spike in the first steps of training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from snnlab.nn import Network
 from snnlab.nn.layer import Counts
 from snnlab.nn.neurons.time_constants import Constant
 
-# A layer that has not spiked after so many steps on one batch keeps an epoch, and often a run, from beginning.
-STEPS = 10
+# A layer that is silent after so many steps on one batch stays silent for an epoch, and often for the run.
+TEST_STEPS = 10
 
 
 def waking(
@@ -30,16 +30,16 @@ def waking(
     make_optimizer: MakeOptimizer,
     names: Iterable[str],
 ) -> dict[str, int | None]:
-    """Train on one batch until the layers spike; return after how many steps each one did, None after `STEPS`.
+    """Train on one batch until the silent layers spike; return the number of steps of each, None above `TEST_STEPS`.
 
-    The first of these steps is the one that `measure` has tried.
+    The first of these steps is the one that `measure` has done.
 
     Args:
-        network: The network, behind `measure`; its weights change.
+        network: The network after `measure`; its weights change.
         x: Frames.
         lengths: Valid steps of each sample.
-        objective: From the network's output and its counts to the loss.
-        make_optimizer: What makes the optimizer.
+        objective: Computes the loss from the network's output and its spike counts.
+        make_optimizer: Makes the optimizer.
         names: The silent layers.
 
     Shape:
@@ -47,11 +47,11 @@ def waking(
     """
     wakes: dict[str, int | None] = dict.fromkeys(names)
     optimizer = make_optimizer(network)
-    for step in range(1, STEPS + 1):
+    for step in range(1, TEST_STEPS + 1):
         counts: Counts = {}
         y, _ = network(x, lengths=lengths, counts=counts)
         wakes |= {name: step for name, at in wakes.items() if at is None and bool(counts[name].any())}
-        if None not in wakes.values() or step == STEPS:
+        if None not in wakes.values() or step == TEST_STEPS:
             break
         optimizer.zero_grad(set_to_none=True)
         objective(y, counts).backward()
@@ -59,23 +59,23 @@ def waking(
     return wakes
 
 
-Kind = Literal["input", "loss", "forgetful", "silent", "saturated", "narrow", "rate"]
-# A membrane of which less is left after a step forgets from one step to the next.
-REMEMBERED = 0.05
-# A silent layer whose membranes stay below this part of the threshold is ill, whatever training may make of it.
-WEAK = 0.1
-# Part of a layer's neurons that may be always on, or of their steps at which they spike whatever comes; with batch norm
-# in front it is 0.08 at the most.
-SATURATED = 0.3
-# A surrogate that lets less than this part of its peak through a layer that spikes teaches a few neurons only; Norse's,
-# with its long tails, lets 1.2e-4 through, and learns.
-NARROW = 1e-4
-# What one step of an optimizer may change of the weights, as a part of their norm.
-LEAST, MOST = 1e-6, 10.0
+Kind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "rate"]
+# A membrane that keeps less than this part after a step has no memory.
+MIN_DECAY = 0.05
+# A silent layer whose membranes stay below this part of the threshold is a finding even before training.
+WEAK_INPUT = 0.1
+# Allowed part of a layer's neurons that spike at every step, or of their steps at which they spike whatever their
+# input is; after batch norm it is 0.08 at the most.
+MAX_SATURATED = 0.3
+# Below this mean of the surrogate, as a part of its peak, only a few neurons of a layer that spikes get a gradient.
+# Norse's surrogate with its long tails has 1.2e-4, and learns.
+MIN_SURROGATE_MEAN = 1e-4
+# Limits of the change of the weights in one step of the optimizer, as a part of their norm.
+MIN_UPDATE, MAX_UPDATE = 1e-6, 10.0
 
 
 class Finding(NamedTuple):
-    """Something that keeps a network from learning: what, in which layer (or channel), and the cause in words."""
+    """A problem of a network: its kind, its layer (or input channel), and its cause as text."""
 
     kind: Kind
     layer: str
@@ -83,142 +83,140 @@ class Finding(NamedTuple):
 
 
 def findings(vitals: Vitals) -> list[Finding]:
-    """Return what is wrong, from the input on; a layer behind a silent one is judged once that one spikes."""
+    """Return the problems, from the input on; layers after a silent layer are not judged until that one spikes."""
     if not any(vitals.events):
         return [Finding("input", "", "the frames of this batch are empty: no event is in the window")]
-    found = list(_input(vitals))
-    fed = True
+    found = list(_input_findings(vitals))
+    has_input = True
     for layer in vitals.layers:
         if layer.spiking is None:
             continue
-        found += _of_layer(layer, vitals, fed=fed)
+        found += _layer_findings(layer, vitals, has_input=has_input)
         if found and found[-1].kind == "silent":
             break
-        fed = fed and not is_silent(layer)
+        has_input = has_input and not is_silent(layer)
     if not found and not math.isfinite(vitals.loss):
         return [Finding("loss", "", f"the loss is {vitals.loss}")]
-    return found or list(_rate(vitals))
+    return found or list(_rate_findings(vitals))
 
 
 def is_silent(layer: Layer) -> bool:
-    """Return whether a layer that should spike never does."""
-    return layer.per_step == 0
+    """Return whether a spiking layer never spikes."""
+    return layer.spikes_per_step == 0
 
 
 def undecided(vitals: Vitals) -> list[str]:
-    """Return the silent layers of which only some steps of training can tell whether they are ill."""
+    """Return the silent layers that may still start to spike in training, so that a test by training is needed."""
     silent = [layer for layer in vitals.layers if layer.spiking is not None and is_silent(layer)]
     if any(finding.kind in ("silent", "input") for finding in findings(vitals)):
         return []
     return [layer.name for layer in silent]
 
 
-def forgotten(layer: Layer) -> Constant | None:
-    """Return a layer's membrane time constant where it is given in ms and nothing is left of it after a step."""
+def short_time_constant(layer: Layer) -> Constant | None:
+    """Return a layer's membrane time constant if it is set in ms and far shorter than a step, else None."""
     short = (constant for constant in layer.constants if constant.name == "tau_mem" and constant.given == "ms")
-    return next((constant for constant in short if constant.factor < REMEMBERED), None)
+    return next((constant for constant in short if constant.factor < MIN_DECAY), None)
 
 
-def _input(vitals: Vitals) -> Iterator[Finding]:
+def _input_findings(vitals: Vitals) -> Iterator[Finding]:
     for channel, events in enumerate(vitals.events):
         if not events:
             text = f"input channel p={channel} has no event in {vitals.samples} recordings: its weights learn nothing"
             yield Finding("input", str(channel), text)
 
 
-def _of_layer(layer: Layer, vitals: Vitals, *, fed: bool) -> Iterator[Finding]:
-    of = layer.spiking
-    assert of is not None
-    if (constant := forgotten(layer)) is not None and vitals.dt is not None:
-        told = (
-            f"{layer.name} forgets within a step: its tau_mem of {constant.ms:.3g} ms is {constant.steps:.2g} of a step"
-        )
-        yield Finding("forgetful", layer.name, f"{told} ({vitals.dt:g} ms)")
+def _layer_findings(layer: Layer, vitals: Vitals, *, has_input: bool) -> Iterator[Finding]:
+    spiking = layer.spiking
+    assert spiking is not None
+    if (constant := short_time_constant(layer)) is not None and vitals.dt is not None:
+        text = f"{layer.name} has no memory: its tau_mem of {constant.ms:.3g} ms is {constant.steps:.2g} of a step"
+        yield Finding("no_memory", layer.name, f"{text} ({vitals.dt:g} ms)")
     if is_silent(layer):
-        receives = f"{layer.name} receives {of.reach:.2g} of its threshold ({of.v_threshold:.3g}): no neuron spikes"
-        if fed and of.reach < WEAK:
-            yield Finding("silent", layer.name, receives)
+        receives = f"{layer.name} receives {spiking.max_membrane:.2g} of its threshold ({spiking.v_threshold:.3g})"
+        text = f"{receives}: no neuron spikes"
+        if has_input and spiking.max_membrane < WEAK_INPUT:
+            yield Finding("silent", layer.name, text)
         elif vitals.wakes.get(layer.name, 0) is None:
-            yield Finding("silent", layer.name, f"{receives}, nor after {STEPS} steps of training on this batch")
+            yield Finding("silent", layer.name, f"{text}, also not after {TEST_STEPS} steps of training on this batch")
         return
-    if of.over >= SATURATED or of.saturated >= SATURATED:
-        told = f"{layer.name} is saturated: its membranes reach {of.reach:.3g} thresholds, {of.over:.0%} of them two or"
-        on = f"{of.saturated:.0%} of its neurons spike at nearly every step"
-        yield Finding("saturated", layer.name, f"{told} more at a step; {on}")
-    if of.passes < NARROW:
-        told = (
-            f"{layer.name}'s surrogate is {of.width:.2g} thresholds wide and lets {of.passes:.2g} of its peak through"
-        )
-        yield Finding("narrow", layer.name, f"{told}: almost no gradient passes")
+    if spiking.above_two >= MAX_SATURATED or spiking.saturated >= MAX_SATURATED:
+        text = f"{layer.name} is saturated: its membranes reach {spiking.max_membrane:.3g} thresholds"
+        above, on = f"{spiking.above_two:.0%} of them two or more at a step", f"{spiking.saturated:.0%} of its neurons"
+        yield Finding("saturated", layer.name, f"{text}, {above}; {on} spike at nearly every step")
+    if spiking.surrogate_mean < MIN_SURROGATE_MEAN:
+        width = f"{layer.name}'s surrogate is {spiking.width:.2g} thresholds wide"
+        text = f"{width}, its mean is {spiking.surrogate_mean:.2g} of its peak: almost no gradient passes"
+        yield Finding("narrow", layer.name, text)
 
 
-def _rate(vitals: Vitals) -> Iterator[Finding]:
-    updates = {layer.name: layer.update for layer in vitals.layers if layer.update is not None}
+def _rate_findings(vitals: Vitals) -> Iterator[Finding]:
+    updates = {layer.name: layer.relative_update for layer in vitals.layers if layer.relative_update is not None}
     if not updates:
         return
     name = max(updates, key=lambda key: updates[key])
-    if updates[name] > MOST:
+    if updates[name] > MAX_UPDATE:
         text = f"one step of the optimizer changes {name}'s weights by {updates[name]:.2g} times their size"
         yield Finding("rate", name, text)
-    elif updates[name] < LEAST:
+    elif updates[name] < MIN_UPDATE:
         text = f"one step of the optimizer changes no weights by more than {updates[name]:.1g} of their size ({name})"
         yield Finding("rate", name, text)
 
 
-# A delay shorter than this part of a recording needs no explanation.
-LATE = 0.25
+# A shorter delay than this part of a recording needs no explanation.
+LATE_PART = 0.25
 
 
 def delay_notes(vitals: Vitals) -> list[str]:
-    """Return why the output is late or missing, a line a layer; nothing where it is neither."""
-    first, begins = vitals.layers[-1].first, vitals.input_first
-    if begins is None:
+    """Return the reasons for a late or missing output, one line per layer; an empty list if the output is in time."""
+    first, input_starts = vitals.layers[-1].first_step, vitals.input_first
+    if input_starts is None:
         return []
     if first is None:
-        return ["nothing comes out in this batch:", *_chain(vitals, begins)]
-    if first - begins < LATE * vitals.steps:
+        return ["the output is 0 in this batch:", *_delay_by_layer(vitals, input_starts)]
+    if first - input_starts < LATE_PART * vitals.steps:
         return []
-    return [f"nothing comes out before step {first} of {vitals.steps}, counted from 0:", *_chain(vitals, begins)]
+    head = f"the output is 0 before step {first} of {vitals.steps}, counted from 0:"
+    return [head, *_delay_by_layer(vitals, input_starts)]
 
 
-def _chain(vitals: Vitals, begins: int) -> Iterator[str]:
-    """Yield what each spiking layer waits for, up to the first that is silent."""
-    since = begins
+def _delay_by_layer(vitals: Vitals, input_starts: int) -> Iterator[str]:
+    """Yield a line for each spiking layer, up to the first silent one."""
+    since = input_starts
     for layer in vitals.layers:
         if layer.spiking is None:
             continue
-        if is_silent(layer) or layer.first is None:
-            yield f"  {_silence(layer, vitals)}"
+        if is_silent(layer) or layer.first_step is None:
+            yield f"  {_describe_silent(layer, vitals)}"
             return
-        waits = layer.first - since
+        delay = layer.first_step - since
         yield (
-            f"  {layer.name} spikes first at step {layer.first}, {waits} after its input begins: its membranes reach"
-            f" {layer.spiking.reach:.2f} thresholds at the most{_filters(layer)}"
+            f"  {layer.name} spikes first at step {layer.first_step}, {delay} after its input begins: its membranes"
+            f" reach {layer.spiking.max_membrane:.2f} thresholds at the most{_describe_filters(layer)}"
         )
-        since = layer.first
-    if vitals.layers[-1].spiking is None and vitals.layers[-1].first == since:
-        yield f"  {vitals.layers[-1].name} answers in the same step"
+        since = layer.first_step
+    if vitals.layers[-1].spiking is None and vitals.layers[-1].first_step == since:
+        yield f"  {vitals.layers[-1].name} gives its first output in the same step"
 
 
-def _silence(layer: Layer, vitals: Vitals) -> str:
+def _describe_silent(layer: Layer, vitals: Vitals) -> str:
     assert layer.spiking is not None
-    told = f"{layer.name} is silent, its membranes reach {layer.spiking.reach:.2g} of its threshold"
+    text = f"{layer.name} is silent, its membranes reach {layer.spiking.max_membrane:.2g} of its threshold"
     wakes = vitals.wakes.get(layer.name)
     plural = "s" * (wakes != 1)
-    return told if wakes is None else f"{told}; it spikes after {wakes} step{plural} of training on this batch"
+    return text if wakes is None else f"{text}; it spikes after {wakes} step{plural} of training on this batch"
 
 
-def _filters(layer: Layer) -> str:
-    """Return what has to fill up before a layer spikes."""
+def _describe_filters(layer: Layer) -> str:
     filters = [f"{constant.name} of {constant.steps:.3g}" for constant in layer.constants]
-    return f", behind {' and '.join(filters)} steps" if filters else ""
+    return f", after filters {' and '.join(filters)} steps" if filters else ""
 
 
-NONE = "−"
+NO_VALUE = "−"
 
 
 def vitals_table(vitals: Vitals) -> Table:
-    """Return a row a layer of neurons, behind the frames themselves."""
+    """Return a table with the frames in the first row, then one row per layer of neurons."""
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("layer", no_wrap=True)
     unit = "ms" if vitals.dt is not None else "step"
@@ -228,41 +226,41 @@ def vitals_table(vitals: Vitals) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     frames = f"{vitals.input_mean:.2g} ± {vitals.input_std:.2g}"
     blank = [""] * (4 + len(rate))
-    table.add_row("(frames)", frames, "", *blank, _time(vitals.input_first, vitals.dt), "", "", "", style="dim")
+    table.add_row("(frames)", frames, "", *blank, _format_time(vitals.input_first, vitals.dt), "", "", "", style="dim")
     for layer in vitals.layers:
-        table.add_row(layer.name, *_cells(layer, vitals))
+        table.add_row(layer.name, *_row_values(layer, vitals))
     return table
 
 
 def legend() -> str:
-    """Return what the columns are, in words."""
+    """Return the explanation of the table's columns."""
     return (
-        "  reaches: largest membrane, in thresholds. spikes: a neuron and recording. on: neurons that spike at each\n"
-        "  step. over: steps with a membrane of two thresholds or more. gradient: its norm at the output. passes: the\n"
-        "  surrogate's mean, as a part of its peak."
+        "  reaches: largest membrane, in thresholds. spikes: per neuron and recording. on: neurons that spike at each\n"
+        "  step. over: steps with a membrane of two thresholds or more. gradient: its norm at the output. passes:\n"
+        "  mean of the surrogate gradient, as a part of its peak."
     )
 
 
-def _cells(layer: Layer, vitals: Vitals) -> list[str]:
-    of = layer.spiking
+def _row_values(layer: Layer, vitals: Vitals) -> list[str]:
+    spiking = layer.spiking
     drive = f"{layer.drive_mean:.2g} ± {layer.drive_std:.2g}"
-    tail = [_time(layer.first, vitals.dt), f"{layer.gradient:.1e}", f"{layer.weight_gradient:.1e}"]
-    if of is None or layer.per_step is None:
-        return [drive, *[NONE] * (6 if vitals.dt is not None else 5), *tail, NONE]
-    rate = [] if vitals.dt is None else [f"{layer.per_step * 1000 / vitals.dt:.3g}"]
-    spikes = f"{layer.per_step * vitals.length:.2g}"
+    tail = [_format_time(layer.first_step, vitals.dt), f"{layer.gradient:.1e}", f"{layer.weight_gradient:.1e}"]
+    if spiking is None or layer.spikes_per_step is None:
+        return [drive, *[NO_VALUE] * (6 if vitals.dt is not None else 5), *tail, NO_VALUE]
+    rate = [] if vitals.dt is None else [f"{layer.spikes_per_step * 1000 / vitals.dt:.3g}"]
+    spikes = f"{layer.spikes_per_step * vitals.mean_length:.2g}"
     return [
         drive,
-        f"{of.reach:.2f}",
+        f"{spiking.max_membrane:.2f}",
         spikes,
         *rate,
-        f"{of.silent:.0%}",
-        f"{of.saturated:.0%}",
-        f"{of.over:.0%}",
+        f"{spiking.silent:.0%}",
+        f"{spiking.saturated:.0%}",
+        f"{spiking.above_two:.0%}",
         *tail,
-        f"{of.passes:.2g}",
+        f"{spiking.surrogate_mean:.2g}",
     ]
 
 
-def _time(step: int | None, dt: float | None) -> str:
+def _format_time(step: int | None, dt: float | None) -> str:
     return "never" if step is None else f"{step if dt is None else step * dt:g}"

@@ -18,12 +18,12 @@ from snnlab.runs.tables import Table
 from snnlab.settings import argument_texts, first_sentence, settings_of
 
 # By the power of the number of steps.
-_DRIVES = {-1: "half the drive", 1: "twice the drive", 2: "four times the drive"}
-_FITS_ONE_DT = "so that what it learns fits one dt"
-_CAUSES: dict[Cause, str] = {
-    "late_feedback": "its feedback comes one step later, however long that is",
-    "norm_over_time": f"normalises what arrives in a step, over all steps, {_FITS_ONE_DT}",
-    "norm_of_a_step": f"normalises each step by itself, {_FITS_ONE_DT}",
+_DRIVE_TEXTS = {-1: "half the drive", 1: "twice the drive", 2: "four times the drive"}
+_ONE_DT = "so that its parameters fit only one dt"
+_CAUSE_TEXTS: dict[Cause, str] = {
+    "late_feedback": "its feedback arrives one step later, whatever the length of a step",
+    "norm_over_time": f"normalizes its input by statistics over all steps, {_ONE_DT}",
+    "norm_of_a_step": f"normalizes each step by itself, {_ONE_DT}",
     "bias": "a bias acts once a step: twice the bins, {drive}",
     "gain": "an input_gain of {about} does not suit {arrives}: twice the bins, {drive}",
     "constant_in_steps": "{about} is given as {number:.4g} steps: twice the bins, half the time constant",
@@ -31,54 +31,54 @@ _CAUSES: dict[Cause, str] = {
     "too_short_for_euler": "{about} is {number:.3g} steps, where decay: euler needs 2 or more",
     "shorter_than_a_step": "{about} is {number:.3g} steps long, so that what happens within a step is lost",
     "no_reset": "spikes at each step above its threshold: twice the bins, twice the spikes",
-    "reset_to_a_value": "what is above the threshold is lost at a spike, the more the longer a step",
-    "late_reset": "the reset waits for the next step, however long that is",
-    "jump_for_a_whole_step": "a jump is there for the whole of its step, however long that is",
-    "jump_decays_first": "jumps decay before they act, the more the longer a step",
-    "late_current": "its membrane sees a current one step later, however long that is",
-    "potential_adds_up": "w adds the potential up at each step: twice the bins, twice its pull",
+    "reset_to_a_value": "the part above the threshold is lost at a spike, more of it with longer steps",
+    "late_reset": "the reset comes one step later, whatever the length of a step",
+    "jump_for_a_whole_step": "a jump lasts for its whole step, whatever the length of a step",
+    "jump_decays_first": "jumps decay before they act, more with longer steps",
+    "late_current": "its membrane gets a current one step later, whatever the length of a step",
+    "potential_adds_up": "w adds the membrane at each step: twice the bins, twice its effect",
     "jump_shrinks_with_rho": "a spike moves w by (1 - rho) q b: twice the bins, half the jump",
-    "jump_drives_each_step": "a jump drives the membrane at each step that it stays: twice the bins, twice the drive",
+    "jump_drives_each_step": "a jump drives the membrane at each step while it lasts: twice the bins, twice the drive",
 }
-_SYNAPSES = {"jump_first": "jump first", "decay_first": "decay first", "next_step": "a step later"}
+_SYNAPSE_TEXTS = {"jump_first": "jump first", "decay_first": "decay first", "next_step": "a step later"}
 
 
 def warning_text(warning: DtWarning) -> str:
-    """Return what depends on dt."""
+    """Return the text of a warning: the dependence on dt."""
     level = f"the level of {warning.source}, which comes once a step"
     arrives = level if warning.source else "impulses (spikes or events)"
-    fields = {**warning._asdict(), "drive": _DRIVES.get(warning.power, ""), "arrives": arrives}
-    return _CAUSES[warning.cause].format(**fields)
+    fields = {**warning._asdict(), "drive": _DRIVE_TEXTS.get(warning.power, ""), "arrives": arrives}
+    return _CAUSE_TEXTS[warning.cause].format(**fields)
 
 
 def cure_text(warning: DtWarning) -> str:
-    """Return what to do about it."""
+    """Return the fix of a warning as settings, or its advice."""
     return " with ".join(f"{name}: {_value(value)}" for name, value in warning.fix) or warning.advice
 
 
 def neuron_words(info: NeuronInfo) -> dict[str, str]:
-    """Return gain, threshold, reset and the like, by their name."""
-    return dict(_words(info))
+    """Return the properties of a neuron (gain, threshold, reset, ...) as texts, by name."""
+    return dict(_neuron_properties(info))
 
 
-def _words(info: NeuronInfo) -> Iterator[tuple[str, str]]:
+def _neuron_properties(info: NeuronInfo) -> Iterator[tuple[str, str]]:
     if info.gain is not None:
         value = f"{info.gain.value:.4g}"
         yield "gain", f"{info.gain.given} = {value}" if isinstance(info.gain.given, str) else value
     if info.learned:
         yield "learns", ", ".join(f"{name} per {per}" for name, per in info.learned.items())
     if info.firing is not None:
-        yield "threshold", _firing(info.firing)
+        yield "threshold", _threshold_text(info.firing)
     if info.reset is not None:
         each = " a spike" if info.firing is not None and info.firing.several else ""
-        yield "reset", _reset(info.reset) + each
+        yield "reset", _reset_text(info.reset) + each
     if info.lowest is not None:
         yield "bound", f"v ≥ {info.lowest:g}"
     if info.adaptation is not None:
         a, variable, b = info.adaptation
         yield "adaptation", f"w, by {number_text(a)} {variable} + {number_text(b)} s"
     if info.synapse is not None:
-        yield "synapse", _SYNAPSES[info.synapse]
+        yield "synapse", _SYNAPSE_TEXTS[info.synapse]
     if info.resolution is not None:
         yield "integers", f"1/{info.resolution}"
     if info.feedback is not None:
@@ -87,7 +87,7 @@ def _words(info: NeuronInfo) -> Iterator[tuple[str, str]]:
         yield "feedback", kind + ("" if info.feedback.autapses else ", no autapses")
 
 
-def _firing(firing: Firing) -> str:
+def _threshold_text(firing: Firing) -> str:
     threshold = number_text(firing.threshold)
     if firing.several:
         return f"trunc({firing.variable} / {threshold})"
@@ -96,7 +96,7 @@ def _firing(firing: Firing) -> str:
     return f"{firing.variable} {'>' if firing.strict else '≥'} {threshold}{rise}{last}"
 
 
-def _reset(reset: AfterSpike) -> str:
+def _reset_text(reset: AfterSpike) -> str:
     what = "the adapted threshold" if reset.adapted else number_text(reset.value)
     of = "" if reset.of == "v" else f" of {reset.of}"
     text = {"subtract": f"subtract {what}{of}", "value": f"to {what}", "none": "none"}[reset.kind]
@@ -114,31 +114,31 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
     """Print a network to stdout.
 
     Args:
-        head: What the experiment is called, and what its input is.
+        head: The name of the experiment and its input.
         steps: Steps of a recording.
-        memory: What a training step takes.
-        about_learned: Whose the constants are that neurons learn; None where there are none, or all have just begun.
+        memory: The memory of a training step, as text.
+        about_learned: The source of the learned constants, as text; None without learned constants, or before training.
     """
     print(head)
     layer_table(summary).print()
     print(
         f"  Dense operations: multiply-accumulates of inputs with weights, zeros included;"
-        f" {_short(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"
+        f" {_large_number(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"
     )
     _neuron_table(summary.neurons).print()
     if about_learned is not None:
         print(f"  {about_learned}")
     if summary.warnings:
-        print("  What depends on dt, and changes with the number of bins:")
+        print("  These layers depend on dt, and change with the number of bins:")
     for warned in summary.warnings:
-        print(f"    {warned_text(warned)}")
+        print(f"    {dt_warning_line(warned)}")
 
 
 def layer_table(summary: Summary) -> Table:
     """Return the layers with their shapes and costs, those within a block indented below it."""
     rows = [("input", "", shape_text(summary.in_shape), "", "")]
     for row in summary.layers:
-        # None for a block, so that each number stands in its column once.
+        # No numbers for a block, so that each number is in its column only once.
         size, operations = (0, 0) if row.family == "block" else (row.parameters, row.operations)
         kind = f"{row.kind}, {row.connection}" if row.connection else row.kind
         counts = "?" if operations is None else f"{operations:,}" if operations else ""
@@ -150,48 +150,54 @@ def layer_table(summary: Summary) -> Table:
     return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
 
 
-def warned_text(warned: Warned) -> str:
-    """Return a warning as a line."""
-    return f"{', '.join(warned.layers)}: {warning_text(warned.warning)}; cure: {cure_text(warned.warning)}"
+def dt_warning_line(warned: Warned) -> str:
+    """Return a warning and its fix as a line."""
+    return f"{', '.join(warned.layers)}: {warning_text(warned.warning)}; fix: {cure_text(warned.warning)}"
 
 
 def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None = None) -> str:
-    """Return what a training step takes, in two lines.
+    """Return the memory of a training step in two lines.
 
     Args:
-        found: Its bytes.
-        batch: Recordings at once.
+        found: The memory in bytes.
+        batch: Batch size.
         steps: Steps of a recording.
-        unknown: The optimizer, if what it holds is not known and not counted.
+        unknown: The optimizer, if the size of its state is unknown and not counted.
     """
-    optimizer = "and optimizer" if unknown is None else f"(what {unknown} keeps is not known)"
+    optimizer = "and optimizer" if unknown is None else f"(the state of {unknown} is not counted)"
     return (
         f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb(found.peak)} of tensors at its peak;"
-        " gaps between them can add two thirds.\n"
+        " fragmentation can add two thirds.\n"
         f"    kept for the backward pass {_mb(found.kept)}, frames {_mb(found.frames)}, weights {optimizer}"
-        f" {_mb(found.learning)}, what comes and goes {_mb(found.passing)}"
+        f" {_mb(found.learning)}, temporary {_mb(found.passing)}"
     )
 
 
 def _neuron_table(neurons: list[NeuronRow]) -> Table:
-    told = {row.name: neuron_words(row.info) for row in neurons}
-    words = list(dict.fromkeys(word for said in told.values() for word in said))
-    ends = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
+    properties = {row.name: neuron_words(row.info) for row in neurons}
+    words = list(dict.fromkeys(word for values in properties.values() for word in values))
+    range_head = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
     rows = []
     for row in neurons:
-        said = [told[row.name].get(word, "") for word in words]
+        values = [properties[row.name].get(word, "") for word in words]
         for number, constant in enumerate(row.constants):
             ms = "" if constant.ms is None else f"{constant.ms:.4g}"
             spread = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
-            figures = [constant.name, ms, *(spread for _ in ends), f"{constant.steps:.4g}", f"{constant.factor:.4f}"]
-            rows.append(["" if number else row.name, *figures, *([""] * len(words) if number else said)])
+            cells = [
+                constant.name,
+                ms,
+                *(spread for _ in range_head),
+                f"{constant.steps:.4g}",
+                f"{constant.factor:.4f}",
+            ]
+            rows.append(["" if number else row.name, *cells, *([""] * len(words) if number else values)])
         if not row.constants:
-            rows.append([row.name, *[""] * (4 + len(ends)), *said])
-    head = ["neuron", "constant", "ms", *ends, "steps", "factor a step", *words]
+            rows.append([row.name, *[""] * (4 + len(range_head)), *values])
+    head = ["neuron", "constant", "ms", *range_head, "steps", "factor a step", *words]
     return Table(head, rows, words=[0, 1, *range(len(head) - len(words), len(head))])
 
 
-def _short(number: int) -> str:
+def _large_number(number: int) -> str:
     """Return `612`, `54.7 million`."""
     for size, word in ((10**9, "billion"), (10**6, "million")):
         if number >= size:
@@ -204,22 +210,22 @@ def _mb(size: float) -> str:
     return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
 
 
-# What snnlab passes itself where a signature asks for it.
-GIVEN = ("in_shape", "dt", "num_steps")
+# Arguments that snnlab passes itself.
+OWN_ARGUMENTS = ("in_shape", "dt", "num_steps")
 
 
 def print_settings(name: str, factory: Callable[..., Any], shared: Callable[..., Any] | None = None) -> None:
-    """Print what `factory` takes to stdout.
+    """Print the settings of a registered class or function to stdout.
 
     Args:
-        name: What it is called in a YAML.
-        factory: The class or function that is registered.
-        shared: What takes the settings that all of its kind have, if there is such.
+        name: Its name in YAML.
+        factory: The registered class or function.
+        shared: A function whose arguments are settings of all classes in that registry, or None.
     """
     print(f"{name}: {first_sentence(factory)}")
-    for line in getattr(inspect.unwrap(factory), "equations", ()):  # of neurons
+    for line in getattr(inspect.unwrap(factory), "equations", ()):  # of a neuron
         print(f"    {line}")
-    settings, texts = settings_of(factory, GIVEN), argument_texts(factory)
+    settings, texts = settings_of(factory, OWN_ARGUMENTS), argument_texts(factory)
     if shared is not None:
         settings, texts = settings | settings_of(shared), argument_texts(shared) | texts
     rows = [
@@ -235,7 +241,7 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
 
 
 def as_yaml(value: Any) -> str:
-    """Return a default as a YAML writes it."""
+    """Return a default value as in YAML."""
     if value is None:
         return "null"
     if value == ():
@@ -243,35 +249,35 @@ def as_yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# Recordings without events that are named.
-FEW = 5
+# Number of recordings without events that are listed.
+MAX_LISTED = 5
 
 
 def print_inspection(head: str, found: Inspection, settings: DataSettings, names: Sequence[str]) -> None:
-    """Print what a dataset holds to stdout.
+    """Print the statistics of a dataset to stdout.
 
     Args:
-        head: What it is called, and its sensor.
-        found: What was counted.
+        head: The name of the dataset and its sensor.
+        found: The statistics.
         settings: Window and bins.
-        names: What the recordings without events are called.
+        names: Names of the recordings without events.
     """
     print(head)
     for table in _tables(found):
         table.print()
     if found.groups:
-        print(f"  {_over_parts(found.groups, 'groups')}")
+        print(f"  {_counts_text(found.groups, 'groups')}")
     if found.windows:
-        print(f"  {_over_parts(found.windows, 'windows')}, one every {settings.stride_ms:g} ms")
+        print(f"  {_counts_text(found.windows, 'windows')}, one every {settings.stride_ms:g} ms")
     print(f"  {binning_text(found, settings)}")
     if found.empty:
-        shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+        shown = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
         say(f"  {len(found.empty):,} recordings have no events: {shown}")
     for warning in found.warnings:
         say(f"  warning: {warning}")
 
 
-def _over_parts(numbers: Sequence[int], what: str) -> str:
+def _counts_text(numbers: Sequence[int], what: str) -> str:
     """Return `6 groups: 4 / 1 / 1 (train / val / test)`."""
     *parts, total = numbers
     return f"{total:,} {what}: {' / '.join(f'{part:,}' for part in parts)} (train / val / test)"
@@ -279,33 +285,33 @@ def _over_parts(numbers: Sequence[int], what: str) -> str:
 
 def _tables(found: Inspection) -> Iterator[Table]:
     """Yield a table of the parts, and one of the classes, or values, or labels over time."""
-    yield _groups("part", found.parts, with_parts=False)
+    yield _group_table("part", found.parts, with_parts=False)
     if found.classes:
-        yield _groups("class", found.classes, with_parts=True)
+        yield _group_table("class", found.classes, with_parts=True)
     if found.values:
         head = ("value", *(head for part in (*PARTS, "all") for head in (part, "")))
-        yield Table(head, list(map(_value_text, found.values)))
+        yield Table(head, list(map(_value_cells, found.values)))
     if found.labels:
         head = ("label", *(f"{part} (ms)" for part in (*PARTS, "all")), "share", "recordings")
         total = sum(label.ms[-1] for label in found.labels)
-        yield Table(head, [_label(label, total) for label in found.labels])
+        yield Table(head, [_label_cells(label, total) for label in found.labels])
 
 
-def _value_text(value: Value) -> list[str]:
-    """Return its mean, least and most in each part."""
+def _value_cells(value: Value) -> list[str]:
+    """Return the mean and the range of a value in each part."""
     cells = [value.name]
     for part in value.parts:
         cells += ["", ""] if part is None else [f"{part.mean:.3g}", f"{part.least:.3g} to {part.most:.3g}"]
     return cells
 
 
-def _label(label: Label, total: float) -> list[str]:
-    """Return how long it is in each part, and in how many recordings."""
+def _label_cells(label: Label, total: float) -> list[str]:
+    """Return the duration of a label in each part, and its number of recordings."""
     share = f"{label.ms[-1] / total:.1%}" if total else ""
     return [label.name, *(f"{ms:,.0f}" for ms in label.ms), share, f"{label.recordings:,}"]
 
 
-def _groups(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
+def _group_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
     """Return a line for each part or class."""
     on = ["ON"] if any(group.on is not None for group in groups) else []
     head = [kind, "train / val / test" if with_parts else "recordings", "events", "", "until (ms)", "", "per ms", *on]
@@ -313,7 +319,11 @@ def _groups(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
         [
             group.name,
             " / ".join(f"{part:,}" for part in group.parts) if with_parts else f"{group.recordings:,}",
-            *(*_range(group.events), *_range(group.last_ms), "" if group.rate is None else f"{group.rate:.1f}"),
+            *(
+                *_range_cells(group.events),
+                *_range_cells(group.last_ms),
+                "" if group.rate is None else f"{group.rate:.1f}",
+            ),
             *("" if group.on is None else f"{group.on:.1%}" for _ in on),
         ]
         for group in groups
@@ -322,37 +332,39 @@ def _groups(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
 
 
 def binning_text(found: Inspection, settings: DataSettings) -> str:
-    """Return what the frames hold, in words."""
+    """Return a text about the steps, the dropped events and the filled pixels of the frames."""
     binning = found.binning
     left = (
-        f"{binning.outside:,} of {binning.events:,} events come later and are left out"
+        f"{binning.outside:,} of {binning.events:,} events come later and are dropped"
         if binning.outside
         else "no event later"
         if settings.stride_us is None
         else f"a window every {settings.stride_ms:g} ms"
     )
     if binning.dropped:
-        left += f", {binning.dropped:.2%} of those in the window are in no frame{_why_dropped(settings)}"
+        left += f", {binning.dropped:.2%} of those in the window are in no frame{_drop_reasons(settings)}"
     return (
-        f"{settings.steps_text}, {left}; of their cells {binning.filled:.2%} hold events,"
-        f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings looked at)"
+        f"{settings.steps_text}, {left}; {binning.filled:.2%} of their pixels have events,"
+        f" {binning.many:.0%} of those more than one, at most {binning.most:,} ({binning.sampled} recordings inspected)"
     )
 
 
-def _why_dropped(settings: DataSettings) -> str:
-    """Return why events of the window may be in no frame."""
+def _drop_reasons(settings: DataSettings) -> str:
+    """Return the reasons why events of the window may be in no frame."""
     width, height = settings.size[:2] if settings.crop is None else settings.crop[2:]
     columns, rows = width % settings.downsample, height % settings.downsample if height > 1 else 0
-    why = []
+    reasons = []
     if settings.crop is not None:
-        why.append("outside data.crop")
+        reasons.append("outside data.crop")
     if columns or rows:
         edges = [f"{n} {what}" for n, what in ((columns, "columns"), (rows, "rows")) if n]
-        why.append(f"in the last {' and '.join(edges)}, which fill no cell of data.downsample={settings.downsample}")
+        reasons.append(
+            f"in the last {' and '.join(edges)}, which fill no pixel of data.downsample={settings.downsample}"
+        )
     if settings.events_per_bin is not None:
-        why.append(f"after {settings.steps} steps of data.events_per_bin={settings.events_per_bin:,}")
-    return f" ({', or '.join(why)})" if why else ""
+        reasons.append(f"after {settings.steps} steps of data.events_per_bin={settings.events_per_bin:,}")
+    return f" ({', or '.join(reasons)})" if reasons else ""
 
 
-def _range(values: Range | None) -> tuple[str, str]:
+def _range_cells(values: Range | None) -> tuple[str, str]:
     return ("", "") if values is None else (f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}")

@@ -1,4 +1,4 @@
-"""Answers before a recording's end: what a network would have answered at each step, and how sure it was.
+"""Early exit: the answer and the confidence of a network at each step, and the accuracy of answers before the end.
 
 Axes: N recordings, T steps.
 """
@@ -12,21 +12,21 @@ import numpy as np
 
 from snnlab.runs.tables import csv_text
 
-# Of these all are shown; a threshold for an accuracy is chosen among more.
+# The thresholds of the table; a threshold for a wanted accuracy is chosen among `_CANDIDATES`.
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 _CANDIDATES = 500
 
 
 class Answered(NamedTuple):
-    """What a network would have answered to recordings at each step, and how sure it was.
+    """The answers of a network to recordings at each step, with their confidence.
 
     Attributes:
-        targets: Their classes, `[N]`.
-        answers: The answer if the recording had ended at that step, `[N, T]`.
-        confidence: The probability that the running readout's softmax gives to it, `[N, T]`.
-        steps: How many steps each recording has, `[N]`.
-        final: The answer at its end, `[N]`.
-        spikes: Spikes of all layers until the end of each step, `[N, T]`; None where they are not known.
+        targets: Classes of the recordings, `[N]`.
+        answers: Answer to the recording cut after that step, `[N, T]`.
+        confidence: Probability of that answer, from the softmax of the running readout, `[N, T]`.
+        steps: Number of steps of each recording, `[N]`.
+        final: Answer at the end of the recording, `[N]`.
+        spikes: Spikes of all layers until the end of each step, `[N, T]`; None if unknown.
     """
 
     targets: np.ndarray
@@ -38,31 +38,31 @@ class Answered(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What a step is in time: its length, ms, if it has one, and how long after it the events of its frame go on."""
+    """Time of a step: its length, ms, or None, and the time by which the events of its frame go beyond it, ms."""
 
     dt: float | None
     ahead_ms: float = 0.0
 
     @property
     def unit(self) -> str:
-        """In what latencies are: `ms`, or `steps`."""
+        """Unit of the latencies: `ms` or `steps`."""
         return "steps" if self.dt is None else "ms"
 
     def ends(self, steps: np.ndarray) -> np.ndarray:
-        """Return when so many steps are over."""
+        """Return the times at which the given numbers of steps end."""
         return steps.astype(np.float64) if self.dt is None else steps * self.dt + self.ahead_ms
 
 
 class Row(NamedTuple):
-    """What comes out at one threshold.
+    """Accuracy, latency and spikes at one threshold.
 
     Attributes:
-        threshold: An answer is given at the first step at which the network is at least so sure; at the end of the
-            recording where there is none. None: always at the end.
-        accuracy: Part of the answers that are right, 0..1.
-        latency: Mean time from a recording's start to its answer, in the clock's unit.
-        early: Part of the recordings that are answered before their end.
-        spikes: Mean spikes of a recording until its answer; None where they are not known.
+        threshold: Confidence from which on an answer is given, at the latest at the end of the recording; None: always
+            at the end.
+        accuracy: Fraction of correct answers, 0..1.
+        latency: Mean time from a recording's start to its answer, in the unit of the step time.
+        early: Fraction of the recordings with an answer before their end.
+        spikes: Mean spikes of a recording until its answer; None if unknown.
     """
 
     threshold: float | None
@@ -73,41 +73,41 @@ class Row(NamedTuple):
 
 
 def answered(arrays: Mapping[str, np.ndarray], stage: str) -> Answered | None:
-    """Return what `predictions.npz` holds of a stage; None where it is older than confidences, or not of classes."""
+    """Return a stage's answers from `predictions.npz`; None without confidences (an older file, or not of classes)."""
     if f"{stage}_confidence" not in arrays:
         return None
-    targets, answers, sure, steps = (arrays[f"{stage}_{n}"] for n in ("target", "answers", "confidence", "steps"))
+    targets, answers, confidence, steps = (arrays[f"{stage}_{n}"] for n in ("target", "answers", "confidence", "steps"))
     final, spikes = arrays[f"{stage}_readout"].argmax(-1), arrays.get(f"{stage}_spikes_so_far")
-    return Answered(targets, answers, sure, steps, final, spikes)
+    return Answered(targets, answers, confidence, steps, final, spikes)
 
 
-def at_threshold(seen: Answered, threshold: float | None, clock: Clock) -> Row:
-    """Return what comes out if each recording is answered as soon as the network is so sure; None: at its end."""
-    last, rows = seen.steps - 1, np.arange(seen.steps.size)
-    sure = seen.confidence >= (np.inf if threshold is None else threshold)
-    at = np.minimum(np.where(sure.any(1), sure.argmax(1), last), last)  # later than its end nothing happens
-    right = np.where(at == last, seen.final, seen.answers[rows, at]) == seen.targets
-    spent = None if seen.spikes is None else float(seen.spikes[rows, at].mean())
-    return Row(threshold, float(right.mean()), float(clock.ends(at + 1).mean()), float((at < last).mean()), spent)
+def at_threshold(answers: Answered, threshold: float | None, step_time: Clock) -> Row:
+    """Return the results if each recording is answered at the first step with this confidence; None: at its end."""
+    last, rows = answers.steps - 1, np.arange(answers.steps.size)
+    confident = answers.confidence >= (np.inf if threshold is None else threshold)
+    at = np.minimum(np.where(confident.any(1), confident.argmax(1), last), last)  # not after its end
+    right = np.where(at == last, answers.final, answers.answers[rows, at]) == answers.targets
+    spikes = None if answers.spikes is None else float(answers.spikes[rows, at].mean())
+    return Row(threshold, float(right.mean()), float(step_time.ends(at + 1).mean()), float((at < last).mean()), spikes)
 
 
-def anytime(seen: Answered, clock: Clock, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
-    """Return what comes out at each threshold, and at last without one."""
-    return [at_threshold(seen, threshold, clock) for threshold in (*thresholds, None)]
+def anytime(answers: Answered, step_time: Clock, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
+    """Return the results at each threshold, and last those without a threshold."""
+    return [at_threshold(answers, threshold, step_time) for threshold in (*thresholds, None)]
 
 
-def chosen_threshold(seen: Answered, accuracy: float, clock: Clock) -> Row | None:
-    """Return the row of the earliest answers that are as accurate as is asked, 0..1; None where none is.
+def chosen_threshold(answers: Answered, accuracy: float, step_time: Clock) -> Row | None:
+    """Return the threshold with the shortest latency that reaches an accuracy, 0..1; None if no threshold does.
 
-    Of validation recordings: those of the test would choose what flatters them.
+    Use validation recordings: a threshold chosen on the test recordings overstates the test accuracy.
     """
-    valid = seen.confidence[np.arange(seen.confidence.shape[1]) < seen.steps[:, None]]
+    valid = answers.confidence[np.arange(answers.confidence.shape[1]) < answers.steps[:, None]]
     candidates: list[float] = np.unique(np.quantile(valid, np.linspace(0, 1, _CANDIDATES))).tolist()
-    rows = anytime(seen, clock, candidates)
+    rows = anytime(answers, step_time, candidates)
     return min((row for row in rows if row.accuracy >= accuracy), key=lambda row: row.latency, default=None)
 
 
-def as_csv(rows: Sequence[Row], clock: Clock) -> str:
-    """Return rows as `anytime.csv` holds them; the one without a threshold has none."""
+def as_csv(rows: Sequence[Row], step_time: Clock) -> str:
+    """Return the text of the file anytime.csv; the threshold is empty in the row without one."""
     cells = (["" if value is None else repr(value) for value in row] for row in rows)
-    return csv_text(["threshold", "accuracy", f"latency_{clock.unit}", "early", "spikes"], cells)
+    return csv_text(["threshold", "accuracy", f"latency_{step_time.unit}", "early", "spikes"], cells)

@@ -1,4 +1,4 @@
-"""What a training logs: metrics.csv, all steps as CSV, TensorBoard, and what loggers are told of the run."""
+"""Loggers of a training: metrics.csv, steps.csv, TensorBoard, and a run's settings and results for all loggers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from snnlab.files import write_json, write_text
-from snnlab.runs.recorded import plain
+from snnlab.runs.recorded import resolve_references
 from snnlab.runs.runs_table import flat
 from snnlab.runs.tables import csv_text
 
@@ -24,9 +24,9 @@ _PER_STEP = ("train/loss_step",)
 
 
 class MetricsCSV(Checkpoint):
-    """Writes all metrics of each epoch.
+    """Writes all metrics of each epoch to `metrics.csv`.
 
-    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
+    It is a `Checkpoint` only because Lightning calls those last, after the module has logged its epoch.
     """
 
     state_key = "metrics_csv"  # type: ignore[assignment]
@@ -37,16 +37,16 @@ class MetricsCSV(Checkpoint):
         self._validated = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Cut off the epochs after the checkpoint that the training is resumed from."""
+        """Remove the epochs after the checkpoint from which the training is resumed."""
         if trainer.is_global_zero:
             self._write()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the last validation: Lightning shows its figures until the next one."""
+        """Mark the last validation as old: Lightning keeps its metrics until the next one."""
         self._validated = False
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember that this epoch has figures of its own."""
+        """Record that this epoch has metrics of a validation."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -76,14 +76,14 @@ class MetricsCSV(Checkpoint):
 _NEVER = -1
 
 
-class Once:
-    """Knows at which step each number was logged last."""
+class LoggedMetrics:
+    """Filters out metrics that were already logged at a step."""
 
     def __init__(self) -> None:
         self._at: dict[str, int | None] = {}
 
     def new(self, metrics: Mapping[str, float], step: int | None) -> dict[str, float]:
-        """Return those that were not logged at this step, and remember them."""
+        """Return the metrics that were not yet logged at this step, and record them as logged."""
         found = {name: value for name, value in metrics.items() if self._at.get(name, _NEVER) != step}
         self._at.update(dict.fromkeys(found, step))
         return found
@@ -93,46 +93,46 @@ COLUMNS = ("step", "name", "value")
 
 
 class StepsCSV(Logger):
-    """Writes `steps.csv` with the columns step, name, value: what TensorBoard shows as curves.
+    """Writes `steps.csv` with the columns step, name, value: the curves of TensorBoard.
 
     Args:
-        purge_step: Of a run that is resumed, from which step on what it had logged is forgotten; None keeps all.
+        purge_step: First step whose earlier lines a resumed run removes; None keeps all.
     """
 
     def __init__(self, save_dir: str, purge_step: int | None = None) -> None:
         super().__init__()
         self.path = Path(save_dir) / "steps.csv"
         self._purge_step = purge_step
-        self._begun, self._once = False, Once()
+        self._started, self._logged = False, LoggedMetrics()
 
     @property
     def name(self) -> str:
-        """What Lightning calls it."""
+        """Name for Lightning."""
         return "steps"
 
     @property
     def version(self) -> str:
-        """A run's folder has one."""
+        """Empty: the run folder has the version."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Write nothing: they are in the run's config.yaml."""
+        """Write nothing: the hyperparameters are in the run's config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a line for each number that is new at this step."""
-        if not self._begun:
-            self._begin()
+        """Add a line for each metric that is new at this step."""
+        if not self._started:
+            self._start()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
                 ("" if step is None else step, name, float(value))
-                for name, value in self._once.new(metrics, step).items()
+                for name, value in self._logged.new(metrics, step).items()
             )
 
-    def _begin(self) -> None:
-        """Write the heading, and what stays of the lines that are there."""
-        self._begun = True
+    def _start(self) -> None:
+        """Write the header and the existing lines before `purge_step`."""
+        self._started = True
         lines: list[str] = []
         if self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines()[1:]
@@ -142,32 +142,34 @@ class StepsCSV(Logger):
     @staticmethod
     def _before(line: str, step: int) -> bool:
         at, _, rest = line.partition(",")
-        return at.isdigit() and int(at) < step and rest.count(",") == 1  # a kill may have cut the last line short
+        return (
+            at.isdigit() and int(at) < step and rest.count(",") == 1
+        )  # a killed process may have truncated the last line
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's logger for TensorBoard, without numbers that come again at a step, as `epoch` does with others."""
+    """Lightning's logger for TensorBoard without repeated metrics at a step, such as `epoch`."""
 
     @cached_property
-    def _once(self) -> Once:
-        return Once()
+    def _logged(self) -> LoggedMetrics:
+        return LoggedMetrics()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write what is new at this step."""
-        super().log_metrics(self._once.new(metrics, step), step)
+        """Write the metrics that are new at this step."""
+        super().log_metrics(self._logged.new(metrics, step), step)
 
 
-# Where things lie and what is shown: nothing that a run could be better or worse for.
-_LEFT_OUT = ("logger", "plots", "monitors", "output_dir", "checkpoint_every_s", "data.root", "data.store_dir")
-_NAMES = "loggers.json"
+# Paths and displays, which have no effect on the result.
+_EXCLUDED = ("logger", "plots", "monitors", "output_dir", "checkpoint_every_s", "data.root", "data.store_dir")
+_NAMES_FILE = "loggers.json"
 
 
 class LoggedRun(L.Callback):
-    """Tells the loggers a run's configuration and, at its end, the figures of the chosen epoch.
+    """Logs a run's configuration and, at its end, the metrics of the chosen epoch to all loggers.
 
-    TensorBoard gets both at the end, for its HPARAMS tab. W&B and MLflow get the configuration first; what they call
-    the run is kept in its folder, so that a resumed run goes on in theirs.
+    TensorBoard gets both at the end, for its HPARAMS tab. W&B and MLflow get the configuration first; their run IDs are
+    saved in the run folder, so that a resumed run continues in the same run of theirs.
 
     Args:
         config: The run's configuration, as recorded.
@@ -178,7 +180,7 @@ class LoggedRun(L.Callback):
         self.folder = folder
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say the configuration and the tags, and remember the names."""
+        """Log the configuration and the tags, and save the loggers' run IDs."""
         if not trainer.is_global_zero:
             return
         known, names = remembered(self.folder), {}
@@ -186,11 +188,11 @@ class LoggedRun(L.Callback):
             if isinstance(logger, WandbLogger | MLFlowLogger):
                 names[kind(logger)] = str(logger.version)
         if names:
-            write_json(self.folder / _NAMES, {**known, **names})
+            write_json(self.folder / _NAMES_FILE, {**known, **names})
         for logger in trainer.loggers:
-            # MLflow refuses a second value of a setting, and a resumed run may have more epochs.
-            told = isinstance(logger, MLFlowLogger) and kind(logger) in known
-            if not told and not isinstance(logger, TensorBoardLogger):
+            # MLflow rejects a second value of a setting, and a resumed run may have more epochs.
+            logged_before = isinstance(logger, MLFlowLogger) and kind(logger) in known
+            if not logged_before and not isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(self.settings)
             if isinstance(logger, WandbLogger) and self.tags:
                 logger.experiment.tags = tuple(dict.fromkeys([*(logger.experiment.tags or ()), *self.tags]))
@@ -199,29 +201,31 @@ class LoggedRun(L.Callback):
                     logger.experiment.set_tag(logger.run_id, tag, "true")
 
     def conclude(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
-        """Say the figures of the chosen epoch: those of its test, and under `val_chosen/` those of its validation.
+        """Log the metrics of the chosen epoch: `test/...` and, as `val_chosen/...`, those of its validation.
 
-        In TensorBoard, which sorts by name, they stand behind the curves of the training.
+        With that name they come after the training's curves in TensorBoard, which sorts by name.
         """
-        chosen = {_of_chosen(name): value for name, value in metrics.items() if _is_figure(name)}
+        chosen = {_chosen_name(name): value for name, value in metrics.items() if _is_network_metric(name)}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams({**self.settings, "params": metrics["params"]}, chosen, trainer.global_step)
                 logger.experiment.flush()
             else:
                 logger.log_metrics({**chosen, "params": metrics["params"]}, trainer.global_step)
-        _finish(trainer, 0)
+        _finish_wandb(trainer, 0)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """End W&B's run too: the next one of this process would go on in it."""
-        _finish(trainer, 1)
+        """End W&B's run: otherwise the next run of this process would continue in it."""
+        _finish_wandb(trainer, 1)
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
-    """Return a configuration by dotted keys, without what says where things lie; lists and null as text."""
-    found = flat(plain(config))
+    """Return a configuration by dotted keys, without paths and displays; lists and null as text."""
+    found = flat(resolve_references(config))
     kept = {
-        name: value for name, value in found.items() if not any(f"{name}.".startswith(f"{left}.") for left in _LEFT_OUT)
+        name: value
+        for name, value in found.items()
+        if not any(f"{name}.".startswith(f"{excluded}.") for excluded in _EXCLUDED)
     }
     return {
         name: value if isinstance(value, bool | int | float | str) else _text(value) for name, value in kept.items()
@@ -229,30 +233,30 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
 
 
 def remembered(folder: Path) -> dict[str, str]:
-    """Return what loggers called the run of a folder, by `kind`; nothing where it has none yet."""
-    path = folder / _NAMES
+    """Return the loggers' run IDs from a run folder, by `kind`; empty if there are none yet."""
+    path = folder / _NAMES_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def kind(logger: Logger | type[Logger]) -> str:
-    """Return under which key a logger's name for the run is kept."""
+    """Return the key of a logger's run ID."""
     return (logger if isinstance(logger, type) else type(logger)).__name__
 
 
-def _finish(trainer: L.Trainer, exit_code: int) -> None:
+def _finish_wandb(trainer: L.Trainer, exit_code: int) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger) and trainer.is_global_zero and logger._experiment is not None:
             logger.experiment.finish(exit_code=exit_code)
 
 
-def _is_figure(name: str) -> bool:
-    """Return whether a metric is one of the answers of the whole network."""
+def _is_network_metric(name: str) -> bool:
+    """Return whether a metric is one of the whole network, on validation or test recordings."""
     stage, _, what = name.partition("/")
     return stage in ("val", "test") and "/" not in what and what not in ("recordings", "windows")
 
 
-def _of_chosen(name: str) -> str:
-    """Return how a figure of the chosen epoch is called; `val/...` are those of every epoch."""
+def _chosen_name(name: str) -> str:
+    """Return the name of a metric of the chosen epoch; `val/...` are the names of every epoch."""
     return name.replace("val/", "val_chosen/", 1) if name.startswith("val/") else name
 
 

@@ -1,4 +1,4 @@
-"""The monitors: every so many steps a look at each layer, for all loggers, of which the training notices nothing.
+"""Monitors: layer statistics for all loggers every few steps, without any effect on the training.
 
 Axes: T steps, B recordings.
 """
@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from snnlab.analysis.layer_statistics import EDGES, OUTPUT, Vitals, change, measure, norm, weight_groups
+from snnlab.analysis.layer_statistics import EDGES, OUTPUT, Vitals, change_norm, measure, norm, weight_groups
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import one_line
 from snnlab.nn import Network
@@ -35,16 +35,15 @@ _log = logging.getLogger(__name__)
 
 @checks_arguments
 class Monitors(L.Callback):
-    """Looks, every so many steps of the optimizer, at what a few recordings of the batch do in the network.
+    """Logs layer statistics of a few recordings of the batch every few steps of the optimizer.
 
-    Numbers go to all loggers, distributions and pictures to TensorBoard; the names begin with `monitors/`. Where there
-    is no logger nothing is done. The training is the same bit for bit with and without them.
+    Numbers go to all loggers, histograms and plots to TensorBoard; the names begin with `monitors/`. Without a logger
+    nothing is computed. The training is the same bit for bit with and without monitors.
 
     Args:
-        every_steps: Steps from one look to the next, the first one before the first step; >= 1.
-        recordings: Of the batch, the first ones; all where there are fewer; >= 2, since batch norm in training needs as
-            many.
-        every_epochs: Epochs from one picture to the next; >= 1.
+        every_steps: Steps between two measurements, the first one before the first step; >= 1.
+        recordings: Number of recordings, the first of the batch; >= 2, since batch norm in training needs two.
+        every_epochs: Epochs between two plots; >= 1.
 
     Raises:
         ValueError: if a number is out of its range.
@@ -55,98 +54,100 @@ class Monitors(L.Callback):
     ) -> None:
         self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
         self._vitals: Vitals | None = None
-        self._looked_at = self._drawn_at = -1
-        self._waiting = self._blind = False
-        self._update: Update | None = None
+        self._measured_step = self._drawn_step = -1
+        self._pending = self._disabled = False
+        self._update: WeightUpdate | None = None
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
-        """Look, if it is time."""
+        """Measure the layers at every `every_steps`-th step."""
         step = trainer.global_step
-        due = step % self.every_steps == 0 and step != self._looked_at
-        if not due or self._blind or not trainer.loggers or not trainer.is_global_zero:
+        due = step % self.every_steps == 0 and step != self._measured_step
+        if not due or self._disabled or not trainer.loggers or not trainer.is_global_zero:
             return
         dt = trainer.datamodule.settings.step_ms  # type: ignore[attr-defined]
-        self._vitals = look(trainer, pl_module, first_of(batch, self.recordings), dt)
+        self._vitals = measure_batch(trainer, pl_module, first_recordings(batch, self.recordings), dt)
         if self._vitals is None:
-            self._blind = True
+            self._disabled = True
             return
-        self._looked_at, self._waiting = step, True
-        _tell(trainer, scalars(self._vitals), step)
+        self._measured_step, self._pending = step, True
+        _log_metrics(trainer, scalars(self._vitals), step)
         for name, histogram in histograms(self._vitals):
-            for writer in _tensorboards(trainer):
+            for writer in _tensorboard_writers(trainer):
                 writer.add_histogram_raw(f"monitors/{name}", **histogram, global_step=step)
-        for each in learned(pl_module.network):
-            for writer in _tensorboards(trainer) if each.values.numel() > 1 else ():
-                writer.add_histogram(f"monitors/{each.key}/{each.layer}", each.values.cpu(), step)
+        for learned_parameter in learned(pl_module.network):
+            for writer in _tensorboard_writers(trainer) if learned_parameter.values.numel() > 1 else ():
+                writer.add_histogram(
+                    f"monitors/{learned_parameter.key}/{learned_parameter.layer}", learned_parameter.values.cpu(), step
+                )
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Remember the weights and the gradients of the whole batch."""
-        if self._waiting:
-            self._update, self._waiting = Update(pl_module.network), False
+        """Save the weights and the gradients of the whole batch."""
+        if self._pending:
+            self._update, self._pending = WeightUpdate(pl_module.network), False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Say what the step has done to them."""
+        """Log the change of the weights in the step."""
         if self._update is not None:
-            _tell(trainer, self._update.scalars(), self._looked_at)
+            _log_metrics(trainer, self._update.scalars(), self._measured_step)
             self._update = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw, if this epoch is one of the few."""
+        """Draw the plot at every `every_epochs`-th epoch."""
         if (trainer.current_epoch + 1) % self.every_epochs == 0:
             self._draw(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw the last look, if that was not done."""
+        """Draw the plot of the last measurement if it is missing."""
         self._draw(trainer)
 
     def _draw(self, trainer: L.Trainer) -> None:
-        writers = _tensorboards(trainer)
-        if self._vitals is None or self._drawn_at == self._looked_at or not writers:
+        writers = _tensorboard_writers(trainer)
+        if self._vitals is None or self._drawn_step == self._measured_step or not writers:
             return
-        self._drawn_at = self._looked_at
+        self._drawn_step = self._measured_step
         rows = {layer.name: layer.drive_gradient for layer in self._vitals.layers if layer.drive_gradient}
         if not rows:
             return
         with default_style():
             pixels = render(draw_gradients(rows, self._vitals.dt))
         for writer in writers:
-            writer.add_image("monitors/input_gradient", pixels, self._looked_at, dataformats="HWC")
+            writer.add_image("monitors/input_gradient", pixels, self._measured_step, dataformats="HWC")
 
 
-def _tell(trainer: L.Trainer, values: Mapping[str, float], step: int) -> None:
+def _log_metrics(trainer: L.Trainer, values: Mapping[str, float], step: int) -> None:
     named = {f"monitors/{name}": value for name, value in values.items()}
     for logger in trainer.loggers:
         logger.log_metrics(named, step)
 
 
-def _tensorboards(trainer: L.Trainer) -> list[Any]:
+def _tensorboard_writers(trainer: L.Trainer) -> list[Any]:
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None) -> Vitals | None:
-    """Return what recordings do in the network as it stands, forward from rest and backward.
+def measure_batch(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None) -> Vitals | None:
+    """Return the layer statistics of the network on a batch, forward from the initial state and backward.
 
-    They go through a copy, so that weights, gradients, running means and hooks of the network stay as they are, and
-    nobody who waits for its gradients (other processes, a sum over several batches) hears of these; random numbers are
-    put back.
+    A copy of the network runs, so that its weights, gradients, running means and hooks do not change, and other users
+    of its gradients (other processes, gradient accumulation) do not see these; the random state is restored.
 
     Args:
         dt: Length of a step, ms, or None.
 
-    Returns None, and says why, for a network that cannot be copied, or run by one of several processes alone.
+    Returns None, with a warning, for a network that cannot be copied, or that one of several processes cannot run
+    alone.
     """
     if any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in module.network.modules()):
-        _log.warning("monitors: batch norm over several processes would wait for the others; layers are not looked at")
+        _log.warning("monitors: batch norm over several processes would wait for the others; layers are not measured")
         return None
     try:
         network = copy.deepcopy(module.network)
-    except (RuntimeError, TypeError) as error:  # a layer of a plugin may keep what its last call computed
+    except (RuntimeError, TypeError) as error:  # a layer of a plugin may store tensors of its last call
         reason = one_line(error)
-        _log.warning("monitors: the network cannot be copied, so that its layers are not looked at (%s)", reason)
+        _log.warning("monitors: the network cannot be copied, so its layers are not measured (%s)", reason)
         return None
-    network.configure(checkpoint_segments=0)  # computing again would show each layer's input twice
+    network.configure(checkpoint_segments=0)  # recomputation would record each layer's input twice
     device = batch.x.device
 
     def objective(y: Tensor, counts: Counts) -> Tensor:
@@ -158,7 +159,7 @@ def look(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | No
             return measure(network, batch.x, batch.lengths, objective, dt=dt)
 
 
-def first_of(batch: Batch, number: int) -> Batch:
+def first_recordings(batch: Batch, number: int) -> Batch:
     """Return the first recordings of a batch."""
     labels_of_steps = kind_of(batch.targets) == "steps"
     targets = batch.targets[:, :number] if labels_of_steps else batch.targets[:number]
@@ -173,30 +174,30 @@ def first_of(batch: Batch, number: int) -> Batch:
 
 
 def scalars(vitals: Vitals) -> dict[str, float]:
-    """Return a number for each layer: `NAME/LAYER`."""
+    """Return the statistics as numbers by name: `NAME/LAYER`."""
     found: dict[str, float] = {}
     for layer in vitals.layers:
         if layer.drive_gradient:
             found[f"input_gradient/{layer.name}"] = math.hypot(*layer.drive_gradient)
         found[f"output_gradient/{layer.name}"] = layer.gradient
-        if (of := layer.spiking) is None or layer.per_step is None:
+        if (spiking := layer.spiking) is None or layer.spikes_per_step is None:
             continue
         if vitals.dt is not None:
-            found[f"rate_hz/{layer.name}"] = layer.per_step * 1000 / vitals.dt
-        found[f"spikes_per_step/{layer.name}"] = layer.per_step
-        found[f"silent/{layer.name}"], found[f"saturated/{layer.name}"] = of.silent, of.saturated
-        found[f"largest_membrane/{layer.name}"] = of.reach
-        found[f"surrogate_passes/{layer.name}"] = of.passes
+            found[f"rate_hz/{layer.name}"] = layer.spikes_per_step * 1000 / vitals.dt
+        found[f"spikes_per_step/{layer.name}"] = layer.spikes_per_step
+        found[f"silent/{layer.name}"], found[f"saturated/{layer.name}"] = spiking.silent, spiking.saturated
+        found[f"largest_membrane/{layer.name}"] = spiking.max_membrane
+        found[f"surrogate_passes/{layer.name}"] = spiking.surrogate_mean
     return found
 
 
 def histograms(vitals: Vitals) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the membranes of each layer, in thresholds, as TensorBoard's `add_histogram_raw` takes them."""
+    """Yield a histogram of each layer's membranes, in thresholds, as arguments of TensorBoard's `add_histogram_raw`."""
     middles = [(low + high) / 2 for low, high in pairwise(EDGES)]
     for layer in vitals.layers:
-        counts = layer.spiking.membranes if layer.spiking is not None else ()
+        counts = layer.spiking.membrane_histogram if layer.spiking is not None else ()
         if not sum(counts):
-            continue  # TensorBoard refuses an empty one
+            continue  # TensorBoard rejects an empty histogram
         weighted = list(zip(counts, middles, strict=True))
         yield (
             f"membrane/{layer.name}",
@@ -212,11 +213,11 @@ def histograms(vitals: Vitals) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
-class Update:
-    """Looks at the weights and their gradients before a step, and again behind it.
+class WeightUpdate:
+    """Measures the change of the weights in one step of the optimizer.
 
     Args:
-        network: The network, with the gradients of a whole batch.
+        network: The network before the step, with the gradients of a whole batch.
     """
 
     def __init__(self, network: Network) -> None:
@@ -231,11 +232,11 @@ class Update:
         }
 
     def scalars(self) -> dict[str, float]:
-        """Return, behind the step, norms of weights and gradients, and of the step as a part of the weights."""
+        """Return, after the step, the norms of weights, of gradients, and of the change relative to the weights."""
         found: dict[str, float] = {}
         for name, group in self.groups.items():
             size = norm(self.before[name])
             found[f"weights/{name}"], found[f"weight_gradient/{name}"] = size, self.gradients[name]
             if size:
-                found[f"update/{name}"] = change([p.detach() for p in group], self.before[name]) / size
+                found[f"update/{name}"] = change_norm([p.detach() for p in group], self.before[name]) / size
         return found

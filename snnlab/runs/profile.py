@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: measured layer by layer, as a table and as files."""
+"""Profile of a training step: times of each layer, as a table and as files."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _TRANSFER, _STEP_END = ".batch_to_device", "on_train_batch_end"
 
 
 class LayerTimes(L.Callback):
-    """Marks a stopwatch whenever a training step goes from one part to the next.
+    """Measures the time of each part of a training step.
 
-    A layer's backward pass begins when the gradient of its output is there, and ends when that of its input is: these
-    moments come from hooks on the tensors between the layers, which change nothing in the graph.
+    A layer's backward pass begins when the gradient of its output is computed, and ends when that of its input is.
+    These times come from hooks on the tensors between the layers, which do not change the graph.
     """
 
     def __init__(self) -> None:
         self.steps, self.samples = 0, 0
         self.wall_ms = 0.0
         self.layers: list[str] = []
-        self._watch = Stopwatch(torch.device("cpu"))
+        self._stopwatch = Stopwatch(torch.device("cpu"))
         self._handles: list[RemovableHandle] = []
         self._profiler: Profiler | None = None
-        self._seen, self._began, self._active, self._backward_of = 0, 0.0, False, LOSS
+        self._steps_seen, self._step_start, self._active, self._backward_of = 0, 0.0, False, LOSS
 
     def parts(self) -> dict[str, float]:
-        """Return the ms of each part of a mean step: a layer's are NAME/forward and NAME/backward."""
-        return {name: ms / max(self.steps, 1) for name, ms in self._watch.milliseconds().items()}
+        """Return the mean time of each part of a step, ms; the parts of a layer are NAME/forward and NAME/backward."""
+        return {name: ms / max(self.steps, 1) for name, ms in self._stopwatch.milliseconds().items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Set the hooks."""
-        self._watch = Stopwatch(trainer.strategy.root_device)
+        """Register the hooks."""
+        self._stopwatch = Stopwatch(trainer.strategy.root_device)
         self._profiler = trainer.profiler  # type: ignore[attr-defined]
-        trainer.profiler = _Boundaries(self._boundary)  # type: ignore[attr-defined]
+        trainer.profiler = _ActionProfiler(self._on_action)  # type: ignore[attr-defined]
         network: nn.Module = pl_module.network
         self.layers = [name for name, _ in network.named_children()]
         for name, layer in network.named_children():
@@ -60,29 +60,29 @@ class LayerTimes(L.Callback):
             self._handles.append(optimizer.register_step_post_hook(lambda *_: self._mark(OPTIMIZER)))
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The frames are there."""
+        """Mark the end of the data transfer."""
         self._mark(REST)
         self.samples += batch.lengths.numel() if self._active else 0
 
     def on_before_zero_grad(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        """The loss is there."""
+        """Mark the end of the forward pass of the loss."""
         self._mark(f"{LOSS}/forward")
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: Tensor) -> None:
-        """The gradients are zero."""
+        """Mark the end of `zero_grad`."""
         self._mark(OPTIMIZER)
         self._backward_of = LOSS
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """The gradients are there."""
+        """Mark the end of the backward pass."""
         self._mark(f"{self._backward_of}/backward")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Pause: a validation is no part of a step."""
+        """Pause during the validation, which is no part of a step."""
         self._active = False
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take the hooks away."""
+        """Remove the hooks."""
         self._active = False
         for handle in self._handles:
             handle.remove()
@@ -100,12 +100,12 @@ class LayerTimes(L.Callback):
         return hook
 
     def _enter_backward(self, name: str) -> None:
-        """Close the backward pass of what follows a layer, and begin the layer's own."""
+        """Mark the end of the backward pass of the next layer, and the begin of that of this layer."""
         self._mark(f"{self._backward_of}/backward")
         self._backward_of = name
 
-    def _boundary(self, action: str, begins: bool) -> None:
-        """Mark what only Lightning's profiler tells: the ends of reading, of making frames and of the step."""
+    def _on_action(self, action: str, begins: bool) -> None:
+        """Mark the ends of reading, of making frames and of the step, which only Lightning's profiler reports."""
         if action.endswith(_TRANSFER):
             self._mark(READING if begins else FRAMES)
         elif action.startswith("[LightningModule]") and action.endswith(_STEP_END) and not begins:
@@ -114,42 +114,42 @@ class LayerTimes(L.Callback):
     def _end_step(self) -> None:
         self._mark(REST)
         now = time.perf_counter()
-        self._seen += 1
+        self._steps_seen += 1
         if self._active:
             self.steps += 1
-            self.wall_ms += 1000 * (now - self._began)
-        elif self._seen >= WARM_UP:
+            self.wall_ms += 1000 * (now - self._step_start)
+        elif self._steps_seen >= WARM_UP:
             self._active = True
-            self._watch.start()
-        self._began = time.perf_counter()
+            self._stopwatch.start()
+        self._step_start = time.perf_counter()
 
     def _mark(self, name: str) -> None:
         if self._active:
-            self._watch.mark(name)
+            self._stopwatch.mark(name)
 
 
-class _Boundaries(Profiler):
-    """Passes on when Lightning begins and ends an action."""
+class _ActionProfiler(Profiler):
+    """Calls a function when Lightning begins and ends an action."""
 
-    def __init__(self, told: Callable[[str, bool], None]) -> None:
+    def __init__(self, on_action: Callable[[str, bool], None]) -> None:
         super().__init__()
-        self.told = told
+        self.on_action = on_action
 
     def start(self, action_name: str) -> None:
-        self.told(action_name, True)
+        self.on_action(action_name, True)
 
     def stop(self, action_name: str) -> None:
-        self.told(action_name, False)
+        self.on_action(action_name, False)
 
 
 class Stopwatch:
-    """Books the time since the last mark under a name, so that the parts always add up to the whole.
+    """Adds the time since the last mark to a named part, so that the parts always add up to the total.
 
-    On a GPU the marks are events on its stream: what the CPU does while the GPU is busy costs nothing there, and
-    nothing waits until `milliseconds` is asked for.
+    On a GPU the marks are events on its stream: CPU work while the GPU is busy is not counted, and nothing is
+    synchronized before `milliseconds`.
 
     Args:
-        device: Where the work is done.
+        device: The device that is measured.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -157,15 +157,15 @@ class Stopwatch:
         self._marks: list[tuple[str | None, float | torch.cuda.Event]] = []
 
     def start(self) -> None:
-        """Go on from now: what lies between the last mark and this belongs to no part."""
+        """Start or continue: the time since the last mark belongs to no part."""
         self.mark(None)
 
     def mark(self, name: str | None) -> None:
-        """Book the time since the last mark under `name`."""
+        """Add the time since the last mark to the part `name`."""
         self._marks.append((name, self._now()))
 
     def milliseconds(self) -> dict[str, float]:
-        """Return the time of each part, in all."""
+        """Return the total time of each part, ms."""
         if self.cuda:
             torch.cuda.synchronize()
         times: dict[str, float] = defaultdict(float)
@@ -194,19 +194,19 @@ _WIDTH = 80
 
 
 class ProfileReport(L.Callback):
-    """Says at the end of a fit where its steps' time went, and writes it down.
+    """Logs and writes the profile of the training steps at the end of a fit.
 
     Args:
-        times: Where it was measured.
+        times: The callback that measured it.
     """
 
     def __init__(self, folder: Path, times: LayerTimes) -> None:
         self.folder, self.times = folder, times
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say it."""
+        """Log the profile, and write `profile.json` and `profile.txt`."""
         if not self.times.steps:
-            _log.info("profile: the training was over before the first step was measured; give it more batches")
+            _log.info("profile: the training ended before the first measured step; it needs more batches")
             return
         record = as_record(self.times, str(trainer.strategy.root_device))
         text = as_text(record)
@@ -216,7 +216,7 @@ class ProfileReport(L.Callback):
 
 
 def as_record(times: LayerTimes, device: str) -> dict[str, Any]:
-    """Return what was measured: ms of a mean step."""
+    """Return the profile: times of a mean step, ms."""
     parts = times.parts()
     both = {
         name: {way: parts.get(f"{name}/{way}", 0.0) for way in ("forward", "backward")}
@@ -234,7 +234,7 @@ def as_record(times: LayerTimes, device: str) -> dict[str, Any]:
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return the table of such a record."""
+    """Return the table of a profile."""
     parts = {f"data: {name}": (record[f"{name}_ms"], None) for name in (READING, FRAMES)}
     layers = {**record["layers_ms"], LOSS: record["loss_and_metrics_ms"]}
     parts |= {name: (each["forward"], each["backward"]) for name, each in layers.items()}
@@ -247,6 +247,6 @@ def as_text(record: dict[str, Any]) -> str:
         rows.append((name, *ways, f"{both:.2f}", f"{both / total:.1%}"))
     rows.append(("a step", "", "", f"{total:.2f}", ""))
     steps = f"mean of {record['steps']} steps of {record['samples_per_step']:.0f} samples"
-    title = f"profile: {steps}, {record['device']}; {record['step_ms']:.1f} ms by the clock"
+    title = f"profile: {steps}, {record['device']}; {record['step_ms']:.1f} ms of wall time"
     head = ("part of a step", "forward (ms)", "backward (ms)", "both (ms)", "share")
     return Table(head, rows, title, sum=True).text(_WIDTH)

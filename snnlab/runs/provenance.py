@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine, configuration, data; and two runs compared by it."""
+"""The provenance of a result (code, versions, machine, configuration, data), and the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from snnlab.threads import openmp_spin_count
 from snnlab.training.checkpoints import network_weights
 
 CODE = Path(__file__).parents[1]
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+_HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 PACKAGES = ("snnlab-train", "torch", "lightning", "torchmetrics", "hydra-core", "tonic", "numpy", "numba", "scipy")
-# Settings of a repository by which git runs and fetches nothing when it looks for changes; those that hooks and
-# fsmonitor are set by are overruled.
-_HARMLESS = re.compile(
+# Settings of a repository with which `git status` runs no command and fetches nothing; hooks and fsmonitor are
+# overridden by the command line.
+_SAFE_SETTINGS = re.compile(
     r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks|autocrlf|eol"
     r"|safecrlf|fsmonitor|hookspath)"
     r"|remote\..*\.(url|pushurl|fetch|tagopt|prune)|submodule\.(active|.*\.(url|active|branch))"
@@ -50,19 +50,19 @@ def provenance(
 ) -> dict[str, Any]:
     """Return the `provenance` part of a result.
 
-    `git` is the commit of snnlab's own code, `working_folder` that of the repository around the working folder. An
-    older run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: see `threads.openmp_spin_count`.
+    `git` is the commit of snnlab's code, `working_folder` that of the repository around the working folder. An older
+    run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: spins before an OpenMP thread sleeps.
 
     Args:
         config_text: The run's `config.yaml`.
         data_fingerprint: Checksum of the packed recordings.
         split_hash: Hash of the lists of recordings.
-        kernels: The version of the kernels that it was asked for to run them by; None: the plain loop.
-        approximate: The layers whose neurons rounded otherwise than the plain loop.
-        sparse_input: Whether its first layer summed single events.
+        kernels: The configured version of the kernels; None: the plain loop.
+        approximate: The layers whose neurons round differently from the plain loop.
+        sparse_input: Whether the first layer summed single events.
         heap_kept: Whether freed memory was kept.
-        precision: What it was trained in, which is not what was asked for where a device has none of that.
-        processes: How many trained together, on how many machines, on how many recordings a step.
+        precision: The precision of the training, which differs from the configured one if the device lacks that.
+        processes: Number of processes, of machines, and of recordings per step.
     """
     return {
         "git": code_state(CODE),
@@ -98,49 +98,49 @@ def config_hash(text: str) -> str:
 
 
 def code_state(package: Path) -> dict[str, Any] | None:
-    """Return commit and dirty flag (None: unknown) of a package's code, or None where its commit is not known.
+    """Return commit and dirty flag (None: unknown) of a package's code, or None if its commit is unknown.
 
-    Of a checkout it is dirty where a file of the package is changed or new. What pip installed from a repository has
-    the commit that pip wrote down; what it installed from an index has its version alone.
+    A checkout is dirty if a file of the package is changed or new. A package that pip installed from a repository has
+    the commit that pip recorded; one from an index has only its version.
 
     Args:
         package: The package's folder.
     """
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps within a repository
         return _installed_state()
-    return _state(package, "--", ".")
+    return _commit_and_dirty(package, "--", ".")
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None where there is none.
+    """Return commit and dirty flag (None: unknown) of the repository around `folder`, or None without a repository.
 
-    As `git describe --dirty` has it, new files do not make it dirty: recordings and runs lie in many such folders.
+    As in `git describe --dirty`, new files do not make it dirty: many such folders contain recordings and runs.
     """
-    return _state(folder, "--untracked-files=no")
+    return _commit_and_dirty(folder, "--untracked-files=no")
 
 
-def _state(folder: Path, *which: str) -> dict[str, Any] | None:
+def _commit_and_dirty(folder: Path, *arguments: str) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
     changes = None
-    if _runs_nothing(folder):
-        changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all", *which)
+    if _status_is_safe(folder):
+        changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all", *arguments)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
-def _runs_nothing(folder: Path) -> bool:
-    """Return whether git, asked what has changed in a repository, runs no command that the repository names.
+def _status_is_safe(folder: Path) -> bool:
+    """Return whether `git status` runs no command from the repository's configuration.
 
-    The repository around the working folder is perhaps a stranger's, who may have filters in its configuration, or
-    objects that are to be fetched.
+    The repository around the working folder may be untrusted, with filters in its configuration, or with objects to
+    fetch.
     """
     names = _git(folder, "config", "--local", "--name-only", "--list")
-    return names is not None and all(map(_HARMLESS.fullmatch, names.splitlines()))
+    return names is not None and all(map(_SAFE_SETTINGS.fullmatch, names.splitlines()))
 
 
 def _installed_state() -> dict[str, Any] | None:
-    """Return the commit that pip installed from; see PEP 610."""
+    """Return the commit from which pip installed the package, as recorded by PEP 610."""
     try:
         text = metadata.distribution(PACKAGES[0]).read_text("direct_url.json")
         commit = json.loads(text or "{}").get("vcs_info", {}).get("commit_id")
@@ -150,15 +150,15 @@ def _installed_state() -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # Set by a hook of git, these would name its repository in the place of the folder's.
-    own = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
+    # In a hook of git these variables would select the hook's repository instead of the folder's.
+    environment = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
     safe = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "--no-optional-locks"]
     command = ["git", *safe, "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=own)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:
@@ -176,11 +176,11 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-_LISTED = 3
+_MAX_LISTED = 3
 
 
 class Finding(NamedTuple):
-    """Whether one thing is the same in both runs, and how it differs if not."""
+    """The result of comparing one item of two runs: its name, whether it is the same, and the difference as text."""
 
     what: str
     same: bool
@@ -193,18 +193,21 @@ def compare(one: Recorded, other: Recorded) -> list[Finding]:
     Raises:
         RecordError: if a file of one cannot be read.
     """
-    # Of an older run not all is recorded that is today.
+    # An older run has fewer arrays.
     before, after = one.predictions(), other.predictions()
     return [
-        *(_equal(name, key, one, other) for name, key in (("data", "data_fingerprint"), ("split", "split_hash"))),
-        _arrays("metrics of every epoch", one.epochs(), other.epochs()),
-        _arrays("predictions", before, {name: values for name, values in after.items() if name in before}),
-        *(_weights(name, one.folder, other.folder) for name in ("best", "last")),
+        *(
+            _compare_entry(name, key, one, other)
+            for name, key in (("data", "data_fingerprint"), ("split", "split_hash"))
+        ),
+        _compare_arrays("metrics of every epoch", one.epochs(), other.epochs()),
+        _compare_arrays("predictions", before, {name: values for name, values in after.items() if name in before}),
+        *(_compare_weights(name, one.folder, other.folder) for name in ("best", "last")),
     ]
 
 
 def surroundings(one: Recorded, other: Recorded) -> list[str]:
-    """Return what differs in versions, hardware and numerics, in words."""
+    """Return the differences in versions, hardware and numerics, as lines of text."""
     before, after = (flat(run.provenance) for run in (one, other))
     keys = [key for key in dict.fromkeys([*before, *after]) if key not in ("config_hash", "data_fingerprint")]
     differing = [
@@ -214,7 +217,7 @@ def surroundings(one: Recorded, other: Recorded) -> list[str]:
 
 
 def weights_hash(path: Path) -> str:
-    """Return the sha256 of a checkpoint's weights, names and types with them."""
+    """Return the SHA-256 of a checkpoint's weights with their names and types."""
     digest = hashlib.sha256()
     weights = network_weights(path)
     for name in sorted(weights):
@@ -224,17 +227,17 @@ def weights_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _equal(what: str, key: str, one: Recorded, other: Recorded) -> Finding:
+def _compare_entry(what: str, key: str, one: Recorded, other: Recorded) -> Finding:
     same = one.provenance.get(key) == other.provenance.get(key)
     return Finding(what, same, "the same" if same else "not the same")
 
 
-def _arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Finding:
+def _compare_arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Finding:
     differing = [name for name in dict.fromkeys([*one, *other]) if not _same(one.get(name), other.get(name))]
     if not differing:
         return Finding(what, True, "the same")
-    shown = "; ".join(_difference(name, one.get(name), other.get(name)) for name in differing[:_LISTED])
-    more = f"; and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
+    shown = "; ".join(_difference(name, one.get(name), other.get(name)) for name in differing[:_MAX_LISTED])
+    more = f"; and {len(differing) - _MAX_LISTED} more" if len(differing) > _MAX_LISTED else ""
     return Finding(what, False, f"differ in {shown}{more}")
 
 
@@ -250,7 +253,7 @@ def _difference(name: str, one: np.ndarray | None, other: np.ndarray | None) -> 
     return f"{name} (by {np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))):.3g} at most)"
 
 
-def _weights(name: str, one: Path, other: Path) -> Finding:
+def _compare_weights(name: str, one: Path, other: Path) -> Finding:
     paths = [folder / "checkpoints" / f"{name}.ckpt" for folder in (one, other)]
     if not all(path.is_file() for path in paths):
         return Finding(f"weights, {name}", False, "a checkpoint is missing")

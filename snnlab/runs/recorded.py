@@ -1,4 +1,4 @@
-"""What a run's folder holds, read back: the one place that decides whether a file is what was written."""
+"""Reads the files of a run folder; the only place that decides whether such a file is valid."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from snnlab.runs.run_folder import (
 )
 from snnlab.yaml_files import require_bounded, too_large
 
-# What a record refers to: another value in it.
+# A reference to another value of the same file.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
 def read_raw(path: Path) -> Any:
-    """Return what a YAML file holds, its references as they stand.
+    """Return the content of a YAML file without resolving its references.
 
     Raises:
         ConfigError: if it is larger than any experiment.
@@ -51,26 +51,26 @@ def read_raw(path: Path) -> Any:
 
 
 def read_plain(path: Path) -> Any:
-    """Return what a run's `config.yaml` holds; a reference to a value in it is that value, any other one stays.
+    """Return the content of a run's `config.yaml` with references to its own values resolved; others stay as they are.
 
     Raises:
         ConfigError: if it is larger than any experiment.
         OSError: if it cannot be read.
         yaml.YAMLError: if it is no YAML.
     """
-    return plain(read_raw(path))
+    return resolve_references(read_raw(path))
 
 
-def plain(raw: Any) -> Any:
-    """Return values with the references among them followed, and any other reference as it stands."""
-    return _followed(raw, raw)
+def resolve_references(raw: Any) -> Any:
+    """Return values with references to each other resolved; other references stay as they are."""
+    return _resolve(raw, raw)
 
 
-def _followed(node: Any, root: Any) -> Any:
+def _resolve(node: Any, root: Any) -> Any:
     if isinstance(node, Mapping):
-        return {str(key): _followed(value, root) for key, value in node.items()}
+        return {str(key): _resolve(value, root) for key, value in node.items()}
     if isinstance(node, list):
-        return [_followed(value, root) for value in node]
+        return [_resolve(value, root) for value in node]
     found = _REFERENCE.fullmatch(node) if isinstance(node, str) else None
     if found is None:
         return node
@@ -80,47 +80,47 @@ def _followed(node: Any, root: Any) -> Any:
     return node if target is None or isinstance(target, Mapping | list) else target
 
 
-# Ten times as fast as the one in Python, and there are many files.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NUMBER, _NOTHING = (int, float), (type(None),)
-# What the values of result.json are, by dotted key, where they are there; and what has to be there.
-_KINDS: Mapping[str, tuple[type, ...]] = {
+# Ten times as fast as the loader in Python, and there are many files.
+_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NUMBER, _NONE = (int, float), (type(None),)
+# The types of the values of result.json by dotted key, and the keys that must exist.
+_TYPES: Mapping[str, tuple[type, ...]] = {
     "status": (str,),
     "seed": (int,),
-    "name": (str, *_NOTHING),
+    "name": (str, *_NONE),
     "metrics": (dict,),
-    "selection": (dict, *_NOTHING),
+    "selection": (dict, *_NONE),
     "selection.rule": (str,),
     "selection.val_rule": (str,),
-    "selection.epoch": (int, *_NOTHING),
+    "selection.epoch": (int, *_NONE),
     **dict.fromkeys(("selection.epochs", *(f"selection.{part}_size" for part in ("train", "val", "test"))), (int,)),
-    "timing": (dict, *_NOTHING),
-    **{f"timing.{key}": (*_NUMBER, *_NOTHING) for key in ("fit_s", "samples_per_s", "peak_rss_mb", "peak_device_mb")},
+    "timing": (dict, *_NONE),
+    **{f"timing.{key}": (*_NUMBER, *_NONE) for key in ("fit_s", "samples_per_s", "peak_rss_mb", "peak_device_mb")},
     "provenance": (dict,),
     "provenance.packages": (dict,),
     "provenance.numerics": (dict,),
     "provenance.data_fingerprint": (str,),
     "provenance.split_hash": (str,),
-    "resumed": (list, *_NOTHING),
-    "control": (str, *_NOTHING),
-    "search": (dict, *_NOTHING),
-    "error": (str, *_NOTHING),
+    "resumed": (list, *_NONE),
+    "control": (str, *_NONE),
+    "search": (dict, *_NONE),
+    "error": (str, *_NONE),
 }
-_NEEDED = ("status", "seed", "metrics", "provenance")
-_WORDS = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
-# What NumPy and zipfile raise for an archive that was cut or changed.
-_BROKEN = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError)
-_BROKEN_TOO = (TypeError, AttributeError, OverflowError, MemoryError, IndexError)
-_STAGES, _OF_STAGE = ("val", "test"), ("recording", "target", "readout")
+_REQUIRED = ("status", "seed", "metrics", "provenance")
+_TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
+# Errors of NumPy and zipfile for a truncated or changed archive.
+_ARCHIVE_ERRORS = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError, RuntimeError, KeyError)
+_CONTENT_ERRORS = (TypeError, AttributeError, OverflowError, MemoryError, IndexError)
+_STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a finished, failed or interrupted run recorded.
+    """The recorded result of a completed, failed or interrupted run.
 
     Attributes:
         folder: The run's folder.
-        page: What `result.json` holds.
+        page: Content of `result.json`.
     """
 
     folder: Path
@@ -128,7 +128,7 @@ class Recorded:
 
     @property
     def status(self) -> str:
-        """Whether it is completed, failed or interrupted."""
+        """Status: completed, failed or interrupted."""
         return self.page["status"]
 
     @property
@@ -138,58 +138,58 @@ class Recorded:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`test/accuracy`, `val/loss`, ...; what was no finite number is left out."""
+        """Metrics such as `test/accuracy` and `val/loss`, without those that are not finite numbers."""
         return {name: value for name, value in self.page["metrics"].items() if value is not None}
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Rule, epoch and sizes; nothing of a run that failed before the end."""
+        """Rule, epoch and sizes of the selection; empty for a run that failed before the end."""
         return self.page.get("selection") or {}
 
     @property
     def timing(self) -> dict[str, Any]:
-        """Seconds, samples a second, memory."""
+        """Seconds, samples per second, memory."""
         return self.page.get("timing") or {}
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where it comes from."""
+        """Versions, git state, device, and hashes of configuration, data and split."""
         found = self.page["provenance"]
         return {**found, "numerics": renamed(found["numerics"])} if "numerics" in found else found
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
-        """How it went on after an end, see `snnlab.runs.run_folder.Result`."""
+        """One entry for each time the run was resumed: `epoch`, `batch`, `at`, `changed` settings."""
         return self.page.get("resumed") or []
 
     @property
     def name(self) -> str:
-        """What the experiment is called."""
-        if said := self.page.get("name"):
-            return said
+        """Name of the experiment."""
+        if value := self.page.get("name"):
+            return value
         try:
-            said = self.config.get("name")
+            value = self.config.get("name")
         except RecordError:
-            said = None
-        return said if isinstance(said, str) else self.folder.absolute().parent.name
+            value = None
+        return value if isinstance(value, str) else self.folder.absolute().parent.name
 
     def required(self, key: str) -> Any:
-        """Return a part of the provenance that a command cannot do without.
+        """Return an entry of the provenance that must exist.
 
         Raises:
             DamagedError: if it is missing.
         """
         if (value := self.provenance.get(key)) is None:
-            raise _damaged(self.folder / RESULT, f"provenance.{key} is missing")
+            raise _damaged_error(self.folder / RESULT, f"provenance.{key} is missing")
         return value
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """What `config.yaml` says, see `read_config`."""
+        """Content of `config.yaml`, unresolved."""
         return read_config(self.folder)
 
     def epochs(self) -> dict[str, np.ndarray]:
-        """Return the columns of `metrics.csv`, a row an epoch, NaN where there is nothing.
+        """Return the columns of `metrics.csv`, one row per epoch, NaN for missing values.
 
         Raises:
             DamagedError: if it cannot be read.
@@ -200,45 +200,45 @@ class Recorded:
                 rows = list(csv.DictReader(file))
             names = list(rows[0]) if rows else []
             if None in names:
-                raise ValueError("a row is longer than its head")
+                raise ValueError("a row is longer than the header")
             found = {printable(name): np.array([float(row[name] or "nan") for row in rows]) for name in names}
         except (OSError, ValueError, TypeError, csv.Error) as error:
-            raise _damaged(path, error) from error
+            raise _damaged_error(path, error) from error
         if "epoch" not in found:
-            raise _damaged(path, "it has no epochs")
+            raise _damaged_error(path, "it has no column epoch")
         return found
 
     def predictions(self) -> dict[str, np.ndarray]:
         """Return the arrays of `predictions.npz`.
 
         Raises:
-            DamagedError: if it cannot be read, or holds something else.
+            DamagedError: if it cannot be read, or has other content.
         """
-        found, wrong = _arrays(self.folder / PREDICTIONS)
-        if wrong:
-            raise _damaged(self.folder / PREDICTIONS, wrong)
+        found, problem = _read_arrays(self.folder / PREDICTIONS)
+        if problem:
+            raise _damaged_error(self.folder / PREDICTIONS, problem)
         return found
 
     def split(self) -> dict[str, Any]:
-        """Return what `split.json` holds, see `read_split`."""
+        """Return the content of `split.json`; empty if an older run has none."""
         return read_split(self.folder)
 
     def class_names(self, number: int) -> list[str] | None:
-        """Return what the classes are called; None: they have no names.
+        """Return the names of the classes, or None if they have no names.
 
         Raises:
             DamagedError: if `split.json` cannot be read, or names other classes.
         """
         names = self.split().get("classes")
         if names is not None and len(names) != number:
-            raise _damaged(self.folder / SPLIT, f"it names {len(names)} classes, and the network has {number}")
+            raise _damaged_error(self.folder / SPLIT, f"it names {len(names)} classes, but the network has {number}")
         return names
 
     def check_files(self) -> None:
-        """Read all files that `snnlab train` wrote but for the checkpoints, as far as they are there.
+        """Read all existing files that `snnlab train` wrote, except the checkpoints.
 
         Raises:
-            DamagedError: for the first that cannot be read.
+            DamagedError: for the first file that cannot be read.
         """
         _ = self.config
         self.split()
@@ -246,86 +246,86 @@ class Recorded:
             self.epochs()
         path = self.folder / PREDICTIONS
         if path.is_file():
-            there = path.stat()
-            if wrong := _wrong_predictions(path.absolute(), there.st_mtime_ns, there.st_size):
-                raise _damaged(path, wrong)
+            status = path.stat()
+            if problem := _predictions_error(path.absolute(), status.st_mtime_ns, status.st_size):
+                raise _damaged_error(path, problem)
 
 
 def read_split(folder: Path) -> dict[str, Any]:
-    """Return what a run's `split.json` holds; nothing of an older run that has none.
+    """Return the content of a run's `split.json`; empty if an older run has none.
 
     Raises:
-        DamagedError: if it cannot be read, or holds something else.
+        DamagedError: if it cannot be read, or has other content.
     """
     path = folder / SPLIT
     if not path.is_file():
         return {}
-    page = _json(path)
-    lists = page if isinstance(page, dict) else {}
-    if not all(isinstance(lists.get(part), list) for part in ("train", "val", "test")):
-        raise _damaged(path, "it has no lists train, val and test")
-    names = lists.get("classes")
+    page = _read_json(path)
+    parts = page if isinstance(page, dict) else {}
+    if not all(isinstance(parts.get(part), list) for part in ("train", "val", "test")):
+        raise _damaged_error(path, "the lists train, val and test are missing")
+    names = parts.get("classes")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise _damaged(path, "its classes are no names")
-    return lists
+        raise _damaged_error(path, "classes is not a list of names")
+    return parts
 
 
 def read_run(folder: Path) -> Recorded:
     """Read a run's result.
 
     Raises:
-        DamagedError: if `result.json` is not what a run wrote.
+        DamagedError: if `result.json` is not valid.
         ForeignError: if another version of snnlab wrote it.
-        RecordError: if the folder is no run's, or the run has not ended.
+        RecordError: if the folder is not a run folder, or the run has not ended.
     """
     path = folder / RESULT
     if not path.is_file():
-        what = "this run has not ended" if (folder / CONFIG).is_file() else "is no run's folder"
+        what = "this run has not ended" if (folder / CONFIG).is_file() else "is not a run folder"
         raise RecordError(folder, f"{what}, there is no {RESULT} in it")
-    return Recorded(folder, result_page(path))
+    return Recorded(folder, read_result(path))
 
 
-def result_page(path: Path) -> dict[str, Any]:
-    """Return what a file holds that a run wrote as its `result.json`; see `read_run`."""
-    page = _json(path)
+def read_result(path: Path) -> dict[str, Any]:
+    """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
+    page = _read_json(path)
     if not isinstance(page, dict):
-        raise _damaged(path, "it is not what a run recorded")
+        raise _damaged_error(path, "it is not the result of a run")
     version = page.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise ForeignError(path, f"is of schema {version}, and this snnlab reads {SCHEMA_VERSION}")
-    if wrong := _wrong_result(page):
-        raise _damaged(path, wrong)
+        raise ForeignError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
+    if problem := _result_error(page):
+        raise _damaged_error(path, problem)
     return page
 
 
 def read_ended(folder: Path) -> Recorded | None:
-    """Read a run's result; None where the run has not ended, see `read_run`."""
+    """Read a run's result as `read_run`, or return None if the run has not ended."""
     return read_run(folder) if (folder / RESULT).is_file() else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return a run's `config.yaml` with the names of today; nothing in it is resolved, imported or looked up.
+    """Return a run's `config.yaml` with the names of today; nothing in it is resolved or imported.
 
     Raises:
-        DamagedError: if it is not what a run wrote.
+        DamagedError: if it is not a valid experiment.
     """
     path = folder / CONFIG
     try:
-        if problem := too_large(path, _LOADER):
-            raise _damaged(path, problem)
-        config = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
+        if problem := too_large(path, _YAML_LOADER):
+            raise _damaged_error(path, problem)
+        config = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _damaged(path, one_line(error)) from error
+        raise _damaged_error(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
-        raise _damaged(path, "it is not what a run recorded")
+        raise _damaged_error(path, "it is not the configuration of a run")
     return renamed(config)
 
 
 def find_runs(root: Path) -> Iterator[Path]:
-    """Yield the folders of runs below `root`, those that have not ended too, oldest first.
+    """Yield the run folders below `root`, oldest first, including runs that have not ended.
 
     Args:
-        root: Such as `outputs`; or the folder of one run.
+        root: A folder such as `outputs`, or one run folder.
     """
     if is_run(root):
         yield root
@@ -335,16 +335,16 @@ def find_runs(root: Path) -> Iterator[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder looks like a run's, by the names in it; what is in the files is not looked at."""
+    """Return whether a folder looks like a run folder, by the names of its files only."""
     return (folder / CONFIG).is_file() and any((folder / name).exists() for name in (CHECKPOINTS, RESULT, SPLIT))
 
 
 def is_surely_run(folder: Path) -> bool:
-    """Return whether a folder is a run's, by what is in its files: one of them at least is as a run writes it."""
-    return is_run(folder) and any(map(_holds, (read_run, read_config, _read_split), [folder] * 3))
+    """Return whether a folder is a run folder with at least one valid file."""
+    return is_run(folder) and any(map(_is_readable, (read_run, read_config, _read_split), [folder] * 3))
 
 
-def _holds(read: Any, folder: Path) -> bool:
+def _is_readable(read: Any, folder: Path) -> bool:
     try:
         read(folder)
     except ForeignError:
@@ -364,84 +364,84 @@ def _is_experiment(config: Mapping[Any, Any]) -> bool:
     return isinstance(config.get("data"), dict) and isinstance(model, dict) and isinstance(model.get("layers"), dict)
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return cleaned(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, one_line(error)) from error
+        raise _damaged_error(path, one_line(error)) from error
 
 
-def _wrong_result(page: Mapping[str, Any]) -> str | None:
-    """Return what a `result.json` has that no run writes, or None."""
-    if missing := [key for key in _NEEDED if key not in page]:
+def _result_error(page: Mapping[str, Any]) -> str | None:
+    """Return the error in a `result.json` as text, or None."""
+    if missing := [key for key in _REQUIRED if key not in page]:
         return f"{missing[0]} is missing"
-    for key, kinds in _KINDS.items():
+    for key, types in _TYPES.items():
         part, _, name = key.rpartition(".")
         node = page.get(part) or {} if part else page
-        if name in node and not isinstance(node[name], kinds):
-            return f"{key} is not {_WORDS[kinds[0]]}"
-    numbers = (*_NUMBER, *_NOTHING)
-    if wrong := [name for name, value in page["metrics"].items() if not isinstance(value, numbers)]:
-        return f"metrics.{wrong[0]} is not a number"
+        if name in node and not isinstance(node[name], types):
+            return f"{key} is not {_TYPE_NAMES[types[0]]}"
+    numbers = (*_NUMBER, *_NONE)
+    if invalid := [name for name, value in page["metrics"].items() if not isinstance(value, numbers)]:
+        return f"metrics.{invalid[0]} is not a number"
     entries = page.get("resumed") or []
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
-        return "resumed is not what a run recorded"
+        return "resumed is not a list of entries with an epoch"
     return None
 
 
 @cache
-def _wrong_predictions(path: Path, changed: int, size: int) -> str | None:
-    """Return what is wrong with a `predictions.npz`, or None; as long as it stays the same it is read once for that."""
-    return _arrays(path)[1]
+def _predictions_error(path: Path, changed: int, size: int) -> str | None:
+    """Return the error in a `predictions.npz` as text, or None; cached until the file changes."""
+    return _read_arrays(path)[1]
 
 
-def _arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
-    """Return the arrays of a `predictions.npz`, and what is wrong with them, or None."""
+def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """Return the arrays of a `predictions.npz`, and the error in them as text, or None."""
     try:
-        # Opened here: NumPy leaves a file open that is no archive.
+        # Opened here: NumPy does not close a file that is not an archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (*_BROKEN, *_BROKEN_TOO) as error:
+    except (*_ARCHIVE_ERRORS, *_CONTENT_ERRORS) as error:
         return {}, one_line(error)
-    return found, _wrong_arrays(found)
+    return found, _arrays_error(found)
 
 
-def _wrong_arrays(arrays: Mapping[str, np.ndarray]) -> str | None:
-    """Return what a `predictions.npz` has or lacks, unlike what a run writes, or None."""
+def _arrays_error(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Return the error in the arrays of a `predictions.npz` as text, or None."""
     for stage in _STAGES:
         of_stage = {name: values for name, values in arrays.items() if name.startswith(f"{stage}_")}
         if not of_stage:
             continue
-        if missing := [name for name in _OF_STAGE if f"{stage}_{name}" not in of_stage]:
+        if missing := [name for name in _REQUIRED_ARRAYS if f"{stage}_{name}" not in of_stage]:
             return f"{stage}_{missing[0]} is missing"
         if len({values.shape[:1] for values in of_stage.values()}) > 1:
             return f"the arrays of {stage} have different lengths"
-        _, target, readout = (of_stage[f"{stage}_{name}"] for name in _OF_STAGE)
+        _, target, readout = (of_stage[f"{stage}_{name}"] for name in _REQUIRED_ARRAYS)
         answers = of_stage.get(f"{stage}_answers", target)
         if any(values.dtype.kind not in "iuf" for values in (target, readout, answers)) or readout.ndim < 2:
-            return f"the arrays of {stage} are not what a network answers"
-        if target.ndim == 1 and not all(_are_classes(values, readout.shape[-1]) for values in (target, answers)):
-            return f"the classes of {stage} are none of the network's {readout.shape[-1]}"
+            return f"the arrays of {stage} are not outputs of a network"
+        if target.ndim == 1 and not all(_are_valid_classes(values, readout.shape[-1]) for values in (target, answers)):
+            return f"the classes of {stage} are not among the network's {readout.shape[-1]}"
     return None
 
 
-def _are_classes(values: np.ndarray, number: int) -> bool:
+def _are_valid_classes(values: np.ndarray, number: int) -> bool:
     return values.dtype.kind in "iu" and (not values.size or 0 <= values.min() <= values.max() < number)
 
 
-def _damaged(path: Path, reason: object) -> DamagedError:
+def _damaged_error(path: Path, reason: object) -> DamagedError:
     folder = path.parent
     if path.name == CONFIG:
-        cure = f"put it back from a copy; the weights are there still: {quote(f'init_from={folder}')}"
+        hint = f"restore it from a copy; the weights are still usable: {quote(f'init_from={folder}')}"
     else:
-        cure = f"snnlab train {quote(f'resume={folder}')} writes it anew"
-    return DamagedError(path, reason, cure)
+        hint = f"snnlab train {quote(f'resume={folder}')} writes it again"
+    return DamagedError(path, reason, hint)
 
 
 def archive_result(folder: Path) -> None:
-    """Take away the result of a run that is going on; a complete one is kept, and one that cannot be read too.
+    """Remove the result of a run that is resumed.
 
-    `result_before_N.json` and `result_damaged.json`.
+    A completed result becomes `result_before_N.json`, an unreadable one `result_damaged.json`, any other is deleted.
     """
     path = folder / RESULT
     try:
@@ -458,17 +458,17 @@ def archive_result(folder: Path) -> None:
 
 
 def search_of(folder: Path) -> dict[str, Any] | None:
-    """Return what a run's result, or the last one that was kept, says of the search for its settings."""
-    return next((said for page in _pages(folder) if (said := page.get("search"))), None)
+    """Return the record of the settings' search from a run's result, or from its last archived one; None if none."""
+    return next((value for page in _all_results(folder) if (value := page.get("search"))), None)
 
 
-def _pages(folder: Path) -> Iterator[dict[str, Any]]:
+def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
     earlier = sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)
     for path in (folder / RESULT, *earlier):
         try:
             if path.is_file():
-                yield result_page(path)
-        except RecordError:  # it says nothing that can be read
+                yield read_result(path)
+        except RecordError:  # an unreadable result has no record of a search
             continue
 
 

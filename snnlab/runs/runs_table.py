@@ -1,6 +1,6 @@
-"""Recorded runs as tables: listed, compared, and grids with a row for every combination but the seed.
+"""Tables of recorded runs: lists, comparisons, and grids with a row for every combination of settings except the seed.
 
-A grid's folder holds grid.json, table.csv and NUMBER_SEED/, a run's folder each.
+A grid's folder contains grid.json, table.csv and the run folders NUMBER_SEED/.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any, TypeVar
 from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.printable import without_passwords
-from snnlab.runs.recorded import Recorded, find_runs, is_run, plain, read_config, read_ended
+from snnlab.runs.recorded import Recorded, find_runs, is_run, read_config, read_ended, resolve_references
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
 
 Settings = Mapping[str, Any]
-# What may differ between runs of one way of training: the seed, and what is around a training.
-FREE = (
+# Settings that may differ between runs of the same training settings: the seed, and settings without effect on it.
+IGNORED_KEYS = (
     *("seed", "output_dir", "name", "tags", "threads", "logger", "plots", "monitors", "checkpoint_every_s"),
     *("trainer.enable_progress_bar", "data.root", "data.name", "data.store_dir", "data.download", "data.num_workers"),
 )
-_LAYERS = "model.layers."
+_LAYERS_PREFIX = "model.layers."
 _NONE = "-"
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return what is alike together, in the order in which it comes."""
+    """Return the items grouped by their key, in their order."""
     found: dict[K, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
@@ -41,62 +41,71 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def settings_of(config: Settings) -> dict[str, Any]:
-    """Return what makes a run what it is, but for its seed.
+    """Return the settings that affect a training, without the seed.
 
     Args:
-        config: Its config.yaml by dotted keys.
+        config: A run's config.yaml by dotted keys.
     """
-    found = {k: v for k, v in config.items() if not any(k == free or k.startswith(f"{free}.") for free in FREE)}
+    found = {
+        k: v
+        for k, v in config.items()
+        if not any(k == ignored or k.startswith(f"{ignored}.") for ignored in IGNORED_KEYS)
+    }
     if isinstance(devices := found.get("trainer.devices"), list) and len(devices) == 1:
-        found["trainer.devices"] = 1  # runs at the same time have a GPU each
+        found["trainer.devices"] = 1  # of parallel runs each has its own GPU
     return found
 
 
 def identity(config: Settings) -> str:
-    """Return a text that is the same for all runs of one way of training."""
+    """Return a text that is the same for all runs with the same training settings."""
     return json.dumps(settings_of(config), sort_keys=True, default=str)
 
 
 def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:
-    """Return the settings that are not the same in all, each with its value in every one as a text.
+    """Return the settings that differ between runs, each with its values as texts, one per run.
 
-    A setting that several layers have, with the same values, is one: `model.layers.*.tau_mem` for `neuron.tau_mem`.
+    A setting that several layers share with the same values is one entry: `model.layers.*.tau_mem`.
 
     Args:
         settings: Of each run, by dotted keys.
     """
-    keys = dict.fromkeys(key for own in settings for key in own)
-    columns = {key: tuple(_text_of(own, key) for own in settings) for key in keys}
-    apart = (key for key, column in columns.items() if len(set(column)) > 1)
-    alike = grouped(apart, lambda key: (key.rpartition(".")[2] if key.startswith(_LAYERS) else key, columns[key]))
-    return {keys[0] if len(keys) == 1 else f"{_LAYERS}*.{name}": list(column) for (name, column), keys in alike.items()}
+    keys = dict.fromkeys(key for run_settings in settings for key in run_settings)
+    columns = {key: tuple(_setting_text(run_settings, key) for run_settings in settings) for key in keys}
+    differing_keys = (key for key, column in columns.items() if len(set(column)) > 1)
+    groups = grouped(
+        differing_keys, lambda key: (key.rpartition(".")[2] if key.startswith(_LAYERS_PREFIX) else key, columns[key])
+    )
+    return {
+        keys[0] if len(keys) == 1 else f"{_LAYERS_PREFIX}*.{name}": list(column)
+        for (name, column), keys in groups.items()
+    }
 
 
 def names_of(settings: Sequence[Settings]) -> list[str]:
-    """Return a name for each way of training: the fewest settings that tell it from the others."""
+    """Return a name for each set of training settings: the few settings that distinguish it from the others."""
     if len(settings) == 1:
         return ["all runs"]
     columns = differing(settings)
-    chosen: list[str] = []
+    keys_used: list[str] = []
 
-    def kinds(*keys: str) -> int:
+    def count_combinations(*keys: str) -> int:
         return len(set(zip(*(columns[key] for key in keys), strict=True)))
 
-    # What all have comes first, then what most differ in; a type says more than what comes with it.
-    for key in sorted(columns, key=lambda key: (_NONE in columns[key], -kinds(key), key[-4:] != "type")):
-        if kinds(*chosen, key) > (kinds(*chosen) if chosen else 1):
-            chosen.append(key)
-    return [" ".join(f"{short(key)}={columns[key][place]}" for key in chosen) for place in range(len(settings))]
+    # First settings that all have, then those with the most different values; a type before its own settings.
+    for key in sorted(columns, key=lambda key: (_NONE in columns[key], -count_combinations(key), key[-4:] != "type")):
+        if count_combinations(*keys_used, key) > (count_combinations(*keys_used) if keys_used else 1):
+            keys_used.append(key)
+    return [" ".join(f"{short_key(key)}={columns[key][place]}" for key in keys_used) for place in range(len(settings))]
 
 
-def short(key: str) -> str:
-    """Return a setting's name without what all layers' settings begin with."""
-    return key.removeprefix(_LAYERS).removeprefix("*.")
+def short_key(key: str) -> str:
+    """Return a setting's name without the prefix of all layers' settings."""
+    return key.removeprefix(_LAYERS_PREFIX).removeprefix("*.")
 
 
-def _text_of(own: Settings, key: str) -> str:
-    """Return a setting as a YAML has it, and `-` where it is not there."""
-    value = own.get(key, _NONE)
+def _setting_text(run_settings: Settings, key: str) -> str:
+    """Return a setting's value as in YAML, `-` if it is missing."""
+    value = run_settings.get(key, _NONE)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -104,10 +113,10 @@ _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
 def marks(config: Mapping[str, Any]) -> list[str]:
-    """Return what a run is: a control, a trial run, a training on a part of the batches; nothing of a whole one.
+    """Return marks of a run: a control, a mode other than train, a training on some batches; empty for a full training.
 
     Args:
-        config: Its configuration, by dotted keys.
+        config: The run's configuration, by dotted keys.
     """
     found = [f"control {config['control']}"] if config.get("control") else []
     if (mode := config.get("mode", "train")) != "train":
@@ -117,7 +126,7 @@ def marks(config: Mapping[str, Any]) -> list[str]:
 
 
 def limits(config: Mapping[str, Any]) -> list[str]:
-    """Return the limits of the trainer that leave batches out, as settings.
+    """Return the trainer's limits that skip batches, as settings.
 
     Args:
         config: The configuration, by dotted keys.
@@ -127,30 +136,30 @@ def limits(config: Mapping[str, Any]) -> list[str]:
 
 
 def is_limit(value: Any) -> bool:
-    """Return whether a limit of batches leaves some out: 1 is one batch, and 1.0 all of them."""
+    """Return whether a limit of batches skips some: 1 is one batch, 1.0 is all of them."""
     return value is not None and not (isinstance(value, float) and value == 1)
 
 
-# Of a result these differ between any two runs, or say nothing of what was found.
-_UNCOMPARED = ("timing", "provenance", "schema_version", "metrics")
+# Entries of a result that always differ between two runs, or are no result.
+_NOT_COMPARED = ("timing", "provenance", "schema_version", "metrics")
 _RUNNING, DAMAGED = "not ended", "damaged"
-_WIDE = 10_000
-# Of a run's own, and not what it was asked for.
+_LIST_WIDTH = 10_000
+# Settings that identify a run and have no effect on its result, except the seed.
 OWN = ("output_dir", "name", "seed", "tags")
-# So many of the settings that tell a run from others are in its row.
-_FEW = 5
+# Number of differing settings that a row shows.
+_MAX_SHOWN_SETTINGS = 5
 
 
 @dataclass(frozen=True)
 class Line:
-    """A run as its folder has it.
+    """A run in a list, read from its folder.
 
     Attributes:
         status: completed, failed, interrupted, `not ended`, or `damaged`.
-        config: What config.yaml says, by dotted keys; references to others of them are followed.
-        result: What result.json says, by dotted keys; metrics by their own names.
-        fit_s: How long it was trained, s, or None.
-        problem: The file that cannot be read, why, and the cure; None: all can.
+        config: Content of config.yaml by dotted keys, with references resolved.
+        result: Content of result.json by dotted keys; metrics by their own names.
+        fit_s: Duration of the training, s, or None.
+        problem: The error of a file that cannot be read, or None.
     """
 
     folder: Path
@@ -162,7 +171,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        """What the experiment is called."""
+        """Name of the experiment."""
         return str(self.config.get("name") or self.folder.absolute().parent.name)
 
     @property
@@ -173,21 +182,21 @@ class Line:
 
     @property
     def marked_status(self) -> str:
-        """The status, marked where the run is no training of all recordings, or its figures are no result."""
+        """Status, with marks of a control and of a training on some batches."""
         return ", ".join([self.status, *marks(self.config)])
 
     def value(self, key: str) -> Any:
-        """Return what a key means, in the result or in the configuration; None where it is in neither."""
+        """Return the value of a key from the result or the configuration; None if it is in neither."""
         return self.status if key == "status" else self.result.get(key, self.config.get(key))
 
 
 def read_line(folder: Path) -> Line:
-    """Read a run, whether it has ended or not, and whether its files can be read or not."""
+    """Read a run, also one that has not ended, or one with damaged files."""
     config: dict[str, Any] = {}
     recorded: Recorded | None = None
     problem: RecordError | None = None
     try:
-        config = flat(plain(read_config(folder)))
+        config = flat(resolve_references(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:
@@ -196,7 +205,9 @@ def read_line(folder: Path) -> Line:
         problem = problem or error
     if recorded is None:
         return Line(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
-    result = flat({name: value for name, value in recorded.page.items() if name not in _UNCOMPARED}) | recorded.metrics
+    result = (
+        flat({name: value for name, value in recorded.page.items() if name not in _NOT_COMPARED}) | recorded.metrics
+    )
     return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
 
 
@@ -211,11 +222,11 @@ def flat(node: Any, place: str = "") -> dict[str, Any]:
 
 
 def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: str | None) -> list[Line]:
-    """Return the runs that meet all conditions, sorted by a key, the best last.
+    """Return the runs that meet all conditions, sorted by a key, the best run last.
 
     Args:
-        conditions: Keys and values, as words; of a list, such as `tags`, one of its values.
-        sort: A key; a loss is best where it is lowest. None: in the order in which they are.
+        conditions: Keys and values as texts; for a list such as `tags`, one of its values.
+        sort: A key; a loss is best if it is lowest. None keeps the order.
 
     Raises:
         ConfigError: if no run has such a key.
@@ -224,7 +235,7 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
     for key in [key for key, _ in conditions] + ([sort] if sort else []):
         if lines and key not in known:
             raise ConfigError("runs list", f"no run has {key}", did_you_mean(key, known))
-    kept = [line for line in lines if all(_same(line.value(key), word) for key, word in conditions)]
+    kept = [line for line in lines if all(_matches(line.value(key), text) for key, text in conditions)]
     if sort is None:
         return kept
     sign = -1.0 if sort.endswith("loss") else 1.0
@@ -233,37 +244,42 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
 
 
 def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
-    """Print a line for each run.
+    """Print a table with a row for each run, and then the errors of damaged files to stderr.
 
     Args:
-        root: The folder below which they were found.
-        total: How many there were.
+        root: The folder below which the runs were found.
+        total: Number of all runs there.
     """
     if not lines:
-        print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none is so")
+        print(f"no runs in {root}" if not total else f"of {total:,} runs in {root} none matches")
         return
     tags = ["tags"] if any(line.tags for line in lines) else []
     rows = []
-    for line, differs in zip(lines, settings_apart(lines), strict=True):
+    for line, differs in zip(lines, differing_overrides(lines), strict=True):
         epoch, of = line.value("selection.epoch"), line.value("selection.epochs")
         rows.append(
             [
-                *(line.marked_status, _text(line.value("val/loss"), ".4f"), _score(line, "val"), _score(line, "test")),
-                *("" if epoch is None else f"{epoch + 1} of {of}", _text(line.fit_s, ".0f"), line.name),
+                *(
+                    line.marked_status,
+                    _format(line.value("val/loss"), ".4f"),
+                    _score(line, "val"),
+                    _score(line, "test"),
+                ),
+                *("" if epoch is None else f"{epoch + 1} of {of}", _format(line.fit_s, ".0f"), line.name),
                 *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
                 *(differs, str(line.folder)),
             ]
         )
     head = ["status", "val loss", "val", "test", "epoch", "s", "name", "data", *tags, "differs in", "run"]
-    # A folder is there to be copied: a terminal that is too narrow may break the line, and no space comes into it.
-    Table(head, rows, words=(0, *range(6, len(head)))).print(_WIDE)
+    # A folder is to be copied: a narrow terminal may wrap the line, but no space is inserted into the path.
+    Table(head, rows, words=(0, *range(6, len(head)))).print(_LIST_WIDTH)
     for line in lines:
         if line.problem:
             print(line.problem, file=sys.stderr)
 
 
-def settings_apart(lines: Sequence[Line]) -> list[str]:
-    """Return for each run the settings in which runs of its name and its layers differ, as overrides."""
+def differing_overrides(lines: Sequence[Line]) -> list[str]:
+    """Return for each run, as overrides, the settings that differ between runs with the same name and layers."""
 
     def kind(place: int) -> tuple[str, ...]:
         layers = (key for key in lines[place].config if key.startswith("model.layers.") and key.endswith(".type"))
@@ -271,33 +287,37 @@ def settings_apart(lines: Sequence[Line]) -> list[str]:
 
     found = [""] * len(lines)
     for places in grouped(range(len(lines)), kind).values():
-        own = [{key: value for key, value in lines[place].config.items() if key not in OWN} for place in places]
-        columns = differing(own)
+        run_settings = [
+            {key: value for key, value in lines[place].config.items() if key not in OWN} for place in places
+        ]
+        columns = differing(run_settings)
         for number, place in enumerate(places):
-            said = [f"{short(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"]
-            more = f"  and {len(said) - _FEW} more" if len(said) > _FEW else ""
-            found[place] = "  ".join(said[:_FEW]) + more
+            overrides = [
+                f"{short_key(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"
+            ]
+            more = f"  and {len(overrides) - _MAX_SHOWN_SETTINGS} more" if len(overrides) > _MAX_SHOWN_SETTINGS else ""
+            found[place] = "  ".join(overrides[:_MAX_SHOWN_SETTINGS]) + more
     return found
 
 
 def print_comparison(one: Line, other: Line) -> None:
-    """Print what differs between two runs, settings first."""
+    """Print the differences between two runs, first the settings, then the results."""
     for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
         keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
-        rows = [[key, _shown(first, key), _shown(second, key)] for key in keys]
+        rows = [[key, _value_text(first, key), _value_text(second, key)] for key in keys]
         Table(("", str(one.folder), str(other.folder)), rows, title, words=(0, 1, 2)).print()
         if not keys:
             print(f"{title}: no difference")
 
 
-def _same(value: Any, word: str) -> bool:
+def _matches(value: Any, text: str) -> bool:
     if isinstance(value, list):
-        return str(value) == word or any(_same(one, word) for one in value)
+        return str(value) == text or any(_matches(one, text) for one in value)
     if isinstance(value, bool) or value is None:
-        return str(value).lower() == word.lower() or (value is None and word == "null")
+        return str(value).lower() == text.lower() or (value is None and text == "null")
     if isinstance(value, int | float):
-        return _number(word) == value
-    return str(value) == word
+        return _number(text) == value
+    return str(value) == text
 
 
 def _number(value: Any) -> float:
@@ -308,16 +328,16 @@ def _number(value: Any) -> float:
 
 
 def _score(line: Line, part: str) -> str:
-    """Return the accuracy, or of values R2, which is said."""
-    r2 = _text(line.value(f"{part}/r2"), ".3f")
-    return f"R2 {r2}" if r2 else _text(line.value(f"{part}/accuracy"), ".1%")
+    """Return the accuracy, or R2 for predicted values."""
+    r2 = _format(line.value(f"{part}/r2"), ".3f")
+    return f"R2 {r2}" if r2 else _format(line.value(f"{part}/accuracy"), ".1%")
 
 
-def _text(value: Any, form: str) -> str:
+def _format(value: Any, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else ""
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
+def _value_text(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key, "-")
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
@@ -325,8 +345,16 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 FILE, TABLE = "grid.json", "table.csv"
 SCHEMA = 1
 SEED = "seed"
-# What is printed, for choosing first; table.csv has all.
-_SHOWN = ("val/accuracy", "val/r2", "val/loss", "val/spikes_per_sample", "test/accuracy", "test/r2", "test/loss")
+# The printed metrics, validation first; table.csv has all.
+_PRINTED_METRICS = (
+    "val/accuracy",
+    "val/r2",
+    "val/loss",
+    "val/spikes_per_sample",
+    "test/accuracy",
+    "test/r2",
+    "test/loss",
+)
 
 
 @dataclass
@@ -334,9 +362,9 @@ class Grid:
     """A grid of runs.
 
     Attributes:
-        overrides: What it was started with.
+        overrides: The overrides of the command.
         keys: The settings with several values.
-        runs: By a run's place in the folder, the values it has of these, as words.
+        runs: The values of these settings as texts, by a run's folder name.
     """
 
     folder: Path
@@ -346,7 +374,7 @@ class Grid:
 
     @property
     def settings(self) -> list[str]:
-        """The settings with several values but the seed."""
+        """The settings with several values, without the seed."""
         return [key for key in self.keys if key != SEED]
 
     def write(self) -> None:
@@ -365,13 +393,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Row:
-    """The runs that differ in nothing but their seed.
+    """The runs of a grid that differ only in their seed.
 
     Attributes:
-        values: What they have in common, by setting.
-        runs: How many are complete.
-        missing: How many failed, have not ended, or cannot be read.
-        metrics: By name, the figures of the complete ones.
+        values: Their common values, by setting.
+        runs: Number of completed runs.
+        missing: Number of runs that failed, have not ended, or cannot be read.
+        metrics: The values of the completed runs, by name.
     """
 
     values: Mapping[str, str]
@@ -381,7 +409,7 @@ class Row:
 
 
 def read_grid(folder: Path) -> Grid | None:
-    """Return the grid of a folder, None where it holds none.
+    """Return the grid of a folder, or None if the folder has no grid.json.
 
     Raises:
         RecordError: if its file cannot be read.
@@ -396,11 +424,11 @@ def read_grid(folder: Path) -> Grid | None:
         grid = Grid(folder, list(page["overrides"]), list(page["keys"]), dict(page["runs"]))
         return replace(grid, runs={place: dict(values) for place, values in grid.runs.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(path, error, "without it, if it is removed, the runs are listed one by one") from error
+        raise DamagedError(path, error, "remove it to list the runs one by one") from error
 
 
 def find_all_runs(root: Path) -> list[Path]:
-    """Return the folders of runs below `root`, as `find_runs` does, and those of the grids below it, oldest first."""
+    """Return the run folders below `root`, as `find_runs`, including those in grids, oldest first."""
     deeper = [path.parent for path in root.glob("*/*/*/config.yaml") if (path.parents[1] / FILE).is_file()]
     of_grids = filter(is_run, deeper)
     times = {run: run.name for run in find_runs(root)} | {run: run.parent.name for run in of_grids}
@@ -408,21 +436,21 @@ def find_all_runs(root: Path) -> list[Path]:
 
 
 def grid_rows(grid: Grid) -> list[Row]:
-    """Return a row for every combination of the settings but the seed, in the order of the runs."""
+    """Return a row for every combination of the settings except the seed, in the order of the runs."""
     settings = grid.settings
-    alike = grouped(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
+    groups = grouped(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
     rows = []
-    for common, places in alike.items():
+    for common, places in groups.items():
         found = [metrics for place in places if (metrics := _metrics(grid.folder / place)) is not None]
         names = dict.fromkeys(name for metrics in found for name in metrics)
-        figures = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
+        metrics_by_name = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
         values = dict(zip(settings, common, strict=True))
-        rows.append(Row(values, len(found), len(places) - len(found), figures))
+        rows.append(Row(values, len(found), len(places) - len(found), metrics_by_name))
     return rows
 
 
 def write_table(grid: Grid) -> Path:
-    """Write `table.csv`: of every metric mean, standard deviation and number of runs, and return its path.
+    """Write `table.csv` with mean, standard deviation and number of runs of every metric, and return its path.
 
     Raises:
         RecordError: if it cannot be written.
@@ -444,12 +472,12 @@ def write_table(grid: Grid) -> Path:
 
 
 def table(grid: Grid) -> Table:
-    """Return the table: what was measured on validation recordings, to choose by, and then on test recordings."""
+    """Return the table of a grid: metrics on validation recordings, then on test recordings."""
     rows = grid_rows(grid)
-    names = [name for name in _SHOWN if any(name in row.metrics for row in rows)]
-    over = "mean ± sd over seeds" if SEED in grid.keys else "a run each"
+    names = [name for name in _PRINTED_METRICS if any(name in row.metrics for row in rows)]
+    repeats = "mean ± sd over seeds" if SEED in grid.keys else "one run each"
     tested = any(name.startswith("test/") for name in names)
-    how = "choose by validation, not by test" if tested else "on validation recordings, nothing was tested"
+    how = "choose by validation, not by test" if tested else "on validation recordings, without a test"
     lines = [
         [
             *(*row.values.values(), f"{row.runs} of {row.runs + row.missing}" if row.missing else str(row.runs)),
@@ -459,14 +487,14 @@ def table(grid: Grid) -> Table:
     ]
     head = [*grid.settings, "runs", *names]
     dim = [place for place, name in enumerate(head) if name.startswith("test/")]
-    return Table(head, lines, f"{len(grid.runs)} runs: {over}; {how}", words=(), dim=dim)
+    return Table(head, lines, f"{len(grid.runs)} runs: {repeats}; {how}", words=(), dim=dim)
 
 
 def print_grouped(grid: Grid) -> None:
-    """Print the table."""
-    made = table(grid)
-    print(made.title)  # as a title it would be as narrow as the table
-    replace(made, title="").print()
+    """Print the table of a grid."""
+    grid_table = table(grid)
+    print(grid_table.title)  # as the table's title it would be wrapped to the table's width
+    replace(grid_table, title="").print()
 
 
 def _metrics(folder: Path) -> Mapping[str, float] | None:

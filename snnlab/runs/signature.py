@@ -1,7 +1,7 @@
-"""Whether a folder is as this user's own snnlab left it: where it lies, what its page says, by which code it was made.
+"""Signatures of run folders: they prove that this user's snnlab wrote the folder, its path, its page and its plugins.
 
-A folder that was copied, moved, edited, or made by somebody else is not signed: the key is a file of the user's, made
-once, that no other user may read, and no run holds it.
+The signature of a folder that was copied, moved, edited, or made by another user is not valid: the key is a file in
+the user's data folder, created once, that no other user may read, and that is in no run folder.
 """
 
 from __future__ import annotations
@@ -22,74 +22,83 @@ from platformdirs import user_data_path
 from snnlab.files import write_json
 
 FILE = "signature.json"
-_KEY = "key"
-_BYTES = 32
-# A signature of a thousand plugins is smaller.
-_LARGEST = 1_000_000
+_KEY_FILE = "key"
+_KEY_BYTES = 32
+# A signature with a thousand plugins is smaller.
+_MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Signed:
-    """What a valid signature says.
+    """The content of a valid signature.
 
     Attributes:
-        plugins: Of each plugin that was imported the file and its SHA-256.
+        plugins: File and SHA-256 of each imported plugin.
     """
 
     plugins: Mapping[str, tuple[Path, str]]
 
 
 def sign(folder: Path, page: str, text: str, plugins: Mapping[str, Path] | None = None) -> None:
-    """Sign a folder as it will be once its page is written; where there can be no key, it stays without a signature.
+    """Sign a folder before its page is written; without a key the folder gets no signature.
 
-    What was signed before stays so: a process that is killed before it has written the page leaves the one before.
+    The signature of the earlier page is kept: a process killed before it has written the page leaves the earlier one.
 
     Args:
         folder: The folder of a run or a search.
-        page: The file in it that says what it is, such as `config.yaml`.
-        text: What that file will hold.
-        plugins: The file of each plugin that was imported.
+        page: The file in it that defines it, such as `config.yaml`.
+        text: The future content of that file.
+        plugins: The file of each imported plugin.
 
     Raises:
         OSError: if the folder cannot be written.
     """
-    key = _key(make=True)
+    key = _key(create=True)
     if key is None:
         return
-    said = {name: {"file": str(path), "sha256": file_hash(path)} for name, path in (plugins or {}).items()}
-    new = {"plugins": said, "hmac": _code(key, folder, page, hashlib.sha256(text.encode()).hexdigest(), said)}
-    before = [one for one in _read(folder) if one != new and _is_valid(key, folder, page, one)]
-    write_json(folder / FILE, {"signatures": [new, *before[:1]]})
+    plugin_hashes = {name: {"file": str(path), "sha256": file_hash(path)} for name, path in (plugins or {}).items()}
+    new = {
+        "plugins": plugin_hashes,
+        "hmac": _hmac(key, folder, page, hashlib.sha256(text.encode()).hexdigest(), plugin_hashes),
+    }
+    earlier = [
+        signature
+        for signature in _read_signatures(folder)
+        if signature != new and _is_valid(key, folder, page, signature)
+    ]
+    write_json(folder / FILE, {"signatures": [new, *earlier[:1]]})
 
 
 def signed(folder: Path, page: str) -> Signed | None:
-    """Return what the signature of a folder says; None where it has none that is valid."""
-    key = _key(make=False)
-    for one in _read(folder):
-        if key is not None and _is_valid(key, folder, page, one):
-            return Signed({name: (Path(of["file"]), of["sha256"]) for name, of in one["plugins"].items()})
+    """Return the signature of a folder, or None if it has no valid one."""
+    key = _key(create=False)
+    for signature in _read_signatures(folder):
+        if key is not None and _is_valid(key, folder, page, signature):
+            return Signed(
+                {name: (Path(plugin["file"]), plugin["sha256"]) for name, plugin in signature["plugins"].items()}
+            )
     return None
 
 
-def _is_valid(key: bytes, folder: Path, page: str, one: Mapping[str, Any]) -> bool:
-    """Return whether a signature is of the folder's page as it is, and the page is the user's."""
+def _is_valid(key: bytes, folder: Path, page: str, signature: Mapping[str, Any]) -> bool:
+    """Return whether a signature is valid for the folder's present page, and the page belongs to the user."""
     try:
         path = folder / page
-        code = _code(key, folder, page, file_hash(path), one["plugins"])
-        return _mine(path.stat()) and hmac.compare_digest(str(one["hmac"]).encode(), code.encode())
+        code = _hmac(key, folder, page, file_hash(path), signature["plugins"])
+        return _belongs_to_user(path.stat()) and hmac.compare_digest(str(signature["hmac"]).encode(), code.encode())
     except (OSError, KeyError, TypeError, ValueError):
         return False
 
 
-def _read(folder: Path) -> list[Mapping[str, Any]]:
-    """Return what the folder's file of signatures holds, whoever wrote it."""
+def _read_signatures(folder: Path) -> list[Mapping[str, Any]]:
+    """Return the unchecked signatures in the folder's file."""
     path = folder / FILE
     try:
-        found = json.loads(path.read_bytes()[:_LARGEST]) if path.is_file() else None
+        found = json.loads(path.read_bytes()[:_MAX_FILE_BYTES]) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return []
     listed = found.get("signatures") if isinstance(found, dict) else None
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [signature for signature in listed if isinstance(signature, dict)] if isinstance(listed, list) else []
 
 
 def file_hash(path: Path) -> str:
@@ -98,43 +107,43 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _code(key: bytes, folder: Path, page: str, content: str, plugins: Mapping[str, Any]) -> str:
-    what = {"folder": str(folder.resolve()), "page": page, "sha256": content, "plugins": plugins}
-    return hmac.new(key, json.dumps(what, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+def _hmac(key: bytes, folder: Path, page: str, content: str, plugins: Mapping[str, Any]) -> str:
+    signed_content = {"folder": str(folder.resolve()), "page": page, "sha256": content, "plugins": plugins}
+    return hmac.new(key, json.dumps(signed_content, sort_keys=True).encode(), hashlib.sha256).hexdigest()
 
 
-def _key(*, make: bool) -> bytes | None:
-    """Return the user's key; None where there is none, or others could have read or written it."""
-    path = user_data_path("snnlab") / _KEY
+def _key(*, create: bool) -> bytes | None:
+    """Return the user's key; None if there is none, or if other users could have read or written it."""
+    path = user_data_path("snnlab") / _KEY_FILE
     try:
-        if make and not path.exists():
-            _make(path)
+        if create and not path.exists():
+            _create_key(path)
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            key = file.read(_BYTES + 1)
+            key = file.read(_KEY_BYTES + 1)
     except OSError:
         return None
-    private = _mine(found) and stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077
-    return key if private and len(key) == _BYTES else None
+    private = _belongs_to_user(found) and stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077
+    return key if private and len(key) == _KEY_BYTES else None
 
 
-def _make(path: Path) -> None:
-    """Write a new key whole or not at all; of two processes that do so, the first one's stays."""
+def _create_key(path: Path) -> None:
+    """Create a new key atomically; of two processes that create one, the first one's key is kept."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".{_KEY}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f".{_KEY_FILE}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
+            file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(beside, path)
+            os.link(temporary, path)
         except FileExistsError:
             return
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _mine(found: os.stat_result) -> bool:
+def _belongs_to_user(found: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()

@@ -1,15 +1,15 @@
-"""How often networks are right, and which of two ways of training is right more often: estimates, intervals, tests.
+"""Statistics of accuracies: estimates, intervals and tests for networks and for methods of training.
 
-Several networks (seeds) of one way of training answer the same test rows; a row is a recording or a window of one.
-Both vary: another seed gives another network, another recording is harder or easier. What is said of a way of training
-holds for new seeds and new recordings, so both are random effects, crossed:
+Several networks (seeds) of one method answer the same test rows; a row is a recording or a window of one. Both vary:
+another seed gives another network, another recording is harder or easier. A statement about a method must hold for new
+seeds and new recordings, so both are random effects, crossed:
 
     Var(mean) = max(MS_s + MS_i - MS_r, MS_s, MS_i) / (S N)
 
-with the mean squares of seeds, recordings and what is left. Every mean square has its degrees of freedom, and Student's
-t has those of Satterthwaite over all three. Rows that resemble each other, such as the windows of a recording or the
-recordings of a person, are a cluster, and clusters stand for recordings.
-`scripts/calibrate_verdicts.py` simulates how often the tests are wrong.
+with the mean squares of seeds, of recordings and of the residual. Every mean square has its degrees of freedom, and
+Student's t has those of Satterthwaite over all three. Similar rows, such as the windows of a recording or the
+recordings of a person, are a cluster, and clusters take the place of recordings.
+`scripts/calibrate_verdicts.py` simulates the error rates of the tests.
 
 Axes: S seeds, N rows, G clusters.
 
@@ -28,9 +28,9 @@ from scipy.special import bdtr, betaincinv, ndtri, stdtr, stdtrit
 
 LEVEL = 0.05
 POWER = 0.8
-# Below these a t test of simulated networks was wrong more often than it says, see scripts/calibrate_verdicts.py.
+# Below these a t test of simulated networks exceeds its nominal error rate (scripts/calibrate_verdicts.py).
 MIN_SEEDS, MIN_CLUSTERS = 4, 6
-# How many seeds are looked at before saying that no number of them is enough.
+# The largest number of seeds that is tried; if it is not enough, no number is.
 _MAX_SEEDS = 10_000
 
 
@@ -42,12 +42,12 @@ class Interval(NamedTuple):
 
 
 class SeedVariance(NamedTuple):
-    """What the seeds of one way of training add to the variance of its mean.
+    """The part of the variance of a method's mean that comes from its seeds.
 
     Attributes:
         seeds: S.
-        between: MS_s / (S N): variance of the mean over seeds, as the seeds' own means have it.
-        rest: MS_r / (S N): what is neither the seed's nor the recording's.
+        between: MS_s / (S N): variance of the mean over seeds, estimated from the means of the seeds.
+        rest: MS_r / (S N): the residual, neither from the seed nor from the recording.
     """
 
     seeds: int
@@ -55,7 +55,7 @@ class SeedVariance(NamedTuple):
     rest: float
 
     def of(self, seeds: int) -> SeedVariance:
-        """Return what another number of seeds would add."""
+        """Return this part for another number of seeds."""
         return SeedVariance(seeds, self.between * self.seeds / seeds, self.rest * self.seeds / seeds)
 
 
@@ -64,10 +64,10 @@ class Variance:
     """Variance of a mean over seeds and clusters of rows, or of a difference of two.
 
     Attributes:
-        of_seeds: Of each way of training; of one entry where seeds are paired, and of none for a network each.
+        of_seeds: One entry for each method; one entry for paired seeds, none for single networks.
         of_rows: MS_i / (S N).
         clusters: G.
-        effective: As many clusters of equal size have the same weight.
+        effective: Effective number of clusters: that of clusters of equal size with the same weight.
     """
 
     of_seeds: tuple[SeedVariance, ...]
@@ -77,7 +77,7 @@ class Variance:
 
     @property
     def total(self) -> float:
-        """The variance."""
+        """The total variance."""
         between, rest = (sum(each) for each in ([s.between for s in self.of_seeds], [s.rest for s in self.of_seeds]))
         return max(between + self.of_rows - rest, between, self.of_rows)
 
@@ -91,13 +91,13 @@ class Variance:
         return self.total**2 / spread if spread > 0 else 1.0
 
     def with_seeds(self, seeds: int) -> Variance:
-        """Return what the variance would be with another number of seeds each, on the same recordings."""
+        """Return the variance for another number of seeds per method, on the same recordings."""
         new = tuple(one.of(seeds) for one in self.of_seeds)
         of_recordings = max(self.of_rows - sum(one.rest for one in self.of_seeds), 0.0)
         return replace(self, of_seeds=new, of_rows=of_recordings + sum(one.rest for one in new))
 
     def smallest(self, level: float = LEVEL, power: float = POWER) -> float:
-        """Return the smallest true difference that a test at `level` tells with a probability of `power`."""
+        """Return the smallest true difference that a test at `level` detects with probability `power`."""
         if self.total <= 0:
             return 0.0
         quantiles = stdtrit(self.df, [1 - level / 2, power])
@@ -106,16 +106,16 @@ class Variance:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more often one of two is right.
+    """The difference of the accuracies of two methods, or of two networks.
 
     Attributes:
         effect: Difference of their mean accuracies, -1 to 1.
-        low: Lower end of its 95 % interval; NaN where nothing can be said.
+        low: Lower end of its 95 % interval; NaN without a verdict.
         high: Upper end.
-        p: Two-sided p-value of no difference; 1 where nothing can be said.
-        of_networks: Whether it is about two networks, and not about two ways of training.
-        variance: Of the effect.
-        why_not: Why there is no verdict, or None.
+        p: Two-sided p-value of no difference; 1 without a verdict.
+        of_networks: True for two networks, False for two methods.
+        variance: Variance of the effect.
+        why_not: Reason for no verdict, or None.
     """
 
     effect: float
@@ -127,15 +127,15 @@ class Difference:
     why_not: str | None = None
 
     def smallest(self, level: float = LEVEL) -> float:
-        """Return the smallest true difference that these seeds and recordings tell in 80 % of cases."""
+        """Return the smallest true difference that these seeds and recordings detect in 80 % of cases."""
         return self.variance.smallest(level)
 
     def seeds_for(self, effect: float, level: float = LEVEL) -> int | None:
-        """Return how many seeds each would tell a true difference in 80 % of cases; None where no number would.
+        """Return the number of seeds per method that detects a true difference in 80 % of cases, or None if none does.
 
         Args:
             effect: The true difference.
-            level: Of the test.
+            level: Level of the test.
         """
         if self.of_networks or self.variance.with_seeds(_MAX_SEEDS).smallest(level) > effect:
             return None
@@ -149,20 +149,20 @@ class Difference:
 def compare(
     one: np.ndarray, other: np.ndarray, clusters: np.ndarray | None = None, *, paired: bool = False
 ) -> Difference:
-    """Compare two ways of training, or two networks where there is one of each.
+    """Compare two methods, or two networks if there is one of each.
 
-    Of two networks on independent recordings p is that of McNemar's exact test, and the interval holds that of Clopper
-    and Pearson, which is the test's own.
+    For two networks on independent recordings p is that of McNemar's exact test, and the interval contains the matching
+    interval of Clopper and Pearson.
 
     Args:
-        one: Which rows the networks of the first were right on.
-        other: The second.
-        clusters: Number of the cluster of each row; None where all rows are independent.
-        paired: Whether the networks of both with the same place have something in common besides the test rows, such as
-            the recordings that they were trained on.
+        one: True for the rows that the networks of the first method answer correctly.
+        other: The same for the second method.
+        clusters: Number of the cluster of each row; None if all rows are independent.
+        paired: Whether the networks of both at the same index have more in common than the test rows, such as the
+            recordings on which they were trained.
 
     Shape:
-        one, other: `[S, N]`; S may differ where they are not paired. clusters: `[N]`.
+        one, other: `[S, N]`; S may differ if they are not paired. clusters: `[N]`.
 
     Raises:
         ValueError: if the numbers of rows differ, or those of paired seeds.
@@ -174,9 +174,9 @@ def compare(
     effect = float(one.mean() - other.mean())
     variance = _variance([totals[0] - totals[1]] if paired or networks else list(totals), sizes)
     if effect and variance.total == 0:
-        # All clusters agree to the last row, and one more need not: as if one had been the other way round.
+        # All clusters agree, but another one may not: the variance as if one cluster disagreed.
         variance = replace(variance, of_rows=(2 * effect / sizes.size) ** 2)
-    if (why := _why_not(len(one), len(other), sizes, networks)) is not None:
+    if (why := _no_verdict_reason(len(one), len(other), sizes, networks)) is not None:
         return Difference(effect, math.nan, math.nan, 1.0, networks, variance, why)
     if variance.total <= 0:
         return Difference(effect, effect, effect, 1.0, networks, variance)  # the answers are equal
@@ -184,26 +184,26 @@ def compare(
     half = float(stdtrit(df, 1 - LEVEL / 2)) * error
     low, high, p = effect - half, effect + half, 2 * float(stdtr(df, -abs(effect) / error))
     if networks and (sizes == 1).all():
-        exact, p = _exact(one[0], other[0]), mcnemar(one[0], other[0])
+        exact, p = _exact_interval(one[0], other[0]), mcnemar(one[0], other[0])
         low, high = min(low, exact.low), max(high, exact.high)
     return Difference(effect, max(low, -1.0), min(high, 1.0), p, networks, variance)
 
 
 def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> Interval | None:
-    """Return the 95 % interval of the accuracy of a network, or of a way of training.
+    """Return the 95 % interval of the accuracy of a network, or of a method.
 
-    It is Wilson's, with Student's t and the number of independent recordings that would have the same variance; of one
-    network on independent recordings that is Wilson's own.
+    It is Wilson's, with Student's t and the number of independent recordings that would have the same variance; for one
+    network on independent recordings it is exactly Wilson's.
 
     Args:
-        right: Which rows the networks were right on.
-        clusters: Number of the cluster of each row; None where all rows are independent.
+        right: True for the rows that the networks answer correctly.
+        clusters: Number of the cluster of each row; None if all rows are independent.
 
     Shape:
         right: `[S, N]`; clusters: `[N]`.
 
     Returns:
-        None where there are too few clusters to say.
+        None if there are too few clusters.
     """
     sizes, (totals,) = _by_cluster(clusters, right)
     if len(right) == 1 and (sizes == 1).all():
@@ -212,41 +212,45 @@ def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> 
         return None
     accuracy, variance = float(right.mean()), _variance([totals], sizes)
     df = variance.df if variance.total > 0 else sizes.size - 1
-    return _score(accuracy, _independent(accuracy, variance), float(stdtrit(df, 1 - LEVEL / 2)))
+    return _score_interval(accuracy, _effective_recordings(accuracy, variance), float(stdtrit(df, 1 - LEVEL / 2)))
 
 
 def independent_recordings(right: np.ndarray, clusters: np.ndarray) -> float:
-    """Return how many independent recordings would tell as much of a network's accuracy as the rows of clusters do.
+    """Return the number of independent recordings with the same information about a network's accuracy as these rows.
 
     Args:
-        right: Which rows the network was right on.
+        right: True for the rows that the network answers correctly.
         clusters: Number of the cluster of each row.
 
     Shape:
         right, clusters: `[N]`.
     """
     sizes, (totals,) = _by_cluster(clusters, right[None])
-    return float(right.size) if (sizes == 1).all() else _independent(float(right.mean()), _variance([totals], sizes))
+    return (
+        float(right.size)
+        if (sizes == 1).all()
+        else _effective_recordings(float(right.mean()), _variance([totals], sizes))
+    )
 
 
 def wilson(right: int, number: int) -> Interval:
     """Return Wilson's 95 % interval of the accuracy of one network on independent recordings.
 
     Args:
-        right: How many recordings it has right.
-        number: Of how many.
+        right: Number of correct recordings.
+        number: Number of all recordings.
 
     Source: Wilson, J. Am. Stat. Assoc. 22, 1927.
     """
-    return _score(right / number, number, float(ndtri(1 - LEVEL / 2)))
+    return _score_interval(right / number, number, float(ndtri(1 - LEVEL / 2)))
 
 
 def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the exact two-sided p-value that two networks are right equally often, on independent recordings.
+    """Return McNemar's exact two-sided p-value for equal accuracies of two networks on independent recordings.
 
         p = P(|B - n/2| >= |b - n/2|),   B ~ Binomial(n, 1/2)
 
-    with b recordings that only the first has right, of n that only one of them has.
+    with n recordings that only one network answers correctly, b of them only the first.
 
     Shape:
         one, other: `[N]`.
@@ -257,7 +261,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for being several, by Holm's method.
+    """Return p-values adjusted for multiple tests by Holm's method.
 
     Source: Holm, Scand. J. Statist. 6, 1979.
     """
@@ -270,20 +274,20 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def look_factor(looks: int) -> int:
-    """Return by what the p-value of a result is multiplied that was looked at before, with fewer seeds.
+    """Return the factor for the p-value of a result that was inspected before, with fewer seeds.
 
-        k^2 at the k-th look
+        k^2 at the k-th inspection
 
-    Who looks, adds seeds and looks again has several chances to find a difference that is none.
+    A user who inspects a result, adds seeds and inspects it again has several chances of a false difference.
 
     Args:
-        looks: How often it was looked at, with this time.
+        looks: Number of inspections, including this one.
     """
     return looks**2
 
 
 def _by_cluster(clusters: np.ndarray | None, *answers: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the size of each cluster, `[G]`, and how many of its rows each network has right, `[S, G]`."""
+    """Return the size of each cluster, `[G]`, and the number of its rows that each network has right, `[S, G]`."""
     if clusters is None:
         return np.ones(answers[0].shape[1]), [each.astype(np.float64) for each in answers]
     _, number = np.unique(clusters, return_inverse=True)
@@ -294,8 +298,8 @@ def _by_cluster(clusters: np.ndarray | None, *answers: np.ndarray) -> tuple[np.n
     return sizes.astype(np.float64), totals
 
 
-def _independent(accuracy: float, variance: Variance) -> float:
-    """Return of how many independent recordings the variance would be that of an accuracy, one a cluster at most."""
+def _effective_recordings(accuracy: float, variance: Variance) -> float:
+    """Return the number of independent recordings with this variance of the accuracy, at most one per cluster."""
     if variance.total <= 0:
         return variance.clusters
     return min(accuracy * (1 - accuracy) / variance.total, variance.clusters)
@@ -304,8 +308,8 @@ def _independent(accuracy: float, variance: Variance) -> float:
 def _variance(totals: Sequence[np.ndarray], sizes: np.ndarray) -> Variance:
     """Return the variance of the mean of one array of totals, or of the difference of the means of two.
 
-    Each cluster's deviation is what leaving it out would change of the mean (the jackknife), so that clusters may be of
-    unequal sizes.
+    The deviation of a cluster is the change of the mean without it (the jackknife), so that clusters may have unequal
+    sizes.
     """
     number, clusters = sizes.sum(), sizes.size
     effective = float(number**2 / (sizes**2).sum())
@@ -313,24 +317,24 @@ def _variance(totals: Sequence[np.ndarray], sizes: np.ndarray) -> Variance:
         return Variance((), math.inf, 1, 1.0)
     weight = (clusters - 1) / (number - sizes)
     of_seeds, mean = [], np.zeros(clusters)
-    for sign, of_arm in zip((1, -1), totals, strict=False):
-        means = of_arm.sum(1) / number
-        deviations = (of_arm - sizes * means[:, None]) * weight
+    for sign, of_method in zip((1, -1), totals, strict=False):
+        means = of_method.sum(1) / number
+        deviations = (of_method - sizes * means[:, None]) * weight
         over_seeds = deviations.mean(0)
         mean += sign * over_seeds
-        if (seeds := len(of_arm)) > 1:
+        if (seeds := len(of_method)) > 1:
             rest = ((deviations - over_seeds) ** 2).sum() / (seeds * clusters * (seeds - 1) * (clusters - 1))
             of_seeds.append(SeedVariance(seeds, float(means.var(ddof=1)) / seeds, float(rest)))
     of_rows = float((mean**2).sum()) / (clusters * (clusters - 1))
     return Variance(tuple(of_seeds), of_rows, clusters, effective)
 
 
-def _why_not(one: int, other: int, sizes: np.ndarray, networks: bool) -> str | None:
+def _no_verdict_reason(one: int, other: int, sizes: np.ndarray, networks: bool) -> str | None:
     if not networks and min(one, other) < MIN_SEEDS:
         seeds = f"{one} seed{'s' if one > 1 else ''}" if one == other else f"{one} and {other} seeds"
-        return f"{seeds}, and it takes {MIN_SEEDS} each"
+        return f"{seeds}, but {MIN_SEEDS} each are needed"
     if sizes.size < MIN_CLUSTERS:
-        return f"test recordings of {sizes.size} independent groups, and it takes {MIN_CLUSTERS}"
+        return f"test recordings of {sizes.size} independent groups, but {MIN_CLUSTERS} are needed"
     return None
 
 
@@ -338,8 +342,8 @@ def _discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     return int((one & ~other).sum()), int((other & ~one).sum())
 
 
-def _exact(one: np.ndarray, other: np.ndarray) -> Interval:
-    """Return the interval that goes with McNemar's test: Clopper and Pearson's, given how many recordings differ."""
+def _exact_interval(one: np.ndarray, other: np.ndarray) -> Interval:
+    """Return Clopper and Pearson's interval, which matches McNemar's test, given the number of differing recordings."""
     only_one, only_other = _discordant(one, other)
     n, tail = only_one + only_other, LEVEL / 2
     low = float(betaincinv(only_one, only_other + 1, tail)) if only_one else 0.0
@@ -348,7 +352,7 @@ def _exact(one: np.ndarray, other: np.ndarray) -> Interval:
     return Interval(part * (2 * low - 1), part * (2 * high - 1))
 
 
-def _score(accuracy: float, number: float, quantile: float) -> Interval:
+def _score_interval(accuracy: float, number: float, quantile: float) -> Interval:
     """Return the interval of all p with (accuracy - p)^2 <= quantile^2 p (1 - p) / number."""
     ratio = quantile**2 / number
     centre = (accuracy + ratio / 2) / (1 + ratio)
@@ -356,8 +360,8 @@ def _score(accuracy: float, number: float, quantile: float) -> Interval:
     return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
 
 
-# Below so many validation recordings the search says how uncertain its figures are.
-FEW = 500
+# Below this number of validation recordings the search warns about the uncertainty of its metrics.
+SMALL_VALIDATION = 500
 
 
 def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
@@ -365,12 +369,12 @@ def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
 
     Args:
         size: Number of recordings.
-        accuracy: For which the uncertainty is said.
+        accuracy: The accuracy for which the interval is given.
     """
-    if size >= FEW:
+    if size >= SMALL_VALIDATION:
         return None
     low, high = wilson(round(accuracy * size), max(size, 1))
     return (
         f"validation is {size} recordings: an accuracy of {accuracy:.0%} on them may be {low:.0%} to {high:.0%} on"
-        " others (95 % interval), and the best of many trials is lucky by more; data.val_fraction makes it larger"
+        " others (95 % interval), and the best of many trials is overestimated even more; data.val_fraction enlarges it"
     )

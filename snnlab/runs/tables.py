@@ -1,7 +1,7 @@
-r"""Tables of texts: on the console by rich, as CSV, and for Jinja2's templates.
+r"""Tables of texts: on the console by rich, as CSV, and in Jinja2's templates.
 
-Not by pandas' `to_latex` and `to_markdown` (pandas 3.0, 85 MB): a row that begins with `[lif]` becomes an argument of
-the `\\` above it, `≈`, `±` and `<` stay as they are, and the cell `x|y` is two of Markdown's.
+pandas' `to_latex` and `to_markdown` (pandas 3.0, 85 MB) are not used: a row that begins with `[lif]` becomes an
+argument of the `\\` above it, `≈`, `±` and `<` are not escaped, and Markdown splits the cell `x|y` into two.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from snnlab.printable import cell
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """Return what was proposed."""
+    """Return settings as text: `NAME=VALUE  NAME=VALUE`."""
     return "  ".join(f"{name}={figure(value)}" for name, value in values.items())
 
 
 def figure(value: Any) -> str:
-    """Return a value, a number with four digits."""
+    """Return a value as text, a float with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def span(seconds: float) -> str:
-    """Return a time: `40 s`, `12 min`, `3.5 h`."""
+    """Return a duration as text: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def shown(path: Path) -> str:
-    """Return a path as seen from the working folder, where it lies in that."""
+    """Return a path as text, relative to the working folder if it is in it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 _NUMBER = re.compile(r"(?P<digits>-?\d[\d,]*(\.\d+)?)( (?P<unit>[kMG])\b)?")
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_NAMES = ("backslash", "asciitilde", "asciicircum", "less", "greater", "bar")
-_SIGNS = str.maketrans(
+_LATEX_NAMES = ("backslash", "asciitilde", "asciicircum", "less", "greater", "bar")
+_LATEX_ESCAPES = str.maketrans(
     {sign: f"\\{sign}" for sign in "{}$&#%_"}
-    | {sign: f"\\text{name}{{}}" for sign, name in zip("\\~^<>|", _NAMES, strict=True)}
+    | {sign: f"\\text{name}{{}}" for sign, name in zip("\\~^<>|", _LATEX_NAMES, strict=True)}
     | {
         sign: f"$\\{name}$"
         for sign, name in zip("±≈µ×→†", ("pm", "approx", "mu", "times", "to", "dagger"), strict=True)
@@ -64,51 +64,51 @@ _SIGNS = str.maketrans(
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template with its values.
+    """Return a template filled with values.
 
     Args:
-        template: A file in `templates`; its ending says in which form values are written.
-        values: What it names.
+        template: A file in `templates`; its ending sets how values are escaped.
+        values: The template's variables.
     """
     return _environment(template.rpartition(".")[2]).get_template(template).render(values)
 
 
 def latex(text: object) -> str:
-    """Return a text of which LaTeX takes no letter for a command."""
-    return " ".join(str(text).split()).translate(_SIGNS)
+    """Return a text escaped for LaTeX."""
+    return " ".join(str(text).split()).translate(_LATEX_ESCAPES)
 
 
 def markdown(text: object) -> str:
-    """Return a text of which Markdown takes no letter for a sign of its own."""
+    """Return a text escaped for Markdown."""
     return " ".join(re.sub(r"([\\`*_|<#\[\]])", r"\\\1", str(text)).split())
 
 
 @cache
-def _environment(form: str) -> Environment:
+def _environment(file_format: str) -> Environment:
     options: dict[str, Any] = {"autoescape": True}
-    if form != "html":
-        options = {"finalize": {"md": markdown, "tex": latex}[form]}
-    if form == "tex":  # braces are LaTeX's own
+    if file_format != "html":
+        options = {"finalize": {"md": markdown, "tex": latex}[file_format]}
+    if file_format == "tex":  # braces belong to LaTeX
         names = ("block_start_string", "block_end_string", "variable_start_string", "variable_end_string")
         options |= dict(zip(names, ("<%", "%>", "<<", ">>"), strict=True))
     options |= {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    made = Environment(loader=PackageLoader("snnlab.runs"), undefined=StrictUndefined, **options)
-    made.filters["sorted_by"] = _sorted_by
-    return made
+    result = Environment(loader=PackageLoader("snnlab.runs"), undefined=StrictUndefined, **options)
+    result.filters["sorted_by"] = _sorted_by
+    return result
 
 
 def _sorted_by(text: object) -> float | None:
-    """Return what a cell is sorted by, where that is not what it begins with: `12,000` and `3.15 M`."""
+    """Return the number to sort a cell by if it is not the number at its start: `12,000` and `3.15 M`."""
     found = _NUMBER.match(str(text))
     if found is None or not (found["unit"] or "," in found["digits"]):
         return None
     return float(found["digits"].replace(",", "")) * _UNITS[found["unit"] or ""]
 
 
-# Enough for a sentence in a column.
-_SENTENCE = 24
-# What a column takes beside its text, a space at each side and one between columns; and the table's edge.
-_BESIDE, _EDGE = 3, 1
+# The width of a column with sentences, characters.
+_SENTENCE_WIDTH = 24
+# The width of a column in addition to its text (a space on each side and one between columns), and the table's edge.
+_PADDING, _EDGE = 3, 1
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ class Table:
     """Texts in rows and columns.
 
     Attributes:
-        head: What stands above each column; nothing is shown where all are empty.
-        rows: The texts; empty where there is nothing.
-        title: What stands above.
-        words: Which columns are words, the others being figures; those until the first of them name a row.
-        sentences: Which of these need room for a sentence.
-        faint: Which rows are not to be held against the others.
-        dim: Which columns are not to choose by.
-        sum: Whether the last row is that of all others.
+        head: Headers of the columns; not shown if all are empty.
+        rows: The texts; empty for a missing value.
+        title: The line above the table.
+        words: Columns of text, the others being numbers; the columns up to the first of them name a row.
+        sentences: Columns of text that need the width of a sentence.
+        faint: Rows that are not comparable with the others.
+        dim: Columns not to choose by.
+        sum: Whether the last row is the sum of the others.
     """
 
     head: Sequence[str]
@@ -136,17 +136,17 @@ class Table:
     sum: bool = False
 
     def print(self, width: int | None = None) -> None:
-        """Print the table to stdout, in as many pieces as its columns need; nothing where it has no rows.
+        """Print the table to stdout, in several pieces if it is too wide; print nothing if it has no rows.
 
         Args:
-            width: Of the console, characters, whatever stdout is.
+            width: Width of the console, characters; None: that of stdout.
         """
         console = table_console(width)
         for piece, widths in self.pieces(console.width) if self.rows else ():
             console.print(piece.rich(widths))
 
     def text(self, width: int = 80) -> str:
-        """Return the table as lines of text; nothing stands behind them.
+        """Return the table as lines of text without trailing spaces.
 
         Args:
             width: Characters.
@@ -156,43 +156,46 @@ class Table:
         return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
     def rich(self, widths: Sequence[int | None] | None = None) -> RichTable:
-        """Return the table for rich, its columns as wide as is said."""
-        made = RichTable(
+        """Return the table for rich with the given widths of its columns."""
+        result = RichTable(
             title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(self.head)
         )
         for place, (head, width) in enumerate(zip(self.head, widths or [None] * len(self.head), strict=True)):
             justify, style = "left" if place in self.words else "right", "dim" if place in self.dim else None
-            made.add_column(head, justify=justify, overflow="fold", width=width, style=style)
+            result.add_column(head, justify=justify, overflow="fold", width=width, style=style)
         for place, row in enumerate(self.rows):
             if self.sum and place == len(self.rows) - 1:
-                made.add_section()
-            made.add_row(*row, style="dim" if place in self.faint else None)
-        return made
+                result.add_section()
+            result.add_row(*row, style="dim" if place in self.faint else None)
+        return result
 
     def pieces(self, width: int) -> list[tuple[Table, list[int]]]:
-        """Return the table in pieces with their columns' widths; what names a row is in all of them.
+        """Return the table in pieces with the widths of their columns; the columns that name a row are in all pieces.
 
-        rich makes the widest columns narrow first, and breaks figures.
+        rich itself would make the widest columns narrow first, and wrap numbers.
 
         Args:
-            width: Of the console, characters.
+            width: Width of the console, characters.
         """
         texts = [[str(text) for text in column] for column in zip(self.head, *self.rows, strict=True)]
-        least = [self._least(place, column, width) for place, column in enumerate(texts)]
-        wanted = [max(map(cell_len, column)) for column in texts]
+        least_widths = [self._least_width(place, column, width) for place, column in enumerate(texts)]
+        full_widths = [max(map(cell_len, column)) for column in texts]
         names = list(range(min(self.words, default=0) + 1))
         found = [names]
         for place in range(len(names), len(self.head)):
-            if _taken([least[one] for one in [*found[-1], place]]) > width and found[-1] != names:
+            if _total_width([least_widths[one] for one in [*found[-1], place]]) > width and found[-1] != names:
                 found.append(names)
             found[-1] = [*found[-1], place]
         return [
-            (replace(self.only(columns), title="" if number else self.title), _spread(columns, least, wanted, width))
+            (
+                replace(self.only(columns), title="" if number else self.title),
+                _share_width(columns, least_widths, full_widths, width),
+            )
             for number, columns in enumerate(found)
         ]
 
     def only(self, columns: Sequence[int]) -> Table:
-        """Return some of the columns, in their order."""
+        """Return the table with only the given columns."""
         return replace(
             self,
             head=[self.head[place] for place in columns],
@@ -203,23 +206,23 @@ class Table:
             },
         )
 
-    def _least(self, place: int, texts: Sequence[str], width: int) -> int:
-        """Return how narrow a column may be: no word and no figure is broken, but words that take a third of all."""
+    def _least_width(self, place: int, texts: Sequence[str], width: int) -> int:
+        """Return the smallest width of a column: no number or word is wrapped, except in text wider than a third."""
         words = place in self.words
         parts = [part for text in texts[1:] for part in (text.split() if words else [text])]
         longest = max(map(cell_len, parts), default=1)
         if words:
-            sentence = min(_SENTENCE, max(map(cell_len, texts))) if place in self.sentences else 0
+            sentence = min(_SENTENCE_WIDTH, max(map(cell_len, texts))) if place in self.sentences else 0
             longest = min(max(longest, sentence), width // 3)
         return max(longest, 1, *map(cell_len, texts[0].replace(" /", "_/").split()))
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, Any]]) -> str:
-    """Return rows as CSV; what a spreadsheet would compute gets an apostrophe in front.
+    """Return rows as CSV; a cell that a spreadsheet would evaluate gets an apostrophe as prefix.
 
     Args:
         head: Names of the columns.
-        rows: Values in their order, or by name.
+        rows: Values in the order of the columns, or by name.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -230,15 +233,17 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, An
     return text.getvalue()
 
 
-def _taken(widths: Sequence[int]) -> int:
-    return sum(widths) + _BESIDE * len(widths) + _EDGE
+def _total_width(widths: Sequence[int]) -> int:
+    return sum(widths) + _PADDING * len(widths) + _EDGE
 
 
-def _spread(columns: Sequence[int], least: Sequence[int], wanted: Sequence[int], width: int) -> list[int]:
-    """Return the widths of columns: at least what they need, and of the rest the same for all that want more."""
-    widths = {place: least[place] for place in columns}
-    spare = max(width - _taken(list(widths.values())), 0)
-    while spare and (narrow := [place for place in columns if widths[place] < wanted[place]]):
+def _share_width(
+    columns: Sequence[int], least_widths: Sequence[int], full_widths: Sequence[int], width: int
+) -> list[int]:
+    """Return the widths of columns: the least widths, plus the same share of the remaining width for all wider ones."""
+    widths = {place: least_widths[place] for place in columns}
+    spare = max(width - _total_width(list(widths.values())), 0)
+    while spare and (narrow := [place for place in columns if widths[place] < full_widths[place]]):
         for place in narrow[:spare]:
             widths[place] += 1
         spare -= len(narrow[:spare])
@@ -246,10 +251,10 @@ def _spread(columns: Sequence[int], least: Sequence[int], wanted: Sequence[int],
 
 
 def metric_text(name: str, value: object) -> str:
-    """Return a figure: an accuracy in percent, anything else with four digits; nothing where there is none.
+    """Return a metric as text: an accuracy in percent, others with four digits; empty if it is no number.
 
     Args:
-        name: What it is, such as `val/accuracy`.
+        name: Name of the metric, such as `val/accuracy`.
     """
     if not isinstance(value, int | float):
         return ""
@@ -259,7 +264,7 @@ def metric_text(name: str, value: object) -> str:
 
 
 def mean_sd_text(name: str, values: Sequence[float]) -> str:
-    """Return the mean of several runs' figures, with the standard deviation where there are several."""
+    """Return the mean of several runs' metric as text, with the standard deviation if there are several runs."""
     if not values:
         return ""
     spread = f" ± {_sd_text(name, stdev(values))}" if len(values) > 1 else ""

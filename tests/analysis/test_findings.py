@@ -1,4 +1,4 @@
-"""What is found, what is left to training, and what is not judged yet."""
+"""Findings: which problems are found, which need a test by training, which are not judged yet."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from .conftest import weight_of
 
 Measured = Callable[..., Vitals]
 
-HEALTHY = Spiking(v_threshold=1.0, reach=2.0, silent=0.5, saturated=0.0, over=0.0, passes=0.1, width=0.3)
+HEALTHY = Spiking(
+    v_threshold=1.0, max_membrane=2.0, silent=0.5, saturated=0.0, above_two=0.0, surrogate_mean=0.1, width=0.3
+)
 
 
 def layer(
-    name: str, *, per_step: float | None = 0.01, update: float | None = 0.1, tau: float = 2.0, **spiking
+    name: str, *, spikes_per_step: float | None = 0.01, relative_update: float | None = 0.1, tau: float = 2.0, **spiking
 ) -> Layer:
     constant = Constant("tau_mem", "ms", 10.0 * tau, tau, exp(-1 / tau), "exact")
-    of = None if per_step is None else HEALTHY._replace(**spiking)
-    return Layer(name, 6, 0.0, 1.0, per_step, 1, 0.1, 1.0, 0.1, update, (constant,), of)
+    of = None if spikes_per_step is None else HEALTHY._replace(**spiking)
+    return Layer(name, 6, 0.0, 1.0, spikes_per_step, 1, 0.1, 1.0, 0.1, relative_update, (constant,), of)
 
 
 def vitals(*layers: Layer, events: tuple[float, ...] = (1.0, 1.0), loss: float = 2.0, **more) -> Vitals:
@@ -38,57 +40,59 @@ def kinds(found: Vitals) -> list[tuple[str, str]]:
     return [(finding.kind, finding.layer) for finding in findings(found)]
 
 
-def silent(name: str, reach: float) -> Layer:
-    return layer(name, per_step=0.0, reach=reach, silent=1.0)
+def silent(name: str, max_membrane: float) -> Layer:
+    return layer(name, spikes_per_step=0.0, max_membrane=max_membrane, silent=1.0)
 
 
 def test_a_network_that_spikes_and_passes_its_gradient_is_healthy():
-    assert not findings(vitals(layer("lif1"), layer("lif2"), layer("readout", per_step=None)))
+    assert not findings(vitals(layer("lif1"), layer("lif2"), layer("readout", spikes_per_step=None)))
 
 
-def test_a_layer_far_below_its_threshold_is_named_with_what_it_receives():
+def test_a_layer_far_below_its_threshold_is_found_with_its_largest_membrane():
     (finding,) = findings(vitals(layer("lif1"), silent("lif2", 0.02)))
     assert_says(finding.text, "lif2", 0.02, "threshold (1)")
 
 
-def test_a_silent_layer_nearer_to_it_is_left_to_training():
-    quiet = vitals(layer("lif1"), silent("lif2", 0.5), silent("lif3", 0.0))
-    assert not findings(quiet)
-    assert undecided(quiet) == ["lif2", "lif3"]
-    assert not findings(quiet._replace(wakes={"lif2": 3, "lif3": 6}))
-    assert kinds(quiet._replace(wakes={"lif2": None, "lif3": None})) == [("silent", "lif2")]
-    (finding,) = findings(quiet._replace(wakes={"lif2": 3, "lif3": None}))
+def test_a_silent_layer_near_its_threshold_is_tested_by_training():
+    network = vitals(layer("lif1"), silent("lif2", 0.5), silent("lif3", 0.0))
+    assert not findings(network)
+    assert undecided(network) == ["lif2", "lif3"]
+    assert not findings(network._replace(wakes={"lif2": 3, "lif3": 6}))
+    assert kinds(network._replace(wakes={"lif2": None, "lif3": None})) == [("silent", "lif2")]
+    (finding,) = findings(network._replace(wakes={"lif2": 3, "lif3": None}))
     assert finding.layer == "lif3"
-    assert_says(finding.text, "nor", "10 steps")
+    assert_says(finding.text, "10 steps")
 
 
-def test_what_lies_behind_a_layer_that_is_ill_is_not_judged_yet():
+def test_layers_after_a_silent_layer_are_not_judged_yet():
     assert kinds(vitals(silent("lif1", 0.01), silent("lif2", 0.0))) == [("silent", "lif1")]
     assert not undecided(vitals(silent("lif1", 0.01), silent("lif2", 0.0)))
 
 
 @pytest.mark.parametrize(
-    ("ill", "kind", "words"),
+    ("fault", "kind", "words"),
     [
-        ({"tau": 0.1}, "forgetful", ("tau_mem of 1 ms", "0.1 of a step", "10 ms")),
+        ({"tau": 0.1}, "no_memory", ("tau_mem of 1 ms", "0.1 of a step", "10 ms")),
         ({"saturated": 0.4}, "saturated", ("40%",)),
-        ({"over": 0.5, "reach": 900.0}, "saturated", ("reach 900 thresholds", "50%")),
-        ({"passes": 1e-5, "width": 0.001}, "narrow", ("0.001 thresholds",)),
-        ({"update": 50.0}, "rate", ("changes lif1's weights", "50 times")),
-        ({"update": 1e-9}, "rate", ("1e-09",)),
+        ({"above_two": 0.5, "max_membrane": 900.0}, "saturated", ("reach 900 thresholds", "50%")),
+        ({"surrogate_mean": 1e-5, "width": 0.001}, "narrow", ("0.001 thresholds",)),
+        ({"relative_update": 50.0}, "rate", ("changes lif1's weights", "50 times")),
+        ({"relative_update": 1e-9}, "rate", ("1e-09",)),
     ],
 )
-def test_each_illness_is_named(ill: dict[str, float], kind: str, words: tuple):
-    (finding,) = findings(vitals(layer("lif1", **ill)))
+def test_each_problem_is_found(fault: dict[str, float], kind: str, words: tuple):
+    (finding,) = findings(vitals(layer("lif1", **fault)))
     assert (finding.kind, finding.layer) == (kind, "lif1")
     assert_says(finding.text, *words)
 
 
-def test_the_rate_is_blamed_only_where_nothing_else_is():
-    assert kinds(vitals(silent("lif1", 0.01), layer("out", per_step=None, update=50.0))) == [("silent", "lif1")]
+def test_the_learning_rate_is_a_finding_only_without_other_findings():
+    assert kinds(vitals(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
+        ("silent", "lif1")
+    ]
 
 
-def test_a_channel_without_events_is_named_and_frames_without_any():
+def test_a_channel_without_events_and_empty_frames_are_found():
     (finding,) = findings(vitals(layer("lif1"), events=(0.0, 5.0)))
     assert_says(finding.text, "channel p=0", "4 recordings")
     assert kinds(vitals(silent("lif1", 0.0), events=(0.0, 0.0))) == [("input", "")]
@@ -107,7 +111,7 @@ def test_neurons_with_several_spikes_a_step_are_never_saturated(measured: Measur
         assert [finding.kind for finding in findings(measured(network, x))] == expected
 
 
-def test_a_measured_network_is_judged_alike(chain: Network, frames: Tensor, measured: Measured):
+def test_a_measured_network_has_the_same_findings(chain: Network, frames: Tensor, measured: Measured):
     with torch.no_grad():
         weight_of(chain, "fc1").mul_(3)
         weight_of(chain, "fc2").mul_(4)

@@ -1,4 +1,4 @@
-"""`snnlab doctor` names planted faults and cures them, as training shows, and finds nothing in what is healthy."""
+"""`snnlab doctor` finds and fixes planted faults, as training shows, and finds nothing in good networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import Outcome
 Snnlab = Callable[..., Outcome]
 
 SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=64")
-# Nothing but the weights is looked at, after one epoch.
+# Only the weights after one epoch are used.
 BARE = (
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
@@ -31,7 +31,7 @@ BARE = (
 
 
 def proposed(done: Outcome) -> list[str]:
-    """Return the overrides of the command that the doctor prints last."""
+    """Return the overrides of the command in the last line of the output."""
     command, *overrides = shlex.split(done.out.splitlines()[-1])
     assert (command, overrides[0]) == ("snnlab", "train")
     return overrides[1:]
@@ -47,7 +47,7 @@ def trained(*overrides: str) -> dict[str, float]:
 
 
 def averaged(*overrides: str) -> dict[str, float]:
-    """Return means over seeds: how far a network with a fault comes by one of them hangs on how sums were rounded."""
+    """Return means over seeds: the result of a single seed with a fault depends on rounding."""
     runs = [trained(*overrides, f"seed={seed}") for seed in range(3)]
     return {name: sum(run[name] for run in runs) / len(runs) for name in ("val/loss", "val/accuracy")}
 
@@ -77,18 +77,18 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_named_and_training_after_the_proposal_is_clearly_better(
+def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     fault: str, workplace: Path, snnlab: Snnlab, digits_store: str
 ):
-    planted, words, cure = FAULTS[fault]
+    planted, words, fix = FAULTS[fault]
     done = snnlab("doctor", *SMALL, *planted, digits_store)
     assert done.status == 1, done.err
     assert words in done.out
-    assert cures(done) == cure
+    assert cures(done) == fix
     assert not (workplace / "outputs").exists()
-    ill, cured = trained(*SMALL, *planted, digits_store), trained(*proposed(done))
-    assert cured["val/loss"] < 0.9 * ill["val/loss"]
-    assert cured["val/accuracy"] > ill["val/accuracy"] + 0.15
+    faulty, fixed = trained(*SMALL, *planted, digits_store), trained(*proposed(done))
+    assert fixed["val/loss"] < 0.9 * faulty["val/loss"]
+    assert fixed["val/accuracy"] > faulty["val/accuracy"] + 0.15
 
 
 def toy(folder: Path, classes: int, recordings: int, make: Callable[[int, np.random.Generator], np.ndarray]) -> None:
@@ -119,7 +119,9 @@ def settings_of(folder: Path, size: str, classes: int) -> tuple[str, ...]:
     return ("data=folder", *of_data, "data.duration_ms=100", "data.num_bins=10", "data.batch_size=16", *SMALL)
 
 
-def test_a_time_constant_below_a_step_is_named_and_what_needs_memory_is_learnt_after(workplace: Path, snnlab: Snnlab):
+def test_a_time_constant_below_a_step_is_found_and_a_task_with_memory_is_learned_with_the_fix(
+    workplace: Path, snnlab: Snnlab
+):
     toy(workplace / "bursts", 2, 120, bursts)
     settings = (*settings_of(workplace / "bursts", "[16,2,2]", 2), f"data.store_dir={workplace / 's'}")
     settings = (*settings, "data.val_fraction=0.3", "neuron.tau_mem=1")
@@ -127,11 +129,11 @@ def test_a_time_constant_below_a_step_is_named_and_what_needs_memory_is_learnt_a
     assert done.status == 1, done.err
     assert_says(done.out, "lif1", "tau_mem of 1 ms", "0.1 of a step", "10 ms")
     assert cures(done) == ["neuron.tau_mem=20.0"]
-    ill, cured = trained(*settings, "trainer.max_epochs=10"), trained(*proposed(done), "trainer.max_epochs=10")
-    assert cured["val/accuracy"] > 0.8 > 0.7 > ill["val/accuracy"]
+    faulty, fixed = trained(*settings, "trainer.max_epochs=10"), trained(*proposed(done), "trainer.max_epochs=10")
+    assert fixed["val/accuracy"] > 0.8 > 0.7 > faulty["val/accuracy"]
 
 
-def test_a_dead_polarity_is_named_and_merged_so_that_recordings_with_the_other_one_are_right(
+def test_a_dead_polarity_is_found_and_merged_so_that_recordings_with_the_other_one_are_correct(
     workplace: Path, snnlab: Snnlab
 ):
     toy(workplace / "blobs", 4, 160, blob)
@@ -143,11 +145,11 @@ def test_a_dead_polarity_is_named_and_merged_so_that_recordings_with_the_other_o
     assert done.status == 1, done.err
     assert_says(done.out, "channel p=0", "16 recordings")
     assert cures(done) == ["data.frames={type: counts, merge: true}"]
-    ill, cured = trained(*settings, "trainer.max_epochs=4"), trained(*proposed(done), "trainer.max_epochs=4")
-    assert cured["val/accuracy"] > 0.9 > 0.6 > ill["val/accuracy"]
+    faulty, fixed = trained(*settings, "trainer.max_epochs=4"), trained(*proposed(done), "trainer.max_epochs=4")
+    assert fixed["val/accuracy"] > 0.9 > 0.6 > faulty["val/accuracy"]
 
 
-def test_of_several_silent_layers_the_first_is_cured_first_and_all_overrides_are_printed_together(
+def test_silent_layers_are_fixed_in_order_and_all_overrides_are_printed_together(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
     high = [f"model.layers.lif{number}.v_threshold=90" for number in (1, 2)]
@@ -159,7 +161,7 @@ def test_of_several_silent_layers_the_first_is_cured_first_and_all_overrides_are
     assert_says(done.out, "With these", "lives")
 
 
-HEALTHY = {
+GOOD = {
     "mlp_lif": ("model=mlp_lif",),
     "mlp_recurrent": ("model=mlp_recurrent",),
     "spike_patterns": ("data=spike_patterns", "data.num_recordings=200"),
@@ -178,13 +180,13 @@ def assert_finds_nothing(snnlab: Snnlab, *overrides: str) -> None:
     assert_says(done.out, "Nothing")
 
 
-# The larger ones are looked at by make slow.
+# The larger ones run in make slow.
 OFTEN = ("mlp_lif", "mlp_recurrent", "spike_patterns", "conv_lif", "gru")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in HEALTHY])
-def test_nothing_is_found_in_what_is_packaged(name: str, workplace: Path, snnlab: Snnlab, digits_store: str):
-    assert_finds_nothing(snnlab, *HEALTHY[name], digits_store)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in GOOD])
+def test_nothing_is_found_in_the_packaged_models(name: str, workplace: Path, snnlab: Snnlab, digits_store: str):
+    assert_finds_nothing(snnlab, *GOOD[name], digits_store)
 
 
 DEEPER = {
@@ -197,15 +199,15 @@ DEEPER = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", DEEPER)
-def test_two_convolutions_learn_after_the_proposals_too(fault: str, workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_two_convolutions_learn_with_the_fixes_too(fault: str, workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("doctor", *DEEPER[fault], digits_store)
     assert done.status == 1, done.err
-    ill, cured = averaged(*DEEPER[fault], digits_store), averaged(*proposed(done))
-    assert cured["val/loss"] < 0.9 * ill["val/loss"]
-    assert cured["val/accuracy"] > ill["val/accuracy"] + 0.1
+    faulty, fixed = averaged(*DEEPER[fault], digits_store), averaged(*proposed(done))
+    assert fixed["val/loss"] < 0.9 * faulty["val/loss"]
+    assert fixed["val/accuracy"] > faulty["val/accuracy"] + 0.1
 
 
-def test_the_network_of_a_run_is_looked_at_with_its_weights(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_the_network_of_a_run_is_measured_with_its_weights(workplace: Path, snnlab: Snnlab, digits_store: str):
     result = train(*BARE, *SMALL, digits_store)
     assert_finds_nothing(snnlab, str(result.folder))
     done = snnlab("doctor", str(result.folder), "model.layers.lif1.v_threshold=2000")
@@ -214,7 +216,7 @@ def test_the_network_of_a_run_is_looked_at_with_its_weights(workplace: Path, snn
     assert "model.init" not in done.out
 
 
-def test_the_table_has_a_row_a_layer_of_neurons(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_the_table_has_a_row_per_layer_of_neurons(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("doctor", *SMALL, "data.num_bins=16", "data.batch_size=4", digits_store)
     title, head, *rows = done.out.splitlines()
     assert_says(title, "mlp_lif_saccade_digits", "4 recordings", "16 steps", "20 ms", "loss")
@@ -223,9 +225,7 @@ def test_the_table_has_a_row_a_layer_of_neurons(workplace: Path, snnlab: Snnlab,
     assert max(map(len, rows[:6])) <= 120
 
 
-def test_a_proposal_takes_the_place_of_what_says_the_same_in_other_words(
-    workplace: Path, snnlab: Snnlab, digits_store: str
-):
+def test_a_fix_replaces_another_override_of_the_same_setting(workplace: Path, snnlab: Snnlab, digits_store: str):
     narrow = ("neuron.surrogate={type: superspike, alpha: 100}", "neuron.surrogate.alpha=20000")
     assert merged(["neuron.beta=0.1", "seed=1", "neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
     done = snnlab("doctor", *SMALL, *narrow, digits_store)

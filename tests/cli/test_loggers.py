@@ -1,4 +1,4 @@
-"""Loggers are chosen by a word, told what the run is and how it ended, and a resumed run goes on in them."""
+"""Loggers are chosen by name, get the settings and the results of a run, and a resumed run continues in them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _steps(run: Path, name: str) -> list[int]:
     return [int(step) for step, what, _ in rows if what == name]
 
 
-def test_tensorboard_has_the_settings_and_the_chosen_epochs_figures(workplace: Path, digits_store: str) -> None:
+def test_tensorboard_has_the_settings_and_the_metrics_of_the_chosen_epoch(workplace: Path, digits_store: str) -> None:
     result = train(*SHORT, digits_store, "neuron.tau_mem=7")
     settings = _hparams(result.folder).session_start_info.hparams
     assert settings["model.layers.lif1.tau_mem"].number_value == 7
@@ -50,7 +50,7 @@ def test_tensorboard_has_the_settings_and_the_chosen_epochs_figures(workplace: P
     assert groups == ["epoch", "lr", "monitors", "test", "train", "val", "val_chosen"]
 
 
-def test_each_number_is_logged_once_a_step(workplace: Path, digits_store: str) -> None:
+def test_each_metric_is_logged_once_per_step(workplace: Path, digits_store: str) -> None:
     run = train(*SHORT, digits_store, "logger=[tensorboard,csv]", "trainer.max_epochs=2").folder
     events = EventAccumulator(str(run / "tensorboard"), {"scalars": 0})
     events.Reload()
@@ -73,7 +73,7 @@ def test_each_group_of_the_optimizer_has_its_learning_rate(workplace: Path, digi
     assert events.Scalars("lr/biases")[0].value == pytest.approx(0.001)
 
 
-def test_several_are_chosen_as_a_list_and_get_the_same_numbers(workplace: Path, digits_store: str) -> None:
+def test_several_loggers_are_chosen_as_a_list_and_get_the_same_metrics(workplace: Path, digits_store: str) -> None:
     run = train(*SHORT, digits_store, "logger=[tensorboard,csv]").folder
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
@@ -82,14 +82,14 @@ def test_several_are_chosen_as_a_list_and_get_the_same_numbers(workplace: Path, 
     assert names - {"hp_metric", "params"} == {tag for tag in events.Tags()["scalars"] if tag != "hp_metric"}
 
 
-def test_a_longer_run_goes_on_in_steps_csv(workplace: Path, digits_store: str) -> None:
+def test_an_extended_run_continues_in_steps_csv(workplace: Path, digits_store: str) -> None:
     run = train(*SHORT, digits_store, "logger=csv").folder
     train(f"resume={run}", "trainer.max_epochs=2")
     assert _steps(run, "train/loss_step") == [0, 1, 2, 3]
     assert _steps(run, "val/loss") == [1, 3]
 
 
-def test_monitors_leave_a_run_as_it_would_be_without(workplace: Path, digits_store: str) -> None:
+def test_monitors_do_not_change_a_run(workplace: Path, digits_store: str) -> None:
     seen, unseen = (train(*SHORT, digits_store, *more).folder for more in ((), ("monitors=null",)))
     assert (seen / "metrics.csv").read_text() == (unseen / "metrics.csv").read_text()
     assert (
@@ -99,7 +99,7 @@ def test_monitors_leave_a_run_as_it_would_be_without(workplace: Path, digits_sto
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_package_that_is_missing_is_named(
+def test_a_missing_package_is_named(
     name: str,
     snnlab: Callable[..., Outcome],
     workplace: Path,
@@ -114,27 +114,27 @@ def test_a_package_that_is_missing_is_named(
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_wandb_gets_settings_and_figures_and_a_resumed_run_is_its_own(
+def test_wandb_gets_settings_and_metrics_and_a_resumed_run_continues(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
-    told: list[dict[str, object]] = []
+    logged: list[dict[str, object]] = []
     monkeypatch.setattr(
-        "lightning.pytorch.loggers.WandbLogger.log_metrics", lambda self, metrics, step=None: told.append(metrics)
+        "lightning.pytorch.loggers.WandbLogger.log_metrics", lambda self, metrics, step=None: logged.append(metrics)
     )
     result = train(*SHORT, digits_store, "logger=wandb", "logger.wandb.offline=true")
     assert wandb.run is None
-    assert any({"val_chosen/accuracy", "test/synops_acs"} <= metrics.keys() for metrics in told)
-    _goes_on(result, "WandbLogger", result.folder.parent.name)
+    assert any({"val_chosen/accuracy", "test/synops_acs"} <= metrics.keys() for metrics in logged)
+    _continue_run(result, "WandbLogger", result.folder.parent.name)
     assert len(list((result.folder / "wandb").glob("offline-run-*"))) == 2
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_gets_settings_and_figures_and_a_resumed_run_goes_on(workplace: Path, digits_store: str) -> None:
+def test_mlflow_gets_settings_and_metrics_and_a_resumed_run_continues(workplace: Path, digits_store: str) -> None:
     mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     result = train(*SHORT, digits_store, "logger=mlflow", "name=mine")
     client = mlflow.MlflowClient(f"sqlite:///{workplace / 'outputs' / 'mlflow.db'}")
-    name = _goes_on(result, "MLFlowLogger", "")
+    name = _continue_run(result, "MLFlowLogger", "")
     run = client.get_run(name)
     assert run.data.params["model.layers.fc1.out_features"] == "16"
     assert run.info.status == "FINISHED"
@@ -143,8 +143,8 @@ def test_mlflow_gets_settings_and_figures_and_a_resumed_run_goes_on(workplace: P
     assert {"val_chosen/accuracy", "test/synops_acs"} <= run.data.metrics.keys()
 
 
-def _goes_on(result: Result, kind: str, within: str) -> str:
-    """Train a run for longer and return its name in a logger, which stays."""
+def _continue_run(result: Result, kind: str, within: str) -> str:
+    """Continue a run and return its ID in a logger, which does not change."""
     known = json.loads((result.folder / "loggers.json").read_text())[kind]
     assert within in known
     train(f"resume={result.folder}", "trainer.max_epochs=2")

@@ -1,4 +1,4 @@
-"""The page of a run and of a folder of runs: whole, without a network, and working in a browser."""
+"""The reports of a run and of a folder of runs: complete, offline, and working in a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Snnlab = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a folder with three runs, of other learning rates."""
+    """Return a folder with three runs of different learning rates."""
     folder = tmp_path_factory.mktemp("runs")
     for lr in (0.001, 0.01, 0.1):
         train(
@@ -28,13 +28,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
     return folder
 
 
-def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Path):
+def test_a_report_of_a_run_has_all_sections(snnlab: Snnlab, runs: Path):
     (run,) = runs.glob("lr0.1/*")
     done = snnlab("report", str(run))
     assert done.status == 0, done.err
     assert done.out.splitlines()[-1] == str(run / "report.html")
     text = (run / "report.html").read_text()
-    titles = ["Result", "Training", "Layers", "Answers", "Answers", "Recordings", "Different", "Where", "Again"]
+    titles = ["Result", "Training", "Layers", "Answers", "Early", "Recordings", "Different", "Provenance", "Commands"]
     assert re.findall(r"<h2>(\w+).*?</h2>", text) == titles
     assert f"snnlab reproduce {run}" in text
     assert "<td>optimizer.lr</td><td>0.01</td><td>0.1</td>" in text
@@ -44,7 +44,7 @@ def test_a_run_is_shown_with_all_that_a_reader_asks_for(snnlab: Snnlab, runs: Pa
     assert all(f'alt="{words}' in text for words in ("loss", "test recordings: ", "recording "))
 
 
-def test_pictures_of_a_run_are_files_too(snnlab: Snnlab, runs: Path, tmp_path: Path):
+def test_plots_of_a_run_are_written_as_files(snnlab: Snnlab, runs: Path, tmp_path: Path):
     (run,) = runs.glob("lr0.1/*")
     done = snnlab("report", str(run), "--out", str(tmp_path / "page.html"), "--figures", "svg")
     assert done.status == 0, done.err
@@ -56,7 +56,7 @@ def test_pictures_of_a_run_are_files_too(snnlab: Snnlab, runs: Path, tmp_path: P
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn_in_training)
 
 
-def test_a_run_that_was_interrupted_is_shown_as_far_as_it_came(snnlab: Snnlab, runs: Path, tmp_path: Path):
+def test_an_interrupted_run_has_a_report_up_to_its_end(snnlab: Snnlab, runs: Path, tmp_path: Path):
     (run,) = runs.glob("lr0.01/*")
     part = Path(shutil.copytree(run, tmp_path / "part"))
     (part / "predictions.npz").unlink()
@@ -68,7 +68,7 @@ def test_a_run_that_was_interrupted_is_shown_as_far_as_it_came(snnlab: Snnlab, r
     assert "<h2>Answers</h2>" not in text
 
 
-def test_runs_are_shown_with_the_settings_in_which_they_differ(snnlab: Snnlab, runs: Path):
+def test_runs_are_shown_with_their_differing_settings(snnlab: Snnlab, runs: Path):
     done = snnlab("report", str(runs), "--out", str(runs / "all.html"))
     assert done.status == 0, done.err
     text = (runs / "all.html").read_text()
@@ -79,7 +79,7 @@ def test_runs_are_shown_with_the_settings_in_which_they_differ(snnlab: Snnlab, r
 
 
 @in_a_browser
-def test_a_browser_complains_of_nothing_and_shows_every_picture(snnlab: Snnlab, runs: Path):
+def test_a_browser_reports_no_error_and_shows_every_image(snnlab: Snnlab, runs: Path):
     (run,) = runs.glob("lr0.1/*")
     snnlab("report", str(run))
     shown, complaints = seen(run / "report.html", COUNT)

@@ -1,4 +1,4 @@
-"""What the defaults reach, trained in full; minutes each."""
+"""The accuracy of the defaults after a full training; minutes each."""
 
 from __future__ import annotations
 

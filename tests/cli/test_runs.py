@@ -62,7 +62,7 @@ def test_a_control_is_marked(runs: list[Path], snnlab: Snnlab) -> None:
     assert snnlab("runs").out.count("completed, control shuffled_time") == 1
 
 
-def test_runs_of_a_grid_are_listed_too_and_a_long_folder_stays_in_one_piece(runs: list[Path], snnlab: Snnlab) -> None:
+def test_runs_of_a_grid_are_listed_too_and_a_long_folder_is_not_split(runs: list[Path], snnlab: Snnlab) -> None:
     grid = runs[0].parent / f"9_{'long_' * 20}sweep"
     for number in (2, 10):
         _write(grid.parent, "x", 0.1, {"val/accuracy": 0.5}).rename(runs[0].parent / "y")
@@ -80,14 +80,14 @@ def test_the_best_comes_last(runs: list[Path], snnlab: Snnlab) -> None:
     assert _rows(snnlab("runs", "list", "--sort=val/loss")) == ["4_0", "3_0", "1_0", "2_0"]
 
 
-def test_some_are_chosen_by_setting_or_result(runs: list[Path], snnlab: Snnlab) -> None:
+def test_runs_are_filtered_by_setting_or_result(runs: list[Path], snnlab: Snnlab) -> None:
     assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
     assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
     assert len(_rows(snnlab("runs", "--where", "model.layers.out.out_features=10"))) == 4  # by a reference
     assert_says(snnlab("runs", "--where", "data.type=shd").out, "4 runs", "none")
 
 
-def test_two_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
+def test_two_runs_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
     done = snnlab("runs", "compare", *map(str, runs[:2]))
     assert done.status == 0, done.err
     assert "optimizer.lr" in done.out
@@ -102,7 +102,7 @@ def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["--sort", "val/acuracy"], ("runs list", "val/acuracy", "val/accuracy")),
         (["--where", "status"], ("runs list", "--where", "KEY=VALUE")),
@@ -110,23 +110,23 @@ def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_deleted(
-    runs: list[Path], snnlab: Snnlab, arguments: list[str], told: tuple
+    runs: list[Path], snnlab: Snnlab, arguments: list[str], facts: tuple
 ) -> None:
     done = snnlab("runs", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *facts)
     assert all(run.is_dir() for run in runs)
 
 
-def test_a_damaged_result_is_a_row_of_its_own_and_named_with_its_cure(runs: list[Path], snnlab: Snnlab) -> None:
+def test_a_damaged_result_has_a_row_and_an_error_with_its_fix(runs: list[Path], snnlab: Snnlab) -> None:
     (runs[1] / "result.json").write_text("{")
     done = snnlab("runs")
     assert _rows(done) == ["1_0", "2_0", "3_0", "4_0"]
     (row,) = (line for line in done.out.splitlines() if "/2_0" in line)
     assert row.split()[0] == "damaged"
-    (said,) = done.err.splitlines()
-    assert said.startswith("outputs/digits/2_0/result.json: ")
-    assert "snnlab train resume=outputs/digits/2_0" in said
+    (line,) = done.err.splitlines()
+    assert line.startswith("outputs/digits/2_0/result.json: ")
+    assert "snnlab train resume=outputs/digits/2_0" in line
 
 
 def test_a_run_of_another_version_hides_no_other(runs: list[Path], snnlab: Snnlab) -> None:
@@ -165,7 +165,7 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplac
     assert_says(snnlab("runs", "list", ".").out, "no")
 
 
-def test_a_run_that_is_being_trained_is_not_deleted_nor_those_named_beside_it(
+def test_a_run_in_training_is_not_deleted_nor_those_named_with_it(
     runs: list[Path], snnlab: Snnlab, tmp_path: Path
 ) -> None:
     locks = "f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); time.sleep(60)"
@@ -184,7 +184,7 @@ def test_a_run_that_is_being_trained_is_not_deleted_nor_those_named_beside_it(
     assert snnlab("runs", "delete", str(runs[3])).status == 0
 
 
-def test_the_folder_one_is_in_is_not_deleted(runs: list[Path], snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_is_not_deleted(runs: list[Path], snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(runs[0] / "checkpoints")
     assert_tells(snnlab("runs", "delete", "..").error, "..", "working")
     assert runs[0].is_dir()
@@ -202,7 +202,7 @@ def _cells(done: Outcome) -> list[list[str]]:
     return [re.split(" {2,}", line.strip()) for line in done.out.splitlines() if "outputs/" in line]
 
 
-def test_columns_tell_runs_apart(runs: list[Path], snnlab: Snnlab) -> None:
+def test_columns_show_the_differing_settings(runs: list[Path], snnlab: Snnlab) -> None:
     rows, rates = _cells(snnlab("runs")), (0.1, 0.01, 0.001, 0.1)
     assert [row[-4:-1] for row in rows] == [["digits", "nmnist", f"optimizer.lr={lr}"] for lr in rates]
     for number, run in enumerate(runs):
@@ -222,7 +222,7 @@ def test_columns_tell_runs_apart(runs: list[Path], snnlab: Snnlab) -> None:
         ("trainer: {limit_train_batches: 1.0}", "completed"),
     ],
 )
-def test_a_run_that_is_no_whole_training_is_marked(runs: list[Path], snnlab: Snnlab, settings: str, mark: str) -> None:
+def test_a_partial_training_is_marked(runs: list[Path], snnlab: Snnlab, settings: str, mark: str) -> None:
     with (runs[1] / "config.yaml").open("a") as file:
         file.write(f"{settings}\n")
     assert [row[0] for row in _cells(snnlab("runs"))] == ["completed", mark, "interrupted", "not ended"]
@@ -230,7 +230,7 @@ def test_a_run_that_is_no_whole_training_is_marked(runs: list[Path], snnlab: Snn
     assert f"<td>{mark}</td>" in (runs[0].parents[1] / "report.html").read_text()
 
 
-def test_tags_are_shown_and_choose_runs(runs: list[Path], snnlab: Snnlab) -> None:
+def test_tags_are_shown_and_filter_runs(runs: list[Path], snnlab: Snnlab) -> None:
     assert " tags " not in snnlab("runs").out
     for run, tags in zip(runs, ("[paper, first]", "[paper]", "[]", "null"), strict=True):
         with (run / "config.yaml").open("a") as file:

@@ -24,7 +24,7 @@ def page(folder: Path, config: dict[str, Any] | None = None) -> str:
 )
 def test_it_says_again_what_was_typed_with_the_folder_of_files(tmp_path: Path, command: Any):
     run = make_run(tmp_path / "x" / "1_0", provenance={"command": command})
-    again = page(run).partition("<h2>Again</h2>")[2]
+    again = page(run).partition("<h2>Commands</h2>")[2]
     assert_says(again, "snnlab train --config-dir mine model=x", "snnlab reproduce")
 
 

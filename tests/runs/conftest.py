@@ -1,4 +1,4 @@
-"""What the tests of callbacks share: a small network with batch norm and dropout, trained on twelve recordings."""
+"""Shared parts of the tests of callbacks: a small network with batch norm and dropout, trained on twelve recordings."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Source:
 
 @pytest.fixture
 def fit(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> Fit:
-    """Return what trains a small network under the given callbacks, 2 steps an epoch."""
+    """Return a function that trains a small network with the given callbacks, 2 steps per epoch."""
 
     def fit(
         *callbacks: L.Callback, sensor: SensorSize = (5, 4, 2), val: int = 5, gain: float = 1.0, **settings: Any
@@ -91,7 +91,7 @@ def fit(tmp_path: Path, quiet_trainer: Callable[..., L.Trainer]) -> Fit:
 
 
 def reload(folder: Path) -> EventAccumulator:
-    """Return what TensorBoard reads from a training's folder."""
+    """Return TensorBoard's reader of a training's folder."""
     events = EventAccumulator(str(folder / "tensorboard"), {"images": 0, "histograms": 0})
     events.Reload()
     return events

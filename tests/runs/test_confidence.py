@@ -1,4 +1,4 @@
-"""How sure a network is at each step."""
+"""The confidence of a network at each step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T, B, K = 6, 3, 4
 
 
 @pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max"])
-def test_it_is_what_the_readout_would_say_if_the_recording_ended_there(over_time: OverTime) -> None:
+def test_it_is_the_probability_of_the_answer_to_a_cut_recording(over_time: OverTime) -> None:
     loss, y = CrossEntropy(over_time), torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
     sure = confidences(loss, y, torch.full((B,), T))
     assert sure.shape == (T, B)
@@ -23,7 +23,7 @@ def test_it_is_what_the_readout_would_say_if_the_recording_ended_there(over_time
         torch.testing.assert_close(sure[t], readout.softmax(-1).amax(-1))
 
 
-def test_twice_the_steps_are_twice_the_work() -> None:
+def test_the_work_is_linear_in_the_number_of_steps() -> None:
     work = [
         elements(lambda steps=steps: confidences(CrossEntropy(), torch.rand(steps, B, K), torch.full((B,), steps)))
         for steps in (100, 200)
@@ -31,7 +31,7 @@ def test_twice_the_steps_are_twice_the_work() -> None:
     assert work[1] < 2.2 * work[0]
 
 
-def test_after_the_last_valid_step_it_stays() -> None:
+def test_after_the_last_valid_step_it_is_constant() -> None:
     y = torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
     sure = confidences(CrossEntropy("last"), y, torch.tensor([2, 6, 4]))
     assert (sure[1:, 0] == sure[1, 0]).all()

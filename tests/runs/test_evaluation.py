@@ -14,14 +14,14 @@ def test_classes_are_counted_by_their_last_answer_and_over_time() -> None:
     np.testing.assert_allclose(found["accuracy_over_time"], [2 / 3, 2 / 3])
 
 
-def test_labels_over_time_are_counted_where_there_are_some() -> None:
+def test_only_steps_with_labels_are_counted() -> None:
     targets, answers = np.array([[0, 1, -100], [0, -100, -100]]), np.array([[0, 2, 1], [1, 1, 0]])
     found = findings(targets, np.eye(3)[answers], answers, NAMES)
     assert found["accuracy_of_class"] == {"a": [1, 2], "b": [0, 1], "c": [0, 0]}
     np.testing.assert_array_equal(found["accuracy_over_time"], [0.5, 0.0, np.nan])
 
 
-def test_values_have_an_error_each_over_time() -> None:
+def test_each_value_has_an_error_over_time() -> None:
     targets = np.array([[1.0, 10.0], [2.0, 20.0]], np.float32)
     answers = np.stack([np.zeros_like(targets), targets + 1], 1)
     found = findings(targets, answers[:, -1], answers, ["x", "y"])

@@ -36,7 +36,7 @@ def grid(tmp_path: Path) -> Grid:
     return found
 
 
-def test_runs_that_differ_in_the_seed_alone_are_a_row(grid: Grid):
+def test_runs_that_differ_only_in_the_seed_are_one_row(grid: Grid):
     rows = grid_rows(grid)
     assert [(dict(row.values), row.runs, row.missing) for row in rows] == [
         ({"neuron.tau_mem": "5"}, 2, 0),
@@ -54,15 +54,15 @@ def test_the_table_holds_mean_deviation_and_number_of_every_metric(grid: Grid):
     assert (second["test/accuracy_sd"], second["runs"], second["missing"]) == ("", "1", "1")
 
 
-def test_what_is_printed_has_validation_before_test_and_says_what_is_missing(
+def test_the_printed_table_has_validation_before_test_and_the_number_of_missing_runs(
     grid: Grid, capsys: pytest.CaptureFixture[str]
 ):
     print_grouped(grid)
-    said = capsys.readouterr().out
-    assert_says(said, "4 runs", "mean ± sd")
-    assert "60.00% ± 14.14%" in said
-    assert "1 of 2" in said
-    assert said.index("val/loss") < said.index("test/accuracy")
+    output = capsys.readouterr().out
+    assert_says(output, "4 runs", "mean ± sd")
+    assert "60.00% ± 14.14%" in output
+    assert "1 of 2" in output
+    assert output.index("val/loss") < output.index("test/accuracy")
 
 
 def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
@@ -73,15 +73,15 @@ def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
     assert "Over seeds" not in runs_page(grid.folder, []).html()
 
 
-def test_where_nothing_was_tested_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_without_a_test_the_table_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run(tmp_path / "0_0", val_accuracy=0.5)
     print_grouped(Grid(tmp_path, [], ["neuron"], {"0_0": {"neuron": "lif"}}))
-    said = capsys.readouterr().out
-    assert_says(said, "validation", "nothing")
-    assert "val/accuracy" in said
+    output = capsys.readouterr().out
+    assert_says(output, "validation", "test")
+    assert "val/accuracy" in output
 
 
-def test_a_grid_is_read_back_and_other_folders_hold_none(grid: Grid, tmp_path: Path):
+def test_a_grid_is_read_back_and_other_folders_have_none(grid: Grid, tmp_path: Path):
     assert read_grid(grid.folder) == grid
     assert read_grid(tmp_path / "0_0") is None
     (grid.folder / "grid.json").write_text("{")
@@ -89,7 +89,7 @@ def test_a_grid_is_read_back_and_other_folders_hold_none(grid: Grid, tmp_path: P
         read_grid(grid.folder)
 
 
-def test_the_page_of_a_grid_is_headed_by_its_experiment_and_has_what_was_swept_as_typed(tmp_path: Path) -> None:
+def test_the_page_of_a_grid_has_its_experiment_as_title_and_the_swept_settings_as_typed(tmp_path: Path) -> None:
     folder = tmp_path / "2026-11-27_06-08-12_sweep"
     for number, tau in enumerate((5.0, 20.0)):
         lif = {"type": "lif", "tau_mem": tau}
@@ -112,13 +112,13 @@ def test_a_damaged_run_of_a_grid_is_missing(grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1, "overrides": [], "keys": [], "runs": [1]}'])
-def test_a_damaged_grid_is_named_with_a_cure(grid: Grid, text: str) -> None:
+def test_a_damaged_grid_is_reported_with_a_fix(grid: Grid, text: str) -> None:
     (grid.folder / "grid.json").write_text(text)
     with assert_raises(DamagedError, "grid.json", "removed"):
         read_grid(grid.folder)
 
 
-def test_the_page_of_a_grid_has_what_came_out_against_what_was_swept(tmp_path: Path) -> None:
+def test_the_page_of_a_grid_has_metrics_against_swept_settings(tmp_path: Path) -> None:
     for place, (tau, seed) in enumerate([("5", 0), ("5", 1), ("200", 0), ("200", 1)]):
         run(tmp_path / f"{place}_{seed}", val_accuracy=0.5 + 0.1 * seed, val_loss=float(tau))
     runs = {f"{k}_{k % 2}": {"neuron.tau_mem": ("5", "200")[k // 2], "seed": str(k % 2)} for k in range(4)}
@@ -131,10 +131,10 @@ def test_the_page_of_a_grid_has_what_came_out_against_what_was_swept(tmp_path: P
     assert ax.get_xscale() == "log"
     found = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
     assert [[5, pytest.approx(0.55)], [200, pytest.approx(0.55)]] in found
-    assert_says(page.html(), "Against", "swept")
+    assert_says(page.html(), "against", "swept")
 
 
-def test_what_was_swept_may_be_words_and_other_settings_have_a_line_each() -> None:
+def test_swept_settings_may_be_text_and_other_settings_have_a_line_each() -> None:
     rows = [
         Row({"neuron": neuron, "lr": lr}, 1, 0, {"val/accuracy": [accuracy]})
         for neuron, lr, accuracy in (

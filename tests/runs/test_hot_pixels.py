@@ -1,4 +1,4 @@
-"""The pixels that a run left out are read back as they were."""
+"""The hot pixels that a run removed are written and read back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SIZE = (4, 3, 2)
 
 
 @pytest.mark.parametrize("hot", [torch.arange(12) % 5 == 2, torch.zeros(12, dtype=torch.bool)])
-def test_what_was_written_is_read(tmp_path: Path, hot: torch.Tensor) -> None:
+def test_a_written_mask_is_read_back(tmp_path: Path, hot: torch.Tensor) -> None:
     write_hot_pixels(tmp_path, hot)
     found = read_hot_pixels(tmp_path, SIZE)
     assert found is not None
     assert found.equal(hot)
 
 
-def test_of_a_run_that_looks_for_none_there_is_nothing(tmp_path: Path) -> None:
+def test_a_run_without_hot_pixel_detection_has_no_mask(tmp_path: Path) -> None:
     write_hot_pixels(tmp_path, None)
     assert not list(tmp_path.iterdir())
     assert read_hot_pixels(tmp_path, SIZE) is None

@@ -19,8 +19,8 @@ from ..refusals import assert_raises
 _OTHER = "import sys, pathlib; from snnlab.runs.run_folder import locked\nwith locked(pathlib.Path(sys.argv[1])): pass"
 
 
-def test_a_lock_that_its_owner_has_just_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between opening the file and locking it, its owner ends, and a third process makes a new one."""
+def test_a_lock_that_its_owner_has_just_removed_is_not_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening the file and locking it, its owner ends, and a third process creates a new one."""
     real, path = fcntl.flock, tmp_path / LOCK
     raced: list[int] = []
 
@@ -40,11 +40,11 @@ def test_a_lock_that_its_owner_has_just_removed_is_none(tmp_path: Path, monkeypa
     assert not path.exists()
 
 
-def _hold_and_fork(folder: Path, said: int) -> None:
+def _hold_and_fork(folder: Path, pipe: int) -> None:
     with locked(folder):
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         worker.start()
-        os.write(said, f"{worker.pid}\n".encode())
+        os.write(pipe, f"{worker.pid}\n".encode())
         time.sleep(60)
 
 
@@ -65,7 +65,7 @@ def test_the_workers_of_a_killed_process_do_not_keep_its_lock(tmp_path: Path) ->
         os.kill(worker, signal.SIGKILL)
 
 
-def test_the_lock_of_the_next_process_is_left_alone(tmp_path: Path) -> None:
+def test_the_lock_of_the_next_process_is_kept(tmp_path: Path) -> None:
     with locked(tmp_path):
         (tmp_path / LOCK).unlink()
         (tmp_path / LOCK).touch()

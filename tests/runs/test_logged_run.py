@@ -14,7 +14,7 @@ class Wandb(WandbLogger):
 
     def __init__(self) -> None:
         self._experiment: Any = SimpleNamespace(tags=("theirs",))
-        self.told: list[Any] = []
+        self.logged: list[Any] = []
 
     @property
     def experiment(self) -> Any:
@@ -25,7 +25,7 @@ class Wandb(WandbLogger):
         return "1"
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        self.told.append(params)
+        self.logged.append(params)
 
 
 class MLflow(MLFlowLogger):
@@ -45,10 +45,10 @@ class MLflow(MLFlowLogger):
     def log_hyperparams(self, params: Any) -> None: ...
 
 
-def test_tags_are_told_to_loggers_that_know_such(tmp_path: Path) -> None:
+def test_tags_are_logged_to_loggers_that_support_them(tmp_path: Path) -> None:
     wandb, mlflow = Wandb(), MLflow()
-    told = LoggedRun({"tags": ["paper", "theirs"], "seed": 3}, tmp_path)
-    told.on_fit_start(SimpleNamespace(is_global_zero=True, loggers=[wandb, mlflow]), None)  # type: ignore[arg-type]
+    callback = LoggedRun({"tags": ["paper", "theirs"], "seed": 3}, tmp_path)
+    callback.on_fit_start(SimpleNamespace(is_global_zero=True, loggers=[wandb, mlflow]), None)  # type: ignore[arg-type]
     assert wandb.experiment.tags == ("theirs", "paper")
     assert mlflow.tags == {"7/paper": "true", "7/theirs": "true"}
-    assert wandb.told == [{"tags": "['paper', 'theirs']", "seed": 3}]
+    assert wandb.logged == [{"tags": "['paper', 'theirs']", "seed": 3}]

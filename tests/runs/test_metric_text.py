@@ -15,7 +15,7 @@ from snnlab.runs.tables import mean_sd_text, metric_text
         ("val/loss", None, ""),
     ],
 )
-def test_a_figure_is_written_in_one_way(name: str, value: float | None, text: str) -> None:
+def test_a_metric_has_one_text(name: str, value: float | None, text: str) -> None:
     assert metric_text(name, value) == text
 
 
@@ -30,5 +30,5 @@ def test_a_figure_is_written_in_one_way(name: str, value: float | None, text: st
         ("test/loss", [], ""),
     ],
 )
-def test_several_have_a_mean_and_a_deviation(name: str, values: list[float], text: str) -> None:
+def test_several_values_have_a_mean_and_a_deviation(name: str, values: list[float], text: str) -> None:
     assert mean_sd_text(name, values) == text

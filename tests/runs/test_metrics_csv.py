@@ -39,7 +39,7 @@ def test_there_is_a_row_for_each_epoch_as_soon_as_it_ends(tmp_path: Path) -> Non
     ]
 
 
-def test_a_column_may_come_later_and_stay_away(tmp_path: Path) -> None:
+def test_a_column_may_appear_later_and_have_missing_values(tmp_path: Path) -> None:
     writer = MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(writer, 0, a=1.0)
     _end_epoch(writer, 1, a=2.0, b=3.0)
@@ -69,7 +69,7 @@ def test_values_keep_all_their_digits(tmp_path: Path) -> None:
     assert math.isnan(float(row["b"]))
 
 
-def test_the_last_batchs_loss_is_not_an_epochs_figure(tmp_path: Path) -> None:
+def test_the_last_batchs_loss_is_not_a_metric_of_an_epoch(tmp_path: Path) -> None:
     writer = MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(writer, 0, train__loss=1.0, train__loss_step=9.0)
     assert set(_read(writer.path)[0]) == {"epoch", "step", "train/loss"}
@@ -85,14 +85,14 @@ def test_a_resumed_run_continues_the_rows(tmp_path: Path) -> None:
     first, second = MetricsCSV(tmp_path / "metrics.csv"), MetricsCSV(tmp_path / "metrics.csv")
     _end_epoch(first, 0, a=1.0)
     torch.save(first.state_dict(), tmp_path / "state")
-    _end_epoch(first, 1, a=9.0)  # after the checkpoint: the resumed run does it again
+    _end_epoch(first, 1, a=9.0)  # after the checkpoint: the resumed run repeats it
     second.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     _end_epoch(second, 1, a=2.0)
     assert [row["a"] for row in _read(second.path)] == ["1.0", "2.0"]
 
 
 def _train(folder: Path) -> bytes:
-    """Train the tiny network of a real module for two epochs; return what the file says."""
+    """Train the tiny network of a real module for two epochs; return the bytes of the file."""
     import lightning as L
     from torch.utils.data import DataLoader
 
@@ -129,7 +129,7 @@ def _train(folder: Path) -> bytes:
     return (folder / "metrics.csv").read_bytes()
 
 
-def test_two_trainings_write_the_same_bytes_and_nothing_of_the_clock(
+def test_two_trainings_write_the_same_bytes_without_times(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     one, other = (_train(tmp_path_factory.mktemp("run")) for _ in range(2))

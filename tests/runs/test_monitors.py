@@ -1,4 +1,4 @@
-"""The monitors say what they see, and the training notices nothing of them."""
+"""Monitors log layer statistics and do not change the training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import ConfigError
 from snnlab.runs import monitors
-from snnlab.runs.monitors import Monitors, first_of, look
+from snnlab.runs.monitors import Monitors, first_recordings, measure_batch
 from snnlab.training.module import SpikingModule
 
 from ..refusals import assert_raises, assert_says
@@ -42,7 +42,7 @@ def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit, settings: d
     assert plain[3] == watched[3]
 
 
-def test_each_layer_is_seen_each_so_many_steps(tmp_path: Path, fit: Fit) -> None:
+def test_each_layer_is_measured_every_few_steps(tmp_path: Path, fit: Fit) -> None:
     fit(Monitors(every_steps=2, every_epochs=2), max_epochs=3)
     events = reload(tmp_path)
     wanted = {f"monitors/{what}/{layer}" for layer in ("lif", "cuba") for what in OF_NEURONS}
@@ -57,7 +57,7 @@ def test_each_layer_is_seen_each_so_many_steps(tmp_path: Path, fit: Fit) -> None
     assert [image.step for image in events.Images("monitors/input_gradient")] == [2, 4]
 
 
-def test_a_silent_network_is_seen_too(tmp_path: Path, fit: Fit) -> None:
+def test_a_silent_network_is_measured_too(tmp_path: Path, fit: Fit) -> None:
     fit(Monitors(), gain=1e-6)
     events = reload(tmp_path)
     assert events.Scalars("monitors/silent/lif")[0].value == 1
@@ -65,7 +65,7 @@ def test_a_silent_network_is_seen_too(tmp_path: Path, fit: Fit) -> None:
 
 
 class Watch(L.Callback):
-    """Keeps weights and gradients around the first step."""
+    """Saves weights and gradients around the first step."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == 0:
@@ -75,7 +75,7 @@ class Watch(L.Callback):
             self.gradient = torch.cat([weight.grad.flatten(), bias.grad])
 
 
-def test_gradient_and_update_are_those_of_the_step_that_the_training_takes(tmp_path: Path, fit: Fit) -> None:
+def test_gradient_and_update_are_those_of_the_training_step(tmp_path: Path, fit: Fit) -> None:
     watch = Watch()
     fit(Monitors(), watch)
     events = reload(tmp_path)
@@ -88,75 +88,75 @@ def test_gradient_and_update_are_those_of_the_step_that_the_training_takes(tmp_p
     assert values["update"] == pytest.approx(0.1 * gradient / size, rel=1e-4)  # SGD with a rate of 0.1
 
 
-def test_without_a_logger_nobody_looks(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_logger_nothing_is_measured(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(monitors, "look", lambda *given: looked.append(given))
+    monkeypatch.setattr(monitors, "measure_batch", lambda *given: looked.append(given))
     trainer, _ = fit(Monitors(every_steps=1), logger=False)
     assert trainer.global_step > 0
     assert not looked
 
 
-class Looks(L.Callback):
-    """Looks twice, the second time with recomputation on."""
+class MeasureTwice(L.Callback):
+    """Measures twice, the second time with recomputation."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         assert isinstance(pl_module, SpikingModule)
         torch.manual_seed(0)
         x = (torch.rand(6, 4, 2, 4, 5) < 0.5).float()
         batch = Batch(x, torch.tensor([6, 6, 3, 6]), torch.tensor([0, 1, 2, 0]), torch.arange(4))
-        once = look(trainer, pl_module, batch, 2.0)
+        once = measure_batch(trainer, pl_module, batch, 2.0)
         pl_module.network.configure(checkpoint_segments=3)
-        again = look(trainer, pl_module, batch, 2.0)
+        again = measure_batch(trainer, pl_module, batch, 2.0)
         assert once is not None
         assert again is not None
         self.seen = once, again
 
 
-def test_recomputation_changes_nothing_of_what_is_seen(fit: Fit) -> None:
-    looks = Looks()
+def test_recomputation_does_not_change_the_statistics(fit: Fit) -> None:
+    looks = MeasureTwice()
     fit(looks)
     assert looks.seen[0] == looks.seen[1]
     assert len(looks.seen[0].layer("lif").drive_gradient) == 6
 
 
-def test_the_first_recordings_keep_what_belongs_to_them() -> None:
+def test_the_first_recordings_keep_their_targets_and_lengths() -> None:
     x, lengths, index = torch.rand(5, 4, 2), torch.tensor([5, 4, 3, 2]), torch.arange(4)
     mixed = Batch(x, lengths, torch.arange(4), index, Mix(torch.arange(4), torch.rand(4)))
-    first = first_of(mixed, 3)
+    first = first_recordings(mixed, 3)
     assert first.x.shape == (5, 3, 2)
     assert first.mix is not None
     assert [len(part) for part in (first.lengths, first.targets, first.index, *first.mix)] == [3] * 5
-    assert first_of(Batch(x, lengths, torch.rand(4, 2), index), 3).targets.shape == (3, 2)
+    assert first_recordings(Batch(x, lengths, torch.rand(4, 2), index), 3).targets.shape == (3, 2)
     labels = torch.from_numpy(np.arange(20).reshape(5, 4))
-    assert first_of(Batch(x, lengths, labels, index), 3).targets.shape == (5, 3)
-    assert first_of(mixed, 9).x.shape == (5, 4, 2)
+    assert first_recordings(Batch(x, lengths, labels, index), 3).targets.shape == (5, 3)
+    assert first_recordings(mixed, 9).x.shape == (5, 4, 2)
 
 
-class Hoarder(L.Callback):
-    """Lets a layer keep what its last call computed, as a plugin's may."""
+class KeepOutput(L.Callback):
+    """Lets a layer keep the output of its last call, as a plugin's may."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         pl_module.network.fc.kept = pl_module.network.fc.weight * 2
 
 
-def test_a_network_that_cannot_be_copied_is_trained_and_the_reason_is_said_once(
+def test_a_network_that_cannot_be_copied_is_trained_with_one_warning(
     tmp_path: Path, fit: Fit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trainer, _ = fit(Hoarder(), Monitors(every_steps=1), max_epochs=2)
+    trainer, _ = fit(KeepOutput(), Monitors(every_steps=1), max_epochs=2)
     assert trainer.global_step == 4
     assert caplog.text.count("(Only Tensors") == 1
     assert not [tag for tag in reload(tmp_path).Tags()["scalars"] if tag.startswith("monitors/")]
 
 
 class Shared(L.Callback):
-    """Looks at a network with a batch norm that waits for other processes."""
+    """Measures a network with a batch norm that waits for other processes."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         norm, pl_module.network.norm = pl_module.network.norm, torch.nn.SyncBatchNorm(8)
         batch = Batch(
             torch.zeros(6, 4, 2, 4, 5), torch.full((4,), 6), torch.zeros(4, dtype=torch.int64), torch.arange(4)
         )
-        self.seen = look(trainer, pl_module, batch, 2.0)
+        self.seen = measure_batch(trainer, pl_module, batch, 2.0)
         pl_module.network.norm = norm
 
 

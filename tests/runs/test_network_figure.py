@@ -26,11 +26,11 @@ def arrows(layers: dict[str, Any]) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("layers", "rows"), [(1, 1), (5, 1), (6, 2), (24, 5)])
-def test_boxes_stand_in_rows(layers: int, rows: int) -> None:
-    told = summary({f"lif{k}": {"type": "cuba_lif", "tau_mem": 5.0 + k} for k in range(layers)})
+def test_boxes_are_in_rows(layers: int, rows: int) -> None:
+    network = summary({f"lif{k}": {"type": "cuba_lif", "tau_mem": 5.0 + k} for k in range(layers)})
     for neuron in range(layers):  # otherwise equal ones, of which one is drawn
-        told.layers[neuron] = told.layers[neuron]._replace(parameters=neuron)
-    figure = network_figure("net", "", chains_of(told))
+        network.layers[neuron] = network.layers[neuron]._replace(parameters=neuron)
+    figure = network_figure("net", "", chains_of(network))
     boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
     assert (len(boxes), len({box.get_y() for box in boxes})) == (layers + 1, rows)
     assert figure.get_figwidth() < 13
@@ -44,7 +44,7 @@ def test_any_name_can_be_drawn_and_time_constants_are_formulas(tmp_path: Path) -
     assert r"$\tau_{\mathrm{syn}}$ 10 ms" in text
 
 
-def test_what_has_no_weights_stands_with_the_weights_before_it_and_equal_boxes_are_one() -> None:
+def test_layers_without_weights_join_the_weights_before_them_and_equal_boxes_are_one() -> None:
     layers = {f"{name}{k}": node for k in range(3) for name, node in (("fc", FC), ("lif", LIF))}
     (chain,) = chains_of(summary({**layers, "out": {**FC, "out_features": 2}}))
     assert [box.layers for box in chain.boxes] == [("frames",), ("fc0", "lif0"), ("out",)]
@@ -52,7 +52,7 @@ def test_what_has_no_weights_stands_with_the_weights_before_it_and_equal_boxes_a
     assert chain.boxes[1].family == "spiking"
 
 
-def test_a_residual_has_a_way_around_through_its_shortcut_and_a_sum() -> None:
+def test_a_residual_block_has_a_shortcut_and_a_sum() -> None:
     block = {"type": "residual", "layers": {"inner": LIF}, "shortcut": {"way": LIF}}
     first, second, third = chains_of(summary({"block": block, "last": LIF}))
     assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
@@ -63,13 +63,13 @@ def test_a_residual_has_a_way_around_through_its_shortcut_and_a_sum() -> None:
     assert arrows({"block": block, "last": LIF}) == {"follows": 4, "around": 1}
 
 
-def test_branches_are_ways_from_the_input_to_where_they_are_joined() -> None:
+def test_branches_are_connections_from_the_input_to_their_join() -> None:
     chain = chains_of(summary({"both": {"type": "parallel", "branches": {"a": {"lif": LIF}, "b": {"fc": FC}}}}))[1]
     assert chain.ways == [(0, 1, "a"), (0, 1, "b")]
     assert chain.boxes[1].lines == ("||",)
 
 
-def test_feedback_and_recurrence_lead_back() -> None:
+def test_feedback_and_recurrence_have_arrows_back() -> None:
     loop = {"type": "loop", "layers": {"fc1": FC, "lif1": LIF, "lif2": LIF}, "feedback": {"from": "lif2", "to": "lif1"}}
     chain = chains_of(summary({"loop": loop}))[1]
     assert [box.layers for box in chain.boxes] == [("fc1",), ("lif1",), ("lif2",)]

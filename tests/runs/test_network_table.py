@@ -11,7 +11,7 @@ LAYERS = {
 }
 
 
-def test_layers_within_a_block_are_indented_and_each_number_stands_once() -> None:
+def test_layers_within_a_block_are_indented_and_each_number_is_shown_once() -> None:
     table = layer_table(summarize(build_network(LAYERS, in_shape=(3,), dt=1.0), (3,)))
     assert list(table.rows) == [
         ("input", "", "3", "", ""),

@@ -108,7 +108,7 @@ def test_values_have_a_value_for_each_step() -> None:
     assert arrays["test_answers"].dtype == np.float32
 
 
-def test_labels_over_time_have_a_row_of_steps_a_recording() -> None:
+def test_labels_over_time_have_a_row_of_steps_per_recording() -> None:
     predictions, outputs = Predictions("val"), _outputs([7, 2, 9])
     targets = torch.randint(-1, K, (T, 3))
     outputs = outputs._replace(batch=outputs.batch._replace(targets=targets))

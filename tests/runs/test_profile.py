@@ -20,7 +20,7 @@ RECORD: dict[str, Any] = {
 }
 
 
-def test_the_table_has_a_row_a_part_and_their_sum() -> None:
+def test_the_table_has_a_row_per_part_and_their_sum() -> None:
     lines = as_text(RECORD).splitlines()
     assert_says(lines[0], "20 steps", "32 samples", "101.0 ms")
     rows = [line.split() for line in lines]

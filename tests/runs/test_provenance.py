@@ -81,7 +81,7 @@ def test_a_changed_or_new_file_of_the_code_makes_the_code_dirty(
     assert record_of("seed: 0\n")["git"] == expected
 
 
-def test_a_package_that_is_installed_within_a_repository_has_not_its_commit(
+def test_a_package_that_is_installed_in_another_repository_does_not_have_its_commit(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (repository / "venv" / "package").mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_a_package_that_is_installed_within_a_repository_has_not_its_commit(
     assert record_of("seed: 0\n")["git"] is None
 
 
-def test_what_pip_installed_from_a_commit_has_that_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_installed_by_pip_from_a_commit_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "mine-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
@@ -102,7 +102,7 @@ def test_what_pip_installed_from_a_commit_has_that_commit(tmp_path: Path, monkey
     assert record_of("seed: 0\n")["git"] == {"commit": "c0ffee", "dirty": False}
 
 
-def test_a_hook_of_another_repository_is_not_asked(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_a_git_hook_is_ignored(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = git_state(repository)
     monkeypatch.setenv("GIT_DIR", str(repository / "elsewhere"))
     assert git_state(repository) == expected
@@ -122,7 +122,7 @@ def test_without_git_there_is_no_state(repository: Path, monkeypatch: pytest.Mon
     assert git_state(repository) is None
 
 
-def test_a_state_that_git_does_not_tell_is_not_called_clean(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_git_does_not_report_is_unknown(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = subprocess.run
 
     def slow(command: list[str], **settings: Any) -> Any:
@@ -152,9 +152,7 @@ def record_of(text: str) -> dict[str, Any]:
     )
 
 
-def test_it_says_code_versions_machine_configuration_and_data(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_has_code_versions_machine_configuration_and_data(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
     record = record_of("seed: 0\n")
     assert record["processes"] == {"number": 2}

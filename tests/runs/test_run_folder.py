@@ -80,7 +80,7 @@ def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> 
     text = config_text(config)
     create_run_folder(tmp_path / "runs" / "a", text)
     assert (tmp_path / "runs" / "a" / "config.yaml").read_text() == text
-    assert OmegaConf.to_container(OmegaConf.create(text)) == config  # the reference stands
+    assert OmegaConf.to_container(OmegaConf.create(text)) == config  # the reference is not resolved
     assert list(OmegaConf.create(text)) == ["seed", "data", "model"]
     assert (tmp_path / "runs" / "a" / "checkpoints").is_dir()
 
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> No
 
 
 @pytest.fixture
-def own_logger() -> Iterator[logging.Logger]:
+def snnlab_logger() -> Iterator[logging.Logger]:
     """Return snnlab's logger; a test may set its level."""
     logger = logging.getLogger("snnlab")
     before = logger.level
@@ -101,7 +101,7 @@ def own_logger() -> Iterator[logging.Logger]:
 
 
 @pytest.mark.parametrize("name", ["snnlab.training", "lightning.pytorch.utilities", "lightning.fabric", "py.warnings"])
-def test_what_is_said_goes_to_the_log(tmp_path: Path, name: str) -> None:
+def test_log_messages_are_written_to_the_log_file(tmp_path: Path, name: str) -> None:
     with log_file(tmp_path):
         logging.getLogger(name).warning("something happened: τ")
     logging.getLogger(name).warning("afterwards")
@@ -111,13 +111,13 @@ def test_what_is_said_goes_to_the_log(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.INFO, logging.DEBUG])
 def test_epochs_are_logged_whether_or_not_the_command_line_was_used(
-    tmp_path: Path, level: int, own_logger: logging.Logger
+    tmp_path: Path, level: int, snnlab_logger: logging.Logger
 ) -> None:
-    own_logger.setLevel(level)
+    snnlab_logger.setLevel(level)
     with log_file(tmp_path):
         logging.getLogger("snnlab.training").info("epoch 1/2")
     assert "epoch 1/2" in (tmp_path / "log.txt").read_text()
-    assert own_logger.level == level
+    assert snnlab_logger.level == level
 
 
 def test_the_log_is_closed_after_a_failure_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run's files hold is read back, and what no run writes is refused with the file and a cure."""
+"""The files of a run are read back, and invalid ones are refused with the file and a fix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def result(run: Path, **changes: Any) -> None:
     path.write_text(json.dumps(page))
 
 
-def test_what_was_written_is_read(run: Path) -> None:
+def test_a_written_run_is_read_back(run: Path) -> None:
     found = read_run(run)
     assert (found.status, found.seed, found.name) == ("completed", 0, "digits")
     assert found.metrics["test/accuracy"] == 0.8
@@ -47,7 +47,7 @@ def test_what_was_written_is_read(run: Path) -> None:
     found.check_files()
 
 
-def test_a_figure_that_was_no_number_is_left_out(run: Path) -> None:
+def test_a_metric_that_was_not_finite_is_left_out(run: Path) -> None:
     result(run, metrics={"val/loss": None, "test/accuracy": 0.5})
     assert read_run(run).metrics == {"test/accuracy": 0.5}
 
@@ -90,7 +90,7 @@ def test_a_result_of_another_version_is_not_called_damaged(run: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\0\1", "[" * 100_000])
 @pytest.mark.parametrize("name", ["result.json", "split.json"])
-def test_what_is_no_json_of_a_run_is_damaged(run: Path, name: str, text: str) -> None:
+def test_other_json_is_damaged(run: Path, name: str, text: str) -> None:
     (run / name).write_text(text)
     with assert_raises(DamagedError, f"1_0/{name}"):
         read_run(run).split()
@@ -129,7 +129,7 @@ def test_damaged_predictions_are_named(run: Path, harm: Callable[[bytes], bytes]
         read_run(run).predictions()
 
 
-def test_whatever_byte_is_changed_the_predictions_are_read_or_named(run: Path) -> None:
+def test_predictions_with_any_changed_byte_are_read_or_reported(run: Path) -> None:
     whole, expected = (run / "predictions.npz").read_bytes(), read_run(run).predictions()
     rng, read = np.random.default_rng(0), 0
     for place in rng.choice(len(whole), 300, replace=False).tolist():
@@ -168,7 +168,7 @@ def test_a_table_of_epochs_of_another_form_is_damaged(run: Path, text: str) -> N
         read_run(run).epochs()
 
 
-def test_a_configuration_is_read_as_it_stands(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_is_read_without_resolving(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "hunter2")
     with (run / "config.yaml").open("a") as file:
         file.write("name: ${oc.env:SECRET}\n")
@@ -182,13 +182,13 @@ def test_without_a_result_a_run_has_not_ended(run: Path) -> None:
     assert list(find_runs(run.parents[1])) == [run]
 
 
-def test_a_folder_with_a_configuration_of_something_else_is_no_run(tmp_path: Path) -> None:
+def test_a_folder_with_a_configuration_of_another_tool_is_no_run(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "config.yaml").write_text("title: my pages\n")
     assert not is_run(site)
     assert list(find_runs(tmp_path)) == []
-    (site / "checkpoints").mkdir()  # of whatever tool
+    (site / "checkpoints").mkdir()  # of another tool
     assert is_run(site)
     assert not is_surely_run(site)
 
@@ -196,11 +196,11 @@ def test_a_folder_with_a_configuration_of_something_else_is_no_run(tmp_path: Pat
 @pytest.mark.parametrize(
     "damaged", [[], ["result.json"], ["config.yaml", "split.json"], ["result.json", "config.yaml"]]
 )
-def test_one_whole_file_is_enough_to_know_a_run(run: Path, damaged: list[str]) -> None:
+def test_one_valid_file_is_enough_to_recognize_a_run(run: Path, damaged: list[str]) -> None:
     for name in damaged:
         (run / name).write_text("{")
     assert is_surely_run(run)
 
 
-def test_a_record_is_shown_without_its_page(run: Path) -> None:
-    assert repr(Recorded(run, read_run(run).page)) == f"Recorded(folder={run!r})"
+def test_the_repr_of_a_run_is_without_its_content(run: Path) -> None:
+    assert repr(Recorded(run, read_run(run).page)) == f"{Recorded.__name__}(folder={run!r})"

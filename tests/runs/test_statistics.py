@@ -26,7 +26,7 @@ from ..refusals import assert_raises
 
 
 def answers(rng: np.random.Generator, seeds: int, p: np.ndarray) -> np.ndarray:
-    """Return what S networks answered rightly, with probability p of each recording."""
+    """Return the correct answers of S networks, with probability p for each recording."""
     return rng.random((seeds, p.shape[-1])) < p
 
 
@@ -58,7 +58,7 @@ def test_paired_seeds_give_the_variance_and_degrees_of_freedom_of_a_crossed_desi
     assert found.p == pytest.approx(2 * stats.t.sf(abs(found.effect) / math.sqrt(expected), df))
 
 
-def test_seeds_that_have_nothing_in_common_add_their_variances():
+def test_unpaired_seeds_add_their_variances():
     rng = np.random.default_rng(1)
     one, other = rng.random((5, 80)) < 0.7, rng.random((8, 80)) < 0.6
     found = compare(one, other)
@@ -72,7 +72,7 @@ def test_seeds_that_have_nothing_in_common_add_their_variances():
 
 
 @pytest.mark.parametrize("sizes", [[8] * 12, [2, 3, 4, 6, 8, 9, 12, 30]])
-def test_rows_of_a_cluster_count_as_what_leaving_it_out_changes(sizes: Sequence[int]):
+def test_the_variance_of_clusters_is_that_of_the_jackknife(sizes: Sequence[int]):
     rng = np.random.default_rng(2)
     clusters = np.repeat(np.arange(len(sizes)), sizes)
     d = rng.random(len(clusters)) < 0.8
@@ -86,7 +86,7 @@ def test_rows_of_a_cluster_count_as_what_leaving_it_out_changes(sizes: Sequence[
     assert found.variance.df == pytest.approx(sum(sizes) ** 2 / sum(size**2 for size in sizes) - 1)
 
 
-def test_windows_that_repeat_a_recording_tell_no_more_than_the_recording():
+def test_repeated_windows_have_no_more_information_than_their_recording():
     rng = np.random.default_rng(3)
     one, other = answers(rng, 5, np.full(60, 0.8)), answers(rng, 5, np.full(60, 0.7))
     once = compare(one, other)
@@ -105,7 +105,7 @@ def test_few_seeds_and_few_clusters_give_no_verdict(seeds: tuple[int, int], clus
 
 
 @pytest.mark.parametrize(("number", "p"), [(400, 0.8), (40, 0.75)])
-def test_two_networks_are_compared_by_the_exact_test_and_an_interval_that_holds_its_own(number: int, p: float):
+def test_two_networks_are_compared_by_the_exact_test_and_an_interval_that_contains_the_exact_one(number: int, p: float):
     rng = np.random.default_rng(4)
     one, other = answers(rng, 1, np.full(number, 0.9)), answers(rng, 1, np.full(number, p))
     found = compare(one, other)
@@ -118,27 +118,27 @@ def test_two_networks_are_compared_by_the_exact_test_and_an_interval_that_holds_
     assert found.high == pytest.approx(max(exact[1], found.effect + half))
 
 
-def test_equal_answers_are_never_told_apart():
+def test_equal_answers_have_no_significant_difference():
     one = np.ones((5, 50), bool)
     found = compare(one, one)
     assert (found.effect, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
-def test_answers_that_all_agree_leave_room_for_one_that_does_not():
+def test_answers_that_all_agree_have_a_variance_above_zero():
     found = compare(np.ones((5, 20), bool), np.zeros((5, 20), bool))
     assert found.effect == 1
     assert 0 < found.p < 0.001
     assert found.low < 1
 
 
-def test_arms_that_do_not_fit_are_refused():
+def test_methods_with_different_rows_are_refused():
     with assert_raises(ValueError, "shapes"):
         compare(np.ones((1, 5), bool), np.ones((1, 6), bool))
     with assert_raises(ValueError, "shapes"):
         compare(np.ones((4, 5), bool), np.ones((5, 5), bool), paired=True)
 
 
-def test_more_seeds_need_no_more_than_they_say():
+def test_the_estimated_number_of_seeds_is_enough():
     rng = np.random.default_rng(5)
     difficulty = rng.beta(8, 2, 3_000)
 
@@ -153,7 +153,7 @@ def test_more_seeds_need_no_more_than_they_say():
     assert compare(networks(needed), networks(needed)).smallest() == pytest.approx(0.02, rel=0.5)
 
 
-def test_no_number_of_seeds_makes_up_for_recordings_that_differ_too_much():
+def test_no_number_of_seeds_is_enough_if_recordings_differ_too_much():
     rng = np.random.default_rng(6)
     one, other = (np.repeat(rng.random((1, 40)) < 0.7, 5, axis=0) for _ in range(2))
     assert compare(one, other).seeds_for(0.03) is None
@@ -186,7 +186,7 @@ def test_the_interval_of_an_accuracy_is_wider_with_seeds_that_differ_and_rows_th
     assert accuracy_interval(same, np.arange(300) % 4) is None
 
 
-def test_rows_that_repeat_are_worth_the_recordings_they_are_of():
+def test_repeated_rows_count_as_their_recordings():
     rng = np.random.default_rng(8)
     right = rng.random(100) < 0.8
     assert independent_recordings(right, np.arange(100)) == 100
@@ -206,5 +206,5 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_each_look_costs_more_than_the_one_before():
+def test_each_inspection_costs_more_than_the_one_before():
     assert [look_factor(look) for look in (1, 2, 3)] == [1, 4, 9]

@@ -21,7 +21,7 @@ def test_nothing_is_written_before_something_is_logged(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_resumed_run_forgets_what_comes_again_and_a_line_cut_short(tmp_path: Path) -> None:
+def test_a_resumed_run_removes_repeated_steps_and_a_truncated_line(tmp_path: Path) -> None:
     first = StepsCSV(str(tmp_path))
     for step in (0, 1, 2, 3):
         first.log_metrics({"loss": step}, step)

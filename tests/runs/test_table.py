@@ -22,34 +22,34 @@ def _rows(table: Table) -> list[list[str]]:
     return [list(row) for row in table.rows]
 
 
-def _figures(result: Result) -> dict[str, str]:
+def _summary(result: Result) -> dict[str, str]:
     return dict(_rows(summary_table(result)))
 
 
-def test_the_main_figures_are_shown_with_what_they_are_of() -> None:
+def test_the_main_results_are_shown_with_the_number_of_recordings() -> None:
     result = _result(test__accuracy=0.9125, val__accuracy=0.5, params=12345.0, test__spikes_per_sample=4321.6)
-    assert summary_table(result).title == "conv_lif, seed 4"  # of a run that does not say what it is called
-    rows = _figures(result)
+    assert summary_table(result).title == "conv_lif, seed 4"  # of a run without a name
+    rows = _summary(result)
     assert rows["test accuracy"] == "91.2 % of 1,359 recordings"
     assert rows["validation accuracy"] == "50.0 % of 72 recordings"
     assert_says(rows["chosen epoch"], "2 of 3", "val loss")
     assert rows["parameters"] == "12,345"
-    assert rows["spikes a test sample"] == "4,322"
+    assert rows["spikes per test sample"] == "4,322"
     assert rows["training"] == "12.3 s, 568 samples/s"
 
 
-def test_what_was_not_measured_is_left_out() -> None:
+def test_missing_metrics_are_left_out() -> None:
     result = _result(val__accuracy=0.5)
     result.selection["epoch"] = None
-    rows = _figures(result)
+    rows = _summary(result)
     assert "test accuracy" not in rows
     assert "chosen epoch" not in rows
 
 
 @pytest.mark.parametrize("stage", ["val", "test"])
 def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage: str) -> None:
-    figures = {"spikes_per_step__lif1": 0.25, "rate_hz__lif1": 25.0, "silent__lif1": 0.125, "accuracy": 1.0}
-    metrics = {f"val__{name}": 9.0 for name in figures} | {f"{stage}__{name}": v for name, v in figures.items()}
+    values = {"spikes_per_step__lif1": 0.25, "rate_hz__lif1": 25.0, "silent__lif1": 0.125, "accuracy": 1.0}
+    metrics = {f"val__{name}": 9.0 for name in values} | {f"{stage}__{name}": v for name, v in values.items()}
     table = layer_table(_result(**metrics))
     assert_says(table.title, "spiking", stage)
     assert list(table.head) == [
@@ -61,7 +61,7 @@ def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage
     assert _rows(table) == [["lif1", "0.2500", "25.00", "12.5 %"]]
 
 
-def test_without_a_length_of_steps_there_is_no_column_of_hz() -> None:
+def test_without_a_length_of_steps_there_is_no_rate_in_hz() -> None:
     table = layer_table(_result(test__spikes_per_step__lif1=0.25, test__silent__lif1=0.0))
     assert list(table.head) == ["layer", "spikes / neuron / step", "never fired"]
 
@@ -73,16 +73,16 @@ def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture
     assert_says(capsys.readouterr().out, "spiking layers")
 
 
-def test_an_accuracy_is_of_the_recordings_that_were_seen() -> None:
+def test_an_accuracy_has_the_number_of_evaluated_recordings() -> None:
     rows = dict(_rows(summary_table(_result(test__accuracy=0.5, test__recordings=32.0))))
     assert rows["test accuracy"] == "50.0 % of 32 recordings"
 
 
-def test_without_a_test_there_are_no_spikes_of_one() -> None:
-    assert "spikes a test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
+def test_without_a_test_there_are_no_spikes_per_test_sample() -> None:
+    assert "spikes per test sample" not in dict(_rows(summary_table(_result(val__accuracy=0.5))))
 
 
-def test_in_a_pipe_there_are_no_colours_and_no_cell_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_a_pipe_there_are_no_colours_and_no_cell_is_truncated(capsys: pytest.CaptureFixture[str]) -> None:
     name = "block1." * 10 + "lif"
     print_result(_result(test__accuracy=0.5, **{f"test__spikes_per_step__{name}": 0.25}))
     out = capsys.readouterr().out
@@ -99,21 +99,21 @@ def test_all_tables_have_the_same_frame(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
     errors = {f"{stage}__{name}": 0.25 for stage in ("test", "val", "last__val") for name in ("mae", "rmse", "r2")}
-    rows = _figures(_result(**errors))
+    rows = _summary(_result(**errors))
     assert rows["test error"] == "mean 0.25, rms 0.25, R2 0.250, 1,359 recordings"
     assert rows["validation error"] == "mean 0.25, rms 0.25, R2 0.250, 72 recordings"
     assert rows["last epoch's validation"] == "mean 0.25, rms 0.25, R2 0.250"
     assert "test accuracy" not in rows
-    rows = _figures(_result(test__accuracy=0.5, test__recordings=3.0, test__labelled_steps=1234.0))
+    rows = _summary(_result(test__accuracy=0.5, test__recordings=3.0, test__labelled_steps=1234.0))
     assert_says(rows["test accuracy"], "50.0 % of 1,234")
     assert "test error" not in rows
 
 
-def test_several_values_have_figures_of_their_own() -> None:
-    figures = {
+def test_each_of_several_values_has_its_errors() -> None:
+    values = {
         f"test__{name}__{value}": at for value, at in (("x", 0.5), ("speed", 2.0)) for name in ("mae", "rmse", "r2")
     }
-    table = value_table(_result(val__mae__x=9.0, **figures))
+    table = value_table(_result(val__mae__x=9.0, **values))
     assert_says(table.title, "values", "test")
     assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
     assert not value_table(_result(test__mae=1.0)).rows

@@ -1,4 +1,4 @@
-"""What is said of two ways of training holds what was found, and what could be told."""
+"""Verdicts on two methods: the difference, and the smallest detectable difference."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def arm(name: str, right: np.ndarray, splits: Sequence[str] | None = None) -> Ar
 
 @pytest.fixture
 def arms() -> list[Arm]:
-    """Return three ways of training, of which the last is worse."""
+    """Return three methods, of which the last is worse."""
     rng = np.random.default_rng(0)
     difficulty = rng.beta(9, 1, N)
     return [arm(name, rng.random((5, N)) < difficulty - less) for name, less in (("a", 0), ("b", 0.01), ("c", 0.3))]
 
 
-def test_who_is_better_is_named_whichever_comes_first(arms: list[Arm]):
+def test_the_better_method_is_named_in_either_order(arms: list[Arm]):
     for order, sign in ((arms, "+"), (arms[::-1], "-")):
         (found,) = [each for each in verdicts(order) if {each.one.name, each.other.name} == {"a", "c"}]
         assert found.significant
         assert_says(found.sentence, "a", "better", f"c: {sign}")
 
 
-def test_an_undecided_comparison_says_what_could_be_told_and_what_three_points_need(arms: list[Arm]):
+def test_an_undecided_comparison_has_the_smallest_detectable_difference_and_the_seeds_for_three_points(arms: list[Arm]):
     undecided = verdicts(arms)[0]
     assert not undecided.significant
     smallest, needed = re.findall(
@@ -57,7 +57,7 @@ def test_p_is_holms_over_all_pairs_and_counts_the_looks(arms: list[Arm]):
     assert_says(looked.sentence, "2 times")
 
 
-def test_what_has_no_verdict_is_no_comparison_to_adjust_for(arms: list[Arm]):
+def test_comparisons_without_a_verdict_do_not_count_in_holms_method(arms: list[Arm]):
     few = arm("few", arms[0].right[:2])
     found = verdicts([*arms[:2], few])
     assert [each.comparisons for each in found] == [1, 1, 1]
@@ -75,7 +75,7 @@ def test_seeds_are_paired_only_where_the_split_follows_them(arms: list[Arm]):
     assert len(verdicts(arms[:2])[0].difference.variance.of_seeds) == 2
 
 
-def test_tested_on_says_what_rows_are():
+def test_tested_on_names_the_rows():
     right = np.ones((1, 12), bool)
     whole = arm("a", right)
     windows = whole._replace(recordings=np.stack([np.repeat(np.arange(4), 3), np.tile([0, 1, 2], 4)], 1))

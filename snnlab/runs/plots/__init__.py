@@ -1,4 +1,4 @@
-"""Pictures of a recording and of what a network makes of it: from arrays to matplotlib figures, one file a picture.
+"""Plots of a recording and of a network's activity and outputs: matplotlib figures from arrays.
 
 Importing it imports matplotlib.
 """

@@ -1,4 +1,4 @@
-"""Recordings: their events as images, over time, and class by class."""
+"""Plots of events: as images, over time, and by class."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from snnlab.runs.plots import style
 from snnlab.runs.plots.style import BLUE, VERMILION
 
 
-class Cells(NamedTuple):
-    """Equal parts of an image's axis.
+class AxisBins(NamedTuple):
+    """Equal bins of an image's axis.
 
     Args:
-        size: Of each, px or ms.
-        start: Where the first begins, px or ms: pixel 0 begins at -0.5.
-        stop: Where the axis ends, px or ms.
+        number: Number of bins.
+        size: Size of a bin, px or ms.
+        start: Start of the first bin, px or ms: pixel 0 starts at -0.5.
+        stop: End of the axis, px or ms.
     """
 
     number: int
@@ -33,33 +34,33 @@ class Cells(NamedTuple):
     stop: float
 
     @classmethod
-    def of_pixels(cls, pixels: int, most: int, size: float = 0) -> Cells:
-        """Return cells of whole pixels: of `size`, or of the least size with which there are at most `most`."""
+    def of_pixels(cls, pixels: int, most: int, size: float = 0) -> AxisBins:
+        """Return bins of whole pixels: of `size`, or of the smallest size that gives at most `most` bins."""
         size = size or math.ceil(pixels / most)
         return cls(math.ceil(pixels / size), size, -0.5, pixels - 0.5)
 
     @classmethod
-    def of_time(cls, duration_ms: float, number: int) -> Cells:
-        """Return `number` parts of the window `[0, duration_ms)`."""
+    def of_time(cls, duration_ms: float, number: int) -> AxisBins:
+        """Return `number` bins of the window `[0, duration_ms)`."""
         return cls(number, duration_ms / number, 0.0, duration_ms)
 
     @property
     def end(self) -> float:
-        """Where the last cell ends, which may be after the axis."""
+        """End of the last bin, which may be after the end of the axis."""
         return self.start + self.number * self.size
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """Return the cell of each value: pixels, or times in ms."""
+        """Return the bin index of each value: pixels, or times in ms."""
         return np.minimum((values / self.size).astype(np.int64), self.number - 1)
 
 
-class Window(NamedTuple):
-    """The events of a recording that are in a window.
+class WindowEvents(NamedTuple):
+    """The events of a recording in a time window.
 
     Args:
         t: Time, ms.
         y: Row, or None.
-        on: Which events are ON; all, where the polarities are one.
+        on: True for ON events; True for all if there is one polarity.
 
     Shape:
         `[N]` each.
@@ -71,46 +72,46 @@ class Window(NamedTuple):
     on: np.ndarray
 
     @classmethod
-    def of(cls, events: Events, duration_ms: float, polarities: int) -> Window:
+    def of(cls, events: Events, duration_ms: float, polarities: int) -> WindowEvents:
         """Return the events of `[0, duration_ms)`."""
         t, x, y, p = events
         n = int(np.searchsorted(t, round(duration_ms * 1000)))
         return cls(t[:n] / 1000, x[:n], None if y is None else y[:n], p[:n] if polarities == 2 else np.ones(n, bool))
 
     def histograms(
-        self, across: Cells, up: Cells, places: tuple[np.ndarray, np.ndarray]
+        self, x_bins: AxisBins, y_bins: AxisBins, places: tuple[np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Count the ON and the OFF events of each cell.
+        """Return the counts of ON and of OFF events in each bin.
 
         Args:
-            across: Columns of the image.
-            up: Rows of the image.
-            places: Where the events are along the one and the other, `[N]`.
+            across: Bins of the image's columns.
+            up: Bins of the image's rows.
+            places: Positions of the events on the two axes, `[N]`.
 
         Shape:
-            returns two `[up.number, across.number]`.
+            returns two `[y_bins.number, x_bins.number]`.
         """
-        cells = up.place(places[1]) * across.number + across.place(places[0])
-        size = up.number * across.number
+        cells = y_bins.place(places[1]) * x_bins.number + x_bins.place(places[0])
+        size = y_bins.number * x_bins.number
         on, off = (np.bincount(cells[chosen], minlength=size) for chosen in (self.on, ~self.on))
-        return on.reshape(up.number, -1), off.reshape(up.number, -1)
+        return on.reshape(y_bins.number, -1), off.reshape(y_bins.number, -1)
 
 
 ON, OFF = VERMILION, BLUE
 Aspect = Literal["auto", "equal"]
 
 
-def full_colour(*counts: np.ndarray) -> int:
-    """Return the count that is full colour: the 99th percentile of the cells with events.
+def full_colour_count(*counts: np.ndarray) -> int:
+    """Return the count that has full colour: the 99th percentile of the bins with events.
 
-    One hot pixel does not make the rest pale.
+    A single hot pixel does not make the others pale.
     """
     used = np.concatenate([each[each > 0] for each in counts])
     return max(1, round(float(np.percentile(used, 99)))) if used.size else 1
 
 
-def shade(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np.ndarray:
-    """Mix counts into colours as inks on white paper: where several are, it is dark.
+def blend(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np.ndarray:
+    """Blend counts of several kinds into an image, like inks on white paper.
 
         colour = prod_k (1 - min(counts_k / full, 1) * (1 - ink_k))
 
@@ -123,86 +124,95 @@ def shade(counts: Sequence[np.ndarray], colours: Sequence[str], full: int) -> np
     return image
 
 
-def show(ax: Axes, image: np.ndarray, across: Cells, up: Cells, *, downwards: bool, aspect: Aspect = "auto") -> None:
-    """Put an image into axes, row 0 at the top where `downwards`, and let them end where the sensor and window end."""
-    extent = (across.start, across.end, up.start, up.end)
+def draw_image(
+    ax: Axes, image: np.ndarray, x_bins: AxisBins, y_bins: AxisBins, *, downwards: bool, aspect: Aspect = "auto"
+) -> None:
+    """Draw an image into axes with the limits of sensor and window; with `downwards` row 0 is at the top."""
+    extent = (x_bins.start, x_bins.end, y_bins.start, y_bins.end)
     ax.imshow(image, extent=extent, origin="lower", aspect=aspect, interpolation="nearest")
-    ax.set_xlim(across.start, across.stop)
-    ax.set_ylim(*((up.stop, up.start) if downwards else (up.start, up.stop)))
+    ax.set_xlim(x_bins.start, x_bins.stop)
+    ax.set_ylim(*((y_bins.stop, y_bins.start) if downwards else (y_bins.start, y_bins.stop)))
 
 
-# Cells along the longer side of an image: more could not be seen when two are side by side in a small picture.
-CELLS = 160
+# Largest number of bins along the longer side of an image: more are not visible in a small plot of two.
+IMAGE_BINS = 160
 
 
 def draw_events(events: Events, sensor_size: SensorSize, duration_ms: float, name: str) -> Figure:
-    """Draw the events of the window as an image for each polarity; both in one would hide each other.
+    """Draw the events of the window as one image for each polarity; in a common image they would hide each other.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are one.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 the polarities are not distinguished.
         duration_ms: Length of the window, ms.
-        name: What the recording is called.
+        name: Name of the recording.
     """
     width, height, polarities = sensor_size
-    polarities = 2 if polarities == 2 else 1  # of more than two, as of one, all events are drawn together
-    window = Window.of(events, duration_ms, polarities)
+    polarities = 2 if polarities == 2 else 1  # with more than two polarities, as with one, all events are in one image
+    window = WindowEvents.of(events, duration_ms, polarities)
     if window.y is None:
-        across, up = Cells.of_time(duration_ms, CELLS), Cells.of_pixels(width, CELLS)
-        places, words, aspect = (window.t, window.x), ("time (ms)", "address (px)"), "auto"
-        tall, cell = 2.2, f"in {up.size:g} px x {across.size:g} ms"
+        x_bins, y_bins = AxisBins.of_time(duration_ms, IMAGE_BINS), AxisBins.of_pixels(width, IMAGE_BINS)
+        places, labels, aspect = (window.t, window.x), ("time (ms)", "address (px)"), "auto"
+        image_height, cell = 2.2, f"in {y_bins.size:g} px x {x_bins.size:g} ms"
     else:
-        across = Cells.of_pixels(width, CELLS, Cells.of_pixels(max(width, height), CELLS).size)
-        up = Cells.of_pixels(height, CELLS, across.size)
-        places, words, aspect = (window.x, window.y), ("column (px)", "row (px)"), "equal"
-        tall, cell = min(max(3.9 / polarities * height / width, 1.0), 4.5), f"in {up.size:g} x {up.size:g} px"
-    counts = window.histograms(across, up, places)
-    figure, axes = style.new_figure(columns=polarities, height=tall + 1.3, top=1 - 0.7 / (tall + 1.3), wspace=0.12)
-    full, kinds = full_colour(*counts), (("ON", ON), ("OFF", OFF)) if polarities == 2 else (("events", ON),)
-    for ax, (kind, colour), each in zip(axes, kinds, counts, strict=False):  # with one polarity there is no OFF
-        show(ax, shade([each], [colour], full), across, up, downwards=window.y is not None, aspect=aspect)
-        ax.set_xlabel(words[0], fontsize=style.TEXT)
+        x_bins = AxisBins.of_pixels(width, IMAGE_BINS, AxisBins.of_pixels(max(width, height), IMAGE_BINS).size)
+        y_bins = AxisBins.of_pixels(height, IMAGE_BINS, x_bins.size)
+        places, labels, aspect = (window.x, window.y), ("column (px)", "row (px)"), "equal"
+        image_height, cell = (
+            min(max(3.9 / polarities * height / width, 1.0), 4.5),
+            f"in {y_bins.size:g} x {y_bins.size:g} px",
+        )
+    counts = window.histograms(x_bins, y_bins, places)
+    figure, axes = style.new_figure(
+        columns=polarities, height=image_height + 1.3, top=1 - 0.7 / (image_height + 1.3), wspace=0.12
+    )
+    full, kinds = full_colour_count(*counts), (("ON", ON), ("OFF", OFF)) if polarities == 2 else (("events", ON),)
+    for ax, (kind, colour), each in zip(axes, kinds, counts, strict=False):  # with one polarity there are no OFF events
+        draw_image(ax, blend([each], [colour], full), x_bins, y_bins, downwards=window.y is not None, aspect=aspect)
+        ax.set_xlabel(labels[0], fontsize=style.TEXT)
         style.title(ax, f"{kind}: {int(each.sum()):,}")
-    axes[0].set_ylabel(words[1], fontsize=style.TEXT)
+    axes[0].set_ylabel(labels[1], fontsize=style.TEXT)
     many = f"{window.t.size:,} events in {duration_ms:g} ms"
-    style.headline(figure, f"{name}: {many}\nfull colour: {full} {cell.replace('in 1 x 1 px', 'a pixel')}")
+    style.figure_title(figure, f"{name}: {many}\nfull colour: {full} {cell.replace('in 1 x 1 px', 'a pixel')}")
     return figure
 
 
-# Parts of the window, and of the sensor, in which events are counted for the image; and for the rate.
-TIME_CELLS, PLACE_CELLS, RATE_CELLS = 200, 100, 60
+# Number of bins of the window and of the sensor in the image, and of the window for the rate.
+TIME_BINS, PIXEL_BINS, RATE_BINS = 200, 100, 60
 
 
 def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float, name: str) -> Figure:
-    """Draw the columns, and the rows, of the events over time, and their number per ms.
+    """Draw the columns and rows of the events over time, and their number per ms.
 
     Args:
-        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are one.
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 the polarities are not distinguished.
         duration_ms: Length of the window, ms.
-        name: What the recording is called.
+        name: Name of the recording.
     """
     width, height, polarities = sensor_size
-    window = Window.of(events, duration_ms, polarities)
+    window = WindowEvents.of(events, duration_ms, polarities)
     places = [("column (px)" if window.y is not None else "address (px)", window.x, width)]
     if window.y is not None:
         places.append(("row (px)", window.y, height))
     figure, (*above, rate) = style.new_figure(len(places) + 1, height=1.3 * (len(places) + 1) + 0.7)
-    across = Cells.of_time(duration_ms, TIME_CELLS)
-    for ax, (words, place, size) in zip(above, places, strict=True):
-        up = Cells.of_pixels(size, PLACE_CELLS)
-        counts = window.histograms(across, up, (window.t, place))
-        show(ax, shade(counts, (ON, OFF), full_colour(*counts)), across, up, downwards=words == "row (px)")
-        ax.set_ylabel(words, fontsize=style.TEXT)
-    _draw_rate(rate, window, Cells.of_time(duration_ms, RATE_CELLS), polarities)
+    x_bins = AxisBins.of_time(duration_ms, TIME_BINS)
+    for ax, (text, place, size) in zip(above, places, strict=True):
+        y_bins = AxisBins.of_pixels(size, PIXEL_BINS)
+        counts = window.histograms(x_bins, y_bins, (window.t, place))
+        draw_image(
+            ax, blend(counts, (ON, OFF), full_colour_count(*counts)), x_bins, y_bins, downwards=text == "row (px)"
+        )
+        ax.set_ylabel(text, fontsize=style.TEXT)
+    _draw_rate(rate, window, AxisBins.of_time(duration_ms, RATE_BINS), polarities)
     style.title(above[0], f"{name}: events over time")
     return figure
 
 
-def _draw_rate(ax: Axes, window: Window, cells: Cells, polarities: int) -> None:
+def _draw_rate(ax: Axes, window: WindowEvents, cells: AxisBins, polarities: int) -> None:
     edges = np.linspace(cells.start, cells.stop, cells.number + 1)
     kinds = (("ON", ON, window.on), ("OFF", OFF, ~window.on)) if polarities == 2 else (("", ON, window.on),)
-    for words, colour, chosen in kinds:
+    for text, colour, chosen in kinds:
         counts = np.bincount(cells.place(window.t[chosen]), minlength=cells.number)
-        ax.stairs(counts / cells.size, edges, baseline=None, color=colour, label=words, linewidth=1.4)
+        ax.stairs(counts / cells.size, edges, baseline=None, color=colour, label=text, linewidth=1.4)
     ax.set_xlim(cells.start, cells.stop)
     ax.set_ylim(0, 1.3 * max(ax.get_ylim()[1], 0.1))  # room for the legend
     style.label(ax, "time (ms)", "events per ms")
@@ -210,62 +220,62 @@ def _draw_rate(ax: Axes, window: Window, cells: Cells, polarities: int) -> None:
         style.legend(ax, loc="upper right", ncol=2)
 
 
-# Of each class so many recordings at most are summed, and so many classes at most are drawn.
-RECORDINGS, CLASSES = 50, 30
-ACROSS = 5
-# Of a class's name in a line.
-LETTERS = 16
-# Cells along the longer side of an image: more could not be seen.
-CLASS_CELLS = 64
+# Largest number of summed recordings of a class, and of drawn classes.
+MAX_RECORDINGS, MAX_CLASSES = 50, 30
+MAX_COLUMNS = 5
+# Letters of a class name in a line.
+MAX_NAME_LETTERS = 16
+# Largest number of bins along the longer side of a class's image.
+CLASS_BINS = 64
 
 
 def draw_classes(store: Store, targets: Sequence[int], names: Sequence[str], duration_ms: float) -> Figure:
-    """Draw the events of each class; over time, where the sensor has no rows.
+    """Draw the events of each class as an image; over time if the sensor has no rows.
 
     Args:
-        targets: The classes, of which those without recordings are not drawn.
-        names: What they are called.
+        targets: The classes; those without recordings are not drawn.
+        names: Names of the classes.
         duration_ms: Length of the window, ms.
     """
-    there = [(target, name) for target, name in zip(targets, names, strict=True) if target in store.targets]
-    drawn = there[:CLASSES]
-    columns = min(ACROSS, len(drawn))
+    existing = [(target, name) for target, name in zip(targets, names, strict=True) if target in store.targets]
+    drawn = existing[:MAX_CLASSES]
+    columns = min(MAX_COLUMNS, len(drawn))
     rows = math.ceil(len(drawn) / columns)
     width, height, _ = store.sensor_size
-    tall = style.WIDTH_INCHES / columns * (0.8 if height == 1 else height / width) * rows + 0.45 * rows + 0.6
-    margins = {"bottom": 0.12 / tall, "top": 1 - 0.62 / tall, "hspace": 0.38, "wspace": 0.08}
-    figure, axes = style.new_figure(rows, columns, height=tall, left=0.03, **margins)
+    image_height = style.WIDTH_INCHES / columns * (0.8 if height == 1 else height / width) * rows + 0.45 * rows + 0.6
+    margins = {"bottom": 0.12 / image_height, "top": 1 - 0.62 / image_height, "hspace": 0.38, "wspace": 0.08}
+    figure, axes = style.new_figure(rows, columns, height=image_height, left=0.03, **margins)
     for ax, (target, name) in zip(axes, drawn, strict=False):
-        _draw(ax, store, np.flatnonzero(store.targets == target)[:RECORDINGS], duration_ms)
-        words = "\n".join(textwrap.wrap(name, LETTERS, max_lines=2, placeholder="..."))
-        ax.set_title(words, fontsize=style.SMALL, color=style.INK, loc="left", pad=2)
+        _draw_class(ax, store, np.flatnonzero(store.targets == target)[:MAX_RECORDINGS], duration_ms)
+        text = "\n".join(textwrap.wrap(name, MAX_NAME_LETTERS, max_lines=2, placeholder="..."))
+        ax.set_title(text, fontsize=style.SMALL, color=style.INK, loc="left", pad=2)
     for ax in axes:
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
-    more = f"; {len(there) - CLASSES} more are not drawn" if len(there) > CLASSES else ""
+    more = f"; {len(existing) - MAX_CLASSES} more are not drawn" if len(existing) > MAX_CLASSES else ""
     over = f"address over {duration_ms:g} ms" if height == 1 else f"summed over {duration_ms:g} ms"
-    style.headline(figure, f"Classes{more}: events, {over}\nand up to {RECORDINGS} recordings each")
+    style.figure_title(figure, f"Classes{more}: events, {over}\nand up to {MAX_RECORDINGS} recordings each")
     return figure
 
 
-def _draw(ax: Axes, store: Store, places: np.ndarray, duration_ms: float) -> None:
+def _draw_class(ax: Axes, store: Store, places: np.ndarray, duration_ms: float) -> None:
     width, height, _ = store.sensor_size
     if height == 1:
-        across, up = Cells.of_time(duration_ms, CLASS_CELLS), Cells.of_pixels(width, CLASS_CELLS)
+        x_bins, y_bins = AxisBins.of_time(duration_ms, CLASS_BINS), AxisBins.of_pixels(width, CLASS_BINS)
     else:
-        across = Cells.of_pixels(width, CLASS_CELLS, Cells.of_pixels(max(width, height), CLASS_CELLS).size)
-        up = Cells.of_pixels(height, CLASS_CELLS, across.size)
-    counts = np.zeros((up.number, across.number), np.int64)
+        x_bins = AxisBins.of_pixels(width, CLASS_BINS, AxisBins.of_pixels(max(width, height), CLASS_BINS).size)
+        y_bins = AxisBins.of_pixels(height, CLASS_BINS, x_bins.size)
+    counts = np.zeros((y_bins.number, x_bins.number), np.int64)
     for place in places.tolist():
-        window = Window.of(store[place], duration_ms, 1)
+        window = WindowEvents.of(store[place], duration_ms, 1)
         where = (window.t, window.x) if window.y is None else (window.x, window.y)
-        counts += window.histograms(across, up, where)[0]
-    show(
+        counts += window.histograms(x_bins, y_bins, where)[0]
+    draw_image(
         ax,
-        shade([counts], [style.INK], full_colour(counts)),
-        across,
-        up,
+        blend([counts], [style.INK], full_colour_count(counts)),
+        x_bins,
+        y_bins,
         downwards=height > 1,
         aspect="equal" if height > 1 else "auto",
     )

@@ -1,6 +1,6 @@
-"""A network as a picture: boxes in reading order, ways around and back as lines below them; blocks are drawn below.
+"""Diagram of a network: boxes in reading order, with shortcuts and feedback as lines below; blocks are drawn below.
 
-A box holds weights with the norm, neuron and pool on them; of equal neighbours one is drawn. Units are inches, y down.
+A box contains weights with their norm, neuron and pool; equal neighbours are one box. Units are inches, y down.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from snnlab.errors import ConfigError
 from snnlab.nn.summary import LayerRow, Summary, shape_text
 from snnlab.runs.plots.style import default_style
 
-_WIDE, _LINE, _ACROSS, _DOWN, _LANE, _DOT = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
-_MARGIN, _TOP, _MOST_ACROSS = 0.3, 0.75, 6
+_BOX_WIDTH, _LINE_HEIGHT, _GAP_X, _GAP_Y, _LANE_HEIGHT, _DOT_SIZE = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
+_MARGIN, _TOP, _MAX_BOXES = 0.3, 0.75, 6
 _INK, _FAINT = "#1c2733", "#46535f"
-# Fill and edge of each family, told apart by those who do not see red and green too, and in grey; a box has the first.
+# Fill, edge and legend of each family, distinct with red-green blindness and in grey; a box has its first family.
 _FAMILIES = {
     "input": ("#ffffff", "#5c6b7a", "input"),
     "spiking": ("#ffd9a8", "#d9730d", "spiking neurons"),
@@ -38,7 +38,7 @@ _JOINS = {"add": "+", "and": "×", "iand": "∧¬", "concat": "||"}
 
 
 class Box(NamedTuple):
-    """Layers that follow on each other, of which family they are, and what is written; a dot has no layers."""
+    """Consecutive layers in one box: their names, family and text; a box without layers is a dot."""
 
     layers: tuple[str, ...]
     family: str
@@ -47,15 +47,15 @@ class Box(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Boxes one after the other, and further ways from one to another, each with its name."""
+    """Consecutive boxes, with further connections between them: source, target, name."""
 
     title: str
     boxes: list[Box]
-    ways: list[tuple[int, int, str]]
+    connections: list[tuple[int, int, str]]
 
 
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
-    """Write the picture of a network called `name`, with its steps in the words of `time`, to a .png, .svg or .pdf.
+    """Write the diagram of a network, with the text `time` about its steps, to a .png, .svg or .pdf file.
 
     Raises:
         ConfigError: if the file cannot be written.
@@ -70,53 +70,57 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
 
 
 def chains_of(summary: Summary) -> list[Chain]:
-    """Return the network's boxes, then those of each block, outer ones first."""
-    chains, waiting = [], [LayerRow("", "", "block", summary.in_shape, 0, 0)]
-    for block in waiting:
+    """Return the chain of the network's boxes, then those of its blocks, outer ones first."""
+    chains, pending = [], [LayerRow("", "", "block", summary.in_shape, 0, 0)]
+    for block in pending:
         rows = [row for row in summary.layers if row.name.rpartition(".")[0] == block.name]
-        units, before, times = list[list[LayerRow]](), "", list[int]()
-        for unit in _units([row for row in rows if row.follows], folded=block.kind != "loop"):
+        units, previous, times = list[list[LayerRow]](), "", list[int]()
+        for unit in _box_layers([row for row in rows if row.follows], folded=block.kind != "loop"):
             inside = [r for row in unit for r in summary.layers if f"{r.name}.".startswith(f"{row.name}.")]
-            looks = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
-            if units and looks == before and block.kind != "loop":
+            description = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
+            if units and description == previous and block.kind != "loop":
                 times[-1] += 1
                 continue
-            units, times, before = [*units, unit], [*times, 1], looks
+            units, times, previous = [*units, unit], [*times, 1], description
         boxes = [_box(unit, count, summary) for unit, count in zip(units, times, strict=True)]
-        beside = [row for row in rows if not row.follows]
-        waiting += [row for row in [*(r for unit in units for r in unit), *beside] if row.family == "block"]
-        ways: list[tuple[int, int, str]] = []
+        parallel = [row for row in rows if not row.follows]
+        pending += [row for row in [*(r for unit in units for r in unit), *parallel] if row.family == "block"]
+        connections: list[tuple[int, int, str]] = []
         if not block.name:
             boxes.insert(0, Box(("frames",), "input", ("frames", f"→ {shape_text(summary.in_shape)}")))
         elif block.kind == "loop":
             places = {name: place for place, box in enumerate(boxes) for name in box.layers}
-            ways = [(places[source], places[target], f"{source}_to_{target}") for source, target in block.feedback]
+            connections = [
+                (places[source], places[target], f"{source}_to_{target}") for source, target in block.feedback
+            ]
         elif sign := _JOINS.get(block.connection):
             boxes = [Box((), "input", ("",)), *boxes, Box((), "input", (sign,))]
-            ways = [(0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in beside] or [""]]
+            connections = [
+                (0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in parallel] or [""]
+            ]
         kind = ", ".join(filter(None, (block.kind, block.connection)))
-        chains.append(Chain(f"{block.name}: {kind}" if block.name else "", boxes, ways))
+        chains.append(Chain(f"{block.name}: {kind}" if block.name else "", boxes, connections))
     return chains
 
 
-def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
-    """Return the picture of a network's chains, with its name and some words above them."""
+def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
+    """Return the diagram of a network's chains, with its name and a text above."""
     families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
     places: list[list[Bbox]] = []
     top = _TOP
     for chain in chains:
-        places.append(_placed(chain, top))
-        top = places[-1][-1].y1 + _DOWN + _LANE * len(chain.ways)
-    texts = (0.13 * len(name), 0.08 * len(words), *(0.09 * len(chain.title) for chain in chains))
-    right = max(place.x1 for of_chain in places for place in of_chain) + _ACROSS - _MARGIN
-    wide, high = 2 * _MARGIN + max(right, 1.5 * len(families), *texts), top + _DOWN
-    figure = Figure(figsize=(wide, high), facecolor="white")
+        places.append(_box_positions(chain, top))
+        top = places[-1][-1].y1 + _GAP_Y + _LANE_HEIGHT * len(chain.connections)
+    texts = (0.13 * len(name), 0.08 * len(subtitle), *(0.09 * len(chain.title) for chain in chains))
+    right = max(place.x1 for of_chain in places for place in of_chain) + _GAP_X - _MARGIN
+    width, height = 2 * _MARGIN + max(right, 1.5 * len(families), *texts), top + _GAP_Y
+    figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, wide), ylim=(high, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     axes.text(_MARGIN, 0.2, name, fontsize=12, weight="bold", color=_INK, va="center", parse_math=False)
-    axes.text(_MARGIN, 0.43, words, fontsize=9, color=_FAINT, va="center")
+    axes.text(_MARGIN, 0.43, subtitle, fontsize=9, color=_FAINT, va="center")
     for chain, of_chain in zip(chains, places, strict=True):
         _draw_chain(axes, chain, of_chain)
     keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
@@ -124,8 +128,8 @@ def network_figure(name: str, words: str, chains: Sequence[Chain]) -> Figure:
     return figure
 
 
-def _units(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow]]:
-    """Return layers in boxes; where they are folded, what has no weights stands with the weights before it."""
+def _box_layers(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow]]:
+    """Return the layers of each box; `folded` joins layers without weights to the weights before them."""
     units: list[list[LayerRow]] = []
     for row in rows:
         if not folded or row.family in ("weights", "block") or not units or units[-1][0].family != "weights":
@@ -151,24 +155,24 @@ def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
     return Box(names, family, tuple(lines), recurrent)
 
 
-def _placed(chain: Chain, top: float) -> list[Bbox]:
-    """Return where a chain's boxes stand: in rows, or of one with further ways in one row."""
+def _box_positions(chain: Chain, top: float) -> list[Bbox]:
+    """Return the positions of a chain's boxes: in rows, or in one row if it has further connections."""
     found: list[Bbox] = []
-    most = len(chain.boxes) if chain.ways else _MOST_ACROSS
-    top += _LANE if chain.title else 0.0
+    most = len(chain.boxes) if chain.connections else _MAX_BOXES
+    top += _LANE_HEIGHT if chain.title else 0.0
     for row in (chain.boxes[at : at + most] for at in range(0, len(chain.boxes), most)):
-        x, high = _MARGIN, 0.16 + _LINE * max(len(box.lines) for box in row)
+        x, height = _MARGIN, 0.16 + _LINE_HEIGHT * max(len(box.lines) for box in row)
         for box in row:
-            found.append(Bbox.from_bounds(x, top, _WIDE if box.layers else _DOT, high))
-            x = found[-1].x1 + _ACROSS
-        top += high + _DOWN
+            found.append(Bbox.from_bounds(x, top, _BOX_WIDTH if box.layers else _DOT_SIZE, height))
+            x = found[-1].x1 + _GAP_X
+        top += height + _GAP_Y
     return found
 
 
 def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
     if chain.title:
         title = {"fontsize": 10, "weight": "bold", "color": _INK, "va": "center", "parse_math": False}
-        axes.text(_MARGIN, places[0].y0 - _LANE, chain.title, **title)
+        axes.text(_MARGIN, places[0].y0 - _LANE_HEIGHT, chain.title, **title)
     for box, place in zip(chain.boxes, places, strict=True):
         _draw_box(axes, box, place)
     middles = [(place.x0 + place.x1) / 2 for place in places]
@@ -177,23 +181,23 @@ def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
         if one.y0 == other.y0:
             _arrow(axes, [(one.x1, y), (other.x0, y)], "follows")
         else:
-            gap = other.y0 - _DOWN / 2
+            gap = other.y0 - _GAP_Y / 2
             _arrow(axes, [(x0, one.y1), (x0, gap), (x1, gap), (x1, other.y0)], "follows")
-    for lane, (source, target, name) in enumerate(chain.ways, 1):
+    for lane, (source, target, name) in enumerate(chain.connections, 1):
         low, shift = places[-1].y1, 0.12 if source == target else 0.0
-        x0, x1, y = middles[source] + shift, middles[target] - shift, low + lane * _LANE
+        x0, x1, y = middles[source] + shift, middles[target] - shift, low + lane * _LANE_HEIGHT
         _arrow(axes, [(x0, low), (x0, y), (x1, y), (x1, low)], "back" if target <= source else "around")
-        beside = {"fontsize": 8.5, "color": _FAINT, "ha": "center", "va": "center", "backgroundcolor": "white"}
-        axes.text((x0 + x1) / 2, y, name, **beside)
+        parallel = {"fontsize": 8.5, "color": _FAINT, "ha": "center", "va": "center", "backgroundcolor": "white"}
+        axes.text((x0 + x1) / 2, y, name, **parallel)
 
 
 def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
     fill, edge, _ = _FAMILIES[box.family]
-    style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT / 2.1}"
+    style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT_SIZE / 2.1}"
     axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))
     for number, line in enumerate(box.lines):
-        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE
-        # A letter is about 0.6 of the size wide; a formula is wider in letters than on paper.
+        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE_HEIGHT
+        # A letter is about 0.6 of the font size wide; a formula is shorter than its source.
         size = min(10.0, (place.width - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
         colour = _INK if number < max(len(box.layers), 1) else _FAINT
         axes.text(x, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line)
@@ -203,7 +207,7 @@ def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
 
 
 def _arrow(axes: Axes, points: Sequence[tuple[float, float]], kind: str) -> None:
-    """Draw a way through points, with a head at its end; backwards in time it is dashed."""
+    """Draw an arrow through points; feedback is dashed."""
     line = "--" if kind in ("back", "recurrent") else "-"
     x, y = zip(*points[:-1], strict=True)
     axes.plot(x, y, color=_FAINT, linewidth=1.4, linestyle=line)

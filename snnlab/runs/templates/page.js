@@ -1,4 +1,4 @@
-// A click on a column's head sorts by it: as numbers where both cells begin with one, else as text.
+// A click on a column's head sorts by it: as numbers if both cells begin with one, else as text.
 for (const table of document.querySelectorAll("table.sorts"))
   for (const [column, head] of [...table.tHead.rows[0].cells].entries())
     head.addEventListener("click", () => {

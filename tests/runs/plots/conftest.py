@@ -1,4 +1,4 @@
-"""What the tests of pictures share: what is written in a figure, and recordings of each kind of sensor."""
+"""Shared parts of the tests of plots: the text in a figure, and recordings of each kind of sensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MakeEvents = Callable[[SensorSize, int, float], Events]
 
 
 def words(figure: Figure) -> str:
-    """Render a figure, which makes its numbers, and return all that is written in it."""
+    """Render a figure, which creates its tick labels, and return all its text."""
     pixels = render(figure)
     assert pixels.dtype == np.uint8
     assert pixels.shape[1:] == (614, 3)
@@ -25,7 +25,7 @@ def words(figure: Figure) -> str:
 
 @pytest.fixture
 def make_events() -> MakeEvents:
-    """Return what makes a random recording."""
+    """Return a function that makes a random recording."""
 
     def make(sensor_size: SensorSize, count: int = 300, duration_ms: float = 20.0) -> Events:
         rng = np.random.default_rng(count)

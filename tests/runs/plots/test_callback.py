@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.events import SensorSize
 from snnlab.errors import ConfigError
-from snnlab.runs.plots.callback import Pictures, _answers, first_of_classes
+from snnlab.runs.plots.callback import Pictures, _count_answers, first_of_classes
 from snnlab.training.module import SpikingModule
 
 from ...refusals import assert_raises
@@ -23,24 +23,24 @@ OF_A_RECORDING = {
 
 
 def _images(folder: Path) -> dict[str, list[int]]:
-    """Return the steps at which each picture was written."""
+    """Return the steps at which each plot was written."""
     if not (folder / "tensorboard").exists():
         return {}
     events = reload(folder)
     return {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]}
 
 
-def test_every_few_epochs_and_at_the_end_all_pictures_are_written(tmp_path: Path, fit: Fit) -> None:
+def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, fit: Fit) -> None:
     fit(Pictures(recordings=2, every_epochs=2), max_epochs=3)
     images = _images(tmp_path)
     tags = {f"pictures/recording_{index}/{what}" for index in (0, 2) for what in OF_A_RECORDING}
     assert set(images) == tags | {"pictures/rates/lif", "pictures/rates/cuba", "pictures/confusion"}
-    once = {tag for tag in tags if "/events" in tag}  # a recording stays as it is
+    once = {tag for tag in tags if "/events" in tag}  # a recording does not change
     assert all(steps == ([3] if tag in once else [3, 5]) for tag, steps in images.items())
     assert {3, 5} <= {scalar.step for scalar in reload(tmp_path).Scalars("val/loss")}
 
 
-def test_an_epoch_that_is_both_is_drawn_once(tmp_path: Path, fit: Fit) -> None:
+def test_the_last_epoch_is_drawn_only_once(tmp_path: Path, fit: Fit) -> None:
     fit(Pictures(recordings=1, every_epochs=2), max_epochs=2)
     assert set(map(tuple, _images(tmp_path).values())) == {(3,)}
 
@@ -105,7 +105,7 @@ def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
     torch.testing.assert_close(float(rate), float(trainer.callback_metrics["val/rate_hz/lif"]))
 
 
-def test_the_confusion_is_of_all_validation_recordings(fit: Fit) -> None:
+def test_the_confusion_matrix_is_of_all_validation_recordings(fit: Fit) -> None:
     pictures = Pictures(recordings=1)
     trainer, _ = fit(pictures, max_epochs=2)
     assert pictures._confusion is not None
@@ -114,16 +114,14 @@ def test_the_confusion_is_of_all_validation_recordings(fit: Fit) -> None:
     assert right == pytest.approx(float(trainer.callback_metrics["val/accuracy"]))
 
 
-def test_steps_without_a_label_are_in_no_confusion() -> None:
+def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
     targets, answers = torch.tensor([[0, -100], [2, 1]]), torch.tensor([[0, 1], [1, 1]])
-    assert _answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert _count_answers(answers, targets, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
 @pytest.mark.filterwarnings("ignore:Total length of .list. across ranks is zero")
 @pytest.mark.parametrize("changes", [{"logger": False}, {"val": 0}], ids=["no TensorBoard", "no validation"])
-def test_nothing_is_drawn_where_there_is_no_place_or_no_recording(
-    tmp_path: Path, fit: Fit, changes: dict[str, Any]
-) -> None:
+def test_without_tensorboard_or_recordings_nothing_is_drawn(tmp_path: Path, fit: Fit, changes: dict[str, Any]) -> None:
     fit(Pictures(), **changes)
     assert not _images(tmp_path)
 
@@ -148,7 +146,7 @@ def test_a_training_that_stops_early_is_drawn_at_its_end(tmp_path: Path, fit: Fi
         ([1, 1, 0, 0, 1], 9, [3, 5, 4, 6, 8]),
     ],
 )
-def test_recordings_are_of_different_classes_as_far_as_they_go(
+def test_recordings_are_of_different_classes_as_far_as_possible(
     targets: list[int], number: int, chosen: list[int]
 ) -> None:
     of_store, places = np.full(9, 5), np.array([3, 4, 5, 6, 8])

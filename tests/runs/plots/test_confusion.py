@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from snnlab.runs.plots import default_style, render
-from snnlab.runs.plots.answers import FEW, draw_confusion
+from snnlab.runs.plots.answers import MAX_NAMED_CLASSES, draw_confusion
 
 GESTURES = ["hand clapping", "right hand wave", "right arm clockwise", "right arm counter clockwise", "air drums"]
 
 
 @pytest.mark.parametrize("names", [["down", "left", "right", "up"], GESTURES, [*map(str, range(10))]])
-def test_both_axes_have_the_same_names_and_these_do_not_run_into_each_other(names: list[str]) -> None:
+def test_both_axes_have_the_same_names_without_overlap(names: list[str]) -> None:
     with default_style():
         figure = draw_confusion(np.eye(len(names), dtype=int), names)
         render(figure)
@@ -28,7 +28,7 @@ def test_both_axes_have_the_same_names_and_these_do_not_run_into_each_other(name
     assert all(box.x1 <= width and box.y1 <= height for box in inside)
 
 
-def test_long_names_that_would_be_alike_keep_their_numbers() -> None:
+def test_equal_short_names_have_their_numbers() -> None:
     names = [f"the gesture of {who} with both hands" for who in ("Anna", "Bert")]
     figure = draw_confusion(np.eye(2, dtype=int), names)
     render(figure)
@@ -44,7 +44,7 @@ def test_a_class_may_be_called_anything(names: list[str]) -> None:
         assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names
 
 
-def test_names_of_many_classes_are_left_to_their_numbers() -> None:
-    figure = draw_confusion(np.eye(FEW + 1, dtype=int), ["class"] * (FEW + 1))
+def test_many_classes_have_numbers_instead_of_names() -> None:
+    figure = draw_confusion(np.eye(MAX_NAMED_CLASSES + 1, dtype=int), ["class"] * (MAX_NAMED_CLASSES + 1))
     render(figure)
     assert "class" not in [text.get_text() for text in figure.axes[0].get_yticklabels()]

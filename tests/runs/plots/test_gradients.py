@@ -8,7 +8,7 @@ from ...refusals import assert_says
 from .conftest import words
 
 
-def test_layers_stand_in_order_over_time_on_one_scale_from_the_largest_norm() -> None:
+def test_layers_are_in_order_over_time_on_one_scale_from_the_largest_norm() -> None:
     figure = draw_gradients({"lif1": [1e-4, 1e-3, 0.0], "readout": [1e-2, 1e-2, 1e-3]}, 10.0)
     (image,) = figure.axes[0].images
     drawn = np.asarray(image.get_array())
@@ -18,7 +18,7 @@ def test_layers_stand_in_order_over_time_on_one_scale_from_the_largest_norm() ->
     assert all(word in text for word in ("lif1", "readout", "time (ms)", "1e\N{MINUS SIGN}2"))
 
 
-def test_where_no_gradient_comes_it_says_so() -> None:
+def test_a_layer_without_gradient_has_a_note() -> None:
     assert_says(words(draw_gradients({"lif1": [0.0, 0.0]}, None)), "no gradient")
 
 

@@ -3,25 +3,25 @@ from __future__ import annotations
 import numpy as np
 
 from snnlab.runs.plots import draw_membranes
-from snnlab.runs.plots.activity import NEURONS, choose
+from snnlab.runs.plots.activity import MAX_MEMBRANES, choose_neurons
 
 from ...refusals import assert_says
 from .conftest import words
 
 
-def test_neurons_are_spread_over_those_that_fire_from_the_busiest_on() -> None:
+def test_neurons_are_evenly_spaced_in_the_order_of_their_rates() -> None:
     spikes = np.zeros((8, 20))
     for neuron in range(7):
         spikes[: 7 - neuron, neuron + 5] = 1
-    chosen = choose(np.zeros((8, 20)), spikes)
+    chosen = choose_neurons(np.zeros((8, 20)), spikes)
     assert chosen.tolist() == [5, 7, 9, 11]
-    assert len(chosen) == NEURONS
+    assert len(chosen) == MAX_MEMBRANES
 
 
-def test_where_none_fires_the_highest_membranes_are_drawn() -> None:
+def test_without_spikes_the_highest_membranes_are_drawn() -> None:
     v = np.zeros((8, 20))
     v[3, [4, 9]] = 0.5, 0.9
-    assert choose(v, np.zeros_like(v)).tolist()[:2] == [9, 4]
+    assert choose_neurons(v, np.zeros_like(v)).tolist()[:2] == [9, 4]
     assert_says(words(draw_membranes(v, np.zeros_like(v), 2.0, "lif1", 1.0)), "no spikes")
 
 

@@ -27,7 +27,7 @@ def test_a_silent_layer_says_so(num_steps: int) -> None:
     assert_says(words(draw_rates(np.zeros(7), num_steps, 2.0, "lif1")), "no neuron")
 
 
-def test_without_dt_the_rate_is_in_spikes_a_step() -> None:
+def test_without_dt_the_rate_is_in_spikes_per_step() -> None:
     text = words(draw_rates(np.array([1, 3]), 4, None, "lif1"))
-    assert "rate (spikes a step)" in text
-    assert_says(text, "0.5 spikes a step")
+    assert "rate (spikes per step)" in text
+    assert_says(text, "0.5 spikes per step")

@@ -24,18 +24,18 @@ def test_target_and_a_wrong_answer_stand_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "dt", "said"),
+    ("answers", "dt", "facts"),
     [
         ([2, 2, 2, 2], 10.0, ("from 10 ms",)),
         ([2, 1, 2, 2], 10.0, ("from 30 ms",)),
         ([2, 1, 2, 2], None, ("from step 2",)),
     ],
 )
-def test_it_is_said_from_when_on_the_answer_is_right(answers: list[int], dt: float | None, said: tuple) -> None:
+def test_the_title_has_the_time_of_the_right_answer(answers: list[int], dt: float | None, facts: tuple) -> None:
     figure = draw_readout(Y, np.array(answers), 2, dt)
-    assert_says(words(figure), *said)
+    assert_says(words(figure), *facts)
     assert VERMILION not in {line.get_color() for line in figure.axes[0].lines}
 
 
-def test_two_classes_have_no_others() -> None:
+def test_two_classes_have_no_other_lines() -> None:
     assert "other classes" not in words(draw_readout(Y[:, :2], np.array([0, 0, 0, 0]), 1, 1.0))

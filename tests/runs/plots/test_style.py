@@ -10,7 +10,7 @@ from snnlab.runs.plots import default_style, draw_raster, render
 from snnlab.runs.plots.style import log_axis, new_figure
 
 
-def test_the_users_settings_do_not_show_and_are_left_as_they_were() -> None:
+def test_the_users_settings_have_no_effect_and_do_not_change() -> None:
     spikes = np.ones((3, 4))
     with default_style():
         plain = render(draw_raster(spikes, 1.0, "lif1"))
@@ -22,7 +22,7 @@ def test_the_users_settings_do_not_show_and_are_left_as_they_were() -> None:
     np.testing.assert_array_equal(again, plain)
 
 
-def test_pyplot_knows_nothing_of_the_figures() -> None:
+def test_the_figures_are_outside_of_pyplot() -> None:
     from matplotlib import pyplot
 
     before = pyplot.get_fignums()
@@ -31,7 +31,7 @@ def test_pyplot_knows_nothing_of_the_figures() -> None:
 
 
 @pytest.mark.parametrize("values", [(30.0, 700.0), (0.4, 9.0), (1.0, 1e5), (5e-5, 0.3), (0.011, 0.018), (1.1, 3.0)])
-def test_numbers_of_a_logarithmic_axis_do_not_run_into_each_other(values: tuple[float, float]) -> None:
+def test_tick_labels_of_a_logarithmic_axis_do_not_overlap(values: tuple[float, float]) -> None:
     with default_style():
         figure, (ax,) = new_figure()
         ax.plot(values, (0, 1))

@@ -1,4 +1,4 @@
-"""What is measured is what a plain run of the network says."""
+"""The layer statistics agree with a plain run of the network."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_spikes_rates_and_the_first_step_are_those_of_a_recording(chain: Network
     for name in ("lif1", "lif2"):
         layer, s = vitals.layer(name), spikes[name].flatten(1).reshape(12, 5, 6)
         assert layer.spiking is not None
-        assert layer.per_step == pytest.approx(float(s.mean()))
-        assert layer.first == int(s.flatten(1).any(1).nonzero()[0])
+        assert layer.spikes_per_step == pytest.approx(float(s.mean()))
+        assert layer.first_step == int(s.flatten(1).any(1).nonzero()[0])
         assert layer.spiking.silent == pytest.approx(float((s.sum((0, 1)) == 0).float().mean()))
         assert layer.spiking.saturated == pytest.approx(float((s.mean(0) >= 0.9).float().mean()))
     assert vitals.input_first == 2
-    assert vitals.layer("readout").per_step is None
+    assert vitals.layer("readout").spikes_per_step is None
     assert vitals.layer("readout").spiking is None
 
 
@@ -45,24 +45,24 @@ def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(me
     (layer,) = vitals.layers
     a = torch.exp(torch.tensor(-0.5))
     u = torch.stack([torch.tensor(1.0), a + 0.5, a * (a + 0.5)])
-    bell = (1 - (u - 2.0).abs() / (2 * 0.25 * 2.0)).clamp(min=0)
+    surrogate_gradient = (1 - (u - 2.0).abs() / (2 * 0.25 * 2.0)).clamp(min=0)
     assert layer.spiking is not None
     assert layer.drive_mean == pytest.approx(0.5)
-    assert layer.spiking.reach == pytest.approx(float(u.max()) / 2)
-    assert layer.spiking.passes == pytest.approx(float(bell.mean()))
+    assert layer.spiking.max_membrane == pytest.approx(float(u.max()) / 2)
+    assert layer.spiking.surrogate_mean == pytest.approx(float(surrogate_gradient.mean()))
     assert layer.spiking.width == 0.25
     assert layer.spiking.v_threshold == 2.0
-    held = torch.bucketize(u / 2, torch.tensor(EDGES[1:-1]), right=True)
-    assert layer.spiking.membranes == tuple(torch.bincount(held, minlength=BINS).tolist())
-    assert sum(layer.spiking.membranes) == 3
+    relative_v = torch.bucketize(u / 2, torch.tensor(EDGES[1:-1]), right=True)
+    assert layer.spiking.membrane_histogram == tuple(torch.bincount(relative_v, minlength=BINS).tolist())
+    assert sum(layer.spiking.membrane_histogram) == 3
 
 
 def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, frames: Tensor, measured: Measured):
     drives: list[Tensor] = []
 
-    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        given[0].retain_grad()
-        drives.append(given[0])
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        inputs[0].retain_grad()
+        drives.append(inputs[0])
 
     handle = chain.get_submodule("lif2").register_forward_pre_hook(keep)
     vitals = measured(chain, frames)
@@ -74,7 +74,7 @@ def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, fra
     assert len(vitals.layer("readout").drive_gradient) == 12
 
 
-def test_where_no_gradient_comes_to_a_layers_input_there_is_none(measured: Measured):
+def test_a_layer_without_gradient_at_its_input_has_no_drive_gradient(measured: Measured):
     network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(1, 2)})
     assert measured(network, torch.ones(3, 1, 1)).layer("lif").drive_gradient == ()
 
@@ -87,36 +87,38 @@ def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network
     weight = weight_of(chain, "fc2")
     assert weight.grad is not None
     layer = vitals.layer("lif2")
-    assert layer.weights == pytest.approx(float(before.norm()))
+    assert layer.weight_norm == pytest.approx(float(before.norm()))
     assert layer.weight_gradient == pytest.approx(float(weight.grad.norm()), rel=1e-5)
-    assert layer.update == pytest.approx(0.1 * float(weight.grad.norm()) / float(before.norm()), rel=1e-4)
+    assert layer.relative_update == pytest.approx(0.1 * float(weight.grad.norm()) / float(before.norm()), rel=1e-4)
     assert vitals.layer("readout").gradient > 0
 
 
-def test_what_lies_past_a_recordings_end_does_not_count(chain: Network, frames: Tensor, measured: Measured):
+def test_steps_after_a_recordings_end_do_not_count(chain: Network, frames: Tensor, measured: Measured):
     lengths = torch.tensor([6, 6, 6, 6, 6])
     long, short = measured(chain, frames, lengths), measured(chain, frames[:6])
     assert long.events == pytest.approx(short.events)
-    assert long.length == 6
+    assert long.mean_length == 6
     for name in ("lif1", "lif2"):
         a, b = long.layer(name), short.layer(name)
         assert a.spiking is not None
         assert b.spiking is not None
-        assert (a.drive_mean, a.spiking.reach) == pytest.approx((b.drive_mean, b.spiking.reach))
-        assert (a.per_step, a.spiking.passes) == pytest.approx((b.per_step, b.spiking.passes))
+        assert (a.drive_mean, a.spiking.max_membrane) == pytest.approx((b.drive_mean, b.spiking.max_membrane))
+        assert (a.spikes_per_step, a.spiking.surrogate_mean) == pytest.approx(
+            (b.spikes_per_step, b.spiking.surrogate_mean)
+        )
 
 
 @pytest.mark.parametrize("neuron", ["lif", "cuba_lif", "alif", "adlif", "lsnn", "sinabs_lif", "snntorch_alpha"])
 @pytest.mark.parametrize("recurrent", [False, True])
-def test_every_kind_of_neuron_shows_its_membranes(neuron: str, recurrent: bool, frames: Tensor, measured: Measured):
+def test_every_neuron_has_membrane_statistics(neuron: str, recurrent: bool, frames: Tensor, measured: Measured):
     layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": neuron, "recurrent": recurrent}}
     network = build_network(layers, in_shape=(4,), dt=10.0).network
     (layer,) = measured(network, frames).layers
     assert layer.spiking is not None
-    assert 0 < layer.spiking.passes <= 1
+    assert 0 < layer.spiking.surrogate_mean <= 1
 
 
-def test_a_layer_that_is_run_step_by_step_is_seen_as_a_whole(frames: Tensor, measured: Measured):
+def test_a_layer_in_a_loop_is_measured_over_all_steps(frames: Tensor, measured: Measured):
     layers = {
         "loop": {
             "type": "loop",
@@ -129,13 +131,13 @@ def test_a_layer_that_is_run_step_by_step_is_seen_as_a_whole(frames: Tensor, mea
     layer = vitals.layers[0]
     assert layer.name == "loop.lif"
     assert layer.spiking is not None
-    assert layer.per_step == pytest.approx(float(record(network, frames).spikes["loop.lif"].mean()))
+    assert layer.spikes_per_step == pytest.approx(float(record(network, frames).spikes["loop.lif"].mean()))
     assert len(layer.drive_gradient) == 12
 
 
-def test_where_no_neurons_give_the_output_its_last_layer_stands_for_it(frames: Tensor, measured: Measured):
+def test_without_output_neurons_the_last_layer_is_the_output(frames: Tensor, measured: Measured):
     network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(4, 2, bias=False)})
     vitals = measured(network, frames)
     assert [layer.name for layer in vitals.layers] == ["lif", "out"]
-    assert vitals.layer("out").first == vitals.layer("lif").first
+    assert vitals.layer("out").first_step == vitals.layer("lif").first_step
     assert vitals.layer("out").weight_gradient > 0

@@ -8,7 +8,7 @@ from ...refusals import assert_says
 from .conftest import MakeEvents, words
 
 
-def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: MakeEvents) -> None:
+def test_a_recording_has_a_plot_of_everything_recorded(make_events: MakeEvents) -> None:
     size = (5, 4, 2)
     spikes = {"lif1": np.ones((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "odd": np.zeros((6, 3))}
     membranes = {"lif1": np.zeros((6, 2, 2)), "block.lif2": np.zeros((6, 3)), "readout": np.zeros((6, 2))}
@@ -30,7 +30,7 @@ def test_a_recording_gets_a_picture_of_everything_that_is_there(make_events: Mak
     assert all(render(figure).std() > 0 for figure in figures.values())
 
 
-def test_other_targets_have_a_readout_of_their_own(make_events: MakeEvents) -> None:
+def test_other_targets_have_their_own_readout_plots(make_events: MakeEvents) -> None:
     size, y = (5, 4, 2), np.zeros((6, 2))
     of = (make_events(size, 30, 12.0), size, 12.0, 2.0)
     values = Seen(*of, np.array([0.5, 2.0], np.float32), y, y, {}, {}, {})
