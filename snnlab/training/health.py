@@ -1,4 +1,4 @@
-"""What is watched while a network trains: a loss that is no number or rises, layers that stay dead."""
+"""Checks during training: a loss that is not finite or rises, dead and saturated layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
-# On a GPU a look at the loss waits for all that was asked of it, so it is taken at each so manieth batch only.
+# Reading the loss synchronizes a GPU, so it is checked only every so many batches.
 _EVERY_ON_GPU = 16
 _CURE = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
 
@@ -25,7 +25,7 @@ class DivergedError(SnnlabError):
     """A loss, or a weight, is infinite or not a number.
 
     Args:
-        what: What, and when.
+        what: The quantity, its value, the epoch and the batch.
     """
 
     def __init__(self, what: str) -> None:
@@ -34,7 +34,7 @@ class DivergedError(SnnlabError):
 
 
 class DivergenceGuard(L.Callback):
-    """Stops before the step of a loss that is not finite: the weights are those of the batch before."""
+    """Stops before the optimizer step if the loss is not finite: the weights are those after the last batch."""
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
@@ -47,11 +47,11 @@ class DivergenceGuard(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let it go, before the next one takes as much memory."""
+        """Release the batch before the next one needs as much memory."""
         self._batch = None
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
             DivergedError: if it is not finite.
@@ -70,20 +70,20 @@ class DivergenceGuard(L.Callback):
 
 @torch.no_grad()
 def first_not_finite(network: nn.Module, batch: Batch) -> str:
-    """Return where a network's numbers stop being finite, in words that go on a sentence; empty if nowhere.
+    """Return the first place with numbers that are not finite, as the end of a sentence; empty if there is none.
 
     Args:
         network: The network.
-        batch: What it was given.
+        batch: Its input.
     """
     for name, values in network.named_parameters():
         if not torch.isfinite(values).all():
             return f": it began in {name}, which is not finite"
     if not torch.isfinite(batch.x).all():
-        return ": the recordings themselves hold numbers that are not finite"
+        return ": the recordings contain numbers that are not finite"
     found: list[str] = []
 
-    def look(name: str) -> Any:
+    def make_hook(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             y = output[0] if isinstance(output, tuple) else output
             if isinstance(y, Tensor) and not torch.isfinite(y).all():
@@ -91,17 +91,17 @@ def first_not_finite(network: nn.Module, batch: Batch) -> str:
 
         return hook
 
-    handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in network.named_modules() if name]
     try:
         network(batch.x, lengths=batch.lengths)
     finally:
         for handle in handles:
             handle.remove()
-    return f": it began in what {found[0].removeprefix('layers.')} gives out" if found else ""
+    return f": it began in the output of {found[0].removeprefix('layers.')}" if found else ""
 
 
 _SILENT, _RATE = "train/silent/", "train/spikes_per_step/"
-# So many spikes a step are as good as one at each; neurons that have several a step are never at their end.
+# Spikes per step from which a layer counts as saturated; neurons with several spikes per step are never saturated.
 _ALWAYS = 0.9
 _DEAD, _ON = "no neuron fired", "its neurons fired at nearly every step"
 _CURES = {
@@ -111,7 +111,7 @@ _CURES = {
 
 
 class SilenceWarning(Checkpoint):
-    """Warns after the first epoch in which no neuron of a layer fired on any training recording, or all always did.
+    """Warns after the first epoch in which a layer is dead, or saturated, on all training recordings.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
     """
@@ -122,15 +122,14 @@ class SilenceWarning(Checkpoint):
         self.said: set[str] = set()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's fraction of silent neurons and at its spikes a step."""
+        """Check the epoch's fraction of dead neurons and its spikes per step."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         silent = {k.removeprefix(_SILENT) for k, v in values.items() if k.startswith(_SILENT) and v == 1.0}
         always = {k.removeprefix(_RATE) for k, v in values.items() if k.startswith(_RATE) and _ALWAYS <= v <= 1.0}
         found = dict.fromkeys(silent, _DEAD) | dict.fromkeys(always, _ON)
         for layer in sorted(found.keys() - self.said):
             _log.warning(
-                "%s: %s in epoch %d, so that nothing is learnt through it; %s. snnlab doctor, with the same overrides,"
-                " tries which",
+                "%s: %s in epoch %d, so no gradient passes it; %s. snnlab doctor, with the same overrides, tries these",
                 layer,
                 found[layer],
                 trainer.current_epoch + 1,
@@ -139,15 +138,15 @@ class SilenceWarning(Checkpoint):
         self.said |= found.keys()
 
     def state_dict(self) -> dict[str, list[str]]:
-        """Return of which layers it was said."""
+        """Return the layers that were reported."""
         return {"said": sorted(self.said)}
 
     def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
-        """Say it of others only."""
+        """Report only other layers."""
         self.said = set(state_dict["said"])
 
 
-# So many times the loss of the first batch are no noise.
+# This many times the loss of the first batch is not noise.
 _FAR = 10
 
 
@@ -166,18 +165,18 @@ class RisenLoss(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the first batch's loss; to look at later ones a GPU would have to be waited for."""
+        """Store the first batch's loss; reading the loss of every batch would synchronize a GPU."""
         if self.first is None and isinstance(pl_module, SpikingModule):
             self.first = pl_module.so_far()["loss"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's loss."""
+        """Check the epoch's loss."""
         loss = float(trainer.callback_metrics["train/loss"])
         if self.said or self.first is None or not 0 < _FAR * self.first < loss:
             return
         self.said = True
         _log.warning(
-            "the training loss is %.3g in epoch %d, far above the %.3g that it began with: nothing is learnt; lower"
+            "the training loss is %.3g in epoch %d, far above %.3g at the start: the network does not learn; lower"
             " optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1",
             loss,
             trainer.current_epoch + 1,
@@ -191,18 +190,18 @@ class RisenLoss(Checkpoint):
         self.first, self.said = state_dict["first"], state_dict["said"]
 
 
-# Of the variance of values: they are never right to the last digit.
+# Fraction of the variance of values that counts as all: values are never exact to the last digit.
 _ENOUGH = 0.99
 
 
 class OverfitVerdict(L.Callback):
-    """Stops a fit when every recording of the batch, or labelled step, is right, and says at its end whether it was.
+    """Stops training when every recording of the batch, or labelled step, is right; reports the result at the end.
 
-    Values are right where the answers explain 99 % of their variance.
+    Values are right when the answers explain 99 % of their variance.
     """
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop if nothing is left to learn."""
+        """Stop if the whole batch is right."""
         share, enough, _ = _seen(trainer)
         if share >= enough and not trainer.sanity_checking:
             trainer.should_stop = True
@@ -213,8 +212,8 @@ class OverfitVerdict(L.Callback):
             _log.info("overfit: the whole batch is right after %d steps; the network can learn", steps)
         else:
             _log.info(
-                "overfit: %.1f%% %s after %d steps, not all: does a layer never fire (see below), is the learning rate"
-                " too low or too high?",
+                "overfit: only %.1f%% %s after %d steps: is a layer dead (see below), or the learning rate too low or"
+                " too high?",
                 100 * share,
                 what,
                 steps,
@@ -222,7 +221,7 @@ class OverfitVerdict(L.Callback):
 
 
 def _seen(trainer: L.Trainer) -> tuple[float, float, str]:
-    """Return how much was right at the last validation, how much is all, and of what."""
+    """Return the score of the last validation, the score that counts as all, and its meaning as text."""
     values = trainer.callback_metrics
     if "val/r2" in values:
         return float(values["val/r2"]), _ENOUGH, "of the variance is explained"

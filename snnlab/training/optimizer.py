@@ -1,4 +1,4 @@
-"""Parameters by kind and by name: groups of the optimizer, and those that stay as they are."""
+"""Selects parameters by kind and by name: groups of the optimizer, frozen parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kinds = Mapping[str, frozenset[str]]
 WEIGHTS, RECURRENT, BIASES, NORMS = "weights", "recurrent", "biases", "norms"
 NEURONS, TIME_CONSTANTS, THRESHOLDS = "neurons", "time_constants", "thresholds"
 KINDS = (WEIGHTS, RECURRENT, BIASES, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
-"""`neurons` is all that neurons learn, time constants and thresholds among it; `norms` have biases that are both."""
+"""`neurons`: all that neurons learn, with time constants and thresholds. Biases of norms are `norms` and `biases`."""
 _NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -56,12 +56,12 @@ def _of_layer(owner: nn.Module, name: str) -> frozenset[str]:
 
 
 def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
-    """Return whether a parameter is of one of the kinds, or in one of the layers, or has one of the names, `wanted`.
+    """Return whether `wanted` contains a kind, a layer or the name of a parameter.
 
     Args:
         name: The parameter's name, such as `block1.conv1.weight`.
         kinds: Its kinds.
-        wanted: Kinds, or patterns such as `conv*` for the name or for what it begins with, up to a dot.
+        wanted: Kinds, or patterns such as `conv*` for the name or for its beginning up to a dot.
     """
     parts = name.split(".")
     begins = [".".join(parts[: n + 1]) for n in range(len(parts))]
@@ -69,10 +69,10 @@ def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
 
 
 def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
-    """Raise if no parameter is meant by one of the words.
+    """Require that each word of `wanted` matches a parameter.
 
     Raises:
-        ConfigError: then, naming the word and what there is.
+        ConfigError: if a word matches none; it lists the kinds and layers of the network.
     """
     for word in wanted:
         if not any(matches(name, of, [word]) for name, of in kinds.items()):
@@ -81,21 +81,21 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
             known = [kind for kind in KINDS if many[kind]]
             near = did_you_mean(word, [*known, *layers])
             there = [*(f"{kind} ({many[kind]})" for kind in known), *layers]
-            raise ConfigError("", f"nothing is called '{word}', or of that kind", near, there)
+            raise ConfigError("", f"no layer, parameter or kind matches '{word}'", near, there)
 
 
 DECAY = "weight_decay"
-# Behind the name of a group's part that does not decay.
+# Suffix of the name of a group's parameters without weight decay.
 _NO_DECAY = ", no decay"
 
 
 class Group(NamedTuple):
-    """Parameters with settings of their own.
+    """A parameter group with its own settings.
 
     Attributes:
-        name: What it is called.
-        match: Which parameters are meant: kinds, layers, names or patterns.
-        settings: Settings of the optimizer that are different for them.
+        name: Its name.
+        match: Its parameters: kinds, layers, names or patterns.
+        settings: Optimizer settings that differ for it.
     """
 
     name: str
@@ -104,12 +104,12 @@ class Group(NamedTuple):
 
 
 class GroupedOptimizer(NamedTuple):
-    """Makes an optimizer for a network; each parameter goes to the first group that means it, else to the rest.
+    """Makes an optimizer for a network; each parameter goes to the first group that matches it, else to the rest.
 
     Attributes:
-        make: From parameters, or groups of them, to the optimizer.
+        make: Returns the optimizer of parameters, or of parameter groups.
         groups: The groups, in order.
-        decays: What weight decay is for, where a group does not say how much it has; None: everything.
+        decays: Parameters with weight decay, in groups without their own weight decay; None: all.
     """
 
     make: Callable[[Iterable[Any]], Optimizer]
@@ -117,10 +117,10 @@ class GroupedOptimizer(NamedTuple):
     decays: Sequence[str] | None = None
 
     def __call__(self, network: nn.Module) -> Optimizer:
-        """Return the optimizer of those parameters that are trained.
+        """Return the optimizer of the parameters that require a gradient.
 
         Raises:
-            ValueError: starting with the group that nothing belongs to.
+            ConfigError: if a group has no parameters; its place is the group.
         """
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         if not self.groups and self.decays is None:
@@ -131,10 +131,10 @@ class GroupedOptimizer(NamedTuple):
         return self.make(parts)
 
     def parts(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return what the optimizer is given: the rest first, whose rate is the one that is logged.
+        """Return the parameter groups: first the rest, whose learning rate is logged as `lr`.
 
         Raises:
-            ValueError: starting with the group that nothing belongs to.
+            ConfigError: if a group has no parameters; its place is the group.
         """
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         kinds = {name: of for name, of in kinds_of(network).items() if name in trained}
@@ -145,7 +145,7 @@ class GroupedOptimizer(NamedTuple):
                 require_match(group.match, kinds)
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:
-                raise ConfigError(f"groups.{group.name}", "all that it means is in the groups before it")
+                raise ConfigError(f"groups.{group.name}", "all its parameters are in earlier groups")
             left = [name for name in left if name not in own]
             parts.append((group.name, own, group.settings))
         made = []
@@ -163,10 +163,10 @@ class GroupedOptimizer(NamedTuple):
 
 
 def rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what a log says of an optimizer's learning rates: `lr`, the first group's, and of several `lr/NAME`.
+    """Return learning rates by their names in the log: `lr` of the first group, and `lr/NAME` if there are several.
 
     Args:
-        groups: What the optimizer has; those of one name differ in their weight decay alone.
+        groups: The optimizer's groups; those of one name differ only in their weight decay.
     """
     named = {group.get("name", "").removesuffix(_NO_DECAY): float(group["lr"]) for group in groups}
     each = {f"lr/{name}": rate for name, rate in named.items() if name} if len(named) > 1 else {}
@@ -174,14 +174,14 @@ def rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
-    """Let parameters have no gradient, and return the layers that stay in evaluation: what batch norm has seen stays.
+    """Freeze parameters, and return the layers that stay in evaluation mode, which keeps batch norm's statistics.
 
     Args:
         network: The network.
-        words: Layers, kinds, names or patterns; see `parameters.matches`.
+        words: Layers, kinds, names or patterns such as `conv*`.
 
     Raises:
-        ConfigError: if a word means nothing, or nothing is left to train.
+        ConfigError: if a word matches nothing, or no parameter is left to train.
     """
     kinds, modules = kinds_of(network), dict(network.named_modules())
     layers = [name for name in modules if any(fnmatchcase(name, word) for word in words) and name]
@@ -190,5 +190,5 @@ def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
         if matches(name, kinds[name], words):
             parameter.requires_grad_(False)
     if words and not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError("", "nothing is left to train")
+        raise ConfigError("", "no parameter is left to train")
     return [modules[name] for name in layers]
