@@ -42,10 +42,10 @@ class AdLIFState(NamedTuple):
 
 
 class AdLIFCoefficients(NamedTuple):
-    """The numbers of the update; those that a neuron learns are tensors.
+    """Coefficients of the update; learned ones are tensors.
 
     Attributes:
-        membrane: Those of the canonical recurrence.
+        membrane: Coefficients of the canonical recurrence.
         pull: 1 - a, the gain of w on the membrane.
         rho: Factor of w in one step.
         a: Gain of the membrane on w.
@@ -60,44 +60,44 @@ class AdLIFCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
+        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
         return self.membrane.g
 
 
 @NEURONS.register("adlif")
 class AdLIF(Adaptive):
-    """Leaky integrate-and-fire neuron with a slow current against which it fires, driven by potential and spikes.
+    """Leaky integrate-and-fire neuron with a slow, inhibitory adaptation current, driven by potential and spikes.
 
-    h_a is the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is measured from rest. The
-    defaults are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. As published:
+    h_a is the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is relative to rest. The defaults
+    are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. Published variants:
 
-    - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. That is sparch's code, which takes u
-      and s of step t-1 into w, and that w into u[t]; the paper prints u[t] with the w before it.
+    - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. This is sparch's code: u and s of step
+      t-1 enter w, and this w enters u[t]; in the paper u[t] has the w of the step before.
     - SE-adLIF (`neuron=se_adlif`), the symplectic Euler method: `after_reset`, reset to 0, both gains 1-rho, q = 120.
-    - Norse's `ada_lif_step` behind its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
+    - Norse's `ada_lif_step` after its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
 
     The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of w in one step itself, in place of `tau_adapt`.
-        a: How strongly the potential drives w; below zero it drives the neuron on.
-        b: How strongly a spike drives w.
-        coupling: Whether w sees the potential before or after the reset.
-        a_gain: h_a: `1-rho`, so that w comes to a * v, or a number.
+        rho: The factor of w in one step, in place of `tau_adapt`.
+        a: Gain of the potential on w; a negative a excites the neuron.
+        b: Gain of a spike on w.
+        coupling: Whether the potential before or after the reset drives w.
+        a_gain: h_a: `1-rho`, so that w converges to a * v, or a number.
         b_gain: h_b: a number, 1 for a jump of b, or `1-rho`.
-        q: Factor of a and b, by which they can be given in numbers near 1.
-        ranges: Ends between which a quantity stays while it is learned, `{tau_mem: [5, 25], a: [0, 1]}`, in its own
-            unit; of a and b [-1, 1] and [0, 2] where nothing else is said.
-        init: Where learned quantities that have a range start: at their `value`, or `uniform` between the ends, each
-            channel or neuron by itself.
+        q: Factor of a and b, so that a and b can be numbers near 1.
+        ranges: Bounds of learned quantities, `{tau_mem: [5, 25], a: [0, 1]}`, in the unit of the setting; by default
+            [-1, 1] for a and [0, 2] for b.
+        init: Initial value of learned quantities with a range: their `value`, or `uniform` between the bounds, drawn
+            for each channel or neuron.
 
     Shape:
         x: `[T, B, ...]`; state: `AdLIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
     Raises:
-        ValueError: if a value is out of its range or cannot be learned, or a range is none.
+        ConfigError: if a value is out of its range or cannot be learned, or a range is invalid.
 
     Source: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition, Frontiers in
     Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
@@ -168,7 +168,7 @@ class AdLIF(Adaptive):
                 scatter(self.learned[name])
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; what has a range stays within it."""
+        """Return what can be learned; quantities with a range stay within it."""
         own = super().learnable()
         own.pop("v_leak")
         driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
@@ -203,5 +203,5 @@ class AdLIF(Adaptive):
         return replace(own, adaptation=current, warnings=(*own.warnings, *found))
 
     def _never(self, name: str) -> bool:
-        """Return whether a or b is zero and stays so."""
+        """Return whether a or b is zero and not learned."""
         return name not in self.learn_per and is_number(getattr(self, name), 0.0)

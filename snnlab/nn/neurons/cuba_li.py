@@ -1,4 +1,4 @@
-"""The leaky integrator behind a current-based synapse, a readout that never spikes."""
+"""The leaky integrator with a current-based synapse, a readout neuron that never spikes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CubaLIState(NamedTuple):
 
 @NEURONS.register("cuba_li")
 class CubaLI(Synaptic):
-    """Leaky integrator whose input jumps onto a decaying synaptic current; its output is its membrane.
+    """Leaky integrator whose input is added to a decaying synaptic current; its output is its membrane.
 
     The arguments are those of `Synaptic` and `LeakyMembrane`.
 

@@ -32,7 +32,7 @@ class CubaLIFState(NamedTuple):
 
 @NEURONS.register("cuba_lif")
 class CubaLIF(Synaptic, SpikingMembrane):
-    """Leaky integrate-and-fire neuron whose input jumps onto a decaying synaptic current.
+    """Leaky integrate-and-fire neuron whose input is added to a decaying synaptic current.
 
     The arguments are those of `Synaptic`, `SpikingMembrane` and `LeakyMembrane`.
 

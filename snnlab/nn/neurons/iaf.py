@@ -23,16 +23,15 @@ class IAFState(NamedTuple):
 
 @NEURONS.register("iaf")
 class IAF(SpikingMembrane):
-    """Integrate-and-fire neuron that forgets nothing between spikes.
+    """Integrate-and-fire neuron without a leak.
 
     The resets are those of `SpikingMembrane`.
 
     Args:
         dt: Length of a step, ms; not used, since nothing decays.
-        v_init: Potential before the first step, to which nothing draws it later; `v_reset`: where a spike resets it to,
-            which is 0 where `reset` is not `value`.
+        v_init: Potential before the first step; `v_reset`: the potential after a spike, 0 where `reset` is not `value`.
         input_gain: g, a number.
-        learn: What training changes: `[v_threshold]`, and v_reset where `reset` is `value`.
+        learn: Learned quantities: `[v_threshold]`, and v_reset where `reset` is `value`.
 
     Shape:
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.

@@ -1,4 +1,4 @@
-"""Quantities of a neuron that training may change, and the range in which each stays."""
+"""Learned quantities of a neuron, and their ranges."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Learn = Sequence[str] | Mapping[str, Per] | None
 
 
 def quantity(name: str) -> Any:
-    """Return a property for a setting that training may change: as it was given, or as it is now.
+    """Return a property for a setting that can be learned: its value is the setting, or the current learned value.
 
-    What is learned is a number, or of channels and neurons a tensor, detached; a time constant in ms, and in steps
-    where these have no length.
+    A learned value is a number, or a detached tensor with a value per channel or neuron; a time constant is in ms, or
+    in steps where these have no length.
 
     Args:
-        name: The setting; its class says by `present` what it is now.
+        name: The setting; the method `present` of its class returns the learned value.
     """
 
     def get(neuron: Any) -> Any:
@@ -39,17 +39,17 @@ def quantity(name: str) -> Any:
 
 
 def number_text(value: Any) -> str:
-    """Return a quantity in words: `20`, `2 steps`; of several values their range."""
+    """Return a quantity as text: `20`, `2 steps`; for several values their range."""
     if isinstance(value, Tensor):
         return f"{float(value.min()):.4g} to {float(value.max()):.4g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_learn(learn: Learn) -> dict[str, Per]:
-    """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
+    """Return the learned quantities and per what each is learned: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
 
     Raises:
-        ConfigError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
+        ConfigError: if `learn` is neither a list of names nor a mapping from names to layer, channel or neuron.
     """
     if learn is None:
         return {}
@@ -60,29 +60,29 @@ def as_learn(learn: Learn) -> dict[str, Per]:
     wanted: dict[str, Any] = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, "layer")
     for name, per in wanted.items():
         if per not in get_args(Per):
-            raise ConfigError(f"learn.{name}", f"is learned per layer, channel or neuron, not per {per!r}")
+            raise ConfigError(f"learn.{name}", f"must be layer, channel or neuron, got {per!r}")
     return wanted
 
 
 def require_learnable(name: Any, learnable: Collection[str]) -> None:
     """Raise a ConfigError if `name` is not among the quantities that a neuron can learn."""
     if name not in learnable:
-        instead = did_you_mean(str(name), learnable) if learnable else "this neuron learns nothing"
+        instead = did_you_mean(str(name), learnable) if learnable else "this neuron has no learnable quantities"
         raise ConfigError("learn", f"'{name}' cannot be learned", instead, learnable)
 
 
 def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
-    """Return the parameter that is stored for a quantity, at `value` everywhere.
+    """Return the parameter of a learned quantity, initialized to `value`.
 
     Args:
-        name: What the user calls the quantity.
-        value: Where it starts.
+        name: Name of the setting.
+        value: Initial value.
         within: Its legal values.
-        per: Whether one is shared by the layer, or each channel or each neuron has its own.
+        per: Whether there is one value per layer, channel or neuron.
         in_shape: Shape of one sample at one step; needed for channels and neurons.
 
     Raises:
-        ConfigError: if the shape is needed and not known.
+        ConfigError: if the value is not legal, or the shape is needed and not known.
     """
     if value not in within:
         raise ConfigError(name, f"must be {within} to be learned, got {value:g}")
@@ -97,15 +97,15 @@ def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Sha
 
 Init = Literal["value", "uniform"]
 Ranges = Mapping[str, Sequence[float]]
-# A place at an end itself is infinitely far, and one close to it learns nothing.
+# The logit of a bound is infinite, and close to it the gradient vanishes.
 MARGIN = 1e-3
 
 
 def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Interval]:
-    """Return the ranges of time constants, in the unit in which each is given, and of other quantities.
+    """Return the ranges of time constants, each in the unit of its setting, and of other quantities.
 
     Raises:
-        ConfigError: if a range is no pair of ends in order, of something else, or beyond what a decay can follow.
+        ConfigError: if a range is not [low, high] with low < high, has an unknown name, or is illegal for the decay.
     """
     by_name = {leak.given: leak for leak in leaks}
     known = [*by_name, *others]
@@ -123,7 +123,7 @@ def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) 
 def within_ranges(
     legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval], init: Init
 ) -> dict[str, tuple[float, Interval]]:
-    """Return what can be learned, with its start and its legal values, where some of it has a range of its own."""
+    """Return initial and legal values of the learnable quantities, replaced by those of `ranges`."""
     starts = {n: (r.low + r.high) / 2 if init == "uniform" else legal[n][0] for n, r in ranges.items()}
     return {**legal, **{name: (starts[name], ranges[name]) for name in ranges}}
 
@@ -131,19 +131,19 @@ def within_ranges(
 def require_between(
     learned: Collection[str], legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval]
 ) -> None:
-    """Raise a ConfigError for the first learned quantity that starts beyond its range, or at its end."""
+    """Raise a ConfigError for the first learned quantity that starts outside its range, or at a bound."""
     for name, (start, within) in legal.items():
         if name in learned and name in ranges and start not in within:
             raise ConfigError(
                 name,
-                f"is learned between {within.low:g} and {within.high:g}, and starts at {start:g}",
+                f"is learned between {within.low:g} and {within.high:g}, but starts at {start:g}",
                 f"start it between them, or set ranges: {{{name}: [low, high]}}",
             )
 
 
 @torch.no_grad()
 def scatter(parameter: nn.Parameter) -> None:
-    """Draw what is stored for a quantity so that its values are uniform between its ends."""
+    """Draw the parameter of a quantity so that its values are uniform between its bounds."""
     parameter.copy_(torch.logit(torch.rand_like(parameter), eps=MARGIN))
 
 
@@ -155,7 +155,7 @@ def _are_ends(ends: Any) -> bool:
 
 
 def _require_legal(leak: Leak, end: float) -> None:
-    """Raise a ConfigError if a time constant, or a factor, could not have this value."""
+    """Raise a ConfigError if a value is illegal for a time constant or a factor."""
     within = FACTOR if leak.tau is None else above(0)
     if end not in within:
         raise ConfigError(f"ranges.{leak.given}", f"must be {within}, got {end:g}")

@@ -1,4 +1,4 @@
-"""The leaky integrator, a readout that never spikes."""
+"""The leaky integrator, a readout neuron that never spikes."""
 
 from __future__ import annotations
 

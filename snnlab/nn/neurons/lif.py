@@ -21,10 +21,10 @@ class LIFState(NamedTuple):
 
 @NEURONS.register("lif")
 class LIF(SpikingMembrane):
-    """Leaky integrate-and-fire neuron whose input jumps onto the membrane, in any library's dialect.
+    """Leaky integrate-and-fire neuron whose input is added to the membrane, with the conventions of any library.
 
-    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. Spikes and state are a pair, which
-    `torch.nn.Sequential` does not pass on; `snnlab.nn.Network` does.
+    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. It returns a pair of spikes and
+    state, which `torch.nn.Sequential` does not support; use `snnlab.nn.Network`.
 
     Shape:
         x: `[T, B, ...]`; state: `LIFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.

@@ -1,4 +1,4 @@
-"""The registry of neurons: each is a layer too, and each can feed its spikes back to itself."""
+"""The registry of neurons: each is also a layer, and each can have feedback of its output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEURONS = NeuronRegistry("neuron", within=LAYERS)
 
 
 def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
-    """Return a function that takes the neuron's settings and `recurrent`, as its signature says."""
+    """Return a function that takes the neuron's settings and `recurrent`, with a matching signature."""
     own = inspect.signature(neuron).parameters
 
     @functools.wraps(neuron, updated=())

@@ -1,4 +1,4 @@
-"""Sinabs' LIF, which spikes as often in a step as its membrane holds the threshold."""
+"""Sinabs' LIF, which can spike several times in a step."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class SinabsLIFState(NamedTuple):
 class SinabsLIF(LeakyMembrane):
     """Sinabs' leaky integrate-and-fire neuron: several spikes a step, each of which subtracts the threshold.
 
-    a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset, and ds/du is one
-    bell around v_threshold, however many spikes there are: Sinabs' SingleExponential is no periodic surrogate.
-    With one spike a step at most (SingleSpike) it is `cuba_lif` or `lif`.
+    a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset. ds/du is one
+    surrogate gradient around v_threshold for any number of spikes, since Sinabs' SingleExponential is not periodic.
+    With at most one spike per step (SingleSpike) it equals `cuba_lif` or `lif`.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
         tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms; 2 steps where neither it nor `beta` is given.
-        beta: The factor a itself, in place of `tau_mem`.
+        beta: The factor a, in place of `tau_mem`.
         tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
-        alpha: The factor b itself, in place of `tau_syn`.
+        alpha: The factor b, in place of `tau_syn`.
         v_threshold: Firing threshold, dimensionless.
-        min_v_mem: The least that the membrane falls to; None lets it fall.
-        input_gain: g: `1-a`, Sinabs' norm_input, or a number, 1 without it.
-        surrogate: A `Surrogate`, or its YAML node; Sinabs' `{type: exponential, grad_width: 0.5}` where not given.
-        learn: What training changes: `[tau_mem, tau_syn]`, or the factors that were given in their place.
+        min_v_mem: Lower bound of the membrane; None: no bound.
+        input_gain: g: `1-a`, Sinabs' norm_input=True, or a number, 1 for norm_input=False.
+        surrogate: A `Surrogate`, or its YAML node; by default Sinabs' `{type: exponential, grad_width: 0.5}`.
+        learn: Learned quantities: `[tau_mem, tau_syn]`, or the factors that replace them.
 
     Shape:
         x: `[T, B, ...]`; state: `SinabsLIFState(v, i)`, each `[B, ...]`; returns whole numbers of spikes >= 0,
         `[T, B, ...]`, and the state.
 
     Raises:
-        ValueError: if a value is out of its range, or cannot be learned.
+        ConfigError: if a value is out of its range, or cannot be learned.
 
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
@@ -133,7 +133,7 @@ class SinabsLIF(LeakyMembrane):
         )
         if self.leak_of_synapse is None:
             return own
-        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        # An impulse stays on the synapse for tau_syn / dt steps, which adds one power of the number of steps.
         power = None if own.drive_power is None else own.drive_power + 1
         fixes: dict[int, Fix] = {1: (("input_gain", "1-a"),)}
         weaker = DtWarning("jump_decays_first")
@@ -141,10 +141,10 @@ class SinabsLIF(LeakyMembrane):
 
 
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
-    """Return how often u > 0 holds the threshold, with the surrogate around its first multiple as the gradient.
+    """Return trunc(u / v_threshold) for u > 0, else 0, with the surrogate gradient around the threshold.
 
     Shape:
-        u: any; returns whole numbers >= 0, as u.
+        u: any; returns whole numbers >= 0, same shape.
     """
     if not isinstance(u, Symbol):
         tell(u - v_threshold, surrogate, v_threshold)
