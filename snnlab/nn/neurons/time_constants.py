@@ -117,7 +117,7 @@ class Leak(NamedTuple):
         return self.per_step() if self.tau is None else self._steps() * self._unit
 
     def length(self, value: Tensor) -> Tensor:
-        """Return the time constant for a learned `value` of the given setting, ms, or steps where these have no length."""
+        """Return the time constant for a learned `value`, ms, or steps where these have no length."""
         if self.tau is not None:
             return value if self.dt is None or not isinstance(self.tau, str) else value * self.dt
         steps = 1.0 / (1.0 - value) if self.decay == "euler" else -1.0 / value.log()
