@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.time_constants import Dt, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
 from snnlab.registry import Registry
 from snnlab.settings import Count, Fraction, Positive, above, checks_arguments
 
@@ -59,12 +59,12 @@ class Poisson:
     def __init__(
         self, dt: Dt = None, *, max_rate_hz: Annotated[float | None, "Hz", above(0)] = None, seed: int = 0
     ) -> None:
-        self.max_probability = 1.0 if max_rate_hz is None else _spikes_a_step(max_rate_hz, dt)
+        self.max_probability = 1.0 if max_rate_hz is None else _spikes_per_step(max_rate_hz, dt)
         self.seed = seed
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
-        _require_unit("poisson", x)
+        _require_unit_interval("poisson", x)
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would be too coarse for small rates
         generator = torch.Generator(x.device).manual_seed(self.seed)
         draws = torch.rand(num_steps, *x.shape, generator=generator, device=x.device, dtype=dtype)
@@ -107,11 +107,11 @@ class Latency:
         if code == "logarithmic" and (tau is None or threshold == 0):
             raise ConfigError("code", "logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
         self.code, self.threshold = code, threshold
-        self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
+        self.tau_steps = None if tau is None else Decay("tau", "", tau, None, dt, "exact").constant().steps
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
-        _require_unit("latency", x)
+        _require_unit_interval("latency", x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         tau = num_steps - 1 if self.tau_steps is None else self.tau_steps
         if self.code == "linear":
@@ -158,7 +158,7 @@ class Delta:
         return on - (change <= -self.threshold).to(values.dtype) if self.off_spikes else on
 
 
-def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
+def _spikes_per_step(max_rate_hz: float, dt: float | None) -> float:
     if dt is None:
         raise ConfigError(
             "max_rate_hz", "needs steps with a length; without it, x is the probability of a spike at a step"
@@ -172,7 +172,7 @@ def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
     return max_rate_hz * dt / 1000
 
 
-def _require_unit(kind: str, x: Tensor) -> None:
+def _require_unit_interval(kind: str, x: Tensor) -> None:
     # In this form a NaN raises too.
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(f"{kind} takes values from 0 to 1, got {x.min():.3g} to {x.max():.3g}; divide by the largest")

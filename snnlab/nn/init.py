@@ -26,8 +26,8 @@ from snnlab.settings import Positive, above, between
 
 INITS = Registry("initialisation")
 # An impulse response ends when it is below this fraction of its peak.
-FORGOTTEN = 1e-5
-LONGEST = 10_000
+NEGLIGIBLE = 1e-5
+MAX_STEPS = 10_000
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
 
 
@@ -83,18 +83,20 @@ class Initialisation(ABC):
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""
-        done = []
-        for name, layer, neuron, arriving in _weighted(network, self.rate):
+        names = []
+        for name, layer, neuron, input_activity in _weighted_layers(network, self.rate):
             fan_in = layer.weight[0].numel()
             if isinstance(layer, ConvTransposeNd):
                 fan_in = layer.weight[:, 0].numel() // math.prod(layer.stride)
-            set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
-            done.append(name)
-        return done
+            set_weight(
+                layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, input_activity))
+            )
+            names.append(name)
+        return names
 
     @abstractmethod
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
-        """Return the standard deviation of a neuron's `fan_in` weights; `arriving`: activity of each input."""
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
+        """Return the standard deviation of a neuron's `fan_in` weights; `input_activity`: activity of each input."""
 
 
 @INITS.register("variance_preserving")
@@ -122,9 +124,9 @@ class VariancePreserving(Initialisation):
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
         self.std = std
 
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std * v_threshold / sqrt(n E[s^2])."""
-        return self.std * threshold_of(neuron) / math.sqrt(fan_in * arriving.square)
+        return self.std * threshold_of(neuron) / math.sqrt(fan_in * input_activity.square)
 
 
 @INITS.register("fluctuation_driven")
@@ -155,10 +157,10 @@ class FluctuationDriven(Initialisation):
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
         self.xi = xi
 
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std(u) / sqrt(n Var[s] sum of e^2)."""
-        answer = impulse_response(neuron).square().sum().item()
-        return threshold_of(neuron) / self.xi / math.sqrt(fan_in * arriving.variance * answer)
+        response = impulse_response(neuron).square().sum().item()
+        return threshold_of(neuron) / self.xi / math.sqrt(fan_in * input_activity.variance * response)
 
 
 def set_weight(layer: Any, weight: Tensor) -> None:
@@ -197,56 +199,56 @@ def impulse_response(neuron: Neuron) -> Tensor:
         coefficients, state = neuron.coefficients(), neuron.initial_state(x)
         if not hasattr(state, "v"):
             raise ConfigError("", f"{type(neuron).__name__} has no membrane v, so its impulse response is not known")
-        quiet = neuron.initial_state(x)
-        answer: list[float] = []
+        baseline = neuron.initial_state(x)
+        response: list[float] = []
         peak = 0.0
-        for t in range(LONGEST):
+        for t in range(MAX_STEPS):
             _, state = neuron.step(x + tiny if t == 0 else x, state, coefficients)
-            _, quiet = neuron.step(x, quiet, coefficients)
-            answer.append((state.v - quiet.v).mean().item() / tiny)
-            peak = max(peak, abs(answer[-1]))
-            if t > 2 and max(map(abs, answer[-3:])) < FORGOTTEN * peak:
-                return torch.tensor(answer, dtype=torch.float64)
+            _, baseline = neuron.step(x, baseline, coefficients)
+            response.append((state.v - baseline.v).mean().item() / tiny)
+            peak = max(peak, abs(response[-1]))
+            if t > 2 and max(map(abs, response[-3:])) < NEGLIGIBLE * peak:
+                return torch.tensor(response, dtype=torch.float64)
     raise ConfigError(
         "",
-        f"{type(neuron).__name__} does not forget in {LONGEST:,} steps",
+        f"{type(neuron).__name__} does not forget in {MAX_STEPS:,} steps",
         "use variance_preserving",
     )
 
 
-def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:
+def _weighted_layers(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:
     """Yield the layers whose weights reach a spiking neuron: name, layer, neuron and input activity."""
     neurons = dict(named_neurons(network))
     waiting: list[tuple[str, Any, Activity]] = []
-    arriving = Activity(rate, rate + rate**2)  # counts of events have a Poisson distribution
+    input_activity = Activity(rate, rate + rate**2)  # counts of events have a Poisson distribution
     for name, layer in network.named_modules():
         if name in neurons:
-            yield from ((*found[:2], _inner(layer), found[2]) for found in waiting if layer.spiking)
-            waiting, arriving = [], Activity(rate, rate)
+            yield from ((*found[:2], _without_feedback(layer), found[2]) for found in waiting if layer.spiking)
+            waiting, input_activity = [], Activity(rate, rate)
         elif any(name.startswith(f"{neuron}.") for neuron in neurons):
             continue
         elif isinstance(layer, (nn.Linear, ConvNd)):
-            waiting = [(name, layer, arriving)]  # without a neuron between layers, the last one drives it
+            waiting = [(name, layer, input_activity)]  # without a neuron between layers, the last one drives it
         elif isinstance(layer, _POOLS):
-            arriving = _pooled(layer, arriving)
+            input_activity = _pooled_activity(layer, input_activity)
 
 
-def _inner(neuron: Any) -> Neuron:
+def _without_feedback(neuron: Any) -> Neuron:
     """Return the neurons without their feedback."""
     return getattr(neuron, "neuron", neuron)
 
 
-def _pooled(pool: Any, arriving: Activity) -> Activity:
+def _pooled_activity(pool: Any, input_activity: Activity) -> Activity:
     """Return the activity after a pooling of independent inputs."""
     kernel = pool.kernel_size
     dims = int(type(pool).__name__[-2]) if not isinstance(pool, SumPool) else len(kernel)
     size = math.prod(kernel) if isinstance(kernel, tuple) else kernel**dims
-    mean = arriving.mean
+    mean = input_activity.mean
     if "Max" in type(pool).__name__:
         any_spike = 1.0 - (1.0 - min(mean, 1.0)) ** size
         return Activity(any_spike, any_spike)
     scale = 1.0 if isinstance(pool, SumPool) else 1.0 / size
-    variance = arriving.variance * size * scale**2
+    variance = input_activity.variance * size * scale**2
     return Activity(mean * size * scale, variance + (mean * size * scale) ** 2)
 
 
@@ -278,16 +280,19 @@ class Normal:
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""
-        there = dict(_with_weights(network))
+        candidates = dict(_with_weights(network))
         for wanted in self.layers or ():
-            if not any(_within(name, wanted) for name in there):
+            if not any(_is_within(name, wanted) for name in candidates):
                 raise ConfigError(
-                    "layers", f"no layer with weights is called '{wanted}'", did_you_mean(wanted, there), there
+                    "layers",
+                    f"no layer with weights is called '{wanted}'",
+                    did_you_mean(wanted, candidates),
+                    candidates,
                 )
         chosen = {
             name: layer
-            for name, layer in there.items()
-            if self.layers is None or any(_within(name, wanted) for wanted in self.layers)
+            for name, layer in candidates.items()
+            if self.layers is None or any(_is_within(name, wanted) for wanted in self.layers)
         }
         for layer in chosen.values():
             std = self.gain / math.sqrt(_fan(layer, self.fan))
@@ -304,7 +309,7 @@ def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, layer
 
 
-def _within(name: str, wanted: str) -> bool:
+def _is_within(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith(f"{wanted}.")
 
 

@@ -24,7 +24,7 @@ Width = Annotated[float | None, "thresholds", above(0)]
 Parameter = Annotated[float | None, above(0)]
 
 
-class Size(NamedTuple):
+class SurrogateSize(NamedTuple):
     """Width and height of a surrogate gradient, and their units.
 
     Attributes:
@@ -46,7 +46,7 @@ class Surrogate(ABC):
 
         ds/du = height * shape(|u - v_threshold| / (width * v_threshold)),   shape(0) = 1, shape(1) = 1/2
 
-    A subclass defines `bell(x)` in the unit of its own formula, and `half`, the half width in this unit.
+    A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half`, the half width in this unit.
 
     Args:
         width: Half width at half maximum, in units of the threshold; default 0.3.
@@ -59,7 +59,7 @@ class Surrogate(ABC):
     half: float = 1.0
 
     def __init__(self, width: Width = None, height: Parameter = None) -> None:
-        self.size = Size(
+        self.size = SurrogateSize(
             DEFAULT_WIDTH if width is None else float(width),
             DEFAULT_HEIGHT if height is None else float(height),
         )
@@ -67,11 +67,11 @@ class Surrogate(ABC):
     def derivative(self, distance: Tensor, v_threshold: float | Tensor) -> Tensor:
         """Return ds/du at `distance` = u - v_threshold."""
         slope, height = self.factors(v_threshold)
-        bell = self.bell(distance * slope)
-        return bell if isinstance(height, float) and height == 1.0 else bell * height
+        unit_gradient = self.unit_gradient(distance * slope)
+        return unit_gradient if isinstance(height, float) and height == 1.0 else unit_gradient * height
 
     def factors(self, v_threshold: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
-        """Return k and height of ds/du = height * bell(k * (u - v_threshold))."""
+        """Return k and height of ds/du = height * unit_gradient(k * (u - v_threshold))."""
         slope = self.half / self.size.width
         return (
             slope if self.size.absolute else slope / v_threshold,
@@ -80,10 +80,10 @@ class Surrogate(ABC):
 
     def shape(self, z: Tensor) -> Tensor:
         """Return the surrogate gradient of height 1 at a distance of z half widths."""
-        return self.bell(z * self.half)
+        return self.unit_gradient(z * self.half)
 
     @abstractmethod
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         """Return the surrogate gradient of height 1 at x, which may be negative."""
 
     def __repr__(self) -> str:
@@ -123,11 +123,11 @@ class LibrarySurrogate(Surrogate):
         given = {name: float(value) for name, value in library.items() if value is not None}
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_way([*given, *own], ways_of(library))
+            _require_one_parametrization([*given, *own], ways_of(library))
             self.size = self.translate(given)
 
     @abstractmethod
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         """Return the size for a library's parameters, which are in units of u."""
 
 
@@ -161,10 +161,10 @@ class SlopeSurrogate(LibrarySurrogate):
         super().__init__(width, height, alpha=alpha, slope=slope)
 
 
-def _require_one_way(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
+def _require_one_parametrization(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
     if not any(way[0] in names and set(names) <= set(way) for way in ways):
-        said = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
-        raise ConfigError("", f"give either width and height or {' or '.join(said)}, got {listing(names)}")
+        options = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
+        raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {listing(names)}")
 
 
 @SURROGATES.register("atan")
@@ -181,11 +181,11 @@ class Atan(AlphaSurrogate):
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
-        return Size(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
+        return SurrogateSize(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (x * x + 1.0).reciprocal()
 
 
@@ -208,11 +208,11 @@ class SuperSpike(SlopeSurrogate):
 
     half = math.sqrt(2.0) - 1.0
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return Size(self.half / alpha, 1.0, absolute=True)
+        return SurrogateSize(self.half / alpha, 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (x.abs() + 1.0).square().reciprocal()
 
 
@@ -230,12 +230,12 @@ class Sigmoid(SlopeSurrogate):
 
     half = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return Size(self.half / alpha, alpha / 4.0, absolute=True)
+        return SurrogateSize(self.half / alpha, alpha / 4.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        return _logistic_bell(x)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        return _logistic_gradient(x)
 
 
 @SURROGATES.register("tanh")
@@ -252,11 +252,11 @@ class Tanh(AlphaSurrogate):
 
     half = math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half / given["alpha"], 1.0, absolute=True)
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half / given["alpha"], 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        return _logistic_bell(x * 2.0)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        return _logistic_gradient(x * 2.0)
 
 
 @SURROGATES.register("circ")
@@ -273,15 +273,15 @@ class Circ(AlphaSurrogate):
 
     half = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half * given["alpha"], 1.0, absolute=True)
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half * given["alpha"], 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         r = (x * x + 1.0).rsqrt()
         return r * r * r
 
 
-def _logistic_bell(x: Tensor) -> Tensor:
+def _logistic_gradient(x: Tensor) -> Tensor:
     # At -|x| both factors are precise; at |x| the second one would round to 0 in the tail.
     p = torch.sigmoid(-x.abs())
     return p * (1.0 - p) * 4.0
@@ -318,11 +318,11 @@ class Gaussian(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
-        return Size(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
+        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
 
 
@@ -341,10 +341,10 @@ class Erfc(AlphaSurrogate):
 
     half = Gaussian.half
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
 
 
@@ -384,31 +384,33 @@ class MultiGaussian(LibrarySurrogate):
         self.h, self.s = float(h), float(s)
         self.peak = 1.0
         with torch.device("cpu"):  # not on torch's meta device, on which networks are also built: the values are needed
-            self.peak = float(self.bell(torch.zeros((), dtype=torch.float64)))
+            self.peak = float(self.unit_gradient(torch.zeros((), dtype=torch.float64)))
             if self.peak <= 0:
                 raise ConfigError("h", f"lobes with h = {h} and s = {s} remove the peak", "lower h or raise s")
-            self.half = self._half()
+            self.half = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         sigma = given["sigma"]
         height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
-        return Size(self.half * sigma, height, absolute=True)
+        return SurrogateSize(self.half * sigma, height, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        lobes = torch.exp((x - 1.0).square() * self._lobe) + torch.exp((x + 1.0).square() * self._lobe)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        lobes = torch.exp((x - 1.0).square() * self._lobe_exponent) + torch.exp(
+            (x + 1.0).square() * self._lobe_exponent
+        )
         return torch.exp(x * x * -0.5) * ((1.0 + self.h) / self.peak) - lobes * (self.h / self.s / self.peak)
 
     @property
-    def _lobe(self) -> float:
+    def _lobe_exponent(self) -> float:
         return -0.5 / (self.s * self.s)
 
-    def _half(self) -> float:
+    def _find_half_width(self) -> float:
         """Return the half width in sigma, by bisection; the lobes make it smaller than that of a Gaussian."""
         low, high = 0.0, 1.2
         for _ in range(60):
             middle = (low + high) / 2
-            above = float(self.bell(torch.tensor(middle, dtype=torch.float64))) > 0.5
+            above = float(self.unit_gradient(torch.tensor(middle, dtype=torch.float64))) > 0.5
             low, high = (middle, high) if above else (low, middle)
         return high
 
@@ -435,10 +437,10 @@ class Triangle(AlphaSurrogate):
 
     half = 0.5
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half, given["alpha"], absolute=True)
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half, given["alpha"], absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (1.0 - x.abs()).clamp(min=0.0)
 
 
@@ -456,11 +458,11 @@ class Rectangular(AlphaSurrogate):
     Source: Wu et al., Spatio-temporal backpropagation, Frontiers in Neuroscience 12, 2018.
     """
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
-        return Size(0.5 / alpha, alpha, absolute=True)
+        return SurrogateSize(0.5 / alpha, alpha, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.sign(1.0 - x.abs()) * 0.5 + 0.5
 
 
@@ -502,14 +504,14 @@ class Exponential(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in given:
             reach = given["grad_width"]
-            return Size(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
+            return SurrogateSize(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
         alpha = given["alpha"] if "alpha" in given else 1.0 / given["tau"]
-        return Size(self.half / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
+        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x.abs())
 
 
@@ -530,31 +532,31 @@ class StraightThrough(Surrogate):
     def __init__(self, height: Positive = 1.0) -> None:
         super().__init__(height=height)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)
 
     def __repr__(self) -> str:
         return f"StraightThrough(height={self.size.height:g})"
 
 
-Watcher = Callable[[Tensor, Surrogate, float | Tensor], None]
-_watchers: list[Watcher] = []
+SpikeObserver = Callable[[Tensor, Surrogate, float | Tensor], None]
+_observers: list[SpikeObserver] = []
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
+def watching(observer: SpikeObserver) -> Iterator[None]:
     """Call a function with u - v_threshold, surrogate and v_threshold at every spike function of the plain loop."""
-    _watchers.append(watcher)
+    _observers.append(observer)
     try:
         yield
     finally:
-        _watchers.remove(watcher)
+        _observers.remove(observer)
 
 
-def tell(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
+def notify_observers(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
     """Call the observers with the membranes of one step."""
-    for watcher in _watchers:
-        watcher(distance, surrogate, v_threshold)
+    for observer in _observers:
+        observer(distance, surrogate, v_threshold)
 
 
 def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *, strict: bool = False) -> Tensor:
@@ -570,15 +572,15 @@ def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *
         distance: any; v_threshold: a number, or a tensor that broadcasts to it; returns {0, 1}, same shape as distance.
     """
     if not isinstance(distance, Symbol):
-        tell(distance, surrogate, v_threshold)
+        notify_observers(distance, surrogate, v_threshold)
     if isinstance(v_threshold, Tensor | Symbol):
         v_threshold = v_threshold.detach()
-    return with_slope(partial(_fired, strict), distance, partial(_slope, surrogate, v_threshold))
+    return with_slope(partial(_heaviside, strict), distance, partial(_gradient, surrogate, v_threshold))
 
 
-def _fired(strict: bool, distance: Tensor) -> Tensor:
+def _heaviside(strict: bool, distance: Tensor) -> Tensor:
     return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
 
-def _slope(surrogate: Surrogate, v_threshold: float | Tensor, distance: Tensor) -> Tensor:
+def _gradient(surrogate: Surrogate, v_threshold: float | Tensor, distance: Tensor) -> Tensor:
     return surrogate.derivative(distance, v_threshold)

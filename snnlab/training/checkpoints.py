@@ -36,7 +36,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RecordError(path, f"is not a readable checkpoint ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RecordError(path, "is not a checkpoint of a run")
-    bring_up_to_date(content)
+    upgrade_checkpoint(content)
     return content
 
 
@@ -67,16 +67,16 @@ KEYS = {
 }
 
 
-def bring_up_to_date(checkpoint: dict[str, Any]) -> None:
+def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
     """Convert an old checkpoint to the current format, in place."""
     callbacks = checkpoint.get("callbacks", {})
     for old, new in KEYS.items():
         if old in callbacks:
             callbacks[new] = callbacks.pop(old)
-    _separate_average(checkpoint)
+    _move_average(checkpoint)
 
 
-def _separate_average(checkpoint: dict[str, Any]) -> None:
+def _move_average(checkpoint: dict[str, Any]) -> None:
     """Move averaged weights of old runs from the module's state to where Lightning's callback reads them."""
     state = checkpoint["state_dict"]
     own = {name: value for name, value in state.items() if not name.startswith("average.")}
@@ -86,5 +86,5 @@ def _separate_average(checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = own | {name: state[old] for name, old in names if old in state}
         checkpoint["current_model_state"] = own
         checkpoint["averaging_state"] = {"n_averaged": torch.tensor(updates)}
-        said = {"latest_update_step": checkpoint.get("global_step", 0), "updates": updates}
-        checkpoint.setdefault("callbacks", {})["average"] = said
+        callback_state = {"latest_update_step": checkpoint.get("global_step", 0), "updates": updates}
+        checkpoint.setdefault("callbacks", {})["average"] = callback_state

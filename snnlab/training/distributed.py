@@ -23,9 +23,9 @@ from snnlab.data.data_module import BatchSampler
 from snnlab.training.ranks import Team
 
 # A process that does not answer for this time counts as lost; one that has ended is noticed at once.
-_PATIENCE = timedelta(minutes=10)
+_TIMEOUT = timedelta(minutes=10)
 # Errors of gloo and NCCL when another process is gone.
-_GONE = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
+_LOST_PEER = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
 
 
 def join(team: Team, store: Any, *, gpu: bool) -> None:
@@ -40,7 +40,7 @@ def join(team: Team, store: Any, *, gpu: bool) -> None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=team.rank, world_size=team.world, timeout=_PATIENCE)
+    dist.init_process_group(backend, store=store, rank=team.rank, world_size=team.world, timeout=_TIMEOUT)
 
 
 def _loopback() -> str | None:
@@ -54,7 +54,7 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def largest(value: int) -> int:
+def all_reduce_max(value: int) -> int:
     """Return the largest value over all processes; all must call it at the same point."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
@@ -63,7 +63,7 @@ def largest(value: int) -> int:
     return int(shared)
 
 
-def summed(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """Return the sum over all processes, on any device; all must call it at the same point."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
@@ -83,25 +83,25 @@ def gathered(value: Any) -> list[Any]:
 
 def is_loss(error: RuntimeError) -> bool:
     """Return whether an error may mean that another process has ended."""
-    return isinstance(error, dist.DistError) or _GONE.search(str(error)) is not None
+    return isinstance(error, dist.DistError) or _LOST_PEER.search(str(error)) is not None
 
 
 Number = int | Tensor
 
 
-class Size(NamedTuple):
+class BatchSize(NamedTuple):
     """Number of recordings of a batch that count.
 
     Attributes:
-        own: In the batch of this process; 0 if its batch is only a filler.
-        of_all: In the batches of all processes together.
+        local: In the batch of this process; 0 if its batch is only a filler.
+        total: In the batches of all processes together.
     """
 
-    own: int
-    of_all: int
+    local: int
+    total: int
 
 
-class Shares:
+class LossWeights:
     """Weights the losses of an optimizer step's batches.
 
         loss * n * processes / first,   at the step's last batch gradients * batches * first / all
@@ -114,11 +114,11 @@ class Shares:
         self._first: Number = 1
         self._all: Number = 0
 
-    def weighed(
+    def weighted(
         self,
         trainer: L.Trainer,
         batch_idx: int,
-        size: Size,
+        size: BatchSize,
         loss: Tensor,
         parts: Mapping[str, Tensor],
         labelled: Tensor | None,
@@ -141,33 +141,33 @@ class Shares:
         if labelled is None:
             weight = self._weight(trainer, batch_idx, *size, parameters)
             return loss if weight == 1 else loss * weight
-        labelled = (labelled if size.own else torch.zeros_like(labelled)).to(loss.dtype)
-        weight = self._weight(trainer, batch_idx, labelled, summed(labelled), parameters)
+        labelled = (labelled if size.local else torch.zeros_like(labelled)).to(loss.dtype)
+        weight = self._weight(trainer, batch_idx, labelled, all_reduce_sum(labelled), parameters)
         if trainer.accumulate_grad_batches > 1:
             return loss * weight
-        itself, *beside = parts.values()
-        return sum((part * (size.own * trainer.world_size / size.of_all) for part in beside), itself * weight)
+        main, *regularizers = parts.values()
+        return sum((part * (size.local * trainer.world_size / size.total) for part in regularizers), main * weight)
 
     def _weight(
-        self, trainer: L.Trainer, batch_idx: int, own: Number, of_all: Number, parameters: Iterable[nn.Parameter]
+        self, trainer: L.Trainer, batch_idx: int, local: Number, total: Number, parameters: Iterable[nn.Parameter]
     ) -> float | Tensor:
         """Return the weight of a batch's loss; at the step's last batch also rescale the accumulated gradients."""
         batches = trainer.accumulate_grad_batches
         if batch_idx % batches == 0:
-            self._first, self._all = _one_or_more(of_all), 0
-        self._all = self._all + of_all
-        weight = own * trainer.world_size / self._first
-        if batches == 1 or not _ends_step(trainer, batch_idx):
+            self._first, self._all = _at_least_one(total), 0
+        self._all = self._all + total
+        weight = local * trainer.world_size / self._first
+        if batches == 1 or not _is_end_of_step(trainer, batch_idx):
             return weight
-        change = batches * self._first / _one_or_more(self._all)
-        if isinstance(change, Tensor) or change != 1:
+        rescale = batches * self._first / _at_least_one(self._all)
+        if isinstance(rescale, Tensor) or rescale != 1:
             for parameter in parameters:
                 if parameter.grad is not None:
-                    parameter.grad.mul_(change)
-        return weight * change
+                    parameter.grad.mul_(rescale)
+        return weight * rescale
 
 
-def size_of(trainer: L.Trainer, batch_idx: int, recordings: int) -> Size:
+def size_of(trainer: L.Trainer, batch_idx: int, recordings: int) -> BatchSize:
     """Return the number of recordings of a training batch that count.
 
     Args:
@@ -176,18 +176,18 @@ def size_of(trainer: L.Trainer, batch_idx: int, recordings: int) -> Size:
         recordings: Number of recordings in the batch of this process.
     """
     if trainer.world_size == 1:
-        return Size(recordings, recordings)
+        return BatchSize(recordings, recordings)
     sampler = trainer.train_dataloader.sampler  # type: ignore[union-attr]
     assert isinstance(sampler, BatchSampler)
-    return Size(*sampler.sizes(batch_idx))
+    return BatchSize(*sampler.sizes(batch_idx))
 
 
-def _ends_step(trainer: L.Trainer, batch_idx: int) -> bool:
+def _is_end_of_step(trainer: L.Trainer, batch_idx: int) -> bool:
     """Return whether the optimizer steps after a batch."""
     number = batch_idx + 1
     last = trainer.is_last_batch or number >= trainer.num_training_batches
     return last or number % trainer.accumulate_grad_batches == 0
 
 
-def _one_or_more(number: Number) -> Number:
+def _at_least_one(number: Number) -> Number:
     return number.clamp(min=1) if isinstance(number, Tensor) else max(number, 1)

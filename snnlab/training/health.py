@@ -17,20 +17,20 @@ from snnlab.training.module import SpikingModule
 _log = logging.getLogger(__name__)
 
 # Reading the loss synchronizes a GPU, so it is checked only every so many batches.
-_EVERY_ON_GPU = 16
-_CURE = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
+_INTERVAL_ON_GPU = 16
+_FIX = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
 
 
 class DivergedError(SnnlabError):
     """A loss, or a weight, is infinite or not a number.
 
     Args:
-        what: The quantity, its value, the epoch and the batch.
+        problem: The quantity, its value, the epoch and the batch.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__("", what, _CURE)
-        self.args = (what,)
+    def __init__(self, problem: str) -> None:
+        super().__init__("", problem, _FIX)
+        self.args = (problem,)
 
 
 class DivergenceGuard(L.Callback):
@@ -57,19 +57,19 @@ class DivergenceGuard(L.Callback):
             DivergedError: if it is not finite.
         """
         place = trainer.fit_loop.batch_idx
-        if loss.is_cuda and place % _EVERY_ON_GPU:
+        if loss.is_cuda and place % _INTERVAL_ON_GPU:
             return
         if not torch.isfinite(loss):
             assert self._batch is not None
             network = pl_module.network
             assert isinstance(network, nn.Module)
-            where = first_not_finite(network, self._batch)
+            where = locate_non_finite(network, self._batch)
             when = f"epoch {trainer.current_epoch + 1}, batch {place + 1}"
             raise DivergedError(f"the loss is {float(loss.detach()):g} in {when}{where}")
 
 
 @torch.no_grad()
-def first_not_finite(network: nn.Module, batch: Batch) -> str:
+def locate_non_finite(network: nn.Module, batch: Batch) -> str:
     """Return the first place with numbers that are not finite, as the end of a sentence; empty if there is none.
 
     Args:
@@ -100,13 +100,13 @@ def first_not_finite(network: nn.Module, batch: Batch) -> str:
     return f": it began in the output of {found[0].removeprefix('layers.')}" if found else ""
 
 
-_SILENT, _RATE = "train/silent/", "train/spikes_per_step/"
+_SILENT_PREFIX, _RATE_PREFIX = "train/silent/", "train/spikes_per_step/"
 # Spikes per step from which a layer counts as saturated; neurons with several spikes per step are never saturated.
-_ALWAYS = 0.9
-_DEAD, _ON = "no neuron fired", "its neurons fired at nearly every step"
-_CURES = {
+_SATURATED_RATE = 0.9
+_DEAD, _SATURATED = "no neuron fired", "its neurons fired at nearly every step"
+_FIXES = {
     _DEAD: "lower its v_threshold, widen its surrogate, or raise tau_mem or the learning rate",
-    _ON: "raise its v_threshold, or begin with smaller weights (model.init)",
+    _SATURATED: "raise its v_threshold, or begin with smaller weights (model.init)",
 }
 
 
@@ -119,35 +119,39 @@ class SilenceWarning(Checkpoint):
     state_key = "silent_layers"  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        self.said: set[str] = set()
+        self.reported: set[str] = set()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the epoch's fraction of dead neurons and its spikes per step."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        silent = {k.removeprefix(_SILENT) for k, v in values.items() if k.startswith(_SILENT) and v == 1.0}
-        always = {k.removeprefix(_RATE) for k, v in values.items() if k.startswith(_RATE) and _ALWAYS <= v <= 1.0}
-        found = dict.fromkeys(silent, _DEAD) | dict.fromkeys(always, _ON)
-        for layer in sorted(found.keys() - self.said):
+        dead = {k.removeprefix(_SILENT_PREFIX) for k, v in values.items() if k.startswith(_SILENT_PREFIX) and v == 1.0}
+        saturated = {
+            k.removeprefix(_RATE_PREFIX)
+            for k, v in values.items()
+            if k.startswith(_RATE_PREFIX) and _SATURATED_RATE <= v <= 1.0
+        }
+        found = dict.fromkeys(dead, _DEAD) | dict.fromkeys(saturated, _SATURATED)
+        for layer in sorted(found.keys() - self.reported):
             _log.warning(
                 "%s: %s in epoch %d, so no gradient passes it; %s. snnlab doctor, with the same overrides, tries these",
                 layer,
                 found[layer],
                 trainer.current_epoch + 1,
-                _CURES[found[layer]],
+                _FIXES[found[layer]],
             )
-        self.said |= found.keys()
+        self.reported |= found.keys()
 
     def state_dict(self) -> dict[str, list[str]]:
         """Return the layers that were reported."""
-        return {"said": sorted(self.said)}
+        return {"said": sorted(self.reported)}
 
     def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
         """Report only other layers."""
-        self.said = set(state_dict["said"])
+        self.reported = set(state_dict["said"])
 
 
 # This many times the loss of the first batch is not noise.
-_FAR = 10
+_RISE_FACTOR = 10
 
 
 class RisenLoss(Checkpoint):
@@ -160,21 +164,21 @@ class RisenLoss(Checkpoint):
 
     def __init__(self) -> None:
         self.first: float | None = None
-        self.said = False
+        self.reported = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Store the first batch's loss; reading the loss of every batch would synchronize a GPU."""
         if self.first is None and isinstance(pl_module, SpikingModule):
-            self.first = pl_module.so_far()["loss"]
+            self.first = pl_module.running_values()["loss"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the epoch's loss."""
         loss = float(trainer.callback_metrics["train/loss"])
-        if self.said or self.first is None or not 0 < _FAR * self.first < loss:
+        if self.reported or self.first is None or not 0 < _RISE_FACTOR * self.first < loss:
             return
-        self.said = True
+        self.reported = True
         _log.warning(
             "the training loss is %.3g in epoch %d, far above %.3g at the start: the network does not learn; lower"
             " optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1",
@@ -184,14 +188,14 @@ class RisenLoss(Checkpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first, "said": self.said}
+        return {"first": self.first, "said": self.reported}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.first, self.said = state_dict["first"], state_dict["said"]
+        self.first, self.reported = state_dict["first"], state_dict["said"]
 
 
 # Fraction of the variance of values that counts as all: values are never exact to the last digit.
-_ENOUGH = 0.99
+_FULL_R2 = 0.99
 
 
 class OverfitVerdict(L.Callback):
@@ -202,27 +206,27 @@ class OverfitVerdict(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop if the whole batch is right."""
-        share, enough, _ = _seen(trainer)
-        if share >= enough and not trainer.sanity_checking:
+        score, full, _ = _last_score(trainer)
+        if score >= full and not trainer.sanity_checking:
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        (share, enough, what), steps = _seen(trainer), trainer.global_step
-        if share >= enough:
+        (score, full, meaning), steps = _last_score(trainer), trainer.global_step
+        if score >= full:
             _log.info("overfit: the whole batch is right after %d steps; the network can learn", steps)
         else:
             _log.info(
                 "overfit: only %.1f%% %s after %d steps: is a layer dead (see below), or the learning rate too low or"
                 " too high?",
-                100 * share,
-                what,
+                100 * score,
+                meaning,
                 steps,
             )
 
 
-def _seen(trainer: L.Trainer) -> tuple[float, float, str]:
+def _last_score(trainer: L.Trainer) -> tuple[float, float, str]:
     """Return the score of the last validation, the score that counts as all, and its meaning as text."""
     values = trainer.callback_metrics
     if "val/r2" in values:
-        return float(values["val/r2"]), _ENOUGH, "of the variance is explained"
+        return float(values["val/r2"]), _FULL_R2, "of the variance is explained"
     return float(values["val/accuracy"]), 1.0, "of the batch is right"

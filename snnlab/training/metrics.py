@@ -20,7 +20,7 @@ from snnlab.target_kinds import IGNORED, Targets
 LOCAL: dict[str, bool] = {"sync_on_compute": False, "compute_with_cache": False}
 
 
-def score_of(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
+def score_metric(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
     """Return the metric for a kind of targets; its `compute` returns a dict.
 
     Args:
@@ -31,7 +31,7 @@ def score_of(targets: Targets, outputs: int, names: Sequence[str] | None = None)
     return ValueErrors(names or [*map(str, range(outputs))]) if targets == "value" else Accuracy()
 
 
-def counted(kind: Targets, targets: Tensor) -> Tensor | int:
+def num_averaged(kind: Targets, targets: Tensor) -> Tensor | int:
     """Return the number of samples, or of labelled steps, that a batch's loss averages."""
     return (targets != IGNORED).sum() if kind == "steps" else len(targets)
 
@@ -106,8 +106,8 @@ class ValueErrors(Metric):
         found = {"mae": mae.mean(), "rmse": mse.mean().sqrt(), "r2": r2.sum() / varies.sum().clamp(min=1)}
         if len(self.names) > 1:
             for place, name in enumerate(self.names):
-                of_value = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
-                found |= {f"{key}/{name}": value for key, value in of_value.items()}
+                value_errors = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
+                found |= {f"{key}/{name}": value for key, value in value_errors.items()}
         return found
 
 
@@ -133,7 +133,7 @@ class LayerSpikes(Metric):
 
     def update(self, counts: Tensor, lengths: Tensor) -> None:
         """Add a batch's counts `[B, ...]` over `lengths [B]` steps."""
-        self.per_neuron += _over_samples(counts.detach())
+        self.per_neuron += _sum_over_samples(counts.detach())
         self.steps += lengths.sum()
         self.samples += lengths.numel()
 
@@ -151,7 +151,7 @@ class LayerSpikes(Metric):
         return self.per_neuron.sum(dtype=torch.float64) / self.samples
 
 
-def _over_samples(counts: Tensor) -> Tensor:
+def _sum_over_samples(counts: Tensor) -> Tensor:
     """Return the sum over a batch; torch's own sum of channels-last images takes ten times as long."""
     last = counts.movedim(1, -1)
     return last.sum(0).movedim(-1, 0) if last.is_contiguous() else counts.sum(0)
@@ -184,7 +184,7 @@ class StageMetrics(nn.Module):
         self.part_names = list(parts)
         self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan, **LOCAL) for _ in parts)
         self.targets: Targets = targets
-        self.score = score_of(targets, num_classes, names)
+        self.score = score_metric(targets, num_classes, names)
         for metric in (self.loss, self.score, *self.parts):
             metric.persistent(True)  # type: ignore[operator]  # as the layers' metrics: checkpoints within an epoch store them
         self.layer_names = list(spiking)
@@ -199,7 +199,7 @@ class StageMetrics(nn.Module):
         lengths: Tensor,
         parts: Mapping[str, Tensor] | None = None,
     ) -> None:
-        weight = counted(self.targets, targets)
+        weight = num_averaged(self.targets, targets)
         self.loss.update(loss.detach(), weight=weight)
         for name, part in zip(self.part_names, self.parts, strict=True):
             part.update((parts or {})[name].detach(), weight=weight)  # type: ignore[operator]
@@ -207,7 +207,7 @@ class StageMetrics(nn.Module):
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             layer.update(counts[name], lengths)  # type: ignore[operator]
 
-    def so_far(self) -> dict[str, float]:
+    def running_values(self) -> dict[str, float]:
         """Return loss, scores and spikes per sample of this process since the last `collect`; waits for the device."""
         values = {"loss": self.loss.compute(), **self.score.compute()}
         if self.layer_names:
@@ -230,9 +230,9 @@ class StageMetrics(nn.Module):
             values[f"loss/{name}"] = part.compute()  # type: ignore[operator]
         spikes = torch.zeros((), dtype=torch.float64)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
-            of_layer: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
-            spikes = spikes.to(of_layer["spikes_per_sample"].device) + of_layer.pop("spikes_per_sample")
-            values.update({f"{key}/{name}": value for key, value in of_layer.items()})
+            layer_values: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
+            spikes = spikes.to(layer_values["spikes_per_sample"].device) + layer_values.pop("spikes_per_sample")
+            values.update({f"{key}/{name}": value for key, value in layer_values.items()})
         if self.layer_names:
             values["spikes_per_sample"] = spikes
         return values

@@ -25,9 +25,9 @@ from snnlab.nn.summary import learned_figures
 from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.target_kinds import Targets
-from snnlab.training.distributed import Shares, size_of
+from snnlab.training.distributed import LossWeights, size_of
 from snnlab.training.metrics import StageMetrics
-from snnlab.training.optimizer import rates
+from snnlab.training.optimizer import learning_rates
 from snnlab.training.schedules import MakeOptimizer, RunLength, Schedule as Schedule
 from snnlab.training.weight_averaging import averaging_of
 
@@ -67,15 +67,15 @@ class Options(NamedTuple):
     """Options of training.
 
     Attributes:
-        window: Steps of a window of truncated backpropagation through time; None: all.
+        tbptt_window: Steps of a window of truncated backpropagation through time; None: all.
         frozen: Layers that stay in evaluation mode.
     """
 
-    window: int | None = None
+    tbptt_window: int | None = None
     frozen: Sequence[nn.Module] = ()
 
 
-PLAIN = Options()
+DEFAULT_OPTIONS = Options()
 
 
 class Outputs(NamedTuple):
@@ -114,21 +114,21 @@ class SpikingModule(L.LightningModule):
         seed: int,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
-        options: Options = PLAIN,
+        options: Options = DEFAULT_OPTIONS,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        self._shares = Shares()
-        self.window, self.frozen = options.window, list(options.frozen)
+        self._loss_weights = LossWeights()
+        self.tbptt_window, self.frozen = options.tbptt_window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
-        made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
-        self.metrics = nn.ModuleDict(made)
+        metrics = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
+        self.metrics = nn.ModuleDict(metrics)
 
     def forward(self, x: Tensor | EventFrames, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
         """Return the network's output at every step, starting at rest."""
-        if self.window is not None and self.training:
-            return run_windows(self.network, dense(x), self.window, lengths=lengths, counts=counts)
+        if self.tbptt_window is not None and self.training:
+            return run_windows(self.network, dense(x), self.tbptt_window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
 
     def train(self, mode: bool = True) -> Self:
@@ -144,7 +144,7 @@ class SpikingModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Store the learning rates of this epoch: schedules step before it ends."""
-        self._rates = rates(self.optimizers().param_groups)  # type: ignore[union-attr]
+        self._rates = learning_rates(self.optimizers().param_groups)  # type: ignore[union-attr]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the epoch's learning rates: a resumed epoch does not run `on_train_epoch_start` again."""
@@ -172,21 +172,23 @@ class SpikingModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, weighted if an optimizer step has several batches."""
         size = size_of(self.trainer, batch_idx, len(batch.lengths))
-        loss, parts, _ = self._step(batch, "train", measured=size.own > 0)
+        loss, parts, _ = self._shared_step(batch, "train", measured=size.local > 0)
         # Only at steps that loggers record: `log` takes half a millisecond.
-        every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
-        if (self.global_step + 1) % every == 0 or self.trainer.should_stop:
+        log_every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
+        if (self.global_step + 1) % log_every == 0 or self.trainer.should_stop:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return loss
         labelled = self.loss.labelled(batch.targets)
-        return self._shares.weighed(self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters())
+        return self._loss_weights.weighted(
+            self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters()
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._step(batch, "val")[2]
+        return self._shared_step(batch, "val")[2]
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._step(batch, "test")[2]
+        return self._shared_step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, its learning rates and the learned constants of neurons."""
@@ -200,9 +202,9 @@ class SpikingModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_stage("test")
 
-    def so_far(self) -> dict[str, float]:
+    def running_values(self) -> dict[str, float]:
         """Return running loss, scores and spikes per sample of this training epoch; waits for the device."""
-        return self._metrics("train").so_far()
+        return self._metrics("train").running_values()
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's format."""
@@ -231,7 +233,9 @@ class SpikingModule(L.LightningModule):
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
-    def _step(self, batch: Batch, stage: str, *, measured: bool = True) -> tuple[Tensor, dict[str, Tensor], Outputs]:
+    def _shared_step(
+        self, batch: Batch, stage: str, *, measured: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor], Outputs]:
         """Return a batch's loss, its terms and the outputs; `measured`: whether the metrics count it."""
         counts: Counts = {}
         y = self(batch.frames if self.network.takes_lists else batch.x, batch.lengths, counts)

@@ -14,7 +14,7 @@ from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, did_you_mean, located
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
-from snnlab.nn.neurons.time_constants import Leak
+from snnlab.nn.neurons.time_constants import Decay
 
 Kinds = Mapping[str, frozenset[str]]
 WEIGHTS, RECURRENT, BIASES, NORMS = "weights", "recurrent", "biases", "norms"
@@ -24,27 +24,30 @@ KINDS = (WEIGHTS, RECURRENT, BIASES, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
 _NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 
-def kinds_of(network: nn.Module) -> dict[str, frozenset[str]]:
+def parameter_kinds(network: nn.Module) -> dict[str, frozenset[str]]:
     """Return the kinds of each parameter of a network, by its name, in the network's order."""
     learned: dict[str, frozenset[str]] = {}
     for name, module in network.named_modules():
         if isinstance(module, LeakyMembrane) and module.learn_per:
             prefix = f"{name}.learned." if name else "learned."
-            learned |= {f"{prefix}{quantity}": _of_neuron(module, quantity) for quantity in module.learn_per}
+            learned |= {
+                f"{prefix}{quantity}": _neuron_parameter_kinds(module, quantity) for quantity in module.learn_per
+            }
     return {
-        name: learned.get(name) or _of_layer(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+        name: learned.get(name)
+        or _layer_parameter_kinds(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
         for name, _ in network.named_parameters()
     }
 
 
-def _of_neuron(neuron: LeakyMembrane, quantity: str) -> frozenset[str]:
-    leaks = {value.given for value in vars(neuron).values() if isinstance(value, Leak)}
-    if quantity in leaks:
+def _neuron_parameter_kinds(neuron: LeakyMembrane, quantity: str) -> frozenset[str]:
+    time_constants = {value.given for value in vars(neuron).values() if isinstance(value, Decay)}
+    if quantity in time_constants:
         return frozenset({NEURONS, TIME_CONSTANTS})
     return frozenset({NEURONS, THRESHOLDS} if quantity == "v_threshold" else {NEURONS})
 
 
-def _of_layer(owner: nn.Module, name: str) -> frozenset[str]:
+def _layer_parameter_kinds(owner: nn.Module, name: str) -> frozenset[str]:
     kinds = set[str]()
     if name.startswith("bias"):
         kinds.add(BIASES)
@@ -64,8 +67,8 @@ def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
         wanted: Kinds, or patterns such as `conv*` for the name or for its beginning up to a dot.
     """
     parts = name.split(".")
-    begins = [".".join(parts[: n + 1]) for n in range(len(parts))]
-    return any(word in kinds or any(fnmatchcase(begin, word) for begin in begins) for word in wanted)
+    prefixes = [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return any(word in kinds or any(fnmatchcase(prefix, word) for prefix in prefixes) for word in wanted)
 
 
 def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
@@ -76,17 +79,17 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
     """
     for word in wanted:
         if not any(matches(name, of, [word]) for name, of in kinds.items()):
-            many = Counter(kind for of in kinds.values() for kind in of)
+            counts = Counter(kind for of in kinds.values() for kind in of)
             layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
-            known = [kind for kind in KINDS if many[kind]]
+            known = [kind for kind in KINDS if counts[kind]]
             near = did_you_mean(word, [*known, *layers])
-            there = [*(f"{kind} ({many[kind]})" for kind in known), *layers]
-            raise ConfigError("", f"no layer, parameter or kind matches '{word}'", near, there)
+            choices = [*(f"{kind} ({counts[kind]})" for kind in known), *layers]
+            raise ConfigError("", f"no layer, parameter or kind matches '{word}'", near, choices)
 
 
 DECAY = "weight_decay"
 # Suffix of the name of a group's parameters without weight decay.
-_NO_DECAY = ", no decay"
+_NO_DECAY_SUFFIX = ", no decay"
 
 
 class Group(NamedTuple):
@@ -137,7 +140,7 @@ class GroupedOptimizer(NamedTuple):
             ConfigError: if a group has no parameters; its place is the group.
         """
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        kinds = {name: of for name, of in kinds_of(network).items() if name in trained}
+        kinds = {name: of for name, of in parameter_kinds(network).items() if name in trained}
         left = list(trained)
         parts = []
         for group in self.groups:
@@ -152,8 +155,8 @@ class GroupedOptimizer(NamedTuple):
         for label, names, settings in [("rest", left, {}), *parts]:
             decays = self._decaying(names, settings, kinds)
             made.append({"params": [trained[n] for n in names if n in decays], **settings, "name": label})
-            spared = [trained[n] for n in names if n not in decays]
-            made.append({"params": spared, **settings, DECAY: 0.0, "name": f"{label}{_NO_DECAY}"})
+            undecayed = [trained[n] for n in names if n not in decays]
+            made.append({"params": undecayed, **settings, DECAY: 0.0, "name": f"{label}{_NO_DECAY_SUFFIX}"})
         return made
 
     def _decaying(self, names: Iterable[str], settings: Mapping[str, Any], kinds: Any) -> set[str]:
@@ -162,13 +165,13 @@ class GroupedOptimizer(NamedTuple):
         return {name for name in names if matches(name, kinds[name], self.decays)}
 
 
-def rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return learning rates by their names in the log: `lr` of the first group, and `lr/NAME` if there are several.
 
     Args:
         groups: The optimizer's groups; those of one name differ only in their weight decay.
     """
-    named = {group.get("name", "").removesuffix(_NO_DECAY): float(group["lr"]) for group in groups}
+    named = {group.get("name", "").removesuffix(_NO_DECAY_SUFFIX): float(group["lr"]) for group in groups}
     each = {f"lr/{name}": rate for name, rate in named.items() if name} if len(named) > 1 else {}
     return {"lr": float(groups[0]["lr"]), **each}
 
@@ -183,7 +186,7 @@ def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
     Raises:
         ConfigError: if a word matches nothing, or no parameter is left to train.
     """
-    kinds, modules = kinds_of(network), dict(network.named_modules())
+    kinds, modules = parameter_kinds(network), dict(network.named_modules())
     layers = [name for name in modules if any(fnmatchcase(name, word) for word in words) and name]
     require_match([word for word in words if not any(fnmatchcase(name, word) for name in layers)], kinds)
     for name, parameter in network.named_parameters():

@@ -62,7 +62,7 @@ class Timing(L.Callback):
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
-        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).of_all
+        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).total
         before, self.epoch_s = self.epoch_s, now - self._epoch_started
         self.training_s += self.epoch_s - before
 
@@ -76,8 +76,8 @@ class Timing(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the running time and number of samples of the training."""
-        so_far = time.perf_counter() - self._fit_started
-        return {"fit_s": self.before_s + so_far, "samples": self.samples, "training_s": self.training_s}
+        elapsed = time.perf_counter() - self._fit_started
+        return {"fit_s": self.before_s + elapsed, "samples": self.samples, "training_s": self.training_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.before_s, self.samples = state_dict["fit_s"], state_dict["samples"]
@@ -98,8 +98,8 @@ class Timing(L.Callback):
 
 REFRESH_S = 0.25
 # A validation batch has no backward pass: a third of the time of a training step.
-_VAL_PART = 1 / 3
-_NARROWEST, _WIDEST = 8, 40  # the bar itself
+_VAL_COST = 1 / 3
+_MIN_WIDTH, _MAX_WIDTH = 8, 40  # the bar itself
 
 
 class Bar(ProgressBar):
@@ -142,7 +142,7 @@ class Bar(ProgressBar):
         """Start the bar of the epoch and its validation."""
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         self._samples = self.timing.samples
-        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._of_epoch())
+        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._epoch_length())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -154,23 +154,23 @@ class Bar(ProgressBar):
         """Start a bar if the validation is not part of an epoch."""
         if trainer.state.fn == "validate":
             self._start()
-            self._begin("validation", _VAL_PART * _batches(trainer.num_val_batches))
+            self._begin("validation", _VAL_COST * _batches(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if not trainer.sanity_checking:
-            self._advance(_VAL_PART)
+            self._advance(_VAL_COST)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the bar of the test."""
         self._start()
-        self._begin("test", _VAL_PART * _batches(trainer.num_test_batches))
+        self._begin("test", _VAL_COST * _batches(trainer.num_test_batches))
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._advance(_VAL_PART)
+        self._advance(_VAL_COST)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop()
@@ -214,9 +214,9 @@ class Bar(ProgressBar):
     def _draw(self) -> None:
         if self._progress is None:
             return
-        room = self.console.width - len(self._progress.tasks[0].description) - _NARROWEST - 2
-        text = fitting(self._words(), room) if self._training else ""
-        width = max(min(room - len(text) + _NARROWEST, _WIDEST), 1)
+        max_length = self.console.width - len(self._progress.tasks[0].description) - _MIN_WIDTH - 2
+        text = first_fitting(self._texts(), max_length) if self._training else ""
+        width = max(min(max_length - len(text) + _MIN_WIDTH, _MAX_WIDTH), 1)
         self._bar.bar_width = width
         self._progress.update(self._task, completed=self._done, text=text)
         self._with_terminal(self._progress.refresh)
@@ -229,19 +229,19 @@ class Bar(ProgressBar):
         except OSError:
             self._enabled, self._progress = False, None
 
-    def _words(self) -> list[str]:
+    def _texts(self) -> list[str]:
         module, seconds = self.trainer.lightning_module, self.timing.epoch_s
-        values = module.so_far() if isinstance(module, SpikingModule) else {}
+        values = module.running_values() if isinstance(module, SpikingModule) else {}
         speed = (self.timing.samples - self._samples) / seconds if seconds else 0.0
-        return training_words(values, speed, *self._left(seconds))
+        return progress_texts(values, speed, *self._seconds_left(seconds))
 
-    def _of_epoch(self) -> float:
+    def _epoch_length(self) -> float:
         """Return the length of an epoch and its validation, in training steps."""
-        return self.total_train_batches + _VAL_PART * self.total_val_batches
+        return self.total_train_batches + _VAL_COST * self.total_val_batches
 
-    def _left(self, seconds: float) -> tuple[float, float]:
+    def _seconds_left(self, seconds: float) -> tuple[float, float]:
         """Return the remaining seconds of the epoch and of the run; `seconds`: training time of this epoch."""
-        trainer, whole = self.trainer, self._of_epoch()
+        trainer, whole = self.trainer, self._epoch_length()
         each = seconds / max(min(self._done, self.total_train_batches) - self._resumed, 1.0)
         epoch, run = max(whole - self._done, 0.0) * each, math.inf
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
@@ -251,7 +251,7 @@ class Bar(ProgressBar):
         return epoch, run
 
 
-def training_words(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
+def progress_texts(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
     """Return the progress as text, from the longest version to the shortest.
 
     Args:
@@ -260,42 +260,42 @@ def training_words(values: Mapping[str, float], speed: float, epoch_left: float,
         epoch_left: Seconds until the end of the epoch, with its validation.
         run_left: Seconds until the end of the last epoch; infinite where it is unknown.
     """
-    epoch, run = _clock(epoch_left), _clock(run_left)
-    said = {
+    epoch, run = _duration_text(epoch_left), _duration_text(run_left)
+    formats = {
         "loss": ("loss {:.3f}", "loss {:.3f}"),
         "accuracy": ("accuracy {:.1%}", "{:.1%}"),
         "mae": ("mean error {:.3g}", "error {:.3g}"),
     }
-    long, short = ([said[name][i].format(values[name]) for name in said if name in values] for i in (0, 1))
+    long, short = ([formats[name][i].format(values[name]) for name in formats if name in values] for i in (0, 1))
     left = f"{epoch}/{run} left"
     spikes = values.get("spikes_per_sample")
     long += [] if spikes is None else [f"{spikes:,.0f} spikes a sample"]
-    brief = [] if spikes is None else [f"{_brief(spikes)} spikes"]
-    rows = (
+    brief = [] if spikes is None else [f"{_short_number(spikes)} spikes"]
+    versions = (
         [*long, f"{speed:,.0f} samples/s", f"{epoch} left, run {run}"],
-        [*short, *brief, f"{_brief(speed)}/s", left],
-        [*short, f"{_brief(speed)}/s", left],
+        [*short, *brief, f"{_short_number(speed)}/s", left],
+        [*short, f"{_short_number(speed)}/s", left],
         [*short, left],
         [*short[:1], left],
         [left],
     )
-    return ["  ".join(row) for row in rows]
+    return ["  ".join(row) for row in versions]
 
 
-def fitting(texts: Sequence[str], room: int) -> str:
-    """Return the first text of at most `room` characters; empty if there is none."""
-    return next((text for text in texts if len(text) <= room), "")
+def first_fitting(texts: Sequence[str], max_length: int) -> str:
+    """Return the first text of at most `max_length` characters; empty if there is none."""
+    return next((text for text in texts if len(text) <= max_length), "")
 
 
-def _batches(of_loaders: float | Sequence[float]) -> float:
-    return sum(of_loaders) if isinstance(of_loaders, Sequence) else of_loaders
+def _batches(per_loader: float | Sequence[float]) -> float:
+    return sum(per_loader) if isinstance(per_loader, Sequence) else per_loader
 
 
-def _brief(number: float) -> str:
+def _short_number(number: float) -> str:
     return f"{number:.0f}" if number < 1000 else f"{number / 1000:.1f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
 
 
-def _clock(seconds: float) -> str:
+def _duration_text(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -304,7 +304,7 @@ def _clock(seconds: float) -> str:
 
 
 # Metric, label, format, and label on a narrow terminal.
-_SHOWN = (
+_COLUMNS = (
     ("train/loss", "train loss", "{:.3f}".format, "train"),
     ("train/accuracy", "accuracy", "{:.1%}".format, ""),
     ("train/mae", "mean error", "{:.3g}".format, ""),
@@ -342,7 +342,7 @@ class EpochLines(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the epoch's line."""
         values = trainer.callback_metrics
-        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _SHOWN if name in values]
+        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _COLUMNS if name in values]
         total = _epochs(trainer)
         speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
         head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"

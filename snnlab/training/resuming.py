@@ -1,8 +1,8 @@
 """Resuming a run from its checkpoint, also with more epochs.
 
 A checkpoint is written within a hook, when some of Lightning's counters are already incremented and others are not.
-Lightning resumes each such combination differently, and some of them train or validate a batch twice. `settle` reduces
-them to two: an epoch that begins, or one that continues.
+Lightning resumes each such combination differently, and some of them train or validate a batch twice.
+`align_loop_state` reduces them to two: an epoch that begins, or one that continues.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Position(NamedTuple):
         return f"epoch {self.epoch + 1}, batch {self.batch + 1}"
 
 
-def settle(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
+def align_loop_state(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
     """Set the state of Lightning's fit loop to a position between two batches.
 
     Args:
@@ -70,7 +70,7 @@ def settle(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
         loop[_EPOCH][STEPPED] -= 1
 
 
-_WORDS = {
+_DIFFERENCES = {
     "data_fingerprint": "data: the recordings differ from those of the run",
     "split_hash": "data: the split into training, validation and test differs from that of the run",
 }
@@ -123,7 +123,7 @@ class Resumption:
             epochs: Number of epochs of the resumed run.
         """
         # `changed` alone is not enough: an extended run may be killed before its next checkpoint.
-        over = self.node.get("over") and not self.longer_run and self.node.get("max_epochs", epochs) == epochs
+        over = self.node.get("over") and not self.is_extended and self.node.get("max_epochs", epochs) == epochs
         where = "the training is finished, only the test remains" if over else f"continues with {self.position}"
         changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
         return f"resumed: {where}{f'; {changes}' if changes else ''}"
@@ -136,7 +136,7 @@ class Resumption:
         return f"kernels: {now} in place of {before}; last digits of results may differ from an uninterrupted run"
 
     @property
-    def longer_run(self) -> bool:
+    def is_extended(self) -> bool:
         """Whether the run now has more epochs than before."""
         return "trainer.max_epochs" in self.changed
 
@@ -157,7 +157,7 @@ class Resumption:
             )
         for name, value in hashes.items():
             if self.node.get(name, value) != value:
-                raise DataError("", _WORDS[name], "resume with the same data")
+                raise DataError("", _DIFFERENCES[name], "resume with the same data")
 
     def require_callbacks(self, callbacks: Iterable[L.Callback]) -> None:
         """Require all callbacks whose state the checkpoint contains: Lightning would drop it silently.
@@ -191,9 +191,9 @@ class LongerRun(L.Callback):
         if longer and (averaging := averaging_of(trainer)):
             averaging.follow(self.before, trainer.max_epochs)
         if longer or self.other_schedule:
-            self._follow_schedule(trainer, pl_module)
+            self._replace_schedule(trainer, pl_module)
 
-    def _follow_schedule(self, trainer: L.Trainer, pl_module: SpikingModule) -> None:
+    def _replace_schedule(self, trainer: L.Trainer, pl_module: SpikingModule) -> None:
         for config in trainer.lr_scheduler_configs:
             before = config.scheduler
             if pl_module.schedule is None or isinstance(before, ReduceLROnPlateau):
@@ -201,11 +201,11 @@ class LongerRun(L.Callback):
             optimizer = before.optimizer
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
-            config.scheduler = forwarded(pl_module.make_schedule(optimizer), before.last_epoch)
+            config.scheduler = advanced(pl_module.make_schedule(optimizer), before.last_epoch)
             _log.info("the learning rate follows the longer schedule, from %.3g on", optimizer.param_groups[0]["lr"])
 
 
-def forwarded(schedule: LRScheduler, steps: int) -> LRScheduler:
+def advanced(schedule: LRScheduler, steps: int) -> LRScheduler:
     """Return a schedule after a number of steps."""
     with warnings.catch_warnings():  # torch warns because no optimizer step comes between
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")

@@ -64,7 +64,7 @@ class Curve(ABC):
         return LambdaLR(optimizer, lambda step: self.factor(step, run))
 
 
-class _Warming(Curve):
+class _WithWarmup(Curve):
     """Warm up linearly, then follow `fall`.
 
     Args:
@@ -100,7 +100,7 @@ class _Warming(Curve):
 
 
 @SCHEDULES.register("cosine")
-class Cosine(_Warming):
+class Cosine(_WithWarmup):
     """Warm up linearly, then decay along half a cosine until the run's end.
 
     Args:
@@ -115,7 +115,7 @@ class Cosine(_Warming):
 
 
 @SCHEDULES.register("linear")
-class Linear(_Warming):
+class Linear(_WithWarmup):
     """Warm up linearly, then decay linearly until the run's end.
 
     Args:

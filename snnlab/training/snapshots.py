@@ -27,13 +27,13 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.errors import RecordError
 from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.distributed import gathered, largest
+from snnlab.training.distributed import all_reduce_max, gathered
 from snnlab.training.health import DivergedError
-from snnlab.training.resuming import Position, settle
+from snnlab.training.resuming import Position, align_loop_state
 
 _log = logging.getLogger(__name__)
 
-Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
+SelectionRule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
 class Selection(Checkpoint):
@@ -50,9 +50,9 @@ class Selection(Checkpoint):
 
     state_key = "selection"  # type: ignore[assignment]
 
-    def __init__(self, folder: Path, rule: Rule) -> None:
+    def __init__(self, folder: Path, rule: SelectionRule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
-        self._before_path = folder / ".best_before.ckpt"
+        self._previous_path = folder / ".best_before.ckpt"
         self.rule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
@@ -68,8 +68,8 @@ class Selection(Checkpoint):
         key = self._rank(values) if values or self.rule == "last" else None
         if self._key is None or self.rule == "last" or (key is not None and key < self._key):
             self._key, self.values, self.epoch = key, values, trainer.current_epoch
-            if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
-                os.replace(self.best_path, self._before_path)
+            if trainer.is_global_zero and self.best_path.is_file() and not self._previous_path.is_file():
+                os.replace(self.best_path, self._previous_path)
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -77,9 +77,9 @@ class Selection(Checkpoint):
         if self.rule != "last" and self._key is None:
             _log.warning("no epoch was validated; best.ckpt is the last one")
 
-    def agreed(self) -> None:
+    def drop_previous(self) -> None:
         """Delete the previous best file: the latest checkpoint refers to the new one."""
-        self._before_path.unlink(missing_ok=True)
+        self._previous_path.unlink(missing_ok=True)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make `best.ckpt` agree with the checkpoint that the training resumes from.
@@ -92,10 +92,10 @@ class Selection(Checkpoint):
         if self.epoch is None:
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):
-            if not self._is_chosen(self._before_path):
+            if not self._is_chosen(self._previous_path):
                 raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, the best one")
-            os.replace(self._before_path, self.best_path)
-        self.agreed()
+            os.replace(self._previous_path, self.best_path)
+        self.drop_previous()
 
     def _is_chosen(self, path: Path) -> bool:
         return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
@@ -119,7 +119,7 @@ class Selection(Checkpoint):
 FORMAT = 1
 NODE = "snnlab"
 # Largest fraction of time for saving: a slow disk, or epochs below a second, make checkpoints rarer.
-_PART = 0.01
+_MAX_TIME_FRACTION = 0.01
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -149,14 +149,14 @@ class Snapshots(Checkpoint):
     Subclass of Checkpoint only because Lightning calls those last.
 
     Args:
-        selection: The callback that keeps the best epoch; `agreed` is called after each checkpoint.
+        selection: The callback that keeps the best epoch; `drop_previous` is called after each checkpoint.
         every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
         identity: Hashes and settings that must be equal when the checkpoint is read.
         resumed: One entry for each time that the run was resumed.
 
     Attributes:
-        possible: Whether the training can be saved before the current batch.
-        saved: Position of the last checkpoint.
+        can_save: Whether the training can be saved before the current batch.
+        saved_position: Position of the last checkpoint.
     """
 
     def __init__(
@@ -168,12 +168,12 @@ class Snapshots(Checkpoint):
     ) -> None:
         self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
         self.path = selection.last_path
-        self.possible = False
-        self.saved: Position | None = None
-        self._at = Position(0, 0)
-        self._over = self._validated = self._tried = False
+        self.can_save = False
+        self.saved_position: Position | None = None
+        self._position = Position(0, 0)
+        self._finished = self._validated = self._verified = False
         self._loaded: dict[str, Any] = {}
-        self._of_processes: list[dict[str, Any]] = []
+        self._metrics_by_rank: list[dict[str, Any]] = []
         self._since, self._cost_s = time.perf_counter(), 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -198,48 +198,48 @@ class Snapshots(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._at = Position(trainer.current_epoch, batch_idx)
+        self._position = Position(trainer.current_epoch, batch_idx)
         validated, self._validated = self._validated, False
-        self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
-        if self.possible and self._due(trainer):
+        self.can_save = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
+        if self.can_save and self._due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end of the training."""
-        self._at, self._over = Position(trainer.current_epoch, 0), True
+        self._position, self._finished = Position(trainer.current_epoch, 0), True
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
         """Save the state of the training; all ranks must call it, and rank 0 writes."""
         began = time.perf_counter()
-        require_finite(trainer.lightning_module, self._at)
+        require_finite(trainer.lightning_module, self._position)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):  # a kill would lose its buffered events
                 logger.experiment.flush()
-        self._of_processes = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
+        self._metrics_by_rank = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
         trainer.save_checkpoint(self.path, weights_only=False)
         if trainer.is_global_zero:
-            self.selection.agreed()
-        self.saved, self._since = self._at, time.perf_counter()
+            self.selection.drop_previous()
+        self.saved_position, self._since = self._position, time.perf_counter()
         self._cost_s = self._since - began
-        if trainer.is_global_zero and not self._tried:
-            self._tried = True
-            self._try()
+        if trainer.is_global_zero and not self._verified:
+            self._verified = True
+            self._verify_readable()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the state that Lightning does not save, and set its counters to a position between two batches."""
-        settle(checkpoint["loops"]["fit_loop"], self._at, counts_steps=trainer.max_steps != -1)
+        align_loop_state(checkpoint["loops"]["fit_loop"], self._position, counts_steps=trainer.max_steps != -1)
         checkpoint[NODE] = {
             "format": FORMAT,
             **self.identity,
-            "epoch": self._at.epoch,
-            "batch": self._at.batch,
-            "over": self._over,
+            "epoch": self._position.epoch,
+            "batch": self._position.batch,
+            "over": self._finished,
             "max_epochs": trainer.max_epochs,
-            "stopped": self._over and trainer.should_stop,
+            "stopped": self._finished and trainer.should_stop,
             "logged_steps": batches_that_stepped(trainer),
             "threads": torch.get_num_threads(),
-            "metrics_of_processes": self._of_processes[1:],
+            "metrics_of_processes": self._metrics_by_rank[1:],
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "random": random_state(),
             "resumed": self.resumed,
@@ -254,16 +254,18 @@ class Snapshots(Checkpoint):
 
     def _due(self, trainer: L.Trainer) -> bool:
         """Return whether a checkpoint is due, by the clock of rank 0."""
-        if self._at == (0, 0) or (self._at.batch and self.every_s is None):
+        if self._position == (0, 0) or (self._position.batch and self.every_s is None):
             return False
-        return largest(trainer.is_global_zero and self._is_time()) > 0
+        return all_reduce_max(trainer.is_global_zero and self._is_due_here()) > 0
 
-    def _is_time(self) -> bool:
+    def _is_due_here(self) -> bool:
         since = time.perf_counter() - self._since
         within = self.every_s is not None and since >= self.every_s
-        return (self._at.batch == 0 or within) and (self.every_s == 0 or since * _PART >= self._cost_s)
+        return (self._position.batch == 0 or within) and (
+            self.every_s == 0 or since * _MAX_TIME_FRACTION >= self._cost_s
+        )
 
-    def _try(self) -> None:
+    def _verify_readable(self) -> None:
         """Read the first checkpoint back: the state of a user-defined callback or schedule may be unreadable."""
         try:
             read_checkpoint(self.path)
@@ -373,8 +375,8 @@ class StopOnSignal(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save and stop if any rank received a signal."""
-        if (received := self._agreed()) is not None and self.snapshots.possible:
-            if self.snapshots.saved != (trainer.current_epoch, batch_idx):
+        if (received := self._received_by_any()) is not None and self.snapshots.can_save:
+            if self.snapshots.saved_position != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
             raise StoppedError(received)
 
@@ -386,9 +388,9 @@ class StopOnSignal(Checkpoint):
         Raises:
             StoppedError: if a signal was received.
         """
-        if (received := self._agreed()) is not None:
-            saved = self.snapshots.saved
-            since = "the last checkpoint" if saved is None else str(saved)
+        if (received := self._received_by_any()) is not None:
+            saved_position = self.snapshots.saved_position
+            since = "the last checkpoint" if saved_position is None else str(saved_position)
             raise StoppedError(received, f"a validation was interrupted: the steps since {since} will be repeated")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -397,9 +399,9 @@ class StopOnSignal(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore()
 
-    def _agreed(self) -> signal.Signals | None:
+    def _received_by_any(self) -> signal.Signals | None:
         """Return the signal that any rank received; ranks receive signals at different times."""
-        number = largest(self.received or 0)
+        number = all_reduce_max(self.received or 0)
         return signal.Signals(number) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -29,20 +29,20 @@ class AverageRule(ABC):
         self.every: Every = every
 
     @abstractmethod
-    def share(self, updates: int) -> float:
+    def newest_fraction(self, updates: int) -> float:
         """Return the fraction of the newest weights in the average; `updates`: number of earlier updates."""
 
-    def first(self, epochs: int | None) -> int:
+    def first_epoch(self, epochs: int | None) -> int:
         """Return the first averaged epoch; `epochs`: length of the run, None or -1 if it has no end."""
         return 0
 
-    def begins(self, epoch: int, epochs: int | None) -> bool:
+    def includes(self, epoch: int, epochs: int | None) -> bool:
         """Return whether an epoch is averaged; `epochs`: length of the run."""
-        return epoch >= self.first(epochs)
+        return epoch >= self.first_epoch(epochs)
 
 
 @AVERAGES.register("ema")
-class Exponential(AverageRule):
+class ExponentialAverage(AverageRule):
     """Exponential moving average, mean <- d mean + (1 - d) weights, with d = min(decay, (1 + n) / (10 + n)).
 
     Args:
@@ -57,13 +57,13 @@ class Exponential(AverageRule):
         super().__init__(every)
         self.decay = decay
 
-    def share(self, updates: int) -> float:
+    def newest_fraction(self, updates: int) -> float:
         """Return 1 - d."""
         return 1.0 - min(self.decay, (1 + updates) / (10 + updates))
 
 
 @AVERAGES.register("swa")
-class Equal(AverageRule):
+class StochasticWeightAverage(AverageRule):
     """Stochastic weight averaging: the plain mean over the last part of a run; before it there is no average.
 
     A run that is resumed with more epochs has a new last part, and a new average.
@@ -82,11 +82,11 @@ class Equal(AverageRule):
         super().__init__(every)
         self.start = start
 
-    def share(self, updates: int) -> float:
+    def newest_fraction(self, updates: int) -> float:
         """Return 1 / (n + 1)."""
         return 1.0 / (updates + 1)
 
-    def first(self, epochs: int | None) -> int:
+    def first_epoch(self, epochs: int | None) -> int:
         """Return the first epoch of the last part."""
         return 0 if epochs is None or epochs < 0 else int(self.start * epochs)
 
@@ -106,9 +106,9 @@ class Averaging(WeightAveraging):
     state_key = "average"  # type: ignore[assignment]
 
     def __init__(self, rule: AverageRule) -> None:
-        super().__init__(avg_fn=self._mixed)
+        super().__init__(avg_fn=self._update_average)
         self.rule, self.updates, self.applied = rule, 0, False
-        self._counts = False
+        self._update_now = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Create the average on the device of the network: Lightning moves the network only later."""
@@ -117,14 +117,14 @@ class Averaging(WeightAveraging):
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Return whether the weights after a step count."""
-        return step_idx is not None and self._counts
+        return step_idx is not None and self._update_now
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Update the average if the rule says so and the optimizer has stepped."""
-        begun = self.rule.begins(trainer.current_epoch, trainer.max_epochs)
-        self._counts = begun and (self.rule.every == "step" or trainer.is_last_batch)
+        begun = self.rule.includes(trainer.current_epoch, trainer.max_epochs)
+        self._update_now = begun and (self.rule.every == "step" or trainer.is_last_batch)
         before = self.state_dict()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.updates += self.state_dict() != before
@@ -143,9 +143,9 @@ class Averaging(WeightAveraging):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the weights; Lightning would replace them by the average."""
 
-    def follow(self, before: int | None, epochs: int | None) -> None:
+    def continue_run(self, before: int | None, epochs: int | None) -> None:
         """Continue a run of `before` epochs with `epochs`; a new average starts if other epochs count."""
-        if self.rule.first(before) != self.rule.first(epochs):
+        if self.rule.first_epoch(before) != self.rule.first_epoch(epochs):
             self.updates = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,9 +165,9 @@ class Averaging(WeightAveraging):
         if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
-    def _mixed(self, average: Tensor, newest: Tensor, _: Any) -> Tensor:
-        share = self.rule.share(self.updates) if self.updates else 1.0
-        return average.lerp(newest, share) if average.is_floating_point() else newest
+    def _update_average(self, average: Tensor, newest: Tensor, _: Any) -> Tensor:
+        newest_fraction = self.rule.newest_fraction(self.updates) if self.updates else 1.0
+        return average.lerp(newest, newest_fraction) if average.is_floating_point() else newest
 
 
 def averaging_of(trainer: L.Trainer) -> Averaging | None:

@@ -117,7 +117,9 @@ def test_what_is_shown_so_far_is_what_would_be_collected_and_takes_nothing_away(
     stage = _stage()
     _update(stage, 0, loss=1.0)
     _update(stage, 1, loss=4.0)
-    so_far = stage.so_far()
+    running_values = stage.running_values()
     collected = stage.collect()
-    assert so_far == {name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")}
-    assert so_far["loss"] == 2.0
+    assert running_values == {
+        name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")
+    }
+    assert running_values["loss"] == 2.0

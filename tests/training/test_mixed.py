@@ -63,7 +63,7 @@ def test_a_training_step_trains_on_both_classes_and_counts_one(
     others = (plain.targets + 1) % 3
     for weight, targets in ((0.0, plain.targets), (1.0, others)):
         given = plain._replace(mix=Mix(others, torch.full((4,), weight)))
-        loss, _, outputs = module._step(given, "train")
+        loss, _, outputs = module._shared_step(given, "train")
         torch.testing.assert_close(loss, module.loss(outputs.y, targets, plain.lengths, {})[0])
         right = (module.loss.readout(outputs.y, plain.lengths).argmax(-1) == targets).float().mean()
         assert float(module._metrics("train").collect()["accuracy"]) == pytest.approx(float(right))

@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.training.optimizer import kinds_of, matches, require_match
+from snnlab.training.optimizer import matches, parameter_kinds, require_match
 
 from ..refusals import assert_raises
 
@@ -48,7 +48,7 @@ EXPECTED = {
 
 def test_every_parameter_has_its_kinds() -> None:
     network = build_network(LAYERS, in_shape=(2, 8, 8), dt=1.0).network
-    found = kinds_of(network)
+    found = parameter_kinds(network)
     assert found == EXPECTED
     assert list(found) == [name for name, _ in network.named_parameters()]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snnlab.data.data_module import BatchSampler
 from snnlab.nn.losses import LOSSES, Part
 from snnlab.training import distributed
-from snnlab.training.distributed import Shares, size_of
+from snnlab.training.distributed import LossWeights, size_of
 
 from ..nn.losses.conftest import HIDDEN, K, T, bound, built_loss
 
@@ -79,20 +79,20 @@ def steps_of(
         counted = [epoch.loss(draws[rank][at])[2] for rank in range(world) if samplers[rank].sizes(at)[0]]
         return torch.stack(counted).sum().to(own.dtype)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(distributed, "summed", labelled_of_all)
+    monkeypatch.setattr(distributed, "all_reduce_sum", labelled_of_all)
     found, at = [], 0
     for first in range(0, len(samplers[0]), batches):
         group = range(first, min(first + batches, len(samplers[0])))
         seen: list[int] = []
         means: list[Tensor] = []
         for rank, sampler in enumerate(samplers):
-            trainer, sharing = trainer_of(sampler, batches), Shares()
+            trainer, loss_weights = trainer_of(sampler, batches), LossWeights()
             for at in group:
                 size, places = size_of(trainer, at, len(draws[rank][at])), draws[rank][at]
-                seen += places[: size.own].tolist()
+                seen += places[: size.local].tolist()
                 loss, parts, labelled = epoch.loss(places)
-                weighed = sharing.weighed(trainer, at, size, loss, parts, labelled, epoch.parameters)
-                (weighed / batches).backward()
+                weighted = loss_weights.weighted(trainer, at, size, loss, parts, labelled, epoch.parameters)
+                (weighted / batches).backward()
             mine = epoch.gradients()
             means = [a + b / world for a, b in zip(means or [torch.zeros_like(b) for b in mine], mine, strict=True)]
         found.append((seen, means))
@@ -120,11 +120,11 @@ def test_parts_beside_labels_over_time_are_means_over_recordings(world: int, mon
 
 
 def test_batches_of_one_size_keep_their_loss_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch, sharing = Epoch(bound("cross_entropy"), 12), Shares()
+    epoch, loss_weights = Epoch(bound("cross_entropy"), 12), LossWeights()
     trainer = trainer_of(BatchSampler(np.arange(12), BATCH, 7, rank=1, world=2), 3)
     epoch.scale.grad = torch.ones_like(epoch.scale)
     for at in range(3):
         loss, parts, labelled = epoch.loss([at])
         size = size_of(trainer, at, BATCH)
-        assert sharing.weighed(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
+        assert loss_weights.weighted(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
     assert (epoch.scale.grad == 1).all()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.training.distributed import gathered, is_loss, largest
+from snnlab.training.distributed import all_reduce_max, gathered, is_loss
 from snnlab.training.ranks import ALONE, Team
 
 
 def test_a_process_alone_has_its_own_word():
-    assert largest(3) == 3
+    assert all_reduce_max(3) == 3
     assert gathered({"a": 1}) == [{"a": 1}]
     assert ALONE.leads
 

@@ -57,12 +57,12 @@ def concat(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.flatten(0, 1) for x in parts], dim=1).unflatten(0, parts[0].shape[:2])
 
 
-def fit(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
+def shapes_match(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
     """Return whether shapes are equal; without `channels_too` except for the channels."""
     return len({shape if channels_too else (len(shape), *shape[1:]) for shape in shapes}) == 1
 
 
-def cure(given: Shape, wanted: Shape) -> str | None:
+def suggest_layers(given: Shape, wanted: Shape) -> str | None:
     """Return layers in YAML syntax that convert one shape to another, or None if no simple layers do."""
     if len(given) == len(wanted) == 1:
         return f"{{fc: {{type: linear, out_features: {wanted[0]}}}}}"
@@ -197,10 +197,10 @@ def parallel(
     shapes = {name: last_shape(branch) for name, branch in built.items()}
     if not shapes:
         raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
-    if not fit(list(shapes.values()), channels_too=join == "add"):
+    if not shapes_match(list(shapes.values()), channels_too=join == "add"):
         given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
-        alike = "all axes but the first" if join == "concat" else "all axes"
-        raise ConfigError("join", f"{join} needs branches with equal {alike}", given)
+        axes = "all axes but the first" if join == "concat" else "all axes"
+        raise ConfigError("join", f"{join} needs branches with equal {axes}", given)
     return Parallel({name: branch.network for name, branch in built.items()}, join)
 
 
@@ -273,8 +273,8 @@ class Residual(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         branch, after = super().forward(x, state, lengths=lengths, counts=counts)
-        way = [(name, self.get_submodule(name)) for name in self._beside]
-        x = self.run_line(way, x, state or {}, after, lengths, counts)
+        shortcut = [(name, self.get_submodule(name)) for name in self._beside]
+        x = self.run_line(shortcut, x, state or {}, after, lengths, counts)
         return zero_past_end(_JOIN[self.connect](x, branch), lengths), after
 
 
@@ -305,20 +305,22 @@ def residual(
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
-    around = context.build(shortcut, in_shape, SHORTCUT) if shortcut else None
-    _require_fit(connect, in_shape, in_shape if around is None else last_shape(around), last_shape(built))
+    shortcut_branch = context.build(shortcut, in_shape, SHORTCUT) if shortcut else None
+    _require_fit(
+        connect, in_shape, in_shape if shortcut_branch is None else last_shape(shortcut_branch), last_shape(built)
+    )
     kinds = {**built.network.kinds, SHORTCUT: "shortcut"}
-    return Residual(children(built), connect, None if around is None else around.network, kinds=kinds)
+    return Residual(children(built), connect, None if shortcut_branch is None else shortcut_branch.network, kinds=kinds)
 
 
 def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> None:
-    if fit([x, branch], channels_too=connect != "concat"):
+    if shapes_match([x, branch], channels_too=connect != "concat"):
         return
     wanted = branch if connect != "concat" else (x[0], *branch[1:])
-    layers = cure(in_shape, wanted)
-    otherwise = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
+    layers = suggest_layers(in_shape, wanted)
+    hint = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
     raise ConfigError(
         "connect",
         f"{connect} cannot join x of shape {list(x)} with layers that give {list(branch)}",
-        f"set a shortcut that ends with {list(wanted)}{otherwise}",
+        f"set a shortcut that ends with {list(wanted)}{hint}",
     )

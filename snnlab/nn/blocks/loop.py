@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.event_frames import EventFrames
-from snnlab.nn.blocks.branches import Context, Layers, children, cure, last_shape
+from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.layer import LAYERS, Counts, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
@@ -90,7 +90,7 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
     inner = context.build(layers, shape, f"{place}.layers") if layers else None
     given = shape if inner is None else last_shape(inner)
     if given != wanted:
-        like = cure(given, wanted)
+        like = suggest_layers(given, wanted)
         raise ConfigError(
             place,
             f"the feedback of {source} has shape {list(given)}, but the input of {target} has {list(wanted)}",
@@ -115,7 +115,7 @@ def _layer(name: str | None, default: str, names: Collection[str], place: str) -
     return name
 
 
-class _Way(NamedTuple):
+class _FeedbackPath(NamedTuple):
     """A feedback without its module, which is a child of the loop."""
 
     name: str
@@ -124,7 +124,7 @@ class _Way(NamedTuple):
     shape: Shape
 
 
-class _Within(NamedTuple):
+class _SpannedLayer(NamedTuple):
     """A layer that a feedback spans, with the feedbacks that end at its input and start at its output."""
 
     stage: Stage
@@ -162,23 +162,21 @@ class Loop(Network):
         *,
         kinds: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(layers, kinds=kinds, beside={way.name: way.layer for way in feedback})
+        super().__init__(layers, kinds=kinds, beside={path.name: path.layer for path in feedback})
         names = list(layers)
-        ends = [(names.index(way.target), names.index(way.source)) for way in feedback]
+        ends = [(names.index(path.target), names.index(path.source)) for path in feedback]
         if not ends or any(target > source for target, source in ends):
-            raise ConfigError(
-                "feedback", "a loop needs at least one, and each must lead to the same or an earlier layer"
-            )
-        self.ways = tuple(_Way(way.name, way.source, way.target, way.shape) for way in feedback)
+            raise ConfigError("feedback", "a loop needs one, and each must lead to the same or an earlier layer")
+        self.ways = tuple(_FeedbackPath(path.name, path.source, path.target, path.shape) for path in feedback)
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        return listing(f"{way.source} → {way.target}" for way in self.ways)
+        return listing(f"{path.source} → {path.target}" for path in self.ways)
 
     def stepped(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that run step by step, with names: those that feedbacks span, and those of feedbacks."""
         yield from list(self.line())[self._first : self._last + 1]
-        yield from ((way.name, self.get_submodule(way.name)) for way in self.ways)
+        yield from ((path.name, self.get_submodule(path.name)) for path in self.ways)
 
     def forward(
         self,
@@ -206,51 +204,51 @@ class Loop(Network):
         counts: Counts | None,
     ) -> tuple[Tensor, NetworkState]:
         """Run the layers that feedbacks span step by step; return their output and state."""
-        within = self._within(line)
+        spanned = self._spanned_layers(line)
         state = {name: before[name] for name, _ in line if name in before}
-        for way in self.ways:
-            rest = FeedbackState(x.new_zeros(x.shape[1], *way.shape), None)
-            state[way.name] = before.get(way.name, rest)
+        for path in self.ways:
+            rest = FeedbackState(x.new_zeros(x.shape[1], *path.shape), None)
+            state[path.name] = before.get(path.name, rest)
         outputs = []
         for x_t, valid in zip(x.split(1), _valid_in_step(lengths, x.shape[0]), strict=False):
             own: Counts | None = None if counts is None else {}
-            outputs.append(_run_step(within, x_t, state, valid, own)[0])
+            outputs.append(_run_step(spanned, x_t, state, valid, own)[0])
             if counts is not None:
                 counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
         outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # after the end of all samples
         # Concatenation along the folded axis keeps channels-last memory.
         return torch.cat(outputs).unflatten(0, x.shape[:2]), state
 
-    def _within(self, line: list[tuple[str, nn.Module]]) -> list[_Within]:
+    def _spanned_layers(self, line: list[tuple[str, nn.Module]]) -> list[_SpannedLayer]:
         """Return the layers that feedbacks span, each with the feedbacks that end and start at it."""
         return [
-            _Within(
+            _SpannedLayer(
                 Stage(name, layer),
-                [Stage(way.name, self.get_submodule(way.name)) for way in self.ways if way.target == name],
-                [way.name for way in self.ways if way.source == name],
+                [Stage(path.name, self.get_submodule(path.name)) for path in self.ways if path.target == name],
+                [path.name for path in self.ways if path.source == name],
             )
             for name, layer in line
         ]
 
 
 def _run_step(
-    within: list[_Within], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
+    spanned: list[_SpannedLayer], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
 ) -> Tensor:
     """Run one step `[1, B, ...]` through the layers, and update the state in place."""
-    for stage, ends, begins in within:
-        for way in ends:
-            last: FeedbackState = state[way.name]
-            back, inner = run_stage(way, last.y[None], last.layers, valid, counts)
-            x, state[way.name] = x + back, last._replace(layers=inner)
+    for stage, ends, begins in spanned:
+        for path in ends:
+            last: FeedbackState = state[path.name]
+            back, inner = run_stage(path, last.y[None], last.layers, valid, counts)
+            x, state[path.name] = x + back, last._replace(layers=inner)
         x, after = run_stage(stage, x, state.get(stage.name), valid, counts)
         if after is not None:
             state[stage.name] = after
-        for way in begins:
-            state[way] = state[way]._replace(y=_kept(x[0], state[way].y, valid))
+        for path in begins:
+            state[path] = state[path]._replace(y=_keep_ended(x[0], state[path].y, valid))
     return x
 
 
-def _kept(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
+def _keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
     """Return the new output, or the old one for samples that have ended."""
     return new if valid is None else torch.where(valid.bool().reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
@@ -295,26 +293,26 @@ def loop(
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
-    ways: dict[str, LoopFeedback] = {}
+    paths: dict[str, LoopFeedback] = {}
     if feedback == []:
         raise ConfigError("feedback", "needs at least one, such as {from: lif2, to: lif1}")
     for place, node in as_nodes(feedback):
-        way = build_feedback(node, place, built, in_shape, context)
-        if way.name in ways:
-            raise ConfigError(place, f"there is already a feedback from {way.source} to {way.target}", "keep one")
-        ways[way.name] = way
-    kinds = {**built.network.kinds, **dict.fromkeys(ways, "feedback")}
-    made = Loop(children(built), list(ways.values()), kinds=kinds)
-    _require_single_steps(made)
-    return made
+        path = build_feedback(node, place, built, in_shape, context)
+        if path.name in paths:
+            raise ConfigError(place, f"there is already a feedback from {path.source} to {path.target}", "keep one")
+        paths[path.name] = path
+    kinds = {**built.network.kinds, **dict.fromkeys(paths, "feedback")}
+    block = Loop(children(built), list(paths.values()), kinds=kinds)
+    _require_single_steps(block)
+    return block
 
 
-def _require_single_steps(made: Loop) -> None:
+def _require_single_steps(block: Loop) -> None:
     """Raise a ConfigError if a layer that runs step by step needs whole recordings in training."""
-    for name, layer in made.stepped():
+    for name, layer in block.stepped():
         if reach_of([layer]) == "recording":
             raise ConfigError(
-                "feedback" if name in (way.name for way in made.ways) else f"layers.{name}",
+                "feedback" if name in (path.name for path in block.ways) else f"layers.{name}",
                 f"per_step of batch_norm needs all steps at once, but {name} runs step by step",
                 "put it before or after the layers that the feedback spans, or remove per_step",
             )

@@ -21,7 +21,7 @@ from snnlab.nn.layer import (
     short,
     split_channels,
 )
-from snnlab.nn.layers.dense import normed_weight
+from snnlab.nn.layers.dense import apply_weight_norm
 from snnlab.settings import Count
 
 Module = Callable[..., nn.Module]
@@ -70,13 +70,13 @@ def _conv(dims: int) -> Module:
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
-        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims)
         if pad != "same":
             require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
         module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
         module = _channels_last(module, dims)
-        return normed_weight(module, dim=0) if weight_norm else module
+        return apply_weight_norm(module, dim=0) if weight_norm else module
 
     build.__name__ = kind
     return build
@@ -124,7 +124,7 @@ def _conv_transpose(dims: int) -> Module:
         require_groups(groups, in_channels, out_channels)
         if weight_norm and groups > 1:  # the weight's output axis contains only one group
             raise ConfigError("weight_norm", f"needs groups: 1 in a transposed convolution, got {groups}")
-        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = per_axis("padding", padding, dims)
         extra = per_axis("output_padding", output_padding, dims)
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
@@ -138,13 +138,13 @@ def _conv_transpose(dims: int) -> Module:
             raise ConfigError("padding", f"{short(pad)} makes the output empty: {out_size}")
         module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
         module = _channels_last(module, dims)
-        return normed_weight(module, dim=1) if weight_norm else module
+        return apply_weight_norm(module, dim=1) if weight_norm else module
 
     build.__name__ = kind
     return build
 
 
-def _window(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
+def _sizes_per_axis(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
     sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
     kernel, step, spread = (per_axis(name, size, dims) for name, size in sizes.items())
     return kernel, step, spread

@@ -23,7 +23,7 @@ class _ChannelsLast(nn.Module):
         return self(weight)
 
 
-def normed_weight(module: nn.Module, dim: int) -> nn.Module:
+def apply_weight_norm(module: nn.Module, dim: int) -> nn.Module:
     """Train a module's weight as length and direction; its value does not change.
 
         weight[k] = g[k] * v[k] / |v[k]|
@@ -58,7 +58,7 @@ def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_no
         ConfigError: if `out_features` is not positive.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
-    return normed_weight(module, dim=0) if weight_norm else module
+    return apply_weight_norm(module, dim=0) if weight_norm else module
 
 
 @LAYERS.register("flatten")

@@ -150,7 +150,7 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         if self.training and x[0].numel() == self.num_features:
             require_statistics(self, x)
         if state is None and num_steps != self.num_steps and (self.training or num_steps != 1):
-            raise self._misfit(num_steps)
+            raise self._length_error(num_steps)
         before = torch.zeros(batch, dtype=torch.int64, device=x.device) if state is None else state.step
         valid = valid_steps(lengths, num_steps, before.expand(num_steps, -1))
         samples = x.flatten(0, 1)
@@ -160,15 +160,15 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
             return y.unflatten(0, x.shape[:2]), PerStepState(before + num_steps)
         at = before + torch.arange(num_steps, device=x.device)[:, None]
         own = num_steps if lengths is None else lengths.clamp(max=num_steps)
-        y = self._each_at(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
+        y = self._normalise_each(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
         return y.unflatten(0, x.shape[:2]), PerStepState(before + own)
 
-    def _each_at(self, samples: Tensor, at: Tensor) -> Tensor:
+    def _normalise_each(self, samples: Tensor, at: Tensor) -> Tensor:
         """Normalise each sample with the statistics of its step `at`; -1 makes it zero."""
         order = at.argsort(stable=True)
         past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
         if len(sizes) > self.num_steps:
-            raise self._misfit(len(sizes))
+            raise self._length_error(len(sizes))
         order = order[past:]
         parts = [self._normalise(part, t) for t, part in enumerate(samples[order].split(sizes))]
         return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
@@ -183,7 +183,7 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         momentum = 1.0 / float(seen) if self.momentum is None else self.momentum
         return F.batch_norm(samples, mean, var, weight, bias, True, momentum, self.eps)
 
-    def _misfit(self, num_steps: int) -> ValueError:
+    def _length_error(self, num_steps: int) -> ValueError:
         return ValueError(
             f"batch_norm per_step was built for {self.num_steps} steps, got {num_steps}; build the network for this"
             " number, or, to continue a recording, pass the state (PerStepState)"

@@ -45,7 +45,7 @@ def max_pool(
         ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("max_pool", in_shape)
-    kernel, step, pad, spread = _window(size, kernel_size, stride, padding, dilation)
+    kernel, step, pad, spread = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
     return _MAX[len(size)](kernel, step, pad, spread, ceil_mode=ceil_mode)
 
 
@@ -76,7 +76,7 @@ def avg_pool(
         ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("avg_pool", in_shape)
-    kernel, step, pad, _ = _window(size, kernel_size, stride, padding)
+    kernel, step, pad, _ = _sizes_per_axis(size, kernel_size, stride, padding)
     return _AVG[len(size)](kernel, step, pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
 
 
@@ -134,7 +134,7 @@ def sum_pool(
     Raises:
         ConfigError: if a setting is out of its range or does not fit the input.
     """
-    kernel, step, pad, _ = _window(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
+    kernel, step, pad, _ = _sizes_per_axis(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
 
 
@@ -174,7 +174,7 @@ def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))
 
 
-def _window(
+def _sizes_per_axis(
     in_size: Shape, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size = 1
 ) -> tuple[Shape, Shape, Shape, Shape]:
     """Return kernel, stride, padding and dilation for each axis, or raise a ConfigError."""

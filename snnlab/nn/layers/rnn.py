@@ -30,7 +30,7 @@ class LSTMState(NamedTuple):
     c: Tensor
 
 
-class Recurrent(TemporalLayer, nn.RNNBase):
+class RecurrentLayer(TemporalLayer, nn.RNNBase):
     """Base that makes torch's recurrent modules temporal layers; the state dict is torch's.
 
     Shape:
@@ -64,23 +64,23 @@ class Recurrent(TemporalLayer, nn.RNNBase):
         return y, self.State(*(part.transpose(0, 1) for part in parts))
 
 
-class GRU(Recurrent, nn.GRU):  # pyright: ignore[reportIncompatibleMethodOverride]
+class GRU(RecurrentLayer, nn.GRU):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Gated recurrent units, with the arguments of torch's GRU."""
 
     State = GRUState
 
 
-class LSTM(Recurrent, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverride]
+class LSTM(RecurrentLayer, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Long short-term memory, with the arguments of torch's LSTM."""
 
     State = LSTMState
 
 
-def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recurrent]:
+def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., RecurrentLayer]:
     @LAYERS.register(kind)
     def build(
         in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: Fraction = 0.0
-    ) -> Recurrent:
+    ) -> RecurrentLayer:
         """Run torch's recurrent layers of this name over all steps, as a baseline that does not spike.
 
         Args:

@@ -15,16 +15,24 @@ from snnlab.nn.neurons.learn import (
     Number,
     Ranges,
     Shape,
+    apply_ranges,
     as_learn,
     as_ranges,
+    init_uniform_,
     quantity,
-    require_between,
-    scatter,
-    within_ranges,
+    require_start_in_range,
 )
-from snnlab.nn.neurons.membrane import Adaptive, Coefficients, InputGain, Reset, SurrogateSetting, Threshold, is_number
+from snnlab.nn.neurons.membrane import (
+    Adaptive,
+    Coefficients,
+    InputGain,
+    Reset,
+    SurrogateSetting,
+    Threshold,
+    equals_constant,
+)
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
 from snnlab.settings import FINITE, Finite, Interval, Positive
 
 Coupling = Literal["before_reset", "after_reset"]
@@ -46,14 +54,14 @@ class AdLIFCoefficients(NamedTuple):
 
     Attributes:
         membrane: Coefficients of the canonical recurrence.
-        pull: 1 - a, the gain of w on the membrane.
+        adaptation_gain: 1 - a, the gain of w on the membrane.
         rho: Factor of w in one step.
         a: Gain of the membrane on w.
         b: Jump of w with a spike.
     """
 
     membrane: Coefficients
-    pull: Number
+    adaptation_gain: Number
     rho: Number
     a: Number
     b: Number
@@ -129,7 +137,7 @@ class AdLIF(Adaptive):
         q: Finite = 1.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
         detach_reset: bool = True,
@@ -159,23 +167,23 @@ class AdLIF(Adaptive):
         self.a, self.b, self.q = float(a), float(b), float(q)
         self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
         self.init: Init = init
-        leaks = (self.leak_of_membrane, self.leak_of_adaptation)
-        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, leaks, ("a", "b"))
-        require_between(as_learn(learn), self.learnable(), self.ranges)
-        self.start(learn, in_shape)
+        decays = (self.membrane_decay, self.adaptation_decay)
+        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, decays, ("a", "b"))
+        require_start_in_range(as_learn(learn), self.learnable(), self.ranges)
+        self.create_parameters(learn, in_shape)
         if init == "uniform":
             for name in [n for n in self.learn_per if n in self.ranges]:
-                scatter(self.learned[name])
+                init_uniform_(self.learned[name])
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return what can be learned; quantities with a range stay within it."""
         own = super().learnable()
         own.pop("v_leak")
         driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
-        return within_ranges(own | driven, self.ranges, self.init)
+        return apply_ranges(own | driven, self.ranges, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        membrane, rho = super().coefficients(), self.factor(self.leak_of_adaptation)
+        membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)
         h_a, h_b = (1.0 - rho if gain == "1-rho" else float(gain) for gain in (self.a_gain, self.b_gain))
         a, b = self.value("a"), self.value("b")
         return AdLIFCoefficients(membrane, 1.0 - membrane.a, rho, self.q * h_a * a, self.q * h_b * b)
@@ -185,7 +193,7 @@ class AdLIF(Adaptive):
 
     def step(self, x: Tensor, state: AdLIFState, coefficients: AdLIFCoefficients) -> tuple[Tensor, AdLIFState]:
         k = coefficients
-        u = self.integrate(state.v, x, k.membrane) - k.pull * state.w
+        u = self.integrate(state.v, x, k.membrane) - k.adaptation_gain * state.w
         s = self._spike(u, k.membrane)
         v = self._reset(u, s, k.membrane)
         seen = v if self.coupling == "after_reset" else u
@@ -194,14 +202,14 @@ class AdLIF(Adaptive):
     def info(self) -> NeuronInfo:
         own = super().info()
         found: list[DtWarning] = []
-        if self.a_gain != "1-rho" and not self._never("a"):
+        if self.a_gain != "1-rho" and not self._stays_zero("a"):
             found.append(DtWarning("potential_adds_up", fix=(("a_gain", "1-rho"),)))
-        if self.b_gain == "1-rho" and not self._never("b"):
+        if self.b_gain == "1-rho" and not self._stays_zero("b"):
             found.append(DtWarning("jump_shrinks_with_rho", fix=(("b_gain", 1.0),)))
         seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
         current = AdaptationCurrent(self.a, seen, self.b)
         return replace(own, adaptation=current, warnings=(*own.warnings, *found))
 
-    def _never(self, name: str) -> bool:
+    def _stays_zero(self, name: str) -> bool:
         """Return whether a or b is zero and not learned."""
-        return name not in self.learn_per and is_number(getattr(self, name), 0.0)
+        return name not in self.learn_per and equals_constant(getattr(self, name), 0.0)

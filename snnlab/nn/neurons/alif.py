@@ -21,7 +21,7 @@ from snnlab.nn.neurons.membrane import (
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
 from snnlab.settings import Finite, Positive, at_least
 
 
@@ -89,7 +89,7 @@ class ALIF(AdaptiveThreshold):
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
         adapted_reset: bool = False,
@@ -119,8 +119,8 @@ class ALIF(AdaptiveThreshold):
         self.adapted_reset = adapted_reset
         self.set_threshold(tau_adapt, rho, adaptation, learn)
         self.adaptive = adaptive
-        self.register_buffer("adapts", _last(adaptive, in_shape), persistent=False)
-        self.start(learn, in_shape)
+        self.register_buffer("adapts", _mask_of_last(adaptive, in_shape), persistent=False)
+        self.create_parameters(learn, in_shape)
 
     def coefficients(self) -> ThresholdCoefficients:
         k = super().coefficients()
@@ -137,7 +137,7 @@ class ALIF(AdaptiveThreshold):
         u = self.integrate(state.v, x, k.membrane)
         threshold = k.adaptation * state.w + k.membrane.v_threshold
         s = self.spike_at(threshold, u, k.membrane)
-        v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
+        v = self._reset(u, s, self._reset_coefficients(threshold, k.membrane) if self.adapted_reset else k.membrane)
         return s, ALIFState(v, k.rho * state.w + s)
 
     def info(self) -> NeuronInfo:
@@ -146,12 +146,12 @@ class ALIF(AdaptiveThreshold):
         reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
         return replace(own, firing=rising, reset=reset)
 
-    def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
+    def _reset_coefficients(self, threshold: Tensor, k: Coefficients) -> Coefficients:
         """Return coefficients with a reset by the adapted threshold, or by its part according to `average`."""
         return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))
 
 
-def _last(number: int | None, in_shape: Shape | None) -> Tensor | None:
+def _mask_of_last(number: int | None, in_shape: Shape | None) -> Tensor | None:
     """Return a mask of the last `number` channels or features, or None for all.
 
     Raises:

@@ -144,23 +144,23 @@ def set_backend(network: nn.Module, backend: Backend) -> None:
             module.backend = backend
 
 
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_forced_reference: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextmanager
 def plain_loops() -> Iterator[None]:
     """Run the neurons of this thread by the plain loop within a `with` block, so that a few steps compile nothing."""
-    token = _plain.set(True)
+    token = _forced_reference.set(True)
     try:
         yield
     finally:
-        _plain.reset(token)
+        _forced_reference.reset(token)
 
 
 def backend_of(neuron: Neuron) -> Backend:
     """Return the backend of a neuron; within `plain_loops` it is `reference`."""
     # torch.compile does not support context variables.
-    return neuron.backend if torch.compiler.is_compiling() or not _plain.get() else "reference"
+    return neuron.backend if torch.compiler.is_compiling() or not _forced_reference.get() else "reference"
 
 
 def named_neurons(network: nn.Module) -> Iterator[tuple[str, Neuron]]:

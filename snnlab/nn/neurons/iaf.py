@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import Coefficients, Reset, SpikingMembrane, SurrogateSetting, Threshold, potential
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    Reset,
+    SpikingMembrane,
+    SurrogateSetting,
+    Threshold,
+    expand_potential,
+)
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.settings import FINITE, Finite, Positive
@@ -75,13 +82,13 @@ class IAF(SpikingMembrane):
             surrogate=surrogate,
         )
         self.v_init: VInit = v_init
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> IAFState:
         v_init = self.v_init
         if isinstance(v_init, str):
-            return IAFState(potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
-        return IAFState(potential(v_init, x))
+            return IAFState(expand_potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
+        return IAFState(expand_potential(v_init, x))
 
     def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
         s, v = self.fire(state.v, x, coefficients)

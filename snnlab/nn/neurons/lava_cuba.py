@@ -12,7 +12,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate, spike
 from snnlab.settings import Count, Positive
 
@@ -99,8 +99,8 @@ class LavaCuba(Neuron):
         self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
         self.scale = scale
         self.v_threshold = int(v_threshold * scale) / scale
-        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, "exact")
-        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
+        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, "exact")
+        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
         self.surrogate = (
             Exponential(grad_width=100.0, grad_scale=0.05) if surrogate is None else as_surrogate(surrogate)
         )
@@ -108,7 +108,7 @@ class LavaCuba(Neuron):
 
     def coefficients(self) -> Coefficients:
         """Return the factors of one step in 4096ths."""
-        return Coefficients(_kept(self.leak_of_membrane), _kept(self.leak_of_synapse))
+        return Coefficients(_factor_in_4096ths(self.membrane_decay), _factor_in_4096ths(self.synapse_decay))
 
     def initial_state(self, x: Tensor) -> LavaCubaState:
         return LavaCubaState(torch.zeros_like(x), torch.zeros_like(x))
@@ -124,8 +124,8 @@ class LavaCuba(Neuron):
         """Return the time constants of membrane and synapse, rounded to 12 bits."""
         kept = self.coefficients()
         return [
-            self.leak_of_membrane.constant(kept.v / DECAY_SCALE),
-            self.leak_of_synapse.constant(kept.i / DECAY_SCALE),
+            self.membrane_decay.constant(kept.v / DECAY_SCALE),
+            self.synapse_decay.constant(kept.i / DECAY_SCALE),
         ]
 
     def info(self) -> NeuronInfo:
@@ -144,17 +144,17 @@ class LavaCuba(Neuron):
         return f"{tau}, dt={self.dt}"
 
 
-def _kept(leak: Leak) -> int:
+def _factor_in_4096ths(decay: Decay) -> int:
     """Return the decay factor of one step in 4096ths; raise if the decay rounds to zero."""
-    decay = round(DECAY_SCALE * (1.0 - leak.per_step()))
-    if decay == 0:
-        given = leak.factor if leak.tau is None else leak.tau
+    lost = round(DECAY_SCALE * (1.0 - decay.per_step()))
+    if lost == 0:
+        given = decay.factor if decay.tau is None else decay.tau
         raise ConfigError(
-            leak.given,
+            decay.given,
             f"{given} decays by less than the resolution of 12 bits, 1/{DECAY_SCALE} per step",
-            f"set {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
+            f"set {decay.tau_name}: {DECAY_SCALE} steps, or {decay.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
-    return DECAY_SCALE - decay
+    return DECAY_SCALE - lost
 
 
 class _Integrate(torch.autograd.Function):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.nn.neurons.time_constants import FACTOR, Leak
+from snnlab.nn.neurons.time_constants import FACTOR, Decay
 from snnlab.settings import Interval, above
 
 Number = float | Tensor
@@ -26,11 +26,11 @@ def quantity(name: str) -> Any:
     in steps where these have no length.
 
     Args:
-        name: The setting; the method `present` of its class returns the learned value.
+        name: The setting; the method `current_value` of its class returns the learned value.
     """
 
     def get(neuron: Any) -> Any:
-        return neuron.present(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
+        return neuron.current_value(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
 
     def put(neuron: Any, given: Any) -> None:
         neuron.__dict__[name] = given
@@ -71,7 +71,7 @@ def require_learnable(name: Any, learnable: Collection[str]) -> None:
         raise ConfigError("learn", f"'{name}' cannot be learned", instead, learnable)
 
 
-def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
+def learned_parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
     """Return the parameter of a learned quantity, initialized to `value`.
 
     Args:
@@ -101,18 +101,18 @@ Ranges = Mapping[str, Sequence[float]]
 MARGIN = 1e-3
 
 
-def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Interval]:
+def as_ranges(ranges: Ranges, decays: Collection[Decay], others: Collection[str]) -> dict[str, Interval]:
     """Return the ranges of time constants, each in the unit of its setting, and of other quantities.
 
     Raises:
         ConfigError: if a range is not [low, high] with low < high, has an unknown name, or is illegal for the decay.
     """
-    by_name = {leak.given: leak for leak in leaks}
+    by_name = {decay.given: decay for decay in decays}
     known = [*by_name, *others]
     for name, ends in ranges.items():
         if name not in known:
             raise ConfigError("ranges", f"'{name}' takes no range", did_you_mean(str(name), known), known)
-        if not _are_ends(ends):
+        if not _are_bounds(ends):
             raise ConfigError(f"ranges.{name}", f"needs [low, high], two numbers, low < high, got {ends!r}")
         if name in by_name:
             for end in ends:
@@ -120,7 +120,7 @@ def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) 
     return {name: Interval(float(low), float(high)) for name, (low, high) in ranges.items()}
 
 
-def within_ranges(
+def apply_ranges(
     legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval], init: Init
 ) -> dict[str, tuple[float, Interval]]:
     """Return initial and legal values of the learnable quantities, replaced by those of `ranges`."""
@@ -128,7 +128,7 @@ def within_ranges(
     return {**legal, **{name: (starts[name], ranges[name]) for name in ranges}}
 
 
-def require_between(
+def require_start_in_range(
     learned: Collection[str], legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval]
 ) -> None:
     """Raise a ConfigError for the first learned quantity that starts outside its range, or at a bound."""
@@ -142,23 +142,23 @@ def require_between(
 
 
 @torch.no_grad()
-def scatter(parameter: nn.Parameter) -> None:
+def init_uniform_(learned_parameter: nn.Parameter) -> None:
     """Draw the parameter of a quantity so that its values are uniform between its bounds."""
-    parameter.copy_(torch.logit(torch.rand_like(parameter), eps=MARGIN))
+    learned_parameter.copy_(torch.logit(torch.rand_like(learned_parameter), eps=MARGIN))
 
 
-def _are_ends(ends: Any) -> bool:
+def _are_bounds(ends: Any) -> bool:
     if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
         return False
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
     return numbers and ends[0] < ends[1]
 
 
-def _require_legal(leak: Leak, end: float) -> None:
+def _require_legal(decay: Decay, end: float) -> None:
     """Raise a ConfigError if a value is illegal for a time constant or a factor."""
-    within = FACTOR if leak.tau is None else above(0)
+    within = FACTOR if decay.tau is None else above(0)
     if end not in within:
-        raise ConfigError(f"ranges.{leak.given}", f"must be {within}, got {end:g}")
-    in_steps = isinstance(leak.tau, str)
-    changed = {"factor": end} if leak.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
-    leak._replace(**changed).per_step()
+        raise ConfigError(f"ranges.{decay.given}", f"must be {within}, got {end:g}")
+    in_steps = isinstance(decay.tau, str)
+    changed = {"factor": end} if decay.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
+    decay._replace(**changed).per_step()

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.membrane import (
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem, TauSyn
 from snnlab.settings import Finite, Positive, at_least
 
 
@@ -82,7 +82,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         reset: Reset = "value",
         detach_reset: bool = False,
         threshold: Threshold = "strict",
@@ -107,7 +107,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         )
         self.set_synapse(tau_syn, alpha, "jump_first")
         self.set_threshold(tau_adapt, rho, adaptation, learn)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LSNNState:
         b = self.value("v_threshold")

@@ -25,12 +25,12 @@ from snnlab.nn.neurons.learn import (
     Per,
     Shape,
     as_learn,
+    learned_parameter,
     number_text,
-    parameter,
     quantity,
     require_learnable,
 )
-from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
 from snnlab.settings import FINITE, Interval, above, below
 
@@ -96,22 +96,22 @@ class LeakyMembrane(Neuron):
         tau_mem: TimeConstant | None,
         beta: float | None,
         v_leak: float,
-        decay: Decay,
+        decay: DecayRule,
         input_gain: InputGain,
     ) -> None:
         super().__init__()
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
-        self.decay: Decay = decay
+        self.decay: DecayRule = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
         if input_gain == "average" and beta == 0:
             raise ConfigError("input_gain", "average needs beta > 0, got 0", "set input_gain: 1")
-        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
+        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, Per] = {}
         self._ranges: dict[str, Interval] = {}
 
-    def start(self, learn: Learn, in_shape: Shape | None) -> None:
+    def create_parameters(self, learn: Learn, in_shape: Shape | None) -> None:
         """Check all settings together and create the learned parameters; every constructor ends with this call."""
         wanted = as_learn(learn)
         self.coefficients()
@@ -120,15 +120,17 @@ class LeakyMembrane(Neuron):
             require_learnable(name, legal)
         if wanted:
             self.learned = nn.ParameterDict(
-                {name: parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
+                {name: learned_parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
             )
             self._ranges = {name: legal[name][1] for name in wanted}
             self.learn_per = wanted
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the quantities that can be learned, each with its initial value and its legal values."""
-        leak = self.leak_of_membrane
-        own: dict[str, tuple[float, Interval]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
+        decay = self.membrane_decay
+        own: dict[str, tuple[float, Interval]] = (
+            {decay.given: (decay.initial_value(), decay.legal_values())} if self.leaks else {}
+        )
         return own | ({"v_leak": (self.v_leak, FINITE)} if self.leaks else {})
 
     def value(self, name: str) -> Number:
@@ -141,41 +143,41 @@ class LeakyMembrane(Neuron):
         """Return the learned value of a quantity, in the unit of its setting, detached."""
         return torch.as_tensor(self.value(name)).detach()
 
-    def present(self, name: str) -> float | Tensor:
+    def current_value(self, name: str) -> float | Tensor:
         """Return the learned value of a quantity; a time constant in ms."""
         value = self.learned_value(name)
         decay = next((decay for decay in self.decays() if decay.tau_name == name), None)
         value = value if decay is None else decay.length(value)
         return value.item() if value.dim() == 0 else value.to(self.learned[name].dtype)
 
-    def factor(self, leak: Leak) -> Number:
+    def factor(self, decay: Decay) -> Number:
         """Return the factor by which a variable decays in one step."""
-        if leak.given in self._ranges:
-            return leak.learned_per_step(torch.as_tensor(self.value(leak.given)))
-        return leak.per_step()
+        if decay.given in self._ranges:
+            return decay.learned_factor(torch.as_tensor(self.value(decay.given)))
+        return decay.per_step()
 
     def coefficients(self) -> Coefficients:
         """Return a, g and c in double precision."""
-        a = self.factor(self.leak_of_membrane) if self.leaks else 1.0
+        a = self.factor(self.membrane_decay) if self.leaks else 1.0
         if self.input_gain == "1-a":
             g = 1.0 - a
         else:
-            g = average_left(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
+            g = mean_remainder(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
         v_leak = self.value("v_leak")
-        return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
+        return Coefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
     def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
-        drive = j if is_number(k.g, 1.0) else k.g * j
-        return (v if is_number(k.a, 1.0) else k.a * v) + (drive if is_number(k.c, 0.0) else drive + k.c)
+        drive = j if equals_constant(k.g, 1.0) else k.g * j
+        return (v if equals_constant(k.a, 1.0) else k.a * v) + (drive if equals_constant(k.c, 0.0) else drive + k.c)
 
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest, v = v_leak, for one step of input."""
-        return potential(self.value("v_leak"), x)
+        return expand_potential(self.value("v_leak"), x)
 
-    def decays(self) -> list[Leak]:
+    def decays(self) -> list[Decay]:
         """Return the decays of its variables, as they were set."""
-        return [self.leak_of_membrane] if self.leaks else []
+        return [self.membrane_decay] if self.leaks else []
 
     def constants(self) -> list[Constant]:
         """Return the current time constants."""
@@ -195,17 +197,17 @@ class LeakyMembrane(Neuron):
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
-        given = self.leak_of_membrane.given
+        given = self.membrane_decay.given
         value = getattr(self, given)
         return f"{given}={number_text(value) if given in self.learn_per else value}, dt={self.dt}"
 
 
-def potential(value: Number, x: Tensor) -> Tensor:
+def expand_potential(value: Number, x: Tensor) -> Tensor:
     """Return a membrane at a potential, one or one per neuron, with the shape of one step of input."""
     return value.to(x.dtype).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
 
 
-def average_left(a: Number, decay: Decay) -> Number:
+def mean_remainder(a: Number, decay: DecayRule) -> Number:
     """Return the average remainder, at a step's end, of an impulse at any moment of it.
 
     exact: (1 - a) / -ln(a) = (1 - a) * tau / dt        euler: 1, which gives a sum of impulses the right mean
@@ -215,7 +217,7 @@ def average_left(a: Number, decay: Decay) -> Number:
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
 
 
-def is_number(value: Number, number: float) -> bool:
+def equals_constant(value: Number, number: float) -> bool:
     """Return whether a coefficient is a fixed `number`, so that the step can skip an operation."""
     return isinstance(value, float) and value == number
 
@@ -264,7 +266,7 @@ class SpikingMembrane(LeakyMembrane):
         v_leak: float,
         v_threshold: float,
         v_reset: float,
-        decay: Decay,
+        decay: DecayRule,
         input_gain: InputGain,
         reset: Reset,
         reset_delay: bool,
@@ -301,7 +303,7 @@ class SpikingMembrane(LeakyMembrane):
 
     def coefficients(self) -> Coefficients:
         own, v_threshold = super().coefficients(), self.value("v_threshold")
-        r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
+        r = mean_remainder(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
 
     def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
@@ -343,13 +345,13 @@ class SpikingMembrane(LeakyMembrane):
         if self.reset == "subtract":
             return u - s * k.r
         kept = (1.0 - s) * u
-        return kept if is_number(k.v_reset, 0.0) else kept + s * k.v_reset
+        return kept if equals_constant(k.v_reset, 0.0) else kept + s * k.v_reset
 
 
 Synapse = Literal["jump_first", "decay_first"]
 DEFAULT_TAU_SYN = 10.0
 _AVERAGE = ("input_gain", "average")
-_UNEVEN = {
+_JUMP_WARNINGS = {
     "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
     "decay_first": DtWarning("jump_decays_first", fix=(("synapse", "jump_first"), _AVERAGE)),
 }
@@ -382,25 +384,25 @@ class Synaptic(LeakyMembrane):
             )
         self.tau_syn, self.alpha = tau_syn, alpha
         self.synapse: Synapse = synapse
-        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
+        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        leak = self.leak_of_synapse
-        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+        decay = self.synapse_decay
+        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
     def coefficients(self) -> Coefficients:
         """Return the membrane's coefficients and b; `input_gain: average` averages a jump of the current."""
-        own, b = super().coefficients(), self.factor(self.leak_of_synapse)
+        own, b = super().coefficients(), self.factor(self.synapse_decay)
         if self.input_gain == "average":
-            own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
+            own = own._replace(g=(1.0 - own.a) * mean_remainder(b, self.decay))
         return own._replace(b=b)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
         """Return j, the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
 
-    def decays(self) -> list[Leak]:
-        return [*super().decays(), self.leak_of_synapse]
+    def decays(self) -> list[Decay]:
+        return [*super().decays(), self.synapse_decay]
 
     def info(self) -> NeuronInfo:
         own = replace(super().info(), synapse=self.synapse)
@@ -408,7 +410,7 @@ class Synaptic(LeakyMembrane):
             return replace(own, fixes={})
         # An impulse stays on the synapse for tau_syn / dt steps, which adds one power of the number of steps.
         power = own.drive_power + 1
-        warnings = own.warnings if power else (*own.warnings, _UNEVEN[self.synapse])
+        warnings = own.warnings if power else (*own.warnings, _JUMP_WARNINGS[self.synapse])
         return replace(own, drive_power=power, fixes={1: (_AVERAGE,)}, warnings=warnings)
 
 
@@ -431,14 +433,14 @@ class Adaptive(SpikingMembrane):
         if tau_adapt is None and rho is None:
             tau_adapt = DEFAULT_TAU_ADAPT
         self.tau_adapt, self.rho = tau_adapt, rho
-        self.leak_of_adaptation = Leak("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
+        self.adaptation_decay = Decay("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        leak = self.leak_of_adaptation
-        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+        decay = self.adaptation_decay
+        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
-    def decays(self) -> list[Leak]:
-        return [*super().decays(), self.leak_of_adaptation]
+    def decays(self) -> list[Decay]:
+        return [*super().decays(), self.adaptation_decay]
 
 
 class ThresholdCoefficients(NamedTuple):
@@ -487,7 +489,7 @@ class AdaptiveThreshold(Adaptive):
         return own | ({"adaptation": (self.adaptation, above(0.0))} if self.adaptation else {})
 
     def coefficients(self) -> ThresholdCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rho = self.factor(self.leak_of_adaptation)
+        rho = self.factor(self.adaptation_decay)
         return ThresholdCoefficients(super().coefficients(), rho, 1.0 - rho, self.value("adaptation"))
 
     def spike_at(self, threshold: Tensor, u: Tensor, k: Coefficients) -> Tensor:

@@ -48,8 +48,8 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
             return built
         return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape))
 
-    ours = inspect.signature(build, follow_wrapped=False).parameters
-    extra = [ours["recurrent"], *([] if "in_shape" in own else [ours["in_shape"]])]
+    added = inspect.signature(build, follow_wrapped=False).parameters
+    extra = [added["recurrent"], *([] if "in_shape" in own else [added["in_shape"]])]
     build.__signature__ = inspect.Signature([*own.values(), *extra])  # type: ignore[attr-defined]
     build.__annotations__ = typing.get_type_hints(neuron.__init__, include_extras=True) | {
         "recurrent": FeedbackSetting,

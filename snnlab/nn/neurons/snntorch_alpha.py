@@ -13,7 +13,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.membrane import Reset, SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
 from snnlab.settings import Positive
 
@@ -94,17 +94,17 @@ class SnntorchAlpha(Neuron):
             alpha = DEFAULT_ALPHA
         if tau_mem is None and beta is None:
             beta = DEFAULT_BETA
-        self.leaks = (
-            Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
-            Leak("tau_mem", "beta", tau_mem, beta, dt, "exact"),
+        self._decays = (
+            Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
+            Decay("tau_mem", "beta", tau_mem, beta, dt, "exact"),
         )
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
-        above, below = (leak.per_step() for leak in self.leaks)
+        above, below = (decay.per_step() for decay in self._decays)
         if above <= below:
             raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> Coefficients:
-        alpha, beta = (leak.per_step() for leak in self.leaks)
+        alpha, beta = (decay.per_step() for decay in self._decays)
         # For beta = 0, tau is its limit.
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
         return Coefficients(alpha, beta, tau)
@@ -123,7 +123,7 @@ class SnntorchAlpha(Neuron):
         return s, after
 
     def constants(self) -> list[Constant]:
-        return [leak.constant() for leak in self.leaks]
+        return [decay.constant() for decay in self._decays]
 
     def info(self) -> NeuronInfo:
         resets = self.reset != "none"

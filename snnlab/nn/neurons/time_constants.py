@@ -12,7 +12,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.settings import Interval, above, between
 
-Decay = Literal["exact", "euler"]
+DecayRule = Literal["exact", "euler"]
 TimeConstant = float | str
 # Factor of a variable in one step.
 FACTOR = between(0, 1, with_high=False)
@@ -22,7 +22,7 @@ Factor = Annotated[float | None, FACTOR]
 TauMem = TauSyn = TauAdapt = Annotated[TimeConstant | None, "ms", above(0)]
 
 # A time constant in ms below this fraction of a step leaves less than e^-20: probably a wrong unit.
-FORGOTTEN = 0.05
+MIN_STEPS = 0.05
 
 _STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
 
@@ -46,11 +46,11 @@ class Constant(NamedTuple):
     ms: float | None
     steps: float
     factor: float
-    decay: Decay
+    decay: DecayRule
     spread: tuple[float, float] | None = None
 
 
-class Leak(NamedTuple):
+class Decay(NamedTuple):
     """Decay of a variable, by a time constant or by a factor.
 
         exact: a = exp(-dt / tau)        euler: a = 1 - dt / tau
@@ -69,7 +69,7 @@ class Leak(NamedTuple):
     tau: TimeConstant | None
     factor: float | None
     dt: float | None
-    decay: Decay
+    decay: DecayRule
 
     @property
     def given(self) -> str:
@@ -100,19 +100,19 @@ class Leak(NamedTuple):
             )
         return 1.0 - 1.0 / steps
 
-    def learned_per_step(self, value: Tensor) -> Tensor:
+    def learned_factor(self, value: Tensor) -> Tensor:
         """Return a for a learned `value` of the given setting."""
         if self.tau is None:
             return value
         return torch.exp(-self._unit / value) if self.decay == "exact" else 1.0 - self._unit / value
 
-    def range(self) -> Interval:
+    def legal_values(self) -> Interval:
         """Return the legal values of the given setting; those of a time constant depend on `decay`."""
         if self.tau is None:
             return Interval(0.0, 1.0)
         return above(self._unit if self.decay == "euler" else 0.0)
 
-    def start(self) -> float:
+    def initial_value(self) -> float:
         """Return the given setting as a number: ms, steps or a factor."""
         return self.per_step() if self.tau is None else self._steps() * self._unit
 
@@ -125,11 +125,11 @@ class Leak(NamedTuple):
 
     def learned_constant(self, value: Tensor) -> Constant:
         """Return a learned `value` of the given setting in all units; the mean of several values."""
-        lengths, factors = self.length(value), self.learned_per_step(value)
+        lengths, factors = self.length(value), self.learned_factor(value)
         mean, unit = float(lengths.mean()), self.dt or 1.0
         spread = (float(lengths.min()), float(lengths.max())) if lengths.numel() > 1 else None
         ms = None if self.dt is None else mean
-        return Constant(self.tau_name, self._given_in, ms, mean / unit, float(factors.mean()), self.decay, spread)
+        return Constant(self.tau_name, self._given_unit, ms, mean / unit, float(factors.mean()), self.decay, spread)
 
     def constant(self, factor: float | None = None) -> Constant:
         """Return the time constant in all units; `factor` replaces the factor of the setting."""
@@ -141,10 +141,10 @@ class Leak(NamedTuple):
         else:
             steps = -1.0 / math.log(a) if a > 0 else 0.0
         ms = None if self.dt is None else steps * self.dt
-        return Constant(self.tau_name, self._given_in, ms, steps, a, self.decay)
+        return Constant(self.tau_name, self._given_unit, ms, steps, a, self.decay)
 
     @property
-    def _given_in(self) -> Literal["ms", "steps", "factor"]:
+    def _given_unit(self) -> Literal["ms", "steps", "factor"]:
         return "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
 
     @property
@@ -169,7 +169,7 @@ class Leak(NamedTuple):
                     name, "is in ms, but steps have no length in ms", f"give dt (ms), or {name} as 'N steps'"
                 )
             steps = tau / self.dt
-            if steps < FORGOTTEN:
+            if steps < MIN_STEPS:
                 raise ConfigError(
                     name,
                     f"{tau} ms is far shorter than a step ({self.dt:g} ms), so that all is forgotten in a step",

@@ -6,11 +6,11 @@ import pytest
 
 from snnlab.nn import LIF, CubaLIF
 from snnlab.nn.neurons.info import AfterSpike, Firing
-from snnlab.nn.neurons.time_constants import Constant, Decay, Leak
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule
 
 
-def time_constant(tau: float | str | None, factor: float | None, dt: float | None, decay: Decay) -> Constant:
-    return Leak("tau_mem", "beta", tau, factor, dt, decay).constant()
+def time_constant(tau: float | str | None, factor: float | None, dt: float | None, decay: DecayRule) -> Constant:
+    return Decay("tau_mem", "beta", tau, factor, dt, decay).constant()
 
 
 def test_a_constant_in_ms_is_told_in_steps_and_as_factor() -> None:
