@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RecordError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RecordError(path, f"is not a readable checkpoint ({_reason(error)})") from error
+        raise RecordError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RecordError(path, "is not a checkpoint of a run")
     upgrade_checkpoint(content)

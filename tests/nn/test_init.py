@@ -188,6 +188,6 @@ def test_mistakes_have_their_place(kind: str, settings: dict[str, Any], dt: floa
 
 
 def test_what_forgets_nothing_or_has_no_membrane_is_refused() -> None:
-    with assert_raises(ConfigError, "", "forgets"):
+    with assert_raises(ConfigError, "", "forget"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000

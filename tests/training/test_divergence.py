@@ -52,7 +52,7 @@ def test_the_first_layer_that_gives_out_what_is_not_finite_is_named(built: Built
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight").fill_(3e38)
     where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
-    assert_says(where, "fc1 gives")
+    assert_says(where, "output of fc1")
 
 
 def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):

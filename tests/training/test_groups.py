@@ -70,7 +70,7 @@ def test_what_is_frozen_is_in_no_group(network: Network) -> None:
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "nothing")),
+        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "kind")),
         ([Group("a", ["*"], {}), Group("b", ["out"], {})], ("groups.b",)),
     ],
 )
