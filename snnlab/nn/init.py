@@ -247,9 +247,9 @@ def _pooled_activity(pool: Any, input_activity: Activity) -> Activity:
     if "Max" in type(pool).__name__:
         any_spike = 1.0 - (1.0 - min(mean, 1.0)) ** size
         return Activity(any_spike, any_spike)
-    scale = 1.0 if isinstance(pool, SumPool) else 1.0 / size
-    variance = input_activity.variance * size * scale**2
-    return Activity(mean * size * scale, variance + (mean * size * scale) ** 2)
+    factor = 1.0 if isinstance(pool, SumPool) else 1.0 / size
+    variance = input_activity.variance * size * factor**2
+    return Activity(mean * size * factor, variance + (mean * size * factor) ** 2)
 
 
 Fan = Literal["in", "out"]

@@ -28,19 +28,19 @@ _TIMEOUT = timedelta(minutes=10)
 _LOST_PEER = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
 
 
-def join(team: Team, store: Any, *, gpu: bool) -> None:
+def join(rank_info: Team, store: Any, *, gpu: bool) -> None:
     """Join the process group; returns when all processes have joined. On one machine it uses only the loopback.
 
     Args:
-        team: Ranks and world size.
+        rank_info: Ranks and world size.
         store: torch's rendezvous store, for this training only.
         gpu: Whether the processes compute on GPUs; values on the CPU are exchanged by gloo in any case.
     """
-    if team.world == team.local_world and (name := _loopback()):
+    if rank_info.world == rank_info.local_world and (name := _loopback()):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=team.rank, world_size=team.world, timeout=_TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank_info.rank, world_size=rank_info.world, timeout=_TIMEOUT)
 
 
 def _loopback() -> str | None:

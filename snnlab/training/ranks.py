@@ -14,11 +14,11 @@ class Team:
     """Position of this process in the process group of a training.
 
     Args:
-        rank: Rank of this process, 0 <= rank < world; rank 0 writes the run folder.
-        world: Number of processes on all machines.
+        rank: Rank of this process, 0 <= rank < world_size; rank 0 writes the run folder.
+        world_size: Number of processes on all machines.
         local_rank: Rank among the processes on this machine.
-        local_world: Number of processes on this machine.
-        by: Name of the launcher that started the processes; None if rank 0 did.
+        local_world_size: Number of processes on this machine.
+        launcher: Name of the launcher that started the processes; None if rank 0 did.
     """
 
     rank: int = 0
@@ -63,7 +63,7 @@ def team_of(world: int) -> Team | None:
     """Return the process group of a training that torchrun or SLURM started; None for a single process.
 
     Args:
-        world: Number of processes of the training.
+        world_size: Number of processes of the training.
 
     Raises:
         ConfigError: if this is not rank 0, which alone reads the command.

@@ -85,7 +85,7 @@ class Resumption:
         node: snnlab's section of the checkpoint; empty if there is none.
         changed: Settings that change: `{setting: [before, after]}`.
         at: Time of resuming, ISO 8601.
-        longer: Whether the schedule of the learning rate changes.
+        extend_schedule: Whether the schedule of the learning rate changes.
         command: The command line that resumes the run.
         kernels: Versions of the kernels, if they change: `[before, after]`.
     """
@@ -187,10 +187,10 @@ class LongerRun(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Replace the checkpoint's schedule by the new one, and start a new average."""
         assert isinstance(pl_module, SpikingModule)
-        longer = self.before not in (None, trainer.max_epochs)
-        if longer and (averaging := averaging_of(trainer)):
+        extended = self.before not in (None, trainer.max_epochs)
+        if extended and (averaging := averaging_of(trainer)):
             averaging.follow(self.before, trainer.max_epochs)
-        if longer or self.other_schedule:
+        if extended or self.other_schedule:
             self._replace_schedule(trainer, pl_module)
 
     def _replace_schedule(self, trainer: L.Trainer, pl_module: SpikingModule) -> None:

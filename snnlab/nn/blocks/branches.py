@@ -239,7 +239,7 @@ class Residual(Network):
         layers: Layers by name.
         connect: How input and output are joined.
         shortcut: Module applied to x in parallel to the layers.
-        kinds: Kinds of the layers by name, for summaries.
+        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.

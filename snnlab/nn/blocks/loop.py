@@ -145,7 +145,7 @@ class Loop(Network):
     Args:
         layers: Layers by name.
         feedback: The feedbacks.
-        kinds: Kinds of the layers by name, for summaries.
+        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a feedback is a

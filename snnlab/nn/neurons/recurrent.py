@@ -52,7 +52,7 @@ class Feedback(nn.Module, ABC):
 
     autapse: Tensor
     # Whether this class defines `to_outputs` and `to_weights`; a subclass must set it again.
-    by_hand: ClassVar[bool] = False
+    handwritten_gradient: ClassVar[bool] = False
 
     def __init__(
         self, shape: Shape, fan_in: int, autapse: Tensor, autapses: bool, bias: Shape | None, init: Init
@@ -102,7 +102,7 @@ class DenseFeedback(Feedback):
         init: `uniform`: like torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
     """
 
-    by_hand: ClassVar[bool] = True
+    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, autapses: bool = True, bias: bool = False, init: Init = "uniform") -> None:
         size = torch.Size(in_shape).numel()
@@ -139,7 +139,7 @@ class ConvFeedback(Feedback):
         ConfigError: if the layer has no axes after its channels, or the kernel's size is even.
     """
 
-    by_hand: ClassVar[bool] = True
+    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -280,10 +280,10 @@ class Recurrent(Neuron):
         """Return the kernel of the neurons' step, or the reason for the plain loop."""
         if function.resolve(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
-        by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        if not by_hand and backend_of(self) == "auto":
+        handwritten_gradient = type(self.feedback).__dict__.get("handwritten_gradient", False) and bare(self.feedback)
+        if not handwritten_gradient and backend_of(self) == "auto":
             return "reference"
-        if not by_hand:
+        if not handwritten_gradient:
             raise ConfigError(
                 "backend",
                 f"{self.backend} needs a feedback with a hand-written derivative and without hooks",
