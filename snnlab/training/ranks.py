@@ -59,7 +59,7 @@ def outside(overrides: Sequence[str]) -> Team | None:
     return _by_slurm()
 
 
-def team_of(world: int) -> Team | None:
+def team_of(world_size: int) -> Team | None:
     """Return the process group of a training that torchrun or SLURM started; None for a single process.
 
     Args:
@@ -68,7 +68,7 @@ def team_of(world: int) -> Team | None:
     Raises:
         ConfigError: if this is not rank 0, which alone reads the command.
     """
-    team = _by_torchrun() or (_by_slurm() if world > 1 else None)
+    team = _by_torchrun() or (_by_slurm() if world_size > 1 else None)
     if team is not None and not team.leads:
         raise ConfigError("trainer", "several tasks of srun are one training only with trainer=slurm")
     return team

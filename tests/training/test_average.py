@@ -30,7 +30,7 @@ def test_the_last_quarter_of_a_run_counts() -> None:
     assert ExponentialAverage().includes(0, 12)
 
 
-def test_it_begins_anew_where_a_longer_run_counts_other_epochs() -> None:
+def test_it_restarts_where_an_extended_run_averages_other_epochs() -> None:
     for rule, before, now, left in (
         (StochasticWeightAverage(0.75), 4, 12, 0),
         (StochasticWeightAverage(0.75), 8, 9, 5),
@@ -52,7 +52,7 @@ def test_a_value_out_of_range_is_refused(make: Callable[[], AverageRule], settin
 
 
 class Seen(L.Callback):
-    """Keeps the weights that each validation and each training batch is done with, and what a checkpoint would hold."""
+    """Stores the weights of each validation and each training batch, and the contents of a checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -98,7 +98,7 @@ RULES: dict[str, AverageRule] = {
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_it_is_validated_and_saved_and_trains_as_without(
+def test_averages_are_validated_and_saved_and_training_is_unchanged(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule, tmp_path: Path
 ) -> None:
     seen, without = (fitted(make_module, quiet_trainer, loader, one, tmp_path) for one in (rule, None))
@@ -120,13 +120,13 @@ def test_it_is_validated_and_saved_and_trains_as_without(
     torch.testing.assert_close(seen.saved[-1], expected)
 
 
-def test_shares() -> None:
+def test_newest_fractions() -> None:
     assert [StochasticWeightAverage().newest_fraction(n) for n in range(1, 4)] == [1 / 2, 1 / 3, 1 / 4]
     assert ExponentialAverage(0.25).newest_fraction(1) == 1 - 2 / 11
     assert ExponentialAverage(0.25).newest_fraction(100) == 0.75
 
 
-def test_what_batch_norm_has_seen_is_averaged_too() -> None:
+def test_batch_norm_statistics_are_averaged_too() -> None:
     mean, count = torch.tensor([2.0]), torch.tensor(5)
     averaging = Averaging(StochasticWeightAverage(every="step"))
     averaging.updates = 1

@@ -14,12 +14,12 @@ from snnlab.training.progress import Bar, Timing, first_fitting, progress_texts
 
 from ..refusals import assert_says
 
-ERASED = "\x1b[2K"  # what takes a line away
+ERASED = "\x1b[2K"  # erases a line
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Return what a terminal of 140 columns is sent."""
+    """Return the output to a terminal of 140 columns."""
     monkeypatch.setenv("TERM", "xterm")
     return io.StringIO()
 
@@ -34,7 +34,7 @@ def make_bar(terminal: io.StringIO) -> Callable[..., Bar]:
 
 @pytest.fixture
 def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> Callable[..., Any]:
-    """Return what trains under a bar, 3 batches an epoch, as many to validate."""
+    """Return a function that trains with a bar: 3 batches per epoch, and 3 of validation."""
 
     def run(**settings: Any) -> Any:
         timing = Timing(0.0)
@@ -46,7 +46,7 @@ def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> C
     return run
 
 
-def test_the_epoch_its_figures_and_the_time_left_are_in_the_line(
+def test_epoch_metrics_and_remaining_time_are_in_the_line(
     train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "REFRESH_S", 0.0)
@@ -72,7 +72,7 @@ def test_nothing_is_left_on_the_screen(train: Callable[..., Any], terminal: io.S
     assert terminal.getvalue().rstrip("\x1b[?25h").endswith(ERASED)
 
 
-def test_figures_are_fetched_only_when_the_bar_is_drawn(
+def test_metrics_are_read_only_when_the_bar_is_drawn(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = []
@@ -83,7 +83,7 @@ def test_figures_are_fetched_only_when_the_bar_is_drawn(
     assert not fetched
     monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     train(max_epochs=1)
-    assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is taken away
+    assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is removed
 
 
 def test_validation_and_test_on_their_own_have_a_bar_too(
@@ -96,7 +96,7 @@ def test_validation_and_test_on_their_own_have_a_bar_too(
     assert "test ━" in terminal.getvalue()
 
 
-def test_a_failure_takes_the_bar_away(
+def test_an_error_removes_the_bar(
     train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -151,7 +151,7 @@ def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], mon
     assert all("\n" not in line and len(line.rstrip()) <= width for line in lines)
 
 
-def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
+def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> None:
     texts = progress_texts(VALUES, 1234.5, 65.0, 3725.0)
     assert_says(
         texts[0],
@@ -168,7 +168,7 @@ def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
     assert first_fitting(texts, 3) == ""
 
 
-def test_what_nobody_knows_is_a_question_mark() -> None:
+def test_an_unknown_time_is_a_question_mark() -> None:
     assert_says(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
 
 

@@ -1,4 +1,4 @@
-"""A loss that is not a number ends the training, and its place is named."""
+"""A non-finite loss ends the training, and its origin is named."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_recordings_are_named(built: BuiltNetwork):
     assert_says(locate_non_finite(built.network, batch(x)), "recordings")
 
 
-def test_the_first_layer_that_gives_out_what_is_not_finite_is_named(built: BuiltNetwork):
+def test_the_first_layer_with_a_non_finite_output_is_named(built: BuiltNetwork):
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight").fill_(3e38)
     where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))

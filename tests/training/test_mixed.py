@@ -1,4 +1,4 @@
-"""The loss of a mixed batch, and which class counts as its answer."""
+"""The loss of a mixed batch, and the class that metrics compare with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def output(over_time: str) -> Tensor:
     return (y > 1).float() if over_time == "first_spike" else y
 
 
-def test_it_is_what_is_counted_by_hand() -> None:
+def test_it_is_the_loss_computed_by_hand() -> None:
     y = output("mean")
     each = []
     for b in range(B):

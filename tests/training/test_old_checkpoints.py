@@ -16,7 +16,7 @@ from snnlab.training.weight_averaging import Averaging, ExponentialAverage
 
 ROOT = Path(__file__).parents[2]
 
-# What each class of ours that keeps a state is called in checkpoints: for ever, whatever the class is called.
+# Keys of our callbacks in checkpoints; they never change, even if the class is renamed.
 STATES: dict[type[Callback], str] = {
     Averaging: "average",
     MetricsCSV: "metrics_csv",
@@ -44,7 +44,7 @@ def test_every_callback_that_keeps_a_state_has_such_a_key() -> None:
     assert found == {one.__name__ for one in STATES}
 
 
-def test_an_average_of_an_old_run_is_brought_into_todays_form() -> None:
+def test_an_average_of_an_old_run_is_converted_to_the_current_format() -> None:
     old = {"network.a.weight": torch.ones(1), "average.a/weight": torch.zeros(1), "average._extra_state": 3}
     checkpoint: dict[str, Any] = {"state_dict": old, "global_step": 7}
     upgrade_checkpoint(checkpoint)
@@ -61,7 +61,7 @@ def test_states_of_old_runs_are_found_by_their_new_keys() -> None:
 
 
 def as_before(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint as the module that kept the average itself made it."""
+    """Return a checkpoint in the old format, with the average in the module's state."""
     old = {key: value for key, value in checkpoint.items() if key not in ("current_model_state", "averaging_state")}
     state = checkpoint["callbacks"]["average"]
     weights = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")}

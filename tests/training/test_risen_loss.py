@@ -22,7 +22,7 @@ def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: 
     return risen
 
 
-def test_a_loss_far_above_its_beginning_is_spoken_of_once(
+def test_a_loss_far_above_its_start_is_reported_once(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -36,7 +36,7 @@ def test_a_loss_far_above_its_beginning_is_spoken_of_once(
     assert (again.first, again.reported) == (risen.first, True)
 
 
-def test_of_a_loss_that_falls_nothing_is_said(
+def test_a_falling_loss_is_not_reported(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):

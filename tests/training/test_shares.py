@@ -1,4 +1,4 @@
-"""What shares of a step count: several processes, and several batches a step, learn what one large batch teaches."""
+"""Weights of losses: several processes, or several batches per step, give the gradients of one large batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS_AND_SPIKES = {"type": "cross_entropy_steps", "parts": {"spikes": {"type": 
 
 
 class Epoch:
-    """An epoch of recordings, of which batches are lost and learnt from."""
+    """An epoch of recordings, with losses and gradients of batches."""
 
     def __init__(self, part: Part, number: int) -> None:
         rng = torch.Generator().manual_seed(3)
@@ -71,7 +71,7 @@ def trainer_of(sampler: BatchSampler, batches: int) -> Any:
 def steps_of(
     epoch: Epoch, number: int, world: int, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[list[int], list[Tensor]]]:
-    """Return each step's recordings, and its gradients as DDP and Lightning have them in the end."""
+    """Return each step's recordings, and its gradients after DDP and Lightning."""
     samplers = [BatchSampler(np.arange(number), BATCH, 7, rank=rank, world=world) for rank in range(world)]
     draws = [[draw.indices for draw in sampler] for sampler in samplers]
 
@@ -112,14 +112,14 @@ def test_a_step_is_that_of_one_process_with_one_batch(name: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_parts_beside_labels_over_time_are_means_over_recordings(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_next_to_labels_over_time_are_means_over_recordings(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = Epoch(built_loss(**STEPS_AND_SPIKES), 11)
     for seen, gradients in steps_of(epoch, 11, world, 1, monkeypatch):
         epoch.loss(seen)[0].backward()
         torch.testing.assert_close(gradients, epoch.gradients(), rtol=1e-9, atol=1e-12)
 
 
-def test_batches_of_one_size_keep_their_loss_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_equal_size_keep_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     epoch, loss_weights = Epoch(bound("cross_entropy"), 12), LossWeights()
     trainer = trainer_of(BatchSampler(np.arange(12), BATCH, 7, rank=1, world=2), 3)
     epoch.scale.grad = torch.ones_like(epoch.scale)
