@@ -128,12 +128,12 @@ class GroupedOptimizer(NamedTuple):
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         if not self.groups and self.decays is None:
             return self.make(list(trained.values()))
-        parts = [part for part in self.parts(network) if part["params"]]
-        if len(parts) == 1 and not self.groups:
-            return self.make(parts[0]["params"])
-        return self.make(parts)
+        param_groups = [group for group in self.param_groups(network) if group["params"]]
+        if len(param_groups) == 1 and not self.groups:
+            return self.make(param_groups[0]["params"])
+        return self.make(param_groups)
 
-    def parts(self, network: nn.Module) -> list[dict[str, Any]]:
+    def param_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """Return the parameter groups: first the rest, whose learning rate is logged as `lr`.
 
         Raises:
@@ -142,7 +142,7 @@ class GroupedOptimizer(NamedTuple):
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         kinds = {name: of for name, of in parameter_kinds(network).items() if name in trained}
         left = list(trained)
-        parts = []
+        selected = []
         for group in self.groups:
             with located(f"groups.{group.name}"):
                 require_match(group.match, kinds)
@@ -150,9 +150,9 @@ class GroupedOptimizer(NamedTuple):
             if not own:
                 raise ConfigError(f"groups.{group.name}", "all its parameters are in earlier groups")
             left = [name for name in left if name not in own]
-            parts.append((group.name, own, group.settings))
+            selected.append((group.name, own, group.settings))
         made = []
-        for label, names, settings in [("rest", left, {}), *parts]:
+        for label, names, settings in [("rest", left, {}), *selected]:
             decays = self._decaying(names, settings, kinds)
             made.append({"params": [trained[n] for n in names if n in decays], **settings, "name": label})
             undecayed = [trained[n] for n in names if n not in decays]

@@ -29,7 +29,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this is rank 0, which decides, writes and prints."""
+        """True for rank 0, which decides, writes and prints."""
         return self.rank == 0
 
     def as_environment(self) -> dict[str, str]:

@@ -137,7 +137,7 @@ class Resumption:
 
     @property
     def is_extended(self) -> bool:
-        """Whether the run now has more epochs than before."""
+        """True if the run now has more epochs than before."""
         return "trainer.max_epochs" in self.changed
 
     def require_same(self, hashes: Mapping[str, str], processes: int = 1) -> None:

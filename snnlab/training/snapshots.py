@@ -246,7 +246,7 @@ class Snapshots(Checkpoint):
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the data continue at the position of the training."""
+        """Set the data to the position of the training."""
         self._loaded = checkpoint[NODE]
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, EventDataModule)

@@ -176,7 +176,7 @@ class AdLIF(Adaptive):
                 init_uniform_(self.learned[name])
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; quantities with a range stay within it."""
+        """Return the learnable quantities; quantities with a range stay within it."""
         own = super().learnable()
         own.pop("v_leak")
         driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}

@@ -39,9 +39,9 @@ class Neuron(TemporalLayer, ABC):
     reach: Reach = "past"
     equations: ClassVar[tuple[str, ...]] = ()
     spiking: ClassVar[bool] = True
-    # Whether it may spike several times a step; then a pooling after it is not fused, so that spikes are counted.
+    # True if it may spike several times per step; then a pooling after it is not fused, so that spikes are counted.
     graded: ClassVar[bool] = False
-    # Whether rendered loops may round differently from the plain loop, as with an exponential function.
+    # True if rendered loops may round differently from the plain loop, as with an exponential function.
     approximate: ClassVar[bool] = False
     backend: Backend = "auto"
 
@@ -67,7 +67,7 @@ class Neuron(TemporalLayer, ABC):
 
     @property
     def dt_invariant(self) -> bool:
-        """Whether impulses at the same times have the same effect for any length of a step."""
+        """True if impulses at the same times have the same effect for any length of a step."""
         info = self.info()
         physical = all(constant.given == "ms" for constant in self.constants())
         return physical and info.drive_power == 0 and not info.warnings

@@ -126,7 +126,7 @@ class LeakyMembrane(Neuron):
             self.learn_per = wanted
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return the quantities that can be learned, each with its initial value and its legal values."""
+        """Return the learnable quantities, each with its initial value and its legal values."""
         decay = self.membrane_decay
         own: dict[str, tuple[float, Interval]] = (
             {decay.given: (decay.initial_value(), decay.legal_values())} if self.leaks else {}
@@ -289,7 +289,7 @@ class SpikingMembrane(LeakyMembrane):
         self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; a bound between them keeps the threshold above v_leak and v_reset."""
+        """Return the learnable quantities; a bound between them keeps the threshold above v_leak and v_reset."""
         resets = self.reset == "value"
         under = max(self.v_leak, self.v_reset) if resets else self.v_leak
         line = max(0.0, (under + self.v_threshold) / 2)
@@ -484,7 +484,7 @@ class AdaptiveThreshold(Adaptive):
         self.adaptation = float(adaptation)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; `adaptation` stays above 0."""
+        """Return the learnable quantities; `adaptation` stays above 0."""
         own = super().learnable()
         return own | ({"adaptation": (self.adaptation, above(0.0))} if self.adaptation else {})
 

@@ -97,7 +97,7 @@ class SinabsLIF(LeakyMembrane):
         self.create_parameters(learn, in_shape)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned: the two decays, as in Sinabs."""
+        """Return the learnable quantities: the two decays, as in Sinabs."""
         decays = [decay for decay in (self.membrane_decay, self.synapse_decay) if decay is not None]
         return {decay.given: (decay.initial_value(), decay.legal_values()) for decay in decays}
 
