@@ -124,10 +124,10 @@ class LibrarySurrogate(Surrogate):
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
             _require_one_parametrization([*given, *own], ways_of(library))
-            self.size = self.translate(given)
+            self.size = self.library_size(given)
 
     @abstractmethod
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         """Return the size for a library's parameters, which are in units of u."""
 
 
@@ -181,7 +181,7 @@ class Atan(AlphaSurrogate):
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
         return SurrogateSize(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
 
@@ -208,7 +208,7 @@ class SuperSpike(SlopeSurrogate):
 
     half = math.sqrt(2.0) - 1.0
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
         return SurrogateSize(self.half / alpha, 1.0, absolute=True)
 
@@ -230,7 +230,7 @@ class Sigmoid(SlopeSurrogate):
 
     half = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
         return SurrogateSize(self.half / alpha, alpha / 4.0, absolute=True)
 
@@ -252,7 +252,7 @@ class Tanh(AlphaSurrogate):
 
     half = math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half / given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -273,7 +273,7 @@ class Circ(AlphaSurrogate):
 
     half = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half * given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -318,7 +318,7 @@ class Gaussian(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
         return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
 
@@ -341,7 +341,7 @@ class Erfc(AlphaSurrogate):
 
     half = Gaussian.half
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -390,7 +390,7 @@ class MultiGaussian(LibrarySurrogate):
             self.half = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         sigma = given["sigma"]
         height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
         return SurrogateSize(self.half * sigma, height, absolute=True)
@@ -437,7 +437,7 @@ class Triangle(AlphaSurrogate):
 
     half = 0.5
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half, given["alpha"], absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -458,7 +458,7 @@ class Rectangular(AlphaSurrogate):
     Source: Wu et al., Spatio-temporal backpropagation, Frontiers in Neuroscience 12, 2018.
     """
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
         return SurrogateSize(0.5 / alpha, alpha, absolute=True)
 
@@ -504,7 +504,7 @@ class Exponential(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
-    def translate(self, given: Mapping[str, float]) -> SurrogateSize:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in given:
             reach = given["grad_width"]
             return SurrogateSize(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)

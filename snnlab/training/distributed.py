@@ -114,7 +114,7 @@ class LossWeights:
         self._first: Number = 1
         self._all: Number = 0
 
-    def weighted(
+    def weighted_loss(
         self,
         trainer: L.Trainer,
         batch_idx: int,

@@ -180,7 +180,7 @@ class SpikingModule(L.LightningModule):
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return loss
         labelled = self.loss.labelled(batch.targets)
-        return self._loss_weights.weighted(
+        return self._loss_weights.weighted_loss(
             self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters()
         )
 

@@ -201,11 +201,11 @@ class LongerRun(L.Callback):
             optimizer = before.optimizer
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
-            config.scheduler = advanced(pl_module.make_schedule(optimizer), before.last_epoch)
+            config.scheduler = advance_schedule(pl_module.make_schedule(optimizer), before.last_epoch)
             _log.info("the learning rate follows the longer schedule, from %.3g on", optimizer.param_groups[0]["lr"])
 
 
-def advanced(schedule: LRScheduler, steps: int) -> LRScheduler:
+def advance_schedule(schedule: LRScheduler, steps: int) -> LRScheduler:
     """Return a schedule after a number of steps."""
     with warnings.catch_warnings():  # torch warns because no optimizer step comes between
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")

@@ -65,7 +65,7 @@ class Curve(ABC):
 
 
 class _WithWarmup(Curve):
-    """Warm up linearly, then follow `fall`.
+    """Warm up linearly, then follow `decay`.
 
     Args:
         warmup: Length of the warm-up.
@@ -81,12 +81,12 @@ class _WithWarmup(Curve):
         span_steps(warmup, RunLength(1, 1))
 
     def factor(self, step: int, run: RunLength) -> float:
-        """Return start + (1 - start) (step + 1) / (w + 1) in the first w steps, then final + (1 - final) fall(p)."""
+        """Return start + (1 - start) (step + 1) / (w + 1) in the first w steps, then final + (1 - final) decay(p)."""
         warm = span_steps(self.warmup, run)
         if step < warm:
             return self.start + (1 - self.start) * (step + 1) / (warm + 1)
         progress = min(1.0, (step - warm) / max(1, run.steps - warm))
-        return self.final + (1 - self.final) * self.fall(progress)
+        return self.final + (1 - self.final) * self.decay(progress)
 
     def tell_misfit(self, run: RunLength) -> str:
         """Return as text that the warm-up is longer than the run; empty if it is not."""
@@ -95,7 +95,7 @@ class _WithWarmup(Curve):
         return f"warmup: {self.warmup}, {warm} steps, is longer than the run of {run.steps} steps: the rate only rises"
 
     @abstractmethod
-    def fall(self, progress: float) -> float:
+    def decay(self, progress: float) -> float:
         """Return a factor from 1 to 0; `progress`: completed fraction 0..1 of the steps after the warm-up."""
 
 
@@ -109,7 +109,7 @@ class Cosine(_WithWarmup):
         final: Factor at the run's end.
     """
 
-    def fall(self, progress: float) -> float:
+    def decay(self, progress: float) -> float:
         """Return (1 + cos(pi p)) / 2."""
         return (1 + math.cos(math.pi * progress)) / 2
 
@@ -124,7 +124,7 @@ class Linear(_WithWarmup):
         final: Factor at the run's end; 1 keeps the rate after the warm-up.
     """
 
-    def fall(self, progress: float) -> float:
+    def decay(self, progress: float) -> float:
         """Return 1 - p."""
         return 1 - progress
 

@@ -91,8 +91,8 @@ def steps_of(
                 size, places = size_of(trainer, at, len(draws[rank][at])), draws[rank][at]
                 seen += places[: size.local].tolist()
                 loss, parts, labelled = epoch.loss(places)
-                weighted = loss_weights.weighted(trainer, at, size, loss, parts, labelled, epoch.parameters)
-                (weighted / batches).backward()
+                weighted_loss = loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters)
+                (weighted_loss / batches).backward()
             mine = epoch.gradients()
             means = [a + b / world for a, b in zip(means or [torch.zeros_like(b) for b in mine], mine, strict=True)]
         found.append((seen, means))
@@ -126,5 +126,5 @@ def test_batches_of_equal_size_keep_their_loss(monkeypatch: pytest.MonkeyPatch) 
     for at in range(3):
         loss, parts, labelled = epoch.loss([at])
         size = size_of(trainer, at, BATCH)
-        assert loss_weights.weighted(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
+        assert loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
     assert (epoch.scale.grad == 1).all()

@@ -110,12 +110,12 @@ def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: C
     """
     context, copies = Context(dt, num_steps), dict[str, nn.Module]()
     for number in range(1, times + 1):
-        built = _copy(context, layers, in_shape, number)
+        built = _build_copy(context, layers, in_shape, number)
         copies[f"copy{number}"], in_shape = built.network, last_shape(built)
     return Network(copies, kinds=dict.fromkeys(copies, "copy"))
 
 
-def _copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
+def _build_copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
     try:
         return context.build(layers, in_shape)
     except ConfigError as error:

@@ -99,7 +99,7 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
     return LoopFeedback(source, target, shape, nn.Identity() if inner is None else inner.network)
 
 
-def as_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
+def feedback_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
     """Return the nodes of one feedback, or of a list of feedbacks, each with its place."""
     if isinstance(feedback, Sequence) and not isinstance(feedback, str):
         return [(f"feedback.{number}", node) for number, node in enumerate(feedback)]
@@ -296,7 +296,7 @@ def loop(
     paths: dict[str, LoopFeedback] = {}
     if feedback == []:
         raise ConfigError("feedback", "needs at least one, such as {from: lif2, to: lif1}")
-    for place, node in as_nodes(feedback):
+    for place, node in feedback_nodes(feedback):
         path = build_feedback(node, place, built, in_shape, context)
         if path.name in paths:
             raise ConfigError(place, f"there is already a feedback from {path.source} to {path.target}", "keep one")

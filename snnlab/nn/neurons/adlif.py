@@ -19,7 +19,7 @@ from snnlab.nn.neurons.learn import (
     as_learn,
     as_ranges,
     init_uniform_,
-    quantity,
+    learnable_quantity,
     require_start_in_range,
 )
 from snnlab.nn.neurons.membrane import (
@@ -118,8 +118,8 @@ class AdLIF(Adaptive):
         "w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])",
     )
 
-    a: Any = quantity("a")
-    b: Any = quantity("b")
+    a: Any = learnable_quantity("a")
+    b: Any = learnable_quantity("b")
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ Per = Literal["layer", "channel", "neuron"]
 Learn = Sequence[str] | Mapping[str, Per] | None
 
 
-def quantity(name: str) -> Any:
+def learnable_quantity(name: str) -> Any:
     """Return a property for a setting that can be learned: its value is the setting, or the current learned value.
 
     A learned value is a number, or a detached tensor with a value per channel or neuron; a time constant is in ms, or

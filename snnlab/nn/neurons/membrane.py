@@ -25,9 +25,9 @@ from snnlab.nn.neurons.learn import (
     Per,
     Shape,
     as_learn,
+    learnable_quantity,
     learned_parameter,
     number_text,
-    quantity,
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
@@ -85,9 +85,9 @@ class LeakyMembrane(Neuron):
         ConfigError: if a value is out of its range, or cannot be learned.
     """
 
-    tau_mem: Any = quantity("tau_mem")
-    beta: Any = quantity("beta")
-    v_leak: Any = quantity("v_leak")
+    tau_mem: Any = learnable_quantity("tau_mem")
+    beta: Any = learnable_quantity("beta")
+    v_leak: Any = learnable_quantity("v_leak")
     leaks: ClassVar[bool] = True
 
     def __init__(
@@ -254,8 +254,8 @@ class SpikingMembrane(LeakyMembrane):
         ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
     """
 
-    v_threshold: Any = quantity("v_threshold")
-    v_reset: Any = quantity("v_reset")
+    v_threshold: Any = learnable_quantity("v_threshold")
+    v_reset: Any = learnable_quantity("v_reset")
 
     def __init__(
         self,
@@ -371,8 +371,8 @@ class Synaptic(LeakyMembrane):
         decay: `exact` or `euler`, for both time constants.
     """
 
-    tau_syn: Any = quantity("tau_syn")
-    alpha: Any = quantity("alpha")
+    tau_syn: Any = learnable_quantity("tau_syn")
+    alpha: Any = learnable_quantity("alpha")
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
         """Set the synapse's settings, which are not arguments of the membrane's constructor."""
@@ -425,8 +425,8 @@ class Adaptive(SpikingMembrane):
         rho: The factor of one step, in place of `tau_adapt`.
     """
 
-    tau_adapt: Any = quantity("tau_adapt")
-    rho: Any = quantity("rho")
+    tau_adapt: Any = learnable_quantity("tau_adapt")
+    rho: Any = learnable_quantity("rho")
 
     def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
         """Set the adaptation's decay, which is not an argument of the membrane's constructor."""
@@ -474,7 +474,7 @@ class AdaptiveThreshold(Adaptive):
         ConfigError: if `adaptation` is zero and learned.
     """
 
-    adaptation: Any = quantity("adaptation")
+    adaptation: Any = learnable_quantity("adaptation")
 
     def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
         """Set the threshold's settings, which are not arguments of the membrane's constructor."""

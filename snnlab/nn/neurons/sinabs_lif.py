@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape, quantity
+from snnlab.nn.neurons.learn import Learn, Shape, learnable_quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
@@ -68,8 +68,8 @@ class SinabsLIF(LeakyMembrane):
     )
 
     graded: ClassVar[bool] = True
-    tau_syn: Any = quantity("tau_syn")
-    alpha: Any = quantity("alpha")
+    tau_syn: Any = learnable_quantity("tau_syn")
+    alpha: Any = learnable_quantity("alpha")
 
     def __init__(
         self,
