@@ -189,7 +189,7 @@ class LongerRun(L.Callback):
         assert isinstance(pl_module, SpikingModule)
         extended = self.before not in (None, trainer.max_epochs)
         if extended and (averaging := averaging_of(trainer)):
-            averaging.follow(self.before, trainer.max_epochs)
+            averaging.continue_run(self.before, trainer.max_epochs)
         if extended or self.other_schedule:
             self._replace_schedule(trainer, pl_module)
 
