@@ -1,4 +1,4 @@
-"""From values to spikes over time, for data that are no events.
+"""Encoders of values as spikes over time, for data other than events.
 
 Axes: T steps, B samples.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.nn.neurons.time_constants import Dt, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
 from snnlab.registry import Registry
 from snnlab.settings import Count, Fraction, Positive, above, checks_arguments
 
@@ -22,7 +22,7 @@ Code = Literal["linear", "logarithmic"]
 
 @ENCODERS.register("constant_current")
 class ConstantCurrent:
-    """The same value at each step, for a spiking layer to integrate.
+    """The same value at each step, as an input current of a spiking layer.
 
         y[t] = x
 
@@ -37,34 +37,34 @@ class ConstantCurrent:
 
 @ENCODERS.register("poisson")
 class Poisson:
-    """Spikes at random and independent steps, the more the larger the value.
+    """Spikes at random, independent steps, more for larger values.
 
         P(y[t] = 1) = x * max_rate_hz * dt / 1000        or, without `max_rate_hz`: x
 
-    The draws come from a generator of its own: the same x, seed and kind of device give the same spikes at every call.
-    For other ones, at each epoch for instance, give another seed.
+    It has its own random generator: the same x, seed and kind of device give the same spikes at every call. For
+    different spikes, at each epoch for instance, use another seed.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
-        max_rate_hz: Spikes in a second where x is 1, Hz; at most one a step. Without it, x is itself the probability.
-        seed: Which spikes.
+        max_rate_hz: Spikes per second for x = 1, Hz; at most one per step. Without it, x is the probability.
+        seed: Seed of the random generator.
 
     Shape:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
 
     Raises:
-        ConfigError: if there would be more than one spike a step, the rate has no dt, or a value is out of its range.
+        ConfigError: if the rate is above one spike per step or has no dt, or a value is out of its range.
     """
 
     def __init__(
         self, dt: Dt = None, *, max_rate_hz: Annotated[float | None, "Hz", above(0)] = None, seed: int = 0
     ) -> None:
-        self.max_probability = 1.0 if max_rate_hz is None else _spikes_a_step(max_rate_hz, dt)
+        self.max_probability = 1.0 if max_rate_hz is None else _spikes_per_step(max_rate_hz, dt)
         self.seed = seed
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
-        _require_unit("poisson", x)
+        _require_unit_interval("poisson", x)
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would be too coarse for small rates
         generator = torch.Generator(x.device).manual_seed(self.seed)
         draws = torch.rand(num_steps, *x.shape, generator=generator, device=x.device, dtype=dtype)
@@ -73,19 +73,19 @@ class Poisson:
 
 @ENCODERS.register("latency")
 class Latency:
-    """At most one spike, the earlier the larger the value.
+    """At most one spike, earlier for larger values.
 
         linear:       t = tau * (1 - x)
         logarithmic:  t = tau * log(x / (x - threshold)), when a leaky membrane with input x reaches the threshold
 
-    The spike is at the step nearest to t. There is none where x is below the threshold (logarithmic: not above it), or
-    where t is past the last step.
+    The spike is at the step nearest to t. There is none if x is below the threshold (logarithmic: not above it), or if
+    t is after the last step.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
         code: `linear` or `logarithmic`.
-        tau: Time constant, ms, or `"5 steps"`; linear: the whole length by default, so that 0 would be the last step.
-        threshold: The least value that spikes, between 0 and 1.
+        tau: Time constant, ms, or `"5 steps"`; linear: by default the whole length, which puts x = 0 at the last step.
+        threshold: Smallest value that spikes, between 0 and 1.
 
     Shape:
         x: `[B, ...]`, 0 to 1; returns 0 and 1, `[T, B, ...]`.
@@ -107,11 +107,11 @@ class Latency:
         if code == "logarithmic" and (tau is None or threshold == 0):
             raise ConfigError("code", "logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")
         self.code, self.threshold = code, threshold
-        self.tau_steps = None if tau is None else Leak("tau", "", tau, None, dt, "exact").constant().steps
+        self.tau_steps = None if tau is None else Decay("tau", "", tau, None, dt, "exact").constant().steps
 
     @checks_arguments
     def __call__(self, x: Tensor, num_steps: Count) -> Tensor:
-        _require_unit("latency", x)
+        _require_unit_interval("latency", x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         tau = num_steps - 1 if self.tau_steps is None else self.tau_steps
         if self.code == "linear":
@@ -125,16 +125,16 @@ class Latency:
 
 @ENCODERS.register("delta")
 class Delta:
-    """A spike at each step at which a changing input has moved by the threshold or more since the step before.
+    """A spike at each step at which the input changes by the threshold or more.
 
         y[t] = +1 if x[t] - x[t-1] >= threshold;  -1 if x[t] - x[t-1] <= -threshold;  else 0
 
-    Slower changes are lost, however far they lead: the reference is the step before, not the last spike.
+    Slower changes give no spikes, even if they add up: x is compared with the step before, not with the last spike.
 
     Args:
-        threshold: The least change.
-        before: What stands before the first step: `zero`, or `first`, the first step itself, which then has no spike.
-        off_spikes: Whether there are -1; without them only increases are seen.
+        threshold: Smallest change that spikes.
+        before: Input before the first step: `zero`, or `first`, equal to the first step, which then has no spike.
+        off_spikes: Whether decreases give -1; without them only increases give spikes.
 
     Shape:
         x: `[T, B, ...]`; returns -1, 0 and 1, `[T, B, ...]`.
@@ -158,7 +158,7 @@ class Delta:
         return on - (change <= -self.threshold).to(values.dtype) if self.off_spikes else on
 
 
-def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
+def _spikes_per_step(max_rate_hz: float, dt: float | None) -> float:
     if dt is None:
         raise ConfigError(
             "max_rate_hz", "needs steps with a length; without it, x is the probability of a spike at a step"
@@ -166,14 +166,14 @@ def _spikes_a_step(max_rate_hz: float, dt: float | None) -> float:
     if max_rate_hz * dt > 1000:
         raise ConfigError(
             "max_rate_hz",
-            f"{max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, where one is the most",
-            f"give at most {1000 / dt:g} Hz, or a shorter dt",
+            f"{max_rate_hz:g} is {max_rate_hz * dt / 1000:g} spikes in a step of {dt:g} ms, but at most 1 is possible",
+            f"set at most {1000 / dt:g} Hz, or a shorter dt",
         )
     return max_rate_hz * dt / 1000
 
 
-def _require_unit(kind: str, x: Tensor) -> None:
-    # Written so that a NaN is refused too.
+def _require_unit_interval(kind: str, x: Tensor) -> None:
+    # In this form a NaN raises too.
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(f"{kind} takes values from 0 to 1, got {x.min():.3g} to {x.max():.3g}; divide by the largest")
 

@@ -1,7 +1,7 @@
 """Initial weights for spiking layers.
 
-torch's own initial weights keep the variance of real-valued activations. Spikes are rare, so that with those a deep
-spiking network is silent; these say how much input, or how much membrane, a layer is to start with.
+torch's default weights keep the variance of real-valued activations. Spikes are rare, so a deep spiking network with
+them is dead; the initialisations here set the variance of a layer's input, or of its membrane.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from snnlab.registry import Registry
 from snnlab.settings import Positive, above, between
 
 INITS = Registry("initialisation")
-# A membrane's answer to an impulse is followed until so little of it is left.
-FORGOTTEN = 1e-5
-LONGEST = 10_000
+# An impulse response ends when it is below this fraction of its peak.
+NEGLIGIBLE = 1e-5
+MAX_STEPS = 10_000
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
 
 
@@ -39,30 +39,30 @@ class Activity(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """Mean square of the distance from the mean."""
+        """Variance, mean square minus squared mean."""
         return self.square - self.mean**2
 
 
 class Initialisation(ABC):
-    """Normal weights without a mean, whose deviation follows from what arrives and from the neuron behind them.
+    """Normal weights with mean 0, whose standard deviation depends on the input and on the neuron after them.
 
-    Only weights that reach spiking neurons are set; those of a readout, and biases, stay as they are.
+    Only weights that reach spiking neurons are set; weights of a readout, and biases, do not change.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
-        rate_hz: Firing rate that is expected of every layer, and of each channel of the input, Hz.
-        per_step: The same as spikes a step, in place of `rate_hz`.
+        rate_hz: Expected firing rate of every layer, and of each channel of the input, Hz.
+        per_step: The same in spikes per step, in place of `rate_hz`.
 
     Raises:
         ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
     """
 
     scale: ClassVar[str]
-    """The setting that says how large they are."""
+    """Name of the setting that scales the weights."""
     louder: ClassVar[tuple[float, ...]]
-    """Its values that let silent layers spike, the first to be tried first."""
+    """Its values to try for dead layers, in this order."""
     quieter: ClassVar[tuple[float, ...]]
-    """Those that let saturated layers spike less."""
+    """Its values to try for saturated layers, in this order."""
 
     def __init__(
         self,
@@ -73,38 +73,40 @@ class Initialisation(ABC):
     ) -> None:
         if per_step is None:
             if dt is None:
-                raise ConfigError("rate_hz", "needs steps with a length in ms", "give per_step, the spikes a step")
+                raise ConfigError("rate_hz", "needs steps with a length in ms", "set per_step, the spikes per step")
             per_step = rate_hz * dt / 1000.0
             if per_step > 1:
                 raise ConfigError(
-                    "rate_hz", f"a neuron has between 0 and 1 spikes a step, got {per_step:g}", "lower it"
+                    "rate_hz", f"a neuron has between 0 and 1 spikes per step, got {per_step:g}", "lower it"
                 )
         self.rate = per_step
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""
-        done = []
-        for name, layer, neuron, arriving in _weighted(network, self.rate):
+        names = []
+        for name, layer, neuron, input_activity in _weighted_layers(network, self.rate):
             fan_in = layer.weight[0].numel()
             if isinstance(layer, ConvTransposeNd):
                 fan_in = layer.weight[:, 0].numel() // math.prod(layer.stride)
-            set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, arriving)))
-            done.append(name)
-        return done
+            set_weight(
+                layer, torch.empty_like(layer.weight).normal_(0.0, self.deviation(neuron, fan_in, input_activity))
+            )
+            names.append(name)
+        return names
 
     @abstractmethod
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
-        """Return the standard deviation of a neuron's `fan_in` weights, at each of which `arriving` comes in."""
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
+        """Return the standard deviation of a neuron's `fan_in` weights; `input_activity`: activity of each input."""
 
 
 @INITS.register("variance_preserving")
 class VariancePreserving(Initialisation):
-    """Every layer's input at a step has the same deviation, whatever its size and the rate before it.
+    """Every layer's input has the same standard deviation at a step, for any size and any rate of its inputs.
 
-        std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; of binary spikes E[s^2] is their rate a step
+        std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; for binary spikes E[s^2] is their rate per step
 
     Args:
-        std: Deviation of the input at one step, in thresholds.
+        std: Standard deviation of the input at one step, in thresholds.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
     """
@@ -122,22 +124,22 @@ class VariancePreserving(Initialisation):
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
         self.std = std
 
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std * v_threshold / sqrt(n E[s^2])."""
-        return self.std * threshold_of(neuron) / math.sqrt(fan_in * arriving.square)
+        return self.std * threshold_of(neuron) / math.sqrt(fan_in * input_activity.square)
 
 
 @INITS.register("fluctuation_driven")
 class FluctuationDriven(Initialisation):
-    """Every membrane fluctuates so that its threshold is `xi` deviations away: it fires now and then.
+    """Every membrane fluctuates so that its threshold is `xi` standard deviations away: it fires sometimes.
 
         std(u) = v_threshold / xi,   std(w) = std(u) / sqrt(n * Var[s] * sum_t e[t]^2)
 
-    std(u) is the membrane's deviation over time, and e its answer to an impulse, of the neuron as it is: its time
-    constants, gain and dt.
+    std(u) is the membrane's standard deviation over time, and e its impulse response, which depends on the neuron's
+    time constants, gain and dt.
 
     Args:
-        xi: Distance of the threshold in deviations of the membrane; 1 to 3 in the source.
+        xi: Distance of the threshold in standard deviations of the membrane; 1 to 3 in the source.
 
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
     """
@@ -155,23 +157,23 @@ class FluctuationDriven(Initialisation):
         super().__init__(dt, rate_hz=rate_hz, per_step=per_step)
         self.xi = xi
 
-    def deviation(self, neuron: Neuron, fan_in: int, arriving: Activity) -> float:
+    def deviation(self, neuron: Neuron, fan_in: int, input_activity: Activity) -> float:
         """Return std(u) / sqrt(n Var[s] sum of e^2)."""
-        answer = impulse_response(neuron).square().sum().item()
-        return threshold_of(neuron) / self.xi / math.sqrt(fan_in * arriving.variance * answer)
+        response = impulse_response(neuron).square().sum().item()
+        return threshold_of(neuron) / self.xi / math.sqrt(fan_in * input_activity.variance * response)
 
 
 def set_weight(layer: Any, weight: Tensor) -> None:
-    """Put initial weights in the place of a layer's own, whatever it keeps them as."""
+    """Set a layer's weight, with or without a parametrization."""
     with torch.no_grad():
-        if is_parametrized(layer, "weight"):  # weight_norm keeps other tensors in its place, and follows an assignment
+        if is_parametrized(layer, "weight"):  # with weight_norm an assignment sets length and direction
             layer.weight = weight
         else:
             layer.weight.copy_(weight)
 
 
 def threshold_of(neuron: Neuron) -> float:
-    """Return the firing threshold, the mean of those that are learned.
+    """Return the firing threshold; if it is learned, its mean.
 
     Raises:
         ConfigError: if the neuron has none.
@@ -179,15 +181,15 @@ def threshold_of(neuron: Neuron) -> float:
     learns = isinstance(neuron, LeakyMembrane)
     value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
-        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialisation is measured by")
+        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialisation needs")
     return float(torch.as_tensor(value).detach().mean())
 
 
 def impulse_response(neuron: Neuron) -> Tensor:
-    """Return what an impulse of 1 leaves on the membrane, far below the threshold, at each step.
+    """Return the membrane at each step after an input impulse of 1, far below the threshold.
 
     Raises:
-        ConfigError: if the neuron's state has no membrane v, or it forgets nothing.
+        ConfigError: if the neuron's state has no membrane v, or the response does not decay.
     """
     learned = [p.shape for p in neuron.parameters()]
     shape = torch.broadcast_shapes((1,), *learned)
@@ -196,56 +198,58 @@ def impulse_response(neuron: Neuron) -> Tensor:
     with torch.no_grad():
         coefficients, state = neuron.coefficients(), neuron.initial_state(x)
         if not hasattr(state, "v"):
-            raise ConfigError(
-                "", f"{type(neuron).__name__} has no membrane v, so that its answer to a spike is not known"
-            )
-        quiet = neuron.initial_state(x)
-        answer: list[float] = []
+            raise ConfigError("", f"{type(neuron).__name__} has no membrane v, so its impulse response is not known")
+        baseline = neuron.initial_state(x)
+        response: list[float] = []
         peak = 0.0
-        for t in range(LONGEST):
+        for t in range(MAX_STEPS):
             _, state = neuron.step(x + tiny if t == 0 else x, state, coefficients)
-            _, quiet = neuron.step(x, quiet, coefficients)
-            answer.append((state.v - quiet.v).mean().item() / tiny)
-            peak = max(peak, abs(answer[-1]))
-            if t > 2 and max(map(abs, answer[-3:])) < FORGOTTEN * peak:
-                return torch.tensor(answer, dtype=torch.float64)
-    raise ConfigError("", f"{type(neuron).__name__} forgets nothing in {LONGEST:,} steps", "use variance_preserving")
+            _, baseline = neuron.step(x, baseline, coefficients)
+            response.append((state.v - baseline.v).mean().item() / tiny)
+            peak = max(peak, abs(response[-1]))
+            if t > 2 and max(map(abs, response[-3:])) < NEGLIGIBLE * peak:
+                return torch.tensor(response, dtype=torch.float64)
+    raise ConfigError(
+        "",
+        f"{type(neuron).__name__} does not forget in {MAX_STEPS:,} steps",
+        "use variance_preserving",
+    )
 
 
-def _weighted(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:
-    """Yield the layers with weights that reach a spiking neuron, with that neuron and what arrives at the weights."""
+def _weighted_layers(network: nn.Module, rate: float) -> Iterator[tuple[str, Any, Neuron, Activity]]:
+    """Yield the layers whose weights reach a spiking neuron: name, layer, neuron and input activity."""
     neurons = dict(named_neurons(network))
     waiting: list[tuple[str, Any, Activity]] = []
-    arriving = Activity(rate, rate + rate**2)  # events are counted: a Poisson number of them
+    input_activity = Activity(rate, rate + rate**2)  # counts of events have a Poisson distribution
     for name, layer in network.named_modules():
         if name in neurons:
-            yield from ((*found[:2], _inner(layer), found[2]) for found in waiting if layer.spiking)
-            waiting, arriving = [], Activity(rate, rate)
+            yield from ((*found[:2], _without_feedback(layer), found[2]) for found in waiting if layer.spiking)
+            waiting, input_activity = [], Activity(rate, rate)
         elif any(name.startswith(f"{neuron}.") for neuron in neurons):
             continue
         elif isinstance(layer, (nn.Linear, ConvNd)):
-            waiting = [(name, layer, arriving)]  # of several without a neuron between, the last one drives it
+            waiting = [(name, layer, input_activity)]  # without a neuron between layers, the last one drives it
         elif isinstance(layer, _POOLS):
-            arriving = _pooled(layer, arriving)
+            input_activity = _pooled_activity(layer, input_activity)
 
 
-def _inner(neuron: Any) -> Neuron:
-    """Return the neurons themselves, without their feedback."""
+def _without_feedback(neuron: Any) -> Neuron:
+    """Return the neurons without their feedback."""
     return getattr(neuron, "neuron", neuron)
 
 
-def _pooled(pool: Any, arriving: Activity) -> Activity:
-    """Return the activity behind a pool of independent inputs."""
+def _pooled_activity(pool: Any, input_activity: Activity) -> Activity:
+    """Return the activity after a pooling of independent inputs."""
     kernel = pool.kernel_size
     dims = int(type(pool).__name__[-2]) if not isinstance(pool, SumPool) else len(kernel)
     size = math.prod(kernel) if isinstance(kernel, tuple) else kernel**dims
-    mean = arriving.mean
+    mean = input_activity.mean
     if "Max" in type(pool).__name__:
         any_spike = 1.0 - (1.0 - min(mean, 1.0)) ** size
         return Activity(any_spike, any_spike)
-    scale = 1.0 if isinstance(pool, SumPool) else 1.0 / size
-    variance = arriving.variance * size * scale**2
-    return Activity(mean * size * scale, variance + (mean * size * scale) ** 2)
+    factor = 1.0 if isinstance(pool, SumPool) else 1.0 / size
+    variance = input_activity.variance * size * factor**2
+    return Activity(mean * size * factor, variance + (mean * size * factor) ** 2)
 
 
 Fan = Literal["in", "out"]
@@ -253,19 +257,19 @@ Fan = Literal["in", "out"]
 
 @INITS.register("normal")
 class Normal:
-    """Normal weights without a mean, of linear layers, convolutions and the feedback of recurrent neurons.
+    """Normal weights with mean 0 for linear layers, convolutions and the feedback of recurrent neurons.
 
         std(w) = gain / sqrt(n),   n: inputs of an output (fan "in"), or outputs of an input ("out")
 
-    Biases stay as they are.
+    Biases do not change.
 
     Args:
-        gain: Deviation for n = 1.
-        fan: Which connections are counted; in a convolution without stride, those of its window.
+        gain: Standard deviation for n = 1.
+        fan: Connections that are counted; in a convolution those of its kernel, as if its stride were 1.
         layers: Names of layers, blocks and recurrent neurons; null for all.
 
     Raises:
-        ConfigError: if gain is not positive; later, if a name is that of nothing with weights.
+        ConfigError: if gain is not positive; when called, if no layer with weights has a name of `layers`.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015: gain sqrt(2).
     """
@@ -276,16 +280,19 @@ class Normal:
 
     def __call__(self, network: nn.Module) -> list[str]:
         """Set the weights in place, from torch's random state; return the names of the layers that were set."""
-        there = dict(_with_weights(network))
+        candidates = dict(_with_weights(network))
         for wanted in self.layers or ():
-            if not any(_within(name, wanted) for name in there):
+            if not any(_is_within(name, wanted) for name in candidates):
                 raise ConfigError(
-                    "layers", f"nothing with weights is called '{wanted}'", did_you_mean(wanted, there), there
+                    "layers",
+                    f"no layer with weights is called '{wanted}'",
+                    did_you_mean(wanted, candidates),
+                    candidates,
                 )
         chosen = {
             name: layer
-            for name, layer in there.items()
-            if self.layers is None or any(_within(name, wanted) for wanted in self.layers)
+            for name, layer in candidates.items()
+            if self.layers is None or any(_is_within(name, wanted) for wanted in self.layers)
         }
         for layer in chosen.values():
             std = self.gain / math.sqrt(_fan(layer, self.fan))
@@ -294,7 +301,7 @@ class Normal:
 
 
 def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the layers with weights; the feedback of recurrent neurons under the neurons' name."""
+    """Yield the layers with weights by name; the feedback of recurrent neurons has the neurons' name."""
     for name, layer in network.named_modules():
         if isinstance(layer, Feedback):
             yield name.removesuffix(".feedback"), layer
@@ -302,12 +309,12 @@ def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, layer
 
 
-def _within(name: str, wanted: str) -> bool:
+def _is_within(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith(f"{wanted}.")
 
 
 def _fan(layer: Any, fan: Fan) -> int:
-    """Return the number of connections of each output, or of each input."""
-    # The weight's first axis is that of the outputs, but in transposed convolutions.
+    """Return the number of connections per output, or per input."""
+    # The weight's first axis is the outputs; in transposed convolutions the inputs.
     of_first = (fan == "in") != isinstance(layer, ConvTransposeNd)
     return (layer.weight[0] if of_first else layer.weight[:, 0]).numel()

@@ -1,4 +1,4 @@
-"""The spike, and the surrogate gradients that stand in for its derivative."""
+"""The spike function and its surrogate gradients."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Width = Annotated[float | None, "thresholds", above(0)]
 Parameter = Annotated[float | None, above(0)]
 
 
-class Size(NamedTuple):
-    """Half width and peak of a bell, and in what they are measured.
+class SurrogateSize(NamedTuple):
+    """Width and height of a surrogate gradient, and their units.
 
     Attributes:
         width: Half width at half maximum.
-        height: The peak.
-        absolute: Whether the width is in units of u, as with most libraries, and not in thresholds.
-        per_threshold: Whether the peak is divided by the threshold.
+        height: Maximum.
+        absolute: Whether the width is in units of u, as in most libraries; else in units of the threshold.
+        per_threshold: Whether the height is divided by the threshold.
     """
 
     width: float
@@ -42,15 +42,15 @@ class Size(NamedTuple):
 
 @checks_arguments
 class Surrogate(ABC):
-    """A bell over the distance to the threshold.
+    """A surrogate gradient as a function of the distance to the threshold.
 
         ds/du = height * shape(|u - v_threshold| / (width * v_threshold)),   shape(0) = 1, shape(1) = 1/2
 
-    A subclass writes `bell(x)` in the unit that suits its formula, and says in `half` which x is one half width.
+    A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half`, the half width in this unit.
 
     Args:
-        width: Half width at half maximum, in units of the threshold; 0.3 where it is not given.
-        height: The peak; 1 where it is not given.
+        width: Half width at half maximum, in units of the threshold; default 0.3.
+        height: Maximum; default 1.
 
     Raises:
         ConfigError: if width or height is not positive.
@@ -59,7 +59,7 @@ class Surrogate(ABC):
     half: float = 1.0
 
     def __init__(self, width: Width = None, height: Parameter = None) -> None:
-        self.size = Size(
+        self.size = SurrogateSize(
             DEFAULT_WIDTH if width is None else float(width),
             DEFAULT_HEIGHT if height is None else float(height),
         )
@@ -67,11 +67,11 @@ class Surrogate(ABC):
     def derivative(self, distance: Tensor, v_threshold: float | Tensor) -> Tensor:
         """Return ds/du at `distance` = u - v_threshold."""
         slope, height = self.factors(v_threshold)
-        bell = self.bell(distance * slope)
-        return bell if isinstance(height, float) and height == 1.0 else bell * height
+        unit_gradient = self.unit_gradient(distance * slope)
+        return unit_gradient if isinstance(height, float) and height == 1.0 else unit_gradient * height
 
     def factors(self, v_threshold: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
-        """Return k and the height of ds/du = height * bell(k * (u - v_threshold))."""
+        """Return k and height of ds/du = height * unit_gradient(k * (u - v_threshold))."""
         slope = self.half / self.size.width
         return (
             slope if self.size.absolute else slope / v_threshold,
@@ -79,12 +79,12 @@ class Surrogate(ABC):
         )
 
     def shape(self, z: Tensor) -> Tensor:
-        """Return the bell of height 1 at z half widths from its centre."""
-        return self.bell(z * self.half)
+        """Return the surrogate gradient of height 1 at a distance of z half widths."""
+        return self.unit_gradient(z * self.half)
 
     @abstractmethod
-    def bell(self, x: Tensor) -> Tensor:
-        """Return the bell of height 1 at x, which may be negative."""
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        """Return the surrogate gradient of height 1 at x, which may be negative."""
 
     def __repr__(self) -> str:
         width, height, absolute, per_threshold = self.size
@@ -93,9 +93,9 @@ class Surrogate(ABC):
 
 
 def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:
-    """Return a surrogate from an object or from its YAML node `{type: atan, width: 0.3, height: 1.0}`.
+    """Return the surrogate for an object or for its YAML node `{type: atan, width: 0.3, height: 1.0}`.
 
-    A setting that is null counts as not given: an override leaves nulls in the place of what it replaces.
+    A setting of null counts as not given: an override sets the settings that it replaces to null.
     """
     if isinstance(given, Surrogate):
         return given
@@ -107,15 +107,15 @@ def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:
 
 
 class LibrarySurrogate(Surrogate):
-    """A bell whose size can be said in the words of other libraries, translated once at construction.
+    """A surrogate gradient that also takes the parameters of other libraries, converted once at construction.
 
     Args:
-        width: Half width at half maximum, in units of the threshold; 0.3 where it is not given.
-        height: The peak; 1 where it is not given.
-        library: What the libraries call it, by name.
+        width: Half width at half maximum, in units of the threshold; default 0.3.
+        height: Maximum; default 1.
+        library: Parameters of other libraries by name.
 
     Raises:
-        ConfigError: if a value is not positive, or the size is said in two ways.
+        ConfigError: if a value is not positive, or the size is given in two ways.
     """
 
     def __init__(self, width: Width, height: Parameter, **library: float | None) -> None:
@@ -123,19 +123,19 @@ class LibrarySurrogate(Surrogate):
         given = {name: float(value) for name, value in library.items() if value is not None}
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_way([*given, *own], ways_of(library))
-            self.size = self.translate(given)
+            _require_one_parametrization([*given, *own], ways_of(library))
+            self.size = self.library_size(given)
 
     @abstractmethod
-    def translate(self, given: Mapping[str, float]) -> Size:
-        """Return the size of the bell with a library's parameters, which are in units of u."""
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+        """Return the size for a library's parameters, which are in units of u."""
 
 
 class AlphaSurrogate(LibrarySurrogate):
-    """A bell that the libraries give by one number, alpha.
+    """A surrogate gradient that other libraries define by one parameter, alpha.
 
     Args:
-        alpha: The libraries' parameter, in place of width and height.
+        alpha: Parameter of the libraries, in place of width and height.
     """
 
     def __init__(self, width: Width = None, height: Parameter = None, *, alpha: Parameter = None) -> None:
@@ -143,11 +143,11 @@ class AlphaSurrogate(LibrarySurrogate):
 
 
 class SlopeSurrogate(LibrarySurrogate):
-    """A bell that the libraries give by one number, which snnTorch calls slope and the others alpha.
+    """A surrogate gradient that other libraries define by one parameter, slope in snnTorch and alpha in others.
 
     Args:
-        alpha: The libraries' parameter, in place of width and height.
-        slope: snnTorch's word for alpha.
+        alpha: Parameter of the libraries, in place of width and height.
+        slope: snnTorch's name for alpha.
     """
 
     def __init__(
@@ -161,17 +161,17 @@ class SlopeSurrogate(LibrarySurrogate):
         super().__init__(width, height, alpha=alpha, slope=slope)
 
 
-def _require_one_way(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
+def _require_one_parametrization(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
     if not any(way[0] in names and set(names) <= set(way) for way in ways):
-        said = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
-        raise ConfigError("", f"give either width and height or {' or '.join(said)}, got {listing(names)}")
+        options = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
+        raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {listing(names)}")
 
 
 @SURROGATES.register("atan")
 class Atan(AlphaSurrogate):
     """Derivative of the arctangent: 1 / (1 + z^2).
 
-    SpikingJelly's ATan(alpha) and snnTorch's atan(alpha), alike:
+    SpikingJelly's ATan(alpha) and snnTorch's atan(alpha):
 
         ds/du = (alpha / 2) / (1 + (pi / 2 * alpha * x)^2)
 
@@ -181,11 +181,11 @@ class Atan(AlphaSurrogate):
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
-        return Size(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
+        return SurrogateSize(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (x * x + 1.0).reciprocal()
 
 
@@ -193,12 +193,12 @@ class Atan(AlphaSurrogate):
 class SuperSpike(SlopeSurrogate):
     """Derivative of the fast sigmoid: 1 / (1 + k z)^2, k = sqrt(2) - 1.
 
-    Norse's SuperSpike(alpha) and snnTorch's fast_sigmoid(slope), alike:
+    Norse's SuperSpike(alpha) and snnTorch's fast_sigmoid(slope):
 
         ds/du = 1 / (1 + alpha * |x|)^2
 
-    Norse 1.1.0 loses its alpha on the way: whatever it is, the gradient is that of alpha = 1. SpikingJelly's words mean
-    other things: SuperSpike(alpha) has slope 1 and height alpha, SoftSign(alpha) has slope alpha and height alpha / 2.
+    Norse 1.1.0 ignores its alpha: the gradient is always that of alpha = 1. SpikingJelly's parameters differ:
+    SuperSpike(alpha) has slope 1 and height alpha, SoftSign(alpha) has slope alpha and height alpha / 2.
 
     Args:
         alpha: Norse's parameter, in place of width and height.
@@ -208,11 +208,11 @@ class SuperSpike(SlopeSurrogate):
 
     half = math.sqrt(2.0) - 1.0
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return Size(self.half / alpha, 1.0, absolute=True)
+        return SurrogateSize(self.half / alpha, 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (x.abs() + 1.0).square().reciprocal()
 
 
@@ -220,7 +220,7 @@ class SuperSpike(SlopeSurrogate):
 class Sigmoid(SlopeSurrogate):
     """Derivative of the logistic function: 4 sigma(k z) (1 - sigma(k z)), k = 2 ln(1 + sqrt(2)).
 
-    SpikingJelly's Sigmoid(alpha) and snnTorch's sigmoid(slope), alike:
+    SpikingJelly's Sigmoid(alpha) and snnTorch's sigmoid(slope):
 
         ds/du = alpha * sigma(alpha * x) * (1 - sigma(alpha * x))
 
@@ -230,19 +230,19 @@ class Sigmoid(SlopeSurrogate):
 
     half = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return Size(self.half / alpha, alpha / 4.0, absolute=True)
+        return SurrogateSize(self.half / alpha, alpha / 4.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        return _logistic_bell(x)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        return _logistic_gradient(x)
 
 
 @SURROGATES.register("tanh")
 class Tanh(AlphaSurrogate):
-    """Derivative of the hyperbolic tangent: 1 - tanh(k z)^2, k = ln(1 + sqrt(2)); the bell of `sigmoid`.
+    """Derivative of the hyperbolic tangent: 1 - tanh(k z)^2, k = ln(1 + sqrt(2)); the same function as `sigmoid`.
 
-    Norse's `tanh` differs from `sigmoid` in its parameter only:
+    Norse's `tanh` differs from `sigmoid` only in its parameter:
 
         ds/du = 1 - tanh(alpha * x)^2
 
@@ -252,18 +252,18 @@ class Tanh(AlphaSurrogate):
 
     half = math.log(1.0 + math.sqrt(2.0))
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half / given["alpha"], 1.0, absolute=True)
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half / given["alpha"], 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        return _logistic_bell(x * 2.0)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        return _logistic_gradient(x * 2.0)
 
 
 @SURROGATES.register("circ")
 class Circ(AlphaSurrogate):
     """Derivative of x / sqrt(1 + x^2): (1 + (k z)^2)^(-3/2), k = sqrt(2^(2/3) - 1).
 
-    Norse's `circ` is the wider, the larger its alpha:
+    Norse's `circ` is wider for a larger alpha:
 
         ds/du = (1 + (x / alpha)^2)^(-3/2)
 
@@ -273,16 +273,16 @@ class Circ(AlphaSurrogate):
 
     half = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half * given["alpha"], 1.0, absolute=True)
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half * given["alpha"], 1.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         r = (x * x + 1.0).rsqrt()
         return r * r * r
 
 
-def _logistic_bell(x: Tensor) -> Tensor:
-    # At -|x| both factors keep their digits; at |x| the second one would round to 0 in the tail.
+def _logistic_gradient(x: Tensor) -> Tensor:
+    # At -|x| both factors are precise; at |x| the second one would round to 0 in the tail.
     p = torch.sigmoid(-x.abs())
     return p * (1.0 - p) * 4.0
 
@@ -294,7 +294,7 @@ ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 class Gaussian(LibrarySurrogate):
     """A Gaussian, the derivative of the error function: 2^(-z^2).
 
-    In the libraries, Sinabs' Gaussian(sigma, grad_scale) with scale for grad_scale, and SpikingJelly's Erf(alpha):
+    Sinabs' Gaussian(sigma, grad_scale) with scale for grad_scale, and SpikingJelly's Erf(alpha):
 
         ds/du = scale / (sigma * sqrt(2 pi)) * exp(-x^2 / (2 sigma^2))
         ds/du = scale * alpha / sqrt(pi) * exp(-(alpha * x)^2)
@@ -302,7 +302,7 @@ class Gaussian(LibrarySurrogate):
     Args:
         sigma: Standard deviation in units of u, in place of width and height.
         alpha: SpikingJelly's parameter, 1 / (sqrt(2) sigma), in place of width and height.
-        scale: The area under the bell, beside sigma or alpha; 1 where it is not given.
+        scale: Integral of the surrogate gradient, in addition to sigma or alpha; default 1.
     """
 
     half = math.sqrt(math.log(2.0))
@@ -318,22 +318,22 @@ class Gaussian(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
-        return Size(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
+        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
 
 
 @SURROGATES.register("erfc")
 class Erfc(AlphaSurrogate):
-    """The bell of `gaussian` under the parameter of Norse's `heavi_erfc`, which leaves the height alone.
+    """A Gaussian with the parameter of Norse's `heavi_erfc`, which does not change the height.
 
         ds/du = 2 / sqrt(pi) * exp(-(alpha * x)^2)
 
-    The derivative of an error function of alpha * x grows with alpha: that is SpikingJelly's Erf and the alpha of
-    `gaussian`. At alpha = 2 the two agree.
+    The height of the derivative of erf(alpha * x) grows with alpha: this is SpikingJelly's Erf and the alpha of
+    `gaussian`. They are equal at alpha = 2.
 
     Args:
         alpha: Norse's parameter, in place of width and height.
@@ -341,10 +341,10 @@ class Erfc(AlphaSurrogate):
 
     half = Gaussian.half
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
 
 
@@ -354,18 +354,18 @@ class MultiGaussian(LibrarySurrogate):
 
         ds/du = scale * ((1 + h) N(x; 0, sigma) - h N(x; sigma, s sigma) - h N(x; -sigma, s sigma))
 
-    with N(x; mu, sigma) the normal density. Width and height are those of the central bell of the whole formula; h and
-    s say its shape, whichever way its size is said. The paper's code has sigma 0.5 and scale 0.5; Sinabs'
-    MultiGaussian(sigma, h, s, grad_scale) is this with scale for grad_scale.
+    with N(x; mu, sigma) the normal density. Width and height are those of the central peak of the whole formula; h and
+    s define its shape for any size. The paper's code has sigma 0.5 and scale 0.5; Sinabs'
+    MultiGaussian(sigma, h, s, grad_scale) has grad_scale for scale.
 
     Args:
         sigma: Standard deviation of the central Gaussian in units of u, in place of width and height.
-        scale: A factor, beside sigma; 1 where it is not given.
+        scale: A factor, in addition to sigma; default 1.
         h: Weight of the lobes.
         s: Width of the lobes in sigma.
 
     Raises:
-        ConfigError: if a value is out of its range, the size is said in two ways, or the lobes leave no peak.
+        ConfigError: if a value is out of its range, the size is given in two ways, or the lobes remove the peak.
 
     Source: Yin, Corradi and Bohte, Accurate and efficient time-domain classification, Nature Machine Intelligence 3,
     2021.
@@ -383,32 +383,34 @@ class MultiGaussian(LibrarySurrogate):
     ) -> None:
         self.h, self.s = float(h), float(s)
         self.peak = 1.0
-        with torch.device("cpu"):  # numbers are needed, and networks are also built without any, on torch's meta device
-            self.peak = float(self.bell(torch.zeros((), dtype=torch.float64)))
+        with torch.device("cpu"):  # not on torch's meta device, on which networks are also built: the values are needed
+            self.peak = float(self.unit_gradient(torch.zeros((), dtype=torch.float64)))
             if self.peak <= 0:
-                raise ConfigError("h", f"lobes with h = {h} and s = {s} leave no peak", "lower h or raise s")
-            self.half = self._half()
+                raise ConfigError("h", f"lobes with h = {h} and s = {s} remove the peak", "lower h or raise s")
+            self.half = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         sigma = given["sigma"]
         height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
-        return Size(self.half * sigma, height, absolute=True)
+        return SurrogateSize(self.half * sigma, height, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
-        lobes = torch.exp((x - 1.0).square() * self._lobe) + torch.exp((x + 1.0).square() * self._lobe)
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        lobes = torch.exp((x - 1.0).square() * self._lobe_exponent) + torch.exp(
+            (x + 1.0).square() * self._lobe_exponent
+        )
         return torch.exp(x * x * -0.5) * ((1.0 + self.h) / self.peak) - lobes * (self.h / self.s / self.peak)
 
     @property
-    def _lobe(self) -> float:
+    def _lobe_exponent(self) -> float:
         return -0.5 / (self.s * self.s)
 
-    def _half(self) -> float:
-        """Return where the bell has fallen to a half, in sigma: before the plain Gaussian has, since the lobes pull."""
+    def _find_half_width(self) -> float:
+        """Return the half width in sigma, by bisection; the lobes make it smaller than that of a Gaussian."""
         low, high = 0.0, 1.2
         for _ in range(60):
             middle = (low + high) / 2
-            above = float(self.bell(torch.tensor(middle, dtype=torch.float64))) > 0.5
+            above = float(self.unit_gradient(torch.tensor(middle, dtype=torch.float64))) > 0.5
             low, high = (middle, high) if above else (low, middle)
         return high
 
@@ -420,12 +422,12 @@ class MultiGaussian(LibrarySurrogate):
 class Triangle(AlphaSurrogate):
     """A triangle: max(0, 1 - z / 2), zero beyond two half widths.
 
-    Norse's `triangle` has a fixed base, and alpha is its height:
+    Norse's `triangle` has a fixed width, and alpha is its height:
 
         ds/du = alpha * max(0, 1 - |x|)
 
     SpikingJelly's PiecewiseQuadratic(alpha) has half width 1 / (2 alpha) and height alpha. snnTorch's `triangular` is
-    no triangle: it is a constant, negative above the threshold.
+    not a triangle: it is constant, negative above the threshold.
 
     Args:
         alpha: Norse's parameter, in place of width and height.
@@ -435,10 +437,10 @@ class Triangle(AlphaSurrogate):
 
     half = 0.5
 
-    def translate(self, given: Mapping[str, float]) -> Size:
-        return Size(self.half, given["alpha"], absolute=True)
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half, given["alpha"], absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return (1.0 - x.abs()).clamp(min=0.0)
 
 
@@ -446,7 +448,7 @@ class Triangle(AlphaSurrogate):
 class Rectangular(AlphaSurrogate):
     """A box: 1 within the half width, 0 beyond it, 1/2 on its edges.
 
-    SpikingJelly's Rect(alpha) has the area 1:
+    SpikingJelly's Rect(alpha) has the integral 1:
 
         ds/du = alpha where |x| < 1 / (2 alpha), else 0
 
@@ -456,11 +458,11 @@ class Rectangular(AlphaSurrogate):
     Source: Wu et al., Spatio-temporal backpropagation, Frontiers in Neuroscience 12, 2018.
     """
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
-        return Size(0.5 / alpha, alpha, absolute=True)
+        return SurrogateSize(0.5 / alpha, alpha, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.sign(1.0 - x.abs()) * 0.5 + 0.5
 
 
@@ -468,21 +470,21 @@ class Rectangular(AlphaSurrogate):
 class Exponential(LibrarySurrogate):
     """The two-sided exponential of SLAYER: 2^(-z).
 
-    In the libraries, SE-adLIF with c for scale and SpikingJelly's PiecewiseExp(alpha); lava-dl; Sinabs'
-    SingleExponential, which follows the threshold:
+    SE-adLIF, with c for scale, and SpikingJelly's PiecewiseExp(alpha); lava-dl; Sinabs' SingleExponential, whose width
+    scales with the threshold:
 
         ds/du = scale * alpha / 2 * exp(-alpha * |x|)
         ds/du = scale / (2 tau) * exp(-|x| / tau)
         ds/du = grad_scale / w * exp(-|x| / w),   w = grad_width * v_threshold
 
-    lava-dl's CUBA makes tau = 100 * tau_grad * threshold and scale = scale_grad / 10.
+    In lava-dl's CUBA tau = 100 * tau_grad * threshold and scale = scale_grad / 10.
 
     Args:
         alpha: Parameter of SE-adLIF and SpikingJelly, in place of width and height.
         tau: lava-dl's tau_rho, in units of u, in place of width and height.
-        scale: The area under the bell, beside alpha or tau; 1 where it is not given.
+        scale: Integral of the surrogate gradient, in addition to alpha or tau; default 1.
         grad_width: Sinabs' parameter, in units of the threshold, in place of width and height.
-        grad_scale: Half the area under the bell, beside grad_width; 1 where it is not given.
+        grad_scale: Half the integral of the surrogate gradient, in addition to grad_width; default 1.
 
     Source: Shrestha and Orchard, SLAYER, NeurIPS 2018.
     """
@@ -502,20 +504,20 @@ class Exponential(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
-    def translate(self, given: Mapping[str, float]) -> Size:
+    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in given:
             reach = given["grad_width"]
-            return Size(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
+            return SurrogateSize(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
         alpha = given["alpha"] if "alpha" in given else 1.0 / given["tau"]
-        return Size(self.half / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
+        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x.abs())
 
 
 @SURROGATES.register("straight_through")
 class StraightThrough(Surrogate):
-    """The same gradient at every distance, as if the spike were the membrane itself.
+    """A constant gradient at every distance, as if the spike were the membrane.
 
     snnTorch's straight_through_estimator and SpikingJelly's DeterministicPass have height 1.
 
@@ -525,60 +527,60 @@ class StraightThrough(Surrogate):
     Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013.
     """
 
-    half = 0.0  # no distance is far
+    half = 0.0  # the same at every distance
 
     def __init__(self, height: Positive = 1.0) -> None:
         super().__init__(height=height)
 
-    def bell(self, x: Tensor) -> Tensor:
+    def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.ones_like(x)
 
     def __repr__(self) -> str:
         return f"StraightThrough(height={self.size.height:g})"
 
 
-Watcher = Callable[[Tensor, Surrogate, float | Tensor], None]
-_watchers: list[Watcher] = []
+SpikeObserver = Callable[[Tensor, Surrogate, float | Tensor], None]
+_observers: list[SpikeObserver] = []
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Let a function see u - v_threshold, the surrogate and v_threshold at every spike of the plain loop."""
-    _watchers.append(watcher)
+def watching(observer: SpikeObserver) -> Iterator[None]:
+    """Call a function with u - v_threshold, surrogate and v_threshold at every spike function of the plain loop."""
+    _observers.append(observer)
     try:
         yield
     finally:
-        _watchers.remove(watcher)
+        _observers.remove(observer)
 
 
-def tell(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
-    """Show whoever watches the membranes of one step."""
-    for watcher in _watchers:
-        watcher(distance, surrogate, v_threshold)
+def notify_observers(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
+    """Call the observers with the membranes of one step."""
+    for observer in _observers:
+        observer(distance, surrogate, v_threshold)
 
 
 def spike(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor, *, strict: bool = False) -> Tensor:
-    """Return H(distance), one where the membrane has reached the threshold, with the surrogate's gradient.
+    """Return H(distance), 1 where the membrane has reached the threshold, with the surrogate gradient.
 
     Args:
-        distance: u - v_threshold; through it a threshold that is learned gets its gradient.
-        surrogate: The gradient's formula.
-        v_threshold: The threshold, the unit of the surrogate's width; no gradient flows through that.
-        strict: Whether a membrane exactly at the threshold stays silent.
+        distance: u - v_threshold; a learned threshold gets its gradient through it.
+        surrogate: The surrogate gradient.
+        v_threshold: The threshold, the unit of the surrogate's width; this argument has no gradient.
+        strict: Whether a membrane exactly at the threshold does not spike.
 
     Shape:
-        distance: any; v_threshold: a number, or a tensor that broadcasts to it; returns {0, 1} as distance.
+        distance: any; v_threshold: a number, or a tensor that broadcasts to it; returns {0, 1}, same shape as distance.
     """
     if not isinstance(distance, Symbol):
-        tell(distance, surrogate, v_threshold)
+        notify_observers(distance, surrogate, v_threshold)
     if isinstance(v_threshold, Tensor | Symbol):
         v_threshold = v_threshold.detach()
-    return with_slope(partial(_fired, strict), distance, partial(_slope, surrogate, v_threshold))
+    return with_slope(partial(_heaviside, strict), distance, partial(_gradient, surrogate, v_threshold))
 
 
-def _fired(strict: bool, distance: Tensor) -> Tensor:
+def _heaviside(strict: bool, distance: Tensor) -> Tensor:
     return (distance > 0 if strict else distance >= 0).to(distance.dtype)
 
 
-def _slope(surrogate: Surrogate, v_threshold: float | Tensor, distance: Tensor) -> Tensor:
+def _gradient(surrogate: Surrogate, v_threshold: float | Tensor, distance: Tensor) -> Tensor:
     return surrogate.derivative(distance, v_threshold)

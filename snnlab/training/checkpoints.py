@@ -1,4 +1,4 @@
-"""Checkpoints: checked when they are read, and never executed."""
+"""Reads checkpoints: verifies them, and never executes their contents."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _UNSAFE = "Weights only load failed"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what is in a checkpoint, tensors on the CPU; nothing in the file is executed.
+    """Return the contents of a checkpoint, tensors on the CPU; nothing in the file is executed.
 
     Raises:
-        RecordError: if it is damaged, truncated, or not a checkpoint of ours.
+        RecordError: if it is damaged, truncated, or not a checkpoint of snnlab.
     """
     try:
-        with zipfile.ZipFile(path) as parts:  # torch writes checksums, and does not look at them when it reads
+        with zipfile.ZipFile(path) as parts:  # torch writes checksums, but does not verify them
             damaged = parts.testzip()
         if damaged is not None:
-            raise RecordError(path, "is damaged", f"{damaged} in it is not what was written")
+            raise RecordError(path, "is damaged", f"the checksum of {damaged} does not match")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RecordError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RecordError(path, f"is no checkpoint that can be read ({_reason(error)})") from error
+        raise RecordError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise RecordError(path, "is no checkpoint of a run")
-    bring_up_to_date(content)
+        raise RecordError(path, "is not a checkpoint of a run")
+    upgrade_checkpoint(content)
     return content
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
-    """Return the network's weights out of a checkpoint, or their average where the run keeps one, on the CPU.
+    """Return the network's weights of a checkpoint, or their average if the run has one, on the CPU.
 
     Nothing in the file is executed.
 
     Raises:
-        RecordError: if it cannot be read.
+        RecordError: if the file cannot be read.
     """
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
@@ -54,10 +54,10 @@ def network_weights(path: Path) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     first = one_line(error)
-    return "it holds more than numbers and plain values, which is not loaded" if _UNSAFE in first else first
+    return "it contains objects other than numbers and plain values, not loaded" if _UNSAFE in first else first
 
 
-# What keeps a state in checkpoints had the name of its class for a key, which changes when the class is renamed.
+# Old checkpoints use class names as keys of callbacks; now keys do not change when a class is renamed.
 KEYS = {
     "MetricsCSV": "metrics_csv",
     "RisenLoss": "risen_loss",
@@ -67,17 +67,17 @@ KEYS = {
 }
 
 
-def bring_up_to_date(checkpoint: dict[str, Any]) -> None:
-    """Change in place what is said otherwise today."""
+def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Convert an old checkpoint to the current format, in place."""
     callbacks = checkpoint.get("callbacks", {})
     for old, new in KEYS.items():
         if old in callbacks:
             callbacks[new] = callbacks.pop(old)
-    _separate_average(checkpoint)
+    _move_average(checkpoint)
 
 
-def _separate_average(checkpoint: dict[str, Any]) -> None:
-    """Put the average of the weights, which the module kept beside them, where Lightning's callback has it."""
+def _move_average(checkpoint: dict[str, Any]) -> None:
+    """Move averaged weights of old runs from the module's state to where Lightning's callback reads them."""
     state = checkpoint["state_dict"]
     own = {name: value for name, value in state.items() if not name.startswith("average.")}
     updates, checkpoint["state_dict"] = int(state.get("average._extra_state", 0)), own
@@ -86,5 +86,5 @@ def _separate_average(checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = own | {name: state[old] for name, old in names if old in state}
         checkpoint["current_model_state"] = own
         checkpoint["averaging_state"] = {"n_averaged": torch.tensor(updates)}
-        said = {"latest_update_step": checkpoint.get("global_step", 0), "updates": updates}
-        checkpoint.setdefault("callbacks", {})["average"] = said
+        callback_state = {"latest_update_step": checkpoint.get("global_step", 0), "updates": updates}
+        checkpoint.setdefault("callbacks", {})["average"] = callback_state

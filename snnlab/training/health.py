@@ -1,4 +1,4 @@
-"""What is watched while a network trains: a loss that is no number or rises, layers that stay dead."""
+"""Checks during training: a loss that is not finite or rises, dead and saturated layers."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from snnlab.training.module import SpikingModule
 
 _log = logging.getLogger(__name__)
 
-# On a GPU a look at the loss waits for all that was asked of it, so it is taken at each so manieth batch only.
-_EVERY_ON_GPU = 16
-_CURE = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
+# Reading the loss synchronizes a GPU, so it is checked only every so many batches.
+_INTERVAL_ON_GPU = 16
+_FIX = "lower optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1"
 
 
 class DivergedError(SnnlabError):
     """A loss, or a weight, is infinite or not a number.
 
     Args:
-        what: What, and when.
+        problem: The quantity, its value, the epoch and the batch.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__("", what, _CURE)
-        self.args = (what,)
+    def __init__(self, problem: str) -> None:
+        super().__init__("", problem, _FIX)
+        self.args = (problem,)
 
 
 class DivergenceGuard(L.Callback):
-    """Stops before the step of a loss that is not finite: the weights are those of the batch before."""
+    """Stops before the optimizer step if the loss is not finite: the weights are those after the last batch."""
 
     def __init__(self) -> None:
         self._batch: Batch | None = None
@@ -47,43 +47,43 @@ class DivergenceGuard(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let it go, before the next one takes as much memory."""
+        """Release the batch before the next one needs as much memory."""
         self._batch = None
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
             DivergedError: if it is not finite.
         """
         place = trainer.fit_loop.batch_idx
-        if loss.is_cuda and place % _EVERY_ON_GPU:
+        if loss.is_cuda and place % _INTERVAL_ON_GPU:
             return
         if not torch.isfinite(loss):
             assert self._batch is not None
             network = pl_module.network
             assert isinstance(network, nn.Module)
-            where = first_not_finite(network, self._batch)
+            where = locate_non_finite(network, self._batch)
             when = f"epoch {trainer.current_epoch + 1}, batch {place + 1}"
             raise DivergedError(f"the loss is {float(loss.detach()):g} in {when}{where}")
 
 
 @torch.no_grad()
-def first_not_finite(network: nn.Module, batch: Batch) -> str:
-    """Return where a network's numbers stop being finite, in words that go on a sentence; empty if nowhere.
+def locate_non_finite(network: nn.Module, batch: Batch) -> str:
+    """Return the first place with numbers that are not finite, as the end of a sentence; empty if there is none.
 
     Args:
         network: The network.
-        batch: What it was given.
+        batch: Its input.
     """
     for name, values in network.named_parameters():
         if not torch.isfinite(values).all():
             return f": it began in {name}, which is not finite"
     if not torch.isfinite(batch.x).all():
-        return ": the recordings themselves hold numbers that are not finite"
+        return ": the recordings contain numbers that are not finite"
     found: list[str] = []
 
-    def look(name: str) -> Any:
+    def make_hook(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             y = output[0] if isinstance(output, tuple) else output
             if isinstance(y, Tensor) and not torch.isfinite(y).all():
@@ -91,27 +91,27 @@ def first_not_finite(network: nn.Module, batch: Batch) -> str:
 
         return hook
 
-    handles = [module.register_forward_hook(look(name)) for name, module in network.named_modules() if name]
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in network.named_modules() if name]
     try:
         network(batch.x, lengths=batch.lengths)
     finally:
         for handle in handles:
             handle.remove()
-    return f": it began in what {found[0].removeprefix('layers.')} gives out" if found else ""
+    return f": it began in the output of {found[0].removeprefix('layers.')}" if found else ""
 
 
-_SILENT, _RATE = "train/silent/", "train/spikes_per_step/"
-# So many spikes a step are as good as one at each; neurons that have several a step are never at their end.
-_ALWAYS = 0.9
-_DEAD, _ON = "no neuron fired", "its neurons fired at nearly every step"
-_CURES = {
+_SILENT_PREFIX, _RATE_PREFIX = "train/silent/", "train/spikes_per_step/"
+# Spikes per step from which a layer counts as saturated; neurons with several spikes per step are never saturated.
+_SATURATED_RATE = 0.9
+_DEAD, _SATURATED = "no neuron fired", "its neurons fired at nearly every step"
+_FIXES = {
     _DEAD: "lower its v_threshold, widen its surrogate, or raise tau_mem or the learning rate",
-    _ON: "raise its v_threshold, or begin with smaller weights (model.init)",
+    _SATURATED: "raise its v_threshold, or begin with smaller weights (model.init)",
 }
 
 
 class SilenceWarning(Checkpoint):
-    """Warns after the first epoch in which no neuron of a layer fired on any training recording, or all always did.
+    """Warns after the first epoch in which a layer is dead, or saturated, on all training recordings.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
     """
@@ -119,36 +119,39 @@ class SilenceWarning(Checkpoint):
     state_key = "silent_layers"  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        self.said: set[str] = set()
+        self.reported: set[str] = set()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's fraction of silent neurons and at its spikes a step."""
+        """Check the epoch's fraction of dead neurons and its spikes per step."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        silent = {k.removeprefix(_SILENT) for k, v in values.items() if k.startswith(_SILENT) and v == 1.0}
-        always = {k.removeprefix(_RATE) for k, v in values.items() if k.startswith(_RATE) and _ALWAYS <= v <= 1.0}
-        found = dict.fromkeys(silent, _DEAD) | dict.fromkeys(always, _ON)
-        for layer in sorted(found.keys() - self.said):
+        dead = {k.removeprefix(_SILENT_PREFIX) for k, v in values.items() if k.startswith(_SILENT_PREFIX) and v == 1.0}
+        saturated = {
+            k.removeprefix(_RATE_PREFIX)
+            for k, v in values.items()
+            if k.startswith(_RATE_PREFIX) and _SATURATED_RATE <= v <= 1.0
+        }
+        found = dict.fromkeys(dead, _DEAD) | dict.fromkeys(saturated, _SATURATED)
+        for layer in sorted(found.keys() - self.reported):
             _log.warning(
-                "%s: %s in epoch %d, so that nothing is learnt through it; %s. snnlab doctor, with the same overrides,"
-                " tries which",
+                "%s: %s in epoch %d, so no gradient passes it; %s. snnlab doctor, with the same overrides, tries these",
                 layer,
                 found[layer],
                 trainer.current_epoch + 1,
-                _CURES[found[layer]],
+                _FIXES[found[layer]],
             )
-        self.said |= found.keys()
+        self.reported |= found.keys()
 
     def state_dict(self) -> dict[str, list[str]]:
-        """Return of which layers it was said."""
-        return {"said": sorted(self.said)}
+        """Return the layers that were reported."""
+        return {"said": sorted(self.reported)}
 
     def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
-        """Say it of others only."""
-        self.said = set(state_dict["said"])
+        """Report only other layers."""
+        self.reported = set(state_dict["said"])
 
 
-# So many times the loss of the first batch are no noise.
-_FAR = 10
+# This many times the loss of the first batch is not noise.
+_RISE_FACTOR = 10
 
 
 class RisenLoss(Checkpoint):
@@ -161,23 +164,23 @@ class RisenLoss(Checkpoint):
 
     def __init__(self) -> None:
         self.first: float | None = None
-        self.said = False
+        self.reported = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the first batch's loss; to look at later ones a GPU would have to be waited for."""
+        """Store the first batch's loss; reading the loss of every batch would synchronize a GPU."""
         if self.first is None and isinstance(pl_module, SpikingModule):
-            self.first = pl_module.so_far()["loss"]
+            self.first = pl_module.running_values()["loss"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at the epoch's loss."""
+        """Check the epoch's loss."""
         loss = float(trainer.callback_metrics["train/loss"])
-        if self.said or self.first is None or not 0 < _FAR * self.first < loss:
+        if self.reported or self.first is None or not 0 < _RISE_FACTOR * self.first < loss:
             return
-        self.said = True
+        self.reported = True
         _log.warning(
-            "the training loss is %.3g in epoch %d, far above the %.3g that it began with: nothing is learnt; lower"
+            "the training loss is %.3g in epoch %d, far above %.3g at the start: the network does not learn; lower"
             " optimizer.lr, or clip the gradients: trainer.gradient_clip_val=1",
             loss,
             trainer.current_epoch + 1,
@@ -185,45 +188,45 @@ class RisenLoss(Checkpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first, "said": self.said}
+        return {"first": self.first, "said": self.reported}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.first, self.said = state_dict["first"], state_dict["said"]
+        self.first, self.reported = state_dict["first"], state_dict["said"]
 
 
-# Of the variance of values: they are never right to the last digit.
-_ENOUGH = 0.99
+# Fraction of the variance of values that counts as all: values are never exact to the last digit.
+_FULL_R2 = 0.99
 
 
 class OverfitVerdict(L.Callback):
-    """Stops a fit when every recording of the batch, or labelled step, is right, and says at its end whether it was.
+    """Stops training when every recording of the batch, or labelled step, is right; reports the result at the end.
 
-    Values are right where the answers explain 99 % of their variance.
+    Values are right when the answers explain 99 % of their variance.
     """
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop if nothing is left to learn."""
-        share, enough, _ = _seen(trainer)
-        if share >= enough and not trainer.sanity_checking:
+        """Stop if the whole batch is right."""
+        score, full, _ = _last_score(trainer)
+        if score >= full and not trainer.sanity_checking:
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        (share, enough, what), steps = _seen(trainer), trainer.global_step
-        if share >= enough:
+        (score, full, meaning), steps = _last_score(trainer), trainer.global_step
+        if score >= full:
             _log.info("overfit: the whole batch is right after %d steps; the network can learn", steps)
         else:
             _log.info(
-                "overfit: %.1f%% %s after %d steps, not all: does a layer never fire (see below), is the learning rate"
-                " too low or too high?",
-                100 * share,
-                what,
+                "overfit: only %.1f%% %s after %d steps: is a layer dead (see below), or the learning rate too low or"
+                " too high?",
+                100 * score,
+                meaning,
                 steps,
             )
 
 
-def _seen(trainer: L.Trainer) -> tuple[float, float, str]:
-    """Return how much was right at the last validation, how much is all, and of what."""
+def _last_score(trainer: L.Trainer) -> tuple[float, float, str]:
+    """Return the score of the last validation, the score that counts as all, and its meaning as text."""
     values = trainer.callback_metrics
     if "val/r2" in values:
-        return float(values["val/r2"]), _ENOUGH, "of the variance is explained"
+        return float(values["val/r2"]), _FULL_R2, "of the variance is explained"
     return float(values["val/accuracy"]), 1.0, "of the batch is right"

@@ -1,4 +1,4 @@
-"""What is measured over an epoch: loss, how near the answers are, and what each spiking layer does.
+"""Metrics of an epoch: loss, accuracy or errors, and the activity of each spiking layer.
 
 Axes: T steps, B samples, K outputs.
 """
@@ -16,28 +16,28 @@ from torchmetrics import MeanMetric, Metric
 from snnlab.nn.layer import Counts
 from snnlab.target_kinds import IGNORED, Targets
 
-# What is seen on the way is of this process alone; only at an epoch's end do all processes bring theirs together.
+# Running values are of this process only; processes are synchronized at the end of an epoch.
 LOCAL: dict[str, bool] = {"sync_on_compute": False, "compute_with_cache": False}
 
 
-def score_of(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
-    """Return the metric for a kind of targets; its `compute` gives a dict.
+def score_metric(targets: Targets, outputs: int, names: Sequence[str] | None = None) -> Metric:
+    """Return the metric for a kind of targets; its `compute` returns a dict.
 
     Args:
-        targets: The kind.
+        targets: Kind of the targets.
         outputs: Number of classes, or of values.
-        names: What values are called; None: by their numbers.
+        names: Names of the values; None: their indices.
     """
     return ValueErrors(names or [*map(str, range(outputs))]) if targets == "value" else Accuracy()
 
 
-def counted(kind: Targets, targets: Tensor) -> Tensor | int:
-    """Return over how many samples, or labelled steps, a batch's loss is a mean."""
+def num_averaged(kind: Targets, targets: Tensor) -> Tensor | int:
+    """Return the number of samples, or of labelled steps, that a batch's loss averages."""
     return (targets != IGNORED).sum() if kind == "steps" else len(targets)
 
 
 class Accuracy(Metric):
-    """The fraction of samples, or of labelled steps, whose largest output is that of their class."""
+    """Fraction of samples, or of labelled steps, whose largest output is that of their class."""
 
     full_state_update = False
     right: Tensor
@@ -54,22 +54,22 @@ class Accuracy(Metric):
         self.total += (targets != IGNORED).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return it; 0 where nothing is labelled."""
+        """Return the fraction; 0 where nothing is labelled."""
         return {"accuracy": self.right / self.total.clamp(min=1)}
 
 
 class ValueErrors(Metric):
-    """Mean absolute error, root of the mean squared error, and R^2, of values.
+    """Mean absolute error, root mean squared error and R^2 of values.
 
         mae = mean |y - t|,   rmse = sqrt(mean (y - t)^2)
         r2 = mean_k (1 - sum (y_k - t_k)^2 / sum (t_k - mean t_k)^2)
 
-    Sums in double precision: whatever the batches, the figures are those of all samples at once. r2 is 1 for right
-    answers, 0 for their mean, and leaves out values whose targets are all the same; 0 where all are. Of several values,
-    which may have other units, each has its own figures too.
+    Sums are in double precision, so that results do not depend on the batches. r2 is 1 for exact answers and 0 for the
+    targets' mean; it leaves out values whose targets are all equal, and is 0 if all are. Several values may have
+    different units, so each has its own errors too.
 
     Args:
-        names: What the values are called.
+        names: Names of the values.
     """
 
     full_state_update = False
@@ -97,17 +97,17 @@ class ValueErrors(Metric):
         self.squares += targets.square().sum(0)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return mae, rmse and r2, and of several values `mae/NAME` and so on."""
+        """Return mae, rmse and r2; for several values also `mae/NAME` and so on."""
         spread = self.squares - self.sums.square() / self.samples
-        # What rounding may leave of the same number many times.
+        # Rounding leaves a small spread when all targets are equal.
         varies = spread > 1e-12 * self.squares
         r2 = torch.where(varies, 1 - self.squared / spread, 0)
         mae, mse = self.absolute / self.samples, self.squared / self.samples
         found = {"mae": mae.mean(), "rmse": mse.mean().sqrt(), "r2": r2.sum() / varies.sum().clamp(min=1)}
         if len(self.names) > 1:
             for place, name in enumerate(self.names):
-                of_value = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
-                found |= {f"{key}/{name}": value for key, value in of_value.items()}
+                value_errors = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
+                found |= {f"{key}/{name}": value for key, value in value_errors.items()}
         return found
 
 
@@ -116,7 +116,7 @@ class LayerSpikes(Metric):
 
     Args:
         shape: Shape of the layer's neurons.
-        dt: Length of a step, ms; None where steps have no length, and no rate in Hz is given.
+        dt: Length of a step, ms; None where steps have no length; then there is no rate in Hz.
     """
 
     full_state_update = False
@@ -133,12 +133,12 @@ class LayerSpikes(Metric):
 
     def update(self, counts: Tensor, lengths: Tensor) -> None:
         """Add a batch's counts `[B, ...]` over `lengths [B]` steps."""
-        self.per_neuron += _over_samples(counts.detach())
+        self.per_neuron += _sum_over_samples(counts.detach())
         self.steps += lengths.sum()
         self.samples += lengths.numel()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return spikes a neuron and step, rate in Hz, fraction of neurons that never fired, spikes a sample."""
+        """Return spikes per neuron and step, rate in Hz, fraction of neurons that never fired, spikes per sample."""
         total = self.per_neuron.sum(dtype=torch.float64)
         per_step = total / (self.steps * self.per_neuron.numel())
         values = {"spikes_per_step": per_step, "silent": (self.per_neuron == 0).double().mean()}
@@ -147,12 +147,12 @@ class LayerSpikes(Metric):
         return {**values, "spikes_per_sample": total / self.samples}
 
     def spikes_per_sample(self) -> Tensor:
-        """Return the spikes a sample alone."""
+        """Return only the spikes per sample."""
         return self.per_neuron.sum(dtype=torch.float64) / self.samples
 
 
-def _over_samples(counts: Tensor) -> Tensor:
-    """Return a batch's sum; torch's own of an image that lies channels-last takes ten times as long."""
+def _sum_over_samples(counts: Tensor) -> Tensor:
+    """Return the sum over a batch; torch's own sum of channels-last images takes ten times as long."""
     last = counts.movedim(1, -1)
     return last.sum(0).movedim(-1, 0) if last.is_contiguous() else counts.sum(0)
 
@@ -164,9 +164,9 @@ class StageMetrics(nn.Module):
         num_classes: Number of classes, or of values.
         spiking: Shape of each spiking layer's neurons, by the key of its counts.
         dt: Length of a step, ms, or None.
-        targets: What the targets are.
-        names: What values are called; None: by their numbers.
-        parts: What the loss's parts are called, where it has several.
+        targets: Kind of the targets.
+        names: Names of the values; None: their indices.
+        parts: Names of the loss's terms, if it has several.
     """
 
     def __init__(
@@ -179,14 +179,14 @@ class StageMetrics(nn.Module):
         parts: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        # NaN stands for itself: by default a batch whose loss is not a number is left out of the mean.
+        # NaN stays NaN: by default torchmetrics leaves a batch with a NaN loss out of the mean.
         self.loss = MeanMetric(nan_strategy=math.nan, **LOCAL)
         self.part_names = list(parts)
         self.parts = nn.ModuleList(MeanMetric(nan_strategy=math.nan, **LOCAL) for _ in parts)
         self.targets: Targets = targets
-        self.score = score_of(targets, num_classes, names)
+        self.score = score_metric(targets, num_classes, names)
         for metric in (self.loss, self.score, *self.parts):
-            metric.persistent(True)  # type: ignore[operator]  # as the layers' are: half an epoch is in the checkpoint
+            metric.persistent(True)  # type: ignore[operator]  # as the layers' metrics: checkpoints within an epoch store them
         self.layer_names = list(spiking)
         self.layers = nn.ModuleList(LayerSpikes(shape, dt) for shape in spiking.values())
 
@@ -199,7 +199,7 @@ class StageMetrics(nn.Module):
         lengths: Tensor,
         parts: Mapping[str, Tensor] | None = None,
     ) -> None:
-        weight = counted(self.targets, targets)
+        weight = num_averaged(self.targets, targets)
         self.loss.update(loss.detach(), weight=weight)
         for name, part in zip(self.part_names, self.parts, strict=True):
             part.update((parts or {})[name].detach(), weight=weight)  # type: ignore[operator]
@@ -207,15 +207,15 @@ class StageMetrics(nn.Module):
         for name, layer in zip(self.layer_names, self.layers, strict=True):
             layer.update(counts[name], lengths)  # type: ignore[operator]
 
-    def so_far(self) -> dict[str, float]:
-        """Return loss, scores and spikes a sample of this process since the last `collect`; waits for the device."""
+    def running_values(self) -> dict[str, float]:
+        """Return loss, scores and spikes per sample of this process since the last `collect`; waits for the device."""
         values = {"loss": self.loss.compute(), **self.score.compute()}
         if self.layer_names:
             values["spikes_per_sample"] = sum(layer.spikes_per_sample() for layer in self.layers)  # type: ignore[operator]
         return dict(zip(values, torch.stack([value.double() for value in values.values()]).tolist(), strict=True))
 
     def collect(self) -> dict[str, Tensor]:
-        """Return everything since the last call by its name in the log, of all processes, and start anew."""
+        """Return the metrics of all processes since the last call, by their names in the log, and reset them."""
         with ExitStack() as shared:
             for metric in self._all():
                 shared.enter_context(metric.sync_context())
@@ -230,9 +230,9 @@ class StageMetrics(nn.Module):
             values[f"loss/{name}"] = part.compute()  # type: ignore[operator]
         spikes = torch.zeros((), dtype=torch.float64)
         for name, layer in zip(self.layer_names, self.layers, strict=True):
-            of_layer: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
-            spikes = spikes.to(of_layer["spikes_per_sample"].device) + of_layer.pop("spikes_per_sample")
-            values.update({f"{key}/{name}": value for key, value in of_layer.items()})
+            layer_values: dict[str, Tensor] = layer.compute()  # type: ignore[operator]
+            spikes = spikes.to(layer_values["spikes_per_sample"].device) + layer_values.pop("spikes_per_sample")
+            values.update({f"{key}/{name}": value for key, value in layer_values.items()})
         if self.layer_names:
             values["spikes_per_sample"] = spikes
         return values

@@ -1,4 +1,4 @@
-"""The Lightning module: time unrolled, loss, metrics and spike rates logged.
+"""The Lightning module: runs the network over time, computes the loss, logs metrics and spike rates.
 
 Axes: T steps, B samples, K classes.
 """
@@ -25,26 +25,26 @@ from snnlab.nn.summary import learned_figures
 from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.target_kinds import Targets
-from snnlab.training.distributed import Shares, size_of
+from snnlab.training.distributed import LossWeights, size_of
 from snnlab.training.metrics import StageMetrics
-from snnlab.training.optimizer import rates
+from snnlab.training.optimizer import learning_rates
 from snnlab.training.schedules import MakeOptimizer, RunLength, Schedule as Schedule
 from snnlab.training.weight_averaging import averaging_of
 
 
 def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a batch, mixed or not, and its parts by name.
+    """Return the loss of a batch, mixed or not, and its terms by name.
 
         mean_b [(1 - w_b) loss(y_b, targets_b) + w_b loss(y_b, mix.targets_b)],   w = mix.weight
 
     Args:
-        loss: What the network is trained for.
+        loss: The loss function.
         y: The network's output.
         batch: The batch.
-        counts: What its spiking layers did.
+        counts: Spike counts of its spiking layers.
 
     Shape:
-        y `[T, B, K]`; scalars come out.
+        y: `[T, B, K]`; returns scalars.
     """
     if batch.mix is None:
         return loss(y, batch.targets, batch.lengths, counts)
@@ -54,7 +54,7 @@ def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Ten
 
 
 def counted_targets(batch: Batch) -> Tensor:
-    """Return what counts as right: of recordings of mixed classes the one with the larger weight."""
+    """Return the targets that metrics compare with: of two mixed recordings that with the larger weight."""
     if batch.mix is None:
         return batch.targets
     return torch.where(batch.mix.weight > 0.5, batch.mix.targets, batch.targets)
@@ -64,22 +64,22 @@ STAGES = ("train", "val", "test")
 
 
 class Options(NamedTuple):
-    """What changes how a network learns.
+    """Options of training.
 
     Attributes:
-        window: Steps of a window of truncated backpropagation; None: all.
-        frozen: Layers that stay in evaluation.
+        tbptt_window: Steps of a window of truncated backpropagation through time; None: all.
+        frozen: Layers that stay in evaluation mode.
     """
 
-    window: int | None = None
+    tbptt_window: int | None = None
     frozen: Sequence[nn.Module] = ()
 
 
-PLAIN = Options()
+DEFAULT_OPTIONS = Options()
 
 
 class Outputs(NamedTuple):
-    """What a validation or test step hands to the callbacks: the network's output `[T, B, K]` and the counts."""
+    """Output of a validation or test step, for callbacks: the network's output `[T, B, K]` and its spike counts."""
 
     y: Tensor
     counts: Counts
@@ -87,19 +87,19 @@ class Outputs(NamedTuple):
 
 
 class SpikingModule(L.LightningModule):
-    """Trains a network on frames of events and logs the loss, the scores and what every spiking layer does.
+    """Trains a network on event frames and logs the loss, the scores and the activity of every spiking layer.
 
     Args:
         built: The network and the shapes of its layers.
-        loss: What it is trained for; says too how the steps become an answer.
-        make_optimizer: From the network to an optimizer of its parameters.
-        schedule: How the learning rate changes, or None.
+        loss: The loss; it contains the readout.
+        make_optimizer: Returns the optimizer of a network's parameters.
+        schedule: Schedule of the learning rate, or None.
         num_classes: Number of classes, or of values.
         dt: Length of a step, ms; None where steps have no length.
         seed: The run's seed.
-        targets: What the targets are.
-        names: What values are called; None: by their numbers.
-        options: What changes how it learns.
+        targets: Kind of the targets.
+        names: Names of the values; None: their indices.
+        options: Options of training.
     """
 
     def __init__(
@@ -114,82 +114,84 @@ class SpikingModule(L.LightningModule):
         seed: int,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
-        options: Options = PLAIN,
+        options: Options = DEFAULT_OPTIONS,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
         self.make_optimizer, self.schedule, self.seed = make_optimizer, schedule, seed
-        self._shares = Shares()
-        self.window, self.frozen = options.window, list(options.frozen)
+        self._loss_weights = LossWeights()
+        self.tbptt_window, self.frozen = options.tbptt_window, list(options.frozen)
         settings = (num_classes, built.spiking, dt, targets, names, loss.names)
-        made = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
-        self.metrics = nn.ModuleDict(made)
+        metrics = {f"{stage}_metrics": StageMetrics(*settings) for stage in STAGES}
+        self.metrics = nn.ModuleDict(metrics)
 
     def forward(self, x: Tensor | EventFrames, lengths: Tensor | None = None, counts: Counts | None = None) -> Tensor:
-        """Return the network's output at every step, from rest."""
-        if self.window is not None and self.training:
-            return run_windows(self.network, dense(x), self.window, lengths=lengths, counts=counts)
+        """Return the network's output at every step, starting at rest."""
+        if self.tbptt_window is not None and self.training:
+            return run_windows(self.network, dense(x), self.tbptt_window, lengths=lengths, counts=counts)
         return self.network(x, lengths=lengths, counts=counts)[0]
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation; frozen layers stay in the latter."""
+        """Set training or evaluation mode; frozen layers stay in evaluation mode."""
         super().train(mode)
         for layer in self.frozen:
             layer.eval()
         return self
 
     def on_train_start(self) -> None:
-        """Set frozen layers to evaluation: Lightning leaves all as it finds them, and complains of any before this."""
+        """Set frozen layers to evaluation mode; Lightning keeps modes, and warns if any layer is in it before this."""
         self.train()
 
     def on_train_epoch_start(self) -> None:
-        """Remember the learning rates that this epoch is trained with: schedules step before its end."""
-        self._rates = rates(self.optimizers().param_groups)  # type: ignore[union-attr]
+        """Store the learning rates of this epoch: schedules step before it ends."""
+        self._rates = learning_rates(self.optimizers().param_groups)  # type: ignore[union-attr]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's learning rates: a resumed epoch does not start again."""
+        """Save the epoch's learning rates: a resumed epoch does not run `on_train_epoch_start` again."""
         checkpoint["lr_of_epoch"] = self._rates
         averaging = averaging_of(self.trainer)
-        if averaging is not None and "callbacks" not in checkpoint:  # weights alone: Lightning asks no callback
+        if averaging is not None and "callbacks" not in checkpoint:  # weights only: Lightning calls no callback
             averaging.on_save_checkpoint(self.trainer, self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch's learning rates."""
+        """Restore the epoch's learning rates."""
         self._rates = checkpoint["lr_of_epoch"]
-        if not isinstance(self._rates, dict):  # of an older run
+        if not isinstance(self._rates, dict):  # older runs save one number
             self._rates = {"lr": self._rates}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Give dropout numbers that depend on step, batch and process alone, not on what happened before."""
+        """Seed dropout by step, batch and rank only, so that its numbers do not depend on earlier batches."""
         process = (self.global_rank,) if self.global_rank else ()
         seed = derived_seed(self.seed, Stream.DROPOUT, self.global_step, batch_idx, *process)
         if self.device.type == "cpu":
-            # torch.manual_seed asks for every kind of device whether it is there: half a millisecond, at each step.
+            # torch.manual_seed checks every kind of device: half a millisecond at each step.
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch, weighed where it is not all of its step."""
+        """Return the loss of one batch, weighted if an optimizer step has several batches."""
         size = size_of(self.trainer, batch_idx, len(batch.lengths))
-        loss, parts, _ = self._step(batch, "train", measured=size.own > 0)
-        # Where Lightning hands it on: to log it takes it half a millisecond, and at most steps for nothing.
-        every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
-        if (self.global_step + 1) % every == 0 or self.trainer.should_stop:
+        loss, parts, _ = self._shared_step(batch, "train", measured=size.local > 0)
+        # Only at steps that loggers record: `log` takes half a millisecond.
+        log_every: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # set from outside
+        if (self.global_step + 1) % log_every == 0 or self.trainer.should_stop:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return loss
         labelled = self.loss.labelled(batch.targets)
-        return self._shares.weighed(self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters())
+        return self._loss_weights.weighted_loss(
+            self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters()
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._step(batch, "val")[2]
+        return self._shared_step(batch, "val")[2]
 
     def test_step(self, batch: Batch, batch_idx: int) -> Any:
-        return self._step(batch, "test")[2]
+        return self._shared_step(batch, "test")[2]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means, the learning rates it was trained with, and what neurons have learned of constants."""
+        """Log the epoch's means, its learning rates and the learned constants of neurons."""
         self.log_dict(self._rates)
         self.log_dict(learned_figures(self.network))
         self._log_stage("train")
@@ -200,12 +202,12 @@ class SpikingModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_stage("test")
 
-    def so_far(self) -> dict[str, float]:
-        """Return loss, scores and spikes a sample of the epoch's training so far; waits for the device."""
-        return self._metrics("train").so_far()
+    def running_values(self) -> dict[str, float]:
+        """Return running loss, scores and spikes per sample of this training epoch; waits for the device."""
+        return self._metrics("train").running_values()
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and its schedule as Lightning takes them."""
+        """Return the optimizer and its schedule in Lightning's format."""
         optimizer = self.make_optimizer(self.network)
         if self.schedule is None:
             return optimizer
@@ -216,23 +218,25 @@ class SpikingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def make_schedule(self, optimizer: Optimizer) -> Any:
-        """Return the schedule of an optimizer, over the run as it is asked for now.
+        """Return the schedule of an optimizer over the run's current length.
 
         Raises:
-            ConfigError: if the run has no end, and the schedule needs one.
+            ConfigError: if the schedule needs the run's length, and the run has no end.
         """
         assert self.schedule is not None
         if not self.schedule.whole_run:
             return self.schedule.make(optimizer, None)
-        self.trainer.fit_loop.setup_data()  # so that the number of batches is known
+        self.trainer.fit_loop.setup_data()  # sets the number of batches
         steps = self.trainer.estimated_stepping_batches
         if not 0 < steps < math.inf:
             raise ConfigError("scheduler", "needs a run with an end", "set trainer.max_epochs")
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return self.schedule.make(optimizer, RunLength(int(steps), math.ceil(batches / accumulated)))
 
-    def _step(self, batch: Batch, stage: str, *, measured: bool = True) -> tuple[Tensor, dict[str, Tensor], Outputs]:
-        """Return a batch's loss, its parts and the outputs; `measured`: whether it counts for the stage's figures."""
+    def _shared_step(
+        self, batch: Batch, stage: str, *, measured: bool = True
+    ) -> tuple[Tensor, dict[str, Tensor], Outputs]:
+        """Return a batch's loss, its terms and the outputs; `measured`: whether the metrics count it."""
         counts: Counts = {}
         y = self(batch.frames if self.network.takes_lists else batch.x, batch.lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)

@@ -1,4 +1,4 @@
-"""Parameters by kind and by name: groups of the optimizer, and those that stay as they are."""
+"""Selects parameters by kind and by name: groups of the optimizer, frozen parameters."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, did_you_mean, located
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
-from snnlab.nn.neurons.time_constants import Leak
+from snnlab.nn.neurons.time_constants import Decay
 
 Kinds = Mapping[str, frozenset[str]]
 WEIGHTS, RECURRENT, BIASES, NORMS = "weights", "recurrent", "biases", "norms"
 NEURONS, TIME_CONSTANTS, THRESHOLDS = "neurons", "time_constants", "thresholds"
 KINDS = (WEIGHTS, RECURRENT, BIASES, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
-"""`neurons` is all that neurons learn, time constants and thresholds among it; `norms` have biases that are both."""
+"""`neurons`: all that neurons learn, with time constants and thresholds. Biases of norms are `norms` and `biases`."""
 _NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 
-def kinds_of(network: nn.Module) -> dict[str, frozenset[str]]:
+def parameter_kinds(network: nn.Module) -> dict[str, frozenset[str]]:
     """Return the kinds of each parameter of a network, by its name, in the network's order."""
     learned: dict[str, frozenset[str]] = {}
     for name, module in network.named_modules():
         if isinstance(module, LeakyMembrane) and module.learn_per:
             prefix = f"{name}.learned." if name else "learned."
-            learned |= {f"{prefix}{quantity}": _of_neuron(module, quantity) for quantity in module.learn_per}
+            learned |= {
+                f"{prefix}{quantity}": _neuron_parameter_kinds(module, quantity) for quantity in module.learn_per
+            }
     return {
-        name: learned.get(name) or _of_layer(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
+        name: learned.get(name)
+        or _layer_parameter_kinds(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
         for name, _ in network.named_parameters()
     }
 
 
-def _of_neuron(neuron: LeakyMembrane, quantity: str) -> frozenset[str]:
-    leaks = {value.given for value in vars(neuron).values() if isinstance(value, Leak)}
-    if quantity in leaks:
+def _neuron_parameter_kinds(neuron: LeakyMembrane, quantity: str) -> frozenset[str]:
+    time_constants = {value.given for value in vars(neuron).values() if isinstance(value, Decay)}
+    if quantity in time_constants:
         return frozenset({NEURONS, TIME_CONSTANTS})
     return frozenset({NEURONS, THRESHOLDS} if quantity == "v_threshold" else {NEURONS})
 
 
-def _of_layer(owner: nn.Module, name: str) -> frozenset[str]:
+def _layer_parameter_kinds(owner: nn.Module, name: str) -> frozenset[str]:
     kinds = set[str]()
     if name.startswith("bias"):
         kinds.add(BIASES)
@@ -56,46 +59,46 @@ def _of_layer(owner: nn.Module, name: str) -> frozenset[str]:
 
 
 def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
-    """Return whether a parameter is of one of the kinds, or in one of the layers, or has one of the names, `wanted`.
+    """Return whether `wanted` contains a kind, a layer or the name of a parameter.
 
     Args:
         name: The parameter's name, such as `block1.conv1.weight`.
         kinds: Its kinds.
-        wanted: Kinds, or patterns such as `conv*` for the name or for what it begins with, up to a dot.
+        wanted: Kinds, or patterns such as `conv*` for the name or for its beginning up to a dot.
     """
     parts = name.split(".")
-    begins = [".".join(parts[: n + 1]) for n in range(len(parts))]
-    return any(word in kinds or any(fnmatchcase(begin, word) for begin in begins) for word in wanted)
+    prefixes = [".".join(parts[: n + 1]) for n in range(len(parts))]
+    return any(word in kinds or any(fnmatchcase(prefix, word) for prefix in prefixes) for word in wanted)
 
 
 def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
-    """Raise if no parameter is meant by one of the words.
+    """Require that each word of `wanted` matches a parameter.
 
     Raises:
-        ConfigError: then, naming the word and what there is.
+        ConfigError: if a word matches none; it lists the kinds and layers of the network.
     """
     for word in wanted:
         if not any(matches(name, of, [word]) for name, of in kinds.items()):
-            many = Counter(kind for of in kinds.values() for kind in of)
+            counts = Counter(kind for of in kinds.values() for kind in of)
             layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
-            known = [kind for kind in KINDS if many[kind]]
+            known = [kind for kind in KINDS if counts[kind]]
             near = did_you_mean(word, [*known, *layers])
-            there = [*(f"{kind} ({many[kind]})" for kind in known), *layers]
-            raise ConfigError("", f"nothing is called '{word}', or of that kind", near, there)
+            choices = [*(f"{kind} ({counts[kind]})" for kind in known), *layers]
+            raise ConfigError("", f"no layer, parameter or kind matches '{word}'", near, choices)
 
 
 DECAY = "weight_decay"
-# Behind the name of a group's part that does not decay.
-_NO_DECAY = ", no decay"
+# Suffix of the name of a group's parameters without weight decay.
+_NO_DECAY_SUFFIX = ", no decay"
 
 
 class Group(NamedTuple):
-    """Parameters with settings of their own.
+    """A parameter group with its own settings.
 
     Attributes:
-        name: What it is called.
-        match: Which parameters are meant: kinds, layers, names or patterns.
-        settings: Settings of the optimizer that are different for them.
+        name: Its name.
+        match: Its parameters: kinds, layers, names or patterns.
+        settings: Optimizer settings that differ for it.
     """
 
     name: str
@@ -104,12 +107,12 @@ class Group(NamedTuple):
 
 
 class GroupedOptimizer(NamedTuple):
-    """Makes an optimizer for a network; each parameter goes to the first group that means it, else to the rest.
+    """Makes an optimizer for a network; each parameter goes to the first group that matches it, else to the rest.
 
     Attributes:
-        make: From parameters, or groups of them, to the optimizer.
+        make: Returns the optimizer of parameters, or of parameter groups.
         groups: The groups, in order.
-        decays: What weight decay is for, where a group does not say how much it has; None: everything.
+        decays: Parameters with weight decay, in groups without their own weight decay; None: all.
     """
 
     make: Callable[[Iterable[Any]], Optimizer]
@@ -117,43 +120,43 @@ class GroupedOptimizer(NamedTuple):
     decays: Sequence[str] | None = None
 
     def __call__(self, network: nn.Module) -> Optimizer:
-        """Return the optimizer of those parameters that are trained.
+        """Return the optimizer of the parameters that require a gradient.
 
         Raises:
-            ValueError: starting with the group that nothing belongs to.
+            ConfigError: if a group has no parameters; its place is the group.
         """
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         if not self.groups and self.decays is None:
             return self.make(list(trained.values()))
-        parts = [part for part in self.parts(network) if part["params"]]
-        if len(parts) == 1 and not self.groups:
-            return self.make(parts[0]["params"])
-        return self.make(parts)
+        param_groups = [group for group in self.param_groups(network) if group["params"]]
+        if len(param_groups) == 1 and not self.groups:
+            return self.make(param_groups[0]["params"])
+        return self.make(param_groups)
 
-    def parts(self, network: nn.Module) -> list[dict[str, Any]]:
-        """Return what the optimizer is given: the rest first, whose rate is the one that is logged.
+    def param_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        """Return the parameter groups: first the rest, whose learning rate is logged as `lr`.
 
         Raises:
-            ValueError: starting with the group that nothing belongs to.
+            ConfigError: if a group has no parameters; its place is the group.
         """
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        kinds = {name: of for name, of in kinds_of(network).items() if name in trained}
+        kinds = {name: of for name, of in parameter_kinds(network).items() if name in trained}
         left = list(trained)
-        parts = []
+        selected = []
         for group in self.groups:
             with located(f"groups.{group.name}"):
                 require_match(group.match, kinds)
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:
-                raise ConfigError(f"groups.{group.name}", "all that it means is in the groups before it")
+                raise ConfigError(f"groups.{group.name}", "all its parameters are in earlier groups")
             left = [name for name in left if name not in own]
-            parts.append((group.name, own, group.settings))
+            selected.append((group.name, own, group.settings))
         made = []
-        for label, names, settings in [("rest", left, {}), *parts]:
+        for label, names, settings in [("rest", left, {}), *selected]:
             decays = self._decaying(names, settings, kinds)
             made.append({"params": [trained[n] for n in names if n in decays], **settings, "name": label})
-            spared = [trained[n] for n in names if n not in decays]
-            made.append({"params": spared, **settings, DECAY: 0.0, "name": f"{label}{_NO_DECAY}"})
+            undecayed = [trained[n] for n in names if n not in decays]
+            made.append({"params": undecayed, **settings, DECAY: 0.0, "name": f"{label}{_NO_DECAY_SUFFIX}"})
         return made
 
     def _decaying(self, names: Iterable[str], settings: Mapping[str, Any], kinds: Any) -> set[str]:
@@ -162,33 +165,33 @@ class GroupedOptimizer(NamedTuple):
         return {name for name in names if matches(name, kinds[name], self.decays)}
 
 
-def rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what a log says of an optimizer's learning rates: `lr`, the first group's, and of several `lr/NAME`.
+def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return learning rates by their names in the log: `lr` of the first group, and `lr/NAME` if there are several.
 
     Args:
-        groups: What the optimizer has; those of one name differ in their weight decay alone.
+        groups: The optimizer's groups; those of one name differ only in their weight decay.
     """
-    named = {group.get("name", "").removesuffix(_NO_DECAY): float(group["lr"]) for group in groups}
+    named = {group.get("name", "").removesuffix(_NO_DECAY_SUFFIX): float(group["lr"]) for group in groups}
     each = {f"lr/{name}": rate for name, rate in named.items() if name} if len(named) > 1 else {}
     return {"lr": float(groups[0]["lr"]), **each}
 
 
 def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
-    """Let parameters have no gradient, and return the layers that stay in evaluation: what batch norm has seen stays.
+    """Freeze parameters, and return the layers that stay in evaluation mode, which keeps batch norm's statistics.
 
     Args:
         network: The network.
-        words: Layers, kinds, names or patterns; see `parameters.matches`.
+        words: Layers, kinds, names or patterns such as `conv*`.
 
     Raises:
-        ConfigError: if a word means nothing, or nothing is left to train.
+        ConfigError: if a word matches nothing, or no parameter is left to train.
     """
-    kinds, modules = kinds_of(network), dict(network.named_modules())
+    kinds, modules = parameter_kinds(network), dict(network.named_modules())
     layers = [name for name in modules if any(fnmatchcase(name, word) for word in words) and name]
     require_match([word for word in words if not any(fnmatchcase(name, word) for name in layers)], kinds)
     for name, parameter in network.named_parameters():
         if matches(name, kinds[name], words):
             parameter.requires_grad_(False)
     if words and not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError("", "nothing is left to train")
+        raise ConfigError("", "no parameter is left to train")
     return [modules[name] for name in layers]

@@ -1,4 +1,4 @@
-"""The progress of a training on the console: bar, lines an epoch, time and memory."""
+"""Progress of a training on the console: bar, one line per epoch, time and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BYTES_PER_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Timing(L.Callback):
-    """Measures the fit.
+    """Measures time, samples and memory of a training.
 
     Args:
         started: `time.perf_counter()` when the command began.
@@ -48,7 +48,7 @@ class Timing(L.Callback):
         self._fit_started = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock of an epoch that is resumed: Lightning does not say that it starts."""
+        """Start the clock of a resumed epoch: Lightning calls no `on_train_epoch_start` for it."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -58,11 +58,11 @@ class Timing(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch, of all processes, and the time until its end, so that validation after it does not count."""
+        """Count the batches of all processes, and the time until their end, so that validation does not count."""
         now = time.perf_counter()
         if self.first_step_s is None:
             self.first_step_s = now - self.started
-        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).of_all
+        self.samples += size_of(trainer, batch_idx, batch.lengths.numel()).total
         before, self.epoch_s = self.epoch_s, now - self._epoch_started
         self.training_s += self.epoch_s - before
 
@@ -70,21 +70,21 @@ class Timing(L.Callback):
         self.fit_s = time.perf_counter() - self._fit_started
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Stop the clock of a fit that is broken off; one that is over keeps its time."""
+        """Stop the clock of an interrupted training; a finished one keeps its time."""
         if self._fit_started and not self.fit_s:
             self.on_fit_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how long the training took so far, and what it got through."""
-        so_far = time.perf_counter() - self._fit_started
-        return {"fit_s": self.before_s + so_far, "samples": self.samples, "training_s": self.training_s}
+        """Return the running time and number of samples of the training."""
+        elapsed = time.perf_counter() - self._fit_started
+        return {"fit_s": self.before_s + elapsed, "samples": self.samples, "training_s": self.training_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.before_s, self.samples = state_dict["fit_s"], state_dict["samples"]
         self.training_s = state_dict["training_s"]
 
     def summary(self) -> dict[str, float | None]:
-        """Return the `timing` part of a result: seconds, samples a second, peak memory in MB."""
+        """Return the section `timing` of a result: seconds, samples per second, peak memory in MB."""
         peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RSS_UNIT
         device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
         return {
@@ -97,21 +97,21 @@ class Timing(L.Callback):
 
 
 REFRESH_S = 0.25
-# A batch of validation goes forward only, a third of a training step.
-_VAL_PART = 1 / 3
-_NARROWEST, _WIDEST = 8, 40  # the bar itself
+# A validation batch has no backward pass: a third of the time of a training step.
+_VAL_COST = 1 / 3
+_MIN_WIDTH, _MAX_WIDTH = 8, 40  # the bar itself
 
 
 class Bar(ProgressBar):
-    """Shows on stderr how far an epoch, the run or an evaluation is, in a bar of rich.
+    """Shows the progress of an epoch, the run or an evaluation on stderr, as a bar of rich.
 
-    Lightning's own rich bar has a row each for epoch, training and validation, a thread that draws, and the figures of
-    each step, for which a GPU would be waited for. This one is drawn by the hooks, `REFRESH_S` apart at least: between
-    two drawings a step costs a look at the clock.
+    Lightning's rich bar has one row each for epoch, training and validation, a thread that draws, and values of each
+    step, which synchronize a GPU. This bar is drawn by the hooks, at most every `REFRESH_S` seconds: between two
+    drawings a step only reads the clock.
 
     Args:
-        timing: Where samples and seconds are counted; it must be called first.
-        console: Where to draw; the default is stderr.
+        timing: The callback that counts samples and seconds; it must run first.
+        console: Console to draw on; default stderr.
     """
 
     def __init__(self, timing: Timing, console: Console | None = None) -> None:
@@ -129,20 +129,20 @@ class Bar(ProgressBar):
         self._stop()
 
     def enable(self) -> None:
-        """Draw again, from the next stage on."""
+        """Draw again, starting with the next stage."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin to draw, perhaps in the middle of an epoch that is resumed."""
+        """Start to draw, perhaps within a resumed epoch."""
         self._start()
         self.on_train_epoch_start(trainer, pl_module)
         self._done = self._resumed = trainer.fit_loop.batch_idx + 1.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the epoch's bar, which its validation is a part of."""
+        """Start the bar of the epoch and its validation."""
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         self._samples = self.timing.samples
-        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._of_epoch())
+        self._begin(f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}", self._epoch_length())
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -151,26 +151,26 @@ class Bar(ProgressBar):
         self._advance(1.0)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin a bar where it is no part of an epoch."""
+        """Start a bar if the validation is not part of an epoch."""
         if trainer.state.fn == "validate":
             self._start()
-            self._begin("validation", _VAL_PART * _batches(trainer.num_val_batches))
+            self._begin("validation", _VAL_COST * _batches(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if not trainer.sanity_checking:
-            self._advance(_VAL_PART)
+            self._advance(_VAL_COST)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the test's bar."""
+        """Start the bar of the test."""
         self._start()
-        self._begin("test", _VAL_PART * _batches(trainer.num_test_batches))
+        self._begin("test", _VAL_COST * _batches(trainer.num_test_batches))
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._advance(_VAL_PART)
+        self._advance(_VAL_COST)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop()
@@ -196,7 +196,7 @@ class Bar(ProgressBar):
     def _stop(self) -> None:
         progress, self._progress = self._progress, None
         if progress is not None:
-            progress.update(self._task, completed=self._done, text="")  # the epoch's figures are collected and gone
+            progress.update(self._task, completed=self._done, text="")  # the epoch's metrics are already reset
             self._with_terminal(progress.stop)
 
     def _begin(self, label: str, total: float) -> None:
@@ -214,34 +214,34 @@ class Bar(ProgressBar):
     def _draw(self) -> None:
         if self._progress is None:
             return
-        room = self.console.width - len(self._progress.tasks[0].description) - _NARROWEST - 2
-        text = fitting(self._words(), room) if self._training else ""
-        width = max(min(room - len(text) + _NARROWEST, _WIDEST), 1)
+        max_length = self.console.width - len(self._progress.tasks[0].description) - _MIN_WIDTH - 2
+        text = first_fitting(self._texts(), max_length) if self._training else ""
+        width = max(min(max_length - len(text) + _MIN_WIDTH, _MAX_WIDTH), 1)
         self._bar.bar_width = width
         self._progress.update(self._task, completed=self._done, text=text)
         self._with_terminal(self._progress.refresh)
         self._drawn = time.perf_counter()
 
     def _with_terminal(self, draw: Callable[[], None]) -> None:
-        """Draw; a terminal that was closed takes nothing any more, and the training goes on without it."""
+        """Draw; if the terminal is closed, training continues without a bar."""
         try:
             draw()
         except OSError:
             self._enabled, self._progress = False, None
 
-    def _words(self) -> list[str]:
+    def _texts(self) -> list[str]:
         module, seconds = self.trainer.lightning_module, self.timing.epoch_s
-        values = module.so_far() if isinstance(module, SpikingModule) else {}
+        values = module.running_values() if isinstance(module, SpikingModule) else {}
         speed = (self.timing.samples - self._samples) / seconds if seconds else 0.0
-        return training_words(values, speed, *self._left(seconds))
+        return progress_texts(values, speed, *self._seconds_left(seconds))
 
-    def _of_epoch(self) -> float:
-        """Return an epoch's training steps, with what its validation is of one."""
-        return self.total_train_batches + _VAL_PART * self.total_val_batches
+    def _epoch_length(self) -> float:
+        """Return the length of an epoch and its validation, in training steps."""
+        return self.total_train_batches + _VAL_COST * self.total_val_batches
 
-    def _left(self, seconds: float) -> tuple[float, float]:
-        """Return the seconds left of the epoch and of the run, of which the training so far took so many."""
-        trainer, whole = self.trainer, self._of_epoch()
+    def _seconds_left(self, seconds: float) -> tuple[float, float]:
+        """Return the remaining seconds of the epoch and of the run; `seconds`: training time of this epoch."""
+        trainer, whole = self.trainer, self._epoch_length()
         each = seconds / max(min(self._done, self.total_train_batches) - self._resumed, 1.0)
         epoch, run = max(whole - self._done, 0.0) * each, math.inf
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
@@ -251,51 +251,51 @@ class Bar(ProgressBar):
         return epoch, run
 
 
-def training_words(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
-    """Return what is said of a training, in many words, in few, and in still fewer.
+def progress_texts(values: Mapping[str, float], speed: float, epoch_left: float, run_left: float) -> list[str]:
+    """Return the progress as text, from the longest version to the shortest.
 
     Args:
-        values: Means of the epoch so far: loss, accuracy or mae, spikes_per_sample, as far as there are.
-        speed: Samples a second.
-        epoch_left: Seconds to the end of the epoch, its validation included.
-        run_left: Seconds to the end of the last epoch; infinite where nobody knows.
+        values: Running means of the epoch: loss, accuracy or mae, spikes_per_sample, where they exist.
+        speed: Samples per second.
+        epoch_left: Seconds until the end of the epoch, with its validation.
+        run_left: Seconds until the end of the last epoch; infinite where it is unknown.
     """
-    epoch, run = _clock(epoch_left), _clock(run_left)
-    said = {
+    epoch, run = _duration_text(epoch_left), _duration_text(run_left)
+    formats = {
         "loss": ("loss {:.3f}", "loss {:.3f}"),
         "accuracy": ("accuracy {:.1%}", "{:.1%}"),
         "mae": ("mean error {:.3g}", "error {:.3g}"),
     }
-    long, short = ([said[name][i].format(values[name]) for name in said if name in values] for i in (0, 1))
+    long, short = ([formats[name][i].format(values[name]) for name in formats if name in values] for i in (0, 1))
     left = f"{epoch}/{run} left"
     spikes = values.get("spikes_per_sample")
     long += [] if spikes is None else [f"{spikes:,.0f} spikes a sample"]
-    brief = [] if spikes is None else [f"{_brief(spikes)} spikes"]
-    rows = (
+    brief = [] if spikes is None else [f"{_short_number(spikes)} spikes"]
+    versions = (
         [*long, f"{speed:,.0f} samples/s", f"{epoch} left, run {run}"],
-        [*short, *brief, f"{_brief(speed)}/s", left],
-        [*short, f"{_brief(speed)}/s", left],
+        [*short, *brief, f"{_short_number(speed)}/s", left],
+        [*short, f"{_short_number(speed)}/s", left],
         [*short, left],
         [*short[:1], left],
         [left],
     )
-    return ["  ".join(row) for row in rows]
+    return ["  ".join(row) for row in versions]
 
 
-def fitting(texts: Sequence[str], room: int) -> str:
-    """Return the first text that has so many characters at most; nothing where none has."""
-    return next((text for text in texts if len(text) <= room), "")
+def first_fitting(texts: Sequence[str], max_length: int) -> str:
+    """Return the first text of at most `max_length` characters; empty if there is none."""
+    return next((text for text in texts if len(text) <= max_length), "")
 
 
-def _batches(of_loaders: float | Sequence[float]) -> float:
-    return sum(of_loaders) if isinstance(of_loaders, Sequence) else of_loaders
+def _batches(per_loader: float | Sequence[float]) -> float:
+    return sum(per_loader) if isinstance(per_loader, Sequence) else per_loader
 
 
-def _brief(number: float) -> str:
+def _short_number(number: float) -> str:
     return f"{number:.0f}" if number < 1000 else f"{number / 1000:.1f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
 
 
-def _clock(seconds: float) -> str:
+def _duration_text(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -303,8 +303,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-# Where it is logged, how it is called, how it is written, and how it is called on a narrow terminal.
-_SHOWN = (
+# Metric, label, format, and label on a narrow terminal.
+_COLUMNS = (
     ("train/loss", "train loss", "{:.3f}".format, "train"),
     ("train/accuracy", "accuracy", "{:.1%}".format, ""),
     ("train/mae", "mean error", "{:.3g}".format, ""),
@@ -317,12 +317,12 @@ _SHOWN = (
 
 
 class EpochLines(Checkpoint):
-    """Says after each epoch what it brought; the line goes to the run's log too.
+    """Logs one line of results after each epoch, on the console and in the run's log.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
 
     Args:
-        timing: Where the epoch's seconds are measured.
+        timing: The callback that measures the epoch's seconds.
     """
 
     def __init__(self, timing: Timing) -> None:
@@ -330,19 +330,19 @@ class EpochLines(Checkpoint):
         self._samples = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with an epoch that is resumed; where no bar is drawn, say that it begins: its line may take long."""
+        """Start with a resumed epoch; without a bar, log the start, since the first line may take long."""
         self.on_train_epoch_start(trainer, pl_module)
         if not draws_bars():
             _log.info("training: %s epochs, %s batches each", _epochs(trainer), trainer.num_training_batches)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember how far the count of samples was."""
+        """Store the number of samples at the start of the epoch."""
         self._samples = self.timing.samples
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say the epoch's line."""
+        """Log the epoch's line."""
         values = trainer.callback_metrics
-        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _SHOWN if name in values]
+        shown = [(label, form(float(values[name])), brief) for name, label, form, brief in _COLUMNS if name in values]
         total = _epochs(trainer)
         speed = (self.timing.samples - self._samples) / self.timing.epoch_s if self.timing.epoch_s else 0.0
         head = f"epoch {trainer.current_epoch + 1:>{len(str(total))}}/{total}"
@@ -355,16 +355,16 @@ class EpochLines(Checkpoint):
 
 
 def _epochs(trainer: L.Trainer) -> int | str:
-    """Return how many epochs are trained, `?` where that is open."""
+    """Return the number of epochs, `?` if it is not limited."""
     return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
 
 
 def console_callbacks(timing: Timing, *, bar: bool = True) -> list[L.Callback]:
-    """Return the callbacks that tell the user how the training goes.
+    """Return the callbacks that show the progress of a training.
 
     Args:
-        timing: Where samples and seconds are counted.
-        bar: Whether a bar is wanted where there is a terminal to draw it on.
+        timing: The callback that counts samples and seconds.
+        bar: Whether to draw a bar if stderr is a terminal.
     """
     lines = EpochLines(timing)
     return [Bar(timing), lines] if bar and draws_bars() else [lines]

@@ -1,4 +1,4 @@
-"""Which of the processes of a training this is, as torchrun or SLURM have made it."""
+"""Rank and world size of this process, as set by torchrun or SLURM."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from snnlab.errors import ConfigError
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a training, as one of them sees them.
+    """Position of this process in the process group of a training.
 
     Args:
-        rank: Which of them this is, 0 <= rank < world; 0 writes the record.
-        world: Number of processes on all machines.
-        local_rank: Which of those on this machine this is.
-        local_world: Number of processes on this machine.
-        by: Who has started them, if not rank 0, in words.
+        rank: Rank of this process, 0 <= rank < world_size; rank 0 writes the run folder.
+        world_size: Number of processes on all machines.
+        local_rank: Rank among the processes on this machine.
+        local_world_size: Number of processes on this machine.
+        launcher: Name of the launcher that started the processes; None if rank 0 did.
     """
 
     rank: int = 0
@@ -29,11 +29,11 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that decides, writes and speaks."""
+        """True for rank 0, which decides, writes and prints."""
         return self.rank == 0
 
     def as_environment(self) -> dict[str, str]:
-        """Return the same as torchrun puts it into the environment, where Lightning finds it."""
+        """Return torchrun's environment variables with these values, which Lightning reads."""
         ranks = {"RANK": self.rank, "WORLD_SIZE": self.world, "LOCAL_RANK": self.local_rank}
         machines = {"LOCAL_WORLD_SIZE": self.local_world, "GROUP_RANK": self.rank // self.local_world}
         return {name: str(number) for name, number in {**ranks, **machines}.items()}
@@ -45,32 +45,32 @@ _SLURM = "trainer=slurm"
 
 
 def outside(overrides: Sequence[str]) -> Team | None:
-    """Return what torchrun or SLURM made of this process; None if it stands alone.
+    """Return the process group that torchrun or SLURM started; None for a single process.
 
-    Several tasks of SLURM are one training only with `trainer=slurm`: they may as well be runs of their own.
+    Several SLURM tasks are one training only with `trainer=slurm`: without it they are separate runs.
 
     Raises:
-        ConfigError: if `trainer=slurm` stands outside of SLURM.
+        ConfigError: if `trainer=slurm` is used outside of SLURM.
     """
     if (team := _by_torchrun()) or _SLURM not in overrides:
         return team
     if "SLURM_PROCID" not in os.environ:
-        raise ConfigError("trainer", "slurm is for tasks that srun starts", "on one machine use trainer=ddp")
+        raise ConfigError("trainer", "slurm needs tasks that srun starts", "on one machine use trainer=ddp")
     return _by_slurm()
 
 
-def team_of(world: int) -> Team | None:
-    """Return what torchrun or SLURM made of this process for a training; None if it stands alone.
+def team_of(world_size: int) -> Team | None:
+    """Return the process group of a training that torchrun or SLURM started; None for a single process.
 
     Args:
-        world: Number of processes of the training.
+        world_size: Number of processes of the training.
 
     Raises:
-        ConfigError: if it is not rank 0: the others have nothing to decide.
+        ConfigError: if this is not rank 0, which alone reads the command.
     """
-    team = _by_torchrun() or (_by_slurm() if world > 1 else None)
+    team = _by_torchrun() or (_by_slurm() if world_size > 1 else None)
     if team is not None and not team.leads:
-        raise ConfigError("trainer", "the tasks of srun are one training only where the command says trainer=slurm")
+        raise ConfigError("trainer", "several tasks of srun are one training only with trainer=slurm")
     return team
 
 

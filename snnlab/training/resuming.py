@@ -1,8 +1,8 @@
-"""What a resumed run goes on from, and what follows its length where it is made longer.
+"""Resuming a run from its checkpoint, also with more epochs.
 
-A checkpoint is made in the middle of a hook, where some of Lightning's counters have gone on and others have not. Each
-such mixture has a branch of its own when Lightning resumes, and some of them train or validate a batch twice. Brought
-to the two pictures below, every resume is either an epoch that begins or one that goes on.
+A checkpoint is written within a hook, when some of Lightning's counters are already incremented and others are not.
+Lightning resumes each such combination differently, and some of them train or validate a batch twice.
+`align_loop_state` reduces them to two: an epoch that begins, or one that continues.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BATCHES, _SCHEDULER, _EPOCH = "epoch_loop.batch_progress", "epoch_loop.schedule
 
 
 class Position(NamedTuple):
-    """How far a training is.
+    """Position of a training.
 
     Attributes:
-        epoch: Epochs that are over.
-        batch: Batches of the next one that are over.
+        epoch: Completed epochs.
+        batch: Completed batches of the next epoch.
     """
 
     epoch: int
@@ -44,12 +44,12 @@ class Position(NamedTuple):
         return f"epoch {self.epoch + 1}, batch {self.batch + 1}"
 
 
-def settle(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
-    """Let the state of Lightning's fit loop say that a training stands between two batches.
+def align_loop_state(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
+    """Set the state of Lightning's fit loop to a position between two batches.
 
     Args:
-        loop: What `trainer.fit_loop.state_dict()` returned; changed in place.
-        at: Where the training stands.
+        loop: Result of `trainer.fit_loop.state_dict()`; changed in place.
+        at: Position of the training.
         counts_steps: Whether `trainer.max_steps` is set.
     """
     for which in ("total", "current"):
@@ -66,28 +66,28 @@ def settle(loop: dict[str, Any], at: Position, *, counts_steps: bool) -> None:
     for tracked in loop[_OPTIMIZER]["optimizer"].values():
         tracked["current"].update(dict.fromkeys(tracked["current"], 0))
     if counts_steps:
-        # With max_steps, Lightning takes even an epoch that begins for one that goes on, and counts this batch twice.
+        # With max_steps, Lightning treats a new epoch as a continued one, and counts this batch twice.
         loop[_EPOCH][STEPPED] -= 1
 
 
-_WORDS = {
-    "data_fingerprint": "data: the recordings are not those that the run was trained on",
-    "split_hash": "data: the recordings are not divided into training, validation and test as they were",
+_DIFFERENCES = {
+    "data_fingerprint": "data: the recordings differ from those of the run",
+    "split_hash": "data: the split into training, validation and test differs from that of the run",
 }
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """A run's checkpoint, read.
+    """The checkpoint that a run resumes from, and the changes since.
 
     Attributes:
-        checkpoint: The file; None where the run ended before its first.
-        node: What snnlab keeps in it; empty where there is none.
-        changed: Settings that are different from now on: `{setting: [before, after]}`.
-        at: The time, ISO 8601.
-        longer: Whether the schedule of the learning rate is another from now on.
-        command: What was typed to go on.
-        kernels: Versions of the kernels before and from now on, if they are two: `[before, after]`.
+        checkpoint: The file; None if the run ended before its first checkpoint.
+        node: snnlab's section of the checkpoint; empty if there is none.
+        changed: Settings that change: `{setting: [before, after]}`.
+        at: Time of resuming, ISO 8601.
+        extend_schedule: Whether the schedule of the learning rate changes.
+        command: The command line that resumes the run.
+        kernels: Versions of the kernels, if they change: `[before, after]`.
     """
 
     checkpoint: Path | None
@@ -100,86 +100,83 @@ class Resumption:
 
     @property
     def position(self) -> Position:
-        """Where the training goes on."""
+        """Position at which the training continues."""
         return Position(self.node.get("epoch", 0), self.node.get("batch", 0))
 
     @property
     def logged_steps(self) -> int:
-        """From which step on TensorBoard forgets what it was told."""
+        """Step from which TensorBoard discards earlier records."""
         return self.node.get("logged_steps", 0)
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
-        """One entry for each time that the run was resumed, this one too."""
+        """One entry for each time that the run was resumed, including this one."""
         now = {**self.position._asdict(), "at": self.at, "changed": dict(self.changed), "command": list(self.command)}
         if self.kernels:
             now["kernels"] = list(self.kernels)
         return [*self.node.get("resumed", []), now]
 
     def words(self, epochs: int | None) -> str:
-        """Return in words what comes now.
+        """Return as text where the run continues and which settings change.
 
         Args:
-            epochs: How many the run is to have.
+            epochs: Number of epochs of the resumed run.
         """
-        # Not of `changed` alone: a run that is made longer may be killed before its first checkpoint.
-        over = self.node.get("over") and not self.longer_run and self.node.get("max_epochs", epochs) == epochs
-        where = "the training is over, the test is left" if over else f"goes on with {self.position}"
+        # `changed` alone is not enough: an extended run may be killed before its next checkpoint.
+        over = self.node.get("over") and not self.is_extended and self.node.get("max_epochs", epochs) == epochs
+        where = "the training is finished, only the test remains" if over else f"continues with {self.position}"
         changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
         return f"resumed: {where}{f'; {changes}' if changes else ''}"
 
     def kernels_words(self) -> str:
-        """Return in words that the kernels are others from now on; empty where they are not."""
+        """Return as text that the version of the kernels changes; empty if it does not."""
         if not self.kernels:
             return ""
         before, now = (f"version {version}" if version else "no kernels" for version in self.kernels)
-        return (
-            f"kernels: {now} in place of {before}; the run may end with other last digits than one that was never"
-            " interrupted"
-        )
+        return f"kernels: {now} in place of {before}; last digits of results may differ from an uninterrupted run"
 
     @property
-    def longer_run(self) -> bool:
-        """Whether more epochs are asked for than before."""
+    def is_extended(self) -> bool:
+        """True if the run now has more epochs than before."""
         return "trainer.max_epochs" in self.changed
 
     def require_same(self, hashes: Mapping[str, str], processes: int = 1) -> None:
-        """Raise if the data are others, or shared among more or fewer processes.
+        """Require the same data and the same number of processes.
 
         Raises:
-            DataError: if the data are.
-            ConfigError: if the processes are.
+            DataError: if the data differ.
+            ConfigError: if the number of processes differs.
         """
         if (before := self.node.get("processes", processes)) != processes:
             raise ConfigError(
                 "trainer.devices",
                 (
-                    f"a resumed run goes on with as many processes as before, {before}, and this asks for"
-                    f" {processes}: each adds its recordings to a step"
+                    f"a resumed run needs the same number of processes as before, {before}, got {processes}: each adds"
+                    " its recordings to a step"
                 ),
             )
         for name, value in hashes.items():
             if self.node.get(name, value) != value:
-                raise DataError("", _WORDS[name], "a resumed run needs the same")
+                raise DataError("", _DIFFERENCES[name], "resume with the same data")
 
     def require_callbacks(self, callbacks: Iterable[L.Callback]) -> None:
-        """Raise if the checkpoint holds the state of a callback that is not there: it would be lost without a word.
+        """Require all callbacks whose state the checkpoint contains: Lightning would drop it silently.
 
         Raises:
-            RecordError: naming it.
+            RecordError: naming a missing callback.
         """
         for key in set(self.node.get("states", ())) - {callback.state_key for callback in callbacks}:
-            raise RecordError(self.checkpoint, f"holds what the callback {key} kept, which is not there now")
+            raise RecordError(self.checkpoint, f"contains the state of the callback {key}, which is missing now")
 
 
 class LongerRun(L.Callback):
-    """Lets a run go on as if it had been so long from its beginning.
+    """Continues an extended run as if it had its new length from the start.
 
-    The learning rate follows the new schedule, and an average of the last part of a run begins with the new last part.
-    The checkpoint says how long the run was: one that was made longer may have been killed before its next checkpoint.
+    The learning rate follows the new schedule, and an average over the last part of a run starts with the new last
+    part. The old length is that of the checkpoint: an extended run may have been killed before its next checkpoint.
 
     Args:
-        resumption: What the run goes on from.
+        resumption: The checkpoint that the run resumes from.
     """
 
     def __init__(self, resumption: Resumption) -> None:
@@ -188,15 +185,15 @@ class LongerRun(L.Callback):
         self.before: int | None = resumption.node.get("max_epochs", asked)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the new schedule in the place of the one of the checkpoint, and begin a new average."""
+        """Replace the checkpoint's schedule by the new one, and start a new average."""
         assert isinstance(pl_module, SpikingModule)
-        longer = self.before not in (None, trainer.max_epochs)
-        if longer and (averaging := averaging_of(trainer)):
-            averaging.follow(self.before, trainer.max_epochs)
-        if longer or self.other_schedule:
-            self._follow_schedule(trainer, pl_module)
+        extended = self.before not in (None, trainer.max_epochs)
+        if extended and (averaging := averaging_of(trainer)):
+            averaging.continue_run(self.before, trainer.max_epochs)
+        if extended or self.other_schedule:
+            self._replace_schedule(trainer, pl_module)
 
-    def _follow_schedule(self, trainer: L.Trainer, pl_module: SpikingModule) -> None:
+    def _replace_schedule(self, trainer: L.Trainer, pl_module: SpikingModule) -> None:
         for config in trainer.lr_scheduler_configs:
             before = config.scheduler
             if pl_module.schedule is None or isinstance(before, ReduceLROnPlateau):
@@ -204,13 +201,13 @@ class LongerRun(L.Callback):
             optimizer = before.optimizer
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
-            config.scheduler = forwarded(pl_module.make_schedule(optimizer), before.last_epoch)
-            _log.info("the learning rate goes on along the longer schedule, with %.3g", optimizer.param_groups[0]["lr"])
+            config.scheduler = advance_schedule(pl_module.make_schedule(optimizer), before.last_epoch)
+            _log.info("the learning rate follows the longer schedule, from %.3g on", optimizer.param_groups[0]["lr"])
 
 
-def forwarded(schedule: LRScheduler, steps: int) -> LRScheduler:
-    """Return a new schedule after so many steps."""
-    with warnings.catch_warnings():  # torch thinks of a mistake where no step of the optimizer comes between
+def advance_schedule(schedule: LRScheduler, steps: int) -> LRScheduler:
+    """Return a schedule after a number of steps."""
+    with warnings.catch_warnings():  # torch warns because no optimizer step comes between
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for _ in range(steps):
             schedule.step()

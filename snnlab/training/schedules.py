@@ -1,4 +1,4 @@
-"""Learning rates that follow a curve over the whole run, step by step; each group's own rate is the curve's 1."""
+"""Learning rates that follow a curve over the whole run, step by step, relative to each group's own rate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from snnlab.settings import Fraction
 
 SCHEDULES = Registry("schedule")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
-Span = Annotated[float | str, "part of the run, or 'N epochs', or 'N steps'"]
+Span = Annotated[float | str, "fraction of the run, or 'N epochs', or 'N steps'"]
 
 
 class RunLength(NamedTuple):
-    """How long a run is.
+    """Length of a run.
 
     Attributes:
-        steps: Steps of the optimizer.
-        epoch: Steps of an epoch.
+        steps: Optimizer steps.
+        epoch: Optimizer steps per epoch.
     """
 
     steps: int
@@ -33,12 +33,12 @@ class RunLength(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How the learning rate changes.
+    """A schedule of the learning rate.
 
     Attributes:
-        make: From the optimizer, and the run's length where it is needed, to the schedule.
+        make: Returns torch's scheduler of an optimizer, and of the run's length if it is needed.
         interval: When it is stepped: each `epoch` or each `step`.
-        monitor: What it is told, where it wants to know something.
+        monitor: The metric that ReduceLROnPlateau monitors.
         whole_run: Whether it needs the run's length.
     """
 
@@ -56,20 +56,20 @@ class Curve(ABC):
         """Return the factor for a step, 0 .. run.steps - 1."""
 
     def tell_misfit(self, run: RunLength) -> str:
-        """Return in words that the curve is longer than the run, or nothing."""
+        """Return as text that the curve is longer than the run; empty if it is not."""
         return ""
 
     def __call__(self, optimizer: Optimizer, run: RunLength) -> LambdaLR:
-        """Return the schedule of an optimizer, which is stepped behind each of its steps."""
+        """Return the schedule of an optimizer; it is stepped after each optimizer step."""
         return LambdaLR(optimizer, lambda step: self.factor(step, run))
 
 
-class _Warming(Curve):
-    """Rise along a line, then follow `fall`.
+class _WithWarmup(Curve):
+    """Warm up linearly, then follow `decay`.
 
     Args:
-        warmup: How long the rate rises.
-        start: Factor that the rise begins from.
+        warmup: Length of the warm-up.
+        start: Factor at the start of the warm-up.
         final: Factor at the run's end.
 
     Raises:
@@ -81,67 +81,65 @@ class _Warming(Curve):
         span_steps(warmup, RunLength(1, 1))
 
     def factor(self, step: int, run: RunLength) -> float:
-        """Return start + (1 - start) (step + 1) / (w + 1) in the first w steps, then final + (1 - final) fall(p)."""
+        """Return start + (1 - start) (step + 1) / (w + 1) in the first w steps, then final + (1 - final) decay(p)."""
         warm = span_steps(self.warmup, run)
         if step < warm:
             return self.start + (1 - self.start) * (step + 1) / (warm + 1)
         progress = min(1.0, (step - warm) / max(1, run.steps - warm))
-        return self.final + (1 - self.final) * self.fall(progress)
+        return self.final + (1 - self.final) * self.decay(progress)
 
     def tell_misfit(self, run: RunLength) -> str:
-        """Return that the warm-up is longer than the run, if it is."""
+        """Return as text that the warm-up is longer than the run; empty if it is not."""
         if (warm := span_steps(self.warmup, run)) < run.steps:
             return ""
-        return (
-            f"warmup: {self.warmup}, {warm} steps, is longer than the run, which has {run.steps}: the rate only rises"
-        )
+        return f"warmup: {self.warmup}, {warm} steps, is longer than the run of {run.steps} steps: the rate only rises"
 
     @abstractmethod
-    def fall(self, progress: float) -> float:
-        """Return what is left, from 1 to 0, when a part 0..1 of what comes behind the warm-up is over."""
+    def decay(self, progress: float) -> float:
+        """Return a factor from 1 to 0; `progress`: completed fraction 0..1 of the steps after the warm-up."""
 
 
 @SCHEDULES.register("cosine")
-class Cosine(_Warming):
-    """Warm up along a line, then fall along half a cosine to the run's end; see `_Warming`.
+class Cosine(_WithWarmup):
+    """Warm up linearly, then decay along half a cosine until the run's end.
 
     Args:
-        warmup: How long the rate rises.
-        start: Factor that the rise begins from.
+        warmup: Length of the warm-up.
+        start: Factor at the start of the warm-up.
         final: Factor at the run's end.
     """
 
-    def fall(self, progress: float) -> float:
+    def decay(self, progress: float) -> float:
         """Return (1 + cos(pi p)) / 2."""
         return (1 + math.cos(math.pi * progress)) / 2
 
 
 @SCHEDULES.register("linear")
-class Linear(_Warming):
-    """Warm up along a line, then fall along another to the run's end.
+class Linear(_WithWarmup):
+    """Warm up linearly, then decay linearly until the run's end.
 
     Args:
-        warmup: How long the rate rises.
-        start: Factor that the rise begins from.
-        final: Factor at the run's end; 1 keeps the rate behind the warm-up.
+        warmup: Length of the warm-up.
+        start: Factor at the start of the warm-up.
+        final: Factor at the run's end; 1 keeps the rate after the warm-up.
     """
 
-    def fall(self, progress: float) -> float:
+    def decay(self, progress: float) -> float:
         """Return 1 - p."""
         return 1 - progress
 
 
 @SCHEDULES.register("one_cycle")
 class OneCycle(Curve):
-    """Rise to lr along half a cosine, and fall along another to nearly nothing; momentum stays as it is.
+    """Rise to lr along half a cosine, then fall along another to nearly 0; momentum does not change.
 
     Args:
-        rise: Part of the run in which it rises.
-        start: Factor that it begins from.
+        rise: Fraction of the run in which the rate rises.
+        start: Factor at the start.
         final: Factor at the end.
 
     Raises:
-        ConfigError: if one of them is not within 0..1.
+        ConfigError: if an argument is not within 0..1.
 
     Source: Smith and Topin, Super-convergence, 2017; as torch's OneCycleLR with cycle_momentum=False.
     """
@@ -150,7 +148,7 @@ class OneCycle(Curve):
         self.rise, self.start, self.final = rise, start, final
 
     def factor(self, step: int, run: RunLength) -> float:
-        """Return the point on the half cosine that the step is on."""
+        """Return the value of the half cosine at a step."""
         top, last = self.rise * run.steps - 1, run.steps - 1
         if step <= top:
             begin, end, progress = self.start, 1.0, step / top if top > 0 else 1.0
@@ -160,15 +158,17 @@ class OneCycle(Curve):
 
 
 def span_steps(span: Span, run: RunLength) -> int:
-    """Return how many steps a span has.
+    """Return the number of steps of a span.
 
     Raises:
-        ConfigError: if it cannot be read.
+        ConfigError: if the span has another format.
     """
     if isinstance(span, int | float) and 0 <= span <= 1:
         return round(span * run.steps)
     number, _, unit = str(span).partition(" ")
     factors = {"epochs": run.epoch, "epoch": run.epoch, "steps": 1.0, "step": 1.0}
     if unit not in factors or not number.replace(".", "", 1).isdigit():
-        raise ConfigError("warmup", f"expected a part of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}")
+        raise ConfigError(
+            "warmup", f"expected a fraction of the run, 0 to 1, or '5 epochs', or '500 steps', got {span!r}"
+        )
     return round(float(number) * factors[unit])

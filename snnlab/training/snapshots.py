@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the best epoch's, and the last one's, from which it goes on after any end."""
+"""Checkpoints of a training: the best epoch, and the last state, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.errors import RecordError
 from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.distributed import gathered, largest
+from snnlab.training.distributed import all_reduce_max, gathered
 from snnlab.training.health import DivergedError
-from snnlab.training.resuming import Position, settle
+from snnlab.training.resuming import Position, align_loop_state
 
 _log = logging.getLogger(__name__)
 
-Rule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
+SelectionRule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
 class Selection(Checkpoint):
-    """Keep the weights of the epoch that validation data choose in `best.ckpt`.
+    """Saves the weights of the best epoch, by validation metrics, in `best.ckpt`.
 
-    The file and the checkpoint that a training is resumed from are two, and a kill may come between them. The file of
-    the epoch that was chosen when that checkpoint was made is kept beside the new one until the next checkpoint.
+    The process may be killed between writing this file and the checkpoint that the run resumes from. So the previous
+    best file is kept until the next checkpoint is written.
 
     Args:
-        folder: Where the checkpoints go.
+        folder: Folder of the checkpoints.
         rule: `lowest_val_loss`; `best_val_accuracy`, ties by loss; or `last`. The earlier of two equal epochs is kept;
-            an epoch before the first validation is kept only until that.
+            an epoch without validation only until the first validation.
     """
 
     state_key = "selection"  # type: ignore[assignment]
 
-    def __init__(self, folder: Path, rule: Rule) -> None:
+    def __init__(self, folder: Path, rule: SelectionRule) -> None:
         self.best_path, self.last_path = folder / "best.ckpt", folder / "last.ckpt"
-        self._before_path = folder / ".best_before.ckpt"
+        self._previous_path = folder / ".best_before.ckpt"
         self.rule = rule
         self.epoch: int | None = None
         self.values: dict[str, float] = {}
@@ -68,34 +68,34 @@ class Selection(Checkpoint):
         key = self._rank(values) if values or self.rule == "last" else None
         if self._key is None or self.rule == "last" or (key is not None and key < self._key):
             self._key, self.values, self.epoch = key, values, trainer.current_epoch
-            if trainer.is_global_zero and self.best_path.is_file() and not self._before_path.is_file():
-                os.replace(self.best_path, self._before_path)
+            if trainer.is_global_zero and self.best_path.is_file() and not self._previous_path.is_file():
+                os.replace(self.best_path, self._previous_path)
             trainer.save_checkpoint(self.best_path, weights_only=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say that no epoch could be chosen."""
+        """Warn if no epoch was validated."""
         if self.rule != "last" and self._key is None:
-            _log.warning("no epoch was validated; the last one is the chosen one")
+            _log.warning("no epoch was validated; best.ckpt is the last one")
 
-    def agreed(self) -> None:
-        """Forget the epoch chosen before: a checkpoint was made that knows the new one."""
-        self._before_path.unlink(missing_ok=True)
+    def drop_previous(self) -> None:
+        """Delete the previous best file: the latest checkpoint refers to the new one."""
+        self._previous_path.unlink(missing_ok=True)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let `best.ckpt` be what the checkpoint says that the training is resumed from.
+        """Make `best.ckpt` agree with the checkpoint that the training resumes from.
 
         Raises:
-            RecordError: if that file is lost.
+            RecordError: if the file of that epoch is missing.
         """
         if not trainer.is_global_zero:
             return
         if self.epoch is None:
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):
-            if not self._is_chosen(self._before_path):
-                raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, which was chosen")
-            os.replace(self._before_path, self.best_path)
-        self.agreed()
+            if not self._is_chosen(self._previous_path):
+                raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, the best one")
+            os.replace(self._previous_path, self.best_path)
+        self.drop_previous()
 
     def _is_chosen(self, path: Path) -> bool:
         return path.is_file() and read_checkpoint(path)["epoch"] == self.epoch
@@ -118,46 +118,45 @@ class Selection(Checkpoint):
 
 FORMAT = 1
 NODE = "snnlab"
-# Saving may take this part of the time; on a slow disk, or with epochs below a second, checkpoints are rarer for that.
-_PART = 0.01
+# Largest fraction of time for saving: a slow disk, or epochs below a second, make checkpoints rarer.
+_MAX_TIME_FRACTION = 0.01
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints here."""
+    """Writes checkpoints atomically and reads them safely, for Lightning."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint beside its place, and rename it when it is whole and on the disk."""
-        # torch writing to the file itself would turn a full disk into an error that says nothing of it.
+        """Write a checkpoint to a temporary file, and rename it when it is complete on the disk."""
+        # To memory first: if torch itself writes to a full disk, its error does not say so.
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint names any folder
+        Path(path).parent.mkdir(parents=True, exist_ok=True)  # as Lightning does: a ModelCheckpoint may use any folder
         write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Return what is in a checkpoint, see `read_checkpoint`."""
+        """Return the contents of a checkpoint; nothing in the file is executed."""
         return read_checkpoint(Path(path))
 
 
 class Snapshots(Checkpoint):
-    """Saves the training as it stands between two batches: at each epoch's end, each so many seconds, and at its end.
+    """Saves the state of the training between two batches: after each epoch, every `every_s` seconds, and at the end.
 
-    On the way only as often as takes a hundredth of the time.
+    Saving before the end takes at most a hundredth of the time.
 
-    Each is made when a batch begins, so that all that the one before it brought is done: steps of schedules,
-    validation, logs. It is left out where the sum of gradients is not yet used, or within an epoch right after a
-    validation; the next batch does.
+    A checkpoint is written when a batch begins, after schedule steps, validation and logs of the batch before. It is
+    postponed to a later batch while accumulated gradients are unused, or within an epoch right after a validation.
 
-    A Checkpoint only because Lightning calls those last.
+    Subclass of Checkpoint only because Lightning calls those last.
 
     Args:
-        selection: What keeps the chosen epoch; told of each checkpoint.
+        selection: The callback that keeps the best epoch; `drop_previous` is called after each checkpoint.
         every_s: Seconds between checkpoints within an epoch; None: only between epochs; 0: before each batch.
-        identity: What a checkpoint belongs to, and is compared with when it is read.
+        identity: Hashes and settings that must be equal when the checkpoint is read.
         resumed: One entry for each time that the run was resumed.
 
     Attributes:
-        possible: Whether the training can be saved before the batch that begins.
-        saved: Where it stood when it was last saved.
+        can_save: Whether the training can be saved before the current batch.
+        saved_position: Position of the last checkpoint.
     """
 
     def __init__(
@@ -169,23 +168,23 @@ class Snapshots(Checkpoint):
     ) -> None:
         self.selection, self.every_s, self.identity, self.resumed = selection, every_s, dict(identity), resumed
         self.path = selection.last_path
-        self.possible = False
-        self.saved: Position | None = None
-        self._at = Position(0, 0)
-        self._over = self._validated = self._tried = False
+        self.can_save = False
+        self.saved_position: Position | None = None
+        self._position = Position(0, 0)
+        self._finished = self._validated = self._verified = False
         self._loaded: dict[str, Any] = {}
-        self._of_processes: list[dict[str, Any]] = []
+        self._metrics_by_rank: list[dict[str, Any]] = []
         self._since, self._cost_s = time.perf_counter(), 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring back the metrics that Lightning forgets, and that the training was over, if it was."""
+        """Restore the metrics that Lightning does not save, and whether the training was finished."""
         self._since = time.perf_counter()
         if self._loaded:
             trainer.callback_metrics.update({k: torch.tensor(v) for k, v in self._loaded["metrics"].items()})
             trainer.should_stop = self._loaded["stopped"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bring back the random numbers, and of another process than the first its part of the metrics."""
+        """Restore the random state, and on ranks above 0 the metrics of this rank."""
         if self._loaded:
             set_random_state(self._loaded["random"])
             if trainer.global_rank:
@@ -193,90 +192,92 @@ class Snapshots(Checkpoint):
                 pl_module.metrics.load_state_dict(of_others[trainer.global_rank - 1])  # type: ignore[union-attr]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember that the next batch comes right after a validation."""
+        """Store that a validation precedes the next batch."""
         self._validated = True
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._at = Position(trainer.current_epoch, batch_idx)
+        self._position = Position(trainer.current_epoch, batch_idx)
         validated, self._validated = self._validated, False
-        self.possible = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
-        if self.possible and self._due(trainer):
+        self.can_save = batch_idx == 0 or (not validated and batch_idx % trainer.accumulate_grad_batches == 0)
+        if self.can_save and self._due(trainer):
             self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end of the training."""
-        self._at, self._over = Position(trainer.current_epoch, 0), True
+        self._position, self._finished = Position(trainer.current_epoch, 0), True
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save the training as it stands; all processes have to, and the first one writes."""
+        """Save the state of the training; all ranks must call it, and rank 0 writes."""
         began = time.perf_counter()
-        require_finite(trainer.lightning_module, self._at)
+        require_finite(trainer.lightning_module, self._position)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):  # or a kill would lose what it keeps in memory
+            if isinstance(logger, TensorBoardLogger):  # a kill would lose its buffered events
                 logger.experiment.flush()
-        self._of_processes = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
+        self._metrics_by_rank = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
         trainer.save_checkpoint(self.path, weights_only=False)
         if trainer.is_global_zero:
-            self.selection.agreed()
-        self.saved, self._since = self._at, time.perf_counter()
+            self.selection.drop_previous()
+        self.saved_position, self._since = self._position, time.perf_counter()
         self._cost_s = self._since - began
-        if trainer.is_global_zero and not self._tried:
-            self._tried = True
-            self._try()
+        if trainer.is_global_zero and not self._verified:
+            self._verified = True
+            self._verify_readable()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out, and bring its counters to a place between two batches."""
-        settle(checkpoint["loops"]["fit_loop"], self._at, counts_steps=trainer.max_steps != -1)
+        """Add the state that Lightning does not save, and set its counters to a position between two batches."""
+        align_loop_state(checkpoint["loops"]["fit_loop"], self._position, counts_steps=trainer.max_steps != -1)
         checkpoint[NODE] = {
             "format": FORMAT,
             **self.identity,
-            "epoch": self._at.epoch,
-            "batch": self._at.batch,
-            "over": self._over,
+            "epoch": self._position.epoch,
+            "batch": self._position.batch,
+            "over": self._finished,
             "max_epochs": trainer.max_epochs,
-            "stopped": self._over and trainer.should_stop,
+            "stopped": self._finished and trainer.should_stop,
             "logged_steps": batches_that_stepped(trainer),
             "threads": torch.get_num_threads(),
-            "metrics_of_processes": self._of_processes[1:],
+            "metrics_of_processes": self._metrics_by_rank[1:],
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "random": random_state(),
             "resumed": self.resumed,
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the recordings begin where the training stood."""
+        """Set the data to the position of the training."""
         self._loaded = checkpoint[NODE]
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, EventDataModule)
         data.begins = Position(self._loaded["epoch"], self._loaded["batch"])
 
     def _due(self, trainer: L.Trainer) -> bool:
-        """Return whether it is time, by the clock of the first process."""
-        if self._at == (0, 0) or (self._at.batch and self.every_s is None):
+        """Return whether a checkpoint is due, by the clock of rank 0."""
+        if self._position == (0, 0) or (self._position.batch and self.every_s is None):
             return False
-        return largest(trainer.is_global_zero and self._is_time()) > 0
+        return all_reduce_max(trainer.is_global_zero and self._is_due_here()) > 0
 
-    def _is_time(self) -> bool:
+    def _is_due_here(self) -> bool:
         since = time.perf_counter() - self._since
         within = self.every_s is not None and since >= self.every_s
-        return (self._at.batch == 0 or within) and (self.every_s == 0 or since * _PART >= self._cost_s)
+        return (self._position.batch == 0 or within) and (
+            self.every_s == 0 or since * _MAX_TIME_FRACTION >= self._cost_s
+        )
 
-    def _try(self) -> None:
-        """Read the first checkpoint back: a callback or a schedule of the user's may keep what cannot be read."""
+    def _verify_readable(self) -> None:
+        """Read the first checkpoint back: the state of a user-defined callback or schedule may be unreadable."""
         try:
             read_checkpoint(self.path)
         except RecordError as error:
-            _log.warning("this training could not be resumed: %s", error)
+            _log.warning("this run cannot be resumed: %s", error)
 
 
 def require_finite(module: L.LightningModule, at: Position) -> None:
-    """Raise if a parameter is not finite.
+    """Require that all parameters are finite.
 
     Raises:
-        DivergedError: naming the first.
+        DivergedError: naming the first parameter that is not.
     """
     for name, values in module.named_parameters():
         if not torch.isfinite(values).all():
@@ -284,7 +285,7 @@ def require_finite(module: L.LightningModule, at: Position) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of Python's, NumPy's and torch's generators, those of the GPUs too."""
+    """Return the states of Python's, NumPy's and torch's random generators, with those of GPUs."""
     version, numbers, gauss = random.getstate()
     state = np.random.get_state(legacy=False)
     assert isinstance(state, dict)
@@ -297,7 +298,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Bring all generators back to where `random_state` saw them; those of GPUs where there are as many."""
+    """Restore all random generators to a `random_state`; those of GPUs only if their number is the same."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     of_numpy = state["numpy"]
@@ -309,11 +310,11 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class StoppedError(Exception):
-    """A signal ended the training; its checkpoint is made, but for a stop in a validation.
+    """A signal ended the training; a checkpoint is written, except for a stop in a validation.
 
     Args:
         signum: The signal.
-        repeats: What will be trained again, in words; nothing where the checkpoint is made.
+        repeats: Text about the steps that will be repeated; empty if a checkpoint was written.
     """
 
     def __init__(self, signum: signal.Signals, repeats: str = "") -> None:
@@ -322,9 +323,9 @@ class StoppedError(Exception):
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a training; in a job of SLURM also the one that it may send before its time is up.
+    """Return the signals that end a training; in a SLURM job also SIGUSR1, which may announce its time limit.
 
-    A terminal that is closed sends SIGHUP, of which `nohup` wants nobody to hear.
+    SIGHUP, sent when a terminal closes, is left out under `nohup`, which ignores it.
     """
     of_cluster = (signal.SIGUSR1,) if "SLURM_JOB_ID" in os.environ else ()
     of_terminal = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
@@ -332,13 +333,13 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 class StopAtOnce(L.Callback):
-    """Ends an evaluation of several processes on SIGTERM: Lightning would let the first wait for all others."""
+    """Ends an evaluation of several processes on SIGTERM; in Lightning rank 0 would wait for all others."""
 
     def __init__(self) -> None:
         self._before: Any = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Listen, in place of Lightning."""
+        """Install the signal handlers in place of Lightning's."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._stop)
 
@@ -352,12 +353,12 @@ class StopAtOnce(L.Callback):
 
 
 class StopOnSignal(Checkpoint):
-    """Ends the training at the first place where it can be saved; a second Ctrl-C ends it at once.
+    """Ends the training at the next position that can be saved; a second Ctrl-C ends it at once.
 
-    A Checkpoint only because Lightning calls those last: it must come after the checkpoints.
+    Subclass of Checkpoint only because Lightning calls those last: it must run after the checkpoints.
 
     Args:
-        snapshots: What saves.
+        snapshots: The callback that saves.
     """
 
     def __init__(self, snapshots: Snapshots) -> None:
@@ -366,31 +367,31 @@ class StopOnSignal(Checkpoint):
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen, in place of Lightning."""
+        """Install the signal handlers in place of Lightning's."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in stop_signals()}
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if a signal came to any of the processes."""
-        if (received := self._agreed()) is not None and self.snapshots.possible:
-            if self.snapshots.saved != (trainer.current_epoch, batch_idx):
+        """Save and stop if any rank received a signal."""
+        if (received := self._received_by_any()) is not None and self.snapshots.can_save:
+            if self.snapshots.saved_position != (trainer.current_epoch, batch_idx):
                 self.snapshots.save(trainer)
             raise StoppedError(received)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop in a validation: what was trained since the last checkpoint is trained again.
+        """Stop within a validation: the steps since the last checkpoint will be repeated.
 
         Raises:
-            StoppedError: if a signal came.
+            StoppedError: if a signal was received.
         """
-        if (received := self._agreed()) is not None:
-            saved = self.snapshots.saved
-            since = "the last checkpoint" if saved is None else str(saved)
-            raise StoppedError(received, f"a validation was cut short: what was trained since {since} is trained again")
+        if (received := self._received_by_any()) is not None:
+            saved_position = self.snapshots.saved_position
+            since = "the last checkpoint" if saved_position is None else str(saved_position)
+            raise StoppedError(received, f"a validation was interrupted: the steps since {since} will be repeated")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()
@@ -398,9 +399,9 @@ class StopOnSignal(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._restore()
 
-    def _agreed(self) -> signal.Signals | None:
-        """Return the signal that came to one of the processes, to each of which they come at another time."""
-        number = largest(self.received or 0)
+    def _received_by_any(self) -> signal.Signals | None:
+        """Return the signal that any rank received; ranks receive signals at different times."""
+        number = all_reduce_max(self.received or 0)
         return signal.Signals(number) if number else None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Surrogates whose width changes as the training goes on."""
+"""Surrogate gradients whose width changes during training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from snnlab.settings import Count, Positive, checks_arguments
 
 @checks_arguments
 class SurrogateAnnealing(L.Callback):
-    """Multiplies the width of every surrogate by a factor that goes from `start` to `end`, an equal part an epoch.
+    """Multiplies the width of every surrogate by a factor from `start` to `end`, in a geometric sequence over epochs.
 
         factor[e] = start (end / start)^(e / (epochs - 1)),   and end from epoch `epochs` on
 
-    Libraries' alpha and slope are the inverse of a width: they are divided by it. Spikes stay as they are.
+    The parameters alpha and slope of other libraries are the inverse of a width: they are divided by the factor. Spikes
+    do not change.
 
     Args:
         network: The network.
         start: Factor in the first epoch.
-        end: Factor in the last of the epochs and behind them; 1 is the surrogate as its layer has it.
-        epochs: Over how many epochs it changes.
+        end: Factor in the last of these epochs and later; 1 is the width that the layer sets.
+        epochs: Number of epochs over which it changes.
 
     Raises:
-        ConfigError: if a value is out of its range, or there are no surrogates.
+        ConfigError: if a value is out of its range, or no layer has a surrogate.
     """
 
     def __init__(self, network: nn.Module, start: Positive, epochs: Count, end: Positive = 1.0) -> None:
@@ -38,18 +39,18 @@ class SurrogateAnnealing(L.Callback):
             raise ConfigError("", "no layer has a surrogate")
 
     def factor(self, epoch: int) -> float:
-        """Return the factor in an epoch, from 0."""
+        """Return the factor in an epoch, counted from 0."""
         if epoch >= self.epochs - 1:
             return self.end
         return self.start * (self.end / self.start) ** (epoch / (self.epochs - 1))
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the surrogates be as wide as in an epoch."""
+        """Set the widths of all surrogates to those of an epoch."""
         for surrogate, size in self.sizes:
             surrogate.size = size._replace(width=size.width * self.factor(epoch))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin: a resumed epoch does not start again."""
+        """Set the widths of a resumed epoch, for which Lightning calls no `on_train_epoch_start`."""
         self.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

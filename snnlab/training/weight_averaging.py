@@ -1,4 +1,4 @@
-"""An average of the weights over a training, with which it is validated and tested."""
+"""Weight averaging: an average of the weights over a training, for validation and test."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ Every = Literal["step", "epoch"]
 
 
 class AverageRule(ABC):
-    """How much a network's newest weights count.
+    """Weight of the newest network weights in the average.
 
     Args:
-        every: When they are looked at: behind each `step` of the optimizer, or the last one of each `epoch`.
+        every: When the average is updated: after each optimizer `step`, or after the last one of each `epoch`.
     """
 
     def __init__(self, every: Every) -> None:
         self.every: Every = every
 
     @abstractmethod
-    def share(self, updates: int) -> float:
-        """Return the newest weights' share of the average, of which so many are before them."""
+    def newest_fraction(self, updates: int) -> float:
+        """Return the fraction of the newest weights in the average; `updates`: number of earlier updates."""
 
-    def first(self, epochs: int | None) -> int:
-        """Return the first epoch, of so many, in which weights count; None or -1: of a run without an end."""
+    def first_epoch(self, epochs: int | None) -> int:
+        """Return the first averaged epoch; `epochs`: length of the run, None or -1 if it has no end."""
         return 0
 
-    def begins(self, epoch: int, epochs: int | None) -> bool:
-        """Return whether weights count in an epoch of so many."""
-        return epoch >= self.first(epochs)
+    def includes(self, epoch: int, epochs: int | None) -> bool:
+        """Return whether an epoch is averaged; `epochs`: length of the run."""
+        return epoch >= self.first_epoch(epochs)
 
 
 @AVERAGES.register("ema")
-class Exponential(AverageRule):
+class ExponentialAverage(AverageRule):
     """Exponential moving average, mean <- d mean + (1 - d) weights, with d = min(decay, (1 + n) / (10 + n)).
 
     Args:
-        decay: What is left of the average at each update, behind the first ones, in which n of them are less.
+        decay: Fraction of the average that an update keeps; less in the first updates. n: updates so far.
         every: `step` or `epoch`.
 
     Raises:
@@ -57,19 +57,19 @@ class Exponential(AverageRule):
         super().__init__(every)
         self.decay = decay
 
-    def share(self, updates: int) -> float:
+    def newest_fraction(self, updates: int) -> float:
         """Return 1 - d."""
         return 1.0 - min(self.decay, (1 + updates) / (10 + updates))
 
 
 @AVERAGES.register("swa")
-class Equal(AverageRule):
-    """Stochastic weight averaging: the plain mean over the last part of a run; before that there is no average.
+class StochasticWeightAverage(AverageRule):
+    """Stochastic weight averaging: the plain mean over the last part of a run; before it there is no average.
 
-    A run that is resumed for longer has another last part, and another average.
+    A run that is resumed with more epochs has a new last part, and a new average.
 
     Args:
-        start: Part of the run's epochs that is left out.
+        start: Fraction of the run's epochs before the average starts.
         every: `step` or `epoch`.
 
     Raises:
@@ -82,55 +82,55 @@ class Equal(AverageRule):
         super().__init__(every)
         self.start = start
 
-    def share(self, updates: int) -> float:
+    def newest_fraction(self, updates: int) -> float:
         """Return 1 / (n + 1)."""
         return 1.0 / (updates + 1)
 
-    def first(self, epochs: int | None) -> int:
-        """Return the first epoch behind the part that is left out."""
+    def first_epoch(self, epochs: int | None) -> int:
+        """Return the first epoch of the last part."""
         return 0 if epochs is None or epochs < 0 else int(self.start * epochs)
 
 
 class Averaging(WeightAveraging):
-    """Lightning's averaging of weights, by a rule of ours; what batch norm has seen of the data is averaged too.
+    """Lightning's WeightAveraging with an `AverageRule`; batch norm's running statistics are averaged too.
 
-    Of Lightning's own way four things are different. Before the first update there is no average: theirs would be
-    validated with the weights of the beginning. The last batch of an epoch counts before the epoch is validated, not
-    behind it. At the end of the training the weights stay what they are, for a run that is made longer. And a file of
-    weights alone, for which Lightning asks no callback, has both too: the module asks this one.
+    It differs from Lightning's in four points. Before the first update there is no average; Lightning would validate
+    with the initial weights. The last batch of an epoch counts before the epoch is validated, not after it. At the end
+    of the training the weights are kept, for a run that is extended. And a checkpoint of weights only, for which
+    Lightning calls no callback, contains both too: the module calls this one.
 
     Args:
-        rule: How much the newest weights count.
+        rule: Weight of the newest network weights in the average.
     """
 
     state_key = "average"  # type: ignore[assignment]
 
     def __init__(self, rule: AverageRule) -> None:
-        super().__init__(avg_fn=self._mixed)
+        super().__init__(avg_fn=self._update_average)
         self.rule, self.updates, self.applied = rule, 0, False
-        self._counts = False
+        self._update_now = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Keep the average where the network will be: Lightning moves that only later."""
+        """Create the average on the device of the network: Lightning moves the network only later."""
         pl_module.to(trainer.strategy.root_device)
         super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Return whether the weights behind a step count."""
-        return step_idx is not None and self._counts
+        """Return whether the weights after a step count."""
+        return step_idx is not None and self._update_now
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let the weights count, if they do, where the optimizer has stepped."""
-        begun = self.rule.begins(trainer.current_epoch, trainer.max_epochs)
-        self._counts = begun and (self.rule.every == "step" or trainer.is_last_batch)
+        """Update the average if the rule says so and the optimizer has stepped."""
+        begun = self.rule.includes(trainer.current_epoch, trainer.max_epochs)
+        self._update_now = begun and (self.rule.every == "step" or trainer.is_last_batch)
         before = self.state_dict()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.updates += self.state_dict() != before
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate with the average, if there is one."""
+        """Validate with the averaged weights, if there are any."""
         if self.updates:
             super().on_validation_epoch_start(trainer, pl_module)
             self.applied = True
@@ -141,15 +141,15 @@ class Averaging(WeightAveraging):
             self.applied = False
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the weights."""
+        """Keep the weights; Lightning would replace them by the average."""
 
-    def follow(self, before: int | None, epochs: int | None) -> None:
-        """Go on in a run of `before` epochs that has `epochs` from now on: anew where other epochs count."""
-        if self.rule.first(before) != self.rule.first(epochs):
+    def continue_run(self, before: int | None, epochs: int | None) -> None:
+        """Continue a run of `before` epochs with `epochs`; a new average starts if other epochs count."""
+        if self.rule.first_epoch(before) != self.rule.first_epoch(epochs):
             self.updates = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how often weights were counted."""
+        """Return the number of updates."""
         return {**super().state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Averaging(WeightAveraging):
         self.updates = state_dict["updates"]
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the average in the place of the weights, and these beside it; the weights alone before the first."""
+        """Save the average in place of the weights, and the weights next to it; before an update only the weights."""
         if self.updates:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
@@ -165,20 +165,20 @@ class Averaging(WeightAveraging):
         if "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
-    def _mixed(self, average: Tensor, newest: Tensor, _: Any) -> Tensor:
-        share = self.rule.share(self.updates) if self.updates else 1.0
-        return average.lerp(newest, share) if average.is_floating_point() else newest
+    def _update_average(self, average: Tensor, newest: Tensor, _: Any) -> Tensor:
+        newest_fraction = self.rule.newest_fraction(self.updates) if self.updates else 1.0
+        return average.lerp(newest, newest_fraction) if average.is_floating_point() else newest
 
 
 def averaging_of(trainer: L.Trainer) -> Averaging | None:
-    """Return what averages the weights of a training, if anything does."""
+    """Return the callback that averages the weights, or None."""
     callbacks: Iterable[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return next((callback for callback in callbacks if isinstance(callback, Averaging)), None)
 
 
 @contextmanager
 def averaged(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
-    """Let the network have the average of its weights for a while, where the training keeps one."""
+    """Use the averaged weights within a `with` block, if the training has them."""
     found = averaging_of(trainer)
     found = None if found is None or found.applied else found
     if found is not None:

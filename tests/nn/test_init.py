@@ -188,6 +188,6 @@ def test_errors_name_their_place(kind: str, settings: dict[str, Any], dt: float 
 
 
 def test_neurons_without_decay_or_membrane_are_rejected() -> None:
-    with assert_raises(ConfigError, "", "forgets"):
+    with assert_raises(ConfigError, "", "forget"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000

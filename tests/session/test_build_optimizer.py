@@ -54,7 +54,7 @@ def test_without_weight_decay_there_is_one_group():
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("optimizer.groups.time_constants={lr: 1}", ("optimizer.groups.time_constants", "nothing")),
+        ("optimizer.groups.time_constants={lr: 1}", ("optimizer.groups.time_constants", "kind")),
         ("optimizer.groups.biases={lrr: 1}", ("optimizer.groups.biases.lrr",)),
         ("optimizer.groups.biases={lr: -1}", ("optimizer.groups.biases.lr", 0, -1)),
         ("optimizer.groups.biases=3", ("optimizer.groups.biases",)),

@@ -1,4 +1,4 @@
-"""What the tests of training share: a tiny spiking module, its batches, a module with scripted validation."""
+"""Fixtures of the training tests: a tiny spiking module, its batches, a module with scripted validation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def make_module() -> Callable[..., SpikingModule]:
-    """Return what makes a module; the network always begins with the same weights."""
+    """Return a function that makes a module; the network always has the same initial weights."""
 
     def make(seed: int = 0, schedule: Schedule | None = None, dt: float | None = 2.0) -> SpikingModule:
         torch.manual_seed(0)
@@ -63,7 +63,7 @@ def loader(batches: list[Batch]) -> DataLoader[Any]:
 
 
 class Scripted(L.LightningModule):
-    """Logs the given validation losses and accuracies, an entry an epoch; its weight counts the steps."""
+    """Logs the given validation losses and accuracies, one entry per epoch; its weight counts the steps."""
 
     def __init__(self, losses: Sequence[float], accuracies: Sequence[float]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Scripted(L.LightningModule):
 
 @pytest.fixture
 def fit_scripted(quiet_trainer: Callable[..., L.Trainer], loader: DataLoader[Any]) -> Callable[..., L.Trainer]:
-    """Return what trains a scripted module under the given callbacks, 3 steps an epoch."""
+    """Return a function that trains a scripted module with the given callbacks, 3 steps per epoch."""
 
     def fit(
         callbacks: list[L.Callback], losses: Sequence[float], accuracies: Sequence[float] | None = None, **more: Any

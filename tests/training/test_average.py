@@ -12,7 +12,13 @@ from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
 from snnlab.training.module import Options
-from snnlab.training.weight_averaging import AverageRule, Averaging, Equal, Exponential, averaged
+from snnlab.training.weight_averaging import (
+    AverageRule,
+    Averaging,
+    ExponentialAverage,
+    StochasticWeightAverage,
+    averaged,
+)
 
 from ..refusals import assert_raises
 
@@ -20,20 +26,25 @@ Make = Callable[..., Any]
 
 
 def test_the_last_quarter_of_a_run_counts() -> None:
-    assert [epoch for epoch in range(12) if Equal(0.75).begins(epoch, 12)] == [9, 10, 11]
-    assert Exponential().begins(0, 12)
+    assert [epoch for epoch in range(12) if StochasticWeightAverage(0.75).includes(epoch, 12)] == [9, 10, 11]
+    assert ExponentialAverage().includes(0, 12)
 
 
-def test_it_begins_anew_where_a_longer_run_counts_other_epochs() -> None:
-    for rule, before, now, left in ((Equal(0.75), 4, 12, 0), (Equal(0.75), 8, 9, 5), (Exponential(), 4, 12, 5)):
+def test_it_restarts_where_an_extended_run_averages_other_epochs() -> None:
+    for rule, before, now, left in (
+        (StochasticWeightAverage(0.75), 4, 12, 0),
+        (StochasticWeightAverage(0.75), 8, 9, 5),
+        (ExponentialAverage(), 4, 12, 5),
+    ):
         averaging = Averaging(rule)
         averaging.updates = 5
-        averaging.follow(before, now)
+        averaging.continue_run(before, now)
         assert averaging.updates == left
 
 
 @pytest.mark.parametrize(
-    ("make", "setting"), [(lambda: Exponential(decay=1.0), "decay"), (lambda: Equal(start=1.0), "start")]
+    ("make", "setting"),
+    [(lambda: ExponentialAverage(decay=1.0), "decay"), (lambda: StochasticWeightAverage(start=1.0), "start")],
 )
 def test_a_value_out_of_range_is_refused(make: Callable[[], AverageRule], setting: str) -> None:
     with assert_raises((ValueError, ConfigError), setting):
@@ -41,7 +52,7 @@ def test_a_value_out_of_range_is_refused(make: Callable[[], AverageRule], settin
 
 
 class Seen(L.Callback):
-    """Keeps the weights that each validation and each training batch is done with, and what a checkpoint would hold."""
+    """Stores the weights of each validation and each training batch, and the contents of a checkpoint."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,48 +90,48 @@ def fitted(make: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: Avera
 
 
 RULES: dict[str, AverageRule] = {
-    "ema": Exponential(0.25),
-    "an epoch": Exponential(0.9, "epoch"),
-    "swa": Equal(0.5),
-    "swa of steps": Equal(0.0, "step"),
+    "ema": ExponentialAverage(0.25),
+    "an epoch": ExponentialAverage(0.9, "epoch"),
+    "swa": StochasticWeightAverage(0.5),
+    "swa of steps": StochasticWeightAverage(0.0, "step"),
 }
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-def test_it_is_validated_and_saved_and_trains_as_without(
+def test_averages_are_validated_and_saved_and_training_is_unchanged(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule, tmp_path: Path
 ) -> None:
     seen, without = (fitted(make_module, quiet_trainer, loader, one, tmp_path) for one in (rule, None))
     assert len(seen.trained) == 12
     assert all(torch.equal(a, b) for a, b in zip(seen.trained, without.trained, strict=True))
-    begins = [rule.begins(epoch, 4) for epoch in range(4)]
+    includes = [rule.includes(epoch, 4) for epoch in range(4)]
     for epoch in range(4):
         validated, last = seen.validated[3 * epoch], seen.trained[3 * epoch + 2]
         assert all(torch.equal(validated, saved) for saved in seen.saved[2 * epoch : 2 * epoch + 2])
         assert all(torch.equal(last, own) for own in seen.own[2 * epoch : 2 * epoch + 2])
-        first = rule.every == "epoch" and begins.index(True) == epoch
-        assert torch.equal(validated, last) == (first or not begins[epoch])
+        first = rule.every == "epoch" and includes.index(True) == epoch
+        assert torch.equal(validated, last) == (first or not includes[epoch])
     expected, counted = seen.trained[2 if rule.every == "epoch" else 0], seen.trained[1:]
     if rule.every == "epoch":
-        counted = [seen.trained[3 * epoch + 2] for epoch in range(4) if begins[epoch]]
+        counted = [seen.trained[3 * epoch + 2] for epoch in range(4) if includes[epoch]]
         expected, counted = counted[0], counted[1:]
     for n, weights in enumerate(counted, 1):
-        expected = torch.lerp(expected, weights, rule.share(n))
+        expected = torch.lerp(expected, weights, rule.newest_fraction(n))
     torch.testing.assert_close(seen.saved[-1], expected)
 
 
-def test_shares() -> None:
-    assert [Equal().share(n) for n in range(1, 4)] == [1 / 2, 1 / 3, 1 / 4]
-    assert Exponential(0.25).share(1) == 1 - 2 / 11
-    assert Exponential(0.25).share(100) == 0.75
+def test_newest_fractions() -> None:
+    assert [StochasticWeightAverage().newest_fraction(n) for n in range(1, 4)] == [1 / 2, 1 / 3, 1 / 4]
+    assert ExponentialAverage(0.25).newest_fraction(1) == 1 - 2 / 11
+    assert ExponentialAverage(0.25).newest_fraction(100) == 0.75
 
 
-def test_what_batch_norm_has_seen_is_averaged_too() -> None:
+def test_batch_norm_statistics_are_averaged_too() -> None:
     mean, count = torch.tensor([2.0]), torch.tensor(5)
-    averaging = Averaging(Equal(every="step"))
+    averaging = Averaging(StochasticWeightAverage(every="step"))
     averaging.updates = 1
-    assert averaging._mixed(torch.tensor([0.0]), mean, None) == 1.0
-    assert averaging._mixed(torch.tensor(3), count, None) is count
+    assert averaging._update_average(torch.tensor([0.0]), mean, None) == 1.0
+    assert averaging._update_average(torch.tensor(3), count, None) is count
 
 
 def test_a_module_without_options_has_none() -> None:

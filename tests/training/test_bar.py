@@ -10,16 +10,16 @@ from rich.console import Console
 
 from snnlab.training import progress
 from snnlab.training.module import SpikingModule
-from snnlab.training.progress import Bar, Timing, fitting, training_words
+from snnlab.training.progress import Bar, Timing, first_fitting, progress_texts
 
 from ..refusals import assert_says
 
-ERASED = "\x1b[2K"  # what takes a line away
+ERASED = "\x1b[2K"  # erases a line
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Return what a terminal of 140 columns is sent."""
+    """Return the output to a terminal of 140 columns."""
     monkeypatch.setenv("TERM", "xterm")
     return io.StringIO()
 
@@ -34,7 +34,7 @@ def make_bar(terminal: io.StringIO) -> Callable[..., Bar]:
 
 @pytest.fixture
 def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> Callable[..., Any]:
-    """Return what trains under a bar, 3 batches an epoch, as many to validate."""
+    """Return a function that trains with a bar: 3 batches per epoch, and 3 of validation."""
 
     def run(**settings: Any) -> Any:
         timing = Timing(0.0)
@@ -46,14 +46,14 @@ def train(make_module: Any, quiet_trainer: Any, loader: Any, make_bar: Any) -> C
     return run
 
 
-def test_the_epoch_its_figures_and_the_time_left_are_in_the_line(
+def test_epoch_metrics_and_remaining_time_are_in_the_line(
     train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     train()
     shown = terminal.getvalue()
-    for words in ("epoch 1/2", "epoch 2/2", "loss ", "accuracy ", "spikes", "samples/s", "left, run 0:0"):
-        assert words in shown
+    for texts in ("epoch 1/2", "epoch 2/2", "loss ", "accuracy ", "spikes", "samples/s", "left, run 0:0"):
+        assert texts in shown
     assert "v_num" not in shown
 
 
@@ -72,18 +72,18 @@ def test_nothing_is_left_on_the_screen(train: Callable[..., Any], terminal: io.S
     assert terminal.getvalue().rstrip("\x1b[?25h").endswith(ERASED)
 
 
-def test_figures_are_fetched_only_when_the_bar_is_drawn(
+def test_metrics_are_read_only_when_the_bar_is_drawn(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = []
-    so_far = SpikingModule.so_far
-    monkeypatch.setattr(SpikingModule, "so_far", lambda module: fetched.append(1) or so_far(module))
+    running_values = SpikingModule.running_values
+    monkeypatch.setattr(SpikingModule, "running_values", lambda module: fetched.append(1) or running_values(module))
     monkeypatch.setattr(progress, "REFRESH_S", 1000.0)
     train(max_epochs=5)
     assert not fetched
     monkeypatch.setattr(progress, "REFRESH_S", 0.0)
     train(max_epochs=1)
-    assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is taken away
+    assert len(fetched) == 6  # 3 batches of training and 3 of validation; none when the bar is removed
 
 
 def test_validation_and_test_on_their_own_have_a_bar_too(
@@ -96,7 +96,7 @@ def test_validation_and_test_on_their_own_have_a_bar_too(
     assert "test ━" in terminal.getvalue()
 
 
-def test_a_failure_takes_the_bar_away(
+def test_an_error_removes_the_bar(
     train: Callable[..., Any], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -122,13 +122,13 @@ def test_the_time_left_counts_validation_and_the_epochs_to_come(make_bar: Any) -
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_should_check_val_epoch=lambda: True)),
     )
     bar._done = 4.0  # a batch of validation counts as a third of a training step
-    assert bar._left(4.0) == (6 + 2, 6 + 2 + 2 * (10 + 2))
+    assert bar._seconds_left(4.0) == (6 + 2, 6 + 2 + 2 * (10 + 2))
     bar._done = 10.0 + 1.0
-    assert bar._left(10.0)[0] == pytest.approx(1.0)
+    assert bar._seconds_left(10.0)[0] == pytest.approx(1.0)
     bar._trainer.max_steps = 5
-    assert bar._left(10.0)[1] == 1.0
+    assert bar._seconds_left(10.0)[1] == 1.0
     bar._trainer.max_steps, bar._trainer.max_epochs = -1, -1
-    assert bar._left(10.0)[1] == float("inf")
+    assert bar._seconds_left(10.0)[1] == float("inf")
 
 
 VALUES = {"loss": 1.23456, "accuracy": 0.8925, "spikes_per_sample": 18792.4}
@@ -143,7 +143,7 @@ def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], mon
     bar = Bar(Timing(0.0))
     bar._start()
     bar._begin("epoch 12/12", 10.0)
-    monkeypatch.setattr(bar, "_words", lambda: training_words(VALUES, 1234.5, 65.0, 3725.0))
+    monkeypatch.setattr(bar, "_texts", lambda: progress_texts(VALUES, 1234.5, 65.0, 3725.0))
     bar._training = True
     bar._advance(5.0)
     lines = [line for line in screen.getvalue().replace("\x1b[2K", "\r").split("\r") if "epo" in line]
@@ -151,10 +151,10 @@ def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], mon
     assert all("\n" not in line and len(line.rstrip()) <= width for line in lines)
 
 
-def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
-    words = training_words(VALUES, 1234.5, 65.0, 3725.0)
+def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> None:
+    texts = progress_texts(VALUES, 1234.5, 65.0, 3725.0)
     assert_says(
-        words[0],
+        texts[0],
         "loss 1.235",
         "accuracy 89.2%",
         "18,792 spikes a sample",
@@ -162,16 +162,16 @@ def test_the_wider_the_more_words_and_the_time_left_stays() -> None:
         "1:05 left",
         "run 1:02:05",
     )
-    assert fitting(words, 60) == "loss 1.235  89.2%  18.8k spikes  1.2k/s  1:05/1:02:05 left"
-    assert fitting(words, 40) == "loss 1.235  89.2%  1:05/1:02:05 left"
-    assert fitting(words, 20) == "1:05/1:02:05 left"
-    assert fitting(words, 3) == ""
+    assert first_fitting(texts, 60) == "loss 1.235  89.2%  18.8k spikes  1.2k/s  1:05/1:02:05 left"
+    assert first_fitting(texts, 40) == "loss 1.235  89.2%  1:05/1:02:05 left"
+    assert first_fitting(texts, 20) == "1:05/1:02:05 left"
+    assert first_fitting(texts, 3) == ""
 
 
-def test_what_nobody_knows_is_a_question_mark() -> None:
-    assert_says(training_words({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
+def test_an_unknown_time_is_a_question_mark() -> None:
+    assert_says(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
 
 
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:
-    long, short, *_ = training_words({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
+    long, short, *_ = progress_texts({"loss": 1.0, "mae": 0.01234, "r2": 0.5}, 1.0, 1.0, 1.0)
     assert ("mean error 0.0123" in long, "error 0.0123" in short, "R2" in long) == (True, True, False)

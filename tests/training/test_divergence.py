@@ -1,4 +1,4 @@
-"""A loss that is not a number ends the training, and its place is named."""
+"""A non-finite loss ends the training, and its origin is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
 from snnlab.nn.network import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.health import DivergedError, first_not_finite
+from snnlab.training.health import DivergedError, locate_non_finite
 
 from ..refusals import assert_raises, assert_says
 
@@ -38,25 +38,25 @@ def batch(x: Tensor) -> Batch:
 def test_a_weight_is_named(built: BuiltNetwork):
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight")[0, 0] = torch.nan
-    where = first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
+    where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
     assert_says(where, "fc1.weight")
 
 
 def test_recordings_are_named(built: BuiltNetwork):
     x = torch.ones(5, 2, 2, 3, 3)
     x[2, 0, 0, 0, 0] = torch.inf
-    assert_says(first_not_finite(built.network, batch(x)), "recordings")
+    assert_says(locate_non_finite(built.network, batch(x)), "recordings")
 
 
-def test_the_first_layer_that_gives_out_what_is_not_finite_is_named(built: BuiltNetwork):
+def test_the_first_layer_with_a_non_finite_output_is_named(built: BuiltNetwork):
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight").fill_(3e38)
-    where = first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
-    assert_says(where, "fc1 gives")
+    where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
+    assert_says(where, "output of fc1")
 
 
 def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
-    assert first_not_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3))) == ""
+    assert locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3))) == ""
 
 
 def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(tmp_path: Path):

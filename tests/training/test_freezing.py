@@ -39,19 +39,19 @@ def built() -> Any:
         ([], set()),
     ],
 )
-def test_what_is_meant_has_no_gradient(words: list[str], frozen: set[str]) -> None:
+def test_matched_parameters_have_no_gradient(words: list[str], frozen: set[str]) -> None:
     network: Network = built().network
     freeze(network, words)
     assert {name for name, p in network.named_parameters() if not p.requires_grad} == frozen
 
 
-@pytest.mark.parametrize(("words", "told"), [(["fc9"], ("", "nothing", "fc9")), (["*"], ("", "nothing"))])
-def test_what_means_nothing_or_everything_is_refused(words: list[str], told: tuple) -> None:
+@pytest.mark.parametrize(("words", "told"), [(["fc9"], ("", "kind", "fc9")), (["*"], ("", "no", "left"))])
+def test_words_that_match_nothing_or_everything_are_errors(words: list[str], told: tuple) -> None:
     with assert_raises(ConfigError, *told):
         freeze(built().network, words)
 
 
-def test_frozen_layers_stay_as_they_are_and_what_batch_norm_has_seen_too(
+def test_frozen_layers_and_their_batch_norm_statistics_do_not_change(
     quiet_trainer: Callable[..., Any], loader: DataLoader[Any]
 ) -> None:
     parts = built()

@@ -37,7 +37,7 @@ def test_without_groups_there_is_one_as_torch_makes_it(network: Network) -> None
     assert "name" not in group
 
 
-def test_each_parameter_goes_to_the_first_group_that_means_it(network: Network) -> None:
+def test_each_parameter_goes_to_the_first_group_that_matches_it(network: Network) -> None:
     groups = [Group("slow", ["out"], {"lr": 0.001}), Group("biases", ["biases"], {"lr": 0.5, "weight_decay": 0.0})]
     optimizer = GroupedOptimizer(ADAMW, groups)(network)
     assert named(network, optimizer) == {
@@ -50,7 +50,7 @@ def test_each_parameter_goes_to_the_first_group_that_means_it(network: Network) 
     assert [group["name"] for group in optimizer.param_groups] == ["rest", "slow", "biases"]
 
 
-def test_weight_decay_is_for_what_it_is_said_to_be_for_unless_a_group_says_otherwise(network: Network) -> None:
+def test_weight_decay_applies_to_its_kinds_unless_a_group_sets_it(network: Network) -> None:
     groups = [Group("lif", ["lif"], {"lr": 0.2}), Group("out", ["out.bias"], {"weight_decay": 0.3})]
     assert named(network, GroupedOptimizer(ADAMW, groups, ["weights"])(network)) == {
         "fc.weight": (0.01, 0.1),
@@ -61,7 +61,7 @@ def test_weight_decay_is_for_what_it_is_said_to_be_for_unless_a_group_says_other
     }
 
 
-def test_what_is_frozen_is_in_no_group(network: Network) -> None:
+def test_frozen_parameters_are_in_no_group(network: Network) -> None:
     network.get_parameter("fc.weight").requires_grad_(False)
     for groups in ([], [Group("biases", ["biases"], {"lr": 1.0})]):
         assert "fc.weight" not in named(network, GroupedOptimizer(ADAMW, groups)(network))
@@ -70,11 +70,11 @@ def test_what_is_frozen_is_in_no_group(network: Network) -> None:
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "nothing")),
+        ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "kind")),
         ([Group("a", ["*"], {}), Group("b", ["out"], {})], ("groups.b",)),
     ],
 )
-def test_a_group_of_nothing_is_refused(network: Network, groups: list[Group], told: tuple) -> None:
+def test_an_empty_group_is_an_error(network: Network, groups: list[Group], told: tuple) -> None:
     with assert_raises(ConfigError, *told):
         GroupedOptimizer(ADAMW, groups)(network)
 

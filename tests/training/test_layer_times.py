@@ -28,7 +28,7 @@ class _Slow(torch.autograd.Function):
 
 
 class Slow(nn.Module):
-    """Takes its time in both directions."""
+    """Is slow in both directions."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _Slow.apply(x)  # type: ignore[return-value]
@@ -38,7 +38,7 @@ class Slow(nn.Module):
 def fit(
     make_module: Any, quiet_trainer: Any, batches: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[LayerTimes, Any, Any]]:
-    """Return what trains 6 batches, of which 4 are measured, with a slow layer in place of the dropout."""
+    """Return a function that trains 6 batches and measures 4, with a slow layer in place of the dropout."""
     monkeypatch.setattr(profile, "WARM_UP", 2)
 
     def run(*, epochs: int = 1, slow: bool = True) -> tuple[LayerTimes, Any, Any]:

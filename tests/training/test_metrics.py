@@ -22,7 +22,7 @@ def _filled(dt: float | None) -> LayerSpikes:
     return spikes
 
 
-def test_a_layers_figures_are_those_counted_by_hand() -> None:
+def test_a_layers_statistics_are_those_counted_by_hand() -> None:
     values = {name: float(value) for name, value in _filled(dt=4.0).compute().items()}
     assert values == {
         "spikes_per_step": pytest.approx(12 / (12 * 4)),
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_a_number_is_not_left_out_of_the_mean() -> None:
     assert stage.collect()["loss"] == 4.0
 
 
-def test_half_an_epoch_lives_in_the_checkpoint() -> None:
+def test_the_state_within_an_epoch_is_in_the_checkpoint() -> None:
     whole, half, resumed = _stage(), _stage(), _stage()
     for stage in (whole, half):
         _update(stage, 0, loss=1.0)
@@ -113,11 +113,13 @@ def test_half_an_epoch_lives_in_the_checkpoint() -> None:
     assert resumed.collect() == whole.collect()
 
 
-def test_what_is_shown_so_far_is_what_would_be_collected_and_takes_nothing_away() -> None:
+def test_running_values_equal_collected_ones_and_reset_nothing() -> None:
     stage = _stage()
     _update(stage, 0, loss=1.0)
     _update(stage, 1, loss=4.0)
-    so_far = stage.so_far()
+    running_values = stage.running_values()
     collected = stage.collect()
-    assert so_far == {name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")}
-    assert so_far["loss"] == 2.0
+    assert running_values == {
+        name: pytest.approx(float(collected[name])) for name in ("loss", "accuracy", "spikes_per_sample")
+    }
+    assert running_values["loss"] == 2.0

@@ -1,4 +1,4 @@
-"""The loss of a mixed batch, and which class counts as its answer."""
+"""The loss of a mixed batch, and the class that metrics compare with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def output(over_time: str) -> Tensor:
     return (y > 1).float() if over_time == "first_spike" else y
 
 
-def test_it_is_what_is_counted_by_hand() -> None:
+def test_it_is_the_loss_computed_by_hand() -> None:
     y = output("mean")
     each = []
     for b in range(B):
@@ -63,7 +63,7 @@ def test_a_training_step_trains_on_both_classes_and_counts_one(
     others = (plain.targets + 1) % 3
     for weight, targets in ((0.0, plain.targets), (1.0, others)):
         given = plain._replace(mix=Mix(others, torch.full((4,), weight)))
-        loss, _, outputs = module._step(given, "train")
+        loss, _, outputs = module._shared_step(given, "train")
         torch.testing.assert_close(loss, module.loss(outputs.y, targets, plain.lengths, {})[0])
         right = (module.loss.readout(outputs.y, plain.lengths).argmax(-1) == targets).float().mean()
         assert float(module._metrics("train").collect()["accuracy"]) == pytest.approx(float(right))

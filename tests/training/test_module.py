@@ -24,8 +24,8 @@ OF_A_STAGE = {
 }
 
 
-class _Notes(L.Callback):
-    """Notes what is on show at the end of each epoch, and disturbs torch's random numbers."""
+class _Recorder(L.Callback):
+    """Records the metrics at the end of each epoch, and changes torch's random state."""
 
     def __init__(self, disturb: int = 0) -> None:
         self.disturb = disturb
@@ -62,9 +62,7 @@ def test_an_epoch_logs_loss_accuracy_and_every_spiking_layer(
     assert set(tested) == {f"test/{name}" for name in OF_A_STAGE}
 
 
-def test_a_step_whose_loss_nobody_is_handed_logs_none(
-    make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
-) -> None:
+def test_steps_that_loggers_skip_log_no_loss(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
     trainer = quiet_trainer(max_epochs=1, log_every_n_steps=10**6)
     trainer.fit(make_module(), loader, loader)
     assert "train/loss_step" not in trainer.callback_metrics
@@ -117,9 +115,9 @@ def test_logged_means_are_over_samples_not_over_batches(
 
 
 def test_training_lowers_the_loss(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
-    notes = _Notes()
-    quiet_trainer(max_epochs=40, callbacks=[notes]).fit(make_module(), loader, loader)
-    assert notes.epochs[-1]["train/loss"] < 0.9 * notes.epochs[0]["train/loss"]
+    recorder = _Recorder()
+    quiet_trainer(max_epochs=40, callbacks=[recorder]).fit(make_module(), loader, loader)
+    assert recorder.epochs[-1]["train/loss"] < 0.9 * recorder.epochs[0]["train/loss"]
 
 
 def test_dropout_depends_on_seed_and_step_alone(
@@ -128,11 +126,11 @@ def test_dropout_depends_on_seed_and_step_alone(
     after = []
     for seed, disturb in ((0, 0), (0, 5), (1, 0)):
         module = make_module(seed=seed)
-        notes = _Notes(disturb)
+        recorder = _Recorder(disturb)
         torch.manual_seed(disturb)
-        quiet_trainer(max_epochs=2, callbacks=[notes]).fit(module, loader, loader)
+        quiet_trainer(max_epochs=2, callbacks=[recorder]).fit(module, loader, loader)
         after.append(_weights(module))
-        assert len(set(notes.seeds)) == 6  # a new one for every batch
+        assert len(set(recorder.seeds)) == 6  # a new one for every batch
     assert _equal(after[0], after[1])
     assert not _equal(after[0], after[2])
 
@@ -140,9 +138,9 @@ def test_dropout_depends_on_seed_and_step_alone(
 def test_batches_of_one_accumulated_step_draw_their_own_dropout(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
-    notes = _Notes()
-    quiet_trainer(max_epochs=2, accumulate_grad_batches=3, callbacks=[notes]).fit(make_module(), loader, loader)
-    assert len(set(notes.seeds)) == 6
+    recorder = _Recorder()
+    quiet_trainer(max_epochs=2, accumulate_grad_batches=3, callbacks=[recorder]).fit(make_module(), loader, loader)
+    assert len(set(recorder.seeds)) == 6
 
 
 def test_validation_neither_trains_nor_drops(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
@@ -154,7 +152,7 @@ def test_validation_neither_trains_nor_drops(make_module: Make, quiet_trainer: M
     assert _equal(before, _weights(module))
 
 
-def test_a_validation_step_hands_output_counts_and_batch_on(make_module: Make, batches: list[Batch]) -> None:
+def test_a_validation_step_returns_output_counts_and_batch(make_module: Make, batches: list[Batch]) -> None:
     module = make_module().eval()
     for step in (module.validation_step, module.test_step):
         outputs = step(batches[1], 0)
@@ -184,7 +182,7 @@ def test_a_schedule_steps_at_its_interval(make_module: Make) -> None:
     assert "monitor" not in scheduler
 
 
-def test_a_plateau_schedule_is_told_what_it_monitors(make_module: Make) -> None:
+def test_a_plateau_schedule_gets_its_monitored_metric(make_module: Make) -> None:
     for monitor in ("val/loss", "train/loss"):
         configured = make_module(
             schedule=Schedule(lambda optimizer, _: ReduceLROnPlateau(optimizer), monitor=monitor)
@@ -193,18 +191,18 @@ def test_a_plateau_schedule_is_told_what_it_monitors(make_module: Make) -> None:
 
 
 def test_a_plateau_schedule_runs(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]) -> None:
-    # No epoch is better than the first by so much as the threshold.
+    # No epoch is better than the first by the threshold.
     plateau = partial(ReduceLROnPlateau, factor=0.5, patience=0, threshold=100.0, threshold_mode="abs")
     module = make_module(schedule=Schedule(lambda optimizer, _: plateau(optimizer)))
-    notes = _Notes()
-    quiet_trainer(max_epochs=4, callbacks=[notes]).fit(module, loader, loader)
-    assert [epoch["lr"] for epoch in notes.epochs] == pytest.approx([0.1, 0.1, 0.05])
+    recorder = _Recorder()
+    quiet_trainer(max_epochs=4, callbacks=[recorder]).fit(module, loader, loader)
+    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.1, 0.05])
 
 
 def test_the_logged_rate_is_the_one_the_epoch_was_trained_with(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
-    notes = _Notes()
+    recorder = _Recorder()
     module = make_module(schedule=Schedule(lambda optimizer, _: StepLR(optimizer, step_size=1, gamma=0.1)))
-    quiet_trainer(max_epochs=3, callbacks=[notes]).fit(module, loader, loader)
-    assert [epoch["lr"] for epoch in notes.epochs] == pytest.approx([0.1, 0.01])
+    quiet_trainer(max_epochs=3, callbacks=[recorder]).fit(module, loader, loader)
+    assert [epoch["lr"] for epoch in recorder.epochs] == pytest.approx([0.1, 0.01])

@@ -18,7 +18,7 @@ from ..refusals import assert_says
         ([0.5, 0.96875], ("96.9%", "6 steps")),
     ],
 )
-def test_it_says_whether_the_whole_batch_was_right_at_the_end(
+def test_it_reports_at_the_end_whether_the_whole_batch_is_right(
     fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture, accuracies: list[float], words: tuple
 ) -> None:
     with caplog.at_level(logging.INFO, logger="snnlab"):

@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.training.optimizer import kinds_of, matches, require_match
+from snnlab.training.optimizer import matches, parameter_kinds, require_match
 
 from ..refusals import assert_raises
 
@@ -48,7 +48,7 @@ EXPECTED = {
 
 def test_every_parameter_has_its_kinds() -> None:
     network = build_network(LAYERS, in_shape=(2, 8, 8), dt=1.0).network
-    found = kinds_of(network)
+    found = parameter_kinds(network)
     assert found == EXPECTED
     assert list(found) == [name for name, _ in network.named_parameters()]
 
@@ -67,11 +67,11 @@ def test_every_parameter_has_its_kinds() -> None:
         ("bloc", False),
     ],
 )
-def test_kinds_layers_names_and_patterns_mean_a_parameter(wanted: str, is_meant: bool) -> None:
-    assert matches("block.conv1.bias", frozenset({"biases"}), [wanted]) == is_meant
+def test_kinds_layers_names_and_patterns_match_a_parameter(wanted: str, is_match: bool) -> None:
+    assert matches("block.conv1.bias", frozenset({"biases"}), [wanted]) == is_match
 
 
-def test_a_word_that_means_nothing_is_named_with_what_there_is() -> None:
+def test_a_word_that_matches_nothing_is_named_with_the_choices() -> None:
     kinds = {"conv1.weight": frozenset({"weights"}), "conv1.bias": frozenset({"biases"})}
     require_match(["conv1", "biases"], kinds)
     with assert_raises(ConfigError, "", "convv1", "conv1", 1):

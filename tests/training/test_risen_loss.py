@@ -22,7 +22,7 @@ def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: 
     return risen
 
 
-def test_a_loss_far_above_its_beginning_is_spoken_of_once(
+def test_a_loss_far_above_its_start_is_reported_once(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -33,12 +33,12 @@ def test_a_loss_far_above_its_beginning_is_spoken_of_once(
     assert 0.5 < risen.first < 3
     again = RisenLoss()
     again.load_state_dict(risen.state_dict())
-    assert (again.first, again.said) == (risen.first, True)
+    assert (again.first, again.reported) == (risen.first, True)
 
 
-def test_of_a_loss_that_falls_nothing_is_said(
+def test_a_falling_loss_is_not_reported(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert not fitted(make_module, quiet_trainer, loader, 0.1, 3).said
+        assert not fitted(make_module, quiet_trainer, loader, 0.1, 3).reported
     assert not [record for record in caplog.records if record.name.startswith("snnlab")]

@@ -77,7 +77,7 @@ def test_another_span_is_refused(span: Any) -> None:
         Cosine(span)
 
 
-def test_a_warm_up_longer_than_the_run_is_spoken_of() -> None:
+def test_a_warm_up_longer_than_the_run_is_reported() -> None:
     said = Cosine("5 epochs").tell_misfit(RunLength(50, 10))
     assert_says(said, "warmup: 5 epochs, 50 steps", 50)
     assert not Cosine("4 epochs").tell_misfit(RunLength(50, 10))

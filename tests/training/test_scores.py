@@ -65,7 +65,7 @@ def test_a_stage_of_values_has_errors_in_place_of_an_accuracy_and_begins_anew() 
         stage.update(
             torch.tensor(4.0), torch.tensor([[1.0], [3.0]]), torch.tensor([[3.0], [5.0]]), {}, torch.tensor([6, 6])
         )
-        assert stage.so_far() == {"loss": 4.0, "mae": 2.0, "rmse": 2.0, "r2": -3.0}
+        assert stage.running_values() == {"loss": 4.0, "mae": 2.0, "rmse": 2.0, "r2": -3.0}
         assert {name: float(value) for name, value in stage.collect().items()} == {
             "loss": 4.0, "mae": 2.0, "rmse": 2.0, "r2": -3.0,
         }  # fmt: skip

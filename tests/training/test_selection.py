@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from snnlab.errors import RecordError
-from snnlab.training.snapshots import Rule, Selection
+from snnlab.training.snapshots import Selection, SelectionRule
 
 from ..refusals import assert_raises, assert_says
 
@@ -20,7 +20,7 @@ NAN, INF = math.nan, math.inf
 
 
 def _steps(path: Path) -> float:
-    """Return how many steps the saved weights were trained for."""
+    """Return the number of steps of the saved weights."""
     return float(torch.load(path, weights_only=True)["state_dict"]["weight"])
 
 
@@ -41,7 +41,7 @@ def _steps(path: Path) -> float:
     ],
 )
 def test_the_rule_chooses_the_epoch(
-    tmp_path: Path, fit_scripted: Fit, rule: Rule, losses: list[float], accuracies: list[float], chosen: int
+    tmp_path: Path, fit_scripted: Fit, rule: SelectionRule, losses: list[float], accuracies: list[float], chosen: int
 ) -> None:
     selection = Selection(tmp_path, rule)
     fit_scripted([selection], losses, accuracies)
@@ -52,12 +52,12 @@ def test_the_rule_chooses_the_epoch(
     assert _steps(selection.best_path) == STEPS * (chosen + 1)
 
 
-def test_the_epoch_chosen_before_is_kept_until_a_checkpoint_knows_the_new_one(tmp_path: Path, fit_scripted: Fit):
+def test_the_previous_best_epoch_is_kept_until_the_next_checkpoint(tmp_path: Path, fit_scripted: Fit):
     selection = Selection(tmp_path, "lowest_val_loss")
     fit_scripted([selection], [3.0, 2.0, 1.0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".best_before.ckpt", "best.ckpt"]
-    assert _steps(tmp_path / ".best_before.ckpt") == STEPS  # of the first: no checkpoint came between
-    selection.agreed()
+    assert _steps(tmp_path / ".best_before.ckpt") == STEPS  # of the first epoch: no checkpoint was written since
+    selection.drop_previous()
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
 
 
@@ -81,7 +81,7 @@ def test_without_validation_only_last_is_possible(tmp_path: Path, fit_scripted: 
 
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy"])
-def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scripted: Fit, rule: Rule) -> None:
+def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scripted: Fit, rule: SelectionRule) -> None:
     selection = Selection(tmp_path, rule)
     # Validated after the second and the fourth epoch.
     fit_scripted([selection], [0.0, 3.0, 0.0, 2.0, 0.0], [1.0, 0.5, 1.0, 0.6, 1.0], check_val_every_n_epoch=2)
@@ -91,7 +91,7 @@ def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scrip
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy"])
 def test_where_no_epoch_was_validated_the_last_is_kept_and_that_is_said(
-    tmp_path: Path, fit_scripted: Fit, rule: Rule, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, fit_scripted: Fit, rule: SelectionRule, caplog: pytest.LogCaptureFixture
 ) -> None:
     selection = Selection(tmp_path, rule)
     fit_scripted([selection], [1.0, 2.0], check_val_every_n_epoch=5)
@@ -105,27 +105,27 @@ def test_where_no_epoch_was_validated_the_last_is_kept_and_that_is_said(
 
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy", "last"])
-def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: Fit, rule: Rule) -> None:
+def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: Fit, rule: SelectionRule) -> None:
     first = Selection(tmp_path, rule)
     fit_scripted([first], [2.0, 1.0, 3.0])
     second = Selection(tmp_path, rule)
     second.load_state_dict(first.state_dict())
     assert (second.epoch, second.values) == (first.epoch, first.values)
-    # Epochs worse than what was chosen before do not replace it, except under `last`.
+    # Epochs worse than the best one do not replace it, except with `last`.
     fit_scripted([second], [4.0, 2.5])
     assert second.epoch == 1
     assert _steps(second.best_path) == 2 * STEPS
 
 
-def test_a_selection_that_has_seen_nothing_can_be_saved(tmp_path: Path) -> None:
+def test_a_selection_without_epochs_can_be_saved(tmp_path: Path) -> None:
     selection = Selection(tmp_path, "lowest_val_loss")
     selection.load_state_dict(Selection(tmp_path, "lowest_val_loss").state_dict())
     assert selection.epoch is None
 
 
-def test_the_best_checkpoint_knows_its_epoch(tmp_path: Path, fit_scripted: Fit) -> None:
+def test_the_best_checkpoint_contains_its_epoch(tmp_path: Path, fit_scripted: Fit) -> None:
     selection = Selection(tmp_path, "lowest_val_loss")
     fit_scripted([selection], [2.0, 1.0, 3.0])
     saved = torch.load(selection.best_path, weights_only=True)
     assert saved["epoch"] == selection.epoch == 1
-    assert "optimizer_states" not in saved  # weights are all that it is for
+    assert "optimizer_states" not in saved  # it contains only weights

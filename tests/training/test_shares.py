@@ -1,4 +1,4 @@
-"""What shares of a step count: several processes, and several batches a step, learn what one large batch teaches."""
+"""Weights of losses: several processes, or several batches per step, give the gradients of one large batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snnlab.data.data_module import BatchSampler
 from snnlab.nn.losses import LOSSES, Part
 from snnlab.training import distributed
-from snnlab.training.distributed import Shares, size_of
+from snnlab.training.distributed import LossWeights, size_of
 
 from ..nn.losses.conftest import HIDDEN, K, T, bound, built_loss
 
@@ -22,7 +22,7 @@ STEPS_AND_SPIKES = {"type": "cross_entropy_steps", "parts": {"spikes": {"type": 
 
 
 class Epoch:
-    """An epoch of recordings, of which batches are lost and learnt from."""
+    """An epoch of recordings, with losses and gradients of batches."""
 
     def __init__(self, part: Part, number: int) -> None:
         rng = torch.Generator().manual_seed(3)
@@ -71,7 +71,7 @@ def trainer_of(sampler: BatchSampler, batches: int) -> Any:
 def steps_of(
     epoch: Epoch, number: int, world: int, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[list[int], list[Tensor]]]:
-    """Return each step's recordings, and its gradients as DDP and Lightning have them in the end."""
+    """Return each step's recordings, and its gradients after DDP and Lightning."""
     samplers = [BatchSampler(np.arange(number), BATCH, 7, rank=rank, world=world) for rank in range(world)]
     draws = [[draw.indices for draw in sampler] for sampler in samplers]
 
@@ -79,20 +79,20 @@ def steps_of(
         counted = [epoch.loss(draws[rank][at])[2] for rank in range(world) if samplers[rank].sizes(at)[0]]
         return torch.stack(counted).sum().to(own.dtype)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(distributed, "summed", labelled_of_all)
+    monkeypatch.setattr(distributed, "all_reduce_sum", labelled_of_all)
     found, at = [], 0
     for first in range(0, len(samplers[0]), batches):
         group = range(first, min(first + batches, len(samplers[0])))
         seen: list[int] = []
         means: list[Tensor] = []
         for rank, sampler in enumerate(samplers):
-            trainer, sharing = trainer_of(sampler, batches), Shares()
+            trainer, loss_weights = trainer_of(sampler, batches), LossWeights()
             for at in group:
                 size, places = size_of(trainer, at, len(draws[rank][at])), draws[rank][at]
-                seen += places[: size.own].tolist()
+                seen += places[: size.local].tolist()
                 loss, parts, labelled = epoch.loss(places)
-                weighed = sharing.weighed(trainer, at, size, loss, parts, labelled, epoch.parameters)
-                (weighed / batches).backward()
+                weighted_loss = loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters)
+                (weighted_loss / batches).backward()
             mine = epoch.gradients()
             means = [a + b / world for a, b in zip(means or [torch.zeros_like(b) for b in mine], mine, strict=True)]
         found.append((seen, means))
@@ -112,19 +112,19 @@ def test_a_step_is_that_of_one_process_with_one_batch(name: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_parts_beside_labels_over_time_are_means_over_recordings(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_next_to_labels_over_time_are_means_over_recordings(world: int, monkeypatch: pytest.MonkeyPatch) -> None:
     epoch = Epoch(built_loss(**STEPS_AND_SPIKES), 11)
     for seen, gradients in steps_of(epoch, 11, world, 1, monkeypatch):
         epoch.loss(seen)[0].backward()
         torch.testing.assert_close(gradients, epoch.gradients(), rtol=1e-9, atol=1e-12)
 
 
-def test_batches_of_one_size_keep_their_loss_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    epoch, sharing = Epoch(bound("cross_entropy"), 12), Shares()
+def test_batches_of_equal_size_keep_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch, loss_weights = Epoch(bound("cross_entropy"), 12), LossWeights()
     trainer = trainer_of(BatchSampler(np.arange(12), BATCH, 7, rank=1, world=2), 3)
     epoch.scale.grad = torch.ones_like(epoch.scale)
     for at in range(3):
         loss, parts, labelled = epoch.loss([at])
         size = size_of(trainer, at, BATCH)
-        assert sharing.weighed(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
+        assert loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
     assert (epoch.scale.grad == 1).all()

@@ -1,4 +1,4 @@
-"""A layer that never fires, or always, is spoken of once."""
+"""A dead or saturated layer is reported once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnlab.training.health import SilenceWarning
 from ..refusals import assert_says
 
 
-def said(warning: SilenceWarning, caplog: pytest.LogCaptureFixture, **values: float) -> list[str]:
+def warnings_of(warning: SilenceWarning, caplog: pytest.LogCaptureFixture, **values: float) -> list[str]:
     caplog.clear()
     metrics = {f"train/{name.replace('__', '/')}": torch.tensor(value) for name, value in values.items()}
     trainer = SimpleNamespace(callback_metrics=metrics, current_epoch=0)
@@ -21,16 +21,18 @@ def said(warning: SilenceWarning, caplog: pytest.LogCaptureFixture, **values: fl
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_silent_layer_is_spoken_of_once_with_the_way_to_the_doctor(caplog: pytest.LogCaptureFixture):
+def test_a_dead_layer_is_reported_once_with_a_hint_at_the_doctor(caplog: pytest.LogCaptureFixture):
     warning = SilenceWarning()
-    (text,) = said(warning, caplog, silent__lif1=1.0, silent__lif2=0.99, spikes_per_step__lif1=0.0)
+    (text,) = warnings_of(warning, caplog, silent__lif1=1.0, silent__lif2=0.99, spikes_per_step__lif1=0.0)
     assert_says(text, "lif1", "neuron", "epoch 1", "v_threshold")
     assert "snnlab doctor" in text
-    assert not said(warning, caplog, silent__lif1=1.0)
+    assert not warnings_of(warning, caplog, silent__lif1=1.0)
 
 
-def test_so_is_one_whose_neurons_always_fire_unless_they_can_fire_more_often(caplog: pytest.LogCaptureFixture):
+def test_a_saturated_layer_is_reported_unless_it_spikes_several_times_a_step(caplog: pytest.LogCaptureFixture):
     warning = SilenceWarning()
-    (text,) = said(warning, caplog, spikes_per_step__lif1=0.95, spikes_per_step__lif2=0.5, spikes_per_step__lif3=1.7)
+    (text,) = warnings_of(
+        warning, caplog, spikes_per_step__lif1=0.95, spikes_per_step__lif2=0.5, spikes_per_step__lif3=1.7
+    )
     assert_says(text, "lif1", "epoch 1")
-    assert not said(warning, caplog, spikes_per_step__lif1=0.95)
+    assert not warnings_of(warning, caplog, spikes_per_step__lif1=0.95)

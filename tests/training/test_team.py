@@ -1,20 +1,20 @@
-"""What several processes agree on; a process alone agrees with itself."""
+"""Collective operations with a single process, and errors of lost processes."""
 
 from __future__ import annotations
 
 import pytest
 
-from snnlab.training.distributed import gathered, is_loss, largest
+from snnlab.training.distributed import all_reduce_max, gathered, is_loss
 from snnlab.training.ranks import ALONE, Team
 
 
-def test_a_process_alone_has_its_own_word():
-    assert largest(3) == 3
+def test_a_single_process_gets_its_own_values():
+    assert all_reduce_max(3) == 3
     assert gathered({"a": 1}) == [{"a": 1}]
     assert ALONE.leads
 
 
-def test_a_machine_is_known_by_its_processes():
+def test_the_group_rank_follows_from_the_local_world_size():
     machines = [Team(rank, 4, rank % 2, 2).as_environment()["GROUP_RANK"] for rank in range(4)]
     assert machines == ["0", "0", "1", "1"]
 
@@ -27,5 +27,5 @@ def test_a_machine_is_known_by_its_processes():
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )
-def test_what_a_lost_process_looks_like(words: str, lost: bool):
+def test_errors_of_lost_processes_are_recognized(words: str, lost: bool):
     assert is_loss(RuntimeError(words)) == lost

@@ -51,7 +51,7 @@ def test_training_is_timed_without_validation(clock: _Clock) -> None:
     assert summary["samples_per_s"] == pytest.approx(16 / 6.0)
 
 
-def test_an_epoch_that_is_broken_off_counts_as_far_as_it_went(fit_scripted: Callable[..., Any], clock: _Clock) -> None:
+def test_an_interrupted_epoch_counts_until_its_last_batch(fit_scripted: Callable[..., Any], clock: _Clock) -> None:
     class Batches(L.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
             clock.now += 1.0
@@ -81,7 +81,7 @@ def test_a_real_training_is_timed(fit_scripted: Callable[..., Any]) -> None:
     assert 0 < timing.epoch_s <= timing.training_s < timing.fit_s
 
 
-def test_a_fit_that_fails_has_a_length_and_one_that_is_over_keeps_its_own(clock: _Clock) -> None:
+def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(clock: _Clock) -> None:
     failed: Any = Timing(started=90.0)
     failed.on_exception(None, None, ValueError())  # before the fit began
     assert failed.fit_s == 0.0

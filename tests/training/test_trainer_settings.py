@@ -1,4 +1,4 @@
-"""Accumulation and clipping are Lightning's; what they come to here."""
+"""Effects of Lightning's gradient accumulation and clipping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much work something is, whatever else the machine does."""
+"""Amount of work of a function, independent of the machine's load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class _Elements(TorchDispatchMode):
-    """Counts the elements of all tensors that come out of torch's operations."""
+    """Counts the elements of all output tensors of torch's operations."""
 
     total = 0
 
@@ -22,7 +22,7 @@ class _Elements(TorchDispatchMode):
 
 
 def elements(run: Callable[[], Any]) -> int:
-    """Return how many elements of tensors a function makes, all together."""
+    """Return the number of elements of all tensors that a function computes."""
     with _Elements() as counted:
         run()
     return counted.total

@@ -1,4 +1,4 @@
-"""Blocks, one file each: networks within a network; importing this registers them all."""
+"""Blocks: networks within a network; importing this package registers them."""
 
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,

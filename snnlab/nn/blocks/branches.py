@@ -1,4 +1,4 @@
-"""Blocks of layers in a row, repeated, side by side, or with a way around them.
+"""Blocks of layers: in sequence, repeated, in parallel branches, or with a shortcut.
 
 Axes: T steps, B samples, C channels or features, the first axis of a sample.
 """
@@ -21,16 +21,16 @@ Layers = Mapping[str, Any]
 
 
 class Context(NamedTuple):
-    """What a block is told by the network around it, and tells the layers within; see `build_network`."""
+    """Length and number of steps, passed from a network to the layers of a block."""
 
     dt: float | None
     num_steps: int | None
 
     def build(self, layers: Layers, in_shape: Shape, place: str = "layers") -> BuiltNetwork:
-        """Build the layers of a block; `place` is where they stand in the block's node.
+        """Build the layers of a block; `place`: their key in the block's node.
 
         Raises:
-            ConfigError: naming the layer by its place in the block, if one is wrong or there is none.
+            ConfigError: at the place of a layer, if it is invalid, or if there are no layers.
         """
         if not layers:
             raise ConfigError(place, "needs at least one layer, such as {fc: {type: linear, out_features: 32}}")
@@ -43,27 +43,27 @@ def children(built: BuiltNetwork) -> dict[str, nn.Module]:
 
 
 def last_shape(built: BuiltNetwork) -> Shape:
-    """Return the shape that a network with layers gives."""
+    """Return the output shape of a network with at least one layer."""
     return next(reversed(built.shapes.values()))
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
-    """Join along the channels.
+    """Concatenate along the channels.
 
     Shape:
-        parts: `[T, B, C, ...]` each; returns `[T, B, sum of C, ...]`.
+        parts: each `[T, B, C, ...]`; returns `[T, B, sum of C, ...]`.
     """
-    # Joining images with time folded away keeps channels-last memory.
+    # Concatenation with time folded into the batch keeps channels-last memory.
     return torch.cat([x.flatten(0, 1) for x in parts], dim=1).unflatten(0, parts[0].shape[:2])
 
 
-def fit(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
-    """Return whether shapes are the same, or, where they are joined along the channels, but for these."""
+def shapes_match(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
+    """Return whether shapes are equal; without `channels_too` except for the channels."""
     return len({shape if channels_too else (len(shape), *shape[1:]) for shape in shapes}) == 1
 
 
-def cure(given: Shape, wanted: Shape) -> str | None:
-    """Return layers, as a YAML has them, that turn one shape into another, or None where no simple ones do."""
+def suggest_layers(given: Shape, wanted: Shape) -> str | None:
+    """Return layers in YAML syntax that convert one shape to another, or None if no simple layers do."""
     if len(given) == len(wanted) == 1:
         return f"{{fc: {{type: linear, out_features: {wanted[0]}}}}}"
     if len(given) != len(wanted) or len(given) not in (2, 3, 4) or 0 in wanted:
@@ -77,45 +77,45 @@ def cure(given: Shape, wanted: Shape) -> str | None:
 
 @LAYERS.register("sequential")
 def sequential(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: Layers) -> Network:
-    """Apply layers one after the other, under one name.
+    """Apply layers in sequence, under one name.
 
     Args:
         in_shape: Shape of one sample at one step.
         dt: Length of a step, ms.
         num_steps: Steps of a recording.
-        layers: Named layers, as those of a model.
+        layers: Named layers, like those of a model.
 
     Raises:
-        ConfigError: naming a layer, if it is wrong or does not fit its input.
+        ConfigError: at the place of a layer that is invalid or does not fit its input.
     """
     return Context(dt, num_steps).build(layers, in_shape).network
 
 
 @LAYERS.register("repeat")
 def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: Count, layers: Layers) -> Network:
-    """Apply layers several times, one copy after the other, each with weights of its own.
+    """Apply several copies of layers in sequence, each with its own weights.
 
-    The copies are called `copy1`, `copy2`, ...; each is built for the shape that the one before gives.
+    The copies are called `copy1`, `copy2`, ...; each is built for the output shape of the copy before.
 
     Args:
         in_shape: Shape of one sample at one step.
         dt: Length of a step, ms.
         num_steps: Steps of a recording.
         times: Number of copies.
-        layers: Named layers, as those of a model.
+        layers: Named layers, like those of a model.
 
     Raises:
-        ConfigError: naming a layer, if it is wrong or does not fit its input.
-        ValueError: if there are no copies.
+        ConfigError: at the place of a layer that is invalid or does not fit its input.
+        ConfigError: if `times` is less than 1.
     """
     context, copies = Context(dt, num_steps), dict[str, nn.Module]()
     for number in range(1, times + 1):
-        built = _copy(context, layers, in_shape, number)
+        built = _build_copy(context, layers, in_shape, number)
         copies[f"copy{number}"], in_shape = built.network, last_shape(built)
     return Network(copies, kinds=dict.fromkeys(copies, "copy"))
 
 
-def _copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
+def _build_copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
     try:
         return context.build(layers, in_shape)
     except ConfigError as error:
@@ -129,25 +129,25 @@ Join = Literal["concat", "add"]
 
 @checks_arguments
 class Parallel(Network):
-    """Send the input through several branches and join what they give.
+    """Apply several branches to the input and join their outputs.
 
         y = [a(x), b(x), ...]       join "concat", along the channels
           | a(x) + b(x) + ...       join "add"
 
     Args:
         branches: Branches by name, each a network or a layer.
-        join: How the branches are joined.
+        join: `concat`: along the channels; `add`: their sum.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by branch.
 
     Raises:
-        ConfigError: if a name cannot be used, there is no branch, or `join` is another word.
+        ConfigError: if a name is not allowed, there is no branch, or `join` has another value.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
         if not branches:
-            raise ConfigError("branches", "a parallel block has some")
+            raise ConfigError("branches", "a parallel block needs at least one")
         super().__init__({}, kinds=dict.fromkeys(branches, "branch"), beside=branches)
         self.join: Join = join
 
@@ -162,7 +162,7 @@ class Parallel(Network):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps; see `TemporalLayer`."""
+        """Run all steps."""
         before = self.known(state)
         after: NetworkState = {}
         parts = [self.run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
@@ -179,17 +179,17 @@ def parallel(
     branches: Mapping[str, Layers],
     join: Join = "concat",
 ) -> Parallel:
-    """Send the input through several branches and join what they give.
+    """Apply several branches to the input and join their outputs.
 
     Args:
         in_shape: Shape of one sample at one step.
         dt: Length of a step, ms.
         num_steps: Steps of a recording.
-        branches: For each name the named layers of a branch, as those of a model.
+        branches: Branches by name, each with named layers, like those of a model.
         join: `concat`: along the channels; `add`: their sum.
 
     Raises:
-        ConfigError: naming a layer, if it is wrong or does not fit its input.
+        ConfigError: at the place of a layer that is invalid or does not fit its input.
         ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
@@ -197,10 +197,10 @@ def parallel(
     shapes = {name: last_shape(branch) for name, branch in built.items()}
     if not shapes:
         raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
-    if not fit(list(shapes.values()), channels_too=join == "add"):
+    if not shapes_match(list(shapes.values()), channels_too=join == "add"):
         given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
-        alike = "all axes but the first" if join == "concat" else "all axes"
-        raise ConfigError("join", f"{join} needs branches alike in {alike}", given)
+        axes = "all axes but the first" if join == "concat" else "all axes"
+        raise ConfigError("join", f"{join} needs branches with equal {axes}", given)
     return Parallel({name: branch.network for name, branch in built.items()}, join)
 
 
@@ -225,27 +225,27 @@ _JOIN: dict[Connect, Callable[[Tensor, Tensor], Tensor]] = {
 
 @checks_arguments
 class Residual(Network):
-    """Join what layers make of an input with the input itself.
+    """Join the output of layers with their input.
 
         y = x + layers(x)           connect "add"
           | x * layers(x)           connect "and"
           | x * (1 - layers(x))     connect "iand"
           | [x, layers(x)]          connect "concat", along the channels
 
-    Where there is a shortcut, x on the right is shortcut(x). With spikes on both sides `and` and `iand` give spikes;
-    `add` gives 0, 1 or 2.
+    With a shortcut, the x outside of layers(x) is shortcut(x). If both operands are spikes, `and` and `iand` give
+    spikes, and `add` gives 0, 1 or 2.
 
     Args:
         layers: Layers by name.
-        connect: How the two sides are joined.
-        shortcut: Applied to x on its way around the layers.
-        kinds: See `Network`.
+        connect: How input and output are joined.
+        shortcut: Module applied to x in parallel to the layers.
+        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name.
 
     Raises:
-        ConfigError: if a name cannot be used, such as `shortcut`, which is taken, or `connect` is another word.
+        ConfigError: if a name is not allowed, such as `shortcut`, or `connect` has another value.
 
     Source: Fang et al., Deep residual learning in spiking neural networks (SEW-ResNet), NeurIPS 2021.
     """
@@ -273,8 +273,8 @@ class Residual(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         branch, after = super().forward(x, state, lengths=lengths, counts=counts)
-        way = [(name, self.get_submodule(name)) for name in self._beside]
-        x = self.run_line(way, x, state or {}, after, lengths, counts)
+        shortcut = [(name, self.get_submodule(name)) for name in self._beside]
+        x = self.run_line(shortcut, x, state or {}, after, lengths, counts)
         return zero_past_end(_JOIN[self.connect](x, branch), lengths), after
 
 
@@ -288,7 +288,7 @@ def residual(
     layers: Layers,
     shortcut: Layers | None = None,
 ) -> Residual:
-    """Join what layers make of an input with the input itself.
+    """Join the output of layers with their input.
 
     Args:
         in_shape: Shape of one sample at one step.
@@ -296,29 +296,31 @@ def residual(
         num_steps: Steps of a recording.
         connect: `add`: x + layers(x); `and`: their product; `iand`: x where the layers give 0; `concat`: both, along
             the channels.
-        layers: Named layers, as those of a model.
-        shortcut: Named layers that x goes through on its way around, such as a 1x1 convolution.
+        layers: Named layers, like those of a model.
+        shortcut: Named layers that are applied to x in parallel, such as a 1x1 convolution.
 
     Raises:
-        ConfigError: naming a layer, if it is wrong or does not fit its input.
-        ConfigError: if the two sides have shapes that cannot be joined.
+        ConfigError: at the place of a layer that is invalid or does not fit its input.
+        ConfigError: if the shapes of input and output cannot be joined.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
-    around = context.build(shortcut, in_shape, SHORTCUT) if shortcut else None
-    _require_fit(connect, in_shape, in_shape if around is None else last_shape(around), last_shape(built))
+    shortcut_branch = context.build(shortcut, in_shape, SHORTCUT) if shortcut else None
+    _require_fit(
+        connect, in_shape, in_shape if shortcut_branch is None else last_shape(shortcut_branch), last_shape(built)
+    )
     kinds = {**built.network.kinds, SHORTCUT: "shortcut"}
-    return Residual(children(built), connect, None if around is None else around.network, kinds=kinds)
+    return Residual(children(built), connect, None if shortcut_branch is None else shortcut_branch.network, kinds=kinds)
 
 
 def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> None:
-    if fit([x, branch], channels_too=connect != "concat"):
+    if shapes_match([x, branch], channels_too=connect != "concat"):
         return
     wanted = branch if connect != "concat" else (x[0], *branch[1:])
-    layers = cure(in_shape, wanted)
-    otherwise = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
+    layers = suggest_layers(in_shape, wanted)
+    hint = f", such as {layers}" if layers else ", or layers that keep the size, such as those with padding: same"
     raise ConfigError(
         "connect",
         f"{connect} cannot join x of shape {list(x)} with layers that give {list(branch)}",
-        f"set a shortcut that ends with {list(wanted)}{otherwise}",
+        f"set a shortcut that ends with {list(wanted)}{hint}",
     )

@@ -1,4 +1,4 @@
-"""Layers with feedback from later to earlier ones, run step by step.
+"""Layers with feedback from later to earlier layers, run step by step.
 
 Axes: T steps, B samples.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.event_frames import EventFrames
-from snnlab.nn.blocks.branches import Context, Layers, children, cure, last_shape
+from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.layer import LAYERS, Counts, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
@@ -28,11 +28,11 @@ _SETTINGS = {
 
 
 class FeedbackState(NamedTuple):
-    """What a feedback carries to the next step.
+    """State of a feedback between two steps.
 
     Attributes:
-        y: Last output of the layer that it comes from, `[B, ...]`.
-        layers: State of its own layers, where they have one.
+        y: Last output of its source layer, `[B, ...]`.
+        layers: State of the feedback's own layers, if they have one.
     """
 
     y: Tensor
@@ -40,13 +40,13 @@ class FeedbackState(NamedTuple):
 
 
 class LoopFeedback(NamedTuple):
-    """A way back from one layer to the same or an earlier one.
+    """A feedback from one layer to the same or an earlier layer.
 
     Attributes:
-        source: The layer that it comes from.
-        target: The layer to whose input it is added.
-        shape: Output of the source, of one sample at one step: zeros of this shape come before the first step.
-        layer: What the source's output goes through.
+        source: Name of its source layer.
+        target: Name of the layer whose input it is added to.
+        shape: Output shape of the source, of one sample at one step; before the first step the output is 0.
+        layer: Module applied to the source's output.
     """
 
     source: str
@@ -56,22 +56,22 @@ class LoopFeedback(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called among the loop's layers."""
+        """Its name among the loop's layers."""
         return f"{self.source}_to_{self.target}"
 
 
 def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, context: Context) -> LoopFeedback:
-    """Build one way back from its node `{from: ..., to: ..., layers: {...}}`.
+    """Build one feedback from its node `{from: ..., to: ..., layers: {...}}`.
 
     Args:
-        node: The node; by default the way leads from the loop's last layer to its first.
-        place: Where it stands in the loop's node.
+        node: The node; by default from the loop's last layer to its first.
+        place: Its place in the loop's node.
         built: The loop's layers.
-        in_shape: Input of the first of them.
-        context: What the layers within are told.
+        in_shape: Input shape of the first of them.
+        context: Length and number of steps.
 
     Raises:
-        ConfigError: naming the place, if a name is unknown, the way does not lead back, or a shape does not fit.
+        ConfigError: at the place, if a name is unknown, the target is after the source, or a shape does not fit.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
@@ -82,25 +82,25 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
     if names.index(target) > names.index(source):
         raise ConfigError(
             place,
-            f"{target} comes after {source}, so this leads forward",
-            f"turn it round (from: {target}, to: {source}), or use a residual block",
+            f"{target} comes after {source}, so this is not a feedback",
+            f"swap them (from: {target}, to: {source}), or use a residual block",
         )
     shape, wanted = built.shapes[source], [in_shape, *built.shapes.values()][names.index(target)]
     layers: Layers | None = node.get("layers")
     inner = context.build(layers, shape, f"{place}.layers") if layers else None
     given = shape if inner is None else last_shape(inner)
     if given != wanted:
-        like = cure(given, wanted)
+        like = suggest_layers(given, wanted)
         raise ConfigError(
             place,
-            f"shape {list(given)} comes back from {source}, but the input of {target} is {list(wanted)}",
-            f"add feedback layers that end with it{f', such as {like}' if like else ''}",
+            f"the feedback of {source} has shape {list(given)}, but the input of {target} has {list(wanted)}",
+            f"add feedback layers that output it{f', such as {like}' if like else ''}",
         )
     return LoopFeedback(source, target, shape, nn.Identity() if inner is None else inner.network)
 
 
-def as_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
-    """Return each feedback's node with its place: one node, or a list of several."""
+def feedback_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
+    """Return the nodes of one feedback, or of a list of feedbacks, each with its place."""
     if isinstance(feedback, Sequence) and not isinstance(feedback, str):
         return [(f"feedback.{number}", node) for number, node in enumerate(feedback)]
     return [("feedback", {} if feedback is None else feedback)]
@@ -115,8 +115,8 @@ def _layer(name: str | None, default: str, names: Collection[str], place: str) -
     return name
 
 
-class _Way(NamedTuple):
-    """One feedback, as the loop keeps it: its module is among the loop's own."""
+class _FeedbackPath(NamedTuple):
+    """A feedback without its module, which is a child of the loop."""
 
     name: str
     source: str
@@ -124,8 +124,8 @@ class _Way(NamedTuple):
     shape: Shape
 
 
-class _Within(NamedTuple):
-    """A layer within the feedback, and the ways that end at its input and begin at its output."""
+class _SpannedLayer(NamedTuple):
+    """A layer that a feedback spans, with the feedbacks that end at its input and start at its output."""
 
     stage: Stage
     ends: list[Stage]
@@ -133,26 +133,26 @@ class _Within(NamedTuple):
 
 
 class Loop(Network):
-    """Add what a layer gave at the step before to the input of the same or an earlier layer.
+    """Add a layer's output of the step before to the input of the same or an earlier layer.
 
         input of `target` at t = (output of the layer before it at t) + feedback(output of `source` at t-1)
 
     The output before the first step is 0. This is feedback around one or more layers; `recurrent: true` of a neuron is
-    the feedback of one population on itself, through weights of its own. What lies between target and source
-    is computed step by step, each layer with T = 1, so that a normalisation over the batch sees single steps there; the
-    layers before and behind see all steps at once.
+    the feedback of one population to itself, through its own weights. The layers from target to source run step by
+    step, with T = 1, so that a normalisation over the batch there has single steps; the layers before and after them
+    run all steps at once.
 
     Args:
         layers: Layers by name.
-        feedback: The ways back.
-        kinds: See `Network`.
+        feedback: The feedbacks.
+        layer_types: Types of the layers by name, for summaries.
 
     Shape:
         x: `[T, B, ...]`; returns `[T, B, ...]` and the state, a dict by layer name; that of a feedback is a
         `FeedbackState` under the name `source_to_target`.
 
     Raises:
-        ConfigError: if a name cannot be used or is no layer, there is no feedback, or one does not lead back.
+        ConfigError: if a name is not allowed or not a layer, there is no feedback, or its target is after its source.
     """
 
     def __init__(
@@ -162,21 +162,21 @@ class Loop(Network):
         *,
         kinds: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(layers, kinds=kinds, beside={way.name: way.layer for way in feedback})
+        super().__init__(layers, kinds=kinds, beside={path.name: path.layer for path in feedback})
         names = list(layers)
-        ends = [(names.index(way.target), names.index(way.source)) for way in feedback]
+        ends = [(names.index(path.target), names.index(path.source)) for path in feedback]
         if not ends or any(target > source for target, source in ends):
-            raise ConfigError("feedback", "a loop needs it, and each must lead to the same or an earlier layer")
-        self.ways = tuple(_Way(way.name, way.source, way.target, way.shape) for way in feedback)
+            raise ConfigError("feedback", "a loop needs one, and each must lead to the same or an earlier layer")
+        self.ways = tuple(_FeedbackPath(path.name, path.source, path.target, path.shape) for path in feedback)
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        return listing(f"{way.source} → {way.target}" for way in self.ways)
+        return listing(f"{path.source} → {path.target}" for path in self.ways)
 
     def stepped(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield the layers that are run step by step, with their names: those that feedback spans, and its own."""
+        """Yield the layers that run step by step, with names: those that feedbacks span, and those of feedbacks."""
         yield from list(self.line())[self._first : self._last + 1]
-        yield from ((way.name, self.get_submodule(way.name)) for way in self.ways)
+        yield from ((path.name, self.get_submodule(path.name)) for path in self.ways)
 
     def forward(
         self,
@@ -186,7 +186,7 @@ class Loop(Network):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run all steps; see `TemporalLayer`."""
+        """Run all steps."""
         line, before = list(self.line()), self.known(state)
         after: NetworkState = {}
         x = self.run_line(line[: self._first], x, before, after, lengths, counts)
@@ -203,61 +203,61 @@ class Loop(Network):
         lengths: Tensor | None,
         counts: Counts | None,
     ) -> tuple[Tensor, NetworkState]:
-        """Run the layers within the feedback one step after another; return their output and state."""
-        within = self._within(line)
+        """Run the layers that feedbacks span step by step; return their output and state."""
+        spanned = self._spanned_layers(line)
         state = {name: before[name] for name, _ in line if name in before}
-        for way in self.ways:
-            rest = FeedbackState(x.new_zeros(x.shape[1], *way.shape), None)
-            state[way.name] = before.get(way.name, rest)
+        for path in self.ways:
+            rest = FeedbackState(x.new_zeros(x.shape[1], *path.shape), None)
+            state[path.name] = before.get(path.name, rest)
         outputs = []
         for x_t, valid in zip(x.split(1), _valid_in_step(lengths, x.shape[0]), strict=False):
             own: Counts | None = None if counts is None else {}
-            outputs.append(_run_step(within, x_t, state, valid, own)[0])
+            outputs.append(_run_step(spanned, x_t, state, valid, own)[0])
             if counts is not None:
                 counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
-        outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # past the end of all samples
-        # Joining along the folded axis keeps channels-last memory.
+        outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # after the end of all samples
+        # Concatenation along the folded axis keeps channels-last memory.
         return torch.cat(outputs).unflatten(0, x.shape[:2]), state
 
-    def _within(self, line: list[tuple[str, nn.Module]]) -> list[_Within]:
-        """Return the layers within the feedback, each with the ways that end and begin at it."""
+    def _spanned_layers(self, line: list[tuple[str, nn.Module]]) -> list[_SpannedLayer]:
+        """Return the layers that feedbacks span, each with the feedbacks that end and start at it."""
         return [
-            _Within(
+            _SpannedLayer(
                 Stage(name, layer),
-                [Stage(way.name, self.get_submodule(way.name)) for way in self.ways if way.target == name],
-                [way.name for way in self.ways if way.source == name],
+                [Stage(path.name, self.get_submodule(path.name)) for path in self.ways if path.target == name],
+                [path.name for path in self.ways if path.source == name],
             )
             for name, layer in line
         ]
 
 
 def _run_step(
-    within: list[_Within], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
+    spanned: list[_SpannedLayer], x: Tensor, state: NetworkState, valid: Tensor | None, counts: Counts | None
 ) -> Tensor:
-    """Run one step `[1, B, ...]` through the layers, and replace the parts of the state by those after it."""
-    for stage, ends, begins in within:
-        for way in ends:
-            last: FeedbackState = state[way.name]
-            back, inner = run_stage(way, last.y[None], last.layers, valid, counts)
-            x, state[way.name] = x + back, last._replace(layers=inner)
+    """Run one step `[1, B, ...]` through the layers, and update the state in place."""
+    for stage, ends, begins in spanned:
+        for path in ends:
+            last: FeedbackState = state[path.name]
+            back, inner = run_stage(path, last.y[None], last.layers, valid, counts)
+            x, state[path.name] = x + back, last._replace(layers=inner)
         x, after = run_stage(stage, x, state.get(stage.name), valid, counts)
         if after is not None:
             state[stage.name] = after
-        for way in begins:
-            state[way] = state[way]._replace(y=_kept(x[0], state[way].y, valid))
+        for path in begins:
+            state[path] = state[path]._replace(y=_keep_ended(x[0], state[path].y, valid))
     return x
 
 
-def _kept(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
-    """Return the new output, or the old one of the samples whose steps are over."""
+def _keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the new output, or the old one for samples that have ended."""
     return new if valid is None else torch.where(valid.bool().reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def _valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
-    """Return for each step, up to the longest sample's last, its lengths of 0 or 1, or None where all are valid.
+    """Return for each step until the longest sample's end the lengths 0 or 1 of samples, or None if all are valid.
 
     Shape:
-        lengths: `[B]`; returns at least 1 and at most `num_steps`, `[B]` each.
+        lengths: `[B]`; returns 1 to `num_steps` items, each `[B]`.
     """
     if lengths is None:
         return [None] * num_steps
@@ -277,42 +277,42 @@ def loop(
     layers: Layers,
     feedback: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
 ) -> Loop:
-    """Add what a layer gave at the step before to the input of the same or an earlier layer.
+    """Add a layer's output of the step before to the input of the same or an earlier layer.
 
     Args:
         in_shape: Shape of one sample at one step.
         dt: Length of a step, ms.
         num_steps: Steps of a recording.
-        layers: Named layers, as those of a model.
-        feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of such; from the last layer to the first by
-            default, through no layers.
+        layers: Named layers, like those of a model.
+        feedback: `{from: lif2, to: lif1, layers: {...}}`, or a list of these; by default from the last layer to the
+            first, without layers.
 
     Raises:
-        ConfigError: naming the place, if a layer or a feedback is wrong or does not fit its input.
-        ConfigError: if a layer that takes only whole recordings would be run step by step.
+        ConfigError: at the place of a layer or a feedback that is invalid or does not fit its input.
+        ConfigError: if a layer that needs whole recordings would run step by step.
     """
     context = Context(dt, num_steps)
     built = context.build(layers, in_shape)
-    ways: dict[str, LoopFeedback] = {}
+    paths: dict[str, LoopFeedback] = {}
     if feedback == []:
         raise ConfigError("feedback", "needs at least one, such as {from: lif2, to: lif1}")
-    for place, node in as_nodes(feedback):
-        way = build_feedback(node, place, built, in_shape, context)
-        if way.name in ways:
-            raise ConfigError(place, f"there is a feedback from {way.source} to {way.target} already", "keep one")
-        ways[way.name] = way
-    kinds = {**built.network.kinds, **dict.fromkeys(ways, "feedback")}
-    made = Loop(children(built), list(ways.values()), kinds=kinds)
-    _require_single_steps(made)
-    return made
+    for place, node in feedback_nodes(feedback):
+        path = build_feedback(node, place, built, in_shape, context)
+        if path.name in paths:
+            raise ConfigError(place, f"there is already a feedback from {path.source} to {path.target}", "keep one")
+        paths[path.name] = path
+    kinds = {**built.network.kinds, **dict.fromkeys(paths, "feedback")}
+    block = Loop(children(built), list(paths.values()), kinds=kinds)
+    _require_single_steps(block)
+    return block
 
 
-def _require_single_steps(made: Loop) -> None:
-    """Raise a ConfigError if a layer that is run step by step takes only whole recordings in training."""
-    for name, layer in made.stepped():
+def _require_single_steps(block: Loop) -> None:
+    """Raise a ConfigError if a layer that runs step by step needs whole recordings in training."""
+    for name, layer in block.stepped():
         if reach_of([layer]) == "recording":
             raise ConfigError(
-                "feedback" if name in (way.name for way in made.ways) else f"layers.{name}",
-                f"per_step of batch_norm needs all steps at once, and {name} is run step by step",
-                "put it before or behind the layers that the feedback spans, or leave per_step out",
+                "feedback" if name in (path.name for path in block.ways) else f"layers.{name}",
+                f"per_step of batch_norm needs all steps at once, but {name} runs step by step",
+                "put it before or after the layers that the feedback spans, or remove per_step",
             )

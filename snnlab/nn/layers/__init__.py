@@ -1,4 +1,4 @@
-"""Layers that do not spike, one file a family; importing this registers them all."""
+"""Layers that do not spike, one file per family; importing this package registers them."""
 
 from snnlab.nn.layers import conv as conv
 from snnlab.nn.layers.dense import Voting as Voting, flatten as flatten, linear as linear

@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions over one to three axes, as torch's own modules."""
+"""Convolutions and transposed convolutions over one to three axes, as torch's modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snnlab.nn.layer import (
     short,
     split_channels,
 )
-from snnlab.nn.layers.dense import normed_weight
+from snnlab.nn.layers.dense import apply_weight_norm
 from snnlab.settings import Count
 
 Module = Callable[..., nn.Module]
@@ -47,36 +47,36 @@ def _conv(dims: int) -> Module:
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         weight_norm: bool = False,
     ) -> nn.Module:
-        """Convolve the axes behind the channels.
+        """Convolve the axes after the channels.
 
         Args:
             in_shape: Shape of one sample at one step.
             out_channels: Filters.
-            kernel_size: Size of the window, one number or one for each axis, as the next three.
-            stride: Steps of the window.
-            padding: Cells added at both ends, or `same` (as many as keep the size) or `valid` (none).
-            dilation: Distance between the window's cells.
-            groups: Groups of channels that do not see each other.
-            bias: Whether each filter has an offset.
-            padding_mode: What is in the added cells.
-            weight_norm: Whether each filter is trained as its length and its direction.
+            kernel_size: Size of the kernel, one number or one per axis, like the next three arguments.
+            stride: Stride of the kernel.
+            padding: Cells added at both ends; or `same`, which keeps the size, or `valid`, which adds none.
+            dilation: Distance between cells of the kernel.
+            groups: Number of groups of channels without connections between groups.
+            bias: Whether each filter has a bias.
+            padding_mode: Contents of the added cells.
+            weight_norm: Whether each filter is trained as length and direction.
 
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size + 2 padding - dilation (kernel - 1) - 1) / stride + 1, rounded down.
 
         Raises:
-            ValueError: if a setting is out of its range or does not fit the input.
+            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
-        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims)
         if pad != "same":
             require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
         module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
         module = _channels_last(module, dims)
-        return normed_weight(module, dim=0) if weight_norm else module
+        return apply_weight_norm(module, dim=0) if weight_norm else module
 
     build.__name__ = kind
     return build
@@ -99,32 +99,32 @@ def _conv_transpose(dims: int) -> Module:
         bias: bool = True,
         weight_norm: bool = False,
     ) -> nn.Module:
-        """Convolve the axes behind the channels with the transpose of a convolution, which enlarges them.
+        """Apply a transposed convolution, which enlarges them, to the axes after the channels.
 
         Args:
             in_shape: Shape of one sample at one step.
             out_channels: Filters.
-            kernel_size: Size of the window, one number or one for each axis, as the next four.
-            stride: Steps of the window, in the output.
-            padding: Cells taken away at both ends of the output.
+            kernel_size: Size of the kernel, one number or one per axis, like the next four arguments.
+            stride: Stride of the kernel, in the output.
+            padding: Cells removed at both ends of the output.
             output_padding: Cells added at one end of the output.
-            dilation: Distance between the window's cells.
-            groups: Groups of channels that do not see each other.
-            bias: Whether each filter has an offset.
-            weight_norm: Whether each filter is trained as its length and its direction; for one group only.
+            dilation: Distance between cells of the kernel.
+            groups: Number of groups of channels without connections between groups.
+            bias: Whether each filter has a bias.
+            weight_norm: Whether each filter is trained as length and direction; only for one group.
 
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
             size' = (size - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
 
         Raises:
-            ValueError: if a setting is out of its range or does not fit the input.
+            ConfigError: if a setting is out of its range or does not fit the input.
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
-        if weight_norm and groups > 1:  # the weight's axis of outputs is that of one group
+        if weight_norm and groups > 1:  # the weight's output axis contains only one group
             raise ConfigError("weight_norm", f"needs groups: 1 in a transposed convolution, got {groups}")
-        kernel, step, spread = _window(dims, kernel_size, stride, dilation)
+        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = per_axis("padding", padding, dims)
         extra = per_axis("output_padding", output_padding, dims)
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
@@ -135,23 +135,23 @@ def _conv_transpose(dims: int) -> Module:
         rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]
         if min(out_size) < 1:
-            raise ConfigError("padding", f"{short(pad)} leaves nothing of the output: {out_size}")
+            raise ConfigError("padding", f"{short(pad)} makes the output empty: {out_size}")
         module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
         module = _channels_last(module, dims)
-        return normed_weight(module, dim=1) if weight_norm else module
+        return apply_weight_norm(module, dim=1) if weight_norm else module
 
     build.__name__ = kind
     return build
 
 
-def _window(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
+def _sizes_per_axis(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
     sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
     kernel, step, spread = (per_axis(name, size, dims) for name, size in sizes.items())
     return kernel, step, spread
 
 
 def _channels_last(module: nn.Module, dims: int) -> nn.Module:
-    # Only weights of four axes have this format: it is what makes the results channels-last too.
+    # Only weights with four axes have this format; with it outputs are channels-last too.
     return module.to(memory_format=torch.channels_last) if dims == 2 else module  # pyright: ignore[reportCallIssue]
 
 

@@ -1,4 +1,4 @@
-"""Layers over features: fully connected, flattening, activations, voting."""
+"""Layers over features: linear, flatten, activations, voting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.settings import Count
 
 
 class _ChannelsLast(nn.Module):
-    """A weight of four axes in the memory format that torch's weight norm loses."""
+    """Keeps a weight of four axes channels-last; torch's weight norm does not."""
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight.contiguous(memory_format=torch.channels_last)
@@ -23,14 +23,14 @@ class _ChannelsLast(nn.Module):
         return self(weight)
 
 
-def normed_weight(module: nn.Module, dim: int) -> nn.Module:
-    """Train a module's weight as length and direction, the output as before.
+def apply_weight_norm(module: nn.Module, dim: int) -> nn.Module:
+    """Train a module's weight as length and direction; its value does not change.
 
         weight[k] = g[k] * v[k] / |v[k]|
 
     Args:
-        module: What has the `weight`; changed in place.
-        dim: The weight's axis of the k, one for each output.
+        module: Module with a `weight`; changed in place.
+        dim: Axis of k, the outputs, in the weight.
 
     Source: Salimans and Kingma, Weight normalization, NeurIPS 2016.
     """
@@ -47,9 +47,9 @@ def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_no
 
     Args:
         in_shape: Shape of one sample at one step.
-        out_features: Size of the last axis afterwards.
-        bias: Whether there is a b.
-        weight_norm: Whether each row of W is trained as its length and its direction.
+        out_features: Size of the last axis of the output.
+        bias: Whether there is a bias b.
+        weight_norm: Whether each row of W is trained as length and direction.
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
@@ -58,12 +58,12 @@ def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_no
         ConfigError: if `out_features` is not positive.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
-    return normed_weight(module, dim=0) if weight_norm else module
+    return apply_weight_norm(module, dim=0) if weight_norm else module
 
 
 @LAYERS.register("flatten")
 def flatten() -> nn.Flatten:
-    """Make one axis of all axes of a sample.
+    """Flatten all axes of a sample to one.
 
     Shape:
         `[N, ...]` to `[N, F]`.
@@ -101,17 +101,17 @@ def tanh() -> nn.Tanh:
 
 @LAYERS.register("gelu")
 def gelu(*, approximate: Literal["none", "tanh"] = "none") -> nn.GELU:
-    """Return x * Phi(x), Phi the normal distribution, exactly or approximated by a tanh.
+    """Return x * Phi(x), Phi the distribution function of the normal distribution, exact or approximated by a tanh.
 
     Args:
-        approximate: `none`: exactly; `tanh`: by a tanh.
+        approximate: `none`: exact; `tanh`: approximated by a tanh.
     """
     return nn.GELU(approximate)
 
 
 @LAYERS.register("identity")
 def identity() -> nn.Identity:
-    """Return x, to stand in the place of a layer that an experiment takes out."""
+    """Return x, in place of a layer that an experiment removes."""
     return nn.Identity()
 
 
@@ -121,7 +121,7 @@ class Voting(nn.Module):
         y[k] = mean(x[k * group_size], ..., x[(k + 1) * group_size - 1])
 
     Args:
-        group_size: Features of a group.
+        group_size: Number of features per group.
 
     Shape:
         `[N, ..., K * group_size]` to `[N, ..., K]`.
@@ -141,7 +141,7 @@ class Voting(nn.Module):
 
 @LAYERS.register("voting")
 def voting(in_shape: Shape, *, group_size: Count) -> Voting:
-    """Return the mean of each group of consecutive features; of spikes, the part of the group that votes.
+    """Return the mean of each group of consecutive features; for spikes, the fraction of the group that votes.
 
     Args:
         in_shape: Shape of one sample at one step.
@@ -165,6 +165,6 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
 
 
 def _near_divisors(number: int, wanted: int) -> list[int]:
-    """Return the divisor of `number` below `wanted` and that above, as far as there are."""
+    """Return the nearest divisors of `number` below and above `wanted`, if they exist."""
     divisors = [n for n in range(1, number + 1) if number % n == 0]
     return [n for n in divisors if n < wanted][-1:] + [n for n in divisors if n > wanted][:1]

@@ -1,4 +1,4 @@
-"""Dropout, with one mask for all steps of a sample or a new one at each."""
+"""Dropout, with one mask for all steps of a sample or a new mask at each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnlab.settings import Fraction
 
 
 class DropoutState(NamedTuple):
-    """Which values are kept, bool `[B, ...]`."""
+    """Mask of the values that are kept, bool `[B, ...]`."""
 
     keep: Tensor
 
@@ -23,15 +23,14 @@ class Dropout(TemporalLayer):
 
     Args:
         p: Probability of a zero.
-        mask: `shared`: what is dropped stays so for all steps, also of later calls that are given the state;
-            `per_step`: a new draw at each step.
+        mask: `shared`: one mask for all steps, also in later calls with the state; `per_step`: a new mask at each step.
 
     Shape:
         x: `[T, B, ...]`; state: `DropoutState(keep [B, ...])` where the mask is shared, None in evaluation;
-        returns the same shape, with zeros past a sample's length, and the state.
+        returns the same shape, with zeros after a sample's length, and the state.
 
     Raises:
-        ValueError: if p is not within 0..1, or the mask is another word.
+        ConfigError: if p is not within 0..1, or `mask` has another value.
 
     Source: Gal and Ghahramani, Dropout in recurrent neural networks, NeurIPS 2016.
     """
@@ -61,7 +60,7 @@ class Dropout(TemporalLayer):
         return torch.empty_like(like, dtype=torch.bool).bernoulli_(1.0 - self.p)
 
     def _drop(self, x: Tensor, keep: Tensor) -> Tensor:
-        # A mask of booleans and a factor apart, because 1 / (1 - p) would be rounded in half precision.
+        # A boolean mask and a separate factor, because half precision would round 1 / (1 - p).
         return torch.where(keep, x if self.p == 1 else x * (1.0 / (1.0 - self.p)), 0)
 
     def extra_repr(self) -> str:

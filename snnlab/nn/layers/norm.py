@@ -1,4 +1,4 @@
-"""Normalisations; those over the batch know time, because they must leave out what is past a sample's end.
+"""Normalisations; those over the batch are temporal layers, because they leave out the steps after a sample's end.
 
 Axes: T steps, B samples, C channels.
 """
@@ -23,22 +23,22 @@ class BatchNorm(TemporalLayer, BatchNormNd):
 
         y = weight * (x - mean) / sqrt(var + eps) + bias
 
-    In training mean and variance are those of the valid steps, for each channel; in evaluation the running
-    ones. Where all steps are valid it is torch's BatchNorm of the T * B samples; the state dict is the same. A single
-    value a channel, such as the last step of the longest recording within a `loop`, has no variance: it is normalised
-    by the running statistics, which stay.
+    In training mean and variance are those of the valid steps, for each channel; in evaluation the running ones. If
+    all steps are valid it equals torch's BatchNorm of the T * B samples; the state dict is the same. A single value per
+    channel, such as the last step of the longest recording within a `loop`, has no variance: it is normalised by the
+    running statistics, which then do not change.
 
     Args:
         num_features: Channels, the first axis of a sample.
         eps: Added to the variance.
-        momentum: How far the running statistics move at once; None makes them the mean of all.
+        momentum: Fraction of the newest batch in the running statistics; None makes them the mean of all batches.
         affine: Whether there are a weight and a bias.
 
     Shape:
-        x: `[T, B, C, ...]`; returns the same, with zeros past a sample's length, and no state.
+        x: `[T, B, C, ...]`; returns the same shape, with zeros after a sample's length, and no state.
 
     Raises:
-        ConfigError: if in training it is given a single value for each channel, and has no running statistics yet.
+        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
@@ -65,15 +65,15 @@ class BatchNorm(TemporalLayer, BatchNormNd):
         return F.batch_norm(samples, mean, var, self.weight, self.bias, False, 0.0, self.eps)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        # Any number of axes behind the channels will do; torch's classes differ in nothing but this.
+        # Any number of axes after the channels is valid; torch's classes differ only in this check.
         if input.dim() < 2:
             raise ValueError(f"batch_norm needs an input of at least 1 axis, got {list(input.shape[1:])}")
 
 
 def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
-    """Raise a ConfigError if a norm has no running statistics yet, which are to stand in for those of a single value.
+    """Raise a ConfigError if a norm has no running statistics yet, which replace those of a single value.
 
-    Where all batches are like that it would never have any, and change nothing.
+    If all batches were like that it would never have any, and would do nothing.
     """
     tracked = norm.num_batches_tracked
     if tracked is None or tracked.is_meta or not bool(tracked.any()):
@@ -85,35 +85,35 @@ def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
 
 
 class PerStepState(NamedTuple):
-    """How many steps of each sample were normalised, int64 `[B]`."""
+    """Number of normalised steps of each sample, int64 `[B]`."""
 
     step: Tensor
 
 
 class PerStepBatchNorm(TemporalLayer, BatchNormNd):
-    """Batch normalisation of each step by itself, with its own statistics, weight and bias.
+    """Batch normalisation of each step separately, with its own statistics, weight and bias.
 
         y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + bias[t]
 
     In training mean and variance are those of the samples for which step t is valid, for each channel; in evaluation
-    the running ones of that step. A step of which, past the samples' lengths, a single value a channel is left has no
-    variance: it is normalised by the running statistics, which stay. BNTT is this without the bias.
+    the running ones of that step. A step with only a single valid value per channel has no variance: it is normalised
+    by the running statistics, which then do not change. BNTT is this without the bias.
 
     Args:
         num_features: Channels, the first axis of a sample.
         num_steps: Steps of a whole recording.
         eps: Added to the variance.
-        momentum: How far the running statistics move at once; None makes them the mean of all.
+        momentum: Fraction of the newest batch in the running statistics; None makes them the mean of all batches.
         affine: Whether there are a weight and a bias.
 
     Shape:
         x: `[T, B, C, ...]` with T = num_steps; in evaluation also T = 1, the first of single steps, and with a state
-        any number that is left; state: `PerStepState(step [B])`; returns the same shape, with zeros past a sample's
-        length, and the state.
+        any number of remaining steps; state: `PerStepState(step [B])`; returns the same shape, with zeros after a
+        sample's length, and the state.
 
     Raises:
-        ConfigError: if it is given another number of steps, or in training a single value for each channel before it
-            has running statistics.
+        ValueError: if the number of steps is different.
+        ConfigError: if in training there is a single value per channel, and there are no running statistics yet.
 
     Source: Kim and Panda, Revisiting batch normalization for training low-latency deep SNNs, Front. Neurosci. 2021.
     """
@@ -150,7 +150,7 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         if self.training and x[0].numel() == self.num_features:
             require_statistics(self, x)
         if state is None and num_steps != self.num_steps and (self.training or num_steps != 1):
-            raise self._misfit(num_steps)
+            raise self._length_error(num_steps)
         before = torch.zeros(batch, dtype=torch.int64, device=x.device) if state is None else state.step
         valid = valid_steps(lengths, num_steps, before.expand(num_steps, -1))
         samples = x.flatten(0, 1)
@@ -160,15 +160,15 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
             return y.unflatten(0, x.shape[:2]), PerStepState(before + num_steps)
         at = before + torch.arange(num_steps, device=x.device)[:, None]
         own = num_steps if lengths is None else lengths.clamp(max=num_steps)
-        y = self._each_at(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
+        y = self._normalise_each(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
         return y.unflatten(0, x.shape[:2]), PerStepState(before + own)
 
-    def _each_at(self, samples: Tensor, at: Tensor) -> Tensor:
-        """Normalise each sample as one of step `at`; -1 makes it zero."""
+    def _normalise_each(self, samples: Tensor, at: Tensor) -> Tensor:
+        """Normalise each sample with the statistics of its step `at`; -1 makes it zero."""
         order = at.argsort(stable=True)
         past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
         if len(sizes) > self.num_steps:
-            raise self._misfit(len(sizes))
+            raise self._length_error(len(sizes))
         order = order[past:]
         parts = [self._normalise(part, t) for t, part in enumerate(samples[order].split(sizes))]
         return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
@@ -183,14 +183,14 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         momentum = 1.0 / float(seen) if self.momentum is None else self.momentum
         return F.batch_norm(samples, mean, var, weight, bias, True, momentum, self.eps)
 
-    def _misfit(self, num_steps: int) -> ValueError:
+    def _length_error(self, num_steps: int) -> ValueError:
         return ValueError(
-            f"batch_norm per_step was built for {self.num_steps} steps, got {num_steps}; build the network for as many,"
-            " or, to go on in pieces, give it the state (PerStepState)"
+            f"batch_norm per_step was built for {self.num_steps} steps, got {num_steps}; build the network for this"
+            " number, or, to continue a recording, pass the state (PerStepState)"
         )
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any number of axes behind the channels."""
+        """Accept any number of axes after the channels."""
 
     def extra_repr(self) -> str:
         """Return the settings that `print(network)` shows."""
@@ -207,15 +207,15 @@ def batch_norm(
     affine: bool = True,
     per_step: bool = False,
 ) -> BatchNorm | PerStepBatchNorm:
-    """Normalise each channel over all valid steps and samples together, or at each step by itself.
+    """Normalise each channel over all valid steps and samples together, or at each step separately.
 
     Args:
         in_shape: Shape of one sample at one step.
-        num_steps: Steps of a recording; None where that is not known.
+        num_steps: Steps of a recording; None if unknown.
         eps: Added to the variance.
-        momentum: How far the running statistics move at once; null makes them the mean of all.
+        momentum: Fraction of the newest batch in the running statistics; null makes them the mean of all batches.
         affine: Whether there are a weight and a bias.
-        per_step: Whether each step has its own statistics, weight and bias; then no other number of steps can be run.
+        per_step: Whether each step has its own statistics, weight and bias; this fixes the number of steps.
 
     Shape:
         `[T, B, C, ...]` to the same.
@@ -227,7 +227,7 @@ def batch_norm(
     if not per_step:
         return BatchNorm(channels, eps, momentum, affine)
     if num_steps is None:
-        raise ConfigError("per_step", "needs the number of steps, which is not known here", "leave it out")
+        raise ConfigError("per_step", "needs the number of steps, which is not known here", "remove it")
     return PerStepBatchNorm(channels, num_steps, eps, momentum, affine)
 
 
@@ -244,16 +244,16 @@ def layer_norm(
 
     Args:
         in_shape: Shape of one sample at one step.
-        normalized_shape: Sizes of the last axes to normalise over; all axes by default.
+        normalized_shape: Sizes of the last axes, over which it normalises; by default all axes.
         eps: Added to the variance.
         elementwise_affine: Whether there is a weight.
-        bias: Whether there is a bias too.
+        bias: Whether there is a bias.
 
     Shape:
         `[N, ...]` to the same.
 
     Raises:
-        ConfigError: if `normalized_shape` is not how the input's shape ends, or `eps` is not positive.
+        ConfigError: if the input's shape does not end with `normalized_shape`, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
     given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
@@ -269,7 +269,7 @@ def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affi
 
     Args:
         in_shape: Shape of one sample at one step.
-        num_groups: Groups, a divisor of the channels.
+        num_groups: Number of groups, a divisor of the channels.
         eps: Added to the variance.
         affine: Whether there are a weight and a bias for each channel.
 
@@ -277,7 +277,7 @@ def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affi
         `[N, C, ...]` to the same.
 
     Raises:
-        ConfigError: if the channels cannot be divided so, or a setting is not positive.
+        ConfigError: if `num_groups` does not divide the channels, or a setting is not positive.
     """
     channels = first_axis("group_norm", in_shape)
     if channels % num_groups:

@@ -1,4 +1,4 @@
-"""Pooling over the one to three axes behind the channels."""
+"""Pooling over the one to three axes after the channels."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def max_pool(
     dilation: Window = 1,
     ceil_mode: bool = False,
 ) -> nn.Module:
-    """Return the largest value of each window; of spikes, whether there is one.
+    """Return the largest value of each window; for spikes, whether there is one.
 
     Args:
         in_shape: Shape of one sample at one step.
-        kernel_size: Size of the window, one number or one for each axis, as the next three.
-        stride: Steps of the window; the window's size by default.
+        kernel_size: Size of the window, one number or one per axis, like the next three arguments.
+        stride: Stride of the window; by default the window's size.
         padding: Cells added at both ends, at most half of the window.
-        dilation: Distance between the window's cells.
-        ceil_mode: Whether a window that is not filled counts.
+        dilation: Distance between cells of the window.
+        ceil_mode: Whether a window that is not full counts.
 
     Shape:
         `[N, C, *size]` to `[N, C, *size']`.
@@ -45,7 +45,7 @@ def max_pool(
         ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("max_pool", in_shape)
-    kernel, step, pad, spread = _window(size, kernel_size, stride, padding, dilation)
+    kernel, step, pad, spread = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
     return _MAX[len(size)](kernel, step, pad, spread, ceil_mode=ceil_mode)
 
 
@@ -63,10 +63,10 @@ def avg_pool(
 
     Args:
         in_shape: Shape of one sample at one step.
-        kernel_size: Size of the window, one number or one for each axis, as the next two.
-        stride: Steps of the window; the window's size by default.
+        kernel_size: Size of the window, one number or one per axis, like the next two arguments.
+        stride: Stride of the window; by default the window's size.
         padding: Zeros added at both ends, at most half of the window.
-        ceil_mode: Whether a window that is not filled counts.
+        ceil_mode: Whether a window that is not full counts.
         count_include_pad: Whether the added zeros count in the mean.
 
     Shape:
@@ -76,16 +76,16 @@ def avg_pool(
         ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = behind_channels("avg_pool", in_shape)
-    kernel, step, pad, _ = _window(size, kernel_size, stride, padding)
+    kernel, step, pad, _ = _sizes_per_axis(size, kernel_size, stride, padding)
     return _AVG[len(size)](kernel, step, pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
 
 
 class SumPool(nn.Module):
-    """The sum of each window; of spikes, how many there are.
+    """The sum of each window; for spikes, their number.
 
     Args:
-        kernel_size: Size of the window, for each axis.
-        stride: Steps of the window.
+        kernel_size: Size of the window, one per axis.
+        stride: Stride of the window.
         padding: Zeros added at both ends.
 
     Shape:
@@ -97,13 +97,13 @@ class SumPool(nn.Module):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sums, as means whose divisor is 1, so that sums of spikes are whole numbers."""
+        """Return the sums, as means with divisor 1, so that sums of spikes are exact whole numbers."""
         kernel, stride, padding = self.kernel_size, self.stride, self.padding
         if len(kernel) == 3:
             return F.avg_pool3d(x, kernel, stride, padding, divisor_override=1)
         if len(kernel) == 2:
             return F.avg_pool2d(x, kernel, stride, padding, divisor_override=1)
-        # The mean over one axis takes no other divisor; a second axis of one cell does no harm.
+        # avg_pool1d has no divisor_override, so add a second axis of one cell.
         pooled = F.avg_pool2d(x[..., None, :], (1, *kernel), (1, *stride), (0, *padding), divisor_override=1)
         return pooled.squeeze(-2)
 
@@ -120,12 +120,12 @@ def sum_pool(
     stride: Window | None = None,
     padding: Padding = 0,
 ) -> SumPool:
-    """Return the sum of each window; of spikes, how many there are.
+    """Return the sum of each window; for spikes, their number.
 
     Args:
         in_shape: Shape of one sample at one step.
-        kernel_size: Size of the window, one number or one for each axis, as the next two.
-        stride: Steps of the window; the window's size by default.
+        kernel_size: Size of the window, one number or one per axis, like the next two arguments.
+        stride: Stride of the window; by default the window's size.
         padding: Zeros added at both ends, at most half of the window.
 
     Shape:
@@ -134,17 +134,17 @@ def sum_pool(
     Raises:
         ConfigError: if a setting is out of its range or does not fit the input.
     """
-    kernel, step, pad, _ = _window(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
+    kernel, step, pad, _ = _sizes_per_axis(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
 
 
 @LAYERS.register("adaptive_max_pool")
 def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
-    """Return the largest values of windows chosen so that `output_size` of them cover the input.
+    """Return the largest value of each of `output_size` windows that cover the input.
 
     Args:
         in_shape: Shape of one sample at one step.
-        output_size: Size afterwards, one number or one for each axis.
+        output_size: Size of the output, one number or one per axis.
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
@@ -158,11 +158,11 @@ def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
 
 @LAYERS.register("adaptive_avg_pool")
 def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
-    """Return the means of windows chosen so that `output_size` of them cover the input.
+    """Return the mean of each of `output_size` windows that cover the input.
 
     Args:
         in_shape: Shape of one sample at one step.
-        output_size: Size afterwards, one number or one for each axis.
+        output_size: Size of the output, one number or one per axis.
 
     Shape:
         `[N, C, *size]` to `[N, C, *output_size]`.
@@ -174,10 +174,10 @@ def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))
 
 
-def _window(
+def _sizes_per_axis(
     in_size: Shape, kernel_size: Size, stride: Size | None, padding: Size, dilation: Size = 1
 ) -> tuple[Shape, Shape, Shape, Shape]:
-    """Return kernel, stride, padding and dilation for each axis, or raise a ValueError."""
+    """Return kernel, stride, padding and dilation for each axis, or raise a ConfigError."""
     dims = len(in_size)
     kernel = per_axis("kernel_size", kernel_size, dims)
     step = kernel if stride is None else per_axis("stride", stride, dims)

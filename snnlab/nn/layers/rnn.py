@@ -1,4 +1,4 @@
-"""Recurrent layers that do not spike, to compare with: torch's GRU and LSTM.
+"""Recurrent layers that do not spike, as baselines: torch's GRU and LSTM.
 
 Axes: T steps, B samples, F features, L layers, H hidden units.
 """
@@ -30,8 +30,8 @@ class LSTMState(NamedTuple):
     c: Tensor
 
 
-class Recurrent(TemporalLayer, nn.RNNBase):
-    """What torch's recurrent modules need to be temporal layers; the state dict stays torch's.
+class RecurrentLayer(TemporalLayer, nn.RNNBase):
+    """Base that makes torch's recurrent modules temporal layers; the state dict is torch's.
 
     Shape:
         x: `[T, B, F]`; state: a NamedTuple of `[B, L, H]`; returns `[T, B, H]` and the state.
@@ -48,7 +48,7 @@ class Recurrent(TemporalLayer, nn.RNNBase):
         valid = valid_steps(lengths, x.shape[0], x)
         if lengths is None or valid is None:
             return self._run(x, state)
-        # A packed sequence needs one step of each sample, also of those that have none; theirs is taken back below.
+        # A packed sequence needs at least one step of each sample; the step of empty samples is undone below.
         packed = pack_padded_sequence(x, lengths.clamp(1, x.shape[0]).cpu(), enforce_sorted=False)
         outputs, after = self._run(packed, state)
         y, _ = pad_packed_sequence(outputs, total_length=x.shape[0])
@@ -57,51 +57,51 @@ class Recurrent(TemporalLayer, nn.RNNBase):
         return torch.where(valid, y, 0), self.State(*kept)
 
     def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
-        """Call torch's module, whose state has the layers first and, where it has one part only, is no tuple."""
+        """Call torch's module, whose state has the layer axis first and is a tensor if it has one part."""
         before: tuple[Tensor, ...] = tuple(part.transpose(0, 1).contiguous() for part in state)
         y, after = super().forward(x, before[0] if len(before) == 1 else before)
         parts = after if isinstance(after, tuple) else (after,)
         return y, self.State(*(part.transpose(0, 1) for part in parts))
 
 
-class GRU(Recurrent, nn.GRU):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Gated recurrent units; the arguments are those of torch's."""
+class GRU(RecurrentLayer, nn.GRU):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Gated recurrent units, with the arguments of torch's GRU."""
 
     State = GRUState
 
 
-class LSTM(Recurrent, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Long short-term memory; the arguments are those of torch's."""
+class LSTM(RecurrentLayer, nn.LSTM):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Long short-term memory, with the arguments of torch's LSTM."""
 
     State = LSTMState
 
 
-def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., Recurrent]:
+def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., RecurrentLayer]:
     @LAYERS.register(kind)
     def build(
         in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: Fraction = 0.0
-    ) -> Recurrent:
-        """Run torch's recurrent layers of this name over all steps: a baseline, which does not spike.
+    ) -> RecurrentLayer:
+        """Run torch's recurrent layers of this name over all steps, as a baseline that does not spike.
 
         Args:
             in_shape: Shape of one sample at one step.
             hidden_size: Units of each layer.
-            num_layers: Layers, each of which sees the one before.
-            bias: Whether the gates have offsets.
-            dropout: Probability of a zero between two layers in training, new at each step.
+            num_layers: Number of stacked layers.
+            bias: Whether the gates have a bias.
+            dropout: Probability of a zero between two layers in training, drawn at each step.
 
         Shape:
             `[T, B, F]` to `[T, B, hidden_size]`.
 
         Raises:
-            ValueError: if a setting is out of its range, or the input has not one axis.
+            ConfigError: if a setting is out of its range, or the input does not have one axis.
         """
         if len(in_shape) != 1:
             raise ConfigError(
                 "", f"{kind} needs an input of 1 axis [F], got {list(in_shape)}", "put a flatten before it"
             )
         if dropout and num_layers == 1:
-            raise ConfigError("dropout", "acts between layers, and num_layers is 1", "put a dropout layer behind it")
+            raise ConfigError("dropout", "acts between layers, and num_layers is 1", "put a dropout layer after it")
         return module(in_shape[0], hidden_size, num_layers, bias, dropout=dropout)
 
     build.__name__ = kind

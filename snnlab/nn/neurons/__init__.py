@@ -1,4 +1,4 @@
-"""Neurons: one file each, all temporal layers, registered by name. A file that is put here is found by itself."""
+"""Neurons: one file each, registered by name, all temporal layers. Every file in this folder is imported."""
 
 import importlib
 import pkgutil

@@ -15,16 +15,24 @@ from snnlab.nn.neurons.learn import (
     Number,
     Ranges,
     Shape,
+    apply_ranges,
     as_learn,
     as_ranges,
-    quantity,
-    require_between,
-    scatter,
-    within_ranges,
+    init_uniform_,
+    learnable_quantity,
+    require_start_in_range,
 )
-from snnlab.nn.neurons.membrane import Adaptive, Coefficients, InputGain, Reset, SurrogateSetting, Threshold, is_number
+from snnlab.nn.neurons.membrane import (
+    Adaptive,
+    Coefficients,
+    InputGain,
+    Reset,
+    SurrogateSetting,
+    Threshold,
+    equals_constant,
+)
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
 from snnlab.settings import FINITE, Finite, Interval, Positive
 
 Coupling = Literal["before_reset", "after_reset"]
@@ -42,62 +50,62 @@ class AdLIFState(NamedTuple):
 
 
 class AdLIFCoefficients(NamedTuple):
-    """The numbers of the update; those that a neuron learns are tensors.
+    """Coefficients of the update; learned ones are tensors.
 
     Attributes:
-        membrane: Those of the canonical recurrence.
-        pull: 1 - a, the gain of w on the membrane.
+        membrane: Coefficients of the canonical recurrence.
+        adaptation_gain: 1 - a, the gain of w on the membrane.
         rho: Factor of w in one step.
         a: Gain of the membrane on w.
         b: Jump of w with a spike.
     """
 
     membrane: Coefficients
-    pull: Number
+    adaptation_gain: Number
     rho: Number
     a: Number
     b: Number
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
+        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
         return self.membrane.g
 
 
 @NEURONS.register("adlif")
 class AdLIF(Adaptive):
-    """Leaky integrate-and-fire neuron with a slow current against which it fires, driven by potential and spikes.
+    """Leaky integrate-and-fire neuron with a slow, inhibitory adaptation current, driven by potential and spikes.
 
-    h_a is the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is measured from rest. The
-    defaults are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. As published:
+    h_a is the `a_gain` and h_b the `b_gain`, each a number or 1 - rho. The potential is relative to rest. The defaults
+    are dw/dt = (a v - w) / tau_adapt with a jump b at each spike, which hardly depends on dt. Published variants:
 
-    - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. That is sparch's code, which takes u
-      and s of step t-1 into w, and that w into u[t]; the paper prints u[t] with the w before it.
+    - RadLIF (`neuron=radlif`): `before_reset`, both gains 1, `input_gain: 1-a`. This is sparch's code: u and s of step
+      t-1 enter w, and this w enters u[t]; in the paper u[t] has the w of the step before.
     - SE-adLIF (`neuron=se_adlif`), the symplectic Euler method: `after_reset`, reset to 0, both gains 1-rho, q = 120.
-    - Norse's `ada_lif_step` behind its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
+    - Norse's `ada_lif_step` after its synapse: a = 0, b_gain 1, `decay: euler`, `input_gain: 1-a`.
 
     The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of w in one step itself, in place of `tau_adapt`.
-        a: How strongly the potential drives w; below zero it drives the neuron on.
-        b: How strongly a spike drives w.
-        coupling: Whether w sees the potential before or after the reset.
-        a_gain: h_a: `1-rho`, so that w comes to a * v, or a number.
+        rho: The factor of w in one step, in place of `tau_adapt`.
+        a: Gain of the potential on w; a negative a excites the neuron.
+        b: Gain of a spike on w.
+        coupling: Whether the potential before or after the reset drives w.
+        a_gain: h_a: `1-rho`, so that w converges to a * v, or a number.
         b_gain: h_b: a number, 1 for a jump of b, or `1-rho`.
-        q: Factor of a and b, by which they can be given in numbers near 1.
-        ranges: Ends between which a quantity stays while it is learned, `{tau_mem: [5, 25], a: [0, 1]}`, in its own
-            unit; of a and b [-1, 1] and [0, 2] where nothing else is said.
-        init: Where learned quantities that have a range start: at their `value`, or `uniform` between the ends, each
-            channel or neuron by itself.
+        q: Factor of a and b, so that a and b can be numbers near 1.
+        ranges: Bounds of learned quantities, `{tau_mem: [5, 25], a: [0, 1]}`, in the unit of the setting; by default
+            [-1, 1] for a and [0, 2] for b.
+        init: Initial value of learned quantities with a range: their `value`, or `uniform` between the bounds, drawn
+            for each channel or neuron.
 
     Shape:
         x: `[T, B, ...]`; state: `AdLIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
     Raises:
-        ValueError: if a value is out of its range or cannot be learned, or a range is none.
+        ConfigError: if a value is out of its range or cannot be learned, or a range is invalid.
 
     Source: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition, Frontiers in
     Neuroscience 16, 2022, and its code, sparch; Baronig et al., Advancing spatio-temporal processing in spiking neural
@@ -110,8 +118,8 @@ class AdLIF(Adaptive):
         "w[t] = rho * w[t-1] + q * (h_a * a * y[t] + h_b * b * s[t])",
     )
 
-    a: Any = quantity("a")
-    b: Any = quantity("b")
+    a: Any = learnable_quantity("a")
+    b: Any = learnable_quantity("b")
 
     def __init__(
         self,
@@ -129,7 +137,7 @@ class AdLIF(Adaptive):
         q: Finite = 1.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
         detach_reset: bool = True,
@@ -159,23 +167,23 @@ class AdLIF(Adaptive):
         self.a, self.b, self.q = float(a), float(b), float(q)
         self.coupling, self.a_gain, self.b_gain = coupling, a_gain, b_gain
         self.init: Init = init
-        leaks = (self.leak_of_membrane, self.leak_of_adaptation)
-        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, leaks, ("a", "b"))
-        require_between(as_learn(learn), self.learnable(), self.ranges)
-        self.start(learn, in_shape)
+        decays = (self.membrane_decay, self.adaptation_decay)
+        self.ranges = as_ranges({**DEFAULT_RANGES, **(ranges or {})}, decays, ("a", "b"))
+        require_start_in_range(as_learn(learn), self.learnable(), self.ranges)
+        self.create_parameters(learn, in_shape)
         if init == "uniform":
             for name in [n for n in self.learn_per if n in self.ranges]:
-                scatter(self.learned[name])
+                init_uniform_(self.learned[name])
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; what has a range stays within it."""
+        """Return the learnable quantities; quantities with a range stay within it."""
         own = super().learnable()
         own.pop("v_leak")
         driven: dict[str, tuple[float, Interval]] = {"a": (self.a, FINITE), "b": (self.b, FINITE)}
-        return within_ranges(own | driven, self.ranges, self.init)
+        return apply_ranges(own | driven, self.ranges, self.init)
 
     def coefficients(self) -> AdLIFCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        membrane, rho = super().coefficients(), self.factor(self.leak_of_adaptation)
+        membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)
         h_a, h_b = (1.0 - rho if gain == "1-rho" else float(gain) for gain in (self.a_gain, self.b_gain))
         a, b = self.value("a"), self.value("b")
         return AdLIFCoefficients(membrane, 1.0 - membrane.a, rho, self.q * h_a * a, self.q * h_b * b)
@@ -185,7 +193,7 @@ class AdLIF(Adaptive):
 
     def step(self, x: Tensor, state: AdLIFState, coefficients: AdLIFCoefficients) -> tuple[Tensor, AdLIFState]:
         k = coefficients
-        u = self.integrate(state.v, x, k.membrane) - k.pull * state.w
+        u = self.integrate(state.v, x, k.membrane) - k.adaptation_gain * state.w
         s = self._spike(u, k.membrane)
         v = self._reset(u, s, k.membrane)
         seen = v if self.coupling == "after_reset" else u
@@ -194,14 +202,14 @@ class AdLIF(Adaptive):
     def info(self) -> NeuronInfo:
         own = super().info()
         found: list[DtWarning] = []
-        if self.a_gain != "1-rho" and not self._never("a"):
+        if self.a_gain != "1-rho" and not self._stays_zero("a"):
             found.append(DtWarning("potential_adds_up", fix=(("a_gain", "1-rho"),)))
-        if self.b_gain == "1-rho" and not self._never("b"):
+        if self.b_gain == "1-rho" and not self._stays_zero("b"):
             found.append(DtWarning("jump_shrinks_with_rho", fix=(("b_gain", 1.0),)))
         seen = {"before_reset": "u", "after_reset": "v"}[self.coupling]
         current = AdaptationCurrent(self.a, seen, self.b)
         return replace(own, adaptation=current, warnings=(*own.warnings, *found))
 
-    def _never(self, name: str) -> bool:
-        """Return whether a or b is zero and stays so."""
-        return name not in self.learn_per and is_number(getattr(self, name), 0.0)
+    def _stays_zero(self, name: str) -> bool:
+        """Return whether a or b is zero and not learned."""
+        return name not in self.learn_per and equals_constant(getattr(self, name), 0.0)

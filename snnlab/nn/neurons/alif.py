@@ -21,7 +21,7 @@ from snnlab.nn.neurons.membrane import (
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem
 from snnlab.settings import Finite, Positive, at_least
 
 
@@ -34,24 +34,24 @@ class ALIFState(NamedTuple):
 
 @NEURONS.register("alif")
 class ALIF(AdaptiveThreshold):
-    """Leaky integrate-and-fire neuron whose threshold rises with each of its spikes and comes back slowly.
+    """Leaky integrate-and-fire neuron whose threshold rises with each of its spikes and relaxes slowly.
 
-    A jump of w is 1, whatever dt is, and the reset takes v_threshold away: so do Bellec et al. 2020, one step later.
-    Bellec et al. 2018 take the threshold that the membrane has reached, which is `adapted_reset`, and add
+    A jump of w is 1 for any dt, and the reset subtracts v_threshold, as in Bellec et al. 2020, there one step later.
+    Bellec et al. 2018 subtract the threshold that the membrane has reached, which is `adapted_reset`, and add
     (1 - rho) * s[t] to w, which shrinks with dt: their beta is adaptation / (1 - rho). Sinabs' ALIF with SingleSpike is
     that of 2018: `input_gain: 1-a`, `adapted_reset: true`, adaptation = adapt_scale * (1 - rho), times in steps; its
-    gradient leaves the threshold out. Norse's `ada_lif_step` has an adaptation current: see `adlif`.
+    threshold has no gradient. Norse's `ada_lif_step` has an adaptation current, as the neuron `adlif`.
 
     The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         tau_adapt: Time constant of w, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of w in one step itself, in place of `tau_adapt`.
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
-        adaptive: How many of the layer's channels or features adapt, the last ones: the others are `lif` within the
-            same layer, so that all can be joined by one feedback; null for all.
-        adapted_reset: Whether reset `subtract` takes away A, what the membrane has reached, and not v_threshold.
-        detach_reset: Whether the gradient leaves the reset out; it flows through the threshold anyhow.
+        rho: The factor of w in one step, in place of `tau_adapt`.
+        adaptation: Rise of the threshold with a spike, dimensionless like v_threshold.
+        adaptive: Number of the layer's channels or features that adapt, the last ones; null for all. The others are
+            `lif` in the same layer, so that one feedback can connect all.
+        adapted_reset: Whether reset `subtract` subtracts A, the adapted threshold, and not v_threshold.
+        detach_reset: Whether the reset has no gradient; the threshold has one in any case.
 
     Shape:
         x: `[T, B, ...]`; state: `ALIFState(v, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -89,7 +89,7 @@ class ALIF(AdaptiveThreshold):
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
         adapted_reset: bool = False,
@@ -119,8 +119,8 @@ class ALIF(AdaptiveThreshold):
         self.adapted_reset = adapted_reset
         self.set_threshold(tau_adapt, rho, adaptation, learn)
         self.adaptive = adaptive
-        self.register_buffer("adapts", _last(adaptive, in_shape), persistent=False)
-        self.start(learn, in_shape)
+        self.register_buffer("adapts", _mask_of_last(adaptive, in_shape), persistent=False)
+        self.create_parameters(learn, in_shape)
 
     def coefficients(self) -> ThresholdCoefficients:
         k = super().coefficients()
@@ -137,7 +137,7 @@ class ALIF(AdaptiveThreshold):
         u = self.integrate(state.v, x, k.membrane)
         threshold = k.adaptation * state.w + k.membrane.v_threshold
         s = self.spike_at(threshold, u, k.membrane)
-        v = self._reset(u, s, self._lowering(threshold, k.membrane) if self.adapted_reset else k.membrane)
+        v = self._reset(u, s, self._reset_coefficients(threshold, k.membrane) if self.adapted_reset else k.membrane)
         return s, ALIFState(v, k.rho * state.w + s)
 
     def info(self) -> NeuronInfo:
@@ -146,16 +146,16 @@ class ALIF(AdaptiveThreshold):
         reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
         return replace(own, firing=rising, reset=reset)
 
-    def _lowering(self, threshold: Tensor, k: Coefficients) -> Coefficients:
-        """Return coefficients by which a reset takes the adapted threshold, or of it what `average` has it take."""
+    def _reset_coefficients(self, threshold: Tensor, k: Coefficients) -> Coefficients:
+        """Return coefficients with a reset by the adapted threshold, or by its part according to `average`."""
         return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))
 
 
-def _last(number: int | None, in_shape: Shape | None) -> Tensor | None:
-    """Return which channels or features are the last so many, or None where all are meant.
+def _mask_of_last(number: int | None, in_shape: Shape | None) -> Tensor | None:
+    """Return a mask of the last `number` channels or features, or None for all.
 
     Raises:
-        ConfigError: if there are not so many, or it is not known how many there are.
+        ConfigError: if there are fewer, or their number is not known.
     """
     if number is None:
         return None

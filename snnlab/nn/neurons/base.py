@@ -1,4 +1,4 @@
-"""The contract of a neuron: coefficients once a forward, then one step after another."""
+"""Base class of neurons: coefficients are computed once per forward pass, then the steps run one after another."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 class Neuron(TemporalLayer, ABC):
-    """A population with a state and an update; subclasses say which.
+    """Base class of a population of neurons; subclasses define its state and update.
 
-    A new neuron is one file with a NamedTuple of its state and these three methods, registered in `NEURONS`. Its step
-    is traced and run by loops rendered from it; where it cannot be traced, `auto` runs it by the plain loop and says
-    why.
+    A new neuron is one file with a NamedTuple of its state and three methods, registered in `NEURONS`. Its step is
+    traced, and loops rendered from it run it; if it cannot be traced, `auto` runs the plain loop and reports why.
 
     Args:
-        recurrent: Whether the neurons' outputs come back to them one step later: `true`, or what brings them,
+        recurrent: Whether the neurons' outputs feed back to them one step later: `true`, or the feedback's settings,
             `{type: dense, autapses: false}`. Every neuron takes it.
 
     Shape:
@@ -40,15 +39,15 @@ class Neuron(TemporalLayer, ABC):
     reach: Reach = "past"
     equations: ClassVar[tuple[str, ...]] = ()
     spiking: ClassVar[bool] = True
-    # Whether it may spike several times a step; what pools such outputs runs by itself, where they are counted.
+    # True if it may spike several times per step; then a pooling after it is not fused, so that spikes are counted.
     graded: ClassVar[bool] = False
-    # Whether its step may round otherwise than the plain loop does, as with an exponential function.
+    # True if rendered loops may round differently from the plain loop, as with an exponential function.
     approximate: ClassVar[bool] = False
     backend: Backend = "auto"
 
     @abstractmethod
     def coefficients(self) -> Any:
-        """Return the numbers of the update, computed once a forward in double precision."""
+        """Return the coefficients of the update, computed once per forward pass in double precision."""
 
     @abstractmethod
     def initial_state(self, x: Tensor) -> Any:
@@ -63,12 +62,12 @@ class Neuron(TemporalLayer, ABC):
         return []
 
     def info(self) -> NeuronInfo:
-        """Return what it says of itself: gain, threshold, reset, and what in it depends on dt."""
+        """Return a description: gain, threshold, reset, and dependence on dt."""
         return NeuronInfo(self.equations)
 
     @property
     def dt_invariant(self) -> bool:
-        """Whether impulses at the same times drive it alike however long a step is."""
+        """True if impulses at the same times have the same effect for any length of a step."""
         info = self.info()
         physical = all(constant.given == "ms" for constant in self.constants())
         return physical and info.drive_power == 0 and not info.warnings
@@ -76,7 +75,7 @@ class Neuron(TemporalLayer, ABC):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
-        """Run all steps; see `TemporalLayer`."""
+        """Run all steps."""
         done = self.run(x, state, lengths, counts)
         return done.y, done.state
 
@@ -90,7 +89,7 @@ class Neuron(TemporalLayer, ABC):
         pool: Pool | None = None,
         inplace: bool = False,
     ) -> Output:
-        """Run all steps by the neuron's backend; see `kernels.function.run`."""
+        """Run all steps with the neuron's backend, with an optional pooling of the output, or in place of the input."""
         x = exact(x)
         if state is None:
             state = self.initial_state(x[0])
@@ -111,15 +110,15 @@ class Neuron(TemporalLayer, ABC):
 
 
 def exact(x: Tensor) -> Tensor:
-    """Return an input as neurons take it: under autocast, which has made it half as precise, in single precision.
+    """Return the input in single precision if autocast has reduced it to half precision.
 
-    A membrane sums over all steps, and what it loses in one it never gets back.
+    A membrane sums over all steps, so that rounding errors accumulate.
     """
     return x.float() if x.dtype in HALF and torch.is_autocast_enabled(x.device.type) else x
 
 
 def rounded(coefficients: Any, like: Tensor) -> Any:
-    """Return coefficients with those that are tensors, because they are learned, rounded to the input's precision."""
+    """Return coefficients with learned ones, which are tensors, rounded to the input's precision."""
     if isinstance(coefficients, Tensor):
         return coefficients.to(like.dtype)
     if isinstance(coefficients, tuple):
@@ -130,7 +129,7 @@ def rounded(coefficients: Any, like: Tensor) -> Any:
 
 @checks_arguments
 def set_backend(network: nn.Module, backend: Backend) -> None:
-    """Let all neurons of a network run with one backend.
+    """Set the backend of all neurons of a network.
 
     Args:
         network: The network, changed in place.
@@ -138,34 +137,34 @@ def set_backend(network: nn.Module, backend: Backend) -> None:
             NVIDIA's GPUs.
 
     Raises:
-        ValueError: if there is no such backend.
+        ConfigError: if there is no such backend.
     """
     for module in network.modules():
         if isinstance(module, Neuron):
             module.backend = backend
 
 
-_plain: ContextVar[bool] = ContextVar("plain", default=False)
+_forced_reference: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextmanager
 def plain_loops() -> Iterator[None]:
-    """Let the neurons that this thread runs take the plain loop for a while: nothing is compiled for a few steps."""
-    token = _plain.set(True)
+    """Run the neurons of this thread by the plain loop within a `with` block, so that a few steps compile nothing."""
+    token = _forced_reference.set(True)
     try:
         yield
     finally:
-        _plain.reset(token)
+        _forced_reference.reset(token)
 
 
 def backend_of(neuron: Neuron) -> Backend:
-    """Return the backend that a neuron is to run with here; see `plain_loops`."""
-    # The compiler sees through no context variable.
-    return neuron.backend if torch.compiler.is_compiling() or not _plain.get() else "reference"
+    """Return the backend of a neuron; within `plain_loops` it is `reference`."""
+    # torch.compile does not support context variables.
+    return neuron.backend if torch.compiler.is_compiling() or not _forced_reference.get() else "reference"
 
 
 def named_neurons(network: nn.Module) -> Iterator[tuple[str, Neuron]]:
-    """Yield a network's neurons with their dotted names; one inside another, as in a recurrent one, is a part of it."""
+    """Yield a network's neurons with their dotted names; the neuron inside a recurrent one is not yielded."""
     within: str | None = None
     for name, layer in network.named_modules():
         if isinstance(layer, Neuron) and not (within is not None and name.startswith(f"{within}.")):

@@ -1,4 +1,4 @@
-"""The leaky integrator behind a current-based synapse, a readout that never spikes."""
+"""The leaky integrator with a current-based synapse, a readout neuron that never spikes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, Synapse, Synaptic
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.settings import Finite
 
 
@@ -23,7 +23,7 @@ class CubaLIState(NamedTuple):
 
 @NEURONS.register("cuba_li")
 class CubaLI(Synaptic):
-    """Leaky integrator whose input jumps onto a decaying synaptic current; its output is its membrane.
+    """Leaky integrator whose input is added to a decaying synaptic current; its output is its membrane.
 
     The arguments are those of `Synaptic` and `LeakyMembrane`.
 
@@ -50,13 +50,13 @@ class CubaLI(Synaptic):
         synapse: Synapse = "jump_first",
         input_gain: InputGain = "average",
         v_leak: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         learn: Learn = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
         self.set_synapse(tau_syn, alpha, synapse)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> CubaLIState:
         return CubaLIState(self.rest(x), torch.zeros_like(x))

@@ -19,7 +19,7 @@ from snnlab.nn.neurons.membrane import (
     Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.settings import Finite, Positive
 
 
@@ -32,7 +32,7 @@ class CubaLIFState(NamedTuple):
 
 @NEURONS.register("cuba_lif")
 class CubaLIF(Synaptic, SpikingMembrane):
-    """Leaky integrate-and-fire neuron whose input jumps onto a decaying synaptic current.
+    """Leaky integrate-and-fire neuron whose input is added to a decaying synaptic current.
 
     The arguments are those of `Synaptic`, `SpikingMembrane` and `LeakyMembrane`.
 
@@ -59,7 +59,7 @@ class CubaLIF(Synaptic, SpikingMembrane):
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         reset: Reset = "subtract",
         reset_delay: bool = False,
         detach_reset: bool = True,
@@ -84,7 +84,7 @@ class CubaLIF(Synaptic, SpikingMembrane):
             surrogate=surrogate,
         )
         self.set_synapse(tau_syn, alpha, synapse)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))

@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
-from snnlab.nn.neurons.membrane import Coefficients, Reset, SpikingMembrane, SurrogateSetting, Threshold, potential
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    Reset,
+    SpikingMembrane,
+    SurrogateSetting,
+    Threshold,
+    expand_potential,
+)
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.settings import FINITE, Finite, Positive
@@ -23,16 +30,15 @@ class IAFState(NamedTuple):
 
 @NEURONS.register("iaf")
 class IAF(SpikingMembrane):
-    """Integrate-and-fire neuron that forgets nothing between spikes.
+    """Integrate-and-fire neuron without a leak.
 
     The resets are those of `SpikingMembrane`.
 
     Args:
         dt: Length of a step, ms; not used, since nothing decays.
-        v_init: Potential before the first step, to which nothing draws it later; `v_reset`: where a spike resets it to,
-            which is 0 where `reset` is not `value`.
+        v_init: Potential before the first step; `v_reset`: the potential after a spike, 0 where `reset` is not `value`.
         input_gain: g, a number.
-        learn: What training changes: `[v_threshold]`, and v_reset where `reset` is `value`.
+        learn: Learned quantities: `[v_threshold]`, and v_reset where `reset` is `value`.
 
     Shape:
         x: `[T, B, ...]`; state: `IAFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
@@ -76,13 +82,13 @@ class IAF(SpikingMembrane):
             surrogate=surrogate,
         )
         self.v_init: VInit = v_init
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> IAFState:
         v_init = self.v_init
         if isinstance(v_init, str):
-            return IAFState(potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
-        return IAFState(potential(v_init, x))
+            return IAFState(expand_potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
+        return IAFState(expand_potential(v_init, x))
 
     def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
         s, v = self.fire(state.v, x, coefficients)

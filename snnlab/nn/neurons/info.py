@@ -1,4 +1,4 @@
-"""What a neuron says of itself, as data: for whoever shows a network, draws it or looks at what depends on dt."""
+"""Description of a neuron as data: for the summary and plots of a network, and for checks of its dependence on dt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from snnlab.nn.neurons.learn import Number, Per
 
-# Settings and the values that they would be given.
+# Pairs of a setting and its new value.
 Fix = tuple[tuple[str, str | float | bool], ...]
 Advice = Literal["keep dt", "train again where dt changes", "keep dt, or train again", "more bins"]
 Cause = Literal[
@@ -34,16 +34,16 @@ Cause = Literal[
 
 
 class DtWarning(NamedTuple):
-    """Something that changes with the length of a step, and what to do about it.
+    """A dependence on the length of a step, and its fix.
 
     Attributes:
-        cause: What it is.
-        fix: The settings that make up for it; empty where none does.
-        advice: What to do where no setting helps.
-        about: The time constant, or the input_gain, that it is about.
-        number: The length of that constant in steps, or its factor.
-        source: The layer whose level arrives where impulses should; empty where impulses arrive.
-        power: k, where the drive is n^k times as strong in n times the steps.
+        cause: Its cause.
+        fix: Settings that remove it; empty if there are none.
+        advice: Advice for when no setting helps.
+        about: The time constant concerned, or the input_gain.
+        number: Length of that constant in steps, or its factor.
+        source: Layer whose output is a level where impulses are expected; empty for impulses.
+        power: k, where the drive is n^k times as strong with n times the steps.
     """
 
     cause: Cause
@@ -59,11 +59,11 @@ LATE_FEEDBACK = DtWarning("late_feedback", advice="keep dt, or train again")
 
 
 class Gain(NamedTuple):
-    """What the drive is multiplied by.
+    """Factor of the drive.
 
     Attributes:
         given: The setting.
-        value: The number that it comes to; of neurons that learn it the mean.
+        value: Its value; the mean over channels or neurons if it is learned.
     """
 
     given: float | str
@@ -71,14 +71,14 @@ class Gain(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """When a neuron spikes.
+    """Condition of a spike.
 
     Attributes:
-        threshold: What its variable has to reach.
-        strict: Whether it has to be above.
-        variable: Which one it is, as the equations call it.
-        rise: How far a spike raises the threshold; None where it stays.
-        rising: Of how many channels or features, the last ones, it is raised; None for all.
+        threshold: Threshold of the variable.
+        strict: Whether the variable must be above the threshold; else it spikes at the threshold too.
+        variable: Name of the variable in the equations.
+        rise: Rise of the threshold with a spike; None if it is constant.
+        rising: Number of channels or features whose threshold rises, the last ones; None for all.
         several: Whether there is a spike for each multiple of the threshold.
     """
 
@@ -91,15 +91,15 @@ class Firing(NamedTuple):
 
 
 class AfterSpike(NamedTuple):
-    """What a spike does to the membrane.
+    """Effect of a spike on the membrane.
 
     Attributes:
         kind: `subtract`, `value` or `none`.
-        value: What is subtracted, or what the membrane is set to.
-        of: From what it is subtracted.
-        adapted: Whether the raised threshold is subtracted.
-        delayed: Whether it happens a step later.
-        rest_steps: For how many steps the neuron then rests.
+        value: The subtracted value, or the new value of the membrane.
+        of: Variable that it is subtracted from.
+        adapted: Whether the adapted threshold is subtracted.
+        delayed: Whether it acts one step later.
+        rest_steps: Length of the refractory period in steps.
     """
 
     kind: Literal["subtract", "value", "none"]
@@ -111,7 +111,7 @@ class AfterSpike(NamedTuple):
 
 
 class AdaptationCurrent(NamedTuple):
-    """What drives the slow current w: `a` times a variable of this name, and `b` with each spike."""
+    """Drive of the slow current w: `a` times the variable of this name, and `b` with each spike."""
 
     a: Number
     variable: str
@@ -119,7 +119,7 @@ class AdaptationCurrent(NamedTuple):
 
 
 class FeedbackInfo(NamedTuple):
-    """How spikes come back to their own layer: by a convolution's window, none where all see all; and to themselves."""
+    """Feedback of a layer: kernel size of a convolution, empty if dense; and whether neurons reach themselves."""
 
     window: tuple[int, ...]
     autapses: bool
@@ -127,23 +127,23 @@ class FeedbackInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class NeuronInfo:
-    """A neuron's dialect.
+    """Description of a neuron.
 
     Attributes:
-        equations: Its update, a line each; t is the step.
-        gain: Of the drive.
-        firing: When it spikes; None for an integrator.
-        reset: What a spike does.
-        lowest: The least that the membrane falls to.
-        adaptation: The slow current that it fires against.
-        synapse: When a jump on the current acts: before it decays, after, or only at the next step.
-        feedback: How its spikes come back.
+        equations: Its update, one equation per line; t is the step.
+        gain: Gain of the drive.
+        firing: Condition of a spike; None for an integrator.
+        reset: Effect of a spike.
+        lowest: Lower bound of the membrane.
+        adaptation: The inhibitory slow current.
+        synapse: When a jump of the current acts: before it decays, after, or at the next step.
+        feedback: Feedback of its spikes to the layer.
         resolution: Its states are whole numbers of 1 / resolution.
-        learned: Whose own each learned quantity is.
-        drive_power: k, where impulses of the same total drive the neuron n^k times as strongly in n times the steps;
-            0 suits spikes and events, -1 a level that is there at each step. None: not known.
-        fixes: By a k that does not suit what arrives, the settings that make up for it.
-        warnings: What else in it depends on dt.
+        learned: For each learned quantity, whether it is learned per layer, channel or neuron.
+        drive_power: k, where impulses of the same total drive the neuron n^k times as strongly with n times the steps;
+            0 fits spikes and events, -1 a level present at each step. None: not known.
+        fixes: For each k that does not fit the input, the settings that correct it.
+        warnings: Other dependences on dt.
     """
 
     equations: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""lava-dl's CUBA: the current-based neuron of Loihi, in its integers."""
+"""lava-dl's CUBA: the current-based neuron of Loihi, in integer arithmetic."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate, spike
 from snnlab.settings import Count, Positive
 
 # The decays have 12 bits: a factor is a whole number of 4096ths.
 DECAY_SCALE = 1 << 12
-# The states have 6 bits more behind the point than threshold and weights.
+# The states have 6 more fractional bits than threshold and weights.
 STATE_BITS = 1 << 6
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.5, 0.8
@@ -32,7 +32,7 @@ class LavaCubaState(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """What is left of membrane and current after one step, in 4096ths."""
+    """Decay factors of membrane and current in one step, in 4096ths."""
 
     v: int
     i: int
@@ -42,10 +42,11 @@ class Coefficients(NamedTuple):
 class LavaCuba(Neuron):
     """lava-dl's CUBA neuron, with decays of 12 bits and states that are whole numbers of 1 / (64 * scale).
 
-    d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is cut to a whole number of 1 / scale. Each
-    product and each input is cut towards zero, and H is strict: lava-dl writes u >= v_threshold + 0.01 / (64 * scale),
-    the same in its integers. Gradients are those of the linear recurrence: cuts and resets are left out.
-    In single precision the integers are exact for |v| < 2^24 / (64 * scale), 4096 at a scale of 64.
+    d = round(4096 * (1 - a)) / 4096 with a = beta or alpha; v_threshold is truncated to a whole number of 1 / scale.
+    Each product and each input is truncated towards zero, and H is strict: lava-dl writes
+    u >= v_threshold + 0.01 / (64 * scale), the same in its integers. Gradients are those of the linear recurrence,
+    without truncations and resets. In single precision the integers are exact for |v| < 2^24 / (64 * scale), 4096 at a
+    scale of 64.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
@@ -54,18 +55,18 @@ class LavaCuba(Neuron):
         tau_syn: Synaptic time constant, `"2 steps"` or ms, in place of `alpha`.
         alpha: 1 - current_decay; 0.5 where neither it nor `tau_syn` is given.
         v_threshold: Firing threshold, dimensionless, at least 1 / scale.
-        scale: Steps of a threshold of 1, a whole number; the states have 64 times as many.
+        scale: Integer that represents 1 in threshold and weights; in the states it is 64 times this.
         surrogate: A `Surrogate`, or its YAML node. lava-dl's gradient is scale_rho / (2 tau_rho) *
             exp(-|u - v_threshold| / tau_rho), tau_rho = 100 * tau_grad * v_threshold, scale_rho = scale_grad / 10:
-            `{type: exponential, grad_width: 100 * tau_grad, grad_scale: scale_grad / 20}`; that of tau_grad = 1 and
-            scale_grad = 1, the library's defaults, where it is not given.
+            `{type: exponential, grad_width: 100 * tau_grad, grad_scale: scale_grad / 20}`; by default tau_grad = 1
+            and scale_grad = 1, as in lava-dl.
 
     Shape:
         x: `[T, B, ...]`; state: `LavaCubaState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and
         the state.
 
     Raises:
-        ConfigError: if a value is out of its range, or finer than the integers.
+        ConfigError: if a value is out of its range, or too small for the integers.
 
     Source: lava-nc/lava-dl, lava.lib.dl.slayer.neuron.cuba and dynamics.leaky_integrator; Shrestha and Orchard,
     SLAYER, NeurIPS 2018.
@@ -98,8 +99,8 @@ class LavaCuba(Neuron):
         self.dt, self.tau_mem, self.beta, self.tau_syn, self.alpha = dt, tau_mem, beta, tau_syn, alpha
         self.scale = scale
         self.v_threshold = int(v_threshold * scale) / scale
-        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, "exact")
-        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
+        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, "exact")
+        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
         self.surrogate = (
             Exponential(grad_width=100.0, grad_scale=0.05) if surrogate is None else as_surrogate(surrogate)
         )
@@ -107,7 +108,7 @@ class LavaCuba(Neuron):
 
     def coefficients(self) -> Coefficients:
         """Return the factors of one step in 4096ths."""
-        return Coefficients(_kept(self.leak_of_membrane), _kept(self.leak_of_synapse))
+        return Coefficients(_factor_in_4096ths(self.membrane_decay), _factor_in_4096ths(self.synapse_decay))
 
     def initial_state(self, x: Tensor) -> LavaCubaState:
         return LavaCubaState(torch.zeros_like(x), torch.zeros_like(x))
@@ -120,11 +121,11 @@ class LavaCuba(Neuron):
         return s, LavaCubaState(u - (s * u).detach(), i)
 
     def constants(self) -> list[Constant]:
-        """Return the time constants of membrane and synapse, as their 12 bits have them."""
+        """Return the time constants of membrane and synapse, rounded to 12 bits."""
         kept = self.coefficients()
         return [
-            self.leak_of_membrane.constant(kept.v / DECAY_SCALE),
-            self.leak_of_synapse.constant(kept.i / DECAY_SCALE),
+            self.membrane_decay.constant(kept.v / DECAY_SCALE),
+            self.synapse_decay.constant(kept.i / DECAY_SCALE),
         ]
 
     def info(self) -> NeuronInfo:
@@ -143,17 +144,17 @@ class LavaCuba(Neuron):
         return f"{tau}, dt={self.dt}"
 
 
-def _kept(leak: Leak) -> int:
-    """Return what is left after one step, in 4096ths; a decay that rounds to none is refused."""
-    decay = round(DECAY_SCALE * (1.0 - leak.per_step()))
-    if decay == 0:
-        given = leak.factor if leak.tau is None else leak.tau
+def _factor_in_4096ths(decay: Decay) -> int:
+    """Return the decay factor of one step in 4096ths; raise if the decay rounds to zero."""
+    lost = round(DECAY_SCALE * (1.0 - decay.per_step()))
+    if lost == 0:
+        given = decay.factor if decay.tau is None else decay.tau
         raise ConfigError(
-            leak.given,
-            f"{given} decays by less than 12 bits can say, 1/{DECAY_SCALE} a step",
-            f"take {leak.tau_name}: {DECAY_SCALE} steps, or {leak.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
+            decay.given,
+            f"{given} decays by less than the resolution of 12 bits, 1/{DECAY_SCALE} per step",
+            f"set {decay.tau_name}: {DECAY_SCALE} steps, or {decay.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
-    return DECAY_SCALE - decay
+    return DECAY_SCALE - lost
 
 
 class _Integrate(torch.autograd.Function):
@@ -161,11 +162,11 @@ class _Integrate(torch.autograd.Function):
 
     @staticmethod
     def forward(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
-        # Doubles hold these products exactly, so that cutting them is lava-dl's shift of 64-bit integers.
+        # Doubles represent these products exactly, so truncation equals lava-dl's shift of 64-bit integers.
         left = torch.trunc(torch.round(y.double() * scale) * (kept / DECAY_SCALE))
         return ((left + torch.trunc(x * scale)) / scale).to(x.dtype)
 
-    # Apart from `forward`, as the transforms of torch.func want it.
+    # Separate from `forward`, as torch.func requires.
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.factor = inputs[2] / DECAY_SCALE
@@ -175,7 +176,7 @@ class _Integrate(torch.autograd.Function):
         return grads[0] * ctx.factor, grads[0], None, None
 
 
-# A class of its own, since torch.compile takes no function with a derivative forward.
+# A separate class, since torch.compile does not support functions with `jvp`.
 class _IntegrateForward(_Integrate):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -183,9 +184,9 @@ class _IntegrateForward(_Integrate):
 
 
 def integrate(y: Tensor, x: Tensor, kept: int, scale: int) -> Tensor:
-    """Return kept / 4096 * y + x in whole numbers of 1 / scale, both terms cut towards zero.
+    """Return kept / 4096 * y + x in whole numbers of 1 / scale, both terms truncated towards zero.
 
-    The gradient is that of the sum without the cuts.
+    The gradient is that of the sum without truncation.
 
     Shape:
         y, x: `[B, ...]`; returns the same.

@@ -1,4 +1,4 @@
-"""Quantities of a neuron that training may change, and the range in which each stays."""
+"""Learned quantities of a neuron, and their ranges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.nn.neurons.time_constants import FACTOR, Leak
+from snnlab.nn.neurons.time_constants import FACTOR, Decay
 from snnlab.settings import Interval, above
 
 Number = float | Tensor
@@ -19,18 +19,18 @@ Per = Literal["layer", "channel", "neuron"]
 Learn = Sequence[str] | Mapping[str, Per] | None
 
 
-def quantity(name: str) -> Any:
-    """Return a property for a setting that training may change: as it was given, or as it is now.
+def learnable_quantity(name: str) -> Any:
+    """Return a property for a setting that can be learned: its value is the setting, or the current learned value.
 
-    What is learned is a number, or of channels and neurons a tensor, detached; a time constant in ms, and in steps
-    where these have no length.
+    A learned value is a number, or a detached tensor with a value per channel or neuron; a time constant is in ms, or
+    in steps where these have no length.
 
     Args:
-        name: The setting; its class says by `present` what it is now.
+        name: The setting; the method `current_value` of its class returns the learned value.
     """
 
     def get(neuron: Any) -> Any:
-        return neuron.present(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
+        return neuron.current_value(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
 
     def put(neuron: Any, given: Any) -> None:
         neuron.__dict__[name] = given
@@ -39,17 +39,17 @@ def quantity(name: str) -> Any:
 
 
 def number_text(value: Any) -> str:
-    """Return a quantity in words: `20`, `2 steps`; of several values their range."""
+    """Return a quantity as text: `20`, `2 steps`; for several values their range."""
     if isinstance(value, Tensor):
         return f"{float(value.min()):.4g} to {float(value.max()):.4g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def as_learn(learn: Learn) -> dict[str, Per]:
-    """Return what is learned and for each what: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
+    """Return the learned quantities and per what each is learned: `[tau_mem]` is `{tau_mem: layer}`, null is nothing.
 
     Raises:
-        ConfigError: if it is neither a list of names nor a mapping from names to layer, channel or neuron.
+        ConfigError: if `learn` is neither a list of names nor a mapping from names to layer, channel or neuron.
     """
     if learn is None:
         return {}
@@ -60,29 +60,29 @@ def as_learn(learn: Learn) -> dict[str, Per]:
     wanted: dict[str, Any] = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, "layer")
     for name, per in wanted.items():
         if per not in get_args(Per):
-            raise ConfigError(f"learn.{name}", f"is learned per layer, channel or neuron, not per {per!r}")
+            raise ConfigError(f"learn.{name}", f"must be layer, channel or neuron, got {per!r}")
     return wanted
 
 
 def require_learnable(name: Any, learnable: Collection[str]) -> None:
     """Raise a ConfigError if `name` is not among the quantities that a neuron can learn."""
     if name not in learnable:
-        instead = did_you_mean(str(name), learnable) if learnable else "this neuron learns nothing"
+        instead = did_you_mean(str(name), learnable) if learnable else "this neuron has no learnable quantities"
         raise ConfigError("learn", f"'{name}' cannot be learned", instead, learnable)
 
 
-def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
-    """Return the parameter that is stored for a quantity, at `value` everywhere.
+def learned_parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:
+    """Return the parameter of a learned quantity, initialized to `value`.
 
     Args:
-        name: What the user calls the quantity.
-        value: Where it starts.
+        name: Name of the setting.
+        value: Initial value.
         within: Its legal values.
-        per: Whether one is shared by the layer, or each channel or each neuron has its own.
+        per: Whether there is one value per layer, channel or neuron.
         in_shape: Shape of one sample at one step; needed for channels and neurons.
 
     Raises:
-        ConfigError: if the shape is needed and not known.
+        ConfigError: if the value is not legal, or the shape is needed and not known.
     """
     if value not in within:
         raise ConfigError(name, f"must be {within} to be learned, got {value:g}")
@@ -97,22 +97,22 @@ def parameter(name: str, value: float, within: Interval, per: Per, in_shape: Sha
 
 Init = Literal["value", "uniform"]
 Ranges = Mapping[str, Sequence[float]]
-# A place at an end itself is infinitely far, and one close to it learns nothing.
+# The logit of a bound is infinite, and close to it the gradient vanishes.
 MARGIN = 1e-3
 
 
-def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) -> dict[str, Interval]:
-    """Return the ranges of time constants, in the unit in which each is given, and of other quantities.
+def as_ranges(ranges: Ranges, decays: Collection[Decay], others: Collection[str]) -> dict[str, Interval]:
+    """Return the ranges of time constants, each in the unit of its setting, and of other quantities.
 
     Raises:
-        ConfigError: if a range is no pair of ends in order, of something else, or beyond what a decay can follow.
+        ConfigError: if a range is not [low, high] with low < high, has an unknown name, or is illegal for the decay.
     """
-    by_name = {leak.given: leak for leak in leaks}
+    by_name = {decay.given: decay for decay in decays}
     known = [*by_name, *others]
     for name, ends in ranges.items():
         if name not in known:
             raise ConfigError("ranges", f"'{name}' takes no range", did_you_mean(str(name), known), known)
-        if not _are_ends(ends):
+        if not _are_bounds(ends):
             raise ConfigError(f"ranges.{name}", f"needs [low, high], two numbers, low < high, got {ends!r}")
         if name in by_name:
             for end in ends:
@@ -120,45 +120,45 @@ def as_ranges(ranges: Ranges, leaks: Collection[Leak], others: Collection[str]) 
     return {name: Interval(float(low), float(high)) for name, (low, high) in ranges.items()}
 
 
-def within_ranges(
+def apply_ranges(
     legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval], init: Init
 ) -> dict[str, tuple[float, Interval]]:
-    """Return what can be learned, with its start and its legal values, where some of it has a range of its own."""
+    """Return initial and legal values of the learnable quantities, replaced by those of `ranges`."""
     starts = {n: (r.low + r.high) / 2 if init == "uniform" else legal[n][0] for n, r in ranges.items()}
     return {**legal, **{name: (starts[name], ranges[name]) for name in ranges}}
 
 
-def require_between(
+def require_start_in_range(
     learned: Collection[str], legal: Mapping[str, tuple[float, Interval]], ranges: Mapping[str, Interval]
 ) -> None:
-    """Raise a ConfigError for the first learned quantity that starts beyond its range, or at its end."""
+    """Raise a ConfigError for the first learned quantity that starts outside its range, or at a bound."""
     for name, (start, within) in legal.items():
         if name in learned and name in ranges and start not in within:
             raise ConfigError(
                 name,
-                f"is learned between {within.low:g} and {within.high:g}, and starts at {start:g}",
+                f"is learned between {within.low:g} and {within.high:g}, but starts at {start:g}",
                 f"start it between them, or set ranges: {{{name}: [low, high]}}",
             )
 
 
 @torch.no_grad()
-def scatter(parameter: nn.Parameter) -> None:
-    """Draw what is stored for a quantity so that its values are uniform between its ends."""
-    parameter.copy_(torch.logit(torch.rand_like(parameter), eps=MARGIN))
+def init_uniform_(learned_parameter: nn.Parameter) -> None:
+    """Draw the parameter of a quantity so that its values are uniform between its bounds."""
+    learned_parameter.copy_(torch.logit(torch.rand_like(learned_parameter), eps=MARGIN))
 
 
-def _are_ends(ends: Any) -> bool:
+def _are_bounds(ends: Any) -> bool:
     if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
         return False
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end) for end in ends)
     return numbers and ends[0] < ends[1]
 
 
-def _require_legal(leak: Leak, end: float) -> None:
-    """Raise a ConfigError if a time constant, or a factor, could not have this value."""
-    within = FACTOR if leak.tau is None else above(0)
+def _require_legal(decay: Decay, end: float) -> None:
+    """Raise a ConfigError if a value is illegal for a time constant or a factor."""
+    within = FACTOR if decay.tau is None else above(0)
     if end not in within:
-        raise ConfigError(f"ranges.{leak.given}", f"must be {within}, got {end:g}")
-    in_steps = isinstance(leak.tau, str)
-    changed = {"factor": end} if leak.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
-    leak._replace(**changed).per_step()
+        raise ConfigError(f"ranges.{decay.given}", f"must be {within}, got {end:g}")
+    in_steps = isinstance(decay.tau, str)
+    changed = {"factor": end} if decay.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
+    decay._replace(**changed).per_step()

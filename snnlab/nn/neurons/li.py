@@ -1,4 +1,4 @@
-"""The leaky integrator, a readout that never spikes."""
+"""The leaky integrator, a readout neuron that never spikes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import Finite
 
 
@@ -40,13 +40,13 @@ class LI(LeakyMembrane):
         tau_mem: TauMem = None,
         beta: Factor = None,
         v_leak: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = "average",
         learn: Learn = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIState:
         return LIState(self.rest(x))

@@ -9,7 +9,7 @@ from torch import Tensor
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import Coefficients, InputGain, Reset, SpikingMembrane, SurrogateSetting, Threshold
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import Finite, Positive
 
 
@@ -21,10 +21,10 @@ class LIFState(NamedTuple):
 
 @NEURONS.register("lif")
 class LIF(SpikingMembrane):
-    """Leaky integrate-and-fire neuron whose input jumps onto the membrane, in any library's dialect.
+    """Leaky integrate-and-fire neuron whose input is added to the membrane, with the conventions of any library.
 
-    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. Spikes and state are a pair, which
-    `torch.nn.Sequential` does not pass on; `snnlab.nn.Network` does.
+    The arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`. It returns a pair of spikes and
+    state, which `torch.nn.Sequential` does not support; use `snnlab.nn.Network`.
 
     Shape:
         x: `[T, B, ...]`; state: `LIFState(v [B, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
@@ -45,7 +45,7 @@ class LIF(SpikingMembrane):
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         input_gain: InputGain = 1.0,
         reset: Reset = "subtract",
         reset_delay: bool = False,
@@ -70,7 +70,7 @@ class LIF(SpikingMembrane):
             threshold=threshold,
             surrogate=surrogate,
         )
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.membrane import (
     ThresholdCoefficients,
 )
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem, TauSyn
 from snnlab.settings import Finite, Positive, at_least
 
 
@@ -34,24 +34,24 @@ class LSNNState(NamedTuple):
 
 @NEURONS.register("lsnn")
 class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Leaky integrate-and-fire neuron with an adaptive threshold, in the order of Norse's LSNN.
+    """Leaky integrate-and-fire neuron with an adaptive threshold, with the order of operations of Norse's LSNN.
 
     With `neuron=norse_lsnn` it is Norse's LSNN and LSNNCell, and with `recurrent: {autapses: false, init: norse}` and
-    `detach_reset: true` Norse's LSNNRecurrent. Their clock is seconds, so that their tau_adapt_inv of 1/800 with
-    dt = 0.001 is 800,000 steps: in a trial of a second the threshold hardly comes back. Norse's docstring has the
-    spike at v - v_th + b, its code, as here, at v - b.
+    `detach_reset: true` Norse's LSNNRecurrent. Norse's times are in seconds, so its tau_adapt_inv of 1/800 with
+    dt = 0.001 is 800,000 steps: in a trial of a second the threshold hardly relaxes. In Norse's docstring the spike
+    depends on v - v_th + b, in its code, as here, on v - b.
 
     The other arguments and the resets are those of `SpikingMembrane` and `LeakyMembrane`.
 
     Args:
         tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
-        alpha: The factor of the synapse in one step itself, in place of `tau_syn`.
+        alpha: The factor of the synapse in one step, in place of `tau_syn`.
         tau_adapt: Time constant of the threshold, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of the threshold in one step itself, in place of `tau_adapt`.
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is; Norse's beta.
-        input_gain: g: `average`, `1-a`, which filters the current, or a number; see `Synaptic`.
+        rho: The factor of the threshold in one step, in place of `tau_adapt`.
+        adaptation: Rise of the threshold with a spike, dimensionless like v_threshold; Norse's beta.
+        input_gain: g: `average`, (1 - a) * (1 - alpha) * tau_syn / dt; `1-a`, which filters the current; or a number.
         decay: `exact` or `euler`, for all three time constants.
-        detach_reset: Whether the gradient leaves out what a spike does to its own neuron: reset and threshold.
+        detach_reset: Whether the effects of a spike on its own neuron, reset and threshold, have no gradient.
 
     Shape:
         x: `[T, B, ...]`; state: `LSNNState(v, i, b)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
@@ -82,7 +82,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         v_leak: Finite = 0.0,
         v_threshold: Positive = 1.0,
         v_reset: Finite = 0.0,
-        decay: Decay = "exact",
+        decay: DecayRule = "exact",
         reset: Reset = "value",
         detach_reset: bool = False,
         threshold: Threshold = "strict",
@@ -107,7 +107,7 @@ class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMe
         )
         self.set_synapse(tau_syn, alpha, "jump_first")
         self.set_threshold(tau_adapt, rho, adaptation, learn)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def initial_state(self, x: Tensor) -> LSNNState:
         b = self.value("v_threshold")

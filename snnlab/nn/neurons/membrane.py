@@ -1,6 +1,6 @@
-"""What the canonical neurons are made of: membrane, spike and reset, synapse, adaptation.
+"""Base classes of the canonical neurons: membrane, spike and reset, synapse, adaptation.
 
-j[t] = b * i[t-1] + x[t]                              the synapse's current, where there is a synapse
+j[t] = b * i[t-1] + x[t]                              the synaptic current, where there is a synapse
 u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak       the membrane before the reset
 s[t] = H(u[t] - v_threshold)
 v[t] = u[t] reset by s[t]
@@ -25,12 +25,12 @@ from snnlab.nn.neurons.learn import (
     Per,
     Shape,
     as_learn,
+    learnable_quantity,
+    learned_parameter,
     number_text,
-    parameter,
-    quantity,
     require_learnable,
 )
-from snnlab.nn.neurons.time_constants import Constant, Decay, Leak, TimeConstant
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
 from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
 from snnlab.settings import FINITE, Interval, above, below
 
@@ -39,7 +39,7 @@ DEFAULT_TAU_MEM = 20.0
 
 
 class Coefficients(NamedTuple):
-    """The numbers of the canonical recurrence; those that a neuron learns are tensors.
+    """Coefficients of the canonical recurrence; learned ones are tensors.
 
     Attributes:
         a: Factor of the membrane in one step.
@@ -47,7 +47,7 @@ class Coefficients(NamedTuple):
         c: (1 - a) * v_leak.
         b: Factor of the synapse in one step; 0 where there is none.
         v_threshold: Firing threshold; infinite where nothing spikes.
-        r: What a reset by subtraction takes away: the threshold, or what is left of it at the step's end on average.
+        r: Amount of a reset by subtraction: the threshold, or its average remainder at the step's end.
         v_reset: Potential after a spike, where it is reset to a value.
     """
 
@@ -68,26 +68,26 @@ class LeakyMembrane(Neuron):
     Args:
         dt: Length of a step, ms; None where steps have no length.
         tau_mem: Membrane time constant, ms, or `"2 steps"`; 20 ms where neither it nor `beta` is given.
-        beta: The factor a itself, in place of `tau_mem`.
+        beta: The factor a, in place of `tau_mem`.
         v_leak: Resting potential, dimensionless.
         decay: `exact`: a = exp(-dt / tau_mem); `euler`: a = 1 - dt / tau_mem.
-        input_gain: g: a number (1 for impulses: each spike or event is a jump); `average`: what an impulse at any
-            moment of a step leaves at its end, (1 - a) * tau_mem / dt; `1-a` (for a filtered current).
-        learn: What training changes: `[tau_mem, v_leak]`, or with whose own it is, `{tau_mem: channel}` (layer,
-            channel or neuron).
-        in_shape: Shape of one sample at one step; needed where channels or neurons learn their own.
+        input_gain: g: a number (1 for impulses: each spike or event is a jump); `average`: the average remainder, at a
+            step's end, of an impulse at any moment of it, (1 - a) * tau_mem / dt; `1-a` (for a filtered current).
+        learn: Learned quantities: `[tau_mem, v_leak]`, one value per layer; or `{tau_mem: channel}` with the value per
+            layer, channel or neuron.
+        in_shape: Shape of one sample at one step; needed for quantities learned per channel or neuron.
 
     Attributes:
-        tau_mem: As it was given; where it is learned, as it is now: ms, a number, or a tensor of each channel's or
-            neuron's own. The same holds of all that can be learned.
+        tau_mem: The setting; where it is learned, its current value: ms, a number, or a tensor with a value per channel
+            or neuron. The same holds for all quantities that can be learned.
 
     Raises:
         ConfigError: if a value is out of its range, or cannot be learned.
     """
 
-    tau_mem: Any = quantity("tau_mem")
-    beta: Any = quantity("beta")
-    v_leak: Any = quantity("v_leak")
+    tau_mem: Any = learnable_quantity("tau_mem")
+    beta: Any = learnable_quantity("beta")
+    v_leak: Any = learnable_quantity("v_leak")
     leaks: ClassVar[bool] = True
 
     def __init__(
@@ -96,25 +96,23 @@ class LeakyMembrane(Neuron):
         tau_mem: TimeConstant | None,
         beta: float | None,
         v_leak: float,
-        decay: Decay,
+        decay: DecayRule,
         input_gain: InputGain,
     ) -> None:
         super().__init__()
         if tau_mem is None and beta is None:
             tau_mem = DEFAULT_TAU_MEM
         self.dt, self.tau_mem, self.beta = dt, tau_mem, beta
-        self.decay: Decay = decay
+        self.decay: DecayRule = decay
         self.v_leak, self.input_gain = float(v_leak), input_gain
         if input_gain == "average" and beta == 0:
-            raise ConfigError(
-                "input_gain", "average needs a membrane that remembers, and beta is 0", "set input_gain: 1"
-            )
-        self.leak_of_membrane = Leak("tau_mem", "beta", tau_mem, beta, dt, decay)
+            raise ConfigError("input_gain", "average needs beta > 0, got 0", "set input_gain: 1")
+        self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, Per] = {}
         self._ranges: dict[str, Interval] = {}
 
-    def start(self, learn: Learn, in_shape: Shape | None) -> None:
-        """Check all settings together and make the parameters; every constructor ends with it."""
+    def create_parameters(self, learn: Learn, in_shape: Shape | None) -> None:
+        """Check all settings together and create the learned parameters; every constructor ends with this call."""
         wanted = as_learn(learn)
         self.coefficients()
         legal = self.learnable()
@@ -122,72 +120,74 @@ class LeakyMembrane(Neuron):
             require_learnable(name, legal)
         if wanted:
             self.learned = nn.ParameterDict(
-                {name: parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
+                {name: learned_parameter(name, *legal[name], per, in_shape) for name, per in wanted.items()}
             )
             self._ranges = {name: legal[name][1] for name in wanted}
             self.learn_per = wanted
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned, with its start and its legal values."""
-        leak = self.leak_of_membrane
-        own: dict[str, tuple[float, Interval]] = {leak.given: (leak.start(), leak.range())} if self.leaks else {}
+        """Return the learnable quantities, each with its initial value and its legal values."""
+        decay = self.membrane_decay
+        own: dict[str, tuple[float, Interval]] = (
+            {decay.given: (decay.initial_value(), decay.legal_values())} if self.leaks else {}
+        )
         return own | ({"v_leak": (self.v_leak, FINITE)} if self.leaks else {})
 
     def value(self, name: str) -> Number:
-        """Return a quantity: a number, or what training has made of it, in double precision."""
+        """Return a quantity: a number, or its learned value in double precision."""
         if name in self._ranges:
             return self._ranges[name].value(self.learned[name].double())
         return getattr(self, name)
 
     def learned_value(self, name: str) -> Tensor:
-        """Return what training has made of a quantity, in the unit in which it was given, detached."""
+        """Return the learned value of a quantity, in the unit of its setting, detached."""
         return torch.as_tensor(self.value(name)).detach()
 
-    def present(self, name: str) -> float | Tensor:
-        """Return what training has made of a quantity; of a time constant its length, ms."""
+    def current_value(self, name: str) -> float | Tensor:
+        """Return the learned value of a quantity; a time constant in ms."""
         value = self.learned_value(name)
         decay = next((decay for decay in self.decays() if decay.tau_name == name), None)
         value = value if decay is None else decay.length(value)
         return value.item() if value.dim() == 0 else value.to(self.learned[name].dtype)
 
-    def factor(self, leak: Leak) -> Number:
-        """Return what is left of a variable after one step."""
-        if leak.given in self._ranges:
-            return leak.learned_per_step(torch.as_tensor(self.value(leak.given)))
-        return leak.per_step()
+    def factor(self, decay: Decay) -> Number:
+        """Return the factor by which a variable decays in one step."""
+        if decay.given in self._ranges:
+            return decay.learned_factor(torch.as_tensor(self.value(decay.given)))
+        return decay.per_step()
 
     def coefficients(self) -> Coefficients:
         """Return a, g and c in double precision."""
-        a = self.factor(self.leak_of_membrane) if self.leaks else 1.0
+        a = self.factor(self.membrane_decay) if self.leaks else 1.0
         if self.input_gain == "1-a":
             g = 1.0 - a
         else:
-            g = average_left(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
+            g = mean_remainder(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
         v_leak = self.value("v_leak")
-        return Coefficients(a, g, 0.0 if is_number(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
+        return Coefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
     def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
-        drive = j if is_number(k.g, 1.0) else k.g * j
-        return (v if is_number(k.a, 1.0) else k.a * v) + (drive if is_number(k.c, 0.0) else drive + k.c)
+        drive = j if equals_constant(k.g, 1.0) else k.g * j
+        return (v if equals_constant(k.a, 1.0) else k.a * v) + (drive if equals_constant(k.c, 0.0) else drive + k.c)
 
     def rest(self, x: Tensor) -> Tensor:
         """Return the membrane at rest, v = v_leak, for one step of input."""
-        return potential(self.value("v_leak"), x)
+        return expand_potential(self.value("v_leak"), x)
 
-    def decays(self) -> list[Leak]:
-        """Return what decays in it, as the user said it."""
-        return [self.leak_of_membrane] if self.leaks else []
+    def decays(self) -> list[Decay]:
+        """Return the decays of its variables, as they were set."""
+        return [self.membrane_decay] if self.leaks else []
 
     def constants(self) -> list[Constant]:
-        """Return the time constants, as they are now."""
+        """Return the current time constants."""
         return [
             decay.learned_constant(self.learned_value(decay.given)) if decay.given in self._ranges else decay.constant()
             for decay in self.decays()
         ]
 
     def info(self) -> NeuronInfo:
-        """Return the gain; `1-a` treats the input as a level, the others treat it as impulses."""
+        """Return the description; the gain `1-a` treats the input as a level, others treat it as impulses."""
         filters = self.input_gain == "1-a"
         g = torch.as_tensor(self.coefficients().g).detach().mean().item()
         fixes: dict[int, Fix] = {-1: (("input_gain", 1.0),)} if filters else {1: (("input_gain", "1-a"),)}
@@ -197,28 +197,28 @@ class LeakyMembrane(Neuron):
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
-        given = self.leak_of_membrane.given
+        given = self.membrane_decay.given
         value = getattr(self, given)
         return f"{given}={number_text(value) if given in self.learn_per else value}, dt={self.dt}"
 
 
-def potential(value: Number, x: Tensor) -> Tensor:
-    """Return a membrane at one potential, or each neuron's own, for one step of input."""
+def expand_potential(value: Number, x: Tensor) -> Tensor:
+    """Return a membrane at a potential, one or one per neuron, with the shape of one step of input."""
     return value.to(x.dtype).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
 
 
-def average_left(a: Number, decay: Decay) -> Number:
-    """Return what is left at a step's end, on average, of an impulse that comes at any moment of it.
+def mean_remainder(a: Number, decay: DecayRule) -> Number:
+    """Return the average remainder, at a step's end, of an impulse at any moment of it.
 
-    exact: (1 - a) / -ln(a) = (1 - a) * tau / dt        euler: 1, since a sum of its impulses has the right mean
+    exact: (1 - a) / -ln(a) = (1 - a) * tau / dt        euler: 1, which gives a sum of impulses the right mean
     """
     if decay == "euler":
         return 1.0
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
 
 
-def is_number(value: Number, number: float) -> bool:
-    """Return whether a coefficient is just this number, which spares an operation at each step."""
+def equals_constant(value: Number, number: float) -> bool:
+    """Return whether a coefficient is a fixed `number`, so that the step can skip an operation."""
     return isinstance(value, float) and value == number
 
 
@@ -235,8 +235,8 @@ class SpikingMembrane(LeakyMembrane):
              | (1 - s) * u + s * v_reset     reset "value"
              | u                             reset "none"
 
-    With `input_gain: average` the reset is averaged as the input is, r = v_threshold * (1 - a) * tau_mem / dt: it came
-    at any moment of its step too. With `reset_delay` the reset of step t-1 enters u[t] instead, and v[t] = u[t]:
+    With `input_gain: average` the reset is averaged like the input, r = v_threshold * (1 - a) * tau_mem / dt, since it
+    may happen at any moment of its step. With `reset_delay` the reset of step t-1 enters u[t], and v[t] = u[t]:
 
         subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - r * s[t-1]
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
@@ -246,16 +246,16 @@ class SpikingMembrane(LeakyMembrane):
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
         reset_delay: Whether the reset acts one step after its spike.
-        detach_reset: Whether the gradient leaves the reset out.
+        detach_reset: Whether the reset has no gradient.
         threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
-        surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` has them.
+        surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` lists them.
 
     Raises:
         ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
     """
 
-    v_threshold: Any = quantity("v_threshold")
-    v_reset: Any = quantity("v_reset")
+    v_threshold: Any = learnable_quantity("v_threshold")
+    v_reset: Any = learnable_quantity("v_reset")
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class SpikingMembrane(LeakyMembrane):
         v_leak: float,
         v_threshold: float,
         v_reset: float,
-        decay: Decay,
+        decay: DecayRule,
         input_gain: InputGain,
         reset: Reset,
         reset_delay: bool,
@@ -289,7 +289,7 @@ class SpikingMembrane(LeakyMembrane):
         self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; threshold above and leak and reset below a line between them stay legal."""
+        """Return the learnable quantities; a bound between them keeps the threshold above v_leak and v_reset."""
         resets = self.reset == "value"
         under = max(self.v_leak, self.v_reset) if resets else self.v_leak
         line = max(0.0, (under + self.v_threshold) / 2)
@@ -303,7 +303,7 @@ class SpikingMembrane(LeakyMembrane):
 
     def coefficients(self) -> Coefficients:
         own, v_threshold = super().coefficients(), self.value("v_threshold")
-        r = average_left(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
+        r = mean_remainder(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
 
     def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
@@ -345,37 +345,37 @@ class SpikingMembrane(LeakyMembrane):
         if self.reset == "subtract":
             return u - s * k.r
         kept = (1.0 - s) * u
-        return kept if is_number(k.v_reset, 0.0) else kept + s * k.v_reset
+        return kept if equals_constant(k.v_reset, 0.0) else kept + s * k.v_reset
 
 
 Synapse = Literal["jump_first", "decay_first"]
 DEFAULT_TAU_SYN = 10.0
 _AVERAGE = ("input_gain", "average")
-_UNEVEN = {
+_JUMP_WARNINGS = {
     "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
     "decay_first": DtWarning("jump_decays_first", fix=(("synapse", "jump_first"), _AVERAGE)),
 }
 
 
 class Synaptic(LeakyMembrane):
-    """A membrane whose input jumps onto a decaying current; a base beside `LeakyMembrane` or `SpikingMembrane`.
+    """A membrane whose input is added to a decaying current; for use with `LeakyMembrane` or `SpikingMembrane`.
 
         j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
 
     Args:
         tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
-        alpha: The factor b itself, in place of `tau_syn`.
+        alpha: The factor b, in place of `tau_syn`.
         synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`).
-        input_gain: g: `average`: of a jump at any moment of a step what it is at its end, as the membrane filters it,
-            (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
+        input_gain: g: `average`: the average remainder, at a step's end, of a jump at any moment of it, filtered by the
+            membrane, (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
         decay: `exact` or `euler`, for both time constants.
     """
 
-    tau_syn: Any = quantity("tau_syn")
-    alpha: Any = quantity("alpha")
+    tau_syn: Any = learnable_quantity("tau_syn")
+    alpha: Any = learnable_quantity("alpha")
 
     def set_synapse(self, tau_syn: TimeConstant | None, alpha: float | None, synapse: Synapse) -> None:
-        """Keep the synapse's settings, which the membrane's constructor does not know."""
+        """Set the synapse's settings, which are not arguments of the membrane's constructor."""
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
         if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
@@ -384,33 +384,33 @@ class Synaptic(LeakyMembrane):
             )
         self.tau_syn, self.alpha = tau_syn, alpha
         self.synapse: Synapse = synapse
-        self.leak_of_synapse = Leak("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
+        self.synapse_decay = Decay("tau_syn", "alpha", tau_syn, alpha, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        leak = self.leak_of_synapse
-        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+        decay = self.synapse_decay
+        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
     def coefficients(self) -> Coefficients:
-        """Return the membrane's coefficients and b; an averaged gain is that of a jump on the current."""
-        own, b = super().coefficients(), self.factor(self.leak_of_synapse)
+        """Return the membrane's coefficients and b; `input_gain: average` averages a jump of the current."""
+        own, b = super().coefficients(), self.factor(self.synapse_decay)
         if self.input_gain == "average":
-            own = own._replace(g=(1.0 - own.a) * average_left(b, self.decay))
+            own = own._replace(g=(1.0 - own.a) * mean_remainder(b, self.decay))
         return own._replace(b=b)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
         """Return j, the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
 
-    def decays(self) -> list[Leak]:
-        return [*super().decays(), self.leak_of_synapse]
+    def decays(self) -> list[Decay]:
+        return [*super().decays(), self.synapse_decay]
 
     def info(self) -> NeuronInfo:
         own = replace(super().info(), synapse=self.synapse)
         if self.input_gain == "average" or own.drive_power is None:
             return replace(own, fixes={})
-        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        # An impulse stays on the synapse for tau_syn / dt steps, which adds one power of the number of steps.
         power = own.drive_power + 1
-        warnings = own.warnings if power else (*own.warnings, _UNEVEN[self.synapse])
+        warnings = own.warnings if power else (*own.warnings, _JUMP_WARNINGS[self.synapse])
         return replace(own, drive_power=power, fixes={1: (_AVERAGE,)}, warnings=warnings)
 
 
@@ -418,39 +418,39 @@ DEFAULT_TAU_ADAPT = 200.0
 
 
 class Adaptive(SpikingMembrane):
-    """A membrane beside a slow variable, of which a part rho is left after each step.
+    """A membrane with a slow adaptation variable, which decays by the factor rho in each step.
 
     Args:
         tau_adapt: Time constant of the adaptation, ms, or `"2 steps"`; 200 ms where neither it nor `rho` is given.
-        rho: The factor of one step itself, in place of `tau_adapt`.
+        rho: The factor of one step, in place of `tau_adapt`.
     """
 
-    tau_adapt: Any = quantity("tau_adapt")
-    rho: Any = quantity("rho")
+    tau_adapt: Any = learnable_quantity("tau_adapt")
+    rho: Any = learnable_quantity("rho")
 
     def set_adaptation(self, tau_adapt: TimeConstant | None, rho: float | None) -> None:
-        """Keep the adaptation's decay, which the membrane's constructor does not know."""
+        """Set the adaptation's decay, which is not an argument of the membrane's constructor."""
         if tau_adapt is None and rho is None:
             tau_adapt = DEFAULT_TAU_ADAPT
         self.tau_adapt, self.rho = tau_adapt, rho
-        self.leak_of_adaptation = Leak("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
+        self.adaptation_decay = Decay("tau_adapt", "rho", tau_adapt, rho, self.dt, self.decay)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        leak = self.leak_of_adaptation
-        return {leak.given: (leak.start(), leak.range())} | super().learnable()
+        decay = self.adaptation_decay
+        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
-    def decays(self) -> list[Leak]:
-        return [*super().decays(), self.leak_of_adaptation]
+    def decays(self) -> list[Decay]:
+        return [*super().decays(), self.adaptation_decay]
 
 
 class ThresholdCoefficients(NamedTuple):
-    """The numbers of a membrane with an adaptive threshold; those that a neuron learns are tensors.
+    """Coefficients of a membrane with an adaptive threshold; learned ones are tensors.
 
     Attributes:
-        membrane: Those of the canonical recurrence.
+        membrane: Coefficients of the canonical recurrence.
         rho: Factor of the adaptation in one step.
-        relaxation: 1 - rho, which for a slow adaptation a rounded rho would lose.
-        adaptation: How far a spike raises the threshold.
+        relaxation: 1 - rho, separate because rounding rho loses it for slow adaptation.
+        adaptation: Rise of the threshold with a spike.
     """
 
     membrane: Coefficients
@@ -460,38 +460,38 @@ class ThresholdCoefficients(NamedTuple):
 
     @property
     def g(self) -> Number:
-        """Gain of the membrane's drive, of which `LeakyMembrane.info` tells."""
+        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
         return self.membrane.g
 
 
 class AdaptiveThreshold(Adaptive):
-    """A membrane whose threshold rises by `adaptation` with each spike and comes back with `tau_adapt`.
+    """A membrane whose threshold rises by `adaptation` with each spike and relaxes with `tau_adapt`.
 
     Args:
-        adaptation: How far a spike raises the threshold, dimensionless as v_threshold is.
+        adaptation: Rise of the threshold with a spike, dimensionless like v_threshold.
 
     Raises:
-        ConfigError: if it is zero and to be learned.
+        ConfigError: if `adaptation` is zero and learned.
     """
 
-    adaptation: Any = quantity("adaptation")
+    adaptation: Any = learnable_quantity("adaptation")
 
     def set_threshold(self, tau_adapt: TimeConstant | None, rho: float | None, adaptation: float, learn: Learn) -> None:
-        """Keep the threshold's settings, which the membrane's constructor does not know."""
+        """Set the threshold's settings, which are not arguments of the membrane's constructor."""
         self.set_adaptation(tau_adapt, rho)
         if adaptation == 0 and "adaptation" in as_learn(learn):
-            raise ConfigError("adaptation", "is learned above 0 and cannot start there", "start it at 0.1, say")
+            raise ConfigError("adaptation", "is learned above 0, so it cannot start at 0", "start at 0.1, for example")
         self.adaptation = float(adaptation)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned; a spike never lowers the threshold."""
+        """Return the learnable quantities; `adaptation` stays above 0."""
         own = super().learnable()
         return own | ({"adaptation": (self.adaptation, above(0.0))} if self.adaptation else {})
 
     def coefficients(self) -> ThresholdCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
-        rho = self.factor(self.leak_of_adaptation)
+        rho = self.factor(self.adaptation_decay)
         return ThresholdCoefficients(super().coefficients(), rho, 1.0 - rho, self.value("adaptation"))
 
     def spike_at(self, threshold: Tensor, u: Tensor, k: Coefficients) -> Tensor:
-        """Return the spikes of a membrane u; the unit of the surrogate is v_threshold, wherever adaptation lifts it."""
+        """Return the spikes of a membrane u at an adapted threshold; the surrogate's unit stays v_threshold."""
         return spike(u - threshold, self.surrogate, k.v_threshold, strict=self.strict)

@@ -1,4 +1,4 @@
-"""Neurons that see their own last output: any neuron, with a dense or convolutional feedback."""
+"""Recurrent neurons: any neuron with a dense or convolutional feedback of its output."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functiona
 
 
 class Weights(NamedTuple):
-    """A feedback's weight, without the autapses that it does not have, and its bias."""
+    """A feedback's weight, with removed autapses set to 0, and its bias."""
 
     weight: Tensor
     bias: Tensor | None
 
 
 class Feedback(nn.Module, ABC):
-    """What a layer's outputs of one step add to its own input at the next.
+    """Feedback from a layer's outputs of one step to its input at the next.
 
     Args:
         shape: Shape of the weight.
         fan_in: Number of neurons that reach each neuron.
-        autapse: Which weights join a neuron to itself, `shape`.
-        autapses: Whether there are such weights.
+        autapse: Mask of the weights that connect a neuron to itself, `shape`.
+        autapses: Whether such weights exist.
         bias: Shape of the bias, or None.
-        init: `uniform` within +-1/sqrt(fan_in), as torch's layers; `norse`: normal, standard deviation
+        init: `uniform` within +-1/sqrt(fan_in), like torch's layers; `norse`: normal, standard deviation
             sqrt(2 / fan_in); `orthogonal`.
     """
 
     autapse: Tensor
-    # Whether the class itself has `to_outputs` and `to_weights`; a class made from one has to say so again.
-    by_hand: ClassVar[bool] = False
+    # Whether this class defines `to_outputs` and `to_weights`; a subclass must set it again.
+    handwritten_gradient: ClassVar[bool] = False
 
     def __init__(
         self, shape: Shape, fan_in: int, autapse: Tensor, autapses: bool, bias: Shape | None, init: Init
@@ -74,16 +74,16 @@ class Feedback(nn.Module, ABC):
             self.weight.copy_(self.weights().weight)
 
     def weights(self) -> Weights:
-        """Return weight and bias, once a forward."""
+        """Return weight and bias; called once per forward pass."""
         weight = self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
         return Weights(weight, self.bias)
 
     @abstractmethod
     def forward(self, s: Tensor, weights: Weights) -> Tensor:
-        """Return what the outputs `s` of one step, `[B, ...]`, send back."""
+        """Return the feedback of the outputs `s` of one step, `[B, ...]`."""
 
     def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
-        """Return the gradient of the outputs, where `g`, `[B, ...]`, is that of what they send back."""
+        """Return the gradient of the outputs; `g`, `[B, ...]`, is the gradient of their feedback."""
         raise NotImplementedError
 
     def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
@@ -99,10 +99,10 @@ class DenseFeedback(Feedback):
         in_shape: Shape of the layer, of one sample at one step; all its axes are flattened.
         autapses: Whether a neuron reaches itself.
         bias: Whether a bias is added at each step.
-        init: `uniform`: as torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
+        init: `uniform`: like torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
     """
 
-    by_hand: ClassVar[bool] = True
+    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, autapses: bool = True, bias: bool = False, init: Init = "uniform") -> None:
         size = torch.Size(in_shape).numel()
@@ -126,20 +126,20 @@ class DenseFeedback(Feedback):
 
 @FEEDBACKS.register("conv")
 class ConvFeedback(Feedback):
-    """Neurons reach those near by in all channels: a convolution that keeps the layer's size.
+    """Neurons reach their neighbours in all channels: a convolution that keeps the layer's size.
 
     Args:
         in_shape: Shape of the layer, `[C, *size]` with one to three axes of size.
-        kernel_size: Odd size of the window, one number or one for each axis.
-        autapses: Whether a neuron reaches itself: the window's centre, from a channel to the same.
+        kernel_size: Odd size of the kernel, one number or one per axis.
+        autapses: Whether a neuron reaches itself: the kernel's centre, from a channel to the same channel.
         bias: Whether each channel has a bias, added at each step.
-        init: `uniform`: as torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
+        init: `uniform`: like torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
 
     Raises:
-        ConfigError: if the layer has no axes behind its channels, or the kernel's size is even.
+        ConfigError: if the layer has no axes after its channels, or the kernel's size is even.
     """
 
-    by_hand: ClassVar[bool] = True
+    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -161,8 +161,8 @@ class ConvFeedback(Feedback):
             odd = short(tuple(k + 1 - k % 2 for k in kernel))
             raise ConfigError(
                 "kernel_size",
-                f"must be odd, so that the feedback has the layer's own size, got {short(kernel)}",
-                f"take {odd}",
+                f"must be odd, so that the feedback has the layer's size, got {short(kernel)}",
+                f"set it to {odd}",
             )
         shape = (channels, channels, *kernel)
         autapse = torch.zeros(shape, dtype=torch.bool)
@@ -198,7 +198,7 @@ FeedbackSetting = bool | Mapping[str, Any] | Feedback
 
 
 def feedback(given: bool | Mapping[str, Any], in_shape: Shape | None) -> Feedback:
-    """Return the feedback of a YAML's `recurrent`: `true` is dense over features and a 3x3 convolution over images.
+    """Return the feedback for a YAML's `recurrent`: `true` is dense for features and a 3x3 convolution for images.
 
     Raises:
         ConfigError: if a setting is wrong, or the layer's shape is not known.
@@ -218,18 +218,18 @@ class RecurrentState(NamedTuple):
 
 
 class Recurrent(Neuron):
-    """Neurons whose input at each step holds what their own last output sends back.
+    """Neurons whose input at each step includes the feedback of their last output.
 
         (y[t], state[t]) = neuron(x[t] + feedback(y[t-1]), state[t-1]),   y[-1] = 0
 
-    It has the name of its neurons wherever a network is described. For a feedback over several layers see `loop`.
+    In summaries it has the name of its neurons. A feedback over several layers is the block `loop`.
 
     Args:
         neuron: The neurons.
-        feedback: What they send back.
+        feedback: Their feedback.
 
     Shape:
-        x: `[T, B, ...]`; state: `RecurrentState(s, neuron)`; returns what the neurons return.
+        x: `[T, B, ...]`; state: `RecurrentState(s, neuron)`; returns the same as the neurons.
     """
 
     def __init__(self, neuron: Neuron, feedback: Feedback) -> None:
@@ -259,7 +259,7 @@ class Recurrent(Neuron):
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
-        """Run all steps, by rendered loops where the neurons' step can be traced; see `TemporalLayer`."""
+        """Run all steps, by rendered loops if the neurons' step can be traced."""
         x = exact(x)
         state = self.initial_state(x[0]) if state is None else state
         k, weights = rounded(self.coefficients(), x)
@@ -277,16 +277,16 @@ class Recurrent(Neuron):
         return done.y, done.state
 
     def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
-        """Return what runs the neurons' step, or why the plain loop does."""
+        """Return the kernel of the neurons' step, or the reason for the plain loop."""
         if function.resolve(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
-        by_hand = type(self.feedback).__dict__.get("by_hand", False) and bare(self.feedback)
-        if not by_hand and backend_of(self) == "auto":
+        handwritten_gradient = type(self.feedback).__dict__.get("handwritten_gradient", False) and bare(self.feedback)
+        if not handwritten_gradient and backend_of(self) == "auto":
             return "reference"
-        if not by_hand:
+        if not handwritten_gradient:
             raise ConfigError(
                 "backend",
-                f"{self.backend} needs a feedback whose derivative is written by hand, and no hook",
+                f"{self.backend} needs a feedback with a hand-written derivative and without hooks",
                 "set backend: auto",
             )
         grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))

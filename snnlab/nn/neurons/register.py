@@ -1,4 +1,4 @@
-"""The registry of neurons: each is a layer too, and each can feed its spikes back to itself."""
+"""The registry of neurons: each is also a layer, and each can have feedback of its output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEURONS = NeuronRegistry("neuron", within=LAYERS)
 
 
 def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
-    """Return a function that takes the neuron's settings and `recurrent`, as its signature says."""
+    """Return a function that takes the neuron's settings and `recurrent`, with a matching signature."""
     own = inspect.signature(neuron).parameters
 
     @functools.wraps(neuron, updated=())
@@ -48,8 +48,8 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
             return built
         return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape))
 
-    ours = inspect.signature(build, follow_wrapped=False).parameters
-    extra = [ours["recurrent"], *([] if "in_shape" in own else [ours["in_shape"]])]
+    added = inspect.signature(build, follow_wrapped=False).parameters
+    extra = [added["recurrent"], *([] if "in_shape" in own else [added["in_shape"]])]
     build.__signature__ = inspect.Signature([*own.values(), *extra])  # type: ignore[attr-defined]
     build.__annotations__ = typing.get_type_hints(neuron.__init__, include_extras=True) | {
         "recurrent": FeedbackSetting,

@@ -1,4 +1,4 @@
-"""Sinabs' LIF, which spikes as often in a step as its membrane holds the threshold."""
+"""Sinabs' LIF, which can spike several times in a step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
-from snnlab.nn.neurons.learn import Learn, Shape, quantity
+from snnlab.nn.neurons.learn import Learn, Shape, learnable_quantity
 from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Dt, Factor, Leak, TauMem, TauSyn
-from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate, tell
+from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
+from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate, notify_observers
 from snnlab.settings import FINITE, Interval, Positive
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
@@ -34,28 +34,28 @@ class SinabsLIFState(NamedTuple):
 class SinabsLIF(LeakyMembrane):
     """Sinabs' leaky integrate-and-fire neuron: several spikes a step, each of which subtracts the threshold.
 
-    a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset, and ds/du is one
-    bell around v_threshold, however many spikes there are: Sinabs' SingleExponential is no periodic surrogate.
-    With one spike a step at most (SingleSpike) it is `cuba_lif` or `lif`.
+    a = exp(-1 / tau_mem), b = exp(-1 / tau_syn), both in steps. The gradient flows through the reset. ds/du is one
+    surrogate gradient around v_threshold for any number of spikes, since Sinabs' SingleExponential is not periodic.
+    With at most one spike per step (SingleSpike) it equals `cuba_lif` or `lif`.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
         tau_mem: Membrane time constant, `"2 steps"` as in Sinabs, or ms; 2 steps where neither it nor `beta` is given.
-        beta: The factor a itself, in place of `tau_mem`.
+        beta: The factor a, in place of `tau_mem`.
         tau_syn: Synaptic time constant, `"2 steps"` or ms; no synapse where neither it nor `alpha` is given.
-        alpha: The factor b itself, in place of `tau_syn`.
+        alpha: The factor b, in place of `tau_syn`.
         v_threshold: Firing threshold, dimensionless.
-        min_v_mem: The least that the membrane falls to; None lets it fall.
-        input_gain: g: `1-a`, Sinabs' norm_input, or a number, 1 without it.
-        surrogate: A `Surrogate`, or its YAML node; Sinabs' `{type: exponential, grad_width: 0.5}` where not given.
-        learn: What training changes: `[tau_mem, tau_syn]`, or the factors that were given in their place.
+        min_v_mem: Lower bound of the membrane; None: no bound.
+        input_gain: g: `1-a`, Sinabs' norm_input=True, or a number, 1 for norm_input=False.
+        surrogate: A `Surrogate`, or its YAML node; by default Sinabs' `{type: exponential, grad_width: 0.5}`.
+        learn: Learned quantities: `[tau_mem, tau_syn]`, or the factors that replace them.
 
     Shape:
         x: `[T, B, ...]`; state: `SinabsLIFState(v, i)`, each `[B, ...]`; returns whole numbers of spikes >= 0,
         `[T, B, ...]`, and the state.
 
     Raises:
-        ValueError: if a value is out of its range, or cannot be learned.
+        ConfigError: if a value is out of its range, or cannot be learned.
 
     Source: Sinabs 3.1.3, sinabs.layers.LIF.
     """
@@ -68,8 +68,8 @@ class SinabsLIF(LeakyMembrane):
     )
 
     graded: ClassVar[bool] = True
-    tau_syn: Any = quantity("tau_syn")
-    alpha: Any = quantity("alpha")
+    tau_syn: Any = learnable_quantity("tau_syn")
+    alpha: Any = learnable_quantity("alpha")
 
     def __init__(
         self,
@@ -92,24 +92,24 @@ class SinabsLIF(LeakyMembrane):
         self.tau_syn, self.alpha = tau_syn, alpha
         self.v_threshold, self.min_v_mem = float(v_threshold), min_v_mem
         no_synapse = tau_syn is None and alpha is None
-        self.leak_of_synapse = None if no_synapse else Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
+        self.synapse_decay = None if no_synapse else Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact")
         self.surrogate = Exponential(grad_width=0.5) if surrogate is None else as_surrogate(surrogate)
-        self.start(learn, in_shape)
+        self.create_parameters(learn, in_shape)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return what can be learned: the two decays, as in Sinabs."""
-        leaks = [leak for leak in (self.leak_of_membrane, self.leak_of_synapse) if leak is not None]
-        return {leak.given: (leak.start(), leak.range()) for leak in leaks}
+        """Return the learnable quantities: the two decays, as in Sinabs."""
+        decays = [decay for decay in (self.membrane_decay, self.synapse_decay) if decay is not None]
+        return {decay.given: (decay.initial_value(), decay.legal_values()) for decay in decays}
 
     def coefficients(self) -> Coefficients:
-        b = 0.0 if self.leak_of_synapse is None else self.factor(self.leak_of_synapse)
+        b = 0.0 if self.synapse_decay is None else self.factor(self.synapse_decay)
         return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
 
     def initial_state(self, x: Tensor) -> SinabsLIFState:
         return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: SinabsLIFState, coefficients: Coefficients) -> tuple[Tensor, SinabsLIFState]:
-        if self.leak_of_synapse is None:
+        if self.synapse_decay is None:
             j, i = x, state.i
         else:
             j = i = coefficients.b * (state.i + x)
@@ -121,8 +121,8 @@ class SinabsLIF(LeakyMembrane):
             v = torch.relu(v - self.min_v_mem) + self.min_v_mem
         return s, SinabsLIFState(v, i)
 
-    def decays(self) -> list[Leak]:
-        return [*super().decays(), *([] if self.leak_of_synapse is None else [self.leak_of_synapse])]
+    def decays(self) -> list[Decay]:
+        return [*super().decays(), *([] if self.synapse_decay is None else [self.synapse_decay])]
 
     def info(self) -> NeuronInfo:
         own = replace(
@@ -131,29 +131,29 @@ class SinabsLIF(LeakyMembrane):
             reset=AfterSpike("subtract", self.v_threshold),
             lowest=self.min_v_mem,
         )
-        if self.leak_of_synapse is None:
+        if self.synapse_decay is None:
             return own
-        # An impulse stays on the synapse for tau_syn / dt steps: one power of the number of steps more.
+        # An impulse stays on the synapse for tau_syn / dt steps, which adds one power of the number of steps.
         power = None if own.drive_power is None else own.drive_power + 1
         fixes: dict[int, Fix] = {1: (("input_gain", "1-a"),)}
-        weaker = DtWarning("jump_decays_first")
-        return replace(own, synapse="decay_first", drive_power=power, fixes=fixes, warnings=(weaker,))
+        warning = DtWarning("jump_decays_first")
+        return replace(own, synapse="decay_first", drive_power=power, fixes=fixes, warnings=(warning,))
 
 
 def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
-    """Return how often u > 0 holds the threshold, with the surrogate around its first multiple as the gradient.
+    """Return trunc(u / v_threshold) for u > 0, else 0, with the surrogate gradient around the threshold.
 
     Shape:
-        u: any; returns whole numbers >= 0, as u.
+        u: any; returns whole numbers >= 0, same shape.
     """
     if not isinstance(u, Symbol):
-        tell(u - v_threshold, surrogate, v_threshold)
-    return with_slope(partial(_held, v_threshold), u, partial(_slope, surrogate, v_threshold))
+        notify_observers(u - v_threshold, surrogate, v_threshold)
+    return with_slope(partial(_spike_count, v_threshold), u, partial(_gradient, surrogate, v_threshold))
 
 
-def _held(v_threshold: float, u: Tensor) -> Tensor:
+def _spike_count(v_threshold: float, u: Tensor) -> Tensor:
     return torch.trunc(u.clamp(min=0.0) / v_threshold)
 
 
-def _slope(surrogate: Surrogate, v_threshold: float, u: Tensor) -> Tensor:
+def _gradient(surrogate: Surrogate, v_threshold: float, u: Tensor) -> Tensor:
     return surrogate.derivative(u - v_threshold, v_threshold)

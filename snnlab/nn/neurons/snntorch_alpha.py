@@ -1,4 +1,4 @@
-"""snnTorch's Alpha: a membrane that is the difference of two currents, so that it rises late and falls again."""
+"""snnTorch's Alpha: a membrane that is the difference of two currents, so that it rises and falls with delay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Gain, NeuronInfo
 from snnlab.nn.neurons.membrane import Reset, SurrogateSetting
 from snnlab.nn.neurons.register import NEURONS
-from snnlab.nn.neurons.time_constants import Constant, Dt, Factor, Leak, TauMem, TauSyn
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Atan, as_surrogate, spike
 from snnlab.settings import Positive
 
@@ -29,7 +29,7 @@ class SnntorchAlphaState(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """Factors of the two currents in one step, and tau, the gain that makes of their sum the membrane."""
+    """Factors of the two currents in one step, and tau, the gain from their sum to the membrane."""
 
     alpha: float
     beta: float
@@ -38,15 +38,15 @@ class Coefficients(NamedTuple):
 
 @NEURONS.register("snntorch_alpha")
 class SnntorchAlpha(Neuron):
-    """snnTorch's Alpha, whose input jumps onto two opposite currents that decay at different rates.
+    """snnTorch's Alpha, whose input is added to two opposite currents that decay at different rates.
 
-    H is strict, and the reset acts a step after its spike:
+    H is strict, and the reset acts one step after its spike:
 
         value:    e, h and v are 0 where r is 1                                     snnTorch's "zero", its default
         subtract: e[t] - v_threshold * r,   (1 - r) * h[t],   v[t] + h[t-1] * r
         none
 
-    An impulse does not move v in its own step, then by tau * (alpha^t - beta^t). No gradient flows through the reset.
+    An impulse does not change v in its own step, then by tau * (alpha^t - beta^t). The reset has no gradient.
 
     Args:
         dt: Length of a step, ms; None where steps have no length.
@@ -56,7 +56,7 @@ class SnntorchAlpha(Neuron):
         tau_mem: Time constant of beta, `"10 steps"` or ms, in its place.
         v_threshold: Firing threshold, dimensionless.
         reset: `value` (to 0), `subtract` or `none`.
-        surrogate: A `Surrogate`, or its YAML node; snnTorch's `{type: atan, alpha: 2.0}` where it is not given.
+        surrogate: A `Surrogate`, or its YAML node; by default snnTorch's `{type: atan, alpha: 2.0}`.
 
     Shape:
         x: `[T, B, ...]`; state: `SnntorchAlphaState(v, i_exc, i_inh)`, each `[B, ...]`; returns spikes in {0, 1},
@@ -94,18 +94,18 @@ class SnntorchAlpha(Neuron):
             alpha = DEFAULT_ALPHA
         if tau_mem is None and beta is None:
             beta = DEFAULT_BETA
-        self.leaks = (
-            Leak("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
-            Leak("tau_mem", "beta", tau_mem, beta, dt, "exact"),
+        self._decays = (
+            Decay("tau_syn", "alpha", tau_syn, alpha, dt, "exact"),
+            Decay("tau_mem", "beta", tau_mem, beta, dt, "exact"),
         )
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
-        above, below = (leak.per_step() for leak in self.leaks)
+        above, below = (decay.per_step() for decay in self._decays)
         if above <= below:
             raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> Coefficients:
-        alpha, beta = (leak.per_step() for leak in self.leaks)
-        # Without an inhibitory current to remember, tau is at its limit.
+        alpha, beta = (decay.per_step() for decay in self._decays)
+        # For beta = 0, tau is its limit.
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
         return Coefficients(alpha, beta, tau)
 
@@ -123,7 +123,7 @@ class SnntorchAlpha(Neuron):
         return s, after
 
     def constants(self) -> list[Constant]:
-        return [leak.constant() for leak in self.leaks]
+        return [decay.constant() for decay in self._decays]
 
     def info(self) -> NeuronInfo:
         resets = self.reset != "none"
@@ -145,7 +145,7 @@ class SnntorchAlpha(Neuron):
         return f"alpha={factors.alpha:g}, beta={factors.beta:g}, dt={self.dt}"
 
     def _reset(self, now: SnntorchAlphaState, before: SnntorchAlphaState) -> SnntorchAlphaState:
-        """Return the state after the reset by the spikes that `before` has left."""
+        """Return the state after the reset by the spikes of the state `before`."""
         if self.reset == "none":
             return now
         r = (before.v > self.v_threshold).to(now.v.dtype)

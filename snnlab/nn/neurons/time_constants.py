@@ -1,4 +1,4 @@
-"""From a time constant to the factor by which a variable decays in one step."""
+"""Time constants, and the factors by which variables decay in one step."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.settings import Interval, above, between
 
-Decay = Literal["exact", "euler"]
+DecayRule = Literal["exact", "euler"]
 TimeConstant = float | str
-# What is left of a variable after a step.
+# Factor of a variable in one step.
 FACTOR = between(0, 1, with_high=False)
 
 Dt = Annotated[float | None, "ms", above(0)]
 Factor = Annotated[float | None, FACTOR]
 TauMem = TauSyn = TauAdapt = Annotated[TimeConstant | None, "ms", above(0)]
 
-# A time constant in ms below this part of a step leaves less than e^-20 after it: a slip of the unit.
-FORGOTTEN = 0.05
+# A time constant in ms below this fraction of a step leaves less than e^-20: probably a wrong unit.
+MIN_STEPS = 0.05
 
 _STEPS = re.compile(r"\s*([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)\s*steps?\s*")
 
 
 class Constant(NamedTuple):
-    """A time constant in every unit, for whoever reads it.
+    """A time constant in all units, for output.
 
     Attributes:
-        name: What the user calls it, for instance `tau_mem`.
-        given: The unit in which the user gave it.
+        name: Name of its setting, for instance `tau_mem`.
+        given: Unit of the setting.
         ms: Its length, ms; None where steps have no length.
         steps: Its length in steps.
-        factor: What is left after one step.
-        decay: How the factor follows from the length.
-        spread: The shortest and the longest, ms, or steps where these have no length, of channels or neurons that have
-            learned their own, whose means stand in the other places; None where there is one for all.
+        factor: Factor of the variable in one step.
+        decay: Rule from the length to the factor.
+        spread: Minimum and maximum over channels or neurons that learn their own, ms, or steps where these have no
+            length; the other fields are then means. None for a single value.
     """
 
     name: str
@@ -46,20 +46,20 @@ class Constant(NamedTuple):
     ms: float | None
     steps: float
     factor: float
-    decay: Decay
+    decay: DecayRule
     spread: tuple[float, float] | None = None
 
 
-class Leak(NamedTuple):
-    """How a variable decays, as the user said it.
+class Decay(NamedTuple):
+    """Decay of a variable, by a time constant or by a factor.
 
         exact: a = exp(-dt / tau)        euler: a = 1 - dt / tau
 
     Attributes:
-        tau_name: What the user calls the time constant.
-        factor_name: What the user calls the factor.
+        tau_name: Name of the setting of the time constant.
+        factor_name: Name of the setting of the factor.
         tau: A number in ms, or `"2 steps"`; None where `factor` is given.
-        factor: The factor itself, 0 <= a < 1; None where `tau` is given.
+        factor: The factor a, 0 <= a < 1; None where `tau` is given.
         dt: Length of a step, ms; None where steps have no length.
         decay: The rule above.
     """
@@ -69,18 +69,18 @@ class Leak(NamedTuple):
     tau: TimeConstant | None
     factor: float | None
     dt: float | None
-    decay: Decay
+    decay: DecayRule
 
     @property
     def given(self) -> str:
-        """Which of the two names the user gave, and so the one that can be learned."""
+        """Name of the setting that was given; this one can be learned."""
         return self.factor_name if self.tau is None else self.tau_name
 
     def per_step(self) -> float:
         """Return a, the factor of one step, in double precision.
 
         Raises:
-            ValueError: if not exactly one of the two is given, or it is out of its range.
+            ConfigError: if not exactly one of `tau` and `factor` is given, or it is out of its range.
         """
         if (self.tau is None) == (self.factor is None):
             raise ConfigError(
@@ -95,44 +95,44 @@ class Leak(NamedTuple):
             raise ConfigError(
                 self.tau_name,
                 f"{self.tau} is not longer than one step ({self.dt or 1} {'ms' if self.dt else 'step'}), which decay:"
-                " euler cannot follow",
+                " euler does not support",
                 "use decay: exact, a longer time constant or a shorter dt",
             )
         return 1.0 - 1.0 / steps
 
-    def learned_per_step(self, value: Tensor) -> Tensor:
-        """Return a, where `value` is what training has made of the one that was given."""
+    def learned_factor(self, value: Tensor) -> Tensor:
+        """Return a for a learned `value` of the given setting."""
         if self.tau is None:
             return value
         return torch.exp(-self._unit / value) if self.decay == "exact" else 1.0 - self._unit / value
 
-    def range(self) -> Interval:
-        """Return the legal values of the one that was given: of a time constant those that `decay` can follow."""
+    def legal_values(self) -> Interval:
+        """Return the legal values of the given setting; those of a time constant depend on `decay`."""
         if self.tau is None:
             return Interval(0.0, 1.0)
         return above(self._unit if self.decay == "euler" else 0.0)
 
-    def start(self) -> float:
-        """Return the one that was given as a number, ms, steps or a factor."""
+    def initial_value(self) -> float:
+        """Return the given setting as a number: ms, steps or a factor."""
         return self.per_step() if self.tau is None else self._steps() * self._unit
 
     def length(self, value: Tensor) -> Tensor:
-        """Return the time constant, ms, or steps where these have no length, of what training has made of the given."""
+        """Return the time constant for a learned `value`, ms, or steps where these have no length."""
         if self.tau is not None:
             return value if self.dt is None or not isinstance(self.tau, str) else value * self.dt
         steps = 1.0 / (1.0 - value) if self.decay == "euler" else -1.0 / value.log()
         return steps if self.dt is None else steps * self.dt
 
     def learned_constant(self, value: Tensor) -> Constant:
-        """Return in every unit what training has made of the one that was given; of several values the mean."""
-        lengths, factors = self.length(value), self.learned_per_step(value)
+        """Return a learned `value` of the given setting in all units; the mean of several values."""
+        lengths, factors = self.length(value), self.learned_factor(value)
         mean, unit = float(lengths.mean()), self.dt or 1.0
         spread = (float(lengths.min()), float(lengths.max())) if lengths.numel() > 1 else None
         ms = None if self.dt is None else mean
-        return Constant(self.tau_name, self._given_in, ms, mean / unit, float(factors.mean()), self.decay, spread)
+        return Constant(self.tau_name, self._given_unit, ms, mean / unit, float(factors.mean()), self.decay, spread)
 
     def constant(self, factor: float | None = None) -> Constant:
-        """Return the time constant in every unit; `factor`: of another one than what was given stands for."""
+        """Return the time constant in all units; `factor` replaces the factor of the setting."""
         a = self.per_step() if factor is None else factor
         if factor is None and self.tau is not None:
             steps = self._steps()
@@ -141,10 +141,10 @@ class Leak(NamedTuple):
         else:
             steps = -1.0 / math.log(a) if a > 0 else 0.0
         ms = None if self.dt is None else steps * self.dt
-        return Constant(self.tau_name, self._given_in, ms, steps, a, self.decay)
+        return Constant(self.tau_name, self._given_unit, ms, steps, a, self.decay)
 
     @property
-    def _given_in(self) -> Literal["ms", "steps", "factor"]:
+    def _given_unit(self) -> Literal["ms", "steps", "factor"]:
         return "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
 
     @property
@@ -166,13 +166,13 @@ class Leak(NamedTuple):
             assert tau is not None
             if self.dt is None:
                 raise ConfigError(
-                    name, "is in ms, but these steps have no length in ms", f"give dt (ms), or {name} as 'N steps'"
+                    name, "is in ms, but steps have no length in ms", f"give dt (ms), or {name} as 'N steps'"
                 )
             steps = tau / self.dt
-            if steps < FORGOTTEN:
+            if steps < MIN_STEPS:
                 raise ConfigError(
                     name,
-                    f"{tau} ms is far shorter than a step ({self.dt:g} ms), so that nothing is remembered",
+                    f"{tau} ms is far shorter than a step ({self.dt:g} ms), so that all is forgotten in a step",
                     f"if it is in seconds, write {1000 * tau:g}",
                 )
         if not (steps > 0 and math.isfinite(steps)):

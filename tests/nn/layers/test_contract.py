@@ -1,4 +1,4 @@
-"""What every layer of the registry keeps to, whatever it computes."""
+"""The contract of every layer of the registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...refusals import assert_raises
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
-# For each kind an input it takes, and the settings it cannot do without.
+# For each type an input shape and the required settings.
 MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adaptive_avg_pool": (IMAGE, {"output_size": 2}),
     "adaptive_max_pool": (IMAGE, {"output_size": 2}),
@@ -134,7 +134,7 @@ def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_a_forward_is_left_in_the_layer(kind: str) -> None:
+def test_a_forward_leaves_no_state_in_the_layer(kind: str) -> None:
     network, in_shape, _ = network_of(kind)
     network.eval()
     layer = network.get_submodule("a")

@@ -186,7 +186,7 @@ def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], told: tu
 WEIGHTED = [f"{kind}{dims}d" for kind in ("conv", "conv_transpose") for dims in (1, 2, 3)]
 
 
-def twins(kind: str, **settings: Any) -> tuple[nn.Module, nn.Module]:
+def with_and_without_weight_norm(kind: str, **settings: Any) -> tuple[nn.Module, nn.Module]:
     """Return the layer without and with weight norm, from the same seed."""
     made = []
     for weight_norm in (False, True):
@@ -197,14 +197,14 @@ def twins(kind: str, **settings: Any) -> tuple[nn.Module, nn.Module]:
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_weight_norm_changes_nothing_at_first(kind: str) -> None:
-    plain, normed = twins(kind)
+    plain, normed = with_and_without_weight_norm(kind)
     x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
     torch.testing.assert_close(normed(x), plain(x))
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_weight_norm_has_a_length_for_each_filter(kind: str) -> None:
-    plain, normed = twins(kind)
+    plain, normed = with_and_without_weight_norm(kind)
     by_filter = plain.get_parameter("weight").transpose(0, 1 if "transpose" in kind else 0).flatten(1)
     lengths = normed.get_parameter("parametrizations.weight.original0")
     torch.testing.assert_close(lengths.flatten(), by_filter.norm(dim=1))
@@ -219,7 +219,7 @@ def test_weight_norm_has_a_length_for_each_filter(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_weight_norm_goes_through_a_state_dict(kind: str) -> None:
-    normed = twins(kind)[1]
+    normed = with_and_without_weight_norm(kind)[1]
     other = build(kind, (4, *SIZES[int(kind[-2])][1:]), **OK, weight_norm=True)
     x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:])
     assert not torch.equal(other(x), normed(x))
@@ -229,7 +229,7 @@ def test_weight_norm_goes_through_a_state_dict(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_the_gradient_of_weight_norm_is_that_of_its_formula(kind: str) -> None:
-    plain, normed = (layer.double() for layer in twins(kind))
+    plain, normed = (layer.double() for layer in with_and_without_weight_norm(kind))
     x = torch.randn(2, 4, *SIZES[int(kind[-2])][1:], dtype=torch.float64)
     for layer in (plain, normed):
         layer(x).pow(2).sum().backward()
@@ -240,13 +240,13 @@ def test_the_gradient_of_weight_norm_is_that_of_its_formula(kind: str) -> None:
     along = (weight.grad * unit).sum(others, keepdim=True)
     length, direction = (normed.get_parameter(f"parametrizations.weight.original{i}") for i in (0, 1))
     torch.testing.assert_close(length.grad, along, rtol=1e-6, atol=1e-6)
-    # The length was measured in single precision.
+    # The length is computed in single precision.
     torch.testing.assert_close(direction.grad, weight.grad - along * unit, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
 def test_weight_norm_keeps_channels_last_memory(kind: str) -> None:
-    normed = twins(kind)[1]
+    normed = with_and_without_weight_norm(kind)[1]
     assert normed.get_parameter("parametrizations.weight.original1").is_contiguous(memory_format=torch.channels_last)
     assert normed.weight.is_contiguous(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     assert normed(torch.randn(2, 4, 11, 9)).is_contiguous(memory_format=torch.channels_last)
@@ -261,7 +261,7 @@ def test_weight_norm_of_groups_is_by_filter_too() -> None:
 
 @pytest.mark.parametrize("kind", WEIGHTED)
 def test_a_weight_that_is_assigned_sets_length_and_direction(kind: str) -> None:
-    plain, normed = twins(kind)
+    plain, normed = with_and_without_weight_norm(kind)
     with torch.no_grad():
         weight = torch.randn_like(plain.get_parameter("weight"), memory_format=torch.contiguous_format) * 3
         plain.get_parameter("weight").copy_(weight)

@@ -243,7 +243,7 @@ def test_per_step_passes_the_gradient_of_each_step() -> None:
 
 
 def trained(num_steps: int = T) -> PerStepBatchNorm:
-    """Return one in evaluation, which does something else at each step."""
+    """Return a norm in evaluation mode that differs at each step."""
     norm = per_step(num_steps=num_steps)
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
@@ -296,7 +296,7 @@ def test_per_step_trains_on_no_single_step_and_goes_on_no_further_than_its_last(
     _, state = norm(x)
     with assert_raises(ValueError, "built", T, T + 1):
         norm(x[:1], state)
-    _, again = norm(x[:1], state, lengths=torch.zeros(B, dtype=torch.int64))  # nothing valid: nothing to refuse
+    _, again = norm(x[:1], state, lengths=torch.zeros(B, dtype=torch.int64))  # no valid step: no error
     assert torch.equal(again.step, state.step)
 
 
@@ -333,7 +333,7 @@ def test_per_step_weights_of_another_number_of_steps_do_not_load() -> None:
         per_step(num_steps=T).load_state_dict(per_step(num_steps=T + 1).state_dict())
 
 
-def test_a_network_tells_per_step_its_steps() -> None:
+def test_a_network_passes_num_steps_to_per_step() -> None:
     layers = {"norm1": {"type": "batch_norm", "per_step": True}, "lif1": {"type": "lif"}}
     network = build_network(layers, in_shape=(C, 3, 3), dt=1.0, num_steps=T).network
     norm = network.get_submodule("norm1")

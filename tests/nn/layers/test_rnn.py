@@ -30,7 +30,7 @@ def pair(kind: str, **settings: Any) -> tuple[Any, Any]:
 
 
 def parts(hx: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    """Return torch's state as ours has it, batch first."""
+    """Return torch's state in our layout, batch first."""
     return [part.transpose(0, 1) for part in (hx if isinstance(hx, tuple) else (hx,))]
 
 
@@ -84,7 +84,7 @@ def test_pieces_with_the_state_equal_the_whole(kind: str, lengths: Tensor | None
 
 
 @both
-def test_what_stands_past_the_end_reaches_no_gradient(kind: str) -> None:
+def test_steps_past_the_end_get_no_gradient(kind: str) -> None:
     layer, x = build(kind), torch.randn(T, B, F).requires_grad_()
     y, state = layer(x, lengths=LENGTHS)
     (y.sum() + sum(part.sum() for part in state)).backward()

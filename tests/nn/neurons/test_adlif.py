@@ -1,4 +1,4 @@
-"""The adaptation current: RadLIF and SE-adLIF by loops of their own, physical time, ranges, and Norse's ada_lif_step.
+"""The adaptation current: RadLIF and SE-adLIF against loops, physical time, ranges, and Norse's ada_lif_step.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -40,7 +40,7 @@ def preset(name: str, **changes: Any) -> Any:
 
 
 def values(neuron: AdLIF, *names: str) -> list[Tensor]:
-    """Return what training would have made of these quantities by now, as leaves of their own."""
+    """Return the learned values of these quantities, as new leaves."""
     return [torch.as_tensor(neuron.value(name)).detach().clone().requires_grad_() for name in names]
 
 
@@ -58,7 +58,7 @@ def radlif(x: Tensor, weight: Tensor, alpha: Tensor, beta: Tensor, a: Tensor, b:
         u = alpha * (u - s) + (1 - alpha) * (x_t + s @ feedback.T - w)
         s = straight(u - 1.0, ((u - 1.0).abs() < 0.5).to(x.dtype))
         spikes.append(s)
-    # What it would take into w at the next step, and the potential after the reset that it would then apply.
+    # Its input of w at the next step, and the potential after the reset of the next step.
     return torch.stack(spikes), u - s, beta * w + a * u + b * s
 
 
@@ -98,7 +98,7 @@ def test_the_presets_are_the_published_equations(name: str, oracle: Any, quantit
     stored = [inner.learned[quantity] for quantity in quantities]
     grads = torch.autograd.grad(ours, [neuron.feedback.weight, *stored])
     others = list(torch.autograd.grad(theirs, [weight, *leaves]))
-    for n, quantity in enumerate(quantities, start=1):  # from the value to the logit that is stored for it
+    for n, quantity in enumerate(quantities, start=1):  # from the value to its logit, the parameter
         low, high = inner.ranges[quantity].low, inner.ranges[quantity].high
         others[n] = others[n] * (leaves[n - 1] - low) * (high - leaves[n - 1]) / (high - low)
     for grad, other in zip(grads, others, strict=True):
@@ -214,18 +214,18 @@ def test_halving_dt_hardly_changes_the_current() -> None:
         ({"rho": 0.9}, False),
     ],
 )
-def test_it_says_what_depends_on_dt(settings: dict[str, Any], invariant: bool) -> None:
+def test_its_info_shows_the_dependence_on_dt(settings: dict[str, Any], invariant: bool) -> None:
     assert AdLIF(1.0, **settings).dt_invariant is invariant
 
 
-def test_the_published_forms_say_that_they_depend_on_dt() -> None:
+def test_the_published_forms_warn_that_they_depend_on_dt() -> None:
     for name in ("radlif", "se_adlif"):
         assert not preset(name).dt_invariant
     assert "potential_adds_up" in [warning.cause for warning in preset("radlif").info().warnings]
     assert "jump_shrinks_with_rho" in [warning.cause for warning in preset("se_adlif").info().warnings]
 
 
-def test_its_dialect_is_told() -> None:
+def test_its_info_describes_it() -> None:
     assert AdLIF(1.0, b=0.5).info().adaptation == (0.1, "v", 0.5)
     assert AdLIF(1.0, coupling="before_reset").info().adaptation == (0.1, "u", 0.1)
     assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
@@ -341,7 +341,7 @@ def test_a_mistake_in_the_yaml_has_its_place() -> None:
 
 
 @pytest.mark.peers
-def test_it_is_norses_ada_lif_step_behind_a_synapse() -> None:
+def test_it_is_norses_ada_lif_step_after_a_synapse() -> None:
     pytest.importorskip("norse")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit.script, at its import

@@ -1,4 +1,4 @@
-"""The adaptive threshold: an independent loop, hand values, physical time, what is learned, and Sinabs' ALIF.
+"""The adaptive threshold: an independent loop, values by hand, physical time, learning, and Sinabs' ALIF.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -103,7 +103,7 @@ def test_inclusive_and_strict_differ_on_a_membrane_that_just_reaches_the_risen_t
     assert spikes == [1.0, 0.0]
 
 
-def test_the_threshold_rises_with_a_spike_and_comes_back_exponentially() -> None:
+def test_the_threshold_rises_with_a_spike_and_relaxes_exponentially() -> None:
     neuron = ALIF(10.0, tau_mem=20.0, tau_adapt=200.0, adaptation=0.5)
     x = torch.zeros(6, 1, 1, dtype=torch.float64)
     x[0] = 1.2
@@ -114,7 +114,7 @@ def test_the_threshold_rises_with_a_spike_and_comes_back_exponentially() -> None
     assert adaptations == pytest.approx([math.exp(-t * 10.0 / 200.0) for t in range(6)], rel=1e-12)
 
 
-def test_a_reset_takes_the_threshold_or_what_it_has_risen_to() -> None:
+def test_a_reset_subtracts_the_threshold_or_the_adapted_threshold() -> None:
     x, state = torch.full((1, 1, 1), 2.0), ALIFState(torch.zeros(1, 1), torch.full((1, 1), 2.0))
     left = [ALIF(beta=0.5, rho=0.5, adaptation=0.25, adapted_reset=a)(x, state)[1].v.item() for a in (False, True)]
     assert left == [1.0, 0.5]
@@ -157,14 +157,14 @@ def test_without_adaptation_it_is_lif_bit_for_bit() -> None:
         assert torch.equal(state.v, membrane.v)
 
 
-def test_it_tires_of_a_steady_drive() -> None:
+def test_its_rate_falls_under_a_constant_drive() -> None:
     x = torch.full((300, 1, 1), 0.2)
     tired, fresh = ALIF(1.0, adaptation=0.3)(x)[0], LIF(1.0)(x)[0]
     assert fresh[:50].sum() <= fresh[-50:].sum()
     assert tired[:50].sum() > 1.5 * tired[-50:].sum() > 0
 
 
-# The weight of an event, so that the neuron fires at some 50 to 85 Hz: far from silence, and from a spike at each step.
+# The weight of an event, so that the neuron fires at about 50 to 85 Hz: neither dead nor saturated.
 @pytest.mark.parametrize(("rate_per_ms", "weight"), [(1.0, 0.1), (1.0, 0.15), (0.3, 0.4)])
 def test_its_rate_for_the_same_poisson_events_hardly_depends_on_the_bins(rate_per_ms: float, weight: float) -> None:
     events = torch.poisson(torch.full((300, 1, 2000), rate_per_ms), torch.Generator().manual_seed(0))  # 300 ms
@@ -182,7 +182,7 @@ def test_its_rate_for_the_same_poisson_events_hardly_depends_on_the_bins(rate_pe
     [{"tau_adapt": "20 steps"}, {"rho": 0.9}, {"beta": 0.9}, {"input_gain": "1-a"}, {"reset": "none"}],
     ids=str,
 )
-def test_what_depends_on_dt_takes_the_mark_away(settings: dict[str, Any]) -> None:
+def test_settings_that_depend_on_dt_are_not_dt_invariant(settings: dict[str, Any]) -> None:
     assert not ALIF(1.0, **settings).dt_invariant
 
 
@@ -297,7 +297,7 @@ def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None
         ALIF(1.0, **settings)
 
 
-def test_its_dialect_is_told() -> None:
+def test_its_info_describes_it() -> None:
     info = ALIF(1.0, adapted_reset=True).info()
     assert (info.firing, info.reset) == (Firing(1.0, rise=0.1), AfterSpike("subtract", adapted=True))
     assert [(c.name, c.ms) for c in ALIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
@@ -323,12 +323,12 @@ def test_it_is_sinabs_alif_with_single_spikes(norm_input: bool) -> None:
             y.append(y_t)
             states.append(state)
         s, v = torch.cat(y), torch.stack([state.v for state in states])
-    # Sinabs records one and the same dictionary at each step, so that only the last state is known.
+    # Sinabs records the same dictionary object at each step, so only the last state is known.
     differs = (s != z).cumsum(0)
     first = (s != z) & (differs == 1)
     line = torch.stack([1 + ours.adaptation * state.w for state in states])
     line = torch.cat([torch.ones_like(line[:1]), line[:-1]])
-    silent = torch.where(s > 0, v + line, v)  # ours before its reset, which decided
+    silent = torch.where(s > 0, v + line, v)  # our membrane before its reset
     assert ((silent - line).abs()[first] <= 1e-5 * silent.abs().clamp(min=1)[first]).all()
     alike = differs[-1] == 0
     print(f"\nsinabs ALIF: {int(z.sum()):,} spikes of {alike.numel():,} neurons, {int((~alike).sum())} left out")

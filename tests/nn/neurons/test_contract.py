@@ -1,4 +1,4 @@
-"""What every neuron of the registry keeps to, and every preset, with feedback and without."""
+"""The contract of every neuron of the registry and every preset, with and without feedback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = [*NAMES, *(f"{name}-recurrent" for name in NEURONS)]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
-# Their gradients are no derivatives of anything: what the library leaves out of them on purpose, they leave out.
+# Their gradients are not derivatives of a function: they leave out the same terms as the library.
 NOT_A_DERIVATIVE = {
     "lava_cuba": "quantised states; its backward passes resets by",
     "snntorch_alpha": "its reset is detached",
@@ -40,7 +40,7 @@ NOT_A_DERIVATIVE = {
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Small tensors are slower on more, by far where other work is done beside them."""
+    """Use one thread: small tensors are slower on several, especially on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -151,7 +151,7 @@ def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str)
 
 
 def smooth(distance: Tensor, value: Any, slope: Any) -> Tensor:
-    """Return the function whose derivative is the arctangent's bell, in the spike's place."""
+    """Return, in place of the spike, the function whose derivative is the arctangent's surrogate gradient."""
     _, v_threshold = slope.args
     width = 0.4 * (v_threshold.item() if isinstance(v_threshold, Tensor) else v_threshold)
     return 0.5 + 0.8 * width * torch.atan(distance / width)
@@ -167,7 +167,7 @@ def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, mo
     if takes(factory, "surrogate"):
         changes["surrogate"] = Atan(0.4, 0.8)
     neuron = build(kind, in_shape=(3,), **changes).double()
-    set_backend(neuron, "reference")  # kernels know no spike but the sharp one
+    set_backend(neuron, "reference")  # kernels support only the discontinuous spike function
     monkeypatch.setattr(_WithSlope, "forward", staticmethod(smooth))
     x = torch.rand(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) * 2
     _, start = neuron(x)
@@ -187,7 +187,7 @@ def refilled(state: Any, parts: list[Tensor]) -> Any:
 
 
 @every_kind
-def test_nothing_of_a_forward_is_left_in_the_module(kind: str) -> None:
+def test_a_forward_leaves_no_state_in_the_module(kind: str) -> None:
     neuron = build(kind)
     before = {id(module): dict(vars(module)) for module in neuron.modules()}
     saved = copy.deepcopy(neuron.state_dict())
@@ -225,7 +225,7 @@ def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str, 
 
 
 @every_kind
-def test_silence_stays_silent(kind: str) -> None:
+def test_without_input_there_are_no_spikes(kind: str) -> None:
     y, state = build(kind)(torch.zeros(T, B, *SHAPE))
     if not any(name.endswith("bias") for name, _ in build(kind).named_parameters()):
         assert (y == 0).all()
@@ -246,7 +246,7 @@ def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level:
     assert gradient.isfinite().all()
 
 
-# torch's own compiler makes an instance of the class that it then warns of.
+# torch.compile makes an instance of a class that it then warns about.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
 def test_the_plain_loop_can_be_compiled(kind: str) -> None:
@@ -268,7 +268,7 @@ def test_channels_last_memory_is_kept(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_it_says_of_itself_what_show_prints(kind: str) -> None:
+def test_its_info_has_what_show_prints(kind: str) -> None:
     neuron = build(kind)
     assert all(constant.factor < 1 for constant in neuron.constants())
     assert neuron_words(neuron.info())
@@ -282,7 +282,7 @@ def test_no_step_is_refused_in_words(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(NEURONS))
-def test_a_neuron_says_its_equations_and_that_it_needs_no_later_step(kind: str) -> None:
+def test_a_neuron_has_equations_and_needs_no_later_step(kind: str) -> None:
     neuron = NEURONS.build(kind, {}, kind, dt=1.0, in_shape=(4,))
     assert any("[t-1]" in line for line in neuron.info().equations)
     assert reach_of([neuron]) == "past"

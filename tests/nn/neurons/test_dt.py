@@ -1,4 +1,4 @@
-"""Physical time: the same events in other bins drive a neuron alike, where it says so; else it says why."""
+"""Physical time: neurons marked dt_invariant respond equally to events in other bins; others have a warning."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_an_integrators_mean_for_the_same_events_hardly_depends_on_the_bins(name
 
 
 @pytest.mark.parametrize("name", DEPENDENT)
-def test_a_neuron_that_depends_on_dt_says_why(name: str) -> None:
+def test_a_neuron_that_depends_on_dt_has_a_warning(name: str) -> None:
     neuron = build(name, 1.0)
     info = neuron.info()
     own_clock = [constant for constant in neuron.constants() if constant.given != "ms"]
@@ -109,7 +109,7 @@ def test_a_neuron_that_depends_on_dt_says_why(name: str) -> None:
     ],
     ids=str,
 )
-def test_settings_that_depend_on_dt_take_the_mark_away(settings: dict[str, Any]) -> None:
+def test_settings_that_depend_on_dt_are_not_dt_invariant(settings: dict[str, Any]) -> None:
     assert not build("lif", 1.0, **settings).dt_invariant
 
 

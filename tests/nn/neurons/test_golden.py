@@ -1,4 +1,4 @@
-"""Traces that the libraries themselves produced, reproduced through the dialect's settings.
+"""Traces computed by the libraries, reproduced with snnlab's settings.
 
 Norse 1.1.0, snnTorch 1.0.0 and SpikingJelly 2.0.0 ran on the same drive in other units; Sinabs 2.0.3 on the last one's.
 """
@@ -107,34 +107,34 @@ def assert_near(given: list[float], golden: list[float]) -> None:
         ),
     ],
 )
-def test_lif_speaks_the_dialect(neuron: LIF, drive: Tensor, spikes: list[int], membrane: list[float]) -> None:
+def test_lif_matches_each_library(neuron: LIF, drive: Tensor, spikes: list[int], membrane: list[float]) -> None:
     outputs, fields = trace(neuron, drive)
     assert outputs == spikes
     assert_near(fields["v"], membrane)
 
 
-def test_cuba_lif_speaks_norses_lifcell() -> None:
+def test_cuba_lif_matches_norses_lifcell() -> None:
     outputs, fields = trace(CubaLIF(**NORSE_CUBA, reset="value"), NORSE)
     assert outputs == [0, 0, 1, 0, 1, 1, 1, 1]
     assert_near(fields["v"], [0.1, 0.67, 0.0, 0.7712, 0.0, 0.0, 0.0, 0.0])
-    # Norse keeps the current after its decay, we keep it before.
+    # Norse stores the current after its decay, snnlab before.
     decayed = [i * (1 - 1 / 5) for i in fields["i"]]
     assert_near(decayed, [0.8, 4.64, 7.712, 6.1696, 8.93568, 11.148544, 12.918836, 10.335069])
 
 
-def test_cuba_lif_without_reset_speaks_norses_licell() -> None:
+def test_cuba_lif_without_reset_matches_norses_licell() -> None:
     _, fields = trace(CubaLIF(**NORSE_CUBA, reset="none"), NORSE)
     assert_near(fields["v"], [0.1, 0.67, 1.567, 2.1815, 3.08031, 4.165847, 5.364117, 6.119589])
 
 
-def test_cuba_lif_speaks_snntorchs_synaptic() -> None:
+def test_cuba_lif_matches_snntorchs_synaptic() -> None:
     outputs, fields = trace(CubaLIF(**LEAKY, alpha=0.8, input_gain=1.0), SNNTORCH)
     assert outputs == [0, 1, 1, 1, 1, 1, 1, 1]
     assert_near(fields["i"], [0.2, 1.16, 1.928, 1.5424, 2.23392, 2.787136, 3.229709, 2.583767])
     assert_near(fields["v"], [0.2, 1.34, 2.134, 2.463, 3.45062, 4.892694, 6.633133, 7.553587])
 
 
-def test_li_speaks_norses_libox() -> None:
+def test_li_matches_norses_libox() -> None:
     outputs, fields = trace(LI(1.0, tau_mem=10.0, decay="euler", input_gain="1-a"), NORSE)
     assert_near(outputs, [0.1, 0.59, 1.031, 0.9279, 1.33511, 1.701599, 2.031439, 1.828295])
     assert fields["v"] == outputs

@@ -1,4 +1,4 @@
-"""Outputs and gradients against autograd through a loop of its own, in double precision, for every dialect."""
+"""Outputs and gradients against autograd through an independent loop, in double precision, for all conventions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an integrate-and-fire neuron begins."""
+"""Initial state of an integrate-and-fire neuron."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ...refusals import assert_raises
         ({"v_init": "v_reset", "reset": "subtract", "v_reset": -0.5}, 0.0),
     ],
 )
-def test_it_begins_where_it_is_told(settings: dict[str, object], begins: float) -> None:
+def test_it_starts_at_v_init(settings: dict[str, object], begins: float) -> None:
     neuron = IAF(**settings)  # type: ignore[arg-type]
     _, state = neuron(torch.zeros(3, 2, 4))
     torch.testing.assert_close(state.v, torch.full((2, 4), begins))
 
 
-def test_a_learned_reset_gets_the_gradient_of_the_beginning() -> None:
+def test_a_learned_reset_gets_the_gradient_of_the_initial_state() -> None:
     neuron = IAF(v_init="v_reset", reset="value", v_reset=-0.5, learn=["v_reset"])
     _, state = neuron(torch.zeros(3, 2, 4))
     state.v.sum().backward()
@@ -36,7 +36,7 @@ def test_a_learned_reset_gets_the_gradient_of_the_beginning() -> None:
     assert stored.grad.item() == pytest.approx(-8 * stored.exp().item())  # v_reset = line - exp(stored)
 
 
-def test_another_word_or_no_number_is_refused() -> None:
+def test_other_texts_and_nan_are_invalid() -> None:
     for wrong in ("rest", float("nan")):
         with assert_raises(ConfigError, "v_init"):
             IAF(v_init=wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""lava-dl's CUBA, against its published integer arithmetic, written out once more in 64-bit integers.
+"""lava-dl's CUBA, against its published integer arithmetic, implemented again in 64-bit integers.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -30,7 +30,7 @@ every_setting = pytest.mark.parametrize("settings", SETTINGS)
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let the small tensors of each step stay on one thread: on a busy machine several wait for each other."""
+    """Use one thread for the small tensors of each step: on a busy machine several wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -53,7 +53,7 @@ def trace(neuron: LavaCuba, x: Tensor) -> tuple[Tensor, LavaCubaState]:
 
 
 def shift_to_zero(n: Tensor) -> Tensor:
-    """Return n / 4096 cut towards zero, in integers."""
+    """Return n / 4096 truncated towards zero, in integers."""
     return torch.where(n < 0, -((-n) >> 12), n >> 12)
 
 
@@ -97,7 +97,7 @@ class Published:
 
 
 # By hand, in 1/64: alpha = beta = 1/2; trunc(0.7 * 64) = 44, trunc(0.1 * 64) = 6 (of 4096ths: 0.7 -> 2867, 0.1 -> 409).
-def test_inputs_and_products_are_cut_towards_zero() -> None:
+def test_inputs_and_products_are_truncated_towards_zero() -> None:
     x = torch.tensor([0.7, -0.1, -0.7, 0.0], dtype=torch.float64).reshape(-1, 1, 1)
     _, states = trace(LavaCuba(alpha=0.5, beta=0.5, v_threshold=10.0), x)
     i = [2867, 1433 - 409, 512 - 2867, -1177]
@@ -126,7 +126,7 @@ def test_a_membrane_at_the_threshold_is_silent_and_one_integer_above_it_spikes(
     assert state.i.item() == u
 
 
-def test_the_threshold_is_cut_to_a_whole_number_of_its_scale() -> None:
+def test_the_threshold_is_truncated_to_a_whole_number_of_its_scale() -> None:
     assert LavaCuba(v_threshold=0.7).v_threshold == 44 / 64
     assert LavaCuba(v_threshold=0.7, scale=10).v_threshold == 0.7
 
@@ -249,7 +249,7 @@ def test_it_starts_at_rest() -> None:
     assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
 
 
-def test_its_clock_is_that_of_its_steps() -> None:
+def test_its_time_constants_are_in_steps() -> None:
     assert LavaCuba(1.0).coefficients() == LavaCuba(7.0).coefficients()
     assert not LavaCuba(1.0).dt_invariant
     assert not LavaCuba(1.0, tau_mem=20.0, tau_syn=10.0).dt_invariant  # the current drives at each step

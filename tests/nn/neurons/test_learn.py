@@ -1,4 +1,4 @@
-"""Time constants, levels and thresholds that training changes: where they start, what they may become, gradients."""
+"""Learned time constants, potentials and thresholds: initial values, legal values, gradients."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_learned_starts_where_it_was_set(neuron: Any, coefficient: str, 
 
 @pytest.mark.parametrize("moved", [-8.0, 8.0])
 @pytest.mark.parametrize("decay", ["exact", "euler"])
-def test_however_far_training_goes_the_neuron_stays_legal(decay: Any, moved: float) -> None:
+def test_learned_values_stay_legal_for_any_training(decay: Any, moved: float) -> None:
     everything = ["tau_mem", "tau_syn", "v_leak", "v_threshold", "v_reset"]
     neuron = CubaLIF(1.0, decay=decay, reset="value", v_leak=0.2, v_reset=-0.5, learn=everything)
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_however_far_training_goes_the_neuron_stays_legal(decay: Any, moved: flo
 
 
 @pytest.mark.parametrize(("per", "shape"), [("layer", ()), ("channel", (3, 1, 1)), ("neuron", (3, 4, 5))])
-def test_layers_channels_or_neurons_have_their_own(per: Any, shape: tuple[int, ...]) -> None:
+def test_quantities_are_learned_per_layer_channel_or_neuron(per: Any, shape: tuple[int, ...]) -> None:
     neuron = LIF(1.0, learn={"tau_mem": per, "v_threshold": "layer"}, in_shape=SHAPE)
     assert neuron.learned["tau_mem"].shape == shape
     assert neuron.learned["v_threshold"].shape == ()
@@ -139,7 +139,7 @@ def test_gradients_are_those_of_the_written_out_neuron(reset: Any, detach: bool,
         in_shape=SHAPE,
     ).double()
     x = drive() * 2
-    # The values that the neuron has, not those asked for: it stores them in single precision at first.
+    # The neuron's values, not those of the settings: its parameters are in single precision at first.
     values = {name: torch.as_tensor(neuron.value(name)) for name in names}
     leaves = {name: values[name].detach().clone().requires_grad_() for name in names}
     fixed = {name: torch.tensor(start[name]) for name in start if name not in names}
@@ -180,7 +180,7 @@ def test_single_and_half_precision_keep_the_inputs_type() -> None:
         assert {y.dtype, state.v.dtype, state.i.dtype} == {dtype}
 
 
-def test_show_is_told_the_present_value_and_what_is_learned() -> None:
+def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
     neuron = LIF(1.0, tau_mem=20.0, learn={"tau_mem": "channel"}, in_shape=SHAPE)
     assert neuron.info().learned == {"tau_mem": "channel"}
     with torch.no_grad():
@@ -191,7 +191,7 @@ def test_show_is_told_the_present_value_and_what_is_learned() -> None:
 
 
 def stored(neuron: Any, name: str, *values: float) -> None:
-    """Let training have made these of a quantity, in the unit in which it was given."""
+    """Set the learned values of a quantity, in the unit of its setting."""
     into = neuron.learned[name]
     with torch.no_grad():
         numbers = [neuron._ranges[name].stored(value) for value in values]
@@ -234,7 +234,7 @@ def test_of_channels_it_tells_all_and_constants_their_mean_and_ends() -> None:
         ({"tau_mem": 20.0}, "v_threshold", 0.75, {"v_threshold": 0.75}),
     ],
 )
-def test_what_is_learned_has_a_unit_whatever_was_given(
+def test_a_learned_quantity_has_a_unit_for_each_setting(
     settings: dict[str, Any], learns: str, to: float, expected: dict[str, float]
 ) -> None:
     neuron = LIF(**{"dt": 2.0, "learn": [learns], **settings})
@@ -290,7 +290,7 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
         ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1.beta", "0")),
     ],
 )
-def test_what_cannot_be_learned_is_refused_by_name(kind: str, settings: dict[str, Any], told: tuple) -> None:
+def test_a_quantity_that_cannot_be_learned_is_named(kind: str, settings: dict[str, Any], told: tuple) -> None:
     with assert_raises(ConfigError, *told):
         NEURONS.build(kind, settings, "lif1", dt=1.0, in_shape=SHAPE)
 

@@ -1,4 +1,4 @@
-"""Norse's LSNN: golden values, an independent loop, what is learned, and Norse itself.
+"""Norse's LSNN: golden values, an independent loop, learning, and Norse itself.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -62,7 +62,7 @@ def test_the_preset_reproduces_norses_golden_values() -> None:
         assert row == pytest.approx(expected, abs=2e-6)
 
 
-def test_norses_clock_of_seconds_leaves_a_threshold_for_800000_steps() -> None:
+def test_norses_times_in_seconds_keep_a_threshold_for_800000_steps() -> None:
     k = preset("norse_lsnn", torch.float32).coefficients()
     assert k.relaxation == pytest.approx(0.001 * (1 / 800), rel=1e-9)
     assert (k.membrane.a, k.membrane.b) == pytest.approx((0.9, 0.8))
@@ -114,8 +114,8 @@ def test_the_membrane_sees_an_input_one_step_later() -> None:
     assert membrane[1] > 0.0
 
 
-def test_a_slow_threshold_comes_back_in_single_precision_too() -> None:
-    # In single precision rho itself would be wrong by a fortieth of what comes back in a step.
+def test_a_slow_threshold_relaxes_in_single_precision_too() -> None:
+    # In single precision the error of rho would be a fortieth of the relaxation in a step.
     neuron = preset("norse_lsnn", torch.float32)
     start = LSNNState(torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), 1001.0))
     _, state = neuron(torch.zeros(800, 1, 1), start)
@@ -180,7 +180,7 @@ def test_everything_real_is_learned() -> None:
         assert grad.any(), name
 
 
-def test_it_says_what_depends_on_dt() -> None:
+def test_its_info_shows_the_dependence_on_dt() -> None:
     neuron = LSNN(1.0)
     assert [(c.name, c.ms) for c in neuron.constants()] == [("tau_mem", 20.0), ("tau_syn", 10.0), ("tau_adapt", 200.0)]
     assert not neuron.dt_invariant
@@ -188,15 +188,15 @@ def test_it_says_what_depends_on_dt() -> None:
     assert neuron.info().firing == Firing(1.0, strict=True, rise=0.1)
 
 
-# The comparison with Norse. Orders of operations differ, so that states differ by so much of max(|v|, v_threshold), and
-# gradients by so much of the largest.
+# Tolerances of the comparison with Norse, for different orders of operations: of states relative to max(|v|,
+# v_threshold), of gradients relative to the largest.
 STEPS, BATCH, HIDDEN = 200, 10, 2000
 STATE, GRADIENT = 1e-5, 1e-4
-ALPHA_1 = {"surrogate": {"type": "superspike", "alpha": 1.0}}  # what Norse 1.1.0 computes with, whatever it is told
+ALPHA_1 = {"surrogate": {"type": "superspike", "alpha": 1.0}}  # Norse 1.1.0 always computes with this alpha
 
 
 class Run(NamedTuple):
-    """Outputs and states of all steps, `[T, B, N]`, and what gradients are asked for."""
+    """Outputs and states of all steps, `[T, B, N]`, and the tensors with gradients."""
 
     z: Tensor
     v: Tensor
@@ -222,7 +222,7 @@ def noise(dtype: torch.dtype, *shape: int) -> Tensor:
 
 
 def parameters(norse: Any, dtype: torch.dtype) -> Any:
-    """Return Norse's defaults in this precision; its modules move nothing."""
+    """Return Norse's defaults in this precision; its modules do not convert them."""
     given = norse.LSNNParameters()._asdict()
     return norse.LSNNParameters(**{n: p.to(dtype) if isinstance(p, Tensor) else p for n, p in given.items()})
 
@@ -248,20 +248,20 @@ def theirs(cell: Any, x: Tensor, *more: Tensor) -> Run:
 
 
 def assert_agree(name: str, a: Run, b: Run, coupled: bool) -> None:
-    """Require that spikes, states and gradients agree but for spikes of membranes that just met their threshold.
+    """Require that spikes, states and gradients agree, except for spikes of membranes at their threshold.
 
     A neuron, or where all reach each other (`coupled`) its sample, is left out from its first differing spike on.
     """
     differs = a.z != b.z
     spoilt = (differs.any(2, keepdim=True).expand_as(differs) if coupled else differs).cumsum(0)
     alike = spoilt == 0
-    # Of the two the silent one still has the membrane that decided; its threshold does not hold a jump either.
+    # The neuron without a spike still has its membrane and threshold before the spike.
     first = differs & (spoilt == 1)
     v, line = torch.where(a.z > 0, b.v, a.v)[first], torch.where(a.z > 0, b.b, a.b)[first]
     assert ((v - line).abs() <= STATE * v.abs().clamp(min=1)).all(), f"{name}: a spike differs"
     errors = {field: _relative(getattr(a, field), getattr(b, field))[alike].max().item() for field in "vib"}
     kept, dtype = alike[-1], a.z.dtype
-    # Through a reset that is not detached gradients grow without bounds: in single precision they soon are infinite.
+    # Through a reset that is not detached gradients grow without bound: in single precision they soon are infinite.
     last = 30 if dtype == torch.float32 else STEPS
     on_spikes, on_membrane = (
         torch.randn(last, *kept.shape, dtype=dtype) * kept,

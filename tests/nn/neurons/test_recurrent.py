@@ -1,4 +1,4 @@
-"""Neurons that see their own last output: what is fed back, by which weights, and how they are set up."""
+"""Recurrent neurons: their feedback, its weights and its settings."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_gradients_reach_the_feedback_and_what_the_neuron_learns() -> None:
     }
 
 
-def test_a_network_knows_it_as_one_neuron_that_depends_on_dt() -> None:
+def test_a_network_treats_it_as_one_neuron_that_depends_on_dt() -> None:
     rec = build(True)
     network = torch.nn.ModuleDict({"lif1": rec, "lif2": LIF(1.0)})
     assert [name for name, _ in named_neurons(network)] == ["lif1", "lif2"]
@@ -223,7 +223,7 @@ def test_every_registered_neuron_takes_it() -> None:
         ("yes", (N,), ("lif1.recurrent", "yes")),
     ],
 )
-def test_mistakes_have_their_place_and_the_cure(recurrent: Any, in_shape: tuple[int, ...], told: tuple) -> None:
+def test_errors_have_a_place_and_a_fix(recurrent: Any, in_shape: tuple[int, ...], told: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *told):
         build(recurrent, in_shape)
 

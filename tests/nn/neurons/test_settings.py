@@ -1,4 +1,4 @@
-"""Time constants in all their spellings, and every setting that a neuron refuses."""
+"""Time constants in all formats, and invalid settings of neurons."""
 
 from __future__ import annotations
 

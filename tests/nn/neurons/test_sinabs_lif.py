@@ -1,4 +1,4 @@
-"""Sinabs' LIF: several spikes a step, against hand values, Sinabs' own traces and Sinabs itself.
+"""Sinabs' LIF: several spikes a step, against values by hand, traces of Sinabs and Sinabs itself.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -35,7 +35,7 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let the small tensors of each step stay on one thread: on a busy machine several wait for each other."""
+    """Use one thread for the small tensors of each step: on a busy machine several wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -113,7 +113,7 @@ def test_a_membrane_at_its_bound_has_no_gradient() -> None:
     assert gradient.flatten().tolist() == pytest.approx([0.0, 1.0])
 
 
-# The bell stands around the first threshold alone: Sinabs' SingleExponential is 2 / thr * exp(-2 |u - thr| / thr).
+# The gradient is around the first threshold only: Sinabs' SingleExponential is 2 / thr * exp(-2 |u - thr| / thr).
 @pytest.mark.parametrize("threshold", [1.0, 0.5])
 @pytest.mark.parametrize("u", [-1.0, 0.75, 1.0, 2.0, 3.25])
 def test_the_gradient_of_any_number_of_spikes_is_one_exponential(u: float, threshold: float) -> None:
@@ -185,7 +185,7 @@ def test_it_starts_at_rest() -> None:
     assert all(torch.equal(a, b) for a, b in zip(neuron.initial_state(x[0]), rest, strict=True))
 
 
-def test_its_clock_is_that_of_its_steps_unless_it_is_given_in_ms() -> None:
+def test_its_time_constants_are_in_steps_unless_given_in_ms() -> None:
     assert SinabsLIF(1.0).coefficients() == SinabsLIF(7.0).coefficients()
     assert not SinabsLIF(1.0).dt_invariant
     assert not SinabsLIF(1.0, tau_mem=20.0).dt_invariant  # the gain 1-a
@@ -296,7 +296,7 @@ def test_the_gradients_of_its_time_constants_are_sinabs() -> None:
     (peer(x.transpose(0, 1)).transpose(0, 1) * weights).sum().backward()
     (neuron(x)[0] * weights).sum().backward()
     for name in ("tau_mem", "tau_syn"):
-        # What is stored is the logarithm of the time constant.
+        # The parameter is the logarithm of the time constant.
         steps = neuron.learned[name].detach().exp()
         expected = getattr(peer, name).grad * steps
         torch.testing.assert_close(neuron.learned[name].grad, expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""snnTorch's Alpha, against hand values, the closed form of its response and snnTorch itself.
+"""snnTorch's Alpha, against values by hand, the closed form of its response and snnTorch itself.
 
 Axes: T steps, B samples, N neurons.
 """
@@ -160,7 +160,7 @@ def test_it_starts_at_rest() -> None:
 
 
 @every_reset
-def test_its_clock_is_that_of_its_steps(reset: Any) -> None:
+def test_its_time_constants_are_in_steps(reset: Any) -> None:
     assert SnntorchAlpha(1.0).coefficients() == SnntorchAlpha(7.0).coefficients()
     assert not SnntorchAlpha(1.0, reset=reset).dt_invariant
     slow, quick = SnntorchAlpha(2.0, alpha=0.9, beta=0.8).constants()
@@ -197,7 +197,7 @@ def packaged(**changed: Any) -> SnntorchAlpha:
 
 
 def run_peer(peer: Any, x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
-    """Return snnTorch's spikes and states of all steps, ours by name."""
+    """Return snnTorch's spikes and states of all steps, with our field names."""
     i_exc = i_inh = v = torch.zeros_like(x[0])
     outputs, states = [], []
     for x_t in x:

@@ -192,7 +192,7 @@ def test_every_neuron_of_the_registry_is_a_layer_that_runs_over_time() -> None:
 
 
 def test_the_averaged_gain_is_the_mean_over_impulses_at_all_moments_of_a_step() -> None:
-    """Fine steps are the truth: one impulse at every moment of the first step, each seen at that step's end."""
+    """Compare with fine steps: one impulse at every moment of the first step, each read at the step's end."""
     dt, fine = 10.0, 2000
     moments = torch.zeros(fine, fine, 1, dtype=torch.float64)
     moments[torch.arange(fine), torch.arange(fine)] = 1.0  # sample m gets its impulse at moment m

@@ -6,14 +6,14 @@ import pytest
 
 from snnlab.nn import LIF, CubaLIF
 from snnlab.nn.neurons.info import AfterSpike, Firing
-from snnlab.nn.neurons.time_constants import Constant, Decay, Leak
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule
 
 
-def time_constant(tau: float | str | None, factor: float | None, dt: float | None, decay: Decay) -> Constant:
-    return Leak("tau_mem", "beta", tau, factor, dt, decay).constant()
+def time_constant(tau: float | str | None, factor: float | None, dt: float | None, decay: DecayRule) -> Constant:
+    return Decay("tau_mem", "beta", tau, factor, dt, decay).constant()
 
 
-def test_a_constant_in_ms_is_told_in_steps_and_as_factor() -> None:
+def test_a_constant_in_ms_is_shown_in_steps_and_as_factor() -> None:
     assert time_constant(20.0, None, 10.0, "exact") == Constant("tau_mem", "ms", 20.0, 2.0, math.exp(-0.5), "exact")
     assert time_constant(20.0, None, 5.0, "euler")[2:5] == (20.0, 4.0, 0.75)
 
@@ -24,7 +24,7 @@ def test_a_constant_in_steps_has_its_ms_where_steps_have_a_length() -> None:
 
 
 @pytest.mark.parametrize("decay", ["exact", "euler"])
-def test_a_factor_and_the_length_that_is_told_for_it_are_the_same_neuron(decay: str) -> None:
+def test_a_factor_and_the_length_shown_for_it_are_the_same_neuron(decay: str) -> None:
     told = LIF(10.0, beta=0.9, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
     assert told.given == "factor"
     again = LIF(10.0, tau_mem=told.ms, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
@@ -40,7 +40,7 @@ def test_a_neuron_with_a_synapse_has_two() -> None:
     assert [c.name for c in CubaLIF(1.0).constants()] == ["tau_mem", "tau_syn"]
 
 
-def test_it_says_its_reset_and_its_threshold() -> None:
+def test_its_info_has_reset_and_threshold() -> None:
     info = LIF(1.0, reset="value", v_reset=-0.5, reset_delay=True, threshold="strict", v_threshold=2.0).info()
     assert info.firing == Firing(2.0, strict=True)
     assert info.reset == AfterSpike("value", -0.5, delayed=True)

@@ -1,4 +1,4 @@
-"""How far our neuron is from another library's, forward and backward.
+"""Differences between our neuron and another library's, forward and backward.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -11,14 +11,14 @@ import torch
 from presets import Drive, Run, build, run
 from torch import Tensor
 
-# Two orders of the same operations differ in their last digits: states by so much of max(|v|, v_threshold), gradients
-# by so much of the largest one.
+# Tolerances for different orders of operations: of states relative to max(|v|, v_threshold), of gradients relative to
+# the largest one.
 STATE, GRADIENT = 1e-5, 1e-4
 V_THRESHOLD = 1.0
 
 
 class Report(NamedTuple):
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         spikes: Spikes that were compared.
@@ -46,7 +46,7 @@ def assert_agree(
     spiking: bool = True,
     coupled: bool = False,
 ) -> Report:
-    """Compare outputs, states and gradients; print what was found, and require the tolerances.
+    """Compare outputs, states and gradients; print the result, and require the tolerances.
 
     Args:
         name: What is compared, for the report.
@@ -62,7 +62,7 @@ def assert_agree(
     spoilt = differs.flatten(2).any(2).reshape(*differs.shape[:2], *[1] * (differs.dim() - 2)) if coupled else differs
     spoilt = spoilt.expand_as(differs).cumsum(0)
     alike = spoilt == 0
-    # Of two neurons that differ in a spike for the first time, the silent one still has the membrane that decided.
+    # Where two neurons first differ in a spike, the one without a spike still has its membrane before the reset.
     silent = torch.where(ours.y > 0, theirs.v, ours.v)[differs & (spoilt == 1)].detach()
     assert bool((_relative(silent - V_THRESHOLD, silent) <= STATE).all()), f"{name}: a spike differs"
 

@@ -1,4 +1,4 @@
-"""What the comparisons with other libraries share."""
+"""Fixtures of the comparisons with other libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let small tensors stay on one thread: on a busy machine several wait for each other at each of the steps."""
+    """Use one thread for small tensors: on a busy machine several wait for each other at each step."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -23,5 +23,5 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["single", "double"])
 def dtype(request: pytest.FixtureRequest) -> torch.dtype:
-    """Return single precision, in which users run, and double, in which gradients keep their digits."""
+    """Return single precision, the default of users, and double, in which gradients are precise."""
     return request.param

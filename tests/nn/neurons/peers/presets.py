@@ -1,4 +1,4 @@
-"""Our presets as they are packaged, and the runs that are compared.
+"""Our packaged presets, and the runs that are compared.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -21,7 +21,7 @@ STEPS, BATCH, NEURONS_EACH = 200, 10, 2000
 
 
 class Drive(NamedTuple):
-    """Input x `[T, B, ...]`, and membrane v and current i before it, `[B, ...]`; all ask for gradients."""
+    """Input x `[T, B, ...]`, and membrane v and current i before it, `[B, ...]`; all require gradients."""
 
     x: Tensor
     v: Tensor
@@ -29,7 +29,7 @@ class Drive(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What one side makes of a drive.
+    """Results of one library for a drive.
 
     Attributes:
         y: Outputs, `[T, B, ...]`.
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 def library(name: str) -> Any:
-    """Return another library's module, or skip; what some warn of when they are imported is not our matter."""
+    """Return another library's module, or skip; warnings at its import are ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip(name)
@@ -73,7 +73,7 @@ def dyadic() -> Drive:
 
 
 def run(neuron: Neuron, drive: Drive, x: Tensor | None = None, learned: tuple[Tensor, ...] = ()) -> Run:
-    """Run our neuron over all steps at once, and step by step for what lies between.
+    """Run our neuron over all steps at once, and step by step for the states between.
 
     Args:
         neuron: Ours.

@@ -1,4 +1,4 @@
-"""The presets named after Norse, beside Norse 1.1.
+"""The presets named after Norse, compared with Norse 1.1.
 
 Norse 1.1.0 ignores the alpha of its SuperSpike (releases up to 1.0.0 and the main branch honour it): its gradients are
 compared with ours at alpha = 1, and ours at the preset's alpha with the formula.
@@ -18,7 +18,7 @@ from torch.nn import functional
 pytestmark = pytest.mark.peers
 
 ALPHA_1 = {"type": "superspike", "alpha": 1.0}
-BETA_SYN = 1 - 1 / 5  # Norse keeps the current after its decay, we keep it before
+BETA_SYN = 1 - 1 / 5  # Norse stores the current after its decay, snnlab before
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def norse() -> Any:
 
 
 def parameters(kind: Any, dtype: torch.dtype, **changes: Any) -> Any:
-    """Return Norse's parameters of a kind in this precision; its modules move nothing."""
+    """Return Norse's parameters of a kind in this precision; its modules do not convert them."""
     given = {**kind()._asdict(), **changes}
     return kind(**{name: p.to(dtype) if isinstance(p, Tensor) else p for name, p in given.items()})
 
@@ -129,7 +129,7 @@ def test_norse_lif_box_has_the_gradient_of_norses_formula() -> None:
 
 
 class Layer(NamedTuple):
-    """A recurrent layer, ours: a linear layer without bias in front of the neurons."""
+    """Our recurrent layer: a linear layer without bias, then the neurons."""
 
     front: nn.Linear
     neuron: Any
@@ -140,20 +140,20 @@ class Layer(NamedTuple):
         return self.front.weight, self.neuron.feedback.weight
 
     def run(self, drive: Drive) -> Run:
-        """Return our run."""
+        """Return the run of our layer."""
         return run(self.neuron, drive, self.front(drive.x), self.learned)
 
 
 @pytest.fixture
 def layer(dtype: torch.dtype) -> Layer:
-    """Return 100 neurons behind 20 inputs, at the gradient that Norse 1.1 computes."""
+    """Return 100 neurons with 20 inputs, with the gradient of Norse 1.1."""
     return Layer(
         nn.Linear(20, 100, bias=False).to(dtype), build("norse_lif_recurrent", dtype, (100,), surrogate=ALPHA_1)
     )
 
 
 def recurrent_drive(dtype: torch.dtype) -> Drive:
-    """Return 200 samples, so that one differing spike spoils 100 of 20,000 neurons."""
+    """Return 200 samples, so that one different spike affects 100 of 20,000 neurons."""
     x = (2.0 * torch.randn(200, 200, 20, dtype=dtype) + 0.5).requires_grad_()
     return noise(dtype, 0.0, 1.0, 200, 200, 100)._replace(x=x)
 

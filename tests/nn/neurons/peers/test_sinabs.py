@@ -1,4 +1,4 @@
-"""The presets named after Sinabs, beside Sinabs 3.1."""
+"""The presets named after Sinabs, compared with Sinabs 3.1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 pytestmark = pytest.mark.peers
 
-TAU_MEM = 20.0  # of the presets, steps; what we store for it is its logarithm
+TAU_MEM = 20.0  # of the presets, steps; the parameter is its logarithm
 
 
 @pytest.fixture(scope="module")

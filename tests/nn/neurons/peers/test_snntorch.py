@@ -1,4 +1,4 @@
-"""The presets named after snnTorch, beside snnTorch 1.0."""
+"""The presets named after snnTorch, compared with snnTorch 1.0."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def snntorch() -> Any:
 
 
 def spike_grad(snntorch: Any) -> Callable[[Tensor], Tensor]:
-    """Return the library's own default; it gives spikes in single precision, which its linear layers then refuse."""
+    """Return the library's default; its spikes are in single precision, which its linear layers do not accept."""
     atan = snntorch.surrogate.atan()
     return lambda distance: atan(distance).to(distance.dtype)
 
@@ -52,7 +52,7 @@ def learned(neuron: Any, *names: str) -> tuple[Tensor, ...]:
     return tuple(neuron.learned[name] for name in names)
 
 
-# What we store for a factor is its logit; for the threshold the logarithm of its distance from 1/2.
+# The parameter of a factor is its logit; that of the threshold the logarithm of its distance from 1/2.
 BETA, ALPHA, V_THRESHOLD = 0.9 * 0.1, 0.8 * 0.2, 0.5
 
 

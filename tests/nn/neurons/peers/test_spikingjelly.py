@@ -1,4 +1,4 @@
-"""The presets named after SpikingJelly, beside SpikingJelly 2.0."""
+"""The presets named after SpikingJelly, compared with SpikingJelly 2.0."""
 
 from __future__ import annotations
 
