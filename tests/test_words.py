@@ -1,0 +1,69 @@
+"""The words of `docs/glossary.md`: what this code called things before stands in no name and no sentence of it."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Words that no name may have as a part, split at underscores and capitals.
+NOT_IN_NAMES = frozenset(
+    "arm arms bell bells book books clause clauses crew cure cures exam heard hear hollow ledger lent mates meeting"
+    " patient patients room rooms sheet sheets spool swift told twin twins vitals waking wakes".split()
+)
+# Words that no sentence has either.
+NOT_IN_SENTENCES = frozenset("bell lent crew foretells patient somebody twin vitals whoever".split())
+_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+FOLDERS = ("snnlab", "tests", "scripts")
+
+
+def python_files() -> Iterator[Path]:
+    for folder in FOLDERS:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def names(path: Path) -> set[str]:
+    with tokenize.open(path) as file:
+        found = {token.string for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.NAME}
+    return {name for name in found if not keyword.iskeyword(name)}
+
+
+def parts(name: str) -> set[str]:
+    return {part.lower() for part in _PARTS.findall(name)}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_name_has_a_word_of_the_private_language(folder: str) -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in python_files()
+        if path.is_relative_to(ROOT / folder)
+        for name in names(path)
+        if parts(name) & NOT_IN_NAMES
+    }
+    assert found == set()
+
+
+def test_no_file_is_named_with_one() -> None:
+    assert [path for path in python_files() if parts(path.stem) & NOT_IN_NAMES] == []
+
+
+def test_no_sentence_has_one() -> None:
+    files = [*python_files(), *(ROOT / "configs").rglob("*.yaml"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    found = {
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in files
+        if path != Path(__file__)
+        for word in NOT_IN_SENTENCES & set(re.findall(r"[a-z]+", path.read_text(encoding="utf-8").lower()))
+    }
+    assert found == set()
+
+
+def test_the_glossary_names_each_word_once() -> None:
+    rows = [line.split("|")[1].strip() for line in (ROOT / "docs" / "glossary.md").read_text().splitlines() if "|" in line]
+    assert len(rows) == len(set(rows)) > 20
