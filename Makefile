@@ -1,6 +1,6 @@
 # `make` alone lists the commands. It needs make and Python; everything else is installed into .venv.
 
-# Candidates in order; the first that runs and has a right version is used. To choose: make test PYTHON=/path/to/python3.12
+# Candidates: the first one of a supported version is used. To choose another: make test PYTHON=/path/to/python3.12
 PYTHON = python3.11 python3.12 python3.13 python3 python
 # Arguments appended to the command: make train ARGS="trainer.max_epochs=2", make test ARGS="-k lif"
 ARGS =
