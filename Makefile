@@ -1,8 +1,8 @@
-# `make` alone lists the commands. Needed on the machine: make and a Python; the rest is installed into .venv.
+# `make` alone lists the commands. It needs make and Python; everything else is installed into .venv.
 
-# Tried in this order; the first that runs and fits is used. To choose another: make test PYTHON=/path/to/python3.12
+# Candidates: the first one of a supported version is used. To choose another: make test PYTHON=/path/to/python3.12
 PYTHON = python3.11 python3.12 python3.13 python3 python
-# What is appended to the command: make train ARGS="trainer.max_epochs=2", make test ARGS="-k lif"
+# Arguments appended to the command: make train ARGS="trainer.max_epochs=2", make test ARGS="-k lif"
 ARGS =
 
 VENV := .venv
@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 ENGINES := $(VENV)/.engines
 GPU := $(VENV)/.gpu
-# Files of tests go to as many processes as there are cores; one file stays in one, with its fixtures.
+# One test process per core; all tests of a file run in one process, which shares their fixtures.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
 LIBRARIES := snnlab spikingjelly_compiled norse sinabs
@@ -31,24 +31,24 @@ train: $(STAMP) ## set everything up and train; ARGS are overrides
 test: $(PEERS) ## set everything up and run the tests; ARGS go to pytest
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-check: lint test ## what must pass before a change lands: lint, then the tests
+check: lint test ## checks before a change lands: lint, then the tests
 
 lint: $(PEERS) ## formatting, ruff, pyright
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) pyright --pythonpath $(VENV)/bin/python
 
-format: $(STAMP) ## rewrite files to the house's format
+format: $(STAMP) ## reformat all files
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
 slow: $(ENGINES) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
 
-calibrate: $(STAMP) ## simulate how often `snnlab bench` is wrong about which is better, and write docs/verdicts.md: an hour
+calibrate: $(STAMP) ## simulate the error rate of the verdicts of `snnlab bench`, write docs/verdicts.md: an hour
 	$(VENV)/bin/python scripts/calibrate_verdicts.py --out docs/verdicts.md
 
-bench: $(PEERS) ## measure what the README says of speed, on a machine with nothing else to do: an hour, a quarter of it compiling
+bench: $(PEERS) ## measure the README's speed numbers, with nothing else running: an hour, a quarter of it compiling
 	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
 	$(STEP) --steps 10 30 100 300 --arms $(LIBRARIES) --out outputs/bench_step_libraries
 	$(STEP) --steps 10 30 100 --spikes busy --arms snnlab spikingjelly_compiled snntorch relu --out outputs/bench_step_busy
@@ -58,19 +58,19 @@ bench: $(PEERS) ## measure what the README says of speed, on a machine with noth
 	$(VENV)/bin/python scripts/bench_data.py
 	$(VENV)/bin/python scripts/bench_train.py
 
-# In an environment of its own: the usual one may have a torch for CPUs.
-gpu: ## on a machine with an NVIDIA GPU: install, compare every neuron there, time a step, write outputs/gpu/report.md: 20 minutes
+# A separate environment: the usual one may have a torch for CPUs.
+gpu: ## with an NVIDIA GPU: install, compare every neuron, time a step, write outputs/gpu/report.md: 20 minutes
 	@nvidia-smi -L 2>/dev/null | grep -q GPU || \
 		{ echo 'make gpu: no NVIDIA GPU here (nvidia-smi lists none); nothing was installed' >&2; exit 2; }
 	@$(MAKE) --no-print-directory VENV=.venv_gpu .venv_gpu/.gpu
 	@.venv_gpu/bin/python scripts/gpu_report.py $(ARGS)
 
-clean: ## remove the environment and what tools left; runs in outputs/ stay
+clean: ## remove the environment and the files of tools; runs in outputs/ stay
 	rm -rf $(VENV) .venv_gpu build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is the last thing written, so that an installation that failed or was broken off is done again.
-# A candidate is tried by running it: a pyenv shim on PATH may have no Python behind it.
+# The stamp is written last, so that a failed or interrupted installation runs again.
+# A candidate is tested by running it: a pyenv shim on PATH may have no Python.
 $(STAMP): pyproject.toml
 	@if ! $(VENV)/bin/python -c 'import pip; $(FITS)' >/dev/null 2>&1; then \
 		found=; \
@@ -90,20 +90,20 @@ $(STAMP): pyproject.toml
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-# The libraries that neurons are compared with: for tests only, so that training is set up without them.
+# Libraries that the tests compare neurons with; training does not need them.
 $(PEERS): $(STAMP)
 	@echo 'Installing Norse, snnTorch, SpikingJelly, Sinabs and NeuroBench, which the tests compare with.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	@touch $@
 
-# Where searches can run, for slow tests only.
+# Ray for searches, used by slow tests only.
 $(ENGINES): $(PEERS)
 	@echo 'Installing Ray, 700 MB, on which the slow tests search.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers,ray]'
 	@touch $@
 
-# What a GPU is compared with: SpikingJelly's kernels of today come with it; those for CuPy are an older version's, in a
-# folder of its own.
+# Libraries for the comparison on a GPU: SpikingJelly has its current kernels; the CuPy kernels need an older version,
+# in a separate folder.
 $(GPU): $(PEERS)
 	@cuda=$$($(VENV)/bin/python -c 'import torch; print((torch.version.cuda or "").split(".")[0])'); \
 	if [ -z "$$cuda" ]; then \

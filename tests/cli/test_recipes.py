@@ -70,5 +70,5 @@ def test_a_recipe_trains_on_files_of_its_data_sets_format(
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_a_recipe_says_its_source_what_was_published_and_what_differs(recipe: Recipe):
     head = " ".join(re.findall(r"^# (.*)", find_file(f"experiment/{recipe.name}").read_text(), re.MULTILINE))
-    for part in (f"snnlab train experiment={recipe.name} ", "github.com/", "Published: ", "Here: ", "Otherwise: "):
+    for part in (f"snnlab train experiment={recipe.name} ", "github.com/", "Published: ", "Here: ", "Differences: "):
         assert part in head
