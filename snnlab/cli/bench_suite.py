@@ -1,4 +1,4 @@
-"""`snnlab bench suite=NAME`: arms on datasets with seeds and controls; it survives, goes on, and spreads as a sweep."""
+"""`snnlab bench suite=NAME`: trains methods on datasets with seeds and controls; it resumes and runs in parallel."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def print_suites(config_dir: str | Path | None = None) -> None:
-    """Print the suites that there are, a line each."""
+    """Print the available suites, a line each."""
     files = group_files("suite", own_folder(config_dir))
     width = max(map(len, files), default=0)
     with until_nobody_reads():
         for name, path in files.items():
             print(f"suite={name:{width}}  {description(path)}")
-        print("\nsnnlab bench suite=NAME --dry-run says what it would train; snnlab bench --help says more")
+        print("\nsnnlab bench suite=NAME --dry-run prints the planned trainings; snnlab bench --help describes bench")
 
 
 def suite(
     *overrides: str, config_dir: str | Path | None = None, started: float | None = None, command: str | None = None
 ) -> Path:
-    """Run what is missing of a suite, and return its folder.
+    """Run the missing trainings of a suite, and return its folder.
 
     Args:
         overrides: As on the command line.
-        config_dir: A folder of YAML files of your own.
+        config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -86,11 +86,11 @@ def suite(
     wanted = asked_for(list(overrides), config_dir)
     said = command or shlex.join(["snnlab", "bench", *overrides])
     first, cells = planned(wanted, said)
-    if not is_begun(wanted.folder):  # a mistake leaves no folder behind
+    if not is_begun(wanted.folder):  # checked before the folder is made
         _require_builds(first, cells)
     make_folder(wanted.folder)
     with locked(wanted.folder):
-        plan, cells = planned(wanted, said)  # another command may have added to it until now
+        plan, cells = planned(wanted, said)  # again under the lock: another command may have added to it
         write_page(plan)
         book = _run(plan, cells, begun)
     _say(plan, cells, book)
@@ -98,7 +98,7 @@ def suite(
 
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
-    """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
+    """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
     plan, cells = planned(asked_for(list(overrides), config_dir), command)
     book = open_book(plan.folder, cells)
     print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
@@ -122,17 +122,17 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
 
 
 def _require_builds(plan: Plan, cells: list[Cell]) -> None:
-    """Compose every arm on every dataset, and build them until one builds.
+    """Compose every method on every dataset, and build them until one builds.
 
     Raises:
-        ConfigError: for the first that cannot be composed, or where none can be built.
+        ConfigError: for the first that cannot be composed, or if none can be built.
     """
     pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
     for dataset, arm in pairs:
         try:
             compose_once(merged(plan.arm_overrides(dataset, arm)), plan.config_dir)
         except (UnsetError, MissingPackageError):
-            continue  # a gap, which is said of that dataset
+            continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
             raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
     problems = (_problem(plan, *pair) for pair in pairs)
@@ -141,7 +141,7 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
         raise first
 
 
-# What builds and trains brings Lightning, which takes three seconds.
+# Imported late: it brings Lightning, which takes three seconds.
 def _trial():
     from snnlab.session import trial
 
@@ -162,7 +162,7 @@ def _failed(book: Book, cells: list[Cell]) -> str:
 
 
 class Wanted(NamedTuple):
-    """What a command line asks for.
+    """The request of a command line.
 
     Attributes:
         own: The user's folder of YAML files.
@@ -175,7 +175,7 @@ class Wanted(NamedTuple):
 
 
 def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
-    """Return what is to be run, whatever its folder holds.
+    """Return the request of a command line; its folder is not read.
 
     Raises:
         ConfigError: for a mistake.
@@ -190,10 +190,10 @@ def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
 
 
 def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
-    """Return a suite with what its folder holds already, and the trainings that are asked for.
+    """Return a suite, united with the content of its folder, and the requested trainings.
 
     Raises:
-        ConfigError: if an arm's tuning is wrong, or the folder holds trainings of other settings.
+        ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
     request, whole, own, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
@@ -203,11 +203,11 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
-    # Not those that only the folder names: they are kept as they are, and trained by whoever names them.
+    # Methods and datasets that only the folder has are kept, and not trained by this command.
     chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
     cells = plan.cells(Choice(*chosen), whole.seeds)
     if not cells:
-        raise ConfigError("bench", "none of these arms is trained on these datasets")
+        raise ConfigError("bench", "none of these methods is trained on these datasets")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
         if suite_.tuning(arm) is not None:
             search_plan(plan, dataset, arm, merged)
@@ -215,7 +215,7 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
 
 
 def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
-    """Return the datasets of a suite that read no files; what cannot be composed is told of later."""
+    """Return the datasets of a suite that read no files; one that cannot be composed is reported later."""
     found = set()
     for name, overrides in suite_.datasets.items():
         try:
@@ -229,7 +229,7 @@ def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
 
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
-    """Refuse what all arms set themselves, and say what some of them do."""
+    """Refuse overrides that all methods set themselves, and warn of those that some methods set."""
     keys = own_keys(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
@@ -238,9 +238,9 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
             raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
         arms = keys.get(key_of(text), [])
         if arms and len(arms) == number:
-            raise ConfigError(text, f"each arm sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
+            raise ConfigError(text, f"each method sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
         if arms:
-            _log.warning("%s is not for %s, which set it themselves", text, listing(arms))
+            _log.warning("%s does not apply to %s, which set it themselves", text, listing(arms))
 
 
 def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
@@ -266,8 +266,8 @@ def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
             say(f"{dataset}: {error}")
         print(
             f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
-            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
+            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} of overhead"
         )
         print(plan.folder)
     if not done:
-        raise ConfigError("bench", "no training was completed", "suite.json says why")
+        raise ConfigError("bench", "no training was completed", "the errors are in suite.json")

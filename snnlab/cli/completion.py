@@ -1,4 +1,4 @@
-"""Tab completion: commands, their words and options, files of groups and types are ours, keys are Hydra's."""
+"""Tab completion: snnlab completes commands, actions, options, files of groups and types; Hydra completes keys."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from snnlab.cli.options import OPTIONS
 from snnlab.config.folders import config_folder, file_kinds, group_files, groups, own_folder
 from snnlab.errors import ConfigError
 
-# Commands that take the overrides of `snnlab train`, and how many words stand before those.
+# Commands that take the overrides of `snnlab train`, and the number of words before those.
 OF_HYDRA = {
     **dict.fromkeys(("train", "show", "doctor", "sweep", "bench", "validate"), 0),
     **dict.fromkeys(("find", "data", "evaluate", "export"), 1),
     "new": 2,
 }
-# What a command is told first: words, or the name of its table of them.
+# The first words of a command, or the name of the module's table of them.
 _FIRST: dict[str, Sequence[str] | str] = {
     "bench": ("suite=", "compare", "table"),
     "new": ("experiment",),
@@ -33,11 +33,11 @@ _OF_TRAIN = ("--config-dir", "--cfg", "--help", "--multirun", "-m")
 
 
 class Line(NamedTuple):
-    """What was typed up to the cursor.
+    """A command line up to the cursor.
 
     Attributes:
         command: The command, empty where none is typed yet.
-        before: The whole words behind it.
+        before: The complete words after it.
         current: The word at the cursor, perhaps empty.
         config_dir: The user's folder of YAML files that the line names, or None.
     """
@@ -53,7 +53,7 @@ def main(arguments: list[str], started: float) -> int:
     what, _, shell = "".join(arguments[:1]).partition("=")
     if len(arguments) != 1 or what not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
         raise ConfigError("completion", 'eval "$(snnlab -sc install=bash)", or zsh', "snnlab -sc install=fish | source")
-    if arguments[0] == "install=zsh":  # bash's script, once zsh has been told to take such scripts
+    if arguments[0] == "install=zsh":  # bash's script, which zsh runs after bashcompinit
         print("autoload -Uz compinit bashcompinit && compinit && bashcompinit", flush=True)
         return _hydra(["install=bash"])
     if not arguments[0].startswith("query="):
@@ -66,7 +66,7 @@ def main(arguments: list[str], started: float) -> int:
             return 0
         os.environ["COMP_LINE"] = overrides_of(line)
         return _hydra(arguments, _own(line))
-    except Exception:  # a file with a mistake in it: nothing to propose, and no place to say why
+    except Exception:  # a file with a mistake: no proposals, and no place to print the error
         return 0
 
 
@@ -85,7 +85,7 @@ def read_line(text: str) -> Line:
 
 
 def own_words(line: Line) -> list[str] | None:
-    """Return what we complete ourselves, or None where it is Hydra's turn; an empty list leaves it to the shell."""
+    """Return the proposals of snnlab, None if Hydra completes the word; an empty list leaves it to the shell."""
     command, before, current, _ = line
     if not command:
         return _beginning(current, COMMANDS)
@@ -117,7 +117,7 @@ def options_of(command: str) -> list[str]:
 
 
 def overrides_of(line: Line) -> str:
-    """Return the line as Hydra takes it: the program and the overrides."""
+    """Return the line for Hydra: the program and the overrides."""
     words = _without_options(line.before)[OF_HYDRA[line.command] :]
     return " ".join(["snnlab", *words, line.current])
 
@@ -132,7 +132,7 @@ def _beginning(start: str, words: Iterable[str]) -> list[str]:
 
 
 def _without_options(words: Sequence[str]) -> list[str]:
-    """Return the words that are no options, nor values of options."""
+    """Return the words that are neither options nor values of options."""
     kept: list[str] = []
     waiting = list(words)
     while waiting:
@@ -159,7 +159,7 @@ def _of_list(line: Line, words: Sequence[str]) -> list[str]:
 
 
 def _kind_of(key: str) -> str | None:
-    """Return the kind of `snnlab list` that a setting names one of, or None; NAME may be within blocks."""
+    """Return the kind of `snnlab list` whose entries a setting names, or None; NAME may be within blocks."""
     kinds = {place: kind for kind, (_, _, places) in reversed(REGISTRIES.items()) for place in places}
     named = [place for place in kinds if re.fullmatch(re.escape(place).replace("NAME", r"[\w.]+"), key)]
     return kinds[max(named, key=len)] if named else None
@@ -182,7 +182,7 @@ def _of_group(line: Line, key: str, value: str) -> list[str] | None:
 
 
 def _hydra(arguments: list[str], own: Path | None = None) -> int:
-    from snnlab.config.compose import call_hydra  # what is ours is answered without Hydra
+    from snnlab.config.compose import call_hydra  # late: snnlab's own proposals do not need Hydra
 
     call_hydra([*([] if own is None else ["--config-dir", str(own)]), "-sc", *arguments])
     return 0

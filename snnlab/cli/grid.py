@@ -1,4 +1,4 @@
-"""`snnlab train -m`: a run for each combination of values, and the table of what they came to."""
+"""`snnlab train -m`: a run for each combination of values, and the table of their results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SAID = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
 
 
 def end(grid: Grid) -> None:
-    """Print the table of a grid, write it, and say where."""
+    """Print the table of a grid, write it, and print its path."""
     grid.write()
     if len(grid.runs) > 1:
         print_grouped(grid)
@@ -46,12 +46,12 @@ def run_grid(
     """Train the runs of a grid; return the exit status: 2 where one failed.
 
     Args:
-        launch: Where, and how many at a time.
+        launch: Where the runs are trained, and how many at a time.
         overrides: Those of `snnlab train -m`.
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        ConfigError: if a run of it is wrong: none is trained then; or its folder holds the runs of another.
+        ConfigError: if a run of it is wrong, before any is trained, or its folder holds the runs of another grid.
         RecordError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
@@ -82,7 +82,7 @@ def run_grid(
 
 
 class _Job(NamedTuple):
-    """One run of a grid: what was typed for it, what that makes, and where it goes."""
+    """One run of a grid: its overrides, its experiment, the grid's folder and its own."""
 
     overrides: list[str]
     experiment: Experiment
@@ -115,12 +115,12 @@ def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here
         raise next(error for error, _ in mistakes.values())
     if mistakes:
         lines = [str(_with(point, error)) for error, point in mistakes.values()]
-        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
+        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid must be valid"]))
     return jobs
 
 
 def _with(point: str, error: SnnlabError) -> SnnlabError:
-    """Return a mistake of a run with the values that it was found with, where they are not its place."""
+    """Return the error of a run with the run's values added, unless its place names them."""
     known = not point or (not error.where and error.place == point)
     return error if known else error.moved(message=f"{error.message} (with {point})")
 
@@ -138,7 +138,7 @@ def _one_by_one(jobs: Sequence[_Job], train: Callable[[_Job], Result]) -> int:
 
 
 def _tasks(axes: Axes, jobs: Sequence[_Job], config_dir: str | None) -> dict[str, Task]:
-    """Return what workers are told, by the runs' places."""
+    """Return the workers' tasks, by the runs' relative folders."""
     own = own_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     here, where = None if own is None else str(own), str(Path.cwd())
@@ -146,7 +146,7 @@ def _tasks(axes: Axes, jobs: Sequence[_Job], config_dir: str | None) -> dict[str
 
 
 def _require_same(grid: Grid, axes: Axes) -> None:
-    """Refuse to go on with runs of other settings: what a run's folder holds stays as it is.
+    """Refuse to continue a grid with other settings than those of its recorded runs.
 
     Raises:
         ConfigError: naming the first difference.
@@ -163,7 +163,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]
     if other:
         raise ConfigError(
-            grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER begins another grid"
+            grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER starts another grid"
         )
 
 
@@ -174,7 +174,7 @@ def _trained(
     train: Callable[[Task], Outcome],
     gpus: Callable[[], int] | None,
 ) -> int:
-    """Train the runs, on GPUs that they share out where there are several; return how many failed."""
+    """Train the runs in workers, each on its own GPU where there are several; return how many failed."""
     outcomes: list[str] = []
 
     def ended(one: Ended) -> None:
@@ -213,4 +213,4 @@ def _line(one: Ended, grid: Grid) -> str:
 
 
 def _goes_on(grid: Grid) -> str:
-    return f"the same command with hydra.sweep.dir={shown(grid.folder)} goes on"
+    return f"the same command with hydra.sweep.dir={shown(grid.folder)} continues"

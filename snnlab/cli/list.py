@@ -1,4 +1,4 @@
-"""`snnlab list`: what there is to choose from; torch is imported where a registry is asked for."""
+"""`snnlab list`: lists layers, neurons, datasets, YAML files; torch is imported only for registries."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from snnlab.registry import Registry
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
-packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
+packed: a training starts at once, unless files have changed since; snnlab data inspect data=NAME describes the dataset
 snnlab list datasets NAME lists the settings, snnlab list data NAME prints the YAML of data=NAME"""
 
 
 class DatasetLine(NamedTuple):
-    """A dataset's name, what of it is here, and what it says of itself."""
+    """A dataset's name, its availability on this machine, and its description."""
 
     name: str
     here: str
@@ -53,7 +53,7 @@ def print_datasets(own: Path | None) -> None:
 
 
 class Packed(NamedTuple):
-    """A packed copy: of which dataset, of recordings in which folder, and how many; 0 if it is damaged."""
+    """A packed copy: its dataset, the folder of its recordings, and their number; 0 if it is damaged."""
 
     label: str
     origin: str | None
@@ -61,7 +61,7 @@ class Packed(NamedTuple):
 
 
 def packed_stores(folder: Path) -> list[Packed]:
-    """Return the packed copies in a folder; those of an earlier format, without checksums of recordings, are none."""
+    """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
     return [Packed(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
 
@@ -70,7 +70,7 @@ def _recordings(store: Path) -> int:
     try:
         return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
     except (OSError, ValueError, EOFError):
-        return 0  # said below; whoever opens it is told more
+        return 0  # listed as damaged; opening the copy reports the cause
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[Packed]) -> DatasetLine:
@@ -92,7 +92,7 @@ def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
     own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
     lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
-    # A user's own recordings share a label, and are told apart by where they are.
+    # A user's own recordings share a label; their folder distinguishes them.
     if sizes := [store.recordings for store in found if lie_in in (None, store.origin)]:
         return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
     folder_name = getattr(factory, "folder_name", None)
@@ -107,15 +107,15 @@ def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
     return "fetched on first use" if fetched else "to be fetched by hand"
 
 
-# What a neuron is built with to ask it; any other would do.
+# Arguments to build a neuron for its properties, which do not depend on them.
 DT, IN_SHAPE = 1.0, (4, 8, 8)
 NEURON_LEGEND = """
-* its constants or its rate depend on dt; `snnlab show neuron=NAME` says why
+* its constants or its rate depend on dt; `snnlab show neuron=NAME` shows why
 snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
 
 
 class NeuronLine(NamedTuple):
-    """A neuron's name, its type, what it says of itself, and whether any length of a step suits it."""
+    """A neuron's name, its type, its description, and whether its behaviour is independent of dt."""
 
     name: str
     kind: str
@@ -146,7 +146,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     kind = settings.pop("type", None)
     try:
         suits = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
-    except SnnlabError as error:  # a user's own file; the others are still worth listing
+    except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return NeuronLine(name, str(kind), description(path), suits)
 
@@ -162,18 +162,18 @@ def _of_type(kind: str) -> NeuronLine:
 
 USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
 
-List what there is to choose from.
+List what a configuration can name.
 
   snnlab list                    the kinds
   snnlab list layers             the layers, a line each
   snnlab list layers conv2d      its settings
-  snnlab list neurons            types and presets, and which depend on the length of a step
-  snnlab list datasets           the datasets, and what of them is on this machine
+  snnlab list neurons            types and presets, and which depend on dt
+  snnlab list datasets           the datasets, and which are on this machine
   snnlab list models conv_lif    the YAML file
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
-  optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; their files are a beginning, as optimizer=sgd
-  optimizer={_target_: torch.optim.NAdam, lr: 1e-3} takes the file's place; scheduler takes a type of ours as well
+  optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
+  optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
 # Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
@@ -216,15 +216,15 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def print_kinds(files: dict[str, str], own: Path | None) -> None:
-    """Print the kinds, how many there are of each, and where they are named."""
-    print("what a YAML file names as type, with its settings:")
+    """Print the kinds, the number of entries of each, and the settings that name them."""
+    print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
         print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
-    print("YAML files, chosen behind the command:")
+    print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
     print(CLASSES)
-    print("\nsnnlab list KIND lists them; snnlab list KIND NAME tells more of one")
+    print("\nsnnlab list KIND lists them; snnlab list KIND NAME describes one")
 
 
 def list_registry(kind: str, name: str | None) -> None:
@@ -241,7 +241,7 @@ def list_registry(kind: str, name: str | None) -> None:
 
 
 def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
-    """Print the files of a group, or one of them whole."""
+    """Print the files of a group, or the text of one."""
     if name is None:
         print_lines((stem, description(path)) for stem, path in files.items())
     elif name not in files:
@@ -252,18 +252,18 @@ def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
 
 
 def registry(kind: str) -> Registry:
-    """Return the registry of a kind, with all that registers itself there."""
+    """Return the registry of a kind, with all its entries."""
     module, name, _ = REGISTRIES[kind]
     return getattr(importlib.import_module(module), name)
 
 
 def shared_settings(kind: str) -> Callable[..., Any] | None:
-    """Return what takes the settings that all entries of a kind share, if there are any."""
+    """Return the class with the settings that all entries of a kind share, or None."""
     return importlib.import_module(REGISTRIES[kind][0]).DataSettings if kind == "datasets" else None
 
 
 def print_lines(rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and what they are, in two columns."""
+    """Print names and descriptions in two columns."""
     lines = list(rows)
     width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
@@ -271,7 +271,7 @@ def print_lines(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:
-    """Return the error for a kind or a name that is not there."""
+    """Return the error for a kind or a name that does not exist."""
     known = list(options)
     near = did_you_mean(name, known)
     return ConfigError("list", f"there is no {what} '{name}'", near, () if near else known)

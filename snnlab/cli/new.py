@@ -1,4 +1,4 @@
-"""`snnlab new experiment`: overrides that worked become a YAML file."""
+"""`snnlab new experiment`: saves overrides as an experiment's YAML file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
 USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
 
-Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after all but
-the recordings was built with them. --force writes over a file that is there.
+Save the overrides of `snnlab train` as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after a check that
+builds everything but the recordings. --force overwrites an existing file.
 
   snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
   snnlab train --config-dir mine experiment=fast_digits
@@ -44,8 +44,8 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
     """Write the experiment after checking that it builds; return the command that runs it.
 
     Args:
-        folder: The user's folder of YAML files; it need not be there.
-        force: Whether a file that is there is written over.
+        folder: The user's folder of YAML files; it is made if it does not exist.
+        force: Whether an existing file is overwritten.
 
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
@@ -56,7 +56,7 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
     path, own = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
-        raise ConfigError(path, "is there already", f"{FORCE} writes over it, or choose another name")
+        raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
     given = read_overrides(overrides, own)
     experiment, place = compose_once(given, own)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
@@ -67,7 +67,7 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
 
 
 def with_plugins(command: str, overrides: Sequence[str]) -> str:
-    """Return a command with the plugins that overrides name: a file alone has none imported."""
+    """Return a command with the plugins that overrides name: a YAML file alone does not import plugins."""
     named = [quote(text) for text in overrides if key_of(text) == "plugins"]
     return " ".join([command, *named])
 
@@ -81,11 +81,11 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     """Return overrides as the text of an experiment's YAML.
 
     Args:
-        command: What runs it, for its first line.
-        folder: The folder of the user's YAML files, if it is there.
+        command: The command that runs it, for its first line.
+        folder: The user's folder of YAML files; it may not exist.
 
     Raises:
-        ConfigError: if an override is none of a value or a file.
+        ConfigError: if an override is neither of a value nor of a file.
     """
     own = folder if folder.is_dir() else None
     known = groups(config_folder(), own)

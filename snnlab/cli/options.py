@@ -1,4 +1,4 @@
-"""The options of the small commands, which are not Hydra's."""
+"""The options of the commands that Hydra does not parse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OWN = "--config-dir"
 CHECKPOINTS: tuple[Literal["best", "last"], ...] = ("best", "last")
 PARTS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
-# The options of each command, or of what stands behind it: those with a value, and those without.
+# The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "bench": ((_OWN,), ("--dry-run",)),
     "bench compare": ((), ()),
@@ -47,11 +47,11 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
 
 
 def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options with their values, those without one among them, and the other arguments in their order.
+    """Return the options with their values (empty for an option without one), and the other arguments in their order.
 
     Args:
         command: One of `OPTIONS`.
-        arguments: What stands behind it; an option is `--name value` or `--name=value`, anywhere.
+        arguments: The command's arguments; an option is `--name value` or `--name=value`, anywhere.
 
     Raises:
         ConfigError: if an option is unknown, or has no value.
@@ -65,7 +65,7 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
     try:
         found, others = parser.parse_known_args(list(arguments))
     except ArgumentError as error:
-        needs = "takes no value" if error.argument_name in flags else "needs a value behind it"
+        needs = "takes no value" if error.argument_name in flags else "needs a value"
         raise ConfigError(str(error.argument_name), needs) from None
     if unknown := next((word for word in others if word.startswith("-")), None):
         name = unknown.partition("=")[0]
@@ -78,7 +78,7 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the run's folder that the first word names, None where it is an override, and the other words.
 
     Args:
-        words: What stands behind a command, without its options; a folder may have a `=` in its name.
+        words: The arguments of a command without its options; a folder may have a `=` in its name.
     """
     if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
         return None, list(words)
@@ -86,10 +86,10 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
-    """Return what an option asks for, the first of what is allowed where it is not there.
+    """Return the value of an option; without the option, the first allowed value.
 
     Raises:
-        ConfigError: if it asks for anything else.
+        ConfigError: if the value is not allowed.
     """
     value = options.get(name, allowed[0])
     if value in allowed:
@@ -98,7 +98,7 @@ def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequenc
 
 
 def part_of_1(text: str, what: str) -> float:
-    """Return a number above 0 and at most 1, or raise a ConfigError that begins with what it is."""
+    """Return a number above 0 and at most 1, or raise a ConfigError that begins with `what`."""
     try:
         value = float(text)
     except ValueError:
@@ -109,10 +109,10 @@ def part_of_1(text: str, what: str) -> float:
 
 
 def figure_file(options: Mapping[str, str], formats: Sequence[str] = (".png", ".svg", ".pdf")) -> str | None:
-    """Return where a picture is asked for, if one is.
+    """Return the file of `--figure`, None without it.
 
     Raises:
-        ConfigError: if it cannot be written there, before anything is computed.
+        ConfigError: if it cannot be written.
     """
     if (path := options.get("--figure")) is None:
         return None

@@ -1,4 +1,4 @@
-"""`snnlab sweep`: a search for better settings, that survives, spreads and does not fool itself."""
+"""`snnlab sweep`: a search for better settings; it resumes, runs in parallel, and tests the winner with fresh seeds."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ from snnlab.runs.tables import describe, shown
 _log = logging.getLogger(__name__)
 
 USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
-       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      of a search that was moved or is somebody else's: all of it
+       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      for a moved search, or another user's, repeat all overrides
 
-Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it says what is searched
-(sweep.space), what is made small or large (sweep.objectives), how many trials there are and where they run. All other
-overrides are those of snnlab train, and every trial has them. Trials are never tested: the best are trained again with
-other seeds, whose mean chooses, and the winner is trained and tested with fresh seeds. A search that was killed goes on
-with resume=FOLDER: nothing finished is lost or repeated. Several commands may work on one folder at the same time.
+Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it sets the search space
+(sweep.space), the objectives (sweep.objectives), the number of trials and where they run. All other overrides are those
+of snnlab train and apply to every trial. Trials are never tested: the best are trained again with other seeds, the mean
+over seeds chooses the winner, and the winner is trained and tested with fresh seeds. resume=FOLDER continues a killed
+search: finished trials are kept and not repeated. Several commands can work on one folder at the same time.
 
   snnlab sweep
   snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
@@ -88,7 +88,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
 
     Args:
         overrides: As on the command line.
-        config_dir: A folder of YAML files of your own.
+        config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -127,37 +127,34 @@ def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | No
         return _named_again(folder, overrides, config_dir)
     given, others = given_settings(overrides)
     if others:
-        raise ConfigError(others[0], "the trials of a search have the same overrides from first to last")
+        raise ConfigError(others[0], "all trials of a search have the same overrides; these cannot change")
     return read_plan(folder, changed(read_page(folder)["sweep"], given))
 
 
 def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
-    """Return the search that is typed, which has to be the one of a folder: what is written there is only compared.
+    """Return the search that the typed overrides describe; it must be the same as the folder's, which is only compared.
 
-    Its overrides, its storage and its working folder are perhaps somebody else's, and would say what is fetched, where
-    something is written, and which code is imported.
+    The folder's overrides, storage and working folder may be another user's; they would decide what is fetched, where
+    files are written, and which code is imported.
 
     Raises:
-        ConfigError: if it is another one.
+        ConfigError: if it differs.
     """
     page = read_page(folder)
     plan = _new(overrides, config_dir) if overrides else None
     other = None if plan is None else difference(plan, page)
     if plan is None or other is not None:
-        differs = f" (what was typed differs in {other})" if other else ""
+        differs = f" (the typed ones differ in {other})" if other else ""
         raise ConfigError(
             folder,
-            "was not begun here by you, or was moved or edited since",
-            (
-                f"it goes on where all that it was begun with is named again{differs}: snnlab sweep"
-                f" resume={folder} {' '.join(words_of(page))}"
-            ),
+            "was not started here by you, or was moved or edited since",
+            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}",
         )
     return replace(plan, folder=folder.absolute(), seed=page["seed"])
 
 
 def _search(plan: Plan, started: float, *, again: bool) -> None:
-    # Brings Lightning, three seconds: a mistake is told before.
+    # Imported late: it brings Lightning, three seconds, and mistakes are reported before.
     from snnlab.session.trial import gpus_to_share, rehearse, train_task
 
     try:
@@ -177,7 +174,7 @@ def _search(plan: Plan, started: float, *, again: bool) -> None:
 
 def _with_workers(plan: Plan, workers: Executor, started: float) -> None:
     plan.write()
-    _log.info("after an end of any kind %s", _goes_on(plan))
+    _log.info("if this process ends early, %s", _goes_on(plan))
     me = SearchLock(plan.folder)
     try:
         identity = {"overrides": list(plan.common), "seed": plan.seed}
@@ -192,7 +189,7 @@ def _with_workers(plan: Plan, workers: Executor, started: float) -> None:
 
 
 def _check_rehearsal(plan: Plan, values: Sequence[Values], found: Rehearsal) -> None:
-    """Raise for what is wrong with the settings, now that a worker has tried values and packed the recordings."""
+    """Raise for errors in the settings that a worker found while it tried values and packed the recordings."""
     if found.error:
         tried = f"tried with {describe(values[found.probe])}, of sweep.space"
         raise found.error.moved(message=f"{found.error.message} ({tried})")
@@ -214,12 +211,12 @@ def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
 
 
 def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
-    """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
+    """Find the winner, print, write and draw; only the first of several processes of one search does so."""
     from snnlab.experiments.search_plots import draw, importances
 
     with only_one(plan.folder) as first:
         if not first:
-            print(f"another process ends this search\n{plan.folder}", flush=True)
+            print(f"another process finishes this search\n{plan.folder}", flush=True)
             return
         search_report.write_trials(plan, study)
         winner = find_winner(plan, study, workers)
@@ -249,8 +246,8 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
     own = Path(plan.config_dir) if plan.config_dir else folder
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
-    except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
-        print(f"as an experiment it cannot be written ({one_line(error)}); the run's config.yaml holds it")
+    except SnnlabError as error:  # for example an override that drops a layer
+        print(f"the winner cannot be written as an experiment ({one_line(error)}); use the run's config.yaml")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
@@ -259,4 +256,4 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
 
 def _goes_on(plan: Plan, more: int | None = None) -> str:
     trials = f" sweep.trials={2 * more}" if more else ""
-    return f"snnlab sweep resume={shown(plan.folder)}{trials} goes on"
+    return f"snnlab sweep resume={shown(plan.folder)}{trials} continues"

@@ -1,8 +1,8 @@
-"""`snnlab train`, straight down: words, the experiment, its objects, the training, what came of it.
+"""`snnlab train`: reads the arguments, composes the experiment, builds its objects, trains, prints the result.
 
-`_train` is the whole way. What is quickly told comes first: what only looks at the configuration, then what needs
-torch, then what needs Lightning. Beside the way stand several runs (`snnlab.cli.grid`), going on with a run and SLURM's
-second start of a job (`snnlab.session.training`), the processes of torchrun and SLURM (`snnlab.session.rank`).
+Fast checks come first: those of the configuration, then those that need torch, then those that need Lightning. Other
+files handle grids (`snnlab.cli.grid`), resuming and SLURM's requeued jobs (`snnlab.session.training`), and the
+processes of torchrun and SLURM (`snnlab.session.rank`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Result:
     """Train as `snnlab train` does, and return the result.
 
-    What it does is said on stderr, a line an epoch, unless the program has set up logging for itself.
+    It logs a line per epoch to stderr, unless the program has set up logging itself.
 
         train("model=conv_lif", "neuron.tau_mem=10")
         train(model="conv_lif", neuron={"tau_mem": 10}, trainer={"max_epochs": 5}, seed=1)
@@ -42,13 +42,13 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         train("outputs/NAME/TIME_SEED/config.yaml", "optimizer.lr=0.02")
 
     Args:
-        overrides: As on the command line, behind a run's config.yaml on top of that, or mappings of settings to values.
-        config_dir: A folder of YAML files of your own.
+        overrides: As on the command line, or mappings of settings to values; after a run's config.yaml they change it.
+        config_dir: The user's folder of YAML files.
         settings: Files of groups and settings by their names; the settings within a group as a mapping.
 
     Raises:
-        SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
-        TypeError: for what is neither an override nor a value.
+        SnnlabError: for a mistake in the configuration or the data; no run folder is written.
+        TypeError: for an argument that is neither an override nor a value.
     """
     started = time.perf_counter()
     if sys.platform == "win32":
@@ -110,13 +110,13 @@ def _main(arguments: list[str], started: float) -> int:
 
 
 def _composed(again: Path | None, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Return an experiment, of a run's config.yaml where one is named, and the folder of its run."""
+    """Return an experiment, read from a run's config.yaml if one is given, and the folder of its new run."""
     return compose_again(again, overrides, config_dir) if again else compose_once(overrides, config_dir)
 
 
 def _train(experiment: Experiment, folder: Path, started: float, command: Sequence[str]) -> Result:
-    """Build the experiment's objects, train, test the epoch that was chosen, and write the record."""
-    from snnlab.session import Session  # which brings torch
+    """Build the experiment's objects, train, test the chosen epoch, and write the record."""
+    from snnlab.session import Session  # brings torch
 
     session = Session(replace(experiment, command=command), folder)
     with experiment.located_errors():

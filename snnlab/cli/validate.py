@@ -1,4 +1,4 @@
-"""`snnlab validate`: check every YAML file of a folder without training."""
+"""`snnlab validate`: checks every YAML file of a folder without training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from snnlab.experiments.suite_plan import Plan
 from snnlab.session.session import check_build
 from snnlab.settings import is_override
 
-# Of a file: right, right as far as it can be told while values are left to its user, wrong.
+# A file is right; right so far, but its user has to set some values; or wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
 USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
 
-Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
-wrong. No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides
-give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and print errors.
+No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides set them.
+Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
   snnlab validate mine
   snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
@@ -56,7 +56,7 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
-    """Return whether a file is right, and what is wrong with it or left to its user."""
+    """Return the state of a file (OK, OPEN, WRONG), and its error or the values that it leaves to its user."""
     try:
         check_file(path, folder, overrides)
     except (UnsetError, MissingPackageError) as error:
@@ -84,15 +84,15 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     elif group == "suite":
         check_suite(path.stem, overrides, own)
     else:
-        # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
+        # A loss or data with other targets than the defaults is no mistake: an experiment combines them.
         check_build([f"{group}={path.stem}", *overrides], own, alone=group in ("loss", "data"))
 
 
 def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
-    """Refuse a sweep's file that is wrong, or proposes what is.
+    """Refuse a sweep's file that is wrong, or proposes wrong values.
 
     Args:
-        given: What every trial has.
+        given: Overrides of every trial.
         folder: A folder of the user's files.
     """
     _, space = sweep_settings.checked(read_sweep(name, folder))
@@ -101,10 +101,10 @@ def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
 
 
 def check_suite(name: str, given: list[str], folder: Path | None) -> None:
-    """Refuse a suite's file that is wrong, or of which an arm on a dataset is.
+    """Refuse a suite's file that is wrong, or has a wrong method on a dataset.
 
     Args:
-        given: What every training has.
+        given: Overrides of every training.
         folder: A folder of the user's files.
     """
     from snnlab.session.trial import check_arm  # brings Lightning
