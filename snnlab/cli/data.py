@@ -11,7 +11,7 @@ USAGE = """usage: snnlab data ACTION [--figure FILE] [--all] [--config-dir DIR] 
 
   prepare   find or fetch the recordings, and pack them, as a training does at its start
   inspect   print number, duration, event density, classes, values, groups and windows of the recordings, and the events
-            that binning drops; with --figure a plot
+            that binning drops; plot examples
   verify    read the packed copy and compare it with its checksums
   where     print path and size of the packed copy, and of older copies made before the recordings changed
   clean     delete the packed copy; --all: older copies too. The recordings stay

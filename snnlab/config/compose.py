@@ -1,7 +1,7 @@
-"""Hydra's configuration composed, checked and resolved: an `Experiment` and its run's folder.
+"""Composes, checks and resolves Hydra's configuration: an `Experiment` and its run's folder.
 
-A text out of the environment is recorded as what asked for it, `${oc.env:NAME}`, and asked for again when the run's own
-user opens it: a record is there to be shared. Numbers, and where things lie, are recorded as they are, so that
+A text from the environment is recorded as its reference, `${oc.env:NAME}`, and resolved again when the run's own user
+opens it, because records are shared. Numbers and paths are recorded by value, so that
 `seed: ${oc.decode:${oc.env:SLURM_ARRAY_TASK_ID}}` can be repeated. Passwords in addresses are masked.
 """
 
@@ -41,18 +41,18 @@ from snnlab.settings import check_settings, is_override, key_of, literal, quoted
 
 _log = logging.getLogger(__name__)
 
-# Groups whose settings are a mapping; to some of them others refer.
+# Groups whose settings are a mapping; other settings refer to those of _REFERRED.
 _GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
 _REFERRED = ("data", "trainer")
-# What does not fit into 64 bits, in which everything here counts.
+# The first number that does not fit into a signed 64-bit integer.
 _LARGEST = 2**63
-# Fields of an experiment that are no settings.
+# Fields of an experiment that are not settings.
 _OURS = ("record", "neuron", "origin", "command", "of_run")
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn what Hydra, OmegaConf and YAML raise inside into a ConfigError."""
+    """Turn errors of Hydra, OmegaConf and YAML raised inside into a ConfigError."""
     try:
         yield
     except ConfigError:
@@ -65,16 +65,16 @@ def readable_errors() -> Iterator[None]:
 
 
 def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
-    """Return the name of an experiment: its own, or that of its model and its data."""
+    """Return the name of an experiment, MODEL_DATA if it has none."""
     return name or f"{choices.get('model')}_{choices.get('data')}"
 
 
 def _own_name(name: str | None, choices: Mapping[str, Any]) -> str | None:
-    """Return an experiment's own name; that of all runs of `debug=...` is the folder's, and not what they are."""
+    """Return an experiment's name; the name `debug` of debug runs is only their folder's."""
     return choices.get("experiment") if choices.get("debug") and name == "debug" else name
 
 
-# For hydra.run.dir, which is needed before our own code sees the configuration.
+# For hydra.run.dir, which Hydra resolves before snnlab's code sees the configuration.
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
@@ -82,8 +82,8 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     """Check a composed configuration and return it resolved.
 
     Args:
-        cfg: What Hydra composed, without its `hydra` node.
-        sources: Folders of YAML files, first match first.
+        cfg: The composed configuration without its `hydra` node.
+        sources: Folders of YAML files; the first match counts.
         choices: Names of the chosen files, by group.
 
     Raises:
@@ -114,18 +114,18 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
     check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
-        hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
+        hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=recorded(raw, resolved))
 
 
 def _require_nothing(group: str, node: Any) -> None:
-    """Refuse settings of an experiment's file that stay in the group: nothing would follow them."""
+    """Refuse settings of an experiment's file that stay in the group, where nothing reads them."""
     if node:
         first = next(iter(node)) if isinstance(node, Mapping) else node
         raise ConfigError(
-            f"{group}.{first}", "would go nowhere", f"the first line of the file has to be '{FIRST_LINE}'"
+            f"{group}.{first}", "has no effect here", f"the first line of the file must be '{FIRST_LINE}'"
         )
 
 
@@ -138,11 +138,11 @@ def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) 
 
 
 def _check_values(resolved: Mapping[str, Any]) -> None:
-    """Refuse values that no experiment means."""
+    """Refuse empty paths, invalid names, and numbers that are nan or too large."""
     if not resolved.get("output_dir", ".").strip():
         raise ConfigError("output_dir", "is empty", "name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
-        raise ConfigError("init_from", "is empty", "name a run's folder, null begins with new weights")
+        raise ConfigError("init_from", "is empty", "name a run's folder, null starts with new weights")
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
         raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
@@ -164,7 +164,7 @@ def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _require_values(raw: dict[str, Any]) -> None:
-    """Refuse a `???`, by which a file leaves a value to its user, before anything refers to it."""
+    """Refuse a `???`, a value that a file leaves to its user, before references to it are resolved."""
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
         raise UnsetError(
@@ -173,10 +173,10 @@ def _require_values(raw: dict[str, Any]) -> None:
 
 
 def _require_written_addresses(raw: Mapping[str, Any]) -> None:
-    """Refuse an address that would tell whoever is asked there what stands in the environment."""
+    """Refuse an address with references: it would send values of the environment to its server."""
     data = raw.get("data")
     for place, _ in outside(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
-        raise ConfigError(place, "an address is written out, and holds nothing of the environment")
+        raise ConfigError(place, "an address must not refer to the environment")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:
@@ -194,7 +194,7 @@ def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
 
 
 def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
-    """Return the neuron with its references resolved, since its node will not be there any more."""
+    """Return the neuron with its references resolved; its node is removed from the configuration."""
     if neuron is None:
         return None
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
@@ -206,7 +206,7 @@ def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
 
 
 def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:
-    """Let a `dt` or `num_bins` of an experiment take the place of the other one in the data file."""
+    """Let a `dt` or `num_bins` of an experiment replace the other one in the data file."""
     data = raw.get("data")
     if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
         return
@@ -218,7 +218,7 @@ def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[
 
 
 def _name_data(data: Any, chosen: Any) -> None:
-    """Call recordings as the file that describes them, where that is a user's own and they have no other name."""
+    """Name the data after its YAML file, if that is a user's own and has no name."""
     if isinstance(data, dict) and isinstance(chosen, str) and chosen != data.get("type") and data.get("name") is None:
         data["name"] = chosen.rpartition("/")[2]
 
@@ -235,15 +235,15 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
     return None
 
 
-# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
+# References that stay in a run's config.yaml, so that they follow a later change of their target.
 KEPT_REFERENCES = ("${data.", "${trainer.")
-# Where things lie: the record of a run is of no use without.
+# Paths, recorded by value: without them a record is of no use.
 PLACES = ("output_dir", "init_from", "data.root", "data.store_dir", "data.labels", "data.split_file")
 _VARIABLE = re.compile(r"oc\.env:\s*['\"]?(\w+)")
 
 
 def recorded(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an experiment as a run's `config.yaml` will hold it.
+    """Return an experiment as it is written to a run's `config.yaml`.
 
     Args:
         raw: The experiment with its references.
@@ -270,7 +270,7 @@ def _recorded(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> 
 
 
 def _without(resolved: Any, raw: str, secrets: Collection[str]) -> Any:
-    """Return what a reference to several values came to, or itself where one of them is out of the environment."""
+    """Return a resolved reference, or the reference itself if one of its values is from the environment."""
     return raw if any(value in text for _, text in texts(resolved) for value in secrets) else resolved
 
 
@@ -282,18 +282,18 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# An override that gives a layer as a whole.
+# An override that sets a whole layer.
 _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 VERSION_BASE = "1.3"
 PRIMARY = "train"
 
 
 def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
-    """Let `hydra.main` answer what it knows best: `--help`, `--cfg`, `--info`; nothing is run.
+    """Let `hydra.main` answer `--help`, `--cfg` and `--info`; nothing is trained.
 
     Args:
-        flags: Its own.
-        config_dir: The user's folder of YAML files, where one is named.
+        flags: Flags of Hydra.
+        config_dir: The user's folder of YAML files, or None.
 
     Raises:
         ConfigError: if the configuration cannot be composed.
@@ -310,9 +310,9 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
 
 
 def call_hydra(words: Sequence[str]) -> None:
-    """Let `hydra.main` answer a command line, in which flags of its own say that nothing is run."""
+    """Let `hydra.main` answer a command line whose flags make it print and run nothing."""
     sys.argv = [sys.argv[0], *words]
-    # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
+    # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=PRIMARY)
@@ -324,7 +324,7 @@ def call_hydra(words: Sequence[str]) -> None:
 
 
 def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Compose one experiment from Python.
+    """Compose one experiment; return it with its run's folder.
 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
@@ -345,7 +345,7 @@ def compose_job(
     Args:
         overrides: Of this run.
         number: Which run it is, from 0.
-        folder: The grid's folder; None: what the configuration makes of this moment.
+        folder: The grid's folder; None: a new one, named by the configuration and the current time.
 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
@@ -360,7 +360,7 @@ def compose_job(
 def _composed(
     overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, more: Sequence[str] = ()
 ) -> tuple[Experiment, tuple[str, ...]]:
-    """Compose an experiment, and resolve the wanted settings of Hydra's own."""
+    """Compose an experiment, and resolve the wanted settings of `hydra`."""
     own = own_folder(config_dir)
     ready, files = _ready(overrides, own)
     where = [f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else []
@@ -386,13 +386,13 @@ def _composed(
 
 
 def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFile], where: Sequence[str]) -> None:
-    """Refuse a new layer that does not say where it stands: it would come behind the readout.
+    """Refuse a new layer without `after`: it would come after the readout.
 
     Args:
-        cfg: What was composed.
-        ready: Overrides, as Hydra takes them.
-        files: The user's files among those that were chosen.
-        where: Overrides that say where files are found.
+        cfg: The composed configuration.
+        ready: Overrides for Hydra.
+        files: The chosen files of the user.
+        where: Overrides with the search path of files.
     """
     layers = OmegaConf.select(cfg, "model.layers")
     in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
@@ -413,24 +413,24 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
 
 
 def _layers(page: Mapping[str, Any]) -> list[str]:
-    """Return the layers that a file of an experiment speaks of."""
+    """Return the names of the layers that an experiment's file sets."""
     model = page.get("model")
     layers = model.get("layers") if isinstance(model, Mapping) else None
     return list(layers) if isinstance(layers, Mapping) else []
 
 
 def _ready(overrides: Sequence[str], own: Path | None) -> tuple[list[str], list[OwnFile]]:
-    """Return overrides as Hydra takes them, and the user's files that they choose, looked at."""
+    """Return overrides for Hydra, and the user's files that they choose, checked."""
     names = groups(config_folder(), own)
     given = read_overrides(overrides, own)
     return mark_overrides(given, names), check_chosen(own, given, names)
 
 
 def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
-    """Return overrides as Hydra's grammar takes them.
+    """Return overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: for what is none, or says what is not used here.
+        ConfigError: for an argument that is no override, or sets something that snnlab does not use.
     """
     for text in overrides:
         if not is_override(text):
@@ -445,7 +445,7 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _checked(cfg: DictConfig, hydra_node: Any, own: Path | None, files: Sequence[OwnFile]) -> Experiment:
-    # As they stand: in the list of them a reference would lead elsewhere than in its place.
+    # Not resolved: in this list a relative reference has another target than in its own place.
     choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
     typed = OmegaConf.to_container(hydra_node.overrides.task, resolve=False)
     assert isinstance(typed, list)
@@ -462,7 +462,7 @@ def _checked(cfg: DictConfig, hydra_node: Any, own: Path | None, files: Sequence
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Leave the Hydra of a program around us as it was."""
+    """Restore the global Hydra state of the calling program afterwards."""
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
@@ -476,7 +476,7 @@ def one_value(text: str) -> tuple[str, Any]:
     """Return the key and the value of `KEY=VALUE`.
 
     Raises:
-        ConfigError: if it cannot be read, or has several values.
+        ConfigError: if it cannot be parsed, or has several values.
     """
     with readable_errors():
         (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
@@ -489,11 +489,11 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
     """Set a value, or one entry of a mapping, such as `submitit.cluster`.
 
     Args:
-        settings: Where.
-        key: The setting's name, with that of the entry behind a dot.
+        settings: The settings, changed in place.
+        key: The setting's name, with `.ENTRY` for an entry of a mapping.
 
     Raises:
-        ConfigError: if there is another thing than a mapping.
+        ConfigError: if the setting of an entry is not a mapping.
     """
     head, _, leaf = key.partition(".")
     if not leaf:
@@ -506,14 +506,14 @@ def put(settings: dict[str, Any], key: str, value: Any) -> None:
 
 
 def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse an override that is of no experiment, and nearly a word of another command's.
+    """Refuse an override of no experiment's setting that looks like a misspelled setting of another command.
 
     Args:
-        known: These words.
+        known: The settings of that command.
         own: The user's folder of YAML files.
 
     Raises:
-        ConfigError: with the word that is likely meant.
+        ConfigError: with the setting that is likely meant.
     """
     word = key_of(text).partition(".")[0]
     others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)

@@ -1,4 +1,4 @@
-"""The YAML files of sweeps and suites, with what the command line says on top."""
+"""The YAML files of sweeps and suites, with the overrides of the command line."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from snnlab.settings import key_of
 
 
 def read_file(group: str, name: str, own: Path | None, what: str, example: str) -> dict[str, Any]:
-    """Return what a group's file says.
+    """Return the settings of a group's file.
 
     Args:
         own: The user's folder of YAML files.
-        what: What such a file is.
-        example: What it may say.
+        what: What such a file is called, for a message.
+        example: Settings that it can have, for a message.
 
     Raises:
         ConfigError: if there is none of this name, or it is no mapping.
@@ -47,11 +47,11 @@ SUITE = "suite"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command line asks for.
+    """A request to run a suite.
 
     Attributes:
-        settings: Of its file, with what was typed.
-        typed: Overrides that all trainings have.
+        settings: Those of its file, with the typed ones.
+        typed: Overrides of all trainings.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Asked:
 
 
 def asked(overrides: Sequence[str], own: Path | None) -> Asked:
-    """Return which suite is to be run, and how.
+    """Return the suite that a command line requests, with its settings and overrides.
 
     Args:
         own: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if there is no such suite, or an override cannot be read.
+        ConfigError: if there is no such suite, or an override cannot be parsed.
     """
     names = [text.partition("=")[2] for text in overrides if text.startswith(f"{SUITE}=")]
     if len(names) != 1:
@@ -85,7 +85,7 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
             typed.append(text)
         elif head in ("arms", "datasets"):
             if "." in key:
-                raise ConfigError(text, f"{head} are written in the suite's file", f"{head}=[...] chooses among them")
+                raise ConfigError(text, f"{head} are defined in the suite's file", f"{head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
         else:
             put(settings, key, one_value(text)[1])
@@ -93,10 +93,10 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
 
 
 def read_suite(name: str, own: Path | None) -> dict[str, Any]:
-    """Return what a suite's file says.
+    """Return the settings of a suite's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+        ConfigError: if there is none of this name, it is no mapping, or its `submitit` would run commands.
     """
     settings = read_file(SUITE, name, own, "suite", "arms: {...} and datasets: {...}")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
@@ -104,12 +104,12 @@ def read_suite(name: str, own: Path | None) -> dict[str, Any]:
 
 
 def _require_training(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse what is no override of a training, and a word of a suite or of a grid."""
+    """Refuse an override that is not one of a training, and a misplaced setting of a suite or a grid."""
     word = text.lstrip("+~").partition("=")[0].partition(".")[0]
     if word in known:
-        raise ConfigError(text, "a suite's own settings take neither + nor ~", f"{word}=...")
+        raise ConfigError(text, "a suite's settings take neither + nor ~", f"{word}=...")
     if word == "launcher":
-        raise ConfigError(text, "a suite's trainings are spread by engine=here, joblib, submitit or ray")
+        raise ConfigError(text, "a suite's trainings are distributed by engine=here, joblib, submitit or ray")
     require_no_slip(text, known, own)
 
 
@@ -127,18 +127,18 @@ def _names(text: str, known: Any) -> list[str]:
 
 SWEEP = "sweep"
 DEFAULT = "default"
-# What belongs behind `sweep.`; a seed may be the trainings' too.
+# Settings that are typed as `sweep.KEY`; `seed` alone is a setting of the trainings.
 SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
 
 
 def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of a search, and the overrides that every trial has.
+    """Return the settings of a search, and the overrides of every trial.
 
     Args:
         own: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if the file is missing or is no mapping, or an override cannot be read or is the search's own.
+        ConfigError: if the file is missing or is no mapping, or an override cannot be parsed or belongs to the search.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
@@ -154,10 +154,10 @@ def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str
 
 
 def read_sweep(name: str, own: Path | None) -> dict[str, Any]:
-    """Return what a sweep's file says.
+    """Return the settings of a sweep's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+        ConfigError: if there is none of this name, it is no mapping, or its `submitit` would run commands.
     """
     settings = read_file(SWEEP, name, own, "file", "settings such as space: {...}")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
@@ -168,7 +168,7 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
     """Return the values of `sweep.KEY=VALUE` by key, and the other overrides.
 
     Raises:
-        ConfigError: if one cannot be read.
+        ConfigError: if one cannot be parsed.
     """
     given: dict[str, Any] = {}
     others = []
@@ -183,10 +183,10 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
 
 
 def _require_trial(text: str, own: Path | None) -> None:
-    """Refuse what is no override of a training, and is likely meant for the search.
+    """Refuse an override that is not one of a training, and is likely meant for the search.
 
     Raises:
-        ConfigError: with what to write.
+        ConfigError: with the correct override.
     """
     key, value = key_of(text), text.partition("=")[2]
     if key in SETTINGS:

@@ -1,4 +1,4 @@
-"""What was probably meant by a setting or a file that is not there, for whoever comes from another framework."""
+"""Hints for unknown settings and files, also for names from other frameworks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, listing
 from snnlab.settings import is_override
 
-# Settings of other frameworks, and what does it here.
+# Settings of other frameworks, and the corresponding ones of snnlab.
 SETTINGS = {
     "lr": "optimizer.lr",
     "learning_rate": "optimizer.lr",
@@ -62,40 +62,40 @@ SETTINGS = {
     "num_threads": "threads",
     "gamma": "scheduler.gamma",
 }
-_RESUME = "resume=RUN goes on with a run, init_from=RUN begins with its weights"
+_RESUME = "resume=RUN continues a run, init_from=RUN starts with its weights"
 _EARLY = "callbacks=early_stopping stops when the validation loss has not fallen for some epochs"
 _WANDB = "logger=wandb sends a run to Weights & Biases; logger.wandb.project=NAME"
 _SEARCH = "snnlab sweep searches for better settings"
-_ROOT = "data.root=FOLDER is where recordings are"
+_ROOT = "data.root=FOLDER is the folder of the recordings"
 _SENTENCES = {
     **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
     **dict.fromkeys(("early_stopping", "patience"), _EARLY),
     **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
-    "paths": f"{_ROOT}, output_dir=FOLDER where runs go",
+    "paths": f"{_ROOT}, output_dir=FOLDER that of the runs",
     "extras": "snnlab train --cfg job prints the whole configuration",
-    "resume": "snnlab train resume=RUN goes on with a run",
-    "config": "--config-dir DIR names a folder of YAML files of yours, experiment=NAME one of DIR/experiment",
+    "resume": "snnlab train resume=RUN continues a run",
+    "config": "--config-dir DIR names a folder of your YAML files, experiment=NAME one of DIR/experiment",
     "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
     "dropout": "is a layer: 'model.layers.NAME={type: dropout, after: LAYER}'",
     "hparams_search": _SEARCH,
     "optimized_metric": f"{_SEARCH}: sweep.objectives",
-    "train": "snnlab train trains; test=false leaves out the test",
+    "train": "snnlab train trains; test=false skips the test",
     "launcher": "is for several runs: snnlab train -m launcher=joblib",
 }
-# Files of other frameworks' groups, and what does it here.
+# Files of other frameworks' groups, and the corresponding settings of snnlab.
 _FILES = {
     (
         "callbacks",
         "model_checkpoint",
-    ): "every run keeps the last and the chosen epoch; selection=... says which is chosen",
-    ("callbacks", "rich_progress_bar"): "the bar is built in; trainer.enable_progress_bar=false leaves it out",
+    ): "every run keeps the last and the chosen epoch; selection=... sets which is chosen",
+    ("callbacks", "rich_progress_bar"): "the bar is built in; trainer.enable_progress_bar=false disables it",
     ("callbacks", "model_summary"): "snnlab show prints the network",
     ("callbacks", "rich_model_summary"): "snnlab show prints the network",
     ("callbacks", "default"): "checkpoints, bar and summary are built in",
     ("debug", "default"): "debug=fast trains two batches",
     ("debug", "fdr"): "debug=fast trains two batches",
     ("debug", "limit"): "trainer.limit_train_batches=0.1 trains a tenth of the batches",
-    ("debug", "profiler"): "debug=profile says where the time goes",
+    ("debug", "profiler"): "debug=profile reports the time of each part",
     ("trainer", "mps"): "write trainer.accelerator=mps",
     ("trainer", "ddp_sim"): "trainer=ddp trainer.accelerator=cpu",
     ("hparams_search", ""): "snnlab has its own search: snnlab sweep",
@@ -103,11 +103,11 @@ _FILES = {
 
 
 def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
-    """Return what to say of a setting that an experiment has not.
+    """Return the hint for an unknown setting of an experiment.
 
     Args:
         name: As typed.
-        known: The settings that there are.
+        known: The existing settings.
     """
     if sentence := _SENTENCES.get(name):
         return sentence
@@ -123,12 +123,12 @@ def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str])
 
 
 def of_file(group: str, name: str) -> str | None:
-    """Return what does what a file of another framework does, or None."""
+    """Return the replacement of another framework's file, or None."""
     return _FILES.get((group, name)) or _FILES.get((group, ""))
 
 
 def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
-    """Return where in an experiment's groups there is a setting of this name."""
+    """Return the keys of the settings of this name in an experiment's groups."""
     groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
     layers = (experiment.get("model") or {}).get("layers") or {}
     groups |= {f"model.layers.{key}": node for key, node in layers.items() if isinstance(node, Mapping)}
@@ -137,14 +137,14 @@ def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
 
 
 def of_group(group: str, node: Any) -> str:
-    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
+    """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
     if not isinstance(node, str) or not node.isidentifier():
         return ""
     return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
 def of_word(word: str, own: Path | None) -> str:
-    """Return what to say of a word that is no override.
+    """Return the hint for an argument that is no override.
 
     Args:
         word: As typed.
@@ -154,7 +154,7 @@ def of_word(word: str, own: Path | None) -> str:
     run = path.parent if path.name == "config.yaml" else path
     if os.path.isfile(run / "config.yaml"):
         return (
-            f"; {run / 'config.yaml'} trains it again in a new folder, resume=RUN goes on with it, init_from=RUN begins"
+            f"; {run / 'config.yaml'} trains it again in a new folder, resume=RUN continues it, init_from=RUN starts"
             f" with its weights, snnlab reproduce RUN compares"
         )
     if path.name == "config.yaml":
@@ -163,10 +163,10 @@ def of_word(word: str, own: Path | None) -> str:
     if path.suffix in (".yaml", ".yml"):
         group, folder = path.parent.name, path.parent.parent
         if group in known:
-            return f"; --config-dir {folder} {group}={path.stem} takes this file"
-        return f"; as DIR/experiment/{path.stem}.yaml it is taken by --config-dir DIR experiment={path.stem}"
+            return f"; --config-dir {folder} {group}={path.stem} uses this file"
+        return f"; as DIR/experiment/{path.stem}.yaml it is used by --config-dir DIR experiment={path.stem}"
     if word.strip("'\"") != word and is_override(word.strip("'\"")):
-        return f": the quotes are part of it; write {word.strip(chr(39) + chr(34))}"
+        return f": it contains the quotes; write {word.strip(chr(39) + chr(34))}"
     for group in sorted(known):
         if word in group_files(group, own):
             return f"; write {group}={word}"

@@ -1,11 +1,11 @@
-"""What of Hydra a user's files may use, and its errors in one or two lines with place and hint.
+"""Restricts the features of Hydra that YAML files can use, and shortens its errors to one or two lines.
 
 Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any
-function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. What a user types is
-the user's own; what a file says is perhaps a stranger's.
+function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. The user is trusted
+with what they type; a file may come from somebody else.
 
-Hydra has no public place through which every composed file goes; the methods below are private ones, as they are in
-Hydra 1.3.2 to 1.3.8.
+Hydra has no public hook for every composed file; the methods that are patched below are private, in Hydra 1.3.2 to
+1.3.8.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HYDRAS_INSTEAD = "snnlab train -m launcher=joblib trains several runs at a time,
 
 
 def explain(error: Exception) -> ConfigError | None:
-    """Return what the user should read, or None if the exception is not about the configuration."""
+    """Return an exception of Hydra, OmegaConf or YAML as a ConfigError; None for any other exception."""
     if isinstance(error, MissingConfigException):
         return _missing(error.missing_cfg_file, error.options, str(error))
     if isinstance(error, OverrideParseException):
@@ -64,8 +64,8 @@ def _missing(name: str | None, options: object, text: str) -> ConfigError:
         return ConfigError("", " ".join(text.split()))
     group, _, choice = name.partition("/")
     if group == "hydra":
-        return ConfigError(name, "this plugin of Hydra's is not used here", HYDRAS_INSTEAD)
-    if not isinstance(options, list | tuple):  # Hydra does not say, where a list of files was asked for
+        return ConfigError(name, "snnlab does not use this plugin of Hydra", HYDRAS_INSTEAD)
+    if not isinstance(options, list | tuple):  # Hydra gives no options if a list of files was chosen
         folders = [Path(found) / group for found in re.findall(r"path=file://(.*?)(?=\s+provider=|$)", text, re.DOTALL)]
         options = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     by = re.match(r"In '([^']+)': ", text.strip())
@@ -77,15 +77,15 @@ def _missing(name: str | None, options: object, text: str) -> ConfigError:
 
 
 def _other(text: str) -> ConfigError:
-    """Return Hydra's remaining messages, the common ones in our words."""
+    """Return Hydra's remaining messages, the common ones rewritten."""
     if several := re.search(r"Ambiguous value for argument '\+*([^']+)'", text):
         return ConfigError(several[1], "several values need -m, one run each", "a list is written [a,b]")
     if several := re.search(r"Sweep parameters '\+*([^']+)' requires --multirun", text):
         return ConfigError(several[1], "several values need -m, one run each")
     if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
-        return ConfigError(f"~{gone[1]}", "there is nothing of this name to drop")
+        return ConfigError(f"~{gone[1]}", "there is nothing of this name to remove")
     if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
-        return ConfigError(f"+{there[1]}", "is there already", "leave out the +")
+        return ConfigError(f"+{there[1]}", "exists already", "leave out the +")
     if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
         return ConfigError(unset[1], "no file is chosen", f"set {unset[1]}=NAME", unset[2].split())
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):
@@ -102,14 +102,14 @@ def _yaml(error: Exception) -> ConfigError:
 
 def _omegaconf(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None)
-    hint = "a folder whose name holds '${' has to be renamed" if str(key).startswith("hydra.") else ""
+    hint = "a folder with '${' in its name must be renamed" if str(key).startswith("hydra.") else ""
     return ConfigError(key or "", _of_value(error), hint)
 
 
 def _of_value(error: Exception) -> str:
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
     if missing := re.search(r"Interpolation key '([^']+)' not found", message):
-        return f"refers to ${{{missing[1]}}}, which is not there"
+        return f"refers to ${{{missing[1]}}}, which does not exist"
     if "Recursive interpolation" in message:
         return "refers to itself"
     if unset := re.search(r"Environment variable '([^']+)' not found", message):
@@ -127,7 +127,7 @@ _guarding: ContextVar[bool] = ContextVar("guarding", default=False)
 
 @contextmanager
 def guarded_hydra() -> Iterator[None]:
-    """Let Hydra compose files that are bounded and do not set it up; one that does is refused before it is followed.
+    """Within this context Hydra refuses files that are too large or that configure Hydra itself.
 
     Raises:
         ConfigError: from inside Hydra, naming the file and the setting.
@@ -140,7 +140,7 @@ def guarded_hydra() -> Iterator[None]:
 
 
 def _guard(cls: type, name: str, make: Any) -> None:
-    """Put a function around a method, that does nothing of its own outside of `guarded_hydra`."""
+    """Wrap a method; the wrapper checks only inside `guarded_hydra`."""
     plain = getattr(cls, name)
     setattr(cls, name, wraps(plain)(make(plain)))
 
@@ -148,9 +148,9 @@ def _guard(cls: type, name: str, make: Any) -> None:
 def _bounded(plain: Any) -> Any:
     def load_config(self: ConfigRepository, config_path: str) -> Any:
         if _guarding.get():
-            # Hydra joins it to the folder of whichever source comes first, and that may be its own package's.
+            # Hydra joins the path to the folder of its first source, which may be Hydra's own package.
             if os.path.isabs(config_path) or os.pardir in config_path.split("/"):
-                raise ConfigError(config_path, "is no file of a group", "files of yours are in --config-dir DIR")
+                raise ConfigError(config_path, "is not a file of a group", "your files are in --config-dir DIR")
             source = self._find_object_source(config_path, ObjectType.CONFIG)
             if source is not None and source.scheme() == "file":
                 require_bounded_file(_file(source.path, config_path))
@@ -197,7 +197,7 @@ def _file(folder: str, config_path: str) -> Path:
 
 
 def _require_none(path: Path, composed: Any, package: str) -> None:
-    """Refuse a file that sets Hydra up, wherever in the configuration its content has come to stand."""
+    """Refuse a file that configures Hydra, at any place of the configuration."""
     if not isinstance(composed, DictConfig) or "hydra" not in composed:
         return
     raw = OmegaConf.to_container(composed, resolve=False)
@@ -208,7 +208,7 @@ def _require_none(path: Path, composed: Any, package: str) -> None:
             line = line_of(path, place, package) or line_of(path, key, package)
             raise ConfigError(
                 f"{path}{f':{line}' if line else ''}",
-                f"{place}: of Hydra's own settings a file may set {listing(ALLOWED)}",
+                f"{place}: of Hydra's settings a file can set only {listing(ALLOWED)}",
                 "others are for the command line",
             )
 
@@ -222,9 +222,9 @@ def _leaves(node: Any, place: str = "") -> Iterator[str]:
 
 
 def _require_no_choice(path: Path, defaults: Sequence[Any]) -> None:
-    """Refuse a file that chooses among the files of Hydra's own groups."""
+    """Refuse a file whose defaults choose files of Hydra's own groups."""
     for one in defaults:
         group = one.group if isinstance(one, GroupDefault) else one.path if isinstance(one, ConfigDefault) else None
         steps = (group or "").strip("/").split("/")
         if steps[0] == "hydra":
-            raise ConfigError(path, f"defaults: {group}: a file does not choose for Hydra", "the command line can")
+            raise ConfigError(path, f"defaults: {group}: a file cannot choose for Hydra", "the command line can")

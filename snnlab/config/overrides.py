@@ -1,7 +1,7 @@
-"""What the user types after `snnlab train`, made ready for Hydra.
+"""Prepares the overrides that the user types for Hydra.
 
-Hydra refuses a setting that the YAML does not spell out, such as `model.layers.lif1.tau_mem=5`. Values are therefore
-marked `++`, and whoever builds the object finds the typos, with the place and the likely meant word.
+Hydra refuses a setting that the YAML does not contain, such as `model.layers.lif1.tau_mem=5`. Values are therefore
+marked `++`, and the code that builds the object reports typos, with the place and the likely meant word.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import written
 from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
 
-# Settings that a mapping replaces whole.
+# Settings that a typed mapping replaces instead of merging.
 _WHOLE = (".surrogate", ".learn")
-# Groups whose file describes one object, which a mapping that names another replaces whole.
+# Groups whose file describes one object; a typed mapping that names another object replaces it.
 _OBJECTS = ("optimizer", "scheduler", "loss")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
-# Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
+# Settings that are texts, mostly paths: Hydra's grammar would parse `2024`, `a,b` and `[x]` as other types.
 _TEXTS = (
     *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
     *("root", "store_dir", "labels", "split_file", "folder", "storage"),
 )
-# What Hydra may be told of its own: where runs go. The rest of it belongs to a way of starting runs that is not ours.
+# The settings of Hydra that snnlab uses: the folders of runs. The others are for Hydra's launchers, which it does not.
 HYDRAS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _INSTEAD = {
     "launcher": "snnlab train -m launcher=joblib workers=N trains several runs at a time",
     "sweeper": "snnlab sweep searches for better settings",
-    "job_logging": "what a run says is in its log.txt",
-    "hydra_logging": "what a run says is in its log.txt",
+    "job_logging": "the log of a run is in its log.txt",
+    "hydra_logging": "the log of a run is in its log.txt",
     "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
     "mode": "-m trains several runs",
-    "searchpath": "--config-dir DIR names a folder of YAML files of yours",
+    "searchpath": "--config-dir DIR names a folder of your YAML files",
     "callbacks": "callbacks=... are those of the trainer",
 }
-# Groups of which several files can be taken together.
+# Groups of which several files can be chosen together.
 _TOGETHER = ("logger", "callbacks")
 
 
 def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool = False) -> list[str]:
-    """Return the overrides as Hydra's grammar takes them: texts quoted, a list of one file as that file.
+    """Return the overrides in Hydra's grammar: texts quoted, a list of one file as that file.
 
     Args:
         groups: Names of the config groups.
-        several: Whether a setting may have several values, for as many runs.
+        several: Whether a setting can have several values, one run for each.
 
     Raises:
-        ConfigError: if one says something of Hydra's own that is not used here, or several files of such a group.
+        ConfigError: if one sets a Hydra setting that snnlab does not use, or several files of a group that takes one.
     """
     for text in overrides:
         _refuse_hydras(text)
@@ -69,7 +69,7 @@ def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool 
 
 
 def repeated(overrides: Sequence[str]) -> list[str]:
-    """Return in words which settings are set more than once, to different values: the last one counts."""
+    """Return a warning for each setting that is set several times to different values; the last one counts."""
     values: dict[str, list[str]] = {}
     for text in overrides:
         if "=" in text and not text.startswith("~"):
@@ -88,7 +88,7 @@ def _as_text(text: str, several: bool) -> str:
     value, is_text = match["value"], match["key"].rpartition(".")[2] in _TEXTS
     parsed = _parsed(text)
     if parsed is None:
-        right = value[0] in "[{" and not is_text  # a list or a mapping with a mistake in it
+        right = value[0] in "[{" and not is_text  # a list or a mapping with a mistake, which Hydra reports
     else:
         sweeps = several and parsed.is_sweep_override()
         right = not is_text or sweeps or value[0] in "[{" or parsed.value() == value
@@ -96,7 +96,7 @@ def _as_text(text: str, several: bool) -> str:
 
 
 def _parsed(text: str) -> Override | None:
-    """Return an override as Hydra's grammar reads it, None where it does not."""
+    """Return an override parsed by Hydra's grammar, None if it cannot be parsed."""
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except HydraException:
@@ -119,7 +119,7 @@ def _one_file(text: str, groups: Collection[str], several: bool) -> str:
 
 
 def _as_name(text: str, value: str) -> str:
-    """Return the choice of a file by its name, one that Hydra's grammar would read as something else quoted.
+    """Return the choice of a file by its name, quoted if Hydra's grammar would parse it as another type.
 
     Raises:
         ConfigError: for a path, which would become part of the run's name.
@@ -137,38 +137,38 @@ def _as_name(text: str, value: str) -> str:
 
 
 def _refuse_hydras(text: str) -> None:
-    """Raise for a setting of Hydra's own that nothing here would follow, or for a folder that is none."""
+    """Refuse a setting of Hydra that snnlab does not use, and a folder that is no text."""
     key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
     if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
         raise ConfigError(text, "is no folder", "name one")
     if head == "hydra" and key not in HYDRAS:
-        instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
+        instead = _INSTEAD.get(rest.partition(".")[0], f"of Hydra's settings snnlab uses {listing(HYDRAS)}")
         raise ConfigError(key, "is not used here", instead)
 
 
 def _refuse_unplaced(text: str) -> None:
-    """Raise for a setting of a group whose files' settings are all settings of the experiment itself."""
+    """Refuse a setting of a group (`experiment.lr=...`) whose files set values of the whole experiment."""
     group, dot, setting = key_of(text).partition(".")
     if group in GLOBAL_GROUPS and dot:
-        raise ConfigError(text, "would go nowhere", f"write {setting}={text.partition('=')[2]}")
+        raise ConfigError(text, "has no effect here", f"write {setting}={text.partition('=')[2]}")
 
 
 def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
-    """Raise for Hydra's ways to add a group, or to fill another place with its file."""
+    """Refuse Hydra's syntax to add a group, or to put its file at another key."""
     group, at, _ = key_of(text).partition("@")
     if group in groups and at and not text.startswith("+"):
-        raise ConfigError(text, "a group's file fills its own place", f"write {group}={text.partition('=')[2]}")
+        raise ConfigError(text, "a group's file sets the group's own key", f"write {group}={text.partition('=')[2]}")
     if group in groups and text.startswith("+") and not at and not text.partition("=")[2].startswith("{"):
-        raise ConfigError(text, "the group is there already", f"write {text.lstrip('+')}")
+        raise ConfigError(text, "the group exists already", f"write {text.lstrip('+')}")
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return the overrides with every plain `key=value` marked `++`, and rivals of what is set unset.
+    """Return the overrides with every plain `key=value` marked `++`, and rivals of the set settings set to null.
 
     Args:
-        overrides: Overrides as typed; those with a prefix of Hydra's own, of `hydra.` and of groups stay as they are,
-            but `group=null` becomes `~group`, which is Hydra's word for it.
+        overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
+            `group=null` becomes `~group`, as in Hydra's grammar.
         groups: Names of the config groups.
 
     Raises:
@@ -195,21 +195,21 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
     if match["key"] in _OBJECTS and _names_kind(text):
         return [f"~{match['key']}", f"++{text}"]
     if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
-        # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no
-        # list in a mapping's place, nor a mapping in a list's.
+        # Hydra merges a mapping into the file's, so that settings of another type would remain, and it replaces
+        # neither a mapping by a list nor a list by a mapping.
         return [f"++{match['key']}=null", f"++{text}"]
     return [f"++{text}"]
 
 
 def _names_kind(text: str) -> bool:
-    """Return whether a mapping says what it describes: of the file's settings, which may be another's, none stay."""
+    """Return whether a mapping names its type; then it replaces the file's settings, which may be of another type."""
     parsed = _parsed(text)
     value = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
 def merged(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides without those that a later one takes the place of: of the same setting, or of its rival."""
+    """Return the overrides without those that a later one replaces: of the same setting, or of a rival."""
     gone: set[str] = set()
     kept = []
     for text in reversed(overrides):
@@ -223,7 +223,7 @@ def merged(overrides: Sequence[str]) -> list[str]:
 
 
 def rivals_of(key: str) -> list[str]:
-    """Return the settings that say what `key` says in other words, and that it therefore takes the place of."""
+    """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
     table: Rivals = {}
     if head == "data":
@@ -233,9 +233,9 @@ def rivals_of(key: str) -> list[str]:
     return [f"{head}.{rival}" for rival in table.get(leaf, ())]
 
 
-# How many mappings deep a setting of a group is named: `model.layers.lif1.tau_mem`, and of the others `optimizer.lr`.
+# Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.
 _DEPTH = {"model": 3}
-# What is taken as it stands, and no value in Hydra's grammar.
+# Settings whose values are not in Hydra's grammar.
 _RAW = ("resume",)
 _FORM = (
     "takes overrides as on the command line, 'model=mlp_lif', or Python values: model='mlp_lif',"
@@ -244,16 +244,16 @@ _FORM = (
 
 
 def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Collection[str], what: str) -> list[str]:
-    """Return settings as overrides, in the order in which they were given.
+    """Return settings as overrides, in the given order.
 
     Args:
         given: Overrides as on the command line, or mappings of settings to values.
         settings: Further settings, by name.
-        groups: Names of the config groups, whose settings a mapping names one by one.
-        what: What takes them, for a message.
+        groups: Names of the config groups; a mapping for a group becomes one override per setting.
+        what: The called function, for a message.
 
     Raises:
-        TypeError: for what is neither, or no value of a setting.
+        TypeError: for an argument that is neither, or an invalid value of a setting.
     """
     found: list[str] = []
     for one in (*given, settings):
@@ -285,7 +285,7 @@ def _places(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any, place: str, what: str) -> Any:
-    """Return a value that a YAML can hold."""
+    """Return a value that YAML can represent."""
     if isinstance(value, np.generic | np.ndarray):  # first: a NumPy float is a float too
         return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
@@ -296,14 +296,13 @@ def _plain(value: Any, place: str, what: str) -> Any:
         return {str(key): _plain(inner, f"{place}.{key}", what) for key, inner in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(inner, place, what) for inner in value]
-    raise TypeError(f"{what}: {place}: {value!r} is no value of a setting")
+    raise TypeError(f"{what}: {place}: {value!r} cannot be the value of a setting")
 
 
-# The file in a run's folder.
 _RECORDED = "config.yaml"
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
-# Hydra's own flags that are answered, with whether a word stands behind them.
+# The flags of Hydra that are answered, and whether they take a value.
 _ASKED = {
     "-h": False,
     "--help": False,
@@ -334,12 +333,12 @@ _FLAGS_INSTEAD = {
 
 @dataclass
 class Arguments:
-    """What was typed.
+    """The arguments of `snnlab train`.
 
     Attributes:
         overrides: `key=value`, `+key=value`, `~key`.
         config_dir: The user's folder of YAML files, or None.
-        several: Whether a setting may have several values, for as many runs.
+        several: Whether a setting can have several values, one run for each.
         flags: Those that Hydra answers, without training.
     """
 
@@ -350,10 +349,10 @@ class Arguments:
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """Tell what stands behind `snnlab train` apart.
+    """Parse the arguments of `snnlab train`.
 
     Raises:
-        ConfigError: for an option that is none, or without its value, and for what is no override.
+        ConfigError: for an unknown option, an option without its value, and an argument that is no override.
     """
     found = Arguments()
     waiting = list(arguments)
@@ -366,7 +365,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         elif name in _CONFIG_DIR:
             found.config_dir = value if equals else _next(name, waiting)
         elif argument in ("-r", "--run"):
-            pass  # what it does anyway
+            pass  # the default
         elif name in _ASKED:
             found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
         elif argument.startswith("-"):
@@ -384,10 +383,10 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
 
 
 def named_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the config.yaml of a run whose experiment is to be trained again, if one is named, and the other words.
+    """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
 
     Raises:
-        ConfigError: if several are named, or something besides overrides, of which it would be one training.
+        ConfigError: if several are given, or one together with `-m` or a flag of Hydra.
     """
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
@@ -405,7 +404,7 @@ def named_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 def _next(name: str, waiting: list[str]) -> str:
     if not waiting or waiting[0].startswith("-"):
         example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
-        raise ConfigError(name, f"needs a value behind it{example}")
+        raise ConfigError(name, f"needs a value{example}")
     return waiting.pop(0)
 
 
@@ -422,7 +421,7 @@ def _check_asked(found: Arguments) -> None:
 
 
 def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
-    """Return what to say of an option that is none."""
+    """Return the hint for an unknown option."""
     if name in _FLAGS_INSTEAD:
         return _FLAGS_INSTEAD[name]
     word = name.lstrip("-").replace("-", "_")
@@ -434,15 +433,14 @@ def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
     return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"
 
 
-# What names a run to go on with.
 _RESUME = "resume="
 
 
 def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
+    """Return the run of `resume=RUN` and the other overrides; None without `resume`.
 
     Raises:
-        ConfigError: if they name none, or more than one, or all but spell the word.
+        ConfigError: if it names no run, or more than one, or `resume` is misspelled.
     """
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
