@@ -20,9 +20,7 @@ Copy a YAML file that comes with snnlab, to change it.
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     if len(arguments) != 2:
-        raise ConfigError(
-            "cp", "give the file and the target, such as snnlab cp model/conv_lif mine/model/my_net.yaml"
-        )
+        raise ConfigError("cp", "give the file and the target, such as snnlab cp model/conv_lif mine/model/my_net.yaml")
     source = find_file(arguments[0])
     print(copied(source, Path(arguments[1])))
     return 0

@@ -161,8 +161,8 @@ def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
 def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
     lines = snnlab("list").out.splitlines()
     types, files = (
-        lines.index("what a YAML file names as type, with its settings:"),
-        lines.index("YAML files, chosen behind the command:"),
+        lines.index("types, named in a YAML file with their settings:"),
+        lines.index("YAML files, chosen on the command line:"),
     )
     place = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ")}
     assert types < place["losses"] < files < place["loss"]

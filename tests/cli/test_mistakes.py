@@ -22,13 +22,13 @@ Snnlab = Callable[..., Outcome]
 HEAD = "# @package _global_\n"
 # An experiment's file, the place that is named, and what else is told.
 FILES = [
-    ("neuron: {tau_mem: -3}\n", "mine.yaml:1", "nowhere", "# @package _global_"),
+    ("neuron: {tau_mem: -3}\n", "mine.yaml:1", "no effect", "# @package _global_"),
     (f"# mine\n{HEAD}neuron: {{tau_mem: -3}}\n", "mine.yaml:1", "# @package _global_"),
     ("# @package: _global_\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "# @package _global_"),
     ("# @package\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "# @package _global_"),
     (f"\ufeff{HEAD}neuron: {{tau_mem: -3}}\n", "mine.yaml:1", "BOM", "# @package _global_"),
     ("# @package elsewhere\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "elsewhere", "# @package _global_"),
-    ("# @package experiment\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "nowhere"),
+    ("# @package experiment\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "no effect"),
     (f"{HEAD}neuron:\n  tau_mem 3\n", "mine.yaml:2", "neuron", "tau_mem 3"),
     (f"{HEAD}neuron: 3\n", "mine.yaml:2", "neuron", 3),
     (f"{HEAD}neuron: [lif]\n", "mine.yaml:2", "neuron", "['lif']"),

@@ -67,7 +67,7 @@ def test_a_renamed_setting_is_told_and_its_reference_kept(
     assert OmegaConf.to_container(cfg.model.layers.out) == {"type": "linear", "out_features": "${data.num_classes}"}
     assert cfg.model.layers.out.out_features == 10
     assert [text.split(": ", 1)[1] for text in caplog.messages] == [
-        f"{old} is called {new} now" for old, new in names.items()
+        f"{old} is now called {new}" for old, new in names.items()
     ]
 
 
