@@ -13,7 +13,7 @@ from snnlab.cli.list import registry
 from snnlab.cli.options import split_options
 from snnlab.cli.report import write_report
 from snnlab.config.compose import compose_once
-from snnlab.config.experiment_files import Asked, asked
+from snnlab.config.experiment_files import SuiteRequest, read_suite_request
 from snnlab.config.folders import description, group_files, own_folder
 from snnlab.config.overrides import merged
 from snnlab.config.recorded_run import MAY_CHANGE
@@ -84,23 +84,23 @@ def suite(
     """
     begun = time.perf_counter() if started is None else started
     wanted = asked_for(list(overrides), config_dir)
-    said = command or shlex.join(["snnlab", "bench", *overrides])
-    first, cells = planned(wanted, said)
+    command_line = command or shlex.join(["snnlab", "bench", *overrides])
+    first, cells = planned(wanted, command_line)
     if not is_begun(wanted.folder):  # checked before the folder is made
         _require_builds(first, cells)
     make_folder(wanted.folder)
     with locked(wanted.folder):
-        plan, cells = planned(wanted, said)  # again under the lock: another command may have added to it
+        plan, cells = planned(wanted, command_line)  # again under the lock: another command may have added to it
         write_page(plan)
-        book = _run(plan, cells, begun)
-    _say(plan, cells, book)
+        state = _run_missing(plan, cells, begun)
+    _print_summary(plan, cells, state)
     return plan.folder
 
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
     """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
     plan, cells = planned(asked_for(list(overrides), config_dir), command)
-    book = open_book(plan.folder, cells)
+    state = open_book(plan.folder, cells)
     print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         print(dataset)
@@ -109,12 +109,12 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
             mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
             control, arm = what
             name = f"{control} of {arm}" if control else arm
-            done = book.count("completed", mine)
-            print(f"  {name}: {done} of {len(mine)} done{_failed(book, mine)}", flush=True)
-    missing = [cell for cell in cells if book.states[cell].status != "completed"]
+            done = state.count("completed", mine)
+            print(f"  {name}: {done} of {len(mine)} done{_failures_text(state, mine)}", flush=True)
+    missing = [cell for cell in cells if state.states[cell].status != "completed"]
     wrong = 0
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
-        if problem := _problem(plan, dataset, arm):
+        if problem := _build_error(plan, dataset, arm):
             wrong += 1
             print(f"{arm} on {dataset}: {one_line(problem)}", flush=True)
     if missing and not wrong:
@@ -135,72 +135,76 @@ def _require_builds(plan: Plan, cells: list[Cell]) -> None:
             continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
             raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
-    problems = (_problem(plan, *pair) for pair in pairs)
+    problems = (_build_error(plan, *pair) for pair in pairs)
     first = next(problems)
     if first is not None and all(problems):
         raise first
 
 
 # Imported late: it brings Lightning, which takes three seconds.
-def _trial():
+def _import_trial():
     from snnlab.session import trial
 
     return trial
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
+def _build_error(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
     try:
-        _trial().check_arm(plan, dataset, arm)
+        _import_trial().check_arm(plan, dataset, arm)
     except SnnlabError as error:
         return error
     return None
 
 
-def _failed(book: Book, cells: list[Cell]) -> str:
-    number = book.count("failed", cells)
+def _failures_text(state: Book, cells: list[Cell]) -> str:
+    number = state.count("failed", cells)
     return f", {number} failed" if number else ""
 
 
-class Wanted(NamedTuple):
+class BenchRequest(NamedTuple):
     """The request of a command line.
 
     Attributes:
         own: The user's folder of YAML files.
     """
 
-    request: Asked
+    request: SuiteRequest
     suite: Suite
-    own: Path | None
+    user_dir: Path | None
     folder: Path
 
 
-def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
+def asked_for(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
     """Return the request of a command line; its folder is not read.
 
     Raises:
         ConfigError: for a mistake.
     """
-    own = own_folder(config_dir)
-    request = asked(overrides, own)
+    user_dir = own_folder(config_dir)
+    request = read_suite_request(overrides, user_dir)
     whole = checked(request.settings)
     check_overrides(request.typed, "bench")
     _check_typed(whole, request.choice, request.typed)
     folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
-    return Wanted(request, whole, own, folder)
+    return BenchRequest(request, whole, user_dir, folder)
 
 
-def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
+def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
     """Return a suite, united with the content of its folder, and the requested trainings.
 
     Raises:
         ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
-    request, whole, own, folder = wanted
+    request, whole, user_dir, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
     suite_ = united(whole, request.choice, page)
-    own_name = None if own is None else str(own)
-    simulated = _simulated(suite_, own) if {key_of(text) for text in request.typed} & set(OF_FILES) else frozenset()
-    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
+    user_dir_text = None if user_dir is None else str(user_dir)
+    simulated = (
+        _datasets_without_files(suite_, user_dir)
+        if {key_of(text) for text in request.typed} & set(OF_FILES)
+        else frozenset()
+    )
+    plan = Plan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
     # Methods and datasets that only the folder has are kept, and not trained by this command.
@@ -214,12 +218,12 @@ def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
     return plan, cells
 
 
-def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
+def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[str]:
     """Return the datasets of a suite that read no files; one that cannot be composed is reported later."""
     found = set()
     for name, overrides in suite_.datasets.items():
         try:
-            kind = compose_once(list(overrides), own)[0].data.get("type")
+            kind = compose_once(list(overrides), user_dir)[0].data.get("type")
         except SnnlabError:
             continue
         datasets = registry("datasets")
@@ -243,26 +247,26 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
             _log.warning("%s does not apply to %s, which set it themselves", text, listing(arms))
 
 
-def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
-    book = open_book(plan.folder, plan.cells())
-    work, tables = Work(_trial().survey, merged), partial(write_tables, plan.folder)
-    with executor(plan.suite, plan.folder, _trial().train_task) as workers:
-        runner = Runner(plan, cells, book, work, workers, started, tables)
+def _run_missing(plan: Plan, cells: list[Cell], started: float) -> Book:
+    state = open_book(plan.folder, plan.cells())
+    work, tables = Work(_import_trial().survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, _import_trial().train_task) as workers:
+        runner = Runner(plan, cells, state, work, workers, started, tables)
         runner.run()
-    if runner.trained and book.count("completed"):
+    if runner.trained and state.count("completed"):
         write_report(plan.folder)
-        book.spent = runner.clock.spent()
-        book.write()
-    return book
+        state.spent = runner.clock.spent()
+        state.write()
+    return state
 
 
-def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
-    done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
-    spent = book.spent
+def _print_summary(plan: Plan, cells: list[Cell], state: Book) -> None:
+    done, failed, missing = (state.count(status, cells) for status in ("completed", "failed", "missing"))
+    spent = state.spent
     with until_nobody_reads():
-        if book.count("completed"):
+        if state.count("completed"):
             print_table(plan.folder)
-        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in state.states.items() if s.error):
             say(f"{dataset}: {error}")
         print(
             f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"

@@ -45,9 +45,9 @@ def main(arguments: list[str], started: float) -> int:
     if form is not None and form not in FORMS:
         raise ConfigError("bench table", f"--format must be one of {listing(FORMS)}, got {form}")
     if "--columns" in options or "--by" in options:
-        asked = options["--columns"].split(",") if "--columns" in options else None
+        requested = options["--columns"].split(",") if "--columns" in options else None
         found = read_table(folder, best)
-        columns, by_dataset = chosen_columns(asked, found), "--by" in options
+        columns, by_dataset = chosen_columns(requested, found), "--by" in options
         with until_nobody_reads():
             if form is not None:
                 print(paper_text(found, columns, by_dataset, form), end="")

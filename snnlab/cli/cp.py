@@ -22,11 +22,11 @@ def main(arguments: list[str], started: float) -> int:
     if len(arguments) != 2:
         raise ConfigError("cp", "give the file and the target, such as snnlab cp model/conv_lif mine/model/my_net.yaml")
     source = find_file(arguments[0])
-    print(copied(source, Path(arguments[1])))
+    print(copy_file(source, Path(arguments[1])))
     return 0
 
 
-def copied(source: Path, target: Path) -> str:
+def copy_file(source: Path, target: Path) -> str:
     """Copy `source`, correct the comment with the command that runs it, and return that command.
 
     Raises:

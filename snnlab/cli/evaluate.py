@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnlab.cli.options import CHECKPOINTS, PARTS, chosen, part_of_1, split_options, split_run
+from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, parse_fraction, split_options, split_run
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging, say, until_nobody_reads
 from snnlab.errors import ConfigError
@@ -34,22 +34,24 @@ def main(arguments: list[str], started: float) -> int:
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
-    part = chosen("evaluate", options, "--split", PARTS)
-    checkpoint = chosen("evaluate", options, "--checkpoint", CHECKPOINTS)
+    split = option_choice("evaluate", options, "--split", SPLITS)
+    checkpoint = option_choice("evaluate", options, "--checkpoint", CHECKPOINTS)
     accuracy = None
     if "--accuracy" in options:
-        accuracy = part_of_1(options["--accuracy"], "evaluate: --accuracy is a fraction of the recordings")
-        if part != "test":
-            wrong = f"--accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
+        accuracy = parse_fraction(options["--accuracy"], "evaluate: --accuracy is a fraction of the recordings")
+        if split != "test":
+            wrong = f"--accuracy chooses on validation recordings and applies to test ones, not to --split {split}"
             raise ConfigError("evaluate", wrong)
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
 
     from snnlab.session import evaluation
 
-    early = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
+    early_exit = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
     with experiment.located_errors():
-        values, folder = evaluation.evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
+        values, folder = evaluation.evaluate(
+            run, experiment, split, checkpoint, options.get("--out"), overrides, early_exit
+        )
     with until_nobody_reads():
         for line in evaluation.lines(values):
             say(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from snnlab.cli.options import CHECKPOINTS, PARTS, chosen, split_options, split_run
+from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, split_options, split_run
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError
@@ -46,8 +46,8 @@ def main(arguments: list[str], started: float) -> int:
     if not what:
         wrong = "--what must name arrays or state variables, such as spikes,v"
         raise ConfigError("export", wrong, "snnlab export --help lists them")
-    part = chosen("export", options, "--split", PARTS)
-    checkpoint = chosen("export", options, "--checkpoint", CHECKPOINTS)
+    split = option_choice("export", options, "--split", SPLITS)
+    checkpoint = option_choice("export", options, "--checkpoint", CHECKPOINTS)
     layers = options["--layers"].split(",") if "--layers" in options else None
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
@@ -57,7 +57,7 @@ def main(arguments: list[str], started: float) -> int:
     with experiment.located_errors():
         session = Session(experiment, run, run=run, checkpoint=checkpoint)
         session.use_threads()
-        wanted = opened_run.Wanted(what, layers, options.get("--samples", "0:8"), part)
+        wanted = opened_run.Wanted(what, layers, options.get("--samples", "0:8"), split)
         arrays = opened_run.collect(session, wanted)
     opened_run.write_arrays(target, arrays)
     for name, array in arrays.items():

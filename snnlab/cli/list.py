@@ -29,30 +29,30 @@ class DatasetLine(NamedTuple):
     """A dataset's name, its availability on this machine, and its description."""
 
     name: str
-    here: str
+    availability: str
     text: str
 
 
-def dataset_lines(own: Path | None) -> list[DatasetLine]:
-    """Return a line for each YAML of a dataset, and for each type without one; `own` is the user's folder."""
-    packed = packed_stores(user_cache_path("snnlab") / "stores")
-    lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", own).items()]
+def dataset_lines(user_dir: Path | None) -> list[DatasetLine]:
+    """Return a line for each YAML of a dataset, and for each type without one; `user_dir` is the user's folder."""
+    packed = packed_copies(user_cache_path("snnlab") / "stores")
+    lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", user_dir).items()]
     named = {line.name for line in lines}
     kinds = registry("datasets")
     lines += [DatasetLine(kind, "", first_sentence(kinds.get(kind, kind))) for kind in kinds if kind not in named]
     return sorted(lines)
 
 
-def print_datasets(own: Path | None) -> None:
+def print_datasets(user_dir: Path | None) -> None:
     """Print a line for each dataset."""
-    lines = dataset_lines(own)
-    names, here = max(len(line.name) for line in lines), max(len(line.here) for line in lines)
+    lines = dataset_lines(user_dir)
+    names, availability = max(len(line.name) for line in lines), max(len(line.availability) for line in lines)
     for line in lines:
-        print(f"{line.name:{names}}   {line.here:{here}}   {line.text}".rstrip())
+        print(f"{line.name:{names}}   {line.here:{availability}}   {line.text}".rstrip())
     print(DATASET_LEGEND)
 
 
-class Packed(NamedTuple):
+class PackedCopy(NamedTuple):
     """A packed copy: its dataset, the folder of its recordings, and their number; 0 if it is damaged."""
 
     label: str
@@ -60,10 +60,10 @@ class Packed(NamedTuple):
     recordings: int
 
 
-def packed_stores(folder: Path) -> list[Packed]:
+def packed_copies(folder: Path) -> list[PackedCopy]:
     """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [Packed(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+    return [PackedCopy(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
 
 
 def _recordings(store: Path) -> int:
@@ -73,9 +73,9 @@ def _recordings(store: Path) -> int:
         return 0  # listed as damaged; opening the copy reports the cause
 
 
-def _dataset_of_file(name: str, path: Path, packed: Sequence[Packed]) -> DatasetLine:
+def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
     settings = _settings(path)
-    return DatasetLine(name, _here(settings, packed), description(path))
+    return DatasetLine(name, _availability(settings, packed), description(path))
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -85,15 +85,15 @@ def _settings(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
-def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
+def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
-    own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
-    lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
+    user_dir = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
+    root = str(Path(str(settings["root"])).expanduser().resolve()) if user_dir else None
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
     # A user's own recordings share a label; their folder distinguishes them.
-    if sizes := [store.recordings for store in found if lie_in in (None, store.origin)]:
+    if sizes := [store.recordings for store in found if root in (None, store.origin)]:
         return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
     folder_name = getattr(factory, "folder_name", None)
     if settings.get("root") == "???":
@@ -123,17 +123,17 @@ class NeuronLine(NamedTuple):
     dt_invariant: bool
 
 
-def neuron_lines(own: Path | None) -> list[NeuronLine]:
-    """Return a line for each YAML of a neuron, and for each type without one; `own` is the user's folder."""
-    lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", own).items()]
+def neuron_lines(user_dir: Path | None) -> list[NeuronLine]:
+    """Return a line for each YAML of a neuron, and for each type without one; `user_dir` is the user's folder."""
+    lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", user_dir).items()]
     named = {line.name for line in lines}
-    lines += [_of_type(kind) for kind in registry("neurons") if kind not in named]
+    lines += [_neuron_of_type(kind) for kind in registry("neurons") if kind not in named]
     return sorted(lines)
 
 
-def print_neurons(own: Path | None) -> None:
+def print_neurons(user_dir: Path | None) -> None:
     """Print a line for each neuron."""
-    lines = neuron_lines(own)
+    lines = neuron_lines(user_dir)
     names, kinds = max(len(line.name) for line in lines), max(len(line.kind) for line in lines)
     for line in lines:
         mark = " " if line.dt_invariant else "*"
@@ -145,19 +145,19 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        suits = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
-    return NeuronLine(name, str(kind), description(path), suits)
+    return NeuronLine(name, str(kind), description(path), dt_invariant)
 
 
-def _of_type(kind: str) -> NeuronLine:
+def _neuron_of_type(kind: str) -> NeuronLine:
     text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        suits = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except ConfigError:  # it has settings without a default
-        suits = False
-    return NeuronLine(kind, kind, text, suits)
+        dt_invariant = False
+    return NeuronLine(kind, kind, text, dt_invariant)
 
 
 USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
@@ -194,35 +194,35 @@ REGISTRIES = {
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, words = split_options("list", arguments)
-    own = own_folder(options.get("--config-dir"))
+    user_dir = own_folder(options.get("--config-dir"))
     if len(words) > 2:
         raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
     kind, name = (*words, None, None)[:2]
-    files = file_kinds(own)
+    files = file_kinds(user_dir)
     with until_nobody_reads():
         if kind is None:
-            print_kinds(files, own)
+            print_kinds(files, user_dir)
         elif kind == "neurons" and name is None:
-            print_neurons(own)
+            print_neurons(user_dir)
         elif kind == "datasets" and name is None:
-            print_datasets(own)
+            print_datasets(user_dir)
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:
-            list_files(kind, group_files(files[kind], own), name)
+            list_files(kind, group_files(files[kind], user_dir), name)
         else:
             raise unknown("kind", kind, [*REGISTRIES, *files])
     return 0
 
 
-def print_kinds(files: dict[str, str], own: Path | None) -> None:
+def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     """Print the kinds, the number of entries of each, and the settings that name them."""
     print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
         print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
-        print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
+        print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")
     print(CLASSES)
     print("\nsnnlab list KIND lists them; snnlab list KIND NAME describes one")
 

@@ -35,9 +35,9 @@ COMMANDS = {
     "validate": "check every YAML file of a folder without training",
 }
 # Commands that print their usage when they get no arguments.
-ALWAYS_OF_SOMETHING = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
+NEEDS_ARGUMENTS = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
 # Names of commands in other frameworks.
-_MEANT = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
+_SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
 
   snnlab COMMAND [...]
@@ -92,7 +92,7 @@ def main() -> int:
     if name in ("-sc", "--shell_completion", "--shell-completion"):
         return _run("completion", arguments, started)
     if name not in COMMANDS:
-        hint = f"Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
+        hint = f"Did you mean '{_SYNONYMS[name]}'?" if name in _SYNONYMS else did_you_mean(name, COMMANDS)
         error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
         print(f"snnlab: {error}", file=sys.stderr)
         return 2
@@ -122,8 +122,8 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     if (name, *arguments[:1]) == ("bench", "table"):
         name, arguments = "bench_table", arguments[1:]
     try:
-        asks = {"-h", "--help"} & {*arguments} or (name in ALWAYS_OF_SOMETHING and not arguments)
-        if asks and (usage := _usage(name)):
+        wants_usage = {"-h", "--help"} & {*arguments} or (name in NEEDS_ARGUMENTS and not arguments)
+        if wants_usage and (usage := _usage(name)):
             print(usage, end="")
             return 0
         return importlib.import_module(f"snnlab.cli.{name}").main(arguments, started)

@@ -11,25 +11,25 @@ from typing import Literal, TypeVar
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import is_override
 
-_OWN = "--config-dir"
+_CONFIG_DIR = "--config-dir"
 CHECKPOINTS: tuple[Literal["best", "last"], ...] = ("best", "last")
-PARTS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
+SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
 # The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "bench": ((_OWN,), ("--dry-run",)),
+    "bench": ((_CONFIG_DIR,), ("--dry-run",)),
     "bench compare": ((), ()),
     "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),
-    "data clean": ((_OWN,), ("--all",)),
-    "data inspect": ((_OWN, "--figure"), ()),
-    **dict.fromkeys(("data prepare", "data verify", "data where"), ((_OWN,), ())),
-    "doctor": ((_OWN,), ()),
-    "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _OWN), ("--anytime",)),
-    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _OWN), ()),
-    "find batch_size": (("--to", "--steps", "--figure", _OWN), ()),
-    "find lr": (("--from", "--to", "--steps", "--figure", _OWN), ()),
-    "list": ((_OWN,), ()),
-    "new": ((_OWN,), ("--force",)),
+    "data clean": ((_CONFIG_DIR,), ("--all",)),
+    "data inspect": ((_CONFIG_DIR, "--figure"), ()),
+    **dict.fromkeys(("data prepare", "data verify", "data where"), ((_CONFIG_DIR,), ())),
+    "doctor": ((_CONFIG_DIR,), ()),
+    "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _CONFIG_DIR), ("--anytime",)),
+    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _CONFIG_DIR), ()),
+    "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "list": ((_CONFIG_DIR,), ()),
+    "new": ((_CONFIG_DIR,), ("--force",)),
     "predict": (
         ("--format", "--pieces", "--checkpoint", "--until", "--time-unit", "--time-origin", "--columns"),
         (),
@@ -39,10 +39,10 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "runs compare": ((), ()),
     "runs delete": ((), ()),
     "runs list": (("--where", "--sort"), ()),
-    "show": (("--figure", _OWN), ("--plan", "--kernels")),
-    "sweep": ((_OWN,), ()),
-    "train resume=RUN": ((_OWN,), ()),
-    "validate": ((_OWN,), ()),
+    "show": (("--figure", _CONFIG_DIR), ("--plan", "--kernels")),
+    "sweep": ((_CONFIG_DIR,), ()),
+    "train resume=RUN": ((_CONFIG_DIR,), ()),
+    "validate": ((_CONFIG_DIR,), ()),
 }
 
 
@@ -85,7 +85,7 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     return Path(words[0]).expanduser(), list(words[1:])
 
 
-def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
+def option_choice(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
     """Return the value of an option; without the option, the first allowed value.
 
     Raises:
@@ -97,7 +97,7 @@ def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequenc
     raise ConfigError(command, f"{name} must be one of {listing(allowed)}, got {value}")
 
 
-def part_of_1(text: str, what: str) -> float:
+def parse_fraction(text: str, what: str) -> float:
     """Return a number above 0 and at most 1, or raise a ConfigError that begins with `what`."""
     try:
         value = float(text)

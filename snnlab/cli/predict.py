@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from snnlab.cli.options import CHECKPOINTS, chosen, part_of_1, split_options
-from snnlab.config.compose import one_value
+from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split_options
+from snnlab.config.compose import parse_assignment
 from snnlab.console import until_nobody_reads
 from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError, DataError, listing
@@ -48,11 +48,11 @@ def main(arguments: list[str], started: float) -> int:
     plugins, words = named_plugins(words)
     if len(words) < 2:
         raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, then files of events")
-    form = chosen("predict", options, "--format", FORMATS)
-    checkpoint = chosen("predict", options, "--checkpoint", CHECKPOINTS)
+    form = option_choice("predict", options, "--format", FORMATS)
+    checkpoint = option_choice("predict", options, "--checkpoint", CHECKPOINTS)
     until = None
     if "--until" in options:
-        until = part_of_1(options["--until"], "predict: --until needs a probability")
+        until = parse_fraction(options["--until"], "predict: --until needs a probability")
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
@@ -84,7 +84,7 @@ def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
     asked = [word for word in words if word.startswith("plugins=")]
     if not asked:
         return [], list(words)
-    value = one_value(asked[-1])[1]
+    value = parse_assignment(asked[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.cli.options import split_options
-from snnlab.config.references import outside
+from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RecordError, listing
 from snnlab.runs.recorded import Recorded, read_raw, read_run
@@ -24,7 +24,7 @@ recordings are, and what another user's run may use; settings that change the tr
   snnlab reproduce outputs/NAME/TIME_SEED --env   print the pip command for the recorded versions, and train nothing
 """
 # Settings of paths, and of what another user's run may use.
-NAMED = (
+SETTABLE = (
     "plugins",
     "logger",
     "callbacks",
@@ -51,7 +51,7 @@ def main(arguments: list[str], started: float) -> int:
     if "--env" in options:
         print(install_line(recorded))
         return 0
-    require_names_only(recorded.folder, words[1:])
+    require_settable(recorded.folder, words[1:])
     if recorded.status != "completed":
         raise RecordError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.resumed) if text]:
@@ -83,13 +83,13 @@ def install_line(recorded: Recorded) -> str:
     return f"python{'.'.join(python.split('.')[:2])} -m pip install {packages}"
 
 
-def require_names_only(run: Path, overrides: Sequence[str]) -> None:
-    """Refuse overrides of other settings than `NAMED` and references to the environment.
+def require_settable(run: Path, overrides: Sequence[str]) -> None:
+    """Refuse overrides of other settings than `SETTABLE` and references to the environment.
 
     Raises:
         ConfigError: naming the override.
     """
-    asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
+    external = [place for place, _ in external_references(read_raw(run / "config.yaml"))] if overrides else []
     for text in overrides:
-        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
-            raise ConfigError(text, "a run is repeated as it was", f"only {listing(NAMED)} can be set")
+        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):
+            raise ConfigError(text, "a run is repeated as it was", f"only {listing(SETTABLE)} can be set")

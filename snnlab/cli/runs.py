@@ -74,7 +74,7 @@ def compare(arguments: list[str]) -> None:
     _, words = split_options("runs compare", arguments)
     if len(words) != 2:
         raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
-    lines = [read_line(_run(word)) for word in words]
+    lines = [read_line(_run_folder(word)) for word in words]
     if problem := next((line.problem for line in lines if line.problem), None):
         raise problem
     with until_nobody_reads():
@@ -86,7 +86,7 @@ def delete(arguments: list[str]) -> None:
     _, words = split_options("runs delete", arguments)
     if not words:
         raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
-    folders = [_run(word) for word in words]
+    folders = [_run_folder(word) for word in words]
     for folder in folders:
         _require_deletable(folder)
     for folder in folders:
@@ -104,7 +104,7 @@ ACTIONS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def _run(word: str) -> Path:
+def _run_folder(word: str) -> Path:
     folder = Path(word).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG

@@ -19,8 +19,8 @@ from snnlab.cli.options import split_options
 from snnlab.config.compose import compose_once, let_hydra_answer
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import split_launch
-from snnlab.config.overrides import as_overrides, named_config, read_arguments, run_to_resume
-from snnlab.config.recorded_run import compose_again
+from snnlab.config.overrides import as_overrides, read_arguments, run_to_resume, split_config_file
+from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
@@ -62,10 +62,10 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         )
     log_unless_set_up()
     command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
-    if asked := run_to_resume(given):
-        result = _resume(*asked, config_dir, started, command)
+    if resumed := run_to_resume(given):
+        result = _resume(*resumed, config_dir, started, command)
     else:
-        result = _train(*_composed(*named_config(given), config_dir), started, command)
+        result = _train(*_compose(*split_config_file(given), config_dir), started, command)
     _log.info("%s", result.summary)
     return result
 
@@ -85,12 +85,12 @@ def _main(arguments: list[str], started: float) -> int:
     command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
         options, overrides = split_options("train resume=RUN", arguments)
-        asked = run_to_resume(overrides)
-        assert asked is not None
-        say_result(_resume(*asked, options.get("--config-dir"), started, command))
+        resumed = run_to_resume(overrides)
+        assert resumed is not None
+        say_result(_resume(*resumed, options.get("--config-dir"), started, command))
         return 0
     launch, rest = split_launch(arguments)
-    again, rest = named_config(rest)
+    config_file, rest = split_config_file(rest)
     given = read_arguments(rest)
     if given.flags:
         let_hydra_answer(given.flags, given.overrides, given.config_dir)
@@ -99,7 +99,7 @@ def _main(arguments: list[str], started: float) -> int:
         from snnlab.cli import grid
 
         return grid.run_grid(launch, given.overrides, given.config_dir, started, command)
-    experiment, folder = _composed(again, given.overrides, given.config_dir)
+    experiment, folder = _compose(config_file, given.overrides, given.config_dir)
     if experiment.mode == "shapes":
         from snnlab.session import network_tables
 
@@ -109,9 +109,13 @@ def _main(arguments: list[str], started: float) -> int:
     return 0
 
 
-def _composed(again: Path | None, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+def _compose(
+    config_file: Path | None, overrides: Sequence[str], config_dir: str | Path | None
+) -> tuple[Experiment, Path]:
     """Return an experiment, read from a run's config.yaml if one is given, and the folder of its new run."""
-    return compose_again(again, overrides, config_dir) if again else compose_once(overrides, config_dir)
+    return (
+        compose_from_config(config_file, overrides, config_dir) if config_file else compose_once(overrides, config_dir)
+    )
 
 
 def _train(experiment: Experiment, folder: Path, started: float, command: Sequence[str]) -> Result:
@@ -121,10 +125,10 @@ def _train(experiment: Experiment, folder: Path, started: float, command: Sequen
     session = Session(replace(experiment, command=command), folder)
     with experiment.located_errors():
         session.check_without_lightning()
-    return _training().run(session, started)
+    return _import_training().run(session, started)
 
 
-def _training():
+def _import_training():
     from snnlab.session import training  # brings Lightning
 
     return training
@@ -133,4 +137,4 @@ def _training():
 def _resume(
     run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float, command: Sequence[str]
 ) -> Result:
-    return _training().resume(run, overrides, config_dir, started, command)
+    return _import_training().resume(run, overrides, config_dir, started, command)

@@ -41,7 +41,7 @@ def main(arguments: list[str], started: float) -> int:
     wrong = checked = 0
     for path in files(folder):
         checked += 1
-        word, text = finding(path, folder, overrides)
+        word, text = validate_file(path, folder, overrides)
         wrong += word == WRONG
         say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
@@ -55,7 +55,7 @@ def files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
 
 
-def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
+def validate_file(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
     """Return the state of a file (OK, OPEN, WRONG), and its error or the values that it leaves to its user."""
     try:
         check_file(path, folder, overrides)
@@ -69,7 +69,7 @@ def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | 
 def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     """Refuse one file that is wrong under the overrides."""
     packaged = folder == config_folder()
-    own = None if packaged else folder
+    user_dir = None if packaged else folder
     group = path.parent.relative_to(folder).as_posix()
     if path.suffix != ".yaml":
         raise ConfigError("", "Hydra finds only files that end with .yaml")
@@ -80,12 +80,12 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     elif group not in groups(config_folder()):
         raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
     elif group == "sweep":
-        check_sweep(path.stem, overrides, own)
+        check_sweep(path.stem, overrides, user_dir)
     elif group == "suite":
-        check_suite(path.stem, overrides, own)
+        check_suite(path.stem, overrides, user_dir)
     else:
         # A loss or data with other targets than the defaults is no mistake: an experiment combines them.
-        check_build([f"{group}={path.stem}", *overrides], own, alone=group in ("loss", "data"))
+        check_build([f"{group}={path.stem}", *overrides], user_dir, alone=group in ("loss", "data"))
 
 
 def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
@@ -109,8 +109,8 @@ def check_suite(name: str, given: list[str], folder: Path | None) -> None:
     """
     from snnlab.session.trial import check_arm  # brings Lightning
 
-    own = None if folder is None else str(folder)
-    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, own, "", "")
+    user_dir = None if folder is None else str(folder)
+    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, user_dir, "", "")
     for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
         try:
             check_arm(plan, dataset, arm)

@@ -27,16 +27,16 @@ PLURALS = {
 }
 
 
-def file_kinds(own: Path | None) -> dict[str, str]:
-    """Return the groups by what users call their files; `own` is the user's folder."""
-    found = groups(config_folder(), own)
+def file_kinds(user_dir: Path | None) -> dict[str, str]:
+    """Return the groups by what users call their files; `user_dir` is the user's folder."""
+    found = groups(config_folder(), user_dir)
     known = {words: group for group, words in PLURALS.items() if group in found}
     return known | {group: group for group in sorted(found - PLURALS.keys())}
 
 
-def group_files(group: str, own: Path | None) -> dict[str, Path]:
+def group_files(group: str, user_dir: Path | None) -> dict[str, Path]:
     """Return a group's files by name, snnlab's own and the user's."""
-    folders = [folder / group for folder in (own, config_folder()) if folder]
+    folders = [folder / group for folder in (user_dir, config_folder()) if folder]
     return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml")))
 
 
@@ -47,9 +47,9 @@ def description(path: Path) -> str:
     """
     text = path.read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if not line.startswith("# @package")]
-    said = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
-    if said:
-        return printable(_SENTENCE_END.split(" ".join(said))[0])
+    comments = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
+    if comments:
+        return printable(_SENTENCE_END.split(" ".join(comments))[0])
     target = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
     return printable(target[1]) if target else ""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snnlab.config.compose import one_value, put, readable_errors, require_no_slip
+from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
 from snnlab.errors import ROOT, ConfigError, did_you_mean, listing
 from snnlab.settings import Count, check_settings, type_problem
 
@@ -122,7 +122,7 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     others = [text for text in arguments if text not in ours]
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
-            require_no_slip(text, _WORDS, None)
+            refuse_misspelled(text, _WORDS, None)
     if ours and not {"-m", "--multirun"} & set(arguments):
         raise ConfigError(ours[0], "is for several runs", "write snnlab train -m")
     return _checked(_values(ours)), others
@@ -143,5 +143,5 @@ def _checked(values: Mapping[str, Any]) -> Launch:
 def _values(texts: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
-        put(values, *one_value(text))
+        set_entry(values, *parse_assignment(text))
     return values

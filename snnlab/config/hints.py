@@ -67,7 +67,7 @@ _EARLY = "callbacks=early_stopping stops when the validation loss has not fallen
 _WANDB = "logger=wandb sends a run to Weights & Biases; logger.wandb.project=NAME"
 _SEARCH = "snnlab sweep searches for better settings"
 _ROOT = "data.root=FOLDER is the folder of the recordings"
-_SENTENCES = {
+_HINTS = {
     **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
     **dict.fromkeys(("early_stopping", "patience"), _EARLY),
     **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
@@ -102,32 +102,32 @@ _FILES = {
 }
 
 
-def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
+def setting_hint(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
     """Return the hint for an unknown setting of an experiment.
 
     Args:
         name: As typed.
         known: The existing settings.
     """
-    if sentence := _SENTENCES.get(name):
+    if sentence := _HINTS.get(name):
         return sentence
     if "." in name:
         nested = name.replace(".", ": {") + ": ..." + "}" * name.count(".")
         return f"in a YAML file it is written {nested}"
-    places = _places(name, experiment)
-    if name in SETTINGS or places:
-        return f"Did you mean '{SETTINGS.get(name) or places[0]}'?"
+    keys = _keys_of(name, experiment)
+    if name in SETTINGS or keys:
+        return f"Did you mean '{SETTINGS.get(name) or keys[0]}'?"
     if meant := did_you_mean(name.lower(), known):
         return meant.strip()
     return f"an experiment takes {listing(known)}"
 
 
-def of_file(group: str, name: str) -> str | None:
+def file_hint(group: str, name: str) -> str | None:
     """Return the replacement of another framework's file, or None."""
     return _FILES.get((group, name)) or _FILES.get((group, ""))
 
 
-def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
+def _keys_of(name: str, experiment: Mapping[str, Any]) -> list[str]:
     """Return the keys of the settings of this name in an experiment's groups."""
     groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
     layers = (experiment.get("model") or {}).get("layers") or {}
@@ -136,14 +136,14 @@ def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
     return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
 
 
-def of_group(group: str, node: Any) -> str:
+def group_hint(group: str, node: Any) -> str:
     """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
     if not isinstance(node, str) or not node.isidentifier():
         return ""
     return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
-def of_word(word: str, own: Path | None) -> str:
+def word_hint(word: str, user_dir: Path | None) -> str:
     """Return the hint for an argument that is no override.
 
     Args:
@@ -159,7 +159,7 @@ def of_word(word: str, own: Path | None) -> str:
         )
     if path.name == "config.yaml":
         return ", and there is no such file"
-    known = groups(config_folder(), own)
+    known = groups(config_folder(), user_dir)
     if path.suffix in (".yaml", ".yml"):
         group, folder = path.parent.name, path.parent.parent
         if group in known:
@@ -168,7 +168,7 @@ def of_word(word: str, own: Path | None) -> str:
     if word.strip("'\"") != word and is_override(word.strip("'\"")):
         return f": it contains the quotes; write {word.strip(chr(39) + chr(34))}"
     for group in sorted(known):
-        if word in group_files(group, own):
+        if word in group_files(group, user_dir):
             return f"; write {group}={word}"
     if re.fullmatch(r"[\w.]+\s*[:=]\s*\S*", word) and not word.startswith("="):
         key, value = re.split(r"\s*[:=]\s*", word, maxsplit=1)

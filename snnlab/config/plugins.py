@@ -34,10 +34,10 @@ def import_plugins(experiment: Experiment) -> None:
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:  # any error of a module is reported to the user as one line
-            raise _not_imported(name, f"{type(error).__name__}: {error}") from error
+            raise _import_error(name, f"{type(error).__name__}: {error}") from error
 
 
-def require_typed(names: Sequence[str], typed: Collection[str]) -> None:
+def require_typed_plugins(names: Sequence[str], typed: Collection[str]) -> None:
     """Refuse an experiment whose plugins are named by a file alone.
 
     Args:
@@ -50,11 +50,11 @@ def require_typed(names: Sequence[str], typed: Collection[str]) -> None:
         raise ConfigError(
             "plugins",
             f"a file names {listing(names)}, which is code, and a file alone cannot import code",
-            f"if you trust it, add it to the command: {naming(names)}",
+            f"if you trust it, add it to the command: {plugins_override(names)}",
         )
 
 
-def naming(names: Sequence[str]) -> str:
+def plugins_override(names: Sequence[str]) -> str:
     """Return the override that names plugins, quoted for the shell."""
     return shlex.quote(f"plugins=[{','.join(names)}]")
 
@@ -75,14 +75,14 @@ def places_of(name: str) -> list[Path]:
     path: Sequence[str] | None = None
     steps = name.split(".")
     for number in range(1, len(steps) + 1):
-        places, path = _found(".".join(steps[:number]), path)
+        places, path = _find_module(".".join(steps[:number]), path)
         if not places:
             return []
         found += places
     return [place.absolute() for place in found]
 
 
-def _found(name: str, path: Sequence[str] | None) -> tuple[list[Path], Sequence[str]]:
+def _find_module(name: str, path: Sequence[str] | None) -> tuple[list[Path], Sequence[str]]:
     """Return the files of one module, and the search path of its submodules.
 
     `importlib.util.find_spec` is not used, because it imports the parent packages.
@@ -97,18 +97,18 @@ def _found(name: str, path: Sequence[str] | None) -> tuple[list[Path], Sequence[
     for finder in sys.meta_path if path is None else ():
         spec = finder.find_spec(name, None) if finder is not PathFinder and hasattr(finder, "find_spec") else None
         if spec is not None:
-            return _of_spec(spec)
+            return _spec_paths(spec)
     portions: list[str] = []
     for entry in [*sys.path, os.getcwd()] if path is None else path:
         finder = pkgutil.get_importer(entry or os.getcwd())
         spec = finder.find_spec(name) if finder is not None else None
         if spec is not None and spec.loader is not None:
-            return _of_spec(spec)
+            return _spec_paths(spec)
         portions += list(spec.submodule_search_locations or ()) if spec is not None else ()
     return [Path(portion) for portion in portions], portions
 
 
-def _of_spec(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
+def _spec_paths(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
     inner = list(spec.submodule_search_locations or ())
     places = [spec.origin] if spec.origin and spec.has_location else inner
     return [Path(place) for place in places], inner
@@ -117,7 +117,7 @@ def _of_spec(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
 def _require_outside(name: str, run: Path) -> None:
     places = places_of(name)
     if not places and name not in sys.modules:
-        raise _not_imported(name, "there is no such module")
+        raise _import_error(name, "there is no such module")
     runs = (run.absolute(), run.resolve())
     if inside := [place for place in places for of in runs if of in (*place.parents, *place.resolve().parents, place)]:
         raise ConfigError(
@@ -127,5 +127,5 @@ def _require_outside(name: str, run: Path) -> None:
         )
 
 
-def _not_imported(name: str, reason: str) -> ConfigError:
+def _import_error(name: str, reason: str) -> ConfigError:
     return ConfigError("plugins", f"cannot import '{name}' ({reason})", f"searched sys.path and {os.getcwd()}")

@@ -24,13 +24,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnlab.config.compose import PRIMARY, VERSION_BASE, check, own_hydra, read_overrides, readable_errors
+from snnlab.config.compose import PRIMARY, VERSION_BASE, check_config, preserved_hydra, read_overrides, readable_errors
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.hydra_limits import guarded_hydra
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.own_files import check_chosen
-from snnlab.config.plugins import naming, places_of
-from snnlab.config.references import asks_outside, outside, require_bounded, texts
+from snnlab.config.plugins import places_of, plugins_override
+from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 # Renamed settings, old to new, by dotted keys. None was renamed yet since runs are recorded.
 RENAMED: Mapping[str, str] = {}
 # Removed values, by dotted keys: the replacement, and its reason.
-_GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+_REMOVED_VALUES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "backend": {"eager": ("auto", "every neuron has its own loops")},
 }
 # Classes that were moved to other modules.
@@ -66,11 +66,11 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
     Args:
         cfg: The content of a run's config.yaml.
     """
-    _moved(cfg)
-    yield from _renamed(cfg)
-    yield from _replaced(cfg)
+    _update_moved_classes(cfg)
+    yield from _rename_settings(cfg)
+    yield from _replace_values(cfg)
     if _before_average(cfg):
-        yield from _gains(cfg)
+        yield from _set_old_gains(cfg)
 
 
 def today(place: str, value: Any) -> Any:
@@ -79,17 +79,17 @@ def today(place: str, value: Any) -> Any:
     Args:
         place: The setting, by dotted keys.
     """
-    return _GONE.get(place, {}).get(value, (value, ""))[0]
+    return _REMOVED_VALUES.get(place, {}).get(value, (value, ""))[0]
 
 
-def _moved(cfg: DictConfig) -> None:
+def _update_moved_classes(cfg: DictConfig) -> None:
     for group in (cfg.get("logger"), cfg.get("callbacks")):
         for node in group.values() if isinstance(group, DictConfig) else ():
             if isinstance(node, DictConfig) and node.get("_target_") in _MOVED:
                 node["_target_"] = _MOVED[node["_target_"]]
 
 
-def _renamed(cfg: DictConfig) -> Iterator[str]:
+def _rename_settings(cfg: DictConfig) -> Iterator[str]:
     for old, new in RENAMED.items():
         place, _, name = old.rpartition(".")
         node = OmegaConf.select(cfg, place) if place else cfg
@@ -102,8 +102,8 @@ def _renamed(cfg: DictConfig) -> Iterator[str]:
         yield f"{old} is now called {new}"
 
 
-def _replaced(cfg: DictConfig) -> Iterator[str]:
-    for place, values in _GONE.items():
+def _replace_values(cfg: DictConfig) -> Iterator[str]:
+    for place, values in _REMOVED_VALUES.items():
         old = OmegaConf.select(cfg, place)
         if isinstance(old, str) and old in values:
             new, why = values[old]
@@ -117,7 +117,7 @@ def _before_average(cfg: DictConfig) -> bool:
     return "backend" not in cfg and not any("learn" in node for node in nodes)
 
 
-def _gains(cfg: DictConfig) -> Iterator[str]:
+def _set_old_gains(cfg: DictConfig) -> Iterator[str]:
     for name, node in cfg.model.layers.items():
         before = _GAIN_BEFORE_AVERAGE.get(node.get("type")) if isinstance(node, DictConfig) else None
         if before is not None and "input_gain" not in node:
@@ -131,7 +131,7 @@ def _gains(cfg: DictConfig) -> Iterator[str]:
 Use = Literal["record", "shape", "network", "data", "training", "another"]
 _TRAINS = ("training", "another")
 # Loggers and callbacks that write only into the run's folder, if their arguments are only numbers.
-_LOCAL = {
+_WRITE_INTO_RUN = {
     "lightning.pytorch.loggers.TensorBoardLogger",
     "snnlab.runs.loggers.TensorBoard",
     "snnlab.runs.loggers.StepsCSV",
@@ -141,14 +141,14 @@ _LOCAL = {
 }
 # It writes a database into `output_dir`, the only thing that a resumed run writes there.
 _DATABASE = "lightning.pytorch.loggers.MLFlowLogger"
-_WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
+_TEXT_ARGUMENTS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
 # Values that need no quotes in overrides.
 _PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
 # Settings of Lightning's trainer that write outside of the run's folder or send data.
-_ELSEWHERE = ("default_root_dir", "model_registry", "profiler")
+_WRITING_SETTINGS = ("default_root_dir", "model_registry", "profiler")
 
 
-class Typed(NamedTuple):
+class TypedSettings(NamedTuple):
     """The settings of a run that the user typed.
 
     Attributes:
@@ -160,7 +160,7 @@ class Typed(NamedTuple):
     whole: Collection[str]
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> Typed:
+    def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> TypedSettings:
         """Return the typed settings of the values of overrides by key; a mapping sets only its own entries."""
         settings = {place for key, value in values.items() for place in _leaves(value, key)}
         return cls(settings, {*groups, *(key for key, value in values.items() if value is None)})
@@ -171,7 +171,7 @@ class Typed(NamedTuple):
 
 
 def require_named(
-    raw: Mapping[str, Any], typed: Typed, use: Use, run: Path, plugins: Collection[str], *, own: bool
+    raw: Mapping[str, Any], typed: TypedSettings, use: Use, run: Path, plugins: Collection[str], *, trusted: bool
 ) -> None:
     """Refuse a run that needs settings which its user must type again.
 
@@ -180,69 +180,75 @@ def require_named(
         typed: The settings that were typed.
         use: The use of the run.
         plugins: The untrusted plugins that it needs.
-        own: Whether the user recorded it here, and it is unchanged.
+        trusted: Whether the user recorded it here, and it is unchanged.
 
     Raises:
         ConfigError: with the overrides to type.
     """
-    words = list(dict.fromkeys(_words(raw, typed, use, plugins, own=own)))
+    words = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
     if words:
         mine = "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
         foreign = "was not recorded here by you, or was moved or edited since; type again what it may use:"
-        raise ConfigError(run, f"{mine if own else foreign} {' '.join(words)}")
+        raise ConfigError(run, f"{mine if trusted else foreign} {' '.join(words)}")
 
 
-def fetches_nothing(raw: Mapping[str, Any], typed: Typed) -> bool:
+def forbids_download(raw: Mapping[str, Any], typed: TypedSettings) -> bool:
     """Return whether a run that is not the user's own must not fetch recordings: the user did not type a download."""
     return "download" in raw["data"] and not typed.has("data.download")
 
 
-def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[str], *, own: bool) -> Iterator[str]:
+def _missing_overrides(
+    raw: Mapping[str, Any], typed: TypedSettings, use: Use, plugins: Collection[str], *, trusted: bool
+) -> Iterator[str]:
     if plugins and not typed.has("plugins"):
-        yield naming(list(plugins))
-    for place, text in texts(raw) if use in _TRAINS else ():
+        yield plugins_override(list(plugins))
+    for place, text in iterate_texts(raw) if use in _TRAINS else ():
         if is_masked(text) and not typed.has(place):
             yield f"{_setting(place)}=ADDRESS"
-    if own:
+    if trusted:
         return
-    for place, _ in outside(raw):
+    for place, _ in external_references(raw):
         if not typed.has(place):
             yield f"{_setting(place)}=VALUE"
     if use in ("data", *_TRAINS):
-        yield from _of_data(raw["data"], typed)
+        yield from _missing_of_data(raw["data"], typed)
     if use in _TRAINS:
-        yield from _of_training(raw, typed, use)
+        yield from _missing_of_training(raw, typed, use)
 
 
-def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
+def _missing_of_data(data: Mapping[str, Any], typed: TypedSettings) -> Iterator[str]:
     for name in ("root", "store_dir", "split_file", "labels"):
         path, place = data.get(name), f"data.{name}"
-        fine = path is None or (name == "labels" and not _climbs(path)) or (name == "store_dir" and _holds_stores(path))
+        fine = (
+            path is None
+            or (name == "labels" and not _is_outside(path))
+            or (name == "store_dir" and _holds_stores(path))
+        )
         if not fine and not typed.has(place):
-            yield _named(place, path)
+            yield _override_text(place, path)
     archives = data.get("archives")
     asked = typed.has("data.download") and not typed.has("data.archives")
     if archives and asked and archives not in list(_packaged_archives()):
         yield "'data.archives=[...]'"
 
 
-def _of_training(raw: Mapping[str, Any], typed: Typed, use: Use) -> Iterator[str]:
+def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use) -> Iterator[str]:
     targets = [node.get("_target_") for node in _mapping(raw, "logger").values() if isinstance(node, Mapping)]
     writes = use == "another" or _DATABASE in targets
-    if writes and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
-        yield _named("output_dir", raw["output_dir"])
+    if writes and _is_outside(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
+        yield _override_text("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
-        yield _named("init_from", raw["init_from"])
+        yield _override_text("init_from", raw["init_from"])
     for group in ("logger", "callbacks"):
         for name, node in _mapping(raw, group).items():
             known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)
             if not known and not _stays_inside(node, f"{group}.{name}", typed):
-                yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
-    for name in _ELSEWHERE:
+                yield "logger=tensorboard" if group == "logger" else _override_text(f"{group}.{name}", node)
+    for name in _WRITING_SETTINGS:
         value = _mapping(raw, "trainer").get(name)
         writes = isinstance(value, Mapping) if name == "profiler" else value is not None
         if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
-            yield _named(f"trainer.{name}", value)
+            yield _override_text(f"trainer.{name}", value)
 
 
 def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -251,25 +257,25 @@ def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
-def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: Typed) -> bool:
+def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: TypedSettings) -> bool:
     """Return whether a logger or a callback is of a typed plugin, which the user trusts."""
     target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
     return typed.has("plugins") and any(target.startswith(f"{name}.") for name in raw.get("plugins") or ())
 
 
-def _stays_inside(node: Any, place: str, typed: Typed) -> bool:
+def _stays_inside(node: Any, place: str, typed: TypedSettings) -> bool:
     """Return whether a logger or a callback writes only into the run's folder, apart from typed settings."""
     if node is None:
         return True
     if not isinstance(node, Mapping):
         return False
-    if node.get("_target_") not in _LOCAL:
+    if node.get("_target_") not in _WRITE_INTO_RUN:
         return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaves(node, place))
-    plain = (name in _WORDS or isinstance(value, bool | int | float | None) for name, value in node.items())
+    plain = (name in _TEXT_ARGUMENTS or isinstance(value, bool | int | float | None) for name, value in node.items())
     return all(fine or typed.has(f"{place}.{name}") for fine, name in zip(plain, node, strict=True))
 
 
-def _climbs(path: Any) -> bool:
+def _is_outside(path: Any) -> bool:
     pure = PurePath(str(path))
     return pure.is_absolute() or ".." in pure.parts or str(path).startswith("~")
 
@@ -287,7 +293,7 @@ def _packaged_archives() -> Iterator[Any]:
         yield (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("archives")
 
 
-def _named(place: str, value: Any) -> str:
+def _override_text(place: str, value: Any) -> str:
     plain = isinstance(value, str) and _PATH.fullmatch(value)
     return quote(f"{place}={value if plain else written(value)}")
 
@@ -340,7 +346,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
     one, other = flat(before), flat(now)
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
     for name in names:
-        if asks_outside(one.get(name)):  # recorded as a reference, for which the user can set a value
+        if has_external_reference(one.get(name)):  # recorded as a reference, for which the user can set a value
             continue
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
             raise ConfigError(
@@ -354,7 +360,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
 # Groups that define a run's network: a file of them would make it another run.
 _FIXED = ("model", "experiment", "debug")
 # Replaces the `${` of a reference that is not resolved, by a character that no text has.
-_SHOWN = "\ue000{"
+_MASK = "\ue000{"
 _GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
 
 
@@ -382,34 +388,34 @@ def compose_run(
         ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
     recorded = recorded_config(run)
-    cfg, own = recorded.copy(), own_folder(config_dir)
-    names = groups(config_folder(), own)
-    given = read_overrides(overrides, own)
-    check_chosen(own, given, names)
-    chosen, values = _by_kind(given, names, cfg)
+    cfg, user_dir = recorded.copy(), own_folder(config_dir)
+    names = groups(config_folder(), user_dir)
+    given = read_overrides(overrides, user_dir)
+    check_chosen(user_dir, given, names)
+    chosen, values = _split_overrides(given, names, cfg)
     for group, name in chosen.items():
-        cfg[group] = _of_group(group, name, own)[group]
+        cfg[group] = _compose_group_file(group, name, user_dir)[group]
     marked = mark_overrides(values, names)
     typed = _typed(marked, chosen)
     if use not in ("record", "shape"):
-        cfg = _allowed(cfg, typed, use, run, begun)
-    with TemporaryDirectory() as folder, readable_errors(), own_hydra(), guarded_hydra():
+        cfg = _with_permitted_references(cfg, typed, use, run, begun)
+    with TemporaryDirectory() as folder, readable_errors(), preserved_hydra(), guarded_hydra():
         OmegaConf.save(cfg, Path(folder) / CONFIG)
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
         composed = hydra.compose("config", marked)
-    experiment = check(composed, (), chosen)
+    experiment = check_config(composed, (), chosen)
     if any(key_of(text).startswith("trainer") for text in given):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
-    told: dict[str, Any] = {field.name: _told(getattr(experiment, field.name)) for field in fields(experiment)}
-    experiment = replace(experiment, **{**told, "of_run": run.absolute()})
+    unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
+    experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})
     if use == "record":
         return replace(experiment, plugins=())
     _require_all_plugins(experiment, list(recorded.get("plugins") or ()), typed, use)
     return experiment
 
 
-def compose_again(path: Path, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
     """Return the experiment of a run's config.yaml, with overrides applied, and the folder of a new run.
 
     A config.yaml outside of the folder where its run was recorded is trusted no more than another user's.
@@ -428,34 +434,36 @@ def compose_again(path: Path, overrides: Sequence[str], config_dir: str | Path |
     return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
 
 
-def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:
+def _typed(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
     with readable_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return Typed.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
+    return TypedSettings.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
 
 
-def _allowed(cfg: DictConfig, typed: Typed, use: Use, run: Path, begun: Callable[[], Experiment] | None) -> DictConfig:
+def _with_permitted_references(
+    cfg: DictConfig, typed: TypedSettings, use: Use, run: Path, begun: Callable[[], Experiment] | None
+) -> DictConfig:
     """Return a configuration whose references can be resolved, if the user typed all settings that it needs.
 
     Raises:
         ConfigError: if a setting is missing.
     """
-    raw: dict[str, Any] = _told(OmegaConf.to_container(cfg, resolve=False))
+    raw: dict[str, Any] = _unmask(OmegaConf.to_container(cfg, resolve=False))
     signature = signed(run, CONFIG)
     known = {} if signature is None else signature.plugins
     plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
-    own = signature is not None
-    if begun is not None and (plugins or not own) and _records(run, begun()):
-        plugins, own = [], True
-    require_named(raw, typed, use, run, plugins, own=own)
-    if not own and fetches_nothing(raw, typed):
+    trusted = signature is not None
+    if begun is not None and (plugins or not trusted) and _has_record_of(run, begun()):
+        plugins, trusted = [], True
+    require_named(raw, typed, use, run, plugins, trusted=trusted)
+    if not trusted and forbids_download(raw, typed):
         raw["data"]["download"] = False
     made = OmegaConf.create(raw)
     assert isinstance(made, DictConfig)
     return made
 
 
-def _records(run: Path, experiment: Experiment) -> bool:
+def _has_record_of(run: Path, experiment: Experiment) -> bool:
     return config_text(experiment.record or {}) == (run / CONFIG).read_text(encoding="utf-8")
 
 
@@ -467,21 +475,21 @@ def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
     return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
 
 
-def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: Typed, use: Use) -> None:
+def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: TypedSettings, use: Use) -> None:
     """Refuse a run whose plugins were not typed where that is needed, or only some of them."""
     unnamed = use == "shape" and not typed.has("plugins")
     if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
-        raise ConfigError(experiment.of_run, f"needs {naming(recorded)}")
+        raise ConfigError(experiment.of_run, f"needs {plugins_override(recorded)}")
 
 
-def _shown(node: Any) -> Any:
+def _mask_external(node: Any) -> Any:
     """Return values with references to anything outside of them masked, so that they are not resolved."""
-    return each_text(node, lambda text: text.replace("${", _SHOWN) if asks_outside(text) else text)
+    return each_text(node, lambda text: text.replace("${", _MASK) if has_external_reference(text) else text)
 
 
-def _told(node: Any) -> Any:
+def _unmask(node: Any) -> Any:
     """Return values with the masked references restored."""
-    return each_text(node, lambda text: text.replace(_SHOWN, "${"))
+    return each_text(node, lambda text: text.replace(_MASK, "${"))
 
 
 def recorded_config(run: Path) -> DictConfig:
@@ -501,7 +509,7 @@ def recorded_config(run: Path) -> DictConfig:
     with readable_errors():
         raw = read_raw(path)
         require_bounded(raw)
-        cfg = OmegaConf.create(_shown(raw))
+        cfg = OmegaConf.create(_mask_external(raw))
     # A record has no `hydra`, which would configure Hydra, and no `defaults`, which would load other files.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
         raise RecordError(path, "was not written by a run")
@@ -510,7 +518,9 @@ def recorded_config(run: Path) -> DictConfig:
     return cfg
 
 
-def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:
+def _split_overrides(
+    overrides: Sequence[str], names: Collection[str], cfg: DictConfig
+) -> tuple[dict[str, str], list[str]]:
     """Return the files chosen by group, and the overrides of values."""
     chosen: dict[str, str] = {}
     values: list[str] = []
@@ -524,8 +534,8 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
                 text,
                 "a run's neurons are in its layers",
                 (
-                    f"override those, such as model.layers.{_spiking(cfg)[0]}.NAME=VALUE (layers:"
-                    f" {listing(_spiking(cfg))})"
+                    f"override those, such as model.layers.{_spiking_layers(cfg)[0]}.NAME=VALUE (layers:"
+                    f" {listing(_spiking_layers(cfg))})"
                 ),
             )
         if found and found["group"] in _FIXED:
@@ -537,16 +547,16 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
     return chosen, values
 
 
-def _spiking(cfg: DictConfig) -> list[str]:
+def _spiking_layers(cfg: DictConfig) -> list[str]:
     """Return the layers that have a threshold, or all if none has one."""
     layers = cfg.model.layers
     return [str(name) for name in layers if "v_threshold" in (layers[name] or {})] or [str(name) for name in layers]
 
 
-def _of_group(group: str, name: str, own: Path | None) -> Any:
+def _compose_group_file(group: str, name: str, user_dir: Path | None) -> Any:
     """Compose the packaged defaults with one chosen file of a group."""
-    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else [])]
-    with readable_errors(), own_hydra(), guarded_hydra():
+    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else [])]
+    with readable_errors(), preserved_hydra(), guarded_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
         return hydra.compose(PRIMARY, marked)
 

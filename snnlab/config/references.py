@@ -18,33 +18,33 @@ _WORD = re.compile(r"(?P<up>\.*)(?P<path>[A-Za-z_][\w.\[\]]*)")
 _CHARACTERS = 100
 
 
-def asks_outside(value: Any) -> bool:
+def has_external_reference(value: Any) -> bool:
     """Return whether a text refers to values outside of its YAML: environment, time, or another resolver."""
     return isinstance(value, str) and "${" in _PLAIN.sub("", value)
 
 
-def outside(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def external_references(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
     """Yield the texts that refer to values outside of their YAML, each with its key.
 
     Args:
         node: Values with their references, such as `OmegaConf.to_container(cfg, resolve=False)`.
         place: The key of the node.
     """
-    for inner, text in texts(node, place):
-        if asks_outside(text):
+    for inner, text in iterate_texts(node, place):
+        if has_external_reference(text):
             yield inner, text
 
 
-def texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def iterate_texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
     """Yield every text below a node with its key; list entries as `archives[0]`."""
     if isinstance(node, str):
         yield place, node
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            yield from texts(value, f"{place}.{key}" if place else str(key))
+            yield from iterate_texts(value, f"{place}.{key}" if place else str(key))
     elif isinstance(node, list | tuple):
         for number, value in enumerate(node):
-            yield from texts(value, f"{place}[{number}]")
+            yield from iterate_texts(value, f"{place}[{number}]")
 
 
 def require_bounded(raw: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def require_bounded(raw: Mapping[str, Any]) -> None:
         ConfigError: naming a key.
     """
     sizes = _Sizes(raw)
-    for place, text in texts(raw):
+    for place, text in iterate_texts(raw):
         if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
             raise ConfigError(place, f"its references resolve to more than {MOST_VALUES:,} values")
 
@@ -71,7 +71,7 @@ def require_printable(raw: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    for place, text in texts(raw):
+    for place, text in iterate_texts(raw):
         if not is_printable(place) or not is_printable(text, "\n\t"):
             shown = printable(text)
             raise ConfigError(printable(place), f"contains control characters: '{shown[:60]}'")
@@ -81,7 +81,7 @@ class _Sizes:
     """The number of values, or of hundreds of characters, of each key when its references are resolved."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
-        self._raw, self._known, self._open = raw, dict[str, float](), set[str]()
+        self._raw, self._computed, self._visiting = raw, dict[str, float](), set[str]()
 
     def of_text(self, place: str, text: str) -> float:
         size = 1 + len(text) / _CHARACTERS
@@ -91,18 +91,18 @@ class _Sizes:
 
     def _of_place(self, place: str) -> float:
         node = _at(self._raw, place)
-        if node is None or place in self._open:  # a plain word; or a cycle, which OmegaConf refuses
+        if node is None or place in self._visiting:  # a plain word; or a cycle, which OmegaConf refuses
             return 0
-        if place not in self._known:
-            if len(self._open) > DEEPEST:
+        if place not in self._computed:
+            if len(self._visiting) > DEEPEST:
                 return MOST_VALUES + 1
-            self._open.add(place)
-            self._known[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
-            self._open.discard(place)
-        return self._known[place]
+            self._visiting.add(place)
+            self._computed[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
+            self._visiting.discard(place)
+        return self._computed[place]
 
     def _of_node(self, place: str, node: Any) -> float:
-        inner = [self.of_text(where, text) for where, text in texts(node, place)]
+        inner = [self.of_text(where, text) for where, text in iterate_texts(node, place)]
         return 1 + sum(inner) + _leaves(node)
 
 

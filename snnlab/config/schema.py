@@ -26,7 +26,7 @@ class Origin:
     files: Sequence[tuple[Path, str]]
     overridden: Sequence[str]
 
-    def located(self, error: SnnlabError) -> SnnlabError:
+    def locate(self, error: SnnlabError) -> SnnlabError:
         """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
         for place in (error.key, error.key.rpartition(".")[0]):
             if not place or any(_within(place, key) or _within(key, place) for key in self.overridden):
@@ -164,7 +164,7 @@ class Experiment:
         try:
             yield
         except ConfigError as error:
-            located = self.origin.located(error) if self.origin else error
+            located = self.origin.locate(error) if self.origin else error
             if located is error:
                 raise
             raise located from error

@@ -67,7 +67,7 @@ ELSEWHERE = {
     "overfit_batches": "debug=overfit fits one batch",
     "limit_predict_batches": "a training does not predict",
 }
-_WORDS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
+_SYNONYMS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
 # Settings where -1 means no limit, and other values below 1 mean that nothing is trained.
 _UNLIMITED = ("max_epochs", "max_steps")
 _TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d\d):(?P<minutes>\d\d):(?P<seconds>\d\d)")
@@ -86,13 +86,13 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     for key in map(str, settings):
         if key in ELSEWHERE:
             raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
-        if key not in known and (words := _of_unknown(key, known)):
+        if key not in known and (words := _unknown_hint(key, known)):
             raise UnknownSettingError("trainer", key, words)
     if isinstance(settings.get("strategy"), Mapping):
         names = listing(get_args(Strategy))
         raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
-    for key, problem in _problems(settings, test):
+    for key, problem in _invalid_settings(settings, test):
         raise ConfigError(f"trainer.{key}", problem)
 
 
@@ -115,14 +115,14 @@ def precision_of(value: Any) -> str:
     return name
 
 
-def _of_unknown(key: str, known: set[str]) -> str:
+def _unknown_hint(key: str, known: set[str]) -> str:
     """Return the hint for an unknown setting without a similar known one; empty if there is one."""
-    if key in _WORDS:
-        return f"Did you mean '{_WORDS[key]}'?"
+    if key in _SYNONYMS:
+        return f"Did you mean '{_SYNONYMS[key]}'?"
     return "" if did_you_mean(key, known) else "it takes those of Lightning's Trainer"
 
 
-def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
+def _invalid_settings(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
     """Yield the settings with invalid values, and the messages."""
     values = {key: value for key, value in settings.items() if value is not None}
     for key, value in values.items():
@@ -133,7 +133,7 @@ def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, st
         elif key.startswith("limit_"):
             yield from _limit(key, value, test)
     yield from _devices(values.get("devices"))
-    yield from _length(values)
+    yield from _duration_limits(values)
     yield from _validation(settings)
     if "precision" in values:
         precision_of(values["precision"])
@@ -158,7 +158,7 @@ def _devices(value: Any) -> Iterator[tuple[str, str]]:
         yield "devices", "is empty; name a number of devices, or which, as in [0, 1]"
 
 
-def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _duration_limits(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for unit in ("epochs", "steps"):
         least, most = values.get(f"min_{unit}"), values.get(f"max_{unit}", -1)
         if least is not None and 0 < most < least:

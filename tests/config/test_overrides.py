@@ -111,7 +111,7 @@ def test_two_settings_of_one_way_go_together():
 
 
 @pytest.mark.parametrize(
-    ("base", "changes", "merged"),
+    ("base", "changes", "surrogate"),
     [
         ({"width": 0.3, "height": 1.0}, {"alpha": 5}, {"alpha": 5}),
         ({"alpha": 5}, {"width": 0.5}, {"width": 0.5}),
@@ -121,9 +121,9 @@ def test_two_settings_of_one_way_go_together():
         ({"width": 0.3}, {"alpha": 5, "width": 0.5}, {"alpha": 5, "width": 0.5}),  # for the surrogate to refuse
     ],
 )
-def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: dict, changes: dict, merged: dict):
+def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: dict, changes: dict, surrogate: dict):
     neuron = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **base}}
-    expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **merged}}
+    expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **surrogate}}
     assert merge(neuron, {"surrogate": changes}) == expected
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from snnlab.cli.bench import USAGE
 from snnlab.cli.validate import check_suite
-from snnlab.config.experiment_files import asked, read_suite
+from snnlab.config.experiment_files import read_suite, read_suite_request
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.experiments.suite_settings import check_overrides, checked
@@ -55,7 +55,7 @@ def test_every_dataset_of_snnlab_is_in_classic():
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_suite_that_help_shows_is_right(line: str):
     words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
-    request = asked(words, None)
+    request = read_suite_request(words, None)
     check_overrides(request.typed, "bench")
     assert checked(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
 
@@ -65,7 +65,9 @@ def test_there_are_such_suites():
 
 
 def test_what_is_typed_is_the_suites_or_for_all_trainings():
-    request = asked(["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None)
+    request = read_suite_request(
+        ["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None
+    )
     assert request.choice.arms == ["recurrent"]
     assert request.choice.datasets is None
     assert request.settings["seeds"] == [7]
@@ -102,4 +104,4 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
 )
 def test_a_slip_is_named(words: list[str], told: tuple):
     with assert_raises(ConfigError, *told):
-        asked(words, None)
+        read_suite_request(words, None)

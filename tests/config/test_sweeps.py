@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.cli.sweep import USAGE
-from snnlab.config.experiment_files import given_settings, read_sweep, sweep_settings
+from snnlab.config.experiment_files import read_sweep, split_sweep_settings, sweep_settings
 from snnlab.errors import ConfigError
 from snnlab.experiments.search_plan import check_common
 from snnlab.experiments.sweep_settings import checked
@@ -72,7 +72,7 @@ def test_a_mistake_is_named(overrides: list[str], told: tuple):
 
 
 def test_what_is_no_setting_of_a_sweep_is_of_its_trials():
-    assert given_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
+    assert split_sweep_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
 
 
 @pytest.mark.parametrize("override", ["seed=3", "data.dims=[1,2]", "name='a,b'", "model=mlp_lif", "+trainer.x=1"])
