@@ -57,8 +57,8 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    there = ("table", "compare", "suite=NAME")
-    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, there[:2]), there)
+    actions = ("table", "compare", "suite=NAME")
+    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, actions[:2]), actions)
 
 
 def compare(arguments: list[str]) -> int:
@@ -67,7 +67,7 @@ def compare(arguments: list[str]) -> int:
     if len(words) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
     console_logging()
-    arms = read_arms([Path(word).expanduser() for word in words])
+    methods = read_arms([Path(word).expanduser() for word in words])
     with until_nobody_reads():
-        print_comparison(arms)
+        print_comparison(methods)
     return 0

@@ -82,59 +82,58 @@ def suite(
         SnnlabError: for a mistake, before anything has run.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    begun = time.perf_counter() if started is None else started
+    start = time.perf_counter() if started is None else started
     wanted = asked_for(list(overrides), config_dir)
     command_line = command or shlex.join(["snnlab", "bench", *overrides])
-    first, cells = planned(wanted, command_line)
+    first, specs = planned(wanted, command_line)
     if not is_begun(wanted.folder):  # checked before the folder is made
-        _require_builds(first, cells)
+        _require_builds(first, specs)
     make_folder(wanted.folder)
     with locked(wanted.folder):
-        plan, cells = planned(wanted, command_line)  # again under the lock: another command may have added to it
+        plan, specs = planned(wanted, command_line)  # again under the lock: another command may have added to it
         write_page(plan)
-        state = _run_missing(plan, cells, begun)
-    _print_summary(plan, cells, state)
+        state = _run_missing(plan, specs, start)
+    _print_summary(plan, specs, state)
     return plan.folder
 
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
     """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
-    plan, cells = planned(asked_for(list(overrides), config_dir), command)
-    state = open_book(plan.folder, cells)
-    print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
-    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+    plan, specs = planned(asked_for(list(overrides), config_dir), command)
+    state = open_book(plan.folder, specs)
+    print(f"{plan.name}: {len(specs)} trainings in {plan.folder}")
+    for dataset in dict.fromkeys(spec.dataset for spec in specs):
         print(dataset)
-        of_dataset = [cell for cell in cells if cell.dataset == dataset]
-        for what in dict.fromkeys((cell.control, cell.arm) for cell in of_dataset):
-            mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
-            control, arm = what
-            name = f"{control} of {arm}" if control else arm
-            done = state.count("completed", mine)
-            print(f"  {name}: {done} of {len(mine)} done{_failures_text(state, mine)}", flush=True)
-    missing = [cell for cell in cells if state.states[cell].status != "completed"]
+        of_dataset = [spec for spec in specs if spec.dataset == dataset]
+        for control, method in dict.fromkeys((spec.control, spec.arm) for spec in of_dataset):
+            group = [spec for spec in of_dataset if (spec.control, spec.arm) == (control, method)]
+            name = f"{control} of {method}" if control else method
+            done = state.count("completed", group)
+            print(f"  {name}: {done} of {len(group)} done{_failures_text(state, group)}", flush=True)
+    missing = [spec for spec in specs if state.states[spec].status != "completed"]
     wrong = 0
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
-        if problem := _build_error(plan, dataset, arm):
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in missing):
+        if problem := _build_error(plan, dataset, method):
             wrong += 1
-            print(f"{arm} on {dataset}: {one_line(problem)}", flush=True)
+            print(f"{method} on {dataset}: {one_line(problem)}", flush=True)
     if missing and not wrong:
-        print("all that is missing builds")
+        print("all missing trainings build")
 
 
-def _require_builds(plan: Plan, cells: list[Cell]) -> None:
+def _require_builds(plan: Plan, specs: list[Cell]) -> None:
     """Compose every method on every dataset, and build them until one builds.
 
     Raises:
         ConfigError: for the first that cannot be composed, or if none can be built.
     """
-    pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
-    for dataset, arm in pairs:
+    pairs = list(dict.fromkeys((spec.dataset, spec.arm) for spec in specs))
+    for dataset, method in pairs:
         try:
-            compose_once(merged(plan.arm_overrides(dataset, arm)), plan.config_dir)
+            compose_once(merged(plan.arm_overrides(dataset, method)), plan.config_dir)
         except (UnsetError, MissingPackageError):
             continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
-            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
+            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error
     problems = (_build_error(plan, *pair) for pair in pairs)
     first = next(problems)
     if first is not None and all(problems):
@@ -148,16 +147,16 @@ def _import_trial():
     return trial
 
 
-def _build_error(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
+def _build_error(plan: Plan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _import_trial().check_arm(plan, dataset, arm)
+        _import_trial().check_arm(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
 
 
-def _failures_text(state: Book, cells: list[Cell]) -> str:
-    number = state.count("failed", cells)
+def _failures_text(state: Book, specs: list[Cell]) -> str:
+    number = state.count("failed", specs)
     return f", {number} failed" if number else ""
 
 
@@ -165,7 +164,7 @@ class BenchRequest(NamedTuple):
     """The request of a command line.
 
     Attributes:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
     """
 
     request: SuiteRequest
@@ -182,11 +181,11 @@ def asked_for(overrides: list[str], config_dir: str | Path | None) -> BenchReque
     """
     user_dir = own_folder(config_dir)
     request = read_suite_request(overrides, user_dir)
-    whole = checked(request.settings)
+    settings = checked(request.settings)
     check_overrides(request.typed, "bench")
-    _check_typed(whole, request.choice, request.typed)
-    folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
-    return BenchRequest(request, whole, user_dir, folder)
+    _check_typed(settings, request.choice, request.typed)
+    folder = Path(settings.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    return BenchRequest(request, settings, user_dir, folder)
 
 
 def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
@@ -195,9 +194,9 @@ def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
     Raises:
         ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
-    request, whole, user_dir, folder = wanted
+    request, settings, user_dir, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
-    suite_ = united(whole, request.choice, page)
+    suite_ = united(settings, request.choice, page)
     user_dir_text = None if user_dir is None else str(user_dir)
     simulated = (
         _datasets_without_files(suite_, user_dir)
@@ -208,14 +207,14 @@ def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
     # Methods and datasets that only the folder has are kept, and not trained by this command.
-    chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
-    cells = plan.cells(Choice(*chosen), whole.seeds)
-    if not cells:
+    chosen = request.choice.arms or list(settings.arms), request.choice.datasets or list(settings.datasets)
+    specs = plan.cells(Choice(*chosen), settings.seeds)
+    if not specs:
         raise ConfigError("bench", "none of these methods is trained on these datasets")
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
-        if suite_.tuning(arm) is not None:
-            search_plan(plan, dataset, arm, merged)
-    return plan, cells
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in specs):
+        if suite_.tuning(method) is not None:
+            search_plan(plan, dataset, method, merged)
+    return plan, specs
 
 
 def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[str]:
@@ -240,18 +239,20 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
         if key_of(text) in ("data", "experiment"):
             names = listing(suite_.datasets)
             raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
-        arms = keys.get(key_of(text), [])
-        if arms and len(arms) == number:
-            raise ConfigError(text, f"each method sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
-        if arms:
-            _log.warning("%s does not apply to %s, which set it themselves", text, listing(arms))
+        methods = keys.get(key_of(text), [])
+        if methods and len(methods) == number:
+            raise ConfigError(
+                text, f"each method sets {key_of(text)} itself", f"arms=[{methods[0]}] chooses among them"
+            )
+        if methods:
+            _log.warning("%s does not apply to %s, which set it themselves", text, listing(methods))
 
 
-def _run_missing(plan: Plan, cells: list[Cell], started: float) -> Book:
+def _run_missing(plan: Plan, specs: list[Cell], started: float) -> Book:
     state = open_book(plan.folder, plan.cells())
     work, tables = Work(_import_trial().survey, merged), partial(write_tables, plan.folder)
     with executor(plan.suite, plan.folder, _import_trial().train_task) as workers:
-        runner = Runner(plan, cells, state, work, workers, started, tables)
+        runner = Runner(plan, specs, state, work, workers, started, tables)
         runner.run()
     if runner.trained and state.count("completed"):
         write_report(plan.folder)
@@ -260,8 +261,8 @@ def _run_missing(plan: Plan, cells: list[Cell], started: float) -> Book:
     return state
 
 
-def _print_summary(plan: Plan, cells: list[Cell], state: Book) -> None:
-    done, failed, missing = (state.count(status, cells) for status in ("completed", "failed", "missing"))
+def _print_summary(plan: Plan, specs: list[Cell], state: Book) -> None:
+    done, failed, missing = (state.count(status, specs) for status in ("completed", "failed", "missing"))
     spent = state.spent
     with until_nobody_reads():
         if state.count("completed"):
@@ -269,7 +270,7 @@ def _print_summary(plan: Plan, cells: list[Cell], state: Book) -> None:
         for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in state.states.items() if s.error):
             say(f"{dataset}: {error}")
         print(
-            f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
+            f"{done} of {len(specs)} trainings are done, {failed} failed, {missing} are missing;"
             f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} of overhead"
         )
         print(plan.folder)

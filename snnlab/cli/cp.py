@@ -39,7 +39,7 @@ def copy_file(source: Path, target: Path) -> str:
         raise ConfigError(target, "give it another name", "Hydra finds snnlab's file first")
     runs = _RUNS.get(group, "snnlab train")
     command = f"{runs} --config-dir {target.parent.parent} {group}={target.stem}"
-    ours = f"# {runs} {group}={source.stem}"
-    text = source.read_text(encoding="utf-8").replace(ours, f"# {command}", 1)
+    old_comment = f"# {runs} {group}={source.stem}"
+    text = source.read_text(encoding="utf-8").replace(old_comment, f"# {command}", 1)
     write_new(target, text)
     return command

@@ -43,12 +43,12 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.session import diagnosis
 
-    looks = diagnosis.Diagnosis(compose, run)
+    doctor = diagnosis.Diagnosis(compose, run)
     with quiet_lightning():
-        exam = looks.exam(*composed)
+        exam = doctor.exam(*composed)
         with until_nobody_reads():
             diagnosis.print_exam(composed[0].name, exam)
-        if (treatment := looks.treatment(exam)) is None:
+        if (treatment := doctor.treatment(exam)) is None:
             return 0
     with until_nobody_reads():
         diagnosis.print_findings(treatment)

@@ -81,14 +81,14 @@ def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         ConfigError: if it cannot be read.
     """
-    asked = [word for word in words if word.startswith("plugins=")]
-    if not asked:
+    assignments = [word for word in words if word.startswith("plugins=")]
+    if not assignments:
         return [], list(words)
-    value = parse_assignment(asked[-1])[1]
+    value = parse_assignment(assignments[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")
-    return names, [word for word in words if word not in asked]
+        raise ConfigError(assignments[-1], "expected names of modules, such as plugins=[my_layers]")
+    return names, [word for word in words if word not in assignments]
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

@@ -111,8 +111,8 @@ def check_suite(name: str, given: list[str], folder: Path | None) -> None:
 
     user_dir = None if folder is None else str(folder)
     plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, user_dir, "", "")
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in plan.cells()):
         try:
-            check_arm(plan, dataset, arm)
+            check_arm(plan, dataset, method)
         except SnnlabError as error:
-            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
+            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error

@@ -382,7 +382,7 @@ def _compose(
             node = plain.pop("hydra")
         experiment = _check_with_origin(plain, node, user_dir, files)
         found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
-    if empty := next((key for key, said in zip(wanted, found, strict=True) if not said.strip()), None):
+    if empty := next((key for key, folder_name in zip(wanted, found, strict=True) if not folder_name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
     return experiment, found
 
@@ -501,10 +501,10 @@ def set_entry(settings: dict[str, Any], key: str, value: Any) -> None:
     if not leaf:
         settings[head] = value
         return
-    there = settings.get(head) or {}
-    if not isinstance(there, Mapping):
+    entries = settings.get(head) or {}
+    if not isinstance(entries, Mapping):
         raise ConfigError(key, f"{head} has no entries", f"write {head}=VALUE")
-    settings[head] = {**there, leaf: value}
+    settings[head] = {**entries, leaf: value}
 
 
 def refuse_misspelled(text: str, known: Collection[str], user_dir: Path | None) -> None:
@@ -512,7 +512,7 @@ def refuse_misspelled(text: str, known: Collection[str], user_dir: Path | None) 
 
     Args:
         known: The settings of that command.
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
 
     Raises:
         ConfigError: with the setting that is likely meant.

@@ -23,7 +23,7 @@ def read_file(group: str, name: str, user_dir: Path | None, what: str, example: 
     """Return the settings of a group's file.
 
     Args:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
         what: What such a file is called, for a message.
         example: Settings that it can have, for a message.
 
@@ -66,7 +66,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
     """Return the suite that a command line requests, with its settings and overrides.
 
     Args:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
 
     Raises:
         ConfigError: if there is no such suite, or an override cannot be parsed.
@@ -137,7 +137,7 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
     """Return the settings of a search, and the overrides of every trial.
 
     Args:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
 
     Raises:
         ConfigError: if the file is missing or is no mapping, or an override cannot be parsed or belongs to the search.

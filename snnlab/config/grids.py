@@ -46,15 +46,15 @@ def read_axes(overrides: Sequence[str]) -> Axes:
     fixed: list[str] = []
     swept: dict[str, Sequence[str]] = {}
     for text in overrides:
-        key, _, said = text.partition("=")
-        if not said.strip() and "=" in text:
+        key, _, value = text.partition("=")
+        if not value.strip() and "=" in text:
             raise ConfigError(key, "is empty", f"a grid takes values, such as {key}=1,2")
         with readable_errors():
             parsed = parser.parse_overrides([text])[0]
         if not parsed.is_sweep_override() or not parsed.is_discrete_sweep():
             fixed.append(text)
             continue
-        if "glob(" in said:
+        if "glob(" in value:
             raise ConfigError(text, f"name the files, such as {key}=a,b (snnlab list {key})")
         name = parsed.get_key_element()
         values = [f"{name}={value}" for value in parsed.sweep_string_iterator()]
@@ -67,9 +67,9 @@ def read_axes(overrides: Sequence[str]) -> Axes:
 
 
 Launcher = Literal["basic", "joblib", "submitit", "ray"]
-_WORDS = ("launcher", "workers", "submitit")
+_LAUNCH_SETTINGS = ("launcher", "workers", "submitit")
 # Names of Hydra's launchers, with the settings that replace them.
-_HYDRAS = {"submitit_local": "launcher=submitit submitit.cluster=local", "submitit_slurm": "launcher=submitit"}
+_HYDRA_LAUNCHERS = {"submitit_local": "launcher=submitit submitit.cluster=local", "submitit_slurm": "launcher=submitit"}
 
 
 @dataclass(frozen=True)
@@ -118,20 +118,22 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
     Raises:
         ConfigError: for an unknown launcher, a wrong value, one of these settings without `-m`, or a misspelled one.
     """
-    ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
-    others = [text for text in arguments if text not in ours]
+    launch_arguments = [
+        text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _LAUNCH_SETTINGS
+    ]
+    others = [text for text in arguments if text not in launch_arguments]
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
-            refuse_misspelled(text, _WORDS, None)
-    if ours and not {"-m", "--multirun"} & set(arguments):
-        raise ConfigError(ours[0], "is for several runs", "write snnlab train -m")
-    return _checked(_values(ours)), others
+            refuse_misspelled(text, _LAUNCH_SETTINGS, None)
+    if launch_arguments and not {"-m", "--multirun"} & set(arguments):
+        raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
+    return _check_launch(_values(launch_arguments)), others
 
 
-def _checked(values: Mapping[str, Any]) -> Launch:
+def _check_launch(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and (problem := type_problem(word, Launcher)):
-        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, get_args(Launcher))
+        hint = f"write {_HYDRA_LAUNCHERS[word]}" if word in _HYDRA_LAUNCHERS else did_you_mean(word, get_args(Launcher))
         raise ConfigError("launcher", problem, hint)
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)

@@ -148,7 +148,7 @@ def word_hint(word: str, user_dir: Path | None) -> str:
 
     Args:
         word: As typed.
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
     """
     path = Path(os.path.expanduser(word))
     run = path.parent if path.name == "config.yaml" else path

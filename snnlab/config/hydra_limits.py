@@ -78,14 +78,14 @@ def _missing_file_error(name: str | None, options: object, text: str) -> ConfigE
 
 def _other_error(text: str) -> ConfigError:
     """Return Hydra's remaining messages, the common ones rewritten."""
-    if several := re.search(r"Ambiguous value for argument '\+*([^']+)'", text):
-        return ConfigError(several[1], "several values need -m, one run each", "a list is written [a,b]")
-    if several := re.search(r"Sweep parameters '\+*([^']+)' requires --multirun", text):
-        return ConfigError(several[1], "several values need -m, one run each")
-    if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
-        return ConfigError(f"~{gone[1]}", "there is nothing of this name to remove")
-    if there := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
-        return ConfigError(f"+{there[1]}", "exists already", "leave out the +")
+    if match := re.search(r"Ambiguous value for argument '\+*([^']+)'", text):
+        return ConfigError(match[1], "several values need -m, one run each", "a list is written [a,b]")
+    if match := re.search(r"Sweep parameters '\+*([^']+)' requires --multirun", text):
+        return ConfigError(match[1], "several values need -m, one run each")
+    if missing_key := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
+        return ConfigError(f"~{missing_key[1]}", "there is nothing of this name to remove")
+    if existing := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return ConfigError(f"+{existing[1]}", "exists already", "leave out the +")
     if unset := re.search(r"You must specify '([^']+)'.* Available options: (.*)", text):
         return ConfigError(unset[1], "no file is chosen", f"set {unset[1]}=NAME", unset[2].split())
     if folder := re.search(r"Additional config directory '([^']+)' not found", text):

@@ -450,9 +450,9 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     for text in overrides:
         if text.startswith(f"+{_RESUME}"):
             raise ConfigError(text, "is no setting to add", "leave out the +")
-    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
-    if not asked:
+    runs = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    if not runs:
         return None
-    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+    if len(runs) > 1 or not runs[0] or runs[0] == "null":
         raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
-    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]
+    return Path(runs[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]

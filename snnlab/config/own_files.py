@@ -44,7 +44,7 @@ def check_chosen(user_dir: Path | None, overrides: Sequence[str], groups: Collec
     """Check and return the user's files that overrides choose, and those that these name in their defaults.
 
     Args:
-        own: The user's folder.
+        user_dir: The user's folder.
         groups: Names of the config groups.
 
     Raises:
@@ -108,8 +108,8 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _names(said: str) -> list[str]:
-    return [name.strip(" '\"") for name in said.strip("[]").split(",")]
+def _names(content: str) -> list[str]:
+    return [name.strip(" '\"") for name in content.strip("[]").split(",")]
 
 
 def _with_defaults(
@@ -203,9 +203,9 @@ def _line_of_value(text: str) -> str:
 def _check_package(path: Path, group: str, text: str, page: Mapping[str, Any]) -> str:
     """Return the key that a file's settings go to; refuse a first line that gives them a wrong key."""
     wanted = GLOBAL_GROUPS if group.split("/")[0] in GLOBAL_GROUPS else ()
-    said = text.removeprefix("\ufeff")
-    package, problem = _package(said)
-    if said != text and (wanted or package):
+    content = text.removeprefix("\ufeff")
+    package, problem = _package(content)
+    if content != text and (wanted or package):
         problem = "starts with a byte order mark (BOM); save it as UTF-8 without one"
     if problem:
         raise _line_error(path, 1, "", problem, f"its first line must be '{FIRST_LINE}'" if wanted else "")

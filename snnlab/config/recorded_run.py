@@ -187,9 +187,11 @@ def require_named(
     """
     words = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
     if words:
-        mine = "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
-        foreign = "was not recorded here by you, or was moved or edited since; type again what it may use:"
-        raise ConfigError(run, f"{mine if trusted else foreign} {' '.join(words)}")
+        own_message = (
+            "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
+        )
+        foreign_message = "was not recorded here by you, or was moved or edited since; type again what it may use:"
+        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(words)}")
 
 
 def forbids_download(raw: Mapping[str, Any], typed: TypedSettings) -> bool:
@@ -227,8 +229,8 @@ def _missing_of_data(data: Mapping[str, Any], typed: TypedSettings) -> Iterator[
         if not fine and not typed.has(place):
             yield _override_text(place, path)
     archives = data.get("archives")
-    asked = typed.has("data.download") and not typed.has("data.archives")
-    if archives and asked and archives not in list(_packaged_archives()):
+    fetches = typed.has("data.download") and not typed.has("data.archives")
+    if archives and fetches and archives not in list(_packaged_archives()):
         yield "'data.archives=[...]'"
 
 
