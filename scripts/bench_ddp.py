@@ -1,11 +1,11 @@
-"""Two processes of one thread each beside one process of two threads, on the same recordings a step.
+"""Compares two processes of one thread each with one process of two threads, on the same recordings per step.
 
     python scripts/bench_ddp.py
     python scripts/bench_ddp.py --rounds 5 --processes 4 model=sew_resnet data.batch_size=64
 
-`snnlab train` is run in both ways in turn, `--rounds` times each, on the CPU; what counts is the samples a second of
-the whole training, without its start. The ratio is that of the medians: above 1, the processes are faster. The figures
-are printed, and bench_ddp.json is written.
+`snnlab train` is run in both ways in turn, `--rounds` times each, on the CPU; the result is the samples a second of
+the whole training, without its start. The ratio is that of the medians: above 1, the processes are faster. It prints
+the numbers, and writes bench_ddp.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=positive, default=3, help="trainings of each way (default 3)")
     add("--processes", type=positive, default=2, help="processes of one thread, and threads of one process (default 2)")
     add("--out", type=Path, default=Path("outputs/bench_ddp"), metavar="FOLDER", help="(default outputs/bench_ddp)")
-    add("overrides", nargs="*", help="what all trainings are told further; data.batch_size is that of a step")
+    add("overrides", nargs="*", help="overrides of all trainings; data.batch_size is that of a step")
     return made
 
 

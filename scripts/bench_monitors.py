@@ -1,9 +1,9 @@
-"""Which part of a training the monitors and pictures take: python scripts/bench_monitors.py [rounds=N] [OVERRIDE ...].
+"""Measures the share of monitors and plots in a training: python scripts/bench_monitors.py [rounds=N] [OVERRIDE ...].
 
-The overrides are those of `snnlab train`; without any it is the packaged default. Seconds are summed around the
-callbacks' hooks within one training, so that a machine that is now fast and now slow cannot bend their share. With
-rounds=N there are N trainings without any, with the monitors and with the pictures, in turns, and the medians of their
-seconds on the CPU, of which others on the machine take none.
+The overrides are those of `snnlab train`; without them it trains the packaged default. Seconds are summed around the
+callbacks' hooks within one training, so that a changing speed of the machine does not change their share. With rounds=N
+it runs N trainings without both, with the monitors and with the plots, in turns, and prints medians of their CPU
+seconds, which do not include those of other processes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOOKS = (
 
 
 def clocked(kind: type, spent: dict[str, float]) -> None:
-    """Let the hooks of a callback add up the seconds that they take."""
+    """Let the hooks of a callback add their seconds to `spent`."""
     for name in HOOKS:
         if name in vars(kind):
             setattr(kind, name, _clocked(getattr(kind, name), kind.__name__, spent))
@@ -47,14 +47,14 @@ def _clocked(hook: Callable[..., Any], name: str, spent: dict[str, float]) -> Ca
 
 
 def in_turns(rounds: int, overrides: list[str]) -> None:
-    """Train in turns with and without, and print what each adds."""
+    """Train in turns with and without the callbacks, and print the time that each adds."""
     arms = {
         "neither": ("monitors=null", "pictures=null"),
         "monitors": ("pictures=null",),
         "pictures": ("monitors=null",),
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
-    train("test=false", *arms["neither"], *overrides, "trainer.max_epochs=1")  # what is read and compiled once
+    train("test=false", *arms["neither"], *overrides, "trainer.max_epochs=1")  # warm-up: reading and compiling
     for _ in range(rounds):
         for name, more in arms.items():
             began = time.process_time()
@@ -67,7 +67,7 @@ def in_turns(rounds: int, overrides: list[str]) -> None:
 
 
 def within_one(overrides: list[str]) -> None:
-    """Train once, and print which part the callbacks took."""
+    """Train once, and print the share of the callbacks."""
     spent: dict[str, float] = {}
     for kind in (Monitors, Pictures):
         clocked(kind, spent)

@@ -1,7 +1,7 @@
-"""Which part of a test the counting of its operations takes: python scripts/bench_operations.py RUN [OVERRIDE ...].
+"""Measures the share of counting operations in a test: python scripts/bench_operations.py RUN [OVERRIDE ...].
 
-The network of a run answers to its test recordings, as `snnlab evaluate` lets it. Seconds are summed around the
-counting within one test, so that a machine that is now fast and now slow cannot bend their share.
+The network of a run is evaluated on its test recordings, as by `snnlab evaluate`. Seconds are summed around the
+counting within one test, so that a changing speed of the machine does not change their share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIMES = 3
 
 
 def clocked(work: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    """Return a function that adds the seconds it takes to `spent`."""
+    """Return a function that adds its seconds to `spent`."""
 
     def run(*arguments: Any, **more: Any) -> Any:
         began = time.perf_counter()

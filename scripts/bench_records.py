@@ -1,10 +1,10 @@
-"""What records cost: checkpoints, a resumed start, opening a run, and PyTorch's deterministic algorithms.
+"""Measures the time of records: checkpoints, a resumed start, opening a run, PyTorch's deterministic algorithms.
 
     python scripts/bench_records.py                       the default experiment, three epochs
     python scripts/bench_records.py experiment=nmnist data.root=FOLDER
 
 Overrides are those of `snnlab train`. A run repeats exactly on a CPU without these algorithms too. Everything
-is in one process, after one run that warms it up.
+runs in one process, after a warm-up run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from snnlab import load, train
 from snnlab.session.training import resume
 from snnlab.training.snapshots import Selection, Snapshots
 
-# Trained in turns, so many times each.
+# Trained in turns, _ROUNDS times each.
 _DETERMINISTIC = ("+trainer.deterministic=false", "+trainer.deterministic=true")
 _ROUNDS = 3
 
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def opening(folder: Path) -> float:
-    """Return the seconds until a run's network is there with its weights."""
+    """Return the seconds to load a run's network with its weights."""
     began = time.perf_counter()
     assert load(folder).network is not None
     return time.perf_counter() - began

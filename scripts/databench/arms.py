@@ -1,4 +1,4 @@
-"""The arms: who makes frames, from the same recordings in the form that each wants.
+"""The methods that bin the same recordings into frames, each from its own format.
 
 Axes: T steps, B recordings, P polarities, H rows, W columns.
 """
@@ -23,7 +23,7 @@ from snnlab.data.events import Packed
 from snnlab.data.events.frames import EventBatch, frames_of_batch
 from snnlab.session import Session
 
-# Goes through all batches; who looks at one before the next is made lets go of it, as a training does.
+# Yields the frames of all batches; the consumer keeps no batch, as in a training.
 Turn = Callable[[], Iterator[Tensor]]
 
 
@@ -35,7 +35,7 @@ class Work(NamedTuple):
 
     @property
     def window(self) -> dict[str, Any]:
-        """What frames are made of: number of bins, length, sensor."""
+        """The arguments of binning: number of bins, duration, sensor size."""
         settings = self.data.settings
         return {"num_bins": settings.steps, "duration_us": settings.duration_us, "sensor_size": settings.size}
 
@@ -47,11 +47,12 @@ class Work(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """Someone who makes frames.
+    """A method that makes frames.
 
     Attributes:
-        does: What is timed.
-        prepare: Brings the recordings into its form, and returns what makes frames of all batches; it may use a folder.
+        does: Description of the timed work.
+        prepare: Converts the recordings, and returns a function that makes the frames of all batches; it may use a
+            folder.
     """
 
     does: str
@@ -59,7 +60,7 @@ class Arm(NamedTuple):
 
 
 def work(overrides: list[str], recordings: int, batch: int) -> Work:
-    """Return the recordings that training takes first."""
+    """Return the first batches of recordings of a training."""
     experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
     data = Session(experiment).data
     draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
@@ -102,7 +103,7 @@ def tonic(work: Work, folder: Path) -> Turn:
 
 
 class _Framed:
-    """A dataset of frames as tonic's caches take them."""
+    """A dataset of frames for tonic's caches."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.make = work, to_frame(work)
@@ -115,7 +116,7 @@ class _Framed:
 
 
 def tonic_cache(work: Work, folder: Path, form: str) -> Turn:
-    """Return what reads tonic's cached frames through a DataLoader; all are in the cache before."""
+    """Return a function that reads tonic's cached frames through a DataLoader; the cache is filled before."""
     from tonic.cached_dataset import DiskCachedDataset, MemoryCachedDataset
     from tonic.collation import PadTensors
     from torch.utils.data import DataLoader
@@ -133,7 +134,7 @@ def tonic_cache(work: Work, folder: Path, form: str) -> Turn:
 
 
 def structured(work: Work, place: int) -> np.ndarray:
-    """Return a recording as tonic's datasets do."""
+    """Return a recording in the format of tonic's datasets."""
     recording = work.data.store[place]
     events = np.empty(recording.t.size, np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
     for name in "xytp":
@@ -142,7 +143,7 @@ def structured(work: Work, place: int) -> np.ndarray:
 
 
 def numpy(work: Work, folder: Path, form: str) -> Turn:
-    """Return what counts with bincount: a recording, or a whole batch at once."""
+    """Return a function that bins with bincount, per recording or per batch."""
     num_bins, duration, (width, height, polarities) = work.window.values()
     frame = height * width * polarities
 

@@ -1,4 +1,4 @@
-"""Equality first, then rounds in which the arms take turns, then table, JSON and picture."""
+"""Compares the frames of all methods, times the methods in turn, and writes table, JSON and figure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(settings: argparse.Namespace, goal: int) -> None:
     """Compare, measure, write and print.
 
     Raises:
-        BenchError: if recordings that are asked for are missing, or an arm's frames are others.
+        BenchError: if requested recordings are missing, or a method's frames differ.
     """
     torch.set_num_threads(1)
     keep_heap()  # as training does
@@ -68,7 +68,7 @@ def datasets(wanted: list[str] | None) -> dict[str, list[str]]:
 
 
 def check(turns: dict[str, Turn]) -> None:
-    """Compare all arms' frames cell by cell.
+    """Compare the frames of all methods.
 
     Raises:
         BenchError: if they differ.
@@ -80,14 +80,14 @@ def check(turns: dict[str, Turn]) -> None:
 
 
 def measure(name: str, work: Work, turns: dict[str, Turn], rounds: int) -> dict[str, Any]:
-    """Return each arm's seconds and recordings a second; the order rotates."""
+    """Return each method's seconds and recordings a second; the order rotates."""
     names, recordings = list(turns), sum(map(len, work.batches))
     seconds: dict[str, list[float]] = {arm: [] for arm in names}
     for n in range(rounds):
         say(f"{name}: round {n + 1} of {rounds}")
         first = n % len(names)
         for arm in names[first:] + names[:first]:
-            # The process' own time: what others on this machine do is no part of a core's second.
+            # CPU time of this process, which excludes other processes.
             started = time.process_time()
             deque(turns[arm](), maxlen=0)
             seconds[arm].append(time.process_time() - started)
@@ -105,10 +105,10 @@ def measure(name: str, work: Work, turns: dict[str, Turn], rounds: int) -> dict[
 
 
 def table(name: str, found: dict[str, Any], goal: int) -> str:
-    """Return a dataset's results in Markdown, the fastest arm first."""
+    """Return a dataset's results in Markdown, the fastest method first."""
     lines = [
         f"\n{name}, {found['events_a_recording']:,.0f} events a recording\n",
-        "| arm | what | recordings a second a core | fastest turn | x tonic |",
+        "| method | timed work | recordings a second per core | fastest turn | x tonic |",
         "|---|---|---:|---:|---:|",
     ]
     for arm, of in sorted(found["arms"].items(), key=lambda item: -item[1]["per_s"]):
@@ -130,7 +130,7 @@ def draw(found: dict[str, Any], goal: int) -> Figure:
         colours = ["tab:blue" if arm.startswith(OURS) else "tab:orange" for arm in rates]
         axes.bar_label(axes.barh(list(rates), list(rates.values()), color=colours), fmt=" {:,.0f}")
         axes.axvline(goal, color="0.4", linestyle=":")
-        axes.set(title=name, xlabel=f"recordings a second a core (dotted: goal {goal:,})")
+        axes.set(title=name, xlabel=f"recordings a second per core (dotted: goal {goal:,})")
         axes.set_xlim(0, 1.2 * max(*rates.values(), goal))
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
@@ -138,5 +138,5 @@ def draw(found: dict[str, Any], goal: int) -> Figure:
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""A code's process: runs the cases that it is told, line by line, and says what they took.
+"""The process of one code: reads requests line by line, runs their cases, and prints the times.
 
-Only what every commit has is used: the layers of `snnlab.nn`.
+It uses only the layers of `snnlab.nn`, which every commit has.
 
 Axes: T steps, B samples, C channels, H, W.
 """
@@ -32,8 +32,8 @@ class Layer:
     """A case that is ready to run.
 
     Args:
-        case: Which.
-        shape: C, H, W, or how many.
+        case: The case.
+        shape: C, H, W, or the number of neurons.
         steps: T.
         batch: B.
     """
@@ -64,7 +64,7 @@ class Layer:
         begun = time.thread_time()
         y, state = self.network(self.x)
         forward = time.thread_time() - begun
-        if self.gradient is None:  # the same numbers, however y lies in memory
+        if self.gradient is None:  # the same numbers for any memory format of y
             self.gradient = torch.empty_like(y).copy_(drawn(*y.flatten(0, 1).shape).view(y.shape))
         begun = time.thread_time()
         y.backward(self.gradient)
@@ -81,13 +81,13 @@ class Layer:
 
 @lru_cache(maxsize=2)
 def drawn(*shape: int) -> Tensor:
-    """Return random numbers, always the same; images lie channels-last."""
+    """Return random numbers, always the same; images are channels-last in memory."""
     numbers = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
     return numbers.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else numbers
 
 
 def giving(output: Tensor) -> nn.Conv2d:
-    """Return a convolution that costs nothing and gives an output: its neighbour may use that memory as any other's."""
+    """Return a convolution that returns a fixed output at no cost, whose memory the next layer can use."""
     channels = output.shape[1]
     layer = nn.Conv2d(channels, channels, 1, bias=False)
 
@@ -105,7 +105,7 @@ def neuron(case: Case, shape: tuple[int, ...]) -> nn.Module:
 
 
 def obey() -> None:
-    """Answer line by line until there are no more; what others print goes where errors go."""
+    """Answer the requests of stdin line by line until it ends; other output of this process goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(1)
@@ -116,11 +116,11 @@ def obey() -> None:
 
 
 def compared(asked: dict[str, Any]) -> dict[str, Any]:
-    """Run a case once and write down what comes of it; return where the code is, and what it lacks."""
+    """Run a case once and write its results; return the folder of the code, and the error if it lacks the case."""
     code = {"code": str(Path(snnlab.__file__).parents[1])}
     try:
         layer = built(asked)
-    except (AttributeError, ValueError, SnnlabError) as error:  # another commit may not have it
+    except (AttributeError, ValueError, SnnlabError) as error:  # another commit may lack the case
         return {**code, "lacks": f"{type(error).__name__}: {error}"}
     _, _, found = layer.run()
     np.savez(asked["results"], allow_pickle=False, **{name: values.numpy() for name, values in found.items()})
@@ -130,8 +130,7 @@ def compared(asked: dict[str, Any]) -> dict[str, Any]:
 def turn(asked: dict[str, Any]) -> dict[str, list[float]]:
     """Return the seconds of some repetitions, after one that is not measured.
 
-    The memory is another one in each turn: where it happens to lie changes times by a tenth, and the same for as long
-    as a process keeps it.
+    Each turn allocates new memory: its address changes times by a tenth, for as long as a process keeps it.
     """
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The arms: who trains the network, in which forms, and what our neuron of the same equations is."""
+"""The methods that train the network: libraries and backends, their variants, and snnlab's equal neurons."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ LAYOUTS = ("channels-last", "contiguous")
 
 
 class Variant(NamedTuple):
-    """A form and an order in memory."""
+    """A variant of a method: its code and its memory format."""
 
     form: str
     layout: str
 
     def __str__(self) -> str:
-        """Return both in words."""
+        """Return both as text."""
         return ", ".join(word for word in self if word)
 
 
 class Tolerance(NamedTuple):
-    """Errors relative to the largest value, and how many of the values must keep to them."""
+    """Largest errors relative to the largest value, and the share of values that must be within them."""
 
     outputs: float = 1e-4
     gradients: float = 1e-3
@@ -47,20 +47,20 @@ BF16 = Tolerance(outputs=0.05, gradients=0.2, share=0.99)
 
 
 class Arm(NamedTuple):
-    """Someone who trains the network.
+    """A method that trains the network.
 
     Attributes:
         make: Builds it for a work and a form; it maps frames to the mean output over time. None: Spyx, which does not
             train with PyTorch.
-        neuron: The node of our neuron that is its neuron, if it has one.
-        backend: Our backend, if it is ours.
-        forms: Ways to write it, of which the fastest is kept.
-        layouts: Orders in memory, likewise.
-        requires: The library, as pip is told.
-        pinned: Whether no other version of it will do.
-        environment: A variable and its value that it needs before it is imported.
-        devices: Where it runs.
-        tolerance: How far it may be from our plain loop.
+        neuron: The YAML node of snnlab's equal neuron, if there is one.
+        backend: The backend, if it is a method of snnlab.
+        forms: Variants of its code; the fastest is kept.
+        layouts: Memory formats; the fastest is kept.
+        requires: The library, as a requirement of pip.
+        pinned: Whether exactly this version is needed.
+        environment: An environment variable and its value, needed before the import.
+        devices: The devices that it supports.
+        tolerance: Its largest error relative to snnlab's plain loop.
     """
 
     make: Callable[[Work, str], nn.Module] | None
@@ -75,13 +75,13 @@ class Arm(NamedTuple):
     tolerance: Tolerance = Tolerance()
 
     def variants(self, work: Work) -> list[Variant]:
-        """Return all ways to run it; a network without places has one order in memory."""
+        """Return its variants; a dense network has one memory format."""
         layouts = self.layouts if work.kind == "conv" else ("contiguous",)
         return [Variant(form, layout) for form in self.forms for layout in layouts]
 
 
 class Ours(nn.Module):
-    """The network as snnlab has it."""
+    """The network in snnlab."""
 
     def __init__(
         self,
@@ -122,26 +122,26 @@ class Half(nn.Module):
 
 
 def ours(neuron: dict[str, Any], backend: Backend, **settings: Any) -> Arm:
-    """Return an arm of ours; its frames are in channels-last memory, as snnlab makes them."""
+    """Return a method of snnlab; its frames are in channels-last memory, as snnlab makes them."""
     make = partial(Ours, neuron=neuron, backend=backend, **settings)
     return Arm(make, neuron, backend, layouts=LAYOUTS[:1])
 
 
 def half(arm: Arm) -> Arm:
-    """Return an arm in bfloat16, whose spikes differ where a membrane comes near its threshold."""
+    """Return a method in bfloat16; its spikes differ where a membrane is close to its threshold."""
     make = arm.make
     assert make is not None
     return arm._replace(make=lambda work, form: Half(make(work, form)), tolerance=BF16)
 
 
 def plain(work: Work, form: str, activation: Callable[[], nn.Module]) -> nn.Module:
-    """Return the network with an activation in place of neurons."""
+    """Return the network with an activation instead of neurons."""
     return peers.Folded(modules(work, activation))
 
 
 jelly = partial(Arm, neuron=preset("spikingjelly_lif"), requires="spikingjelly==2.0.0")
 ARMS: dict[str, Arm] = {
-    # What `snnlab train` runs on data as sparse as these frames; the others say what each part of it is worth.
+    # `snnlab` is what `snnlab train` runs on data as sparse as these frames; the others lack one of its features.
     "snnlab": ours(preset("lif"), "auto", events=True),
     "snnlab_cuba": ours(preset("cuba_lif"), "auto", events=True),
     **{f"snnlab_{backend}": ours(preset("lif"), backend) for backend in BACKENDS},
@@ -150,11 +150,11 @@ ARMS: dict[str, Arm] = {
     "snnlab_bf16": half(ours(preset("lif"), "auto")),
     "spikingjelly": jelly(peers.spikingjelly),
     "spikingjelly_compiled": jelly(partial(peers.spikingjelly, compiled=True)),
-    # Of its two sorts of kernels for GPUs it takes those in CUDA by itself.
+    # By default it uses CUDA kernels on GPUs, not Triton's.
     "spikingjelly_triton": jelly(
         peers.spikingjelly, environment=("SJ_LIF_CUDA_IMPLEMENTATION", "triton"), devices=("cuda",)
     ),
-    # Its CuPy kernels, which version 2 has no more.
+    # Its CuPy kernels, which version 2 no longer has.
     "spikingjelly_cupy": jelly(
         partial(peers.spikingjelly, backend="cupy"),
         requires="spikingjelly==0.0.0.0.14",
@@ -162,7 +162,7 @@ ARMS: dict[str, Arm] = {
         devices=("cuda",),
     ),
     "snntorch": Arm(peers.snntorch, preset("snntorch_leaky"), forms=peers.CELL_FORMS, requires="snntorch==1.0.0"),
-    # The gradient that Norse 1.1.0 computes, whatever alpha it is told.
+    # The gradient that Norse 1.1.0 computes; it ignores alpha.
     "norse": Arm(
         peers.norse,
         preset("norse_lif_box", surrogate={"type": "superspike", "alpha": 1.0}),
@@ -170,7 +170,7 @@ ARMS: dict[str, Arm] = {
         requires="norse==1.1.0",
     ),
     "sinabs": Arm(peers.sinabs, preset("sinabs_lif_single"), forms=peers.SINABS_FORMS, requires="sinabs==3.1.3"),
-    # Its LIF is snnTorch's Leaky with another gradient, and gives its spikes one step later.
+    # Its LIF is snnTorch's Leaky with another gradient, and outputs its spikes one step later.
     "spyx": Arm(
         None,
         preset("snntorch_leaky", detach_reset=False, surrogate={"type": "superspike", "alpha": 25.0}),
@@ -185,13 +185,13 @@ ARMS: dict[str, Arm] = {
 
 
 def choose(names: list[str] | None, device: str) -> tuple[list[str], dict[str, str]]:
-    """Return the arms to run, and why others are left out; what is named must be able to run.
+    """Return the methods to run, and the reasons why others are left out.
 
     Raises:
-        UsageError: if a named arm does not exist or cannot run.
+        UsageError: if a named method does not exist or cannot run.
     """
     if unknown := set(names or ()) - ARMS.keys():
-        raise UsageError(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
+        raise UsageError(f"there is no method {', '.join(sorted(unknown))}; there are {', '.join(ARMS)}")
     hindered = {name: why for name in names or ARMS if (why := hindrance(ARMS[name], device)) is not None}
     if names and hindered:
         raise UsageError("; ".join(f"{name}: {why}" for name, why in hindered.items()))
@@ -199,7 +199,7 @@ def choose(names: list[str] | None, device: str) -> tuple[list[str], dict[str, s
 
 
 def hindrance(arm: Arm, device: str) -> str | None:
-    """Return why an arm cannot run here, or None."""
+    """Return the reason why a method cannot run here, or None."""
     if device not in arm.devices:
         return f"runs on {', '.join(arm.devices)}, not on {device}"
     if arm.environment is not None and os.environ.get(arm.environment[0]) != arm.environment[1]:
@@ -217,7 +217,7 @@ def hindrance(arm: Arm, device: str) -> str | None:
 
 
 def installed(requirement: str) -> str | None:
-    """Return the version of a library, if it is here."""
+    """Return the installed version of a library, or None."""
     try:
         return version(requirement.partition("==")[0])
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Equality first, then rounds in which the arms take turns, then the report."""
+"""Compares the methods' results, times the methods in turn, and writes the report."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def run(settings: argparse.Namespace) -> None:
     """Check, measure, write and print.
 
     Raises:
-        BenchError: if the settings cannot be used, an arm is not our network, or one of the processes ends.
+        BenchError: if the settings cannot be used, a method is not snnlab's network, or one of the processes ends.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: PyTorch sees no GPU")
+        raise UsageError("--device cuda: PyTorch finds no GPU")
     names, left_out = choose(settings.arms, settings.device)
     for name, why in left_out.items():
         say(f"{name} is left out: {why}")
@@ -48,7 +48,7 @@ def run(settings: argparse.Namespace) -> None:
 
 
 def works(settings: argparse.Namespace) -> list[Work]:
-    """Return all that is to be measured."""
+    """Return all networks and sizes to measure."""
     found = []
     for kind in settings.kind:
         steps, batch = DEFAULTS[kind]
@@ -60,7 +60,7 @@ def works(settings: argparse.Namespace) -> list[Work]:
 
 
 def measure(work: Work, names: list[str], settings: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return each arm's seconds, medians, ratios and memory; one runs at a time, in an order that rotates."""
+    """Return each method's seconds, medians, ratios and memory; one runs at a time, in an order that rotates."""
     workers, tried = {}, {}
     for name in names:
         workers[name], tried[name] = fastest(name, work, settings.device)
@@ -91,7 +91,7 @@ def measure(work: Work, names: list[str], settings: argparse.Namespace) -> dict[
 
 
 def fastest(name: str, work: Work, device: str) -> tuple[Worker, dict[str, list[float]]]:
-    """Return an arm's fastest variant in its process, and the seconds of all that were tried."""
+    """Return the process of a method's fastest variant, and the seconds of all tried variants."""
     workers = [Worker(name, variant, work, device) for variant in ARMS[name].variants(work)]
     seconds: list[list[float]] = [[] for _ in workers]
     for _ in range(2):  # turns; in the first, other processes may still be starting
@@ -106,5 +106,5 @@ def fastest(name: str, work: Work, device: str) -> tuple[Worker, dict[str, list[
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Equality before speed: an arm's outputs and gradients beside those of our plain loop of the same neuron."""
+"""Compares a method's outputs and gradients with those of snnlab's plain loop of the same neuron, before any timing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from stepbench.training import Answer, Training, training
 from stepbench.work import BenchError, Work
 
 STEPS, BATCH = 10, 4
-LEAST_RATE = 0.01  # spikes of a neuron in a step: silent networks agree on anything
+LEAST_RATE = 0.01  # spikes per neuron and step: without spikes, equal outputs prove nothing
 
 
 def check(name: str, work: Work, device: str) -> list[dict[str, Any]]:
-    """Compare an arm with the plain loop on a small input; return the errors of each of its variants.
+    """Compare a method with the plain loop on a small input; return the errors of each of its variants.
 
     Raises:
-        BenchError: if they differ by more than rounding does.
+        BenchError: if they differ by more than rounding.
     """
     arm = ARMS[name]
     if arm.neuron is None:
         return []
     found = _compared(name, arm, work._replace(steps=STEPS, batch=BATCH, spikes="busy"), device)
-    # What ours does depends on how many spikes there are.
+    # The code that snnlab runs depends on the number of spikes.
     if arm.backend is not None and work.spikes != "busy":
         found += _compared(name, arm, work._replace(steps=STEPS, batch=BATCH), device)
     return found
@@ -44,7 +44,7 @@ def _compared(name: str, arm: Arm, small: Work, device: str) -> list[dict[str, A
 
 
 def expect(reference: Arm, work: Work, device: str) -> Answer:
-    """Return what the plain loop makes of the frames, in which all layers must spike."""
+    """Return outputs and gradients of the plain loop; all its layers must spike."""
     plain = Training(reference, reference.variants(work)[0], work, device)
     assert isinstance(plain.network, Ours)
     counts: dict[str, torch.Tensor] = {}
@@ -69,10 +69,10 @@ def compare(name: str, given: Answer, expected: Answer, tolerance: Tolerance) ->
     for what, theirs, plain, most in pairs:
         error = (theirs - plain).abs() / plain.abs().max()
         errors[what] = error.max().item()
-        share = (error <= most).float().mean().item()  # of what is no number, nothing is within
+        share = (error <= most).float().mean().item()  # nan is never within
         if share < tolerance.share:
             raise BenchError(
-                f"{name} is not our network: {share:.2%} of the {what} are within {most:g} of the largest,"
+                f"{name} is not snnlab's network: {share:.2%} of the {what} are within {most:g} of the largest,"
                 f" the largest error is {errors[what]:.2g}; nothing was timed"
             )
     return errors

@@ -25,7 +25,7 @@ SHAPES = ((12, 2, 5, 5), (32, 12, 5, 5), (CLASSES, 800))
 
 
 class JaxTraining(Training):
-    """A network of Spyx; its beta is not learned, as in ours."""
+    """A network of Spyx; its beta is not trained, as in snnlab's."""
 
     def __init__(self, arm: Arm, variant: Variant, work: Work, device: str) -> None:
         self.work, self.folded = work, variant.form == "folded"
@@ -53,7 +53,7 @@ class JaxTraining(Training):
         return time.perf_counter() - started
 
     def answer(self) -> Answer:
-        """Return outputs and gradients; each layer of neurons answers a step late, so it is given as many more."""
+        """Return outputs and gradients; each layer of neurons delays by a step, so the input has as many more."""
         late = jnp.zeros_like(self.x[: 2 if self.work.kind == "conv" else 1])
         gradients, y = jax.grad(self.loss, has_aux=True)(self.weights, jnp.concatenate([self.x, late]))
         for weight, gradient in zip(self.torch_weights, jax.tree.leaves(gradients), strict=True):
@@ -88,7 +88,7 @@ def model(work: Work) -> snn.Sequential:
 
 
 def kernel(weight: Tensor) -> Tensor:
-    """Return a weight of PyTorch as JAX has it; the readout's inputs are those of flattened channels-last images."""
+    """Return a weight of PyTorch in JAX's format; the readout's inputs are those of flattened channels-last images."""
     if weight.dim() == 4:
         return weight.permute(2, 3, 1, 0)
     return (weight.unflatten(1, (32, 5, 5)).movedim(1, -1).flatten(1) if weight.shape == SHAPES[2] else weight).T

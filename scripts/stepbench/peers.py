@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from snnlab.nn.layer import fold_time
 
 # `folded`: all steps at once through each layer, so that only the neuron loops; `stepwise`: the whole network step by
-# step, as tutorials write it. Which is faster depends on the batch: twice as fast at 1, a tenth slower at 128.
+# step, as in tutorials. Which is faster depends on the batch: folded is twice as fast at 1, a tenth slower at 128.
 CELL_FORMS = ("folded", "stepwise")
 # `folded` as above; `whole`: its layer loops by itself.
 SINABS_FORMS = ("folded", "whole")
 
 
 class Temporal(nn.Module):
-    """What takes all steps, `[T, B, ...]`, in a network whose other layers take them as one batch."""
+    """A layer of all steps, `[T, B, ...]`, in a network whose other layers take them as one batch."""
 
 
 class Loop(Temporal):
@@ -83,7 +83,7 @@ def joined(outputs: list[Tensor], x: Tensor) -> Tensor:
 
 
 def library(name: str) -> Any:
-    """Import a library; what some warn of then is not our matter."""
+    """Import a library without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
@@ -95,7 +95,7 @@ def of_cells(work: Work, form: str, cell: type[nn.Module]) -> nn.Module:
 
 
 def spikingjelly(work: Work, form: str, compiled: bool = False, **settings: Any) -> nn.Module:
-    """Return SpikingJelly's multi-step network, which is given all steps; settings are those of its neurons."""
+    """Return SpikingJelly's multi-step network, which takes all steps; settings are those of its neurons."""
     layer = library("spikingjelly.activation_based.layer")
     neuron = library("spikingjelly.activation_based.neuron")
     reset = library("spikingjelly.activation_based.functional").reset_net
@@ -119,7 +119,7 @@ def snntorch(work: Work, form: str) -> nn.Module:
     leaky = library("snntorch").Leaky
 
     class FromRest(nn.Module):
-        """Leaky that starts at rest: without a state it would go on from its last call."""
+        """Leaky that starts at rest: without a state it would continue from its last call."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -137,7 +137,7 @@ def norse(work: Work, form: str) -> nn.Module:
 
 
 def sinabs(work: Work, form: str) -> nn.Module:
-    """Return Sinabs' network, of neurons that spike once a step; their time constants are not learned, as in ours."""
+    """Return Sinabs' network of neurons that spike once a step; their time constants are fixed, as in snnlab's."""
     layers, activation = library("sinabs.layers"), library("sinabs.activation")
 
     class LIF(Temporal):

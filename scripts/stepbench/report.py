@@ -1,4 +1,4 @@
-"""The versions, the table, the picture."""
+"""The versions, the table, the figure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stepbench.arms import ARMS
 from stepbench.peers import library
 
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "jax", "triton")
-HALF = "_bf16"  # behind an arm's name: the same arm in bfloat16
+HALF = "_bf16"  # suffix of a method's name: the same method in bfloat16
 COLOURS = {"snnlab": "tab:blue", "libraries": "tab:orange", "no neurons": "0.6"}
 
 
 def about(settings: argparse.Namespace) -> dict[str, Any]:
-    """Return when, where and with what it was measured."""
+    """Return date, machine, versions and settings of the measurement."""
     wanted = {*PACKAGES, *(arm.requires.partition("==")[0] for arm in ARMS.values() if arm.requires)}
     found = surroundings.about(settings, sorted(wanted), settings.device)
     functional = library("spikingjelly.activation_based.functional") if found["versions"]["spikingjelly"] else None
@@ -28,10 +28,10 @@ def about(settings: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(case: dict[str, Any]) -> str:
-    """Return a case in Markdown, the fastest arm first."""
+    """Return a case in Markdown, the fastest method first."""
     lines = [
         f"\n{case['title']}\n",
-        "| arm | how | ms a step | x ReLU network | x fastest library | peak memory, MB | in bf16, ms |",
+        "| method | variant | ms a step | x ReLU network | x fastest library | peak memory, MB | in bf16, ms |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for name, found in by_time(case):
@@ -58,7 +58,7 @@ def draw(cases: list[dict[str, Any]], path: Path) -> None:
         )
         mb = [found["peak_mb"] or 0.0 for _, found in arms]
         memories.bar_label(memories.barh(names, mb, color=colours), fmt=" %.0f")
-        memories.set(title="memory at its peak", xlabel="MB more than before the first step")
+        memories.set(title="peak memory", xlabel="MB more than before the first step")
         memories.set_xlim(0, 1.2 * max(*mb, 1.0))
         for axes in (times, memories):
             axes.invert_yaxis()
@@ -67,12 +67,12 @@ def draw(cases: list[dict[str, Any]], path: Path) -> None:
 
 
 def by_time(case: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return a case's arms, the fastest first."""
+    """Return a case's methods, the fastest first."""
     return sorted(case["arms"].items(), key=lambda arm: arm[1]["median_ms"])
 
 
 def family(name: str) -> str:
-    """Return the colour's meaning."""
+    """Return the group of a method, which has a colour."""
     if ARMS[name].backend is not None:
         return "snnlab"
     return "no neurons" if ARMS[name].neuron is None else "libraries"
@@ -84,5 +84,5 @@ def times_word(found: dict[str, Any]) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """Return a number, or a dash where there is none."""
+    """Return a number as text, or a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"

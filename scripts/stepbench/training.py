@@ -1,4 +1,4 @@
-"""An arm's network with its frames and its optimizer; `training` says which class trains which arm."""
+"""A method's network with its frames and its optimizer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from snnlab.nn.neurons.membrane import LeakyMembrane
 
 
 class Answer(NamedTuple):
-    """What a network makes of the frames: mean outputs `[B, K]`, and the gradient of each weight."""
+    """A network's results: mean outputs `[B, K]`, and the gradient of each weight."""
 
     outputs: Tensor
     gradients: list[Tensor]
 
 
 class Training:
-    """A network of PyTorch, with the weights that all are given."""
+    """A network of PyTorch, with the weights that all methods have."""
 
     def __init__(self, arm: Arm, variant: Variant, work: Work, device: str) -> None:
         assert arm.make is not None
@@ -54,9 +54,9 @@ class Training:
 
 
 def training(arm: Arm, variant: Variant, work: Work, device: str) -> Training:
-    """Return an arm that is ready to train."""
+    """Return a method that is ready to train."""
     if arm.make is None:
-        from stepbench.jax_training import JaxTraining  # here, because JAX may be missing
+        from stepbench.jax_training import JaxTraining  # late, because JAX may be missing
 
         return JaxTraining(arm, variant, work, device)
     return Training(arm, variant, work, device)
@@ -68,9 +68,9 @@ def weights_of(network: nn.Module) -> list[nn.Parameter]:
 
 
 def input_scale(arm: Arm) -> float:
-    """Return the deviation of a white input with which the membrane, not reset, deviates by its threshold, 1.
+    """Return the standard deviation of a white input for which that of the membrane without reset is its threshold, 1.
 
-    1 / sqrt(sum(h_t^2)), from the impulse's answer h_t = g * a^t, or g * (a^(t+1) - b^(t+1)) / (a - b) behind a synapse
+    1 / sqrt(sum(h_t^2)), from the impulse response h_t = g * a^t, or g * (a^(t+1) - b^(t+1)) / (a - b) after a synapse
     """
     if arm.neuron is None:
         return 1.0

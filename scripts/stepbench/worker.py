@@ -1,4 +1,4 @@
-"""An arm in a process of its own, which trains as many steps as it is told and waits."""
+"""A method in its own process, which trains the requested number of steps and waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = (2, 1)  # T, B
 
 
 class Worker:
-    """The parent's side of an arm's process."""
+    """The parent's side of a method's process."""
 
     def __init__(self, arm: str, variant: Variant, work: Work, device: str) -> None:
         self.arm, self.variant = arm, variant
@@ -31,7 +31,7 @@ class Worker:
         other.close()
 
     def run(self, steps: int) -> tuple[list[float], float | None]:
-        """Train some steps, after one that is not measured; return their seconds and the peak of memory, MB.
+        """Train some steps, after one that is not measured; return their seconds and the peak memory, MB.
 
         Raises:
             BenchError: if the process has ended.
@@ -42,8 +42,8 @@ class Worker:
         except (EOFError, OSError):
             self._process.join()
             raise BenchError(
-                f"the process of {self.arm} ({self.variant}) ended with {self._process.exitcode}: what it said is"
-                " above; -9 is most often a lack of memory"
+                f"the process of {self.arm} ({self.variant}) ended with {self._process.exitcode}: its output is"
+                " above; -9 usually means a lack of memory"
             ) from None
 
     def close(self) -> None:
@@ -53,11 +53,11 @@ class Worker:
 
 
 def obey(pipe: Connection, arm: str, variant: Variant, work: Work, device: str) -> None:
-    """Run as many steps as the parent asks for, until it hangs up."""
-    # What is loaded or compiled once is no part of a step's memory.
+    """Run the numbers of steps that the parent sends, until it closes the pipe."""
+    # A warm-up: loading and compiling are not part of a step's memory.
     training(ARMS[arm], variant, work._replace(steps=TINY[0], batch=TINY[1]), device).step()
     trained = training(ARMS[arm], variant, work, device)
-    # What compiling and making the frames have freed goes back first: a step that found it would seem to need less.
+    # Memory freed by compiling and making frames is returned first: a step that reuses it would seem to need less.
     lend_memory(device)
     keep_heap()
     before = memory_mb(device, peak=False)
@@ -72,7 +72,7 @@ def obey(pipe: Connection, arm: str, variant: Variant, work: Work, device: str) 
 
 
 def lend_memory(device: str) -> None:
-    """Give free memory back until the next turn, whose first step is not measured: together the arms may have more."""
+    """Return free memory to the system until the next turn, whose first step is not measured, for the other methods."""
     if device == "cuda":
         torch.cuda.empty_cache()
     elif sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
@@ -80,7 +80,7 @@ def lend_memory(device: str) -> None:
 
 
 def memory_mb(device: str, *, peak: bool) -> float | None:
-    """Return the memory of this process, on the device where that has its own, MB of 2^20 bytes."""
+    """Return the memory of this process, on a GPU that of the device, in MB of 2^20 bytes."""
     if device == "cuda":
         return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / 2**20
     status = Path("/proc/self/status")

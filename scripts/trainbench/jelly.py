@@ -1,4 +1,4 @@
-"""The same training written with SpikingJelly: its multi-step modules in channels-last memory and a plain loop.
+"""The same training in SpikingJelly: its multi-step modules in channels-last memory and a plain loop.
 
     python -m trainbench.jelly FILE [overrides ...]
 
@@ -33,7 +33,7 @@ from snnlab.session import Session
 
 ALPHA = 2.0  # of the arctangent; its height is alpha / 2
 CHECKED = 8  # recordings
-# Of the norm. At the threshold, a last digit decides on a spike.
+# Relative to the norm. At the threshold, rounding decides on a spike.
 MOST = 0.02
 
 
@@ -52,7 +52,7 @@ class Mean(nn.Module):
 
 
 class Jelly(nn.Module):
-    """Our network's layers in SpikingJelly, with copies of the weights."""
+    """The layers of a network of snnlab in SpikingJelly, with copies of the weights."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -67,10 +67,10 @@ class Jelly(nn.Module):
 
 
 def theirs(name: str, ours: nn.Module) -> nn.Module:
-    """Return a layer as SpikingJelly has it.
+    """Return the layer of SpikingJelly that corresponds to a layer of snnlab.
 
     Raises:
-        UsageError: if it has none.
+        UsageError: if there is none.
     """
     neuron, layer = (library(f"spikingjelly.activation_based.{part}") for part in ("neuron", "layer"))
     if isinstance(ours, LI):
@@ -82,7 +82,7 @@ def theirs(name: str, ours: nn.Module) -> nn.Module:
         return neuron.LIFNode(tau_of(k.a), surrogate_function=atan, step_mode="m", **settings)
     found = next((kind for kind in (nn.Conv2d, nn.MaxPool2d, nn.Linear, nn.Flatten) if isinstance(ours, kind)), None)
     if found is None:
-        raise UsageError(f"{name}: the bench does not know how SpikingJelly has a {type(ours).__name__}")
+        raise UsageError(f"{name}: the bench has no layer of SpikingJelly for {type(ours).__name__}")
     arguments = {key: value for key in SETTINGS[found] if (value := getattr(ours, key)) is not None}
     if found in (nn.Conv2d, nn.Linear):
         arguments["bias"] = ours.bias is not None
@@ -100,15 +100,15 @@ SETTINGS: Mapping[type[nn.Module], tuple[str, ...]] = {
 
 
 def tau_of(a: Any) -> float:
-    """Return the tau, steps, whose membrane keeps the part a: a = 1 - 1 / tau."""
+    """Return the tau, steps, whose membrane decays by the factor a: a = 1 - 1 / tau."""
     return 1.0 / (1.0 - float(a))
 
 
 def check(jelly: Jelly, network: Network, batch: Batch) -> dict[str, float]:
-    """Return how far outputs and gradients are from our network's, relative to their norms.
+    """Return the errors of outputs and gradients against snnlab's network, relative to their norms.
 
     Raises:
-        BenchError: if they are another network's.
+        BenchError: if they are too large.
     """
     x, targets = batch.x[:, :CHECKED], batch.targets[:CHECKED]
     ours, given = network(x)[0].mean(0), jelly(x)
@@ -120,7 +120,7 @@ def check(jelly: Jelly, network: Network, batch: Batch) -> dict[str, float]:
     names = ["outputs", *(f"gradient {n}" for n in range(1, len(pairs)))]
     errors = {name: ((a - b).norm() / a.norm()).item() for name, (a, b) in zip(names, pairs, strict=True)}
     if not max(errors.values()) < MOST:
-        raise BenchError(f"SpikingJelly's is not our network: {errors}")
+        raise BenchError(f"SpikingJelly's network is not snnlab's: {errors}")
     jelly.zero_grad()
     return errors
 
@@ -134,7 +134,7 @@ def train(overrides: list[str]) -> dict[str, Any]:
     """Train as `snnlab train` does and return the epochs.
 
     Raises:
-        BenchError: if the network is another one.
+        BenchError: if the network differs from snnlab's.
     """
     experiment, _ = compose_once(overrides, None)
     session = Session(experiment)
