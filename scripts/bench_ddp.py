@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def ways(processes: int, overrides: list[str]) -> dict[str, list[str]]:
+def configurations(processes: int, overrides: list[str]) -> dict[str, list[str]]:
     """Return the overrides of both ways; a step has the same recordings in both.
 
     Args:
@@ -55,7 +55,7 @@ def ways(processes: int, overrides: list[str]) -> dict[str, list[str]]:
     }
 
 
-def trained(overrides: list[str]) -> float:
+def measure_training(overrides: list[str]) -> float:
     """Return the samples a second of one training."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "snnlab", "train", *overrides, f"output_dir={folder}"]
@@ -66,21 +66,21 @@ def trained(overrides: list[str]) -> float:
     return float(page["timing"]["samples_per_s"])
 
 
-def summary(figures: dict[str, list[float]]) -> dict[str, Any]:
+def summary(speeds: dict[str, list[float]]) -> dict[str, Any]:
     """Return the medians of both ways, and the second over the first."""
-    medians = {way: median(values) for way, values in figures.items()}
+    medians = {way: median(values) for way, values in speeds.items()}
     one, many = medians.values()
-    return {"samples_per_s": figures, "medians": medians, "ratio": many / one}
+    return {"samples_per_s": speeds, "medians": medians, "ratio": many / one}
 
 
 def main() -> None:
     settings = parser().parse_intermixed_args()
-    figures: dict[str, list[float]] = {}
+    speeds: dict[str, list[float]] = {}
     for _ in range(settings.rounds):
-        for way, overrides in ways(settings.processes, settings.overrides).items():
-            figures.setdefault(way, []).append(trained(overrides))
-            print(f"{way:24} {figures[way][-1]:8.1f} samples/s", flush=True)
-    found = summary(figures)
+        for way, overrides in configurations(settings.processes, settings.overrides).items():
+            speeds.setdefault(way, []).append(measure_training(overrides))
+            print(f"{way:24} {speeds[way][-1]:8.1f} samples/s", flush=True)
+    found = summary(speeds)
     settings.out.mkdir(parents=True, exist_ok=True)
     page = {"about": about(settings, PACKAGES), **found}
     (settings.out / "bench_ddp.json").write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")

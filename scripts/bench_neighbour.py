@@ -45,14 +45,16 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--ways", nargs="+", default=WAYS, metavar="WAY", help="(default: a list of 9)")
-    add("--arms", nargs="+", default=["snnlab", "relu"], metavar="ARM", help="of bench_step.py (default snnlab relu)")
+    add(
+        "--arms", nargs="+", default=["snnlab", "relu"], metavar="METHOD", help="of bench_step.py (default snnlab relu)"
+    )
     add("--busy", nargs="+", type=int, default=[0, 1, 2, 3], metavar="N", help="busy processes (default 0 1 2 3)")
     add("--rounds", type=int, default=3, help="turns of each way for each number of processes (default 3)")
     add("--steps", type=int, default=8, help="measured steps of a turn, twice as many alone (default 8)")
     add("--batch", type=int, default=32, help="samples of a step (default 32)")
     add("--threads", type=int, default=2, help="threads of a way without threads=N (default 2)")
     add("--out", type=Path, default=Path("outputs/bench_neighbour"), metavar="FOLDER")
-    add("--work", nargs=2, metavar=("WAY", "ARM"), help=argparse.SUPPRESS)
+    add("--work", nargs=2, metavar=("WAY", "METHOD"), help=argparse.SUPPRESS)
     return made
 
 
@@ -75,11 +77,11 @@ def settings_of(way: str) -> tuple[dict[str, str], int | None, bool | None]:
 class Worker:
     """The process of a way; it waits for requests to train some steps."""
 
-    def __init__(self, way: str, arm: str, settings: argparse.Namespace) -> None:
+    def __init__(self, way: str, method: str, settings: argparse.Namespace) -> None:
         variables, own, _ = settings_of(way)
         environment = {name: value for name, value in os.environ.items() if name not in WAITING}
         environment |= {"OMP_NUM_THREADS": str(own or settings.threads), **variables}
-        command = [sys.executable, __file__, "--batch", str(settings.batch), "--work", way, arm]
+        command = [sys.executable, __file__, "--batch", str(settings.batch), "--work", way, method]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -96,12 +98,12 @@ class Worker:
         self.process.communicate()
 
 
-def work(batch: int, way: str, arm: str) -> None:
+def work(batch: int, way: str, method: str) -> None:
     """Read numbers of steps from stdin, train them, and print their seconds, until stdin ends."""
     import torch
-    from stepbench.arms import ARMS, Variant
+    from stepbench.methods import METHODS, Variant
     from stepbench.training import Training
-    from stepbench.work import Work
+    from stepbench.work import Workload
 
     from snnlab import threads
     from snnlab.memory import keep_heap
@@ -110,7 +112,7 @@ def work(batch: int, way: str, arm: str) -> None:
     keep_heap()
     if (own := settings_of(way)[2]) is not None:
         threads.openmp_sleeps_soon = lambda: own
-    trained = Training(ARMS[arm], Variant("", "channels-last"), Work("conv", 30, batch), "cpu")
+    trained = Training(METHODS[method], Variant("", "channels-last"), Workload("conv", 30, batch), "cpu")
     for _ in range(3):
         trained.step()
     for line in sys.stdin:
@@ -131,20 +133,20 @@ def busy(number: int) -> Iterator[None]:
 
 
 def measure(settings: argparse.Namespace) -> dict[str, dict[str, list[list[float]]]]:
-    """Return the seconds of each arm's ways, for each number of busy processes."""
+    """Return the seconds of each method's ways, for each number of busy processes."""
     workers: dict[tuple[str, str], Worker] = {}
-    for arm in settings.arms:
+    for method in settings.arms:
         for way in settings.ways:  # one after the other: they compile
-            workers[arm, way] = Worker(way, arm, settings)
-            workers[arm, way].run(0)
-    found = {arm: {way: [[] for _ in settings.busy] for way in settings.ways} for arm in settings.arms}
+            workers[method, way] = Worker(way, method, settings)
+            workers[method, way].run(0)
+    found = {method: {way: [[] for _ in settings.busy] for way in settings.ways} for method in settings.arms}
     for turn in range(settings.rounds):
         for at, number in enumerate(settings.busy):
             with busy(number):
                 order = list(workers)
                 first = turn * len(order) // settings.rounds
-                for arm, way in order[first:] + order[:first]:
-                    found[arm][way][at] += workers[arm, way].run(settings.steps * (1 if number else 2))
+                for method, way in order[first:] + order[:first]:
+                    found[method][way][at] += workers[method, way].run(settings.steps * (1 if number else 2))
             print(f"turn {turn + 1} of {settings.rounds}, {number} busy", file=sys.stderr, flush=True)
     for worker in workers.values():
         worker.close()
@@ -154,9 +156,9 @@ def measure(settings: argparse.Namespace) -> dict[str, dict[str, list[list[float
 def table(seconds: dict[str, dict[str, list[list[float]]]], numbers: list[int]) -> str:
     """Return the medians in Markdown, ms, and in brackets their ratio to the first way alone."""
     lines: list[str] = []
-    for arm, ways in seconds.items():
+    for method, ways in seconds.items():
         alone = median(next(iter(ways.values()))[0])
-        lines += ["", f"| {arm} | " + " | ".join(f"{n} busy" if n else "alone" for n in numbers) + " |"]
+        lines += ["", f"| {method} | " + " | ".join(f"{n} busy" if n else "alone" for n in numbers) + " |"]
         lines += ["|---|" + "---:|" * len(numbers)]
         for way, found in ways.items():
             cells = [f"{1e3 * median(each):.1f} ({median(each) / alone:.2f})" for each in found]

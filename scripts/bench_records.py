@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         cost, fit = sum(saving) + sum(choosing), float(fresh.timing["fit_s"])
         print(f"checkpoints: {len(saving)}, and the best epochs: {1000 * cost:.0f} ms of {fit:.1f} s, {cost / fit:.2%}")
         (fresh.folder / "result.json").unlink()
-        began = time.perf_counter()
-        again = resume(fresh.folder, [f"trainer.max_epochs={fresh.selection['epochs'] + 1}"], None, began)
+        start = time.perf_counter()
+        again = resume(fresh.folder, [f"trainer.max_epochs={fresh.selection['epochs'] + 1}"], None, start)
         first = [float(result.timing["first_step_s"]) for result in (fresh, again)]
         print(f"first step: fresh {first[0]:.2f} s, resumed {first[1]:.2f} s")
         print(f"opening the run: {1000 * opening(fresh.folder):.0f} ms")
@@ -56,9 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def opening(folder: Path) -> float:
     """Return the seconds to load a run's network with its weights."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     assert load(folder).network is not None
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
     seconds: list[float] = []
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             return method(*args, **kwargs)
         finally:
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
 
     setattr(owner, name, call)
     try:

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "neurons, 16384, whose matrix product takes minutes on a CPU)",
     )
     add("--neurons", type=positive, default=16_384, help="neurons of dense (default 16384)")
-    add("--arms", nargs="+", metavar="ARM", help="methods (default: all available)")
+    add("--arms", nargs="+", metavar="METHOD", help="methods (default: all available)")
     add("--rounds", type=positive, default=7, help="turns of each method, of 3 measured steps (default 7)")
     add("--threads", type=positive, default=2, help="CPU threads of each method (default 2)")
     add(

@@ -60,7 +60,7 @@ def launch_of(word: str, workers: int) -> Launch:
 def print_overhead(word: str, folder: Path, common: Sequence[str], trials: int) -> None:
     """Print the overhead of the trials; two run at a time, of one thread each."""
     try:
-        ended, _ = trained(launch_of(word, 2), folder, [*common, "threads=1"], trials)
+        ended, _ = run_trials(launch_of(word, 2), folder, [*common, "threads=1"], trials)
     except ConfigError as error:
         print(f"{word:30} skipped: {error}")
         return
@@ -78,7 +78,9 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     for k in range(rounds):
         for workers in (2, 1) if k % 2 else (1, 2):  # alternating order, so that the machine's state favours neither
             place = folder / f"{k}_{workers}"
-            ended, seconds = trained(launch_of("joblib", workers), place, [*common, f"threads={3 - workers}"], number)
+            ended, seconds = run_trials(
+                launch_of("joblib", workers), place, [*common, f"threads={3 - workers}"], number
+            )
             fits = [one.outcome["fit_s"] for one in ended]
             rates[workers].append(60 * number / seconds)
             print(
@@ -89,7 +91,7 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     print(f"gain {two / one:.2f} (goal 1.1)")
 
 
-def trained(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[Ended], float]:
+def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[Ended], float]:
     """Train; return the results, and the seconds without the first trial of each worker.
 
     Raises:

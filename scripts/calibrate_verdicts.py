@@ -40,7 +40,7 @@ METHODS = 6
 
 
 @dataclass(frozen=True)
-class Cell:
+class Scenario:
     """A scenario in which methods are compared.
 
     Attributes:
@@ -86,14 +86,14 @@ class Cell:
         return np.repeat(np.arange(self.recordings), self.windows)
 
 
-def cells() -> Iterator[Cell]:
+def scenarios() -> Iterator[Scenario]:
     """Yield the 60 scenarios."""
     seeds, spreads = (4, 5, 10), (0.1, 0.2, 0.4)
     number = 0
     for recordings in (10_000, 2_264, 264, 100):
         for accuracy in (0.5, 0.9, 0.98, 0.995):
             for effect in (0.0, 1.0):
-                yield Cell(
+                yield Scenario(
                     recordings,
                     seeds[number % 3],
                     accuracy,
@@ -103,16 +103,16 @@ def cells() -> Iterator[Cell]:
                 )
                 number += 1
     for recordings in (10_000, 264, 100):
-        yield Cell(recordings, 1, 0.9, 1.0, of_networks=0.0)
+        yield Scenario(recordings, 1, 0.9, 1.0, of_networks=0.0)
     for persons in (6, 12, 29):
         for n in (1, 4, 5, 10):
-            yield Cell(264, n, 0.9, 1.0, persons=persons, of_networks=0.0 if n == 1 else 0.2)
-        yield Cell(264, 10, 0.5, 1.0, persons=persons)
-        yield Cell(264, 5, 0.5, 0.0, persons=persons)
+            yield Scenario(264, n, 0.9, 1.0, persons=persons, of_networks=0.0 if n == 1 else 0.2)
+        yield Scenario(264, 10, 0.5, 1.0, persons=persons)
+        yield Scenario(264, 5, 0.5, 0.0, persons=persons)
     for windows in (8, 30):
         for n, effect in ((1, 1.0), (4, 0.0), (5, 1.0)):
-            yield Cell(264, n, 0.9, effect, windows=windows, of_networks=0.0 if n == 1 else 0.2)
-    yield Cell(100, 5, 0.9, 1.0, windows=8, persons=12)
+            yield Scenario(264, n, 0.9, effect, windows=windows, of_networks=0.0 if n == 1 else 0.2)
+    yield Scenario(100, 5, 0.9, 1.0, windows=8, persons=12)
 
 
 @numba.njit(cache=True)
@@ -149,48 +149,66 @@ def draw(rng, mean, of_recordings, by_recording, of_networks, of_splits, cluster
                 right[way, seed, row] = rng.random() * (1 + math.exp(-logit - networks[way, seed])) < 1
 
 
-def simulated(cell: Cell, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
-    """Yield equally good methods; with `cell.better` the first is better."""
-    clusters, clustered = cell.clusters, bool(cell.persons) or cell.windows > 1
+def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
+    """Yield equally good methods; with `scenario.better` the first is better."""
+    clusters, clustered = scenario.clusters, bool(scenario.persons) or scenario.windows > 1
     rows, of_clusters = len(clusters), 1.0 if clustered else 0.0
     # Windows of one recording differ little, recordings of one person more.
-    of_recordings = 0.3 if cell.windows > 1 else 1.5
-    of_splits = 0.3 * cell.paired
-    parts = (of_recordings, of_clusters, cell.by_recording, cell.by_recording * clustered, cell.of_networks, of_splits)
+    of_recordings = 0.3 if scenario.windows > 1 else 1.5
+    of_splits = 0.3 * scenario.paired
+    parts = (
+        of_recordings,
+        of_clusters,
+        scenario.by_recording,
+        scenario.by_recording * clustered,
+        scenario.of_networks,
+        of_splits,
+    )
     spread = math.sqrt(sum(part**2 for part in parts))
-    means = np.array([_mean(cell.accuracy + cell.better / 100 * (way == 0), spread) for way in range(ways)])
+    means = np.array([_mean(scenario.accuracy + scenario.better / 100 * (way == 0), spread) for way in range(ways)])
     recordings = np.stack([np.arange(rows), np.zeros(rows, int)], 1)
-    splits = [str(seed * cell.paired) for seed in range(cell.seeds)]
-    right = np.zeros((ways, cell.seeds, rows), bool)
+    splits = [str(seed * scenario.paired) for seed in range(scenario.seeds)]
+    right = np.zeros((ways, scenario.seeds, rows), bool)
     while True:
-        draw(rng, means, of_recordings, cell.by_recording, cell.of_networks, of_splits, clusters, of_clusters, right)
+        draw(
+            rng,
+            means,
+            of_recordings,
+            scenario.by_recording,
+            scenario.of_networks,
+            of_splits,
+            clusters,
+            of_clusters,
+            right,
+        )
         yield [
-            Arm(str(way), list(range(cell.seeds)), right[way], recordings, "", clusters, splits) for way in range(ways)
+            Arm(str(way), list(range(scenario.seeds)), right[way], recordings, "", clusters, splits)
+            for way in range(ways)
         ]
 
 
-def false_verdicts(cell: Cell, draws: int, seed: int) -> float:
-    """Return the rate of significant verdicts between two methods: false ones, or with `cell.better` the power."""
-    worlds = simulated(cell, 2, np.random.default_rng(seed))
-    return sum(verdicts(next(worlds))[0].significant for _ in range(draws)) / draws
+def false_verdicts(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return the rate of significant verdicts between two methods: false ones, or with `scenario.better` the power."""
+    samples = simulate(scenario, 2, np.random.default_rng(seed))
+    return sum(verdicts(next(samples))[0].significant for _ in range(draws)) / draws
 
 
-def false_tables(cell: Cell, draws: int, seed: int) -> float:
+def false_tables(scenario: Scenario, draws: int, seed: int) -> float:
     """Return the rate of tables of several methods with any false verdict; the first method may be better."""
-    worlds, wrong = simulated(cell, METHODS, np.random.default_rng(seed)), 0
+    samples, wrong = simulate(scenario, METHODS, np.random.default_rng(seed)), 0
     for _ in range(draws):
         wrong += any(
-            each.significant and not (cell.better and each.one.name == "0" and each.difference.effect > 0)
-            for each in verdicts(next(worlds))
+            each.significant and not (scenario.better and each.one.name == "0" and each.difference.effect > 0)
+            for each in verdicts(next(samples))
         )
     return wrong / draws
 
 
-def false_looks(cell: Cell, draws: int, seed: int) -> float:
+def false_looks(scenario: Scenario, draws: int, seed: int) -> float:
     """Return the rate of false verdicts at any of several looks at an increasing number of seeds."""
-    worlds, wrong = simulated(cell, 2, np.random.default_rng(seed)), 0
+    samples, wrong = simulate(scenario, 2, np.random.default_rng(seed)), 0
     for _ in range(draws):
-        arms = next(worlds)
+        arms = next(samples)
         for look, seeds in enumerate(LOOKS, 1):
             now = [
                 arm._replace(seeds=arm.seeds[:seeds], right=arm.right[:seeds], splits=arm.splits[:seeds])
@@ -202,15 +220,15 @@ def false_looks(cell: Cell, draws: int, seed: int) -> float:
     return wrong / draws
 
 
-def power_at_smallest(cell: Cell, draws: int, seed: int) -> float:
+def power_at_smallest(scenario: Scenario, draws: int, seed: int) -> float:
     """Return the power for the smallest detectable difference that a "cannot tell" verdict reports on average."""
-    worlds = simulated(cell, 2, np.random.default_rng(seed))
-    smallest = float(np.mean([verdicts(next(worlds))[0].difference.smallest() for _ in range(200)]))
-    return false_verdicts(_replace(cell, better=100 * smallest), draws, seed)
+    samples = simulate(scenario, 2, np.random.default_rng(seed))
+    smallest = float(np.mean([verdicts(next(samples))[0].difference.smallest() for _ in range(200)]))
+    return false_verdicts(_replace(scenario, better=100 * smallest), draws, seed)
 
 
-def _replace(cell: Cell, **values: float) -> Cell:
-    return Cell(**{**vars(cell), **values})  # type: ignore[arg-type]
+def _replace(scenario: Scenario, **values: float) -> Scenario:
+    return Scenario(**{**vars(scenario), **values})  # type: ignore[arg-type]
 
 
 def _mean(accuracy: float, spread: float) -> float:
@@ -224,43 +242,51 @@ def _mean(accuracy: float, spread: float) -> float:
     return (low + high) / 2
 
 
-Count = Callable[[Cell, int, int], float]
+Count = Callable[[Scenario, int, int], float]
 
 
-class Row:
+class TableRow:
     """A line of the table."""
 
-    def __init__(self, group: str, name: str, cell: Cell, count: Count, at_most: float = 1.0, at_least: float = 0.0):
-        self.group, self.name, self.cell, self.count = group, name, cell, count
+    def __init__(
+        self, group: str, name: str, scenario: Scenario, count: Count, at_most: float = 1.0, at_least: float = 0.0
+    ):
+        self.group, self.name, self.scenario, self.count = group, name, scenario, count
         self.at_most, self.at_least = at_most, at_least
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """Return all lines of the table."""
-    of_cells = [
-        Row("windows" if c.windows > 1 else "persons" if c.persons else "recordings", c.name, c, false_verdicts, BOUND)
-        for c in cells()
+    of_scenarios = [
+        TableRow(
+            "windows" if c.windows > 1 else "persons" if c.persons else "recordings", c.name, c, false_verdicts, BOUND
+        )
+        for c in scenarios()
     ]
     tables = [
-        Row("tables", f"{METHODS} methods, {what}; {c.name}", c, false_tables, BOUND)
+        TableRow("tables", f"{METHODS} methods, {what}; {c.name}", c, false_tables, BOUND)
         for what, better in (("all equal", 0.0), ("one better by 6 points", 6.0))
-        for c in (Cell(264, 5, 0.9, 0.5, better=better), Cell(2_264, 5, 0.9, 0.5, better=better))
+        for c in (Scenario(264, 5, 0.9, 0.5, better=better), Scenario(2_264, 5, 0.9, 0.5, better=better))
     ]
     looks = [
-        Row("looks", f"looked at with {', '.join(map(str, LOOKS))} seeds; {c.name}", c, false_looks, BOUND)
-        for c in (Cell(264, 10, 0.9, 0.5), Cell(2_264, 10, 0.9, 0.5), Cell(2_264, 10, 0.5, 0.5, paired=True))
-    ]
-    three = Cell(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)  # 1 point between networks
-    power = [Row("power", f"3 points; {three.name}, sd 1 point", three, false_verdicts, at_least=0.8)] + [
-        Row("power", f"the smallest difference with a reported power of 80 %; {c.name}", c, power_at_smallest)
+        TableRow("looks", f"looked at with {', '.join(map(str, LOOKS))} seeds; {c.name}", c, false_looks, BOUND)
         for c in (
-            Cell(264, 5, 0.9, 0.5),
-            Cell(2_264, 5, 0.9, 0.5),
-            Cell(2_264, 10, 0.7, 0.5),
-            Cell(264, 5, 0.7, persons=29),
+            Scenario(264, 10, 0.9, 0.5),
+            Scenario(2_264, 10, 0.9, 0.5),
+            Scenario(2_264, 10, 0.5, 0.5, paired=True),
         )
     ]
-    return [*of_cells, *tables, *looks, *power]
+    three = Scenario(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)  # 1 point between networks
+    power = [TableRow("power", f"3 points; {three.name}, sd 1 point", three, false_verdicts, at_least=0.8)] + [
+        TableRow("power", f"the smallest difference with a reported power of 80 %; {c.name}", c, power_at_smallest)
+        for c in (
+            Scenario(264, 5, 0.9, 0.5),
+            Scenario(2_264, 5, 0.9, 0.5),
+            Scenario(2_264, 10, 0.7, 0.5),
+            Scenario(264, 5, 0.7, persons=29),
+        )
+    ]
+    return [*of_scenarios, *tables, *looks, *power]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -271,11 +297,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     chosen = parser.parse_args(arguments)
     begun, failed, lines = time.time(), 0, []
-    print(f"{len(list(cells()))} scenarios; {chosen.draws:,} draws each, seeds {chosen.seeds}", flush=True)
+    print(f"{len(list(scenarios()))} scenarios; {chosen.draws:,} draws each, seeds {chosen.seeds}", flush=True)
     for row in rows():
         if chosen.cells and row.group not in chosen.cells:
             continue
-        found = [row.count(row.cell, chosen.draws, seed) for seed in chosen.seeds]
+        found = [row.count(row.scenario, chosen.draws, seed) for seed in chosen.seeds]
         wrong = any(not row.at_least <= each <= row.at_most for each in found)
         failed += wrong
         limit = (

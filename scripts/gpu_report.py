@@ -39,7 +39,7 @@ _OUTCOMES = {"PASSED": "passed", "XFAIL": "passed", "FAILED": "failed", "ERROR":
 class Bench(NamedTuple):
     """A run of the bench: its methods, and additional environment variables."""
 
-    arms: list[str]
+    methods: list[str]
     environment: dict[str, str]
 
 
@@ -122,7 +122,7 @@ def run_bench(
     report: dict[str, Any], label: str, bench: Bench, arguments: list[str], seconds: float, out: Path
 ) -> None:
     """Time the methods and record the bench's results; if it fails, record its last line."""
-    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--arms", *bench.arms, *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--arms", *bench.methods, *arguments]
     said = ""
     for line in streamed([*command, "--out", str(out)], seconds, bench.environment):
         said = line.strip() or said

@@ -57,13 +57,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of images and weights")
     parser.add_argument("overrides", nargs="*", help="as for snnlab train")
     given = parser.parse_args()
-    lesson = take(given.seed, given.overrides)
+    lesson = run_lesson(given.seed, given.overrides)
     given.folder.mkdir(parents=True, exist_ok=True)
     draw(lesson, given.folder)
     print(f"plots in {given.folder}")
 
 
-def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
+def run_lesson(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     """Run the introduction; print its results and return them."""
     torch.manual_seed(seed)
     data = torch.randn(8, *IMAGE)
@@ -81,7 +81,7 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     active = y.detach().flatten(1).any(1).nonzero()
     since = f"from step {int(active[0])} on, counted from 0" if len(active) else "never"
     print(f"shown for {STEPS} steps it is active {since}; its last output sums to {y[-1].sum().item():.5f}")
-    why(network, shown)
+    print_delay(network, shown)
 
     optimizer = torch.optim.RMSprop(network.parameters())
     (1 - y[-1].sum()).backward()
@@ -93,7 +93,7 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     return Lesson(data, network, first, y.detach(), gradients, after)
 
 
-def why(network: Network, shown: Tensor) -> None:
+def print_delay(network: Network, shown: Tensor) -> None:
     """Print the cause of the output's delay, as `snnlab doctor` reports it."""
     lengths = torch.full((shown.shape[1],), STEPS)
     vitals = measure(network, shown, lengths, lambda y, _: 1 - y[-1].sum(), dt=DT)

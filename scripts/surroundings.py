@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stepbench.arms import installed
+from stepbench.methods import installed
 
 from snnlab.runs.provenance import git_state
 

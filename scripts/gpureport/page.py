@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
     """A verdict at the top of the page: whether it passed, and a sentence of details."""
 
     passed: bool
-    words: str
+    text: str
 
 
 def page(report: dict[str, Any]) -> str:
@@ -32,7 +32,7 @@ def page(report: dict[str, Any]) -> str:
     commit = f"{git.get('commit', 'unknown')}{' with changes' if git.get('dirty') else ''}"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     verdicts = [
-        f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.words}"
+        f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.text}"
         for verdict in (tests_verdict(tests), speed_verdict(report["bench"]))
     ]
     if report.get("rehearsal"):
@@ -65,23 +65,23 @@ def page(report: dict[str, Any]) -> str:
 def tests_verdict(tests: dict[str, str]) -> Verdict:
     """Return the verdict on whether every test ran and passed."""
     counts = Counter(tests.values())
-    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]) or "none"
-    return Verdict(bool(tests) and not counts["failed"] and not counts["not run"], f"tests on the GPU: {said}")
+    counts_text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]) or "none"
+    return Verdict(bool(tests) and not counts["failed"] and not counts["not run"], f"tests on the GPU: {counts_text}")
 
 
 def speed_verdict(bench: dict[str, Any]) -> Verdict:
     """Return the verdict on whether snnlab is faster than every library's kernels in every size."""
     ratios = [
-        (arms[name]["median_ms"] / arms[OURS]["median_ms"], f"{label} at {title}")
+        (methods[name]["median_ms"] / methods[OURS]["median_ms"], f"{label} at {title}")
         for label, found in bench.items()
-        for title, arms in cases(found)
-        for name in libraries(arms)
+        for title, methods in cases(found)
+        for name in libraries(methods)
     ]
     if not ratios:
         return Verdict(False, "a training step: no library was timed")
-    least, where = min(ratios)
-    words = f"the fastest library takes {least:.2f} times snnlab's time ({where}); runs of the bench: {len(bench)}"
-    return Verdict(least >= 1.0, f"a training step: {words}")
+    smallest, where = min(ratios)
+    text = f"the fastest library takes {smallest:.2f} times snnlab's time ({where}); runs of the bench: {len(bench)}"
+    return Verdict(smallest >= 1.0, f"a training step: {text}")
 
 
 def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -89,9 +89,9 @@ def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(case["title"], case["arms"]) for case in found["cases"] if OURS in case["arms"]]
 
 
-def libraries(arms: dict[str, Any]) -> list[str]:
+def libraries(methods: dict[str, Any]) -> list[str]:
     """Return the methods that are other libraries."""
-    return [name for name in arms if name.startswith(("spikingjelly", "snntorch", "norse", "sinabs"))]
+    return [name for name in methods if name.startswith(("spikingjelly", "snntorch", "norse", "sinabs"))]
 
 
 def neurons_table(tests: dict[str, str]) -> list[str]:
@@ -146,12 +146,12 @@ def bench_tables(bench: dict[str, Any]) -> list[str]:
             "| size | method | ms | x snnlab | peak memory, MB |",
             "|---|---|---:|---:|---:|",
         ]
-        for title, arms in cases(found):
-            ours = arms[OURS]["median_ms"]
-            for name, arm in sorted(arms.items(), key=lambda item: item[1]["median_ms"]):
-                memory = "-" if arm["peak_mb"] is None else f"{arm['peak_mb']:.0f}"
-                ms = arm["median_ms"]
-                lines.append(f"| {title} | {name} | {ms:.2f} | {ms / ours:.2f} | {memory} |")
+        for title, methods in cases(found):
+            snnlab_ms = methods[OURS]["median_ms"]
+            for name, method in sorted(methods.items(), key=lambda item: item[1]["median_ms"]):
+                memory = "-" if method["peak_mb"] is None else f"{method['peak_mb']:.0f}"
+                ms = method["median_ms"]
+                lines.append(f"| {title} | {name} | {ms:.2f} | {ms / snnlab_ms:.2f} | {memory} |")
     return lines[1:] or ["Nothing was timed."]
 
 

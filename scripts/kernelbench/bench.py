@@ -69,7 +69,7 @@ class Worker:
             env={**os.environ, **HEAP, "PYTHONPATH": places},
         )
 
-    def ask(self, **what: Any) -> dict[str, Any]:
+    def request(self, **what: Any) -> dict[str, Any]:
         """Send a request and return the answer.
 
         Raises:
@@ -99,7 +99,7 @@ def run(settings: argparse.Namespace) -> None:
     """
     wanted = [(name, shape) for name in settings.cases for shape in settings.shapes if shape in CASES[name].shapes]
     found = {each: Measured() for each in wanted}
-    with checked_out(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
+    with checkout_of(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
         for number in range(settings.pairs):
             say(f"processes {number + 1} of {settings.pairs}")
             workers = [Worker(other), Worker(ROOT)]
@@ -117,7 +117,7 @@ def run(settings: argparse.Namespace) -> None:
 
 
 @contextmanager
-def checked_out(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator[Path]:
+def checkout_of(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator[Path]:
     """Provide a folder with a commit's code.
 
     Args:
@@ -171,18 +171,18 @@ def measure(
     steps = CASES[name].steps or settings.steps
     what = {"case": name, "shape": SHAPES[shape], "steps": steps, "batch": settings.batch}
     for worker, file in zip(workers, (results / "other.npz", results / "this.npz"), strict=True):
-        said = worker.ask(**what, results=str(file))
-        if Path(said["code"]) != worker.code:
-            raise BenchError(f"the code of {said['code']} ran instead of that of {worker.code}")
-        if "lacks" in said:
+        answer = worker.request(**what, results=str(file))
+        if Path(answer["code"]) != worker.code:
+            raise BenchError(f"the code of {answer['code']} ran instead of that of {worker.code}")
+        if "lacks" in answer:
             whose = "this code" if worker is workers[1] else settings.against
-            measured.lacks = f"{whose}: {said['lacks']}"
+            measured.lacks = f"{whose}: {answer['lacks']}"
             return
     require_equal(f"{CASES[name].title}, {shape}", results / "other.npz", results / "this.npz")
     for number in range(settings.rounds):
         turns = list(zip(workers, (measured.other, measured.this), strict=True))
         for worker, times in turns if number % 2 == 0 else reversed(turns):
-            for part, seconds in worker.ask(**what, repeat=REPEATED).items():
+            for part, seconds in worker.request(**what, repeat=REPEATED).items():
                 times[part] += seconds
 
 

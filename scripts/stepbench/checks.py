@@ -5,48 +5,48 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from stepbench.arms import ARMS, Arm, Ours, Tolerance, ours
+from stepbench.methods import METHODS, Method, SnnlabNetwork, Tolerance, snnlab_method
 from stepbench.training import Answer, Training, training
-from stepbench.work import BenchError, Work
+from stepbench.work import BenchError, Workload
 
 STEPS, BATCH = 10, 4
 LEAST_RATE = 0.01  # spikes per neuron and step: without spikes, equal outputs prove nothing
 
 
-def check(name: str, work: Work, device: str) -> list[dict[str, Any]]:
+def check(name: str, work: Workload, device: str) -> list[dict[str, Any]]:
     """Compare a method with the plain loop on a small input; return the errors of each of its variants.
 
     Raises:
         BenchError: if they differ by more than rounding.
     """
-    arm = ARMS[name]
-    if arm.neuron is None:
+    method = METHODS[name]
+    if method.neuron is None:
         return []
-    found = _compared(name, arm, work._replace(steps=STEPS, batch=BATCH, spikes="busy"), device)
+    found = _compared(name, method, work._replace(steps=STEPS, batch=BATCH, spikes="busy"), device)
     # The code that snnlab runs depends on the number of spikes.
-    if arm.backend is not None and work.spikes != "busy":
-        found += _compared(name, arm, work._replace(steps=STEPS, batch=BATCH), device)
+    if method.backend is not None and work.spikes != "busy":
+        found += _compared(name, method, work._replace(steps=STEPS, batch=BATCH), device)
     return found
 
 
-def _compared(name: str, arm: Arm, small: Work, device: str) -> list[dict[str, Any]]:
-    assert arm.neuron is not None
-    reference = ours(arm.neuron, "reference")
-    expected, found = expect(reference, small, device), []
-    for variant in arm.variants(small):
-        given = training(arm, variant, small, device).answer()
-        exact = arm.backend is not None and arm.tolerance == Tolerance()
+def _compared(name: str, method: Method, small: Workload, device: str) -> list[dict[str, Any]]:
+    assert method.neuron is not None
+    reference = snnlab_method(method.neuron, "reference")
+    expected, found = reference_answer(reference, small, device), []
+    for variant in method.variants(small):
+        given = training(method, variant, small, device).answer()
+        exact = method.backend is not None and method.tolerance == Tolerance()
         if exact and not torch.equal(given.outputs, expected.outputs):
             raise BenchError(f"{name}: its outputs are not those of the plain loop; nothing was timed")
-        errors = compare(f"{name} ({variant})", given, expected, arm.tolerance)
+        errors = compare(f"{name} ({variant})", given, expected, method.tolerance)
         found.append({"arm": name, "variant": str(variant), "spikes": small.spikes, "errors": errors})
     return found
 
 
-def expect(reference: Arm, work: Work, device: str) -> Answer:
+def reference_answer(reference: Method, work: Workload, device: str) -> Answer:
     """Return outputs and gradients of the plain loop; all its layers must spike."""
     plain = Training(reference, reference.variants(work)[0], work, device)
-    assert isinstance(plain.network, Ours)
+    assert isinstance(plain.network, SnnlabNetwork)
     counts: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         plain.network(plain.x, counts=counts)

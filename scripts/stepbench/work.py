@@ -36,7 +36,7 @@ class UsageError(BenchError):
     """A request that cannot be fulfilled here."""
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """A network and the size of a training step.
 
     Attributes:
@@ -71,7 +71,7 @@ class Work(NamedTuple):
         return f"{what}{busy}, T = {self.steps}, batch {self.batch}"
 
 
-def modules(work: Work, neuron: Callable[[], nn.Module], of: Any = nn, **settings: Any) -> list[nn.Module]:
+def modules(work: Workload, neuron: Callable[[], nn.Module], of: Any = nn, **settings: Any) -> list[nn.Module]:
     """Return the layers in order.
 
     Args:
@@ -95,7 +95,7 @@ def modules(work: Work, neuron: Callable[[], nn.Module], of: Any = nn, **setting
     ]
 
 
-def nodes(work: Work, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def nodes(work: Workload, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the same layers as nodes of snnlab's YAML: those of `model=conv_lif` up to its readout."""
     if work.kind == "dense":
         return {"linear": {"type": "linear", "out_features": work.neurons, "bias": False}, "neuron": neuron}
@@ -113,20 +113,20 @@ def nodes(work: Work, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def frames(work: Work) -> Tensor:
+def frames(work: Workload) -> Tensor:
     """Return random binary events, `[T, B, ...]`."""
     generator = torch.Generator().manual_seed(SEED)
     return (torch.rand(work.steps, work.batch, *work.in_shape, generator=generator) < DENSITY).float()
 
 
-def targets(work: Work) -> Tensor:
+def targets(work: Workload) -> Tensor:
     """Return random classes, `[B]`."""
     outputs = CLASSES if work.kind == "conv" else work.neurons
     return torch.randint(outputs, (work.batch,), generator=torch.Generator().manual_seed(SEED))
 
 
 @torch.no_grad()
-def set_weights(weights: Sequence[Tensor], scale: float, work: Work) -> None:
+def set_weights(weights: Sequence[Tensor], scale: float, work: Workload) -> None:
     """Fill weights, in the order of their layers.
 
     Args:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
 from trainbench.clock import EPOCHS
-from trainbench.jelly import ALPHA
 from trainbench.report import accuracy_table, draw, speed_table
+from trainbench.spikingjelly_training import ALPHA
 
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "lightning", "spikingjelly")
 
@@ -88,7 +88,7 @@ def speed(name: str, overrides: list[str], settings: argparse.Namespace) -> list
     rounds = []
     for n in range(settings.rounds):
         say(f"{name}: speed, round {n + 1} of {settings.rounds}")
-        found = ours(overrides, settings.seeds[0], "BareClock")
+        found = train_snnlab(overrides, settings.seeds[0], "BareClock")
         if not all(epoch["same_weights"] for epoch in found["epochs"]):
             raise BenchError(f"{name}: the bare epochs trained another network; no numbers are reported")
         rounds.append(found)
@@ -101,38 +101,38 @@ def accuracy(name: str, overrides: list[str], settings: argparse.Namespace, peer
     same = [*overrides, f"neuron.surrogate={{type: atan, alpha: {ALPHA}}}"]
     found = []
     for n, seed in enumerate(settings.seeds):
-        arms = {"snnlab": lambda seed=seed: ours(same, seed, "Clock")}
+        methods = {"snnlab": lambda seed=seed: train_snnlab(same, seed, "Clock")}
         if peer:
-            arms["spikingjelly"] = lambda seed=seed: theirs(same, seed)
-        names, done = list(arms), {}
-        for arm in names if n % 2 == 0 else reversed(names):
-            say(f"{name}: accuracy, seed {seed}: {arm}")
-            done[arm] = arms[arm]()
-        found.append({"seed": seed} | {arm: done[arm] for arm in names})
+            methods["spikingjelly"] = lambda seed=seed: train_spikingjelly(same, seed)
+        names, done = list(methods), {}
+        for method in names if n % 2 == 0 else reversed(names):
+            say(f"{name}: accuracy, seed {seed}: {method}")
+            done[method] = methods[method]()
+        found.append({"seed": seed} | {method: done[method] for method in names})
     return found
 
 
-def ours(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
+def train_snnlab(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
     """Run `snnlab train` and return its epochs, its record and the seconds from start to end."""
     with tempfile.TemporaryDirectory() as folder:
         added = ["plugins=[trainbench.clock]", f"+callbacks.clock._target_=trainbench.clock.{clock}"]
         command = ["snnlab", "train", *overrides, f"seed={seed}", f"output_dir={folder}", *added]
-        wall_s, said = timed(command)
-        run_folder = Path(said.splitlines()[-1])
+        wall_s, stdout = run_timed(command)
+        run_folder = Path(stdout.splitlines()[-1])
         result = json.loads((run_folder / "result.json").read_text())
         kept = {key: result[key] for key in ("selection", "timing", "metrics", "provenance")}
         return {"wall_s": wall_s, "epochs": json.loads((run_folder / EPOCHS).read_text()), **kept}
 
 
-def theirs(overrides: list[str], seed: int) -> dict[str, Any]:
+def train_spikingjelly(overrides: list[str], seed: int) -> dict[str, Any]:
     """Train in SpikingJelly and return the same."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / EPOCHS
-        wall_s, _ = timed(["trainbench.jelly", str(file), *overrides, f"seed={seed}"])
+        wall_s, _ = run_timed(["trainbench.spikingjelly_training", str(file), *overrides, f"seed={seed}"])
         return {"wall_s": wall_s, **json.loads(file.read_text())}
 
 
-def timed(command: list[str]) -> tuple[float, str]:
+def run_timed(command: list[str]) -> tuple[float, str]:
     """Run a module with this folder in its search path; return its seconds and its stdout.
 
     Raises:

@@ -49,18 +49,18 @@ def accuracy_table(experiments: dict[str, Any]) -> str:
     ]
     for name, found in experiments.items():
         for of_seed in found["accuracy"]:
-            for arm in (arm for arm in COLOURS if arm in of_seed):
-                epochs = of_seed[arm]["epochs"]
+            for method in (method for method in COLOURS if method in of_seed):
+                epochs = of_seed[method]["epochs"]
                 reached = until(epochs, found["target"])
                 words = " | ".join(
                     ["-"] * 3 if reached is None else [f"{s:.1f}" for s in reached[:2]] + [f"{reached[2]}"]
                 )
                 goal = ""
-                if arm == "snnlab":
+                if method == "snnlab":
                     goal = f"{verdict(reached is not None and reached[0] < found['goal_s'])} {found['goal_s']:g} s"
                 lines.append(
-                    f"| {name} | {found['target']:.0%} | {of_seed['seed']} | {arm} | {words}"
-                    f" | {epochs[-1]['val_accuracy']:.1%} | {of_seed[arm]['wall_s']:.1f} | {goal} |"
+                    f"| {name} | {found['target']:.0%} | {of_seed['seed']} | {method} | {words}"
+                    f" | {epochs[-1]['val_accuracy']:.1%} | {of_seed[method]['wall_s']:.1f} | {goal} |"
                 )
     return "\n".join(lines)
 
@@ -107,10 +107,10 @@ def draw_speeds(axes: Axes, found: dict[str, Any]) -> None:
 def draw_accuracies(axes: Axes, found: dict[str, Any]) -> None:
     """Draw the accuracy of each training over its seconds."""
     for n, of_seed in enumerate(found["accuracy"]):
-        for arm in (arm for arm in COLOURS if arm in of_seed):
-            epochs = of_seed[arm]["epochs"]
+        for method in (method for method in COLOURS if method in of_seed):
+            epochs = of_seed[method]["epochs"]
             trained = list(accumulate(epoch["train_s"] for epoch in epochs))
             reached = [epoch["val_accuracy"] for epoch in epochs]
-            axes.plot(trained, reached, color=COLOURS[arm], marker=".", label=None if n else arm)
+            axes.plot(trained, reached, color=COLOURS[method], marker=".", label=None if n else method)
     axes.axhline(found["target"], color="0.4", linestyle=":", label=f"target: {found['target']:.0%}")
     axes.set(xlabel="seconds of training", ylim=(None, 1))

@@ -50,10 +50,10 @@ def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Pa
     of_data = found["data"]["saccade_digits"]
     assert of_data["recordings"] == 4
     assert "snnlab" in of_data["arms"]
-    for name, arm in of_data["arms"].items():
-        assert len(arm["seconds"]) == 2
-        assert arm["per_s"] == pytest.approx(2 * 4 / sum(arm["seconds"]))  # of two, the median is the mean
-        assert arm["to_tonic"] == pytest.approx(arm["per_s"] / of_data["arms"]["tonic"]["per_s"])
+    for name, method in of_data["arms"].items():
+        assert len(method["seconds"]) == 2
+        assert method["per_s"] == pytest.approx(2 * 4 / sum(method["seconds"]))  # of two, the median is the mean
+        assert method["to_tonic"] == pytest.approx(method["per_s"] / of_data["arms"]["tonic"]["per_s"])
         assert f"| {name} |" in done.stdout
 
 

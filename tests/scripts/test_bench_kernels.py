@@ -54,7 +54,7 @@ def test_a_case_is_compared_timed_and_written(
     def this_code(*_: object) -> Iterator[Path]:
         yield bench.ROOT
 
-    monkeypatch.setattr(bench, "checked_out", this_code)
+    monkeypatch.setattr(bench, "checkout_of", this_code)
     settings = Namespace(against="HEAD", checkout=None, cases=["inplace"], shapes=["32x11x11"])
     settings.steps, settings.batch, settings.pairs, settings.rounds = 2, 1, 1, 2
     settings.out = tmp_path / "new" / "table.md"
@@ -110,7 +110,7 @@ def test_a_case_that_a_commit_lacks_leaves_a_gap(bench: ModuleType) -> None:
 
 
 def test_the_other_commit_is_checked_out_and_leaves_nothing(bench: ModuleType, repository: Path) -> None:
-    with bench.checked_out("HEAD~1", None, repository) as folder:
+    with bench.checkout_of("HEAD~1", None, repository) as folder:
         assert (folder / "file").read_text() == "first"
         assert (repository / "file").read_text() == "second"
     assert not folder.exists()
@@ -120,10 +120,10 @@ def test_the_other_commit_is_checked_out_and_leaves_nothing(bench: ModuleType, r
 def test_a_checkout_that_is_named_stays_and_is_taken_again(bench: ModuleType, repository: Path, tmp_path: Path) -> None:
     named = tmp_path / "named"
     for _ in range(2):
-        with bench.checked_out("HEAD~1", named, repository) as folder:
+        with bench.checkout_of("HEAD~1", named, repository) as folder:
             assert folder == named
             assert (folder / "file").read_text() == "first"
-    with pytest.raises(bench.UsageError, match="HEAD"), bench.checked_out("HEAD", named, repository):
+    with pytest.raises(bench.UsageError, match="HEAD"), bench.checkout_of("HEAD", named, repository):
         pass
 
 

@@ -63,13 +63,13 @@ def test_a_run_writes_every_epoch_and_a_picture_and_prints_tables(tmp_path: Path
     (of_digits,) = found["experiments"].values()
     (round_,), (of_seed,) = of_digits["speed"], of_digits["accuracy"]
     assert [epoch["same_weights"] for epoch in round_["epochs"]] == [True, True]
-    for of_arm in (round_, of_seed["snnlab"], of_seed["spikingjelly"]):
-        seconds = [epoch["train_s"] for epoch in of_arm["epochs"]]
+    for of_method in (round_, of_seed["snnlab"], of_seed["spikingjelly"]):
+        seconds = [epoch["train_s"] for epoch in of_method["epochs"]]
         assert len(seconds) == 2
         assert min(seconds) > 0
-        assert sum(seconds) < of_arm["epochs"][-1]["elapsed_s"] < of_arm["wall_s"]
+        assert sum(seconds) < of_method["epochs"][-1]["elapsed_s"] < of_method["wall_s"]
     # The same training: with so few steps in so few epochs rounding has not yet led them apart.
-    reached = [of_seed[arm]["epochs"][0]["val_accuracy"] for arm in ("snnlab", "spikingjelly")]
+    reached = [of_seed[method]["epochs"][0]["val_accuracy"] for method in ("snnlab", "spikingjelly")]
     assert reached[0] == pytest.approx(reached[1], abs=0.05)
     assert "| saccade_digits | 97% | 0 | spikingjelly |" in done.stdout
 
@@ -88,7 +88,7 @@ def test_spikingjelly_is_timed_only_where_its_network_is_ours(
     part: Callable[[str], ModuleType], changed: dict[str, Any], same: bool
 ) -> None:
     pytest.importorskip("spikingjelly")
-    jelly = part("jelly")
+    spikingjelly = part("spikingjelly_training")
     nodes: dict[str, dict[str, Any]] = {
         "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
         "lif": LIF | changed,
@@ -103,20 +103,20 @@ def test_spikingjelly_is_timed_only_where_its_network_is_ours(
     targets = torch.arange(5) % 3
     batch = Batch(x, torch.full((5,), 12), targets, targets)
     if same:
-        errors = jelly.check(jelly.Jelly(network), network, batch)
+        errors = spikingjelly.check(spikingjelly.SpikingJellyNetwork(network), network, batch)
         assert list(errors) == ["outputs", "gradient 1", "gradient 2", "gradient 3"]
         assert max(errors.values()) < 1e-4
     else:
-        with pytest.raises(jelly.BenchError, match="SpikingJelly"):
-            jelly.check(jelly.Jelly(network), network, batch)
+        with pytest.raises(spikingjelly.BenchError, match="SpikingJelly"):
+            spikingjelly.check(spikingjelly.SpikingJellyNetwork(network), network, batch)
 
 
 @pytest.mark.peers
 def test_a_layer_that_spikingjelly_lacks_is_named(part: Callable[[str], ModuleType]) -> None:
     pytest.importorskip("spikingjelly")
-    jelly = part("jelly")
-    with pytest.raises(jelly.UsageError, match=r"^act:.*ReLU"):
-        jelly.theirs("act", torch.nn.ReLU())
+    spikingjelly = part("spikingjelly_training")
+    with pytest.raises(spikingjelly.UsageError, match=r"^act:.*ReLU"):
+        spikingjelly.convert_layer("act", torch.nn.ReLU())
 
 
 def test_figures_are_of_the_first_epoch_that_is_right_and_of_warm_epochs(part: Callable[[str], ModuleType]) -> None:
@@ -136,7 +136,7 @@ def test_figures_of_two_networks_are_refused(
     part: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = part("bench")
-    monkeypatch.setattr(bench, "ours", lambda *_: {"epochs": [{"same_weights": True}, {"same_weights": False}]})
+    monkeypatch.setattr(bench, "train_snnlab", lambda *_: {"epochs": [{"same_weights": True}, {"same_weights": False}]})
     settings = type("Settings", (), {"rounds": 1, "seeds": [0]})()
     with pytest.raises(bench.BenchError, match=r"^digits:"):
         bench.speed("digits", [], settings)

@@ -30,13 +30,13 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def arm(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
+def method(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
     return {"median_ms": ms, "peak_mb": mb, "variant": "", "to_relu": None, "to_fastest_library": None}
 
 
-def bench(**arms: float) -> dict[str, Any]:
+def bench(**methods: float) -> dict[str, Any]:
     title = "conv, avg pooling, T = 30, batch 32"
-    return {"cases": [{"title": title, "arms": {name: arm(ms) for name, ms in arms.items()}}]}
+    return {"cases": [{"title": title, "arms": {name: method(ms) for name, ms in methods.items()}}]}
 
 
 def synthetic() -> dict[str, Any]:

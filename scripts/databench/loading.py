@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from databench.arms import Work
+from databench.methods import Workload
 from torch.nn.functional import cross_entropy
 
 from snnlab.config.compose import compose_once
@@ -25,7 +25,7 @@ _TRIES = 5
 _STEPS = 12
 
 
-def figures(work: Work, overrides: list[str], folder: Path) -> dict[str, float]:
+def measure_loading(work: Workload, overrides: list[str], folder: Path) -> dict[str, float]:
     """Measure packing of recordings in memory, opening of a store of 60,000, and the share of loading in a step.
 
     Args:
@@ -47,7 +47,7 @@ def figures(work: Work, overrides: list[str], folder: Path) -> dict[str, float]:
     }
 
 
-def texts(found: dict[str, float]) -> Iterator[str]:
+def describe(found: dict[str, float]) -> Iterator[str]:
     """Yield the results as text, with their goals."""
     yield f"packing, once read: {found['packed_per_s']:,.0f} recordings a second (goal {GOALS['packed_per_s']:,})"
     yield f"opening a store of {LARGE:,} recordings: {1000 * found['open_s']:.1f} ms (goal {1000 * GOALS['open_s']:g})"
@@ -62,7 +62,7 @@ class _InMemory:
 
     label, groups = "bench", None
 
-    def __init__(self, recordings: list[Events], work: Work) -> None:
+    def __init__(self, recordings: list[Events], work: Workload) -> None:
         self.recordings, self.sensor_size = recordings, work.data.store.sensor_size
         self.targets, self.split = np.zeros(len(recordings), np.int64), np.zeros(len(recordings), np.uint8)
 
@@ -91,7 +91,7 @@ def _best(do: Callable[[], object], before: Path | None = None) -> float:
     return min(seconds)
 
 
-def _shares(work: Work, overrides: list[str]) -> tuple[float, float]:
+def _shares(work: Workload, overrides: list[str]) -> tuple[float, float]:
     """Return the median seconds of a step of conv_lif (forward, backward, Adam), and of loading its batch."""
     experiment, _ = compose_once([*overrides, "model=conv_lif"], None)
     session = Session(experiment)
