@@ -33,7 +33,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _cut_behind_a_key(path: Path) -> None:
+def _cut_after_a_key(path: Path) -> None:
     text = path.read_bytes()
     path.write_bytes(text[: text.index(b": ", len(text) // 2)])
 
@@ -47,7 +47,7 @@ HARMS = {
     "split.json": _cut,
     "metrics.csv": lambda path: path.write_text("\0"),
     "result.json": _without_metrics,
-    "config.yaml": _cut_behind_a_key,
+    "config.yaml": _cut_after_a_key,
 }
 
 
@@ -77,7 +77,7 @@ def test_resuming_the_run_writes_the_file_anew(trained: Path, run: Path, name: s
 
 def test_a_configuration_that_is_cut_cannot_be_resumed(snnlab: Snnlab, run: Path):
     before = sorted(run.rglob("*"))
-    _cut_behind_a_key(run / "config.yaml")
+    _cut_after_a_key(run / "config.yaml")
     done = snnlab("train", f"resume={run}")
     assert done.status == 2
     assert_tells(done.error, run / "config.yaml", "read")

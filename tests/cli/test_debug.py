@@ -71,7 +71,7 @@ def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: 
     assert (predictions["val_readout"].argmax(1) == predictions["val_target"]).all()
 
 
-def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_overfit_reports_a_network_that_cannot_fit(workplace: Path, snnlab: Snnlab, digits_store: str):
     deaf = ("neuron.v_threshold=1000", "trainer.max_epochs=2")
     done = snnlab("train", "debug=overfit", *SMALL, digits_store, *deaf)
     _, result = result_of(done)
@@ -79,7 +79,7 @@ def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab
     assert result["selection"]["epochs"] == 2
 
 
-def test_profile_says_where_the_time_goes(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_profile_reports_the_time_of_each_part(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "debug=profile", *SMALL, digits_store)
     folder, _ = result_of(done)
     record = json.loads((folder / "profile.json").read_text())

@@ -111,7 +111,7 @@ def names(folder: Path, places: np.ndarray) -> list[str]:
     return [dataset.name(place) for place in places.tolist()]
 
 
-def assert_stretches_are_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
+def assert_rows_match_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
     """Check the rows of `predict` against the answers at each step, of the whole and of pieces."""
     files = names(folder, arrays["test_recording"])
     rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
@@ -190,7 +190,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert np.array(found["confusion"]).sum() == labelled.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
-    assert_stretches_are_the_answers(folder, arrays, snnlab)
+    assert_rows_match_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
 
 
@@ -216,7 +216,7 @@ def trained_weights(done: Outcome) -> dict[str, torch.Tensor]:
     return torch.load(record(done)[0] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def assert_learnt_the_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     for name, values in one.items():
         if name.startswith("network."):
             torch.testing.assert_close(other[name], values, rtol=1e-6, atol=1e-8, msg=name)
@@ -231,7 +231,7 @@ def test_several_batches_a_step_teach_what_one_large_batch_does(
     given += [*PLAIN, "pictures=null", "monitors=null"]
     large = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     small = trained_weights(snnlab("train", *given, "data.batch_size=8", "trainer.accumulate_grad_batches=2"))
-    assert_learnt_the_same(large, small)
+    assert_same_weights(large, small)
 
 
 @pytest.mark.slow
@@ -240,10 +240,10 @@ def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnl
     given += ["loss.parts.few={type: spikes, weight: 1e-4}"]
     one = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     two = trained_weights(snnlab("train", *given, "trainer=ddp", "trainer.devices=2"))
-    assert_learnt_the_same(one, two)
+    assert_same_weights(one, two)
 
 
-def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
+def test_incompatible_settings_are_reported_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     values = experiment(blobs, "value", "mse")
     for wrong, *told in (
         ("loss=cross_entropy", "loss", "cross_entropy", "data.targets=value", "loss=mse"),
@@ -283,7 +283,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
 
 
 @pytest.mark.parametrize("mode", ["overfit", "fast", "shapes"])
-def test_the_modes_of_debugging_know_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
+def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "pictures=null")
     assert done.status == 0, done.err
     if mode == "overfit":

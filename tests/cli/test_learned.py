@@ -48,7 +48,7 @@ def test_show_has_mean_and_range_of_the_chosen_epoch(run: Path, taus: np.ndarray
     assert_says(done.out, "chosen epoch")
 
 
-def test_show_of_a_run_without_a_checkpoint_says_that_they_have_just_begun(
+def test_show_of_a_run_without_a_checkpoint_prints_the_initial_values(
     run: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())

@@ -67,7 +67,7 @@ def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(sn
     assert re.search(r"^\* .*\bdt\b", out, re.MULTILINE)
 
 
-def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):
+def test_a_layer_is_listed_with_its_settings(snnlab: Snnlab):
     done = snnlab("list", "layers", "conv2d")
     assert done.out.startswith(f"conv2d: {first_sentence(LAYERS.get('conv2d', ''))}\n")
     told = rows(done.out)
@@ -91,7 +91,7 @@ def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snn
     assert "see `Recurrent`" not in told
 
 
-def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
+def test_a_dataset_is_listed_with_the_shared_settings(snnlab: Snnlab):
     told = rows(snnlab("list", "datasets", "nmnist").out)
     assert told["root"][1] == "null"
     assert told["root"][2].startswith("Folder")
@@ -99,7 +99,7 @@ def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
     assert told["duration_ms"][1:3] == ["ms", "required"]
 
 
-def test_what_has_no_settings_says_so(snnlab: Snnlab):
+def test_an_entry_without_settings_is_reported_as_such(snnlab: Snnlab):
     assert snnlab("list", "layers", "flatten").out.endswith(" no settings.\n")
 
 
@@ -115,7 +115,7 @@ def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
     assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
 
 
-def test_a_reader_who_has_seen_enough_ends_it_quietly():
+def test_a_closed_pipe_ends_it_quietly():
     code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab.cli.main import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -126,7 +126,7 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
     assert process.wait() == 0
 
 
-def test_datasets_are_listed_with_what_of_them_is_here(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_datasets_are_listed_with_their_availability(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "data" / "SHD").mkdir(parents=True)
     monkeypatch.setenv("SNNLAB_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

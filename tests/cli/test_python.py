@@ -48,11 +48,11 @@ def run(folder: Path) -> Any:
 def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[Any] = []
 
-    def noted(session: Session, started: float) -> Result:
+    def record_session(session: Session, started: float) -> Result:
         asked.append(session.experiment)
         return Result(session.folder, "completed", session.experiment.seed)
 
-    monkeypatch.setattr("snnlab.session.training.run", noted)
+    monkeypatch.setattr("snnlab.session.training.run", record_session)
     snnlab.train(
         "data.batch_size=8",
         {"trainer.max_epochs": 3, "model.layers.fc1.out_features": 16},
@@ -142,7 +142,7 @@ def test_batches_are_those_of_the_evaluation(run: Any):
     assert y.mean(0).argmax(-1).tolist() == answers.tolist()
 
 
-def test_a_part_or_a_place_that_is_not_there_is_named(run: Any):
+def test_a_missing_split_or_index_is_named(run: Any):
     with assert_raises(ConfigError, "", "test"):
         run.batch("tset")
     with assert_raises(IndexError, "recordings", run.data.split.test.size):
@@ -184,7 +184,7 @@ def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
     )  # in ms, as the run's own
 
 
-def test_what_are_no_events_of_the_sensor_is_refused(run: Any):
+def test_invalid_events_are_refused(run: Any):
     with assert_raises(TypeError, "array"):
         run.predict(3)
     with assert_raises(DataError, "events", 0):

@@ -68,7 +68,7 @@ def test_a_recipe_trains_on_files_of_its_data_sets_format(
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_recipe_says_its_source_what_was_published_and_what_differs(recipe: Recipe):
+def test_a_recipe_names_its_source_its_published_result_and_the_differences(recipe: Recipe):
     head = " ".join(re.findall(r"^# (.*)", find_file(f"experiment/{recipe.name}").read_text(), re.MULTILINE))
     for part in (f"snnlab train experiment={recipe.name} ", "github.com/", "Published: ", "Here: ", "Otherwise: "):
         assert part in head

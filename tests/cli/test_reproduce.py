@@ -82,7 +82,7 @@ def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path:
         (("other/config.yaml",), ("train", "other/config.yaml")),
     ],
 )
-def test_what_cannot_be_trained_again_is_refused(
+def test_invalid_requests_to_train_again_are_refused(
     words: tuple[str, ...], told: tuple[str, ...], recorded: Path, snnlab: Snnlab
 ) -> None:
     done = snnlab("train", str(recorded / "config.yaml"), *words)
@@ -90,13 +90,13 @@ def test_what_cannot_be_trained_again_is_refused(
     assert_tells(done.error, *told)
 
 
-def test_a_runs_folder_is_answered_with_what_it_could_mean(recorded: Path, snnlab: Snnlab) -> None:
+def test_a_runs_folder_gets_proposals(recorded: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", str(recorded))
     assert done.status == 2
     assert_tells(done.error, recorded, recorded / "config.yaml", "resume", "init_from", "reproduce")
 
 
-def test_what_differs_is_told(run: Path, snnlab: Snnlab) -> None:
+def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
     text = (run / "metrics.csv").read_text().splitlines()
     cells = text[1].split(",")
     cells[3] = str(float(cells[3]) + 0.25)
@@ -144,7 +144,7 @@ def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
         (["RUN"], (None, "interrupted")),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(run: Path, snnlab: Snnlab, arguments: list[str], told: tuple) -> None:
+def test_runs_that_cannot_be_repeated_are_refused(run: Path, snnlab: Snnlab, arguments: list[str], told: tuple) -> None:
     page = json.loads((run / "result.json").read_text()) | {"status": "interrupted"}
     (run / "result.json").write_text(json.dumps(page))
     done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))

@@ -27,7 +27,7 @@ def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any)
     return subprocess.run(command, **{**streams, "text": True, "timeout": 120, **surroundings})  # type: ignore[call-overload]
 
 
-def unread() -> int:
+def open_unread_pipe() -> int:
     """Return the writing end of a pipe that nobody reads."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -35,7 +35,7 @@ def unread() -> int:
 
 
 def test_a_training_that_nobody_reads_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
-    writer = unread()
+    writer = open_unread_pipe()
     closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
     done = started("train", *FAST, *QUIET, digits_store, **closed)
     os.close(writer)
@@ -52,7 +52,7 @@ def test_a_closed_stdout_ends_nothing(arguments: tuple[str, ...]):
 
 @pytest.mark.parametrize("arguments", [("train", "--help"), ("list", "models"), ("runs", "--help")])
 def test_help_and_tables_that_nobody_reads_end_quietly(arguments: tuple[str, ...]):
-    writer = unread()
+    writer = open_unread_pipe()
     done = started(*arguments, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) in [(0, ""), (141, "")]

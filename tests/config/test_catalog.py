@@ -19,14 +19,14 @@ def test_every_packaged_file_says_how_it_is_run_and_what_it_is(path: Path) -> No
     assert said.endswith((".", ":", "!")) or not lines[2].startswith("#")  # a whole sentence
 
 
-def test_groups_have_the_names_that_users_say() -> None:
+def test_groups_have_the_names_that_users_type() -> None:
     kinds = file_kinds(None)
     assert kinds["models"] == "model"
     assert kinds["presets"] == "neuron"
     assert kinds["data"] == "data"
 
 
-def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
+def test_the_users_files_and_groups_are_included(tmp_path: Path) -> None:
     for group in ("model", "mine"):
         (tmp_path / group).mkdir()
     (tmp_path / "model" / "a_net.yaml").write_text("layers: {}\n")

@@ -30,7 +30,7 @@ def test_a_folder_that_is_not_there_is_named_with_where_it_was_given(tmp_path: P
         own_folder()
 
 
-def test_a_file_that_hydra_would_pass_over_is_refused(tmp_path: Path):
+def test_a_file_that_hydra_would_ignore_is_refused(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "conv_lif.yaml").write_text("layers: {}\n")
     with assert_raises(ConfigError, "model/conv_lif.yaml", "snnlab"):

@@ -69,12 +69,12 @@ def test_without_a_neuron_the_layer_that_needs_it_is_named():
         expand_layers({"lif1": {"type": "neuron"}}, None)
 
 
-def test_a_rival_takes_the_place_of_the_neurons_setting():
+def test_a_rival_replaces_the_neurons_setting():
     (node,) = expand_layers({"lif1": {"type": "neuron", "beta": 0.9}}, {"type": "lif", "tau_mem": 20.0}).values()
     assert node == {"type": "lif", "beta": 0.9}
 
 
-def test_a_null_left_by_an_override_makes_way_for_the_rival():
+def test_a_null_of_an_override_is_removed_for_the_rival():
     (node,) = expand_layers({"lif1": {"type": "neuron"}}, {"type": "lif", "tau_mem": None, "beta": 0.9}).values()
     assert node == {"type": "lif", "beta": 0.9}
 
@@ -132,7 +132,7 @@ def test_a_mistake_within_a_block_names_its_place(node: dict, place: str):
         expand_layers({"a": {"type": "x", **node}}, LIF)
 
 
-def test_what_is_no_mapping_of_layers_is_left_to_the_layer_that_takes_it():
+def test_an_invalid_mapping_of_layers_is_left_to_the_layers_checks():
     node = {"type": "mine", "layers": 3, "shortcut": "conv", "branches": [1, 2], "feedback": None}
     assert expand_layers({"a": node}, LIF) == {"a": node}
 

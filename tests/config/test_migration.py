@@ -39,7 +39,7 @@ def test_the_first_recorded_run_composes_with_the_defaults_of_its_time(
     Session(experiment).build("built")
 
 
-def test_what_an_older_run_says_itself_stays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_of_an_older_run_are_kept(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "model.layers.readout.input_gain=average", "model.layers.lif1.type=cuba_lif")
     layers = recorded_config(run).model.layers
     assert (layers.readout.input_gain, layers.lif1.input_gain) == ("average", 1.0)
@@ -55,7 +55,7 @@ def test_a_run_with_newer_settings_has_the_newer_default(
     assert not caplog.messages
 
 
-def test_a_renamed_setting_is_told_and_its_reference_kept(
+def test_a_renamed_setting_is_reported_and_its_reference_kept(
     run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _rewritten(run, "backend=auto", "data.outputs=10")
@@ -71,7 +71,7 @@ def test_a_renamed_setting_is_told_and_its_reference_kept(
     ]
 
 
-def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_with_a_removed_backend_opens_with_the_current_one(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "backend=eager")
     assert compose_run(run).backend == "auto"
     (line,) = caplog.messages

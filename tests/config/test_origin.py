@@ -34,7 +34,7 @@ def test_the_line_of_a_key_is_found_within_the_files_package(model: Path, place:
     assert line_of(model, place, "model") == line
 
 
-def test_a_file_of_another_package_does_not_hold_the_place(model: Path):
+def test_a_file_of_another_package_does_not_have_the_key(model: Path):
     assert line_of(model, "data.layers", "model") is None
     assert line_of(model, "modelling.layers", "model") is None
 
@@ -51,7 +51,7 @@ def test_another_mistake_is_located_by_its_layer(model: Path):
 
 
 @pytest.mark.parametrize("key", ["model.layers.fc", "model.layers.fc.out_featurs"])
-def test_what_was_typed_on_the_command_line_stands_in_no_file(model: Path, key: str):
+def test_a_typed_setting_has_no_file(model: Path, key: str):
     error = UnknownSettingError("model.layers.fc", "out_featurs")
     assert Origin([(model, "model")], [key]).locate(error) is error
 

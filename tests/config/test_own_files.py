@@ -69,7 +69,7 @@ def test_a_circle_through_several_files_is_named(tmp_path: Path):
         (f"{HEAD}defaults: [{{a: b, c: d}}]\n", ("defaults", "{'a': 'b', 'c': 'd'}")),
     ],
 )
-def test_a_file_is_taken_or_told_why_not(tmp_path: Path, text: str, told: tuple | None):
+def test_a_file_is_accepted_or_refused_with_a_reason(tmp_path: Path, text: str, told: tuple | None):
     path = write(tmp_path, "experiment/mine", text)
     if told is None:
         check_file(path, "experiment")

@@ -66,7 +66,7 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_is_right_and_all_that_it_searches_builds(path: Path):
+def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
     _, space = checked(read_sweep(path.stem, None))
     for values in space.probes():
         check_build(overrides(values), None)

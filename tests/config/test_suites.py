@@ -60,11 +60,11 @@ def test_a_suite_that_help_shows_is_right(line: str):
     assert checked(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
 
 
-def test_there_are_such_suites():
+def test_help_shows_suites():
     assert len(SHOWN) >= 5
 
 
-def test_what_is_typed_is_the_suites_or_for_all_trainings():
+def test_typed_settings_are_the_suites_or_of_all_trainings():
     request = read_suite_request(
         ["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None
     )
@@ -81,7 +81,7 @@ def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
     assert checked(read_suite("mine", tmp_path)).arms["a"].overrides == []
 
 
-def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
+def test_a_method_that_does_not_build_is_named(tmp_path: Path):
     (tmp_path / "suite").mkdir()
     arms = "{good: [model=mlp_lif], bad: [model=mlp_lif, neuron.tau_men=3]}"
     (tmp_path / "suite" / "mine.yaml").write_text(f"arms: {arms}\ndatasets: {{d: [data=saccade_digits]}}\n")
@@ -102,6 +102,6 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoke", "contorls=[]"], ("contorls=[]", "controls")),
     ],
 )
-def test_a_slip_is_named(words: list[str], told: tuple):
+def test_a_mistake_is_named(words: list[str], told: tuple):
     with assert_raises(ConfigError, *told):
         read_suite_request(words, None)

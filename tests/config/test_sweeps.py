@@ -30,7 +30,7 @@ def test_a_search_that_readme_or_help_shows_is_right(line: str):
     assert space.parts.keys() == settings["space"].keys()
 
 
-def test_there_are_such_searches():
+def test_readme_and_help_show_searches():
     assert len(SHOWN) >= 8
 
 
@@ -71,10 +71,10 @@ def test_a_mistake_is_named(overrides: list[str], told: tuple):
         sweep_settings(overrides, None)
 
 
-def test_what_is_no_setting_of_a_sweep_is_of_its_trials():
+def test_other_settings_are_those_of_the_trials():
     assert split_sweep_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
 
 
 @pytest.mark.parametrize("override", ["seed=3", "data.dims=[1,2]", "name='a,b'", "model=mlp_lif", "+trainer.x=1"])
-def test_overrides_of_a_training_are_taken(override: str):
+def test_overrides_of_a_training_are_accepted(override: str):
     assert sweep_settings([override], None)[1] == [override]

@@ -22,8 +22,8 @@ TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
 
 def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
     """Run the script where SNNLAB_DATA is a folder."""
-    surroundings = os.environ | {"SNNLAB_DATA": str(data)}
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=surroundings)
+    environment = os.environ | {"SNNLAB_DATA": str(data)}
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
+def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = bench(*TINY, "--out", out, data=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Pa
         assert f"| {name} |" in done.stdout
 
 
-def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_path: Path) -> None:
+def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
     done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -65,7 +65,7 @@ def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_timed_where_one_cell_differs(of_bench: ModuleType) -> None:
+def test_nothing_is_timed_if_one_value_differs(of_bench: ModuleType) -> None:
     frames = torch.arange(8.0).view(2, 4)
     wrong = frames.clone()
     wrong[1, 3] += 1

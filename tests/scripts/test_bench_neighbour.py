@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("team,OMP_WAIT_POLICY=passive", ({"OMP_WAIT_POLICY": "passive"}, None, False)),
     ],
 )
-def test_a_way_is_variables_threads_and_a_pool(bench: ModuleType, way: str, expected: object) -> None:
+def test_a_way_has_variables_threads_and_a_pool(bench: ModuleType, way: str, expected: object) -> None:
     assert bench.settings_of(way) == expected
 
 

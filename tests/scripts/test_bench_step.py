@@ -39,7 +39,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
+def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     methods = ["relu", "convs", "snnlab_reference"]
     done = bench(*TINY, "--arms", *methods, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -82,7 +82,7 @@ def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> No
         (["--arms", "relu", "--rounds", "0"], (1, "got 0")),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(arguments: list[str], said: tuple, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], said: tuple, tmp_path: Path) -> None:
     done = bench(*arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert_says(done.stderr.splitlines()[-1], *said)
@@ -100,7 +100,7 @@ def test_a_missing_library_is_left_out_unless_it_was_named(parts: ModuleType, mo
         methods.choose_methods(["relu", "norse"], "cpu")
 
 
-def test_nothing_is_timed_where_one_arm_is_another_network(
+def test_nothing_is_timed_if_one_method_is_another_network(
     parts: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     methods, of_bench, work = (importlib.import_module(f"stepbench.{name}") for name in ("methods", "bench", "work"))

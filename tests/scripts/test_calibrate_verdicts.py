@@ -35,7 +35,7 @@ def at_most(draws: int) -> float:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_equally_good_ways_of_training_are_seldom_told_apart(calibrate: ModuleType, name: str):
+def test_equally_good_methods_rarely_differ_significantly(calibrate: ModuleType, name: str):
     scenario = calibrate.Scenario(**{"by_recording": 1.0, **SCENARIOS[name]})
     assert calibrate.false_verdicts(scenario, 1_000, 0) <= at_most(1_000)
 
@@ -45,7 +45,7 @@ def test_tables_and_looks_at_more_seeds_keep_the_level(calibrate: ModuleType):
     assert calibrate.false_looks(calibrate.Scenario(264, 10, 0.5, 0.5), 1_000, 0) <= at_most(1_000)
 
 
-def test_three_points_are_told_and_what_could_be_told_is(calibrate: ModuleType):
+def test_three_points_and_the_smallest_difference_are_detected(calibrate: ModuleType):
     three = calibrate.Scenario(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)
     assert calibrate.false_verdicts(three, 60, 0) > 0.8
     assert 0.72 < calibrate.power_at_smallest(calibrate.Scenario(2_264, 5, 0.9, 0.5), 400, 0) < 0.92
@@ -54,14 +54,14 @@ def test_three_points_are_told_and_what_could_be_told_is(calibrate: ModuleType):
 @pytest.mark.parametrize(
     "of", [{"recordings": 2_000, "persons": 29}, {"recordings": 500, "windows": 8, "better": 1.0}], ids=str
 )
-def test_simulated_networks_have_the_accuracy_of_their_cell(calibrate: ModuleType, of: dict[str, Any]):
+def test_simulated_networks_have_the_accuracy_of_their_scenario(calibrate: ModuleType, of: dict[str, Any]):
     scenario = calibrate.Scenario(seeds=5, accuracy=0.9, by_recording=1.0, **of)
     samples = calibrate.simulate(scenario, 2, np.random.default_rng(0))
     drawn = [[arm.right.mean() for arm in next(samples)] for _ in range(300)]
     assert np.mean(drawn, 0) == pytest.approx([0.9 + scenario.better / 100, 0.9], abs=0.008)
 
 
-def test_there_are_sixty_cells_of_different_names(calibrate: ModuleType):
+def test_there_are_sixty_scenarios_of_different_names(calibrate: ModuleType):
     assert len({scenario.name for scenario in calibrate.scenarios()}) == 60
 
 

@@ -74,7 +74,7 @@ def test_the_page_has_a_verdict_a_row_for_each_neuron_and_the_ratios(script: Mod
     assert any("| spikingjelly_triton | 3.00 | 1.50 | 100 |" in line for line in lines)
 
 
-def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleType) -> None:
+def test_failed_missing_or_slower_results_fail_the_page(script: ModuleType) -> None:
     report = synthetic()
     report["tests"][f"{PRESET}[lif-learned]"] = "failed"
     report["tests"][f"{PRESET}[se_adlif-fixed]"] = "not run"
@@ -85,7 +85,7 @@ def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleTy
     assert f"- `{PRESET}[lif-learned]`" in lines
 
 
-def test_a_page_of_nothing_is_no_pass(script: ModuleType) -> None:
+def test_an_empty_page_does_not_pass(script: ModuleType) -> None:
     page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
     assert page.count("**FAIL**") == 2
     assert_says(page, "- CuPy: broken")
@@ -97,7 +97,7 @@ def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
     assert_says(page, "nothing", "GPU")
 
 
-def test_the_page_is_written_again_from_its_record(
+def test_the_page_is_rewritten_from_its_record(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "report.json").write_text(json.dumps(synthetic()))
@@ -108,7 +108,7 @@ def test_the_page_is_written_again_from_its_record(
     assert (tmp_path / "again" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_outcomes_are_read_of_what_pytest_says(script: ModuleType) -> None:
+def test_outcomes_are_parsed_from_pytests_output(script: ModuleType) -> None:
     said = [
         "[gw1] [  3%] PASSED tests/a.py::test_b[with a space]",
         "[gw0] [100%] FAILED tests/a.py::test_c ",
@@ -124,7 +124,7 @@ def test_outcomes_are_read_of_what_pytest_says(script: ModuleType) -> None:
     ]
 
 
-def test_tests_run_and_what_takes_too_long_is_not_run(
+def test_tests_run_and_slow_ones_are_not_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tests").mkdir()
@@ -137,7 +137,7 @@ def test_tests_run_and_what_takes_too_long_is_not_run(
     assert report["tests"] == {"tests/test_some.py::test_it[0]": "passed", "tests/test_some.py::test_it[60]": "not run"}
 
 
-def test_where_there_is_no_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_without_a_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu_report.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(script, "run_tests", lambda *_: pytest.fail("tests were about to run"))
@@ -146,7 +146,7 @@ def test_where_there_is_no_gpu_nothing_is_run(script: ModuleType, monkeypatch: p
 
 
 @pytest.mark.parametrize("listed", [None, "echo 'No devices were found'; exit 0"])
-def test_make_gpu_installs_nothing_where_there_is_no_gpu(listed: str | None, tmp_path: Path) -> None:
+def test_make_gpu_installs_nothing_without_a_gpu(listed: str | None, tmp_path: Path) -> None:
     if listed is not None:
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
