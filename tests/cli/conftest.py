@@ -26,7 +26,7 @@ FAST = (
 
 
 class Outcome(NamedTuple):
-    """What came of a command; `error` is the mistake that stands in `err`, the last of several."""
+    """The result of a command; `error` is the last error that `err` reports."""
 
     status: int
     out: str
@@ -48,7 +48,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def errors_said(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
-    """Return a list that each mistake which a command tells of is put into."""
+    """Return a list to which each reported error of a command is appended."""
     said: list[SnnlabError] = []
     say = console.say_error
 

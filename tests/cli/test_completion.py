@@ -21,7 +21,7 @@ Offered = Callable[[str], list[str]]
 
 @pytest.fixture
 def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Offered:
-    """Return a function that gives what is offered behind a line."""
+    """Return a function that returns the completions of a line."""
 
     def call(line: str) -> list[str]:
         monkeypatch.setenv("COMP_LINE", line)

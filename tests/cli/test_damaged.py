@@ -1,4 +1,4 @@
-"""Of a run whose files are damaged every command says which, and what writes it anew; the cure is what it says."""
+"""Every command names the damaged file of a run and the command that restores it; that command works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """Return a copy of a run, whose files may be damaged."""
+    """Return a copy of a run, whose files a test can damage."""
     return Path(shutil.copytree(trained, tmp_path / "outputs" / "digits" / "1_0"))
 
 

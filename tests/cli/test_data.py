@@ -1,4 +1,4 @@
-"""`snnlab data` on the embedded digits' small relative: simulated patterns, packed into a store of the test's own."""
+"""`snnlab data` on small simulated patterns, packed into a store of the test."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
     assert len(deleted) == 3
     assert_says(left, "stay: 1")
     assert len(packed_folders(workplace / "stores")) == 1
-    # Of recordings that are gone too.
+    # Also copies of deleted recordings.
     shutil.rmtree(workplace / "others")
     assert snnlab("data", "clean", *others).status == 2
     assert snnlab("data", "clean", "--all", *others).status == 0

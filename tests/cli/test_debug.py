@@ -1,4 +1,4 @@
-"""`debug=...`: each file does what its first lines say."""
+"""`debug=...`: each file does what its first lines describe."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
     assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
     assert cells["conv1"][:4] == ["2x34x34", "12x30x30", "float32", "last"]
     assert cells["flatten"][:3] == ["32x5x5", "800", "float32"]
-    assert cells["lif1"][4] == "0"  # its least
+    assert cells["lif1"][4] == "0"  # its minimum
     assert cells["lif1"][-1].endswith("%")
     assert float(cells["lif1"][5]) == pytest.approx(float(cells["lif1"][-1][:-1]) / 100, abs=1e-4)
     assert max(len(line) for line in done.out.splitlines()) <= 80

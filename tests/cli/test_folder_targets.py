@@ -1,4 +1,4 @@
-"""Values and labels over time, trained to from a table and a YAML of a user's own, without a line of code."""
+"""Targets that are values or labels over time, from a user's table and YAML, without code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def times(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def blobs(workplace: Path) -> Path:
-    """Write recordings of a blob, and its place in x and the like in y, as parts of the sensor."""
+    """Write recordings of a blob, and its position in x and y, as fractions of the sensor."""
     root, rng, lines = workplace / "blobs", np.random.default_rng(0), ["path,value_x,value_mirrored"]
     root.mkdir()
     for number in range(RECORDINGS):
@@ -72,7 +72,7 @@ def blobs(workplace: Path) -> Path:
 
 @pytest.fixture
 def halves(workplace: Path) -> Path:
-    """Write recordings of which one half of the sensor is active after the other, and which; 90 ms on nothing says."""
+    """Write recordings in which the halves of the sensor are active in turn, with labels for the first 90 ms."""
     root, rng, lines = workplace / "halves", np.random.default_rng(0), ["path,label,start_ms,end_ms"]
     root.mkdir()
     for number in range(RECORDINGS):
@@ -112,7 +112,7 @@ def names(folder: Path, places: np.ndarray) -> list[str]:
 
 
 def assert_rows_match_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
-    """Check the rows of `predict` against the answers at each step, of the whole and of pieces."""
+    """Check the rows of `predict` against the answers at each step, fed whole and in pieces."""
     files = names(folder, arrays["test_recording"])
     rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
     for file, answers in zip(files, arrays["test_answers"], strict=True):
@@ -136,7 +136,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     given = experiment(blobs, "value", "mse", "mix: {type: mixup, p: 0.2}")
     done = snnlab("train", *given)
     folder, metrics = record(done)
-    assert metrics["test/r2"] > 0.5  # the mean, which knows nothing of the events, has 0
+    assert metrics["test/r2"] > 0.5  # the mean, which ignores the events, has 0
     arrays = np.load(folder / "predictions.npz")
     target, answer = arrays["test_target"], arrays["test_readout"]
     assert target.shape == answer.shape == (12, 2)

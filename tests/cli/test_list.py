@@ -18,7 +18,7 @@ from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 
-# Listed as, named, and the file in configs.
+# The kind, the name, and the file in configs.
 FILES = [
     ("models", "mlp_lif", "model/mlp_lif"),
     ("experiments", "nmnist", "experiment/nmnist"),
@@ -28,7 +28,7 @@ FILES = [
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Return the cells behind the first one of each line, by the first."""
+    """Return the cells after the first of each line, by the first."""
     split = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
     return {first: rest for first, *rest in split}
 

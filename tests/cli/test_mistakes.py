@@ -1,4 +1,4 @@
-"""What a beginner does wrong: one or two lines on stderr, exit status 2, no traceback, nothing left behind."""
+"""Mistakes of beginners: one or two lines on stderr, exit status 2, no traceback, no files written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Snnlab = Callable[..., Outcome]
 
 
 HEAD = "# @package _global_\n"
-# An experiment's file, the place that is named, and what else is told.
+# An experiment's file, the place that the error names, and its other facts.
 FILES = [
     ("neuron: {tau_mem: -3}\n", "mine.yaml:1", "no effect", "# @package _global_"),
     (f"# mine\n{HEAD}neuron: {{tau_mem: -3}}\n", "mine.yaml:1", "# @package _global_"),

@@ -1,6 +1,6 @@
-"""Runs, a search and a suite that commit dd700d9 recorded: whatever comes later opens them and finds the same in them.
+"""Runs, a search and a suite that commit dd700d9 recorded: later versions open them with the same results.
 
-They are a stranger's: copied, and signed by nobody. `tests/fixtures/runs_dd700d9/make.py` made them.
+They count as another user's: copied and not signed. `tests/fixtures/runs_dd700d9/make.py` made them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def test_the_killed_one_resumes_with_its_best_epoch(copy_of: Callable[[str], Pat
     assert (ended.selection["epoch"], ended.selection["epochs"]) == (0, 4)
     assert weights_hash(best) == chosen
     assert (run / "metrics.csv").read_text().splitlines()[: len(epochs)] == epochs
-    # Of what followed no more than the last digits depends on the kernels.
+    # Of the later epochs only the last digits depend on the kernels.
     for name, values in whole.epochs().items():
         np.testing.assert_allclose(ended.epochs()[name], values, rtol=1e-3, atol=1e-6, err_msg=name)
     assert ended.metrics == pytest.approx(whole.metrics, rel=1e-3)

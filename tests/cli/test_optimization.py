@@ -1,4 +1,4 @@
-"""Trainings with averages, windows, frozen layers, annealing, and on validation recordings too, by their settings."""
+"""Trainings with weight averaging, truncated backpropagation, frozen layers, annealing, and on validation data too."""
 
 from __future__ import annotations
 

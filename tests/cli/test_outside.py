@@ -1,4 +1,4 @@
-"""Which of the processes of torchrun or SLURM this is, by the environment."""
+"""The rank of this process under torchrun or SLURM, by the environment."""
 
 from __future__ import annotations
 

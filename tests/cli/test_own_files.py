@@ -1,4 +1,4 @@
-"""`cp`, `new` and `validate`: from a packaged file to one's own."""
+"""`cp`, `new` and `validate`: a user's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training from Python says what it does, and a run that is opened does what the commands do."""
+"""A training from Python logs its progress, and an opened run gives the results of the commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .conftest import FAST
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run on recordings of two classes of one's own, with names."""
+    """Return a run on user-defined recordings of two named classes."""
     place = tmp_path_factory.mktemp("python")
     rng = np.random.default_rng(0)
     for number in range(24):
@@ -83,7 +83,7 @@ def test_a_mistake_in_a_value_is_named_as_on_the_command_line():
 
 @contextmanager
 def no_logging() -> Iterator[logging.Logger]:
-    """Give snnlab's logger as it is in a program that has set up no logging; in a fixture pytest would add its own."""
+    """Provide snnlab's logger without any logging set up; a fixture would have pytest's handlers."""
     logger = logging.getLogger("snnlab")
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [], False

@@ -1,4 +1,4 @@
-"""The published recipes train on files of their genuine formats, and say what was published and what differs."""
+"""The published recipes train on files in their real formats, and document the published results and differences."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ STEPS = (
     "data.download=false",
     "logger=none",
     "pictures=null",
-    # A test would first compile them for each recipe; that the compiled loops give the same spikes is tested elsewhere.
+    # A test would compile them for each recipe; other tests compare the spikes of the compiled loops.
     "backend=reference",
 )
 
 
 class Recipe(NamedTuple):
-    """An experiment, its data set, and what of it is smaller in a test."""
+    """An experiment, its data set, and the overrides that make it smaller in a test."""
 
     name: str
     data: str

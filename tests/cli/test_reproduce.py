@@ -1,4 +1,4 @@
-"""A run repeated from its record ends with the same numbers, and what differs is told."""
+"""A run repeated from its record ends with the same numbers, and differences are printed."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_rea
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2
     assert_tells(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
-    assert "runs" not in done.err  # nor is a plain loop told of, which does not
+    assert "runs" not in done.err  # the error does not propose the plain loop, which cannot run it either
     assert not list(workplace.iterdir())
 
 

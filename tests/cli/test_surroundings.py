@@ -1,4 +1,4 @@
-"""What a command is started in: streams, working folders, encodings, memory, and how long it takes to answer."""
+"""The environment of a command: streams, working folders, encodings, memory; and its response time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any)
 
 
 def open_unread_pipe() -> int:
-    """Return the writing end of a pipe that nobody reads."""
+    """Return the writing end of a pipe whose reading end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     return writer
@@ -147,7 +147,7 @@ def test_a_command_leaves_without_taking_the_interpreter_apart():
 
 
 def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[Any]]:
-    """Return the CPU seconds of a command, and what it said."""
+    """Return the CPU seconds of a command, and its process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = started(*arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""What stands behind `snnlab train`, told apart."""
+"""The arguments of `snnlab train`."""
 
 from __future__ import annotations
 

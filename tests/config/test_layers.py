@@ -112,7 +112,7 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
     assert changed == [{**LIF, "tau_mem": 5}] * 5
     assert expanded["ways"]["branches"]["b"] == {"lif": LIF}
     assert expanded["loop"]["feedback"]["from"] == "lif"
-    assert layers["block"]["layers"]["norm"]["after"] == "lif"  # what was given is left alone
+    assert layers["block"]["layers"]["norm"]["after"] == "lif"  # the argument is not changed
 
 
 @pytest.mark.parametrize(

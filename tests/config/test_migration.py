@@ -1,4 +1,4 @@
-"""A run that an older snnlab recorded means today what it meant then."""
+"""A run that an older snnlab recorded keeps its meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.session import Session
 
 from ..refusals import assert_says
 
-# The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without places on a machine.
+# The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without paths of a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
 
 

@@ -1,4 +1,4 @@
-"""The user's own files are looked at before Hydra composes them."""
+"""The user's files are checked before Hydra composes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which suite a command line asks for, and the suites that come with snnlab, which test_own_files builds."""
+"""The request of a command line for a suite, and the packaged suites, which test_own_files builds."""
 
 from __future__ import annotations
 

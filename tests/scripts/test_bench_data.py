@@ -1,4 +1,4 @@
-"""The bench of the data's way into frames: what it writes, what it refuses, and that nothing wrong is timed."""
+"""The bench of binning recordings into frames: its output, its errors, and that wrong frames are not timed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
 
 
 def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script where SNNLAB_DATA is a folder."""
+    """Run the script with SNNLAB_DATA set to a folder."""
     environment = os.environ | {"SNNLAB_DATA": str(data)}
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
 def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's module, which is imported by the name that it has beside the script."""
+    """Return the bench's module, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("databench.bench")
     parts = ("databench", "stepbench", "surroundings")

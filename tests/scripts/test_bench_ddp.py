@@ -1,4 +1,4 @@
-"""What the bench of several processes asks for, and what it makes of the figures."""
+"""The bench of several processes: its overrides, and the summary of its results."""
 
 from __future__ import annotations
 

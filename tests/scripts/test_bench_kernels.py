@@ -1,4 +1,4 @@
-"""The bench of kernels: two codes on the same case, compared before they are timed, and the other one's checkout."""
+"""The bench of kernels: two codes on the same case, compared before they are timed, and the other commit's checkout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's module, which is imported by the name that it has beside the script."""
+    """Return the bench's module, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield importlib.import_module("kernelbench.bench")
     for name in [name for name in sys.modules if name.partition(".")[0] in BENCH_MODULES]:
@@ -38,7 +38,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Return a repository of two commits, whose file says which it is."""
+    """Return a repository of two commits, whose file has the commit's name."""
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "--quiet")

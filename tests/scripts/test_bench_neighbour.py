@@ -1,4 +1,4 @@
-"""The bench of steps beside busy processes: what a way is, and what the table says."""
+"""The bench of steps next to busy processes: its ways and its table."""
 
 from __future__ import annotations
 

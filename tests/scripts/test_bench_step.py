@@ -1,4 +1,4 @@
-"""The bench of training steps: what it writes, what it refuses, and that nothing wrong is timed."""
+"""The bench of training steps: its output, its errors, and that a wrong network is not timed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def results(folder: Path) -> Any:
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's parts, which are imported by the name that they have beside the script."""
+    """Return the bench's package, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("stepbench")
     for name in [name for name in sys.modules if name.partition(".")[0] in ("stepbench", "surroundings")]:
@@ -54,7 +54,7 @@ def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) 
         assert method["to_fastest_library"] is None
         assert f"| {name} |" in done.stdout
     assert set(case["arms"]["relu"]["tried"]) == {"channels-last", "contiguous"}
-    # Where its neurons spike a lot, and as often as is measured.
+    # Compared at a high spike rate, and at the measured one.
     compared = [(line["arm"], line["spikes"]) for line in found["equality"]]
     assert compared == [("snnlab_reference", "busy"), ("snnlab_reference", "trained")]
     assert found["versions"]["torch"]

@@ -1,4 +1,4 @@
-"""The bench of whole trainings: what it writes, what it refuses, and that both train the same network."""
+"""The bench of whole trainings: its output, its errors, and that both train the same network."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SPEED = [{"epochs": EPOCHS, "selection": {"train_size": 300}}]
 
 
 def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script where SNNLAB_DATA is a folder."""
+    """Run the script with SNNLAB_DATA set to a folder."""
     environment = os.environ | {"SNNLAB_DATA": str(data)}
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
 def load_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Return what imports a part of the bench by the name that it has beside the script."""
+    """Return a function that imports a module of the bench by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield lambda name: importlib.import_module(f"trainbench.{name}")
     parts = ("trainbench", "stepbench", "surroundings")
@@ -68,7 +68,7 @@ def test_a_run_writes_every_epoch_and_a_figure_and_prints_tables(tmp_path: Path)
         assert len(seconds) == 2
         assert min(seconds) > 0
         assert sum(seconds) < of_method["epochs"][-1]["elapsed_s"] < of_method["wall_s"]
-    # The same training: with so few steps in so few epochs rounding has not yet led them apart.
+    # The same training: after so few steps rounding has not yet made them diverge.
     reached = [of_seed[method]["epochs"][0]["val_accuracy"] for method in ("snnlab", "spikingjelly")]
     assert reached[0] == pytest.approx(reached[1], abs=0.05)
     assert "| saccade_digits | 97% | 0 | spikingjelly |" in done.stdout

@@ -1,4 +1,4 @@
-"""Verdicts are wrong no more often than they say: some of the cells of `make calibrate`, with fewer draws."""
+"""The rate of false verdicts keeps its level: some of the scenarios of `make calibrate`, with fewer draws."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def calibrate() -> Iterator[ModuleType]:
 
 
 def at_most(draws: int) -> float:
-    """Return what a rate of 6 % may come to by chance in so many draws, all but once in a thousand."""
+    """Return the upper limit of an observed rate of 6 % in this number of draws, exceeded once in a thousand times."""
     return 0.06 + 3.1 * math.sqrt(0.06 * 0.94 / draws)
 
 

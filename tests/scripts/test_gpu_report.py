@@ -1,4 +1,4 @@
-"""The page of a machine with a GPU, made of synthetic records: nothing here was measured on one."""
+"""The page of a machine with a GPU, made from synthetic records: nothing here was measured on one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def bench(**methods: float) -> dict[str, Any]:
 
 
 def synthetic() -> dict[str, Any]:
-    """Return a record as a machine with a GPU would leave it; its figures are invented."""
+    """Return a record as a machine with a GPU would write it; its numbers are invented."""
     return {
         "about": {
             "machine": "A GPU that there is not",

@@ -1,4 +1,4 @@
-"""Norse's introduction through snnlab, beside Norse itself."""
+"""Norse's introduction in snnlab, compared with Norse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def intro() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def as_released(intro: ModuleType) -> Any:
-    """Return the lesson with the surrogate that Norse 1.1.0 computes with, whatever alpha it is told."""
+    """Return the lesson with the surrogate that Norse 1.1.0 uses for any alpha."""
     return intro.run_lesson(0, ["neuron.surrogate.alpha=1"])
 
 
