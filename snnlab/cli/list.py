@@ -48,7 +48,7 @@ def print_datasets(user_dir: Path | None) -> None:
     lines = dataset_lines(user_dir)
     names, availability = max(len(line.name) for line in lines), max(len(line.availability) for line in lines)
     for line in lines:
-        print(f"{line.name:{names}}   {line.here:{availability}}   {line.text}".rstrip())
+        print(f"{line.name:{names}}   {line.availability:{availability}}   {line.text}".rstrip())
     print(DATASET_LEGEND)
 
 
@@ -89,8 +89,8 @@ def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> 
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
-    user_dir = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
-    root = str(Path(str(settings["root"])).expanduser().resolve()) if user_dir else None
+    user_data = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
+    root = str(Path(str(settings["root"])).expanduser().resolve()) if user_data else None
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
     # A user's own recordings share a label; their folder distinguishes them.
     if sizes := [store.recordings for store in found if root in (None, store.origin)]:
