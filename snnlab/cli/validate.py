@@ -84,7 +84,7 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     elif group == "suite":
         check_suite(path.stem, overrides, user_dir)
     else:
-        # A loss or data with other targets than the defaults is no mistake: an experiment combines them.
+        # A loss or data with other targets than the defaults is not a mistake: an experiment combines them.
         check_build([f"{group}={path.stem}", *overrides], user_dir, alone=group in ("loss", "data"))
 
 

@@ -432,7 +432,7 @@ def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]
     """Return overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: for an argument that is no override, or sets something that snnlab does not use.
+        ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
     """
     for text in overrides:
         if not is_override(text):

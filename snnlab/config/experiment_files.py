@@ -28,7 +28,7 @@ def read_file(group: str, name: str, user_dir: Path | None, what: str, example: 
         example: Settings that it can have, for a message.
 
     Raises:
-        ConfigError: if there is none of this name, or it is no mapping.
+        ConfigError: if there is none of this name, or it is not a mapping.
     """
     files = group_files(group, user_dir)
     if name not in files:
@@ -98,7 +98,7 @@ def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:
     """Return the settings of a suite's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or its `submitit` would run commands.
+        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
     settings = read_file(SUITE, name, user_dir, "suite", "arms: {...} and datasets: {...}")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
@@ -140,7 +140,7 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
         user_dir: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if the file is missing or is no mapping, or an override cannot be parsed or belongs to the search.
+        ConfigError: if the file is missing or is not a mapping, or an override cannot be parsed or belongs to the search.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
@@ -159,7 +159,7 @@ def read_sweep(name: str, user_dir: Path | None) -> dict[str, Any]:
     """Return the settings of a sweep's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or its `submitit` would run commands.
+        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
     settings = read_file(SWEEP, name, user_dir, "file", "settings such as space: {...}")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")

@@ -144,7 +144,7 @@ def group_hint(group: str, node: Any) -> str:
 
 
 def word_hint(word: str, user_dir: Path | None) -> str:
-    """Return the hint for an argument that is no override.
+    """Return the hint for an argument that is not an override.
 
     Args:
         word: As typed.

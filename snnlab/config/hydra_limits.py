@@ -115,7 +115,7 @@ def _value_message(error: Exception) -> str:
     if unset := re.search(r"Environment variable '([^']+)' not found", message):
         return f"refers to {unset[1]}, which is not set in the environment"
     if isinstance(error, GrammarParseError):
-        return f"is no reference, such as ${{data.num_bins}}: {message}"
+        return f"is not a reference, such as ${{data.num_bins}}: {message}"
     if "Cannot merge DictConfig with ListConfig" in message:
         return "expected a list, got a mapping; write [{...}, ...]"
     return message

@@ -17,7 +17,7 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
     Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`.
 
     Raises:
-        ConfigError: naming the layer, if it is no mapping, has no type, or follows a layer that does not exist.
+        ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
     """
     nodes = {name: _checked(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
@@ -28,7 +28,7 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
 
 
 def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
-    """Return a node with its inner layers expanded; the layer's own checks report a value that is no mapping."""
+    """Return a node with its inner layers expanded; the layer's own checks report a value that is not a mapping."""
     expanded = dict(node)
     for key in ("layers", "shortcut"):
         if isinstance(node.get(key), Mapping):

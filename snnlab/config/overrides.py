@@ -137,11 +137,11 @@ def _quote_name(text: str, value: str) -> str:
 
 
 def _refuse_unused_hydra(text: str) -> None:
-    """Refuse a setting of Hydra that snnlab does not use, and a folder that is no text."""
+    """Refuse a setting of Hydra that snnlab does not use, and a folder that is not a text."""
     key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
     if key in USED_HYDRA_SETTINGS and (value == "null" or value[:1] in ("[", "{")):
-        raise ConfigError(text, "is no folder", "name one")
+        raise ConfigError(text, "is not a folder", "name one")
     if head == "hydra" and key not in USED_HYDRA_SETTINGS:
         instead = _INSTEAD.get(
             rest.partition(".")[0], f"of Hydra's settings snnlab uses {listing(USED_HYDRA_SETTINGS)}"
@@ -354,7 +354,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     """Parse the arguments of `snnlab train`.
 
     Raises:
-        ConfigError: for an unknown option, an option without its value, and an argument that is no override.
+        ConfigError: for an unknown option, an option without its value, and an argument that is not an override.
     """
     found = Arguments()
     waiting = list(arguments)
@@ -449,7 +449,7 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
             raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
     for text in overrides:
         if text.startswith(f"+{_RESUME}"):
-            raise ConfigError(text, "is no setting to add", "leave out the +")
+            raise ConfigError(text, "cannot be added", "leave out the +")
     runs = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     if not runs:
         return None

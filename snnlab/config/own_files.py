@@ -72,13 +72,13 @@ def check_file(path: Path, group: str) -> OwnFile:
         group: The group of its folder.
 
     Raises:
-        ConfigError: if it is no YAML text in UTF-8, no mapping, or has a wrong package.
+        ConfigError: if it is not a YAML mapping in UTF-8, or has a wrong package.
     """
     text = read_text(path)
     require_bounded(path)
     page = _parsed(path, text)
     if not isinstance(page, Mapping):
-        raise ConfigError(path, f"expected settings, such as name: value, got {_value_text(page)}")
+        raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(page)}")
     package = _check_package(path, group, text, page)
     _check_defaults(path, page)
     if not package:
@@ -104,7 +104,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise _line_error(
-            path, line, "", f"is no UTF-8 text (byte 0x{content[error.start]:02x})", "save it as UTF-8"
+            path, line, "", f"is not UTF-8 text (byte 0x{content[error.start]:02x})", "save it as UTF-8"
         ) from error
 
 
@@ -163,7 +163,7 @@ def _parsed(path: Path, text: str) -> Any:
         raise ConfigError(*_yaml_problem(path, error)) from error
     except OmegaConfBaseException as error:
         raise ConfigError(
-            path, (f"{error.full_key}: is no reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}")
+            path, (f"{error.full_key}: is not a reference, such as ${{data.num_bins}}: {str(error).splitlines()[0]}")
         ) from error
     except (ValueError, TypeError, OverflowError) as error:  # from a wrong value, such as !!int abc
         raise ConfigError(f"{path}{_line_of_value(text)}", " ".join(str(error).split())) from error
@@ -252,7 +252,7 @@ def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
     defaults = page.get("defaults", [])
     example = "defaults: [override /model: conv_lif]"
     if not isinstance(defaults, list):
-        raise _defaults_error(path, f"expected a list, got {_value_text(defaults)}", f"write {example}")
+        raise _defaults_error(path, f"expected a list, got {_type_text(defaults)}", f"write {example}")
     for entry in defaults:
         value = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else entry
         if not (value is None or isinstance(value, str) or (isinstance(value, list) and value is not entry)):
@@ -277,7 +277,7 @@ def _defaults_error(path: Path, message: str, hint: str) -> ConfigError:
     return _line_error(path, line_of(path, "defaults", ""), "defaults", message, hint)
 
 
-def _value_text(value: Any) -> str:
+def _type_text(value: Any) -> str:
     return "a list" if isinstance(value, list) else "null" if value is None else repr(value)
 
 
@@ -291,7 +291,7 @@ def type_conflict(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> Conf
     for path, group, _, page in files:
         node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
         for place, wanted, value in _type_conflicts(page, node, ""):
-            return _line_error(path, line_of(path, place, ""), place, f"expected {wanted}, got {_value_text(value)}")
+            return _line_error(path, line_of(path, place, ""), place, f"expected {wanted}, got {_type_text(value)}")
     return None
 
 

@@ -254,7 +254,7 @@ def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use)
 
 
 def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a group of settings; empty if it is no mapping, a mistake that is reported elsewhere."""
+    """Return a group of settings; empty if it is not a mapping, a mistake that is reported elsewhere."""
     node = raw.get(name)
     return node if isinstance(node, Mapping) else {}
 
