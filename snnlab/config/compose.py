@@ -41,7 +41,7 @@ from snnlab.settings import check_settings, is_override, key_of, literal, quoted
 
 _log = logging.getLogger(__name__)
 
-# Groups whose settings are a mapping; other settings refer to those of _REFERRED.
+# Groups whose settings are a mapping; other settings refer to those of _REFERENCED.
 _MAPPING_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
 _REFERENCED = ("data", "trainer")
 # The first number that does not fit into a signed 64-bit integer.

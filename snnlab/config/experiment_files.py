@@ -140,7 +140,7 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
         user_dir: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if the file is missing or is not a mapping, or an override cannot be parsed or belongs to the search.
+        ConfigError: if the file is missing or not a mapping, or an override cannot be parsed or belongs to the search.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
