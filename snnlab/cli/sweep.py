@@ -98,12 +98,12 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
     require_optuna()
     folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
-    plan = _resumed_plan(folders, others, config_dir) if folders else _new_plan(others, config_dir)
+    plan = _resumed(folders, others, config_dir) if folders else _new(others, config_dir)
     _search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
     return plan.folder
 
 
-def _new_plan(overrides: list[str], config_dir: str | Path | None) -> Plan:
+def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
     user_dir = own_folder(config_dir)
     settings, common = sweep_settings(overrides, user_dir)
     found, space = checked(settings)
@@ -118,7 +118,7 @@ def _new_plan(overrides: list[str], config_dir: str | Path | None) -> Plan:
     return Plan(folder, experiment.name, found, space, common, user_dir_text, experiment.seed, str(Path.cwd()))
 
 
-def _resumed_plan(folders: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
+def _resumed(folders: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
     if len(folders) > 1 or not folders[0]:
         raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
     folder = Path(folders[0]).expanduser()
@@ -141,7 +141,7 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
         ConfigError: if it differs.
     """
     page = read_page(folder)
-    plan = _new_plan(overrides, config_dir) if overrides else None
+    plan = _new(overrides, config_dir) if overrides else None
     other = None if plan is None else difference(plan, page)
     if plan is None or other is not None:
         differs = f" (the typed ones differ in {other})" if other else ""

@@ -245,7 +245,7 @@ def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnl
 
 def test_incompatible_settings_are_reported_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     values = experiment(blobs, "value", "mse")
-    for wrong, *told in (
+    for wrong, *facts in (
         ("loss=cross_entropy", "loss", "cross_entropy", "data.targets=value", "loss=mse"),
         ("selection=best_val_accuracy", "selection", "best_val_accuracy", "lowest_val_loss"),
         ("data.targets=class", "loss", "mse", "data.targets=class", "loss=cross_entropy"),
@@ -256,7 +256,7 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
     ):
         done = snnlab("train", *values, wrong)
         assert done.status == 2
-        assert_tells(done.error, *told)
+        assert_tells(done.error, *facts)
     table = (halves / "labels.csv").read_text().splitlines()
     (halves / "late.csv").write_text("\n".join([table[0], *(line for line in table[1:] if line.endswith(",90"))]))
     late = ["data.labels=late.csv", "data.duration_ms=10"]

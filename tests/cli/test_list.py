@@ -70,33 +70,33 @@ def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(sn
 def test_a_layer_is_listed_with_its_settings(snnlab: Snnlab):
     done = snnlab("list", "layers", "conv2d")
     assert done.out.startswith(f"conv2d: {first_sentence(LAYERS.get('conv2d', ''))}\n")
-    told = rows(done.out)
+    listed = rows(done.out)
     settings, texts = settings_of(LAYERS.get("conv2d", "")), argument_texts(LAYERS.get("conv2d", ""))
-    assert told["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
-    assert told["bias"] == [settings["bias"].kind, "true", texts["bias"]]
-    assert "in_shape" not in told
+    assert listed["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
+    assert listed["bias"] == [settings["bias"].kind, "true", texts["bias"]]
+    assert "in_shape" not in listed
 
 
 def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
-    told = rows(snnlab("list", "neurons", "lif").out)
+    listed = rows(snnlab("list", "neurons", "lif").out)
     lif = LAYERS.get("lif", "")
-    assert told["tau_mem"][:3] == [settings_of(lif)["tau_mem"].kind, "ms", "null"]
-    assert told["v_threshold"] == [settings_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
-    assert "dt" not in told
+    assert listed["tau_mem"][:3] == [settings_of(lif)["tau_mem"].kind, "ms", "null"]
+    assert listed["v_threshold"] == [settings_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
+    assert "dt" not in listed
 
 
 def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snnlab: Snnlab):
-    told = " ".join(snnlab("list", "neurons", "lif").out.split())
-    assert "snnlab list surrogates" in told
-    assert "see `Recurrent`" not in told
+    listed = " ".join(snnlab("list", "neurons", "lif").out.split())
+    assert "snnlab list surrogates" in listed
+    assert "see `Recurrent`" not in listed
 
 
 def test_a_dataset_is_listed_with_the_shared_settings(snnlab: Snnlab):
-    told = rows(snnlab("list", "datasets", "nmnist").out)
-    assert told["root"][1] == "null"
-    assert told["root"][2].startswith("Folder")
-    assert told["dt"][1:3] == ["ms", "null"]
-    assert told["duration_ms"][1:3] == ["ms", "required"]
+    listed = rows(snnlab("list", "datasets", "nmnist").out)
+    assert listed["root"][1] == "null"
+    assert listed["root"][2].startswith("Folder")
+    assert listed["dt"][1:3] == ["ms", "null"]
+    assert listed["duration_ms"][1:3] == ["ms", "required"]
 
 
 def test_an_entry_without_settings_is_reported_as_such(snnlab: Snnlab):

@@ -26,19 +26,19 @@ def test_a_copied_model_is_found_under_its_new_name_and_names_its_command(workpl
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["model/conv_lif", "mine/model/there.yaml"], ("mine/model/there.yaml", "already")),
     ],
 )
-def test_cp_overwrites_nothing_and_reports_mistakes(arguments: list, told: tuple, workplace: Path, snnlab: Snnlab):
+def test_cp_overwrites_nothing_and_reports_mistakes(arguments: list, facts: tuple, workplace: Path, snnlab: Snnlab):
     there = workplace / "mine" / "model" / "there.yaml"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
     (workplace / "file").write_text("")
     done = snnlab("cp", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *facts)
     assert [path.name for path in workplace.rglob("*.yaml")] == ["there.yaml"]
     assert there.read_text() == "mine"
 

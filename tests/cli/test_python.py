@@ -98,11 +98,11 @@ def no_logging() -> Iterator[logging.Logger]:
 def test_a_training_says_what_it_does(workplace: Path, digits_store: str, capsys: pytest.CaptureFixture[str]):
     with no_logging():
         result = snnlab.train(*FAST, digits_store, "logger=none", "pictures=null", "trainer.max_epochs=2")
-    said = capsys.readouterr()
-    epochs = [line.split("  ")[0] for line in said.err.splitlines() if line.startswith("epoch")]
+    printed = capsys.readouterr()
+    epochs = [line.split("  ")[0] for line in printed.err.splitlines() if line.startswith("epoch")]
     assert epochs == ["epoch 1/2", "epoch 2/2"]
-    assert said.err.splitlines()[-1] == result.summary
-    assert said.out == ""
+    assert printed.err.splitlines()[-1] == result.summary
+    assert printed.out == ""
 
 
 def test_logging_that_a_program_has_set_up_is_left_alone(

@@ -48,16 +48,16 @@ def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnl
 
 
 def test_it_prints_the_memory_of_a_training_step(workplace: Path, snnlab: Snnlab):
-    told = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
-    (at,) = [number for number, line in enumerate(told) if line.startswith("  Training step")]
-    assert_says(told[at], "CPU", "batch of 16", "64 steps", "93 MB")
-    assert_says(told[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
+    lines = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("  Training step")]
+    assert_says(lines[at], "CPU", "batch of 16", "64 steps", "93 MB")
+    assert_says(lines[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
 
 
 def test_the_memory_of_a_training_step_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
-    told = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
-    assert_says(told, "32 steps")
-    assert_says(told, "torch.optim.LBFGS", "0.07 MB")
+    lines = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
+    assert_says(lines, "32 steps")
+    assert_says(lines, "torch.optim.LBFGS", "0.07 MB")
 
 
 def test_an_impossible_step_is_reported_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):

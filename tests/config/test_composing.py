@@ -142,7 +142,7 @@ def test_a_program_with_its_own_hydra_keeps_it():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "facts"),
     [
         ("sed=3", ("sed", "seed")),
         ("seed=abc", ("seed", "abc")),
@@ -161,8 +161,8 @@ def test_a_program_with_its_own_hydra_keeps_it():
         ("model.depth=3", ("model", "layers")),
     ],
 )
-def test_a_mistake_is_reported_in_one_or_two_lines(override: str, told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told) as caught:
+def test_a_mistake_is_reported_in_one_or_two_lines(override: str, facts: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *facts) as caught:
         compose(override)
     assert len(str(caught.value).splitlines()) <= 2
 

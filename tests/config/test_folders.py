@@ -42,9 +42,9 @@ def test_a_packaged_file_is_found_by_group_and_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "facts"),
     [("modl/conv_lif", ("modl/conv_lif", "model")), ("model/conv_li", ("model/conv_li", "conv_lif"))],
 )
-def test_a_misspelt_file_gets_a_proposal(name: str, told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_misspelt_file_gets_a_proposal(name: str, facts: tuple):
+    with assert_raises(ConfigError, *facts):
         find_file(name)

@@ -22,7 +22,7 @@ def test_without_them_hydra_runs_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["launcher=joblib"], ("launcher=joblib", "-m")),
         (["-m", "launcher=jobli"], ("launcher", "jobli", "joblib")),
@@ -33,8 +33,8 @@ def test_without_them_hydra_runs_one_after_the_other():
         (["-m", "workers=2"], ("launcher", "submitit")),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(arguments: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         split_launch(arguments)
 
 

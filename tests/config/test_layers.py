@@ -41,7 +41,7 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "facts"),
     [
         ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, ("model.layers.a.after", "bb", "b")),
         ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, ("model.layers", "another")),
@@ -50,8 +50,8 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
         ({"a": 3}, ("model.layers.a", "mapping")),
     ],
 )
-def test_a_mistake_names_the_layer(layers: dict, told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_names_the_layer(layers: dict, facts: tuple):
+    with assert_raises(ConfigError, *facts):
         expand_layers(layers, LIF)
 
 

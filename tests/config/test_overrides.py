@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.config.compose import compose_once
 from snnlab.config.layers import merge
-from snnlab.config.overrides import checked, mark_overrides, merged, repeated
+from snnlab.config.overrides import mark_overrides, merged, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
@@ -157,32 +157,32 @@ def test_a_later_override_replaces_an_earlier_one_and_its_rival():
 
 @pytest.mark.parametrize("path", ["a'b", "a,b", "2024", "true", "1e3", "a\\'b", "a\\"])
 def test_a_quoted_text_is_a_text_and_stays_one(path: str):
-    (text,) = checked([f"output_dir={path}"], GROUPS)
+    (text,) = to_hydra_grammar([f"output_dir={path}"], GROUPS)
     assert compose_once([text], None)[0].output_dir == path
-    assert checked([text], GROUPS) == [text]
+    assert to_hydra_grammar([text], GROUPS) == [text]
 
 
 @pytest.mark.parametrize(
     "text", ["output_dir=a/b", "output_dir='a b'", "name=null", "seed=3", "neuron.surrogate={type: atan}"]
 )
 def test_valid_overrides_are_not_changed(text: str):
-    assert checked([text], GROUPS) == [text]
+    assert to_hydra_grammar([text], GROUPS) == [text]
 
 
 def test_values_of_a_grid_stay_several():
-    assert checked(["data.root=a,b", "output_dir=x=1,y"], GROUPS, several=True) == [
+    assert to_hydra_grammar(["data.root=a,b", "output_dir=x=1,y"], GROUPS, several=True) == [
         "data.root=a,b",
         "output_dir='x=1,y'",
     ]
 
 
 def test_a_list_of_one_file_is_that_file():
-    assert checked(["model=[mlp_lif]"], GROUPS) == ["model=mlp_lif"]
-    assert checked(["logger=[csv,tensorboard]"], {"logger"}) == ["logger=[csv,tensorboard]"]
+    assert to_hydra_grammar(["model=[mlp_lif]"], GROUPS) == ["model=mlp_lif"]
+    assert to_hydra_grammar(["logger=[csv,tensorboard]"], {"logger"}) == ["logger=[csv,tensorboard]"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "facts"),
     [
         ("model=[mlp_lif,conv_lif]", ("model=[mlp_lif,conv_lif]", "model=mlp_lif")),
         ("model=[]", ("model=[]", "model=null")),
@@ -192,11 +192,11 @@ def test_a_list_of_one_file_is_that_file():
         ("model@there=mlp_lif", ("model@there=mlp_lif", "model=mlp_lif")),
     ],
 )
-def test_unused_features_of_hydra_are_refused(text: str, told: tuple):
-    with assert_raises(ConfigError, *told):
-        checked([text], GROUPS)
+def test_unused_features_of_hydra_are_refused(text: str, facts: tuple):
+    with assert_raises(ConfigError, *facts):
+        to_hydra_grammar([text], GROUPS)
 
 
 def test_repeated_settings_are_reported_with_their_values():
-    told = repeated(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
-    assert_lines_say(told, ("seed", "2 times", "1, 2"))
+    facts = repetition_warnings(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
+    assert_lines_say(facts, ("seed", "2 times", "1, 2"))

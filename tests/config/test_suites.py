@@ -90,7 +90,7 @@ def test_a_method_that_does_not_build_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "facts"),
     [
         (["suite=smoek"], ("suite=smoek", "smoke")),
         (["suite=smoke", "suite=saccade"], ("bench", "suite")),
@@ -102,6 +102,6 @@ def test_a_method_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoke", "contorls=[]"], ("contorls=[]", "controls")),
     ],
 )
-def test_a_mistake_is_named(words: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(words: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         read_suite_request(words, None)

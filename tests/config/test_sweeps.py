@@ -53,7 +53,7 @@ def test_the_users_own_file_is_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "facts"),
     [
         (["sweep=defualt"], ("sweep=defualt", "default")),
         (["sweep=default", "sweep=pareto"], ("sweep", "choose")),
@@ -66,8 +66,8 @@ def test_the_users_own_file_is_found(tmp_path: Path):
         (["neuron.tau_mem=5,10"], ("neuron.tau_mem=5,10", "sweep.space={neuron.tau_mem: [5,10]}")),
     ],
 )
-def test_a_mistake_is_named(overrides: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(overrides: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         sweep_settings(overrides, None)
 
 

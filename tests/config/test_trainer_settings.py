@@ -86,10 +86,12 @@ def test_a_test_without_batches_is_none_only_where_one_is_asked_for():
         check_trainer({"limit_test_batches": 0}, test=True)
 
 
-@pytest.mark.parametrize(("said", "hint"), [("epochs", "max_epochs"), ("gpus", "devices"), ("max_epoch", "max_epochs")])
-def test_a_setting_of_another_framework_gets_lightnings_name(said: str, hint: str):
-    with assert_raises(UnknownSettingError, f"trainer.{said}", hint):
-        check_trainer({said: 3}, test=True)
+@pytest.mark.parametrize(
+    ("given", "hint"), [("epochs", "max_epochs"), ("gpus", "devices"), ("max_epoch", "max_epochs")]
+)
+def test_a_setting_of_another_framework_gets_lightnings_name(given: str, hint: str):
+    with assert_raises(UnknownSettingError, f"trainer.{given}", hint):
+        check_trainer({given: 3}, test=True)
 
 
 def test_an_unknown_setting_is_reported_in_a_line_of_moderate_length():
@@ -99,7 +101,7 @@ def test_an_unknown_setting_is_reported_in_a_line_of_moderate_length():
 
 
 @pytest.mark.parametrize(
-    ("said", "name"), [(32, "32-true"), ("16", "16-mixed"), ("bf16", "bf16-mixed"), (64, "64-true")]
+    ("given", "name"), [(32, "32-true"), ("16", "16-mixed"), ("bf16", "bf16-mixed"), (64, "64-true")]
 )
-def test_a_precision_has_one_name(said: Any, name: str):
-    assert precision_of(said) == name
+def test_a_precision_has_one_name(given: Any, name: str):
+    assert precision_of(given) == name

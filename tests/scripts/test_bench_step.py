@@ -76,16 +76,16 @@ def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "facts"),
     [
         (["--arms", "nengo"], ("bench_step",)),
         (["--arms", "relu", "--rounds", "0"], (1, "got 0")),
     ],
 )
-def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], said: tuple, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], facts: tuple, tmp_path: Path) -> None:
     done = bench(*arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert_says(done.stderr.splitlines()[-1], *said)
+    assert_says(done.stderr.splitlines()[-1], *facts)
     assert not (tmp_path / "out").exists()
 
 

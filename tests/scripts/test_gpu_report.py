@@ -109,14 +109,14 @@ def test_the_page_is_rewritten_from_its_record(
 
 
 def test_outcomes_are_parsed_from_pytests_output(script: ModuleType) -> None:
-    said = [
+    output = [
         "[gw1] [  3%] PASSED tests/a.py::test_b[with a space]",
         "[gw0] [100%] FAILED tests/a.py::test_c ",
         "FAILED tests/a.py::test_c - AssertionError: PASSED tests/a.py::test_d",
         "tests/a.py::test_e ",
         "ERROR tests/a.py::test_f",
     ]
-    assert list(script.outcomes(iter(said))) == [
+    assert list(script.outcomes(iter(output))) == [
         ("tests/a.py::test_b[with a space]", "passed"),
         ("tests/a.py::test_c", "failed"),
         ("tests/a.py::test_c", "failed"),
