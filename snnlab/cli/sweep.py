@@ -166,7 +166,7 @@ def _search(plan: Plan, started: float, *, resumed: bool) -> None:
             if plan.sweep.engine == "joblib":
                 workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
             _run_trials(plan, workers, started)
-    except (*STORAGE_ERRORS, OSError) as error:  # a full disk, say
+    except (*STORAGE_ERRORS, OSError) as error:  # for example a full disk
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
         raise RecordError(masked(str(plan.folder)), masked(str(reason)), _continue_hint(plan)) from error
