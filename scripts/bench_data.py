@@ -1,13 +1,13 @@
-"""How many recordings a second become frames: snnlab's own path, tonic with and without its caches, and numpy.
+"""Measures recordings a second that are binned into frames: by snnlab, by tonic with and without caches, and by numpy.
 
     python scripts/bench_data.py
     python scripts/bench_data.py --data nmnist --batch 128 --rounds 15
 
-The simulated digits, and the genuine N-MNIST recordings of SNNLAB_DATA (or ../shared/data) where there are some. First
-all arms' frames are compared: if one cell differs, nothing is timed. Then the arms take turns on the same batches, in
-one thread; the others' events lie in memory in the form that they want, and tonic's caches are full. Then packing,
-opening a store of 60,000 recordings, and loading beside a training step. bench_data.json (with every measured second)
-and bench_data.png are written, a table is printed.
+The data are the simulated digits, and the real N-MNIST recordings of SNNLAB_DATA (or ../shared/data) if they exist.
+First the frames of all methods are compared: if one value differs, nothing is timed. Then the methods take turns on the
+same batches, in one thread; events of other libraries are in memory in their own format, and tonic's caches are full.
+Then it measures packing, opening a store of 60,000 recordings, and loading during a training step. It writes
+bench_data.json (with all measured times) and bench_data.png, and prints a table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench_step import THREADS, positive
 
-GOAL = 25_000  # recordings a second a core, read and made into frames
+GOAL = 25_000  # recordings a second per core, read and binned into frames
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,10 +27,10 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("bench_data.py", description=about, formatter_class=argparse.RawTextHelpFormatter)
     add = made.add_argument
     data = ["saccade_digits", "nmnist"]
-    add("--data", nargs="+", choices=data, help="(default: the digits, and nmnist where it is)")
+    add("--data", nargs="+", choices=data, help="(default: the digits, and nmnist if it exists)")
     add("--recordings", type=positive, default=512, help="recordings a turn (default 512)")
     add("--batch", type=positive, default=32, help="recordings a batch (default 32)")
-    add("--rounds", type=positive, default=9, help="turns of each arm (default 9)")
+    add("--rounds", type=positive, default=9, help="turns of each method (default 9)")
     add("--out", type=Path, default=Path("outputs/bench_data"), metavar="FOLDER", help="(default outputs/bench_data)")
     return made
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     settings = parser().parse_args()
     os.environ.update(dict.fromkeys(THREADS, "1"))
-    # Here: it takes seconds to import, and the number of threads must be known before.
+    # Imported late: it takes seconds, and the number of threads must be set before.
     from databench.bench import run
     from stepbench.work import BenchError, UsageError
 

@@ -1,11 +1,11 @@
-"""Two processes of one thread each beside one process of two threads, on the same recordings a step.
+"""Compares two processes of one thread each with one process of two threads, on the same recordings per step.
 
     python scripts/bench_ddp.py
     python scripts/bench_ddp.py --rounds 5 --processes 4 model=sew_resnet data.batch_size=64
 
-`snnlab train` is run in both ways in turn, `--rounds` times each, on the CPU; what counts is the samples a second of
-the whole training, without its start. The ratio is that of the medians: above 1, the processes are faster. The figures
-are printed, and bench_ddp.json is written.
+`snnlab train` is run in both ways in turn, `--rounds` times each, on the CPU; the result is the samples a second of
+the whole training, without its start. The ratio is that of the medians: above 1, the processes are faster. It prints
+the numbers, and writes bench_ddp.json.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=positive, default=3, help="trainings of each way (default 3)")
     add("--processes", type=positive, default=2, help="processes of one thread, and threads of one process (default 2)")
     add("--out", type=Path, default=Path("outputs/bench_ddp"), metavar="FOLDER", help="(default outputs/bench_ddp)")
-    add("overrides", nargs="*", help="what all trainings are told further; data.batch_size is that of a step")
+    add("overrides", nargs="*", help="overrides of all trainings; data.batch_size is that of a step")
     return made
 
 
-def ways(processes: int, overrides: list[str]) -> dict[str, list[str]]:
+def configurations(processes: int, overrides: list[str]) -> dict[str, list[str]]:
     """Return the overrides of both ways; a step has the same recordings in both.
 
     Args:
@@ -55,7 +55,7 @@ def ways(processes: int, overrides: list[str]) -> dict[str, list[str]]:
     }
 
 
-def trained(overrides: list[str]) -> float:
+def measure_training(overrides: list[str]) -> float:
     """Return the samples a second of one training."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "snnlab", "train", *overrides, f"output_dir={folder}"]
@@ -66,21 +66,21 @@ def trained(overrides: list[str]) -> float:
     return float(page["timing"]["samples_per_s"])
 
 
-def summary(figures: dict[str, list[float]]) -> dict[str, Any]:
+def summary(speeds: dict[str, list[float]]) -> dict[str, Any]:
     """Return the medians of both ways, and the second over the first."""
-    medians = {way: median(values) for way, values in figures.items()}
+    medians = {way: median(values) for way, values in speeds.items()}
     one, many = medians.values()
-    return {"samples_per_s": figures, "medians": medians, "ratio": many / one}
+    return {"samples_per_s": speeds, "medians": medians, "ratio": many / one}
 
 
 def main() -> None:
     settings = parser().parse_intermixed_args()
-    figures: dict[str, list[float]] = {}
+    speeds: dict[str, list[float]] = {}
     for _ in range(settings.rounds):
-        for way, overrides in ways(settings.processes, settings.overrides).items():
-            figures.setdefault(way, []).append(trained(overrides))
-            print(f"{way:24} {figures[way][-1]:8.1f} samples/s", flush=True)
-    found = summary(figures)
+        for way, overrides in configurations(settings.processes, settings.overrides).items():
+            speeds.setdefault(way, []).append(measure_training(overrides))
+            print(f"{way:24} {speeds[way][-1]:8.1f} samples/s", flush=True)
+    found = summary(speeds)
     settings.out.mkdir(parents=True, exist_ok=True)
     page = {"about": about(settings, PACKAGES), **found}
     (settings.out / "bench_ddp.json").write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")

@@ -1,13 +1,13 @@
-"""What a training step takes beside other busy processes, and how OpenMP's threads wait.
+"""Measures the time of a training step next to busy processes, for different waiting modes of OpenMP's threads.
 
     python scripts/bench_neighbour.py
     python scripts/bench_neighbour.py --ways default GOMP_SPINCOUNT=3000 GOMP_SPINCOUNT=3000,threads=1 --busy 0 1
 
-A step is that of `bench_step.py` (conv, average pooling, T=30). Each way is a process of its own; all wait while one of
-them runs, and they take turns, alone and beside 1, 2, 3 processes that do nothing but count, of one thread each. A way
-is a list of settings with commas between them: variables of the environment, `threads=N`, and `own_pool` or `team`,
-which run our loops in threads of our own or in torch's, whatever the environment says. Figures are medians, ms, and in
-brackets times the first way alone. bench_neighbour.json is written, a table is printed.
+A step is that of `bench_step.py` (conv, average pooling, T=30). Each way is its own process; the processes take turns,
+alone and next to 1, 2, 3 busy processes of one thread each, and only one of them runs at a time. A way is a list of
+settings separated by commas: environment variables, `threads=N`, and `own_pool` or `team`, which run snnlab's loops in
+snnlab's threads or in torch's, regardless of the environment. Results are medians in ms, and in brackets their ratio to
+the first way alone. It writes bench_neighbour.json and prints a table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WAYS = [
     "own_pool",
     "team,GOMP_SPINCOUNT=1000",
 ]
-# What a shell, or an environment such as a worker's, may have set already.
+# Variables that the environment, such as that of a worker, may have set already.
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 BUSY = "while True: pass"
 
@@ -44,20 +44,22 @@ def parser() -> argparse.ArgumentParser:
         "bench_neighbour.py", description=about, formatter_class=argparse.RawTextHelpFormatter
     )
     add = made.add_argument
-    add("--ways", nargs="+", default=WAYS, metavar="WAY", help="(default: those that were thought of)")
-    add("--arms", nargs="+", default=["snnlab", "relu"], metavar="ARM", help="of bench_step.py (default snnlab relu)")
+    add("--ways", nargs="+", default=WAYS, metavar="WAY", help="(default: a list of 9)")
+    add(
+        "--arms", nargs="+", default=["snnlab", "relu"], metavar="METHOD", help="of bench_step.py (default snnlab relu)"
+    )
     add("--busy", nargs="+", type=int, default=[0, 1, 2, 3], metavar="N", help="busy processes (default 0 1 2 3)")
-    add("--rounds", type=int, default=3, help="turns of each way beside each number of processes (default 3)")
+    add("--rounds", type=int, default=3, help="turns of each way for each number of processes (default 3)")
     add("--steps", type=int, default=8, help="measured steps of a turn, twice as many alone (default 8)")
     add("--batch", type=int, default=32, help="samples of a step (default 32)")
-    add("--threads", type=int, default=2, help="threads of a way that does not say (default 2)")
+    add("--threads", type=int, default=2, help="threads of a way without threads=N (default 2)")
     add("--out", type=Path, default=Path("outputs/bench_neighbour"), metavar="FOLDER")
-    add("--work", nargs=2, metavar=("WAY", "ARM"), help=argparse.SUPPRESS)
+    add("--work", nargs=2, metavar=("WAY", "METHOD"), help=argparse.SUPPRESS)
     return made
 
 
 def settings_of(way: str) -> tuple[dict[str, str], int | None, bool | None]:
-    """Return the variables of a way, its threads and whether our loops run in a pool of their own, if it says."""
+    """Return the variables of a way, its threads, and whether loops run in snnlab's pool; None where not set."""
     variables: dict[str, str] = {}
     threads: int | None = None
     own_pool: bool | None = None
@@ -73,13 +75,13 @@ def settings_of(way: str) -> tuple[dict[str, str], int | None, bool | None]:
 
 
 class Worker:
-    """A way's process, which waits until it is told to train some steps."""
+    """The process of a way; it waits for requests to train some steps."""
 
-    def __init__(self, way: str, arm: str, settings: argparse.Namespace) -> None:
+    def __init__(self, way: str, method: str, settings: argparse.Namespace) -> None:
         variables, own, _ = settings_of(way)
         environment = {name: value for name, value in os.environ.items() if name not in WAITING}
         environment |= {"OMP_NUM_THREADS": str(own or settings.threads), **variables}
-        command = [sys.executable, __file__, "--batch", str(settings.batch), "--work", way, arm]
+        command = [sys.executable, __file__, "--batch", str(settings.batch), "--work", way, method]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -96,12 +98,12 @@ class Worker:
         self.process.communicate()
 
 
-def work(batch: int, way: str, arm: str) -> None:
-    """Train as many steps as a line says, until there is none."""
+def work(batch: int, way: str, method: str) -> None:
+    """Read numbers of steps from stdin, train them, and print their seconds, until stdin ends."""
     import torch
-    from stepbench.arms import ARMS, Variant
+    from stepbench.methods import METHODS, Variant
     from stepbench.training import Training
-    from stepbench.work import Work
+    from stepbench.work import Workload
 
     from snnlab import threads
     from snnlab.memory import keep_heap
@@ -110,7 +112,7 @@ def work(batch: int, way: str, arm: str) -> None:
     keep_heap()
     if (own := settings_of(way)[2]) is not None:
         threads.openmp_sleeps_soon = lambda: own
-    trained = Training(ARMS[arm], Variant("", "channels-last"), Work("conv", 30, batch), "cpu")
+    trained = Training(METHODS[method], Variant("", "channels-last"), Workload("conv", 30, batch), "cpu")
     for _ in range(3):
         trained.step()
     for line in sys.stdin:
@@ -119,7 +121,7 @@ def work(batch: int, way: str, arm: str) -> None:
 
 @contextmanager
 def busy(number: int) -> Iterator[None]:
-    """Let as many processes count."""
+    """Run this number of busy processes."""
     processes = [subprocess.Popen([sys.executable, "-S", "-c", BUSY]) for _ in range(number)]
     time.sleep(0.3 if number else 0.0)
     try:
@@ -131,20 +133,20 @@ def busy(number: int) -> Iterator[None]:
 
 
 def measure(settings: argparse.Namespace) -> dict[str, dict[str, list[list[float]]]]:
-    """Return the seconds of each arm's ways, for each number of busy processes."""
+    """Return the seconds of each method's ways, for each number of busy processes."""
     workers: dict[tuple[str, str], Worker] = {}
-    for arm in settings.arms:
+    for method in settings.arms:
         for way in settings.ways:  # one after the other: they compile
-            workers[arm, way] = Worker(way, arm, settings)
-            workers[arm, way].run(0)
-    found = {arm: {way: [[] for _ in settings.busy] for way in settings.ways} for arm in settings.arms}
+            workers[method, way] = Worker(way, method, settings)
+            workers[method, way].run(0)
+    found = {method: {way: [[] for _ in settings.busy] for way in settings.ways} for method in settings.arms}
     for turn in range(settings.rounds):
         for at, number in enumerate(settings.busy):
             with busy(number):
                 order = list(workers)
                 first = turn * len(order) // settings.rounds
-                for arm, way in order[first:] + order[:first]:
-                    found[arm][way][at] += workers[arm, way].run(settings.steps * (1 if number else 2))
+                for method, way in order[first:] + order[:first]:
+                    found[method][way][at] += workers[method, way].run(settings.steps * (1 if number else 2))
             print(f"turn {turn + 1} of {settings.rounds}, {number} busy", file=sys.stderr, flush=True)
     for worker in workers.values():
         worker.close()
@@ -152,11 +154,11 @@ def measure(settings: argparse.Namespace) -> dict[str, dict[str, list[list[float
 
 
 def table(seconds: dict[str, dict[str, list[list[float]]]], numbers: list[int]) -> str:
-    """Return the medians in Markdown, ms, and in brackets times the first way alone."""
+    """Return the medians in Markdown, ms, and in brackets their ratio to the first way alone."""
     lines: list[str] = []
-    for arm, ways in seconds.items():
+    for method, ways in seconds.items():
         alone = median(next(iter(ways.values()))[0])
-        lines += ["", f"| {arm} | " + " | ".join(f"{n} busy" if n else "alone" for n in numbers) + " |"]
+        lines += ["", f"| {method} | " + " | ".join(f"{n} busy" if n else "alone" for n in numbers) + " |"]
         lines += ["|---|" + "---:|" * len(numbers)]
         for way, found in ways.items():
             cells = [f"{1e3 * median(each):.1f} ({median(each) / alone:.2f})" for each in found]

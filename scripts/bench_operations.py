@@ -1,7 +1,7 @@
-"""Which part of a test the counting of its operations takes: python scripts/bench_operations.py RUN [OVERRIDE ...].
+"""Measures the share of counting operations in a test: python scripts/bench_operations.py RUN [OVERRIDE ...].
 
-The network of a run answers to its test recordings, as `snnlab evaluate` lets it. Seconds are summed around the
-counting within one test, so that a machine that is now fast and now slow cannot bend their share.
+The network of a run is evaluated on its test recordings, as by `snnlab evaluate`. Seconds are summed around the
+counting within one test, so that a changing speed of the machine does not change their share.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from snnlab.session.evaluation import evaluate
 TIMES = 3
 
 
-def clocked(work: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    """Return a function that adds the seconds it takes to `spent`."""
+def timed(work: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """Return a function that adds its seconds to `spent`."""
 
-    def run(*arguments: Any, **more: Any) -> Any:
-        began = time.perf_counter()
+    def run(*arguments: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
         try:
-            return work(*arguments, **more)
+            return work(*arguments, **kwargs)
         finally:
-            spent[-1] += time.perf_counter() - began
+            spent[-1] += time.perf_counter() - start
 
     return run
 
@@ -38,8 +38,8 @@ def main(run: Path, overrides: list[str]) -> None:
 
     counting, testing = [0.0], [0.0]
     for name in ("__call__", "begin", "totals"):
-        setattr(Operations, name, clocked(getattr(Operations, name), counting))
-    L.Trainer.test = clocked(L.Trainer.test, testing)
+        setattr(Operations, name, timed(getattr(Operations, name), counting))
+    L.Trainer.test = timed(L.Trainer.test, testing)
     for _ in range(TIMES):
         counting.append(0.0)
         testing.append(0.0)

@@ -1,10 +1,10 @@
-"""What records cost: checkpoints, a resumed start, opening a run, and PyTorch's deterministic algorithms.
+"""Measures the time of records: checkpoints, a resumed start, opening a run, PyTorch's deterministic algorithms.
 
     python scripts/bench_records.py                       the default experiment, three epochs
     python scripts/bench_records.py experiment=nmnist data.root=FOLDER
 
 Overrides are those of `snnlab train`. A run repeats exactly on a CPU without these algorithms too. Everything
-is in one process, after one run that warms it up.
+runs in one process, after a warm-up run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from snnlab import load, train
 from snnlab.session.training import resume
 from snnlab.training.snapshots import Selection, Snapshots
 
-# Trained in turns, so many times each.
+# Trained in turns, _ROUNDS times each.
 _DETERMINISTIC = ("+trainer.deterministic=false", "+trainer.deterministic=true")
 _ROUNDS = 3
 
@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         cost, fit = sum(saving) + sum(choosing), float(fresh.timing["fit_s"])
         print(f"checkpoints: {len(saving)}, and the best epochs: {1000 * cost:.0f} ms of {fit:.1f} s, {cost / fit:.2%}")
         (fresh.folder / "result.json").unlink()
-        began = time.perf_counter()
-        again = resume(fresh.folder, [f"trainer.max_epochs={fresh.selection['epochs'] + 1}"], None, began)
+        start = time.perf_counter()
+        again = resume(fresh.folder, [f"trainer.max_epochs={fresh.selection['epochs'] + 1}"], None, start)
         first = [float(result.timing["first_step_s"]) for result in (fresh, again)]
         print(f"first step: fresh {first[0]:.2f} s, resumed {first[1]:.2f} s")
         print(f"opening the run: {1000 * opening(fresh.folder):.0f} ms")
@@ -55,10 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def opening(folder: Path) -> float:
-    """Return the seconds until a run's network is there with its weights."""
-    began = time.perf_counter()
+    """Return the seconds to load a run's network with its weights."""
+    start = time.perf_counter()
     assert load(folder).network is not None
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 @contextmanager
@@ -68,11 +68,11 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
     seconds: list[float] = []
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             return method(*args, **kwargs)
         finally:
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
 
     setattr(owner, name, call)
     try:

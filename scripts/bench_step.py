@@ -1,13 +1,13 @@
-"""What a training step costs in snnlab, in other libraries, in the ReLU network, and in the convolutions alone.
+"""Measures the time of a training step in snnlab, in other libraries, in a ReLU network, and in convolutions alone.
 
     python scripts/bench_step.py
     python scripts/bench_step.py --steps 10 30 100 300 --batch 1 32 128 --pool avg max
     python scripts/bench_step.py --kind dense --arms snnlab_numba spikingjelly snntorch
 
-A step is forward, loss, backward and Adam on the same frames. First each arm's outputs and gradients are compared with
-those of snnlab's plain loop on the same weights: if one differs, nothing is timed. Then each arm stays in a process of
-its own, with the heap kept, and the arms take turns; of the ways to write an arm and of its orders in memory the
-fastest is kept. bench_step.json (with every measured second) and bench_step.png are written, a table is printed.
+A step is forward, loss, backward and Adam on the same frames. First each method's outputs and gradients are compared
+with those of snnlab's plain loop on the same weights: if one differs, nothing is timed. Then each method runs in its
+own process, with the heap kept, and the methods take turns; of a method's variants (code and memory format) the
+fastest is kept. It writes bench_step.json (with all measured times) and bench_step.png, and prints a table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         default=["conv"],
         choices=["conv", "dense"],
         help="conv: 2 convolutions with neurons and\n"
-        "pooling, a readout; dense: a linear layer with neurons, the open benchmark's work (default conv)",
+        "pooling, a readout; dense: a linear layer with neurons, as in the open benchmark (default conv)",
     )
     add("--steps", nargs="+", type=positive, metavar="T", help="steps in time (default 30; dense 500)")
     add("--batch", nargs="+", type=positive, metavar="B", help="samples (default 32; dense 16)")
@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["trained"],
         choices=["trained", "busy"],
-        help="how often the neurons of conv spike: as those of conv_lif trained on N-MNIST, 0.03 and 0.07 times a step,"
-        " or 0.12 and 0.16 times (default trained)",
+        help="spikes per neuron and step in conv: as in conv_lif trained on N-MNIST, 0.03 and 0.07,"
+        " or 0.12 and 0.16 (default trained)",
     )
     add(
         "--inputs",
@@ -52,15 +52,15 @@ def parser() -> argparse.ArgumentParser:
         "neurons, 16384, whose matrix product takes minutes on a CPU)",
     )
     add("--neurons", type=positive, default=16_384, help="neurons of dense (default 16384)")
-    add("--arms", nargs="+", metavar="ARM", help="who runs (default: all that can)")
-    add("--rounds", type=positive, default=7, help="turns of each arm, of 3 measured steps (default 7)")
-    add("--threads", type=positive, default=2, help="CPU threads of each arm (default 2)")
+    add("--arms", nargs="+", metavar="METHOD", help="methods (default: all available)")
+    add("--rounds", type=positive, default=7, help="turns of each method, of 3 measured steps (default 7)")
+    add("--threads", type=positive, default=2, help="CPU threads of each method (default 2)")
     add(
         "--device",
         default="cpu",
         choices=["cpu", "cuda"],
-        help="(default cpu); SpikingJelly 2 then picks its native or\n"
-        "its Triton kernels by itself; the JSON says which",
+        help="(default cpu); on cuda, SpikingJelly 2 picks its native or\n"
+        "its Triton kernels by itself; the JSON records which",
     )
     add("--out", type=Path, default=Path("outputs/bench_step"), metavar="FOLDER", help="(default outputs/bench_step)")
     return made
@@ -75,7 +75,7 @@ def positive(text: str) -> int:
 def main() -> None:
     settings = parser().parse_args()
     os.environ.update(dict.fromkeys(THREADS, str(settings.threads)))
-    # Here: it takes seconds to import, and each arm's process imports this file.
+    # Imported late: it takes seconds, and each method's process imports this file.
     from stepbench.bench import run
     from stepbench.work import BenchError, UsageError
 

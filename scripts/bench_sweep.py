@@ -1,11 +1,10 @@
-"""What a search costs beyond its trainings, and what two trainings at a time gain over one with two threads.
+"""Measures the overhead of a search, and the gain of two trainings at a time over one with two threads.
 
 python scripts/bench_sweep.py [--trials 6] [--engines here joblib submitit ray] [--epochs 2]
 
-The trials are those of `sweep=pareto` on saccade_digits with a small network. Overhead is the time from giving a trial
-away to having it back, less that of its training; the first trial of each worker, which pays the imports, is shown for
-itself. Everything is a median; run it on a machine that does nothing else. An engine whose package is missing is passed
-over.
+The trials are those of `sweep=pareto` on saccade_digits with a small network. Overhead is the time from submitting a
+trial to receiving its result, minus that of its training; the first trial of each worker, which includes the imports,
+is shown separately. All results are medians; run it on an idle machine. An engine whose package is missing is skipped.
 """
 
 from __future__ import annotations
@@ -59,14 +58,14 @@ def launch_of(word: str, workers: int) -> Launch:
 
 
 def print_overhead(word: str, folder: Path, common: Sequence[str], trials: int) -> None:
-    """Print what each of the trials took beyond its training; two at a time, of one thread each."""
+    """Print the overhead of the trials; two run at a time, of one thread each."""
     try:
-        ended, _ = trained(launch_of(word, 2), folder, [*common, "threads=1"], trials)
+        ended, _ = run_trials(launch_of(word, 2), folder, [*common, "threads=1"], trials)
     except ConfigError as error:
-        print(f"{word:30} passed over: {error}")
+        print(f"{word:30} skipped: {error}")
         return
     workers = 1 if word == "here" else 2
-    # In the order in which they were given away; the first of each worker begins at once.
+    # In the order of submission; the first of each worker starts at once.
     seconds = [one.overhead_s for one in sorted(ended, key=lambda one: one.key)]
     first, later = seconds[:workers], seconds[workers:]
     print(f"{word:30} {statistics.median(later):7.2f} {max(later):6.2f}   {', '.join(f'{s:.1f}' for s in first)}")
@@ -77,9 +76,11 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     number = max(2, trials - trials % 2)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for k in range(rounds):
-        for workers in (2, 1) if k % 2 else (1, 2):  # in turn, so that neither has the warmer machine
+        for workers in (2, 1) if k % 2 else (1, 2):  # alternating order, so that the machine's state favours neither
             place = folder / f"{k}_{workers}"
-            ended, seconds = trained(launch_of("joblib", workers), place, [*common, f"threads={3 - workers}"], number)
+            ended, seconds = run_trials(
+                launch_of("joblib", workers), place, [*common, f"threads={3 - workers}"], number
+            )
             fits = [one.outcome["fit_s"] for one in ended]
             rates[workers].append(60 * number / seconds)
             print(
@@ -90,8 +91,8 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     print(f"gain {two / one:.2f} (goal 1.1)")
 
 
-def trained(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[Ended], float]:
-    """Train; return what came back, and the seconds without the first trial of each worker.
+def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[Ended], float]:
+    """Train; return the results, and the seconds without the first trial of each worker.
 
     Raises:
         ConfigError: if the engine's package is missing.

@@ -1,16 +1,16 @@
-"""How often `snnlab bench` is wrong when it says which of two ways of training is better: simulated, and counted.
+"""Measures the false positive rate and the power of the verdicts of `snnlab bench`, by simulation.
 
-    python scripts/calibrate_verdicts.py                          # all cells, 20,000 draws each, two seeds: an hour
+    python scripts/calibrate_verdicts.py                        # all scenarios, 20,000 draws each, two seeds: an hour
     python scripts/calibrate_verdicts.py --draws 2000 --cells persons
 
-A draw is two ways of training that are equally good, several networks of each, and what they answer to the same test
-recordings; a verdict that one is better is wrong. The logit of being right is
+A draw is two equally good methods, several networks of each, and their answers to the same test recordings; a verdict
+that one is better is wrong. The logit of a correct answer is
 
-    mean + network + recording (+ person) (+ way of training by recording) (+ way of training by person)
+    mean + network + recording (+ person) (+ method by recording) (+ method by person)
 
-each normal and drawn anew, so that recordings are easy or hard, and networks and ways of training have strengths of
-their own. The mean is such that the accuracy is that of the cell. Nothing of the verdicts is simulated: they are those
-of `snnlab.experiments.verdicts`.
+each normal and drawn anew, so that recordings are easy or hard, and networks and methods differ in which recordings
+they answer correctly. The mean is such that the accuracy is that of the scenario. The verdicts are computed by
+`snnlab.experiments.verdicts`.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ import numpy as np
 
 from snnlab.experiments.verdicts import Arm, verdicts
 
-# What a rate may be at most, of verdicts that ought to be wrong in 5 %.
+# The largest accepted rate of false verdicts, whose nominal level is 5 %.
 BOUND = 0.06
-# Times at which a suite is looked at, by its number of seeds.
+# Numbers of seeds at which a suite is evaluated repeatedly.
 LOOKS = (4, 5, 10)
 METHODS = 6
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A situation in which ways of training are compared.
+class Scenario:
+    """A scenario in which methods are compared.
 
     Attributes:
         recordings: Test recordings.
-        seeds: Networks of each way of training.
-        accuracy: Of all of them on average.
-        by_recording: Standard deviation (logits) of what a way of training is better at on a recording.
-        windows: Windows of each recording, which are answered on their own.
-        persons: Whose recordings they are, the last with three times as many as the first; 0: of as many persons.
+        seeds: Networks of each method.
+        accuracy: Mean accuracy of all networks.
+        by_recording: Standard deviation (logits) of the interaction of method and recording.
+        windows: Windows of each recording, which are classified separately.
+        persons: Number of persons, the last with three times as many recordings as the first; 0: one per recording.
         of_networks: Standard deviation (logits) between networks.
-        paired: Whether networks of the same seed have their training recordings in common.
-        better: By how many points the first way of training is better, for power.
+        paired: Whether networks of the same seed have the same training recordings.
+        better: Percentage points by which the first method is better, for power.
     """
 
     recordings: int
@@ -67,7 +67,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The cell in words."""
+        """The scenario as text."""
         rows = f"{self.recordings:,} recordings"
         rows += f" of {self.persons} persons" if self.persons else ""
         rows += f", {self.windows} windows each" if self.windows > 1 else ""
@@ -86,14 +86,14 @@ class Cell:
         return np.repeat(np.arange(self.recordings), self.windows)
 
 
-def cells() -> Iterator[Cell]:
-    """Yield the 60 cells."""
+def scenarios() -> Iterator[Scenario]:
+    """Yield the 60 scenarios."""
     seeds, spreads = (4, 5, 10), (0.1, 0.2, 0.4)
     number = 0
     for recordings in (10_000, 2_264, 264, 100):
         for accuracy in (0.5, 0.9, 0.98, 0.995):
             for effect in (0.0, 1.0):
-                yield Cell(
+                yield Scenario(
                     recordings,
                     seeds[number % 3],
                     accuracy,
@@ -103,32 +103,32 @@ def cells() -> Iterator[Cell]:
                 )
                 number += 1
     for recordings in (10_000, 264, 100):
-        yield Cell(recordings, 1, 0.9, 1.0, of_networks=0.0)
+        yield Scenario(recordings, 1, 0.9, 1.0, of_networks=0.0)
     for persons in (6, 12, 29):
         for n in (1, 4, 5, 10):
-            yield Cell(264, n, 0.9, 1.0, persons=persons, of_networks=0.0 if n == 1 else 0.2)
-        yield Cell(264, 10, 0.5, 1.0, persons=persons)
-        yield Cell(264, 5, 0.5, 0.0, persons=persons)
+            yield Scenario(264, n, 0.9, 1.0, persons=persons, of_networks=0.0 if n == 1 else 0.2)
+        yield Scenario(264, 10, 0.5, 1.0, persons=persons)
+        yield Scenario(264, 5, 0.5, 0.0, persons=persons)
     for windows in (8, 30):
         for n, effect in ((1, 1.0), (4, 0.0), (5, 1.0)):
-            yield Cell(264, n, 0.9, effect, windows=windows, of_networks=0.0 if n == 1 else 0.2)
-    yield Cell(100, 5, 0.9, 1.0, windows=8, persons=12)
+            yield Scenario(264, n, 0.9, effect, windows=windows, of_networks=0.0 if n == 1 else 0.2)
+    yield Scenario(100, 5, 0.9, 1.0, windows=8, persons=12)
 
 
 @numba.njit(cache=True)
 def draw(rng, mean, of_recordings, by_recording, of_networks, of_splits, clusters, of_clusters, right):  # type: ignore[no-untyped-def]
-    """Fill `right`, `[M, S, N]`, with what S networks of each of M ways of training have right.
+    """Fill `right`, `[M, S, N]`, with the correct answers of S networks of each of M methods to N rows.
 
     Args:
-        rng: Where numbers come from.
-        mean: Of the logits, `[M]`.
+        rng: Random generator.
+        mean: Means of the logits, `[M]`.
         of_recordings: Standard deviation of the rows of a cluster.
-        by_recording: Of the ways of training on a row, and on a cluster.
-        of_networks: Of the networks of a way of training.
-        of_splits: Of what networks of the same seed have in common.
+        by_recording: Standard deviation of the methods on a row, and on a cluster.
+        of_networks: Standard deviation of the networks of a method.
+        of_splits: Standard deviation of the term that networks of the same seed share.
         clusters: Cluster of each row, `[N]`.
         of_clusters: Standard deviation of clusters; 0 where a row is one.
-        right: What is filled.
+        right: Output array.
     """
     ways, seeds, rows = right.shape
     networks = of_networks * rng.standard_normal((ways, seeds)) + of_splits * rng.standard_normal(seeds)
@@ -149,48 +149,66 @@ def draw(rng, mean, of_recordings, by_recording, of_networks, of_splits, cluster
                 right[way, seed, row] = rng.random() * (1 + math.exp(-logit - networks[way, seed])) < 1
 
 
-def simulated(cell: Cell, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
-    """Yield ways of training that are equally good, but for the first where the cell says so."""
-    clusters, clustered = cell.clusters, bool(cell.persons) or cell.windows > 1
+def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
+    """Yield equally good methods; with `scenario.better` the first is better."""
+    clusters, clustered = scenario.clusters, bool(scenario.persons) or scenario.windows > 1
     rows, of_clusters = len(clusters), 1.0 if clustered else 0.0
-    # Windows of a recording are alike, and recordings of a person are not.
-    of_recordings = 0.3 if cell.windows > 1 else 1.5
-    of_splits = 0.3 * cell.paired
-    parts = (of_recordings, of_clusters, cell.by_recording, cell.by_recording * clustered, cell.of_networks, of_splits)
+    # Windows of one recording differ little, recordings of one person more.
+    of_recordings = 0.3 if scenario.windows > 1 else 1.5
+    of_splits = 0.3 * scenario.paired
+    parts = (
+        of_recordings,
+        of_clusters,
+        scenario.by_recording,
+        scenario.by_recording * clustered,
+        scenario.of_networks,
+        of_splits,
+    )
     spread = math.sqrt(sum(part**2 for part in parts))
-    means = np.array([_mean(cell.accuracy + cell.better / 100 * (way == 0), spread) for way in range(ways)])
+    means = np.array([_mean(scenario.accuracy + scenario.better / 100 * (way == 0), spread) for way in range(ways)])
     recordings = np.stack([np.arange(rows), np.zeros(rows, int)], 1)
-    splits = [str(seed * cell.paired) for seed in range(cell.seeds)]
-    right = np.zeros((ways, cell.seeds, rows), bool)
+    splits = [str(seed * scenario.paired) for seed in range(scenario.seeds)]
+    right = np.zeros((ways, scenario.seeds, rows), bool)
     while True:
-        draw(rng, means, of_recordings, cell.by_recording, cell.of_networks, of_splits, clusters, of_clusters, right)
+        draw(
+            rng,
+            means,
+            of_recordings,
+            scenario.by_recording,
+            scenario.of_networks,
+            of_splits,
+            clusters,
+            of_clusters,
+            right,
+        )
         yield [
-            Arm(str(way), list(range(cell.seeds)), right[way], recordings, "", clusters, splits) for way in range(ways)
+            Arm(str(way), list(range(scenario.seeds)), right[way], recordings, "", clusters, splits)
+            for way in range(ways)
         ]
 
 
-def false_verdicts(cell: Cell, draws: int, seed: int) -> float:
-    """Return how often one of two equally good ways of training is called better; or the better one, for power."""
-    worlds = simulated(cell, 2, np.random.default_rng(seed))
-    return sum(verdicts(next(worlds))[0].significant for _ in range(draws)) / draws
+def false_verdicts(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return the rate of significant verdicts between two methods: false ones, or with `scenario.better` the power."""
+    samples = simulate(scenario, 2, np.random.default_rng(seed))
+    return sum(verdicts(next(samples))[0].significant for _ in range(draws)) / draws
 
 
-def false_tables(cell: Cell, draws: int, seed: int) -> float:
-    """Return how often a table of several ways of training has any false sentence; the first may be better."""
-    worlds, wrong = simulated(cell, METHODS, np.random.default_rng(seed)), 0
+def false_tables(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return the rate of tables of several methods with any false verdict; the first method may be better."""
+    samples, wrong = simulate(scenario, METHODS, np.random.default_rng(seed)), 0
     for _ in range(draws):
         wrong += any(
-            each.significant and not (cell.better and each.one.name == "0" and each.difference.effect > 0)
-            for each in verdicts(next(worlds))
+            each.significant and not (scenario.better and each.one.name == "0" and each.difference.effect > 0)
+            for each in verdicts(next(samples))
         )
     return wrong / draws
 
 
-def false_looks(cell: Cell, draws: int, seed: int) -> float:
-    """Return how often one of two equally good ways is called better at any of the looks at more and more seeds."""
-    worlds, wrong = simulated(cell, 2, np.random.default_rng(seed)), 0
+def false_looks(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return the rate of false verdicts at any of several looks at an increasing number of seeds."""
+    samples, wrong = simulate(scenario, 2, np.random.default_rng(seed)), 0
     for _ in range(draws):
-        arms = next(worlds)
+        arms = next(samples)
         for look, seeds in enumerate(LOOKS, 1):
             now = [
                 arm._replace(seeds=arm.seeds[:seeds], right=arm.right[:seeds], splits=arm.splits[:seeds])
@@ -202,19 +220,19 @@ def false_looks(cell: Cell, draws: int, seed: int) -> float:
     return wrong / draws
 
 
-def power_at_smallest(cell: Cell, draws: int, seed: int) -> float:
-    """Return how often a difference is told that is as large as what an average "cannot tell" says could be."""
-    worlds = simulated(cell, 2, np.random.default_rng(seed))
-    smallest = float(np.mean([verdicts(next(worlds))[0].difference.smallest() for _ in range(200)]))
-    return false_verdicts(_replace(cell, better=100 * smallest), draws, seed)
+def power_at_smallest(scenario: Scenario, draws: int, seed: int) -> float:
+    """Return the power for the smallest detectable difference that a "cannot tell" verdict reports on average."""
+    samples = simulate(scenario, 2, np.random.default_rng(seed))
+    smallest = float(np.mean([verdicts(next(samples))[0].difference.smallest() for _ in range(200)]))
+    return false_verdicts(_replace(scenario, better=100 * smallest), draws, seed)
 
 
-def _replace(cell: Cell, **values: float) -> Cell:
-    return Cell(**{**vars(cell), **values})  # type: ignore[arg-type]
+def _replace(scenario: Scenario, **values: float) -> Scenario:
+    return Scenario(**{**vars(scenario), **values})  # type: ignore[arg-type]
 
 
 def _mean(accuracy: float, spread: float) -> float:
-    """Return the mean of a normal logit with which the accuracy is on average what it should be."""
+    """Return the mean of a normal logit that gives this accuracy on average."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(61)
     low, high = -15.0, 20.0
     for _ in range(80):
@@ -224,58 +242,66 @@ def _mean(accuracy: float, spread: float) -> float:
     return (low + high) / 2
 
 
-Count = Callable[[Cell, int, int], float]
+Count = Callable[[Scenario, int, int], float]
 
 
-class Row:
+class TableRow:
     """A line of the table."""
 
-    def __init__(self, group: str, name: str, cell: Cell, count: Count, at_most: float = 1.0, at_least: float = 0.0):
-        self.group, self.name, self.cell, self.count = group, name, cell, count
+    def __init__(
+        self, group: str, name: str, scenario: Scenario, count: Count, at_most: float = 1.0, at_least: float = 0.0
+    ):
+        self.group, self.name, self.scenario, self.count = group, name, scenario, count
         self.at_most, self.at_least = at_most, at_least
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """Return all lines of the table."""
-    of_cells = [
-        Row("windows" if c.windows > 1 else "persons" if c.persons else "recordings", c.name, c, false_verdicts, BOUND)
-        for c in cells()
+    of_scenarios = [
+        TableRow(
+            "windows" if c.windows > 1 else "persons" if c.persons else "recordings", c.name, c, false_verdicts, BOUND
+        )
+        for c in scenarios()
     ]
     tables = [
-        Row("tables", f"{METHODS} methods, {what}; {c.name}", c, false_tables, BOUND)
+        TableRow("tables", f"{METHODS} methods, {what}; {c.name}", c, false_tables, BOUND)
         for what, better in (("all equal", 0.0), ("one better by 6 points", 6.0))
-        for c in (Cell(264, 5, 0.9, 0.5, better=better), Cell(2_264, 5, 0.9, 0.5, better=better))
+        for c in (Scenario(264, 5, 0.9, 0.5, better=better), Scenario(2_264, 5, 0.9, 0.5, better=better))
     ]
     looks = [
-        Row("looks", f"looked at with {', '.join(map(str, LOOKS))} seeds; {c.name}", c, false_looks, BOUND)
-        for c in (Cell(264, 10, 0.9, 0.5), Cell(2_264, 10, 0.9, 0.5), Cell(2_264, 10, 0.5, 0.5, paired=True))
-    ]
-    three = Cell(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)  # 1 point between networks
-    power = [Row("power", f"3 points told; {three.name}, sd 1 point", three, false_verdicts, at_least=0.8)] + [
-        Row("power", f"the smallest difference that is said to be told in 80 %; {c.name}", c, power_at_smallest)
+        TableRow("looks", f"looked at with {', '.join(map(str, LOOKS))} seeds; {c.name}", c, false_looks, BOUND)
         for c in (
-            Cell(264, 5, 0.9, 0.5),
-            Cell(2_264, 5, 0.9, 0.5),
-            Cell(2_264, 10, 0.7, 0.5),
-            Cell(264, 5, 0.7, persons=29),
+            Scenario(264, 10, 0.9, 0.5),
+            Scenario(2_264, 10, 0.9, 0.5),
+            Scenario(2_264, 10, 0.5, 0.5, paired=True),
         )
     ]
-    return [*of_cells, *tables, *looks, *power]
+    three = Scenario(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)  # 1 point between networks
+    power = [TableRow("power", f"3 points; {three.name}, sd 1 point", three, false_verdicts, at_least=0.8)] + [
+        TableRow("power", f"the smallest difference with a reported power of 80 %; {c.name}", c, power_at_smallest)
+        for c in (
+            Scenario(264, 5, 0.9, 0.5),
+            Scenario(2_264, 5, 0.9, 0.5),
+            Scenario(2_264, 10, 0.7, 0.5),
+            Scenario(264, 5, 0.7, persons=29),
+        )
+    ]
+    return [*of_scenarios, *tables, *looks, *power]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20_000, help="of each cell (default 20000)")
+    parser.add_argument("--draws", type=int, default=20_000, help="of each scenario (default 20000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each gives a column (default 0 1)")
     parser.add_argument("--cells", nargs="+", help="groups: recordings, persons, windows, tables, looks, power")
-    parser.add_argument("--out", type=Path, help="where the table goes, in Markdown; else it is printed alone")
+    parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     chosen = parser.parse_args(arguments)
     begun, failed, lines = time.time(), 0, []
-    print(f"{len(list(cells()))} cells; {chosen.draws:,} draws each, seeds {chosen.seeds}", flush=True)
+    print(f"{len(list(scenarios()))} scenarios; {chosen.draws:,} draws each, seeds {chosen.seeds}", flush=True)
     for row in rows():
         if chosen.cells and row.group not in chosen.cells:
             continue
-        found = [row.count(row.cell, chosen.draws, seed) for seed in chosen.seeds]
+        found = [row.count(row.scenario, chosen.draws, seed) for seed in chosen.seeds]
         wrong = any(not row.at_least <= each <= row.at_most for each in found)
         failed += wrong
         limit = (
@@ -283,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         lines.append([row.group, row.name, *(f"{each:.2%}" for each in found), limit + " MISSED" * wrong])
         print(" | ".join(lines[-1]), f"  [{time.time() - begun:.0f} s]", flush=True)
-    head = ["", "situation", *(f"seed {seed}" for seed in chosen.seeds), "must be"]
+    head = ["", "scenario", *(f"seed {seed}" for seed in chosen.seeds), "must be"]
     if chosen.out:
         table = [head, [":--", ":--", *("--:" for _ in chosen.seeds), ":--"], *lines]
         chosen.out.write_text(
@@ -293,11 +319,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed > 0)
 
 
-ABOUT = """# How often verdicts are wrong
+ABOUT = """# Calibration of verdicts
 
-`snnlab bench` says of two ways of training which is better, or that nobody can tell. This table, made by
-`make calibrate` (`scripts/calibrate_verdicts.py`, which says what is simulated), counts how often it calls one of two
-equally good ones better, in {draws:,} draws each; and below, how often it tells a difference that is there.
+`snnlab bench` reports which of two methods is better, or "cannot tell". This table, made by `make calibrate`
+(`scripts/calibrate_verdicts.py`, which describes the simulation), shows how often it calls one of two equally good
+methods better, in {draws:,} draws each; and below, how often it detects a real difference.
 
 """
 

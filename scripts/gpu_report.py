@@ -1,13 +1,13 @@
-"""What a machine with an NVIDIA GPU says of snnlab, on one page: `make gpu` runs it.
+"""Tests and times snnlab on a machine with an NVIDIA GPU, and writes one page: `make gpu` runs it.
 
     python scripts/gpu_report.py
-    python scripts/gpu_report.py --page outputs/gpu/report.json     # the page again, from what was recorded
+    python scripts/gpu_report.py --page outputs/gpu/report.json     # only the page, from the record
 
 First the tests marked `gpu`: every neuron, Triton's kernels against the plain loop on the device. Then a training step
-(`bench_step.py`) beside SpikingJelly's own CUDA kernels, its Triton kernels, and the CuPy kernels of its version
-0.0.0.0.14, with the peak of memory. report.md, report.png and report.json (with every outcome and second) are written
-after each part, so that what was done is there whatever ends it. What takes longer than its part of --minutes is
-broken off, and the page says so.
+(`bench_step.py`) compared with SpikingJelly's own CUDA kernels, its Triton kernels, and the CuPy kernels of its version
+0.0.0.0.14, with the peak memory. It writes report.md, report.png and report.json (with every outcome and time) after
+each part, so that an interruption keeps the finished parts. A part that exceeds its share of --minutes is stopped, and
+the page says so.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from gpureport.page import joined_cases, page
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("snnlab-train", "torch", "triton", "numba", "spikingjelly", "snntorch", "cupy-cuda12x", "cupy-cuda13x")
-# The parts of the time that tests may take; what they leave is the bench's.
+# The share of the time for the tests; the bench has the rest.
 TESTS_SHARE = 0.6
-# Where `make gpu` puts the version of SpikingJelly that has CuPy kernels.
+# The folder in which `make gpu` installs the version of SpikingJelly with CuPy kernels.
 OLD_JELLY = Path(sys.prefix) / "spikingjelly_cupy"
 _OUTCOME = re.compile(r"^(?:\[gw\d+\] \[ *\d+%\] )?(PASSED|FAILED|ERROR|SKIPPED|XFAIL) (tests/.*?)(?: - .*)?$")
 _OUTCOMES = {"PASSED": "passed", "XFAIL": "passed", "FAILED": "failed", "ERROR": "failed", "SKIPPED": "skipped"}
 
 
 class Bench(NamedTuple):
-    """A run of the bench: its arms, and what its environment has further."""
+    """A run of the bench: its methods, and additional environment variables."""
 
-    arms: list[str]
+    methods: list[str]
     environment: dict[str, str]
 
 
@@ -58,28 +58,28 @@ def parser() -> argparse.ArgumentParser:
     about, _, _ = (__doc__ or "").rpartition("\n")
     made = argparse.ArgumentParser("gpu_report.py", description=about, formatter_class=argparse.RawTextHelpFormatter)
     add = made.add_argument
-    add("--minutes", type=float, default=20.0, help="at most, all together (default 20)")
+    add("--minutes", type=float, default=20.0, help="total time limit (default 20)")
     add("--processes", type=int, default=min(8, os.cpu_count() or 1), help="of the tests (default: cores, at most 8)")
     add("--steps", nargs="+", default=["10", "30", "100", "300"], metavar="T", help="(default 10 30 100 300)")
-    add("--page", type=Path, metavar="JSON", help="write the page again, from this; nothing is run")
+    add("--page", type=Path, metavar="JSON", help="write the page from this record; run nothing")
     add(
         "--rehearse",
         action="store_true",
-        help="on the CPU, a few tests in Triton's interpreter and small steps:\nwhether this script works; no verdict",
+        help="test of this script on the CPU: a few tests in Triton's\ninterpreter and small steps; no verdict",
     )
     add("--out", type=Path, default=Path("outputs/gpu"), metavar="FOLDER", help="(default outputs/gpu)")
     return made
 
 
 def outcomes(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Yield the ids of tests with their outcomes, as `pytest -v` in several processes says them."""
+    """Yield the ids of tests with their outcomes, parsed from the output of `pytest -v` with several processes."""
     for line in lines:
         if found := _OUTCOME.match(line.rstrip()):
             yield found[2], _OUTCOMES[found[1]]
 
 
 def streamed(command: list[str], seconds: float, environment: dict[str, str] | None = None) -> Iterator[str]:
-    """Yield the lines that a command says, and end it and what it started when its time is over."""
+    """Yield the output lines of a command, and kill its process group when its time is over."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -101,7 +101,7 @@ def streamed(command: list[str], seconds: float, environment: dict[str, str] | N
 
 
 def run_tests(report: dict[str, Any], seconds: float, processes: int, which: list[str]) -> None:
-    """Run the tests and record the outcome of each; those that time did not allow stay `not run`."""
+    """Run the tests and record the outcome of each; tests beyond the time limit stay `not run`."""
     pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *which]
     ids = [line.strip() for line in streamed([*pytest, "-q", "--collect-only"], seconds) if line.startswith("tests/")]
     report["tests"] = dict.fromkeys(ids, "not run")
@@ -121,8 +121,8 @@ def run_tests(report: dict[str, Any], seconds: float, processes: int, which: lis
 def run_bench(
     report: dict[str, Any], label: str, bench: Bench, arguments: list[str], seconds: float, out: Path
 ) -> None:
-    """Time the arms and record what the bench has written; where it ends otherwise, why."""
-    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--arms", *bench.arms, *arguments]
+    """Time the methods and record the bench's results; if it fails, record its last line."""
+    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--arms", *bench.methods, *arguments]
     said = ""
     for line in streamed([*command, "--out", str(out)], seconds, bench.environment):
         said = line.strip() or said
@@ -131,11 +131,11 @@ def run_bench(
     if written.exists():
         report["bench"][label] = json.loads(written.read_text())
     if not said.startswith("written:"):
-        report["notes"].append(f"{label}: broken off or refused; the last line was: {said}")
+        report["notes"].append(f"{label}: stopped or refused; the last line was: {said}")
 
 
 def write(report: dict[str, Any], folder: Path) -> None:
-    """Write what was recorded, the page and the picture."""
+    """Write the record, the page and the figure."""
     from stepbench.report import draw
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def main() -> int:
     from surroundings import about
 
     if not settings.rehearse and not torch.cuda.is_available():
-        say(f"gpu_report: PyTorch {torch.__version__} sees no GPU; nothing was run")
+        say(f"gpu_report: PyTorch {torch.__version__} finds no GPU; nothing was run")
         return 2
     started = time.monotonic()
     given = argparse.Namespace(**{name: value for name, value in vars(settings).items() if name != "page"})

@@ -1,9 +1,9 @@
-"""Norse's introduction with snnlab: a network from YAML, what it says after one step and after 32, one training step.
+"""Norse's introduction with snnlab: a network from YAML, its output after one step and after 32, one training step.
 
     python scripts/norse_intro.py [--folder FOLDER] [--seed N] [overrides ...]
 
 The network is the model of `experiment=norse_intro`; overrides are those of `snnlab train`, such as
-neuron.surrogate.alpha=1. The pictures go to FOLDER, outputs/norse_intro by default.
+neuron.surrogate.alpha=1. The plots are written to FOLDER, outputs/norse_intro by default.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import matplotlib
 
-matplotlib.use("Agg")  # pictures are files, on machines without a screen too
+matplotlib.use("Agg")  # writes files, also on machines without a screen
 
 import matplotlib.pyplot as plt
 import torch
@@ -32,7 +32,7 @@ DT = 1.0  # ms, Norse's own
 
 
 class Lesson(NamedTuple):
-    """What the introduction looks at.
+    """The data and results of the introduction.
 
     Attributes:
         data: The images, `[8, 3, 28, 28]`.
@@ -53,18 +53,18 @@ class Lesson(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("outputs/norse_intro"), help="where the pictures go")
-    parser.add_argument("--seed", type=int, default=0, help="draws images and weights")
-    parser.add_argument("overrides", nargs="*", help="as snnlab train takes them")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/norse_intro"), help="folder of the plots")
+    parser.add_argument("--seed", type=int, default=0, help="seed of images and weights")
+    parser.add_argument("overrides", nargs="*", help="as for snnlab train")
     given = parser.parse_args()
-    lesson = take(given.seed, given.overrides)
+    lesson = run_lesson(given.seed, given.overrides)
     given.folder.mkdir(parents=True, exist_ok=True)
     draw(lesson, given.folder)
-    print(f"pictures in {given.folder}")
+    print(f"plots in {given.folder}")
 
 
-def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
-    """Go through the introduction; print what there is to see, return it."""
+def run_lesson(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
+    """Run the introduction; print its results and return them."""
     torch.manual_seed(seed)
     data = torch.randn(8, *IMAGE)
     network = build(overrides or [])
@@ -81,7 +81,7 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     active = y.detach().flatten(1).any(1).nonzero()
     since = f"from step {int(active[0])} on, counted from 0" if len(active) else "never"
     print(f"shown for {STEPS} steps it is active {since}; its last output sums to {y[-1].sum().item():.5f}")
-    why(network, shown)
+    print_delay(network, shown)
 
     optimizer = torch.optim.RMSprop(network.parameters())
     (1 - y[-1].sum()).backward()
@@ -93,8 +93,8 @@ def take(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
     return Lesson(data, network, first, y.detach(), gradients, after)
 
 
-def why(network: Network, shown: Tensor) -> None:
-    """Print why the output is late, as `snnlab doctor` says it."""
+def print_delay(network: Network, shown: Tensor) -> None:
+    """Print the cause of the output's delay, as `snnlab doctor` reports it."""
     lengths = torch.full((shown.shape[1],), STEPS)
     vitals = measure(network, shown, lengths, lambda y, _: 1 - y[-1].sum(), dt=DT)
     network.zero_grad()
@@ -103,7 +103,7 @@ def why(network: Network, shown: Tensor) -> None:
 
 
 def build(overrides: list[str]) -> Network:
-    """Build the network from the experiment's model, from torch's present random state."""
+    """Build the network of the experiment's model, with torch's current random state."""
     experiment, _ = compose_once(["experiment=norse_intro", *overrides], None)
     return build_network(experiment.model["layers"], in_shape=IMAGE, dt=DT).network
 

@@ -1,4 +1,4 @@
-"""What every bench's JSON says of the machine and the versions that it ran with."""
+"""The machine and the package versions, recorded in every bench's JSON."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stepbench.arms import installed
+from stepbench.methods import installed
 
 from snnlab.runs.provenance import git_state
 
 
 def about(settings: argparse.Namespace, packages: Iterable[str], device: str = "cpu") -> dict[str, Any]:
-    """Return when, where and with what it is measured; `load` is the processes that wanted a core, over 1, 5, 15 min.
+    """Return date, machine, versions and settings; `load` is the mean number of runnable processes over 1, 5, 15 min.
 
     Args:
-        settings: What the command was told.
-        packages: Whose versions are wanted.
-        device: Where it runs: cpu or cuda.
+        settings: The command's arguments.
+        packages: The packages whose versions are recorded.
+        device: cpu or cuda.
     """
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -47,7 +47,7 @@ def machine(device: str) -> str:
 
 
 def load() -> list[float] | None:
-    """Return the mean number of processes that want a core, over 1, 5 and 15 minutes; None where nobody counts."""
+    """Return the mean number of runnable processes over 1, 5 and 15 minutes; None if the system does not count them."""
     return [round(mean, 2) for mean in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""Equality first, then rounds in which the arms take turns, then table, JSON and picture."""
+"""Compares the frames of all methods, times the methods in turn, and writes table, JSON and figure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from databench.arms import ARMS, OURS, RIVAL, Turn, Work, work
-from databench.figures import figures, texts
+from databench.loading import describe, measure_loading
+from databench.methods import METHODS, OURS, RIVAL, BatchPass, Workload, work
 from matplotlib.figure import Figure
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
@@ -28,7 +28,7 @@ def run(settings: argparse.Namespace, goal: int) -> None:
     """Compare, measure, write and print.
 
     Raises:
-        BenchError: if recordings that are asked for are missing, or an arm's frames are others.
+        BenchError: if requested recordings are missing, or a method's frames differ.
     """
     torch.set_num_threads(1)
     keep_heap()  # as training does
@@ -36,14 +36,14 @@ def run(settings: argparse.Namespace, goal: int) -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, overrides in datasets(settings.data).items():
-            todo = work(overrides, settings.recordings, settings.batch)
-            turns = {arm: ARMS[arm].prepare(todo, folder) for arm in ARMS}
+            workload = work(overrides, settings.recordings, settings.batch)
+            turns = {method: METHODS[method].prepare(workload, folder) for method in METHODS}
             check(turns)
             found["data"][name] = {
-                "recordings": sum(map(len, todo.batches)),
-                "events_a_recording": todo.events,
-                "arms": measure(name, todo, turns, settings.rounds),
-                "figures": figures(todo, overrides, folder),
+                "recordings": sum(map(len, workload.batches)),
+                "events_a_recording": workload.events,
+                "arms": measure(name, workload, turns, settings.rounds),
+                "figures": measure_loading(workload, overrides, folder),
             }
             print(table(name, found["data"][name], goal), flush=True)
     found["load_after"] = load()
@@ -67,8 +67,8 @@ def datasets(wanted: list[str] | None) -> dict[str, list[str]]:
     return {name: found[name] for name in wanted or found}
 
 
-def check(turns: dict[str, Turn]) -> None:
-    """Compare all arms' frames cell by cell.
+def check(turns: dict[str, BatchPass]) -> None:
+    """Compare the frames of all methods.
 
     Raises:
         BenchError: if they differ.
@@ -79,44 +79,44 @@ def check(turns: dict[str, Turn]) -> None:
                 raise BenchError(f"{name}: its frames are not those of {OURS}; nothing was timed")
 
 
-def measure(name: str, work: Work, turns: dict[str, Turn], rounds: int) -> dict[str, Any]:
-    """Return each arm's seconds and recordings a second; the order rotates."""
+def measure(name: str, work: Workload, turns: dict[str, BatchPass], rounds: int) -> dict[str, Any]:
+    """Return each method's seconds and recordings a second; the order rotates."""
     names, recordings = list(turns), sum(map(len, work.batches))
-    seconds: dict[str, list[float]] = {arm: [] for arm in names}
+    seconds: dict[str, list[float]] = {method: [] for method in names}
     for n in range(rounds):
         say(f"{name}: round {n + 1} of {rounds}")
         first = n % len(names)
-        for arm in names[first:] + names[:first]:
-            # The process' own time: what others on this machine do is no part of a core's second.
+        for method in names[first:] + names[:first]:
+            # CPU time of this process, which excludes other processes.
             started = time.process_time()
-            deque(turns[arm](), maxlen=0)
-            seconds[arm].append(time.process_time() - started)
-    rates = {arm: recordings / median(found) for arm, found in seconds.items()}
+            deque(turns[method](), maxlen=0)
+            seconds[method].append(time.process_time() - started)
+    rates = {method: recordings / median(found) for method, found in seconds.items()}
     return {
-        arm: {
-            "does": ARMS[arm].does,
-            "per_s": rates[arm],
-            "best_per_s": recordings / min(seconds[arm]),
-            "to_tonic": rates[arm] / rates[RIVAL],
-            "seconds": seconds[arm],
+        method: {
+            "does": METHODS[method].description,
+            "per_s": rates[method],
+            "best_per_s": recordings / min(seconds[method]),
+            "to_tonic": rates[method] / rates[RIVAL],
+            "seconds": seconds[method],
         }
-        for arm in names
+        for method in names
     }
 
 
 def table(name: str, found: dict[str, Any], goal: int) -> str:
-    """Return a dataset's results in Markdown, the fastest arm first."""
+    """Return a dataset's results in Markdown, the fastest method first."""
     lines = [
         f"\n{name}, {found['events_a_recording']:,.0f} events a recording\n",
-        "| arm | what | recordings a second a core | fastest turn | x tonic |",
+        "| method | timed work | recordings a second per core | fastest turn | x tonic |",
         "|---|---|---:|---:|---:|",
     ]
-    for arm, of in sorted(found["arms"].items(), key=lambda item: -item[1]["per_s"]):
+    for method, of in sorted(found["arms"].items(), key=lambda item: -item[1]["per_s"]):
         speeds = f"{of['per_s']:,.0f} | {of['best_per_s']:,.0f} | {of['to_tonic']:.1f}"
-        lines.append(f"| {arm} | {of['does']} | {speeds} |")
+        lines.append(f"| {method} | {of['does']} | {speeds} |")
     reached = found["arms"][OURS]["per_s"]
     verdict = "reached" if reached >= goal else "missed"
-    lines += [f"\ngoal {goal:,} for {OURS}: {verdict}\n", *(f"- {text}" for text in texts(found["figures"]))]
+    lines += [f"\ngoal {goal:,} for {OURS}: {verdict}\n", *(f"- {text}" for text in describe(found["figures"]))]
     return "\n".join(lines)
 
 
@@ -126,11 +126,11 @@ def draw(found: dict[str, Any], goal: int) -> Figure:
     for axes, (name, of) in zip(
         figure.subplots(len(found["data"]), squeeze=False)[:, 0], found["data"].items(), strict=True
     ):
-        rates = {arm: each["per_s"] for arm, each in of["arms"].items()}
-        colours = ["tab:blue" if arm.startswith(OURS) else "tab:orange" for arm in rates]
+        rates = {method: each["per_s"] for method, each in of["arms"].items()}
+        colours = ["tab:blue" if method.startswith(OURS) else "tab:orange" for method in rates]
         axes.bar_label(axes.barh(list(rates), list(rates.values()), color=colours), fmt=" {:,.0f}")
         axes.axvline(goal, color="0.4", linestyle=":")
-        axes.set(title=name, xlabel=f"recordings a second a core (dotted: goal {goal:,})")
+        axes.set(title=name, xlabel=f"recordings a second per core (dotted: goal {goal:,})")
         axes.set_xlim(0, 1.2 * max(*rates.values(), goal))
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
@@ -138,5 +138,5 @@ def draw(found: dict[str, Any], goal: int) -> Figure:
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

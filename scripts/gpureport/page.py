@@ -1,4 +1,4 @@
-"""The page of a machine with a GPU, made of what was recorded there."""
+"""The page of a machine with a GPU, made from its record."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 OUTCOMES = ("passed", "failed", "skipped", "not run")
-# The tests of `tests/kernels/test_gpu.py` that go through all neurons by name; an id is `name-fixed` or `name-learned`.
+# The test of `tests/kernels/test_gpu.py` that runs for each neuron; an id is `name-fixed` or `name-learned`.
 BY_NEURON = "test_compiled_every_preset_equals_the_plain_loop"
 OURS = "snnlab"
 MOST_FAILURES = 20
 
 
 class Verdict(NamedTuple):
-    """What a page says first: whether all is well, and in a sentence what is not."""
+    """A verdict at the top of the page: whether it passed, and a sentence of details."""
 
     passed: bool
-    words: str
+    text: str
 
 
 def page(report: dict[str, Any]) -> str:
     """Return the page in Markdown.
 
     Args:
-        report: `about`: see `surroundings.about`; `tests`: outcome by the id of each test that was collected;
-            `bench`: by the name of a library's kernels the `bench_step.json` of a run with snnlab beside it; `notes`:
-            what was left out, and why; `minutes`: how long it took; `rehearsal`: whether it was one, on a CPU.
+        report: `about`: machine and versions; `tests`: outcome by the id of each collected test; `bench`: by the name
+            of a library's kernels the `bench_step.json` of a run that includes snnlab; `notes`: skipped parts, with
+            reasons; `minutes`: duration; `rehearsal`: whether it ran on a CPU as a test of the script.
     """
     about, tests = report["about"], report["tests"]
     git = about.get("git") or {}
     commit = f"{git.get('commit', 'unknown')}{' with changes' if git.get('dirty') else ''}"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     verdicts = [
-        f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.words}"
+        f"- **{'pass' if verdict.passed else 'FAIL'}**: {verdict.text}"
         for verdict in (tests_verdict(tests), speed_verdict(report["bench"]))
     ]
     if report.get("rehearsal"):
@@ -63,35 +63,35 @@ def page(report: dict[str, Any]) -> str:
 
 
 def tests_verdict(tests: dict[str, str]) -> Verdict:
-    """Return whether every test ran and passed."""
+    """Return the verdict on whether every test ran and passed."""
     counts = Counter(tests.values())
-    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]) or "none"
-    return Verdict(bool(tests) and not counts["failed"] and not counts["not run"], f"tests on the GPU: {said}")
+    counts_text = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]) or "none"
+    return Verdict(bool(tests) and not counts["failed"] and not counts["not run"], f"tests on the GPU: {counts_text}")
 
 
 def speed_verdict(bench: dict[str, Any]) -> Verdict:
-    """Return whether snnlab is the faster one in every size beside every library's kernels."""
+    """Return the verdict on whether snnlab is faster than every library's kernels in every size."""
     ratios = [
-        (arms[name]["median_ms"] / arms[OURS]["median_ms"], f"{label} at {title}")
+        (methods[name]["median_ms"] / methods[OURS]["median_ms"], f"{label} at {title}")
         for label, found in bench.items()
-        for title, arms in cases(found)
-        for name in libraries(arms)
+        for title, methods in cases(found)
+        for name in libraries(methods)
     ]
     if not ratios:
         return Verdict(False, "a training step: no library was timed")
-    least, where = min(ratios)
-    words = f"the least that a library takes is {least:.2f} of snnlab's ({where}); runs of the bench: {len(bench)}"
-    return Verdict(least >= 1.0, f"a training step: {words}")
+    smallest, where = min(ratios)
+    text = f"the fastest library takes {smallest:.2f} times snnlab's time ({where}); runs of the bench: {len(bench)}"
+    return Verdict(smallest >= 1.0, f"a training step: {text}")
 
 
 def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return title and arms of each size that was timed with snnlab."""
+    """Return title and methods of each size that was timed with snnlab."""
     return [(case["title"], case["arms"]) for case in found["cases"] if OURS in case["arms"]]
 
 
-def libraries(arms: dict[str, Any]) -> list[str]:
-    """Return the arms that are other libraries."""
-    return [name for name in arms if name.startswith(("spikingjelly", "snntorch", "norse", "sinabs"))]
+def libraries(methods: dict[str, Any]) -> list[str]:
+    """Return the methods that are other libraries."""
+    return [name for name in methods if name.startswith(("spikingjelly", "snntorch", "norse", "sinabs"))]
 
 
 def neurons_table(tests: dict[str, str]) -> list[str]:
@@ -112,7 +112,7 @@ def neurons_table(tests: dict[str, str]) -> list[str]:
         ),
         "",
         "Outputs, states and counts bit for bit, gradients within 1e-4 (float32) and 1e-9 (float64) of the largest,"
-        " with samples of other lengths and without. `lava_cuba` has no kernel, and says so.",
+        " with samples of equal and of different lengths. `lava_cuba` has no kernel, and reports that.",
     ]
 
 
@@ -136,21 +136,27 @@ def other_tests(tests: dict[str, str]) -> list[str]:
 
 
 def bench_tables(bench: dict[str, Any]) -> list[str]:
-    """Return a table for each run, whose ratios are to snnlab beside it in the same run."""
+    """Return a table for each run; its ratios are to snnlab in the same run."""
     lines: list[str] = []
     for label, found in bench.items():
-        lines += ["", f"{label}:", "", "| size | arm | ms | x snnlab | peak memory, MB |", "|---|---|---:|---:|---:|"]
-        for title, arms in cases(found):
-            ours = arms[OURS]["median_ms"]
-            for name, arm in sorted(arms.items(), key=lambda item: item[1]["median_ms"]):
-                memory = "-" if arm["peak_mb"] is None else f"{arm['peak_mb']:.0f}"
-                ms = arm["median_ms"]
-                lines.append(f"| {title} | {name} | {ms:.2f} | {ms / ours:.2f} | {memory} |")
+        lines += [
+            "",
+            f"{label}:",
+            "",
+            "| size | method | ms | x snnlab | peak memory, MB |",
+            "|---|---|---:|---:|---:|",
+        ]
+        for title, methods in cases(found):
+            snnlab_ms = methods[OURS]["median_ms"]
+            for name, method in sorted(methods.items(), key=lambda item: item[1]["median_ms"]):
+                memory = "-" if method["peak_mb"] is None else f"{method['peak_mb']:.0f}"
+                ms = method["median_ms"]
+                lines.append(f"| {title} | {name} | {ms:.2f} | {ms / snnlab_ms:.2f} | {memory} |")
     return lines[1:] or ["Nothing was timed."]
 
 
 def joined_cases(bench: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the cases with the arms of all runs, for one picture; of an arm of several runs its first figures."""
+    """Return the cases with the methods of all runs, for one figure; a repeated method has its first times."""
     joined: dict[str, dict[str, Any]] = {}
     for found in bench.values():
         for case in found["cases"]:

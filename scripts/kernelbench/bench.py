@@ -1,4 +1,4 @@
-"""Two codes side by side: checked out, compared, timed in turn, in a table."""
+"""Checks out another commit, compares its results with those of this code, times both in turn, and makes a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 ROOT = SCRIPTS.parent
 REPEATED = 5  # times in a turn
 TOLERANCE = 1e-4  # of gradients, in the largest value
-# glibc gives no freed memory back: a step would ask for the same again.
+# Keeps freed memory in glibc's heap, as a training does.
 HEAP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
 
 Times = dict[str, list[float]]
@@ -37,7 +37,7 @@ class Measured:
     Attributes:
         other: The seconds of the other code, `forward` and `backward`.
         this: The same of this code.
-        lacks: Why there are none.
+        lacks: Why there are none: the case that a code lacks.
     """
 
     other: Times = field(default_factory=lambda: {"forward": [], "backward": []})
@@ -45,7 +45,7 @@ class Measured:
     lacks: str | None = None
 
     def ratio(self, of: Any) -> float:
-        """Return this code's time over the other's, of the sum of forward and backward.
+        """Return the ratio of this code's time to the other's, of forward plus backward.
 
         Args:
             of: `min` or `median`.
@@ -55,7 +55,7 @@ class Measured:
 
 
 class Worker:
-    """The process of a code."""
+    """The process that runs one of the codes."""
 
     def __init__(self, code: Path) -> None:
         self.code = code
@@ -69,8 +69,8 @@ class Worker:
             env={**os.environ, **HEAP, "PYTHONPATH": places},
         )
 
-    def ask(self, **what: Any) -> dict[str, Any]:
-        """Return the answer.
+    def request(self, **what: Any) -> dict[str, Any]:
+        """Send a request and return the answer.
 
         Raises:
             BenchError: if the process has ended.
@@ -95,11 +95,11 @@ def run(settings: argparse.Namespace) -> None:
     """Check out, compare, measure, print and write.
 
     Raises:
-        BenchError: if the commit cannot be had, a result differs, or a process ends.
+        BenchError: if the commit cannot be checked out, a result differs, or a process ends.
     """
     wanted = [(name, shape) for name in settings.cases for shape in settings.shapes if shape in CASES[name].shapes]
     found = {each: Measured() for each in wanted}
-    with checked_out(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
+    with checkout_of(settings.against, settings.checkout) as other, TemporaryDirectory() as results:
         for number in range(settings.pairs):
             say(f"processes {number + 1} of {settings.pairs}")
             workers = [Worker(other), Worker(ROOT)]
@@ -117,12 +117,12 @@ def run(settings: argparse.Namespace) -> None:
 
 
 @contextmanager
-def checked_out(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator[Path]:
-    """Give a folder with a commit's code.
+def checkout_of(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator[Path]:
+    """Provide a folder with a commit's code.
 
     Args:
         commit: The commit.
-        folder: Where it is or will be, and stays; None: a temporary one.
+        folder: A permanent folder for it; None: a temporary one.
         root: The repository.
 
     Raises:
@@ -133,7 +133,7 @@ def checked_out(commit: str, folder: Path | None, root: Path = ROOT) -> Iterator
         raise UsageError(f"--against {commit}: there is no such commit in {root}")
     if folder is not None and folder.exists():
         if _git(folder, "rev-parse", "HEAD") != full:
-            raise UsageError(f"--checkout {folder}: is no checkout of {commit}")
+            raise UsageError(f"--checkout {folder}: is not a checkout of {commit}")
         yield folder.resolve()
         return
     with TemporaryDirectory(prefix="bench_kernels_") as temporary:
@@ -155,47 +155,47 @@ def measure(
     results: Path,
     settings: argparse.Namespace,
 ) -> None:
-    """Compare what comes of a case, then let the workers take turns; which of them begins changes.
+    """Compare the results of a case, then time the workers in turn, in alternating order.
 
     Args:
         name: The case.
-        shape: Of its input.
-        measured: To which the times are added.
+        shape: The shape of its input.
+        measured: The times, extended in place.
         workers: With the other code and with this.
-        results: A folder for what comes of the case.
-        settings: How often it is run, and on how much.
+        results: A folder for the case's results.
+        settings: Number of rounds, batch size and steps.
 
     Raises:
-        BenchError: if something differs.
+        BenchError: if a result differs.
     """
     steps = CASES[name].steps or settings.steps
     what = {"case": name, "shape": SHAPES[shape], "steps": steps, "batch": settings.batch}
     for worker, file in zip(workers, (results / "other.npz", results / "this.npz"), strict=True):
-        said = worker.ask(**what, results=str(file))
-        if Path(said["code"]) != worker.code:
-            raise BenchError(f"the code of {said['code']} ran in place of that of {worker.code}")
-        if "lacks" in said:
+        answer = worker.request(**what, results=str(file))
+        if Path(answer["code"]) != worker.code:
+            raise BenchError(f"the code of {answer['code']} ran instead of that of {worker.code}")
+        if "lacks" in answer:
             whose = "this code" if worker is workers[1] else settings.against
-            measured.lacks = f"{whose}: {said['lacks']}"
+            measured.lacks = f"{whose}: {answer['lacks']}"
             return
     require_equal(f"{CASES[name].title}, {shape}", results / "other.npz", results / "this.npz")
     for number in range(settings.rounds):
         turns = list(zip(workers, (measured.other, measured.this), strict=True))
         for worker, times in turns if number % 2 == 0 else reversed(turns):
-            for part, seconds in worker.ask(**what, repeat=REPEATED).items():
+            for part, seconds in worker.request(**what, repeat=REPEATED).items():
                 times[part] += seconds
 
 
 def require_equal(title: str, other: Path, this: Path) -> None:
-    """Raise if outputs or states are not the same bit for bit, or gradients differ by more than rounding does.
+    """Refuse outputs or states that are not the same bit for bit, and gradients that differ by more than rounding.
 
     Raises:
-        BenchError: naming the first.
+        BenchError: naming the first difference.
     """
     with np.load(other) as before, np.load(this) as after:
         if set(before.files) != set(after.files):
             names = ", ".join(sorted(set(before.files) ^ set(after.files)))
-            raise BenchError(f"{title}: only one of both codes gives {names}; nothing was timed")
+            raise BenchError(f"{title}: only one of the codes returns {names}; nothing was timed")
         for name in before.files:
             one, two = before[name], after[name]
             if np.array_equal(one, two):
@@ -206,7 +206,7 @@ def require_equal(title: str, other: Path, this: Path) -> None:
 
 
 def table(found: dict[tuple[str, str], Measured], settings: argparse.Namespace) -> str:
-    """Return all in Markdown: of each code the least and the median, ms, and the ratios of both of the sums."""
+    """Return the table in Markdown: of each code the minimum and the median, ms, and the ratios of their sums."""
     shapes = list(dict.fromkeys(shape for _, shape in found))
     head = [f"case (T={settings.steps}, B={settings.batch})"]
     for shape in shapes:
@@ -254,11 +254,11 @@ def _row(cells: list[str]) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git says, or None where it fails."""
+    """Return the output of git, or None if it fails."""
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The cases: layers of neurons in the dialects whose kernels differ, and the sizes of their input."""
+"""The cases: layers of neurons in the variants whose kernels differ, and the sizes of their input."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-# C, H, W of what the first and the second convolution of `conv_lif` give on N-MNIST; and a layer without places.
+# C, H, W of the outputs of the first and the second convolution of `conv_lif` on N-MNIST; and a dense layer.
 SHAPES: dict[str, tuple[int, ...]] = {"12x30x30": (12, 30, 30), "32x11x11": (32, 11, 11), "512": (512,)}
 IMAGES = ("12x30x30", "32x11x11")
 
 
 class Case(NamedTuple):
-    """A layer of neurons, and what stands around it.
+    """A layer of neurons, and the layers around it.
 
     Attributes:
-        title: What it is called in the table.
-        neuron: What it is called in YAML files.
+        title: Its name in the table.
+        neuron: Its name in YAML files.
         settings: Its settings.
-        surrogate: Its surrogate gradient, as YAML files name it.
-        pool: The pooling behind it, `avg` or `max`, and its size.
-        inplace: Whether it stands behind a convolution, whose output's memory it may use.
-        shapes: Of its input.
-        steps: Steps in time, or None for as many as are asked for.
+        surrogate: Its surrogate gradient, as named in YAML files.
+        pool: The pooling after it, `avg` or `max`, and its size.
+        inplace: Whether it follows a convolution, whose output's memory it can use.
+        shapes: The shapes of its input.
+        steps: Steps in time, or None for those of the command line.
     """
 
     title: str
@@ -61,7 +61,7 @@ CASES = {
     "value_delayed": Case("value, delayed, detached", settings=_LATE, inplace=True),
     "avg_pool_3": Case("atan + avg pool 3", pool=("avg", 3), inplace=True),
     "max_pool_3": Case("atan + max pool 3", pool=("max", 3), inplace=True),
-    # Which the plain loop ran before all steps were rendered.
+    # Neurons that the plain loop ran before kernels were rendered for all neurons.
     "adlif": Case("AdLIF, T=100", "adlif", shapes=("512",), steps=100),
     "lsnn": Case("LSNN, T=100", "lsnn", shapes=("512",), steps=100),
     "alpha": Case("snnTorch's Alpha, T=100", "snntorch_alpha", shapes=("512",), steps=100),

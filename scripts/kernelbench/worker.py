@@ -1,6 +1,6 @@
-"""A code's process: runs the cases that it is told, line by line, and says what they took.
+"""The process of one code: reads requests line by line, runs their cases, and prints the times.
 
-Only what every commit has is used: the layers of `snnlab.nn`.
+It uses only the layers of `snnlab.nn`, which every commit has.
 
 Axes: T steps, B samples, C channels, H, W.
 """
@@ -32,20 +32,20 @@ class Layer:
     """A case that is ready to run.
 
     Args:
-        case: Which.
-        shape: C, H, W, or how many.
+        case: The case.
+        shape: C, H, W, or the number of neurons.
         steps: T.
         batch: B.
     """
 
     def __init__(self, case: Case, shape: tuple[int, ...], steps: int, batch: int) -> None:
-        self.values = drawn(steps * batch, *shape)
+        self.values = random_tensor(steps * batch, *shape)
         folded = self.values.clone().requires_grad_()
         layers: dict[str, nn.Module] = {}
         if case.inplace:
             self.leaf = folded
             self.x = self.values.unflatten(0, (steps, batch))
-            layers["conv"] = giving(folded)
+            layers["conv"] = constant_conv(folded)
         else:
             self.leaf = self.x = folded.detach().unflatten(0, (steps, batch)).requires_grad_()
             self.values = self.values.unflatten(0, (steps, batch))
@@ -61,14 +61,14 @@ class Layer:
         self.leaf.data.copy_(self.values)
         self.leaf.grad = None
         self.network.zero_grad(set_to_none=True)
-        begun = time.thread_time()
+        start = time.thread_time()
         y, state = self.network(self.x)
-        forward = time.thread_time() - begun
-        if self.gradient is None:  # the same numbers, however y lies in memory
-            self.gradient = torch.empty_like(y).copy_(drawn(*y.flatten(0, 1).shape).view(y.shape))
-        begun = time.thread_time()
+        forward = time.thread_time() - start
+        if self.gradient is None:  # the same numbers for any memory format of y
+            self.gradient = torch.empty_like(y).copy_(random_tensor(*y.flatten(0, 1).shape).view(y.shape))
+        start = time.thread_time()
         y.backward(self.gradient)
-        backward = time.thread_time() - begun
+        backward = time.thread_time() - start
         found = {"output y": y.detach()}
         found |= {f"state {name}": part.detach() for name, part in state["neuron"]._asdict().items()}
         assert self.leaf.grad is not None
@@ -80,14 +80,14 @@ class Layer:
 
 
 @lru_cache(maxsize=2)
-def drawn(*shape: int) -> Tensor:
-    """Return random numbers, always the same; images lie channels-last."""
+def random_tensor(*shape: int) -> Tensor:
+    """Return random numbers, always the same; images are channels-last in memory."""
     numbers = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * SIZE
     return numbers.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else numbers
 
 
-def giving(output: Tensor) -> nn.Conv2d:
-    """Return a convolution that costs nothing and gives an output: its neighbour may use that memory as any other's."""
+def constant_conv(output: Tensor) -> nn.Conv2d:
+    """Return a convolution that returns a fixed output at no cost, whose memory the next layer can use."""
     channels = output.shape[1]
     layer = nn.Conv2d(channels, channels, 1, bias=False)
 
@@ -104,46 +104,45 @@ def neuron(case: Case, shape: tuple[int, ...]) -> nn.Module:
     return snnlab.nn.NEURONS.build(case.neuron, settings, "neuron", dt=DT, in_shape=shape)
 
 
-def obey() -> None:
-    """Answer line by line until there are no more; what others print goes where errors go."""
+def serve() -> None:
+    """Answer the requests of stdin line by line until it ends; other output of this process goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(1)
     for line in sys.stdin:
-        asked = json.loads(line)
-        answer = turn(asked) if "repeat" in asked else compared(asked)
+        request = json.loads(line)
+        answer = time_repetitions(request) if "repeat" in request else run_once(request)
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def compared(asked: dict[str, Any]) -> dict[str, Any]:
-    """Run a case once and write down what comes of it; return where the code is, and what it lacks."""
+def run_once(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a case once and write its results; return the folder of the code, and the error if it lacks the case."""
     code = {"code": str(Path(snnlab.__file__).parents[1])}
     try:
-        layer = built(asked)
-    except (AttributeError, ValueError, SnnlabError) as error:  # another commit may not have it
+        layer = build_layer(request)
+    except (AttributeError, ValueError, SnnlabError) as error:  # another commit may lack the case
         return {**code, "lacks": f"{type(error).__name__}: {error}"}
     _, _, found = layer.run()
-    np.savez(asked["results"], allow_pickle=False, **{name: values.numpy() for name, values in found.items()})
+    np.savez(request["results"], allow_pickle=False, **{name: values.numpy() for name, values in found.items()})
     return code
 
 
-def turn(asked: dict[str, Any]) -> dict[str, list[float]]:
+def time_repetitions(request: dict[str, Any]) -> dict[str, list[float]]:
     """Return the seconds of some repetitions, after one that is not measured.
 
-    The memory is another one in each turn: where it happens to lie changes times by a tenth, and the same for as long
-    as a process keeps it.
+    Each turn allocates new memory: its address changes times by a tenth, for as long as a process keeps it.
     """
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
-    layer = built(asked)
-    times = [layer.run()[:2] for _ in range(1 + asked["repeat"])][1:]
+    layer = build_layer(request)
+    times = [layer.run()[:2] for _ in range(1 + request["repeat"])][1:]
     return {"forward": [first for first, _ in times], "backward": [second for _, second in times]}
 
 
-def built(asked: dict[str, Any]) -> Layer:
+def build_layer(request: dict[str, Any]) -> Layer:
     """Return a case that is ready to run."""
-    return Layer(CASES[asked["case"]], tuple(asked["shape"]), asked["steps"], asked["batch"])
+    return Layer(CASES[request["case"]], tuple(request["shape"]), request["steps"], request["batch"])
 
 
 if __name__ == "__main__":
-    obey()
+    serve()

@@ -1,4 +1,4 @@
-"""Equality first, then rounds in which the arms take turns, then the report."""
+"""Compares the methods' results, times the methods in turn, and writes the report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from stepbench.arms import ARMS, choose
 from stepbench.checks import check
+from stepbench.methods import METHODS, choose_methods
 from stepbench.report import about, draw, table
-from stepbench.work import UsageError, Work
+from stepbench.work import UsageError, Workload
 from stepbench.worker import Worker
 
 TURN = 3  # measured steps
@@ -24,11 +24,11 @@ def run(settings: argparse.Namespace) -> None:
     """Check, measure, write and print.
 
     Raises:
-        BenchError: if the settings cannot be used, an arm is not our network, or one of the processes ends.
+        BenchError: if the settings cannot be used, a method is not snnlab's network, or one of the processes ends.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: PyTorch sees no GPU")
-    names, left_out = choose(settings.arms, settings.device)
+        raise UsageError("--device cuda: PyTorch finds no GPU")
+    names, left_out = choose_methods(settings.arms, settings.device)
     for name, why in left_out.items():
         say(f"{name} is left out: {why}")
     all_works, equality, cases = works(settings), [], []
@@ -47,23 +47,23 @@ def run(settings: argparse.Namespace) -> None:
     say(f"written: {settings.out / 'bench_step.json'}, {settings.out / 'bench_step.png'}")
 
 
-def works(settings: argparse.Namespace) -> list[Work]:
-    """Return all that is to be measured."""
+def works(settings: argparse.Namespace) -> list[Workload]:
+    """Return all networks and sizes to measure."""
     found = []
     for kind in settings.kind:
         steps, batch = DEFAULTS[kind]
         pools, spikes = (all_ if kind == "conv" else all_[:1] for all_ in (settings.pool, settings.spikes))
         sizes = settings.steps or [steps], settings.batch or [batch]
         for pool, how_often, T, B in itertools.product(pools, spikes, *sizes):
-            found.append(Work(kind, T, B, pool, settings.inputs, settings.neurons, how_often))
+            found.append(Workload(kind, T, B, pool, settings.inputs, settings.neurons, how_often))
     return found
 
 
-def measure(work: Work, names: list[str], settings: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return each arm's seconds, medians, ratios and memory; one runs at a time, in an order that rotates."""
+def measure(work: Workload, names: list[str], settings: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return each method's seconds, medians, ratios and memory; one runs at a time, in an order that rotates."""
     workers, tried = {}, {}
     for name in names:
-        workers[name], tried[name] = fastest(name, work, settings.device)
+        workers[name], tried[name] = fastest_variant(name, work, settings.device)
     seconds: dict[str, list[list[float]]] = {name: [] for name in names}
     peaks: dict[str, float | None] = {}
     for n in range(settings.rounds):
@@ -75,7 +75,7 @@ def measure(work: Work, names: list[str], settings: argparse.Namespace) -> dict[
     for worker in workers.values():
         worker.close()
     ms = {name: 1e3 * median(itertools.chain(*turns)) for name, turns in seconds.items()}
-    library = min((ms[name] for name in names if ARMS[name].requires), default=None)
+    library = min((ms[name] for name in names if METHODS[name].requires), default=None)
     return {
         name: {
             "variant": str(workers[name].variant),
@@ -90,9 +90,9 @@ def measure(work: Work, names: list[str], settings: argparse.Namespace) -> dict[
     }
 
 
-def fastest(name: str, work: Work, device: str) -> tuple[Worker, dict[str, list[float]]]:
-    """Return an arm's fastest variant in its process, and the seconds of all that were tried."""
-    workers = [Worker(name, variant, work, device) for variant in ARMS[name].variants(work)]
+def fastest_variant(name: str, work: Workload, device: str) -> tuple[Worker, dict[str, list[float]]]:
+    """Return the process of a method's fastest variant, and the seconds of all tried variants."""
+    workers = [Worker(name, variant, work, device) for variant in METHODS[name].variants(work)]
     seconds: list[list[float]] = [[] for _ in workers]
     for _ in range(2):  # turns; in the first, other processes may still be starting
         for worker, found in zip(workers, seconds, strict=True):
@@ -106,5 +106,5 @@ def fastest(name: str, work: Work, device: str) -> tuple[Worker, dict[str, list[
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

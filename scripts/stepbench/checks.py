@@ -1,52 +1,52 @@
-"""Equality before speed: an arm's outputs and gradients beside those of our plain loop of the same neuron."""
+"""Compares a method's outputs and gradients with those of snnlab's plain loop of the same neuron, before any timing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from stepbench.arms import ARMS, Arm, Ours, Tolerance, ours
+from stepbench.methods import METHODS, Method, SnnlabNetwork, Tolerance, snnlab_method
 from stepbench.training import Answer, Training, training
-from stepbench.work import BenchError, Work
+from stepbench.work import BenchError, Workload
 
 STEPS, BATCH = 10, 4
-LEAST_RATE = 0.01  # spikes of a neuron in a step: silent networks agree on anything
+LEAST_RATE = 0.01  # spikes per neuron and step: without spikes, equal outputs prove nothing
 
 
-def check(name: str, work: Work, device: str) -> list[dict[str, Any]]:
-    """Compare an arm with the plain loop on a small input; return the errors of each of its variants.
+def check(name: str, work: Workload, device: str) -> list[dict[str, Any]]:
+    """Compare a method with the plain loop on a small input; return the errors of each of its variants.
 
     Raises:
-        BenchError: if they differ by more than rounding does.
+        BenchError: if they differ by more than rounding.
     """
-    arm = ARMS[name]
-    if arm.neuron is None:
+    method = METHODS[name]
+    if method.neuron is None:
         return []
-    found = _compared(name, arm, work._replace(steps=STEPS, batch=BATCH, spikes="busy"), device)
-    # What ours does depends on how many spikes there are.
-    if arm.backend is not None and work.spikes != "busy":
-        found += _compared(name, arm, work._replace(steps=STEPS, batch=BATCH), device)
+    found = _compared(name, method, work._replace(steps=STEPS, batch=BATCH, spikes="busy"), device)
+    # The code that snnlab runs depends on the number of spikes.
+    if method.backend is not None and work.spikes != "busy":
+        found += _compared(name, method, work._replace(steps=STEPS, batch=BATCH), device)
     return found
 
 
-def _compared(name: str, arm: Arm, small: Work, device: str) -> list[dict[str, Any]]:
-    assert arm.neuron is not None
-    reference = ours(arm.neuron, "reference")
-    expected, found = expect(reference, small, device), []
-    for variant in arm.variants(small):
-        given = training(arm, variant, small, device).answer()
-        exact = arm.backend is not None and arm.tolerance == Tolerance()
+def _compared(name: str, method: Method, small: Workload, device: str) -> list[dict[str, Any]]:
+    assert method.neuron is not None
+    reference = snnlab_method(method.neuron, "reference")
+    expected, found = reference_answer(reference, small, device), []
+    for variant in method.variants(small):
+        given = training(method, variant, small, device).answer()
+        exact = method.backend is not None and method.tolerance == Tolerance()
         if exact and not torch.equal(given.outputs, expected.outputs):
             raise BenchError(f"{name}: its outputs are not those of the plain loop; nothing was timed")
-        errors = compare(f"{name} ({variant})", given, expected, arm.tolerance)
+        errors = compare(f"{name} ({variant})", given, expected, method.tolerance)
         found.append({"arm": name, "variant": str(variant), "spikes": small.spikes, "errors": errors})
     return found
 
 
-def expect(reference: Arm, work: Work, device: str) -> Answer:
-    """Return what the plain loop makes of the frames, in which all layers must spike."""
+def reference_answer(reference: Method, work: Workload, device: str) -> Answer:
+    """Return outputs and gradients of the plain loop; all its layers must spike."""
     plain = Training(reference, reference.variants(work)[0], work, device)
-    assert isinstance(plain.network, Ours)
+    assert isinstance(plain.network, SnnlabNetwork)
     counts: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         plain.network(plain.x, counts=counts)
@@ -69,10 +69,10 @@ def compare(name: str, given: Answer, expected: Answer, tolerance: Tolerance) ->
     for what, theirs, plain, most in pairs:
         error = (theirs - plain).abs() / plain.abs().max()
         errors[what] = error.max().item()
-        share = (error <= most).float().mean().item()  # of what is no number, nothing is within
+        share = (error <= most).float().mean().item()  # nan is never within
         if share < tolerance.share:
             raise BenchError(
-                f"{name} is not our network: {share:.2%} of the {what} are within {most:g} of the largest,"
+                f"{name} is not snnlab's network: {share:.2%} of the {what} are within {most:g} of the largest,"
                 f" the largest error is {errors[what]:.2g}; nothing was timed"
             )
     return errors

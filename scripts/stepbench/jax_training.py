@@ -16,22 +16,22 @@ import torch
 from flax import nnx  # pyright: ignore[reportMissingImports]
 from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
 from spyx import nn as snn  # pyright: ignore[reportMissingImports]
-from stepbench.arms import Arm, Variant
+from stepbench.methods import Method, Variant
 from stepbench.training import Answer, Training, input_scale
-from stepbench.work import CLASSES, Work, frames, set_weights, targets
+from stepbench.work import CLASSES, Workload, frames, set_weights, targets
 from torch import Tensor
 
 SHAPES = ((12, 2, 5, 5), (32, 12, 5, 5), (CLASSES, 800))
 
 
 class JaxTraining(Training):
-    """A network of Spyx; its beta is not learned, as in ours."""
+    """A network of Spyx; its beta is not trained, as in snnlab's."""
 
-    def __init__(self, arm: Arm, variant: Variant, work: Work, device: str) -> None:
+    def __init__(self, method: Method, variant: Variant, work: Workload, device: str) -> None:
         self.work, self.folded = work, variant.form == "folded"
         shapes = SHAPES if work.kind == "conv" else ((work.neurons, work.inputs),)
         self.torch_weights = [torch.empty(shape, requires_grad=True) for shape in shapes]
-        set_weights(self.torch_weights, input_scale(arm), work)
+        set_weights(self.torch_weights, input_scale(method), work)
         self.definition, self.weights, self.rest = nnx.split(model(work), nnx.PathContains("kernel"), ...)
         kernels = [jnp.asarray(kernel(weight).detach().numpy()) for weight in self.torch_weights]
         self.weights = jax.tree.unflatten(jax.tree.structure(self.weights), kernels)
@@ -53,7 +53,7 @@ class JaxTraining(Training):
         return time.perf_counter() - started
 
     def answer(self) -> Answer:
-        """Return outputs and gradients; each layer of neurons answers a step late, so it is given as many more."""
+        """Return outputs and gradients; each layer of neurons delays by a step, so the input has as many more."""
         late = jnp.zeros_like(self.x[: 2 if self.work.kind == "conv" else 1])
         gradients, y = jax.grad(self.loss, has_aux=True)(self.weights, jnp.concatenate([self.x, late]))
         for weight, gradient in zip(self.torch_weights, jax.tree.leaves(gradients), strict=True):
@@ -72,7 +72,7 @@ class JaxTraining(Training):
         return optax.softmax_cross_entropy_with_integer_labels(y, self.targets).mean(), y
 
 
-def model(work: Work) -> snn.Sequential:
+def model(work: Workload) -> snn.Sequential:
     """Return the layers."""
     rngs = nnx.Rngs(0)
 
@@ -88,7 +88,7 @@ def model(work: Work) -> snn.Sequential:
 
 
 def kernel(weight: Tensor) -> Tensor:
-    """Return a weight of PyTorch as JAX has it; the readout's inputs are those of flattened channels-last images."""
+    """Return a weight of PyTorch in JAX's format; the readout's inputs are those of flattened channels-last images."""
     if weight.dim() == 4:
         return weight.permute(2, 3, 1, 0)
     return (weight.unflatten(1, (32, 5, 5)).movedim(1, -1).flatten(1) if weight.shape == SHAPES[2] else weight).T

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from stepbench.work import Work, modules
+from stepbench.work import Workload, modules
 from torch import Tensor, nn
 
 from snnlab.nn.layer import fold_time
 
 # `folded`: all steps at once through each layer, so that only the neuron loops; `stepwise`: the whole network step by
-# step, as tutorials write it. Which is faster depends on the batch: twice as fast at 1, a tenth slower at 128.
+# step, as in tutorials. Which is faster depends on the batch: folded is twice as fast at 1, a tenth slower at 128.
 CELL_FORMS = ("folded", "stepwise")
 # `folded` as above; `whole`: its layer loops by itself.
 SINABS_FORMS = ("folded", "whole")
 
 
 class Temporal(nn.Module):
-    """What takes all steps, `[T, B, ...]`, in a network whose other layers take them as one batch."""
+    """A layer of all steps, `[T, B, ...]`, in a network whose other layers take them as one batch."""
 
 
 class Loop(Temporal):
@@ -40,7 +40,7 @@ class Loop(Temporal):
         for x_t in x.unbind():
             y, state = self.cell(x_t, state)
             outputs.append(y)
-        return joined(outputs, x)
+        return concatenated(outputs, x)
 
 
 class Folded(nn.Module):
@@ -77,28 +77,28 @@ class Stepwise(nn.Module):
         return torch.stack(outputs).mean(0)
 
 
-def joined(outputs: list[Tensor], x: Tensor) -> Tensor:
+def concatenated(outputs: list[Tensor], x: Tensor) -> Tensor:
     """Return the outputs of all steps of x as one; stacked, they would lose channels-last memory."""
     return torch.cat(outputs).unflatten(0, x.shape[:2])
 
 
-def library(name: str) -> Any:
-    """Import a library; what some warn of then is not our matter."""
+def import_quietly(name: str) -> Any:
+    """Import a library without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
 
 
-def of_cells(work: Work, form: str, cell: type[nn.Module]) -> nn.Module:
+def cell_network(work: Workload, form: str, cell: type[nn.Module]) -> nn.Module:
     """Return a network of cells in one of CELL_FORMS."""
     return Stepwise(modules(work, cell), cell) if form == "stepwise" else Folded(modules(work, lambda: Loop(cell())))
 
 
-def spikingjelly(work: Work, form: str, compiled: bool = False, **settings: Any) -> nn.Module:
-    """Return SpikingJelly's multi-step network, which is given all steps; settings are those of its neurons."""
-    layer = library("spikingjelly.activation_based.layer")
-    neuron = library("spikingjelly.activation_based.neuron")
-    reset = library("spikingjelly.activation_based.functional").reset_net
+def spikingjelly(work: Workload, form: str, compiled: bool = False, **settings: Any) -> nn.Module:
+    """Return SpikingJelly's multi-step network, which takes all steps; settings are those of its neurons."""
+    layer = import_quietly("spikingjelly.activation_based.layer")
+    neuron = import_quietly("spikingjelly.activation_based.neuron")
+    reset = import_quietly("spikingjelly.activation_based.functional").reset_net
     layers = modules(work, lambda: neuron.LIFNode(step_mode="m", **settings), layer, step_mode="m")
 
     class SpikingJelly(nn.Module):
@@ -114,12 +114,12 @@ def spikingjelly(work: Work, form: str, compiled: bool = False, **settings: Any)
     return SpikingJelly()
 
 
-def snntorch(work: Work, form: str) -> nn.Module:
+def snntorch(work: Workload, form: str) -> nn.Module:
     """Return snnTorch's network."""
-    leaky = library("snntorch").Leaky
+    leaky = import_quietly("snntorch").Leaky
 
     class FromRest(nn.Module):
-        """Leaky that starts at rest: without a state it would go on from its last call."""
+        """Leaky that starts at rest: without a state it would continue from its last call."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -128,17 +128,17 @@ def snntorch(work: Work, form: str) -> nn.Module:
         def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
             return self.leaky(x, torch.zeros_like(x) if state is None else state)
 
-    return of_cells(work, form, FromRest)
+    return cell_network(work, form, FromRest)
 
 
-def norse(work: Work, form: str) -> nn.Module:
+def norse(work: Workload, form: str) -> nn.Module:
     """Return Norse's network."""
-    return of_cells(work, form, library("norse.torch").LIFBoxCell)
+    return cell_network(work, form, import_quietly("norse.torch").LIFBoxCell)
 
 
-def sinabs(work: Work, form: str) -> nn.Module:
-    """Return Sinabs' network, of neurons that spike once a step; their time constants are not learned, as in ours."""
-    layers, activation = library("sinabs.layers"), library("sinabs.activation")
+def sinabs(work: Workload, form: str) -> nn.Module:
+    """Return Sinabs' network of neurons that spike once a step; their time constants are fixed, as in snnlab's."""
+    layers, activation = import_quietly("sinabs.layers"), import_quietly("sinabs.activation")
 
     class LIF(Temporal):
         def __init__(self) -> None:
@@ -149,6 +149,6 @@ def sinabs(work: Work, form: str) -> nn.Module:
             self.lif.reset_states()
             if form == "whole":
                 return self.lif(x.transpose(0, 1)).transpose(0, 1)
-            return joined([self.lif(x_t[:, None])[:, 0] for x_t in x.unbind()], x)
+            return concatenated([self.lif(x_t[:, None])[:, 0] for x_t in x.unbind()], x)
 
     return Folded(modules(work, LIF))

@@ -1,4 +1,4 @@
-"""An arm's network with its frames and its optimizer; `training` says which class trains which arm."""
+"""A method's network with its frames and its optimizer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from typing import NamedTuple
 
 import torch
-from stepbench.arms import DT, Arm, Variant
-from stepbench.work import Work, frames, set_weights, targets
+from stepbench.methods import DT, Method, Variant
+from stepbench.work import Workload, frames, set_weights, targets
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,19 +17,19 @@ from snnlab.nn.neurons.membrane import LeakyMembrane
 
 
 class Answer(NamedTuple):
-    """What a network makes of the frames: mean outputs `[B, K]`, and the gradient of each weight."""
+    """A network's results: mean outputs `[B, K]`, and the gradient of each weight."""
 
     outputs: Tensor
     gradients: list[Tensor]
 
 
 class Training:
-    """A network of PyTorch, with the weights that all are given."""
+    """A network of PyTorch, with the weights that all methods have."""
 
-    def __init__(self, arm: Arm, variant: Variant, work: Work, device: str) -> None:
-        assert arm.make is not None
-        network, x = arm.make(work, variant.form), frames(work)
-        set_weights(weights_of(network), input_scale(arm), work)
+    def __init__(self, method: Method, variant: Variant, work: Workload, device: str) -> None:
+        assert method.make is not None
+        network, x = method.make(work, variant.form), frames(work)
+        set_weights(weights_of(network), input_scale(method), work)
         if variant.layout == "channels-last":
             x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x.shape[:2])
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -53,13 +53,13 @@ class Training:
         return Answer(y.detach(), [weight.grad for weight in weights_of(self.network) if weight.grad is not None])
 
 
-def training(arm: Arm, variant: Variant, work: Work, device: str) -> Training:
-    """Return an arm that is ready to train."""
-    if arm.make is None:
-        from stepbench.jax_training import JaxTraining  # here, because JAX may be missing
+def training(method: Method, variant: Variant, work: Workload, device: str) -> Training:
+    """Return a method that is ready to train."""
+    if method.make is None:
+        from stepbench.jax_training import JaxTraining  # late, because JAX may be missing
 
-        return JaxTraining(arm, variant, work, device)
-    return Training(arm, variant, work, device)
+        return JaxTraining(method, variant, work, device)
+    return Training(method, variant, work, device)
 
 
 def weights_of(network: nn.Module) -> list[nn.Parameter]:
@@ -67,15 +67,15 @@ def weights_of(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in network.parameters() if parameter.dim() > 1]
 
 
-def input_scale(arm: Arm) -> float:
-    """Return the deviation of a white input with which the membrane, not reset, deviates by its threshold, 1.
+def input_scale(method: Method) -> float:
+    """Return the standard deviation of a white input for which that of the membrane without reset is its threshold, 1.
 
-    1 / sqrt(sum(h_t^2)), from the impulse's answer h_t = g * a^t, or g * (a^(t+1) - b^(t+1)) / (a - b) behind a synapse
+    1 / sqrt(sum(h_t^2)), from the impulse response h_t = g * a^t, or g * (a^(t+1) - b^(t+1)) / (a - b) after a synapse
     """
-    if arm.neuron is None:
+    if method.neuron is None:
         return 1.0
-    settings = {name: value for name, value in arm.neuron.items() if name != "type"}
-    neuron = NEURONS.build(arm.neuron["type"], settings, "neuron", dt=DT)
+    settings = {name: value for name, value in method.neuron.items() if name != "type"}
+    neuron = NEURONS.build(method.neuron["type"], settings, "neuron", dt=DT)
     assert isinstance(neuron, LeakyMembrane)
     k = neuron.coefficients()
     a, b, g = float(k.a), float(k.b) if hasattr(neuron, "synapse") else 0.0, float(k.g)

@@ -1,4 +1,4 @@
-"""What is trained: the network as each library has it, its weights and its frames, the same for all.
+"""The trained network, its weights and its frames, the same for all libraries.
 
 Axes: T steps, B samples.
 """
@@ -14,29 +14,29 @@ from torch import Tensor, nn
 
 SENSOR, CLASSES = (2, 34, 34), 10
 DENSITY = 0.035  # of events in the frames: that of N-MNIST in 32 bins
-# Deviations of the membranes of a convolution's neurons, not reset, in their thresholds. They spike then as often as
-# those of conv_lif trained on N-MNIST, 0.03 and 0.07 times a step; where each deviates by its threshold, 0.12 and 0.16.
+# Standard deviations of the membranes (without reset) of both convolutions' neurons, in thresholds. With `trained` they
+# spike as often as those of conv_lif trained on N-MNIST, 0.03 and 0.07 times a step; with `busy`, 0.12 and 0.16 times.
 DRIVES = {"trained": (0.5, 0.8), "busy": (1.0, 1.0)}
-# Mean square of what the second convolution is given then, roughly.
+# Approximate mean square of the second convolution's input.
 LATER_DENSITY = {
     "trained": {"max": 0.1, "avg": 0.009},
     "busy": {"max": 0.3, "avg": 0.03},
 }
-# Weights are whole parts of 1: sums of them are then exact in any order, in TF32 too, so that two libraries on the
-# same weights can only differ in their neurons.
+# Weights are multiples of 1 / GRID: their sums are exact in any order, in TF32 too, so that two libraries with the same
+# weights can only differ in their neurons.
 GRID = 128
 SEED = 0
 
 
 class BenchError(Exception):
-    """What ends the bench; its text is the one line that the user reads."""
+    """An error that ends the bench; the user reads its text as one line."""
 
 
 class UsageError(BenchError):
-    """What was asked for cannot be done here."""
+    """A request that cannot be fulfilled here."""
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """A network and the size of a training step.
 
     Attributes:
@@ -44,10 +44,10 @@ class Work(NamedTuple):
             its neurons.
         steps: T.
         batch: B.
-        pool: What the convolutions' spikes go through.
+        pool: The pooling of the convolutions' spikes.
         inputs: Inputs of the dense layer.
         neurons: Its neurons.
-        spikes: How often the convolutions' neurons spike: as `trained` ones do, or `busy`, four times as often.
+        spikes: The rate of the convolutions' neurons: as in a `trained` network, or `busy`, up to four times as high.
     """
 
     kind: Literal["conv", "dense"]
@@ -65,20 +65,20 @@ class Work(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The work in words."""
+        """The work as text."""
         what = f"conv, {self.pool} pooling" if self.kind == "conv" else f"linear {self.inputs} to {self.neurons}"
         busy = ", busy" if self.kind == "conv" and self.spikes == "busy" else ""
         return f"{what}{busy}, T = {self.steps}, batch {self.batch}"
 
 
-def modules(work: Work, neuron: Callable[[], nn.Module], of: Any = nn, **settings: Any) -> list[nn.Module]:
+def modules(work: Workload, neuron: Callable[[], nn.Module], of: Any = nn, **settings: Any) -> list[nn.Module]:
     """Return the layers in order.
 
     Args:
-        work: What is trained.
-        neuron: Makes what stands behind each weight layer but the readout.
-        of: Where the other layers' classes are.
-        settings: What all of them are told.
+        work: The network and its size.
+        neuron: Makes the neurons after each weight layer but the readout.
+        of: The module of the other layers' classes.
+        settings: Arguments of all of them.
     """
     if work.kind == "dense":
         return [of.Linear(work.inputs, work.neurons, bias=False, **settings), neuron()]
@@ -95,8 +95,8 @@ def modules(work: Work, neuron: Callable[[], nn.Module], of: Any = nn, **setting
     ]
 
 
-def nodes(work: Work, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the same layers as snnlab's YAML has them: those of `model=conv_lif` up to its readout."""
+def nodes(work: Workload, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the same layers as nodes of snnlab's YAML: those of `model=conv_lif` up to its readout."""
     if work.kind == "dense":
         return {"linear": {"type": "linear", "out_features": work.neurons, "bias": False}, "neuron": neuron}
     pool = {"type": f"{work.pool}_pool", "kernel_size": 2}
@@ -113,26 +113,26 @@ def nodes(work: Work, neuron: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def frames(work: Work) -> Tensor:
+def frames(work: Workload) -> Tensor:
     """Return random binary events, `[T, B, ...]`."""
     generator = torch.Generator().manual_seed(SEED)
     return (torch.rand(work.steps, work.batch, *work.in_shape, generator=generator) < DENSITY).float()
 
 
-def targets(work: Work) -> Tensor:
+def targets(work: Workload) -> Tensor:
     """Return random classes, `[B]`."""
     outputs = CLASSES if work.kind == "conv" else work.neurons
     return torch.randint(outputs, (work.batch,), generator=torch.Generator().manual_seed(SEED))
 
 
 @torch.no_grad()
-def set_weights(weights: Sequence[Tensor], scale: float, work: Work) -> None:
+def set_weights(weights: Sequence[Tensor], scale: float, work: Workload) -> None:
     """Fill weights, in the order of their layers.
 
     Args:
         weights: The weights, written.
-        scale: Deviation of a neuron's input with which its membrane deviates by its threshold.
-        work: What is trained.
+        scale: Standard deviation of a neuron's input for which that of its membrane is its threshold.
+        work: The network and its size.
     """
     drives = DRIVES[work.spikes] if work.kind == "conv" else (1.0,)
     generator = torch.Generator().manual_seed(SEED)

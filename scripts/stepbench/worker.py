@@ -1,4 +1,4 @@
-"""An arm in a process of its own, which trains as many steps as it is told and waits."""
+"""A method in its own process, which trains the requested number of steps and waits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from stepbench.arms import ARMS, Variant
+from stepbench.methods import METHODS, Variant
 from stepbench.training import training
-from stepbench.work import BenchError, Work
+from stepbench.work import BenchError, Workload
 
 from snnlab.memory import keep_heap
 
@@ -19,19 +19,19 @@ TINY = (2, 1)  # T, B
 
 
 class Worker:
-    """The parent's side of an arm's process."""
+    """The parent's side of a method's process."""
 
-    def __init__(self, arm: str, variant: Variant, work: Work, device: str) -> None:
-        self.arm, self.variant = arm, variant
+    def __init__(self, method: str, variant: Variant, work: Workload, device: str) -> None:
+        self.method, self.variant = method, variant
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        arguments = (other, arm, variant, work, device)
-        self._process = context.Process(target=obey, args=arguments, name=arm, daemon=True)
+        arguments = (other, method, variant, work, device)
+        self._process = context.Process(target=serve, args=arguments, name=method, daemon=True)
         self._process.start()
         other.close()
 
     def run(self, steps: int) -> tuple[list[float], float | None]:
-        """Train some steps, after one that is not measured; return their seconds and the peak of memory, MB.
+        """Train some steps, after one that is not measured; return their seconds and the peak memory, MB.
 
         Raises:
             BenchError: if the process has ended.
@@ -42,8 +42,8 @@ class Worker:
         except (EOFError, OSError):
             self._process.join()
             raise BenchError(
-                f"the process of {self.arm} ({self.variant}) ended with {self._process.exitcode}: what it said is"
-                " above; -9 is most often a lack of memory"
+                f"the process of {self.method} ({self.variant}) ended with {self._process.exitcode}: its output is"
+                " above; -9 usually means a lack of memory"
             ) from None
 
     def close(self) -> None:
@@ -52,13 +52,13 @@ class Worker:
         self._process.join()
 
 
-def obey(pipe: Connection, arm: str, variant: Variant, work: Work, device: str) -> None:
-    """Run as many steps as the parent asks for, until it hangs up."""
-    # What is loaded or compiled once is no part of a step's memory.
-    training(ARMS[arm], variant, work._replace(steps=TINY[0], batch=TINY[1]), device).step()
-    trained = training(ARMS[arm], variant, work, device)
-    # What compiling and making the frames have freed goes back first: a step that found it would seem to need less.
-    lend_memory(device)
+def serve(pipe: Connection, method: str, variant: Variant, work: Workload, device: str) -> None:
+    """Run the numbers of steps that the parent sends, until it closes the pipe."""
+    # A warm-up: loading and compiling are not part of a step's memory.
+    training(METHODS[method], variant, work._replace(steps=TINY[0], batch=TINY[1]), device).step()
+    trained = training(METHODS[method], variant, work, device)
+    # Memory freed by compiling and making frames is returned first: a step that reuses it would seem to need less.
+    free_memory(device)
     keep_heap()
     before = memory_mb(device, peak=False)
     while True:
@@ -68,11 +68,11 @@ def obey(pipe: Connection, arm: str, variant: Variant, work: Work, device: str) 
             return
         seconds = [trained.step() for _ in range(1 + wanted)][1:]
         pipe.send((seconds, None if before is None else (memory_mb(device, peak=True) or 0.0) - before))
-        lend_memory(device)
+        free_memory(device)
 
 
-def lend_memory(device: str) -> None:
-    """Give free memory back until the next turn, whose first step is not measured: together the arms may have more."""
+def free_memory(device: str) -> None:
+    """Return free memory to the system until the next turn, whose first step is not measured, for the other methods."""
     if device == "cuda":
         torch.cuda.empty_cache()
     elif sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
@@ -80,7 +80,7 @@ def lend_memory(device: str) -> None:
 
 
 def memory_mb(device: str, *, peak: bool) -> float | None:
-    """Return the memory of this process, on the device where that has its own, MB of 2^20 bytes."""
+    """Return the memory of this process, on a GPU that of the device, in MB of 2^20 bytes."""
     if device == "cuda":
         return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / 2**20
     status = Path("/proc/self/status")

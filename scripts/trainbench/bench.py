@@ -1,4 +1,4 @@
-"""Each training in a process of its own, one at a time; then tables, JSON and picture."""
+"""Runs each training in its own process, one at a time; writes tables, JSON and figure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 from stepbench.work import BenchError, UsageError
 from surroundings import about, load, real_recordings
 from trainbench.clock import EPOCHS
-from trainbench.jelly import ALPHA
 from trainbench.report import accuracy_table, draw, speed_table
+from trainbench.spikingjelly_training import ALPHA
 
 PACKAGES = ("snnlab-train", "torch", "numpy", "numba", "lightning", "spikingjelly")
 
 
 class Task(NamedTuple):
-    """An experiment and what is asked of it.
+    """An experiment and its goal.
 
     Attributes:
-        overrides: What chooses it.
-        accuracy: The validation accuracy to be reached, 0..1.
-        goal_s: In how many seconds of training.
+        overrides: The overrides that choose it.
+        accuracy: The validation accuracy to reach, 0..1.
+        goal_s: The seconds of training in which to reach it.
     """
 
     overrides: list[str]
@@ -39,7 +39,7 @@ def run(settings: argparse.Namespace) -> None:
     """Train, write and print.
 
     Raises:
-        BenchError: if recordings that are asked for are missing, a training fails, or two are not the same.
+        BenchError: if requested recordings are missing, a training fails, or two are not the same.
     """
     found = about(settings, PACKAGES) | {"experiments": {}}
     if found["versions"]["spikingjelly"] is None:
@@ -66,7 +66,7 @@ def tasks(wanted: list[str] | None) -> dict[str, Task]:
     """Return the experiments.
 
     Raises:
-        UsageError: if recordings that are asked for are missing.
+        UsageError: if requested recordings are missing.
     """
     known = {"saccade_digits": Task(["experiment=saccade_digits"], 0.97, 45.0)}
     if folder := real_recordings():
@@ -80,63 +80,63 @@ def tasks(wanted: list[str] | None) -> dict[str, Task]:
 
 
 def speed(name: str, overrides: list[str], settings: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the rounds: trainings with a bare epoch after each of theirs.
+    """Return the rounds: trainings with a bare epoch after each of their epochs.
 
     Raises:
-        BenchError: if the bare epochs train another network.
+        BenchError: if the bare epochs result in another network.
     """
     rounds = []
     for n in range(settings.rounds):
         say(f"{name}: speed, round {n + 1} of {settings.rounds}")
-        found = ours(overrides, settings.seeds[0], "BareClock")
+        found = train_snnlab(overrides, settings.seeds[0], "BareClock")
         if not all(epoch["same_weights"] for epoch in found["epochs"]):
-            raise BenchError(f"{name}: the bare epochs trained another network; no figures")
+            raise BenchError(f"{name}: the bare epochs trained another network; no numbers are reported")
         rounds.append(found)
     return rounds
 
 
 def accuracy(name: str, overrides: list[str], settings: argparse.Namespace, peer: bool) -> list[dict[str, Any]]:
-    """Return for each seed the training here and the one in SpikingJelly, whose order alternates."""
-    # The surrogate of both: SpikingJelly's has no height of its own.
+    """Return for each seed the training in snnlab and the one in SpikingJelly, in alternating order."""
+    # The surrogate of both: SpikingJelly's has no separate height.
     same = [*overrides, f"neuron.surrogate={{type: atan, alpha: {ALPHA}}}"]
     found = []
     for n, seed in enumerate(settings.seeds):
-        arms = {"snnlab": lambda seed=seed: ours(same, seed, "Clock")}
+        methods = {"snnlab": lambda seed=seed: train_snnlab(same, seed, "Clock")}
         if peer:
-            arms["spikingjelly"] = lambda seed=seed: theirs(same, seed)
-        names, done = list(arms), {}
-        for arm in names if n % 2 == 0 else reversed(names):
-            say(f"{name}: accuracy, seed {seed}: {arm}")
-            done[arm] = arms[arm]()
-        found.append({"seed": seed} | {arm: done[arm] for arm in names})
+            methods["spikingjelly"] = lambda seed=seed: train_spikingjelly(same, seed)
+        names, done = list(methods), {}
+        for method in names if n % 2 == 0 else reversed(names):
+            say(f"{name}: accuracy, seed {seed}: {method}")
+            done[method] = methods[method]()
+        found.append({"seed": seed} | {method: done[method] for method in names})
     return found
 
 
-def ours(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
+def train_snnlab(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
     """Run `snnlab train` and return its epochs, its record and the seconds from start to end."""
     with tempfile.TemporaryDirectory() as folder:
         added = ["plugins=[trainbench.clock]", f"+callbacks.clock._target_=trainbench.clock.{clock}"]
         command = ["snnlab", "train", *overrides, f"seed={seed}", f"output_dir={folder}", *added]
-        wall_s, said = timed(command)
-        run_folder = Path(said.splitlines()[-1])
+        wall_s, stdout = run_timed(command)
+        run_folder = Path(stdout.splitlines()[-1])
         result = json.loads((run_folder / "result.json").read_text())
         kept = {key: result[key] for key in ("selection", "timing", "metrics", "provenance")}
         return {"wall_s": wall_s, "epochs": json.loads((run_folder / EPOCHS).read_text()), **kept}
 
 
-def theirs(overrides: list[str], seed: int) -> dict[str, Any]:
+def train_spikingjelly(overrides: list[str], seed: int) -> dict[str, Any]:
     """Train in SpikingJelly and return the same."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / EPOCHS
-        wall_s, _ = timed(["trainbench.jelly", str(file), *overrides, f"seed={seed}"])
+        wall_s, _ = run_timed(["trainbench.spikingjelly_training", str(file), *overrides, f"seed={seed}"])
         return {"wall_s": wall_s, **json.loads(file.read_text())}
 
 
-def timed(command: list[str]) -> tuple[float, str]:
-    """Run a module, which finds this folder's; return its seconds and what it said on stdout.
+def run_timed(command: list[str]) -> tuple[float, str]:
+    """Run a module with this folder in its search path; return its seconds and its stdout.
 
     Raises:
-        BenchError: if it fails; its last lines are what it said.
+        BenchError: if it fails, with the last lines of its stderr.
     """
     paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -149,5 +149,5 @@ def timed(command: list[str]) -> tuple[float, str]:
 
 
 def say(line: str) -> None:
-    """Tell how far it is."""
+    """Print progress to stderr."""
     print(line, file=sys.stderr, flush=True)

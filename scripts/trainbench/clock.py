@@ -1,4 +1,4 @@
-"""Callbacks that `snnlab train` is given as a plugin: what each epoch takes, and what its bare steps take."""
+"""Callbacks that `snnlab train` loads as a plugin: they time each epoch, and its steps in a plain loop."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ EPOCHS = "epochs.json"
 
 
 class Clock(Checkpoint):
-    """Writes what each epoch took, and what it reached, beside the run's record.
+    """Writes time and accuracy of each epoch next to the run's record.
 
-    A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
+    It is a Checkpoint only because Lightning calls those last, after the module has logged its epoch.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Clock(Checkpoint):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the epoch, with the seconds that the run itself measured."""
+        """Write the epoch, with the seconds that the run measured."""
         timing = next(callback for callback in callbacks(trainer) if isinstance(callback, Timing))
         accuracy = trainer.callback_metrics["val/accuracy"].item()
         self.epochs.append(epoch(timing.epoch_s, time.perf_counter() - self._started, accuracy))
@@ -43,11 +43,11 @@ class Clock(Checkpoint):
         (Path(trainer.default_root_dir) / EPOCHS).write_text(json.dumps(self.epochs))
 
     def add(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add what else is to be known of an epoch."""
+        """Add further values of an epoch."""
 
 
 class BareClock(Clock):
-    """Trains each epoch a second time, in a plain loop on frames that are there already."""
+    """Trains each epoch a second time, in a plain loop on frames in memory."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start from the same weights."""
@@ -60,7 +60,7 @@ class BareClock(Clock):
         super().on_train_start(trainer, pl_module)
 
     def add(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Train the epoch that the run has just trained, and look whether the weights are the same."""
+        """Train the epoch that the run has just trained, and compare the weights."""
         assert isinstance(pl_module, SpikingModule)
         batches = self._frames(trainer)
         started = time.perf_counter()
@@ -80,7 +80,7 @@ class BareClock(Clock):
 
     def _train(self, module: SpikingModule, batches: list[Batch]) -> None:
         for n, batch in enumerate(batches):
-            # As the module itself: torch.manual_seed takes half a millisecond more, which would be no part of a step.
+            # As the module does: torch.manual_seed takes half a millisecond more, which is not part of a step.
             torch.default_generator.manual_seed(derived_seed(module.seed, Stream.DROPOUT, self._step, n))
             self.optimizer.zero_grad()
             y, _ = self.network(batch.x, lengths=batch.lengths)
@@ -91,7 +91,7 @@ class BareClock(Clock):
 
 
 def epoch(train_s: float, elapsed_s: float, val_accuracy: float) -> dict[str, Any]:
-    """Return an epoch's line: its training, s; all since the first began, validation too, s; what it reached."""
+    """Return an epoch's record: its training, s; the time since the start with validation, s; its accuracy."""
     return {"train_s": train_s, "elapsed_s": elapsed_s, "val_accuracy": val_accuracy}
 
 

@@ -1,4 +1,4 @@
-"""The two tables and the picture."""
+"""The two tables and the figure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def speed_table(experiments: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {bare:,.0f} | {run:,.0f} | {ratio:.3f} | {first:.1f} s | {verdict(ratio >= GOAL)} {GOAL} |"
         )
-    return "\n".join([*lines, "\nMedians of the epochs after the first, which loads what the others have."])
+    return "\n".join([*lines, "\nMedians of the epochs after the first, which includes loading and compiling."])
 
 
 def seconds(found: dict[str, Any], key: str) -> list[float]:
@@ -36,37 +36,37 @@ def seconds(found: dict[str, Any], key: str) -> list[float]:
 
 
 def ratios(found: dict[str, Any]) -> list[float]:
-    """Return for each of these epochs what part of the bare steps' speed the training has."""
+    """Return for each of these epochs the training's speed relative to that of the bare steps."""
     return [bare / run for bare, run in zip(seconds(found, "bare_s"), seconds(found, "train_s"), strict=True)]
 
 
 def accuracy_table(experiments: dict[str, Any]) -> str:
     """Return the seconds to the accuracy in Markdown."""
     lines = [
-        "\n| experiment | validation accuracy | seed | arm | training, s | with validation, s | epochs"
+        "\n| experiment | validation accuracy | seed | method | training, s | with validation, s | epochs"
         " | in the end | whole command, s | goal |",
         "|---|---:|---:|---|---:|---:|---:|---:|---:|---|",
     ]
     for name, found in experiments.items():
         for of_seed in found["accuracy"]:
-            for arm in (arm for arm in COLOURS if arm in of_seed):
-                epochs = of_seed[arm]["epochs"]
+            for method in (method for method in COLOURS if method in of_seed):
+                epochs = of_seed[method]["epochs"]
                 reached = until(epochs, found["target"])
                 words = " | ".join(
                     ["-"] * 3 if reached is None else [f"{s:.1f}" for s in reached[:2]] + [f"{reached[2]}"]
                 )
                 goal = ""
-                if arm == "snnlab":
+                if method == "snnlab":
                     goal = f"{verdict(reached is not None and reached[0] < found['goal_s'])} {found['goal_s']:g} s"
                 lines.append(
-                    f"| {name} | {found['target']:.0%} | {of_seed['seed']} | {arm} | {words}"
-                    f" | {epochs[-1]['val_accuracy']:.1%} | {of_seed[arm]['wall_s']:.1f} | {goal} |"
+                    f"| {name} | {found['target']:.0%} | {of_seed['seed']} | {method} | {words}"
+                    f" | {epochs[-1]['val_accuracy']:.1%} | {of_seed[method]['wall_s']:.1f} | {goal} |"
                 )
     return "\n".join(lines)
 
 
 def until(epochs: list[dict[str, Any]], target: float) -> tuple[float, float, int] | None:
-    """Return the training and all seconds until the first epoch that reaches the accuracy, and its number, from 1."""
+    """Return the training and all seconds to the first epoch that reaches the accuracy, and its number, from 1."""
     trained = accumulate(epoch["train_s"] for epoch in epochs)
     for n, (epoch, train_s) in enumerate(zip(epochs, trained, strict=True), 1):
         if epoch["val_accuracy"] >= target:
@@ -75,7 +75,7 @@ def until(epochs: list[dict[str, Any]], target: float) -> tuple[float, float, in
 
 
 def verdict(reached: bool) -> str:
-    """Return the word."""
+    """Return the verdict as a word."""
     return "reached" if reached else "missed"
 
 
@@ -105,12 +105,12 @@ def draw_speeds(axes: Axes, found: dict[str, Any]) -> None:
 
 
 def draw_accuracies(axes: Axes, found: dict[str, Any]) -> None:
-    """Draw what each training had reached after how many seconds."""
+    """Draw the accuracy of each training over its seconds."""
     for n, of_seed in enumerate(found["accuracy"]):
-        for arm in (arm for arm in COLOURS if arm in of_seed):
-            epochs = of_seed[arm]["epochs"]
+        for method in (method for method in COLOURS if method in of_seed):
+            epochs = of_seed[method]["epochs"]
             trained = list(accumulate(epoch["train_s"] for epoch in epochs))
             reached = [epoch["val_accuracy"] for epoch in epochs]
-            axes.plot(trained, reached, color=COLOURS[arm], marker=".", label=None if n else arm)
-    axes.axhline(found["target"], color="0.4", linestyle=":", label=f"to be reached: {found['target']:.0%}")
+            axes.plot(trained, reached, color=COLOURS[method], marker=".", label=None if n else method)
+    axes.axhline(found["target"], color="0.4", linestyle=":", label=f"target: {found['target']:.0%}")
     axes.set(xlabel="seconds of training", ylim=(None, 1))

@@ -1,4 +1,4 @@
-"""`snnlab bench`: ways to train, over datasets and seeds, in a table; which is better, and whether anybody can tell."""
+"""`snnlab bench`: compares methods over datasets and seeds, in a table with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir 
        snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
        snnlab bench compare A B [C ...]
 
-suite=NAME trains arms on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml says, and makes a
-table. What is done is not done again: the same command goes on after an end of any kind, and more seeds or arms are
-added to what is there. A training that fails is recorded, and the others go on; a dataset that is missing leaves a gap.
---dry-run says what would be trained, what of it is done, and which arms do not build; without a suite they are listed.
+suite=NAME trains methods on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml describes, and makes
+a table. Finished trainings are not repeated: the same command continues an interrupted suite, and adds new seeds or
+methods. A failed training is recorded, and the others continue; a missing dataset leaves a gap in the table.
+--dry-run prints which trainings are planned and done, and which methods do not build. No arguments: list the suites.
 
   snnlab bench
   snnlab bench suite=saccade --dry-run
@@ -27,20 +27,20 @@ added to what is there. A training that fails is recorded, and the others go on;
   snnlab bench suite=smoke trainer.max_epochs=3 folder=outputs/longer
   snnlab bench suite=saccade engine=submitit 'submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
 
-The suite's own: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params, match.within=0.1,
-tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are those of snnlab
-train, and all trainings have them. The last line on stdout is the folder: suite.yaml, suite.json, runs/, controls/,
-tune/, table.md, table.csv, table.json, table.tex, report.html.
+Settings of the suite: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params,
+match.within=0.1, tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are
+those of snnlab train and apply to all trainings. The last line on stdout is the folder: suite.yaml, suite.json, runs/,
+controls/, tune/, table.md, table.csv, table.json, table.tex, report.html.
 
-table prints the table of a suite, or of a folder of runs, with its protocol; snnlab bench table --help says more.
+table prints the table of a suite, or of a folder of runs, with its protocol: snnlab bench table --help.
 
-compare asks whether ways to train differ on the same test recordings. Each is a run's folder, or a folder of runs that
-differ in their seed alone, such as the folder of a sweep over seeds. Printed: the accuracies; for each two the
+compare tests whether methods differ on the same test recordings. Each argument is a run's folder, or a folder of runs
+that differ in their seed alone, such as the folder of a grid over seeds. Printed: the accuracies; for each pair the
 difference with a 95 % interval and its p-value, for new seeds and new test recordings, adjusted by Holm's method for
 the number of pairs; McNemar's test for each seed; "cannot tell" with the smallest difference that these seeds and
-recordings would tell, and how many seeds 3 points need. A verdict takes 4 seeds of each, and 6 persons where recordings
-are grouped by person. One seed of each compares two networks. p holds for a number of seeds chosen beforehand: who
-looks, adds seeds and looks again finds differences that are none; a suite counts such looks, this command cannot.
+recordings can detect, and the number of seeds that 3 points need. A verdict needs 4 seeds per method, and 6 persons
+where recordings are grouped by person. With one seed each, two networks are compared. p is valid for a number of seeds
+that is fixed beforehand: adding seeds until p is small finds false differences; a suite counts repeated tests.
 
   snnlab train -m seed=0,1,2,3,4 name=adam
   snnlab train -m seed=0,1,2,3,4 name=rmsprop optimizer=rmsprop
@@ -57,8 +57,8 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    there = ("table", "compare", "suite=NAME")
-    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, there[:2]), there)
+    actions = ("table", "compare", "suite=NAME")
+    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, actions[:2]), actions)
 
 
 def compare(arguments: list[str]) -> int:
@@ -67,7 +67,7 @@ def compare(arguments: list[str]) -> int:
     if len(words) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
     console_logging()
-    arms = read_arms([Path(word).expanduser() for word in words])
+    methods = read_arms([Path(word).expanduser() for word in words])
     with until_nobody_reads():
-        print_comparison(arms)
+        print_comparison(methods)
     return 0

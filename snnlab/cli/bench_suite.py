@@ -1,4 +1,4 @@
-"""`snnlab bench suite=NAME`: arms on datasets with seeds and controls; it survives, goes on, and spreads as a sweep."""
+"""`snnlab bench suite=NAME`: trains methods on datasets with seeds and controls; it resumes and runs in parallel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnlab.cli.list import registry
 from snnlab.cli.options import split_options
 from snnlab.cli.report import write_report
 from snnlab.config.compose import compose_once
-from snnlab.config.experiment_files import Asked, asked
+from snnlab.config.experiment_files import SuiteRequest, read_suite_request
 from snnlab.config.folders import description, group_files, own_folder
 from snnlab.config.overrides import merged
 from snnlab.config.recorded_run import MAY_CHANGE
@@ -59,167 +59,170 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def print_suites(config_dir: str | Path | None = None) -> None:
-    """Print the suites that there are, a line each."""
+    """Print the available suites, a line each."""
     files = group_files("suite", own_folder(config_dir))
     width = max(map(len, files), default=0)
     with until_nobody_reads():
         for name, path in files.items():
             print(f"suite={name:{width}}  {description(path)}")
-        print("\nsnnlab bench suite=NAME --dry-run says what it would train; snnlab bench --help says more")
+        print("\nsnnlab bench suite=NAME --dry-run prints the planned trainings; snnlab bench --help describes bench")
 
 
 def suite(
     *overrides: str, config_dir: str | Path | None = None, started: float | None = None, command: str | None = None
 ) -> Path:
-    """Run what is missing of a suite, and return its folder.
+    """Run the missing trainings of a suite, and return its folder.
 
     Args:
         overrides: As on the command line.
-        config_dir: A folder of YAML files of your own.
+        config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
 
     Raises:
         SnnlabError: for a mistake, before anything has run.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    begun = time.perf_counter() if started is None else started
+    start = time.perf_counter() if started is None else started
     wanted = asked_for(list(overrides), config_dir)
-    said = command or shlex.join(["snnlab", "bench", *overrides])
-    first, cells = planned(wanted, said)
-    if not is_begun(wanted.folder):  # a mistake leaves no folder behind
-        _require_builds(first, cells)
+    command_line = command or shlex.join(["snnlab", "bench", *overrides])
+    first, specs = planned(wanted, command_line)
+    if not is_begun(wanted.folder):  # checked before the folder is made
+        _require_builds(first, specs)
     make_folder(wanted.folder)
     with locked(wanted.folder):
-        plan, cells = planned(wanted, said)  # another command may have added to it until now
+        plan, specs = planned(wanted, command_line)  # again under the lock: another command may have added to it
         write_page(plan)
-        book = _run(plan, cells, begun)
-    _say(plan, cells, book)
+        state = _run_missing(plan, specs, start)
+    _print_summary(plan, specs, state)
     return plan.folder
 
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
-    """Print what a suite would train, what of it is done, and which arms do not build; nothing is written."""
-    plan, cells = planned(asked_for(list(overrides), config_dir), command)
-    book = open_book(plan.folder, cells)
-    print(f"{plan.name}: {len(cells)} trainings in {plan.folder}")
-    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+    """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
+    plan, specs = planned(asked_for(list(overrides), config_dir), command)
+    state = open_book(plan.folder, specs)
+    print(f"{plan.name}: {len(specs)} trainings in {plan.folder}")
+    for dataset in dict.fromkeys(spec.dataset for spec in specs):
         print(dataset)
-        of_dataset = [cell for cell in cells if cell.dataset == dataset]
-        for what in dict.fromkeys((cell.control, cell.arm) for cell in of_dataset):
-            mine = [cell for cell in of_dataset if (cell.control, cell.arm) == what]
-            control, arm = what
-            name = f"{control} of {arm}" if control else arm
-            done = book.count("completed", mine)
-            print(f"  {name}: {done} of {len(mine)} done{_failed(book, mine)}", flush=True)
-    missing = [cell for cell in cells if book.states[cell].status != "completed"]
+        of_dataset = [spec for spec in specs if spec.dataset == dataset]
+        for control, method in dict.fromkeys((spec.control, spec.arm) for spec in of_dataset):
+            group = [spec for spec in of_dataset if (spec.control, spec.arm) == (control, method)]
+            name = f"{control} of {method}" if control else method
+            done = state.count("completed", group)
+            print(f"  {name}: {done} of {len(group)} done{_failures_text(state, group)}", flush=True)
+    missing = [spec for spec in specs if state.states[spec].status != "completed"]
     wrong = 0
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in missing):
-        if problem := _problem(plan, dataset, arm):
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in missing):
+        if problem := _build_error(plan, dataset, method):
             wrong += 1
-            print(f"{arm} on {dataset}: {one_line(problem)}", flush=True)
+            print(f"{method} on {dataset}: {one_line(problem)}", flush=True)
     if missing and not wrong:
-        print("all that is missing builds")
+        print("all missing trainings build")
 
 
-def _require_builds(plan: Plan, cells: list[Cell]) -> None:
-    """Compose every arm on every dataset, and build them until one builds.
+def _require_builds(plan: Plan, specs: list[Cell]) -> None:
+    """Compose every method on every dataset, and build them until one builds.
 
     Raises:
-        ConfigError: for the first that cannot be composed, or where none can be built.
+        ConfigError: for the first that cannot be composed, or if none can be built.
     """
-    pairs = list(dict.fromkeys((cell.dataset, cell.arm) for cell in cells))
-    for dataset, arm in pairs:
+    pairs = list(dict.fromkeys((spec.dataset, spec.arm) for spec in specs))
+    for dataset, method in pairs:
         try:
-            compose_once(merged(plan.arm_overrides(dataset, arm)), plan.config_dir)
+            compose_once(merged(plan.arm_overrides(dataset, method)), plan.config_dir)
         except (UnsetError, MissingPackageError):
-            continue  # a gap, which is said of that dataset
+            continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
-            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
-    problems = (_problem(plan, *pair) for pair in pairs)
+            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error
+    problems = (_build_error(plan, *pair) for pair in pairs)
     first = next(problems)
     if first is not None and all(problems):
         raise first
 
 
-# What builds and trains brings Lightning, which takes three seconds.
-def _trial():
+# Imported late: it brings Lightning, which takes three seconds.
+def _import_trial():
     from snnlab.session import trial
 
     return trial
 
 
-def _problem(plan: Plan, dataset: str, arm: str) -> SnnlabError | None:
+def _build_error(plan: Plan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _trial().check_arm(plan, dataset, arm)
+        _import_trial().check_arm(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
 
 
-def _failed(book: Book, cells: list[Cell]) -> str:
-    number = book.count("failed", cells)
+def _failures_text(state: Book, specs: list[Cell]) -> str:
+    number = state.count("failed", specs)
     return f", {number} failed" if number else ""
 
 
-class Wanted(NamedTuple):
-    """What a command line asks for.
+class BenchRequest(NamedTuple):
+    """The request of a command line.
 
     Attributes:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
     """
 
-    request: Asked
+    request: SuiteRequest
     suite: Suite
-    own: Path | None
+    user_dir: Path | None
     folder: Path
 
 
-def asked_for(overrides: list[str], config_dir: str | Path | None) -> Wanted:
-    """Return what is to be run, whatever its folder holds.
+def asked_for(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
+    """Return the request of a command line; its folder is not read.
 
     Raises:
         ConfigError: for a mistake.
     """
-    own = own_folder(config_dir)
-    request = asked(overrides, own)
-    whole = checked(request.settings)
+    user_dir = own_folder(config_dir)
+    request = read_suite_request(overrides, user_dir)
+    settings = checked(request.settings)
     check_overrides(request.typed, "bench")
-    _check_typed(whole, request.choice, request.typed)
-    folder = Path(whole.folder or f"outputs/suite_{request.name}").expanduser().absolute()
-    return Wanted(request, whole, own, folder)
+    _check_typed(settings, request.choice, request.typed)
+    folder = Path(settings.folder or f"outputs/suite_{request.name}").expanduser().absolute()
+    return BenchRequest(request, settings, user_dir, folder)
 
 
-def planned(wanted: Wanted, command: str) -> tuple[Plan, list[Cell]]:
-    """Return a suite with what its folder holds already, and the trainings that are asked for.
+def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
+    """Return a suite, united with the content of its folder, and the requested trainings.
 
     Raises:
-        ConfigError: if an arm's tuning is wrong, or the folder holds trainings of other settings.
+        ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
-    request, whole, own, folder = wanted
+    request, settings, user_dir, folder = wanted
     page = read_page(folder) if is_begun(folder) else None
-    suite_ = united(whole, request.choice, page)
-    own_name = None if own is None else str(own)
-    simulated = _simulated(suite_, own) if {key_of(text) for text in request.typed} & set(OF_FILES) else frozenset()
-    plan = Plan(folder, request.name, suite_, request.typed, own_name, str(Path.cwd()), command, simulated)
+    suite_ = united(settings, request.choice, page)
+    user_dir_text = None if user_dir is None else str(user_dir)
+    simulated = (
+        _datasets_without_files(suite_, user_dir)
+        if {key_of(text) for text in request.typed} & set(OF_FILES)
+        else frozenset()
+    )
+    plan = Plan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
     if page is not None:
         require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
-    # Not those that only the folder names: they are kept as they are, and trained by whoever names them.
-    chosen = request.choice.arms or list(whole.arms), request.choice.datasets or list(whole.datasets)
-    cells = plan.cells(Choice(*chosen), whole.seeds)
-    if not cells:
-        raise ConfigError("bench", "none of these arms is trained on these datasets")
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in cells):
-        if suite_.tuning(arm) is not None:
-            search_plan(plan, dataset, arm, merged)
-    return plan, cells
+    # Methods and datasets that only the folder has are kept, and not trained by this command.
+    chosen = request.choice.arms or list(settings.arms), request.choice.datasets or list(settings.datasets)
+    specs = plan.cells(Choice(*chosen), settings.seeds)
+    if not specs:
+        raise ConfigError("bench", "none of these methods is trained on these datasets")
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in specs):
+        if suite_.tuning(method) is not None:
+            search_plan(plan, dataset, method, merged)
+    return plan, specs
 
 
-def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
-    """Return the datasets of a suite that read no files; what cannot be composed is told of later."""
+def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[str]:
+    """Return the datasets of a suite that read no files; one that cannot be composed is reported later."""
     found = set()
     for name, overrides in suite_.datasets.items():
         try:
-            kind = compose_once(list(overrides), own)[0].data.get("type")
+            kind = compose_once(list(overrides), user_dir)[0].data.get("type")
         except SnnlabError:
             continue
         datasets = registry("datasets")
@@ -229,45 +232,47 @@ def _simulated(suite_: Suite, own: Path | None) -> frozenset[str]:
 
 
 def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
-    """Refuse what all arms set themselves, and say what some of them do."""
+    """Refuse overrides that all methods set themselves, and warn of those that some methods set."""
     keys = own_keys(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
         if key_of(text) in ("data", "experiment"):
             names = listing(suite_.datasets)
             raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
-        arms = keys.get(key_of(text), [])
-        if arms and len(arms) == number:
-            raise ConfigError(text, f"each arm sets {key_of(text)} itself", f"arms=[{arms[0]}] chooses among them")
-        if arms:
-            _log.warning("%s is not for %s, which set it themselves", text, listing(arms))
+        methods = keys.get(key_of(text), [])
+        if methods and len(methods) == number:
+            raise ConfigError(
+                text, f"each method sets {key_of(text)} itself", f"arms=[{methods[0]}] chooses among them"
+            )
+        if methods:
+            _log.warning("%s does not apply to %s, which set it themselves", text, listing(methods))
 
 
-def _run(plan: Plan, cells: list[Cell], started: float) -> Book:
-    book = open_book(plan.folder, plan.cells())
-    work, tables = Work(_trial().survey, merged), partial(write_tables, plan.folder)
-    with executor(plan.suite, plan.folder, _trial().train_task) as workers:
-        runner = Runner(plan, cells, book, work, workers, started, tables)
+def _run_missing(plan: Plan, specs: list[Cell], started: float) -> Book:
+    state = open_book(plan.folder, plan.cells())
+    work, tables = Work(_import_trial().survey, merged), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, _import_trial().train_task) as workers:
+        runner = Runner(plan, specs, state, work, workers, started, tables)
         runner.run()
-    if runner.trained and book.count("completed"):
+    if runner.trained and state.count("completed"):
         write_report(plan.folder)
-        book.spent = runner.clock.spent()
-        book.write()
-    return book
+        state.spent = runner.clock.spent()
+        state.write()
+    return state
 
 
-def _say(plan: Plan, cells: list[Cell], book: Book) -> None:
-    done, failed, missing = (book.count(status, cells) for status in ("completed", "failed", "missing"))
-    spent = book.spent
+def _print_summary(plan: Plan, specs: list[Cell], state: Book) -> None:
+    done, failed, missing = (state.count(status, specs) for status in ("completed", "failed", "missing"))
+    spent = state.spent
     with until_nobody_reads():
-        if book.count("completed"):
+        if state.count("completed"):
             print_table(plan.folder)
-        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in book.states.items() if s.error):
+        for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in state.states.items() if s.error):
             say(f"{dataset}: {error}")
         print(
-            f"{done} of {len(cells)} trainings are done, {failed} failed, {missing} are missing;"
-            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} beyond it"
+            f"{done} of {len(specs)} trainings are done, {failed} failed, {missing} are missing;"
+            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} of overhead"
         )
         print(plan.folder)
     if not done:
-        raise ConfigError("bench", "no training was completed", "suite.json says why")
+        raise ConfigError("bench", "no training was completed", "the errors are in suite.json")

@@ -1,4 +1,4 @@
-"""`snnlab bench table`: the table of a suite, or of a folder of runs, with its protocol."""
+"""`snnlab bench table`: prints the table of a suite, or of a folder of runs, with its protocol."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from snnlab.experiments.suite_table import FORMS, chosen_columns, paper_tables, 
 USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
        snnlab bench table FOLDER --columns KEY,... [--by dataset] [--format md|csv|json|tex]
 
-Print the table of a suite's folder, whatever has been trained of it, or of a folder of runs, such as that of snnlab
-train -m: runs that differ in their seed alone are one row. Shown are the test accuracy at the epoch chosen on
-validation recordings, its 95 % interval for new seeds and recordings, what it costs, who cannot be told apart, and the
-protocol.
---best-on-test adds the best of the epochs that were tested, which is no result.
---columns, for a paper, shows these alone: test_accuracy, test_interval, params, spikes_per_sample, energy_nj, ...; the
-keys are those of table.json. --by dataset makes the datasets columns of one table. What flags a row is said below.
+Print the table of a suite's folder, which may be unfinished, or of a folder of runs, such as that of snnlab train -m:
+runs that differ in their seed alone are one row. The table shows the test accuracy at the epoch chosen on validation
+recordings, its 95 % interval for new seeds and recordings, the costs, which methods do not differ significantly, and
+the protocol.
+--best-on-test adds the best of the tested epochs, which is not a valid result.
+--columns, for a paper, shows these columns alone: test_accuracy, test_interval, params, spikes_per_sample, energy_nj,
+...; the keys are those of table.json. --by dataset makes the datasets columns of one table. Notes below the table
+explain marked rows.
 
   snnlab bench table outputs/suite_saccade
   snnlab bench table outputs/suite_saccade --format tex > table.tex
@@ -44,9 +45,9 @@ def main(arguments: list[str], started: float) -> int:
     if form is not None and form not in FORMS:
         raise ConfigError("bench table", f"--format must be one of {listing(FORMS)}, got {form}")
     if "--columns" in options or "--by" in options:
-        asked = options["--columns"].split(",") if "--columns" in options else None
+        requested = options["--columns"].split(",") if "--columns" in options else None
         found = read_table(folder, best)
-        columns, by_dataset = chosen_columns(asked, found), "--by" in options
+        columns, by_dataset = chosen_columns(requested, found), "--by" in options
         with until_nobody_reads():
             if form is not None:
                 print(paper_text(found, columns, by_dataset, form), end="")

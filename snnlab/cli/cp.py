@@ -1,4 +1,4 @@
-"""`snnlab cp`: a packaged YAML becomes one's own."""
+"""`snnlab cp`: copies a packaged YAML file, to change it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from snnlab.config.folders import find_file, write_new
 from snnlab.errors import ConfigError
 
-# What runs a file of a group, where that is not snnlab train.
+# The command that runs a file of a group, if not snnlab train.
 _RUNS = {"sweep": "snnlab sweep", "suite": "snnlab bench"}
 USAGE = """usage: snnlab cp GROUP/NAME TARGET
 
@@ -20,16 +20,14 @@ Copy a YAML file that comes with snnlab, to change it.
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     if len(arguments) != 2:
-        raise ConfigError(
-            "cp", "give the file and where it goes, such as snnlab cp model/conv_lif mine/model/my_net.yaml"
-        )
+        raise ConfigError("cp", "give the file and the target, such as snnlab cp model/conv_lif mine/model/my_net.yaml")
     source = find_file(arguments[0])
-    print(copied(source, Path(arguments[1])))
+    print(copy_file(source, Path(arguments[1])))
     return 0
 
 
-def copied(source: Path, target: Path) -> str:
-    """Copy `source`, with the line that says how to run it made right; return that line.
+def copy_file(source: Path, target: Path) -> str:
+    """Copy `source`, correct the comment with the command that runs it, and return that command.
 
     Raises:
         ConfigError: if the target exists, is in another group, or cannot be written.
@@ -38,10 +36,10 @@ def copied(source: Path, target: Path) -> str:
     if target.suffix != ".yaml" or target.parent.name != group:
         raise ConfigError(target, f"a file of the group {group} goes into a folder of that name, DIR/{group}/NAME.yaml")
     if target.name == source.name:
-        raise ConfigError(target, "give it another name", "Hydra finds ours first")
+        raise ConfigError(target, "give it another name", "Hydra finds snnlab's file first")
     runs = _RUNS.get(group, "snnlab train")
     command = f"{runs} --config-dir {target.parent.parent} {group}={target.stem}"
-    ours = f"# {runs} {group}={source.stem}"
-    text = source.read_text(encoding="utf-8").replace(ours, f"# {command}", 1)
+    old_comment = f"# {runs} {group}={source.stem}"
+    text = source.read_text(encoding="utf-8").replace(old_comment, f"# {command}", 1)
     write_new(target, text)
     return command

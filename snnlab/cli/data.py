@@ -1,4 +1,4 @@
-"""`snnlab data`: the recordings of an experiment: packed, looked at, verified, found, deleted."""
+"""`snnlab data`: packs, inspects, verifies, locates and deletes the recordings of an experiment."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from snnlab.errors import ConfigError, did_you_mean
 
 USAGE = """usage: snnlab data ACTION [--figure FILE] [--all] [--config-dir DIR] [OVERRIDES]
 
-  prepare   find or fetch the recordings, and pack them, as a training does when it begins
-  inspect   how many there are, how long, how dense, of which classes, values and groups, and in how many windows; what
-            the binning leaves out; a picture
+  prepare   find or fetch the recordings, and pack them, as a training does at its start
+  inspect   print number, duration, event density, classes, values, groups and windows of the recordings, and the events
+            that binning drops; plot examples
   verify    read the packed copy and compare it with its checksums
-  where     where the packed copy is, and how large; and copies of the recordings as they were before a change
-  clean     delete the packed copy; --all: those of before too. The recordings stay
+  where     print path and size of the packed copy, and of older copies made before the recordings changed
+  clean     delete the packed copy; --all: older copies too. The recordings stay
 
-The overrides are those of snnlab train. Where recordings are missing that can be fetched, prepare, inspect and verify
-fetch them too, and say from where and how much it is; data.download=false fetches nothing.
+The overrides are those of snnlab train. prepare, inspect and verify also fetch missing recordings that can be fetched,
+and print source and size; data.download=false fetches nothing.
 
   snnlab data inspect                                          the embedded digits
   snnlab data inspect data=nmnist data.root=FOLDER --figure nmnist.png

@@ -1,4 +1,4 @@
-"""`snnlab doctor`: what one batch does in a network, what is wrong with it, and which setting cures it."""
+"""`snnlab doctor`: diagnoses a network on one batch, and proposes a setting that fixes the problem."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from snnlab.console import console_logging, quiet_lightning, until_nobody_reads
 
 USAGE = """usage: snnlab doctor [RUN] [--config-dir DIR] [OVERRIDES]
 
-Send one batch of training recordings through a network, forward and backward, and say what each layer gets, does and
-learns from. Where that will not train, the cause is named, and a setting proposed that was tried on the same batch:
-the network was built again with it, and what was found was gone. The overrides are those of snnlab train. Nothing is
-written. Exit status: 0 nothing was found, 1 something was, 2 there is a mistake in the configuration or the data.
+Send one batch of training recordings through a network, forward and backward, and print input, activity and gradients
+of each layer. If the network will not train, doctor prints the cause and proposes a setting; the setting was tried on
+the same batch, and a network built with it does not have the problem. The overrides are those of snnlab train. Nothing
+is written. Exit status: 0 no problem was found, 1 a problem was found, 2 the configuration or the data has a mistake.
 
   snnlab doctor
   snnlab doctor model=my_net data=dvsgesture neuron.tau_mem=5
@@ -43,19 +43,19 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.session import diagnosis
 
-    looks = diagnosis.Diagnosis(compose, run)
+    doctor = diagnosis.Diagnosis(compose, run)
     with quiet_lightning():
-        exam = looks.exam(*composed)
+        exam = doctor.exam(*composed)
         with until_nobody_reads():
             diagnosis.print_exam(composed[0].name, exam)
-        if (treatment := looks.treatment(exam)) is None:
+        if (treatment := doctor.treatment(exam)) is None:
             return 0
     with until_nobody_reads():
         diagnosis.print_findings(treatment)
         if treatment.overrides:
             words = " ".join(map(shlex.quote, merged([*typed, *treatment.overrides])))
             if run is not None:
-                print(f"  snnlab doctor {run} {words}\n  and the same overrides behind the snnlab train of that run")
+                print(f"  snnlab doctor {run} {words}\n  and add the same overrides to the snnlab train of that run")
             else:
                 print(f"  snnlab train {f'--config-dir {config_dir} ' if config_dir else ''}{words}")
     return 1

@@ -1,8 +1,8 @@
-"""`snnlab evaluate`: a recorded run's network on recordings: what is right, class by class and over time."""
+"""`snnlab evaluate`: evaluates the network of a recorded run, by class and over time."""
 
 from __future__ import annotations
 
-from snnlab.cli.options import CHECKPOINTS, PARTS, chosen, part_of_1, split_options, split_run
+from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, parse_fraction, split_options, split_run
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging, say, until_nobody_reads
 from snnlab.errors import ConfigError
@@ -10,21 +10,20 @@ from snnlab.errors import ConfigError
 USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [--anytime]
                        [--accuracy PART] [OVERRIDES]
 
-Let the network of a run answer to recordings again: its own test recordings, another part, other bins, another dataset.
-The overrides go on top of the run's config.yaml. Written are result.json, predictions.npz, and pictures of which class
-was taken for which and of the accuracy over time (of values, of the error over time), into RUN/evaluations/... or
-FOLDER, whose path is printed last. Of another split, test and validation recordings that the run was trained on are
-refused.
+Evaluate the network of a run on its test recordings, another part of them, other bins, or another dataset. The
+overrides change the run's config.yaml. It writes result.json, predictions.npz, and plots of the confusion matrix and of
+the accuracy over time (for values: of the error over time) into RUN/evaluations/... or FOLDER; the path is printed
+last. Test and validation recordings that the run was trained on are refused.
 
---anytime tells what comes out if a recording is answered as soon as the network is sure enough: accuracy, mean latency
-and mean spikes until the answer, at a dozen thresholds of the running readout's probability; also as anytime.csv and
-anytime.png. --accuracy 0.95 chooses the threshold itself, as the one that reaches so much soonest on validation
+--anytime evaluates early exit: the network answers as soon as the probability of the readout so far reaches a
+threshold. It prints accuracy, mean latency and mean spikes until the answer at a dozen thresholds, and writes
+anytime.csv and anytime.png. --accuracy 0.95 chooses the threshold that reaches this accuracy soonest on validation
 recordings, and applies it to the test recordings once.
 
   snnlab evaluate outputs/NAME/TIME_SEED
   snnlab evaluate RUN --split val --checkpoint last
   snnlab evaluate RUN --anytime --accuracy 0.95
-  snnlab evaluate RUN data.num_bins=64              in steps half as long
+  snnlab evaluate RUN data.num_bins=64              with steps of half the length
   snnlab evaluate RUN data=nmnist data.root=FOLDER  on other recordings of as many classes
 """
 
@@ -35,22 +34,24 @@ def main(arguments: list[str], started: float) -> int:
     run, overrides = split_run(others)
     if run is None:
         raise ConfigError("evaluate", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
-    part = chosen("evaluate", options, "--split", PARTS)
-    checkpoint = chosen("evaluate", options, "--checkpoint", CHECKPOINTS)
+    split = option_choice("evaluate", options, "--split", SPLITS)
+    checkpoint = option_choice("evaluate", options, "--checkpoint", CHECKPOINTS)
     accuracy = None
     if "--accuracy" in options:
-        accuracy = part_of_1(options["--accuracy"], "evaluate: --accuracy is a part of the recordings")
-        if part != "test":
-            wrong = f"--accuracy chooses on validation recordings and applies to test ones, not to --split {part}"
+        accuracy = parse_fraction(options["--accuracy"], "evaluate: --accuracy is a fraction of the recordings")
+        if split != "test":
+            wrong = f"--accuracy chooses on validation recordings and applies to test ones, not to --split {split}"
             raise ConfigError("evaluate", wrong)
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
 
     from snnlab.session import evaluation
 
-    early = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
+    early_exit = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
     with experiment.located_errors():
-        values, folder = evaluation.evaluate(run, experiment, part, checkpoint, options.get("--out"), overrides, early)
+        values, folder = evaluation.evaluate(
+            run, experiment, split, checkpoint, options.get("--out"), overrides, early_exit
+        )
     with until_nobody_reads():
         for line in evaluation.lines(values):
             say(line)

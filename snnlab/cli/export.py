@@ -1,10 +1,10 @@
-"""`snnlab export`: arrays out of a recorded run, for a figure or another program."""
+"""`snnlab export`: arrays of a recorded run, for a figure or another program."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from snnlab.cli.options import CHECKPOINTS, PARTS, chosen, split_options, split_run
+from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, split_options, split_run
 from snnlab.config.recorded_run import compose_run
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError
@@ -12,19 +12,19 @@ from snnlab.errors import ConfigError
 USAGE = """usage: snnlab export RUN --what WHAT,... --out FILE [--layers NAME,...] [--samples 0:8]
                      [--split test|val|train] [--checkpoint best|last] [OVERRIDES]
 
-Write what a run's network does with some recordings, and what it has learned, into FILE (.npz or .h5). WHAT is any of
+Write the activity of a run's network on some recordings, and its weights, into FILE (.npz or .h5). WHAT is any of
 
   input         frames, [T, B, C, H, W]
   spikes        of each spiking layer, [T, B, ...]
   v, i, ...     variables of the neurons' states, after each step, [T, B, ...]
   output        of the network at each step, [T, B, K]
-  readout       what is compared with the targets
-  weights       parameters and buffers of the network; of what neurons learn the values too, named with their unit:
-                weights/lif1.tau_mem_ms, for which weights/lif1.learned.tau_mem is the number that is trained
-  gradients     of the loss of these recordings, for each parameter
+  readout       the answer that the loss compares with the targets
+  weights       parameters and buffers of the network; for trained neuron settings also the value, named with its unit:
+                weights/lif1.tau_mem_ms is the value, weights/lif1.learned.tau_mem the trained parameter
+  gradients     of the loss on these recordings, for each parameter
 
 in arrays such as spikes/lif1 and weights/conv1.weight, always with recording, target, lengths and dt (ms).
---samples are places among the recordings of the split: 0:8, or 3,5,7 (0:8 without it).
+--samples are indices of recordings in the split: 0:8 (the default), or 3,5,7.
 
   snnlab export outputs/NAME/TIME_SEED --what spikes,v --layers lif1 --samples 0:4 --out fig.npz
   snnlab export RUN --what weights,gradients --out weights.h5
@@ -45,9 +45,9 @@ def main(arguments: list[str], started: float) -> int:
     what = [word for word in options.get("--what", "").split(",") if word]
     if not what:
         wrong = "--what must name arrays or state variables, such as spikes,v"
-        raise ConfigError("export", wrong, "snnlab export --help tells which")
-    part = chosen("export", options, "--split", PARTS)
-    checkpoint = chosen("export", options, "--checkpoint", CHECKPOINTS)
+        raise ConfigError("export", wrong, "snnlab export --help lists them")
+    split = option_choice("export", options, "--split", SPLITS)
+    checkpoint = option_choice("export", options, "--checkpoint", CHECKPOINTS)
     layers = options["--layers"].split(",") if "--layers" in options else None
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
@@ -57,7 +57,7 @@ def main(arguments: list[str], started: float) -> int:
     with experiment.located_errors():
         session = Session(experiment, run, run=run, checkpoint=checkpoint)
         session.use_threads()
-        wanted = opened_run.Wanted(what, layers, options.get("--samples", "0:8"), part)
+        wanted = opened_run.Wanted(what, layers, options.get("--samples", "0:8"), split)
         arrays = opened_run.collect(session, wanted)
     opened_run.write_arrays(target, arrays)
     for name, array in arrays.items():

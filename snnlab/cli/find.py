@@ -1,4 +1,4 @@
-"""`snnlab find`: a learning rate or a batch size from a few steps of training, before the training."""
+"""`snnlab find`: proposes a learning rate or a batch size from a few training steps."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from snnlab.settings import key_of
 
 USAGE = """usage: snnlab find lr|batch_size [--figure FILE] [--config-dir DIR] [OVERRIDES]
 
-Propose a value from a few steps of the training that the overrides, those of snnlab train, describe. A curve is drawn;
-nothing else is written, and no setting is changed: what to put behind snnlab train is printed.
+Propose a value from a few steps of the training that the overrides, those of snnlab train, describe. It plots the curve
+and prints the override for snnlab train; it writes nothing else and changes no setting.
 
-  lr          the learning rate grows with each step; where the loss falls fastest is proposed. Groups of the optimizer
-              with a rate of their own keep it, and the schedule is left out.
+  lr          the learning rate grows with each step; the proposal is the rate at which the loss falls fastest.
+              Parameter groups with their own rate keep it, and the scheduler is off.
               --from 1e-6  --to 1  --steps 100
-  batch_size  twice as large each time, as far as memory and the training set go; the smallest is proposed that is as
-              fast as the fastest, within 5 %.
+  batch_size  the size doubles, up to the limit of memory or training set; the proposal is the smallest size that is
+              as fast as the fastest, within 5 %.
               --to 256  --steps 5
 
   snnlab find lr model=conv_lif optimizer=sgd --to 10
@@ -62,10 +62,10 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _numbers(what: str, options: Mapping[str, str]) -> tuple[float, float, int]:
-    """Return the least and the largest value, and the number of steps.
+    """Return the smallest and the largest value, and the number of steps.
 
     Raises:
-        ConfigError: if one of them cannot be.
+        ConfigError: if one of them is out of range.
     """
     numbers = {name: _number(name, options[name]) for name in NUMBERS if name in options}
     rate = what == "lr"

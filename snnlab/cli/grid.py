@@ -1,4 +1,4 @@
-"""`snnlab train -m`: a run for each combination of values, and the table of what they came to."""
+"""`snnlab train -m`: a run for each combination of values, and the table of their results."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from snnlab.config.compose import compose_job
+from snnlab.config.compose import compose_grid_run
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import Axes, Launch, read_axes, shares_gpus
-from snnlab.config.overrides import checked, repeated
+from snnlab.config.overrides import repetition_warnings, to_hydra_grammar
 from snnlab.config.recorded_run import MAY_CHANGE
 from snnlab.config.schema import Experiment
 from snnlab.console import say_error
@@ -28,11 +28,11 @@ from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
 
-_SAID = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
+_LOGGED_METRICS = ("test/accuracy", "test/loss", "val/accuracy", "val/loss")
 
 
-def end(grid: Grid) -> None:
-    """Print the table of a grid, write it, and say where."""
+def finish(grid: Grid) -> None:
+    """Print the table of a grid, write it, and print its path."""
     grid.write()
     if len(grid.runs) > 1:
         print_grouped(grid)
@@ -46,22 +46,22 @@ def run_grid(
     """Train the runs of a grid; return the exit status: 2 where one failed.
 
     Args:
-        launch: Where, and how many at a time.
+        launch: Where the runs are trained, and how many at a time.
         overrides: Those of `snnlab train -m`.
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        ConfigError: if a run of it is wrong: none is trained then; or its folder holds the runs of another.
+        ConfigError: if a run of it is wrong, before any is trained, or its folder holds the runs of another grid.
         RecordError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    for words in repeated(overrides):
+    for words in repetition_warnings(overrides):
         _log.warning(words)
-    given = checked(overrides, groups(config_folder(), own_folder(config_dir)), several=True)
+    given = to_hydra_grammar(overrides, groups(config_folder(), own_folder(config_dir)), several=True)
     axes = read_axes(given)
-    jobs = _checked(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
-    folder = jobs[0].grid
-    runs: dict[str, Mapping[str, str]] = {job.place: axes.values(job.overrides) for job in jobs}
+    planned_runs = _compose_all(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
+    folder = planned_runs[0].grid
+    runs: dict[str, Mapping[str, str]] = {planned.place: axes.values(planned.overrides) for planned in planned_runs}
     grid = Grid(folder, given, list(axes.swept), runs)
     _require_same(grid, axes)
     require_writable(folder)
@@ -70,19 +70,23 @@ def run_grid(
     from snnlab.session.trial import number_of_gpus, train_or_resume, train_task  # brings Lightning
 
     if launch.launcher == "basic":
-        failures = _one_by_one(jobs, lambda job: train_or_resume(job.experiment, job.folder, config_dir, started))
+        failures = _train_one_by_one(
+            planned_runs, lambda planned: train_or_resume(planned.experiment, planned.folder, config_dir, started)
+        )
     else:
-        tasks = _tasks(axes, jobs, config_dir)
-        shared = launch.launcher == "joblib" and all(shares_gpus(job.experiment.trainer) for job in jobs)
+        tasks = _tasks(axes, planned_runs, config_dir)
+        shared = launch.launcher == "joblib" and all(
+            shares_gpus(planned.experiment.trainer) for planned in planned_runs
+        )
         launch = replace(launch, workers=min(launch.workers, len(tasks)))
-        failures = _trained(launch, grid, tasks, train_task, number_of_gpus if shared else None)
+        failures = _train_in_workers(launch, grid, tasks, train_task, number_of_gpus if shared else None)
     if axes.swept:
-        end(grid)
+        finish(grid)
     return 2 if failures else 0
 
 
-class _Job(NamedTuple):
-    """One run of a grid: what was typed for it, what that makes, and where it goes."""
+class _PlannedRun(NamedTuple):
+    """One run of a grid: its overrides, its experiment, the grid's folder and its own."""
 
     overrides: list[str]
     experiment: Experiment
@@ -94,59 +98,61 @@ class _Job(NamedTuple):
         return str(self.folder.relative_to(self.grid))
 
 
-def _checked(axes: Axes, config_dir: str | None, command: Sequence[str], *, here: bool) -> list[_Job]:
+def _compose_all(axes: Axes, config_dir: str | None, command: Sequence[str], *, here: bool) -> list[_PlannedRun]:
     """Compose and build every run.
 
     Raises:
         ConfigError: with the mistakes of the runs, each once.
     """
-    jobs: list[_Job] = []
+    planned_runs: list[_PlannedRun] = []
     mistakes: dict[str, tuple[SnnlabError, str]] = {}
     folder: Path | None = None
     for number, point in enumerate(axes.points()):
-        said = [*axes.fixed, *point]
+        run_overrides = [*axes.fixed, *point]
         try:
-            experiment, folder, run = compose_job(said, config_dir, number, folder)
+            experiment, folder, run = compose_grid_run(run_overrides, config_dir, number, folder)
             check_builds(experiment, run, here=here)
-            jobs.append(_Job(said, replace(experiment, command=command), folder, run))
+            planned_runs.append(_PlannedRun(run_overrides, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
             mistakes.setdefault(str(error), (error, " ".join(point)))
     if len(mistakes) == 1 and not axes.swept:
         raise next(error for error, _ in mistakes.values())
     if mistakes:
-        lines = [str(_with(point, error)) for error, point in mistakes.values()]
-        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid has to be right"]))
-    return jobs
+        lines = [str(_with_values(point, error)) for error, point in mistakes.values()]
+        raise ConfigError("", "\n".join([*lines, "  nothing was trained; every run of a grid must be valid"]))
+    return planned_runs
 
 
-def _with(point: str, error: SnnlabError) -> SnnlabError:
-    """Return a mistake of a run with the values that it was found with, where they are not its place."""
+def _with_values(point: str, error: SnnlabError) -> SnnlabError:
+    """Return the error of a run with the run's values added, unless its place names them."""
     known = not point or (not error.where and error.place == point)
     return error if known else error.moved(message=f"{error.message} (with {point})")
 
 
-def _one_by_one(jobs: Sequence[_Job], train: Callable[[_Job], Result]) -> int:
+def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_PlannedRun], Result]) -> int:
     """Train the runs in this process; return how many failed."""
     failed = 0
-    for job in jobs:
+    for planned in planned_runs:
         try:
-            say_result(train(job))
+            say_result(train(planned))
         except SnnlabError as error:
             say_error(error)
             failed += 1
     return failed
 
 
-def _tasks(axes: Axes, jobs: Sequence[_Job], config_dir: str | None) -> dict[str, Task]:
-    """Return what workers are told, by the runs' places."""
-    own = own_folder(config_dir)
+def _tasks(axes: Axes, planned_runs: Sequence[_PlannedRun], config_dir: str | None) -> dict[str, Task]:
+    """Return the workers' tasks, by the runs' relative folders."""
+    user_dir = own_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
-    here, where = None if own is None else str(own), str(Path.cwd())
-    return {job.place: Task(str(job.folder), [*quiet, *job.overrides], here, where) for job in jobs}
+    here, where = None if user_dir is None else str(user_dir), str(Path.cwd())
+    return {
+        planned.place: Task(str(planned.folder), [*quiet, *planned.overrides], here, where) for planned in planned_runs
+    }
 
 
 def _require_same(grid: Grid, axes: Axes) -> None:
-    """Refuse to go on with runs of other settings: what a run's folder holds stays as it is.
+    """Refuse to continue a grid with other settings than those of its recorded runs.
 
     Raises:
         ConfigError: naming the first difference.
@@ -163,36 +169,36 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]
     if other:
         raise ConfigError(
-            grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER begins another grid"
+            grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER starts another grid"
         )
 
 
-def _trained(
+def _train_in_workers(
     launch: Launch,
     grid: Grid,
     tasks: dict[str, Task],
     train: Callable[[Task], Outcome],
     gpus: Callable[[], int] | None,
 ) -> int:
-    """Train the runs, on GPUs that they share out where there are several; return how many failed."""
+    """Train the runs in workers, each on its own GPU where there are several; return how many failed."""
     outcomes: list[str] = []
 
-    def ended(one: Ended) -> None:
+    def report(one: Ended) -> None:
         outcomes.append(one.outcome["status"])
-        _log.info("run %s  %s  | %d of %d", one.key, _line(one, grid), len(outcomes), len(tasks))
+        _log.info("run %s  %s  | %d of %d", one.key, _outcome_text(one, grid), len(outcomes), len(tasks))
 
     try:
         with executor(launch, grid.folder, train) as workers:
             if gpus is not None:
                 workers.devices = workers.call(gpus)
-            workers.run_all(_with_threads(launch, tasks), ended)
+            workers.run_all(_with_threads(launch, tasks), report)
     except OSError as error:
-        raise RecordError(grid.folder, error.strerror or error, _goes_on(grid)) from error
+        raise RecordError(grid.folder, error.strerror or error, _continue_hint(grid)) from error
     if workers.trouble:
-        raise RecordError("", workers.trouble, _goes_on(grid))
+        raise RecordError("", workers.trouble, _continue_hint(grid))
     if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
-        raise Interrupted(f"stopped with {done} runs finished\n  {_goes_on(grid)}", int(workers.stopped))
+        raise Interrupted(f"stopped with {done} runs finished\n  {_continue_hint(grid)}", int(workers.stopped))
     return outcomes.count("failed")
 
 
@@ -203,14 +209,14 @@ def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
     return {place: replace(task, overrides=[shared, *task.overrides]) for place, task in tasks.items()}
 
 
-def _line(one: Ended, grid: Grid) -> str:
+def _outcome_text(one: Ended, grid: Grid) -> str:
     outcome, values = one.outcome, describe(grid.runs[one.key])
     if outcome["status"] == "failed":
         return f"failed: {outcome['error']}  {values}"
-    there = [name for name in _SAID if name in outcome["metrics"]]
-    figures = "  ".join(f"{name} {figure(outcome['metrics'][name])}" for name in there[:2])
-    return f"{figures}  {values}  {outcome['wall_s']:.1f} s"
+    logged = [name for name in _LOGGED_METRICS if name in outcome["metrics"]]
+    metrics = "  ".join(f"{name} {figure(outcome['metrics'][name])}" for name in logged[:2])
+    return f"{metrics}  {values}  {outcome['wall_s']:.1f} s"
 
 
-def _goes_on(grid: Grid) -> str:
-    return f"the same command with hydra.sweep.dir={shown(grid.folder)} goes on"
+def _continue_hint(grid: Grid) -> str:
+    return f"the same command with hydra.sweep.dir={shown(grid.folder)} continues"

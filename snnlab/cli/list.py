@@ -1,4 +1,4 @@
-"""`snnlab list`: what there is to choose from; torch is imported where a registry is asked for."""
+"""`snnlab list`: lists layers, neurons, datasets, YAML files; torch is imported only for registries."""
 
 from __future__ import annotations
 
@@ -21,61 +21,61 @@ from snnlab.registry import Registry
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
-packed: a training begins at once, unless files have changed since; snnlab data inspect data=NAME looks at it
+packed: a training starts at once, unless files have changed since; snnlab data inspect data=NAME describes the dataset
 snnlab list datasets NAME lists the settings, snnlab list data NAME prints the YAML of data=NAME"""
 
 
 class DatasetLine(NamedTuple):
-    """A dataset's name, what of it is here, and what it says of itself."""
+    """A dataset's name, its availability on this machine, and its description."""
 
     name: str
-    here: str
+    availability: str
     text: str
 
 
-def dataset_lines(own: Path | None) -> list[DatasetLine]:
-    """Return a line for each YAML of a dataset, and for each type without one; `own` is the user's folder."""
-    packed = packed_stores(user_cache_path("snnlab") / "stores")
-    lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", own).items()]
+def dataset_lines(user_dir: Path | None) -> list[DatasetLine]:
+    """Return a line for each YAML of a dataset, and for each type without one; `user_dir` is the user's folder."""
+    packed = packed_copies(user_cache_path("snnlab") / "stores")
+    lines = [_dataset_of_file(name, path, packed) for name, path in group_files("data", user_dir).items()]
     named = {line.name for line in lines}
     kinds = registry("datasets")
     lines += [DatasetLine(kind, "", first_sentence(kinds.get(kind, kind))) for kind in kinds if kind not in named]
     return sorted(lines)
 
 
-def print_datasets(own: Path | None) -> None:
+def print_datasets(user_dir: Path | None) -> None:
     """Print a line for each dataset."""
-    lines = dataset_lines(own)
-    names, here = max(len(line.name) for line in lines), max(len(line.here) for line in lines)
+    lines = dataset_lines(user_dir)
+    names, availability = max(len(line.name) for line in lines), max(len(line.availability) for line in lines)
     for line in lines:
-        print(f"{line.name:{names}}   {line.here:{here}}   {line.text}".rstrip())
+        print(f"{line.name:{names}}   {line.availability:{availability}}   {line.text}".rstrip())
     print(DATASET_LEGEND)
 
 
-class Packed(NamedTuple):
-    """A packed copy: of which dataset, of recordings in which folder, and how many; 0 if it is damaged."""
+class PackedCopy(NamedTuple):
+    """A packed copy: its dataset, the folder of its recordings, and their number; 0 if it is damaged."""
 
     label: str
     origin: str | None
     recordings: int
 
 
-def packed_stores(folder: Path) -> list[Packed]:
-    """Return the packed copies in a folder; those of an earlier format, without checksums of recordings, are none."""
+def packed_copies(folder: Path) -> list[PackedCopy]:
+    """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [Packed(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+    return [PackedCopy(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
 
 
 def _recordings(store: Path) -> int:
     try:
         return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
     except (OSError, ValueError, EOFError):
-        return 0  # said below; whoever opens it is told more
+        return 0  # listed as damaged; opening the copy reports the cause
 
 
-def _dataset_of_file(name: str, path: Path, packed: Sequence[Packed]) -> DatasetLine:
+def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
     settings = _settings(path)
-    return DatasetLine(name, _here(settings, packed), description(path))
+    return DatasetLine(name, _availability(settings, packed), description(path))
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -85,15 +85,15 @@ def _settings(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
-def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
+def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
-    own = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
-    lie_in = str(Path(str(settings["root"])).expanduser().resolve()) if own else None
+    user_data = hasattr(factory, "label") and not hasattr(factory, "folder_name") and "root" in settings
+    root = str(Path(str(settings["root"])).expanduser().resolve()) if user_data else None
     found = [store for store in packed if store.label == getattr(factory, "label", "")]
-    # A user's own recordings share a label, and are told apart by where they are.
-    if sizes := [store.recordings for store in found if lie_in in (None, store.origin)]:
+    # A user's own recordings share a label; their folder distinguishes them.
+    if sizes := [store.recordings for store in found if root in (None, store.origin)]:
         return f"packed, {max(sizes):,} recordings" if max(sizes) else "packed, but damaged"
     folder_name = getattr(factory, "folder_name", None)
     if settings.get("root") == "???":
@@ -107,15 +107,15 @@ def _here(settings: Mapping[str, Any], packed: Sequence[Packed]) -> str:
     return "fetched on first use" if fetched else "to be fetched by hand"
 
 
-# What a neuron is built with to ask it; any other would do.
+# Arguments to build a neuron for its properties, which do not depend on them.
 DT, IN_SHAPE = 1.0, (4, 8, 8)
 NEURON_LEGEND = """
-* its constants or its rate depend on dt; `snnlab show neuron=NAME` says why
+* its constants or its rate depend on dt; `snnlab show neuron=NAME` shows why
 snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
 
 
 class NeuronLine(NamedTuple):
-    """A neuron's name, its type, what it says of itself, and whether any length of a step suits it."""
+    """A neuron's name, its type, its description, and whether its behaviour is independent of dt."""
 
     name: str
     kind: str
@@ -123,17 +123,17 @@ class NeuronLine(NamedTuple):
     dt_invariant: bool
 
 
-def neuron_lines(own: Path | None) -> list[NeuronLine]:
-    """Return a line for each YAML of a neuron, and for each type without one; `own` is the user's folder."""
-    lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", own).items()]
+def neuron_lines(user_dir: Path | None) -> list[NeuronLine]:
+    """Return a line for each YAML of a neuron, and for each type without one; `user_dir` is the user's folder."""
+    lines = [_neuron_of_file(name, path) for name, path in group_files("neuron", user_dir).items()]
     named = {line.name for line in lines}
-    lines += [_of_type(kind) for kind in registry("neurons") if kind not in named]
+    lines += [_neuron_of_type(kind) for kind in registry("neurons") if kind not in named]
     return sorted(lines)
 
 
-def print_neurons(own: Path | None) -> None:
+def print_neurons(user_dir: Path | None) -> None:
     """Print a line for each neuron."""
-    lines = neuron_lines(own)
+    lines = neuron_lines(user_dir)
     names, kinds = max(len(line.name) for line in lines), max(len(line.kind) for line in lines)
     for line in lines:
         mark = " " if line.dt_invariant else "*"
@@ -145,35 +145,35 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        suits = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
-    except SnnlabError as error:  # a user's own file; the others are still worth listing
+        dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+    except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
-    return NeuronLine(name, str(kind), description(path), suits)
+    return NeuronLine(name, str(kind), description(path), dt_invariant)
 
 
-def _of_type(kind: str) -> NeuronLine:
+def _neuron_of_type(kind: str) -> NeuronLine:
     text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        suits = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
     except ConfigError:  # it has settings without a default
-        suits = False
-    return NeuronLine(kind, kind, text, suits)
+        dt_invariant = False
+    return NeuronLine(kind, kind, text, dt_invariant)
 
 
 USAGE = """usage: snnlab list [KIND [NAME]] [--config-dir DIR]
 
-List what there is to choose from.
+List what a configuration can name.
 
   snnlab list                    the kinds
   snnlab list layers             the layers, a line each
   snnlab list layers conv2d      its settings
-  snnlab list neurons            types and presets, and which depend on the length of a step
-  snnlab list datasets           the datasets, and what of them is on this machine
+  snnlab list neurons            types and presets, and which depend on dt
+  snnlab list datasets           the datasets, and which are on this machine
   snnlab list models conv_lif    the YAML file
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
-  optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; their files are a beginning, as optimizer=sgd
-  optimizer={_target_: torch.optim.NAdam, lr: 1e-3} takes the file's place; scheduler takes a type of ours as well
+  optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
+  optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
 # Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
@@ -194,37 +194,37 @@ REGISTRIES = {
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, words = split_options("list", arguments)
-    own = own_folder(options.get("--config-dir"))
+    user_dir = own_folder(options.get("--config-dir"))
     if len(words) > 2:
         raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
     kind, name = (*words, None, None)[:2]
-    files = file_kinds(own)
+    files = file_kinds(user_dir)
     with until_nobody_reads():
         if kind is None:
-            print_kinds(files, own)
+            print_kinds(files, user_dir)
         elif kind == "neurons" and name is None:
-            print_neurons(own)
+            print_neurons(user_dir)
         elif kind == "datasets" and name is None:
-            print_datasets(own)
+            print_datasets(user_dir)
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:
-            list_files(kind, group_files(files[kind], own), name)
+            list_files(kind, group_files(files[kind], user_dir), name)
         else:
             raise unknown("kind", kind, [*REGISTRIES, *files])
     return 0
 
 
-def print_kinds(files: dict[str, str], own: Path | None) -> None:
-    """Print the kinds, how many there are of each, and where they are named."""
-    print("what a YAML file names as type, with its settings:")
+def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
+    """Print the kinds, the number of entries of each, and the settings that name them."""
+    print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
         print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
-    print("YAML files, chosen behind the command:")
+    print("YAML files, chosen on the command line:")
     for kind, group in files.items():
-        print(f"  {kind:15} {len(group_files(group, own)):>3}   {group}=NAME")
+        print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")
     print(CLASSES)
-    print("\nsnnlab list KIND lists them; snnlab list KIND NAME tells more of one")
+    print("\nsnnlab list KIND lists them; snnlab list KIND NAME describes one")
 
 
 def list_registry(kind: str, name: str | None) -> None:
@@ -241,7 +241,7 @@ def list_registry(kind: str, name: str | None) -> None:
 
 
 def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
-    """Print the files of a group, or one of them whole."""
+    """Print the files of a group, or the text of one."""
     if name is None:
         print_lines((stem, description(path)) for stem, path in files.items())
     elif name not in files:
@@ -252,18 +252,18 @@ def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
 
 
 def registry(kind: str) -> Registry:
-    """Return the registry of a kind, with all that registers itself there."""
+    """Return the registry of a kind, with all its entries."""
     module, name, _ = REGISTRIES[kind]
     return getattr(importlib.import_module(module), name)
 
 
 def shared_settings(kind: str) -> Callable[..., Any] | None:
-    """Return what takes the settings that all entries of a kind share, if there are any."""
+    """Return the class with the settings that all entries of a kind share, or None."""
     return importlib.import_module(REGISTRIES[kind][0]).DataSettings if kind == "datasets" else None
 
 
 def print_lines(rows: Iterable[tuple[str, str]]) -> None:
-    """Print names and what they are, in two columns."""
+    """Print names and descriptions in two columns."""
     lines = list(rows)
     width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
@@ -271,7 +271,7 @@ def print_lines(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def unknown(what: str, name: str, options: Iterable[str]) -> ConfigError:
-    """Return the error for a kind or a name that is not there."""
+    """Return the error for a kind or a name that does not exist."""
     known = list(options)
     near = did_you_mean(name, known)
     return ConfigError("list", f"there is no {what} '{name}'", near, () if near else known)

@@ -1,4 +1,4 @@
-"""The command line: the name of a command leads to its file, which is imported then."""
+"""The command line: it imports the file of the command that is typed, and runs it."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from snnlab import __version__, process
 from snnlab.errors import NOT_WINDOWS, ConfigError, Interrupted, SnnlabError, did_you_mean
 
 COMMANDS = {
-    "train": "train a network as a YAML describes it, and test it",
-    "evaluate": "the network of a run on recordings: right and wrong, by class and over time",
-    "predict": "what the network of a run answers to files of events",
-    "export": "spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
+    "train": "train and test a network that a YAML file describes",
+    "evaluate": "evaluate the network of a run: accuracy by class and over time",
+    "predict": "predict the class or the values of files of events",
+    "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
-    "bench": "ways to train compared on the same test recordings, with intervals",
-    "report": "a run, or a folder of runs, as one HTML page",
-    "sweep": "search for better settings: it survives, spreads, and does not fool itself",
-    "runs": "the recorded runs: listed, sorted, compared, deleted",
-    "doctor": "why a network is silent or does not learn, layer by layer, and the setting that cures it",
-    "find": "a learning rate or a batch size, from a few steps before the training",
-    "show": "the network as tables or as a picture: shapes, costs, constants, what depends on dt",
-    "data": "recordings: fetch and pack them, look at them, check a packed copy, delete it",
-    "list": "layers, neurons, datasets, models, ... and their settings",
+    "bench": "compare methods on the same test recordings, with confidence intervals",
+    "report": "write one HTML page of a run, or of a folder of runs",
+    "sweep": "search for better settings",
+    "runs": "list, sort, compare and delete recorded runs",
+    "doctor": "find why a network is silent or does not learn, layer by layer, and propose a setting",
+    "find": "propose a learning rate or a batch size from a few training steps",
+    "show": "show the network as tables or as a figure: shapes, costs, constants, dependence on dt",
+    "data": "fetch, pack, inspect, verify and delete recordings",
+    "list": "list layers, neurons, datasets, models, ... and their settings",
     "cp": "copy a packaged YAML file, to change it",
-    "new": "write overrides down as an experiment of your own",
+    "new": "save overrides as an experiment's YAML file",
     "validate": "check every YAML file of a folder without training",
 }
-# Commands that do nothing without a word behind them, and then say what they take.
-ALWAYS_OF_SOMETHING = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
-# What other frameworks call a command.
-_MEANT = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
+# Commands that print their usage when they get no arguments.
+NEEDS_ARGUMENTS = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
+# Names of commands in other frameworks.
+_SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
 
   snnlab COMMAND [...]
@@ -45,18 +45,18 @@ USAGE = """snnlab: train spiking neural networks on event-camera data, described
 commands:
 {commands}
 
-  snnlab COMMAND --help   what a command takes
+  snnlab COMMAND --help   arguments and examples of a command
   snnlab --version        the version
-  eval "$(snnlab -sc install=bash)"   completion with Tab; also install=zsh, and install=fish | source
+  eval "$(snnlab -sc install=bash)"   tab completion; also install=zsh, and install=fish | source
 
 first steps:
-  snnlab train                                          the embedded default
+  snnlab train                                          the default experiment on embedded data
   snnlab train model=conv_lif data=nmnist neuron.tau_mem=10
 """
 
 
 def enter() -> NoReturn:
-    """Run the command line as a program: on whatever streams there are, and leave quickly."""
+    """Run the command line as a program, with any standard streams, and exit quickly."""
     shield_workers()
     let_openmp_sleep()
     process.open_streams()
@@ -65,21 +65,21 @@ def enter() -> NoReturn:
 
 
 def shield_workers() -> None:
-    """Let the Pythons that are started from here, workers, find no module in the folder where the user stands."""
+    """Keep the working folder out of the module search path of Python processes that are started from here."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")
 
 
 def let_openmp_sleep() -> None:
-    """Let OpenMP's threads sleep soon where they wait, and keep no core from others; before torch is imported.
+    """Let waiting OpenMP threads sleep soon, so that they leave the cores to others; call it before torch is imported.
 
-    It does nothing where the environment says how they wait.
+    It changes nothing where the environment sets how they wait.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def main() -> int:
-    """Run the command line; return the exit status: 0, 2 for a user's mistake, 128 and its number after a signal."""
+    """Run the command line; return the exit status: 0, 2 for a user's mistake, 128 plus its number after a signal."""
     started = time.perf_counter()
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
@@ -92,7 +92,7 @@ def main() -> int:
     if name in ("-sc", "--shell_completion", "--shell-completion"):
         return _run("completion", arguments, started)
     if name not in COMMANDS:
-        hint = f"Did you mean '{_MEANT[name]}'?" if name in _MEANT else did_you_mean(name, COMMANDS)
+        hint = f"Did you mean '{_SYNONYMS[name]}'?" if name in _SYNONYMS else did_you_mean(name, COMMANDS)
         error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
         print(f"snnlab: {error}", file=sys.stderr)
         return 2
@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def _usage(name: str) -> str | None:
-    """Return what a command says of itself, without importing what it needs; train has none: Hydra answers for it."""
+    """Return a command's usage without importing its file; None for train, whose help Hydra prints."""
     source = pkgutil.get_data("snnlab.cli", f"{name}.py")
     assert source is not None
     found = re.search(r'^USAGE = """(.*?)"""', source.decode(), re.DOTALL | re.MULTILINE)
@@ -122,18 +122,18 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     if (name, *arguments[:1]) == ("bench", "table"):
         name, arguments = "bench_table", arguments[1:]
     try:
-        asks = {"-h", "--help"} & {*arguments} or (name in ALWAYS_OF_SOMETHING and not arguments)
-        if asks and (usage := _usage(name)):
+        wants_usage = {"-h", "--help"} & {*arguments} or (name in NEEDS_ARGUMENTS and not arguments)
+        if wants_usage and (usage := _usage(name)):
             print(usage, end="")
             return 0
         return importlib.import_module(f"snnlab.cli.{name}").main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
-        with suppress(OSError):  # where the terminal is gone, which is what the signal says
+        with suppress(OSError):  # the terminal may be gone, which is what SIGHUP reports
             print(f"snnlab: {stop}", file=sys.stderr)
         return stop.status
     except SnnlabError as error:
-        from snnlab.console import say_error  # which takes as long as a bare interpreter
+        from snnlab.console import say_error  # its import takes as long as a bare interpreter
 
         say_error(error)
         return 2

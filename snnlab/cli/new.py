@@ -1,4 +1,4 @@
-"""`snnlab new experiment`: overrides that worked become a YAML file."""
+"""`snnlab new experiment`: saves overrides as an experiment's YAML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from snnlab.cli.options import split_options
 from snnlab.config.compose import compose_once, read_overrides
 from snnlab.config.folders import config_folder, groups, own_folder, write_new
-from snnlab.config.overrides import rivals_of
+from snnlab.config.overrides import rival_settings
 from snnlab.errors import ConfigError
 from snnlab.settings import key_of
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from snnlab.config.schema import Experiment
 USAGE = """usage: snnlab new experiment NAME [--config-dir DIR] [--force] [OVERRIDES]
 
-Write the overrides of `snnlab train` down as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after all but
-the recordings was built with them. --force writes over a file that is there.
+Save the overrides of `snnlab train` as DIR/experiment/NAME.yaml (DIR: SNNLAB_CONFIG_DIR, or mine), after a check that
+builds everything but the recordings. --force overwrites an existing file.
 
   snnlab new experiment fast_digits neuron.tau_mem=10 model=mlp_lif
   snnlab train --config-dir mine experiment=fast_digits
@@ -36,16 +36,16 @@ def main(arguments: list[str], started: float) -> int:
     options, rest = split_options("new", arguments)
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
         raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
-    print(written(_folder(options), rest[1], rest[2:], force=FORCE in options))
+    print(write_experiment(_folder(options), rest[1], rest[2:], force=FORCE in options))
     return 0
 
 
-def written(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
+def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bool = False) -> str:
     """Write the experiment after checking that it builds; return the command that runs it.
 
     Args:
-        folder: The user's folder of YAML files; it need not be there.
-        force: Whether a file that is there is written over.
+        folder: The user's folder of YAML files; it is made if it does not exist.
+        force: Whether an existing file is overwritten.
 
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
@@ -54,11 +54,11 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
 
     if not name.isidentifier():
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
-    path, own = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
+    path, user_dir = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
-        raise ConfigError(path, "is there already", f"{FORCE} writes over it, or choose another name")
-    given = read_overrides(overrides, own)
-    experiment, place = compose_once(given, own)
+        raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
+    given = read_overrides(overrides, user_dir)
+    experiment, place = compose_once(given, user_dir)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
     text = experiment_text(name, given, command, folder)
     check_builds(experiment, place, here=False)
@@ -67,7 +67,7 @@ def written(folder: Path, name: str, overrides: list[str], *, force: bool = Fals
 
 
 def with_plugins(command: str, overrides: Sequence[str]) -> str:
-    """Return a command with the plugins that overrides name: a file alone has none imported."""
+    """Return a command with the plugins that overrides name: a YAML file alone does not import plugins."""
     named = [quote(text) for text in overrides if key_of(text) == "plugins"]
     return " ".join([command, *named])
 
@@ -81,16 +81,16 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     """Return overrides as the text of an experiment's YAML.
 
     Args:
-        command: What runs it, for its first line.
-        folder: The folder of the user's YAML files, if it is there.
+        command: The command that runs it, for its first line.
+        folder: The user's folder of YAML files; it may not exist.
 
     Raises:
-        ConfigError: if an override is none of a value or a file.
+        ConfigError: if an override is neither of a value nor of a file.
     """
-    own = folder if folder.is_dir() else None
-    known = groups(config_folder(), own)
+    user_dir = folder if folder.is_dir() else None
+    known = groups(config_folder(), user_dir)
     files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
-    chosen = compose_once(files, own)[0]
+    chosen = compose_once(files, user_dir)[0]
     values = OmegaConf.create({"name": name})
     choices: list[Any] = []
     for key, value in map(_parsed, overrides):
@@ -98,7 +98,7 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
             choices.append({f"override /{key}": value})
         else:
             OmegaConf.update(values, key, value, merge=True, force_add=True)
-            for rival in rivals_of(key) if value is not None else ():
+            for rival in rival_settings(key) if value is not None else ():
                 if _is_set(chosen, rival):
                     OmegaConf.update(values, rival, None, force_add=True)
     text = HEADER.format(command=command, words=f"As snnlab train {' '.join(overrides)}".rstrip())

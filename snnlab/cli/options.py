@@ -1,4 +1,4 @@
-"""The options of the small commands, which are not Hydra's."""
+"""The options of the commands that Hydra does not parse."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Literal, TypeVar
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import is_override
 
-_OWN = "--config-dir"
+_CONFIG_DIR = "--config-dir"
 CHECKPOINTS: tuple[Literal["best", "last"], ...] = ("best", "last")
-PARTS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
+SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
-# The options of each command, or of what stands behind it: those with a value, and those without.
+# The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "bench": ((_OWN,), ("--dry-run",)),
+    "bench": ((_CONFIG_DIR,), ("--dry-run",)),
     "bench compare": ((), ()),
     "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),
-    "data clean": ((_OWN,), ("--all",)),
-    "data inspect": ((_OWN, "--figure"), ()),
-    **dict.fromkeys(("data prepare", "data verify", "data where"), ((_OWN,), ())),
-    "doctor": ((_OWN,), ()),
-    "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _OWN), ("--anytime",)),
-    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _OWN), ()),
-    "find batch_size": (("--to", "--steps", "--figure", _OWN), ()),
-    "find lr": (("--from", "--to", "--steps", "--figure", _OWN), ()),
-    "list": ((_OWN,), ()),
-    "new": ((_OWN,), ("--force",)),
+    "data clean": ((_CONFIG_DIR,), ("--all",)),
+    "data inspect": ((_CONFIG_DIR, "--figure"), ()),
+    **dict.fromkeys(("data prepare", "data verify", "data where"), ((_CONFIG_DIR,), ())),
+    "doctor": ((_CONFIG_DIR,), ()),
+    "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _CONFIG_DIR), ("--anytime",)),
+    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _CONFIG_DIR), ()),
+    "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "list": ((_CONFIG_DIR,), ()),
+    "new": ((_CONFIG_DIR,), ("--force",)),
     "predict": (
         ("--format", "--pieces", "--checkpoint", "--until", "--time-unit", "--time-origin", "--columns"),
         (),
@@ -39,19 +39,19 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "runs compare": ((), ()),
     "runs delete": ((), ()),
     "runs list": (("--where", "--sort"), ()),
-    "show": (("--figure", _OWN), ("--plan", "--kernels")),
-    "sweep": ((_OWN,), ()),
-    "train resume=RUN": ((_OWN,), ()),
-    "validate": ((_OWN,), ()),
+    "show": (("--figure", _CONFIG_DIR), ("--plan", "--kernels")),
+    "sweep": ((_CONFIG_DIR,), ()),
+    "train resume=RUN": ((_CONFIG_DIR,), ()),
+    "validate": ((_CONFIG_DIR,), ()),
 }
 
 
 def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options with their values, those without one among them, and the other arguments in their order.
+    """Return the options with their values (empty for an option without one), and the other arguments in their order.
 
     Args:
         command: One of `OPTIONS`.
-        arguments: What stands behind it; an option is `--name value` or `--name=value`, anywhere.
+        arguments: The command's arguments; an option is `--name value` or `--name=value`, anywhere.
 
     Raises:
         ConfigError: if an option is unknown, or has no value.
@@ -65,7 +65,7 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
     try:
         found, others = parser.parse_known_args(list(arguments))
     except ArgumentError as error:
-        needs = "takes no value" if error.argument_name in flags else "needs a value behind it"
+        needs = "takes no value" if error.argument_name in flags else "needs a value"
         raise ConfigError(str(error.argument_name), needs) from None
     if unknown := next((word for word in others if word.startswith("-")), None):
         name = unknown.partition("=")[0]
@@ -78,18 +78,18 @@ def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the run's folder that the first word names, None where it is an override, and the other words.
 
     Args:
-        words: What stands behind a command, without its options; a folder may have a `=` in its name.
+        words: The arguments of a command without its options; a folder may have a `=` in its name.
     """
     if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
         return None, list(words)
     return Path(words[0]).expanduser(), list(words[1:])
 
 
-def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
-    """Return what an option asks for, the first of what is allowed where it is not there.
+def option_choice(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
+    """Return the value of an option; without the option, the first allowed value.
 
     Raises:
-        ConfigError: if it asks for anything else.
+        ConfigError: if the value is not allowed.
     """
     value = options.get(name, allowed[0])
     if value in allowed:
@@ -97,8 +97,8 @@ def chosen(command: str, options: Mapping[str, str], name: str, allowed: Sequenc
     raise ConfigError(command, f"{name} must be one of {listing(allowed)}, got {value}")
 
 
-def part_of_1(text: str, what: str) -> float:
-    """Return a number above 0 and at most 1, or raise a ConfigError that begins with what it is."""
+def parse_fraction(text: str, what: str) -> float:
+    """Return a number above 0 and at most 1, or raise a ConfigError that begins with `what`."""
     try:
         value = float(text)
     except ValueError:
@@ -109,10 +109,10 @@ def part_of_1(text: str, what: str) -> float:
 
 
 def figure_file(options: Mapping[str, str], formats: Sequence[str] = (".png", ".svg", ".pdf")) -> str | None:
-    """Return where a picture is asked for, if one is.
+    """Return the file of `--figure`, None without it.
 
     Raises:
-        ConfigError: if it cannot be written there, before anything is computed.
+        ConfigError: if it cannot be written.
     """
     if (path := options.get("--figure")) is None:
         return None

@@ -1,4 +1,4 @@
-"""`snnlab predict`: what a run's network answers to files of events."""
+"""`snnlab predict`: predictions of a run's network for files of events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from snnlab.cli.options import CHECKPOINTS, chosen, part_of_1, split_options
-from snnlab.config.compose import one_value
+from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split_options
+from snnlab.config.compose import parse_assignment
 from snnlab.console import until_nobody_reads
 from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError, DataError, listing
@@ -20,23 +20,24 @@ from snnlab.printable import cell, printable
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
                       [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
 
-Let the network of a run answer to files of events of its sensor, of any kind that snnlab reads (.npy, .npz, .csv, .txt,
-.h5, .bin, .aedat4, .dat, .raw), each from its start on, and with a data.stride_ms in the run in windows. Written to
-stdout: file, start_ms, answer (the class' number), name, probability, events (in the window), left_out (later ones).
-Values are columns value_NAME instead; of labels over time each stretch of equal answers is a row, from start_ms to
-end_ms. Times and columns are those of the run's own dataset, unless options say otherwise.
+Predict with the network of a run from files of events of its sensor (.npy, .npz, .csv, .txt, .h5, .bin, .aedat4, .dat,
+.raw), each from its first event on, and in windows if the run has a data.stride_ms. Columns on stdout: file, start_ms,
+answer (the class' number), name, probability, events (in the window), left_out (later events). Values are columns
+value_NAME instead; of labels over time each interval with the same answer is a row, from start_ms to end_ms. Times and
+columns are read as in the run's dataset, unless options change that.
 
---pieces MS feeds the network so many ms at a time, a whole number of steps, and carries its state on: little memory
-for long windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.
+--pieces MS feeds MS ms at a time, a whole number of steps, and carries the network's state over: less memory for long
+windows, and the same answer. With jsonl there is a line after each piece: the answer so far, until_ms, final.
 
---until 0.9 answers as soon as the class is so probable, or else at the end: a column until_ms says when. Steps (or
-pieces) are fed one by one, and later ones not at all. Which probability is right how often: snnlab evaluate --anytime.
+--until 0.9 is early exit: the network answers as soon as a class reaches this probability, at the latest at the end; a
+column until_ms gives the time. Steps (or pieces) after the answer are not fed. For the accuracy at each probability:
+snnlab evaluate --anytime.
 
   snnlab predict outputs/NAME/TIME_SEED mine/*.npy
   snnlab predict RUN one.csv --time-unit ms --format jsonl
   snnlab predict RUN one.npy --pieces 50 --format jsonl
   snnlab predict RUN mine/*.npy --until 0.9
-  snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that a run of somebody else's needs
+  snnlab predict RUN one.npy 'plugins=[my_layers]'    with the code that another user's run needs
 """
 FORMATS = ("csv", "jsonl")
 
@@ -46,12 +47,12 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("predict", arguments)
     plugins, words = named_plugins(words)
     if len(words) < 2:
-        raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, and files behind it")
-    form = chosen("predict", options, "--format", FORMATS)
-    checkpoint = chosen("predict", options, "--checkpoint", CHECKPOINTS)
+        raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, then files of events")
+    form = option_choice("predict", options, "--format", FORMATS)
+    checkpoint = option_choice("predict", options, "--checkpoint", CHECKPOINTS)
     until = None
     if "--until" in options:
-        until = part_of_1(options["--until"], "predict: --until needs a probability")
+        until = parse_fraction(options["--until"], "predict: --until needs a probability")
     files = [Path(word).expanduser() for word in words[1:]]
     _check_files(files)
 
@@ -75,29 +76,29 @@ def _check_files(files: Sequence[Path]) -> None:
 
 
 def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the plugins that `plugins=[...]` names among a command's words, and the other words.
+    """Return the plugins that `plugins=[...]` names among a command's arguments, and the other arguments.
 
     Raises:
         ConfigError: if it cannot be read.
     """
-    asked = [word for word in words if word.startswith("plugins=")]
-    if not asked:
+    assignments = [word for word in words if word.startswith("plugins=")]
+    if not assignments:
         return [], list(words)
-    value = one_value(asked[-1])[1]
+    value = parse_assignment(assignments[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(asked[-1], "expected names of modules, such as plugins=[my_layers]")
-    return names, [word for word in words if word not in asked]
+        raise ConfigError(assignments[-1], "expected names of modules, such as plugins=[my_layers]")
+    return names, [word for word in words if word not in assignments]
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:
-    """Write rows as they come: CSV with a head, or a JSON object a line."""
+    """Write rows as they are computed: CSV with a header, or a JSON object per line."""
     if form == "jsonl":
         for row in rows:
             print(json.dumps(row), file=stream, flush=True)
         return
     table = csv.DictWriter(stream, fields, lineterminator="\n")
-    first = next(rows, None)  # a mistake in the first file comes before the head
+    first = next(rows, None)  # an error in the first file is raised before the header is written
     table.writeheader()
     for row in chain([first] if first is not None else [], rows):
         shown = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""`snnlab report`: a run, a search, a suite or a folder of runs as one HTML page."""
+"""`snnlab report`: writes one HTML page of a run, a search, a suite or a folder of runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from snnlab.printable import printable
 
 USAGE = """usage: snnlab report FOLDER [--out FILE] [--figures pdf|svg|png]
 
-Write one HTML file that needs no network and no recordings. Of a run: result, learning curves, rates by layer, answers
-by class, against time and before the end, the pictures that the training drew, what differs from the defaults, where it
-comes from and how to do it again. Of a suite (snnlab bench): its tables with intervals and protocol, what accuracy
-costs, controls, and runs without a result. Of a search (snnlab sweep), also one that goes on: the winner and its test,
-trials, and what mattered. Of another folder of runs: a table, with the settings in which they differ, accuracy against
-its cost, and of a grid (snnlab train -m) against what was swept. Tables sort by a click. Its path is printed; FILE is
-report.html in the folder where none is named.
---figures writes each picture of the page as a file too, for a paper, into the folder figures beside the page.
+Write one HTML file that needs no internet and no recordings. Of a run: result, learning curves, rates by layer,
+accuracy by class and over time, early exit, the plots of the training, settings that differ from the defaults, origin,
+and commands to repeat it. Of a suite (snnlab bench): its tables with intervals and protocol, accuracy against cost,
+controls, and runs without a result. Of a search (snnlab sweep), finished or not: the winner and its test, trials, and
+the importance of settings. Of another folder of runs: a table with the settings in which they differ, accuracy against
+cost, and for a grid (snnlab train -m) against the swept settings. A click sorts a table. The path is printed; the
+default FILE is report.html in the folder.
+--figures also writes each plot of the page as a file, for a paper, into the folder figures next to the page.
 
   snnlab report outputs/NAME/TIME_SEED
   snnlab report outputs/suite_NAME --figures pdf
@@ -43,12 +43,12 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def write_report(folder: Path, out: Path | None = None, figures: str | None = None) -> Path:
-    """Write the page of a folder, and return where it is.
+    """Write the HTML page of a folder, and return its path.
 
     Args:
         folder: Of a run, a search, a suite, or of runs.
         out: The file; None: `report.html` in the folder.
-        figures: In which form each picture is a file too, whose paths are printed; None: in none.
+        figures: The format in which plots are written as files too; their paths are printed. None: no files.
 
     Raises:
         SnnlabError: if there is nothing in it to show, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""`snnlab reproduce`: train again from a run's record, and compare all that came of it."""
+"""`snnlab reproduce`: trains again from a run's record, and compares the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.cli.options import split_options
-from snnlab.config.references import outside
+from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError, RecordError, listing
 from snnlab.runs.recorded import Recorded, read_raw, read_run
@@ -16,15 +16,15 @@ from snnlab.settings import key_of
 USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
 
 Train again from the config.yaml of a run, with the threads, the backend and the first layer that it recorded, and
-compare every epoch's metrics, the predictions and the weights, bit for bit. The new run stands beside the old one; its
-path is printed last. Exit status 0: all is the same; 1: something differs, and what is said. The overrides say where
-recordings are, and name again what a run of somebody else's may use; nothing that is learned from can be changed.
+compare every epoch's metrics, the predictions and the weights, bit for bit. The new run is next to the old one; its
+path is printed last. Exit status 0: all is the same; 1: something differs, and it is printed. The overrides set where
+recordings are, and what another user's run may use; settings that change the training are refused.
 
   snnlab reproduce outputs/NAME/TIME_SEED
-  snnlab reproduce outputs/NAME/TIME_SEED --env   print what installs the versions of the record, and train nothing
+  snnlab reproduce outputs/NAME/TIME_SEED --env   print the pip command for the recorded versions, and train nothing
 """
-# What says where things lie, and what a run of somebody else's may use.
-NAMED = (
+# Settings of paths, and of what another user's run may use.
+SETTABLE = (
     "plugins",
     "logger",
     "callbacks",
@@ -44,19 +44,19 @@ def main(arguments: list[str], started: float) -> int:
     options, words = split_options("reproduce", arguments)
     if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
         raise ConfigError(
-            "reproduce", (f"takes a run's folder, perhaps --env, and overrides, got {' '.join(words) or 'nothing'}")
+            "reproduce", (f"takes a run's folder, optionally --env, and overrides, got {' '.join(words) or 'nothing'}")
         )
 
     recorded = read_run(Path(words[0]).expanduser())
     if "--env" in options:
         print(install_line(recorded))
         return 0
-    require_names_only(recorded.folder, words[1:])
+    require_settable(recorded.folder, words[1:])
     if recorded.status != "completed":
         raise RecordError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.resumed) if text]:
-        raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml is another")
-    recorded.check_files()  # before hours are spent on a run that there is nothing to compare with
+        raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml gives another run")
+    recorded.check_files()  # before hours of training: files to compare with may be missing
 
     from snnlab.session.training import repeat  # brings Lightning
 
@@ -71,25 +71,25 @@ def main(arguments: list[str], started: float) -> int:
 
 
 def _extension(entry: dict[str, Any]) -> str:
-    """Return how a run was made longer when it was resumed, in words; empty where it was not."""
+    """Return as text how many epochs a resumed run was extended to; empty if it was not extended."""
     epochs = (entry.get("changed") or {}).get("trainer.max_epochs")
     return f"trained for {epochs[0]} epochs and then resumed for {epochs[1]}" if epochs else ""
 
 
 def install_line(recorded: Recorded) -> str:
-    """Return the line that installs the versions of a record."""
+    """Return the pip command that installs the versions of a record."""
     versions, python = recorded.required("packages"), str(recorded.required("python"))
     packages = " ".join(f"'{name}=={version}'" for name, version in versions.items() if version)
     return f"python{'.'.join(python.split('.')[:2])} -m pip install {packages}"
 
 
-def require_names_only(run: Path, overrides: Sequence[str]) -> None:
-    """Raise if an override is not one that says again where things lie, or what a run may use.
+def require_settable(run: Path, overrides: Sequence[str]) -> None:
+    """Refuse overrides of other settings than `SETTABLE` and references to the environment.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: naming the override.
     """
-    asking = [place for place, _ in outside(read_raw(run / "config.yaml"))] if overrides else []
+    external = [place for place, _ in external_references(read_raw(run / "config.yaml"))] if overrides else []
     for text in overrides:
-        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*NAMED, *asking)):
-            raise ConfigError(text, "a run is repeated as it was", f"only {listing(NAMED)} can be named again")
+        if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):
+            raise ConfigError(text, "a run is repeated as it was", f"only {listing(SETTABLE)} can be set")

@@ -1,4 +1,4 @@
-"""`snnlab runs`: the recorded runs: listed and sorted, two compared, deleted."""
+"""`snnlab runs`: lists, sorts, compares and deletes recorded runs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from snnlab.runs.runs_table import (
 USAGE = """usage: snnlab runs [ACTION] [...]
 
   [list] [FOLDER] [--where KEY=VALUE,...] [--sort KEY]
-                     the runs below FOLDER (outputs), oldest first, or by a metric, the best last, with the settings
-                     in which those of one name differ; of a folder of snnlab train -m also their means over seeds
-  compare RUN RUN    what differs in their configurations and in their results
+                     list the runs below FOLDER (outputs), oldest first, or by a metric, the best last, with the
+                     settings in which runs of one name differ; for a folder of snnlab train -m also means over seeds
+  compare RUN RUN    print the differences of their configurations and of their results
   delete RUN ...     delete runs and all that is in their folders; never one that is being trained
 
 A KEY is one of a run's config.yaml, such as data.type or optimizer.lr, or one of its result.json, such as status,
@@ -70,11 +70,11 @@ def list_runs(arguments: list[str]) -> None:
 
 
 def compare(arguments: list[str]) -> None:
-    """Print what differs between two runs."""
+    """Print the differences between two runs."""
     _, words = split_options("runs compare", arguments)
     if len(words) != 2:
         raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
-    lines = [read_line(_run(word)) for word in words]
+    lines = [read_line(_run_folder(word)) for word in words]
     if problem := next((line.problem for line in lines if line.problem), None):
         raise problem
     with until_nobody_reads():
@@ -82,11 +82,11 @@ def compare(arguments: list[str]) -> None:
 
 
 def delete(arguments: list[str]) -> None:
-    """Delete runs, after all of them were looked at."""
+    """Delete runs, after a check of all of them."""
     _, words = split_options("runs delete", arguments)
     if not words:
         raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
-    folders = [_run(word) for word in words]
+    folders = [_run_folder(word) for word in words]
     for folder in folders:
         _require_deletable(folder)
     for folder in folders:
@@ -104,19 +104,19 @@ ACTIONS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def _run(word: str) -> Path:
+def _run_folder(word: str) -> Path:
     folder = Path(word).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
-        raise RecordError(folder, f"is no run's folder, there is no {lacks} in it")
+        raise RecordError(folder, f"is not a run's folder, there is no {lacks} in it")
     return folder
 
 
 def _require_deletable(folder: Path) -> None:
-    """Refuse to delete what may be something else, or is in use."""
+    """Refuse to delete a folder that may not be a run, or is in use."""
     if not is_surely_run(folder):
-        raise RecordError(folder, "no file in it is as a run of snnlab writes it", "it is not deleted")
+        raise RecordError(folder, "no file in it was written by a run of snnlab", "it is not deleted")
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise RecordError(folder, "is the working folder, or holds it", "go elsewhere to delete it")
+        raise RecordError(folder, "is the working folder, or holds it", "change the working folder to delete it")
     if is_locked(folder):
-        raise RecordError(folder, "is being trained at this moment", "it is not deleted")
+        raise RecordError(folder, "is being trained", "it is not deleted")

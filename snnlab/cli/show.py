@@ -1,4 +1,4 @@
-"""`snnlab show`: the network of an experiment as tables, or as a picture, without its data."""
+"""`snnlab show`: shows the network of an experiment as tables, or as a figure, without its data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from snnlab.errors import ConfigError, listing
 USAGE = """usage: snnlab show [RUN] [--figure FILE | --plan | --kernels] [--config-dir DIR] [OVERRIDES]
 
 Show a network without reading data: its layers with shapes, parameters and operations, the memory of a training step,
-its neurons' constants at this dt, and what in it depends on dt. The overrides are those of snnlab train.
+its neurons' constants at this dt, and which settings depend on dt. The overrides are those of snnlab train.
 
   snnlab show
   snnlab show model=mlp_lif neuron=cuba_lif data.num_bins=64
-  snnlab show outputs/NAME/TIME_SEED             the network of a run, as its config.yaml has it; time constants and
-                                                 all else that neurons have learned, as in its chosen epoch
+  snnlab show outputs/NAME/TIME_SEED             the network of a run's config.yaml; time constants and other trained
+                                                 neuron parameters have the values of its chosen epoch
   snnlab show --figure net.png model=conv_lif    draw it instead: .png, .svg or .pdf
-  snnlab show --plan model=conv_lif              print which layers run together in training on the CPU, and by what
-  snnlab show --kernels neuron=adlif             print the loops that its neurons run by, or why there are none
+  snnlab show --plan model=conv_lif              print which layers are fused in training on the CPU, and their backend
+  snnlab show --kernels neuron=adlif             print the kernels of its neurons, or why there are none
 """
 
 

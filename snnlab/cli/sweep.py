@@ -1,4 +1,4 @@
-"""`snnlab sweep`: a search for better settings, that survives, spreads and does not fool itself."""
+"""`snnlab sweep`: a search for better settings; it resumes, runs in parallel, and tests the winner with fresh seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from snnlab.cli.new import experiment_text, with_plugins
 from snnlab.cli.options import split_options
 from snnlab.config.compose import compose_once
-from snnlab.config.experiment_files import given_settings, sweep_settings
+from snnlab.config.experiment_files import split_sweep_settings, sweep_settings
 from snnlab.config.folders import own_folder
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, did_you_mean, one_line
@@ -52,13 +52,13 @@ from snnlab.runs.tables import describe, shown
 _log = logging.getLogger(__name__)
 
 USAGE = """usage: snnlab sweep [sweep=FILE] [sweep.KEY=VALUE] [--config-dir DIR] [OVERRIDES]
-       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      of a search that was moved or is somebody else's: all of it
+       snnlab sweep resume=FOLDER [sweep.KEY=VALUE]      for a moved search, or another user's, repeat all overrides
 
-Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it says what is searched
-(sweep.space), what is made small or large (sweep.objectives), how many trials there are and where they run. All other
-overrides are those of snnlab train, and every trial has them. Trials are never tested: the best are trained again with
-other seeds, whose mean chooses, and the winner is trained and tested with fresh seeds. A search that was killed goes on
-with resume=FOLDER: nothing finished is lost or repeated. Several commands may work on one folder at the same time.
+Search for better settings. FILE is one of configs/sweep (snnlab list sweeps) or of DIR/sweep; it sets the search space
+(sweep.space), the objectives (sweep.objectives), the number of trials and where they run. All other overrides are those
+of snnlab train and apply to every trial. Trials are never tested: the best are trained again with other seeds, the mean
+over seeds chooses the winner, and the winner is trained and tested with fresh seeds. resume=FOLDER continues a killed
+search: finished trials are kept and not repeated. Several commands can work on one folder at the same time.
 
   snnlab sweep
   snnlab sweep sweep=pareto data=nmnist model=conv_lif sweep.trials=50 sweep.workers=4
@@ -88,7 +88,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
 
     Args:
         overrides: As on the command line.
-        config_dir: A folder of YAML files of your own.
+        config_dir: The user's folder of YAML files.
         started: `time.perf_counter()` when the command began.
 
     Raises:
@@ -96,103 +96,100 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
         Interrupted: after Ctrl-C or SIGTERM.
     """
     require_optuna()
-    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
-    plan = _resumed(asked, others, config_dir) if asked else _new(others, config_dir)
-    _search(plan, time.perf_counter() if started is None else started, again=bool(asked))
+    plan = _resumed(folders, others, config_dir) if folders else _new(others, config_dir)
+    _search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
     return plan.folder
 
 
 def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
-    own = own_folder(config_dir)
-    settings, common = sweep_settings(overrides, own)
+    user_dir = own_folder(config_dir)
+    settings, common = sweep_settings(overrides, user_dir)
     found, space = checked(settings)
     check_common(common, space)
-    experiment, _ = compose_once(list(common), own)
+    experiment, _ = compose_once(list(common), user_dir)
     check_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
     with quiet_optuna():
         check_storage(found.storage)
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
-    own_name = None if own is None else str(own)
-    return Plan(folder, experiment.name, found, space, common, own_name, experiment.seed, str(Path.cwd()))
+    user_dir_text = None if user_dir is None else str(user_dir)
+    return Plan(folder, experiment.name, found, space, common, user_dir_text, experiment.seed, str(Path.cwd()))
 
 
-def _resumed(asked: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
-    if len(asked) > 1 or not asked[0]:
+def _resumed(folders: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
+    if len(folders) > 1 or not folders[0]:
         raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
-    folder = Path(asked[0]).expanduser()
+    folder = Path(folders[0]).expanduser()
     require_no_links(folder)
     if signed(folder, FILE) is None:
-        return _named_again(folder, overrides, config_dir)
-    given, others = given_settings(overrides)
+        return _plan_of_repeated_overrides(folder, overrides, config_dir)
+    given, others = split_sweep_settings(overrides)
     if others:
-        raise ConfigError(others[0], "the trials of a search have the same overrides from first to last")
+        raise ConfigError(others[0], "all trials of a search have the same overrides; these cannot change")
     return read_plan(folder, changed(read_page(folder)["sweep"], given))
 
 
-def _named_again(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
-    """Return the search that is typed, which has to be the one of a folder: what is written there is only compared.
+def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
+    """Return the search that the typed overrides describe; it must be the same as the folder's, which is only compared.
 
-    Its overrides, its storage and its working folder are perhaps somebody else's, and would say what is fetched, where
-    something is written, and which code is imported.
+    The folder's overrides, storage and working folder may be another user's; they would decide what is fetched, where
+    files are written, and which code is imported.
 
     Raises:
-        ConfigError: if it is another one.
+        ConfigError: if it differs.
     """
     page = read_page(folder)
     plan = _new(overrides, config_dir) if overrides else None
     other = None if plan is None else difference(plan, page)
     if plan is None or other is not None:
-        differs = f" (what was typed differs in {other})" if other else ""
+        differs = f" (the typed ones differ in {other})" if other else ""
         raise ConfigError(
             folder,
-            "was not begun here by you, or was moved or edited since",
-            (
-                f"it goes on where all that it was begun with is named again{differs}: snnlab sweep"
-                f" resume={folder} {' '.join(words_of(page))}"
-            ),
+            "was not started here by you, or was moved or edited since",
+            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}",
         )
     return replace(plan, folder=folder.absolute(), seed=page["seed"])
 
 
-def _search(plan: Plan, started: float, *, again: bool) -> None:
-    # Brings Lightning, three seconds: a mistake is told before.
+def _search(plan: Plan, started: float, *, resumed: bool) -> None:
+    # Imported late: it brings Lightning, three seconds, and mistakes are reported before.
     from snnlab.session.trial import gpus_to_share, rehearse, train_task
 
     try:
         with executor(plan.sweep, plan.folder, train_task) as workers:
-            if not again:
+            if not resumed:
                 values = list(plan.space.probes())
                 probes = [plan.trial_overrides(proposed) for proposed in values]
                 _check_rehearsal(plan, values, workers.call(rehearse, probes, plan.config_dir, plan.place))
             if plan.sweep.engine == "joblib":
                 workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
-            _with_workers(plan, workers, started)
-    except (*STORAGE_ERRORS, OSError) as error:  # a full disk, say
+            _run_trials(plan, workers, started)
+    except (*STORAGE_ERRORS, OSError) as error:  # for example a full disk
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _goes_on(plan)) from error
+        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _continue_hint(plan)) from error
 
 
-def _with_workers(plan: Plan, workers: Executor, started: float) -> None:
+def _run_trials(plan: Plan, workers: Executor, started: float) -> None:
     plan.write()
-    _log.info("after an end of any kind %s", _goes_on(plan))
-    me = SearchLock(plan.folder)
+    _log.info("if this process ends early, %s", _continue_hint(plan))
+    lock = SearchLock(plan.folder)
     try:
         identity = {"overrides": list(plan.common), "seed": plan.seed}
-        study = SharedStudy(plan.folder, plan.sweep, plan.space, me, identity)
+        study = SharedStudy(plan.folder, plan.sweep, plan.space, lock, identity)
         driver = Driver(plan, study, workers, started)
         driver.run()
         _raise_stopped(plan, study, workers)
         driver.require_enough()
-        _end(plan, study, workers)
+        _finish(plan, study, workers)
     finally:
-        me.leave()
+        lock.leave()
 
 
 def _check_rehearsal(plan: Plan, values: Sequence[Values], found: Rehearsal) -> None:
-    """Raise for what is wrong with the settings, now that a worker has tried values and packed the recordings."""
+    """Raise for errors in the settings that a worker found while it tried values and packed the recordings."""
     if found.error:
         tried = f"tried with {describe(values[found.probe])}, of sweep.space"
         raise found.error.moved(message=f"{found.error.message} ({tried})")
@@ -206,20 +203,20 @@ def _check_rehearsal(plan: Plan, values: Sequence[Values], found: Rehearsal) -> 
 
 def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
     if workers.trouble:
-        raise RecordError("", workers.trouble, _goes_on(plan))
+        raise RecordError("", workers.trouble, _continue_hint(plan))
     if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
-        raise Interrupted(f"stopped with {done} trials finished\n  {_goes_on(plan)}", int(workers.stopped))
+        raise Interrupted(f"stopped with {done} trials finished\n  {_continue_hint(plan)}", int(workers.stopped))
 
 
-def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
-    """Find the winner, print, write and draw; another driver of the same search leaves that to the first."""
+def _finish(plan: Plan, study: SharedStudy, workers: Executor) -> None:
+    """Find the winner, print, write and draw; only the first of several processes of one search does so."""
     from snnlab.experiments.search_plots import draw, importances
 
     with only_one(plan.folder) as first:
         if not first:
-            print(f"another process ends this search\n{plan.folder}", flush=True)
+            print(f"another process finishes this search\n{plan.folder}", flush=True)
             return
         search_report.write_trials(plan, study)
         winner = find_winner(plan, study, workers)
@@ -238,7 +235,7 @@ def _end(plan: Plan, study: SharedStudy, workers: Executor) -> None:
             _print_experiment(plan, winner)
         for file in files:
             print(shown(file))
-        print(f"{_goes_on(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
+        print(f"{_continue_hint(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
 
 
 def _print_experiment(plan: Plan, winner: Winner) -> None:
@@ -246,17 +243,17 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
     folder = plan.folder / "config"
     path = folder / "experiment" / f"{name}.yaml"
     command = with_plugins(f"snnlab train --config-dir {shown(folder)} experiment={name}", plan.common)
-    own = Path(plan.config_dir) if plan.config_dir else folder
+    user_dir = Path(plan.config_dir) if plan.config_dir else folder
     try:
-        text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, own)
-    except SnnlabError as error:  # an override that drops a layer, say, has no place in an experiment
-        print(f"as an experiment it cannot be written ({one_line(error)}); the run's config.yaml holds it")
+        text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, user_dir)
+    except SnnlabError as error:  # for example an override that drops a layer
+        print(f"the winner cannot be written as an experiment ({one_line(error)}); use the run's config.yaml")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     print(command if not plan.config_dir else f"{shown(path)}: the winner, for {plan.config_dir}/experiment")
 
 
-def _goes_on(plan: Plan, more: int | None = None) -> str:
+def _continue_hint(plan: Plan, more: int | None = None) -> str:
     trials = f" sweep.trials={2 * more}" if more else ""
-    return f"snnlab sweep resume={shown(plan.folder)}{trials} goes on"
+    return f"snnlab sweep resume={shown(plan.folder)}{trials} continues"

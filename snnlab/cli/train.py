@@ -1,8 +1,8 @@
-"""`snnlab train`, straight down: words, the experiment, its objects, the training, what came of it.
+"""`snnlab train`: reads the arguments, composes the experiment, builds its objects, trains, prints the result.
 
-`_train` is the whole way. What is quickly told comes first: what only looks at the configuration, then what needs
-torch, then what needs Lightning. Beside the way stand several runs (`snnlab.cli.grid`), going on with a run and SLURM's
-second start of a job (`snnlab.session.training`), the processes of torchrun and SLURM (`snnlab.session.rank`).
+Fast checks come first: those of the configuration, then those that need torch, then those that need Lightning. Other
+files handle grids (`snnlab.cli.grid`), resuming and SLURM's requeued jobs (`snnlab.session.training`), and the
+processes of torchrun and SLURM (`snnlab.session.rank`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from snnlab.cli.options import split_options
 from snnlab.config.compose import compose_once, let_hydra_answer
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.grids import split_launch
-from snnlab.config.overrides import as_overrides, named_config, read_arguments, run_to_resume
-from snnlab.config.recorded_run import compose_again
+from snnlab.config.overrides import as_overrides, read_arguments, run_to_resume, split_config_file
+from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Result:
     """Train as `snnlab train` does, and return the result.
 
-    What it does is said on stderr, a line an epoch, unless the program has set up logging for itself.
+    It logs a line per epoch to stderr, unless the program has set up logging itself.
 
         train("model=conv_lif", "neuron.tau_mem=10")
         train(model="conv_lif", neuron={"tau_mem": 10}, trainer={"max_epochs": 5}, seed=1)
@@ -42,13 +42,13 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         train("outputs/NAME/TIME_SEED/config.yaml", "optimizer.lr=0.02")
 
     Args:
-        overrides: As on the command line, behind a run's config.yaml on top of that, or mappings of settings to values.
-        config_dir: A folder of YAML files of your own.
+        overrides: As on the command line, or mappings of settings to values; after a run's config.yaml they change it.
+        config_dir: The user's folder of YAML files.
         settings: Files of groups and settings by their names; the settings within a group as a mapping.
 
     Raises:
-        SnnlabError: for a mistake in the configuration or the data; nothing is left behind.
-        TypeError: for what is neither an override nor a value.
+        SnnlabError: for a mistake in the configuration or the data; no run folder is written.
+        TypeError: for an argument that is neither an override nor a value.
     """
     started = time.perf_counter()
     if sys.platform == "win32":
@@ -62,10 +62,10 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
         )
     log_unless_set_up()
     command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
-    if asked := run_to_resume(given):
-        result = _resume(*asked, config_dir, started, command)
+    if resumed := run_to_resume(given):
+        result = _resume(*resumed, config_dir, started, command)
     else:
-        result = _train(*_composed(*named_config(given), config_dir), started, command)
+        result = _train(*_compose(*split_config_file(given), config_dir), started, command)
     _log.info("%s", result.summary)
     return result
 
@@ -85,12 +85,12 @@ def _main(arguments: list[str], started: float) -> int:
     command = ("snnlab", "train", *arguments)
     if run_to_resume(arguments):
         options, overrides = split_options("train resume=RUN", arguments)
-        asked = run_to_resume(overrides)
-        assert asked is not None
-        say_result(_resume(*asked, options.get("--config-dir"), started, command))
+        resumed = run_to_resume(overrides)
+        assert resumed is not None
+        say_result(_resume(*resumed, options.get("--config-dir"), started, command))
         return 0
     launch, rest = split_launch(arguments)
-    again, rest = named_config(rest)
+    config_file, rest = split_config_file(rest)
     given = read_arguments(rest)
     if given.flags:
         let_hydra_answer(given.flags, given.overrides, given.config_dir)
@@ -99,7 +99,7 @@ def _main(arguments: list[str], started: float) -> int:
         from snnlab.cli import grid
 
         return grid.run_grid(launch, given.overrides, given.config_dir, started, command)
-    experiment, folder = _composed(again, given.overrides, given.config_dir)
+    experiment, folder = _compose(config_file, given.overrides, given.config_dir)
     if experiment.mode == "shapes":
         from snnlab.session import network_tables
 
@@ -109,22 +109,26 @@ def _main(arguments: list[str], started: float) -> int:
     return 0
 
 
-def _composed(again: Path | None, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Return an experiment, of a run's config.yaml where one is named, and the folder of its run."""
-    return compose_again(again, overrides, config_dir) if again else compose_once(overrides, config_dir)
+def _compose(
+    config_file: Path | None, overrides: Sequence[str], config_dir: str | Path | None
+) -> tuple[Experiment, Path]:
+    """Return an experiment, read from a run's config.yaml if one is given, and the folder of its new run."""
+    return (
+        compose_from_config(config_file, overrides, config_dir) if config_file else compose_once(overrides, config_dir)
+    )
 
 
 def _train(experiment: Experiment, folder: Path, started: float, command: Sequence[str]) -> Result:
-    """Build the experiment's objects, train, test the epoch that was chosen, and write the record."""
-    from snnlab.session import Session  # which brings torch
+    """Build the experiment's objects, train, test the chosen epoch, and write the record."""
+    from snnlab.session import Session  # brings torch
 
     session = Session(replace(experiment, command=command), folder)
     with experiment.located_errors():
         session.check_without_lightning()
-    return _training().run(session, started)
+    return _import_training().run(session, started)
 
 
-def _training():
+def _import_training():
     from snnlab.session import training  # brings Lightning
 
     return training
@@ -133,4 +137,4 @@ def _training():
 def _resume(
     run: Path, overrides: Sequence[str], config_dir: str | Path | None, started: float, command: Sequence[str]
 ) -> Result:
-    return _training().resume(run, overrides, config_dir, started, command)
+    return _import_training().resume(run, overrides, config_dir, started, command)

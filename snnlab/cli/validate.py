@@ -1,4 +1,4 @@
-"""`snnlab validate`: check every YAML file of a folder without training."""
+"""`snnlab validate`: checks every YAML file of a folder without training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from snnlab.experiments.suite_plan import Plan
 from snnlab.session.session import check_build
 from snnlab.settings import is_override
 
-# Of a file: right, right as far as it can be told while values are left to its user, wrong.
+# A file is right; right so far, but its user has to set some values; or wrong.
 OK, OPEN, WRONG = "ok", "open", "WRONG"
 USAGE = """usage: snnlab validate [DIR] [OVERRIDES]
 
-Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and say what is
-wrong. No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides
-give them. Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
+Compose every YAML file of DIR with the defaults, build its network, loss, optimizer and trainer, and print errors.
+No data is read and nothing is trained. A file that leaves values to its user (???) is open until overrides set them.
+Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
   snnlab validate mine
   snnlab validate mine 'plugins=[my_layers]'     overrides that every file needs
@@ -41,7 +41,7 @@ def main(arguments: list[str], started: float) -> int:
     wrong = checked = 0
     for path in files(folder):
         checked += 1
-        word, text = finding(path, folder, overrides)
+        word, text = validate_file(path, folder, overrides)
         wrong += word == WRONG
         say(f"{word:6} {path.relative_to(folder)}" + (f"\n       {text}" if text else ""))
     if not checked:
@@ -55,8 +55,8 @@ def files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml"))
 
 
-def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
-    """Return whether a file is right, and what is wrong with it or left to its user."""
+def validate_file(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | None]:
+    """Return the state of a file (OK, OPEN, WRONG), and its error or the values that it leaves to its user."""
     try:
         check_file(path, folder, overrides)
     except (UnsetError, MissingPackageError) as error:
@@ -69,7 +69,7 @@ def finding(path: Path, folder: Path, overrides: list[str]) -> tuple[str, str | 
 def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     """Refuse one file that is wrong under the overrides."""
     packaged = folder == config_folder()
-    own = None if packaged else folder
+    user_dir = None if packaged else folder
     group = path.parent.relative_to(folder).as_posix()
     if path.suffix != ".yaml":
         raise ConfigError("", "Hydra finds only files that end with .yaml")
@@ -80,19 +80,19 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     elif group not in groups(config_folder()):
         raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
     elif group == "sweep":
-        check_sweep(path.stem, overrides, own)
+        check_sweep(path.stem, overrides, user_dir)
     elif group == "suite":
-        check_suite(path.stem, overrides, own)
+        check_suite(path.stem, overrides, user_dir)
     else:
-        # A loss or data of targets other than the defaults' are no mistake: an experiment brings them together.
-        check_build([f"{group}={path.stem}", *overrides], own, alone=group in ("loss", "data"))
+        # A loss or data with other targets than the defaults is not a mistake: an experiment combines them.
+        check_build([f"{group}={path.stem}", *overrides], user_dir, alone=group in ("loss", "data"))
 
 
 def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
-    """Refuse a sweep's file that is wrong, or proposes what is.
+    """Refuse a sweep's file that is wrong, or proposes wrong values.
 
     Args:
-        given: What every trial has.
+        given: Overrides of every trial.
         folder: A folder of the user's files.
     """
     _, space = sweep_settings.checked(read_sweep(name, folder))
@@ -101,18 +101,18 @@ def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
 
 
 def check_suite(name: str, given: list[str], folder: Path | None) -> None:
-    """Refuse a suite's file that is wrong, or of which an arm on a dataset is.
+    """Refuse a suite's file that is wrong, or has a wrong method on a dataset.
 
     Args:
-        given: What every training has.
+        given: Overrides of every training.
         folder: A folder of the user's files.
     """
     from snnlab.session.trial import check_arm  # brings Lightning
 
-    own = None if folder is None else str(folder)
-    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, own, "", "")
-    for dataset, arm in dict.fromkeys((cell.dataset, cell.arm) for cell in plan.cells()):
+    user_dir = None if folder is None else str(folder)
+    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, user_dir, "", "")
+    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in plan.cells()):
         try:
-            check_arm(plan, dataset, arm)
+            check_arm(plan, dataset, method)
         except SnnlabError as error:
-            raise error.moved(place=f"{arm} on {dataset}: {error.place}") from error
+            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error

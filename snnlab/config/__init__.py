@@ -1,1 +1,1 @@
-"""From words and YAML files to a checked `Experiment`."""
+"""Composes overrides and YAML files into a checked `Experiment`."""

@@ -1,7 +1,7 @@
-"""Hydra's configuration composed, checked and resolved: an `Experiment` and its run's folder.
+"""Composes, checks and resolves Hydra's configuration: an `Experiment` and its run's folder.
 
-A text out of the environment is recorded as what asked for it, `${oc.env:NAME}`, and asked for again when the run's own
-user opens it: a record is there to be shared. Numbers, and where things lie, are recorded as they are, so that
+A text from the environment is recorded as its reference, `${oc.env:NAME}`, and resolved again when the run's own user
+opens it, because records are shared. Numbers and paths are recorded by value, so that
 `seed: ${oc.decode:${oc.env:SLURM_ARRAY_TASK_ID}}` can be repeated. Passwords in addresses are masked.
 """
 
@@ -26,13 +26,13 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
-from snnlab.config.hints import of_group, of_setting, of_word
+from snnlab.config.hints import group_hint, setting_hint, word_hint
 from snnlab.config.hydra_limits import explain, guarded_hydra
 from snnlab.config.layers import expand_layers
-from snnlab.config.overrides import checked, mark_overrides, repeated
-from snnlab.config.own_files import FIRST_LINE, OwnFile, check_chosen, clash, files_and_packages
-from snnlab.config.plugins import require_typed
-from snnlab.config.references import outside, texts
+from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydra_grammar
+from snnlab.config.own_files import FIRST_LINE, OwnFile, check_chosen, files_and_packages, type_conflict
+from snnlab.config.plugins import require_typed_plugins
+from snnlab.config.references import external_references, iterate_texts
 from snnlab.config.schema import Experiment, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
@@ -42,18 +42,18 @@ from snnlab.settings import check_settings, is_override, key_of, literal, quoted
 
 _log = logging.getLogger(__name__)
 
-# Groups whose settings are a mapping; to some of them others refer.
-_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
-_REFERRED = ("data", "trainer")
-# What does not fit into 64 bits, in which everything here counts.
-_LARGEST = 2**63
-# Fields of an experiment that are no settings.
-_OURS = ("record", "neuron", "origin", "command", "of_run")
+# Groups whose settings are a mapping; other settings refer to those of _REFERENCED.
+_MAPPING_GROUPS = ("data", "trainer", "loss", "optimizer", "scheduler", "logger", "callbacks")
+_REFERENCED = ("data", "trainer")
+# The first number that does not fit into a signed 64-bit integer.
+_TOO_LARGE = 2**63
+# Fields of an experiment that are not settings.
+_NOT_SETTINGS = ("record", "neuron", "origin", "command", "of_run")
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn what Hydra, OmegaConf and YAML raise inside into a ConfigError."""
+    """Turn errors of Hydra, OmegaConf and YAML raised inside into a ConfigError."""
     try:
         yield
     except ConfigError:
@@ -66,25 +66,25 @@ def readable_errors() -> Iterator[None]:
 
 
 def run_name(name: str | None, choices: Mapping[str, Any]) -> str:
-    """Return the name of an experiment: its own, or that of its model and its data."""
+    """Return the name of an experiment, MODEL_DATA if it has none."""
     return name or f"{choices.get('model')}_{choices.get('data')}"
 
 
-def _own_name(name: str | None, choices: Mapping[str, Any]) -> str | None:
-    """Return an experiment's own name; that of all runs of `debug=...` is the folder's, and not what they are."""
+def _experiment_name(name: str | None, choices: Mapping[str, Any]) -> str | None:
+    """Return an experiment's name; the name `debug` of debug runs is only their folder's."""
     return choices.get("experiment") if choices.get("debug") and name == "debug" else name
 
 
-# For hydra.run.dir, which is needed before our own code sees the configuration.
+# For hydra.run.dir, which Hydra resolves before snnlab's code sees the configuration.
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) -> Experiment:
+def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) -> Experiment:
     """Check a composed configuration and return it resolved.
 
     Args:
-        cfg: What Hydra composed, without its `hydra` node.
-        sources: Folders of YAML files, first match first.
+        cfg: The composed configuration without its `hydra` node.
+        sources: Folders of YAML files; the first match counts.
         choices: Names of the chosen files, by group.
 
     Raises:
@@ -94,58 +94,60 @@ def check(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str, Any]) 
         raw = _plain(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping):
-            raise ConfigError("model", f"expected a mapping with layers, got {shown(model)}", of_group("model", model))
+            raise ConfigError(
+                "model", f"expected a mapping with layers, got {shown(model)}", group_hint("model", model)
+            )
         if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers", "expected named layers, such as {out: {type: linear, out_features: 10}}")
-        for group in _GROUPS:
+        for group in _MAPPING_GROUPS:
             node = raw.get(group)
-            if isinstance(node, str) or (group in _REFERRED and not isinstance(node, Mapping)):
-                raise ConfigError(group, f"expected a mapping, got {shown(node)}", of_group(group, node))
-        neuron = _resolve_alone(cfg, neuron)
+            if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
+                raise ConfigError(group, f"expected a mapping, got {shown(node)}", group_hint(group, node))
+        neuron = _resolve_neuron(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
             _require_nothing(group, raw.pop(group, None))
-        _settle_time(raw, sources, choices)
-        raw["name"] = run_name(_own_name(raw.get("name"), choices), choices)
+        _drop_replaced_time(raw, sources, choices)
+        raw["name"] = run_name(_experiment_name(raw.get("name"), choices), choices)
         _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
         _require_written_addresses(raw)
         resolved = _plain(OmegaConf.create(raw), resolve=True)
     for old, now in renames(resolved).items():
-        raise ConfigError(old, f"is called {now} now")
+        raise ConfigError(old, f"was renamed to {now}")
     _check_known(resolved, neuron)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=_OURS)
+    check_settings(Experiment, resolved, ROOT, "an experiment", given=_NOT_SETTINGS)
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
-        hint = f"; {unknown[0]} stands beside it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
+        hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
         raise ConfigError("model", f"takes layers and init, got {', '.join(unknown)}{hint}")
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
-    return Experiment(**ordered, neuron=neuron, record=recorded(raw, resolved))
+    return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
 
 
 def _require_nothing(group: str, node: Any) -> None:
-    """Refuse settings of an experiment's file that stay in the group: nothing would follow them."""
+    """Refuse settings of an experiment's file that stay in the group, where nothing reads them."""
     if node:
         first = next(iter(node)) if isinstance(node, Mapping) else node
         raise ConfigError(
-            f"{group}.{first}", "would go nowhere", f"the first line of the file has to be '{FIRST_LINE}'"
+            f"{group}.{first}", "has no effect here", f"the first line of the file must be '{FIRST_LINE}'"
         )
 
 
 def _check_known(resolved: Mapping[str, Any], neuron: Mapping[str, Any] | None) -> None:
-    known = [one.name for one in fields(Experiment) if one.name not in _OURS]
+    known = [one.name for one in fields(Experiment) if one.name not in _NOT_SETTINGS]
     for name in resolved:
         if name not in known:
-            hint = of_setting(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
+            hint = setting_hint(str(name), {**resolved, "neuron": neuron}, [*known, "neuron", *GLOBAL_GROUPS])
             raise UnknownSettingError(ROOT, str(name), hint)
 
 
 def _check_values(resolved: Mapping[str, Any]) -> None:
-    """Refuse values that no experiment means."""
+    """Refuse empty paths, invalid names, and numbers that are nan or too large."""
     if not resolved.get("output_dir", ".").strip():
         raise ConfigError("output_dir", "is empty", "name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
-        raise ConfigError("init_from", "is empty", "name a run's folder, null begins with new weights")
+        raise ConfigError("init_from", "is empty", "name a run's folder, null starts with new weights")
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
         raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
@@ -156,7 +158,7 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
 def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(node, float) and math.isnan(node):
         yield place, "expected a number, got nan"
-    elif isinstance(node, int) and abs(node) >= _LARGEST:
+    elif isinstance(node, int) and abs(node) >= _TOO_LARGE:
         yield place, f"expected a number below 2 to the power of 63, got {node}"
     elif isinstance(node, Mapping):
         for name, value in node.items():
@@ -167,7 +169,7 @@ def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _require_values(raw: dict[str, Any]) -> None:
-    """Refuse a `???`, by which a file leaves a value to its user, before anything refers to it."""
+    """Refuse a `???`, a value that a file leaves to its user, before references to it are resolved."""
     if missing := sorted(_unset(raw)):
         have = "has" if len(missing) == 1 else "have"
         raise UnsetError(
@@ -176,10 +178,10 @@ def _require_values(raw: dict[str, Any]) -> None:
 
 
 def _require_written_addresses(raw: Mapping[str, Any]) -> None:
-    """Refuse an address that would tell whoever is asked there what stands in the environment."""
+    """Refuse an address with references: it would send values of the environment to its server."""
     data = raw.get("data")
-    for place, _ in outside(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
-        raise ConfigError(place, "an address is written out, and holds nothing of the environment")
+    for place, _ in external_references(data.get("archives"), "data.archives") if isinstance(data, Mapping) else ():
+        raise ConfigError(place, "an address must not refer to the environment")
 
 
 def _unset(node: Any, place: str = "") -> Iterator[str]:
@@ -196,20 +198,20 @@ def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def _resolve_alone(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
-    """Return the neuron with its references resolved, since its node will not be there any more."""
+def _resolve_neuron(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
+    """Return the neuron with its references resolved; its node is removed from the configuration."""
     if neuron is None:
         return None
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
         raise ConfigError(
-            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}", of_group("neuron", node)
+            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}", group_hint("neuron", node)
         )
     return {str(key): value for key, value in node.items()}
 
 
-def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:
-    """Let a `dt` or `num_bins` of an experiment take the place of the other one in the data file."""
+def _drop_replaced_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[str, Any]) -> None:
+    """Let a `dt` or `num_bins` of an experiment replace the other one in the data file."""
     data = raw.get("data")
     if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
         return
@@ -221,7 +223,7 @@ def _settle_time(raw: dict[str, Any], sources: Sequence[Path], choices: Mapping[
 
 
 def _name_data(data: Any, chosen: Any) -> None:
-    """Call recordings as the file that describes them, where that is a user's own and they have no other name."""
+    """Name the data after its YAML file, if that is a user's own and has no name."""
     if isinstance(data, dict) and isinstance(chosen, str) and chosen != data.get("type") and data.get("name") is None:
         data["name"] = chosen.rpartition("/")[2]
 
@@ -238,43 +240,43 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
     return None
 
 
-# References that stay in a run's config.yaml, so that a later change of what they point to is followed.
+# References that stay in a run's config.yaml, so that they follow a later change of their target.
 KEPT_REFERENCES = ("${data.", "${trainer.")
-# Where things lie: the record of a run is of no use without.
-PLACES = ("output_dir", "init_from", "data.root", "data.store_dir", "data.labels", "data.split_file")
+# Paths, recorded by value: without them a record is of no use.
+PATHS = ("output_dir", "init_from", "data.root", "data.store_dir", "data.labels", "data.split_file")
 _VARIABLE = re.compile(r"oc\.env:\s*['\"]?(\w+)")
 
 
-def recorded(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an experiment as a run's `config.yaml` will hold it.
+def experiment_record(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an experiment as it is written to a run's `config.yaml`.
 
     Args:
         raw: The experiment with its references.
         resolved: The same, resolved.
     """
-    names = {name for _, text in texts(raw) for name in _VARIABLE.findall(text)}
+    names = {name for _, text in iterate_texts(raw) for name in _VARIABLE.findall(text)}
     secrets = [value for name in names if (value := os.environ.get(name)) and not _is_number(value)]
-    return {key: _recorded(value, resolved[key], key, secrets) for key, value in raw.items()}
+    return {key: _record_of(value, resolved[key], key, secrets) for key, value in raw.items()}
 
 
-def _recorded(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
+def _record_of(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
     if isinstance(raw, dict):
-        return {key: _recorded(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
+        return {key: _record_of(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
     if isinstance(raw, list):
-        return [_recorded(a, b, place, secrets) for a, b in zip(raw, resolved, strict=True)]
+        return [_record_of(a, b, place, secrets) for a, b in zip(raw, resolved, strict=True)]
     if not isinstance(raw, str):
         return resolved
     if raw.startswith(KEPT_REFERENCES):
         return raw
     if not isinstance(resolved, str):
-        return _without(resolved, raw, secrets)
+        return _resolved_unless_secret(resolved, raw, secrets)
     out_of_environment = "${" in raw and any(value in resolved for value in secrets)
-    return raw if out_of_environment and place not in PLACES else masked(resolved)
+    return raw if out_of_environment and place not in PATHS else masked(resolved)
 
 
-def _without(resolved: Any, raw: str, secrets: Collection[str]) -> Any:
-    """Return what a reference to several values came to, or itself where one of them is out of the environment."""
-    return raw if any(value in text for _, text in texts(resolved) for value in secrets) else resolved
+def _resolved_unless_secret(resolved: Any, raw: str, secrets: Collection[str]) -> Any:
+    """Return a resolved reference, or the reference itself if one of its values is from the environment."""
+    return raw if any(value in text for _, text in iterate_texts(resolved) for value in secrets) else resolved
 
 
 def _is_number(text: str) -> bool:
@@ -285,25 +287,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# An override that gives a layer as a whole.
+# An override that sets a whole layer.
 _LAYER = re.compile(r"[+]{0,2}model\.layers\.(?P<name>\w+)=\{")
 VERSION_BASE = "1.3"
 PRIMARY = "train"
 
 
 def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
-    """Let `hydra.main` answer what it knows best: `--help`, `--cfg`, `--info`; nothing is run.
+    """Let `hydra.main` answer `--help`, `--cfg` and `--info`; nothing is trained.
 
     Args:
-        flags: Its own.
-        config_dir: The user's folder of YAML files, where one is named.
+        flags: Flags of Hydra.
+        config_dir: The user's folder of YAML files, or None.
 
     Raises:
         ConfigError: if the configuration cannot be composed.
     """
-    own = own_folder(config_dir)
-    ready, _ = _ready(overrides, own)
-    where = ["--config-dir", str(own)] if own else []
+    user_dir = own_folder(config_dir)
+    ready, _ = _prepare(overrides, user_dir)
+    where = ["--config-dir", str(user_dir)] if user_dir else []
     try:
         with readable_errors():
             call_hydra([*flags, *where, *ready])
@@ -313,9 +315,9 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
 
 
 def call_hydra(words: Sequence[str]) -> None:
-    """Let `hydra.main` answer a command line, in which flags of its own say that nothing is run."""
+    """Let `hydra.main` answer a command line whose flags make it print and run nothing."""
     sys.argv = [sys.argv[0], *words]
-    # Hydra's own reporting prints tracebacks and exits with 1; we want the exceptions.
+    # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_folder()), config_name=PRIMARY)
@@ -327,20 +329,20 @@ def call_hydra(words: Sequence[str]) -> None:
 
 
 def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Compose one experiment from Python.
+    """Compose one experiment; return it with its run's folder.
 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    for words in repeated(overrides):
+    for words in repetition_warnings(overrides):
         _log.warning(words)
-    experiment, (folder,) = _composed(overrides, config_dir, "run.dir")
+    experiment, (folder,) = _compose(overrides, config_dir, "run.dir")
     where = [] if config_dir is None else ["--config-dir", str(config_dir)]
     experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
     return experiment, Path(folder).expanduser().absolute()
 
 
-def compose_job(
+def compose_grid_run(
     overrides: Sequence[str], config_dir: str | Path | None, number: int, folder: Path | None
 ) -> tuple[Experiment, Path, Path]:
     """Compose one run of a grid, and return it with the grid's folder and its own.
@@ -348,32 +350,32 @@ def compose_job(
     Args:
         overrides: Of this run.
         number: Which run it is, from 0.
-        folder: The grid's folder; None: what the configuration makes of this moment.
+        folder: The grid's folder; None: a new one, named by the configuration and the current time.
 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
     place = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
     given = [f"hydra.job.num={number}", *place]
-    experiment, (above, below) = _composed(overrides, config_dir, "sweep.dir", "sweep.subdir", more=given)
+    experiment, (above, below) = _compose(overrides, config_dir, "sweep.dir", "sweep.subdir", extra=given)
     found = Path(above).expanduser().absolute()
     return experiment, found, found / below
 
 
-def _composed(
-    overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, more: Sequence[str] = ()
+def _compose(
+    overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, extra: Sequence[str] = ()
 ) -> tuple[Experiment, tuple[str, ...]]:
-    """Compose an experiment, and resolve the wanted settings of Hydra's own."""
-    own = own_folder(config_dir)
-    ready, files = _ready(overrides, own)
-    where = [f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else []
-    ready += [*more, *where]
-    with readable_errors(), own_hydra(), guarded_hydra():
+    """Compose an experiment, and resolve the wanted settings of `hydra`."""
+    user_dir = own_folder(config_dir)
+    ready, files = _prepare(overrides, user_dir)
+    where = [f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else []
+    ready += [*extra, *where]
+    with readable_errors(), preserved_hydra(), guarded_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
         try:
             cfg = hydra.compose(PRIMARY, ready, return_hydra_config=True)
         except ConfigCompositionException as error:
-            if found := clash(files, _resolved(hydra.compose(PRIMARY))) if files else None:
+            if found := type_conflict(files, _resolved(hydra.compose(PRIMARY))) if files else None:
                 raise found from error
             raise
         _require_places(cfg, ready, files, where)
@@ -381,21 +383,21 @@ def _composed(
         plain = cfg.copy()
         with open_dict(plain):
             node = plain.pop("hydra")
-        experiment = _checked(plain, node, own, files)
+        experiment = _check_with_origin(plain, node, user_dir, files)
         found = tuple(str(OmegaConf.select(cfg.hydra, key)) for key in wanted)
-    if empty := next((key for key, said in zip(wanted, found, strict=True) if not said.strip()), None):
+    if empty := next((key for key, folder_name in zip(wanted, found, strict=True) if not folder_name.strip()), None):
         raise ConfigError(f"hydra.{empty}", "is empty", "name a folder")
     return experiment, found
 
 
 def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFile], where: Sequence[str]) -> None:
-    """Refuse a new layer that does not say where it stands: it would come behind the readout.
+    """Refuse a new layer without `after`: it would come after the readout.
 
     Args:
-        cfg: What was composed.
-        ready: Overrides, as Hydra takes them.
-        files: The user's files among those that were chosen.
-        where: Overrides that say where files are found.
+        cfg: The composed configuration.
+        ready: Overrides for Hydra.
+        files: The chosen files of the user.
+        where: Overrides with the search path of files.
     """
     layers = OmegaConf.select(cfg, "model.layers")
     in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
@@ -416,31 +418,31 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
 
 
 def _layers(page: Mapping[str, Any]) -> list[str]:
-    """Return the layers that a file of an experiment speaks of."""
+    """Return the names of the layers that an experiment's file sets."""
     model = page.get("model")
     layers = model.get("layers") if isinstance(model, Mapping) else None
     return list(layers) if isinstance(layers, Mapping) else []
 
 
-def _ready(overrides: Sequence[str], own: Path | None) -> tuple[list[str], list[OwnFile]]:
-    """Return overrides as Hydra takes them, and the user's files that they choose, looked at."""
-    names = groups(config_folder(), own)
-    given = read_overrides(overrides, own)
-    return mark_overrides(given, names), check_chosen(own, given, names)
+def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[list[str], list[OwnFile]]:
+    """Return overrides for Hydra, and the user's files that they choose, checked."""
+    names = groups(config_folder(), user_dir)
+    given = read_overrides(overrides, user_dir)
+    return mark_overrides(given, names), check_chosen(user_dir, given, names)
 
 
-def read_overrides(overrides: Sequence[str], own: Path | None) -> list[str]:
-    """Return overrides as Hydra's grammar takes them.
+def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]:
+    """Return overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: for what is none, or says what is not used here.
+        ConfigError: for an argument that is not an override, or sets something that snnlab does not use.
     """
     for text in overrides:
         if not is_override(text):
-            raise ConfigError(text or repr(text), f"not an override{of_word(text, own)}")
-        if (now := renamed_override(text)) != text and key_of(now) != key_of(text):
-            raise ConfigError(text, f"{key_of(text)} has another name now", f"write {now}")
-    return checked(overrides, groups(config_folder(), own))
+            raise ConfigError(text or repr(text), f"not an override{word_hint(text, user_dir)}")
+        if key_of(now := renamed_override(text)) != key_of(text):
+            raise ConfigError(text, f"{key_of(text)} was renamed", f"write {now}")
+    return to_hydra_grammar(overrides, groups(config_folder(), user_dir))
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -449,25 +451,25 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _checked(cfg: DictConfig, hydra_node: Any, own: Path | None, files: Sequence[OwnFile]) -> Experiment:
-    # As they stand: in the list of them a reference would lead elsewhere than in its place.
+def _check_with_origin(cfg: DictConfig, hydra_node: Any, user_dir: Path | None, files: Sequence[OwnFile]) -> Experiment:
+    # Not resolved: in this list a relative reference has another target than in its own place.
     choices = {str(group): name for group, name in hydra_node.runtime.choices.items()}
     typed = OmegaConf.to_container(hydra_node.overrides.task, resolve=False)
     assert isinstance(typed, list)
     keys = [key for key in map(key_of, typed) if key not in choices]
     origin = Origin(tuple(files_and_packages(files)), tuple(keys))
     try:
-        experiment = check(cfg, tuple(folder for folder in (config_folder(), own) if folder), choices)
+        experiment = check_config(cfg, tuple(folder for folder in (config_folder(), user_dir) if folder), choices)
         check_trainer(experiment.trainer, test=experiment.test)
-        require_typed(experiment.plugins, keys)
+        require_typed_plugins(experiment.plugins, keys)
     except ConfigError as error:
-        raise origin.located(error) from error
+        raise origin.locate(error) from error
     return replace(experiment, origin=origin)
 
 
 @contextmanager
-def own_hydra() -> Iterator[None]:
-    """Leave the Hydra of a program around us as it was."""
+def preserved_hydra() -> Iterator[None]:
+    """Restore the global Hydra state of the calling program afterwards."""
     outer, outer_config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
@@ -477,50 +479,50 @@ def own_hydra() -> Iterator[None]:
         HydraConfig.instance().cfg = outer_config
 
 
-def one_value(text: str) -> tuple[str, Any]:
+def parse_assignment(text: str) -> tuple[str, Any]:
     """Return the key and the value of `KEY=VALUE`.
 
     Raises:
-        ConfigError: if it cannot be read, or has several values.
+        ConfigError: if it cannot be parsed, or has several values.
     """
     with readable_errors():
-        (parsed,) = OverridesParser.create().parse_overrides(checked([text], ()))
+        (parsed,) = OverridesParser.create().parse_overrides(to_hydra_grammar([text], ()))
     if parsed.is_sweep_override():
         raise ConfigError(text, "takes one value", "a list is written [a,b]")
     return parsed.key_or_group, parsed.value()
 
 
-def put(settings: dict[str, Any], key: str, value: Any) -> None:
+def set_entry(settings: dict[str, Any], key: str, value: Any) -> None:
     """Set a value, or one entry of a mapping, such as `submitit.cluster`.
 
     Args:
-        settings: Where.
-        key: The setting's name, with that of the entry behind a dot.
+        settings: The settings, changed in place.
+        key: The setting's name, with `.ENTRY` for an entry of a mapping.
 
     Raises:
-        ConfigError: if there is another thing than a mapping.
+        ConfigError: if the setting of an entry is not a mapping.
     """
     head, _, leaf = key.partition(".")
     if not leaf:
         settings[head] = value
         return
-    there = settings.get(head) or {}
-    if not isinstance(there, Mapping):
+    entries = settings.get(head) or {}
+    if not isinstance(entries, Mapping):
         raise ConfigError(key, f"{head} has no entries", f"write {head}=VALUE")
-    settings[head] = {**there, leaf: value}
+    settings[head] = {**entries, leaf: value}
 
 
-def require_no_slip(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse an override that is of no experiment, and nearly a word of another command's.
+def refuse_misspelled(text: str, known: Collection[str], user_dir: Path | None) -> None:
+    """Refuse an override of no experiment's setting that looks like a misspelled setting of another command.
 
     Args:
-        known: These words.
-        own: The user's folder of YAML files.
+        known: The settings of that command.
+        user_dir: The user's folder of YAML files.
 
     Raises:
-        ConfigError: with the word that is likely meant.
+        ConfigError: with the setting that is likely meant.
     """
     word = key_of(text).partition(".")[0]
-    others = {one.name for one in fields(Experiment)} | groups(config_folder(), own)
+    others = {one.name for one in fields(Experiment)} | groups(config_folder(), user_dir)
     if word not in others and (meant := did_you_mean(word, known)):
         raise ConfigError(text, f"there is no setting '{word}'", meant)

@@ -1,4 +1,4 @@
-"""The YAML files of sweeps and suites, with what the command line says on top."""
+"""The YAML files of sweeps and suites, with the overrides of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from snnlab.config.compose import one_value, put, readable_errors, require_no_slip
+from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
 from snnlab.config.folders import group_files
 from snnlab.config.own_files import check_file
 from snnlab.errors import ConfigError, did_you_mean, listing
@@ -19,21 +19,23 @@ from snnlab.experiments.sweep_settings import Sweep
 from snnlab.settings import key_of
 
 
-def read_file(group: str, name: str, own: Path | None, what: str, example: str) -> dict[str, Any]:
-    """Return what a group's file says.
+def read_file(group: str, name: str, user_dir: Path | None, what: str, example: str) -> dict[str, Any]:
+    """Return the settings of a group's file.
 
     Args:
-        own: The user's folder of YAML files.
-        what: What such a file is.
-        example: What it may say.
+        user_dir: The user's folder of YAML files.
+        what: What such a file is called, for a message.
+        example: Settings that it can have, for a message.
 
     Raises:
-        ConfigError: if there is none of this name, or it is no mapping.
+        ConfigError: if there is none of this name, or it is not a mapping.
     """
-    files = group_files(group, own)
+    files = group_files(group, user_dir)
     if name not in files:
-        own_ones = "" if own else f"one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
-        raise ConfigError(f"{group}={name}", f"there is no such {what}", did_you_mean(name, files) or own_ones, files)
+        location_hint = "" if user_dir else f"one of yours is in --config-dir DIR, as DIR/{group}/NAME.yaml"
+        raise ConfigError(
+            f"{group}={name}", f"there is no such {what}", did_you_mean(name, files) or location_hint, files
+        )
     with readable_errors():
         check_file(files[name], group)
         page = OmegaConf.to_container(OmegaConf.load(files[name]))
@@ -46,12 +48,12 @@ SUITE = "suite"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a command line asks for.
+class SuiteRequest:
+    """A request to run a suite.
 
     Attributes:
-        settings: Of its file, with what was typed.
-        typed: Overrides that all trainings have.
+        settings: Those of its file, with the typed ones.
+        typed: Overrides of all trainings.
     """
 
     name: str
@@ -60,19 +62,19 @@ class Asked:
     typed: list[str]
 
 
-def asked(overrides: Sequence[str], own: Path | None) -> Asked:
-    """Return which suite is to be run, and how.
+def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> SuiteRequest:
+    """Return the suite that a command line requests, with its settings and overrides.
 
     Args:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if there is no such suite, or an override cannot be read.
+        ConfigError: if there is no such suite, or an override cannot be parsed.
     """
     names = [text.partition("=")[2] for text in overrides if text.startswith(f"{SUITE}=")]
     if len(names) != 1:
-        raise ConfigError("bench", "name one suite, such as suite=smoke", allowed=group_files(SUITE, own))
-    settings = read_suite(names[0], own)
+        raise ConfigError("bench", "name one suite, such as suite=smoke", allowed=group_files(SUITE, user_dir))
+    settings = read_suite(names[0], user_dir)
     known = {one.name for one in fields(Suite)}
     typed, chosen = [], {}
     for text in overrides:
@@ -81,40 +83,40 @@ def asked(overrides: Sequence[str], own: Path | None) -> Asked:
         if head == SUITE:
             continue
         if head not in known:
-            _require_training(text, known, own)
+            _require_training(text, known, user_dir)
             typed.append(text)
         elif head in ("arms", "datasets"):
             if "." in key:
-                raise ConfigError(text, f"{head} are written in the suite's file", f"{head}=[...] chooses among them")
+                raise ConfigError(text, f"{head} are defined in the suite's file", f"{head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
         else:
-            put(settings, key, one_value(text)[1])
-    return Asked(names[0], settings, Choice(**chosen), typed)
+            set_entry(settings, key, parse_assignment(text)[1])
+    return SuiteRequest(names[0], settings, Choice(**chosen), typed)
 
 
-def read_suite(name: str, own: Path | None) -> dict[str, Any]:
-    """Return what a suite's file says.
+def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:
+    """Return the settings of a suite's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
-    settings = read_file(SUITE, name, own, "suite", "arms: {...} and datasets: {...}")
+    settings = read_file(SUITE, name, user_dir, "suite", "arms: {...} and datasets: {...}")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
     return settings
 
 
-def _require_training(text: str, known: Collection[str], own: Path | None) -> None:
-    """Refuse what is no override of a training, and a word of a suite or of a grid."""
+def _require_training(text: str, known: Collection[str], user_dir: Path | None) -> None:
+    """Refuse an override that is not one of a training, and a misplaced setting of a suite or a grid."""
     word = text.lstrip("+~").partition("=")[0].partition(".")[0]
     if word in known:
-        raise ConfigError(text, "a suite's own settings take neither + nor ~", f"{word}=...")
+        raise ConfigError(text, "a suite's settings take neither + nor ~", f"{word}=...")
     if word == "launcher":
-        raise ConfigError(text, "a suite's trainings are spread by engine=here, joblib, submitit or ray")
-    require_no_slip(text, known, own)
+        raise ConfigError(text, "a suite's trainings are distributed by engine=here, joblib, submitit or ray")
+    refuse_misspelled(text, known, user_dir)
 
 
 def _names(text: str, known: Any) -> list[str]:
-    head, value = one_value(text)
+    head, value = parse_assignment(text)
     names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
     if not names:
         raise ConfigError(head, "is empty", "name at least one")
@@ -126,49 +128,49 @@ def _names(text: str, known: Any) -> list[str]:
 
 
 SWEEP = "sweep"
-DEFAULT = "default"
-# What belongs behind `sweep.`; a seed may be the trainings' too.
-SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
+DEFAULT_SWEEP = "default"
+# Settings that are typed as `sweep.KEY`; `seed` alone is a setting of the trainings.
+SWEEP_SETTINGS = {field.name for field in fields(Sweep)} - {"seed"}
 
 
-def sweep_settings(overrides: Sequence[str], own: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings of a search, and the overrides that every trial has.
+def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of a search, and the overrides of every trial.
 
     Args:
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
 
     Raises:
-        ConfigError: if the file is missing or is no mapping, or an override cannot be read or is the search's own.
+        ConfigError: if the file is missing or not a mapping, or an override cannot be parsed or belongs to the search.
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
         raise ConfigError("sweep", f"choose one file, not {listing(chosen)}")
-    name = chosen[0] if chosen else DEFAULT
-    given, others = given_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
-    settings = read_sweep(name, own)
+    name = chosen[0] if chosen else DEFAULT_SWEEP
+    given, others = split_sweep_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
+    settings = read_sweep(name, user_dir)
     for key, value in given.items():
-        put(settings, key, value)
+        set_entry(settings, key, value)
     for text in others:
-        _require_trial(text, own)
+        _require_trial(text, user_dir)
     return settings, others
 
 
-def read_sweep(name: str, own: Path | None) -> dict[str, Any]:
-    """Return what a sweep's file says.
+def read_sweep(name: str, user_dir: Path | None) -> dict[str, Any]:
+    """Return the settings of a sweep's file.
 
     Raises:
-        ConfigError: if there is none of this name, it is no mapping, or it would have a queue run something.
+        ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
-    settings = read_file(SWEEP, name, own, "file", "settings such as space: {...}")
+    settings = read_file(SWEEP, name, user_dir, "file", "settings such as space: {...}")
     require_plain_queue(settings.get("submitit"), f"{SWEEP}.submitit")
     return settings
 
 
-def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return the values of `sweep.KEY=VALUE` by key, and the other overrides.
 
     Raises:
-        ConfigError: if one cannot be read.
+        ConfigError: if one cannot be parsed.
     """
     given: dict[str, Any] = {}
     others = []
@@ -177,20 +179,20 @@ def given_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]
         if not plain.startswith(f"{SWEEP}."):
             others.append(text)
             continue
-        key, value = one_value(plain)
+        key, value = parse_assignment(plain)
         given[key.removeprefix(f"{SWEEP}.")] = value
     return given, others
 
 
-def _require_trial(text: str, own: Path | None) -> None:
-    """Refuse what is no override of a training, and is likely meant for the search.
+def _require_trial(text: str, user_dir: Path | None) -> None:
+    """Refuse an override that is not one of a training, and is likely meant for the search.
 
     Raises:
-        ConfigError: with what to write.
+        ConfigError: with the correct override.
     """
     key, value = key_of(text), text.partition("=")[2]
-    if key in SETTINGS:
+    if key in SWEEP_SETTINGS:
         raise ConfigError(text, "is a setting of the sweep", f"write {SWEEP}.{text.lstrip('+')}")
-    require_no_slip(text, (SWEEP, "resume"), own)
+    refuse_misspelled(text, (SWEEP, "resume"), user_dir)
     if "," in value and value[0] not in "[{('\"" and "(" not in value:
         raise ConfigError(text, f"several values are a space to search: '{SWEEP}.space={{{key}: [{value}]}}'")

@@ -1,4 +1,4 @@
-"""Where YAML files are found, packaged and the user's own, and what their first lines say of them."""
+"""The folders of YAML files, packaged and the user's, and the descriptions in their first lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnlab.printable import printable
 
 # Not within `CC BY 4.0. 2.4 GB`, nor after an initial.
 _SENTENCE_END = re.compile(r"(?<=[a-z)\d]\.) +(?=[^\d\s])")
-# What users call the files of a group, where that is not the group's own name.
+# What users call the files of a group, if not by the group's name.
 PLURALS = {
     "model": "models",
     "experiment": "experiments",
@@ -27,35 +27,35 @@ PLURALS = {
 }
 
 
-def file_kinds(own: Path | None) -> dict[str, str]:
-    """Return the groups by what users call their files; `own` is the user's folder."""
-    found = groups(config_folder(), own)
+def file_kinds(user_dir: Path | None) -> dict[str, str]:
+    """Return the groups by what users call their files; `user_dir` is the user's folder."""
+    found = groups(config_folder(), user_dir)
     known = {words: group for group, words in PLURALS.items() if group in found}
     return known | {group: group for group in sorted(found - PLURALS.keys())}
 
 
-def group_files(group: str, own: Path | None) -> dict[str, Path]:
+def group_files(group: str, user_dir: Path | None) -> dict[str, Path]:
     """Return a group's files by name, snnlab's own and the user's."""
-    folders = [folder / group for folder in (own, config_folder()) if folder]
+    folders = [folder / group for folder in (user_dir, config_folder()) if folder]
     return dict(sorted((path.stem, path) for folder in folders for path in folder.glob("*.yaml")))
 
 
 def description(path: Path) -> str:
-    """Return what a file says of itself: the first sentence of its second comment line on, or the class that it names.
+    """Return a file's description: the first sentence from its second comment line on, or the class that it names.
 
-    The first comment line is the command that runs it; Hydra's own `@package` is passed over.
+    The first comment line is the command that runs it; Hydra's `@package` line is skipped.
     """
     text = path.read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if not line.startswith("# @package")]
-    said = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
-    if said:
-        return printable(_SENTENCE_END.split(" ".join(said))[0])
+    comments = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), head[1:])]
+    if comments:
+        return printable(_SENTENCE_END.split(" ".join(comments))[0])
     target = re.search(r"^_target_: *(\S+)", text, re.MULTILINE)
     return printable(target[1]) if target else ""
 
 
 ENVIRONMENT = "SNNLAB_CONFIG_DIR"
-# Groups whose files speak of the whole experiment.
+# Groups whose files set values of the whole experiment.
 GLOBAL_GROUPS = ("experiment", "debug")
 
 
@@ -70,7 +70,7 @@ def own_folder(given: str | Path | None = None) -> Path | None:
     """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None.
 
     Raises:
-        ConfigError: if it is not there, or holds a file that Hydra would pass over for one of ours.
+        ConfigError: if it does not exist, or holds a file that Hydra would ignore for one of snnlab.
     """
     named = given or os.environ.get(ENVIRONMENT)
     if not named:
@@ -109,21 +109,21 @@ def find_file(name: str) -> Path:
 
 
 def write_new(path: Path, text: str, *, replace: bool = False) -> None:
-    """Write a file that is not there yet.
+    """Write a new file.
 
     Args:
-        replace: Whether one that is there is written over.
+        replace: Whether an existing one is overwritten.
 
     Raises:
-        ConfigError: if it is there, or cannot be written.
+        ConfigError: if it exists, or cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w" if replace else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        if not path.exists():  # a file stands where a folder is wanted
+        if not path.exists():  # one of its folders is a file
             raise ConfigError(path, f"cannot be written ({error.strerror})") from error
-        raise ConfigError(path, "is there already", "remove it, or choose another name") from error
+        raise ConfigError(path, "exists already", "remove it, or choose another name") from error
     except OSError as error:
         raise ConfigError(path, f"cannot be written ({error.strerror})") from error

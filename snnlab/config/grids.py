@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from snnlab.config.compose import one_value, put, readable_errors, require_no_slip
+from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
 from snnlab.errors import ROOT, ConfigError, did_you_mean, listing
 from snnlab.settings import Count, check_settings, type_problem
 
 
 @dataclass(frozen=True)
 class Axes:
-    """A grid.
+    """The axes of a grid.
 
     Attributes:
         fixed: Overrides of every run, as typed.
@@ -31,35 +31,35 @@ class Axes:
         return list(itertools.product(*self.swept.values()))
 
     def values(self, overrides: Sequence[str]) -> dict[str, str]:
-        """Return the values of the swept settings among a run's overrides, as words."""
+        """Return the values of the swept settings among a run's overrides, as text."""
         pairs = (text.lstrip("+~").partition("=") for text in overrides)
         return {key: value for key, _, value in pairs if key in self.swept}
 
 
 def read_axes(overrides: Sequence[str]) -> Axes:
-    """Return the grid of overrides as typed.
+    """Return the axes of a grid from the typed overrides.
 
     Raises:
-        ConfigError: if one cannot be read, has no value, or has the same one twice.
+        ConfigError: if one cannot be parsed, has no value, or has the same value twice.
     """
     parser = OverridesParser.create()
     fixed: list[str] = []
     swept: dict[str, Sequence[str]] = {}
     for text in overrides:
-        key, _, said = text.partition("=")
-        if not said.strip() and "=" in text:
+        key, _, value = text.partition("=")
+        if not value.strip() and "=" in text:
             raise ConfigError(key, "is empty", f"a grid takes values, such as {key}=1,2")
         with readable_errors():
             parsed = parser.parse_overrides([text])[0]
         if not parsed.is_sweep_override() or not parsed.is_discrete_sweep():
             fixed.append(text)
             continue
-        if "glob(" in said:
+        if "glob(" in value:
             raise ConfigError(text, f"name the files, such as {key}=a,b (snnlab list {key})")
         name = parsed.get_key_element()
         values = [f"{name}={value}" for value in parsed.sweep_string_iterator()]
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-            raise ConfigError(text, f"{listing(twice)} is there twice", "every run of a grid is another")
+            raise ConfigError(text, f"{listing(twice)} is given twice", "the runs of a grid must differ")
         if not values:
             raise ConfigError(text, "has no value, so there is no run")
         swept[name.lstrip("+~")] = values
@@ -67,19 +67,19 @@ def read_axes(overrides: Sequence[str]) -> Axes:
 
 
 Launcher = Literal["basic", "joblib", "submitit", "ray"]
-_WORDS = ("launcher", "workers", "submitit")
-# Hydra's names for what is one word here.
-_HYDRAS = {"submitit_local": "launcher=submitit submitit.cluster=local", "submitit_slurm": "launcher=submitit"}
+_LAUNCH_SETTINGS = ("launcher", "workers", "submitit")
+# Names of Hydra's launchers, with the settings that replace them.
+_HYDRA_LAUNCHERS = {"submitit_local": "launcher=submitit submitit.cluster=local", "submitit_slurm": "launcher=submitit"}
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Where the runs of a grid are trained.
+    """The launcher of a grid's runs.
 
     Args:
         launcher: `basic`: in this process, one after the other; `joblib`: in processes of this machine; `submitit`: in
             a cluster's queue; `ray`.
-        workers: Runs at the same time.
+        workers: Number of runs at the same time.
         submitit: Parameters of submitit's executor, such as {cluster: slurm, slurm_partition: gpu}.
     """
 
@@ -94,54 +94,56 @@ class Launch:
 
     @property
     def slots(self) -> int:
-        """How many are trained at the same time."""
+        """The number of runs that are trained at the same time."""
         return 1 if self.launcher == "basic" else self.workers
 
     @property
     def places(self) -> tuple[str, str, str]:
-        """What the user calls the engine, submitit's parameters, and the engine of one process."""
+        """The names by which messages call the engine, submitit's parameters, and the engine of one process."""
         return "launcher", "submitit", "basic"
 
 
 def shares_gpus(trainer: Mapping[str, Any]) -> bool:
-    """Return whether trainings with such a trainer can be given a GPU each, where there are several.
+    """Return whether trainings with such a trainer can each have one of several GPUs.
 
-    Not those that are for the CPU, for several devices, or for a certain one.
+    False for trainers of the CPU, of several devices, or of a fixed device.
     """
     kinds, one = ("auto", "gpu", "cuda"), (1, "1", "auto")
     return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
 
 
 def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
-    """Return what `launcher=WORD workers=N submitit.KEY=VALUE` ask for, and the other arguments.
+    """Return the launcher of `launcher=WORD workers=N submitit.KEY=VALUE`, and the other arguments.
 
     Raises:
-        ConfigError: for an unknown launcher, a wrong value, one of these words without `-m`, or one that is misspelt.
+        ConfigError: for an unknown launcher, a wrong value, one of these settings without `-m`, or a misspelled one.
     """
-    ours = [text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _WORDS]
-    others = [text for text in arguments if text not in ours]
+    launch_arguments = [
+        text for text in arguments if "=" in text and text.partition("=")[0].partition(".")[0] in _LAUNCH_SETTINGS
+    ]
+    others = [text for text in arguments if text not in launch_arguments]
     for text in others:
         if "=" in text and text.partition("=")[0].isalpha():
-            require_no_slip(text, _WORDS, None)
-    if ours and not {"-m", "--multirun"} & set(arguments):
-        raise ConfigError(ours[0], "is for several runs", "write snnlab train -m")
-    return _checked(_values(ours)), others
+            refuse_misspelled(text, _LAUNCH_SETTINGS, None)
+    if launch_arguments and not {"-m", "--multirun"} & set(arguments):
+        raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
+    return _check_launch(_values(launch_arguments)), others
 
 
-def _checked(values: Mapping[str, Any]) -> Launch:
+def _check_launch(values: Mapping[str, Any]) -> Launch:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and (problem := type_problem(word, Launcher)):
-        hint = f"write {_HYDRAS[word]}" if word in _HYDRAS else did_you_mean(word, get_args(Launcher))
+        hint = f"write {_HYDRA_LAUNCHERS[word]}" if word in _HYDRA_LAUNCHERS else did_you_mean(word, get_args(Launcher))
         raise ConfigError("launcher", problem, hint)
     check_settings(Launch, values, ROOT, "a launcher")
     launch = Launch(**values)
     if launch.launcher == "basic" and len(values) > ("launcher" in values):
-        raise ConfigError("launcher", "basic trains one run after the other", "with workers or submitit name another")
+        raise ConfigError("launcher", "basic trains one run after the other", "workers and submitit need another one")
     return launch
 
 
 def _values(texts: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
-        put(values, *one_value(text))
+        set_entry(values, *parse_assignment(text))
     return values

@@ -1,4 +1,4 @@
-"""What was probably meant by a setting or a file that is not there, for whoever comes from another framework."""
+"""Hints for unknown settings and files, also for names from other frameworks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.config.trainer_settings import TrainerSettings
 from snnlab.errors import did_you_mean, listing
 from snnlab.settings import is_override
 
-# Settings of other frameworks, and what does it here.
+# Settings of other frameworks, and the corresponding ones of snnlab.
 SETTINGS = {
     "lr": "optimizer.lr",
     "learning_rate": "optimizer.lr",
@@ -62,73 +62,73 @@ SETTINGS = {
     "num_threads": "threads",
     "gamma": "scheduler.gamma",
 }
-_RESUME = "resume=RUN goes on with a run, init_from=RUN begins with its weights"
+_RESUME = "resume=RUN continues a run, init_from=RUN starts with its weights"
 _EARLY = "callbacks=early_stopping stops when the validation loss has not fallen for some epochs"
 _WANDB = "logger=wandb sends a run to Weights & Biases; logger.wandb.project=NAME"
 _SEARCH = "snnlab sweep searches for better settings"
-_ROOT = "data.root=FOLDER is where recordings are"
-_SENTENCES = {
+_ROOT = "data.root=FOLDER is the folder of the recordings"
+_HINTS = {
     **dict.fromkeys(("ckpt_path", "checkpoint", "resume_from", "resume_from_checkpoint", "pretrained"), _RESUME),
     **dict.fromkeys(("early_stopping", "patience"), _EARLY),
     **dict.fromkeys(("wandb", "project", "entity"), _WANDB),
-    "paths": f"{_ROOT}, output_dir=FOLDER where runs go",
+    "paths": f"{_ROOT}, output_dir=FOLDER that of the runs",
     "extras": "snnlab train --cfg job prints the whole configuration",
-    "resume": "snnlab train resume=RUN goes on with a run",
-    "config": "--config-dir DIR names a folder of YAML files of yours, experiment=NAME one of DIR/experiment",
+    "resume": "snnlab train resume=RUN continues a run",
+    "config": "--config-dir DIR names a folder of your YAML files, experiment=NAME one of DIR/experiment",
     "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
     "dropout": "is a layer: 'model.layers.NAME={type: dropout, after: LAYER}'",
     "hparams_search": _SEARCH,
     "optimized_metric": f"{_SEARCH}: sweep.objectives",
-    "train": "snnlab train trains; test=false leaves out the test",
+    "train": "snnlab train trains; test=false skips the test",
     "launcher": "is for several runs: snnlab train -m launcher=joblib",
 }
-# Files of other frameworks' groups, and what does it here.
+# Files of other frameworks' groups, and the corresponding settings of snnlab.
 _FILES = {
     (
         "callbacks",
         "model_checkpoint",
-    ): "every run keeps the last and the chosen epoch; selection=... says which is chosen",
-    ("callbacks", "rich_progress_bar"): "the bar is built in; trainer.enable_progress_bar=false leaves it out",
+    ): "every run keeps the last and the chosen epoch; selection=... sets which is chosen",
+    ("callbacks", "rich_progress_bar"): "the bar is built in; trainer.enable_progress_bar=false disables it",
     ("callbacks", "model_summary"): "snnlab show prints the network",
     ("callbacks", "rich_model_summary"): "snnlab show prints the network",
     ("callbacks", "default"): "checkpoints, bar and summary are built in",
     ("debug", "default"): "debug=fast trains two batches",
     ("debug", "fdr"): "debug=fast trains two batches",
     ("debug", "limit"): "trainer.limit_train_batches=0.1 trains a tenth of the batches",
-    ("debug", "profiler"): "debug=profile says where the time goes",
+    ("debug", "profiler"): "debug=profile reports the time of each part",
     ("trainer", "mps"): "write trainer.accelerator=mps",
     ("trainer", "ddp_sim"): "trainer=ddp trainer.accelerator=cpu",
     ("hparams_search", ""): "snnlab has its own search: snnlab sweep",
 }
 
 
-def of_setting(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
-    """Return what to say of a setting that an experiment has not.
+def setting_hint(name: str, experiment: Mapping[str, Any], known: Collection[str]) -> str:
+    """Return the hint for an unknown setting of an experiment.
 
     Args:
         name: As typed.
-        known: The settings that there are.
+        known: The existing settings.
     """
-    if sentence := _SENTENCES.get(name):
+    if sentence := _HINTS.get(name):
         return sentence
     if "." in name:
         nested = name.replace(".", ": {") + ": ..." + "}" * name.count(".")
         return f"in a YAML file it is written {nested}"
-    places = _places(name, experiment)
-    if name in SETTINGS or places:
-        return f"Did you mean '{SETTINGS.get(name) or places[0]}'?"
+    keys = _keys_of(name, experiment)
+    if name in SETTINGS or keys:
+        return f"Did you mean '{SETTINGS.get(name) or keys[0]}'?"
     if meant := did_you_mean(name.lower(), known):
         return meant.strip()
     return f"an experiment takes {listing(known)}"
 
 
-def of_file(group: str, name: str) -> str | None:
-    """Return what does what a file of another framework does, or None."""
+def file_hint(group: str, name: str) -> str | None:
+    """Return the replacement of another framework's file, or None."""
     return _FILES.get((group, name)) or _FILES.get((group, ""))
 
 
-def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
-    """Return where in an experiment's groups there is a setting of this name."""
+def _keys_of(name: str, experiment: Mapping[str, Any]) -> list[str]:
+    """Return the keys of the settings of this name in an experiment's groups."""
     groups = {key: node for key, node in experiment.items() if isinstance(node, Mapping)}
     layers = (experiment.get("model") or {}).get("layers") or {}
     groups |= {f"model.layers.{key}": node for key, node in layers.items() if isinstance(node, Mapping)}
@@ -136,39 +136,39 @@ def _places(name: str, experiment: Mapping[str, Any]) -> list[str]:
     return [f"{group}.{name}" for group, node in groups.items() if group != "model" and name in node]
 
 
-def of_group(group: str, node: Any) -> str:
-    """Return how a file of a group is chosen in a YAML, where its name stands in the place of its settings."""
+def group_hint(group: str, node: Any) -> str:
+    """Return how to choose a file of a group in a YAML, if its name is given instead of its settings."""
     if not isinstance(node, str) or not node.isidentifier():
         return ""
     return f"a file of the group is chosen by 'defaults: [override /{group}: {node}]', or by {group}={node}"
 
 
-def of_word(word: str, own: Path | None) -> str:
-    """Return what to say of a word that is no override.
+def word_hint(word: str, user_dir: Path | None) -> str:
+    """Return the hint for an argument that is not an override.
 
     Args:
         word: As typed.
-        own: The user's folder of YAML files.
+        user_dir: The user's folder of YAML files.
     """
     path = Path(os.path.expanduser(word))
     run = path.parent if path.name == "config.yaml" else path
     if os.path.isfile(run / "config.yaml"):
         return (
-            f"; {run / 'config.yaml'} trains it again in a new folder, resume=RUN goes on with it, init_from=RUN begins"
+            f"; {run / 'config.yaml'} trains it again in a new folder, resume=RUN continues it, init_from=RUN starts"
             f" with its weights, snnlab reproduce RUN compares"
         )
     if path.name == "config.yaml":
         return ", and there is no such file"
-    known = groups(config_folder(), own)
+    known = groups(config_folder(), user_dir)
     if path.suffix in (".yaml", ".yml"):
         group, folder = path.parent.name, path.parent.parent
         if group in known:
-            return f"; --config-dir {folder} {group}={path.stem} takes this file"
-        return f"; as DIR/experiment/{path.stem}.yaml it is taken by --config-dir DIR experiment={path.stem}"
+            return f"; --config-dir {folder} {group}={path.stem} uses this file"
+        return f"; as DIR/experiment/{path.stem}.yaml it is used by --config-dir DIR experiment={path.stem}"
     if word.strip("'\"") != word and is_override(word.strip("'\"")):
-        return f": the quotes are part of it; write {word.strip(chr(39) + chr(34))}"
+        return f": it contains the quotes; write {word.strip(chr(39) + chr(34))}"
     for group in sorted(known):
-        if word in group_files(group, own):
+        if word in group_files(group, user_dir):
             return f"; write {group}={word}"
     if re.fullmatch(r"[\w.]+\s*[:=]\s*\S*", word) and not word.startswith("="):
         key, value = re.split(r"\s*[:=]\s*", word, maxsplit=1)

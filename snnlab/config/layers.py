@@ -1,4 +1,4 @@
-"""The layers of a model as the YAML writes them, made explicit: order, and the experiment's neuron put in."""
+"""Expands the layers of a model's YAML: it sorts them by `after`, and inserts the experiment's neuron."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Nodes = dict[str, dict[str, Any]]
 def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str = "model.layers") -> Nodes:
     """Return the layers in the order of computation, `after` resolved and `{type: neuron}` merged with the neuron.
 
-    So are the layers within blocks: those under `layers` and `shortcut`, in each of `branches`, and in `feedback`.
+    Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`.
 
     Raises:
-        ConfigError: naming the layer, if it is no mapping, has no type, or follows a layer that is not there.
+        ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
     """
     nodes = {name: _checked(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
@@ -28,7 +28,7 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
 
 
 def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
-    """Return a node with the layers within it expanded; what is no mapping is left to the layer's own checks."""
+    """Return a node with its inner layers expanded; the layer's own checks report a value that is not a mapping."""
     expanded = dict(node)
     for key in ("layers", "shortcut"):
         if isinstance(node.get(key), Mapping):
@@ -71,7 +71,7 @@ def _order(nodes: Nodes, place: str) -> list[str]:
     while waiting:
         ready = next((name for name, target in waiting.items() if target in order), None)
         if ready is None:
-            raise ConfigError(place, f"{listing(waiting)} stand after one another in a circle")
+            raise ConfigError(place, f"{listing(waiting)} follow each other in a cycle")
         target = waiting.pop(ready)
         position = order.index(target) + 1
         while position < len(order) and after.get(order[position]) == target:  # keep the file's order
@@ -89,7 +89,7 @@ def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: 
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
-    """Return `base` with `changes`: mappings are merged unless they change their type, a rival is replaced."""
+    """Return `base` with `changes`: mappings are merged unless their type changes, a rival setting is removed."""
     merged = dict(base)
     for key, value in changes.items():
         if value is not None:
@@ -105,7 +105,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Rivals = 
 
 
 def without_rivals(node: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
-    """Return a node, and its surrogate, without the nulls that an override left in place of a rival."""
+    """Return a node, and its surrogate, without settings that are null because a rival setting is used."""
     kept = {k: v for k, v in node.items() if v is not None or not any(rival in node for rival in rivals.get(k, ()))}
     if isinstance(surrogate := kept.get("surrogate"), Mapping):
         kept["surrogate"] = without_rivals(surrogate, SURROGATE_RIVALS)

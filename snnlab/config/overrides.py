@@ -1,7 +1,7 @@
-"""What the user types after `snnlab train`, made ready for Hydra.
+"""Prepares the overrides that the user types for Hydra.
 
-Hydra refuses a setting that the YAML does not spell out, such as `model.layers.lif1.tau_mem=5`. Values are therefore
-marked `++`, and whoever builds the object finds the typos, with the place and the likely meant word.
+Hydra refuses a setting that the YAML does not contain, such as `model.layers.lif1.tau_mem=5`. Values are therefore
+marked `++`, and the code that builds the object reports typos, with the place and the likely meant word.
 """
 
 from __future__ import annotations
@@ -19,107 +19,107 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
-from snnlab.config.hints import SETTINGS, of_word
+from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import written
 from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
 
-# Settings that a mapping replaces whole.
-_WHOLE = (".surrogate", ".learn")
-# Groups whose file describes one object, which a mapping that names another replaces whole.
+# Settings that a typed mapping replaces instead of merging.
+_REPLACED_WHOLE = (".surrogate", ".learn")
+# Groups whose file describes one object; a typed mapping that names another object replaces it.
 _OBJECTS = ("optimizer", "scheduler", "loss")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
-# Settings that are texts, mostly paths: of `2024`, `a,b` and `[x]` Hydra's grammar would make something else.
+# Settings that are texts, mostly paths: Hydra's grammar would parse `2024`, `a,b` and `[x]` as other types.
 _TEXTS = (
     *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
     *("root", "store_dir", "labels", "split_file", "folder", "storage"),
 )
-# What Hydra may be told of its own: where runs go. The rest of it belongs to a way of starting runs that is not ours.
-HYDRAS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+# The settings of Hydra that snnlab uses: the folders of runs. The others are for Hydra's launchers, which it does not.
+USED_HYDRA_SETTINGS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _INSTEAD = {
     "launcher": "snnlab train -m launcher=joblib workers=N trains several runs at a time",
     "sweeper": "snnlab sweep searches for better settings",
-    "job_logging": "what a run says is in its log.txt",
-    "hydra_logging": "what a run says is in its log.txt",
+    "job_logging": "the log of a run is in its log.txt",
+    "hydra_logging": "the log of a run is in its log.txt",
     "verbose": "SNNLAB_DEBUG=1 shows tracebacks",
     "mode": "-m trains several runs",
-    "searchpath": "--config-dir DIR names a folder of YAML files of yours",
+    "searchpath": "--config-dir DIR names a folder of your YAML files",
     "callbacks": "callbacks=... are those of the trainer",
 }
-# Groups of which several files can be taken together.
-_TOGETHER = ("logger", "callbacks")
+# Groups of which several files can be chosen together.
+_SEVERAL_FILES = ("logger", "callbacks")
 
 
-def checked(overrides: Sequence[str], groups: Collection[str], *, several: bool = False) -> list[str]:
-    """Return the overrides as Hydra's grammar takes them: texts quoted, a list of one file as that file.
+def to_hydra_grammar(overrides: Sequence[str], groups: Collection[str], *, several: bool = False) -> list[str]:
+    """Return the overrides in Hydra's grammar: texts quoted, a list of one file as that file.
 
     Args:
         groups: Names of the config groups.
-        several: Whether a setting may have several values, for as many runs.
+        several: Whether a setting can have several values, one run for each.
 
     Raises:
-        ConfigError: if one says something of Hydra's own that is not used here, or several files of such a group.
+        ConfigError: if one sets a Hydra setting that snnlab does not use, or several files of a group that takes one.
     """
     for text in overrides:
-        _refuse_hydras(text)
-        _refuse_unplaced(text)
+        _refuse_unused_hydra(text)
+        _refuse_without_effect(text)
         _refuse_marked_group(text, groups)
-    return [_one_file(_as_text(text, several), groups, several) for text in overrides]
+    return [_single_file(_quote_text(text, several), groups, several) for text in overrides]
 
 
-def repeated(overrides: Sequence[str]) -> list[str]:
-    """Return in words which settings are set more than once, to different values: the last one counts."""
+def repetition_warnings(overrides: Sequence[str]) -> list[str]:
+    """Return a warning for each setting that is set several times to different values; the last one counts."""
     values: dict[str, list[str]] = {}
     for text in overrides:
         if "=" in text and not text.startswith("~"):
             values.setdefault(key_of(text), []).append(text.partition("=")[2])
     return [
-        f"{key} is set {len(said)} times, to {listing(said)}; the last one counts"
-        for key, said in values.items()
-        if len(set(said)) > 1
+        f"{key} is set {len(key_values)} times, to {listing(key_values)}; the last one counts"
+        for key, key_values in values.items()
+        if len(set(key_values)) > 1
     ]
 
 
-def _as_text(text: str, several: bool) -> str:
+def _quote_text(text: str, several: bool) -> str:
     match = _ASSIGNMENT.match(text.lstrip("+"))
     if match is None or match["value"][:1] in ("", "'", '"') or match["value"] == "null":
         return text
-    value, is_text = match["value"], match["key"].rpartition(".")[2] in _TEXTS
+    value, takes_text = match["value"], match["key"].rpartition(".")[2] in _TEXTS
     parsed = _parsed(text)
     if parsed is None:
-        right = value[0] in "[{" and not is_text  # a list or a mapping with a mistake in it
+        keep = value[0] in "[{" and not takes_text  # a list or a mapping with a mistake, which Hydra reports
     else:
         sweeps = several and parsed.is_sweep_override()
-        right = not is_text or sweeps or value[0] in "[{" or parsed.value() == value
-    return text if right else f"{text[: -len(value)]}{quoted(value)}"
+        keep = not takes_text or sweeps or value[0] in "[{" or parsed.value() == value
+    return text if keep else f"{text[: -len(value)]}{quoted(value)}"
 
 
 def _parsed(text: str) -> Override | None:
-    """Return an override as Hydra's grammar reads it, None where it does not."""
+    """Return an override parsed by Hydra's grammar, None if it cannot be parsed."""
     try:
         return OverridesParser.create().parse_overrides([text])[0]
     except HydraException:
         return None
 
 
-def _one_file(text: str, groups: Collection[str], several: bool) -> str:
+def _single_file(text: str, groups: Collection[str], several: bool) -> str:
     match = _ASSIGNMENT.match(text.lstrip("+"))
     if match is None or match["key"] not in groups:
         return text
     if not re.fullmatch(r"\[.*\]", match["value"]):
-        return _as_name(text, match["value"])
+        return _quote_name(text, match["value"])
     files = [name.strip() for name in match["value"][1:-1].split(",") if name.strip()]
     if len(files) == 1:
         return f"{text[: -len(match['value'])]}{files[0]}"
-    if match["key"] in _TOGETHER or several:
+    if match["key"] in _SEVERAL_FILES or several:
         return text
-    takes = f"only {' and '.join(_TOGETHER)} take several" if files else f"{match['key']}=null takes none"
+    takes = f"only {' and '.join(_SEVERAL_FILES)} take several" if files else f"{match['key']}=null takes none"
     raise ConfigError(text, f"takes one file, such as {match['key']}={files[0] if files else 'NAME'}", takes)
 
 
-def _as_name(text: str, value: str) -> str:
-    """Return the choice of a file by its name, one that Hydra's grammar would read as something else quoted.
+def _quote_name(text: str, value: str) -> str:
+    """Return the choice of a file by its name, quoted if Hydra's grammar would parse it as another type.
 
     Raises:
         ConfigError: for a path, which would become part of the run's name.
@@ -136,39 +136,41 @@ def _as_name(text: str, value: str) -> str:
     return f"{head}{quoted(value)}" if of_other_kind else text
 
 
-def _refuse_hydras(text: str) -> None:
-    """Raise for a setting of Hydra's own that nothing here would follow, or for a folder that is none."""
+def _refuse_unused_hydra(text: str) -> None:
+    """Refuse a setting of Hydra that snnlab does not use, and a folder that is not a text."""
     key, value = key_of(text), text.partition("=")[2]
     head, _, rest = key.replace("/", ".").partition(".")
-    if key in HYDRAS and (value == "null" or value[:1] in ("[", "{")):
-        raise ConfigError(text, "is no folder", "name one")
-    if head == "hydra" and key not in HYDRAS:
-        instead = _INSTEAD.get(rest.partition(".")[0], f"Hydra is told {listing(HYDRAS)}")
+    if key in USED_HYDRA_SETTINGS and (value == "null" or value[:1] in ("[", "{")):
+        raise ConfigError(text, "is not a folder", "name one")
+    if head == "hydra" and key not in USED_HYDRA_SETTINGS:
+        instead = _INSTEAD.get(
+            rest.partition(".")[0], f"of Hydra's settings snnlab uses {listing(USED_HYDRA_SETTINGS)}"
+        )
         raise ConfigError(key, "is not used here", instead)
 
 
-def _refuse_unplaced(text: str) -> None:
-    """Raise for a setting of a group whose files' settings are all settings of the experiment itself."""
+def _refuse_without_effect(text: str) -> None:
+    """Refuse a setting of a group (`experiment.lr=...`) whose files set values of the whole experiment."""
     group, dot, setting = key_of(text).partition(".")
     if group in GLOBAL_GROUPS and dot:
-        raise ConfigError(text, "would go nowhere", f"write {setting}={text.partition('=')[2]}")
+        raise ConfigError(text, "has no effect here", f"write {setting}={text.partition('=')[2]}")
 
 
 def _refuse_marked_group(text: str, groups: Collection[str]) -> None:
-    """Raise for Hydra's ways to add a group, or to fill another place with its file."""
+    """Refuse Hydra's syntax to add a group, or to put its file at another key."""
     group, at, _ = key_of(text).partition("@")
     if group in groups and at and not text.startswith("+"):
-        raise ConfigError(text, "a group's file fills its own place", f"write {group}={text.partition('=')[2]}")
+        raise ConfigError(text, "a group's file sets the group's own key", f"write {group}={text.partition('=')[2]}")
     if group in groups and text.startswith("+") and not at and not text.partition("=")[2].startswith("{"):
-        raise ConfigError(text, "the group is there already", f"write {text.lstrip('+')}")
+        raise ConfigError(text, "the group exists already", f"write {text.lstrip('+')}")
 
 
 def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[str]:
-    """Return the overrides with every plain `key=value` marked `++`, and rivals of what is set unset.
+    """Return the overrides with every plain `key=value` marked `++`, and rivals of the set settings set to null.
 
     Args:
-        overrides: Overrides as typed; those with a prefix of Hydra's own, of `hydra.` and of groups stay as they are,
-            but `group=null` becomes `~group`, which is Hydra's word for it.
+        overrides: Overrides as typed; those with `+` or `~`, of `hydra.` and of groups stay as they are, but
+            `group=null` becomes `~group`, as in Hydra's grammar.
         groups: Names of the config groups.
 
     Raises:
@@ -179,7 +181,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     marked = [part for text in overrides for part in _mark(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
-        for rival in rivals_of(key):
+        for rival in rival_settings(key):
             if rival in keys:
                 raise ConfigError(key, f"give either this or {rival}, not both")
             unset[f"++{rival}=null"] = None
@@ -192,38 +194,38 @@ def _mark(text: str, groups: Collection[str]) -> list[str]:
         return [text]
     if match["key"] in groups and not match["value"].startswith("{"):
         return [f"~{match['key']}" if match["value"] == "null" else text]
-    if match["key"] in _OBJECTS and _names_kind(text):
+    if match["key"] in _OBJECTS and _names_type(text):
         return [f"~{match['key']}", f"++{text}"]
-    if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_WHOLE)):
-        # Hydra merges a mapping into the file's, so that the size of another formula would stay there, and puts no
-        # list in a mapping's place, nor a mapping in a list's.
+    if match["value"].startswith("[") or (match["value"].startswith("{") and match["key"].endswith(_REPLACED_WHOLE)):
+        # Hydra merges a mapping into the file's, so that settings of another type would remain, and it replaces
+        # neither a mapping by a list nor a list by a mapping.
         return [f"++{match['key']}=null", f"++{text}"]
     return [f"++{text}"]
 
 
-def _names_kind(text: str) -> bool:
-    """Return whether a mapping says what it describes: of the file's settings, which may be another's, none stay."""
+def _names_type(text: str) -> bool:
+    """Return whether a mapping names its type; then it replaces the file's settings, which may be of another type."""
     parsed = _parsed(text)
     value = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
 def merged(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides without those that a later one takes the place of: of the same setting, or of its rival."""
-    gone: set[str] = set()
+    """Return the overrides without those that a later one replaces: of the same setting, or of a rival."""
+    replaced: set[str] = set()
     kept = []
     for text in reversed(overrides):
         key, equals, _ = text.partition("=")
         if equals and not key.startswith(("+", "~")):
-            if key in gone:
+            if key in replaced:
                 continue
-            gone |= {key, *rivals_of(key)}
+            replaced |= {key, *rival_settings(key)}
         kept.append(text)
     return kept[::-1]
 
 
-def rivals_of(key: str) -> list[str]:
-    """Return the settings that say what `key` says in other words, and that it therefore takes the place of."""
+def rival_settings(key: str) -> list[str]:
+    """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
     table: Rivals = {}
     if head == "data":
@@ -233,27 +235,27 @@ def rivals_of(key: str) -> list[str]:
     return [f"{head}.{rival}" for rival in table.get(leaf, ())]
 
 
-# How many mappings deep a setting of a group is named: `model.layers.lif1.tau_mem`, and of the others `optimizer.lr`.
+# Nesting depth of the settings of a group, as in `model.layers.lif1.tau_mem`; of other groups 1, as in `optimizer.lr`.
 _DEPTH = {"model": 3}
-# What is taken as it stands, and no value in Hydra's grammar.
-_RAW = ("resume",)
-_FORM = (
+# Settings whose values are not in Hydra's grammar.
+_UNPARSED = ("resume",)
+_USAGE = (
     "takes overrides as on the command line, 'model=mlp_lif', or Python values: model='mlp_lif',"
     " optimizer={'lr': 0.01}, {'trainer.max_epochs': 5}"
 )
 
 
 def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Collection[str], what: str) -> list[str]:
-    """Return settings as overrides, in the order in which they were given.
+    """Return settings as overrides, in the given order.
 
     Args:
         given: Overrides as on the command line, or mappings of settings to values.
         settings: Further settings, by name.
-        groups: Names of the config groups, whose settings a mapping names one by one.
-        what: What takes them, for a message.
+        groups: Names of the config groups; a mapping for a group becomes one override per setting.
+        what: The called function, for a message.
 
     Raises:
-        TypeError: for what is neither, or no value of a setting.
+        TypeError: for an argument that is neither, or an invalid value of a setting.
     """
     found: list[str] = []
     for one in (*given, settings):
@@ -262,30 +264,30 @@ def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Coll
         elif isinstance(one, Mapping):
             found += [text for key, value in one.items() for text in _overrides(key, value, groups, what)]
         else:
-            raise TypeError(f"{what} {_FORM}; got {one!r}")
+            raise TypeError(f"{what} {_USAGE}; got {one!r}")
     return found
 
 
 def _overrides(key: Any, value: Any, groups: Collection[str], what: str) -> Iterator[str]:
     if not isinstance(key, str):
-        raise TypeError(f"{what} {_FORM}; got {key!r} as the name of a setting")
-    if key in _RAW:
+        raise TypeError(f"{what} {_USAGE}; got {key!r} as the name of a setting")
+    if key in _UNPARSED:
         yield f"{key}={value}"
         return
-    for place, each in _places(key, value, _DEPTH.get(key, 1) if key in groups else 0):
+    for place, each in _leaf_values(key, value, _DEPTH.get(key, 1) if key in groups else 0):
         yield f"{place}={written(_plain(each, place, what))}"
 
 
-def _places(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+def _leaf_values(key: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     if not depth or not isinstance(value, Mapping) or not value:
         yield key, value
         return
     for name, inner in value.items():
-        yield from _places(f"{key}.{name}", inner, depth - 1)
+        yield from _leaf_values(f"{key}.{name}", inner, depth - 1)
 
 
 def _plain(value: Any, place: str, what: str) -> Any:
-    """Return a value that a YAML can hold."""
+    """Return a value that YAML can represent."""
     if isinstance(value, np.generic | np.ndarray):  # first: a NumPy float is a float too
         return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
@@ -296,15 +298,14 @@ def _plain(value: Any, place: str, what: str) -> Any:
         return {str(key): _plain(inner, f"{place}.{key}", what) for key, inner in value.items()}
     if isinstance(value, list | tuple | range):
         return [_plain(inner, place, what) for inner in value]
-    raise TypeError(f"{what}: {place}: {value!r} is no value of a setting")
+    raise TypeError(f"{what}: {place}: {value!r} cannot be the value of a setting")
 
 
-# The file in a run's folder.
 _RECORDED = "config.yaml"
 _SEVERAL = ("-m", "--multirun")
 _CONFIG_DIR = ("--config-dir", "-cd")
-# Hydra's own flags that are answered, with whether a word stands behind them.
-_ASKED = {
+# The flags of Hydra that are answered, and whether they take a value.
+_HYDRA_FLAGS = {
     "-h": False,
     "--help": False,
     "--cfg": True,
@@ -317,7 +318,7 @@ _ASKED = {
 }
 _CFG = ("job", "hydra", "all")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-_WHAT = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
+_FLAG_VALUES = {"--cfg": _CFG, "-c": _CFG, "--info": _INFO, "-i": _INFO}
 _WITH_CFG = ("--package", "-p", "--resolve")
 _KNOWN = (*_CONFIG_DIR, *_SEVERAL, "--cfg", "--resolve", "--package", "--info", "--help")
 _FLAGS_INSTEAD = {
@@ -334,12 +335,12 @@ _FLAGS_INSTEAD = {
 
 @dataclass
 class Arguments:
-    """What was typed.
+    """The arguments of `snnlab train`.
 
     Attributes:
         overrides: `key=value`, `+key=value`, `~key`.
         config_dir: The user's folder of YAML files, or None.
-        several: Whether a setting may have several values, for as many runs.
+        several: Whether a setting can have several values, one run for each.
         flags: Those that Hydra answers, without training.
     """
 
@@ -350,10 +351,10 @@ class Arguments:
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
-    """Tell what stands behind `snnlab train` apart.
+    """Parse the arguments of `snnlab train`.
 
     Raises:
-        ConfigError: for an option that is none, or without its value, and for what is no override.
+        ConfigError: for an unknown option, an option without its value, and an argument that is not an override.
     """
     found = Arguments()
     waiting = list(arguments)
@@ -364,30 +365,30 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         if argument in _SEVERAL:
             found.several = True
         elif name in _CONFIG_DIR:
-            found.config_dir = value if equals else _next(name, waiting)
+            found.config_dir = value if equals else _pop_value(name, waiting)
         elif argument in ("-r", "--run"):
-            pass  # what it does anyway
-        elif name in _ASKED:
-            found.flags += [name, *([value if equals else _next(name, waiting)] if _ASKED[name] else [])]
+            pass  # the default
+        elif name in _HYDRA_FLAGS:
+            found.flags += [name, *([value if equals else _pop_value(name, waiting)] if _HYDRA_FLAGS[name] else [])]
         elif argument.startswith("-"):
-            raise ConfigError("train", f"there is no option {name}", _of_option(name, value, waiting))
+            raise ConfigError("train", f"there is no option {name}", _option_hint(name, value, waiting))
         elif is_override(argument):
             found.overrides.append(argument)
         else:
             words.append(argument)
     if words:
         raise ConfigError(
-            words[0] or repr(words[0]), f"not an override{of_word(words[0], own_folder(found.config_dir))}"
+            words[0] or repr(words[0]), f"not an override{word_hint(words[0], own_folder(found.config_dir))}"
         )
-    _check_asked(found)
+    _check_hydra_flags(found)
     return found
 
 
-def named_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Return the config.yaml of a run whose experiment is to be trained again, if one is named, and the other words.
+def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Return the config.yaml of a run to train again, None if none is given, and the other arguments.
 
     Raises:
-        ConfigError: if several are named, or something besides overrides, of which it would be one training.
+        ConfigError: if several are given, or one together with `-m` or a flag of Hydra.
     """
     named = [word for word in arguments if Path(word).name == _RECORDED and not is_override(word)]
     found = [path for path in (Path(word).expanduser() for word in named) if path.is_file()]
@@ -396,20 +397,20 @@ def named_config(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
         return None, list(arguments)
     if len(named) > 1:
         raise ConfigError("train", f"takes one run's {_RECORDED}, got {listing(named)}")
-    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _ASKED), None):
+    if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _HYDRA_FLAGS), None):
         what = "is one run" if option in _SEVERAL else "is composed already"
         raise ConfigError(option, f"{named[0]} {what}", "leave it out")
     return found[0], others
 
 
-def _next(name: str, waiting: list[str]) -> str:
+def _pop_value(name: str, waiting: list[str]) -> str:
     if not waiting or waiting[0].startswith("-"):
-        example = f", such as {name} {_WHAT[name][0]}" if name in _WHAT else ""
-        raise ConfigError(name, f"needs a value behind it{example}")
+        example = f", such as {name} {_FLAG_VALUES[name][0]}" if name in _FLAG_VALUES else ""
+        raise ConfigError(name, f"needs a value{example}")
     return waiting.pop(0)
 
 
-def _check_asked(found: Arguments) -> None:
+def _check_hydra_flags(found: Arguments) -> None:
     if not found.flags:
         return
     if found.several and not {"-h", "--help"} & set(found.flags):
@@ -417,42 +418,41 @@ def _check_asked(found: Arguments) -> None:
     if found.flags[0] in _WITH_CFG and not {"--cfg", "-c", "-h", "--help"} & set(found.flags):
         raise ConfigError(found.flags[0], "is for --cfg job")
     for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
-        if name in _WHAT and value not in _WHAT[name]:
-            raise ConfigError(name, f"expected one of {listing(_WHAT[name])}, got '{value}'")
+        if name in _FLAG_VALUES and value not in _FLAG_VALUES[name]:
+            raise ConfigError(name, f"expected one of {listing(_FLAG_VALUES[name])}, got '{value}'")
 
 
-def _of_option(name: str, value: str, waiting: Sequence[str]) -> str:
-    """Return what to say of an option that is none."""
+def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:
+    """Return the hint for an unknown option."""
     if name in _FLAGS_INSTEAD:
         return _FLAGS_INSTEAD[name]
     word = name.lstrip("-").replace("-", "_")
     key = SETTINGS.get(word, word)
-    behind = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
+    value_text = value or (waiting[0] if waiting and not waiting[0].startswith("-") else "VALUE")
     known = {one.name for one in fields(Experiment)} | groups(config_folder())
     if key.partition(".")[0] in known:
-        return f"write {key}={behind}"
+        return f"write {key}={value_text}"
     return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"
 
 
-# What names a run to go on with.
 _RESUME = "resume="
 
 
 def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Return the run that overrides ask to resume, and the other overrides; None if they do not.
+    """Return the run of `resume=RUN` and the other overrides; None without `resume`.
 
     Raises:
-        ConfigError: if they name none, or more than one, or all but spell the word.
+        ConfigError: if it names no run, or more than one, or `resume` is misspelled.
     """
     for key in (text.partition("=")[0].lstrip("+") for text in overrides if "=" in text):
         if key != "resume" and get_close_matches(key, ["resume"], cutoff=0.8):
             raise ConfigError("", f"there is no setting '{key}'. Did you mean 'resume'?")
     for text in overrides:
         if text.startswith(f"+{_RESUME}"):
-            raise ConfigError(text, "is no setting to add", "leave out the +")
-    asked = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
-    if not asked:
+            raise ConfigError(text, "cannot be added", "leave out the +")
+    runs = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
+    if not runs:
         return None
-    if len(asked) > 1 or not asked[0] or asked[0] == "null":
+    if len(runs) > 1 or not runs[0] or runs[0] == "null":
         raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
-    return Path(asked[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]
+    return Path(runs[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]

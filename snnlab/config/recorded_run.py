@@ -1,10 +1,10 @@
-"""The experiment of a recorded run: older words brought up to date, a stranger's file kept from acting on this machine.
+"""The experiment of a recorded run: it renames old settings, and restricts what another user's run can do here.
 
-A config.yaml names what its run's files named, and leaves the rest to the defaults of its time: a setting that was
-renamed, and a default that is another one now, would make it mean something else.
+A config.yaml holds the settings of its run's files, and relies on the defaults of its time for the others: renamed
+settings and changed defaults would change its meaning.
 
-A run that somebody else recorded, or that was copied, moved or edited, says what its network is, and no more: where
-recordings are, what is fetched, what is written outside of it, and which code it needs, its user names again.
+A run that another user recorded, or that was copied, moved or edited, only defines its network: its user must type
+again where recordings are, what is fetched, what is written outside of it, and which code it needs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnlab.config.compose import PRIMARY, VERSION_BASE, check, own_hydra, read_overrides, readable_errors
+from snnlab.config.compose import PRIMARY, VERSION_BASE, check_config, preserved_hydra, read_overrides, readable_errors
 from snnlab.config.folders import config_folder, groups, own_folder
 from snnlab.config.hydra_limits import guarded_hydra
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.own_files import check_chosen
-from snnlab.config.plugins import naming, places_of
-from snnlab.config.references import asks_outside, outside, require_bounded, texts
+from snnlab.config.plugins import places_of, plugins_override
+from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RecordError, listing
@@ -45,64 +45,64 @@ from snnlab.settings import key_of, literal
 
 _log = logging.getLogger(__name__)
 
-# Values that went, by dotted keys: what is said in their place, and why.
-_GONE: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "backend": {"eager": ("auto", "every neuron has loops of its own")},
+# Removed values, by dotted keys: the replacement, and its reason.
+_REMOVED_VALUES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "backend": {"eager": ("auto", "every neuron has its own loops")},
 }
-# Classes that stand elsewhere now.
+# Classes that were moved to other modules.
 _MOVED: Mapping[str, str] = {
     "snnlab.record.steps_csv.StepsCSV": "snnlab.runs.loggers.StepsCSV",
     "snnlab.record.tensorboard.TensorBoard": "snnlab.runs.loggers.TensorBoard",
     "snnlab.search.pruning.Pruning": "snnlab.experiments.pruning.Pruning",
 }
-# What these layers took for `input_gain` until `average` came and became their default.
+# The default `input_gain` of these layers before `average` became their default.
 _GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
 
 
 def migrate(cfg: DictConfig) -> Iterator[str]:
-    """Change an older configuration, in place, to what it says in today's words, and yield each change in words.
+    """Update an older configuration in place to the current names and values, and yield a text for each change.
 
     Args:
-        cfg: What a run's config.yaml holds.
+        cfg: The content of a run's config.yaml.
     """
-    _moved(cfg)
-    yield from _replaced(cfg)
+    _update_moved_classes(cfg)
+    yield from _replace_values(cfg)
     if _before_average(cfg):
-        yield from _gains(cfg)
+        yield from _set_old_gains(cfg)
 
 
 def today(place: str, value: Any) -> Any:
-    """Return what a value that was recorded is called today.
+    """Return the current name of a recorded value.
 
     Args:
         place: The setting, by dotted keys.
     """
-    return _GONE.get(place, {}).get(value, (value, ""))[0]
+    return _REMOVED_VALUES.get(place, {}).get(value, (value, ""))[0]
 
 
-def _moved(cfg: DictConfig) -> None:
+def _update_moved_classes(cfg: DictConfig) -> None:
     for group in (cfg.get("logger"), cfg.get("callbacks")):
         for node in group.values() if isinstance(group, DictConfig) else ():
             if isinstance(node, DictConfig) and node.get("_target_") in _MOVED:
                 node["_target_"] = _MOVED[node["_target_"]]
 
 
-def _replaced(cfg: DictConfig) -> Iterator[str]:
-    for place, values in _GONE.items():
+def _replace_values(cfg: DictConfig) -> Iterator[str]:
+    for place, values in _REMOVED_VALUES.items():
         old = OmegaConf.select(cfg, place)
         if isinstance(old, str) and old in values:
             new, why = values[old]
             OmegaConf.update(cfg, place, new)
-            yield f"{place}: {old} is {new} now, for {why}"
+            yield f"{place}: {old} is now {new}, because {why}"
 
 
 def _before_average(cfg: DictConfig) -> bool:
-    """Return whether a run is older than `input_gain: average`; the settings that came with it and soon after tell."""
+    """Return whether a run is older than `input_gain: average`, which came with `backend` and `learn`."""
     nodes = [node for node in cfg.model.layers.values() if isinstance(node, DictConfig)]
     return "backend" not in cfg and not any("learn" in node for node in nodes)
 
 
-def _gains(cfg: DictConfig) -> Iterator[str]:
+def _set_old_gains(cfg: DictConfig) -> Iterator[str]:
     for name, node in cfg.model.layers.items():
         before = _GAIN_BEFORE_AVERAGE.get(node.get("type")) if isinstance(node, DictConfig) else None
         if before is not None and "input_gain" not in node:
@@ -111,12 +111,12 @@ def _gains(cfg: DictConfig) -> Iterator[str]:
             yield f"model.layers.{name}: input_gain is {before}, the default of {node.type} when it was recorded"
 
 
-# What a command does with a run: it shows what was recorded; shows the network too; runs it; reads recordings; trains,
-# in the run's folder or beside it; trains another run, where `output_dir` says.
+# How a command uses a run: it shows the record; shows the network too; runs the network; reads recordings; trains in
+# the run's folder or next to it; trains another run in `output_dir`.
 Use = Literal["record", "shape", "network", "data", "training", "another"]
 _TRAINS = ("training", "another")
-# Loggers and callbacks that write into the run's folder alone, as long as they are told nothing but numbers.
-_LOCAL = {
+# Loggers and callbacks that write only into the run's folder, if their arguments are only numbers.
+_WRITE_INTO_RUN = {
     "lightning.pytorch.loggers.TensorBoardLogger",
     "snnlab.runs.loggers.TensorBoard",
     "snnlab.runs.loggers.StepsCSV",
@@ -124,146 +124,154 @@ _LOCAL = {
     "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.Timer",
 }
-# It keeps a database in `output_dir`; nothing else of a run that goes on is written there.
+# It writes a database into `output_dir`, the only thing that a resumed run writes there.
 _DATABASE = "lightning.pytorch.loggers.MLFlowLogger"
-_WORDS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
-# What overrides take without quotes.
+_TEXT_ARGUMENTS = {"_target_", "monitor", "mode", "logging_interval", "interval"}
+# Values that need no quotes in overrides.
 _PATH = re.compile(r"[A-Za-z_./][\w./:@%+-]*")
-# Of Lightning's trainer, what writes elsewhere or sends something.
-_ELSEWHERE = ("default_root_dir", "model_registry", "profiler")
+# Settings of Lightning's trainer that write outside of the run's folder or send data.
+_WRITING_SETTINGS = ("default_root_dir", "model_registry", "profiler")
 
 
-class Typed(NamedTuple):
-    """What the user's own words set on top of a run.
+class TypedSettings(NamedTuple):
+    """The settings of a run that the user typed.
 
     Attributes:
         settings: Settings that have a value.
-        whole: Groups of which a file was chosen, and what was set null or dropped.
+        whole: Groups of which a file was chosen, and settings that were set to null or removed.
     """
 
     settings: Collection[str]
     whole: Collection[str]
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> Typed:
-        """Return it of the values of overrides by key; a mapping sets what it holds, and no more."""
+    def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> TypedSettings:
+        """Return the typed settings of the values of overrides by key; a mapping sets only its own entries."""
         settings = {place for key, value in values.items() for place in _leaves(value, key)}
         return cls(settings, {*groups, *(key for key, value in values.items() if value is None)})
 
     def has(self, place: str) -> bool:
-        """Return whether a setting, or what stands at `archives[0].url` of a list, is the user's own."""
+        """Return whether the user typed a setting, or the setting of a list entry such as `archives[0].url`."""
         return _setting(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
 
 
 def require_named(
-    raw: Mapping[str, Any], typed: Typed, use: Use, run: Path, plugins: Collection[str], *, own: bool
+    raw: Mapping[str, Any], typed: TypedSettings, use: Use, run: Path, plugins: Collection[str], *, trusted: bool
 ) -> None:
-    """Raise if a run needs what its user has to name again.
+    """Refuse a run that needs settings which its user must type again.
 
     Args:
-        raw: The run's configuration with the groups that were chosen, its references as they stand.
-        typed: What was typed.
-        use: What is done with the run.
-        plugins: Those that it needs, and that are not trusted.
-        own: Whether it is as its user's own snnlab left it.
+        raw: The run's configuration with the chosen groups, its references unresolved.
+        typed: The settings that were typed.
+        use: The use of the run.
+        plugins: The untrusted plugins that it needs.
+        trusted: Whether the user recorded it here, and it is unchanged.
 
     Raises:
-        ConfigError: with the words that name it.
+        ConfigError: with the overrides to type.
     """
-    words = list(dict.fromkeys(_words(raw, typed, use, plugins, own=own)))
+    words = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
     if words:
-        mine = "needs what is not recorded, is not found from here, or has changed since; name it again:"
-        foreign = "was not recorded here by you, or was moved or edited since; name again what it may use:"
-        raise ConfigError(run, f"{mine if own else foreign} {' '.join(words)}")
+        own_message = (
+            "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
+        )
+        foreign_message = "was not recorded here by you, or was moved or edited since; type again what it may use:"
+        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(words)}")
 
 
-def fetches_nothing(raw: Mapping[str, Any], typed: Typed) -> bool:
-    """Return whether a run that is not one's own is to find its recordings here: nobody has asked to fetch them."""
+def forbids_download(raw: Mapping[str, Any], typed: TypedSettings) -> bool:
+    """Return whether a run that is not the user's own must not fetch recordings: the user did not type a download."""
     return "download" in raw["data"] and not typed.has("data.download")
 
 
-def _words(raw: Mapping[str, Any], typed: Typed, use: Use, plugins: Collection[str], *, own: bool) -> Iterator[str]:
+def _missing_overrides(
+    raw: Mapping[str, Any], typed: TypedSettings, use: Use, plugins: Collection[str], *, trusted: bool
+) -> Iterator[str]:
     if plugins and not typed.has("plugins"):
-        yield naming(list(plugins))
-    for place, text in texts(raw) if use in _TRAINS else ():
+        yield plugins_override(list(plugins))
+    for place, text in iterate_texts(raw) if use in _TRAINS else ():
         if is_masked(text) and not typed.has(place):
             yield f"{_setting(place)}=ADDRESS"
-    if own:
+    if trusted:
         return
-    for place, _ in outside(raw):
+    for place, _ in external_references(raw):
         if not typed.has(place):
             yield f"{_setting(place)}=VALUE"
     if use in ("data", *_TRAINS):
-        yield from _of_data(raw["data"], typed)
+        yield from _missing_of_data(raw["data"], typed)
     if use in _TRAINS:
-        yield from _of_training(raw, typed, use)
+        yield from _missing_of_training(raw, typed, use)
 
 
-def _of_data(data: Mapping[str, Any], typed: Typed) -> Iterator[str]:
+def _missing_of_data(data: Mapping[str, Any], typed: TypedSettings) -> Iterator[str]:
     for name in ("root", "store_dir", "split_file", "labels"):
         path, place = data.get(name), f"data.{name}"
-        fine = path is None or (name == "labels" and not _climbs(path)) or (name == "store_dir" and _holds_stores(path))
+        fine = (
+            path is None
+            or (name == "labels" and not _is_outside(path))
+            or (name == "store_dir" and _holds_stores(path))
+        )
         if not fine and not typed.has(place):
-            yield _named(place, path)
+            yield _override_text(place, path)
     archives = data.get("archives")
-    asked = typed.has("data.download") and not typed.has("data.archives")
-    if archives and asked and archives not in list(_packaged_archives()):
+    fetches = typed.has("data.download") and not typed.has("data.archives")
+    if archives and fetches and archives not in list(_packaged_archives()):
         yield "'data.archives=[...]'"
 
 
-def _of_training(raw: Mapping[str, Any], typed: Typed, use: Use) -> Iterator[str]:
+def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use) -> Iterator[str]:
     targets = [node.get("_target_") for node in _mapping(raw, "logger").values() if isinstance(node, Mapping)]
     writes = use == "another" or _DATABASE in targets
-    if writes and _climbs(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
-        yield _named("output_dir", raw["output_dir"])
+    if writes and _is_outside(raw.get("output_dir", "outputs")) and not typed.has("output_dir"):
+        yield _override_text("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
-        yield _named("init_from", raw["init_from"])
+        yield _override_text("init_from", raw["init_from"])
     for group in ("logger", "callbacks"):
         for name, node in _mapping(raw, group).items():
             known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)
             if not known and not _stays_inside(node, f"{group}.{name}", typed):
-                yield "logger=tensorboard" if group == "logger" else _named(f"{group}.{name}", node)
-    for name in _ELSEWHERE:
+                yield "logger=tensorboard" if group == "logger" else _override_text(f"{group}.{name}", node)
+    for name in _WRITING_SETTINGS:
         value = _mapping(raw, "trainer").get(name)
         writes = isinstance(value, Mapping) if name == "profiler" else value is not None
         if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
-            yield _named(f"trainer.{name}", value)
+            yield _override_text(f"trainer.{name}", value)
 
 
 def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a group of settings; of what is none, a mistake that is told elsewhere, nothing."""
+    """Return a group of settings; empty if it is not a mapping, a mistake that is reported elsewhere."""
     node = raw.get(name)
     return node if isinstance(node, Mapping) else {}
 
 
-def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: Typed) -> bool:
-    """Return whether a logger or a callback is of a plugin that was named: its user knows what it does."""
+def _is_of_plugin(node: Any, raw: Mapping[str, Any], typed: TypedSettings) -> bool:
+    """Return whether a logger or a callback is of a typed plugin, which the user trusts."""
     target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
     return typed.has("plugins") and any(target.startswith(f"{name}.") for name in raw.get("plugins") or ())
 
 
-def _stays_inside(node: Any, place: str, typed: Typed) -> bool:
-    """Return whether a logger or a callback writes nowhere but in the run's folder, but for what was typed."""
+def _stays_inside(node: Any, place: str, typed: TypedSettings) -> bool:
+    """Return whether a logger or a callback writes only into the run's folder, apart from typed settings."""
     if node is None:
         return True
     if not isinstance(node, Mapping):
         return False
-    if node.get("_target_") not in _LOCAL:
+    if node.get("_target_") not in _WRITE_INTO_RUN:
         return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaves(node, place))
-    plain = (name in _WORDS or isinstance(value, bool | int | float | None) for name, value in node.items())
+    plain = (name in _TEXT_ARGUMENTS or isinstance(value, bool | int | float | None) for name, value in node.items())
     return all(fine or typed.has(f"{place}.{name}") for fine, name in zip(plain, node, strict=True))
 
 
-def _climbs(path: Any) -> bool:
+def _is_outside(path: Any) -> bool:
     pure = PurePath(str(path))
     return pure.is_absolute() or ".." in pure.parts or str(path).startswith("~")
 
 
 def _holds_stores(path: Any) -> bool:
-    """Return whether a folder of this machine is one for packed recordings already."""
+    """Return whether a folder of this machine already holds packed recordings."""
     try:
         return any(Path(str(path)).expanduser().glob("*-????????????/manifest.json"))
-    except (OSError, ValueError, RuntimeError):  # no path that there can be
+    except (OSError, ValueError, RuntimeError):  # not a possible path
         return False
 
 
@@ -272,7 +280,7 @@ def _packaged_archives() -> Iterator[Any]:
         yield (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("archives")
 
 
-def _named(place: str, value: Any) -> str:
+def _override_text(place: str, value: Any) -> str:
     plain = isinstance(value, str) and _PATH.fullmatch(value)
     return quote(f"{place}={value if plain else written(value)}")
 
@@ -289,7 +297,7 @@ def _setting(place: str) -> str:
     return place.partition("[")[0]
 
 
-# What changes how long, where and how visibly a run trains, and nothing that it learns from.
+# Settings of duration, devices, paths and output, which can change when a run is resumed: it learns the same.
 MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.accelerator",
@@ -316,30 +324,30 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
     """Return the settings that differ between two records of an experiment: `{setting: [before, now]}`.
 
     Args:
-        before: What the run recorded.
+        before: The run's record.
         now: The same with overrides.
 
     Raises:
-        ConfigError: if one of them is part of what the run is.
+        ConfigError: if a setting differs that cannot change when a run is resumed.
     """
     one, other = flat(before), flat(now)
     names = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
     for name in names:
-        if asks_outside(one.get(name)):  # recorded as a reference, which whoever goes on may name a value for
+        if has_external_reference(one.get(name)):  # recorded as a reference, for which the user can set a value
             continue
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
             raise ConfigError(
                 name,
-                f"a resumed run goes on with {one.get(name)!r}, and only {listing(MAY_CHANGE)} may change",
-                "snnlab train init_from=RUN ... begins another run with its weights",
+                f"a resumed run keeps {one.get(name)!r}; only {listing(MAY_CHANGE)} can change",
+                "snnlab train init_from=RUN ... starts another run with its weights",
             )
     return {name: [one.get(name), other.get(name)] for name in names}
 
 
-# What makes a run's network what it is: a file of these groups would be another run's.
+# Groups that define a run's network: a file of them would make it another run.
 _FIXED = ("model", "experiment", "debug")
-# Stands for the mark of a reference that is shown and not followed: a character that no text has.
-_SHOWN = "\ue000{"
+# Replaces the `${` of a reference that is not resolved, by a character that no text has.
+_MASK = "\ue000{"
 _GROUP = re.compile(r"(?P<group>[A-Za-z_]\w*)=(?P<name>[\w-]+)")
 
 
@@ -350,154 +358,159 @@ def compose_run(
     use: Use = "network",
     begun: Callable[[], Experiment] | None = None,
 ) -> Experiment:
-    """Return the experiment of a run, with overrides on top; today's packaged files are not looked at.
+    """Return the experiment of a run, with overrides applied; the current packaged files are not read.
 
-    A group override, such as `data=dvsgesture`, is the exception: that file is composed on its own, and takes the
-    node's place.
+    A group override, such as `data=dvsgesture`, is the exception: that file is composed separately, and replaces the
+    recorded group.
 
     Args:
-        overrides: Overrides of values as for `snnlab train`, and of groups but the model, the neuron, experiments.
+        overrides: Overrides of values as for `snnlab train`, and of groups except model, neuron, experiment.
         config_dir: The user's folder, for group overrides.
-        use: What is done with it; see `snnlab.config.recorded_run`.
-        begun: Composes the experiment that this process was told to train; a run that records the same is the user's.
+        use: The use of the run, which decides what the user must type again: `record` and `shape` the least, `another`
+            the most.
+        begun: Composes the experiment that this process has to train; a run with the same record is trusted.
 
     Raises:
-        RecordError: if the folder is no run's.
-        ConfigError: if an override cannot be used, or the run needs what its user has to name again.
+        RecordError: if the folder is not a run's.
+        ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
     recorded = recorded_config(run)
-    cfg, own = recorded.copy(), own_folder(config_dir)
-    names = groups(config_folder(), own)
-    given = read_overrides(overrides, own)
-    check_chosen(own, given, names)
-    chosen, values = _by_kind(given, names, cfg)
+    cfg, user_dir = recorded.copy(), own_folder(config_dir)
+    names = groups(config_folder(), user_dir)
+    given = read_overrides(overrides, user_dir)
+    check_chosen(user_dir, given, names)
+    chosen, values = _split_overrides(given, names, cfg)
     for group, name in chosen.items():
-        cfg[group] = _of_group(group, name, own)[group]
+        cfg[group] = _compose_group_file(group, name, user_dir)[group]
     marked = mark_overrides(values, names)
     typed = _typed(marked, chosen)
     if use not in ("record", "shape"):
-        cfg = _allowed(cfg, typed, use, run, begun)
-    with TemporaryDirectory() as folder, readable_errors(), own_hydra(), guarded_hydra():
+        cfg = _with_permitted_references(cfg, typed, use, run, begun)
+    with TemporaryDirectory() as folder, readable_errors(), preserved_hydra(), guarded_hydra():
         OmegaConf.save(cfg, Path(folder) / CONFIG)
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
         composed = hydra.compose("config", marked)
-    experiment = check(composed, (), chosen)
+    experiment = check_config(composed, (), chosen)
     if any(key_of(text).startswith("trainer") for text in given):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
-    told: dict[str, Any] = {field.name: _told(getattr(experiment, field.name)) for field in fields(experiment)}
-    experiment = replace(experiment, **{**told, "of_run": run.absolute()})
+    unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
+    experiment = replace(experiment, **{**unmasked, "of_run": run.absolute()})
     if use == "record":
         return replace(experiment, plugins=())
     _require_all_plugins(experiment, list(recorded.get("plugins") or ()), typed, use)
     return experiment
 
 
-def compose_again(path: Path, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
-    """Return the experiment that a run's config.yaml describes, with overrides on top, and the folder of a new run.
+def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+    """Return the experiment of a run's config.yaml, with overrides applied, and the folder of a new run.
 
-    A config.yaml that lies elsewhere than where its run was recorded is trusted no more than a stranger's.
+    A config.yaml outside of the folder where its run was recorded is trusted no more than another user's.
 
     Args:
         path: The file.
-        overrides: See `compose_run`.
-        config_dir: See `compose_run`.
+        overrides: Overrides of values, and of groups except model, neuron, experiment.
+        config_dir: The user's folder, for group overrides.
 
     Raises:
-        ConfigError: see `compose_run`.
-        RecordError: if the file is not what a run recorded.
+        ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
+        RecordError: if the file was not written by a run.
     """
     experiment = compose_run(path.parent, overrides, config_dir, "another")
     time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
     return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
 
 
-def _typed(overrides: Sequence[str], chosen: Collection[str]) -> Typed:
+def _typed(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
     with readable_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return Typed.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
+    return TypedSettings.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
 
 
-def _allowed(cfg: DictConfig, typed: Typed, use: Use, run: Path, begun: Callable[[], Experiment] | None) -> DictConfig:
-    """Return a configuration whose references are followed, after what its user has to name again was named.
+def _with_permitted_references(
+    cfg: DictConfig, typed: TypedSettings, use: Use, run: Path, begun: Callable[[], Experiment] | None
+) -> DictConfig:
+    """Return a configuration whose references can be resolved, if the user typed all settings that it needs.
 
     Raises:
-        ConfigError: if something was not.
+        ConfigError: if a setting is missing.
     """
-    raw: dict[str, Any] = _told(OmegaConf.to_container(cfg, resolve=False))
+    raw: dict[str, Any] = _unmask(OmegaConf.to_container(cfg, resolve=False))
     signature = signed(run, CONFIG)
     known = {} if signature is None else signature.plugins
     plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
-    own = signature is not None
-    if begun is not None and (plugins or not own) and _records(run, begun()):
-        plugins, own = [], True
-    require_named(raw, typed, use, run, plugins, own=own)
-    if not own and fetches_nothing(raw, typed):
+    trusted = signature is not None
+    if begun is not None and (plugins or not trusted) and _has_record_of(run, begun()):
+        plugins, trusted = [], True
+    require_named(raw, typed, use, run, plugins, trusted=trusted)
+    if not trusted and forbids_download(raw, typed):
         raw["data"]["download"] = False
     made = OmegaConf.create(raw)
     assert isinstance(made, DictConfig)
     return made
 
 
-def _records(run: Path, experiment: Experiment) -> bool:
+def _has_record_of(run: Path, experiment: Experiment) -> bool:
     return config_text(experiment.record or {}) == (run / CONFIG).read_text(encoding="utf-8")
 
 
 def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
-    """Return whether a plugin would be the file that was imported when the run was recorded."""
+    """Return whether a plugin is the same file that was imported when the run was recorded."""
     if name not in known or not (places := places_of(name)):
         return False
     path, content = known[name]
     return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
 
 
-def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: Typed, use: Use) -> None:
-    """Raise if none of a run's plugins was named where that is needed, or only some of them were."""
+def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: TypedSettings, use: Use) -> None:
+    """Refuse a run whose plugins were not typed where that is needed, or only some of them."""
     unnamed = use == "shape" and not typed.has("plugins")
     if recorded and (unnamed or set(experiment.plugins) < set(recorded)):
-        raise ConfigError(experiment.of_run, f"needs {naming(recorded)}")
+        raise ConfigError(experiment.of_run, f"needs {plugins_override(recorded)}")
 
 
-def _shown(node: Any) -> Any:
-    """Return values in which references to anything outside of them are texts, that nothing follows."""
-    return each_text(node, lambda text: text.replace("${", _SHOWN) if asks_outside(text) else text)
+def _mask_external(node: Any) -> Any:
+    """Return values with references to anything outside of them masked, so that they are not resolved."""
+    return each_text(node, lambda text: text.replace("${", _MASK) if has_external_reference(text) else text)
 
 
-def _told(node: Any) -> Any:
-    """Return values with these texts as they stand in the run's file."""
-    return each_text(node, lambda text: text.replace(_SHOWN, "${"))
+def _unmask(node: Any) -> Any:
+    """Return values with the masked references restored."""
+    return each_text(node, lambda text: text.replace(_MASK, "${"))
 
 
 def recorded_config(run: Path) -> DictConfig:
-    """Return a run's config.yaml; what an older one says otherwise than today is put into today's words, and told.
+    """Return a run's config.yaml; an older one is updated to the current names, with a warning per change.
 
-    References to anything but itself, such as the environment, are texts in it; `compose_run` follows what it may.
+    References to anything outside of it, such as the environment, are masked; `compose_run` resolves permitted ones.
 
     Raises:
-        RecordError: if there is none, or it is not what a run wrote.
+        RecordError: if there is none, or it was not written by a run.
     """
     path = run / CONFIG
     if run.is_file():
         raise RecordError(run, "is a file", f"name the run's folder, {run.parent}")
     if not path.is_file():
-        raise RecordError(run, f"is no run's folder, there is no {CONFIG} in it")
-    read_config(run)  # that it is what a run wrote
+        raise RecordError(run, f"is not a run's folder, there is no {CONFIG} in it")
+    read_config(run)  # raises if no run wrote it
     with readable_errors():
         raw = read_raw(path)
         require_bounded(raw)
-        cfg = OmegaConf.create(_shown(renamed(raw)))
-    # A record has no `hydra`, by which a file would set Hydra up, and no `defaults`, by which it would choose others.
+        cfg = OmegaConf.create(_mask_external(renamed(raw)))
+    # A record has no `hydra`, which would configure Hydra, and no `defaults`, which would load other files.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
-        raise RecordError(path, "is not what a run recorded")
+        raise RecordError(path, "was not written by a run")
     if old := renames(raw):
-        said = ", ".join(f"{before} is {after}" for before, after in old.items())
-        _log.info("%s: settings with an older name: %s", path, said)
+        pairs = ", ".join(f"{before} is {after}" for before, after in old.items())
+        _log.info("%s: settings that were renamed: %s", path, pairs)
     for change in migrate(cfg):
         _log.warning("%s: %s", path, change)
     return cfg
 
 
-def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) -> tuple[dict[str, str], list[str]]:
+def _split_overrides(
+    overrides: Sequence[str], names: Collection[str], cfg: DictConfig
+) -> tuple[dict[str, str], list[str]]:
     """Return the files chosen by group, and the overrides of values."""
     chosen: dict[str, str] = {}
     values: list[str] = []
@@ -505,18 +518,18 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
         found = _GROUP.fullmatch(text)
         key = key_of(text).partition(".")[0]
         if key == "hydra":
-            raise ConfigError(text, "says where a new run goes", "this one is there")
+            raise ConfigError(text, "is the folder of a new run", "this run exists")
         if key == "neuron":
             raise ConfigError(
                 text,
                 "a run's neurons are in its layers",
                 (
-                    f"override those, such as model.layers.{_spiking(cfg)[0]}.NAME=VALUE (layers:"
-                    f" {listing(_spiking(cfg))})"
+                    f"override those, such as model.layers.{_spiking_layers(cfg)[0]}.NAME=VALUE (layers:"
+                    f" {listing(_spiking_layers(cfg))})"
                 ),
             )
         if found and found["group"] in _FIXED:
-            raise ConfigError(text, f"a run's {found['group']} is what it was", "train another run for that")
+            raise ConfigError(text, f"a run's {found['group']} cannot change", "train another run for that")
         if found and found["group"] in names and found["name"] != "null":
             chosen[found["group"]] = found["name"]
         else:
@@ -524,16 +537,16 @@ def _by_kind(overrides: Sequence[str], names: Collection[str], cfg: DictConfig) 
     return chosen, values
 
 
-def _spiking(cfg: DictConfig) -> list[str]:
-    """Return the layers that have a threshold, or where none says so, all."""
+def _spiking_layers(cfg: DictConfig) -> list[str]:
+    """Return the layers that have a threshold, or all if none has one."""
     layers = cfg.model.layers
     return [str(name) for name in layers if "v_threshold" in (layers[name] or {})] or [str(name) for name in layers]
 
 
-def _of_group(group: str, name: str, own: Path | None) -> Any:
-    """Compose the packaged defaults with one other file, for its node."""
-    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{own}')}]"] if own else [])]
-    with readable_errors(), own_hydra(), guarded_hydra():
+def _compose_group_file(group: str, name: str, user_dir: Path | None) -> Any:
+    """Compose the packaged defaults with one chosen file of a group."""
+    marked = [f"{group}={name}", *([f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else [])]
+    with readable_errors(), preserved_hydra(), guarded_hydra():
         hydra.initialize_config_dir(str(config_folder()), version_base=VERSION_BASE, job_name=PRIMARY)
         return hydra.compose(PRIMARY, marked)
 
@@ -543,6 +556,6 @@ def _require_same_classes(cfg: DictConfig, recorded: DictConfig, run: Path) -> N
     if now != then:
         raise ConfigError(
             "data.num_classes",
-            f"the network of {run.name} answers with one of {then} classes, and these recordings have {now}",
-            f"snnlab train init_from={run} trains one that begins with its other layers' weights",
+            f"the network of {run.name} has {then} classes, and these recordings have {now}",
+            f"snnlab train init_from={run} trains one that starts with the weights of its other layers",
         )

@@ -1,4 +1,4 @@
-"""References of a YAML, such as `${data.num_classes}`: to what they grow, and which ask for more than it holds."""
+"""References of a YAML, such as `${data.num_classes}`: limits on their size, and those to values outside of it."""
 
 from __future__ import annotations
 
@@ -10,78 +10,78 @@ from snnlab.errors import ConfigError
 from snnlab.printable import is_printable, printable
 from snnlab.yaml_files import DEEPEST, MOST_VALUES
 
-# A reference to another place of the YAML, from its root or, with dots in front, from around the reference.
+# A reference to another key of the YAML, from its root or, with leading dots, relative to the reference.
 _PLAIN = re.compile(r"\$\{\s*\.*[A-Za-z_][\w.\[\]]*\s*\}")
-# Whatever may name a place in a text with references: an argument of a resolver does too.
+# Any possible key in a text with references: an argument of a resolver can be one too.
 _WORD = re.compile(r"(?P<up>\.*)(?P<path>[A-Za-z_][\w.\[\]]*)")
-# So many characters count as one value.
+# This number of characters counts as one value.
 _CHARACTERS = 100
 
 
-def asks_outside(value: Any) -> bool:
-    """Return whether a text asks for what is not in its YAML: the environment, the time, or what a resolver gives."""
+def has_external_reference(value: Any) -> bool:
+    """Return whether a text refers to values outside of its YAML: environment, time, or another resolver."""
     return isinstance(value, str) and "${" in _PLAIN.sub("", value)
 
 
-def outside(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the places, and the texts, that ask for what is not in their YAML.
+def external_references(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the texts that refer to values outside of their YAML, each with its key.
 
     Args:
         node: Values with their references, such as `OmegaConf.to_container(cfg, resolve=False)`.
-        place: Where it stands.
+        place: The key of the node.
     """
-    for inner, text in texts(node, place):
-        if asks_outside(text):
+    for inner, text in iterate_texts(node, place):
+        if has_external_reference(text):
             yield inner, text
 
 
-def texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text below a node with its place; list entries as `archives[0]`."""
+def iterate_texts(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text below a node with its key; list entries as `archives[0]`."""
     if isinstance(node, str):
         yield place, node
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            yield from texts(value, f"{place}.{key}" if place else str(key))
+            yield from iterate_texts(value, f"{place}.{key}" if place else str(key))
     elif isinstance(node, list | tuple):
         for number, value in enumerate(node):
-            yield from texts(value, f"{place}[{number}]")
+            yield from iterate_texts(value, f"{place}[{number}]")
 
 
 def require_bounded(raw: Mapping[str, Any]) -> None:
-    """Raise if what references stand for is larger than any experiment.
+    """Refuse references that would resolve to more values than any experiment has.
 
     Args:
         raw: Values with their references.
 
     Raises:
-        ConfigError: naming a place.
+        ConfigError: naming a key.
     """
     sizes = _Sizes(raw)
-    for place, text in texts(raw):
+    for place, text in iterate_texts(raw):
         if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
-            raise ConfigError(place, f"its references stand for more than {MOST_VALUES:,} values")
+            raise ConfigError(place, f"its references resolve to more than {MOST_VALUES:,} values")
 
 
 def require_printable(raw: Mapping[str, Any]) -> None:
-    """Raise if a name or a text holds what a terminal would act on.
+    """Refuse names and texts with control characters, which a terminal would execute.
 
     Args:
         raw: Values with their references.
 
     Raises:
-        ConfigError: naming the place.
+        ConfigError: naming the key.
     """
-    for place, text in texts(raw):
+    for place, text in iterate_texts(raw):
         if not is_printable(place) or not is_printable(text, "\n\t"):
             shown = printable(text)
-            raise ConfigError(printable(place), f"holds control characters: '{shown[:60]}'")
+            raise ConfigError(printable(place), f"contains control characters: '{shown[:60]}'")
 
 
 class _Sizes:
-    """How many values, or hundreds of characters, each place comes to when its references are followed."""
+    """The number of values, or of hundreds of characters, of each key when its references are resolved."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
-        self._raw, self._known, self._open = raw, dict[str, float](), set[str]()
+        self._raw, self._computed, self._visiting = raw, dict[str, float](), set[str]()
 
     def of_text(self, place: str, text: str) -> float:
         size = 1 + len(text) / _CHARACTERS
@@ -91,18 +91,18 @@ class _Sizes:
 
     def _of_place(self, place: str) -> float:
         node = _at(self._raw, place)
-        if node is None or place in self._open:  # a word of its own; or a circle, which OmegaConf refuses
+        if node is None or place in self._visiting:  # a plain word; or a cycle, which OmegaConf refuses
             return 0
-        if place not in self._known:
-            if len(self._open) > DEEPEST:
+        if place not in self._computed:
+            if len(self._visiting) > DEEPEST:
                 return MOST_VALUES + 1
-            self._open.add(place)
-            self._known[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
-            self._open.discard(place)
-        return self._known[place]
+            self._visiting.add(place)
+            self._computed[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
+            self._visiting.discard(place)
+        return self._computed[place]
 
     def _of_node(self, place: str, node: Any) -> float:
-        inner = [self.of_text(where, text) for where, text in texts(node, place)]
+        inner = [self.of_text(where, text) for where, text in iterate_texts(node, place)]
         return 1 + sum(inner) + _leaves(node)
 
 

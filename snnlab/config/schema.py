@@ -1,4 +1,4 @@
-"""The experiment's settings with their types, and the line of a user's file that a mistake stands in."""
+"""The experiment's settings with their types, and the line of a user's file that has a mistake."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from snnlab.settings import NotNegative, at_least, between
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an experiment's settings come from.
+    """The sources of an experiment's settings.
 
     Attributes:
-        files: The user's own files and the package of each, the last to win last; "" is the root.
+        files: The user's files with the package of each ("" is the root); later files override earlier ones.
         overridden: Keys that were set on the command line.
     """
 
     files: Sequence[tuple[Path, str]]
     overridden: Sequence[str]
 
-    def located(self, error: SnnlabError) -> SnnlabError:
-        """Return the error with the file and the line of its place, or of what holds that, where a file has it."""
+    def locate(self, error: SnnlabError) -> SnnlabError:
+        """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
         for place in (error.key, error.key.rpartition(".")[0]):
             if not place or any(_within(place, key) or _within(key, place) for key in self.overridden):
                 return error
@@ -59,14 +59,14 @@ def _within(place: str, package: str) -> bool:
 
 
 Node = Mapping[str, Any]
-# Each of torch's threads takes some memory of its own.
+# Each thread of torch takes memory.
 MOST_THREADS = 1024
 Mode = Literal["train", "overfit", "profile", "shapes"]
-# Those of snnlab.kernels.function, which would bring torch with it.
+# The same as in snnlab.kernels.function, whose import would bring torch.
 Backend = Literal["auto", "reference", "numba", "triton"]
 SparseInput = Literal["auto"] | bool
 FitOn = Literal["train", "train_and_val"]
-# That of snnlab.data.control, which would bring torch with it.
+# The same as in snnlab.data.control, whose import would bring torch.
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 OnTrainedBefore = Literal["fail", "record"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
@@ -78,48 +78,47 @@ class Experiment:
 
     Args:
         name: Folder under `output_dir` for its runs.
-        seed: Drives initialisation, order, augmentation and dropout, each by a stream of its own; >= 0.
-        tags: Words to find its runs by.
+        seed: Seeds separate random streams of initialisation, order, augmentation and dropout; >= 0.
+        tags: Words by which its runs are found.
         model: `layers`, by name, in the order of computation; every `type` is a registered layer.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
         optimizer: `_target_` and its arguments.
-        neuron: The experiment's neuron, already put into the layers; null for none.
+        neuron: The experiment's neuron, already merged into the layers; null for none.
         scheduler: `_target_` and its arguments; null for none.
         trainer: Arguments of lightning's Trainer.
         callbacks: Further callbacks by name.
         logger: Loggers by name.
         plots: `recordings` and `every_epochs` of the plots in TensorBoard; null for none.
-        monitors: `every_steps`, `recordings` and `every_epochs` of the looks at each layer; null for none.
-        mode: What is done: `train`; `overfit` one batch; `profile`, train and say where the time goes; `shapes`, print
-            what goes through the layers and train nothing.
-        output_dir: Where runs go.
-        plugins: Modules to import first: those that the user's own words name, see `snnlab.config.plugins`.
-        threads: CPU threads of torch, of each process; null leaves its own choice, shared out among several processes.
-        backend: What runs the neurons: `auto`, `reference`, `numba` or `triton`.
-        fuse: Whether a neuron does the pooling behind it on the way, and a convolution sums few spikes one by one.
-        checkpoint_segments: Number of segments of time of which the backward pass computes the states again; 0 keeps
-            all of them.
+        monitors: `every_steps`, `recordings` and `every_epochs` of the layer statistics; null for none.
+        mode: `train`; `overfit` one batch; `profile`: train and report the time of each part; `shapes`: print the
+            shapes of the layers' outputs without training.
+        output_dir: Folder of the runs.
+        plugins: Modules to import first; the user names them on the command line, not in a file.
+        threads: CPU threads of torch, of each process; null: torch's default, divided among several processes.
+        backend: Backend of the neurons: `auto`, `reference`, `numba` or `triton`.
+        fuse: Whether a neuron computes the pooling after it, and a convolution of few spikes sums them one by one.
+        checkpoint_segments: Number of checkpoint segments over time, which the backward pass recomputes; 0: it keeps all.
         sparse_input: Whether a first convolution sums single events instead of dense frames; `auto` decides by the
             density of the frames.
-        init_from: A run's folder, whose chosen epoch's weights the network begins with, where names and shapes are the
-            same; null for none.
-        on_trained_before: What is done where that run was trained on recordings that are for validation or test now:
+        init_from: A run's folder; the network starts with the weights of its chosen epoch, where names and shapes are
+            the same; null for none.
+        on_trained_before: The reaction if that run was trained on recordings that are for validation or test now:
             `fail`, or `record` it in `result.json`.
-        freeze: Layers, or parameters by name, kind or pattern, that stay as they are.
-        weight_averaging: `type` and settings of an average of the weights, which is validated and tested; null for
-            none.
-        tbptt_steps: Steps of a window that the gradient does not leave; null: it goes back to the beginning.
+        freeze: Layers, or parameters by name, kind or pattern, that are not trained.
+        weight_averaging: `type` and settings of weight averaging; the averaged weights are validated and tested; null
+            for none.
+        tbptt_steps: Length in steps of truncated backpropagation through time; null: not truncated.
         surrogate_annealing: `start`, `end` and `epochs` of a factor of all surrogates' widths; null for none.
-        fit_on: What is trained on: `train`, or `train_and_val`, for as many epochs as asked, nothing being chosen.
-        control: What is made worthless to see what figures owe to it: `shuffled_labels`, `permuted_test_labels`,
-            `shuffled_time` or `counts_only`; null for nothing.
+        fit_on: The recordings to train on: `train`, or `train_and_val`, for all epochs, without a choice of an epoch.
+        control: The information that is destroyed to measure how much results depend on it: `shuffled_labels`,
+            `permuted_test_labels`, `shuffled_time` or `counts_only`; null for none.
         checkpoint_every_s: Seconds between checkpoints within an epoch; null: only at an epoch's end.
-        selection: Which epoch is tested.
+        selection: The epoch that is tested.
         test: Whether the chosen epoch is tested.
-        record: This experiment as the run's `config.yaml` will hold it.
+        record: This experiment as it is written to the run's `config.yaml`.
         origin: The files and overrides it was composed from.
-        command: What was typed for it, word by word.
+        command: The typed command line, as a list of words.
         of_run: The folder of the recorded run that it was read from, or None.
     """
 
@@ -163,11 +162,11 @@ class Experiment:
 
     @contextmanager
     def located_errors(self) -> Iterator[None]:
-        """Put file and line in front of the mistakes raised inside that stand in a file of the user's."""
+        """Add file and line to errors raised inside whose cause is in a user's file."""
         try:
             yield
         except ConfigError as error:
-            located = self.origin.located(error) if self.origin else error
+            located = self.origin.locate(error) if self.origin else error
             if located is error:
                 raise
             raise located from error

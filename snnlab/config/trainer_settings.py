@@ -1,4 +1,4 @@
-"""The settings of Lightning's trainer: their types and what makes sense of them, without importing Lightning."""
+"""The settings of Lightning's trainer: their types and valid values, without importing Lightning."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listin
 from snnlab.settings import Count, NotNegative, at_least, check_settings
 
 Number = int | float
-# Lightning's own names of the strategies that train a network as one process would.
+# Lightning's strategies whose training is equivalent to that of one process.
 Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"]
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """What `trainer` may say: Lightning's own settings but those that snnlab sets itself."""
+    """The settings of `trainer`: those of Lightning's Trainer except the ones that snnlab sets itself."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     strategy: Strategy = "auto"
@@ -56,19 +56,19 @@ class TrainerSettings:
     model_registry: str | None = None
 
 
-# Lightning's settings that say here what another word says, or nothing.
+# Lightning's settings that snnlab sets itself or by another setting.
 ELSEWHERE = {
     "logger": "loggers are chosen with logger=NAME",
     "callbacks": "callbacks are chosen with callbacks=NAME",
-    "default_root_dir": "runs go to output_dir=FOLDER",
-    "plugins": "modules of your own are named in plugins=[...]; Lightning's follow from precision and devices",
+    "default_root_dir": "output_dir=FOLDER is the folder of runs",
+    "plugins": "your own modules are named in plugins=[...]; Lightning's follow from precision and devices",
     "enable_checkpointing": "every run keeps the checkpoints of its last and its chosen epoch",
-    "barebones": "a run is recorded, and that needs loggers and checkpoints",
+    "barebones": "a run is recorded, which needs loggers and checkpoints",
     "overfit_batches": "debug=overfit fits one batch",
-    "limit_predict_batches": "a training predicts nothing",
+    "limit_predict_batches": "a training does not predict",
 }
-_WORDS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
-# Where 0 or less means that nothing is trained or tested; -1 means that there is no limit.
+_SYNONYMS = {"epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "gpus": "devices"}
+# Settings where -1 means no limit, and other values below 1 mean that nothing is trained.
 _UNLIMITED = ("max_epochs", "max_steps")
 _TIME = re.compile(r"(?P<days>\d+):(?P<hours>\d\d):(?P<minutes>\d\d):(?P<seconds>\d\d)")
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -76,7 +76,7 @@ _ALIASES = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mi
 
 
 def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
-    """Check what is said of the trainer.
+    """Check the settings of the trainer.
 
     Raises:
         ConfigError: for an unknown setting, one of the wrong type, or one that trains or tests nothing.
@@ -86,13 +86,13 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     for key in map(str, settings):
         if key in ELSEWHERE:
             raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
-        if key not in known and (words := _of_unknown(key, known)):
+        if key not in known and (words := _unknown_hint(key, known)):
             raise UnknownSettingError("trainer", key, words)
     if isinstance(settings.get("strategy"), Mapping):
         names = listing(get_args(Strategy))
         raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
-    for key, problem in _problems(settings, test):
+    for key, problem in _invalid_settings(settings, test):
         raise ConfigError(f"trainer.{key}", problem)
 
 
@@ -100,11 +100,11 @@ def precision_of(value: Any) -> str:
     """Return a precision by Lightning's full name.
 
     Raises:
-        ConfigError: if membranes would be in 16 bits or fewer, or there is no such precision.
+        ConfigError: if membranes would have 16 bits or fewer, or there is no such precision.
     """
     name = _ALIASES.get(str(value), str(value))
     if name in ("16-true", "bf16-true") or name.startswith("transformer-engine"):
-        # What is less than their rounding never adds up to a spike.
+        # Inputs below the rounding error of a membrane never add up to a spike.
         raise ConfigError(
             "trainer.precision",
             f"'{name}' would keep membranes in so few bits that they lose small inputs",
@@ -115,15 +115,15 @@ def precision_of(value: Any) -> str:
     return name
 
 
-def _of_unknown(key: str, known: set[str]) -> str:
-    """Return what is to be said of an unknown setting instead of what is like it, or nothing."""
-    if key in _WORDS:
-        return f"Did you mean '{_WORDS[key]}'?"
+def _unknown_hint(key: str, known: set[str]) -> str:
+    """Return the hint for an unknown setting without a similar known one; empty if there is one."""
+    if key in _SYNONYMS:
+        return f"Did you mean '{_SYNONYMS[key]}'?"
     return "" if did_you_mean(key, known) else "it takes those of Lightning's Trainer"
 
 
-def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
-    """Yield the settings whose values make no sense, and why."""
+def _invalid_settings(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, str]]:
+    """Yield the settings with invalid values, and the messages."""
     values = {key: value for key, value in settings.items() if value is not None}
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -133,7 +133,7 @@ def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, st
         elif key.startswith("limit_"):
             yield from _limit(key, value, test)
     yield from _devices(values.get("devices"))
-    yield from _length(values)
+    yield from _duration_limits(values)
     yield from _validation(settings)
     if "precision" in values:
         precision_of(values["precision"])
@@ -143,7 +143,7 @@ def _problems(settings: Mapping[str, Any], test: bool) -> Iterator[tuple[str, st
 
 def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
     if value < 0 or (isinstance(value, float) and value > 1):
-        yield key, f"must be a number of batches, or a part of them between 0.0 and 1.0, got {value}"
+        yield key, f"must be a number of batches, or a fraction of them between 0.0 and 1.0, got {value}"
     elif value == 0 and key == "limit_train_batches":
         yield key, "0 trains nothing"
     elif value == 0 and key == "limit_test_batches" and test:
@@ -158,7 +158,7 @@ def _devices(value: Any) -> Iterator[tuple[str, str]]:
         yield "devices", "is empty; name a number of devices, or which, as in [0, 1]"
 
 
-def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _duration_limits(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for unit in ("epochs", "steps"):
         least, most = values.get(f"min_{unit}"), values.get(f"max_{unit}", -1)
         if least is not None and 0 < most < least:
@@ -172,7 +172,7 @@ def _length(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _duration(value: Any) -> timedelta | None:
-    """Return a time as Lightning reads it; None where it could not."""
+    """Return a time parsed as Lightning does; None if it cannot be parsed."""
     if isinstance(value, str):
         match = _TIME.fullmatch(value)
         value = {unit: int(number) for unit, number in match.groupdict().items()} if match else None
@@ -186,7 +186,7 @@ def _validation(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     interval = settings.get("val_check_interval")
     if isinstance(interval, int | float):
         if interval <= 0 or (isinstance(interval, float) and interval > 1):
-            yield "val_check_interval", f"must be a number of batches, or a part of an epoch up to 1.0, got {interval}"
+            yield "val_check_interval", f"must be a number of batches, or a fraction of an epoch <= 1.0, got {interval}"
         if settings.get("check_val_every_n_epoch", 1) is None and isinstance(interval, float):
             yield "val_check_interval", "without check_val_every_n_epoch it is a number of batches"
     elif interval is not None and _duration(interval) is None:

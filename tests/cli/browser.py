@@ -1,4 +1,4 @@
-"""Pages as Chromium sees them, where there is one."""
+"""Pages rendered by Chromium, if it is installed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 in_a_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
-# The page's title says how many pictures are there. The end of loading waits for all of them, however slow the machine
-# is; for a promise to decode them Chromium does not wait.
+# The page's title is the number of images. The load event waits for all of them, on any machine; Chromium does not wait
+# for a promise that decodes them.
 COUNT = """
 <script>window.addEventListener("load", () => {
   document.title = "decoded " + [...document.images].filter(image => image.naturalWidth > 50).length;
@@ -21,14 +21,14 @@ COUNT = """
 
 
 def clicks(column: str) -> str:
-    """Return what a reader does: a click on a column of the first table that has it, and one more."""
+    """Return a script that clicks twice on a column of the first table that has it."""
     return f"""
 <script>const head = [...document.querySelectorAll("table.sorts th")].find(h => h.textContent === "{column}");
 head.click(); head.click();</script></body>"""
 
 
 def seen(page: Path, more: str = "</body>") -> tuple[str, str]:
-    """Return a page's elements as Chromium has made them, and what it complained of."""
+    """Return a page's elements after rendering by Chromium, and its error output."""
     shown = page.with_name("shown.html")
     shown.write_text(page.read_text().replace("</body>", more))
     assert BROWSER is not None

@@ -26,7 +26,7 @@ FAST = (
 
 
 class Outcome(NamedTuple):
-    """What came of a command; `error` is the mistake that stands in `err`, the last of several."""
+    """The result of a command; `error` is the last error that `err` reports."""
 
     status: int
     out: str
@@ -48,30 +48,30 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def errors_said(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
-    """Return a list that each mistake which a command tells of is put into."""
-    said: list[SnnlabError] = []
+    """Return a list to which each reported error of a command is appended."""
+    reported: list[SnnlabError] = []
     say = console.say_error
 
     def say_error(error: SnnlabError) -> None:
-        said.append(error)
+        reported.append(error)
         say(error)
 
     monkeypatch.setattr(console, "say_error", say_error)
-    return said
+    return reported
 
 
 @pytest.fixture
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
-    said = errors_said(monkeypatch)
+    reported = errors_said(monkeypatch)
 
     def call(*arguments: str) -> Outcome:
-        said.clear()
+        reported.clear()
         monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
         capfd.readouterr()
         status = main.main()
         captured = capfd.readouterr()
-        return Outcome(status, captured.out, captured.err, said[-1] if said else None)
+        return Outcome(status, captured.out, captured.err, reported[-1] if reported else None)
 
     return call

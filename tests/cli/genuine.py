@@ -1,4 +1,4 @@
-"""Small data sets in the genuine formats: random events in files as those that are published."""
+"""Small data sets in the published file formats, with random events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 
 def nmnist(root: Path, rng: np.random.Generator) -> None:
-    """Write N-MNIST: 5 bytes an event, a file a recording, a folder a digit."""
+    """Write N-MNIST: 5 bytes per event, a file per recording, a folder per digit."""
     for part, number in (("Train", 4), ("Test", 1)):
         for digit in range(10):
             folder = root / "NMNIST" / part / str(digit)
@@ -25,7 +25,7 @@ def nmnist(root: Path, rng: np.random.Generator) -> None:
 
 
 def dvsgesture(root: Path, rng: np.random.Generator) -> None:
-    """Write DVS128 Gesture as tonic has it: columns x, y, p, t (ms), a file a gesture, a folder a person."""
+    """Write DVS128 Gesture in tonic's format: columns x, y, p, t (ms), a file per gesture, a folder per person."""
     for user in range(1, 9):
         part = "ibmGestureTest" if user > 6 else "ibmGestureTrain"
         folder = root / "DVSGesture" / part / f"user{user:02d}_natural"
@@ -38,7 +38,7 @@ def dvsgesture(root: Path, rng: np.random.Generator) -> None:
 
 
 def cifar10dvs(root: Path, rng: np.random.Generator) -> None:
-    """Write CIFAR10-DVS's folders; the files are read by `Decoder`, since nothing at hand writes .aedat4."""
+    """Write CIFAR10-DVS's folders; `Decoder` replaces the reader, because no installed package writes .aedat4."""
     for name in PICTURES:
         (root / "CIFAR10DVS" / name).mkdir(parents=True)
         for number in range(11):
@@ -51,7 +51,7 @@ def cifar10dvs(root: Path, rng: np.random.Generator) -> None:
 
 
 class Decoder:
-    """Stands in for the package aedat's: one stream of events, in one packet."""
+    """Replaces the decoder of the package aedat: one stream of events, in one packet."""
 
     def __init__(self, path: str | Path) -> None:
         with Path(path).open("rb") as file:
@@ -59,11 +59,11 @@ class Decoder:
 
     @staticmethod
     def kind() -> np.dtype:
-        """Return the columns that aedat gives."""
+        """Return the columns of aedat."""
         return np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), (("p", "on"), "?")])
 
     def id_to_stream(self) -> dict[int, dict[str, Any]]:
-        """Return what the streams are."""
+        """Return the descriptions of the streams."""
         return {0: {"type": "events", "width": 128, "height": 128}}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -71,7 +71,7 @@ class Decoder:
 
 
 def shd(root: Path, rng: np.random.Generator) -> None:
-    """Write SHD: a file a part, ragged times (s) and channels, labels and speakers."""
+    """Write SHD: a file per split, ragged times (s) and channels, labels and speakers."""
     _spoken(root / "SHD", "shd", ("train", "test"), 20, rng)
 
 

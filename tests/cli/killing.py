@@ -1,16 +1,16 @@
-"""A plugin that kills the process at a place of the training that the environment names, and what runs it.
+"""A plugin that kills the process at a point of the training that the environment names, and a function that runs it.
 
 SNNLAB_TEST_KILL=batch:1:3      when batch 3 of epoch 1 is over, both from 0
                  start:1        when epoch 1 begins
                  end:1          when the batches and the validation of epoch 1 are over
                  validation:1   in the validation of epoch 1
-                 saving:5       when the fifth file is written, and not yet in its place
-                 built          when the trainer is built, long before the run has a folder
-                 setup          when the trainer gets ready, before the first batch
-                 over           when the training is over, and nothing tested
+                 saving:5       when the fifth file is written, before it is moved to its place
+                 built          when the trainer is built, before the run has a folder
+                 setup          when the trainer is set up, before the first batch
+                 over           when the training is over, before the test
                  full:5         no kill: from the fifth file on, the disk is full
-                 TERM@batch:1:3 another signal, there
-SNNLAB_TEST_KILL_RANK=1         which of several processes; else the first
+                 TERM@batch:1:3 another signal, at this point
+SNNLAB_TEST_KILL_RANK=1         the rank of the killed process; default 0
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import lightning as L
 from snnlab import files
 
 PLACE, RANK = "SNNLAB_TEST_KILL", "SNNLAB_TEST_KILL_RANK"
-# The server that the runs are forked from imports these once; none of them computes anything by that.
+# The fork server of the runs imports these once; the imports compute nothing.
 PRELOADED = ["snnlab.session.fit", "snnlab.session.training", "hydra", "snnlab.data", "tests.cli.killing"]
 
 
 class Kill(L.Callback):
-    """Kills this process at a place."""
+    """Kills this process at a point of the training."""
 
     def __init__(self) -> None:
         name, _, self.place = os.environ.get(PLACE, "").rpartition("@")
@@ -83,7 +83,7 @@ class Kill(L.Callback):
 
 
 def run(arguments: list[str], log: Path, place: str = "", **environment: str) -> int:
-    """Run `snnlab` in a process of its own, with what is slow to import there already; return its exit code."""
+    """Run `snnlab` in a forked process with its slow imports done; return its exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_call, args=(arguments, str(log), os.getcwd(), {PLACE: place, **environment}))

@@ -1,4 +1,4 @@
-"""A plugin by which a simulated recording sends this process a SIGTERM when it is read, as a cluster does."""
+"""A plugin: reading a simulated recording sends this process a SIGTERM, as a cluster does."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_a_command_of_another_framework_leads_to_ours(
     assert re.search(rf"'{typed}'.* '{meant}'", capsys.readouterr().err)
 
 
-def test_windows_is_told_of_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_windows_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     train = snnlab.train  # other packages look for Windows' own modules as they are imported
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setattr("sys.argv", ["snnlab", "train"])

@@ -20,8 +20,8 @@ Offered = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Offered:
-    """Return a function that gives what is offered behind a line."""
+def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Offered:
+    """Return a function that returns the completions of a line."""
 
     def call(line: str) -> list[str]:
         monkeypatch.setenv("COMP_LINE", line)
@@ -64,22 +64,22 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("snnlab new experiment mine data.num_b", ["data.num_bins="]),
     ],
 )
-def test_words_files_types_and_keys_are_offered(offered: Offered, line: str, words: list[str]):
-    assert offered(line) == words
+def test_words_files_types_and_keys_are_offered(completed: Offered, line: str, words: list[str]):
+    assert completed(line) == words
 
 
-def test_every_command_is_offered_first(offered: Offered):
-    assert offered("snnlab ") == list(COMMANDS)
+def test_every_command_is_completed_first(completed: Offered):
+    assert completed("snnlab ") == list(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_its_options_offered(offered: Offered, command: str):
-    assert "--help" in offered(f"snnlab {command} --")
+def test_every_command_has_its_options_offered(completed: Offered, command: str):
+    assert "--help" in completed(f"snnlab {command} --")
 
 
 @pytest.mark.parametrize("named", ["--config-dir mine", "--config-dir=mine", ""])
 def test_the_users_own_files_and_their_keys_are_offered(
-    offered: Offered, workplace: Path, monkeypatch: pytest.MonkeyPatch, named: str
+    completed: Offered, workplace: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ):
     for name, text in (
         ("experiment/hands", "# @package _global_\n"),
@@ -90,17 +90,17 @@ def test_the_users_own_files_and_their_keys_are_offered(
         path.write_text(text)
     if not named:
         monkeypatch.setenv("SNNLAB_CONFIG_DIR", "mine")
-    assert offered(f"snnlab train {named} experiment=h") == ["experiment=hands"]
-    assert offered(f"snnlab train {named} model=net model.layers.m") == ["model.layers.mine."]
+    assert completed(f"snnlab train {named} experiment=h") == ["experiment=hands"]
+    assert completed(f"snnlab train {named} model=net model.layers.m") == ["model.layers.mine."]
 
 
-def test_a_mistake_in_a_file_says_nothing_on_the_line(offered: Offered, workplace: Path):
+def test_a_mistake_in_a_file_prints_nothing(completed: Offered, workplace: Path):
     (workplace / "mine" / "experiment").mkdir(parents=True)
     (workplace / "mine" / "experiment" / "bad.yaml").write_text("# @package _global_\nseed: [\n")
-    assert offered("snnlab train --config-dir mine experiment=bad seed") == []
+    assert completed("snnlab train --config-dir mine experiment=bad seed") == []
 
 
-def test_an_installed_script_asks_the_program():
+def test_an_installed_script_calls_the_program():
     environment = {**os.environ, "COMP_LINE": "snnlab train data.num_b"}
     command = [sys.executable, "-m", "snnlab", "-sc", "query=bash"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
@@ -129,7 +129,7 @@ def test_the_script_for_bash_completes_snnlab():
     assert done.stdout.rstrip().endswith("hydra_bash_completion snnlab")
 
 
-def test_zsh_is_told_to_take_the_script_of_bash():
+def test_zsh_runs_the_script_of_bash():
     done = subprocess.run(
         [sys.executable, "-m", "snnlab", "-sc", "install=zsh"], capture_output=True, text=True, check=True
     )
@@ -137,7 +137,7 @@ def test_zsh_is_told_to_take_the_script_of_bash():
     assert "hydra_bash_completion" in done.stdout
 
 
-def test_a_wrong_request_says_how_it_is_installed():
+def test_a_wrong_request_names_the_install_commands():
     done = subprocess.run([sys.executable, "-m", "snnlab", "-sc", "bash"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "install=bash" in done.stderr

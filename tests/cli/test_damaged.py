@@ -1,4 +1,4 @@
-"""Of a run whose files are damaged every command says which, and what writes it anew; the cure is what it says."""
+"""Every command names the damaged file of a run and the command that restores it; that command works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """Return a copy of a run, whose files may be damaged."""
+    """Return a copy of a run, whose files a test can damage."""
     return Path(shutil.copytree(trained, tmp_path / "outputs" / "digits" / "1_0"))
 
 
@@ -33,7 +33,7 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _cut_behind_a_key(path: Path) -> None:
+def _cut_after_a_key(path: Path) -> None:
     text = path.read_bytes()
     path.write_bytes(text[: text.index(b": ", len(text) // 2)])
 
@@ -47,7 +47,7 @@ HARMS = {
     "split.json": _cut,
     "metrics.csv": lambda path: path.write_text("\0"),
     "result.json": _without_metrics,
-    "config.yaml": _cut_behind_a_key,
+    "config.yaml": _cut_after_a_key,
 }
 
 
@@ -77,7 +77,7 @@ def test_resuming_the_run_writes_the_file_anew(trained: Path, run: Path, name: s
 
 def test_a_configuration_that_is_cut_cannot_be_resumed(snnlab: Snnlab, run: Path):
     before = sorted(run.rglob("*"))
-    _cut_behind_a_key(run / "config.yaml")
+    _cut_after_a_key(run / "config.yaml")
     done = snnlab("train", f"resume={run}")
     assert done.status == 2
     assert_tells(done.error, run / "config.yaml", "read")

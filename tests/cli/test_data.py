@@ -1,4 +1,4 @@
-"""`snnlab data` on the embedded digits' small relative: simulated patterns, packed into a store of the test's own."""
+"""`snnlab data` on small simulated patterns, packed into a store of the test."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def patterns(workplace: Path) -> list[str]:
     return ["data=spike_patterns", "data.num_classes=3", "data.num_recordings=30", "data.sensor_size=[20,1,1]", store]
 
 
-def test_it_says_what_it_does(snnlab: Snnlab) -> None:
+def test_help_names_the_actions(snnlab: Snnlab) -> None:
     for call in (["data"], ["data", "--help"], ["data", "inspect", "--help"]):
         done = snnlab(*call)
         assert done.status == 0
         assert done.out.startswith("usage: snnlab data ACTION")
 
 
-def test_it_packs_shows_where_verifies_and_deletes(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
+def test_it_packs_locates_verifies_and_deletes(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
     assert_says(snnlab("data", "where", *patterns).out, "not packed")
     assert snnlab("data", "verify", *patterns).status == 2
     packed = snnlab("data", "prepare", *patterns)
@@ -54,7 +54,7 @@ def packed_folders(stores: Path) -> list[Path]:
     return sorted(path for path in stores.iterdir() if path.is_dir())
 
 
-def own(workplace: Path, name: str = "mine") -> list[str]:
+def write_own_recordings(workplace: Path, name: str = "mine") -> list[str]:
     """Write 4 recordings of 2 classes; return the overrides that describe them."""
     for label in ("down", "up"):
         for number in range(2):
@@ -68,7 +68,7 @@ def own(workplace: Path, name: str = "mine") -> list[str]:
 
 
 def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Path, snnlab: Snnlab) -> None:
-    mine, others = own(workplace), own(workplace, "others")
+    mine, others = write_own_recordings(workplace), write_own_recordings(workplace, "others")
     assert snnlab("data", "prepare", *others).status == 0
     for number in range(3):
         os.utime(workplace / "mine" / "up" / "0.npy", (number, number))
@@ -83,7 +83,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
     assert len(deleted) == 3
     assert_says(left, "stay: 1")
     assert len(packed_folders(workplace / "stores")) == 1
-    # Of recordings that are gone too.
+    # Also copies of deleted recordings.
     shutil.rmtree(workplace / "others")
     assert snnlab("data", "clean", *others).status == 2
     assert snnlab("data", "clean", "--all", *others).status == 0
@@ -104,7 +104,7 @@ def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, mo
 
 @pytest.mark.parametrize("key", ["x", "y"])
 def test_a_training_says_of_a_damaged_copy_that_it_is_that(key: str, workplace: Path, snnlab: Snnlab) -> None:
-    mine = own(workplace)
+    mine = write_own_recordings(workplace)
     assert snnlab("data", "prepare", *mine).status == 0
     (column,) = (workplace / "stores").glob(f"*/{key}.bin")
     content = bytearray(column.read_bytes())
@@ -158,12 +158,12 @@ def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnla
     ]
     assert [line[1:6] for line in lines if line and line[0] in ("0", "1", "2")] == [["7", "/", "1", "/", "2"]] * 3
     assert_says(done.out, "20 steps", "10 ms")
-    picture = workplace / "outputs" / "data_simulated_spike_patterns.png"
-    assert done.out.endswith(f"{picture.relative_to(workplace)}\n")
-    assert imread(picture).shape[1] == 614  # 4.8 inches
+    plot = workplace / "outputs" / "data_simulated_spike_patterns.png"
+    assert done.out.endswith(f"{plot.relative_to(workplace)}\n")
+    assert imread(plot).shape[1] == 614  # 4.8 inches
 
 
-def test_a_picture_is_put_where_it_is_wanted(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
+def test_a_plot_is_written_to_the_given_file(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
     assert snnlab("data", "inspect", *patterns, "--figure", "mine.png").out.endswith("mine.png\n")
     assert imread(workplace / "mine.png").size
     done = snnlab("data", "inspect", *patterns, "--figure", "mine.txt")

@@ -1,4 +1,4 @@
-"""`debug=...`: each file does what its first lines say."""
+"""`debug=...`: each file does what its first lines describe."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: 
     assert (predictions["val_readout"].argmax(1) == predictions["val_target"]).all()
 
 
-def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_overfit_reports_a_network_that_cannot_fit(workplace: Path, snnlab: Snnlab, digits_store: str):
     deaf = ("neuron.v_threshold=1000", "trainer.max_epochs=2")
     done = snnlab("train", "debug=overfit", *SMALL, digits_store, *deaf)
     _, result = result_of(done)
@@ -79,7 +79,7 @@ def test_overfit_says_so_when_the_network_cannot(workplace: Path, snnlab: Snnlab
     assert result["selection"]["epochs"] == 2
 
 
-def test_profile_says_where_the_time_goes(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_profile_reports_the_time_of_each_part(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "debug=profile", *SMALL, digits_store)
     folder, _ = result_of(done)
     record = json.loads((folder / "profile.json").read_text())
@@ -107,7 +107,7 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
     assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
     assert cells["conv1"][:4] == ["2x34x34", "12x30x30", "float32", "last"]
     assert cells["flatten"][:3] == ["32x5x5", "800", "float32"]
-    assert cells["lif1"][4] == "0"  # its least
+    assert cells["lif1"][4] == "0"  # its minimum
     assert cells["lif1"][-1].endswith("%")
     assert float(cells["lif1"][5]) == pytest.approx(float(cells["lif1"][-1][:-1]) / 100, abs=1e-4)
     assert max(len(line) for line in done.out.splitlines()) <= 80

@@ -50,7 +50,7 @@ def test_a_wrong_number_of_classes_or_sensor_is_named(classes: Path, workplace: 
     assert_tells(done.error, "", "spans")
 
 
-def test_what_the_yaml_leaves_to_the_user_is_asked_for(workplace: Path, snnlab: Snnlab) -> None:
+def test_a_value_that_the_yaml_leaves_to_the_user_is_requested(workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", "data=folder")
     assert done.status == 2
     needed = ["data.duration_ms", "data.num_classes", "data.root", "data.sensor_size"]

@@ -1,4 +1,4 @@
-"""Values and labels over time, trained to from a table and a YAML of a user's own, without a line of code."""
+"""Targets that are values or labels over time, from a user's table and YAML, without code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def times(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def blobs(workplace: Path) -> Path:
-    """Write recordings of a blob, and its place in x and the like in y, as parts of the sensor."""
+    """Write recordings of a blob, and its position in x and y, as fractions of the sensor."""
     root, rng, lines = workplace / "blobs", np.random.default_rng(0), ["path,value_x,value_mirrored"]
     root.mkdir()
     for number in range(RECORDINGS):
@@ -72,7 +72,7 @@ def blobs(workplace: Path) -> Path:
 
 @pytest.fixture
 def halves(workplace: Path) -> Path:
-    """Write recordings of which one half of the sensor is active after the other, and which; 90 ms on nothing says."""
+    """Write recordings in which the halves of the sensor are active in turn, with labels for the first 90 ms."""
     root, rng, lines = workplace / "halves", np.random.default_rng(0), ["path,label,start_ms,end_ms"]
     root.mkdir()
     for number in range(RECORDINGS):
@@ -111,8 +111,8 @@ def names(folder: Path, places: np.ndarray) -> list[str]:
     return [dataset.name(place) for place in places.tolist()]
 
 
-def assert_stretches_are_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
-    """Check the rows of `predict` against the answers at each step, of the whole and of pieces."""
+def assert_rows_match_the_answers(folder: Path, arrays: dict[str, np.ndarray], snnlab: Snnlab) -> None:
+    """Check the rows of `predict` against the answers at each step, fed whole and in pieces."""
     files = names(folder, arrays["test_recording"])
     rows = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), *files).out)))
     for file, answers in zip(files, arrays["test_answers"], strict=True):
@@ -136,7 +136,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     given = experiment(blobs, "value", "mse", "mix: {type: mixup, p: 0.2}")
     done = snnlab("train", *given)
     folder, metrics = record(done)
-    assert metrics["test/r2"] > 0.5  # the mean, which knows nothing of the events, has 0
+    assert metrics["test/r2"] > 0.5  # the mean, which ignores the events, has 0
     arrays = np.load(folder / "predictions.npz")
     target, answer = arrays["test_target"], arrays["test_readout"]
     assert target.shape == answer.shape == (12, 2)
@@ -190,7 +190,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     assert np.array(found["confusion"]).sum() == labelled.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
-    assert_stretches_are_the_answers(folder, arrays, snnlab)
+    assert_rows_match_the_answers(folder, arrays, snnlab)
     assert (again / "confusion.png").stat().st_size > 5000
 
 
@@ -216,7 +216,7 @@ def trained_weights(done: Outcome) -> dict[str, torch.Tensor]:
     return torch.load(record(done)[0] / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def assert_learnt_the_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     for name, values in one.items():
         if name.startswith("network."):
             torch.testing.assert_close(other[name], values, rtol=1e-6, atol=1e-8, msg=name)
@@ -231,7 +231,7 @@ def test_several_batches_a_step_teach_what_one_large_batch_does(
     given += [*PLAIN, "pictures=null", "monitors=null"]
     large = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     small = trained_weights(snnlab("train", *given, "data.batch_size=8", "trainer.accumulate_grad_batches=2"))
-    assert_learnt_the_same(large, small)
+    assert_same_weights(large, small)
 
 
 @pytest.mark.slow
@@ -240,12 +240,12 @@ def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnl
     given += ["loss.parts.few={type: spikes, weight: 1e-4}"]
     one = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     two = trained_weights(snnlab("train", *given, "trainer=ddp", "trainer.devices=2"))
-    assert_learnt_the_same(one, two)
+    assert_same_weights(one, two)
 
 
-def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
+def test_incompatible_settings_are_reported_before_training(blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     values = experiment(blobs, "value", "mse")
-    for wrong, *told in (
+    for wrong, *facts in (
         ("loss=cross_entropy", "loss", "cross_entropy", "data.targets=value", "loss=mse"),
         ("selection=best_val_accuracy", "selection", "best_val_accuracy", "lowest_val_loss"),
         ("data.targets=class", "loss", "mse", "data.targets=class", "loss=cross_entropy"),
@@ -256,7 +256,7 @@ def test_what_does_not_go_together_is_said_before_training(blobs: Path, halves: 
     ):
         done = snnlab("train", *values, wrong)
         assert done.status == 2
-        assert_tells(done.error, *told)
+        assert_tells(done.error, *facts)
     table = (halves / "labels.csv").read_text().splitlines()
     (halves / "late.csv").write_text("\n".join([table[0], *(line for line in table[1:] if line.endswith(",90"))]))
     late = ["data.labels=late.csv", "data.duration_ms=10"]
@@ -283,7 +283,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
 
 
 @pytest.mark.parametrize("mode", ["overfit", "fast", "shapes"])
-def test_the_modes_of_debugging_know_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
+def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "pictures=null")
     assert done.status == 0, done.err
     if mode == "overfit":

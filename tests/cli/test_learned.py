@@ -1,4 +1,4 @@
-"""What neurons have learned of time constants and thresholds can be read wherever a run is looked at."""
+"""Trained time constants and thresholds of neurons are in all outputs of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEARNS = ("neuron.learn={tau_mem: channel, v_threshold: layer}", "optimizer.lr=0
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a run whose 16 neurons have learned a time constant each, and a threshold together."""
+    """Return a run whose 16 neurons have trained a time constant each, and a common threshold."""
     folder = tmp_path_factory.mktemp("learned")
     shown = ("logger=[tensorboard,csv]", "pictures=null", "trainer.max_epochs=2", "selection=last")
     return train(*FAST, *LEARNS, *shown, digits_store, f"output_dir={folder}").folder
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
 
 @pytest.fixture(scope="module")
 def taus(run: Path) -> np.ndarray:
-    """Return the time constants, ms, from the numbers that are stored for them."""
+    """Return the time constants, ms, from their stored parameters."""
     weights = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     found = weights["network.lif1.learned.tau_mem"].double().exp().numpy().ravel()
     assert found.std() > 0.1
@@ -48,7 +48,7 @@ def test_show_has_mean_and_range_of_the_chosen_epoch(run: Path, taus: np.ndarray
     assert_says(done.out, "chosen epoch")
 
 
-def test_show_of_a_run_without_a_checkpoint_says_that_they_have_just_begun(
+def test_show_of_a_run_without_a_checkpoint_prints_the_initial_values(
     run: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())

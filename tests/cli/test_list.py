@@ -18,7 +18,7 @@ from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 
-# Listed as, named, and the file in configs.
+# The kind, the name, and the file in configs.
 FILES = [
     ("models", "mlp_lif", "model/mlp_lif"),
     ("experiments", "nmnist", "experiment/nmnist"),
@@ -28,7 +28,7 @@ FILES = [
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """Return the cells behind the first one of each line, by the first."""
+    """Return the cells after the first of each line, by the first."""
     split = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
     return {first: rest for first, *rest in split}
 
@@ -67,39 +67,39 @@ def test_neurons_are_types_and_presets_and_those_that_depend_on_dt_are_marked(sn
     assert re.search(r"^\* .*\bdt\b", out, re.MULTILINE)
 
 
-def test_a_layer_is_told_with_its_settings(snnlab: Snnlab):
+def test_a_layer_is_listed_with_its_settings(snnlab: Snnlab):
     done = snnlab("list", "layers", "conv2d")
     assert done.out.startswith(f"conv2d: {first_sentence(LAYERS.get('conv2d', ''))}\n")
-    told = rows(done.out)
+    listed = rows(done.out)
     settings, texts = settings_of(LAYERS.get("conv2d", "")), argument_texts(LAYERS.get("conv2d", ""))
-    assert told["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
-    assert told["bias"] == [settings["bias"].kind, "true", texts["bias"]]
-    assert "in_shape" not in told
+    assert listed["out_channels"] == [settings["out_channels"].kind, "required", texts["out_channels"]]
+    assert listed["bias"] == [settings["bias"].kind, "true", texts["bias"]]
+    assert "in_shape" not in listed
 
 
 def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab):
-    told = rows(snnlab("list", "neurons", "lif").out)
+    listed = rows(snnlab("list", "neurons", "lif").out)
     lif = LAYERS.get("lif", "")
-    assert told["tau_mem"][:3] == [settings_of(lif)["tau_mem"].kind, "ms", "null"]
-    assert told["v_threshold"] == [settings_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
-    assert "dt" not in told
+    assert listed["tau_mem"][:3] == [settings_of(lif)["tau_mem"].kind, "ms", "null"]
+    assert listed["v_threshold"] == [settings_of(lif)["v_threshold"].kind, "1.0", argument_texts(lif)["v_threshold"]]
+    assert "dt" not in listed
 
 
 def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snnlab: Snnlab):
-    told = " ".join(snnlab("list", "neurons", "lif").out.split())
-    assert "snnlab list surrogates" in told
-    assert "see `Recurrent`" not in told
+    listed = " ".join(snnlab("list", "neurons", "lif").out.split())
+    assert "snnlab list surrogates" in listed
+    assert "see `Recurrent`" not in listed
 
 
-def test_a_dataset_is_told_with_the_settings_that_all_share(snnlab: Snnlab):
-    told = rows(snnlab("list", "datasets", "nmnist").out)
-    assert told["root"][1] == "null"
-    assert told["root"][2].startswith("Folder")
-    assert told["dt"][1:3] == ["ms", "null"]
-    assert told["duration_ms"][1:3] == ["ms", "required"]
+def test_a_dataset_is_listed_with_the_shared_settings(snnlab: Snnlab):
+    listed = rows(snnlab("list", "datasets", "nmnist").out)
+    assert listed["root"][1] == "null"
+    assert listed["root"][2].startswith("Folder")
+    assert listed["dt"][1:3] == ["ms", "null"]
+    assert listed["duration_ms"][1:3] == ["ms", "required"]
 
 
-def test_what_has_no_settings_says_so(snnlab: Snnlab):
+def test_an_entry_without_settings_is_reported_as_such(snnlab: Snnlab):
     assert snnlab("list", "layers", "flatten").out.endswith(" no settings.\n")
 
 
@@ -115,7 +115,7 @@ def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
     assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
 
 
-def test_a_reader_who_has_seen_enough_ends_it_quietly():
+def test_a_closed_pipe_ends_it_quietly():
     code = "import sys; sys.argv = ['snnlab', 'list', 'models']; from snnlab.cli.main import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -126,7 +126,7 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly():
     assert process.wait() == 0
 
 
-def test_datasets_are_listed_with_what_of_them_is_here(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_datasets_are_listed_with_their_availability(snnlab: Snnlab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "data" / "SHD").mkdir(parents=True)
     monkeypatch.setenv("SNNLAB_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -161,8 +161,8 @@ def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
 def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
     lines = snnlab("list").out.splitlines()
     types, files = (
-        lines.index("what a YAML file names as type, with its settings:"),
-        lines.index("YAML files, chosen behind the command:"),
+        lines.index("types, named in a YAML file with their settings:"),
+        lines.index("YAML files, chosen on the command line:"),
     )
     place = {line.split()[0]: number for number, line in enumerate(lines) if line.startswith("  ")}
     assert types < place["losses"] < files < place["loss"]

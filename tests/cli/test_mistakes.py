@@ -1,4 +1,4 @@
-"""What a beginner does wrong: one or two lines on stderr, exit status 2, no traceback, nothing left behind."""
+"""Mistakes of beginners: one or two lines on stderr, exit status 2, no traceback, no files written."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Snnlab = Callable[..., Outcome]
 
 
 HEAD = "# @package _global_\n"
-# An experiment's file, the place that is named, and what else is told.
+# An experiment's file, the place that the error names, and its other facts.
 FILES = [
-    ("neuron: {tau_mem: -3}\n", "mine.yaml:1", "nowhere", "# @package _global_"),
+    ("neuron: {tau_mem: -3}\n", "mine.yaml:1", "no effect", "# @package _global_"),
     (f"# mine\n{HEAD}neuron: {{tau_mem: -3}}\n", "mine.yaml:1", "# @package _global_"),
     ("# @package: _global_\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "# @package _global_"),
     ("# @package\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "# @package _global_"),
     (f"\ufeff{HEAD}neuron: {{tau_mem: -3}}\n", "mine.yaml:1", "BOM", "# @package _global_"),
     ("# @package elsewhere\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "elsewhere", "# @package _global_"),
-    ("# @package experiment\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "nowhere"),
+    ("# @package experiment\nneuron: {tau_mem: -3}\n", "mine.yaml:1", "no effect"),
     (f"{HEAD}neuron:\n  tau_mem 3\n", "mine.yaml:2", "neuron", "tau_mem 3"),
     (f"{HEAD}neuron: 3\n", "mine.yaml:2", "neuron", 3),
     (f"{HEAD}neuron: [lif]\n", "mine.yaml:2", "neuron", "['lif']"),
@@ -102,13 +102,13 @@ def test_a_truncated_recording_is_named(workplace: Path, snnlab: Snnlab):
     assert not (workplace / "outputs").exists()
 
 
-def test_a_layer_that_never_fires_is_spoken_of_once(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_a_silent_layer_is_reported_once(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", *FAST, digits_store, "neuron.v_threshold=1000", "trainer.max_epochs=2")
     assert done.status == 0
     assert len(re.findall(r"^lif1: .* epoch 1\b", done.err, re.MULTILINE)) == 1
 
 
-def test_a_full_disk_is_said_and_recorded_as_far_as_it_can_be(
+def test_a_full_disk_is_reported_and_recorded_if_possible(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
     def full(path: Path, text: str) -> None:
@@ -123,7 +123,7 @@ def test_a_full_disk_is_said_and_recorded_as_far_as_it_can_be(
     assert json.loads(result.read_text())["status"] == "failed"
 
 
-def test_the_traceback_is_there_when_asked_for(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+def test_the_traceback_is_printed_on_request(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SNNLAB_DEBUG", "1")
     done = snnlab("train", "seed=one")
     assert done.status == 2

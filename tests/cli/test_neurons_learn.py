@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 
 
-# With torch's initial weights it is silent, and its surrogate is too narrow to wake it.
+# With torch's initial weights it is silent, and its surrogate is too narrow to train it.
 NEEDS = {"norse_lif_box": ["model.init={type: fluctuation_driven}"]}
 
 

@@ -1,6 +1,6 @@
-"""Runs, a search and a suite that commit dd700d9 recorded: whatever comes later opens them and finds the same in them.
+"""Runs, a search and a suite that commit dd700d9 recorded: later versions open them with the same results.
 
-They are a stranger's: copied, and signed by nobody. `tests/fixtures/runs_dd700d9/make.py` made them.
+They count as another user's: copied and not signed. `tests/fixtures/runs_dd700d9/make.py` made them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KILLED_AT = {"epoch": 2, "batch": 3}
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Callable[[str], Path]:
+def copy_of(tmp_path: Path) -> Callable[[str], Path]:
     """Return a function that copies one of the folders to where it can be written."""
 
     def copy(name: str) -> Path:
@@ -43,10 +43,10 @@ def accuracy(run: Path) -> float:
 
 
 @pytest.mark.parametrize(("name", "part"), [*((name, "test") for name in RUNS), ("weight_average", "val")])
-def test_its_network_gives_each_recording_the_answer_that_was_recorded(
-    name: str, part: str, copied: Callable[[str], Path], tmp_path: Path
+def test_its_network_gives_the_recorded_answers(
+    name: str, part: str, copy_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    run = load(copied(name))
+    run = load(copy_of(name))
     values = run.evaluate(part, out=tmp_path / "again")
     before = {key: array for key, array in run.predictions.items() if key.startswith(f"{part}_")}
     with np.load(tmp_path / "again" / "predictions.npz") as after:
@@ -74,9 +74,9 @@ def test_its_page_can_be_drawn(name: str, tmp_path: Path, snnlab: Snnlab) -> Non
 
 @pytest.mark.parametrize("last_written", ["search.json", "study.db"])
 def test_the_page_of_the_search_has_its_trials_whatever_a_copy_made_of_names_and_times(
-    last_written: str, copied: Callable[[str], Path], snnlab: Snnlab
+    last_written: str, copy_of: Callable[[str], Path], snnlab: Snnlab
 ) -> None:
-    search = copied("search")
+    search = copy_of("search")
     for name in ("search.json", "study.db"):
         os.utime(search / name, (0, 2.0 if name == last_written else 1.0))
     done = snnlab("report", str(search))
@@ -98,8 +98,8 @@ def test_all_are_listed(snnlab: Snnlab) -> None:
     assert "completed" not in lines["killed"]
 
 
-def test_the_one_that_was_killed_goes_on_with_its_best_epoch(copied: Callable[[str], Path], snnlab: Snnlab) -> None:
-    run = copied("killed")
+def test_the_killed_one_resumes_with_its_best_epoch(copy_of: Callable[[str], Path], snnlab: Snnlab) -> None:
+    run = copy_of("killed")
     best = run / "checkpoints" / "best.ckpt"
     chosen, epochs = weights_hash(best), (run / "metrics.csv").read_text().splitlines()
     done = snnlab("train", f"resume={run}")
@@ -109,7 +109,7 @@ def test_the_one_that_was_killed_goes_on_with_its_best_epoch(copied: Callable[[s
     assert (ended.selection["epoch"], ended.selection["epochs"]) == (0, 4)
     assert weights_hash(best) == chosen
     assert (run / "metrics.csv").read_text().splitlines()[: len(epochs)] == epochs
-    # Of what followed no more than the last digits depends on the kernels.
+    # Of the later epochs only the last digits depend on the kernels.
     for name, values in whole.epochs().items():
         np.testing.assert_allclose(ended.epochs()[name], values, rtol=1e-3, atol=1e-6, err_msg=name)
     assert ended.metrics == pytest.approx(whole.metrics, rel=1e-3)
@@ -130,7 +130,7 @@ def test_the_table_of_the_suite_has_the_accuracies_of_its_runs(snnlab: Snnlab) -
     assert snnlab("bench", "table", str(RECORDED / "suite")).status == 0
 
 
-def test_nothing_in_them_tells_of_the_machine() -> None:
+def test_they_hold_no_name_of_the_machine() -> None:
     for path in RECORDED.rglob("*"):
         if path.is_file() and path.suffix != ".py":
             assert not any(root in path.read_bytes() for root in (b"/home/", b"/root/", b"/tmp/", b"/work/")), path

@@ -1,4 +1,4 @@
-"""Trainings with averages, windows, frozen layers, annealing, and on validation recordings too, by their settings."""
+"""Trainings with weight averaging, truncated backpropagation, frozen layers, annealing, and on validation data too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_an_average_is_tested_and_opened_and_the_training_is_the_same(
+def test_averaged_weights_are_tested_and_opened_and_the_training_is_the_same(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
     plain, averaged = run(digits_store), run(digits_store, "average={type: ema, decay: 0.5}")
@@ -55,7 +55,7 @@ def test_windows_of_all_steps_are_no_windows(workplace: Path, digits_store: str)
     assert not equal(trained_weights(full), trained_weights(cut))
 
 
-def test_frozen_layers_keep_the_weights_of_the_run_that_is_begun_from(workplace: Path, digits_store: str):
+def test_frozen_layers_keep_the_weights_of_the_initial_run(workplace: Path, digits_store: str):
     first = run(digits_store)
     then = run(digits_store, f"init_from={first.folder}", "freeze=[fc1]", "seed=1")
     begun, ended = network_weights(first.folder / "checkpoints" / "best.ckpt"), trained_weights(then)
@@ -68,7 +68,7 @@ def test_annealing_changes_what_is_learned(workplace: Path, digits_store: str):
     assert not equal(trained_weights(plain), trained_weights(annealed))
 
 
-def test_a_last_fit_trains_on_all_and_says_so(workplace: Path, digits_store: str):
+def test_a_final_fit_trains_on_all_and_records_it(workplace: Path, digits_store: str):
     plain, last = run(digits_store), run(digits_store, "fit_on=train_and_val")
     assert last.selection["train_size"] == plain.selection["train_size"] + plain.selection["val_size"]
     assert (last.selection["rule"], last.selection["epoch"], last.selection["val_size"]) == ("last", 1, 0)

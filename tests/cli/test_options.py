@@ -19,7 +19,7 @@ def test_options_stand_anywhere_in_both_spellings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["--figur", "x"], ("show", "--figur", "--figure")),
         (["-m"], ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels")),
@@ -27,8 +27,8 @@ def test_options_stand_anywhere_in_both_spellings() -> None:
         (["--figure"], ("--figure",)),
     ],
 )
-def test_a_wrong_option_is_named(arguments: list[str], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_a_wrong_option_is_named(arguments: list[str], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         split_options("show", arguments)
 
 

@@ -1,4 +1,4 @@
-"""Which of the processes of torchrun or SLURM this is, by the environment."""
+"""The rank of this process under torchrun or SLURM, by the environment."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def put(environment: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+def set_variables(environment: pytest.MonkeyPatch, values: dict[str, str]) -> None:
     for name, value in values.items():
         environment.setenv(name, value)
 
 
-def test_a_process_that_nobody_else_started_stands_alone(environment: pytest.MonkeyPatch):
+def test_a_process_without_a_launcher_is_alone(environment: pytest.MonkeyPatch):
     assert outside(["trainer=ddp"]) is None
     assert team_of(2) is None
 
 
-def test_torchrun_says_it_in_any_case(environment: pytest.MonkeyPatch):
-    put(environment, TORCHRUN)
+def test_torchrun_is_always_detected(environment: pytest.MonkeyPatch):
+    set_variables(environment, TORCHRUN)
     assert outside([]) == Team(3, 4, 1, 2, by="torchrun")
 
 
-def test_the_tasks_of_slurm_are_one_training_where_the_command_says_so(environment: pytest.MonkeyPatch):
-    put(environment, SLURM)
+def test_slurm_tasks_are_one_training_with_trainer_slurm(environment: pytest.MonkeyPatch):
+    set_variables(environment, SLURM)
     assert outside(["trainer=slurm"]) == Team(2, 4, 0, 2, by="srun")
     assert outside(["trainer=cpu"]) is None
     assert team_of(1) is None

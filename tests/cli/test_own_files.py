@@ -1,4 +1,4 @@
-"""`cp`, `new` and `validate`: from a packaged file to one's own."""
+"""`cp`, `new` and `validate`: a user's files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Outcome
 Snnlab = Callable[..., Outcome]
 
 
-def test_a_copied_model_is_found_under_its_new_name_and_says_how_to_run_it(workplace: Path, snnlab: Snnlab):
+def test_a_copied_model_is_found_under_its_new_name_and_names_its_command(workplace: Path, snnlab: Snnlab):
     done = snnlab("cp", "model/conv_lif", "mine/model/my_net.yaml")
     assert (done.status, done.out) == (0, "snnlab train --config-dir mine model=my_net\n")
     copy = workplace / "mine" / "model" / "my_net.yaml"
@@ -26,19 +26,19 @@ def test_a_copied_model_is_found_under_its_new_name_and_says_how_to_run_it(workp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["model/conv_lif", "mine/model/there.yaml"], ("mine/model/there.yaml", "already")),
     ],
 )
-def test_cp_overwrites_nothing_and_says_what_is_wrong(arguments: list, told: tuple, workplace: Path, snnlab: Snnlab):
+def test_cp_overwrites_nothing_and_reports_mistakes(arguments: list, facts: tuple, workplace: Path, snnlab: Snnlab):
     there = workplace / "mine" / "model" / "there.yaml"
     there.parent.mkdir(parents=True)
     there.write_text("mine")
     (workplace / "file").write_text("")
     done = snnlab("cp", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *facts)
     assert [path.name for path in workplace.rglob("*.yaml")] == ["there.yaml"]
     assert there.read_text() == "mine"
 
@@ -96,7 +96,7 @@ def test_every_packaged_file_is_valid(workplace: Path, snnlab: Snnlab, monkeypat
     assert "open   data/folder.yaml\n       data.duration_ms, data.num_classes" in done.out
 
 
-def test_validate_takes_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
+def test_validate_accepts_overrides_that_every_file_needs(workplace: Path, snnlab: Snnlab):
     (workplace / "my_valid_layers.py").write_text(
         "from torch import nn\nfrom snnlab.nn import LAYERS\nLAYERS.register('valid')(nn.Identity)\n"
     )
@@ -108,7 +108,7 @@ def test_validate_takes_overrides_that_every_file_needs(workplace: Path, snnlab:
     assert snnlab("validate", "mine", "plugins=[my_valid_layers]").status == 0
 
 
-def test_validate_says_when_there_is_nothing_to_check(workplace: Path, snnlab: Snnlab):
+def test_validate_reports_an_empty_folder(workplace: Path, snnlab: Snnlab):
     (workplace / "empty").mkdir()
     done = snnlab("validate", "empty")
     assert done.status == 2

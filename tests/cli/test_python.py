@@ -1,4 +1,4 @@
-"""A training from Python says what it does, and a run that is opened does what the commands do."""
+"""A training from Python logs its progress, and an opened run gives the results of the commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .conftest import FAST
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run on recordings of two classes of one's own, with names."""
+    """Return a run on user-defined recordings of two named classes."""
     place = tmp_path_factory.mktemp("python")
     rng = np.random.default_rng(0)
     for number in range(24):
@@ -48,11 +48,11 @@ def run(folder: Path) -> Any:
 def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[Any] = []
 
-    def noted(session: Session, started: float) -> Result:
+    def record_session(session: Session, started: float) -> Result:
         asked.append(session.experiment)
         return Result(session.folder, "completed", session.experiment.seed)
 
-    monkeypatch.setattr("snnlab.session.training.run", noted)
+    monkeypatch.setattr("snnlab.session.training.run", record_session)
     snnlab.train(
         "data.batch_size=8",
         {"trainer.max_epochs": 3, "model.layers.fc1.out_features": 16},
@@ -83,7 +83,7 @@ def test_a_mistake_in_a_value_is_named_as_on_the_command_line():
 
 @contextmanager
 def no_logging() -> Iterator[logging.Logger]:
-    """Give snnlab's logger as it is in a program that has set up no logging; in a fixture pytest would add its own."""
+    """Provide snnlab's logger without any logging set up; a fixture would have pytest's handlers."""
     logger = logging.getLogger("snnlab")
     before = logger.handlers, logger.propagate, logger.level
     logger.handlers, logger.propagate = [], False
@@ -98,11 +98,11 @@ def no_logging() -> Iterator[logging.Logger]:
 def test_a_training_says_what_it_does(workplace: Path, digits_store: str, capsys: pytest.CaptureFixture[str]):
     with no_logging():
         result = snnlab.train(*FAST, digits_store, "logger=none", "pictures=null", "trainer.max_epochs=2")
-    said = capsys.readouterr()
-    epochs = [line.split("  ")[0] for line in said.err.splitlines() if line.startswith("epoch")]
+    printed = capsys.readouterr()
+    epochs = [line.split("  ")[0] for line in printed.err.splitlines() if line.startswith("epoch")]
     assert epochs == ["epoch 1/2", "epoch 2/2"]
-    assert said.err.splitlines()[-1] == result.summary
-    assert said.out == ""
+    assert printed.err.splitlines()[-1] == result.summary
+    assert printed.out == ""
 
 
 def test_logging_that_a_program_has_set_up_is_left_alone(
@@ -142,7 +142,7 @@ def test_batches_are_those_of_the_evaluation(run: Any):
     assert y.mean(0).argmax(-1).tolist() == answers.tolist()
 
 
-def test_a_part_or_a_place_that_is_not_there_is_named(run: Any):
+def test_a_missing_split_or_index_is_named(run: Any):
     with assert_raises(ConfigError, "", "test"):
         run.batch("tset")
     with assert_raises(IndexError, "recordings", run.data.split.test.size):
@@ -184,7 +184,7 @@ def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
     )  # in ms, as the run's own
 
 
-def test_what_are_no_events_of_the_sensor_is_refused(run: Any):
+def test_invalid_events_are_refused(run: Any):
     with assert_raises(TypeError, "array"):
         run.predict(3)
     with assert_raises(DataError, "events", 0):

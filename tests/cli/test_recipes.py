@@ -1,4 +1,4 @@
-"""The published recipes train on files of their genuine formats, and say what was published and what differs."""
+"""The published recipes train on files in their real formats, and document the published results and differences."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ STEPS = (
     "data.download=false",
     "logger=none",
     "pictures=null",
-    # A test would first compile them for each recipe; that the compiled loops give the same spikes is tested elsewhere.
+    # A test would compile them for each recipe; other tests compare the spikes of the compiled loops.
     "backend=reference",
 )
 
 
 class Recipe(NamedTuple):
-    """An experiment, its data set, and what of it is smaller in a test."""
+    """An experiment, its data set, and the overrides that make it smaller in a test."""
 
     name: str
     data: str
@@ -68,7 +68,7 @@ def test_a_recipe_trains_on_files_of_its_data_sets_format(
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_recipe_says_its_source_what_was_published_and_what_differs(recipe: Recipe):
+def test_a_recipe_names_its_source_its_published_result_and_the_differences(recipe: Recipe):
     head = " ".join(re.findall(r"^# (.*)", find_file(f"experiment/{recipe.name}").read_text(), re.MULTILINE))
     for part in (f"snnlab train experiment={recipe.name} ", "github.com/", "Published: ", "Here: ", "Differences: "):
         assert part in head

@@ -1,4 +1,4 @@
-"""A run repeated from its record ends with the same numbers, and what differs is told."""
+"""A run repeated from its record ends with the same numbers, and differences are printed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "facts"),
     [
         (("-m", "seed=1,2"), ("-m",)),
         (("--cfg", "job"), ("--cfg",)),
@@ -82,21 +82,21 @@ def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path:
         (("other/config.yaml",), ("train", "other/config.yaml")),
     ],
 )
-def test_what_cannot_be_trained_again_is_refused(
-    words: tuple[str, ...], told: tuple[str, ...], recorded: Path, snnlab: Snnlab
+def test_invalid_requests_to_train_again_are_refused(
+    words: tuple[str, ...], facts: tuple[str, ...], recorded: Path, snnlab: Snnlab
 ) -> None:
     done = snnlab("train", str(recorded / "config.yaml"), *words)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *facts)
 
 
-def test_a_runs_folder_is_answered_with_what_it_could_mean(recorded: Path, snnlab: Snnlab) -> None:
+def test_a_runs_folder_gets_proposals(recorded: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", str(recorded))
     assert done.status == 2
     assert_tells(done.error, recorded, recorded / "config.yaml", "resume", "init_from", "reproduce")
 
 
-def test_what_differs_is_told(run: Path, snnlab: Snnlab) -> None:
+def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
     text = (run / "metrics.csv").read_text().splitlines()
     cells = text[1].split(",")
     cells[3] = str(float(cells[3]) + 0.25)
@@ -137,17 +137,19 @@ def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["RUN", "data.num_bins=8"], ("data.num_bins=8", "data.root")),
         (["RUN", "another"], ("reproduce", "--env", "another")),
         (["RUN"], (None, "interrupted")),
     ],
 )
-def test_what_cannot_be_repeated_is_refused(run: Path, snnlab: Snnlab, arguments: list[str], told: tuple) -> None:
+def test_a_run_that_cannot_be_repeated_is_refused(
+    run: Path, snnlab: Snnlab, arguments: list[str], facts: tuple
+) -> None:
     page = json.loads((run / "result.json").read_text()) | {"status": "interrupted"}
     (run / "result.json").write_text(json.dumps(page))
     done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))
     assert done.status == 2
-    place, *facts = told
+    place, *facts = facts
     assert_tells(done.error, place or run, *facts)

@@ -20,7 +20,7 @@ def cells(text: str, first: str) -> list[str]:
     return re.split(r" {2,}", line.strip())
 
 
-def test_it_tells_layers_costs_constants_and_what_depends_on_dt(workplace: Path, snnlab: Snnlab):
+def test_it_prints_layers_costs_constants_and_dependence_on_dt(workplace: Path, snnlab: Snnlab):
     done = snnlab("show", "data.num_bins=64")
     assert done.status == 0, done.err
     lines = done.out.splitlines()
@@ -47,20 +47,20 @@ def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnl
     assert_says("\n".join(lines), "conv1, out", "bias")
 
 
-def test_it_says_what_a_training_step_takes(workplace: Path, snnlab: Snnlab):
-    told = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
-    (at,) = [number for number, line in enumerate(told) if line.startswith("  Training step")]
-    assert_says(told[at], "CPU", "batch of 16", "64 steps", "93 MB")
-    assert_says(told[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
+def test_it_prints_the_memory_of_a_training_step(workplace: Path, snnlab: Snnlab):
+    lines = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("  Training step")]
+    assert_says(lines[at], "CPU", "batch of 16", "64 steps", "93 MB")
+    assert_says(lines[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
 
 
-def test_what_a_training_step_takes_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
-    told = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
-    assert_says(told, "32 steps")
-    assert_says(told, "torch.optim.LBFGS", "0.07 MB")
+def test_the_memory_of_a_training_step_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
+    lines = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
+    assert_says(lines, "32 steps")
+    assert_says(lines, "torch.optim.LBFGS", "0.07 MB")
 
 
-def test_a_step_that_cannot_be_is_said_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):
+def test_an_impossible_step_is_reported_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):
     norm = "+model.layers.norm={type: batch_norm, per_step: true, after: out}"
     done = snnlab("show", norm, "data.batch_size=1")
     assert done.status == 0, done.err
@@ -68,7 +68,7 @@ def test_a_step_that_cannot_be_is_said_and_the_rest_is_shown(workplace: Path, sn
     assert cells(done.out, "norm")[1] == "batch_norm"
 
 
-def test_the_plan_says_what_runs_together_and_what_does_not(workplace: Path, snnlab: Snnlab):
+def test_the_plan_prints_fused_and_separate_layers(workplace: Path, snnlab: Snnlab):
     done = snnlab("show", "--plan", "first_layer=events")
     assert done.status == 0, done.err
     rows = [re.split(r" {2,}", line.strip())[0] for line in done.out.splitlines()]
@@ -83,7 +83,7 @@ def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_rea
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2
     assert_tells(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
-    assert "runs" not in done.err  # nor is a plain loop told of, which does not
+    assert "runs" not in done.err  # the error does not propose the plain loop, which cannot run it either
     assert not list(workplace.iterdir())
 
 
@@ -111,7 +111,7 @@ def test_overrides_models_and_plugins_are_those_of_train(workplace: Path, snnlab
 
 
 @pytest.mark.parametrize("name", ["net.png", "net.svg", "net.pdf"])
-def test_it_draws_a_picture(workplace: Path, snnlab: Snnlab, name: str):
+def test_it_draws_a_figure(workplace: Path, snnlab: Snnlab, name: str):
     done = snnlab("show", "--figure", name, "model=mlp_lif")
     assert done.status == 0, done.err
     assert done.out == f"{name}\n"
@@ -125,7 +125,7 @@ def test_help_and_files_need_no_heavy_import(command: str, light: list[str]):
 
 
 @pytest.mark.parametrize("command", [("show",), ("list",), ("list", "losses", "cross_entropy")])
-def test_neither_imports_what_only_training_needs(command: tuple[str, ...]):
+def test_neither_imports_packages_of_training_alone(command: tuple[str, ...]):
     assert not heavy(*command, modules=("lightning", "tonic", "torchmetrics", "tensorboard", "matplotlib"))
 
 

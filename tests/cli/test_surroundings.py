@@ -1,4 +1,4 @@
-"""What a command is started in: streams, working folders, encodings, memory, and how long it takes to answer."""
+"""The environment of a command: streams, working folders, encodings, memory; and its response time."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any)
     return subprocess.run(command, **{**streams, "text": True, "timeout": 120, **surroundings})  # type: ignore[call-overload]
 
 
-def unread() -> int:
-    """Return the writing end of a pipe that nobody reads."""
+def open_unread_pipe() -> int:
+    """Return the writing end of a pipe whose reading end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     return writer
 
 
 def test_a_training_that_nobody_reads_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
-    writer = unread()
+    writer = open_unread_pipe()
     closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
     done = started("train", *FAST, *QUIET, digits_store, **closed)
     os.close(writer)
@@ -52,7 +52,7 @@ def test_a_closed_stdout_ends_nothing(arguments: tuple[str, ...]):
 
 @pytest.mark.parametrize("arguments", [("train", "--help"), ("list", "models"), ("runs", "--help")])
 def test_help_and_tables_that_nobody_reads_end_quietly(arguments: tuple[str, ...]):
-    writer = unread()
+    writer = open_unread_pipe()
     done = started(*arguments, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) in [(0, ""), (141, "")]
@@ -147,7 +147,7 @@ def test_a_command_leaves_without_taking_the_interpreter_apart():
 
 
 def cpu_s(*arguments: str) -> tuple[float, subprocess.CompletedProcess[Any]]:
-    """Return the CPU seconds of a command, and what it said."""
+    """Return the CPU seconds of a command, and its process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = started(*arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -22,7 +22,7 @@ def task(folder: Path, *overrides: str) -> Task:
     return Task(str(folder / "run"), given, None, str(folder))
 
 
-def test_a_half_written_result_is_put_away_and_the_run_goes_on(workplace: Path, digits_store: str):
+def test_a_half_written_result_is_archived_and_the_run_resumes(workplace: Path, digits_store: str):
     first = train_task(task(workplace, digits_store))
     assert first["status"] == "completed"
     result = workplace / "run" / "result.json"
@@ -43,14 +43,14 @@ def test_a_finished_trial_is_not_trained_again(workplace: Path, digits_store: st
     assert weights.stat().st_mtime_ns == before
 
 
-def test_a_mistake_comes_back_in_words(workplace: Path, digits_store: str):
+def test_a_mistake_is_returned_as_text(workplace: Path, digits_store: str):
     outcome = train_task(task(workplace, digits_store, "neuron.taumem=3"))
     assert outcome["status"] == "failed"
     assert outcome["error"] is not None
     assert_says(outcome["error"], "neuron", "'taumem'")
 
 
-def test_a_trial_that_diverges_fails_in_words(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_diverging_trial_fails_with_a_message(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
     step = SpikingModule.training_step
     monkeypatch.setattr(SpikingModule, "training_step", lambda *given: step(*given) * float("nan"))
     outcome = train_task(task(workplace, digits_store))
@@ -84,7 +84,7 @@ def test_a_working_folder_that_is_gone_stops_the_search_in_words(workplace: Path
     assert str(outcome["error"]).startswith(f"{workplace / 'gone'}: ")
 
 
-def test_a_folder_that_nobody_trains_in_is_not_locked(tmp_path: Path):
+def test_a_folder_without_a_training_is_not_locked(tmp_path: Path):
     assert not is_locked(tmp_path)
     with locked(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""What stands behind `snnlab train`, told apart."""
+"""The arguments of `snnlab train`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snnlab.errors import ConfigError
 from ..refusals import assert_raises
 
 
-def test_options_flags_and_overrides_are_told_apart():
+def test_options_flags_and_overrides_are_separated():
     typed = ["-m", "seed=0,1", "--config-dir", "mine", "~model.layers.pool1", "+a.b={c: 1}", "--cfg", "job"]
     with assert_raises(ConfigError, "train", "-m"):
         read_arguments(typed)

@@ -14,19 +14,19 @@ def test_every_packaged_file_says_how_it_is_run_and_what_it_is(path: Path) -> No
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("# snnlab ")
     assert lines[1].startswith("# ")
-    said, second = description(path), lines[1].removeprefix("# ")
-    assert said.startswith(second) or second.startswith(said)
-    assert said.endswith((".", ":", "!")) or not lines[2].startswith("#")  # a whole sentence
+    text, second = description(path), lines[1].removeprefix("# ")
+    assert text.startswith(second) or second.startswith(text)
+    assert text.endswith((".", ":", "!")) or not lines[2].startswith("#")  # a whole sentence
 
 
-def test_groups_have_the_names_that_users_say() -> None:
+def test_groups_have_the_names_that_users_type() -> None:
     kinds = file_kinds(None)
     assert kinds["models"] == "model"
     assert kinds["presets"] == "neuron"
     assert kinds["data"] == "data"
 
 
-def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
+def test_the_users_files_and_groups_are_included(tmp_path: Path) -> None:
     for group in ("model", "mine"):
         (tmp_path / group).mkdir()
     (tmp_path / "model" / "a_net.yaml").write_text("layers: {}\n")
@@ -37,7 +37,7 @@ def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("# @package _global_\n# snnlab train a=b\n# Something.\nlr: 1\n", "Something."),
         ("# snnlab train a=b\n_target_: torch.optim.SGD\n", "torch.optim.SGD"),
@@ -45,7 +45,7 @@ def test_the_users_files_and_groups_are_there_too(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_a_file_is_described_by_its_second_comment_line_or_its_class(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_is_described_by_its_second_comment_line_or_its_class(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(text)
-    assert description(path) == said
+    assert description(path) == expected

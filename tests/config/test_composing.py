@@ -71,7 +71,7 @@ def test_the_shells_sign_for_home_is_understood(monkeypatch: pytest.MonkeyPatch)
     assert folder.is_relative_to("/somewhere/runs")
 
 
-def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
+def test_every_packaged_file_has_its_command_in_its_first_lines():
     for path in config_folder().rglob("*.yaml"):
         head = "".join(path.read_text().splitlines(keepends=True)[:2])
         command = {"sweep": "snnlab sweep", "suite": "snnlab bench"}.get(path.parent.name, "snnlab train")
@@ -80,7 +80,7 @@ def test_every_packaged_file_says_in_its_first_lines_how_to_run_it():
         assert call in head, path
 
 
-def test_a_layers_setting_that_the_file_does_not_spell_out_can_be_overridden():
+def test_a_layers_setting_that_is_not_in_the_file_can_be_overridden():
     layers = compose("model.layers.lif2.tau_mem=5", "neuron.tau_mem=10").model["layers"]
     assert (layers["lif1"]["tau_mem"], layers["lif2"]["tau_mem"]) == (10, 5)
 
@@ -106,7 +106,7 @@ def test_an_override_of_dt_unsets_the_number_of_bins():
     assert (data["dt"], data["num_bins"]) == (20, None)
 
 
-def test_an_experiments_dt_takes_the_place_of_the_data_files_number_of_bins(tmp_path: Path):
+def test_an_experiments_dt_replaces_the_data_files_number_of_bins(tmp_path: Path):
     mine = write(tmp_path, "experiment/coarse", "# @package _global_\ndata:\n  dt: 40.0\n")
     data = compose("experiment=coarse", config_dir=mine).data
     assert (data["dt"], data["num_bins"]) == (40.0, None)
@@ -142,7 +142,7 @@ def test_a_program_with_its_own_hydra_keeps_it():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "facts"),
     [
         ("sed=3", ("sed", "seed")),
         ("seed=abc", ("seed", "abc")),
@@ -161,8 +161,8 @@ def test_a_program_with_its_own_hydra_keeps_it():
         ("model.depth=3", ("model", "layers")),
     ],
 )
-def test_a_mistake_is_said_in_one_or_two_lines(override: str, told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told) as caught:
+def test_a_mistake_is_reported_in_one_or_two_lines(override: str, facts: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *facts) as caught:
         compose(override)
     assert len(str(caught.value).splitlines()) <= 2
 

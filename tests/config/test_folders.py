@@ -30,7 +30,7 @@ def test_a_folder_that_is_not_there_is_named_with_where_it_was_given(tmp_path: P
         own_folder()
 
 
-def test_a_file_that_hydra_would_pass_over_is_refused(tmp_path: Path):
+def test_a_file_that_hydra_would_ignore_is_refused(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "conv_lif.yaml").write_text("layers: {}\n")
     with assert_raises(ConfigError, "model/conv_lif.yaml", "snnlab"):
@@ -42,9 +42,9 @@ def test_a_packaged_file_is_found_by_group_and_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "facts"),
     [("modl/conv_lif", ("modl/conv_lif", "model")), ("model/conv_li", ("model/conv_li", "conv_lif"))],
 )
-def test_a_misspelt_file_gets_a_proposal(name: str, told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_misspelt_file_gets_a_proposal(name: str, facts: tuple):
+    with assert_raises(ConfigError, *facts):
         find_file(name)

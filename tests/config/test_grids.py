@@ -25,7 +25,7 @@ def test_values_of_a_run_are_those_of_the_grid_whatever_their_mark():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "facts"),
     [
         ("seed=", ("seed", 2)),
         ("seed=1,", ("seed=1,", "override")),
@@ -33,6 +33,6 @@ def test_values_of_a_run_are_those_of_the_grid_whatever_their_mark():
         ("neuron=glob(*)", ("neuron=glob(*)", "neuron=a")),
     ],
 )
-def test_a_mistake_is_named(text: str, told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(text: str, facts: tuple):
+    with assert_raises(ConfigError, *facts):
         read_axes([text])

@@ -8,7 +8,7 @@ from snnlab.errors import ConfigError
 from ..refusals import assert_raises
 
 
-def test_the_words_of_the_launcher_are_taken_out():
+def test_the_settings_of_the_launcher_are_split_off():
     given = ["-m", "seed=0,1", "launcher=submitit", "workers=3", "submitit.cluster=local", "submitit.timeout_min=5"]
     launch, others = split_launch(given)
     assert launch == Launch("submitit", 3, {"cluster": "local", "timeout_min": 5})
@@ -22,7 +22,7 @@ def test_without_them_hydra_runs_one_after_the_other():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["launcher=joblib"], ("launcher=joblib", "-m")),
         (["-m", "launcher=jobli"], ("launcher", "jobli", "joblib")),
@@ -33,8 +33,8 @@ def test_without_them_hydra_runs_one_after_the_other():
         (["-m", "workers=2"], ("launcher", "submitit")),
     ],
 )
-def test_a_mistake_is_named(arguments: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(arguments: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         split_launch(arguments)
 
 
@@ -48,5 +48,5 @@ def test_a_mistake_is_named(arguments: list[str], told: tuple):
         ({"accelerator": "gpu", "devices": [1]}, False),
     ],
 )
-def test_gpus_are_shared_out_among_trainings_that_take_one_of_them(trainer: dict[str, object], shares: bool):
+def test_gpus_are_distributed_to_trainings_that_use_one(trainer: dict[str, object], shares: bool):
     assert shares_gpus(trainer) is shares

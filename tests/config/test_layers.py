@@ -41,17 +41,17 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "facts"),
     [
         ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, ("model.layers.a.after", "bb", "b")),
         ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, ("model.layers", "another")),
-        ({"a": {"type": "relu", "after": "a"}}, ("model.layers", "circle")),
+        ({"a": {"type": "relu", "after": "a"}}, ("model.layers", "cycle")),
         ({"lif1": {"type": "neuron"}, "lfi1": {"tau_mem": 5}}, ("model.layers.lfi1", "lif1")),
         ({"a": 3}, ("model.layers.a", "mapping")),
     ],
 )
-def test_a_mistake_names_the_layer(layers: dict, told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_names_the_layer(layers: dict, facts: tuple):
+    with assert_raises(ConfigError, *facts):
         expand_layers(layers, LIF)
 
 
@@ -69,12 +69,12 @@ def test_without_a_neuron_the_layer_that_needs_it_is_named():
         expand_layers({"lif1": {"type": "neuron"}}, None)
 
 
-def test_a_rival_takes_the_place_of_the_neurons_setting():
+def test_a_rival_replaces_the_neurons_setting():
     (node,) = expand_layers({"lif1": {"type": "neuron", "beta": 0.9}}, {"type": "lif", "tau_mem": 20.0}).values()
     assert node == {"type": "lif", "beta": 0.9}
 
 
-def test_a_null_left_by_an_override_makes_way_for_the_rival():
+def test_a_null_of_an_override_is_removed_for_the_rival():
     (node,) = expand_layers({"lif1": {"type": "neuron"}}, {"type": "lif", "tau_mem": None, "beta": 0.9}).values()
     assert node == {"type": "lif", "beta": 0.9}
 
@@ -112,7 +112,7 @@ def test_within_blocks_the_neuron_is_merged_and_after_resolved_at_any_depth():
     assert changed == [{**LIF, "tau_mem": 5}] * 5
     assert expanded["ways"]["branches"]["b"] == {"lif": LIF}
     assert expanded["loop"]["feedback"]["from"] == "lif"
-    assert layers["block"]["layers"]["norm"]["after"] == "lif"  # what was given is left alone
+    assert layers["block"]["layers"]["norm"]["after"] == "lif"  # the argument is not changed
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_mistake_within_a_block_names_its_place(node: dict, place: str):
         expand_layers({"a": {"type": "x", **node}}, LIF)
 
 
-def test_what_is_no_mapping_of_layers_is_left_to_the_layer_that_takes_it():
+def test_an_invalid_mapping_of_layers_is_left_to_the_layers_checks():
     node = {"type": "mine", "layers": 3, "shortcut": "conv", "branches": [1, 2], "feedback": None}
     assert expand_layers({"a": node}, LIF) == {"a": node}
 

@@ -1,4 +1,4 @@
-"""A run that an older snnlab recorded means today what it meant then."""
+"""A run that an older snnlab recorded keeps its meaning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snnlab.session import Session
 
 from ..refusals import assert_raises, assert_says
 
-# The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without places on a machine.
+# The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without paths of a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
 
 
@@ -42,7 +42,7 @@ def test_the_first_recorded_run_composes_with_the_defaults_of_its_time(
     Session(experiment).build("built")
 
 
-def test_what_an_older_run_says_itself_stays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_of_an_older_run_are_kept(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "model.layers.readout.input_gain=average", "model.layers.lif1.type=cuba_lif")
     layers = recorded_config(run).model.layers
     assert (layers.readout.input_gain, layers.lif1.input_gain) == ("average", 1.0)
@@ -87,7 +87,7 @@ def test_an_older_name_that_is_typed_or_written_is_refused_with_the_one_of_today
         compose_once(["experiment=mine"], tmp_path)
 
 
-def test_a_run_by_a_backend_that_went_opens_by_todays(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_with_a_removed_backend_opens_with_the_current_one(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "backend=eager")
     assert compose_run(run).backend == "auto"
     (line,) = caplog.messages

@@ -34,31 +34,31 @@ def test_the_line_of_a_key_is_found_within_the_files_package(model: Path, place:
     assert line_of(model, place, "model") == line
 
 
-def test_a_file_of_another_package_does_not_hold_the_place(model: Path):
+def test_a_file_of_another_package_does_not_have_the_key(model: Path):
     assert line_of(model, "data.layers", "model") is None
     assert line_of(model, "modelling.layers", "model") is None
 
 
 def test_an_unknown_setting_is_located_by_its_own_line(model: Path):
     origin = Origin([(model, "model")], [])
-    error = origin.located(UnknownSettingError("model.layers.fc", "out_featurs", "linear takes ..."))
+    error = origin.locate(UnknownSettingError("model.layers.fc", "out_featurs", "linear takes ..."))
     assert error.origin == (model, 5)
     assert isinstance(error, UnknownSettingError)
 
 
 def test_another_mistake_is_located_by_its_layer(model: Path):
-    assert Origin([(model, "model")], []).located(ConfigError("model.layers.fc", "too small")).origin == (model, 3)
+    assert Origin([(model, "model")], []).locate(ConfigError("model.layers.fc", "too small")).origin == (model, 3)
 
 
 @pytest.mark.parametrize("key", ["model.layers.fc", "model.layers.fc.out_featurs"])
-def test_what_was_typed_on_the_command_line_stands_in_no_file(model: Path, key: str):
+def test_a_typed_setting_has_no_file(model: Path, key: str):
     error = UnknownSettingError("model.layers.fc", "out_featurs")
-    assert Origin([(model, "model")], [key]).located(error) is error
+    assert Origin([(model, "model")], [key]).locate(error) is error
 
 
 def test_a_message_without_a_place_stays_as_it_is(model: Path):
     error = ConfigError("", "something else went wrong")
-    assert Origin([(model, "model")], []).located(error) is error
+    assert Origin([(model, "model")], []).locate(error) is error
 
 
 def test_a_mistake_in_an_experiment_names_file_and_line(tmp_path: Path):

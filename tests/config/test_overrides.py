@@ -4,7 +4,7 @@ import pytest
 
 from snnlab.config.compose import compose_once
 from snnlab.config.layers import merge
-from snnlab.config.overrides import checked, mark_overrides, merged, repeated
+from snnlab.config.overrides import mark_overrides, merged, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
@@ -67,7 +67,7 @@ def test_a_list_and_what_is_learned_replace_what_the_file_has_whole(text: str):
 
 @pytest.mark.parametrize("learn", ["[v_threshold]", "{tau_mem: channel}"])
 @pytest.mark.parametrize("neuron", ["lif", "spikingjelly_plif", "radlif"])
-def test_what_is_learned_may_be_a_list_or_a_mapping_whatever_the_file_has(neuron: str, learn: str):
+def test_learn_can_be_a_list_or_a_mapping(neuron: str, learn: str):
     experiment, _ = compose_once([f"neuron={neuron}", f"neuron.learn={learn}"], None)
     assert experiment.neuron is not None
     assert experiment.neuron["learn"] == ({"tau_mem": "channel"} if learn[0] == "{" else ["v_threshold"])
@@ -78,7 +78,7 @@ def test_null_sets_nothing_and_leaves_the_rival_alone():
     assert mark_overrides(["data.num_bins=null", "data.dt=5"], GROUPS)[-1] == "++data.num_bins=null"
 
 
-def test_every_number_that_says_the_size_of_a_surrogate_has_its_rivals():
+def test_every_size_setting_of_a_surrogate_has_its_rivals():
     kinds = [SURROGATES.get(name, "") for name in SURROGATES]
     names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in settings_of(kind)}  # type: ignore[arg-type]
     assert names - {"h", "s"} == set(SURROGATE_RIVALS)
@@ -93,7 +93,7 @@ def test_every_number_that_says_the_size_of_a_surrogate_has_its_rivals():
     ],
 )
 @pytest.mark.parametrize("head", ["neuron.surrogate", "model.layers.lif1.surrogate"])
-def test_a_size_of_a_surrogate_unsets_the_other_ways_to_say_it(head: str, given: str, unset: set[str]):
+def test_a_size_of_a_surrogate_unsets_its_rivals(head: str, given: str, unset: set[str]):
     marked = mark_overrides([f"{head}.{given}"], GROUPS)
     assert marked[0] == f"++{head}.{given}"
     assert set(marked[1:]) == {f"++{head}.{name}=null" for name in unset}
@@ -111,7 +111,7 @@ def test_two_settings_of_one_way_go_together():
 
 
 @pytest.mark.parametrize(
-    ("base", "changes", "merged"),
+    ("base", "changes", "surrogate"),
     [
         ({"width": 0.3, "height": 1.0}, {"alpha": 5}, {"alpha": 5}),
         ({"alpha": 5}, {"width": 0.5}, {"width": 0.5}),
@@ -121,9 +121,9 @@ def test_two_settings_of_one_way_go_together():
         ({"width": 0.3}, {"alpha": 5, "width": 0.5}, {"alpha": 5, "width": 0.5}),  # for the surrogate to refuse
     ],
 )
-def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: dict, changes: dict, merged: dict):
+def test_the_surrogate_size_of_a_layer_replaces_the_neurons(base: dict, changes: dict, surrogate: dict):
     neuron = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **base}}
-    expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **merged}}
+    expected = {"type": "cuba_lif", "alpha": 0.8, "surrogate": {"type": "exponential", **surrogate}}
     assert merge(neuron, {"surrogate": changes}) == expected
 
 
@@ -145,44 +145,44 @@ def test_a_layer_that_says_the_size_of_its_surrogate_replaces_the_neurons(base: 
         (["model.layers.lif1.surrogate={type: triangle, alpha: 0.3}"], {"type": "triangle", "alpha": 0.3}),
     ],
 )
-def test_the_surrogate_of_a_composed_layer_is_what_was_asked_for(overrides: list[str], surrogate: dict):
+def test_the_surrogate_of_a_composed_layer_is_the_requested_one(overrides: list[str], surrogate: dict):
     experiment, _ = compose_once(["model=mlp_lif", "neuron=lif", *overrides], None)
     assert experiment.model["layers"]["lif1"]["surrogate"] == surrogate
 
 
-def test_a_later_override_takes_the_place_of_an_earlier_one_and_of_its_rival():
+def test_a_later_override_replaces_an_earlier_one_and_its_rival():
     given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
     assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
 
 
 @pytest.mark.parametrize("path", ["a'b", "a,b", "2024", "true", "1e3", "a\\'b", "a\\"])
-def test_what_was_made_a_text_is_one_and_stays_it(path: str):
-    (text,) = checked([f"output_dir={path}"], GROUPS)
+def test_a_quoted_text_is_a_text_and_stays_one(path: str):
+    (text,) = to_hydra_grammar([f"output_dir={path}"], GROUPS)
     assert compose_once([text], None)[0].output_dir == path
-    assert checked([text], GROUPS) == [text]
+    assert to_hydra_grammar([text], GROUPS) == [text]
 
 
 @pytest.mark.parametrize(
     "text", ["output_dir=a/b", "output_dir='a b'", "name=null", "seed=3", "neuron.surrogate={type: atan}"]
 )
-def test_what_the_grammar_takes_stays_as_it_is(text: str):
-    assert checked([text], GROUPS) == [text]
+def test_valid_overrides_are_not_changed(text: str):
+    assert to_hydra_grammar([text], GROUPS) == [text]
 
 
 def test_values_of_a_grid_stay_several():
-    assert checked(["data.root=a,b", "output_dir=x=1,y"], GROUPS, several=True) == [
+    assert to_hydra_grammar(["data.root=a,b", "output_dir=x=1,y"], GROUPS, several=True) == [
         "data.root=a,b",
         "output_dir='x=1,y'",
     ]
 
 
 def test_a_list_of_one_file_is_that_file():
-    assert checked(["model=[mlp_lif]"], GROUPS) == ["model=mlp_lif"]
-    assert checked(["logger=[csv,tensorboard]"], {"logger"}) == ["logger=[csv,tensorboard]"]
+    assert to_hydra_grammar(["model=[mlp_lif]"], GROUPS) == ["model=mlp_lif"]
+    assert to_hydra_grammar(["logger=[csv,tensorboard]"], {"logger"}) == ["logger=[csv,tensorboard]"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "facts"),
     [
         ("model=[mlp_lif,conv_lif]", ("model=[mlp_lif,conv_lif]", "model=mlp_lif")),
         ("model=[]", ("model=[]", "model=null")),
@@ -192,11 +192,11 @@ def test_a_list_of_one_file_is_that_file():
         ("model@there=mlp_lif", ("model@there=mlp_lif", "model=mlp_lif")),
     ],
 )
-def test_what_hydra_takes_and_nothing_here_follows_is_refused(text: str, told: tuple):
-    with assert_raises(ConfigError, *told):
-        checked([text], GROUPS)
+def test_unused_features_of_hydra_are_refused(text: str, facts: tuple):
+    with assert_raises(ConfigError, *facts):
+        to_hydra_grammar([text], GROUPS)
 
 
-def test_what_is_set_more_than_once_is_told_with_its_values():
-    told = repeated(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
-    assert_lines_say(told, ("seed", "2 times", "1, 2"))
+def test_repeated_settings_are_reported_with_their_values():
+    facts = repetition_warnings(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
+    assert_lines_say(facts, ("seed", "2 times", "1, 2"))

@@ -1,4 +1,4 @@
-"""The user's own files are looked at before Hydra composes them."""
+"""The user's files are checked before Hydra composes them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_circle_through_several_files_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "facts"),
     [
         ("", None),
         (HEAD, None),
@@ -69,12 +69,12 @@ def test_a_circle_through_several_files_is_named(tmp_path: Path):
         (f"{HEAD}defaults: [{{a: b, c: d}}]\n", ("defaults", "{'a': 'b', 'c': 'd'}")),
     ],
 )
-def test_a_file_is_taken_or_told_why_not(tmp_path: Path, text: str, told: tuple | None):
+def test_a_file_is_accepted_or_refused_with_a_reason(tmp_path: Path, text: str, facts: tuple | None):
     path = write(tmp_path, "experiment/mine", text)
-    if told is None:
+    if facts is None:
         check_file(path, "experiment")
         return
-    with assert_raises(ConfigError, *told):
+    with assert_raises(ConfigError, *facts):
         check_file(path, "experiment")
 
 

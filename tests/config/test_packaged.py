@@ -18,7 +18,7 @@ from snnlab.session import Session
 from snnlab.session.checks import check_goal
 from snnlab.session.session import check_build
 
-# What a file leaves to its user, and what a loss of spikes needs.
+# Values that files leave to their user, and those that a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
 NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
@@ -56,7 +56,7 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     check_goal(experiment, replace(settings, targets=loss.takes[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
-    with torch.no_grad():  # the recipes at full size would keep gigabytes for the way back
+    with torch.no_grad():  # the recipes at full size would save gigabytes for the backward pass
         y, _ = built.network(frames, counts=counts)
     targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": torch.zeros(y.shape[:2], dtype=torch.int64)}
     value, _ = loss(y, targets[loss.takes[0]], torch.full((2,), settings.steps), counts)
@@ -66,7 +66,7 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_is_right_and_all_that_it_searches_builds(path: Path):
+def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
     _, space = checked(read_sweep(path.stem, None))
     for values in space.probes():
         check_build(overrides(values), None)

@@ -13,12 +13,12 @@ from ..refusals import assert_raises
 GROUPS = ("model", "neuron", "data", "optimizer", "logger", "trainer")
 
 
-def made(*given: Any, **settings: Any) -> list[str]:
+def convert(*given: Any, **settings: Any) -> list[str]:
     return as_overrides(given, settings, GROUPS, "train")
 
 
-def test_what_is_typed_stays_as_it_is_and_in_its_place() -> None:
-    assert made("model=mlp_lif", {"seed": 1}, "~model.layers.pool1", name="mine") == [
+def test_typed_overrides_keep_their_text_and_order() -> None:
+    assert convert("model=mlp_lif", {"seed": 1}, "~model.layers.pool1", name="mine") == [
         "model=mlp_lif",
         "seed=1",
         "~model.layers.pool1",
@@ -46,17 +46,17 @@ def test_what_is_typed_stays_as_it_is_and_in_its_place() -> None:
     ids=str,
 )
 def test_values_become_overrides(settings: dict[str, Any], overrides: list[str]) -> None:
-    assert made(settings) == overrides
+    assert convert(settings) == overrides
 
 
 @pytest.mark.parametrize("given", [["model=mlp_lif"], 3, None])
-def test_what_is_neither_an_override_nor_a_mapping_is_refused_with_the_form(given: Any) -> None:
+def test_invalid_arguments_are_refused_with_the_usage(given: Any) -> None:
     with assert_raises(TypeError, "train", "model=mlp_lif"):
-        made(given)
+        convert(given)
 
 
-def test_a_value_that_no_yaml_holds_is_refused_with_its_place() -> None:
+def test_a_value_without_yaml_form_is_refused_with_its_key() -> None:
     with assert_raises(TypeError, "train", "optimizer.lr"):
-        made(optimizer={"lr": object()})
+        convert(optimizer={"lr": object()})
     with assert_raises(TypeError, 3):
-        made({3: 4})
+        convert({3: 4})

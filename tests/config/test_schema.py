@@ -8,10 +8,10 @@ from snnlab.experiments.suite_settings import CONTROLS
 from snnlab.kernels import function
 
 
-def test_the_backends_are_those_that_there_are() -> None:
+def test_the_backends_are_those_of_the_kernels() -> None:
     assert schema.Backend == function.Backend
 
 
-def test_the_controls_are_those_that_there_are() -> None:
+def test_the_controls_are_those_of_the_data() -> None:
     assert schema.Control == control.Control
     assert set(get_args(schema.Control)) == set(control.MEANING) == set(CONTROLS)

@@ -1,4 +1,4 @@
-"""Which suite a command line asks for, and the suites that come with snnlab, which test_own_files builds."""
+"""The request of a command line for a suite, and the packaged suites, which test_own_files builds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from snnlab.cli.bench import USAGE
 from snnlab.cli.validate import check_suite
-from snnlab.config.experiment_files import asked, read_suite
+from snnlab.config.experiment_files import read_suite, read_suite_request
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.experiments.suite_settings import check_overrides, checked
@@ -55,17 +55,19 @@ def test_every_dataset_of_snnlab_is_in_classic():
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_suite_that_help_shows_is_right(line: str):
     words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
-    request = asked(words, None)
+    request = read_suite_request(words, None)
     check_overrides(request.typed, "bench")
     assert checked(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
 
 
-def test_there_are_such_suites():
+def test_help_shows_suites():
     assert len(SHOWN) >= 5
 
 
-def test_what_is_typed_is_the_suites_or_for_all_trainings():
-    request = asked(["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None)
+def test_typed_settings_are_the_suites_or_of_all_trainings():
+    request = read_suite_request(
+        ["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None
+    )
     assert request.choice.arms == ["recurrent"]
     assert request.choice.datasets is None
     assert request.settings["seeds"] == [7]
@@ -79,7 +81,7 @@ def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
     assert checked(read_suite("mine", tmp_path)).arms["a"].overrides == []
 
 
-def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
+def test_a_method_that_does_not_build_is_named(tmp_path: Path):
     (tmp_path / "suite").mkdir()
     arms = "{good: [model=mlp_lif], bad: [model=mlp_lif, neuron.tau_men=3]}"
     (tmp_path / "suite" / "mine.yaml").write_text(f"arms: {arms}\ndatasets: {{d: [data=saccade_digits]}}\n")
@@ -88,7 +90,7 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "facts"),
     [
         (["suite=smoek"], ("suite=smoek", "smoke")),
         (["suite=smoke", "suite=saccade"], ("bench", "suite")),
@@ -100,6 +102,6 @@ def test_an_arm_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoke", "contorls=[]"], ("contorls=[]", "controls")),
     ],
 )
-def test_a_slip_is_named(words: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
-        asked(words, None)
+def test_a_mistake_is_named(words: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
+        read_suite_request(words, None)

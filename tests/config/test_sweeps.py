@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.cli.sweep import USAGE
-from snnlab.config.experiment_files import given_settings, read_sweep, sweep_settings
+from snnlab.config.experiment_files import read_sweep, split_sweep_settings, sweep_settings
 from snnlab.errors import ConfigError
 from snnlab.experiments.search_plan import check_common
 from snnlab.experiments.sweep_settings import checked
@@ -30,7 +30,7 @@ def test_a_search_that_readme_or_help_shows_is_right(line: str):
     assert space.parts.keys() == settings["space"].keys()
 
 
-def test_there_are_such_searches():
+def test_readme_and_help_show_searches():
     assert len(SHOWN) >= 8
 
 
@@ -53,7 +53,7 @@ def test_the_users_own_file_is_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "facts"),
     [
         (["sweep=defualt"], ("sweep=defualt", "default")),
         (["sweep=default", "sweep=pareto"], ("sweep", "choose")),
@@ -66,15 +66,15 @@ def test_the_users_own_file_is_found(tmp_path: Path):
         (["neuron.tau_mem=5,10"], ("neuron.tau_mem=5,10", "sweep.space={neuron.tau_mem: [5,10]}")),
     ],
 )
-def test_a_mistake_is_named(overrides: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_mistake_is_named(overrides: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         sweep_settings(overrides, None)
 
 
-def test_what_is_no_setting_of_a_sweep_is_of_its_trials():
-    assert given_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
+def test_other_settings_are_those_of_the_trials():
+    assert split_sweep_settings(["seed=3", "sweep.seed=4"]) == ({"seed": 4}, ["seed=3"])
 
 
 @pytest.mark.parametrize("override", ["seed=3", "data.dims=[1,2]", "name='a,b'", "model=mlp_lif", "+trainer.x=1"])
-def test_overrides_of_a_training_are_taken(override: str):
+def test_overrides_of_a_training_are_accepted(override: str):
     assert sweep_settings([override], None)[1] == [override]

@@ -1,4 +1,4 @@
-"""What may be said of Lightning's trainer, without importing it: nothing that it does not take, nothing senseless."""
+"""The settings of Lightning's trainer, checked without importing it: no unknown setting, no invalid value."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_it_knows_all_settings_of_lightnings_trainer_with_their_defaults():
         {"gradient_clip_val": None, "log_every_n_steps": None, "num_sanity_val_steps": -1},
     ],
 )
-def test_what_makes_sense_is_taken_and_nothing_beside_it(settings: dict[str, Any]):
+def test_valid_settings_are_accepted_and_no_others(settings: dict[str, Any]):
     check_trainer(settings, test=True)
     with assert_raises(UnknownSettingError, "trainer.epochs", "max_epochs"):
         check_trainer({**settings, "epochs": 1}, test=True)
@@ -75,7 +75,7 @@ def test_what_makes_sense_is_taken_and_nothing_beside_it(settings: dict[str, Any
         *(({name: 1}, name) for name in sorted(ELSEWHERE)),
     ],
 )
-def test_what_makes_none_is_named(settings: dict[str, Any], place: str):
+def test_an_invalid_setting_is_named(settings: dict[str, Any], place: str):
     with assert_raises(ConfigError, f"trainer.{place}"):
         check_trainer(settings, test=True)
 
@@ -86,20 +86,22 @@ def test_a_test_without_batches_is_none_only_where_one_is_asked_for():
         check_trainer({"limit_test_batches": 0}, test=True)
 
 
-@pytest.mark.parametrize(("said", "hint"), [("epochs", "max_epochs"), ("gpus", "devices"), ("max_epoch", "max_epochs")])
-def test_a_word_of_another_framework_is_led_to_lightnings(said: str, hint: str):
-    with assert_raises(UnknownSettingError, f"trainer.{said}", hint):
-        check_trainer({said: 3}, test=True)
+@pytest.mark.parametrize(
+    ("given", "hint"), [("epochs", "max_epochs"), ("gpus", "devices"), ("max_epoch", "max_epochs")]
+)
+def test_a_setting_of_another_framework_gets_lightnings_name(given: str, hint: str):
+    with assert_raises(UnknownSettingError, f"trainer.{given}", hint):
+        check_trainer({given: 3}, test=True)
 
 
-def test_an_unknown_setting_is_told_in_a_line_of_moderate_length():
+def test_an_unknown_setting_is_reported_in_a_line_of_moderate_length():
     with assert_raises(UnknownSettingError, "trainer.foo_bar_baz") as caught:
         check_trainer({"foo_bar_baz": 3}, test=True)
     assert len(str(caught.value)) < 120
 
 
 @pytest.mark.parametrize(
-    ("said", "name"), [(32, "32-true"), ("16", "16-mixed"), ("bf16", "bf16-mixed"), (64, "64-true")]
+    ("given", "name"), [(32, "32-true"), ("16", "16-mixed"), ("bf16", "bf16-mixed"), (64, "64-true")]
 )
-def test_a_precision_has_one_name(said: Any, name: str):
-    assert precision_of(said) == name
+def test_a_precision_has_one_name(given: Any, name: str):
+    assert precision_of(given) == name

@@ -1,4 +1,4 @@
-"""The bench of the data's way into frames: what it writes, what it refuses, and that nothing wrong is timed."""
+"""The bench of binning recordings into frames: its output, its errors, and that wrong frames are not timed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
 
 
 def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script where SNNLAB_DATA is a folder."""
-    surroundings = os.environ | {"SNNLAB_DATA": str(data)}
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=surroundings)
+    """Run the script with SNNLAB_DATA set to a folder."""
+    environment = os.environ | {"SNNLAB_DATA": str(data)}
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
 def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's module, which is imported by the name that it has beside the script."""
+    """Return the bench's module, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("databench.bench")
     parts = ("databench", "stepbench", "surroundings")
@@ -36,7 +36,7 @@ def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
+def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = bench(*TINY, "--out", out, data=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -50,14 +50,14 @@ def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Pa
     of_data = found["data"]["saccade_digits"]
     assert of_data["recordings"] == 4
     assert "snnlab" in of_data["arms"]
-    for name, arm in of_data["arms"].items():
-        assert len(arm["seconds"]) == 2
-        assert arm["per_s"] == pytest.approx(2 * 4 / sum(arm["seconds"]))  # of two, the median is the mean
-        assert arm["to_tonic"] == pytest.approx(arm["per_s"] / of_data["arms"]["tonic"]["per_s"])
+    for name, method in of_data["arms"].items():
+        assert len(method["seconds"]) == 2
+        assert method["per_s"] == pytest.approx(2 * 4 / sum(method["seconds"]))  # of two, the median is the mean
+        assert method["to_tonic"] == pytest.approx(method["per_s"] / of_data["arms"]["tonic"]["per_s"])
         assert f"| {name} |" in done.stdout
 
 
-def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_path: Path) -> None:
+def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
     done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -65,7 +65,7 @@ def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_timed_where_one_cell_differs(of_bench: ModuleType) -> None:
+def test_nothing_is_timed_if_one_value_differs(of_bench: ModuleType) -> None:
     frames = torch.arange(8.0).view(2, 4)
     wrong = frames.clone()
     wrong[1, 3] += 1

@@ -1,4 +1,4 @@
-"""What the bench of several processes asks for, and what it makes of the figures."""
+"""The bench of several processes: its overrides, and the summary of its results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_a_step_has_the_same_recordings_in_both_ways(bench: ModuleType):
-    one, many = bench.ways(4, ["data.batch_size=64", "model=gru"]).values()
+    one, many = bench.configurations(4, ["data.batch_size=64", "model=gru"]).values()
     assert {"threads=4", "data.batch_size=64", "model=gru"} <= set(one)
     assert {"trainer=ddp", "trainer.devices=4", "threads=1", "data.batch_size=16", "model=gru"} <= set(many)
 

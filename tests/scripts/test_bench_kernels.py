@@ -1,4 +1,4 @@
-"""The bench of kernels: two codes on the same case, compared before they are timed, and the other one's checkout."""
+"""The bench of kernels: two codes on the same case, compared before they are timed, and the other commit's checkout."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ import pytest
 
 from ..refusals import assert_says
 
-OURS = ("kernelbench", "stepbench", "bench_kernels", "bench_step")
+BENCH_MODULES = ("kernelbench", "stepbench", "bench_kernels", "bench_step")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's module, which is imported by the name that it has beside the script."""
+    """Return the bench's module, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield importlib.import_module("kernelbench.bench")
-    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in BENCH_MODULES]:
         del sys.modules[name]
 
 
 def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(
+        ["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Return a repository of two commits, whose file says which it is."""
+    """Return a repository of two commits, whose file has the commit's name."""
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "--quiet")
@@ -54,7 +56,7 @@ def test_a_case_is_compared_timed_and_written(
     def this_code(*_: object) -> Iterator[Path]:
         yield bench.ROOT
 
-    monkeypatch.setattr(bench, "checked_out", this_code)
+    monkeypatch.setattr(bench, "checkout_of", this_code)
     settings = Namespace(against="HEAD", checkout=None, cases=["inplace"], shapes=["32x11x11"])
     settings.steps, settings.batch, settings.pairs, settings.rounds = 2, 1, 1, 2
     settings.out = tmp_path / "new" / "table.md"
@@ -82,7 +84,7 @@ def test_all_cases_of_the_report_are_there_in_both_sizes_and_those_that_were_pla
     assert {(cases.SHAPES[shape], case.steps) for case in plain.values() for shape in case.shapes} == {((512,), 100)}
 
 
-def test_nothing_is_timed_where_a_spike_differs_and_a_gradient_may_be_rounded(
+def test_nothing_is_timed_if_a_spike_differs_and_gradients_can_differ_by_rounding(
     bench: ModuleType, tmp_path: Path
 ) -> None:
     one, other = tmp_path / "one.npz", tmp_path / "other.npz"
@@ -110,24 +112,24 @@ def test_a_case_that_a_commit_lacks_leaves_a_gap(bench: ModuleType) -> None:
 
 
 def test_the_other_commit_is_checked_out_and_leaves_nothing(bench: ModuleType, repository: Path) -> None:
-    with bench.checked_out("HEAD~1", None, repository) as folder:
+    with bench.checkout_of("HEAD~1", None, repository) as folder:
         assert (folder / "file").read_text() == "first"
         assert (repository / "file").read_text() == "second"
     assert not folder.exists()
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 
 
-def test_a_checkout_that_is_named_stays_and_is_taken_again(bench: ModuleType, repository: Path, tmp_path: Path) -> None:
+def test_a_named_checkout_is_kept_and_used_again(bench: ModuleType, repository: Path, tmp_path: Path) -> None:
     named = tmp_path / "named"
     for _ in range(2):
-        with bench.checked_out("HEAD~1", named, repository) as folder:
+        with bench.checkout_of("HEAD~1", named, repository) as folder:
             assert folder == named
             assert (folder / "file").read_text() == "first"
-    with pytest.raises(bench.UsageError, match="HEAD"), bench.checked_out("HEAD", named, repository):
+    with pytest.raises(bench.UsageError, match="HEAD"), bench.checkout_of("HEAD", named, repository):
         pass
 
 
-def test_a_commit_that_is_none_is_said_in_one_line(
+def test_a_missing_commit_is_reported_in_one_line(
     bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = importlib.import_module("bench_kernels")

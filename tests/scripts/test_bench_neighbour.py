@@ -1,4 +1,4 @@
-"""The bench of steps beside busy processes: what a way is, and what the table says."""
+"""The bench of steps next to busy processes: its ways and its table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("team,OMP_WAIT_POLICY=passive", ({"OMP_WAIT_POLICY": "passive"}, None, False)),
     ],
 )
-def test_a_way_is_variables_threads_and_a_pool(bench: ModuleType, way: str, expected: object) -> None:
+def test_a_way_has_variables_threads_and_a_pool(bench: ModuleType, way: str, expected: object) -> None:
     assert bench.settings_of(way) == expected
 
 

@@ -21,7 +21,7 @@ SMALL = (
 
 
 @pytest.mark.slow
-def test_it_prints_what_checkpoints_a_resumed_start_opening_and_determinism_cost(
+def test_it_prints_the_costs_of_checkpoints_resuming_opening_and_determinism(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     spec = importlib.util.spec_from_file_location("bench_records", SCRIPT)

@@ -1,4 +1,4 @@
-"""The bench of training steps: what it writes, what it refuses, and that nothing wrong is timed."""
+"""The bench of training steps: its output, its errors, and that a wrong network is not timed."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def results(folder: Path) -> Any:
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Return the bench's parts, which are imported by the name that they have beside the script."""
+    """Return the bench's package, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("stepbench")
     for name in [name for name in sys.modules if name.partition(".")[0] in ("stepbench", "surroundings")]:
         del sys.modules[name]
 
 
-def test_a_run_writes_every_second_and_a_picture_and_prints_a_table(tmp_path: Path) -> None:
-    arms = ["relu", "convs", "snnlab_reference"]
-    done = bench(*TINY, "--arms", *arms, "--out", tmp_path / "out")
+def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
+    methods = ["relu", "convs", "snnlab_reference"]
+    done = bench(*TINY, "--arms", *methods, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "out")
     (case,) = found["cases"]
     assert (case["work"]["steps"], case["work"]["batch"], case["work"]["pool"]) == (4, 2, "avg")
-    assert list(case["arms"]) == arms
-    for name, arm in case["arms"].items():
-        assert [len(turn) for turn in arm["seconds"]] == [3]
-        assert arm["median_ms"] == pytest.approx(1e3 * sorted(arm["seconds"][0])[1])
-        assert arm["to_relu"] == pytest.approx(arm["median_ms"] / case["arms"]["relu"]["median_ms"])
-        assert arm["to_fastest_library"] is None
+    assert list(case["arms"]) == methods
+    for name, method in case["arms"].items():
+        assert [len(turn) for turn in method["seconds"]] == [3]
+        assert method["median_ms"] == pytest.approx(1e3 * sorted(method["seconds"][0])[1])
+        assert method["to_relu"] == pytest.approx(method["median_ms"] / case["arms"]["relu"]["median_ms"])
+        assert method["to_fastest_library"] is None
         assert f"| {name} |" in done.stdout
     assert set(case["arms"]["relu"]["tried"]) == {"channels-last", "contiguous"}
-    # Where its neurons spike a lot, and as often as is measured.
+    # Compared at a high spike rate, and at the measured one.
     compared = [(line["arm"], line["spikes"]) for line in found["equality"]]
     assert compared == [("snnlab_reference", "busy"), ("snnlab_reference", "trained")]
     assert found["versions"]["torch"]
@@ -76,38 +76,38 @@ def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "facts"),
     [
         (["--arms", "nengo"], ("bench_step",)),
         (["--arms", "relu", "--rounds", "0"], (1, "got 0")),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(arguments: list[str], said: tuple, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], facts: tuple, tmp_path: Path) -> None:
     done = bench(*arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert_says(done.stderr.splitlines()[-1], *said)
+    assert_says(done.stderr.splitlines()[-1], *facts)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_library_is_left_out_unless_it_was_named(parts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    arms, work = importlib.import_module("stepbench.arms"), importlib.import_module("stepbench.work")
-    monkeypatch.setitem(arms.ARMS, "norse", arms.ARMS["norse"]._replace(requires="no-such-library==1.0"))
-    names, left_out = arms.choose(None, "cpu")
+    methods, work = importlib.import_module("stepbench.methods"), importlib.import_module("stepbench.work")
+    monkeypatch.setitem(methods.METHODS, "norse", methods.METHODS["norse"]._replace(requires="no-such-library==1.0"))
+    names, left_out = methods.choose_methods(None, "cpu")
     assert "norse" not in names
     assert {"relu", "snnlab_reference"} <= set(names)
     assert_says(left_out["norse"], "no-such-library==1.0")
     with pytest.raises(work.UsageError, match=r"^norse:"):
-        arms.choose(["relu", "norse"], "cpu")
+        methods.choose_methods(["relu", "norse"], "cpu")
 
 
-def test_nothing_is_timed_where_one_arm_is_another_network(
+def test_nothing_is_timed_if_one_method_is_another_network(
     parts: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    arms, of_bench, work = (importlib.import_module(f"stepbench.{name}") for name in ("arms", "bench", "work"))
-    wrong = arms.ours(arms.preset("lif", v_threshold=1.05), "reference")
-    wrong = wrong._replace(neuron=arms.preset("lif"), backend=None)  # as a library that claims to be our neuron
-    monkeypatch.setitem(arms.ARMS, "wrong", wrong)
-    monkeypatch.setattr(of_bench, "Worker", lambda *_: pytest.fail("an arm was about to be timed"))
+    methods, of_bench, work = (importlib.import_module(f"stepbench.{name}") for name in ("methods", "bench", "work"))
+    wrong = methods.snnlab_method(methods.preset("lif", v_threshold=1.05), "reference")
+    wrong = wrong._replace(neuron=methods.preset("lif"), backend=None)  # as a library that claims to be our neuron
+    monkeypatch.setitem(methods.METHODS, "wrong", wrong)
+    monkeypatch.setattr(of_bench, "Worker", lambda *_: pytest.fail("a method was about to be timed"))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC"):
         monkeypatch.setenv(name, "2")  # so that what the script sets is undone
     monkeypatch.setattr(
@@ -123,5 +123,5 @@ def test_nothing_is_timed_where_one_arm_is_another_network(
     assert stopped.value.code == 1
     assert not (tmp_path / "out").exists()
     with pytest.raises(work.BenchError, match="wrong"):
-        of_bench.check("wrong", work.Work("conv", 4, 2), "cpu")
-    of_bench.check("snnlab_reference", work.Work("conv", 4, 2), "cpu")
+        of_bench.check("wrong", work.Workload("conv", 4, 2), "cpu")
+    of_bench.check("snnlab_reference", work.Workload("conv", 4, 2), "cpu")

@@ -1,4 +1,4 @@
-"""The bench of whole trainings: what it writes, what it refuses, and that both train the same network."""
+"""The bench of whole trainings: its output, its errors, and that both train the same network."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SPEED = [{"epochs": EPOCHS, "selection": {"train_size": 300}}]
 
 
 def bench(*arguments: str | Path, data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script where SNNLAB_DATA is a folder."""
-    surroundings = os.environ | {"SNNLAB_DATA": str(data)}
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=surroundings)
+    """Run the script with SNNLAB_DATA set to a folder."""
+    environment = os.environ | {"SNNLAB_DATA": str(data)}
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
-def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Return what imports a part of the bench by the name that it has beside the script."""
+def load_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Return a function that imports a module of the bench by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield lambda name: importlib.import_module(f"trainbench.{name}")
     parts = ("trainbench", "stepbench", "surroundings")
@@ -48,7 +48,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
 
 @pytest.mark.slow
 @pytest.mark.peers
-def test_a_run_writes_every_epoch_and_a_picture_and_prints_tables(tmp_path: Path) -> None:
+def test_a_run_writes_every_epoch_and_a_figure_and_prints_tables(tmp_path: Path) -> None:
     pytest.importorskip("spikingjelly")
     out = tmp_path / "out"
     tiny = ["data.num_bins=4", "data.batch_size=128", "trainer.max_epochs=2", "pictures=null"]
@@ -63,18 +63,18 @@ def test_a_run_writes_every_epoch_and_a_picture_and_prints_tables(tmp_path: Path
     (of_digits,) = found["experiments"].values()
     (round_,), (of_seed,) = of_digits["speed"], of_digits["accuracy"]
     assert [epoch["same_weights"] for epoch in round_["epochs"]] == [True, True]
-    for of_arm in (round_, of_seed["snnlab"], of_seed["spikingjelly"]):
-        seconds = [epoch["train_s"] for epoch in of_arm["epochs"]]
+    for of_method in (round_, of_seed["snnlab"], of_seed["spikingjelly"]):
+        seconds = [epoch["train_s"] for epoch in of_method["epochs"]]
         assert len(seconds) == 2
         assert min(seconds) > 0
-        assert sum(seconds) < of_arm["epochs"][-1]["elapsed_s"] < of_arm["wall_s"]
-    # The same training: with so few steps in so few epochs rounding has not yet led them apart.
-    reached = [of_seed[arm]["epochs"][0]["val_accuracy"] for arm in ("snnlab", "spikingjelly")]
+        assert sum(seconds) < of_method["epochs"][-1]["elapsed_s"] < of_method["wall_s"]
+    # The same training: after so few steps rounding has not yet made them diverge.
+    reached = [of_seed[method]["epochs"][0]["val_accuracy"] for method in ("snnlab", "spikingjelly")]
     assert reached[0] == pytest.approx(reached[1], abs=0.05)
     assert "| saccade_digits | 97% | 0 | spikingjelly |" in done.stdout
 
 
-def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_path: Path) -> None:
+def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
     done = bench("--experiments", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -84,11 +84,11 @@ def test_recordings_that_are_asked_for_and_missing_are_named_in_one_line(tmp_pat
 
 @pytest.mark.peers
 @pytest.mark.parametrize(("changed", "same"), [({}, True), ({"v_threshold": 1.02}, True), ({"reset": "value"}, False)])
-def test_spikingjelly_is_timed_only_where_its_network_is_ours(
-    part: Callable[[str], ModuleType], changed: dict[str, Any], same: bool
+def test_spikingjelly_is_timed_only_if_its_network_is_equal(
+    load_module: Callable[[str], ModuleType], changed: dict[str, Any], same: bool
 ) -> None:
     pytest.importorskip("spikingjelly")
-    jelly = part("jelly")
+    spikingjelly = load_module("spikingjelly_training")
     nodes: dict[str, dict[str, Any]] = {
         "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3},
         "lif": LIF | changed,
@@ -103,24 +103,26 @@ def test_spikingjelly_is_timed_only_where_its_network_is_ours(
     targets = torch.arange(5) % 3
     batch = Batch(x, torch.full((5,), 12), targets, targets)
     if same:
-        errors = jelly.check(jelly.Jelly(network), network, batch)
+        errors = spikingjelly.check(spikingjelly.SpikingJellyNetwork(network), network, batch)
         assert list(errors) == ["outputs", "gradient 1", "gradient 2", "gradient 3"]
         assert max(errors.values()) < 1e-4
     else:
-        with pytest.raises(jelly.BenchError, match="SpikingJelly"):
-            jelly.check(jelly.Jelly(network), network, batch)
+        with pytest.raises(spikingjelly.BenchError, match="SpikingJelly"):
+            spikingjelly.check(spikingjelly.SpikingJellyNetwork(network), network, batch)
 
 
 @pytest.mark.peers
-def test_a_layer_that_spikingjelly_lacks_is_named(part: Callable[[str], ModuleType]) -> None:
+def test_a_layer_that_spikingjelly_lacks_is_named(load_module: Callable[[str], ModuleType]) -> None:
     pytest.importorskip("spikingjelly")
-    jelly = part("jelly")
-    with pytest.raises(jelly.UsageError, match=r"^act:.*ReLU"):
-        jelly.theirs("act", torch.nn.ReLU())
+    spikingjelly = load_module("spikingjelly_training")
+    with pytest.raises(spikingjelly.UsageError, match=r"^act:.*ReLU"):
+        spikingjelly.convert_layer("act", torch.nn.ReLU())
 
 
-def test_figures_are_of_the_first_epoch_that_is_right_and_of_warm_epochs(part: Callable[[str], ModuleType]) -> None:
-    report = part("report")
+def test_results_are_of_the_first_epoch_with_the_accuracy_and_of_warm_epochs(
+    load_module: Callable[[str], ModuleType],
+) -> None:
+    report = load_module("report")
     assert report.until(EPOCHS, 0.8) == (5.0, 7.0, 2)
     assert report.until(EPOCHS, 0.95) is None
     assert report.ratios({"speed": SPEED}) == [1.5 / 2.0, 1.5 / 2.5]
@@ -132,11 +134,11 @@ def test_figures_are_of_the_first_epoch_that_is_right_and_of_warm_epochs(part: C
     )
 
 
-def test_figures_of_two_networks_are_refused(
-    part: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+def test_results_of_two_networks_are_refused(
+    load_module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = part("bench")
-    monkeypatch.setattr(bench, "ours", lambda *_: {"epochs": [{"same_weights": True}, {"same_weights": False}]})
+    bench = load_module("bench")
+    monkeypatch.setattr(bench, "train_snnlab", lambda *_: {"epochs": [{"same_weights": True}, {"same_weights": False}]})
     settings = type("Settings", (), {"rounds": 1, "seeds": [0]})()
     with pytest.raises(bench.BenchError, match=r"^digits:"):
         bench.speed("digits", [], settings)

@@ -1,4 +1,4 @@
-"""Verdicts are wrong no more often than they say: some of the cells of `make calibrate`, with fewer draws."""
+"""The rate of false verdicts keeps its level: some of the scenarios of `make calibrate`, with fewer draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-CELLS: dict[str, dict[str, Any]] = {
+SCENARIOS: dict[str, dict[str, Any]] = {
     "few seeds": {"recordings": 2_264, "seeds": 4, "accuracy": 0.9, "of_networks": 0.4},
     "paired seeds": {"recordings": 264, "seeds": 5, "accuracy": 0.5, "paired": True},
     "one network": {"recordings": 100, "seeds": 1, "accuracy": 0.9, "of_networks": 0.0},
@@ -30,39 +30,39 @@ def calibrate() -> Iterator[ModuleType]:
 
 
 def at_most(draws: int) -> float:
-    """Return what a rate of 6 % may come to by chance in so many draws, all but once in a thousand."""
+    """Return the upper limit of an observed rate of 6 % in this number of draws, exceeded once in a thousand times."""
     return 0.06 + 3.1 * math.sqrt(0.06 * 0.94 / draws)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_equally_good_ways_of_training_are_seldom_told_apart(calibrate: ModuleType, name: str):
-    cell = calibrate.Cell(**{"by_recording": 1.0, **CELLS[name]})
-    assert calibrate.false_verdicts(cell, 1_000, 0) <= at_most(1_000)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_equally_good_methods_rarely_differ_significantly(calibrate: ModuleType, name: str):
+    scenario = calibrate.Scenario(**{"by_recording": 1.0, **SCENARIOS[name]})
+    assert calibrate.false_verdicts(scenario, 1_000, 0) <= at_most(1_000)
 
 
 def test_tables_and_looks_at_more_seeds_keep_the_level(calibrate: ModuleType):
-    assert calibrate.false_tables(calibrate.Cell(264, 5, 0.9, 0.5, better=6.0), 300, 0) <= at_most(300)
-    assert calibrate.false_looks(calibrate.Cell(264, 10, 0.5, 0.5), 1_000, 0) <= at_most(1_000)
+    assert calibrate.false_tables(calibrate.Scenario(264, 5, 0.9, 0.5, better=6.0), 300, 0) <= at_most(300)
+    assert calibrate.false_looks(calibrate.Scenario(264, 10, 0.5, 0.5), 1_000, 0) <= at_most(1_000)
 
 
-def test_three_points_are_told_and_what_could_be_told_is(calibrate: ModuleType):
-    three = calibrate.Cell(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)
+def test_three_points_and_the_smallest_difference_are_detected(calibrate: ModuleType):
+    three = calibrate.Scenario(10_000, 5, 0.9, 0.5, of_networks=0.135, better=3.0)
     assert calibrate.false_verdicts(three, 60, 0) > 0.8
-    assert 0.72 < calibrate.power_at_smallest(calibrate.Cell(2_264, 5, 0.9, 0.5), 400, 0) < 0.92
+    assert 0.72 < calibrate.power_at_smallest(calibrate.Scenario(2_264, 5, 0.9, 0.5), 400, 0) < 0.92
 
 
 @pytest.mark.parametrize(
     "of", [{"recordings": 2_000, "persons": 29}, {"recordings": 500, "windows": 8, "better": 1.0}], ids=str
 )
-def test_simulated_networks_have_the_accuracy_of_their_cell(calibrate: ModuleType, of: dict[str, Any]):
-    cell = calibrate.Cell(seeds=5, accuracy=0.9, by_recording=1.0, **of)
-    worlds = calibrate.simulated(cell, 2, np.random.default_rng(0))
-    drawn = [[arm.right.mean() for arm in next(worlds)] for _ in range(300)]
-    assert np.mean(drawn, 0) == pytest.approx([0.9 + cell.better / 100, 0.9], abs=0.008)
+def test_simulated_networks_have_the_accuracy_of_their_scenario(calibrate: ModuleType, of: dict[str, Any]):
+    scenario = calibrate.Scenario(seeds=5, accuracy=0.9, by_recording=1.0, **of)
+    samples = calibrate.simulate(scenario, 2, np.random.default_rng(0))
+    drawn = [[arm.right.mean() for arm in next(samples)] for _ in range(300)]
+    assert np.mean(drawn, 0) == pytest.approx([0.9 + scenario.better / 100, 0.9], abs=0.008)
 
 
-def test_there_are_sixty_cells_of_different_names(calibrate: ModuleType):
-    assert len({cell.name for cell in calibrate.cells()}) == 60
+def test_there_are_sixty_scenarios_of_different_names(calibrate: ModuleType):
+    assert len({scenario.name for scenario in calibrate.scenarios()}) == 60
 
 
 def test_the_table_is_written_and_a_miss_is_the_exit_status(

@@ -1,4 +1,4 @@
-"""The page of a machine with a GPU, made of synthetic records: nothing here was measured on one."""
+"""The page of a machine with a GPU, made from synthetic records: nothing here was measured on one."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def arm(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
+def method(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
     return {"median_ms": ms, "peak_mb": mb, "variant": "", "to_relu": None, "to_fastest_library": None}
 
 
-def bench(**arms: float) -> dict[str, Any]:
+def bench(**methods: float) -> dict[str, Any]:
     title = "conv, avg pooling, T = 30, batch 32"
-    return {"cases": [{"title": title, "arms": {name: arm(ms) for name, ms in arms.items()}}]}
+    return {"cases": [{"title": title, "arms": {name: method(ms) for name, ms in methods.items()}}]}
 
 
 def synthetic() -> dict[str, Any]:
-    """Return a record as a machine with a GPU would leave it; its figures are invented."""
+    """Return a record as a machine with a GPU would write it; its numbers are invented."""
     return {
         "about": {
             "machine": "A GPU that there is not",
@@ -74,7 +74,7 @@ def test_the_page_has_a_verdict_a_row_for_each_neuron_and_the_ratios(script: Mod
     assert any("| spikingjelly_triton | 3.00 | 1.50 | 100 |" in line for line in lines)
 
 
-def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleType) -> None:
+def test_failed_missing_or_slower_results_fail_the_page(script: ModuleType) -> None:
     report = synthetic()
     report["tests"][f"{PRESET}[lif-learned]"] = "failed"
     report["tests"][f"{PRESET}[se_adlif-fixed]"] = "not run"
@@ -85,7 +85,7 @@ def test_what_failed_or_did_not_run_or_is_slower_fails_the_page(script: ModuleTy
     assert f"- `{PRESET}[lif-learned]`" in lines
 
 
-def test_a_page_of_nothing_is_no_pass(script: ModuleType) -> None:
+def test_an_empty_page_does_not_pass(script: ModuleType) -> None:
     page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
     assert page.count("**FAIL**") == 2
     assert_says(page, "- CuPy: broken")
@@ -97,7 +97,7 @@ def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
     assert_says(page, "nothing", "GPU")
 
 
-def test_the_page_is_written_again_from_its_record(
+def test_the_page_is_rewritten_from_its_record(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "report.json").write_text(json.dumps(synthetic()))
@@ -108,15 +108,15 @@ def test_the_page_is_written_again_from_its_record(
     assert (tmp_path / "again" / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_outcomes_are_read_of_what_pytest_says(script: ModuleType) -> None:
-    said = [
+def test_outcomes_are_parsed_from_pytests_output(script: ModuleType) -> None:
+    output = [
         "[gw1] [  3%] PASSED tests/a.py::test_b[with a space]",
         "[gw0] [100%] FAILED tests/a.py::test_c ",
         "FAILED tests/a.py::test_c - AssertionError: PASSED tests/a.py::test_d",
         "tests/a.py::test_e ",
         "ERROR tests/a.py::test_f",
     ]
-    assert list(script.outcomes(iter(said))) == [
+    assert list(script.outcomes(iter(output))) == [
         ("tests/a.py::test_b[with a space]", "passed"),
         ("tests/a.py::test_c", "failed"),
         ("tests/a.py::test_c", "failed"),
@@ -124,7 +124,7 @@ def test_outcomes_are_read_of_what_pytest_says(script: ModuleType) -> None:
     ]
 
 
-def test_tests_run_and_what_takes_too_long_is_not_run(
+def test_tests_run_and_slow_ones_are_not_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tests").mkdir()
@@ -137,7 +137,7 @@ def test_tests_run_and_what_takes_too_long_is_not_run(
     assert report["tests"] == {"tests/test_some.py::test_it[0]": "passed", "tests/test_some.py::test_it[60]": "not run"}
 
 
-def test_where_there_is_no_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_without_a_gpu_nothing_is_run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu_report.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(script, "run_tests", lambda *_: pytest.fail("tests were about to run"))
@@ -146,7 +146,7 @@ def test_where_there_is_no_gpu_nothing_is_run(script: ModuleType, monkeypatch: p
 
 
 @pytest.mark.parametrize("listed", [None, "echo 'No devices were found'; exit 0"])
-def test_make_gpu_installs_nothing_where_there_is_no_gpu(listed: str | None, tmp_path: Path) -> None:
+def test_make_gpu_installs_nothing_without_a_gpu(listed: str | None, tmp_path: Path) -> None:
     if listed is not None:
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)

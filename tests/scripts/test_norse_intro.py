@@ -1,4 +1,4 @@
-"""Norse's introduction through snnlab, beside Norse itself."""
+"""Norse's introduction in snnlab, compared with Norse."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def intro() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def as_released(intro: ModuleType) -> Any:
-    """Return the lesson with the surrogate that Norse 1.1.0 computes with, whatever alpha it is told."""
-    return intro.take(0, ["neuron.surrogate.alpha=1"])
+    """Return the lesson with the surrogate that Norse 1.1.0 uses for any alpha."""
+    return intro.run_lesson(0, ["neuron.surrogate.alpha=1"])
 
 
 def test_one_step_is_silent_and_32_are_not(as_released: Any) -> None:
@@ -100,11 +100,11 @@ def test_outputs_and_gradients_are_those_of_norse(as_released: Any) -> None:
 
 
 def test_the_documented_surrogate_gives_the_gradient_that_norse_meant(intro: ModuleType) -> None:
-    lesson = intro.take(0)
+    lesson = intro.run_lesson(0)
     assert lesson.gradients["conv1.weight"] == pytest.approx(0.0574173, rel=1e-3)  # Norse's HEAD, which honours alpha
 
 
-def test_as_a_command_it_draws_its_pictures(tmp_path: Path) -> None:
+def test_as_a_command_it_writes_its_plots(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--folder", tmp_path], capture_output=True, text=True, check=True)
     assert_says(done.stdout, "32 steps", "step 19")
     assert_says(done.stdout, "step 19 of 32")

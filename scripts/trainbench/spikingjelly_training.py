@@ -1,6 +1,6 @@
-"""The same training written with SpikingJelly: its multi-step modules in channels-last memory and a plain loop.
+"""The same training in SpikingJelly: its multi-step modules in channels-last memory and a plain loop.
 
-    python -m trainbench.jelly FILE [overrides ...]
+    python -m trainbench.spikingjelly_training FILE [overrides ...]
 
 Axes: T steps, B samples, K classes.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stepbench.peers import library
+from stepbench.peers import import_quietly
 from stepbench.work import BenchError, UsageError
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +33,7 @@ from snnlab.session import Session
 
 ALPHA = 2.0  # of the arctangent; its height is alpha / 2
 CHECKED = 8  # recordings
-# Of the norm. At the threshold, a last digit decides on a spike.
+# Relative to the norm. At the threshold, rounding decides on a spike.
 MOST = 0.02
 
 
@@ -43,7 +43,9 @@ class Mean(nn.Module):
     def __init__(self, li: LI) -> None:
         super().__init__()
         k = li.coefficients()
-        self.mean = library("spikingjelly.activation_based.neuron").NonSpikingLIFNode(tau_of(k.a), decode="mean-mem")
+        self.mean = import_quietly("spikingjelly.activation_based.neuron").NonSpikingLIFNode(
+            tau_of(k.a), decode="mean-mem"
+        )
         self.gain = float(k.g) * self.mean.tau  # its own is 1 / tau
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,14 +53,14 @@ class Mean(nn.Module):
         return self.mean(x) * self.gain
 
 
-class Jelly(nn.Module):
-    """Our network's layers in SpikingJelly, with copies of the weights."""
+class SpikingJellyNetwork(nn.Module):
+    """The layers of a network of snnlab in SpikingJelly, with copies of the weights."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(theirs(name, layer) for name, layer in network.line()))
+        self.layers = nn.Sequential(*(convert_layer(name, layer) for name, layer in network.line()))
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self._reset = library("spikingjelly.activation_based.functional").reset_net
+        self._reset = import_quietly("spikingjelly.activation_based.functional").reset_net
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean output over time, `[B, K]`."""
@@ -66,23 +68,23 @@ class Jelly(nn.Module):
         return self.layers(x)
 
 
-def theirs(name: str, ours: nn.Module) -> nn.Module:
-    """Return a layer as SpikingJelly has it.
+def convert_layer(name: str, ours: nn.Module) -> nn.Module:
+    """Return the layer of SpikingJelly that corresponds to a layer of snnlab.
 
     Raises:
-        UsageError: if it has none.
+        UsageError: if there is none.
     """
-    neuron, layer = (library(f"spikingjelly.activation_based.{part}") for part in ("neuron", "layer"))
+    neuron, layer = (import_quietly(f"spikingjelly.activation_based.{part}") for part in ("neuron", "layer"))
     if isinstance(ours, LI):
         return Mean(ours)
     if isinstance(ours, LIF):
-        atan = library("spikingjelly.activation_based.surrogate").ATan(ALPHA)
+        atan = import_quietly("spikingjelly.activation_based.surrogate").ATan(ALPHA)
         k = ours.coefficients()
         settings = {"decay_input": False, "v_threshold": float(k.v_threshold), "v_reset": None, "detach_reset": True}
         return neuron.LIFNode(tau_of(k.a), surrogate_function=atan, step_mode="m", **settings)
     found = next((kind for kind in (nn.Conv2d, nn.MaxPool2d, nn.Linear, nn.Flatten) if isinstance(ours, kind)), None)
     if found is None:
-        raise UsageError(f"{name}: the bench does not know how SpikingJelly has a {type(ours).__name__}")
+        raise UsageError(f"{name}: the bench has no layer of SpikingJelly for {type(ours).__name__}")
     arguments = {key: value for key in SETTINGS[found] if (value := getattr(ours, key)) is not None}
     if found in (nn.Conv2d, nn.Linear):
         arguments["bias"] = ours.bias is not None
@@ -100,28 +102,28 @@ SETTINGS: Mapping[type[nn.Module], tuple[str, ...]] = {
 
 
 def tau_of(a: Any) -> float:
-    """Return the tau, steps, whose membrane keeps the part a: a = 1 - 1 / tau."""
+    """Return the tau, steps, whose membrane decays by the factor a: a = 1 - 1 / tau."""
     return 1.0 / (1.0 - float(a))
 
 
-def check(jelly: Jelly, network: Network, batch: Batch) -> dict[str, float]:
-    """Return how far outputs and gradients are from our network's, relative to their norms.
+def check(spikingjelly: SpikingJellyNetwork, network: Network, batch: Batch) -> dict[str, float]:
+    """Return the errors of outputs and gradients against snnlab's network, relative to their norms.
 
     Raises:
-        BenchError: if they are another network's.
+        BenchError: if they are too large.
     """
     x, targets = batch.x[:, :CHECKED], batch.targets[:CHECKED]
-    ours, given = network(x)[0].mean(0), jelly(x)
+    ours, given = network(x)[0].mean(0), spikingjelly(x)
     for y in (ours, given):
         F.cross_entropy(y, targets).backward()
     pairs = [(ours, given)]
-    of_both = zip(network.parameters(), jelly.parameters(), strict=True)
+    of_both = zip(network.parameters(), spikingjelly.parameters(), strict=True)
     pairs += [(mine.grad, their.grad) for mine, their in of_both if mine.grad is not None and their.grad is not None]
     names = ["outputs", *(f"gradient {n}" for n in range(1, len(pairs)))]
     errors = {name: ((a - b).norm() / a.norm()).item() for name, (a, b) in zip(names, pairs, strict=True)}
     if not max(errors.values()) < MOST:
-        raise BenchError(f"SpikingJelly's is not our network: {errors}")
-    jelly.zero_grad()
+        raise BenchError(f"SpikingJelly's network is not snnlab's: {errors}")
+    spikingjelly.zero_grad()
     return errors
 
 
@@ -134,7 +136,7 @@ def train(overrides: list[str]) -> dict[str, Any]:
     """Train as `snnlab train` does and return the epochs.
 
     Raises:
-        BenchError: if the network is another one.
+        BenchError: if the network differs from snnlab's.
     """
     experiment, _ = compose_once(overrides, None)
     session = Session(experiment)
@@ -143,9 +145,9 @@ def train(overrides: list[str]) -> dict[str, Any]:
     data, built = session.data, session.built
     set_backend(built.network, "reference")
     make_optimizer, schedule = session.optimization
-    jelly, loader = Jelly(built.network), data.train_dataloader()
-    errors = check(jelly, built.network, next(batches(data, loader)))
-    optimizer = make_optimizer(jelly)
+    spikingjelly, loader = SpikingJellyNetwork(built.network), data.train_dataloader()
+    errors = check(spikingjelly, built.network, next(batches(data, loader)))
+    optimizer = make_optimizer(spikingjelly)
     scheduler = schedule.make(optimizer, None) if schedule else None
     epochs, started = [], time.perf_counter()
     for n in range(experiment.trainer["max_epochs"]):
@@ -153,22 +155,22 @@ def train(overrides: list[str]) -> dict[str, Any]:
         before = time.perf_counter()
         for batch in batches(data, loader):
             optimizer.zero_grad()
-            F.cross_entropy(jelly(batch.x), batch.targets).backward()
+            F.cross_entropy(spikingjelly(batch.x), batch.targets).backward()
             optimizer.step()
         train_s = time.perf_counter() - before
         if scheduler is not None:
             scheduler.step()
-        accuracy = evaluate(jelly, data)
+        accuracy = evaluate(spikingjelly, data)
         epochs.append(epoch(train_s, time.perf_counter() - started, accuracy))
     return {"errors": errors, "epochs": epochs}
 
 
 @torch.no_grad()
-def evaluate(jelly: Jelly, data: EventDataModule) -> float:
+def evaluate(spikingjelly: SpikingJellyNetwork, data: EventDataModule) -> float:
     """Return the accuracy on the validation recordings."""
-    jelly.eval()
-    right = [jelly(batch.x).argmax(-1) == batch.targets for batch in batches(data, data.val_dataloader())]
-    jelly.train()
+    spikingjelly.eval()
+    right = [spikingjelly(batch.x).argmax(-1) == batch.targets for batch in batches(data, data.val_dataloader())]
+    spikingjelly.train()
     return torch.cat(right).double().mean().item()
 
 

@@ -1,4 +1,4 @@
-"""What else loading costs: packing, opening a large store, and its share of a training step."""
+"""Measures other costs of loading: packing, opening a large store, and its share of a training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from databench.arms import Work
+from databench.methods import Workload
 from torch.nn.functional import cross_entropy
 
 from snnlab.config.compose import compose_once
@@ -25,13 +25,13 @@ _TRIES = 5
 _STEPS = 12
 
 
-def figures(work: Work, overrides: list[str], folder: Path) -> dict[str, float]:
-    """Measure packing of recordings that are in memory, opening of a store of 60,000, and the share of loading.
+def measure_loading(work: Workload, overrides: list[str], folder: Path) -> dict[str, float]:
+    """Measure packing of recordings in memory, opening of a store of 60,000, and the share of loading in a step.
 
     Args:
         work: The dataset, and its batches.
-        overrides: What chooses it.
-        folder: Where stores may lie.
+        overrides: The overrides that choose it.
+        folder: Folder for stores.
     """
     some = _InMemory([work.data.store[place] for place in range(min(len(work.data.store), 1000))], work)
     per_s = len(some) / _best(lambda: open_or_build(some, folder / "packed"), before=folder / "packed")
@@ -47,22 +47,22 @@ def figures(work: Work, overrides: list[str], folder: Path) -> dict[str, float]:
     }
 
 
-def texts(found: dict[str, float]) -> Iterator[str]:
-    """Return the figures in words, with their goals."""
+def describe(found: dict[str, float]) -> Iterator[str]:
+    """Yield the results as text, with their goals."""
     yield f"packing, once read: {found['packed_per_s']:,.0f} recordings a second (goal {GOALS['packed_per_s']:,})"
     yield f"opening a store of {LARGE:,} recordings: {1000 * found['open_s']:.1f} ms (goal {1000 * GOALS['open_s']:g})"
     yield (
-        f"loader and frames: {found['loading_ms']:.2f} ms beside a conv_lif step of {found['step_ms']:.1f} ms, both on"
-        f" one core: {found['loading_share']:.1%} (goal {GOALS['loading_share']:.0%})"
+        f"loader and frames: {found['loading_ms']:.2f} ms, a conv_lif step {found['step_ms']:.1f} ms, both on one"
+        f" core: {found['loading_share']:.1%} (goal {GOALS['loading_share']:.0%})"
     )
 
 
 class _InMemory:
-    """A source whose recordings are read already."""
+    """A source whose recordings are in memory."""
 
     label, groups = "bench", None
 
-    def __init__(self, recordings: list[Events], work: Work) -> None:
+    def __init__(self, recordings: list[Events], work: Workload) -> None:
         self.recordings, self.sensor_size = recordings, work.data.store.sensor_size
         self.targets, self.split = np.zeros(len(recordings), np.int64), np.zeros(len(recordings), np.uint8)
 
@@ -80,7 +80,7 @@ class _InMemory:
 
 
 def _best(do: Callable[[], object], before: Path | None = None) -> float:
-    """Return the fewest seconds of some tries; a folder is removed before each."""
+    """Return the minimum of the seconds of some tries; the folder `before` is removed before each."""
     seconds = []
     for _ in range(_TRIES):
         if before is not None:
@@ -91,8 +91,8 @@ def _best(do: Callable[[], object], before: Path | None = None) -> float:
     return min(seconds)
 
 
-def _shares(work: Work, overrides: list[str]) -> tuple[float, float]:
-    """Return the seconds of a step of conv_lif, forward, backward and Adam, and those of its batch; medians."""
+def _shares(work: Workload, overrides: list[str]) -> tuple[float, float]:
+    """Return the median seconds of a step of conv_lif (forward, backward, Adam), and of loading its batch."""
     experiment, _ = compose_once([*overrides, "model=conv_lif"], None)
     session = Session(experiment)
     built, (make, _) = session.built, session.optimization

@@ -1,4 +1,4 @@
-"""The arms: who makes frames, from the same recordings in the form that each wants.
+"""The methods that bin the same recordings into frames, each from its own format.
 
 Axes: T steps, B recordings, P polarities, H rows, W columns.
 """
@@ -23,11 +23,11 @@ from snnlab.data.events import Packed
 from snnlab.data.events.frames import EventBatch, frames_of_batch
 from snnlab.session import Session
 
-# Goes through all batches; who looks at one before the next is made lets go of it, as a training does.
-Turn = Callable[[], Iterator[Tensor]]
+# Yields the frames of all batches; the consumer keeps no batch, as in a training.
+BatchPass = Callable[[], Iterator[Tensor]]
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """A dataset, and the recordings of each batch."""
 
     data: EventDataModule
@@ -35,7 +35,7 @@ class Work(NamedTuple):
 
     @property
     def window(self) -> dict[str, Any]:
-        """What frames are made of: number of bins, length, sensor."""
+        """The arguments of binning: number of bins, duration, sensor size."""
         settings = self.data.settings
         return {"num_bins": settings.steps, "duration_us": settings.duration_us, "sensor_size": settings.size}
 
@@ -46,37 +46,38 @@ class Work(NamedTuple):
         return store.num_events / len(store)
 
 
-class Arm(NamedTuple):
-    """Someone who makes frames.
+class Method(NamedTuple):
+    """A method that makes frames.
 
     Attributes:
-        does: What is timed.
-        prepare: Brings the recordings into its form, and returns what makes frames of all batches; it may use a folder.
+        description: The timed work.
+        prepare: Converts the recordings, and returns a function that makes the frames of all batches; it may use a
+            folder.
     """
 
-    does: str
-    prepare: Callable[[Work, Path], Turn]
+    description: str
+    prepare: Callable[[Workload, Path], BatchPass]
 
 
-def work(overrides: list[str], recordings: int, batch: int) -> Work:
-    """Return the recordings that training takes first."""
+def work(overrides: list[str], recordings: int, batch: int) -> Workload:
+    """Return the first batches of recordings of a training."""
     experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
     data = Session(experiment).data
     draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
-    return Work(data, [draw.indices for draw in draws])
+    return Workload(data, [draw.indices for draw in draws])
 
 
-def ours(work: Work, folder: Path) -> Turn:
+def read_and_frame(work: Workload, folder: Path) -> BatchPass:
     store = work.data.store
     return lambda: (frames_of_batch(EventBatch.from_packed(store.gather(b)), **work.window).x for b in work.batches)
 
 
-def our_frames(work: Work, folder: Path) -> Turn:
-    events = [EventBatch.from_packed(packed) for packed in gathered(work)]
+def frame_only(work: Workload, folder: Path) -> BatchPass:
+    events = [EventBatch.from_packed(packed) for packed in gather_batches(work)]
     return lambda: (frames_of_batch(batch, **work.window).x for batch in events)
 
 
-def our_loader(work: Work, folder: Path) -> Turn:
+def load_batches(work: Workload, folder: Path) -> BatchPass:
     def turn() -> Iterator[Tensor]:
         for batch in islice(work.data.train_dataloader(), len(work.batches)):
             yield work.data.on_after_batch_transfer(batch, 0).x
@@ -84,7 +85,7 @@ def our_loader(work: Work, folder: Path) -> Turn:
     return turn
 
 
-def to_frame(work: Work) -> Callable[[np.ndarray], np.ndarray]:
+def to_frame(work: Workload) -> Callable[[np.ndarray], np.ndarray]:
     """Return tonic's transform for these frames."""
     from tonic.transforms import ToFrame
 
@@ -93,7 +94,7 @@ def to_frame(work: Work) -> Callable[[np.ndarray], np.ndarray]:
     return ToFrame(settings.size, time_window=step, start_time=0, end_time=settings.duration_us)
 
 
-def tonic(work: Work, folder: Path) -> Turn:
+def tonic(work: Workload, folder: Path) -> BatchPass:
     from tonic.collation import PadTensors
 
     collate, make = PadTensors(batch_first=False), to_frame(work)
@@ -102,9 +103,9 @@ def tonic(work: Work, folder: Path) -> Turn:
 
 
 class _Framed:
-    """A dataset of frames as tonic's caches take them."""
+    """A dataset of frames for tonic's caches."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Workload) -> None:
         self.work, self.make = work, to_frame(work)
 
     def __len__(self) -> int:
@@ -114,8 +115,8 @@ class _Framed:
         return self.make(structured(self.work, place)), 0
 
 
-def tonic_cache(work: Work, folder: Path, form: str) -> Turn:
-    """Return what reads tonic's cached frames through a DataLoader; all are in the cache before."""
+def tonic_cache(work: Workload, folder: Path, form: str) -> BatchPass:
+    """Return a function that reads tonic's cached frames through a DataLoader; the cache is filled before."""
     from tonic.cached_dataset import DiskCachedDataset, MemoryCachedDataset
     from tonic.collation import PadTensors
     from torch.utils.data import DataLoader
@@ -132,8 +133,8 @@ def tonic_cache(work: Work, folder: Path, form: str) -> Turn:
     return lambda: (x.float() for x, _ in loader)
 
 
-def structured(work: Work, place: int) -> np.ndarray:
-    """Return a recording as tonic's datasets do."""
+def structured(work: Workload, place: int) -> np.ndarray:
+    """Return a recording in the format of tonic's datasets."""
     recording = work.data.store[place]
     events = np.empty(recording.t.size, np.dtype([("x", int), ("y", int), ("t", int), ("p", int)]))
     for name in "xytp":
@@ -141,8 +142,8 @@ def structured(work: Work, place: int) -> np.ndarray:
     return events
 
 
-def numpy(work: Work, folder: Path, form: str) -> Turn:
-    """Return what counts with bincount: a recording, or a whole batch at once."""
+def numpy(work: Workload, folder: Path, form: str) -> BatchPass:
+    """Return a function that bins with bincount, per recording or per batch."""
     num_bins, duration, (width, height, polarities) = work.window.values()
     frame = height * width * polarities
 
@@ -166,23 +167,23 @@ def numpy(work: Work, folder: Path, form: str) -> Turn:
         shaped = torch.from_numpy(x).view(num_bins, B, height, width, polarities)
         return shaped.permute(0, 1, 4, 2, 3)
 
-    batches = gathered(work)
+    batches = gather_batches(work)
     return lambda: (of_batch(packed) for packed in batches)
 
 
-def gathered(work: Work) -> list[Packed]:
+def gather_batches(work: Workload) -> list[Packed]:
     """Return the batches' events, in memory."""
     return [work.data.store.gather(batch) for batch in work.batches]
 
 
-ARMS = {
-    "snnlab": Arm("reading, collating, frames", ours),
-    "snnlab_loader": Arm("the same through its DataLoader", our_loader),
-    "snnlab_frames": Arm("frames", our_frames),
-    "tonic": Arm("frames (ToFrame), collating", tonic),
-    "tonic_memory": Arm("cached in memory, DataLoader", partial(tonic_cache, form="memory")),
-    "tonic_disk": Arm("cached on disk, DataLoader", partial(tonic_cache, form="disk")),
-    "numpy_recording": Arm("frames (bincount of a recording)", partial(numpy, form="recording")),
-    "numpy_batch": Arm("frames (bincount of a batch)", partial(numpy, form="batch")),
+METHODS = {
+    "snnlab": Method("reading, collating, frames", read_and_frame),
+    "snnlab_loader": Method("the same through its DataLoader", load_batches),
+    "snnlab_frames": Method("frames", frame_only),
+    "tonic": Method("frames (ToFrame), collating", tonic),
+    "tonic_memory": Method("cached in memory, DataLoader", partial(tonic_cache, form="memory")),
+    "tonic_disk": Method("cached on disk, DataLoader", partial(tonic_cache, form="disk")),
+    "numpy_recording": Method("frames (bincount of a recording)", partial(numpy, form="recording")),
+    "numpy_batch": Method("frames (bincount of a batch)", partial(numpy, form="batch")),
 }
 OURS, RIVAL = "snnlab", "tonic"
