@@ -98,7 +98,7 @@ class Experiment:
         threads: CPU threads of torch, of each process; null: torch's default, divided among several processes.
         backend: Backend of the neurons: `auto`, `reference`, `numba` or `triton`.
         fuse: Whether a neuron computes the pooling after it, and a convolution of few spikes sums them one by one.
-        checkpoint_segments: Number of checkpoint segments over time, which the backward pass recomputes; 0: it keeps all.
+        checkpoint_segments: Number of segments over time that the backward pass recomputes; 0: it keeps all.
         sparse_input: Whether a first convolution sums single events instead of dense frames; `auto` decides by the
             density of the frames.
         init_from: A run's folder; the network starts with the weights of its chosen epoch, where names and shapes are
