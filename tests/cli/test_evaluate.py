@@ -234,7 +234,7 @@ def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab:
 
 def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
     folder, found = _evaluated(done := snnlab("evaluate", str(run), "--anytime", "--accuracy", "0.2"))
-    assert_says(done.out, "answered", "sure")
+    assert_says(done.out, "answered", "threshold")
     early: Any = found["anytime"]
     end = early["thresholds"][-1]
     recorded = load(run)

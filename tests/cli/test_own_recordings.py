@@ -264,7 +264,7 @@ def test_fewer_recordings_than_processes_are_told_of_before_the_training(
 def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people: list[str], workplace: Path) -> None:
     from snnlab.config.compose import compose_once
     from snnlab.session import Session
-    from snnlab.session.build_trainer import density
+    from snnlab.session.build_trainer import event_density
 
     for stride in (None, 50.0):
         more = [] if stride is None else [f"data.stride_ms={stride}"]
@@ -278,4 +278,4 @@ def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people
                 if start == 0 or int(t[-1]) >= 1000 * (start - 50 + 100):
                     events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
                     windows += 1
-        assert density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
+        assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))

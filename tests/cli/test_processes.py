@@ -116,7 +116,7 @@ def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_s
     assert_same(runs[0], whole)
     assert result(runs[1])["seed"] == 1
     assert log.read_text().count("epoch 1/2") == 2
-    assert log.read_text().count("2 processes begin") == 2  # they take long until the first epoch's line
+    assert log.read_text().count("starting 2 processes") == 2  # they take long until the first epoch's line
 
 
 def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, digits_store: str, noisy: Path):
