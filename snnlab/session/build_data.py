@@ -89,10 +89,10 @@ def data_notes(data: EventDataModule) -> list[str]:
     outside = data.store.count_outside(everything, settings.duration_us)
     if outside:
         share = outside / data.store.num_events
-        said = f"{outside:,} events ({share:.2%}) are after duration_ms = {settings.duration_ms:g} and are dropped"
+        note = f"{outside:,} events ({share:.2%}) are after duration_ms = {settings.duration_ms:g} and are dropped"
         if share > _NEARLY_ALL:
-            raise ConfigError("data.duration_ms", said, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
-        notes.append(said)
+            raise ConfigError("data.duration_ms", note, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
+        notes.append(note)
     return notes
 
 

@@ -117,8 +117,8 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
     def make(optimizer: Optimizer, run: RunLength | None) -> Any:
         assert run is not None
-        if words := curve.tell_misfit(run):
-            _log.warning("scheduler.%s", words)
+        if warning := curve.tell_misfit(run):
+            _log.warning("scheduler.%s", warning)
         return curve(optimizer, run)
 
     return Schedule(make, "step", whole_run=True)
@@ -148,16 +148,16 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
         _require_fits(nodes, run.steps, "steps")
         return built(optimizer, run.steps)
 
-    asked, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
-    epochs = asked if isinstance(asked, int) and asked > 0 else 1
+    max_epochs, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
+    epochs = max_epochs if isinstance(max_epochs, int) and max_epochs > 0 else 1
     whole = any(_RUN in one.values() for _, one in nodes)
-    if epochs != asked and whole and not stepwise:
+    if epochs != max_epochs and whole and not stepwise:
         raise ConfigError("scheduler", f"{_RUN} is the number of epochs, and trainer.max_epochs is not set", "set it")
-    if epochs == asked and not stepwise:
+    if epochs == max_epochs and not stepwise:
         _require_fits(nodes, epochs, "epochs")
     _try_step(built(tried, epochs), tried)
-    sized = whole or any(key in one for key in _LENGTHS for _, one in nodes)
-    return Schedule(make, interval, monitor, whole_run=stepwise and sized)
+    has_length = whole or any(key in one for key in _LENGTHS for _, one in nodes)
+    return Schedule(make, interval, monitor, whole_run=stepwise and has_length)
 
 
 def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -99,5 +99,5 @@ def _packing_workers() -> int:
     return len(os.sched_getaffinity(0)) if is_snnlab and hasattr(os, "sched_getaffinity") else 0
 
 
-def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:
-    return track(recordings, description=words, total=total, console=Console(stderr=True))
+def _packing_bar(recordings: Recordings, total: int, description: str) -> Recordings:
+    return track(recordings, description=description, total=total, console=Console(stderr=True))

@@ -137,8 +137,8 @@ def _check_precision(experiment: Experiment) -> None:
     Raises:
         ConfigError: if 16-mixed is set and there is no GPU.
     """
-    said = experiment.trainer.get("precision")
-    if said is None or precision_of(said) != "16-mixed":
+    precision = experiment.trainer.get("precision")
+    if precision is None or precision_of(precision) != "16-mixed":
         return
     accelerator = experiment.trainer.get("accelerator", "auto")
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -153,7 +153,7 @@ def check_trainer(experiment: Experiment, folder: Path, network: nn.Module) -> N
         ConfigError: for the first mistake found.
     """
     check_loggers(experiment)
-    callbacks = [*pictures(experiment), *monitors(experiment), *annealing_callbacks(experiment, network)]
+    callbacks = [*plot_callbacks(experiment), *monitor_callbacks(experiment), *annealing_callbacks(experiment, network)]
     trainer_builder(replace(experiment, logger=None), folder, [*callbacks, *averaging_callbacks(experiment)])
 
 
@@ -165,12 +165,12 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
     return nodes
 
 
-def pictures(experiment: Experiment) -> list[L.Callback]:
+def plot_callbacks(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws plots for TensorBoard, if the experiment has one."""
     return _optional_callback(Pictures, experiment.pictures, "pictures", "pictures=null draws none")
 
 
-def monitors(experiment: Experiment) -> list[L.Callback]:
+def monitor_callbacks(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that monitors each layer during the training, if the experiment has one."""
     return _optional_callback(Monitors, experiment.monitors, "monitors", "monitors=null turns them off")
 
@@ -465,37 +465,41 @@ def decide_computation(
     built: BuiltNetwork,
     data: EventDataModule,
     device: torch.device,
-    before: str | None = None,
+    resumed_first_layer: str | None = None,
 ) -> Computation:
     """Decide how a network is computed on a device, and set it so.
 
     Args:
-        before: The input of the first layer when the run began, for a resumed run: `frames` or `events`.
+        resumed_first_layer: For a resumed run, the recorded input of the first layer: `frames` or `events`.
 
     Raises:
         ConfigError: if the requested backend is not available, or the network cannot take events.
     """
     backend = resolve(experiment.backend, device, torch.float32)
-    heap_kept, first = keep_heap(), _decide_first_layer(experiment, built, data, backend, before)
+    heap_kept, first = keep_heap(), _decide_first_layer(experiment, built, data, backend, resumed_first_layer)
     return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), first, heap_kept)
 
 
 def _decide_first_layer(
-    experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend, before: str | None
+    experiment: Experiment,
+    built: BuiltNetwork,
+    data: EventDataModule,
+    backend: Backend,
+    resumed_first_layer: str | None,
 ) -> str:
     """Set the input of the first layer, and return it: `frames` or `events`."""
     network, wanted = built.network, experiment.first_layer
     if wanted == "auto":
         sparse = isinstance(data.framing.kind, Counts) and event_density(data) <= SPARSE
-        wanted = before or ("auto" if sparse else "frames")
+        wanted = resumed_first_layer or ("auto" if sparse else "frames")
     network.configure(sparse_input="never")
     if wanted == "frames":
         return "frames"
     # Under autocast, convolutions are dense and in half precision.
     mixed = str(experiment.trainer.get("precision")).endswith("mixed")
-    sums = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
-    able = backend == "numba" and not mixed and sums
-    if experiment.first_layer == "events" and not able:
+    has_sparse_layer = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
+    can_use_events = backend == "numba" and not mixed and has_sparse_layer
+    if experiment.first_layer == "events" and not can_use_events:
         raise ConfigError(
             "first_layer",
             (
@@ -504,7 +508,7 @@ def _decide_first_layer(
             ),
             "set first_layer: auto",
         )
-    if not able:
+    if not can_use_events:
         return "frames"
     network.configure(sparse_input="always")
     # With tbptt_steps, the network needs slices of frames, and building these from event lists takes longer.

@@ -17,7 +17,7 @@ from snnlab.nn.losses import Loss, Task, WeightedParts, check_takes
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
 # Callbacks of Lightning that need a logger.
 _FOR_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")

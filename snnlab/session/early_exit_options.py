@@ -14,7 +14,7 @@ from snnlab.runs.early_exit import Clock, Row
 from snnlab.runs.tables import Table
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
 
 class EarlyExitResult(NamedTuple):
@@ -69,19 +69,19 @@ def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:
     spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
     head = ["threshold", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the probability reaches the threshold:"
-    yield Table(head, list(map(_cells, found["thresholds"])), words=()).text()
+    yield Table(head, list(map(_row_texts, found["thresholds"])), words=()).text()
     if "asked" not in found:
         return
-    wanted = f"{found['asked']:.1%} of the validation recordings"
+    share = f"{found['asked']:.1%} of the validation recordings"
     if found["on_val"] is None:
-        yield f"no threshold answers {wanted} correctly; try a lower --accuracy"
+        yield f"no threshold answers {share} correctly; try a lower --accuracy"
         return
-    yield f"the threshold that answers {wanted} correctly with the lowest latency, on validation and test recordings:"
-    both = [["validation", *_cells(found["on_val"])], ["test", *_cells(found["on_test"])]]
+    yield f"the threshold that answers {share} correctly with the lowest latency, on validation and test recordings:"
+    both = [["validation", *_row_texts(found["on_val"])], ["test", *_row_texts(found["on_test"])]]
     yield Table(["recordings", *head[: len(both[0]) - 1]], both).text()
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _row_texts(row: Mapping[str, Any]) -> list[str]:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
     spikes = [] if row["spikes"] is None else [f"{row['spikes']:,.0f}"]
     return [threshold, f"{row['accuracy']:.1%}", f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]

@@ -39,9 +39,9 @@ from snnlab.session.build_trainer import (
     annealing_callbacks,
     averaging_callbacks,
     mode_callbacks,
-    monitors,
+    monitor_callbacks,
     norm_note,
-    pictures,
+    plot_callbacks,
 )
 from snnlab.session.launcher import Job, process_group, share_threads
 from snnlab.session.opened_run import write_hot_pixels
@@ -95,7 +95,7 @@ def restore_sigint() -> Iterator[None]:
 def interruption_error(
     stop_signal: signal.Signals, trainer: L.Trainer, folder: Path, chosen: int | None, repeats: str = ""
 ) -> Interrupted:
-    """Return the error that tells the user what was interrupted and what was saved.
+    """Return the error that lists what was interrupted and what was saved.
 
     Args:
         chosen: The epoch in `best.ckpt`, from 0; None without that file.
@@ -109,10 +109,10 @@ def interruption_error(
         kept = "the weights of the last epoch, metrics and log"
     else:
         kept = f"the weights of the last epoch and of the best (epoch {chosen + 1}), metrics and log"
-    words = f"interrupted after {done}{of} epochs, without a test; {folder} contains {kept}"
-    words += f"\n  {repeats}" if repeats else ""
-    words += f"\n  snnlab train resume={folder} continues it"
-    return Interrupted(words, stop_signal)
+    message = f"interrupted after {done}{of} epochs, without a test; {folder} contains {kept}"
+    message += f"\n  {repeats}" if repeats else ""
+    message += f"\n  snnlab train resume={folder} continues it"
+    return Interrupted(message, stop_signal)
 
 
 # The test metrics that are scores.
@@ -270,17 +270,15 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             stack.enter_context(locked(folder))
         result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
         result.control, result.provenance = experiment.control, source
-        result.name = (experiment.record or {}).get(
-            "name", experiment.name
-        )  # from config.yaml, which contains no secrets
+        result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
         with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
             before = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
             _record_data(folder, experiment, data, before)
             if resumption and resumption.checkpoint:
                 _log.info(resumption.words(training.trainer.max_epochs))
-                if words := resumption.kernels_words():
-                    _log.warning(words)
+                if warning := resumption.kernels_words():
+                    _log.warning(warning)
             if note := norm_note(processes, session.network, data.settings.batch_size):
                 _log.warning(note)
             group.join(gpu=processes.gpu)
@@ -304,11 +302,11 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     """Return the command that started the run, with passwords masked."""
     if resumption is None:
         return [masked(word) for word in experiment.command]
-    begun = resumption.node.get("command")
+    command = resumption.node.get("command")
     with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if begun is None and (ended := read_ended(folder)):  # the run ended before its first checkpoint
-            begun = ended.page.get("provenance", {}).get("command")
-    return list(begun or resumption.command)
+        if command is None and (ended := read_ended(folder)):  # the run ended before its first checkpoint
+            command = ended.page.get("provenance", {}).get("command")
+    return list(command or resumption.command)
 
 
 def train_other_rank(spec: Job, session: Session, team: Team) -> None:
@@ -352,8 +350,8 @@ def _build_training(spec: Job, session: Session, started: float, team: Team) -> 
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
         RisenLoss(),
-        *pictures(experiment),
-        *monitors(experiment),
+        *plot_callbacks(experiment),
+        *monitor_callbacks(experiment),
         logged,
     ]
     callbacks = [

@@ -57,8 +57,10 @@ def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None
     return (before, now) if node and before != now else ()
 
 
-def check_epochs(wanted: Any, resumption: Resumption) -> None:
+def check_epochs(max_epochs: Any, resumption: Resumption) -> None:
     """Raise if `max_epochs` is below the number of epochs that the run has started."""
-    begun = resumption.position.epoch + (resumption.position.batch > 0)
-    if isinstance(wanted, int) and 0 <= wanted < begun:
-        raise ConfigError("trainer.max_epochs", f"the run has already started epoch {begun}", f"set {begun} or more")
+    started = resumption.position.epoch + (resumption.position.batch > 0)
+    if isinstance(max_epochs, int) and 0 <= max_epochs < started:
+        raise ConfigError(
+            "trainer.max_epochs", f"the run has already started epoch {started}", f"set {started} or more"
+        )

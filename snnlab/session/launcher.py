@@ -74,9 +74,9 @@ def unpacked(content: bytes) -> Job:
         RecordError: if the checkpoint cannot be read.
     """
     page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
-    said, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
-    of_run = said["of_run"] and Path(said["of_run"])
-    page |= {"experiment": Experiment(**{**said, "of_run": of_run}), "folder": folder}
+    experiment, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
+    of_run = experiment["of_run"] and Path(experiment["of_run"])
+    page |= {"experiment": Experiment(**{**experiment, "of_run": of_run}), "folder": folder}
     if resumption is not None:
         found = read_resumption(folder, resumption["changed"], longer=resumption["longer"])
         page["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])
@@ -152,7 +152,7 @@ class ProcessGroup:
         """End all ranks; those that this process started have exited afterwards.
 
         Args:
-            well: The training is complete, so the other ranks exit by themselves.
+            succeeded: The training is complete, so the other ranks exit by themselves.
         """
         self._stop_watching.set()
         if succeeded:
@@ -259,15 +259,15 @@ def end_other_ranks(team: Team) -> None:
 
 
 @contextmanager
-def share_threads(asked: int | None, processes: int) -> Iterator[int]:
+def share_threads(requested: int | None, processes: int) -> Iterator[int]:
     """Set the number of torch threads of this process during the training, and yield it.
 
     Args:
-        asked: The experiment's `threads`, of each process; None: an equal share of torch's default.
+        requested: The experiment's `threads`, of each process; None: an equal share of torch's default.
         processes: The number of processes on this machine.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // processes) if asked is None else asked)
+    torch.set_num_threads(max(1, before // processes) if requested is None else requested)
     try:
         yield torch.get_num_threads()
     finally:

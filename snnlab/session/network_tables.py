@@ -71,7 +71,7 @@ class ShownNetwork:
 
     def draw(self, file: str) -> None:
         """Draw the network into a file."""
-        from snnlab.runs.plots import network_figure  # which brings matplotlib
+        from snnlab.runs.plots import network_figure  # imports matplotlib
 
         summary = summarize(self.built, self.settings.frame_shape)
         network_figure.draw(file, self.experiment.name, summary, self.settings.steps_text)

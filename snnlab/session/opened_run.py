@@ -35,7 +35,7 @@ from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
 Indices = int | Sequence[int] | range | slice
 PARTS = ("train", "val", "test")

@@ -211,8 +211,8 @@ class RowBuilder(NamedTuple):
         """Yield a row for each segment of steps with the same answer, `readout [T, K]`."""
         probabilities = readout.float().softmax(-1)
         labels = probabilities.argmax(-1)
-        begins = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
-        for begin, end in pairwise(begins):
+        bounds = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
+        for begin, end in pairwise(bounds):
             yield {
                 "file": file,
                 "window_ms": window.start_us / 1000,
@@ -337,10 +337,10 @@ class RunInput:
         self.run = run
         self.settings: DataSettings = run.session.settings
         self.framing: Framing = apply_control(run, self.settings.framing(hot_pixel_mask(run, self.settings)))
-        said = {
+        given_options = {
             f"--{name.replace('_', '-')}": _option_text(value) for name, value in options.items() if value is not None
         }
-        self.reading: Reading = reading_settings(run.experiment.data, said)
+        self.reading: Reading = reading_settings(run.experiment.data, given_options)
 
     def frames(self, given: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""

@@ -132,8 +132,8 @@ def _search_page(folder: Path, redraw: bool = False) -> Page:
     if not ended or (redraw and (folder / "study.db").is_file()):
         images = _current_figures(folder, page)
     elif redraw:
-        said = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
-        print(said, file=sys.stderr)
+        message = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
+        print(message, file=sys.stderr)
     return sweep_page(Search(str(folder), page, found, rows, images))
 
 

@@ -200,13 +200,15 @@ class Session:
         """
         return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
 
-    def decide_computation(self, device: torch.device, before: str | None = None) -> Computation:
+    def decide_computation(self, device: torch.device, resumed_first_layer: str | None = None) -> Computation:
         """Decide how the network is computed on a device, and set it so.
 
         Args:
-            before: The input of the first layer when the run began, for a resumed run: `frames` or `events`.
+            resumed_first_layer: For a resumed run, the recorded input of the first layer: `frames` or `events`.
         """
-        return _import_build_trainer().decide_computation(self.experiment, self.built, self.data, device, before)
+        return _import_build_trainer().decide_computation(
+            self.experiment, self.built, self.data, device, resumed_first_layer
+        )
 
     def check(self, *, here: bool = True) -> None:
         """Build everything except the data to find mistakes; quick checks come first.
@@ -250,7 +252,7 @@ class Session:
         data = self.data
         _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world)
-        find_trained_before(self.experiment, data, say=True)
+        find_trained_before(self.experiment, data, warn=True)
         self.build("module")
         for note in [*self.dataset.notes, *_import_build_data().data_notes(data)]:
             _log.info(note)

@@ -41,8 +41,8 @@ def run(session: Session, started: float) -> Result:
     experiment, folder = session.experiment, session.folder
     if experiment.mode == "shapes":
         raise ConfigError("mode", "shapes trains nothing and has no result", "use it on the command line")
-    if begun := requeued_run(experiment):
-        return _train_or_requeue(lambda: resume(begun, (), None, started, begun=lambda: experiment))
+    if requeued := requeued_run(experiment):
+        return _train_or_requeue(lambda: resume(requeued, (), None, started, compose_initial=lambda: experiment))
     if os.path.isfile(folder / CONFIG):
         raise RecordError(folder, "contains a run", f"resume={folder} continues it, another folder starts a new one")
     require_writable(folder)
@@ -58,7 +58,7 @@ def resume(
     config_dir: str | Path | None,
     started: float,
     command: Sequence[str] | None = None,
-    begun: Callable[[], Experiment] | None = None,
+    compose_initial: Callable[[], Experiment] | None = None,
 ) -> Result:
     """Resume a run from its newest checkpoint, and return its result; that of a complete run at once.
 
@@ -66,13 +66,13 @@ def resume(
         overrides: Changes of the configuration, as far as `snnlab.config.recorded_run` allows them.
         started: `time.perf_counter()` when the command began.
         command: The command line; None: the run is resumed without one.
-        begun: Composes the experiment that this process was started with, if it was not started with `resume`.
+        compose_initial: Composes the experiment that this process was started with, if not with `resume`.
 
     Raises:
         SnnlabError: for a setting that cannot change, a damaged checkpoint, other recordings.
     """
     before = compose_run(run, (), config_dir, "record")
-    now = compose_run(run, overrides, config_dir, "training", begun)
+    now = compose_run(run, overrides, config_dir, "training", compose_initial)
     changed = changes(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):
@@ -81,9 +81,9 @@ def resume(
             _log.info("%s is complete; there is nothing to resume", run)
             return done
         resumption = read_resumption(folder, changed, longer=_changes_schedule(before, now, changed))
-        said = command or ("snnlab", "train", f"resume={run}", *overrides)
+        typed = command or ("snnlab", "train", f"resume={run}", *overrides)
         kernels = other_kernels(resumption.node, now.backend)
-        resumption = replace(resumption, command=[masked(word) for word in said], kernels=kernels)
+        resumption = replace(resumption, command=[masked(word) for word in typed], kernels=kernels)
         if resumption.checkpoint is not None:
             now = replace(now, init_from=None)  # its weights are in the checkpoint
         check_epochs(now.trainer.get("max_epochs"), resumption)
@@ -105,8 +105,8 @@ def completed(folder: Path, run: Path) -> Result | None:
         _log.warning("%s: %s cannot be read (%s) and is written anew", run, error.path.name, error.reason)
         return None
     known = {field.name for field in fields(Result)}
-    said = {key: value for key, value in recorded.page.items() if key in known}
-    return Result(folder, **{**said, "name": recorded.name})
+    stored = {key: value for key, value in recorded.page.items() if key in known}
+    return Result(folder, **{**stored, "name": recorded.name})
 
 
 def _changes_schedule(before: Experiment, now: Experiment, changed: Mapping[str, Any]) -> bool:

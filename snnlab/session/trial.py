@@ -89,8 +89,8 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
             except SnnlabError as error:
                 return Rehearsal(error, probe=number)
         try:
-            where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
-            experiment, path = compose_once([*probes[0], *_ONE_BATCH, where], config_dir)
+            run_folder = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
+            experiment, path = compose_once([*probes[0], *_ONE_BATCH, run_folder], config_dir)
             result = run(Session(experiment, path), time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(error)
@@ -137,14 +137,14 @@ def _duplicate_fields(copies: Duplicates | None) -> dict[str, Any]:
     return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}
 
 
-def check_arm(plan: Plan, dataset: str, arm: str) -> None:
+def check_arm(plan: Plan, dataset: str, method: str) -> None:
     """Raise a SnnlabError for a mistake of a method on a dataset, or of its search space."""
     folder = Path(plan.config_dir) if plan.config_dir else None
-    own = plan.arm_overrides(dataset, arm)
+    own = plan.arm_overrides(dataset, method)
     check_build(merged(own), folder)
-    if plan.suite.tuning(arm) is None:
+    if plan.suite.tuning(method) is None:
         return
-    for values in search_plan(plan, dataset, arm, merged).space.probes():
+    for values in search_plan(plan, dataset, method, merged).space.probes():
         try:
             check_build(merged([*own, *overrides(values)]), folder)
         except SnnlabError as error:
@@ -188,7 +188,7 @@ def _train(task: Task, started: float) -> Result:
     with watched(task.watched):
         if (folder / CONFIG).is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
-            return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
+            return resume(folder, merged(around), task.config_dir, started, compose_initial=lambda: composed()[0])
         return run(Session(*composed()), started)
 
 

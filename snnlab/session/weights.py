@@ -144,11 +144,11 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
         )
 
 
-def find_trained_before(experiment: Experiment, data: EventDataModule, *, say: bool = False) -> dict[str, Any] | None:
+def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:
     """Return the validation and test recordings that the run of `init_from` was trained on, for the run folder.
 
     Args:
-        say: Log a warning if there are any, or if it is not known.
+        warn: Log a warning if there are any, or if it is not known.
 
     Raises:
         ConfigError: if there are any, unless `on_trained_before: record`.
@@ -159,25 +159,25 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, say: b
     run = Path(experiment.init_from).expanduser()
     found = _trained_before(run, data)
     if found["val"] is None:
-        if say:
+        if warn:
             _log.warning(
                 "init_from: %s did not record its training recordings; some may be validation or test recordings now",
                 run,
             )
     elif found["val"] or found["test"]:
-        said = (
+        message = (
             f"{run} was trained on {len(found['val']):,} of {data.split.val.size:,} validation and"
             f" {len(found['test']):,} of {data.split.test.size:,} test recordings"
         )
         if experiment.on_trained_before == "fail":
             raise ConfigError(
                 "init_from",
-                said,
+                message,
                 f"data.split_file={run / SPLIT} uses the split of that run, on_trained_before=record trains anyway"
                 " and writes it into result.json",
             )
-        if say:
-            _log.warning("init_from: %s", said)
+        if warn:
+            _log.warning("init_from: %s", message)
     return found
 
 
@@ -186,8 +186,8 @@ def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] |
     try:
         return read_split(folder).get(TRAINED_BEFORE)
     except DamagedError:
-        begun_with = read_config(folder).get("init_from")
-        return None if begun_with is None else _trained_before(Path(begun_with).expanduser(), data)
+        init_from_run = read_config(folder).get("init_from")
+        return None if init_from_run is None else _trained_before(Path(init_from_run).expanduser(), data)
 
 
 def _trained_before(run: Path, data: EventDataModule) -> dict[str, Any]:
