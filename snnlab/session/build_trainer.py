@@ -410,7 +410,7 @@ def require_recording_per_process(processes: Processes, experiment: Experiment, 
             )
 
 
-def norm_note(processes: Processes, network: nn.Module, batch_size: int) -> str | None:
+def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -> str | None:
     """Return a note on batch norm in several processes, or None for one process or without batch norm.
 
     Args:

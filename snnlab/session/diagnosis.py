@@ -35,7 +35,7 @@ class Diagnosis:
         self.compose, self.run = compose, run
         self._cached_data: tuple[object, EventDataModule, Batch] | None = None
 
-    def trial(self, more: Sequence[str]) -> Exam | None:
+    def try_overrides(self, more: Sequence[str]) -> Exam | None:
         """Measure the network with further overrides; None if the configuration refuses them, so they fix nothing."""
         try:
             return self.exam(*self.compose(more))
@@ -53,11 +53,11 @@ class Diagnosis:
         with experiment.located_errors():
             return self._measure(replace(experiment, **plain), folder)
 
-    def treatment(self, exam: Exam) -> Treatment | None:
+    def treatment(self, measured: Exam) -> Treatment | None:
         """Return the problems and their fixes; print a line and return None if there are none."""
-        if findings(exam.vitals):
-            return treat(exam, self.trial)
-        print(*delay_notes(exam.vitals), "Nothing is wrong with it.", sep="\n")
+        if findings(measured.vitals):
+            return treat(measured, self.try_overrides)
+        print(*delay_notes(measured.vitals), "Nothing is wrong with it.", sep="\n")
         return None
 
     def _measure(self, experiment: Experiment, folder: Path) -> Exam:
@@ -68,7 +68,7 @@ class Diagnosis:
         session.use_threads()
         session.build("network", "loss")
         settings, (make_optimizer, _), device = session.settings, session.optimization, session.processes.device
-        network, loss = session.network.to(device), session.counted_loss.to(device)
+        network, loss = session.network.to(device), session.loss_with_class_counts.to(device)
         if not same or self._cached_data is None:
             self._cached_data = experiment.data, session.data, session.data.first_batch(device)
         batch = self._cached_data[2]
@@ -91,20 +91,20 @@ def fixable_settings(experiment: Experiment, *, trained: bool) -> Case:
     return Case(model["layers"], neuron, model.get("init"), experiment.data, experiment.optimizer, trained)
 
 
-def print_exam(name: str, exam: Exam) -> None:
+def print_exam(name: str, measured: Exam) -> None:
     """Print the table of layer statistics."""
-    vitals = exam.vitals
+    vitals = measured.vitals
     dt = "" if vitals.dt is None else f" of {vitals.dt:g} ms"
     print(f"{name}: {vitals.samples} recordings, {vitals.steps} steps{dt}, loss {vitals.loss:.4g}")
     table_console().print(vitals_table(vitals))
     print(legend())
 
 
-def print_findings(treatment: Treatment) -> None:
+def print_findings(result: Treatment) -> None:
     """Print each problem and its fix."""
-    for finding, override in treatment.remedies:
+    for finding, override in result.remedies:
         print(finding.text)
         print(f"  fixed by {shlex.quote(override)}" if override else "  none of the tried settings fixes it")
-    if treatment.overrides:
-        these, loss = "these" if len(treatment.overrides) > 1 else "this", treatment.after.vitals.loss
+    if result.overrides:
+        these, loss = "these" if len(result.overrides) > 1 else "this", result.after.vitals.loss
         print(f"With {these} the network works (loss {loss:.4g}):")

@@ -57,7 +57,7 @@ def early_exit_problem(experiment: Experiment, settings: DataSettings) -> str | 
     return None
 
 
-def clock_of(settings: DataSettings) -> Clock:
+def step_time(settings: DataSettings) -> Clock:
     """Return the length of a step, and the delay after its end until its frame is complete."""
     dt = settings.step_ms
     ahead = 0.0 if dt is None else dt * settings.framing().kind.look_ahead_steps

@@ -26,7 +26,7 @@ from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import Predictions, SpikesSoFar, findings, layer_names
 from snnlab.runs.recorded import is_run, read_ended
 from snnlab.runs.run_folder import require_no_links
-from snnlab.session.early_exit_options import Early, EarlyExitResult, clock_of, early_exit_lines
+from snnlab.session.early_exit_options import Early, EarlyExitResult, early_exit_lines, step_time
 from snnlab.session.fit import operation_metrics
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
@@ -64,8 +64,8 @@ def evaluate(
         raise ConfigError(
             "evaluate", f"--out: {out} is a run folder, and its result would be overwritten", "choose another folder"
         )
-    quiet = replace(experiment, logger=None, callbacks=None)
-    session = Session(quiet, folder, run=run, checkpoint=checkpoint)
+    without_loggers = replace(experiment, logger=None, callbacks=None)
+    session = Session(without_loggers, folder, run=run, checkpoint=checkpoint)
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
@@ -85,14 +85,14 @@ def evaluate(
         session.decide_computation(trainer.strategy.root_device)
         with counted(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
-        anytime = _evaluate_early_exit(early, predictions.arrays(), trainer, module, data) if early else None
+        early_exit = _evaluate_early_exit(early, predictions.arrays(), trainer, module, data) if early else None
     found = {**found, **operation_metrics(operations.totals(), "test")}
-    plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
+    plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
-    if anytime:
-        values["anytime"] = anytime.record
-    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, anytime)
+    if early_exit:
+        values["anytime"] = early_exit.record
+    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit)
     return values, folder
 
 
@@ -132,7 +132,7 @@ def _evaluate_early_exit(
 
     # A separate pass, since the test itself counts operations.
     spikes = tested(SpikesSoFar())
-    clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
+    clock, seen = step_time(data.settings), answered({**arrays, **spikes}, "test")
     assert seen is not None
     rows = anytime(seen, clock)
     record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
@@ -200,7 +200,7 @@ def _write(
     values: dict[str, Any],
     arrays: dict[str, np.ndarray],
     dt: float | None,
-    anytime: EarlyExitResult | None,
+    early_exit: EarlyExitResult | None,
 ) -> None:
 
     try:
@@ -208,13 +208,13 @@ def _write(
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
             drawn = []
-            if anytime:
-                drawn.append(("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen)))
+            if early_exit:
+                drawn.append(("anytime", draw_anytime(early_exit.rows, early_exit.clock, early_exit.chosen)))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
             for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
                 imsave(folder / f"{name}.png", render(figure))
-        if anytime:
-            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
+        if early_exit:
+            write_text(folder / "anytime.csv", as_csv(early_exit.rows, early_exit.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

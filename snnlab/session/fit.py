@@ -38,9 +38,9 @@ from snnlab.session import Session
 from snnlab.session.build_trainer import (
     annealing_callbacks,
     averaging_callbacks,
+    batch_norm_note,
     mode_callbacks,
     monitor_callbacks,
-    norm_note,
     plot_callbacks,
 )
 from snnlab.session.launcher import Job, process_group, share_threads
@@ -279,7 +279,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                 _log.info(resumption.words(training.trainer.max_epochs))
                 if warning := resumption.kernels_words():
                     _log.warning(warning)
-            if note := norm_note(processes, session.network, data.settings.batch_size):
+            if note := batch_norm_note(processes, session.network, data.settings.batch_size):
                 _log.warning(note)
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)

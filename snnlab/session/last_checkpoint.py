@@ -44,7 +44,7 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, longer)
 
 
-def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
+def changed_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
     """Return the versions of the kernels before and now if they differ, else ().
 
     Args:

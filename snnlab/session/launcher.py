@@ -100,7 +100,7 @@ _POLL_S = 0.05
 # Time limits: for the other ranks to exit; to find the rank that ended when a connection breaks; for a call that waits
 # for a dead rank (on a GPU nothing else would end it for minutes).
 _EXIT_TIMEOUT_S, _DETECT_TIMEOUT_S, _HANG_TIMEOUT_S = 2.0, 10.0, 60.0
-_numbers = itertools.count()
+_training_numbers = itertools.count()
 _connect_once = lru_cache(maxsize=1)(connect)
 
 
@@ -202,28 +202,28 @@ class ProcessGroup:
 
 
 @contextmanager
-def process_group(spec: Job, world: int, local_world: int, found: Team | None) -> Iterator[ProcessGroup]:
+def process_group(spec: Job, world: int, local_world: int, external: Team | None) -> Iterator[ProcessGroup]:
     """Start the ranks of a training, or take those of torchrun or SLURM, and end them with it.
 
     Args:
         world: The world size that the experiment asks for.
         local_world: The number of ranks on this machine.
-        found: The processes of torchrun or SLURM; None: this process starts the other ranks.
+        external: The processes of torchrun or SLURM; None: this process starts the other ranks.
 
     Raises:
         ConfigError: if torchrun or SLURM has started another number of processes.
     """
-    if found is not None and (found.world, found.local_world) != (world, local_world):
-        machines = found.world // found.local_world
+    if external is not None and (external.world, external.local_world) != (world, local_world):
+        machines = external.world // external.local_world
         raise ConfigError(
             "trainer.devices",
             (
                 f"the trainer needs {local_world} processes on each of {world // local_world} machines,"
-                f" and {found.by} started {found.local_world} on each of {machines}"
+                f" and {external.by} started {external.local_world} on each of {machines}"
             ),
-            f"set trainer.devices={found.local_world} and trainer.num_nodes={machines}",
+            f"set trainer.devices={external.local_world} and trainer.num_nodes={machines}",
         )
-    if world != local_world and found is None:
+    if world != local_world and external is None:
         raise ConfigError(
             "trainer.num_nodes",
             "on several machines torchrun must start the processes, or srun with trainer=slurm",
@@ -231,15 +231,15 @@ def process_group(spec: Job, world: int, local_world: int, found: Team | None) -
     if world == 1:
         yield ProcessGroup(ALONE)
         return
-    team = found or Team(0, world, 0, world)
+    team = external or Team(0, world, 0, world)
     with TemporaryDirectory(prefix="snnlab_", ignore_cleanup_errors=True) as folder, _rank_environment(team):
-        if found:
-            store, started = training_store(_connect_once(found), next(_numbers)), []
+        if external:
+            store, started = training_store(_connect_once(external), next(_training_numbers)), []
             store.set(TRAINING, spec.packed())
         else:
             store, started = training_store(FileStore(f"{folder}/store", world), 0), []
             store.set(TRAINING, spec.packed())
-            started = _started(folder, world, spec.threads)
+            started = _start_ranks(folder, world, spec.threads)
         group, succeeded = ProcessGroup(team, store, started), False
         try:
             yield group
@@ -255,7 +255,7 @@ def open_rendezvous(team: Team) -> None:
 
 def end_other_ranks(team: Team) -> None:
     """End the other ranks of torchrun or SLURM: no further training follows."""
-    training_store(_connect_once(team), next(_numbers)).set(TRAINING, b"")
+    training_store(_connect_once(team), next(_training_numbers)).set(TRAINING, b"")
 
 
 @contextmanager
@@ -287,7 +287,7 @@ def _rank_environment(team: Team) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _started(folder: str, world: int, threads: int) -> list[subprocess.Popen[bytes]]:
+def _start_ranks(folder: str, world: int, threads: int) -> list[subprocess.Popen[bytes]]:
     """Start all ranks except 0 on this machine.
 
     Args:

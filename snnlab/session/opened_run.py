@@ -126,9 +126,9 @@ class OpenedRun:
         Shape:
             `batch.x`: `[T, B, ...]`; `batch.targets` and `batch.lengths`: `[B, ...]`.
         """
-        return self.data.on_after_batch_transfer(self.data.events_of(self.chosen(part, places)), 0)
+        return self.data.on_after_batch_transfer(self.data.events_of(self.store_indices(part, places)), 0)
 
-    def chosen(self, part: str, places: Indices) -> np.ndarray:
+    def store_indices(self, part: str, places: Indices) -> np.ndarray:
         """Return the indices in the store of recordings, or windows, of a split.
 
         Args:
@@ -141,11 +141,11 @@ class OpenedRun:
         """
         if part not in PARTS:
             raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
-        there = self.data.places_of(getattr(self.data.split, part))
+        available = self.data.places_of(getattr(self.data.split, part))
         try:
-            return np.atleast_1d(there[places if isinstance(places, slice) else np.asarray(places, np.int64)])
+            return np.atleast_1d(available[places if isinstance(places, slice) else np.asarray(places, np.int64)])
         except IndexError as error:
-            raise IndexError(f"{part} has {len(there):,} recordings, 0 to {len(there) - 1}") from error
+            raise IndexError(f"{part} has {len(available):,} recordings, 0 to {len(available) - 1}") from error
 
     def record(self, x: Tensor, layers: list[str] | None = None) -> Recording:
         """Run frames through the network and return spikes and states of its layers.
@@ -322,7 +322,7 @@ def _gradients(run: Session, batch: Batch) -> Arrays:
     network = run.network
     counts: dict[str, Any] = {}
     y, _ = network(batch.x, lengths=batch.lengths, counts=counts)
-    loss, _ = run.counted_loss(y, batch.targets, batch.lengths, counts)
+    loss, _ = run.loss_with_class_counts(y, batch.targets, batch.lengths, counts)
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     gradients = torch.autograd.grad(loss, [value for _, value in named], allow_unused=True)
     return {

@@ -28,7 +28,7 @@ from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.losses import Loss
-from snnlab.session.early_exit_options import clock_of, early_exit_problem
+from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 
 # The options of `snnlab predict` for reading files.
@@ -155,7 +155,7 @@ def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> 
     check_events(events, settings.size, str(name))
 
 
-Row = dict[str, Any]
+PredictionRow = dict[str, Any]
 _ANSWER = ("answer", "name", "probability", "events", "left_out")
 
 
@@ -181,7 +181,7 @@ class RowBuilder(NamedTuple):
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
 
-    def of(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[Row]:
+    def of(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
         """Yield the rows of a window from all steps so far; for labels over time, only those of the piece's steps."""
         steps, lengths = len(output.y), torch.tensor([len(output.y)])
         readout = self.loss.readout(output.y, lengths)
@@ -207,7 +207,7 @@ class RowBuilder(NamedTuple):
         data = self.settings
         return round((window.start_us + steps * data.duration_us / data.steps) / 1000, 4)
 
-    def _segments(self, file: str, window: RecordingWindow, readout: Tensor, first: int) -> Iterator[Row]:
+    def _segments(self, file: str, window: RecordingWindow, readout: Tensor, first: int) -> Iterator[PredictionRow]:
         """Yield a row for each segment of steps with the same answer, `readout [T, K]`."""
         probabilities = readout.float().softmax(-1)
         labels = probabilities.argmax(-1)
@@ -223,7 +223,7 @@ class RowBuilder(NamedTuple):
                 "left_out": window.left_out,
             }
 
-    def _label(self, probabilities: Tensor) -> Row:
+    def _label(self, probabilities: Tensor) -> PredictionRow:
         """Return the common label of all steps, and its mean probability, `probabilities [T, K]`."""
         answer = int(probabilities[0].argmax())
         name = str(answer) if self.names is None else self.names[answer]
@@ -261,7 +261,7 @@ def predict_windows(
     """
     settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
     if until is not None:
-        ahead = clock_of(settings).ahead_ms  # a frame may need events after its step
+        ahead = step_time(settings).ahead_ms  # a frame may need events after its step
     require_sensor(events, settings, name)
     if camera is not None:
         events = camera.still(events, settings.size)

@@ -31,7 +31,7 @@ from snnlab.runs.predictions import findings
 from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_line
-from snnlab.session.early_exit_options import clock_of, early_exit_problem
+from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun
 
 _RECORDING_FIGURES = ("events", "events_over_time", "readout")
@@ -71,8 +71,8 @@ def _file_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
     """Return the functions that draw the plots that need no recordings."""
     found: dict[str, Callable[[], Figure]] = {}
     if (run.folder / METRICS).is_file():
-        chosen = run.recorded.selection.get("epoch")
-        found |= {name: partial(draw_curve, run.epochs, one, chosen) for name, one in curves(run.epochs).items()}
+        chosen_epoch = run.recorded.selection.get("epoch")
+        found |= {name: partial(draw_curve, run.epochs, one, chosen_epoch) for name, one in curves(run.epochs).items()}
     if (run.folder / PREDICTIONS).is_file() and f"{part}_target" in run.predictions:
         found |= _prediction_figures(run, part)
     return found
@@ -88,13 +88,13 @@ def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Fig
     plots: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
     seen = None if early_exit_problem(run.experiment, settings) else answered(run.predictions, part)
     if seen is not None:
-        clock = clock_of(settings)
+        clock = step_time(settings)
         plots["anytime"] = lambda: draw_anytime(anytime(seen, clock), clock)
     return plots
 
 
 def _recording_figures(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
-    (index,) = run.chosen(part, recording)
+    (index,) = run.store_indices(part, recording)
     loss = run.session.loss
     seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
@@ -147,7 +147,7 @@ def _run_page(folder: Path) -> Page:
     experiment = compose_run(folder, use="record")
     defaults, _ = compose_once([], None)
     settings = read_shared(experiment.data)
-    when = When(clock_of(settings), early_exit_problem(experiment, settings))
+    when = When(step_time(settings), early_exit_problem(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
 

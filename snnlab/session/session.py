@@ -136,7 +136,7 @@ class Session:
         return loss
 
     @cached_property
-    def counted_loss(self) -> Loss:
+    def loss_with_class_counts(self) -> Loss:
         """The loss, with the number of training recordings of each class set."""
         _import_build_data().count_classes(self.loss, self.data)
         return self.loss
@@ -175,7 +175,7 @@ class Session:
         self.build("network")
         names = self.dataset.class_names
         return _import_build_trainer().make_module(
-            self.experiment, self.settings, self.built, self.counted_loss, self.optimization, names
+            self.experiment, self.settings, self.built, self.loss_with_class_counts, self.optimization, names
         )
 
     def build(self, *names: str) -> None:

@@ -22,7 +22,7 @@ from snnlab.runs.recorded import Recorded, read_ended, read_run
 from snnlab.runs.run_folder import CONFIG, REPEATED, Result, locked
 from snnlab.session.cluster import record_slurm_run, requeue, requeued_run
 from snnlab.session.fit import fit_and_test
-from snnlab.session.last_checkpoint import check_epochs, other_kernels, read_resumption
+from snnlab.session.last_checkpoint import changed_kernels, check_epochs, read_resumption
 from snnlab.session.session import Session
 from snnlab.training.resuming import Resumption
 
@@ -82,7 +82,7 @@ def resume(
             return done
         resumption = read_resumption(folder, changed, longer=_changes_schedule(before, now, changed))
         typed = command or ("snnlab", "train", f"resume={run}", *overrides)
-        kernels = other_kernels(resumption.node, now.backend)
+        kernels = changed_kernels(resumption.node, now.backend)
         resumption = replace(resumption, command=[masked(word) for word in typed], kernels=kernels)
         if resumption.checkpoint is not None:
             now = replace(now, init_from=None)  # its weights are in the checkpoint

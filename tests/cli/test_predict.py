@@ -167,7 +167,7 @@ def test_an_answer_may_come_as_soon_as_it_is_probable(
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
     assert_tells(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
-    monkeypatch.setattr("snnlab.session.prediction.clock_of", lambda settings: Clock(settings.step_ms, 5.0))
+    monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: Clock(settings.step_ms, 5.0))
     later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # of frames that wait for what comes then
     assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
 

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.connectors import accelerator_connector
 from snnlab import load, train
 from snnlab.config.compose import compose_once
 from snnlab.session import Session
-from snnlab.session.build_trainer import Processes, find_processes, norm_note
+from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
 
 from ..refusals import assert_says, assert_tells
 from . import killing
@@ -199,9 +199,9 @@ def test_batch_norm_of_several_processes_is_spoken_of():
     experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
     network = Session(experiment).built.network
     two, one = Processes(2, 2, torch.device("cpu")), Processes(1, 1, torch.device("cpu"))
-    assert_says(norm_note(two, network, 8), "8 recordings", "16 of a step")
-    assert norm_note(one, network, 8) is None
-    assert norm_note(two, network.get_submodule("fc1"), 8) is None
+    assert_says(batch_norm_note(two, network, 8), "8 recordings", "16 of a step")
+    assert batch_norm_note(one, network, 8) is None
+    assert batch_norm_note(two, network.get_submodule("fc1"), 8) is None
 
 
 @pytest.mark.parametrize(

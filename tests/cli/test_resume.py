@@ -19,7 +19,7 @@ from snnlab import load, train
 from snnlab.cli.report import write_report
 from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
-from snnlab.session.last_checkpoint import other_kernels
+from snnlab.session.last_checkpoint import changed_kernels
 from snnlab.training.checkpoints import KEYS
 
 from ..refusals import assert_says, assert_tells
@@ -481,4 +481,4 @@ def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
     node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(function, "KERNELS", 3)
-    assert other_kernels(node, backend) == found
+    assert changed_kernels(node, backend) == found

@@ -32,7 +32,7 @@ def test_each_object_is_built_once_and_the_others_hold_it(session: Session) -> N
     module = session.module
     assert module is session.module
     assert module.network is session.network is session.built.network
-    assert module.loss is session.loss is session.counted_loss
+    assert module.loss is session.loss is session.loss_with_class_counts
     assert session.data.store is session.store
 
 
