@@ -1,4 +1,4 @@
-"""`snnlab find`: a proposal, a curve and an override, and nothing else."""
+"""`snnlab find`: a proposal, a curve and an override, and no run folder."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome
     assert "data.batch_size=8" not in lines[-1].split()[:-1]
 
 
-def test_memory_that_does_not_suffice_ends_the_search(
-    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_little_memory_ends_the_search(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
     experiment, folder = compose_once([*SMALL, digits_store], None)
     monkeypatch.setattr(tuner, "available_memory", lambda: 0.0)
     tried, why = tuner.try_sizes(experiment, folder, 64, 3)

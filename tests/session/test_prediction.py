@@ -1,4 +1,4 @@
-"""A network that is fed in pieces of time answers as to the whole."""
+"""A network that streams pieces of a window gives the output of the whole window."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _events(last_us: int = 80_000) -> Events:
 
 
 def _network(settings: DataSettings, *layers: dict[str, Any]) -> Network:
-    """Build a network whose weights are multiples of 1/64, with which sums of counts are exact in any order."""
+    """Build a network with weights that are multiples of 1/64, so that sums of counts are exact in any order."""
     torch.manual_seed(0)
     nodes = {f"layer{number}": dict(node) for number, node in enumerate(layers)}
     network = build_network(nodes, in_shape=settings.frame_shape, dt=settings.step_ms, num_steps=settings.steps).network
@@ -57,7 +57,7 @@ DENSE = ({"type": "flatten"}, {"type": "linear", "out_features": 5})
 @pytest.mark.parametrize("size", [1, 5, STEPS])
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("kind", list(NEURONS))
-def test_every_neuron_goes_on_from_its_state(kind: str, recurrent: bool, size: int) -> None:
+def test_every_neuron_continues_from_its_state(kind: str, recurrent: bool, size: int) -> None:
     settings = _settings()
     network = _network(settings, *DENSE, {"type": kind, "recurrent": recurrent})
     outputs = list(stream_window(network, settings.framing(), _events(60_000), size))
@@ -69,7 +69,7 @@ def test_every_neuron_goes_on_from_its_state(kind: str, recurrent: bool, size: i
 
 @pytest.mark.parametrize("size", [1, 5, STEPS])
 @pytest.mark.parametrize("over_time", get_args(OverTime))
-def test_every_reduction_reads_out_the_same(over_time: OverTime, size: int) -> None:
+def test_every_readout_is_the_same_for_a_stream(over_time: OverTime, size: int) -> None:
     settings, loss = _settings(), CrossEntropy(over_time)
     network = _network(settings, *DENSE, {"type": "lif"})
     batch = settings.framing()(_batch(_events(60_000)))
@@ -97,12 +97,12 @@ def test_every_reduction_reads_out_the_same(over_time: OverTime, size: int) -> N
         [*DENSE, {"type": "lstm", "hidden_size": 5}],
     ],
 )
-def test_other_layers_go_on_to_the_last_digit(layers: list[dict[str, Any]], size: int) -> None:
+def test_other_layers_continue_from_their_state(layers: list[dict[str, Any]], size: int) -> None:
     settings = _settings()
     network = _network(settings, *layers)
     *_, last = stream_window(network, settings.framing(), _events(60_000), size)
     whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
-    # A product of matrices with fewer rows may be summed in another order.
+    # A matrix product with fewer rows may sum in another order.
     assert torch.allclose(last.y, whole, rtol=0, atol=1e-6)
 
 
@@ -119,7 +119,7 @@ def test_a_recording_ends_with_its_last_event() -> None:
     assert loss.readout(outputs[-1].y, torch.tensor([7])).equal(whole)
 
 
-def test_frames_are_there_for_a_piece_at_a_time() -> None:
+def test_frames_exist_for_one_piece_at_a_time() -> None:
     settings = _settings()
     network, seen = _network(settings, *DENSE, {"type": "lif"}), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -132,12 +132,12 @@ def test_a_piece_is_a_number_of_steps(text: str, steps: int) -> None:
     assert piece_steps(text, _settings()) == steps
 
 
-def test_a_piece_of_steps_without_an_end_of_digits() -> None:
+def test_a_piece_of_steps_with_infinitely_many_digits() -> None:
     assert piece_steps("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "changed", "told"),
+    ("text", "changed", "expected"),
     [
         ("7", {}, ("predict", 5, 7)),
         ("0", {}, ("predict", "steps")),
@@ -147,8 +147,8 @@ def test_a_piece_of_steps_without_an_end_of_digits() -> None:
         ("5", {"dt": None, "num_bins": 4, "bin_by": "count"}, ("predict", "length")),
     ],
 )
-def test_another_piece_is_refused(text: str, changed: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_a_piece_that_is_not_whole_steps_is_refused(text: str, changed: dict[str, Any], expected: tuple) -> None:
+    with assert_raises(ConfigError, *expected):
         piece_steps(text, _settings(**changed))
 
 
