@@ -109,7 +109,7 @@ def trainer_builder(
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": bars}
-    own = shared(experiment.trainer, team)
+    own = rank_settings(experiment.trainer, team)
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **_plugin_classes(experiment)}
@@ -306,11 +306,11 @@ def make_module(
     data: DataSettings,
     built: BuiltNetwork,
     objective: Loss,
-    steps: Optimization,
+    optimization: Optimization,
     names: Sequence[str] | None,
 ) -> SpikingModule:
     """Build the Lightning module."""
-    make_optimizer, schedule = steps
+    make_optimizer, schedule = optimization
     return SpikingModule(
         built,
         objective,
@@ -321,11 +321,11 @@ def make_module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
-        options=options(experiment, built.network),
+        options=module_options(experiment, built.network),
     )
 
 
-def options(experiment: Experiment, network: nn.Module) -> Options:
+def module_options(experiment: Experiment, network: nn.Module) -> Options:
     """Return the options of the Lightning module.
 
     Raises:
@@ -425,7 +425,7 @@ def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -
     )
 
 
-def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
+def rank_settings(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
     """Return the trainer settings for one process of a training.
 
     Args:

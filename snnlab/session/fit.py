@@ -167,11 +167,11 @@ def _size(built: BuiltNetwork) -> dict[str, float]:
 def operation_metrics(found: Totals | None, stage: str) -> dict[str, float]:
     """Return the metrics of the operations, summed over all ranks, which must call this together.
 
-    Empty where a rank could not count.
+    Empty if a rank could not count them.
 
     Args:
         found: The operations that this process has counted.
-        stage: The first part of the metrics' names.
+        stage: The prefix of the metrics' names: `val` or `test`.
     """
     shares = gathered(found)
     return {} if None in shares else sum(shares, Totals()).metrics(stage)
@@ -273,8 +273,8 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
         with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
-            before = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
-            _record_data(folder, experiment, data, before)
+            leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
+            _record_data(folder, experiment, data, leaked)
             if resumption and resumption.checkpoint:
                 _log.info(resumption.words(training.trainer.max_epochs))
                 if warning := resumption.kernels_words():
@@ -283,17 +283,17 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                 _log.warning(note)
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
-            result.selection = {**_selection(training, data), **count_trained_before(before)}
+            result.selection = {**_selection(training, data), **count_trained_before(leaked)}
             result.metrics = _test_chosen_epoch(spec, training, session)
             result.status = "completed"
             training.logged.conclude(training.trainer, result.metrics)
     return result
 
 
-def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, before: Mapping[str, Any] | None) -> None:
+def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, leaked: Mapping[str, Any] | None) -> None:
     """Write the split, the recordings that were trained on, and the hot pixels."""
     split = {**data.split.as_record(), "classes": data.class_names}
-    write_json(folder / SPLIT, split if before is None else {**split, TRAINED_BEFORE: before})
+    write_json(folder / SPLIT, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
     record_trained_on(folder, experiment, data)
     write_hot_pixels(folder, data.hot)
 
@@ -320,8 +320,8 @@ def train_other_rank(spec: Job, session: Session, team: Team) -> None:
 def _decide_numerics(spec: Job, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
-    before = spec.resumption.node.get("first_layer") if spec.resumption else None
-    found = session.decide_computation(trainer.strategy.root_device, before)
+    first_layer = spec.resumption.node.get("first_layer") if spec.resumption else None
+    found = session.decide_computation(trainer.strategy.root_device, first_layer)
     # Each checkpoint stores it, so that a resumed run does not decide again.
     training.snapshots.identity["first_layer"] = found.first_layer
     return {**found._asdict(), "precision": str(trainer.precision)}

@@ -181,7 +181,7 @@ class RowBuilder(NamedTuple):
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
 
-    def of(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
+    def build(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
         """Yield the rows of a window from all steps so far; for labels over time, only those of the piece's steps."""
         steps, lengths = len(output.y), torch.tensor([len(output.y)])
         readout = self.loss.readout(output.y, lengths)
@@ -269,13 +269,13 @@ def predict_windows(
         for output in stream_window(run.network, framing, window.events, size or settings.steps):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
-                yield from (row | progress for row in rows.of(name, window, output))
+                yield from (row | progress for row in rows.build(name, window, output))
             elif until is not None and (output.last or rows.confidence(output) >= until):
                 at = {"until_ms": rows.until_ms(window, len(output.y)) + ahead}
-                yield from (row | at for row in rows.of(name, window, output))
+                yield from (row | at for row in rows.build(name, window, output))
                 break
             elif output.last:
-                yield from rows.of(name, window, output._replace(first=0))
+                yield from rows.build(name, window, output._replace(first=0))
 
 
 def apply_control(run: OpenedRun, framing: Framing) -> Framing:
@@ -288,13 +288,13 @@ def apply_control(run: OpenedRun, framing: Framing) -> Framing:
 
 
 def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
-    """Refuse early exit for a run without answers before a window's end.
+    """Refuse early exit for a run where it is not possible.
 
     Raises:
         ConfigError: with the reason.
     """
     if why := early_exit_problem(run.experiment, settings) or (
-        "steps of data.bin_by: count have no time" if settings.step_ms is None else None
+        "steps of data.bin_by: count have no length in time" if settings.step_ms is None else None
     ):
         raise ConfigError("predict", f"--until: {why}")
 

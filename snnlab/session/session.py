@@ -137,7 +137,7 @@ class Session:
 
     @cached_property
     def loss_with_class_counts(self) -> Loss:
-        """The loss, with the number of training recordings of each class set."""
+        """The loss, with the class counts of the training recordings."""
         _import_build_data().count_classes(self.loss, self.data)
         return self.loss
 

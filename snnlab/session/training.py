@@ -76,7 +76,7 @@ def resume(
     changed = changes(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):
-        done = completed(folder, run)
+        done = read_completed(folder, run)
         if done is not None and "trainer.max_epochs" not in changed:
             _log.info("%s is complete; there is nothing to resume", run)
             return done
@@ -90,7 +90,7 @@ def resume(
         return _continue_run(now, folder, started, resumption)
 
 
-def completed(folder: Path, run: Path) -> Result | None:
+def read_completed(folder: Path, run: Path) -> Result | None:
     """Return the result of a complete run, else None; a run with unreadable files counts as incomplete.
 
     Args:
