@@ -87,9 +87,7 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
     user_defined = any(not _target(node).startswith("lightning.") for node in _nodes(experiment.callbacks).values())
     for place, metric, interval_unit in _monitored_metrics(experiment):
         is_value_metric = data.targets == "value" and metric.rpartition("/")[0] in known
-        if (
-            metric not in known and not is_value_metric and not user_defined
-        ):  # a user-defined callback may log more metrics
+        if metric not in known and not is_value_metric and not user_defined:  # a user's callback may log more
             hint = did_you_mean(metric, known)
             raise ConfigError(place, f"no metric '{metric}' is logged", hint, () if hint else known)
         if interval_unit == "step" and metric.startswith("val/"):

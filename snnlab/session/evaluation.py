@@ -125,13 +125,13 @@ def _evaluate_early_exit(
     If a threshold is chosen, the data's test recordings are the validation recordings afterwards.
     """
 
-    def tested(callback: Any) -> dict[str, np.ndarray]:
+    def test_with(callback: Any) -> dict[str, np.ndarray]:
         trainer.callbacks = [callback]  # type: ignore[attr-defined]
         trainer.test(module, datamodule=data, verbose=False)
         return callback.arrays()
 
     # A separate pass, since the test itself counts operations.
-    spikes = tested(SpikesSoFar())
+    spikes = test_with(SpikesSoFar())
     clock, seen = step_time(data.settings), answered({**arrays, **spikes}, "test")
     assert seen is not None
     rows = anytime(seen, clock)
@@ -139,7 +139,7 @@ def _evaluate_early_exit(
     if early.accuracy is None:
         return EarlyExitResult(rows, clock, spikes, record)
     data.split = replace(data.split, test=data.split.val)
-    of_val = answered(tested(Predictions("test")), "test")
+    of_val = answered(test_with(Predictions("test")), "test")
     assert of_val is not None
     on_val = chosen_threshold(of_val, early.accuracy, clock)
     chosen = on_val and at_threshold(seen, on_val.threshold, clock)

@@ -189,7 +189,7 @@ def available_memory() -> float | None:
 
 
 # Total memory over tensor memory: Python, libraries and fragmentation take more.
-_TOTAL_PER_TENSORS = 1.7
+_MEMORY_OVERHEAD = 1.7
 
 
 Proposal = tuple[Callable[[], Figure], str | None]
@@ -265,7 +265,7 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
         data.settings = replace(data.settings, batch_size=size)
         memory, left = _estimate_memory(session), available_memory()
         on_gpu = session.module.device.type == "cuda"
-        if not on_gpu and memory is not None and left is not None and _TOTAL_PER_TENSORS * memory > left:
+        if not on_gpu and memory is not None and left is not None and _MEMORY_OVERHEAD * memory > left:
             return tried, f"a batch of {size} takes about {memory / 1e9:.1f} GB, and {left / 1e9:.1f} GB are left"
         try:
             tried.append(_measure_speed(session, memory))

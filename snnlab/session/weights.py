@@ -117,7 +117,7 @@ TRAINED_BEFORE = "trained_before"
 
 
 def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
-    """Refuse to evaluate a run on recordings that it was trained on, as can happen with another split.
+    """Refuse to evaluate a run on recordings that it was trained on, which can happen with another split.
 
     Args:
         data: The data of the evaluation.
