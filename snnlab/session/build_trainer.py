@@ -517,13 +517,13 @@ def _decide_first_layer(
 
 
 def event_density(data: EventDataModule) -> float:
-    """Return the mean number of events per frame cell, over the windows of the training recordings.
+    """Return the mean number of events per value of a frame, over the windows of the training recordings.
 
-    It is an upper bound of the share of cells that are not 0.
+    It is an upper bound of the share of values that are not 0.
     """
-    cells = math.prod(data.settings.frame_shape) * data.settings.steps
+    num_values = math.prod(data.settings.frame_shape) * data.settings.steps
     places, duration_us = data.places_of(data.split.train), data.settings.duration_us
     if data.windows is None:
-        return data.store.count(places, None, duration_us) / (places.size * cells)
+        return data.store.count(places, None, duration_us) / (places.size * num_values)
     events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)
-    return events / (places.size * cells)
+    return events / (places.size * num_values)
