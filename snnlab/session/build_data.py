@@ -1,4 +1,4 @@
-"""From an experiment and its packed recordings to the data module, and what is odd about them."""
+"""Builds the data module of an experiment, and collects notes and warnings about its data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from snnlab.nn.losses import Loss
 from snnlab.session.build_store import split
 from snnlab.session.checks import check_labelled
 
-# Steps on the one batch that make up an epoch of mode=overfit.
+# Steps per epoch of mode=overfit, which has one batch.
 OVERFIT_STEPS = 20
-# A window that leaves out this part of all events is a slip of the unit.
-NEARLY_ALL = 0.95
+# A window that loses this fraction of all events indicates a wrong unit.
+_NEARLY_ALL = 0.95
 
 
 def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, recordings: Dataset) -> EventDataModule:
@@ -33,7 +33,9 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
     parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(
-            "data.val_fraction", f"of {parts.val.size} training recordings none is left", f"lower {data.val_fraction}"
+            "data.val_fraction",
+            f"no training recording of {parts.val.size} is left",
+            f"set it below {data.val_fraction}",
         )
     check_labelled(packed.targets, data, parts)
     if experiment.fit_on == "train_and_val":
@@ -56,17 +58,17 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
 
 
 def control(experiment: Experiment, data: DataSettings, parts: Split, packed: Store) -> Controlled | None:
-    """Return the control that the experiment is, if it is one."""
+    """Return the control of the experiment, or None."""
     if experiment.control is None:
         return None
     return controlled(experiment.control, parts, packed.targets, experiment.seed, data.duration_us)
 
 
 def data_notes(data: EventDataModule) -> list[str]:
-    """Return what the user should know of the data: sizes, a control, and events that the window leaves out.
+    """Return notes on the data: sizes, control, hot pixels, and events after the window.
 
     Raises:
-        ConfigError: if the window leaves out nearly all events, or they are all at its very start.
+        ConfigError: if nearly all events are after the window, or all are at its very start.
     """
     split, settings = data.split, data.settings
     if problem := too_early(data.store, settings):
@@ -76,32 +78,35 @@ def data_notes(data: EventDataModule) -> list[str]:
     if data.control is not None:
         notes.append(f"control: {data.control.kind}: {data.control.meaning}")
     if data.hot is not None:
-        notes.append(f"{int(data.hot.sum()):,} hot pixels are left out, of more than {settings.hot_pixels_hz:g} Hz")
+        notes.append(f"{int(data.hot.sum()):,} hot pixels above {settings.hot_pixels_hz:g} Hz are removed")
     if data.windows is not None:
-        many = ", ".join(f"{data.windows.of(part).size:,}" for part in (split.train, split.val, split.test))
-        return [*notes, f"cut into {many} windows of {settings.duration_ms:g} ms, one every {settings.stride_ms:g} ms"]
+        counts = ", ".join(f"{data.windows.of(part).size:,}" for part in (split.train, split.val, split.test))
+        return [
+            *notes,
+            f"split into {counts} windows of {settings.duration_ms:g} ms, one every {settings.stride_ms:g} ms",
+        ]
     everything = np.arange(len(data.store))
     outside = data.store.count_outside(everything, settings.duration_us)
     if outside:
         share = outside / data.store.num_events
-        said = f"{outside:,} events ({share:.2%}) come after duration_ms = {settings.duration_ms:g} and are left out"
-        if share > NEARLY_ALL:
-            raise ConfigError("data.duration_ms", said, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
-        notes.append(said)
+        note = f"{outside:,} events ({share:.2%}) are after duration_ms = {settings.duration_ms:g} and are dropped"
+        if share > _NEARLY_ALL:
+            raise ConfigError("data.duration_ms", note, f"if it is in seconds, write {1000 * settings.duration_ms:g}")
+        notes.append(note)
     return notes
 
 
 def data_warnings(data: EventDataModule) -> list[str]:
-    """Return what is odd about the split: classes that a part lacks, groups that are divided."""
+    """Return warnings about the split: missing classes, divided groups."""
     names = data.class_names if data.settings.targets == "class" else None
     return [f"data: {line}" for line in remarks(data.store, data.split, names)]
 
 
 def count_classes(loss: Loss, data: EventDataModule) -> None:
-    """Tell a loss how many training recordings, or windows of them, there are of each class."""
+    """Set the number of training recordings, or windows, of each class in a loss."""
     if data.settings.targets != "class":
         return
     train = data.split.train
     recordings = train if data.windows is None else data.windows.recording[data.windows.of(train)]
-    many = np.bincount(data.store.targets[recordings], minlength=data.settings.num_classes)
-    loss.count_classes(torch.from_numpy(many))
+    counts = np.bincount(data.store.targets[recordings], minlength=data.settings.num_classes)
+    loss.count_classes(torch.from_numpy(counts))

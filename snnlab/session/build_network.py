@@ -1,4 +1,4 @@
-"""From a checked experiment to its network, and to how it is computed."""
+"""Builds the network of a checked experiment."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from snnlab.training import optimizer
 
 
 def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
-    """Build the network for the data's frames from the run's initialisation stream, and check its output."""
-    if experiment.neuron is not None:  # on its own first, so that a mistake is named where the user made it
+    """Build the network for the shape of the data's frames, with the run's seed, and check its output shape."""
+    if experiment.neuron is not None:  # first alone, so that an error has the place where the user made it
         settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
         kind = experiment.neuron.get("type")
-        with torch.device("meta"):  # for the checks alone: the feedback of so many neurons would fill the memory
+        with torch.device("meta"):  # only for checks: real recurrent weights of this shape may not fit into memory
             NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     set_backend(built.network, experiment.backend)
-    if experiment.backend == "numba":  # refused here, before data are read, rather than at the first step
+    if experiment.backend == "numba":  # an error now, before data are read, instead of at the first step
         require_loops(built)
     sparse: dict[str | bool, SparseInput] = {False: "never", True: "always", "auto": "auto"}
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.sparse_input])
@@ -44,8 +44,8 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         raise ConfigError(
             f"model.layers.{name}",
             (
-                f"the network ends with shape {list(shape)} at each step, but data.num_classes asks"
-                f" for [{data.num_classes}]"
+                f"the network ends with shape {list(shape)} at each step, but data.num_classes needs"
+                f" [{data.num_classes}]"
             ),
             hint or f"set its out_features to {data.num_classes}",
         )
@@ -61,15 +61,15 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         done = initialise(built.network)
     if not done:
         raise ConfigError(
-            "model.init", "no layer with weights stands before a spiking neuron, so there is nothing to set"
+            "model.init", "no layer with weights is before a spiking neuron, so there is nothing to initialize"
         )
 
 
 def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
-    """Freeze what is asked for, and return the layers that stay in evaluation.
+    """Freeze the parameters of `freeze`, and return the layers that stay in eval mode.
 
     Raises:
-        ConfigError: if a word means nothing, or nothing is left to train.
+        ConfigError: if an entry matches nothing, or no parameter is left to train.
     """
     with located("freeze"):
         return optimizer.freeze(network, experiment.freeze)

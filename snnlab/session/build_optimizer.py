@@ -1,4 +1,4 @@
-"""From a checked experiment to how its weights change: optimizer, its groups, schedule."""
+"""Builds the optimizer, its parameter groups and the schedule of a checked experiment."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Optimization = tuple[MakeOptimizer, Schedule | None]
 _log = logging.getLogger(__name__)
 
 _OWN = ("groups", "weight_decay_of")
-# What torch would refuse only once it has built an optimizer, if at all.
+# torch refuses these below 0 only when it builds the optimizer, if at all.
 _NOT_NEGATIVE = ("lr", "weight_decay", "eps")
 
 
 def make_optimization(experiment: Experiment, built: BuiltNetwork) -> Optimization:
-    """Return how optimizer and schedule are made; both were tried once, so that a wrong value is found here."""
+    """Return the functions that make optimizer and schedule; both are tried once to find wrong values."""
     make = make_optimizer(experiment)
     parameters = list(built.network.parameters())
     if not parameters:
@@ -40,10 +40,10 @@ def make_optimization(experiment: Experiment, built: BuiltNetwork) -> Optimizati
 
 
 def make_optimizer(experiment: Experiment) -> MakeOptimizer:
-    """Return how the optimizer is made.
+    """Return the function that makes the optimizer.
 
     Raises:
-        ConfigError: for a wrong setting of it or of a group; making it raises it for a group that means nothing.
+        ConfigError: for a wrong setting; the function raises it for a group that matches nothing.
     """
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules, inner = ("torch.optim", *experiment.plugins), dict.fromkeys(experiment.plugins, object)
@@ -85,24 +85,24 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
     if problem := type_problem(match, str | list[str]):
         raise ConfigError(f"{place}.match", problem)
     check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
-    # On a parameter of its own: torch looks at the values that it is given for all, and not at those of a group.
+    # Build an optimizer of the group alone: torch checks the defaults of all groups, but not the values of one.
     partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
 
 
-# The value that stands for the run's number of steps, or of epochs, as `interval` says.
+# This value stands for the run's number of steps or epochs, depending on `interval`.
 _RUN = "run"
-# Settings of torch's schedules that say after how many intervals they have come to their end.
+# Settings of torch's schedules that contain their length in intervals.
 _LENGTHS = ("T_max", "total_steps", "total_iters", "milestones")
-# The setting of torch's schedules that is -1 where nothing was trained yet.
+# This setting of torch's schedules is -1 before the first epoch.
 _BEFORE_FIRST = "last_epoch"
 
 
 def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
-    """Return how the schedule is made, after it was tried once.
+    """Return the function that makes the schedule, after a trial.
 
     Args:
-        tried: An optimizer to try it with.
+        tried: An optimizer for the trial.
 
     Raises:
         ConfigError: for a mistake in its settings.
@@ -117,8 +117,8 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
     def make(optimizer: Optimizer, run: RunLength | None) -> Any:
         assert run is not None
-        if words := curve.tell_misfit(run):
-            _log.warning("scheduler.%s", words)
+        if warning := curve.tell_misfit(run):
+            _log.warning("scheduler.%s", warning)
         return curve(optimizer, run)
 
     return Schedule(make, "step", whole_run=True)
@@ -148,20 +148,20 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
         _require_fits(nodes, run.steps, "steps")
         return built(optimizer, run.steps)
 
-    asked, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
-    epochs = asked if isinstance(asked, int) and asked > 0 else 1
+    max_epochs, stepwise = experiment.trainer.get("max_epochs"), interval == "step"
+    epochs = max_epochs if isinstance(max_epochs, int) and max_epochs > 0 else 1
     whole = any(_RUN in one.values() for _, one in nodes)
-    if epochs != asked and whole and not stepwise:
-        raise ConfigError("scheduler", f"{_RUN} is the number of epochs, and trainer.max_epochs has none", "set it")
-    if epochs == asked and not stepwise:
+    if epochs != max_epochs and whole and not stepwise:
+        raise ConfigError("scheduler", f"{_RUN} is the number of epochs, and trainer.max_epochs is not set", "set it")
+    if epochs == max_epochs and not stepwise:
         _require_fits(nodes, epochs, "epochs")
     _try_step(built(tried, epochs), tried)
-    sized = whole or any(key in one for key in _LENGTHS for _, one in nodes)
-    return Schedule(make, interval, monitor, whole_run=stepwise and sized)
+    has_length = whole or any(key in one for key in _LENGTHS for _, one in nodes)
+    return Schedule(make, interval, monitor, whole_run=stepwise and has_length)
 
 
 def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the descriptions of a schedule and of those that it is made of, with their places."""
+    """Yield the nodes of a schedule and of its inner schedules, with their places."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield place, node
@@ -173,7 +173,7 @@ def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _for_run(node: Any, length: int) -> Any:
-    """Return a description with the run's length where it says `run`."""
+    """Return a copy of a node with `run` replaced by the run's length."""
     if isinstance(node, Mapping):
         return {key: _for_run(value, length) for key, value in node.items()}
     if isinstance(node, list | tuple):
@@ -182,17 +182,17 @@ def _for_run(node: Any, length: int) -> Any:
 
 
 def _require_fits(nodes: Sequence[tuple[str, Mapping[str, Any]]], length: int, intervals: str) -> None:
-    """Warn of a schedule that is longer than the run.
+    """Warn if a schedule is longer than the run.
 
     Raises:
-        ConfigError: if a one-cycle schedule is shorter, which torch would refuse in the middle of the run.
+        ConfigError: if a OneCycleLR is shorter than the run, which torch would refuse in the middle of the run.
     """
     for place, node in nodes:
         for key in _LENGTHS:
             value = max(node[key], default=0) if isinstance(node.get(key), list | tuple) else node.get(key)
             if isinstance(value, int) and value > length:
                 _log.warning(
-                    "%s.%s: %d is more than the run's %d %s: the schedule does not come to its end; '%s' fits",
+                    "%s.%s: %d is more than the run's %d %s: the schedule does not reach its end; set '%s'",
                     *(place, key, value, length, intervals, _RUN),
                 )
         total = node.get("total_steps")
@@ -201,14 +201,14 @@ def _require_fits(nodes: Sequence[tuple[str, Mapping[str, Any]]], length: int, i
 
 
 def _try_step(schedule: LRScheduler, optimizer: Optimizer) -> None:
-    """Step a schedule once: some of torch's look at their settings only then.
+    """Step a schedule once: some of torch's schedules check their settings only then.
 
     Raises:
-        ConfigError: if it cannot be stepped, or leads to a rate that is no number.
+        ConfigError: if the step fails, or gives a rate that is not finite or is negative.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the optimizer was not stepped before
+            warnings.simplefilter("ignore")  # torch warns that the optimizer was not stepped before
             schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
     except (ArithmeticError, ValueError, TypeError) as error:
         raise ConfigError("scheduler", f"{type(schedule).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""An experiment's recordings, packed and split."""
+"""Packs and splits the recordings of an experiment."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from snnlab.data.splits import Fold, Split, make_split, read_split
 
 _log = logging.getLogger(__name__)
 
-# Recordings that would be read for longer (s) are read by several processes, which take seconds to start.
-ALONE_S = 10.0
+# Longer reading (s) is divided among processes, which take seconds to start.
+_SINGLE_PROCESS_S = 10.0
 
 
 def open_store(recordings: Dataset, data: DataSettings) -> Store:
-    """Open the dataset's packed store, packing it first where there is none; without the camera's motion if so set."""
+    """Open the packed store of a dataset, and pack it first if needed; stabilize its recordings if set."""
     folder = store_folder(data)
     known = store_path(recordings, folder).exists()
     packed = open_or_build(
@@ -34,7 +34,7 @@ def open_store(recordings: Dataset, data: DataSettings) -> Store:
         folder,
         progress=_packing_bar,
         workers=_packing_workers(),
-        alone_s=ALONE_S,
+        alone_s=_SINGLE_PROCESS_S,
         on_bad=data.on_bad_recording,
     )
     earlier = [] if known else earlier_copies(recordings, folder)
@@ -48,37 +48,37 @@ def open_store(recordings: Dataset, data: DataSettings) -> Store:
 
 
 def earlier_copies(recordings: Dataset, folder: Path) -> list[Copy]:
-    """Return the packed copies in a folder of the recordings as they were before a change, or under other settings."""
+    """Return older packed copies of the recordings: from before a change, or with other settings."""
     today = store_path(recordings, folder)
     return [copy for copy in copies_of(folder, recordings.label, origin_of(recordings)) if copy.path != today]
 
 
 def store_folder(data: DataSettings) -> Path:
-    """Return the folder in which stores are kept."""
+    """Return the folder of packed stores."""
     return Path(data.store_dir).expanduser() if data.store_dir else user_cache_path("snnlab") / "stores"
 
 
 def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
-    """Return which of the recordings are for what.
+    """Split the recordings.
 
     Raises:
-        DataError: if the same recording is in two parts, or there can be no such split.
+        DataError: if a recording is in two parts, or the split is not possible.
     """
-    chosen = _chosen(data, packed, recordings)
+    chosen = _make_split(data, packed, recordings)
     return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
 
 
 def find_duplicates(data: DataSettings, packed: Store, recordings: Dataset) -> Duplicates:
-    """Return which recordings are in two parts of the split."""
-    chosen = _chosen(data, packed, recordings)
+    """Return the recordings that are in two parts of the split."""
+    chosen = _make_split(data, packed, recordings)
     return duplicates(chosen, packed.hashes, packed.sizes, left_out=data.on_duplicate == "skip")
 
 
-def _chosen(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
-    """Return the split as it is asked for, whether or not copies are in two parts of it."""
+def _make_split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
+    """Return the split of the settings, without a check for duplicates."""
     if data.split_file is not None:
         names = [recordings.name(index) for index in range(len(packed))]
-        # Test recordings that were drawn, since nothing says which they are, are not the dataset's own.
+        # Test recordings that were drawn at random are not a test split of the dataset.
         parts = np.zeros_like(packed.split) if getattr(recordings, "draws_test", False) else packed.split
         path, bad = Path(data.split_file).expanduser(), list(packed.bad)
         return read_split(path, names, parts, bad, packed.groups, data.on_divided_group)
@@ -90,14 +90,14 @@ def _chosen(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
 
 
 def _packing_workers() -> int:
-    """Return how many processes may read: as many as there are cores, where a new one begins with snnlab itself.
+    """Return the number of packing processes: the number of cores under the snnlab command, else 0.
 
-    A new process runs the main module again, and a user's script that is not written for that would start over.
+    A new process runs the main module again, and a user's script without a main guard would start over.
     """
     main = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
-    ours = main.stem == "snnlab" or main.parent.name == "snnlab"
-    return len(os.sched_getaffinity(0)) if ours and hasattr(os, "sched_getaffinity") else 0
+    is_snnlab = main.stem == "snnlab" or main.parent.name == "snnlab"
+    return len(os.sched_getaffinity(0)) if is_snnlab and hasattr(os, "sched_getaffinity") else 0
 
 
-def _packing_bar(recordings: Recordings, total: int, words: str) -> Recordings:
-    return track(recordings, description=words, total=total, console=Console(stderr=True))
+def _packing_bar(recordings: Recordings, total: int, description: str) -> Recordings:
+    return track(recordings, description=description, total=total, console=Console(stderr=True))

@@ -1,4 +1,4 @@
-"""From a checked experiment to what trains its network: trainer, module, callbacks, loggers, processes."""
+"""Builds the trainer, Lightning module, callbacks, loggers and process settings of a checked experiment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from snnlab.runs.plots.callback import Pictures
 from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
-from snnlab.session.targets import Inner, find_target, partial_target
+from snnlab.session.targets import InnerClasses, find_target, partial_target
 from snnlab.settings import check_settings, takes
 from snnlab.training.health import OverfitVerdict
 from snnlab.training.module import Options, SpikingModule
@@ -56,9 +56,9 @@ from snnlab.training.weight_averaging import AVERAGES, Averaging
 
 LIGHTNING = ("lightning.pytorch",)
 MODULES = ("lightning.pytorch", "snnlab.runs.loggers")
-# Of loggers that are packages of their own: the extra of snnlab-train that brings them.
+# The extras of snnlab-train that install the packages of loggers.
 _EXTRAS = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
-# Of Lightning's strategies those that train a network as one process would; whether all parameters have to be used.
+# The strategies of Lightning that train as one process would; the value is find_unused_parameters.
 _STRATEGIES = {
     "auto": False,
     "ddp": False,
@@ -74,54 +74,54 @@ def make_trainer(
     logged_steps: int | None = None,
     team: Team | None = None,
 ) -> L.Trainer:
-    """Build the trainer, see `trainer_maker`."""
+    """Build the trainer; the arguments are those of `trainer_builder`."""
     _check_precision(experiment)
     try:
-        return trainer_maker(experiment, folder, callbacks, logged_steps, team)()
+        return trainer_builder(experiment, folder, callbacks, logged_steps, team)()
     except MisconfigurationException as error:
         raise ConfigError("trainer", " ".join(str(error).split())) from error
 
 
-def trainer_maker(
+def trainer_builder(
     experiment: Experiment,
     folder: Path,
     callbacks: Sequence[L.Callback],
     logged_steps: int | None = None,
     team: Team | None = None,
 ) -> Callable[[], L.Trainer]:
-    """Return how the trainer is built; its settings are checked, whether this machine has the device is not.
+    """Return a function that builds the trainer; settings are checked now, the devices of this machine are not.
 
     Args:
         callbacks: Further callbacks.
-        logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
-        team: The processes of the training; None: this one alone, whatever the experiment asks for.
+        logged_steps: For a resumed run, the step from which loggers discard what they logged.
+        team: The processes of the training; None: this process alone, independent of the experiment.
     """
     modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
     leads = team is None or team.leads
     loggers = build_loggers(experiment, folder, logged_steps) if leads else []
-    inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_own_classes(experiment)}
+    inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_plugin_classes(experiment)}
     nodes = _nodes(experiment.callbacks, "callbacks")
     more = [_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
     bars = draws_bars() and leads
     if not bars and "enable_progress_bar" not in experiment.trainer:
-        # One of the user's is not drawn into a file either, and Lightning would refuse it.
+        # A user-defined bar is not drawn into a file either, and Lightning would refuse it.
         more = [callback for callback in more if not isinstance(callback, ProgressBar)]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
     extra = {**fixed, "enable_progress_bar": bars}
-    own = shared(experiment.trainer, team)
+    own = rank_settings(experiment.trainer, team)
     if own.get("precision") is not None:
-        own["precision"] = precision_of(own["precision"])  # of its short names Lightning warns
-    inner = {"lightning.pytorch.profilers": Profiler, **_own_classes(experiment)}
+        own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
+    inner = {"lightning.pytorch.profilers": Profiler, **_plugin_classes(experiment)}
     return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra, inner=inner)
 
 
-def _own_classes(experiment: Experiment) -> Inner:
-    """Return that any class of a plugin, which its user has named, may be an argument."""
+def _plugin_classes(experiment: Experiment) -> InnerClasses:
+    """Allow any class of the plugins that the user has named as an argument."""
     return dict.fromkeys(experiment.plugins, object)
 
 
-def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: Inner) -> L.Callback:
+def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: InnerClasses) -> L.Callback:
     patience = node.get("patience")
     if isinstance(patience, int) and patience < 0:
         raise ConfigError(f"{place}.patience", f"must be >= 0, got {patience}")
@@ -132,13 +132,13 @@ def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner
 
 
 def _check_precision(experiment: Experiment) -> None:
-    """Refuse a precision in which the network would not be trained, or would be in another one.
+    """Refuse 16-mixed on a CPU, where Lightning silently takes another precision.
 
     Raises:
-        ConfigError: if membranes would be in 16 bits, or 16-mixed is asked of a CPU, where Lightning takes another.
+        ConfigError: if 16-mixed is set and there is no GPU.
     """
-    said = experiment.trainer.get("precision")
-    if said is None or precision_of(said) != "16-mixed":
+    precision = experiment.trainer.get("precision")
+    if precision is None or precision_of(precision) != "16-mixed":
         return
     accelerator = experiment.trainer.get("accelerator", "auto")
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -147,14 +147,14 @@ def _check_precision(experiment: Experiment) -> None:
 
 
 def check_trainer(experiment: Experiment, folder: Path, network: nn.Module) -> None:
-    """Build all that a trainer is made of, but no logger: some would make files, or ask their server.
+    """Build everything of a trainer except its loggers, which may create files or contact a server.
 
     Raises:
         ConfigError: for the first mistake found.
     """
     check_loggers(experiment)
-    callbacks = [*pictures(experiment), *monitors(experiment), *annealing(experiment, network)]
-    trainer_maker(replace(experiment, logger=None), folder, [*callbacks, *averaging(experiment)])
+    callbacks = [*plot_callbacks(experiment), *monitor_callbacks(experiment), *annealing_callbacks(experiment, network)]
+    trainer_builder(replace(experiment, logger=None), folder, [*callbacks, *averaging_callbacks(experiment)])
 
 
 def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -165,17 +165,19 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
     return nodes
 
 
-def pictures(experiment: Experiment) -> list[L.Callback]:
-    """Return the callback that draws pictures for TensorBoard, if one is asked for."""
-    return _shown_by(Pictures, experiment.plots, "plots", "plots=null draws none")
+def plot_callbacks(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that draws plots for TensorBoard, if the experiment has one."""
+    return _optional_callback(Pictures, experiment.plots, "plots", "plots=null draws none")
 
 
-def monitors(experiment: Experiment) -> list[L.Callback]:
-    """Return the callback that looks at each layer during the training, if one is asked for."""
-    return _shown_by(Monitors, experiment.monitors, "monitors", "monitors=null looks at nothing")
+def monitor_callbacks(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that monitors each layer during the training, if the experiment has one."""
+    return _optional_callback(Monitors, experiment.monitors, "monitors", "monitors=null turns them off")
 
 
-def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str, without: str) -> list[L.Callback]:
+def _optional_callback(
+    kind: type[L.Callback], node: Mapping[str, Any] | None, place: str, without: str
+) -> list[L.Callback]:
     if node is None:
         return []
     try:
@@ -186,8 +188,8 @@ def _shown_by(kind: type[L.Callback], node: Mapping[str, Any] | None, place: str
         return [kind(**node)]
 
 
-def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
-    """Return the callback that changes the surrogates' widths, if it is asked for.
+def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
+    """Return the callback that changes the widths of the surrogate gradients, if the experiment has one.
 
     Raises:
         ConfigError: for a mistake in its settings.
@@ -200,8 +202,8 @@ def annealing(experiment: Experiment, network: nn.Module) -> list[L.Callback]:
         return [SurrogateAnnealing(network, **node)]
 
 
-def averaging(experiment: Experiment) -> list[L.Callback]:
-    """Return the callback that averages the weights, if it is asked for.
+def averaging_callbacks(experiment: Experiment) -> list[L.Callback]:
+    """Return the callback that averages the weights, if the experiment has one.
 
     Raises:
         ConfigError: for a mistake in its settings.
@@ -216,17 +218,17 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
     """Return the experiment's loggers.
 
     Args:
-        logged_steps: Of a run that is resumed, from which step on the loggers forget what they were told.
+        logged_steps: For a resumed run, the step from which loggers discard what they logged.
 
     Raises:
         ConfigError: for a mistake in their settings, or a package that is missing.
     """
     built = []
-    for place, node, target in _named(experiment):
+    for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
-        extra = {k: v for k, v in _of_run(target, experiment, folder, logged_steps).items() if takes(target, k)}
+        extra = {k: v for k, v in _run_arguments(target, experiment, folder, logged_steps).items() if takes(target, k)}
         try:
-            inner = _own_classes(experiment)
+            inner = _plugin_classes(experiment)
             built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra, inner=inner)())
         except ModuleNotFoundError as error:
             raise MissingPackageError(place, error) from error
@@ -234,22 +236,22 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
 
 
 def check_loggers(experiment: Experiment) -> None:
-    """Check the settings of an experiment's loggers without building any.
+    """Check the settings of the loggers without building them.
 
     Raises:
         ConfigError: for a mistake in them, or a package that is missing.
     """
-    for place, node, target in _named(experiment):
+    for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
         needed = {name: "" for name in ("save_dir",) if takes(target, name) and name not in node}
-        partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_own_classes(experiment))
+        partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_plugin_classes(experiment))
 
 
 def _modules(experiment: Experiment) -> tuple[str, ...]:
     return (*MODULES, *experiment.plugins)
 
 
-def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:
+def _logger_nodes(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], type[Logger]]]:
 
     for key, node in (experiment.logger or {}).items():
         if node is None:
@@ -260,11 +262,13 @@ def _named(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, Any], typ
         yield place, node, find_target(node, [Logger], _modules(experiment), place)
 
 
-def _of_run(target: type[Logger], experiment: Experiment, folder: Path, logged_steps: int | None) -> dict[str, Any]:
-    """Return what a logger is told of the run, as far as it takes it and the YAML does not set it."""
+def _run_arguments(
+    target: type[Logger], experiment: Experiment, folder: Path, logged_steps: int | None
+) -> dict[str, Any]:
+    """Return the arguments of a logger that describe the run: folder, name, id."""
     name = remembered(folder).get(kind(target))
     if issubclass(target, WandbLogger):
-        # A name that is the run's own already, so that one killed before it could remember goes on in the same run.
+        # The id follows from the run's folder, so that a run killed before it stored the id continues the same W&B run.
         own = re.sub(r"[^\w-]", "-", f"{folder.parent.name}-{folder.name}")
         return {"save_dir": str(folder), "name": f"{folder.parent.name}/{folder.name}", "id": name or own}
     if issubclass(target, MLFlowLogger):
@@ -275,7 +279,7 @@ def _of_run(target: type[Logger], experiment: Experiment, folder: Path, logged_s
 
 
 def _database(output_dir: str) -> str:
-    """Return MLflow's name of a file for all runs: it does not write to folders any more."""
+    """Return the URI of one SQLite file for all runs: MLflow no longer writes to folders."""
     folder = Path(output_dir).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}"
@@ -288,7 +292,7 @@ def _require_package(target: type[Logger], place: str) -> None:
 
 
 def mode_callbacks(experiment: Experiment, folder: Path) -> list[L.Callback]:
-    """Return the callbacks that the experiment's mode needs; none for a plain training."""
+    """Return the callbacks of the experiment's mode; none for a plain training."""
     if experiment.mode == "overfit":
         return [OverfitVerdict()]
     if experiment.mode == "profile":
@@ -302,11 +306,11 @@ def make_module(
     data: DataSettings,
     built: BuiltNetwork,
     objective: Loss,
-    steps: Optimization,
+    optimization: Optimization,
     names: Sequence[str] | None,
 ) -> SpikingModule:
     """Build the Lightning module."""
-    make_optimizer, schedule = steps
+    make_optimizer, schedule = optimization
     return SpikingModule(
         built,
         objective,
@@ -317,20 +321,20 @@ def make_module(
         seed=experiment.seed,
         targets=data.targets,
         names=names,
-        options=options(experiment, built.network),
+        options=module_options(experiment, built.network),
     )
 
 
-def options(experiment: Experiment, network: nn.Module) -> Options:
-    """Return what changes how a network learns.
+def module_options(experiment: Experiment, network: nn.Module) -> Options:
+    """Return the options of the Lightning module.
 
     Raises:
-        ConfigError: for a mistake in it.
+        ConfigError: for a mistake in their settings.
     """
-    return Options(_window(experiment, network), freeze(experiment, network))
+    return Options(_tbptt_steps(experiment, network), freeze(experiment, network))
 
 
-def _window(experiment: Experiment, network: nn.Module) -> int | None:
+def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
     if steps is not None and reach_of([network]) == "recording":
         raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
@@ -346,49 +350,49 @@ class Processes(NamedTuple):
 
     @property
     def gpu(self) -> bool:
-        """Whether it is a GPU of NVIDIA's."""
+        """True for a CUDA device."""
         return self.device.type == "cuda"
 
     def recorded(self, batch_size: int) -> dict[str, int]:
-        """Return what a run's record says of them.
+        """Return the numbers for the run's provenance.
 
         Args:
-            batch_size: Recordings a step of each.
+            batch_size: Recordings per step of each process.
         """
         machines = self.world // self.local
         return {"number": self.world, "machines": machines, "recordings_per_step": self.world * batch_size}
 
 
 def find_processes(experiment: Experiment) -> Processes:
-    """Return how many processes the experiment's trainer asks for on this machine, and the device of this one.
+    """Return the number of processes that the trainer settings ask for, and the device of this one.
 
     Raises:
-        ConfigError: if the trainer cannot be built, or shares its work in a way that is not ours.
+        ConfigError: if the trainer cannot be built, or its strategy is not supported.
     """
     _check_precision(experiment)
     quiet = {"logger": False, "callbacks": [], "enable_checkpointing": False, "precision": None, "profiler": None}
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     strategy = experiment.trainer.get("strategy", "auto")
     if strategy in _STRATEGIES and strategy != "auto":
-        node["strategy"] = unlaunched(DDPStrategy())  # the name alone is refused in a notebook
+        node["strategy"] = unlaunched(DDPStrategy())  # a notebook refuses the name alone
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
-    except (MisconfigurationException, RuntimeError) as error:  # the latter of what SLURM was asked for
+    except (MisconfigurationException, RuntimeError) as error:  # RuntimeError: for a mismatch with the SLURM job
         raise ConfigError("trainer", " ".join(str(error).split())) from error
-    found = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
-    if found.world > 1 and strategy not in _STRATEGIES:
+    processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
+    if processes.world > 1 and strategy not in _STRATEGIES:
         raise ConfigError("trainer.strategy", f"expected one of {listing(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
         raise ConfigError(
             "trainer.sync_batchnorm",
-            "torch's joint batch norm knows no steps past a recording's end and no per_step",
-            "leave it out: each process normalises its own recordings",
+            "torch's SyncBatchNorm does not support steps after a recording's end or per_step",
+            "remove it: each process normalizes its own recordings",
         )
-    return found
+    return processes
 
 
-def require_shares(found: Processes, experiment: Experiment, data: EventDataModule) -> None:
-    """Check that each process has a recording, or a window, to evaluate.
+def require_recording_per_process(processes: Processes, experiment: Experiment, data: EventDataModule) -> None:
+    """Check that each process has at least one recording, or window, to evaluate.
 
     Raises:
         ConfigError: if there are fewer than processes.
@@ -396,36 +400,36 @@ def require_shares(found: Processes, experiment: Experiment, data: EventDataModu
     parts = [("validation", data.split.val)] if experiment.trainer.get("limit_val_batches") != 0 else []
     parts += [("test", data.split.test)] if experiment.test else []
     for name, part in parts:
-        many = data.places_of(part).size
-        if 0 < many < found.world:
+        count = data.places_of(part).size
+        if 0 < count < processes.world:
             what = "recordings" if data.windows is None else "windows"
             raise ConfigError(
                 "trainer.devices",
-                f"{many} {name} {what} cannot be divided among {found.world} processes",
-                f"train in fewer, or with more {name} recordings",
+                f"{count} {name} {what} cannot be divided among {processes.world} processes",
+                f"use fewer processes or more {name} recordings",
             )
 
 
-def norm_note(found: Processes, network: nn.Module, batch_size: int) -> str | None:
-    """Return in words what several processes change for batch norm, or None where there is none of it.
+def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -> str | None:
+    """Return a note on batch norm in several processes, or None for one process or without batch norm.
 
     Args:
-        batch_size: Recordings a step of each.
+        batch_size: Recordings per step of each process.
     """
     norms = [name for name, layer in network.named_modules() if isinstance(layer, BatchNormNd)]
-    if found.world == 1 or not norms:
+    if processes.world == 1 or not norms:
         return None
     return (
-        f"batch norm ({listing(norms)}) takes the {batch_size} recordings of each process for itself, not the"
-        f" {found.world * batch_size} of a step; the running means are those of the first process"
+        f"batch norm ({listing(norms)}) uses the {batch_size} recordings of each process, not all"
+        f" {processes.world * batch_size} of a step; the running means are those of rank 0"
     )
 
 
-def shared(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
-    """Return a trainer's settings for one of a team's processes, or for this process alone.
+def rank_settings(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
+    """Return the trainer settings for one process of a training.
 
     Args:
-        team: The processes; None: this one is alone, whatever the settings ask for.
+        team: The processes; None: this process alone, independent of the settings.
     """
     if team is None or team.world == 1:
         devices = trainer.get("devices", 1)
@@ -442,11 +446,11 @@ class Computation(NamedTuple):
     """How a network is computed.
 
     Attributes:
-        backend: What runs the neurons.
-        kernels: The version of the kernels; None where there are none.
-        approximate: Neurons whose loops round otherwise than torch.
+        backend: The backend of the neurons.
+        kernels: The version of the kernels; None for a backend without kernels.
+        approximate: Neurons whose kernels round differently from torch.
         sparse_input: Whether the first layer sums single events.
-        heap_kept: Whether freed memory is kept for the next step.
+        heap_kept: True if malloc keeps freed memory for the next step.
     """
 
     backend: Backend
@@ -461,61 +465,65 @@ def decide_computation(
     built: BuiltNetwork,
     data: EventDataModule,
     device: torch.device,
-    before: str | None = None,
+    resumed_sparse_input: bool | None = None,
 ) -> Computation:
     """Decide how a network is computed on a device, and set it so.
 
     Args:
-        before: How the first layer saw the data when the training began, if this goes on with one.
+        resumed_sparse_input: For a resumed run, whether its first layer summed single events.
 
     Raises:
-        ConfigError: if the backend that is asked for cannot run, or events are asked for where they cannot be.
+        ConfigError: if the requested backend is not available, or the network cannot take events.
     """
     backend = resolve(experiment.backend, device, torch.float32)
-    heap_kept, first = keep_heap(), _sparse_input(experiment, built, data, backend, before)
-    return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), first, heap_kept)
+    heap_kept, sparse = keep_heap(), _decide_sparse_input(experiment, built, data, backend, resumed_sparse_input)
+    return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), sparse, heap_kept)
 
 
-def _sparse_input(
-    experiment: Experiment, built: BuiltNetwork, data: EventDataModule, backend: Backend, before: bool | None
+def _decide_sparse_input(
+    experiment: Experiment,
+    built: BuiltNetwork,
+    data: EventDataModule,
+    backend: Backend,
+    resumed_sparse_input: bool | None,
 ) -> bool:
-    """Decide whether the first layer sums single events, and return it."""
+    """Decide whether the first layer sums single events, set it so, and return it."""
     network, wanted = built.network, experiment.sparse_input
     if wanted == "auto":
-        sparse = isinstance(data.framing.kind, Counts) and density(data) <= SPARSE
-        wanted = before if before is not None else ("auto" if sparse else False)
+        sparse = isinstance(data.framing.kind, Counts) and event_density(data) <= SPARSE
+        wanted = resumed_sparse_input if resumed_sparse_input is not None else ("auto" if sparse else False)
     network.configure(sparse_input="never")
     if wanted is False:
         return False
-    # Under autocast convolutions are dense, in half precision.
+    # Under autocast, convolutions are dense and in half precision.
     mixed = str(experiment.trainer.get("precision")).endswith("mixed")
-    sums = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
-    able = backend == "numba" and not mixed and sums
-    if experiment.sparse_input is True and not able:
+    has_sparse_layer = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
+    can_use_events = backend == "numba" and not mixed and has_sparse_layer
+    if experiment.sparse_input is True and not can_use_events:
         raise ConfigError(
             "sparse_input",
             (
-                "true needs backend: numba, fuse: true and a network that begins with a"
-                " convolution of stride 1 and spiking neurons, in no mixed trainer.precision"
+                "true needs backend: numba, fuse: true, no mixed trainer.precision, and a network that"
+                " begins with a convolution of stride 1 and spiking neurons"
             ),
             "set sparse_input: auto",
         )
-    if not able:
+    if not can_use_events:
         return False
     network.configure(sparse_input="always")
-    # Where steps are cut into pieces or windows, frames are; made from lists they would take longer.
+    # With tbptt_steps, the network needs slices of frames, and building these from event lists takes longer.
     data.lists = network.takes_lists and experiment.tbptt_steps is None
     return True
 
 
-def density(data: EventDataModule) -> float:
-    """Return which part of a frame's cells hold events on average, at most: those in one cell are counted apart.
+def event_density(data: EventDataModule) -> float:
+    """Return the mean number of events per value of a frame, over the windows of the training recordings.
 
-    Over the windows of the training recordings.
+    It is an upper bound of the share of values that are not 0.
     """
-    cells = math.prod(data.settings.frame_shape) * data.settings.steps
+    num_values = math.prod(data.settings.frame_shape) * data.settings.steps
     places, duration_us = data.places_of(data.split.train), data.settings.duration_us
     if data.windows is None:
-        return data.store.count(places, None, duration_us) / (places.size * cells)
+        return data.store.count(places, None, duration_us) / (places.size * num_values)
     events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)
-    return events / (places.size * cells)
+    return events / (places.size * num_values)

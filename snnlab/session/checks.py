@@ -1,4 +1,4 @@
-"""Whether the parts of an experiment go together: goal, data, network, figures that are waited for, batches."""
+"""Checks that the settings of an experiment fit together: loss, data, network, monitored metrics, batches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from snnlab.nn.losses import Loss, Task, WeightedParts, check_takes
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
-# Callbacks of Lightning's that only tell loggers.
+# Callbacks of Lightning that need a logger.
 _FOR_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 _PLATEAU = "ReduceLROnPlateau"
 
 
 def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
-    """Check loss, selection and control against the targets, and the loss against the network, which it then knows.
+    """Check loss, selection and control against the targets, and bind the loss to the network.
 
     Raises:
-        ConfigError: if one of them is for others, or the loss needs what the network or the data do not give.
+        ConfigError: if one of them needs other targets, or the loss needs another network or other data.
     """
     check_takes(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, WeightedParts):
@@ -50,14 +50,14 @@ def _check_control(experiment: Experiment, data: DataSettings) -> None:
 
 
 def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:
-    """Check that of targets over time, some are in the windows of each part of the split.
+    """Check that each part of the split has labelled steps in its windows, for targets over time.
 
     Args:
-        targets: The store's.
-        data: Where the windows are.
+        targets: The targets of the store.
+        data: The data settings, for the windows.
 
     Raises:
-        ConfigError: naming the part of which no step has a target: its loss would be of nothing.
+        ConfigError: with the part that has no labelled step, so that its loss is undefined.
     """
     if kind_of(targets) != "steps":
         return
@@ -66,62 +66,62 @@ def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> Non
         if part.size and not np.isin(part, seen[:, 0]).any():
             raise ConfigError(
                 "data.labels",
-                f"nothing is labelled in the {data.duration_ms:g} ms of any {name} recording",
+                f"no {name} recording has a label within its {data.duration_ms:g} ms",
                 "set data.duration_ms or data.stride_ms so that windows reach the labels",
             )
 
 
 def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwork, loss: Loss) -> None:
-    """Check that all figures that callbacks and the schedule wait for are logged.
+    """Check that all metrics that callbacks and the schedule monitor are logged.
 
     Args:
-        data: What the targets are, and whether steps have a length.
-        built: The network, whose layers have figures of their own.
-        loss: Its parts have too.
+        data: The data settings, for the targets and the length of a step.
+        built: The network, for the metrics of its layers.
+        loss: The loss, for the metrics of its terms.
 
     Raises:
-        ConfigError: naming the first that waits for a figure that nothing logs, or needs a logger where there is none.
+        ConfigError: for the first that monitors a metric that is not logged, or needs a logger without having one.
     """
     _require_no_validation(experiment)
-    known = logged(data, built, loss)
-    foreign = any(not _target(node).startswith("lightning.") for node in _nodes(experiment.callbacks).values())
-    for place, figure, at in _monitors(experiment):
-        of_value = data.targets == "value" and figure.rpartition("/")[0] in known
-        if figure not in known and not of_value and not foreign:  # a callback of the user's own may log more
-            hint = did_you_mean(figure, known)
-            raise ConfigError(place, f"nothing logs '{figure}'", hint, () if hint else known)
-        if at == "step" and figure.startswith("val/"):
-            raise ConfigError(place, f"{figure} is known once an epoch", "set scheduler.interval=epoch")
+    known = logged_metrics(data, built, loss)
+    user_defined = any(not _target(node).startswith("lightning.") for node in _nodes(experiment.callbacks).values())
+    for place, metric, interval_unit in _monitored_metrics(experiment):
+        is_value_metric = data.targets == "value" and metric.rpartition("/")[0] in known
+        if metric not in known and not is_value_metric and not user_defined:  # a user's callback may log more
+            hint = did_you_mean(metric, known)
+            raise ConfigError(place, f"no metric '{metric}' is logged", hint, () if hint else known)
+        if interval_unit == "step" and metric.startswith("val/"):
+            raise ConfigError(place, f"{metric} is logged once per epoch", "set scheduler.interval=epoch")
     if not _nodes(experiment.logger):
         for name, node in _nodes(experiment.callbacks).items():
             if _target(node).rpartition(".")[2] in _FOR_LOGGERS:
                 raise ConfigError(
-                    f"callbacks.{name}", "tells loggers, and there is none", "choose one, such as logger=csv"
+                    f"callbacks.{name}", "needs a logger, and there is none", "choose one, such as logger=csv"
                 )
 
 
-def logged(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[str]:
-    """Return the names of the figures that a training logs each epoch.
+def logged_metrics(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[str]:
+    """Return the names of the metrics that a training logs each epoch.
 
     Args:
-        data: What the targets are, and whether steps have a length.
+        data: The data settings, for the targets and the length of a step.
     """
     names = ["loss", *(f"loss/{name}" for name in loss.names)]
     names += ["mae", "rmse", "r2"] if data.targets == "value" else ["accuracy"]
-    of_layers = ["spikes_per_step", "silent", *([] if data.step_ms is None else ["rate_hz"])]
-    names += [f"{name}/{layer}" for layer in built.spiking for name in of_layers]
+    layer_metrics = ["spikes_per_step", "silent", *([] if data.step_ms is None else ["rate_hz"])]
+    names += [f"{name}/{layer}" for layer in built.spiking for name in layer_metrics]
     names += ["spikes_per_sample"] if built.spiking else []
     return [*(f"{stage}/{name}" for stage in ("val", "train") for name in names), "lr"]
 
 
 def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> None:
-    """Check limits that are parts of batches, and when it is validated, against the number of batches.
+    """Check the limits of batches and the validation interval against the number of batches.
 
     Args:
-        world: How many processes share them.
+        world: The world size.
 
     Raises:
-        ConfigError: naming a limit that leaves no batch, or a figure that is waited for though nothing is validated.
+        ConfigError: for a limit that leaves no batch, or a monitored validation metric without validation.
     """
     trainer = experiment.trainer
     numbers = data.batches(world)
@@ -140,38 +140,38 @@ def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> 
         raise ConfigError(
             "trainer.val_check_interval",
             f"{interval} is more than the {trained} batches of an epoch",
-            "set so many or fewer, or trainer.check_val_every_n_epoch=null to count on over epochs",
+            "set at most that, or trainer.check_val_every_n_epoch=null to count across epochs",
         )
     validated = bool(_limited(numbers["val"], trainer.get("limit_val_batches")))
     _require_validation(experiment, numbers["val"] if validated else 0)
 
 
 def _require_validation(experiment: Experiment, batches: int) -> None:
-    """Raise if something waits for validation figures, and there are none, or none when it looks.
+    """Raise if a validation metric is monitored that does not exist, or not at each epoch.
 
     Args:
-        batches: Of a validation.
+        batches: Number of validation batches.
     """
     trainer = experiment.trainer
     each, epochs = trainer.get("check_val_every_n_epoch", 1) or 1, trainer.get("max_epochs")
     never = not batches or (isinstance(epochs, int) and 0 < epochs < each)
-    for place, figure, _ in _monitors(experiment):
-        if figure.startswith("val/") and never:
-            raise ConfigError(place, f"waits for {figure}, and nothing is validated")
-        if figure.startswith("val/") and each > 1 and place.startswith("scheduler."):
+    for place, metric, _ in _monitored_metrics(experiment):
+        if metric.startswith("val/") and never:
+            raise ConfigError(place, f"monitors {metric}, and there is no validation")
+        if metric.startswith("val/") and each > 1 and place.startswith("scheduler."):
             raise ConfigError(
-                place, f"waits for {figure} at each epoch", f"leave out trainer.check_val_every_n_epoch={each}"
+                place, f"monitors {metric} at each epoch", f"remove trainer.check_val_every_n_epoch={each}"
             )
 
 
 def _require_no_validation(experiment: Experiment) -> None:
-    """Raise if something waits for validation figures that a training on all recordings has not."""
-    for place, figure, _ in _monitors(experiment) if experiment.fit_on == "train_and_val" else ():
-        if figure.startswith("val/"):
+    """Raise if a validation metric is monitored in a training on all recordings."""
+    for place, metric, _ in _monitored_metrics(experiment) if experiment.fit_on == "train_and_val" else ():
+        if metric.startswith("val/"):
             raise ConfigError(
                 place,
-                f"waits for {figure}, and with fit_on: train_and_val nothing is validated",
-                "set trainer.max_epochs and a schedule that does without",
+                f"monitors {metric}, and with fit_on: train_and_val there is no validation",
+                "set trainer.max_epochs and a schedule that monitors nothing",
             )
 
 
@@ -181,17 +181,17 @@ def _limited(number: int, limit: Any) -> int:
     return min(number, limit) if isinstance(limit, int) else int(number * limit)
 
 
-def _monitors(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
-    """Yield where a figure is waited for, which, and whether at each epoch or step."""
+def _monitored_metrics(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
+    """Yield the place, the name and the interval (epoch or step) of each monitored metric."""
     for name, node in _nodes(experiment.callbacks).items():
         if isinstance(node.get("monitor"), str):
             yield f"callbacks.{name}.monitor", node["monitor"], "epoch"
     scheduler = experiment.scheduler or {}
     if _target(scheduler).endswith(_PLATEAU):
-        figure, at = scheduler.get("monitor", "val/loss"), scheduler.get("interval", "epoch")
-        yield "scheduler.monitor", str(figure), str(at)
+        metric, interval_unit = scheduler.get("monitor", "val/loss"), scheduler.get("interval", "epoch")
+        yield "scheduler.monitor", str(metric), str(interval_unit)
     elif "monitor" in scheduler:
-        raise ConfigError("scheduler.monitor", f"only {_PLATEAU} waits for a figure")
+        raise ConfigError("scheduler.monitor", f"only {_PLATEAU} monitors a metric")
 
 
 def _nodes(group: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Processes that torchrun or SLURM has started, and a job that SLURM starts again."""
+"""The rendezvous of torchrun and SLURM, and SLURM jobs that are requeued."""
 
 from __future__ import annotations
 
@@ -22,71 +22,71 @@ _log = logging.getLogger(__name__)
 
 
 def connect(team: Team) -> Any:
-    """Return the store of torch's in which all processes find each other, at MASTER_ADDR and MASTER_PORT.
+    """Return torch's key-value store for the rendezvous, at MASTER_ADDR and MASTER_PORT.
 
     Args:
-        team: Which of them this is.
+        team: The rank of this process and the world size.
     """
     if team.by == "srun":
         slurm = SLURMEnvironment(auto_requeue=False)
-        address, port = slurm.main_address, slurm.main_port  # of the first machine, and of the job's number
+        address, port = slurm.main_address, slurm.main_port  # from the first machine and the job number
         os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
     return next(iter(rendezvous("env://", team.rank, team.world)))[0]
 
 
-# In output_dir, or beside a run that is repeated: one file for each job and configuration, that holds the run's folder.
+# In output_dir, or next to a run that is reproduced: one file per job and configuration, with the path of the run.
 _FOLDER = ".slurm"
 
 
-def job() -> str | None:
-    """Return the name by which SLURM knows this job, or None outside of one."""
+def slurm_job() -> str | None:
+    """Return the id of this SLURM job, or None outside of SLURM."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
-def begun_before(experiment: Experiment) -> Path | None:
-    """Return the run that this job began with the same configuration before SLURM started it again, if there is one."""
-    if int(os.environ.get("SLURM_RESTART_COUNT", "0")) < 1 or (note := _note(experiment)) is None:
+def requeued_run(experiment: Experiment) -> Path | None:
+    """Return the run that this SLURM job started with the same configuration before it was requeued, or None."""
+    if int(os.environ.get("SLURM_RESTART_COUNT", "0")) < 1 or (file := _slurm_file(experiment)) is None:
         return None
-    folder = Path(note.read_text(encoding="utf-8")) if note.is_file() else None
+    folder = Path(file.read_text(encoding="utf-8")) if file.is_file() else None
     return folder if folder is not None and folder.is_dir() else None
 
 
-def remember(experiment: Experiment, folder: Path) -> None:
-    """Note which run this job is beginning, in a job of SLURM.
+def record_slurm_run(experiment: Experiment, folder: Path) -> None:
+    """Write the path of the run for this SLURM job; do nothing outside of SLURM.
 
     Raises:
-        RecordError: if that cannot be written.
+        RecordError: if the file cannot be written.
     """
-    if (note := _note(experiment)) is None:
+    if (file := _slurm_file(experiment)) is None:
         return
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_text(note, str(folder))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, str(folder))
     except OSError as error:
-        raise unwritable(note, error) from error
+        raise unwritable(file, error) from error
 
 
 def requeue() -> None:
-    """Ask SLURM to start this job again.
+    """Requeue this SLURM job.
 
     Raises:
-        RecordError: if it does not.
+        RecordError: if scontrol fails.
     """
-    name = job()
+    name = slurm_job()
     assert name is not None
     try:
         subprocess.run(["scontrol", "requeue", name], check=True, capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.SubprocessError) as error:
-        raise RecordError("", f"scontrol requeue {name} did not work: {error}") from error
-    _log.info("SLURM was asked to start job %s again", name)
+        raise RecordError("", f"scontrol requeue {name} failed: {error}") from error
+    _log.info("requeued SLURM job %s", name)
 
 
-def _note(experiment: Experiment) -> Path | None:
-    name = job()
+def _slurm_file(experiment: Experiment) -> Path | None:
+    name = slurm_job()
     if name is None:
         return None
-    which = config_hash(config_text(experiment.record or {}))[:16]
-    # Beside the run that is repeated: where it was recorded is perhaps not this machine's.
-    place = experiment.of_run.parent if experiment.of_run else Path(experiment.output_dir).expanduser().absolute()
-    return place / _FOLDER / f"{name}_{which}"
+    config = config_hash(config_text(experiment.record or {}))[:16]
+    # Next to the run that is reproduced: its recorded output_dir may not exist on this machine.
+    folder = experiment.of_run.parent if experiment.of_run else Path(experiment.output_dir).expanduser().absolute()
+    return folder / _FOLDER / f"{name}_{config}"

@@ -1,4 +1,4 @@
-"""What `snnlab data` does with the recordings of an experiment: pack, look at, verify, find, delete."""
+"""The actions of `snnlab data` on the recordings of an experiment: pack, inspect, verify, locate, delete."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from snnlab.session.session import Session
 
 
 def act(action: str, experiment: Experiment, figure: str | None) -> None:
-    """Do one of `ACTIONS`, or `clean_all`, and say what came of it.
+    """Run one of `ACTIONS`, or `clean_all`, and print its result.
 
     Args:
-        figure: Where a picture goes; None: into `outputs`.
+        figure: The file of the plot; None: one in `outputs`.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
@@ -54,8 +54,8 @@ def prepare(settings: DataSettings, dataset: Dataset, figure: str | None) -> Non
 
 
 def inspect(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
-    """Print what the recordings are, and draw them."""
-    # What cannot be used is among what one looks for here.
+    """Print statistics of the recordings, and draw them."""
+    # Bad recordings are part of the report.
     store = open_store(dataset, replace(settings, on_bad_recording="skip"))
     found = inspect_store(store, _split(settings, store, dataset), settings, dataset.class_names)
     width, height, polarities = settings.size
@@ -64,7 +64,7 @@ def inspect(settings: DataSettings, dataset: Dataset, figure: str | None) -> Non
     head = f"{name}: {_size_text(store)}; {width} x {height} pixels{kind}"
     print_inspection(head, found, settings, [dataset.name(index) for index in found.empty])
     if store.bad:
-        say(f"{len(store.bad):,} recordings that cannot be used:", *store.bad.values())
+        say(f"{len(store.bad):,} recordings cannot be used:", *store.bad.values())
     target = Path(figure or f"outputs/data_{name}.png")
     _draw(store, settings, dataset, [group.name for group in found.classes], target)
     print(target)
@@ -76,15 +76,15 @@ def verify(settings: DataSettings, dataset: Dataset, figure: str | None) -> None
         raise StoreError("data", "these recordings are not packed yet", "snnlab data prepare packs them")
     store = open_store(dataset, settings)
     store.verify()
-    print(f"{_size_text(store)}: every value is as it was packed")
+    print(f"{_size_text(store)}: every value equals the packed one")
 
 
 def where(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
-    """Print where the packed copy is, and those of before."""
+    """Print the paths of the packed copy and of older ones."""
     folder = store_folder(settings)
     path = store_path(dataset, folder)
     print(_size_text(open_store(dataset, settings)) if path.exists() else f"{path}: not packed yet")
-    _say_earlier(dataset, folder)
+    _print_earlier_copies(dataset, folder)
 
 
 def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
@@ -93,27 +93,27 @@ def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     freed = _megabytes(store_path(dataset, folder))
     path = remove(dataset, folder)
     print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
-    _say_earlier(dataset, folder)
+    _print_earlier_copies(dataset, folder)
 
 
 def clean_all(experiment: Experiment, settings: DataSettings) -> None:
-    """Delete all packed copies of a dataset's recordings, which need not be there any more."""
+    """Delete all packed copies of a dataset; its original recordings may be gone."""
     factory = DATASETS.get(experiment.data["type"], "data")
-    lie_in = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
+    source_folder = Path(settings.root or "data").expanduser() / getattr(factory, "folder_name", "")
     folder, label = store_folder(settings), str(getattr(factory, "label", experiment.data["type"]))
-    found = copies_of(folder, label, str(lie_in.resolve()))
+    found = copies_of(folder, label, str(source_folder.resolve()))
     for copy in remove_copies(found):
         print(f"{copy.path} deleted, {copy.size / 1e6:,.1f} MB free")
     if not found:
         print("nothing to delete: these recordings are not packed")
     if others := copies(folder):
         size = sum(copy.size for copy in others) / 1e6
-        print(f"packed copies of other recordings that stay: {len(others)}, {size:,.1f} MB in {folder}")
+        print(f"packed copies of other recordings, not deleted: {len(others)}, {size:,.1f} MB in {folder}")
 
 
-def _say_earlier(dataset: Dataset, folder: Path) -> None:
+def _print_earlier_copies(dataset: Dataset, folder: Path) -> None:
     for copy in earlier_copies(dataset, folder):
-        print(f"{copy.path}: of before, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
+        print(f"{copy.path}: an older copy, {copy.size / 1e6:,.1f} MB; snnlab data clean --all deletes it")
 
 
 ACTIONS: dict[str, Callable[[DataSettings, Dataset, str | None], None]] = {
@@ -126,21 +126,25 @@ ACTIONS: dict[str, Callable[[DataSettings, Dataset, str | None], None]] = {
 
 
 def _split(settings: DataSettings, store: Store, dataset: Dataset) -> Split:
-    """Return the split, or where there can be none say why, and hold nothing out."""
+    """Return the split; if it is not possible, print the reason and use no validation recordings."""
     try:
         return split(settings, store, dataset)
     except DataError as error:
-        say(f"these recordings have no split: {error}")
+        say(f"these recordings cannot be split: {error}")
         return make_split(store.targets, store.split, 0.0, settings.split_seed)
 
 
 def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[str], target: Path) -> None:
-    """Draw the classes, if there are any, and below them a recording over time."""
-    some = int(np.argmax(store.sizes > 0))
-    name = f"{names[store.targets[some]]}, recording {some}" if names else f"recording {some}"
+    """Draw the classes, if there are any, and one recording over time."""
+    first_non_empty = int(np.argmax(store.sizes > 0))
+    name = (
+        f"{names[store.targets[first_non_empty]]}, recording {first_non_empty}"
+        if names
+        else f"recording {first_non_empty}"
+    )
     with default_style():
         figures = [draw_classes(store, range(len(names)), names, settings.duration_ms)] if names else []
-        figures.append(draw_event_times(store[some], settings.size, settings.duration_ms, name))
+        figures.append(draw_event_times(store[first_non_empty], settings.size, settings.duration_ms, name))
         pixels = np.vstack([render(figure) for figure in figures])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `snnlab doctor` does: builds a network, looks at one batch in it, and tries settings that may cure it."""
+"""The work of `snnlab doctor`: measures a network on one batch, and tries settings that may fix it."""
 
 from __future__ import annotations
 
@@ -24,52 +24,54 @@ from snnlab.training.module import batch_loss
 
 
 class Diagnosis:
-    """Builds a network under overrides and looks at it, always on the same batch where the data allow it.
+    """Builds a network with overrides and measures it, on the same batch while the data settings stay the same.
 
     Args:
-        compose: Makes the experiment, with further overrides, and its run's folder.
-        run: The run whose network it is; None: it is as `snnlab train` would begin with it.
+        compose: Composes the experiment with further overrides, and the folder of its run.
+        run: The run whose network is measured; None: the network with its initial weights.
     """
 
     def __init__(self, compose: Callable[[Sequence[str]], tuple[Experiment, Path]], run: Path | None) -> None:
         self.compose, self.run = compose, run
-        self._seen: tuple[object, EventDataModule, Batch] | None = None
+        self._cached_data: tuple[object, EventDataModule, Batch] | None = None
 
-    def trial(self, more: Sequence[str]) -> Exam | None:
-        """Return the exam under further overrides, or None where the configuration refuses them: no cure then."""
+    def try_overrides(self, more: Sequence[str]) -> Exam | None:
+        """Measure the network with further overrides; None if the configuration refuses them, so they fix nothing."""
         try:
             return self.exam(*self.compose(more))
         except SnnlabError:
             return None
 
     def exam(self, experiment: Experiment, folder: Path) -> Exam:
-        """Return the exam of an experiment.
+        """Measure the network of an experiment.
 
         Raises:
             SnnlabError: for a mistake in the configuration, the data or the run.
         """
-        # By a backend that needs no compiling.
+        # The reference backend needs no compilation.
         plain = {"backend": "reference", "fuse": False, "checkpoint_segments": 0, "logger": None, "callbacks": None}
         with experiment.located_errors():
-            return self._exam(replace(experiment, **plain), folder)
+            return self._measure(replace(experiment, **plain), folder)
 
-    def treatment(self, exam: Exam) -> Treatment | None:
-        """Return what is wrong and what cures it; None, with a word, where nothing is."""
-        if findings(exam.vitals):
-            return treat(exam, self.trial)
-        print(*delay_notes(exam.vitals), "Nothing is wrong with it.", sep="\n")
+    def treatment(self, measured: Exam) -> Treatment | None:
+        """Return the problems and their fixes; print a line and return None if there are none."""
+        if findings(measured.vitals):
+            return treat(measured, self.try_overrides)
+        print(*delay_notes(measured.vitals), "Nothing is wrong with it.", sep="\n")
         return None
 
-    def _exam(self, experiment: Experiment, folder: Path) -> Exam:
-        same = self._seen is not None and self._seen[0] == experiment.data
-        session = Session(experiment, folder, run=self.run, data=self._seen[1] if same and self._seen else None)
+    def _measure(self, experiment: Experiment, folder: Path) -> Exam:
+        same = self._cached_data is not None and self._cached_data[0] == experiment.data
+        session = Session(
+            experiment, folder, run=self.run, data=self._cached_data[1] if same and self._cached_data else None
+        )
         session.use_threads()
         session.build("network", "loss")
         settings, (make_optimizer, _), device = session.settings, session.optimization, session.processes.device
-        network, loss = session.network.to(device), session.counted_loss.to(device)
-        if not same or self._seen is None:
-            self._seen = experiment.data, session.data, session.data.first_batch(device)
-        batch = self._seen[2]
+        network, loss = session.network.to(device), session.loss_with_class_counts.to(device)
+        if not same or self._cached_data is None:
+            self._cached_data = experiment.data, session.data, session.data.first_batch(device)
+        batch = self._cached_data[2]
 
         def objective(y: torch.Tensor, counts: Counts) -> torch.Tensor:
             return batch_loss(loss, y, batch, counts)[0]
@@ -79,30 +81,30 @@ class Diagnosis:
         vitals = measure(network, x, lengths, objective, dt=settings.step_ms, make_optimizer=make_optimizer)
         if names := undecided(vitals):
             vitals = vitals._replace(wakes=waking(network, x, lengths, objective, make_optimizer, names))
-        return Exam(vitals, case_of(experiment, trained=self.run is not None))
+        return Exam(vitals, fixable_settings(experiment, trained=self.run is not None))
 
 
-def case_of(experiment: Experiment, *, trained: bool) -> Case:
-    """Return the settings that a cure may change."""
+def fixable_settings(experiment: Experiment, *, trained: bool) -> Case:
+    """Return the settings that a fix may change."""
     model = experiment.model
     neuron = None if trained else experiment.neuron
     return Case(model["layers"], neuron, model.get("init"), experiment.data, experiment.optimizer, trained)
 
 
-def print_exam(name: str, exam: Exam) -> None:
-    """Print the table."""
-    vitals = exam.vitals
+def print_exam(name: str, measured: Exam) -> None:
+    """Print the table of layer statistics."""
+    vitals = measured.vitals
     dt = "" if vitals.dt is None else f" of {vitals.dt:g} ms"
     print(f"{name}: {vitals.samples} recordings, {vitals.steps} steps{dt}, loss {vitals.loss:.4g}")
     table_console().print(vitals_table(vitals))
     print(legend())
 
 
-def print_findings(treatment: Treatment) -> None:
-    """Print what was found, and what cures each."""
-    for finding, override in treatment.remedies:
+def print_findings(result: Treatment) -> None:
+    """Print each problem and its fix."""
+    for finding, override in result.remedies:
         print(finding.text)
-        print(f"  cured by {shlex.quote(override)}" if override else "  none of the settings that were tried cures it")
-    if treatment.overrides:
-        these, loss = "these" if len(treatment.overrides) > 1 else "this", treatment.after.vitals.loss
-        print(f"With {these} the network lives (loss {loss:.4g}):")
+        print(f"  fixed by {shlex.quote(override)}" if override else "  none of the tried settings fixes it")
+    if result.overrides:
+        these, loss = "these" if len(result.overrides) > 1 else "this", result.after.vitals.loss
+        print(f"With {these} the network works (loss {loss:.4g}):")

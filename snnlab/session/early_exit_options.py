@@ -1,4 +1,4 @@
-"""Answers before a recording's end: when they make sense, and what comes out of them."""
+"""Early exit: when it is possible, its options, its results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from snnlab.runs.early_exit import Clock, Row
 from snnlab.runs.tables import Table
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
 
-class Anytime(NamedTuple):
-    """What comes out of early answers, at each threshold and at the one that was chosen, if there is one.
+class EarlyExitResult(NamedTuple):
+    """The results of early exit, at each threshold and at the chosen one.
 
-    What was found for each recording is in `arrays`; `record` is what `result.json` holds.
+    Attributes:
+        arrays: The results of each recording.
+        record: The content for `result.json`.
+        chosen: The results at the chosen threshold; None without one.
     """
 
     rows: list[Row]
@@ -31,54 +34,54 @@ class Anytime(NamedTuple):
 
 
 class Early(NamedTuple):
-    """That recordings are answered before their end; for an accuracy validation recordings choose the threshold."""
+    """Evaluate early exit; validation recordings choose the threshold that reaches `accuracy`, if it is set."""
 
     accuracy: float | None = None
 
     def check(self, experiment: Experiment, settings: DataSettings, data: EventDataModule) -> None:
-        """Raise a ConfigError where there are no early answers, or nothing to choose a threshold with."""
-        if why := no_early_answers(experiment, settings):
+        """Raise a ConfigError if early exit is not possible, or there are no recordings to choose a threshold."""
+        if why := early_exit_problem(experiment, settings):
             raise ConfigError("evaluate", f"--anytime: {why}")
         if self.accuracy is not None and not data.split.val.size:
-            raise ConfigError("evaluate", "--accuracy chooses on validation recordings, and there are none")
+            raise ConfigError("evaluate", "--accuracy needs validation recordings, and there are none")
 
 
-def no_early_answers(experiment: Experiment, settings: DataSettings) -> str | None:
-    """Return why an experiment's network has no answer before a recording's end, or None where it has."""
+def early_exit_problem(experiment: Experiment, settings: DataSettings) -> str | None:
+    """Return why early exit is not possible for an experiment, or None if it is."""
     if settings.targets != "class":
-        return f"is for one class a recording, and data.targets is {settings.targets}"
+        return f"needs one class per recording, and data.targets is {settings.targets}"
     if settings.bin_by == "count" and settings.events_per_bin is None:
-        return "steps of data.bin_by: count divide all events of a recording: before its end there is none"
+        return "data.bin_by: count divides all events of a recording into steps: no step exists before its end"
     if experiment.control == "counts_only":
-        return "control: counts_only spreads all events over the steps: the first one knows what comes last"
+        return "control: counts_only spreads all events over the steps: the first step depends on the last event"
     return None
 
 
-def clock_of(settings: DataSettings) -> Clock:
-    """Return what a step is in time, and how much later than at its end its frame is whole."""
+def step_time(settings: DataSettings) -> Clock:
+    """Return the length of a step, and the delay after its end until its frame is complete."""
     dt = settings.step_ms
     ahead = 0.0 if dt is None else dt * settings.framing().kind.look_ahead_steps
     return Clock(dt, settings.overlap_ms + ahead)
 
 
-def told_early(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what came out, in words."""
+def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the results as text."""
     spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
-    head = ["sure", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
-    yield "answered as soon as the network is so sure:"
-    yield Table(head, list(map(_cells, found["thresholds"])), words=()).text()
+    head = ["threshold", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
+    yield "answered as soon as the probability reaches the threshold:"
+    yield Table(head, list(map(_row_texts, found["thresholds"])), words=()).text()
     if "asked" not in found:
         return
-    wanted = f"{found['asked']:.1%} of the validation recordings"
+    share = f"{found['asked']:.1%} of the validation recordings"
     if found["on_val"] is None:
-        yield f"no threshold answers {wanted} right; a lower --accuracy may be reached"
+        yield f"no threshold answers {share} correctly; try a lower --accuracy"
         return
-    yield f"the threshold that answers {wanted} right soonest, on those and on the test recordings:"
-    both = [["validation", *_cells(found["on_val"])], ["test", *_cells(found["on_test"])]]
+    yield f"the threshold that answers {share} correctly with the lowest latency, on validation and test recordings:"
+    both = [["validation", *_row_texts(found["on_val"])], ["test", *_row_texts(found["on_test"])]]
     yield Table(["recordings", *head[: len(both[0]) - 1]], both).text()
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _row_texts(row: Mapping[str, Any]) -> list[str]:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
     spikes = [] if row["spikes"] is None else [f"{row['spikes']:,.0f}"]
     return [threshold, f"{row['accuracy']:.1%}", f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]

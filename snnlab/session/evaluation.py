@@ -1,4 +1,4 @@
-"""A recorded run's network on recordings: what is right, class by class and over time."""
+"""Evaluates a recorded run: metrics per class and over time, predictions, plots."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import Predictions, SpikesSoFar, findings, layer_names
 from snnlab.runs.recorded import is_run, read_ended
 from snnlab.runs.run_folder import require_no_links
-from snnlab.session.early_exit_options import Anytime, Early, clock_of, told_early
-from snnlab.session.fit import costs
+from snnlab.session.early_exit_options import Early, EarlyExitResult, early_exit_lines, step_time
+from snnlab.session.fit import operation_metrics
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint, require_not_trained_on
@@ -45,121 +45,123 @@ def evaluate(
     overrides: list[str],
     early: Early | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Evaluate, write the record, and return it with its folder.
+    """Evaluate, write the results, and return them with their folder.
 
     Args:
         part: The recordings: `test`, `val` or `train`.
-        checkpoint: Whose weights: `best` or `last`.
-        out: Where to write; None: in the run's folder.
-        overrides: What is different, for the record.
-        early: Whether recordings are answered before their end too, and how well.
+        checkpoint: The weights: `best` or `last`.
+        out: The output folder; None: a new one in the run's folder.
+        overrides: The overrides of the user, for the results.
+        early: Evaluate early exit too.
 
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
     """
     if part not in PARTS:
-        raise ConfigError("evaluate", f"there is no part {part}", did_you_mean(part, PARTS), PARTS)
-    folder = _own_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
+        raise ConfigError("evaluate", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
+    folder = _evaluation_folder(run, part, checkpoint) if out is None else Path(out).expanduser()
     if out is not None and is_run(folder):
-        raise ConfigError("evaluate", f"--out: {out} is a run's folder, whose own result would be lost", "name another")
-    quiet = replace(experiment, logger=None, callbacks=None)
-    session = Session(quiet, folder, run=run, checkpoint=checkpoint)
+        raise ConfigError(
+            "evaluate", f"--out: {out} is a run folder, and its result would be overwritten", "choose another folder"
+        )
+    without_loggers = replace(experiment, logger=None, callbacks=None)
+    session = Session(without_loggers, folder, run=run, checkpoint=checkpoint)
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
     for used in {part, "val"} if early and early.accuracy is not None else {part}:
         if used != "train":
             require_not_trained_on(run, data, used)
-    _choose(data, part)
+    _select_part(data, part)
     if early:
         early.check(experiment, settings, data)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
-        _tell_other_recordings(run, data.store.fingerprint)
+        _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
         module = session.module
         predictions = Predictions("test", data.groups)
         trainer = session.trainer([predictions])
-        # As in the training: a first convolution of events differs from one of frames in the last digits.
-        session.computed_on(trainer.strategy.root_device)
+        # As in the training: a first convolution on events and one on frames differ in the last digits.
+        session.decide_computation(trainer.strategy.root_device)
         with counted(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
-        anytime = _early_answers(early, predictions.arrays(), trainer, module, data) if early else None
-    found = {**found, **costs(operations.totals(), "test")}
-    plain = {**predictions.arrays(), **(anytime.arrays if anytime else {})}
+        early_exit = _evaluate_early_exit(early, predictions.arrays(), trainer, module, data) if early else None
+    found = {**found, **operation_metrics(operations.totals(), "test")}
+    plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
-    if anytime:
-        values["anytime"] = anytime.record
-    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, anytime)
+    if early_exit:
+        values["anytime"] = early_exit.record
+    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit)
     return values, folder
 
 
 def lines(values: dict[str, Any]) -> list[str]:
-    """Return what was found, in words."""
+    """Return the results as lines of text."""
     metrics, part = values["metrics"], values["split"]
     if values["targets"] == "value":
         mae, rmse, r2 = (metrics[f"{part}/{name}"] for name in ("mae", "rmse", "r2"))
         score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
     else:
         score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
-    told = [f"control: {values['control']}: the figures are no result"] if values.get("control") else []
+    text_lines = [f"control: {values['control']}: these numbers are not a result"] if values.get("control") else []
     windows = f"{values['windows']:,} windows of " if "windows" in values else ""
-    told += [
+    text_lines += [
         f"{windows}{values['recordings']:,} {part} recordings, weights of the {values['checkpoint']} epoch:"
         f" {score}, loss {metrics[f'{part}/loss']:.4f}"
     ]
     names = values.get("accuracy_of_class", {})
     width = max(map(len, names), default=0)
     for name, (right, of) in names.items():
-        told.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
-    return [*told, *told_early(values["anytime"])] if "anytime" in values else told
+        text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
+    return [*text_lines, *early_exit_lines(values["anytime"])] if "anytime" in values else text_lines
 
 
-def _early_answers(
+def _evaluate_early_exit(
     early: Early, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
-) -> Anytime:
-    """Return what comes out, from the arrays of a test; each further figure needs a pass of its own.
+) -> EarlyExitResult:
+    """Evaluate early exit from the arrays of a test; spikes and validation need one more pass each.
 
-    Where a threshold is chosen, the data's test recordings are the validation ones afterwards.
+    If a threshold is chosen, the data's test recordings are the validation recordings afterwards.
     """
 
-    def tested(watcher: Any) -> dict[str, np.ndarray]:
-        trainer.callbacks = [watcher]  # type: ignore[attr-defined]
+    def test_with(callback: Any) -> dict[str, np.ndarray]:
+        trainer.callbacks = [callback]  # type: ignore[attr-defined]
         trainer.test(module, datamodule=data, verbose=False)
-        return watcher.arrays()
+        return callback.arrays()
 
-    # Not in the test itself, where what the network does is counted.
-    spikes = tested(SpikesSoFar())
-    clock, seen = clock_of(data.settings), answered({**arrays, **spikes}, "test")
+    # A separate pass, since the test itself counts operations.
+    spikes = test_with(SpikesSoFar())
+    clock, seen = step_time(data.settings), answered({**arrays, **spikes}, "test")
     assert seen is not None
     rows = anytime(seen, clock)
     record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
     if early.accuracy is None:
-        return Anytime(rows, clock, spikes, record)
+        return EarlyExitResult(rows, clock, spikes, record)
     data.split = replace(data.split, test=data.split.val)
-    of_val = answered(tested(Predictions("test")), "test")
+    of_val = answered(test_with(Predictions("test")), "test")
     assert of_val is not None
     on_val = chosen_threshold(of_val, early.accuracy, clock)
     chosen = on_val and at_threshold(seen, on_val.threshold, clock)
     both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
-    return Anytime(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
+    return EarlyExitResult(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
 
 
-def _choose(data: EventDataModule, part: str) -> None:
+def _select_part(data: EventDataModule, part: str) -> None:
     chosen = getattr(data.split, part)
     if not chosen.size:
         raise ConfigError("evaluate", f"there are no {part} recordings")
     data.split = replace(data.split, test=chosen)
 
 
-def _tell_other_recordings(run: Path, fingerprint: str) -> None:
-    """Warn where the same settings lead to other recordings than those of the run."""
+def _warn_if_recordings_changed(run: Path, fingerprint: str) -> None:
+    """Warn if the same settings now give other recordings than those of the run."""
     recorded = read_ended(run)
     if recorded is not None and recorded.provenance.get("data_fingerprint") not in (None, fingerprint):
-        _log.warning("the recordings are not those that %s was trained and tested on: what is read has changed", run)
+        _log.warning("the recordings differ from those that %s was trained and tested on: the files have changed", run)
 
 
-def _own_folder(run: Path, part: str, checkpoint: str) -> Path:
+def _evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
 
     require_no_links(run)
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
@@ -194,7 +196,11 @@ def _record(
 
 
 def _write(
-    folder: Path, values: dict[str, Any], arrays: dict[str, np.ndarray], dt: float | None, anytime: Anytime | None
+    folder: Path,
+    values: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    dt: float | None,
+    early_exit: EarlyExitResult | None,
 ) -> None:
 
     try:
@@ -202,13 +208,13 @@ def _write(
         write_npz(folder / "predictions.npz", arrays)
         with default_style():
             drawn = []
-            if anytime:
-                drawn.append(("anytime", draw_anytime(anytime.rows, anytime.clock, anytime.chosen)))
+            if early_exit:
+                drawn.append(("anytime", draw_anytime(early_exit.rows, early_exit.clock, early_exit.chosen)))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
             for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
                 imsave(folder / f"{name}.png", render(figure))
-        if anytime:
-            write_text(folder / "anytime.csv", as_csv(anytime.rows, anytime.clock))
+        if early_exit:
+            write_text(folder / "anytime.csv", as_csv(early_exit.rows, early_exit.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -1,4 +1,4 @@
-"""A training that leaves a record: fit, test of the chosen epoch, result; stopped from outside too."""
+"""Trains, tests the chosen epoch and writes the run folder; handles interruptions by signals."""
 
 from __future__ import annotations
 
@@ -36,10 +36,23 @@ from snnlab.runs.recorded import archive_result, read_ended, search_of
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
 from snnlab.session import Session
-from snnlab.session.build_trainer import annealing, averaging, mode_callbacks, monitors, norm_note, pictures
-from snnlab.session.launcher import Job, process_group, shared_threads
+from snnlab.session.build_trainer import (
+    annealing_callbacks,
+    averaging_callbacks,
+    batch_norm_note,
+    mode_callbacks,
+    monitor_callbacks,
+    plot_callbacks,
+)
+from snnlab.session.launcher import Job, process_group, share_threads
 from snnlab.session.opened_run import write_hot_pixels
-from snnlab.session.weights import KEY, counted_before, found_before, record_trained_on, recorded_before
+from snnlab.session.weights import (
+    TRAINED_BEFORE,
+    count_trained_before,
+    find_trained_before,
+    read_trained_before,
+    record_trained_on,
+)
 from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.distributed import gathered
@@ -55,10 +68,10 @@ _log = logging.getLogger(__name__)
 
 
 def received_signal(error: BaseException) -> signal.Signals | None:
-    """Return the signal that an exception stands for, or None if it is any other trouble.
+    """Return the signal that caused an exception, or None for any other error.
 
-    While the network trains it is ours. Around that, Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into an
-    exit of its own.
+    During the fit, snnlab handles signals. Outside of it, Lightning turns Ctrl-C into `sys.exit(1)`, and SIGTERM into
+    its own exception.
     """
     if isinstance(error, StoppedError | Interrupted):
         return signal.Signals(error.signum)
@@ -70,8 +83,8 @@ def received_signal(error: BaseException) -> signal.Signals | None:
 
 
 @contextmanager
-def ctrl_c_comes_back() -> Iterator[None]:
-    """Let Ctrl-C work again afterwards: Lightning switches it off for good when it shuts down."""
+def restore_sigint() -> Iterator[None]:
+    """Restore the SIGINT handler afterwards: Lightning disables Ctrl-C for good when it shuts down."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -80,34 +93,34 @@ def ctrl_c_comes_back() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def interrupted(
-    which: signal.Signals, trainer: L.Trainer, folder: Path, chosen: int | None, repeats: str = ""
+def interruption_error(
+    stop_signal: signal.Signals, trainer: L.Trainer, folder: Path, chosen: int | None, repeats: str = ""
 ) -> Interrupted:
-    """Return what the user is told.
+    """Return the error that lists what was interrupted and what was saved.
 
     Args:
-        chosen: The epoch in `best.ckpt`, from 0; None where there is none.
-        repeats: What will be trained again, in words.
+        chosen: The epoch in `best.ckpt`, from 0; None without that file.
+        repeats: A line on what will be trained again.
     """
     done, total = trainer.current_epoch, trainer.max_epochs
     of = f" of {total}" if total and total > 0 else ""
     if not done:
-        kept = "its configuration and its log; no epoch was over"
+        kept = "its configuration and its log; no epoch was complete"
     elif chosen is None:
-        kept = "the last epoch's weights, metrics and log"
+        kept = "the weights of the last epoch, metrics and log"
     else:
         kept = f"the weights of the last epoch and of the best (epoch {chosen + 1}), metrics and log"
-    words = f"interrupted after {done}{of} epochs, nothing was tested; {folder} keeps {kept}"
-    words += f"\n  {repeats}" if repeats else ""
-    words += f"\n  snnlab train resume={folder} goes on"
-    return Interrupted(words, which)
+    message = f"interrupted after {done}{of} epochs, without a test; {folder} contains {kept}"
+    message += f"\n  {repeats}" if repeats else ""
+    message += f"\n  snnlab train resume={folder} continues it"
+    return Interrupted(message, stop_signal)
 
 
-# Of a test, what says how near the answers are.
+# The test metrics that are scores.
 _SCORES = ("loss", "accuracy", "mae", "rmse", "r2")
 
 
-def chosen_metrics(
+def evaluate_chosen_epoch(
     trainer: L.Trainer,
     module: SpikingModule,
     data: EventDataModule,
@@ -115,32 +128,32 @@ def chosen_metrics(
     built: BuiltNetwork,
     test: bool,
 ) -> dict[str, float]:
-    """Return the flat metrics of the chosen epoch, and write its predictions; all processes have to take part."""
+    """Return the flat metrics of the chosen epoch, and write its predictions; all ranks must call this."""
     last = {f"last/{k}": float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     tests = test and data.split.test.size > 0
-    # A table shows the last epoch beside the chosen one; its weights are there until the chosen one's are.
+    # Tables show the last epoch next to the chosen one; it is tested before the chosen weights are loaded.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
         with averaged(trainer, module):
-            last |= _scores(_pass(trainer, module, data, "test", []))
-    if selection.epoch is not None:  # None where no epoch was trained: the network is tested as it began
+            last |= _last_scores(_run_stage(trainer, module, data, "test", []))
+    if selection.epoch is not None:  # None: no epoch was trained, so the initial network is tested
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
     metrics: dict[str, float] = {}
     arrays = {"layers": layer_names(built.spiking)}
     validated = any(name.startswith("last/val/") for name in last)
     stages = [("val", validated), ("test", tests)]
-    for stage in (name for name, wanted in stages if wanted):
+    for stage in (name for name, runs in stages if runs):
         values, of_stage = _evaluate(trainer, module, data, stage)
         metrics.update(values)
         arrays.update(of_stage)
     if trainer.is_global_zero:
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
-        last |= _scores(metrics)
+        last |= _last_scores(metrics)
     return {**metrics, **last, **_size(built), **learned_figures(module.network)}
 
 
-def _scores(values: Mapping[str, float]) -> dict[str, float]:
-    """Return how near the answers of a test are, as those of the last epoch."""
+def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores of a test under the names of the last epoch."""
     return {f"last/{key}": value for name in _SCORES if (value := values.get(key := f"test/{name}")) is not None}
 
 
@@ -152,12 +165,14 @@ def _size(built: BuiltNetwork) -> dict[str, float]:
     }
 
 
-def costs(found: Totals | None, stage: str) -> dict[str, float]:
-    """Return what the recordings cost, of all processes, which have to ask together; nothing where nobody knows.
+def operation_metrics(found: Totals | None, stage: str) -> dict[str, float]:
+    """Return the metrics of the operations, summed over all ranks, which must call this together.
+
+    Empty if a rank could not count them.
 
     Args:
-        found: What this process has counted.
-        stage: The first part of the metrics' names.
+        found: The operations that this process has counted.
+        stage: The prefix of the metrics' names: `val` or `test`.
     """
     shares = gathered(found)
     return {} if None in shares else sum(shares, Totals()).metrics(stage)
@@ -169,11 +184,11 @@ def _evaluate(
     predictions = Predictions(stage, data.groups)
     if stage == "test":
         with counted(module.network) as operations:
-            values = _pass(trainer, module, data, stage, [predictions], trainer.loggers)
-        values = {**values, **costs(operations.totals(), stage)}
+            values = _run_stage(trainer, module, data, stage, [predictions], trainer.loggers)
+        values = {**values, **operation_metrics(operations.totals(), stage)}
     else:
-        # The chosen epoch's validation has been logged when it was trained: a second time would bend its curve.
-        values = _pass(trainer, module, data, stage, [predictions])
+        # The training has logged the validation of this epoch: a second time would distort its curve.
+        values = _run_stage(trainer, module, data, stage, [predictions])
     arrays = predictions.of_all()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
@@ -184,7 +199,7 @@ def _evaluate(
     return {**values, **sizes}, arrays
 
 
-def _pass(
+def _run_stage(
     trainer: L.Trainer,
     module: SpikingModule,
     data: EventDataModule,
@@ -192,7 +207,7 @@ def _pass(
     callbacks: list[L.Callback],
     loggers: Sequence[Logger] = (),
 ) -> Mapping[str, float]:
-    """Let the network as it is answer to the recordings of a stage, with these callbacks and loggers alone."""
+    """Evaluate the current network on the recordings of a stage, with only these callbacks and loggers."""
     before = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     kept = [callback for callback in before[0] if isinstance(callback, Bar)]
     stops = [StopAtOnce()] if trainer.world_size > 1 else []
@@ -206,8 +221,8 @@ def _pass(
 
 
 @dataclass
-class _Watched:
-    """A training and what watches it."""
+class _Training:
+    """The trainer of a run and its callbacks that are needed later."""
 
     trainer: L.Trainer
     timing: Timing
@@ -216,137 +231,136 @@ class _Watched:
     logged: LoggedRun
 
 
-@ctrl_c_comes_back()
+@restore_sigint()
 def fit_and_test(session: Session, started: float, resumption: Resumption | None = None) -> Result:
-    """Train, test the chosen epoch and write the record; a failure or an interruption on the way is recorded too.
+    """Train, test the chosen epoch and write the run folder; failures and interruptions are recorded too.
 
     Args:
-        session: What is trained; its folder is where the run is recorded, and one that is resumed is locked by the
-            caller.
+        session: The experiment's objects and the run's folder; for a resumed run, the caller locks the folder.
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        RecordError: if the folder cannot be written, or another process trains in it.
-        ProcessError: if one of several processes of the training ends before it is over.
-        Interrupted: after Ctrl-C, SIGTERM or SIGHUP; nothing is tested then.
-        Exception: whatever stopped the training, after `status: failed` was written.
+        RecordError: if the folder cannot be written, or another process is training in it.
+        ProcessError: if one rank ends before the training is complete.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, without a test.
+        Exception: any other error of the training, after `status: failed` is written.
     """
-    experiment, folder, data, wanted = session.experiment, session.folder, session.data, session.processes
+    experiment, folder, data, processes = session.experiment, session.folder, session.data, session.processes
     text = config_text(experiment.record or {})
     hashes = {"data_fingerprint": data.store.fingerprint, "split_hash": data.split.hash}
     if resumption:
-        resumption.require_same(hashes, wanted.world)
-    command = _command(experiment, folder, resumption)
+        resumption.require_same(hashes, processes.world)
+    command = _start_command(experiment, folder, resumption)
     kernels = kernels_of(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
-    with shared_threads(experiment.threads, wanted.local) as threads, ExitStack() as held:
-        job = Job(experiment, folder, resumption, identity, threads, wanted.gpu)
-        if wanted.world > 1:
-            _log.info("%d processes begin", wanted.world)
-        group = held.enter_context(process_group(job, wanted.world, wanted.local, team_of(wanted.world)))
-        watched = _watched(job, session, started, group.team)
+    with share_threads(experiment.threads, processes.local) as threads, ExitStack() as stack:
+        spec = Job(experiment, folder, resumption, identity, threads, processes.gpu)
+        if processes.world > 1:
+            _log.info("starting %d processes", processes.world)
+        group = stack.enter_context(process_group(spec, processes.world, processes.local, team_of(processes.world)))
+        training = _build_training(spec, session, started, group.team)
         if resumption:
-            resumption.require_callbacks(watched.trainer.callbacks)  # type: ignore[attr-defined]
-        numerics = _numerics(job, watched, session)
-        device, of_all = watched.trainer.strategy.root_device, wanted.recorded(data.settings.batch_size)
-        source = provenance(config_text=text, **hashes, device=device, processes=of_all, **numerics)
+            resumption.require_callbacks(training.trainer.callbacks)  # type: ignore[attr-defined]
+        numerics = _decide_numerics(spec, training, session)
+        device, recorded = training.trainer.strategy.root_device, processes.recorded(data.settings.batch_size)
+        source = provenance(config_text=text, **hashes, device=device, processes=recorded, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
         search = search_of(folder)
         archive_result(folder)
         if not resumption:
-            held.enter_context(locked(folder))
-        result = Result(folder, "failed", experiment.seed, resumed=watched.snapshots.resumed, search=search)
+            stack.enter_context(locked(folder))
+        result = Result(folder, "failed", experiment.seed, resumed=training.snapshots.resumed, search=search)
         result.control, result.provenance = experiment.control, source
-        result.name = (experiment.record or {}).get("name", experiment.name)  # as config.yaml has it: no secrets
+        result.name = (experiment.record or {}).get("name", experiment.name)  # from config.yaml: no secrets
         result.provenance["command"] = command
-        with _recorded(result, watched, data), log_file(folder), group.or_lost(folder):
-            before = recorded_before(folder, data) if resumption else found_before(experiment, data)
-            _record_data(folder, experiment, data, before)
+        with _record_outcome(result, training, data), log_file(folder), group.explain_lost_rank(folder):
+            leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
+            _record_data(folder, experiment, data, leaked)
             if resumption and resumption.checkpoint:
-                _log.info(resumption.words(watched.trainer.max_epochs))
-                if words := resumption.kernels_words():
-                    _log.warning(words)
-            if note := norm_note(wanted, session.network, data.settings.batch_size):
+                _log.info(resumption.words(training.trainer.max_epochs))
+                if warning := resumption.kernels_words():
+                    _log.warning(warning)
+            if note := batch_norm_note(processes, session.network, data.settings.batch_size):
                 _log.warning(note)
-            group.join(gpu=wanted.gpu)
-            _fit(job, watched, session)
-            result.selection = {**_selection(watched, data), **counted_before(before)}
-            result.metrics = _tested(job, watched, session)
+            group.join(gpu=processes.gpu)
+            _fit(spec, training, session)
+            result.selection = {**_selection(training, data), **count_trained_before(leaked)}
+            result.metrics = _test_chosen_epoch(spec, training, session)
             result.status = "completed"
-            watched.logged.conclude(watched.trainer, result.metrics)
+            training.logged.conclude(training.trainer, result.metrics)
     return result
 
 
-def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, before: Mapping[str, Any] | None) -> None:
-    """Write which recordings are for what, and what is left out of them."""
+def _record_data(folder: Path, experiment: Experiment, data: EventDataModule, leaked: Mapping[str, Any] | None) -> None:
+    """Write the split, the recordings that were trained on, and the hot pixels."""
     split = {**data.split.as_record(), "classes": data.class_names}
-    write_json(folder / SPLIT, split if before is None else {**split, KEY: before})
+    write_json(folder / SPLIT, split if leaked is None else {**split, TRAINED_BEFORE: leaked})
     record_trained_on(folder, experiment, data)
     write_hot_pixels(folder, data.hot)
 
 
-def _command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:
-    """Return what was typed when the run was begun, without passwords."""
+def _start_command(experiment: Experiment, folder: Path, resumption: Resumption | None) -> list[str]:
+    """Return the command that started the run, with passwords masked."""
     if resumption is None:
         return [masked(word) for word in experiment.command]
-    begun = resumption.node.get("command")
-    with suppress(DamagedError):  # which was said, and it is written anew
-        if begun is None and (ended := read_ended(folder)):  # it ended before its first checkpoint
-            begun = ended.page.get("provenance", {}).get("command")
-    return list(begun or resumption.command)
+    command = resumption.node.get("command")
+    with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
+        if command is None and (ended := read_ended(folder)):  # the run ended before its first checkpoint
+            command = ended.page.get("provenance", {}).get("command")
+    return list(command or resumption.command)
 
 
-def take_share(job: Job, session: Session, team: Team) -> None:
-    """Do the same as `fit_and_test` in another process than the first, without a record."""
-    watched = _watched(job, session, 0.0, team)
-    _numerics(job, watched, session)
-    _fit(job, watched, session)
-    _tested(job, watched, session)
+def train_other_rank(spec: Job, session: Session, team: Team) -> None:
+    """Do the same as `fit_and_test` on a rank other than 0, without writing anything."""
+    training = _build_training(spec, session, 0.0, team)
+    _decide_numerics(spec, training, session)
+    _fit(spec, training, session)
+    _test_chosen_epoch(spec, training, session)
 
 
-def _numerics(job: Job, watched: _Watched, session: Session) -> dict[str, Any]:
-    """Decide how the network is computed, and return it."""
-    trainer = watched.trainer
-    before = renamed(job.resumption.node).get("sparse_input") if job.resumption else None
-    found = session.computed_on(trainer.strategy.root_device, before)
-    # Each checkpoint says it, so that what goes on from one does not decide again.
-    watched.snapshots.identity["sparse_input"] = found.sparse_input
+def _decide_numerics(spec: Job, training: _Training, session: Session) -> dict[str, Any]:
+    """Decide how the network is computed, and return it for the provenance."""
+    trainer = training.trainer
+    sparse_input = renamed(spec.resumption.node).get("sparse_input") if spec.resumption else None
+    found = session.decide_computation(trainer.strategy.root_device, sparse_input)
+    # Each checkpoint stores it, so that a resumed run does not decide again.
+    training.snapshots.identity["sparse_input"] = found.sparse_input
     return {**found._asdict(), "precision": str(trainer.precision)}
 
 
-def _fit(job: Job, watched: _Watched, session: Session) -> None:
-    checkpoint = job.resumption.checkpoint if job.resumption else None
-    watched.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
+def _fit(spec: Job, training: _Training, session: Session) -> None:
+    checkpoint = spec.resumption.checkpoint if spec.resumption else None
+    training.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _tested(job: Job, watched: _Watched, session: Session) -> dict[str, float]:
-    objects = session.module, session.data, watched.selection, session.built
-    return chosen_metrics(watched.trainer, *objects, job.experiment.test)
+def _test_chosen_epoch(spec: Job, training: _Training, session: Session) -> dict[str, float]:
+    objects = session.module, session.data, training.selection, session.built
+    return evaluate_chosen_epoch(training.trainer, *objects, spec.experiment.test)
 
 
-def _watched(job: Job, session: Session, started: float, team: Team) -> _Watched:
-    """Build the trainer with all that watches it; in another process than the first, with what all need alike."""
-    experiment, folder, resumption = job.experiment, job.folder, job.resumption
+def _build_training(spec: Job, session: Session, started: float, team: Team) -> _Training:
+    """Build the trainer with its callbacks; on ranks other than 0 only those that all ranks need."""
+    experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
     selection = Selection(folder / "checkpoints", experiment.selection if validates else "last")
     resumed = resumption.resumed if resumption else []
-    identity = {**job.identity, "processes": team.world}
+    identity = {**spec.identity, "processes": team.world}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
     timing, logged = Timing(started), LoggedRun(experiment.record or {}, folder)
-    speaking = [
+    rank_zero_callbacks = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
         SilenceWarning(),
         RisenLoss(),
-        *pictures(experiment),
-        *monitors(experiment),
+        *plot_callbacks(experiment),
+        *monitor_callbacks(experiment),
         logged,
     ]
     callbacks = [
         timing,
         DivergenceGuard(),
-        *(speaking if team.leads else []),
-        *annealing(experiment, session.network),
-        *averaging(experiment),
+        *(rank_zero_callbacks if team.leads else []),
+        *annealing_callbacks(experiment, session.network),
+        *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([LongerRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),
@@ -355,51 +369,51 @@ def _watched(job: Job, session: Session, started: float, team: Team) -> _Watched
         StopOnSignal(snapshots),
     ]
     trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, team)
-    return _Watched(trainer, timing, selection, snapshots, logged)
+    return _Training(trainer, timing, selection, snapshots, logged)
 
 
 @contextmanager
-def _recorded(result: Result, watched: _Watched, data: EventDataModule) -> Iterator[None]:
-    """Write the result, whatever happens inside, and put what the user can act on into words."""
+def _record_outcome(result: Result, training: _Training, data: EventDataModule) -> Iterator[None]:
+    """Write the result in every case, and turn errors that the user can fix into SnnlabErrors."""
     try:
         yield
     except BaseException as error:
-        selection, folder = watched.selection, result.folder
-        if which := received_signal(error):
+        selection, folder = training.selection, result.folder
+        if stop_signal := received_signal(error):
             end_undisturbed()
-            result.status, result.error = "interrupted", f"stopped by {which.name}"
-            result.selection, result.metrics = _selection(watched, data), dict(selection.values)
+            result.status, result.error = "interrupted", f"stopped by {stop_signal.name}"
+            result.selection, result.metrics = _selection(training, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""
-            raise interrupted(which, watched.trainer, folder, selection.epoch, repeats) from None
+            raise interruption_error(stop_signal, training.trainer, folder, selection.epoch, repeats) from None
         result.error = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError):
-            raise _incomplete(folder, error) from error
+            raise _incomplete_error(folder, error) from error
         if is_out_of_memory(error):
             raise ConfigError("", *smaller(data.settings.batch_size, data.settings.steps)) from error
-        if isinstance(error, MisconfigurationException):  # of what Lightning looks at only while it trains
+        if isinstance(error, MisconfigurationException):  # for settings that Lightning checks only during the fit
             raise ConfigError("trainer", " ".join(str(error).split())) from error
         raise
     finally:
-        result.timing = watched.timing.summary()
+        result.timing = training.timing.summary()
         try:
             result.warnings = logged_warnings(result.folder)
             result.write()
         except OSError as error:
-            raise _incomplete(result.folder, error) from error
+            raise _incomplete_error(result.folder, error) from error
 
 
-def _incomplete(folder: Path, error: OSError) -> RecordError:
+def _incomplete_error(folder: Path, error: OSError) -> RecordError:
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     place = folder if folder in named.absolute().parents else named
-    hint = f"the run is incomplete: snnlab train resume={folder} goes on"
+    hint = f"the run is incomplete: snnlab train resume={folder} continues it"
     return RecordError(place, error.strerror or error, hint)
 
 
-def _selection(watched: _Watched, data: EventDataModule) -> dict[str, Any]:
+def _selection(training: _Training, data: EventDataModule) -> dict[str, Any]:
     return {
-        "rule": watched.selection.rule,
-        "epoch": watched.selection.epoch,
-        "epochs": watched.trainer.current_epoch,
+        "rule": training.selection.rule,
+        "epoch": training.selection.epoch,
+        "epochs": training.trainer.current_epoch,
         **data.sizes(),
         "val_rule": data.split.rule,
     }

@@ -1,4 +1,4 @@
-"""What a run goes on from: its last checkpoint, read, and held against what is asked for now."""
+"""Reads the last checkpoint of a run, and checks it against the current configuration."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ _log = logging.getLogger(__name__)
 
 
 def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:
-    """Read what a run goes on from.
+    """Read the checkpoint from which a run resumes.
+
+    Args:
+        changed: The settings that the user changes.
+        longer: The learning rate schedule changes too.
 
     Raises:
-        RecordError: if its checkpoint is damaged, or not its own.
+        RecordError: if the checkpoint is damaged, or is not from this run.
     """
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     path = folder / "checkpoints" / "last.ckpt"
     if not path.is_file():
-        _log.info("%s has no checkpoint yet and begins anew", folder.name)
+        _log.info("%s has no checkpoint yet and starts from the beginning", folder.name)
         return Resumption(None, {}, changed, now)
     checkpoint = read_checkpoint(path)
     node = checkpoint.get(NODE)
     if not isinstance(node, Mapping) or node.get("format") != FORMAT:
-        raise RecordError(path, "this version of snnlab cannot resume from it", f"init_from={folder} takes its weights")
+        raise RecordError(path, "this version of snnlab cannot resume from it", f"init_from={folder} uses its weights")
     texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
     if node["config_hash"] not in map(config_hash, texts):
-        raise RecordError(folder, f"its {CONFIG} is not the one that its checkpoint was made with")
+        raise RecordError(folder, f"its {CONFIG} differs from the one of its checkpoint")
     return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, longer)
 
 
-def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
-    """Return the versions of the kernels before and now where they are two, else nothing.
+def changed_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
+    """Return the versions of the kernels before and now if they differ, else ().
 
     Args:
-        node: What snnlab keeps in a checkpoint; empty where there is no checkpoint. One of a run that began before
-            versions were counted has none.
-        backend: What runs the neurons, as the experiment says.
+        node: The snnlab entry of the checkpoint; empty without a checkpoint. Older runs have no version in it.
+        backend: The backend of the experiment.
     """
     now = kernels_of(backend)
     before = node.get("kernels", None if now is None else FIRST_KERNELS)
@@ -54,8 +57,10 @@ def other_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None
     return (before, now) if node and before != now else ()
 
 
-def check_epochs(wanted: Any, resumption: Resumption) -> None:
-    """Raise if fewer epochs are asked for than are trained."""
-    begun = resumption.position.epoch + (resumption.position.batch > 0)
-    if isinstance(wanted, int) and 0 <= wanted < begun:
-        raise ConfigError("trainer.max_epochs", f"the run has begun its epoch {begun} already", f"set {begun} or more")
+def check_epochs(max_epochs: Any, resumption: Resumption) -> None:
+    """Raise if `max_epochs` is below the number of epochs that the run has started."""
+    started = resumption.position.epoch + (resumption.position.batch > 0)
+    if isinstance(max_epochs, int) and 0 <= max_epochs < started:
+        raise ConfigError(
+            "trainer.max_epochs", f"the run has already started epoch {started}", f"set {started} or more"
+        )

@@ -1,6 +1,6 @@
-"""`snnlab.load`: a recorded run, opened from Python.
+"""`snnlab.load`: opens a recorded run from Python.
 
-What brings Lightning or matplotlib is imported when it is asked for.
+Modules that need Lightning or matplotlib are imported at the first use.
 """
 
 from __future__ import annotations
@@ -24,104 +24,100 @@ if TYPE_CHECKING:
 def load(
     run: str | Path, checkpoint: Checkpoint = "best", plugins: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> Run:
-    """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, what it recorded.
+    """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, its results.
 
     Args:
         run: The run's folder.
-        checkpoint: Whose weights: those of the chosen epoch, `best`, or of the `last` one.
-        plugins: The plugins that it needs, which are code: of a run that somebody else has recorded, or that was moved
-            or edited, none is imported that is not named here.
-        overrides: What is different from the run, such as `["data.root=/elsewhere"]`; of such a run, where its
-            recordings are is named here.
+        checkpoint: The weights: those of the chosen epoch, `best`, or of the `last` epoch.
+        plugins: The plugins that the run needs. They are code: for a run from someone else, or one that was moved or
+            edited, only plugins in this list are imported.
+        overrides: Changes of the configuration, such as `["data.root=/elsewhere"]`; required for the folder of the
+            recordings of a run from someone else.
 
     Raises:
-        RecordError: if the folder is no run's.
+        RecordError: if the folder is not a run.
     """
     folder = Path(run).expanduser()
     return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
 
 
-def _with_lightning():
+def _import_with_lightning():
     from snnlab.session import evaluation, reports
 
     return evaluation, reports
 
 
 class Run(OpenedRun):
-    """A recorded run: what it recorded, its network and data, and what both make of recordings."""
+    """A recorded run: its results, its network, its data, and predictions on new recordings."""
 
     def frames(
         self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
     ) -> Tensor:
-        """Return the frames that the network sees of recordings: of each its first window.
+        """Return the frames of recordings, as the network sees them: the first window of each.
 
         Args:
-            events: A file, an array `[N, 4]` or with fields t, x, y, p, a mapping of columns, or
-                `snnlab.data.events.Events`; or a list of such.
-            time_unit: s, ms, us or ns; None: that of the run's own dataset.
-            time_origin: `first` or `zero`, see `snnlab predict`; None: that of the run's own dataset.
-            columns: Names of the columns of an array that has none, such as `["x", "y", "t", "p"]`.
+            events: A file, an array `[N, 4]` or with fields t, x, y, p, a mapping of columns,
+                `snnlab.data.events.Events`, or a list of these.
+            time_unit: s, ms, us or ns; None: that of the run's dataset.
+            time_origin: Time 0: `first`, the first event, or `zero`, that of the file; None: that of the run's dataset.
+            columns: Names of the columns of an array without names, such as `["x", "y", "t", "p"]`.
 
         Shape:
             returns `[T, B, ...]`.
 
         Raises:
-            DataError: if they are no recordings of the run's sensor.
+            DataError: if they are not recordings of the run's sensor.
         """
         return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(events)
 
     def predict(
         self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
     ) -> list[dict[str, Any]]:
-        """Return what the network answers to recordings, a row a window, as `snnlab predict` does.
+        """Return the network's answers to recordings, a row per window, as `snnlab predict` does.
 
-        Args:
-            events: See `frames`.
-            time_unit: See `frames`.
-            time_origin: See `frames`.
-            columns: See `frames`.
+        The arguments are those of `frames`.
 
         Raises:
-            DataError: if they are no recordings of the run's sensor.
+            DataError: if they are not recordings of the run's sensor.
         """
-        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).answers(events)
+        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).predict(events)
 
     def evaluate(self, part: str = "test", *overrides: str, out: str | Path | None = None) -> dict[str, Any]:
-        """Let the network answer to recordings again, as `snnlab evaluate` does, and return what it records.
+        """Evaluate the network again, as `snnlab evaluate` does, and return the results.
 
         Args:
             part: `train`, `val` or `test`.
-            overrides: What is different, such as `"data.num_bins=64"`.
-            out: The folder that is written; None: one in the run's own.
+            overrides: Changes of the configuration, such as `"data.num_bins=64"`.
+            out: The output folder; None: a new one in the run's folder.
 
         Returns:
             `metrics`, `confusion`, ... as in the folder's `result.json`, and the `folder`.
         """
-        evaluation, _ = _with_lightning()
-        typed = [*self.naming, *overrides]
+        evaluation, _ = _import_with_lightning()
+        typed = [*self.all_overrides, *overrides]
         experiment = compose_run(self.folder, typed, None, "data")
         with experiment.located_errors():
             values, folder = evaluation.evaluate(self.folder, experiment, part, self.checkpoint, out, typed)
         return {**values, "folder": folder}
 
     def figure(self, name: str, part: str = "test", recording: int = 0) -> Figure:
-        """Draw a picture: `confusion`, `loss`, `rate_hz`, of one recording `events`, `raster/lif1`, ...; see `figures`.
+        """Draw a plot: `confusion`, `loss`, `rate_hz`, `events` or `raster/lif1` of one recording, ...
 
-        `figure.savefig("confusion.pdf")` writes it.
+        `figure.savefig("confusion.pdf")` writes it; `figures` lists the names.
 
         Args:
-            name: What it shows.
-            part: Of which recordings: `train`, `val` or `test`.
-            recording: Which of them, for a picture of one.
+            name: The name of the plot.
+            part: The recordings: `train`, `val` or `test`.
+            recording: The index within the part, for a plot of one recording.
 
         Raises:
-            ConfigError: if there is no such picture.
+            ConfigError: if there is no such plot.
         """
-        _, reports = _with_lightning()
+        _, reports = _import_with_lightning()
         return reports.figure(self, name, part, recording)
 
     @property
     def figures(self) -> list[str]:
-        """Names of the pictures."""
-        _, reports = _with_lightning()
+        """Names of the plots."""
+        _, reports = _import_with_lightning()
         return reports.figure_names(self)

@@ -1,6 +1,6 @@
-"""The network of an experiment in tables.
+"""Prints the network of an experiment as tables.
 
-As it is built, for `snnlab show`; what each layer takes and gives, for one batch, for `snnlab train debug=shapes`.
+For `snnlab show`: its layers; for `snnlab train debug=shapes`: inputs and outputs of each layer for one batch.
 
 Axes: T steps, B samples.
 """
@@ -33,10 +33,10 @@ from snnlab.session.weights import load_weights
 
 
 class ShownNetwork:
-    """The network of an experiment, built without its data, and what can be shown of it.
+    """The network of an experiment, built without its data, and its tables.
 
     Args:
-        run: The run whose learned constants it has, if there is one.
+        run: The run whose learned constants are shown, or None.
 
     Raises:
         SnnlabError: for a mistake in the configuration.
@@ -46,50 +46,52 @@ class ShownNetwork:
         with experiment.located_errors():
             session = Session(experiment)
             self.experiment, self.settings, self.built = experiment, session.settings, session.built
-            self.about_learned = None if run is None else _learned_in(run, session.built)
+            self.learned_note = None if run is None else _load_learned(run, session.built)
         self.head = f"{experiment.name}: {experiment.data['type']}, {_frames_text(self.settings)}"
 
     def print_tables(self) -> None:
-        """Print its layers, what they cost, its neurons, and what depends on dt."""
+        """Print its layers with memory and operations, its neurons, and the settings that depend on dt."""
         summary = summarize(self.built, self.settings.frame_shape)
         with until_nobody_reads():
             memory = _memory_text(self.experiment, self.settings, self.built)
-            print_summary(self.head, summary, self.settings.steps, memory, self.about_learned)
+            print_summary(self.head, summary, self.settings.steps, memory, self.learned_note)
 
     def print_plan(self) -> None:
-        """Print which layers run together on a CPU, and by what."""
+        """Print the groups of layers that run together on a CPU, and the kernel of each."""
         with until_nobody_reads():
             print(self.head)
             rows = planned(self.built, self.settings.frame_shape)
             Table(("layers", "run by"), rows, words=(0, 1), sentences=(1,)).print()
 
     def print_kernels(self) -> None:
-        """Print the loops that its neurons run by."""
+        """Print the source of the kernels of its neurons."""
         with until_nobody_reads():
             for name, text in rendered(self.built):
                 print(f"{name}: {text}\n")
 
     def draw(self, file: str) -> None:
-        """Draw it into a file."""
-        from snnlab.runs.plots import network_figure  # which brings matplotlib
+        """Draw the network into a file."""
+        from snnlab.runs.plots import network_figure  # imports matplotlib
 
         summary = summarize(self.built, self.settings.frame_shape)
         network_figure.draw(file, self.experiment.name, summary, self.settings.steps_text)
 
 
-def _learned_in(run: Path, built: BuiltNetwork) -> str | None:
-    """Give a network the weights of a run where its neurons learn constants; return in words whose these are."""
+def _load_learned(run: Path, built: BuiltNetwork) -> str | None:
+    """Load the weights of a run if neurons learn constants; return a note on the source of the constants."""
     if next(learned(built.network), None) is None:
         return None
     try:
         load_weights(built.network, run, "best")
     except (RecordError, ConfigError) as error:
-        return f"Learned constants as they begin: {error}"
-    return "Learned constants: those of the chosen epoch; of channels or neurons the mean, the least and the most."
+        return f"Learned constants: initial values: {error}"
+    return (
+        "Learned constants: those of the chosen epoch; for channels or neurons the mean, the minimum and the maximum."
+    )
 
 
 def _memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNetwork) -> str:
-    """Return what a training step on the CPU takes, in words, or why that is not known."""
+    """Return the memory of a training step on the CPU as text, or why it is not known."""
     steps, batch = settings.steps, settings.batch_size
     try:
         make = make_optimizer(experiment)
@@ -100,7 +102,7 @@ def _memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNet
 
 
 def _frames_text(settings: DataSettings) -> str:
-    """Return sensor and time of the frames in words."""
+    """Return sensor size and duration of the frames as text."""
     width, height, polarities = settings.size
     sensor = f"{width} × {height} pixels" if height > 1 else f"{width} channels"
     signs = f"{polarities} polarities" if polarities > 1 else "1 polarity"
@@ -110,17 +112,17 @@ def _frames_text(settings: DataSettings) -> str:
     return f"{sensor}, {signs}, {settings.steps_text}{length}{frames}"
 
 
-class Passed(NamedTuple):
-    """What went through a layer: its input and its output, whether they begin with T, B or with T*B."""
+class LayerIO(NamedTuple):
+    """Input and output of a layer, and their number of leading axes: 2 for T, B, or 1 for T*B."""
 
     name: str
     x: Tensor
     y: Tensor
-    lead: int
+    leading: int
 
 
 def show_shapes(experiment: Experiment, folder: Path) -> None:
-    """Send one batch through the experiment's network and print a row a layer.
+    """Run one batch through the network and print a row per layer.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
@@ -131,19 +133,19 @@ def show_shapes(experiment: Experiment, folder: Path) -> None:
         device = session.processes.device
         batch = session.data.first_batch(device)
         with torch.no_grad():
-            passed = list(layers_passed(session.network.to(device), batch))
+            layer_io = list(record_layer_io(session.network.to(device), batch))
     steps, samples = batch.x.shape[:2]
     print(f"{steps} steps of {samples} samples through the network, {device}")
-    table_console().print(shapes_table(passed))
+    table_console().print(shapes_table(layer_io))
 
 
-def layers_passed(network: Network, batch: Batch) -> Iterator[Passed]:
-    """Yield what went through each layer, first the frames themselves."""
-    seen: list[Passed] = []
+def record_layer_io(network: Network, batch: Batch) -> Iterator[LayerIO]:
+    """Yield input and output of each layer, first the frames."""
+    seen: list[LayerIO] = []
 
     def hook(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
         y = output[0] if isinstance(output, tuple) else output
-        seen.append(Passed(name, inputs[0], y, 2 if isinstance(layer, TemporalLayer) else 1))
+        seen.append(LayerIO(name, inputs[0], y, 2 if isinstance(layer, TemporalLayer) else 1))
 
     handles = [
         layer.register_forward_hook(lambda *given, name=name: hook(name, *given))
@@ -154,32 +156,34 @@ def layers_passed(network: Network, batch: Batch) -> Iterator[Passed]:
     finally:
         for handle in handles:
             handle.remove()
-    yield Passed("(frames)", batch.x, batch.x, 2)
+    yield LayerIO("(frames)", batch.x, batch.x, 2)
     yield from seen
 
 
-def shapes_table(passed: list[Passed]) -> RichTable:
-    """Return a row a layer; shapes are those of one sample at one step, figures those of the whole output."""
+def shapes_table(layer_io: list[LayerIO]) -> RichTable:
+    """Return a row per layer: shapes of one sample at one step, statistics of the whole output."""
     table = RichTable(box=None, pad_edge=False)
     for column in ("layer", "in", "out", "dtype", "order", "min", "mean", "max", "not 0"):
         left = column in ("layer", "in", "out", "dtype", "order")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for name, x, y, lead in passed:
-        figures = (f"{float(f):.3g}" for f in (y.min(), y.float().mean(), y.max()))
-        fired = f"{float((y != 0).float().mean()):.2%}"
+    for name, x, y, leading in layer_io:
+        statistics = (f"{float(f):.3g}" for f in (y.min(), y.float().mean(), y.max()))
+        nonzero = f"{float((y != 0).float().mean()):.2%}"
         dtype = str(y.dtype).removeprefix("torch.")
-        table.add_row(name, _shape(x, lead), _shape(y, lead), dtype, _memory(y, lead), *figures, fired)
+        table.add_row(
+            name, _shape(x, leading), _shape(y, leading), dtype, _memory_order(y, leading), *statistics, nonzero
+        )
     return table
 
 
-def _shape(x: Tensor, lead: int) -> str:
-    return "x".join(str(size) for size in x.shape[lead:])
+def _shape(x: Tensor, leading: int) -> str:
+    return "x".join(str(size) for size in x.shape[leading:])
 
 
-def _memory(y: Tensor, lead: int) -> str:
-    """Return where the channels are in memory; blank where a sample has no places."""
-    if y.dim() - lead != 3:
+def _memory_order(y: Tensor, leading: int) -> str:
+    """Return the memory order of the channels; empty for a sample without space axes."""
+    if y.dim() - leading != 3:
         return ""
-    flat = y.flatten(0, lead - 1)
+    flat = y.flatten(0, leading - 1)
     first, last = flat.is_contiguous(), flat.is_contiguous(memory_format=torch.channels_last)
     return {(True, True): "either", (True, False): "first", (False, True): "last"}.get((first, last), "strided")

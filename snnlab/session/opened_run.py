@@ -1,4 +1,4 @@
-"""A recorded run, opened: what it recorded, its network, its data, arrays of what they do.
+"""A recorded run, opened: its files, its network, its data, and arrays for export.
 
 Axes: T steps, B recordings, then the layer's own.
 """
@@ -35,9 +35,9 @@ from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
 
 if TYPE_CHECKING:
-    from snnlab.data.data_module import EventDataModule  # which brings Lightning
+    from snnlab.data.data_module import EventDataModule  # imports Lightning
 
-Places = int | Sequence[int] | range | slice
+Indices = int | Sequence[int] | range | slice
 PARTS = ("train", "val", "test")
 
 
@@ -46,8 +46,8 @@ class OpenedRun:
     """A recorded run, its network and its data.
 
     Attributes:
-        plugins: Plugins that its user has named.
-        overrides: What is different from the run.
+        plugins: Plugins that the user has named.
+        overrides: Changes of the run's configuration.
     """
 
     folder: Path
@@ -58,17 +58,17 @@ class OpenedRun:
 
     @cached_property
     def experiment(self) -> Experiment:
-        """The experiment, as `config.yaml` has it."""
-        return compose_run(self.folder, self.naming)
+        """The experiment of `config.yaml`."""
+        return compose_run(self.folder, self.all_overrides)
 
     @property
-    def naming(self) -> list[str]:
-        """The overrides: what names the plugins, and what is different."""
+    def all_overrides(self) -> list[str]:
+        """All overrides: the plugins, and the changes of the configuration."""
         return [*([f"plugins=[{','.join(self.plugins)}]"] if self.plugins else []), *self.overrides]
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `config.yaml` says, references to its own values followed."""
+        """The content of `config.yaml`, with interpolations resolved."""
         return read_plain(self.folder / "config.yaml")
 
     @property
@@ -78,7 +78,7 @@ class OpenedRun:
 
     @cached_property
     def epochs(self) -> dict[str, np.ndarray]:
-        """The columns of `metrics.csv`, a row an epoch."""
+        """The columns of `metrics.csv`, a row per epoch."""
         return self.recorded.epochs()
 
     @cached_property
@@ -88,18 +88,18 @@ class OpenedRun:
 
     @cached_property
     def session(self) -> Session:
-        """The experiment's objects, of which the network has the checkpoint's weights."""
+        """The experiment's objects; the network has the checkpoint's weights."""
         return Session(self.experiment, self.folder, run=self.folder, checkpoint=self.checkpoint)
 
     @cached_property
     def built(self) -> BuiltNetwork:
-        """The network with the checkpoint's weights, in evaluation, and the shapes of its layers."""
+        """The network with the checkpoint's weights, in eval mode, and the shapes of its layers."""
         self.session.network.eval()
         return self.session.built
 
     @property
     def network(self) -> Network:
-        """The network with the checkpoint's weights, in evaluation."""
+        """The network with the checkpoint's weights, in eval mode."""
         return self.built.network
 
     def __repr__(self) -> str:
@@ -110,55 +110,55 @@ class OpenedRun:
 
     @cached_property
     def data(self) -> EventDataModule:
-        """The data module: the packed recordings, `data.store`, which of them are for what, `data.split`, its loaders.
+        """The data module: packed recordings (`data.store`), split (`data.split`), loaders.
 
-        The recordings have to be here, and are packed if they are not.
+        The recordings must be on this machine; they are packed if needed.
         """
-        return Session(compose_run(self.folder, self.naming, use="data"), self.folder).data
+        return Session(compose_run(self.folder, self.all_overrides, use="data"), self.folder).data
 
-    def batch(self, part: str = "test", places: Places = slice(None)) -> Batch:
-        """Return recordings as a batch of frames, as an evaluation has them, with their targets and lengths.
+    def batch(self, part: str = "test", places: Indices = slice(None)) -> Batch:
+        """Return recordings as a batch of frames with targets and lengths, as in an evaluation.
 
         Args:
             part: `train`, `val` or `test`.
-            places: Which of its recordings, or windows of them: a number, a range, a slice, numbers.
+            places: Indices of its recordings, or windows: a number, a range, a slice, a sequence.
 
         Shape:
             `batch.x`: `[T, B, ...]`; `batch.targets` and `batch.lengths`: `[B, ...]`.
         """
-        return self.data.on_after_batch_transfer(self.data.events_of(self.chosen(part, places)), 0)
+        return self.data.on_after_batch_transfer(self.data.events_of(self.store_indices(part, places)), 0)
 
-    def chosen(self, part: str, places: Places) -> np.ndarray:
-        """Return where in the store recordings of a part, or windows of them, are.
+    def store_indices(self, part: str, places: Indices) -> np.ndarray:
+        """Return the indices in the store of recordings, or windows, of a split.
 
         Args:
             part: `train`, `val` or `test`.
-            places: Which of them.
+            places: Indices within the split.
 
         Raises:
-            ConfigError: if there is no such part.
+            ConfigError: if there is no such split.
             IndexError: if there is no such recording.
         """
         if part not in PARTS:
-            raise ConfigError("", f"there is no part {part}", did_you_mean(part, PARTS), PARTS)
-        there = self.data.places_of(getattr(self.data.split, part))
+            raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
+        available = self.data.places_of(getattr(self.data.split, part))
         try:
-            return np.atleast_1d(there[places if isinstance(places, slice) else np.asarray(places, np.int64)])
+            return np.atleast_1d(available[places if isinstance(places, slice) else np.asarray(places, np.int64)])
         except IndexError as error:
-            raise IndexError(f"{part} has {len(there):,} recordings, 0 to {len(there) - 1}") from error
+            raise IndexError(f"{part} has {len(available):,} recordings, 0 to {len(available) - 1}") from error
 
     def record(self, x: Tensor, layers: list[str] | None = None) -> Recording:
         """Run frames through the network and return spikes and states of its layers.
 
         Args:
             x: Frames.
-            layers: Names of the layers; None: all that spike or have a state.
+            layers: Names of the layers; None: all with spikes or a state.
 
         Shape:
             x: `[T, B, ...]`.
 
         Raises:
-            ConfigError: if a layer is not there, or has neither.
+            ConfigError: if a layer does not exist, or has neither.
         """
         found = record(self.network, x)
         if layers is None:
@@ -176,15 +176,15 @@ class OpenedRun:
         )
 
 
-# The pixels that a run left out, which only its training recordings tell.
+# The hot pixels of a run; they follow from its training recordings alone.
 HOT_PIXELS = "hot_pixels.json"
 
 
 def write_hot_pixels(folder: Path, hot: Tensor | None) -> None:
-    """Write the numbers y * W + x of the hot pixels; nothing for a run that looks for none.
+    """Write the indices y * W + x of the hot pixels.
 
     Args:
-        hot: Which pixels are hot, or None.
+        hot: The mask of hot pixels; None: nothing is written.
 
     Shape:
         hot: bool `[H * W]`.
@@ -194,7 +194,7 @@ def write_hot_pixels(folder: Path, hot: Tensor | None) -> None:
 
 
 def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
-    """Return which pixels a run left out, or None where it wrote none.
+    """Return the hot-pixel mask of a run, or None without the file.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
@@ -217,32 +217,32 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     return hot
 
 
-def left_out_pixels(run: OpenedRun, settings: DataSettings) -> Tensor | None:
-    """Return the pixels that a run left out: those it wrote, or those found again in its training recordings.
+def hot_pixel_mask(run: OpenedRun, settings: DataSettings) -> Tensor | None:
+    """Return the hot-pixel mask of a run: the recorded one, or one computed from its training recordings.
 
     Shape:
         bool `[H * W]`.
 
     Raises:
-        DataError: if it wrote none, and its recordings are not here, or not the same any more.
+        DataError: if it recorded none, and its recordings are missing or have changed.
     """
     if settings.hot_pixels_hz is None:
         return None
     written = read_hot_pixels(run.folder, settings.size)
-    return _found_again(run, settings) if written is None else written
+    return _compute_hot_pixels(run, settings) if written is None else written
 
 
-def _found_again(run: OpenedRun, settings: DataSettings) -> Tensor:
-    why = f"{run.folder}: left hot pixels out (data.hot_pixels_hz), which its training recordings tell"
+def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
+    why = f"{run.folder}: removed hot pixels (data.hot_pixels_hz), which depend on its training recordings"
     try:
-        experiment = compose_run(run.folder, run.naming, use="data")
+        experiment = compose_run(run.folder, run.all_overrides, use="data")
         kept = {"download": False} if "download" in experiment.data else {}
         experiment = replace(experiment, data={**experiment.data, **kept})
         store = Session(experiment).store
     except SnnlabError as error:
-        raise DataError("", f"{why}, and these are not here: {error}") from error
+        raise DataError("", f"{why}, and these are missing: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
-        raise DataError("", f"{why}, and these are others now", "put them back, or train again")
+        raise DataError("", f"{why}, and these have changed", "restore them, or train again")
     names = [str(place) for place in range(len(store))]
     return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)
 
@@ -251,12 +251,12 @@ Arrays = dict[str, np.ndarray]
 
 
 class Wanted(NamedTuple):
-    """What is asked for.
+    """The arrays to export.
 
     Attributes:
         what: Names of arrays, such as `spikes`, and of state variables.
         layers: The layers; None for all.
-        samples: Places among the recordings of the split, as words.
+        samples: Indices of recordings within the split, as text.
         split: test, val or train.
     """
 
@@ -267,17 +267,17 @@ class Wanted(NamedTuple):
 
 
 def collect(run: Session, wanted: Wanted) -> Arrays:
-    """Return the arrays that are asked for, by name.
+    """Return the requested arrays by name.
 
     Raises:
         ConfigError: if there are no such variables, layers or recordings.
     """
-    batch = _batch(run, wanted)
+    batch = _load_batch(run, wanted)
     network = run.network.eval()
     recording = record(network, batch.x, lengths=batch.lengths)
     parts: dict[str, Callable[[], Arrays]] = {
         "input": lambda: {"input": batch.x.numpy()},
-        "spikes": lambda: _of_layers("spikes", recording.spikes, wanted.layers),
+        "spikes": lambda: _layer_arrays("spikes", recording.spikes, wanted.layers),
         "output": lambda: {"output": recording.y.numpy()},
         "readout": lambda: {"readout": run.loss.readout(recording.y, batch.lengths).numpy()},
         "weights": lambda: _weights(network),
@@ -291,16 +291,16 @@ def collect(run: Session, wanted: Wanted) -> Arrays:
     _check_layers(wanted.layers, recording)
     found: Arrays = {}
     for name in wanted.what:
-        of_states = {layer: of[name] for layer, of in recording.states.items() if name in of}
-        found |= parts[name]() if name in parts else _of_layers(name, of_states, wanted.layers)
-    found |= {name: getattr(batch, part).numpy() for name, part in _ABOUT.items()}
+        state_values = {layer: of[name] for layer, of in recording.states.items() if name in of}
+        found |= parts[name]() if name in parts else _layer_arrays(name, state_values, wanted.layers)
+    found |= {name: getattr(batch, part).numpy() for name, part in _BATCH_FIELDS.items()}
     return found | ({} if run.settings.step_ms is None else {"dt": np.array(run.settings.step_ms)})
 
 
-_ABOUT = {"recording": "index", "target": "targets", "lengths": "lengths"}
+_BATCH_FIELDS = {"recording": "index", "target": "targets", "lengths": "lengths"}
 
 
-def _of_layers(kind: str, values: dict[str, Any], layers: Sequence[str] | None) -> Arrays:
+def _layer_arrays(kind: str, values: dict[str, Any], layers: Sequence[str] | None) -> Arrays:
     return {f"{kind}/{name}": value.numpy() for name, value in values.items() if layers is None or name in layers}
 
 
@@ -318,11 +318,11 @@ def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
 
 
 def _gradients(run: Session, batch: Batch) -> Arrays:
-    """Return the gradient of the recordings' loss for each parameter, in evaluation mode."""
+    """Return the gradient of the loss for each parameter, in eval mode."""
     network = run.network
     counts: dict[str, Any] = {}
     y, _ = network(batch.x, lengths=batch.lengths, counts=counts)
-    loss, _ = run.counted_loss(y, batch.targets, batch.lengths, counts)
+    loss, _ = run.loss_with_class_counts(y, batch.targets, batch.lengths, counts)
     named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
     gradients = torch.autograd.grad(loss, [value for _, value in named], allow_unused=True)
     return {
@@ -331,26 +331,26 @@ def _gradients(run: Session, batch: Batch) -> Arrays:
     }
 
 
-def _batch(run: Session, wanted: Wanted) -> Batch:
+def _load_batch(run: Session, wanted: Wanted) -> Batch:
     data = run.data
     places = data.places_of(getattr(data.split, wanted.split))
-    events = data.events_of(places[_samples(wanted.samples, places.size, wanted.split)])
+    events = data.events_of(places[_parse_samples(wanted.samples, places.size, wanted.split)])
     with data.store.blamed(events.index.numpy):
         return data.framing(events)
 
 
-def _samples(words: str, size: int, part: str) -> list[int]:
-    """Return the places that `0:8`, or `3,5,7`, means."""
+def _parse_samples(text: str, size: int, part: str) -> list[int]:
+    """Parse `0:8` or `3,5,7` to indices."""
     try:
-        if ":" in words:
-            bounds = [int(word) if word else None for word in words.split(":")]
+        if ":" in text:
+            bounds = [int(bound) if bound else None for bound in text.split(":")]
             found = list(range(size))[slice(*bounds)]
         else:
-            found = [int(word) for word in words.split(",")]
+            found = [int(index) for index in text.split(",")]
     except (TypeError, ValueError):
-        raise ConfigError("export", f"--samples must be such as 0:8 or 3,5,7, got {words}") from None
+        raise ConfigError("export", f"--samples must look like 0:8 or 3,5,7, got {text}") from None
     if not found or not all(0 <= place < size for place in found):
-        raise ConfigError("export", f"--samples {words}: there are {size:,} {part} recordings, 0 to {size - 1}")
+        raise ConfigError("export", f"--samples {text}: there are {size:,} {part} recordings, 0 to {size - 1}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a run's network answers to recordings: windows of them, pieces of these, and the outputs to them.
+"""Predicts with a run's network: windows of recordings, streamed in pieces, and their rows of answers.
 
 Axes: T steps, B recordings, K outputs.
 """
@@ -28,20 +28,20 @@ from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.losses import Loss
-from snnlab.session.early_exit_options import clock_of, no_early_answers
-from snnlab.session.opened_run import OpenedRun, left_out_pixels
+from snnlab.session.early_exit_options import early_exit_problem, step_time
+from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 
-# Options of `snnlab predict` that say how files are read.
+# The options of `snnlab predict` for reading files.
 READING = ("--time-unit", "--time-origin", "--columns")
 
 
-class Window(NamedTuple):
+class RecordingWindow(NamedTuple):
     """A window of a recording.
 
     Attributes:
-        start_us: When it begins, us.
-        events: Its events, their times from there on.
-        left_out: Later events, which no window has.
+        start_us: Its start, us.
+        events: Its events, with times relative to the start.
+        left_out: The number of later events that are in no window.
     """
 
     start_us: int
@@ -49,13 +49,13 @@ class Window(NamedTuple):
     left_out: int
 
 
-class Heard(NamedTuple):
-    """What the network gave until the end of a piece of a window.
+class StreamedOutput(NamedTuple):
+    """The network's output until the end of a piece of a window.
 
     Attributes:
-        y: Its output at all steps until now.
-        first: Number of the piece's first step.
-        last: Whether no piece follows.
+        y: The output of all steps so far.
+        first: Index of the piece's first step.
+        last: True for the last piece.
 
     Shape:
         y: `[T, 1, K]`.
@@ -66,28 +66,28 @@ class Heard(NamedTuple):
     last: bool
 
 
-def windows(events: Events, settings: DataSettings) -> Iterator[Window]:
-    """Yield the windows of a recording: one from its start on, or one every `stride_ms`."""
+def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingWindow]:
+    """Yield the windows of a recording: one from its start, or one every `stride_ms`."""
     stride, last_t = settings.stride_us, events.t[-1:] if events.t.size else np.array([-1])
-    many = 1 if stride is None else int(window_counts(last_t, stride, settings.duration_us)[0])
-    for number in range(many):
+    count = 1 if stride is None else int(window_counts(last_t, stride, settings.duration_us)[0])
+    for number in range(count):
         start = number * (stride or 0)
         first, stop = np.searchsorted(events.t, (start, start + settings.duration_us)).tolist()
         seen = events.take(slice(first, stop))
-        yield Window(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
+        yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
 
 
-def hear(network: Network, framing: Framing, events: Events, size: int) -> Iterator[Heard]:
-    """Feed a window to a network in pieces of time, with the state carried from each to the next.
+def stream_window(network: Network, framing: Framing, events: Events, size: int) -> Iterator[StreamedOutput]:
+    """Stream a window through a network in pieces of time, and carry the state from piece to piece.
 
-    Frames and what the layers make of them are there for a piece at a time; outputs, K numbers a step, are kept, so
-    that any loss reads them out as it does those of the whole. They are those of the whole bit for bit, as far as the
-    library of matrices is, whose sums may be rounded otherwise for fewer rows.
+    Frames and activations exist for one piece at a time. The outputs, K numbers per step, are kept, so that any loss
+    can read them out. They equal the outputs of the whole window bit for bit, unless the matrix library rounds sums
+    differently for fewer rows.
 
     Args:
-        network: The network, in evaluation.
+        network: The network, in eval mode.
         events: The window's events.
-        size: Steps of a piece.
+        size: Steps per piece.
     """
     batch = EventBatch.of([events])
     steps = framing.steps.num_bins
@@ -96,49 +96,51 @@ def hear(network: Network, framing: Framing, events: Events, size: int) -> Itera
     state, first = None, 0
     for x in in_pieces(framing, batch, size):
         x = x[: valid - first]
-        # A batch norm a step begins with one step or with all.
+        # A batch norm with per_step must start with one step or with all.
         for part in x.split([1, len(x) - 1]) if first == 0 and 1 < len(x) < steps else (x,):
             with torch.no_grad():
                 y, state = network(part, state)
             outputs.append(y)
         first += len(x)
-        yield Heard(torch.cat(outputs), first - len(x), first == valid)
+        yield StreamedOutput(torch.cat(outputs), first - len(x), first == valid)
         if first == valid:
             return
 
 
-def steps_of_piece(text: str, settings: DataSettings) -> int:
-    """Return how many steps a piece of so many ms has.
+def piece_steps(text: str, settings: DataSettings) -> int:
+    """Return the number of steps of a piece.
 
     Args:
-        text: The piece's length, ms.
-        settings: The steps.
+        text: The length of a piece, ms.
+        settings: The data settings, for the length of a step.
 
     Raises:
-        ConfigError: if it is no whole number of steps, or steps have no length.
+        ConfigError: if it is not a whole number of steps, or steps have no length.
     """
     if settings.step_ms is None:
-        raise ConfigError("predict", "--pieces are pieces of time, and steps of data.bin_by: count have no length")
+        raise ConfigError(
+            "predict", "--pieces needs steps of a fixed length, and those of data.bin_by: count have none"
+        )
     try:
-        many = Fraction(text) * settings.steps / Fraction(str(settings.duration_ms))
+        count = Fraction(text) * settings.steps / Fraction(str(settings.duration_ms))
     except (ValueError, ZeroDivisionError):
         raise ConfigError("predict", f"--pieces needs a length in ms, got {text}") from None
-    # A step of a third of a ms has no end of digits.
-    if many < Fraction(1, 2) or abs(many - round(many)) > Fraction(1, 1000):
-        near = max(1, round(many))
+    # A tolerance, since a step of 1/3 ms has infinitely many digits.
+    if count < Fraction(1, 2) or abs(count - round(count)) > Fraction(1, 1000):
+        near = max(1, round(count))
         raise ConfigError(
             "predict",
             f"--pieces must be a whole number of steps, and dt is {settings.step_ms:g} ms, got {text} ms",
-            f"near is {near * settings.step_ms:g}",
+            f"the nearest is {near * settings.step_ms:g}",
         )
-    return round(many)
+    return round(count)
 
 
 def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> None:
-    """Refuse a recording that is not of the run's sensor, or that cannot be used for another reason.
+    """Refuse a recording of another sensor than the run's, or with invalid events.
 
     Raises:
-        DataError: naming the recording, such as by its file.
+        DataError: with the name of the recording, such as its file.
     """
     width, height, _ = settings.size
     for key, column, size in (("x", events.x, width), ("y", events.y, height)):
@@ -146,24 +148,24 @@ def require_sensor(events: Events, settings: DataSettings, name: str | Path) -> 
             raise DataError(
                 name,
                 (
-                    f"is of another sensor: {key} spans {column.min()}..{column.max()}, and this run's"
-                    f" sensor has {width} x {height} pixels"
+                    f"is from another sensor: {key} spans {column.min()}..{column.max()}, and the sensor of"
+                    f" this run has {width} x {height} pixels"
                 ),
             )
     check_events(events, settings.size, str(name))
 
 
-Row = dict[str, Any]
+PredictionRow = dict[str, Any]
 _ANSWER = ("answer", "name", "probability", "events", "left_out")
 
 
-class Rows(NamedTuple):
-    """How outputs become rows.
+class RowBuilder(NamedTuple):
+    """Converts outputs to rows.
 
     Attributes:
-        loss: What the network was trained for, which reads its outputs out.
-        settings: The targets, and the steps.
-        names: What classes or values are called; None: by their numbers.
+        loss: The loss of the training; its readout is used.
+        settings: The data settings, for targets and steps.
+        names: Names of the classes or values; None: their numbers.
     """
 
     loss: Loss
@@ -172,62 +174,62 @@ class Rows(NamedTuple):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the columns; those of values are as in a table of labels."""
+        """Names of the columns; values are named as in a table of labels."""
         if self.settings.targets == "value":
             return ("file", "start_ms", *map(self._value, range(self.settings.num_classes)), "events", "left_out")
         if self.settings.targets == "steps":
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
 
-    def of(self, file: str, window: Window, heard: Heard) -> Iterator[Row]:
-        """Yield the rows of a window, from all steps until now; of labels over time those of the piece's steps."""
-        steps, lengths = len(heard.y), torch.tensor([len(heard.y)])
-        readout = self.loss.readout(heard.y, lengths)
+    def build(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
+        """Yield the rows of a window from all steps so far; for labels over time, only those of the piece's steps."""
+        steps, lengths = len(output.y), torch.tensor([len(output.y)])
+        readout = self.loss.readout(output.y, lengths)
         if self.settings.targets == "steps":
-            yield from self._stretches(file, window, readout[heard.first :, 0], heard.first)
+            yield from self._segments(file, window, readout[output.first :, 0], output.first)
             return
         if self.settings.targets == "value":
             answer = {self._value(k): value for k, value in enumerate(readout[0].tolist())}
         else:
             answer = self._label(readout.float().softmax(-1))
-        # Of a recording that is over before its window is, all events are seen.
-        seen = window.events.t.size if heard.last else self._events_before(window, steps)
+        # A recording may end before its window: then all events are seen.
+        seen = window.events.t.size if output.last else self._events_before(window, steps)
         start = {"file": file, "start_ms": window.start_us / 1000}
         yield {**start, **answer, "events": seen, "left_out": window.left_out}
 
-    def confidence(self, heard: Heard) -> float:
-        """Return how probable the answer of a class is until now."""
-        readout = self.loss.readout(heard.y, torch.tensor([len(heard.y)]))
+    def confidence(self, output: StreamedOutput) -> float:
+        """Return the probability of the most probable class so far."""
+        readout = self.loss.readout(output.y, torch.tensor([len(output.y)]))
         return float(readout.float().softmax(-1).max())
 
-    def until_ms(self, window: Window, steps: int) -> float:
-        """Return when so many steps of a window are over, ms of the recording."""
+    def until_ms(self, window: RecordingWindow, steps: int) -> float:
+        """Return the end of so many steps of a window, ms of the recording."""
         data = self.settings
         return round((window.start_us + steps * data.duration_us / data.steps) / 1000, 4)
 
-    def _stretches(self, file: str, window: Window, readout: Tensor, first: int) -> Iterator[Row]:
-        """Yield a row for each stretch of steps with the same answer, `readout [T, K]`."""
-        odds = readout.float().softmax(-1)
-        labels = odds.argmax(-1)
-        begins = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
-        for begin, end in pairwise(begins):
+    def _segments(self, file: str, window: RecordingWindow, readout: Tensor, first: int) -> Iterator[PredictionRow]:
+        """Yield a row for each segment of steps with the same answer, `readout [T, K]`."""
+        probabilities = readout.float().softmax(-1)
+        labels = probabilities.argmax(-1)
+        bounds = [0, *(labels.diff().nonzero().flatten() + 1).tolist(), len(labels)]
+        for begin, end in pairwise(bounds):
             yield {
                 "file": file,
                 "window_ms": window.start_us / 1000,
                 "start_ms": self.until_ms(window, first + begin),
                 "end_ms": self.until_ms(window, first + end),
-                **self._label(odds[begin:end]),
+                **self._label(probabilities[begin:end]),
                 "events": self._events_before(window, first + end) - self._events_before(window, first + begin),
                 "left_out": window.left_out,
             }
 
-    def _label(self, odds: Tensor) -> Row:
-        """Return the label of steps that have the same, `odds [T, K]`, and its mean probability."""
-        answer = int(odds[0].argmax())
+    def _label(self, probabilities: Tensor) -> PredictionRow:
+        """Return the common label of all steps, and its mean probability, `probabilities [T, K]`."""
+        answer = int(probabilities[0].argmax())
         name = str(answer) if self.names is None else self.names[answer]
-        return {"answer": answer, "name": name, "probability": round(float(odds[:, answer].mean()), 4)}
+        return {"answer": answer, "name": name, "probability": round(float(probabilities[:, answer].mean()), 4)}
 
-    def _events_before(self, window: Window, step: int) -> int:
+    def _events_before(self, window: RecordingWindow, step: int) -> int:
         ends_us = -(-step * self.settings.duration_us // self.settings.steps)
         return int(np.searchsorted(window.events.t, ends_us))
 
@@ -235,9 +237,9 @@ class Rows(NamedTuple):
         return f"value_{number if self.names is None else self.names[number]}"
 
 
-def answers(
+def predict_windows(
     run: OpenedRun,
-    rows: Rows,
+    rows: RowBuilder,
     framing: Framing,
     events: Events,
     name: str,
@@ -246,59 +248,62 @@ def answers(
     each: bool = False,
     until: float | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the network answers to each window of a recording.
+    """Yield the network's answers to each window of a recording.
 
     Args:
-        name: What it is called, such as its file.
+        name: Name of the recording, such as its file.
+        size: Steps per piece; None: the whole window at once.
+        each: Yield a row after each piece.
+        until: Answer as soon as this probability is reached; None: at the end of the window.
 
     Raises:
-        DataError: if it is not of the run's sensor.
+        DataError: if it is from another sensor.
     """
     settings, camera, ahead = rows.settings, rows.settings.camera, 0.0
     if until is not None:
-        ahead = clock_of(settings).ahead_ms  # a frame may wait for events after its step
+        ahead = step_time(settings).ahead_ms  # a frame may need events after its step
     require_sensor(events, settings, name)
     if camera is not None:
         events = camera.still(events, settings.size)
-    for window in windows(events, settings):
-        for heard in hear(run.network, framing, window.events, size or settings.steps):
+    for window in split_windows(events, settings):
+        for output in stream_window(run.network, framing, window.events, size or settings.steps):
             if each:
-                so_far = {"until_ms": rows.until_ms(window, len(heard.y)), "final": heard.last}
-                yield from (row | so_far for row in rows.of(name, window, heard))
-            elif until is not None and (heard.last or rows.confidence(heard) >= until):
-                at = {"until_ms": rows.until_ms(window, len(heard.y)) + ahead}
-                yield from (row | at for row in rows.of(name, window, heard))
+                progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
+                yield from (row | progress for row in rows.build(name, window, output))
+            elif until is not None and (output.last or rows.confidence(output) >= until):
+                at = {"until_ms": rows.until_ms(window, len(output.y)) + ahead}
+                yield from (row | at for row in rows.build(name, window, output))
                 break
-            elif heard.last:
-                yield from rows.of(name, window, heard._replace(first=0))
+            elif output.last:
+                yield from rows.build(name, window, output._replace(first=0))
 
 
-def as_trained(run: OpenedRun, framing: Framing) -> Framing:
-    """Return how events become frames for a run; of one that was trained under a control it is told."""
+def apply_control(run: OpenedRun, framing: Framing) -> Framing:
+    """Return the representation of a run, with its control; print a note for a run under a control."""
     kind = run.experiment.control
     if kind is None:
         return framing
-    print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are worth little", file=sys.stderr)
+    print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are not meaningful", file=sys.stderr)
     return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
 
 
-def check_until(run: OpenedRun, settings: DataSettings) -> None:
-    """Refuse answers before a window's end where the run's network has none.
+def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
+    """Refuse early exit for a run where it is not possible.
 
     Raises:
-        ConfigError: saying why.
+        ConfigError: with the reason.
     """
-    if why := no_early_answers(run.experiment, settings) or (
-        "steps of data.bin_by: count have no time" if settings.step_ms is None else None
+    if why := early_exit_problem(run.experiment, settings) or (
+        "steps of data.bin_by: count have no length in time" if settings.step_ms is None else None
     ):
         raise ConfigError("predict", f"--until: {why}")
 
 
-def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
-    """Return how files are read: as the run's dataset reads its own, with what the options say.
+def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
+    """Return how files are read: as in the run's dataset, changed by the options.
 
     Raises:
-        ConfigError: if an option is none of what there is.
+        ConfigError: for an invalid option.
     """
     own = getattr(DATASETS.get(data["type"], "data"), "reading", Reading(time_origin="zero"))
     if data["type"] == "folder":
@@ -322,18 +327,20 @@ def reading_of(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
 
 
 class RunInput:
-    """What makes recordings into frames as a run has them.
+    """Converts recordings to the frames of a run, and predicts on them.
 
     Args:
-        options: `time_unit`, `time_origin`, `columns`, where they are not those of the run's own dataset.
+        options: `time_unit`, `time_origin`, `columns`, if they differ from those of the run's dataset.
     """
 
     def __init__(self, run: OpenedRun, options: Mapping[str, Any]) -> None:
         self.run = run
         self.settings: DataSettings = run.session.settings
-        self.framing: Framing = as_trained(run, self.settings.framing(left_out_pixels(run, self.settings)))
-        said = {f"--{name.replace('_', '-')}": _word(value) for name, value in options.items() if value is not None}
-        self.reading: Reading = reading_of(run.experiment.data, said)
+        self.framing: Framing = apply_control(run, self.settings.framing(hot_pixel_mask(run, self.settings)))
+        given_options = {
+            f"--{name.replace('_', '-')}": _option_text(value) for name, value in options.items() if value is not None
+        }
+        self.reading: Reading = reading_settings(run.experiment.data, given_options)
 
     def frames(self, given: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
@@ -345,41 +352,41 @@ class RunInput:
         return self.framing(EventBatch.of(recordings)).x
 
     @cached_property
-    def rows(self) -> Rows:
-        """What makes rows of the network's outputs."""
+    def rows(self) -> RowBuilder:
+        """The converter from outputs to rows."""
         names = self.run.recorded.class_names(self.settings.num_classes)
-        return Rows(self.run.session.loss, self.settings, names)
+        return RowBuilder(self.run.session.loss, self.settings, names)
 
-    def answers(self, given: Any) -> list[dict[str, Any]]:
-        """Return what the network answers to each window of each recording, as `snnlab predict` writes it."""
+    def predict(self, given: Any) -> list[dict[str, Any]]:
+        """Return the answers to each window of each recording, as `snnlab predict` writes them."""
         return [
             row
             for name, events in recordings_of(given, self.reading, self.settings.size)
-            for row in answers(self.run, self.rows, self.framing, events, name)
+            for row in predict_windows(self.run, self.rows, self.framing, events, name)
         ]
 
     def predictions(
         self, files: Sequence[Path], pieces: str | None = None, until: float | None = None, *, each: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Return what the network answers to each window of each file.
+        """Return the answers to each window of each file.
 
         Args:
             files: The files.
-            pieces: The ms that the network is fed at a time; None: a window at once, or with `until` step by step.
-            until: The probability at which it answers; None: at the end.
-            each: Whether there is a row after each of the pieces that are asked for, too.
+            pieces: The length of a piece, ms; None: the whole window at once, or single steps with `until`.
+            until: Answer as soon as this probability is reached; None: at the end of the window.
+            each: Return a row after each piece too, if `pieces` is set.
 
         Raises:
-            SnnlabError: for pieces that are no whole number of steps, early answers that there are not, a bad file.
+            SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.
         """
-        size = None if pieces is None else steps_of_piece(pieces, self.settings)
+        size = None if pieces is None else piece_steps(pieces, self.settings)
         if until is not None:
-            check_until(self.run, self.settings)
+            check_early_exit(self.run, self.settings)
         each, size = each and size is not None and until is None, 1 if until is not None and size is None else size
         return (
             row
             for path in files
-            for row in answers(
+            for row in predict_windows(
                 self.run,
                 self.rows,
                 self.framing,
@@ -392,5 +399,5 @@ class RunInput:
         )
 
 
-def _word(value: Any) -> str:
+def _option_text(value: Any) -> str:
     return value if isinstance(value, str) else ",".join(value)

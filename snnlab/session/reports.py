@@ -1,4 +1,4 @@
-"""The pictures of an opened run, as matplotlib's figures, and the pages of runs, searches and suites."""
+"""The plots of an opened run, as matplotlib figures, and the pages of runs, searches and suites."""
 
 from __future__ import annotations
 
@@ -31,70 +31,70 @@ from snnlab.runs.predictions import findings
 from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
 from snnlab.runs.runs_table import find_all_runs, read_line
-from snnlab.session.early_exit_options import clock_of, no_early_answers
+from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun
 
-_OF_RECORDINGS = ("events", "events_over_time", "readout")
+_RECORDING_FIGURES = ("events", "events_over_time", "readout")
 
 
 def figure_names(run: OpenedRun) -> list[str]:
-    """Return the names of the pictures that a run has, those of the layers with the layer's name behind."""
+    """Return the names of the plots of a run; those of a layer end with its name."""
     layers = [f"{what}/{layer}" for layer in run.built.spiking for what in ("raster", "membranes")]
-    return [*_of_files(run, "test"), *_OF_RECORDINGS, *layers]
+    return [*_file_figures(run, "test"), *_RECORDING_FIGURES, *layers]
 
 
 def figure(run: OpenedRun, name: str, part: str, recording: int) -> Figure:
-    """Draw a picture of a run.
+    """Draw a plot of a run.
 
     Args:
         name: One of `figure_names`.
-        part: Of which recordings: `train`, `val` or `test`.
-        recording: Which of them, from 0, for a picture of one.
+        part: The recordings: `train`, `val` or `test`.
+        recording: The index within the part, for a plot of one recording.
 
     Raises:
-        ConfigError: if there is no such picture.
+        ConfigError: if there is no such plot.
         IndexError: if there is no such recording.
     """
     with default_style():
-        if name in _OF_RECORDINGS or name.startswith(("raster/", "membranes/")):
-            found = dict(_of_recording(run, part, recording))
+        if name in _RECORDING_FIGURES or name.startswith(("raster/", "membranes/")):
+            found = dict(_recording_figures(run, part, recording))
             if name in found:
                 return found[name]
-        elif (draw := _of_files(run, part).get(name)) is not None:
+        elif (draw := _file_figures(run, part).get(name)) is not None:
             return draw()
     known = figure_names(run)
     near = did_you_mean(name, known)
-    raise ConfigError("figure", f"there is no {name} of {part} recordings", near, () if near else known)
+    raise ConfigError("figure", f"there is no plot {name} of {part} recordings", near, () if near else known)
 
 
-def _of_files(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each picture for which no recordings are needed."""
+def _file_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
+    """Return the functions that draw the plots that need no recordings."""
     found: dict[str, Callable[[], Figure]] = {}
     if (run.folder / METRICS).is_file():
-        chosen = run.recorded.selection.get("epoch")
-        found |= {name: partial(draw_curve, run.epochs, one, chosen) for name, one in curves(run.epochs).items()}
+        chosen_epoch = run.recorded.selection.get("epoch")
+        found |= {name: partial(draw_curve, run.epochs, one, chosen_epoch) for name, one in curves(run.epochs).items()}
     if (run.folder / PREDICTIONS).is_file() and f"{part}_target" in run.predictions:
-        found |= _of_answers(run, part)
+        found |= _prediction_figures(run, part)
     return found
 
 
-def _of_answers(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
+def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Figure]]:
     settings = run.session.settings
     names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
     found, each = findings(targets, readout, answers, names), settings.targets == "steps"
     drawn = partial(draw_findings, found, names, settings.step_ms, labelled_steps=each)
     what = ["error_over_time"] if "error_over_time" in found else ["confusion", "accuracy_over_time"]
-    pictures: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
-    seen = None if no_early_answers(run.experiment, settings) else answered(run.predictions, part)
+    plots: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
+    seen = None if early_exit_problem(run.experiment, settings) else answered(run.predictions, part)
     if seen is not None:
-        clock = clock_of(settings)
-        pictures["anytime"] = lambda: draw_anytime(anytime(seen, clock), clock)
-    return pictures
+        clock = step_time(settings)
+        plots["anytime"] = lambda: draw_anytime(anytime(seen, clock), clock)
+    return plots
 
 
-def _of_recording(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
-    (index,) = run.chosen(part, recording)
+def _recording_figures(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
+    (index,) = run.store_indices(part, recording)
     loss = run.session.loss
     seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
@@ -102,86 +102,86 @@ def _of_recording(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[s
 
 
 def page_of(folder: Path, figures: str | None = None) -> Page:
-    """Return the page of a folder.
+    """Build the report page of a folder.
 
     Args:
-        folder: Of a run, a search, a suite, or of runs.
-        figures: In which form each picture is to be a file too; None: in none.
+        folder: The folder of a run, a search or a suite, or a folder of runs.
+        figures: The file format in which each plot is written too; None: no files.
 
     Raises:
-        SnnlabError: if there is nothing in it to show.
+        SnnlabError: if the folder contains nothing to show.
     """
-    kinds = {"config.yaml": _of_run, "suite.yaml": _of_suite, "sweep.yaml": _of_sweep}
+    kinds = {"config.yaml": _run_page, "suite.yaml": _suite_page, "sweep.yaml": _search_page}
     make = next((make for name, make in kinds.items() if (folder / name).is_file()), None)
     if make is not None:
-        require_no_links(folder)  # the page is made to be sent: it shows nothing of the user's other files
-    return _of_sweep(folder, redrawn=figures is not None) if make is _of_sweep else (make or _of_runs)(folder)
+        require_no_links(folder)  # pages are sent to others: they must not show other files of the user
+    return _search_page(folder, redraw=figures is not None) if make is _search_page else (make or _runs_page)(folder)
 
 
-def _of_suite(folder: Path) -> Page:
+def _suite_page(folder: Path) -> Page:
     return suite_page(read_table(folder), str(folder))
 
 
-def _of_sweep(folder: Path, redrawn: bool = False) -> Page:
+def _search_page(folder: Path, redraw: bool = False) -> Page:
     page, summary = read_page(folder), folder / SUMMARY
     objectives = list(page["sweep"]["objectives"])
-    ended = summary.is_file() and not _newer(folder / "study.db", summary)
+    ended = summary.is_file() and not _is_newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
-    rows = read_trials(folder, objectives) if ended else parsed_trials(_trials_now(folder, page), objectives)
+    rows = read_trials(folder, objectives) if ended else parsed_trials(_current_trials(folder, page), objectives)
     # Older searches have them in `pictures`.
     drawn = [path for name in ("plots", "pictures") for path in sorted((folder / name).glob("*.png"))]
     images = [(path.stem, path.read_bytes()) for path in drawn]
-    if not ended or (redrawn and (folder / "study.db").is_file()):
-        images = _drawn_now(folder, page)
-    elif redrawn:
-        said = f"snnlab: {folder}: has no study.db to draw from; its pictures stay the PNG files they are"
-        print(said, file=sys.stderr)
+    if not ended or (redraw and (folder / "study.db").is_file()):
+        images = _current_figures(folder, page)
+    elif redraw:
+        message = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
+        print(message, file=sys.stderr)
     return sweep_page(Search(str(folder), page, found, rows, images))
 
 
-def _newer(one: Path, other: Path) -> bool:
+def _is_newer(one: Path, other: Path) -> bool:
     return one.is_file() and one.stat().st_mtime > other.stat().st_mtime
 
 
-def _of_run(folder: Path) -> Page:
+def _run_page(folder: Path) -> Page:
     recorded = read_run(folder)
     recorded.check_files()
     experiment = compose_run(folder, use="record")
     defaults, _ = compose_once([], None)
     settings = read_shared(experiment.data)
-    when = When(clock_of(settings), no_early_answers(experiment, settings))
+    when = When(step_time(settings), early_exit_problem(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
 
 
-def _of_runs(folder: Path) -> Page:
+def _runs_page(folder: Path) -> Page:
     lines = [read_line(run) for run in find_all_runs(folder)]
     if not lines:
         raise RecordError("report", f"there is no run below {folder}")
     return runs_page(folder, lines)
 
 
-def _trials_now(folder: Path, page: Mapping[str, Any]) -> str:
-    """Return what `trials.csv` would hold now.
+def _current_trials(folder: Path, page: Mapping[str, Any]) -> str:
+    """Return the current content of `trials.csv`.
 
     Args:
-        page: Its `sweep.yaml`.
+        page: The content of `sweep.yaml`.
 
     Raises:
-        SnnlabError: if there is no study that can be read.
+        SnnlabError: if the study cannot be read.
     """
     with copied_study(folder, page) as study:
         return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
 
 
-def _drawn_now(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
-    """Return the pictures that the search's trials so far are enough for, each with its name.
+def _current_figures(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
+    """Draw the plots that the trials so far allow; return them with their names.
 
     Args:
-        page: Its `sweep.yaml`.
+        page: The content of `sweep.yaml`.
 
     Raises:
-        SnnlabError: if there is no study that can be read.
+        SnnlabError: if the study cannot be read.
     """
     with copied_study(folder, page) as study, quiet_optuna():
         return list(search_plots.figures(study, list(page["sweep"]["objectives"])).items())

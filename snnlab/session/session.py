@@ -26,7 +26,7 @@ from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
 from snnlab.session.checks import check_batches, check_goal, check_monitors
-from snnlab.session.weights import Checkpoint, checkpoint_file, found_before, init_from, load_weights
+from snnlab.session.weights import Checkpoint, checkpoint_file, find_trained_before, init_from, load_weights
 
 if TYPE_CHECKING:
     import lightning as L
@@ -39,32 +39,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-# The two modules that bring Lightning, which takes three seconds: imported when what they build is asked for.
-def _builds_data():
+# Both modules import Lightning, which takes three seconds, so they are imported at the first use.
+def _import_build_data():
     from snnlab.session import build_data
 
     return build_data
 
 
-def _builds_trainer():
+def _import_build_trainer():
     from snnlab.session import build_trainer
 
     return build_trainer
 
 
 class Session:
-    """The objects of an experiment, each built once, when it is first asked for, in an order that is known here alone.
+    """The objects of an experiment, each built once, at the first access, in the right order.
 
-    What brings Lightning, `data`, `module`, `processes` and `trainer`, is imported when it is asked for, which takes
-    three seconds.
+    `data`, `module`, `processes` and `trainer` import Lightning at the first access, which takes three seconds.
 
     Args:
         experiment: The experiment.
-        folder: Where its run is, or would be, recorded.
-        run: A recorded run whose weights the network has; None: it begins with those of `init_from`, or at random.
-        checkpoint: Which of that run's.
-        alone: Whether loss and data need not go together.
-        data: The data module of another session, where the settings of the data are the same.
+        folder: The folder of its run.
+        run: A recorded run whose weights the network gets; None: those of `init_from`, or random ones.
+        checkpoint: The checkpoint of that run.
+        alone: Do not check that the loss fits the data.
+        data: The data module of another session with the same data settings.
     """
 
     def __init__(
@@ -89,38 +88,38 @@ class Session:
     def composed(
         cls, *overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any
     ) -> Session:
-        """Return the session of an experiment that is composed as `snnlab.train` does it.
+        """Compose an experiment as `snnlab.train` does, and return its session.
 
             Session.composed("model=conv_lif", "neuron.tau_mem=10").network
 
         Args:
             overrides: As on the command line, or mappings of settings to values.
-            config_dir: A folder of YAML files of your own.
-            settings: Files of groups and settings by their names; the settings within a group as a mapping.
+            config_dir: A folder of user-defined YAML files.
+            settings: Files of groups and settings by name; several settings of a group as a mapping.
 
         Raises:
             ConfigError: for a mistake in the configuration.
-            TypeError: for what is neither an override nor a value.
+            TypeError: for an argument that is neither an override nor a value.
         """
         known = groups(config_folder(), own_folder(config_dir))
         return cls(*compose_once(as_overrides(overrides, settings, known, "Session.composed"), config_dir))
 
     @cached_property
     def settings(self) -> DataSettings:
-        """The settings that all datasets share; the plugins are imported."""
+        """The settings that all datasets share; importing the plugins comes first."""
         import_plugins(self.experiment)
         return read_settings(self.experiment.data)[0]
 
     @cached_property
     def built(self) -> BuiltNetwork:
-        """The network as it is built, at random, and the shapes of its layers."""
+        """The network with random weights, and the shapes of its layers."""
         if self.run is not None:
-            checkpoint_file(self.run, self.checkpoint)  # before anything is built
+            checkpoint_file(self.run, self.checkpoint)  # fail before anything is built
         return make_network(self.experiment, self.settings)
 
     @cached_property
     def network(self) -> Network:
-        """The network with the weights that it begins with."""
+        """The network with its initial weights."""
         network = self.built.network
         if self.run is not None:
             load_weights(network, self.run, self.checkpoint)
@@ -130,60 +129,62 @@ class Session:
 
     @cached_property
     def loss(self) -> Loss:
-        """The loss, which goes with the targets and knows the network."""
+        """The loss, checked against the targets and bound to the network."""
         settings, loss = self.settings, build_loss(self.experiment.loss)
         if not self.alone:
             check_goal(self.experiment, settings, loss, self.built)
         return loss
 
     @cached_property
-    def counted_loss(self) -> Loss:
-        """The loss, which knows how many training recordings there are of each class."""
-        _builds_data().count_classes(self.loss, self.data)
+    def loss_with_class_counts(self) -> Loss:
+        """The loss, with the class counts of the training recordings."""
+        _import_build_data().count_classes(self.loss, self.data)
         return self.loss
 
     @cached_property
     def optimization(self) -> Optimization:
-        """How optimizer and schedule are made."""
+        """The functions that make the optimizer and the schedule."""
         return make_optimization(self.experiment, self.built)
 
     @cached_property
     def dataset(self) -> Dataset:
         """The recordings on this machine."""
-        self.build("settings")  # its plugins may register the dataset
+        self.build("settings")  # plugins may register the dataset
         return build_dataset(self.experiment.data)
 
     @cached_property
     def store(self) -> Store:
-        """The packed recordings; they are packed first where they are not."""
+        """The packed recordings; packs them first if needed."""
         return open_store(self.dataset, self.settings)
 
     @cached_property
     def data(self) -> EventDataModule:
-        """The data module: the recordings, split, and their loaders."""
-        return self._data or _builds_data().make_data_module(self.experiment, self.settings, self.store, self.dataset)
+        """The data module: the recordings, their split and their loaders."""
+        return self._data or _import_build_data().make_data_module(
+            self.experiment, self.settings, self.store, self.dataset
+        )
 
     @cached_property
     def processes(self) -> Processes:
         """The processes and the device of a training."""
-        return _builds_trainer().find_processes(self.experiment)
+        return _import_build_trainer().find_processes(self.experiment)
 
     @cached_property
     def module(self) -> SpikingModule:
-        """The Lightning module, whose network has the weights that it begins with."""
+        """The Lightning module; its network has the initial weights."""
         self.build("network")
         names = self.dataset.class_names
-        return _builds_trainer().make_module(
-            self.experiment, self.settings, self.built, self.counted_loss, self.optimization, names
+        return _import_build_trainer().make_module(
+            self.experiment, self.settings, self.built, self.loss_with_class_counts, self.optimization, names
         )
 
     def build(self, *names: str) -> None:
-        """Build objects now, in this order, so that what is wrong with them is found."""
+        """Build objects now, in this order, so that errors show up early."""
         for name in names:
             getattr(self, name)
 
     def use_threads(self) -> None:
-        """Let torch use as many threads as the experiment asks for, if it does."""
+        """Set the number of torch threads to the experiment's `threads`, if it is set."""
         if self.experiment.threads is not None:
             torch.set_num_threads(self.experiment.threads)
 
@@ -194,24 +195,26 @@ class Session:
 
         Args:
             callbacks: Further callbacks.
-            logged_steps: Of a run that is resumed, from which step on loggers forget what they were told.
-            team: The processes of the training; None: this one alone, whatever the experiment asks for.
+            logged_steps: For a resumed run, the step from which loggers discard what they logged.
+            team: The processes of the training; None: this process alone, independent of the experiment.
         """
-        return _builds_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
+        return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
 
-    def computed_on(self, device: torch.device, before: str | None = None) -> Computation:
-        """Decide how the network is computed on a device.
+    def decide_computation(self, device: torch.device, resumed_sparse_input: bool | None = None) -> Computation:
+        """Decide how the network is computed on a device, and set it so.
 
         Args:
-            before: How the first layer saw the data when the training began, if this goes on with one.
+            resumed_sparse_input: For a resumed run, whether its first layer summed single events.
         """
-        return _builds_trainer().decide_computation(self.experiment, self.built, self.data, device, before)
+        return _import_build_trainer().decide_computation(
+            self.experiment, self.built, self.data, device, resumed_sparse_input
+        )
 
     def check(self, *, here: bool = True) -> None:
-        """Build everything but the data, so that a mistake is found; what is quickly told comes first.
+        """Build everything except the data to find mistakes; quick checks come first.
 
         Args:
-            here: Whether it is to be trained on this machine.
+            here: The training runs on this machine.
 
         Raises:
             ConfigError: for the first mistake found.
@@ -220,12 +223,12 @@ class Session:
             self.use_threads()
         self.check_without_lightning()
 
-        _builds_trainer().check_trainer(self.experiment, self.folder, self.built.network)
+        _import_build_trainer().check_trainer(self.experiment, self.folder, self.built.network)
         if here:
             resolve(self.experiment.backend, self.processes.device, torch.float32)
 
     def check_without_lightning(self) -> None:
-        """Build network, loss and optimizer, so that a mistake is found before Lightning is imported.
+        """Build network, loss and optimizer to find mistakes before Lightning is imported.
 
         Raises:
             ConfigError: for the first mistake found.
@@ -238,7 +241,7 @@ class Session:
         self.build("optimization")
 
     def prepare(self) -> None:
-        """Build everything that a training here needs, the recordings last, and say what is odd about them.
+        """Build everything that a training on this machine needs, the data last, and log notes and warnings about it.
 
         Raises:
             SnnlabError: for a mistake in the configuration or the data.
@@ -247,23 +250,23 @@ class Session:
         self.build("network")
 
         data = self.data
-        _builds_trainer().require_shares(self.processes, self.experiment, data)
+        _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world)
-        found_before(self.experiment, data, say=True)
+        find_trained_before(self.experiment, data, warn=True)
         self.build("module")
-        for note in [*self.dataset.notes, *_builds_data().data_notes(data)]:
+        for note in [*self.dataset.notes, *_import_build_data().data_notes(data)]:
             _log.info(note)
-        for warning in _builds_data().data_warnings(data):
+        for warning in _import_build_data().data_warnings(data):
             _log.warning(warning)
 
 
 def check_builds(experiment: Experiment, folder: Path, *, here: bool, alone: bool = False) -> None:
-    """Build everything of an experiment but its data.
+    """Build everything of an experiment except its data, to find mistakes.
 
     Args:
-        folder: Its run's.
-        here: Whether it is to be trained on this machine.
-        alone: Whether loss and data need not go together.
+        folder: The folder of its run.
+        here: The training runs on this machine.
+        alone: Do not check that the loss fits the data.
 
     Raises:
         ConfigError: for the first mistake found.
@@ -273,11 +276,11 @@ def check_builds(experiment: Experiment, folder: Path, *, here: bool, alone: boo
 
 
 def check_build(overrides: Sequence[str], folder: Path | None, *, alone: bool = False) -> None:
-    """Compose an experiment and build everything of it but its data, for whichever machine.
+    """Compose an experiment and build everything of it except its data, for any machine.
 
     Args:
-        folder: A folder of the user's files.
-        alone: Whether loss and data need not go together.
+        folder: A folder of user-defined files.
+        alone: Do not check that the loss fits the data.
 
     Raises:
         SnnlabError: for the first mistake.

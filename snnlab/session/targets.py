@@ -1,4 +1,4 @@
-"""Third-party objects by `_target_`: only classes of a known kind, from known modules, so that a YAML runs no code."""
+"""Builds third-party objects by `_target_`: only allowed classes from allowed modules, so a YAML runs no code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.settings import check_settings, takes
 
 T = TypeVar("T")
-# Of what modules which classes may be arguments of an object.
-Inner = Mapping[str, type]
-_OF_HYDRA = {
-    "_partial_": "leave it out: what is missing, such as an optimizer's parameters, is given to it",
+# Modules, and the base class of the objects from each that may be arguments.
+InnerClasses = Mapping[str, type]
+_HYDRA_KEYS = {
+    "_partial_": "remove it: missing arguments, such as an optimizer's parameters, are passed automatically",
     "_args_": "name each argument",
-    "_convert_": "leave it out: arguments are plain lists and mappings",
-    "_recursive_": "leave it out: an argument with _target_ becomes an object",
+    "_convert_": "remove it: arguments are plain lists and mappings",
+    "_recursive_": "remove it: an argument with _target_ becomes an object",
 }
 
 
@@ -27,12 +27,12 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     """Return the class that `_target_` names.
 
     Args:
-        kinds: Classes of which the target must be a subclass of one.
-        modules: Modules that may be named; what they themselves import from elsewhere is refused.
-        place: Where the node stands.
+        kinds: Base classes; the target must be a subclass of one of them.
+        modules: Allowed modules; classes that they only import from elsewhere are refused.
+        place: The place of the node in the configuration.
 
     Raises:
-        ConfigError: if there is no such class, or it is not allowed.
+        ConfigError: if the class does not exist or is not allowed.
     """
     target = node.get("_target_")
     if target is None:
@@ -41,23 +41,23 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
         choose = name if name in files else "default" if "default" in files else "NAME"
         instead = f"write _target_: {next(iter(modules))}.NAME in place of type, or " if "type" in node else ""
         raise ConfigError(
-            place, "there is no _target_, so it is nothing yet", f"{instead}choose {group}={choose} first"
+            place, "there is no _target_, so no class is chosen", f"{instead}choose {group}={choose} first"
         )
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{place}._target_", f"expected a class such as {next(iter(modules))}.NAME, got {target!r}")
     module_name, _, name = target.rpartition(".")
-    if not _within(module_name, modules):
+    if not _is_within(module_name, modules):
         raise ConfigError(
             f"{place}._target_",
             f"{target} is not allowed here, it must come from {listing(modules)}",
-            "plugins=[PACKAGE] behind the command allows one of your own",
+            "plugins=[PACKAGE] on the command line allows a user-defined one",
         )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"{place}._target_", f"there is no module {module_name}") from error
     found = getattr(module, name, None)
-    allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and _within(found.__module__, modules)
+    allowed = isinstance(found, type) and issubclass(found, tuple(kinds)) and _is_within(found.__module__, modules)
     if not allowed:
         names = [n for n, value in vars(module).items() if isinstance(value, type) and issubclass(value, tuple(kinds))]
         wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -73,34 +73,36 @@ def partial_target(
     *,
     given: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
-    inner: Inner = MappingProxyType({}),
+    inner: InnerClasses = MappingProxyType({}),
 ) -> Callable[..., T]:
-    """Return a function that builds what the node describes, its settings checked by name and type already.
+    """Return a function that builds the object of a node; names and types of its settings are checked now.
 
-    An argument that is itself a mapping with `_target_`, or a list of such, becomes an object first; it is given what
-    its class takes of `given`, such as a scheduler's optimizer.
+    An argument that is a mapping with `_target_`, or a list of such, becomes an object first; it gets those arguments
+    of `given` that its class has, such as a scheduler's optimizer.
 
     Args:
         node: `_target_` and arguments.
-        kinds: See `find_target`.
-        modules: See `find_target`.
-        place: See `find_target`.
-        given: Arguments that the caller passes, in this order, when it builds.
-        extra: Arguments that are used where the node does not set them and the class takes them.
-        inner: Of what module which classes may be such arguments.
+        kinds: Base classes of the target.
+        modules: Allowed modules.
+        place: The place of the node in the configuration.
+        given: Arguments that the caller passes to the function, in this order.
+        extra: Defaults for arguments that the class has and the node does not set.
+        inner: Modules, and the base class of the objects from each that may be arguments.
 
     Raises:
-        ConfigError: if the target or an argument is wrong; building raises it where the class refuses a value.
+        ConfigError: if the target or an argument is wrong; the function raises it if the class refuses a value.
     """
     target = find_target(node, kinds, modules, place)
     settings = {key: value for key, value in node.items() if key != "_target_"}
     for key in settings:
-        if key in _OF_HYDRA:
-            raise ConfigError(f"{place}.{key}", "is Hydra's word, which is not used here", _OF_HYDRA[key])
+        if key in _HYDRA_KEYS:
+            raise ConfigError(f"{place}.{key}", "is a key of Hydra that snnlab does not support", _HYDRA_KEYS[key])
     arguments = {**(extra or {}), **settings}
     checked = {key: value for key, value in arguments.items() if key in settings or key not in given}
     objects = {
-        key: _object(value, f"{place}.{key}", given, inner) for key, value in settings.items() if _holds_target(value)
+        key: _argument_builder(value, f"{place}.{key}", given, inner)
+        for key, value in settings.items()
+        if _holds_target(value)
     }
     check_settings(target, checked, place, target.__name__, given, objects)
 
@@ -121,20 +123,20 @@ def _holds_target(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_holds_target, value))
 
 
-def _object(value: Any, place: str, given: Sequence[str], inner: Inner) -> Callable[..., Any]:
-    """Return a function that builds the objects in an argument, once they were checked, from what the caller gives."""
+def _argument_builder(value: Any, place: str, given: Sequence[str], inner: InnerClasses) -> Callable[..., Any]:
+    """Return a function that builds the objects in an argument from the caller's arguments; check them now."""
     if isinstance(value, list | tuple):
-        parts = [_object(one, f"{place}[{number}]", given, inner) for number, one in enumerate(value)]
+        parts = [_argument_builder(one, f"{place}[{number}]", given, inner) for number, one in enumerate(value)]
         return lambda *positional: [make(*positional) for make in parts]
     if not isinstance(value, Mapping):
         return lambda *_: value
     if "_target_" not in value:
-        named = {key: _object(one, f"{place}.{key}", given, inner) for key, one in value.items()}
+        named = {key: _argument_builder(one, f"{place}.{key}", given, inner) for key, one in value.items()}
         return lambda *positional: {key: make(*positional) for key, make in named.items()}
     if not inner:
-        raise ConfigError(f"{place}._target_", "no object can stand here", "write a number, a text or a list")
+        raise ConfigError(f"{place}._target_", "an object is not allowed here", "write a number, a text or a list")
     module = str(value["_target_"]).rpartition(".")[0]
-    kinds = [kind for name, kind in inner.items() if _within(module, [name])] or list(inner.values())
+    kinds = [kind for name, kind in inner.items() if _is_within(module, [name])] or list(inner.values())
     target = find_target(value, kinds, inner, place)
     taken = [number for number, name in enumerate(given) if takes(target, name)]
     make = partial_target(value, kinds, inner, place, given=[given[number] for number in taken], inner=inner)
@@ -142,15 +144,15 @@ def _object(value: Any, place: str, given: Sequence[str], inner: Inner) -> Calla
 
 
 def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callable[[str], bool]) -> None:
-    """Refuse numbers that are none, or below 0 where that means nothing: what is built of them mostly takes them.
+    """Refuse numbers that are not finite, or negative where that is invalid: most classes would accept them.
 
     Args:
-        settings: Numbers, alone or in lists, and whatever else.
-        place: Where they stand.
-        not_negative: Whether a setting of this name cannot be below 0.
+        settings: Settings; numbers in them are checked, alone or in lists.
+        place: The place of the settings in the configuration.
+        not_negative: Returns True for the name of a setting that must be >= 0.
 
     Raises:
-        ConfigError: naming the first such number.
+        ConfigError: for the first such number.
     """
     for key, value in _numbers(settings):
         if not math.isfinite(value):
@@ -166,5 +168,5 @@ def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield key, number
 
 
-def _within(module: str, allowed: Collection[str]) -> bool:
+def _is_within(module: str, allowed: Collection[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in allowed)

@@ -1,4 +1,4 @@
-"""What a worker does for a search or a suite: check, look at the recordings, train."""
+"""The tasks of a worker of a search or a suite: check, inspect the recordings, train."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from snnlab.session.training import resume, run
 from snnlab.settings import key_of
 
 _WAIT_S = 0.5
-# One batch of each, and nothing drawn.
-_SHORT = (
+# One batch per stage, and no plots.
+_ONE_BATCH = (
     "trainer.max_epochs=1",
     "trainer.limit_train_batches=1",
     "trainer.limit_val_batches=1",
@@ -48,19 +48,19 @@ _SHORT = (
 
 
 def train_task(task: Task) -> Outcome:
-    """Train, or go on where the folder holds a run that was begun; whatever stops it is returned in words."""
+    """Train, or resume if the folder contains a run; return any error as text."""
     started = time.perf_counter()
-    with quiet():
+    with silence_console():
         try:
-            _enter(task.place)
-            return _outcome("completed", None, _trained(task, started), started)
+            _change_folder(task.place)
+            return _outcome("completed", None, _train(task, started), started)
         except KeyboardInterrupt as stop:
             return _outcome("interrupted", str(stop), None, started)
         except SnnlabError as error:
-            # What the disk refuses, it would refuse the next trial too.
+            # A full disk would stop the next trial too.
             full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
             return _outcome("stopped" if full else "failed", one_line(error), None, started)
-        except Exception as error:  # a trial's failure is recorded, and the others go on
+        except Exception as error:  # the failure is recorded, and the other trials continue
             folder = Path(task.folder)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "traceback.txt", traceback.format_exc())
@@ -68,29 +68,29 @@ def train_task(task: Task) -> Outcome:
 
 
 def train_or_resume(experiment: Experiment, folder: Path, config_dir: str | None, started: float) -> Result:
-    """Train in this process, or go on where the folder holds a run that was begun."""
+    """Train in this process, or resume if the folder contains a run."""
     if (folder / CONFIG).is_file():
         return resume(folder, (), config_dir, started)
     return run(Session(experiment, folder), started)
 
 
 def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Rehearsal:
-    """Build what each list of overrides describes, and train one batch of the first; its record is thrown away.
+    """Build the experiment of each list of overrides, and train one batch of the first; its run folder is deleted.
 
     Args:
-        probes: Overrides.
+        probes: Lists of overrides.
         place: The working folder.
     """
     os.chdir(place)
-    with quiet(), TemporaryDirectory() as folder:
+    with silence_console(), TemporaryDirectory() as folder:
         for number, probe in enumerate(probes):
             try:
                 check_build(list(probe), Path(config_dir) if config_dir else None)
             except SnnlabError as error:
                 return Rehearsal(error, probe=number)
         try:
-            where = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
-            experiment, path = compose_once([*probes[0], *_SHORT, where], config_dir)
+            run_folder = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
+            experiment, path = compose_once([*probes[0], *_ONE_BATCH, run_folder], config_dir)
             result = run(Session(experiment, path), time.perf_counter())
         except SnnlabError as error:
             return Rehearsal(error)
@@ -101,13 +101,13 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
     """Find and pack the recordings of the first list of overrides that builds; train nothing.
 
     Args:
-        probes: Overrides of the arms.
+        probes: Overrides of the methods.
         place: The working folder.
     """
     os.chdir(place)
     mistake: SnnlabError | None = None
     own = Path(config_dir) if config_dir else None
-    with quiet():
+    with silence_console():
         for probe in probes:
             try:
                 check_build(list(probe), own)
@@ -116,35 +116,35 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
             except SnnlabError as error:
                 mistake = mistake or error
             else:
-                return _recordings(compose_once(list(probe), own)[0])
+                return _inspect_recordings(compose_once(list(probe), own)[0])
     return Survey(mistake=mistake)
 
 
-def _recordings(experiment: Experiment) -> Survey:
+def _inspect_recordings(experiment: Experiment) -> Survey:
     copies: Duplicates | None = None
     try:
         session = Session(experiment)
         copies = find_duplicates(session.settings, session.store, session.dataset)
         data_notes(session.data)
     except (DataError, MissingPackageError) as error:
-        return Survey(gap=error, **_said(copies))
+        return Survey(gap=error, **_duplicate_fields(copies))
     except SnnlabError as error:
         return Survey(mistake=error)
-    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_said(copies))
+    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_duplicate_fields(copies))
 
 
-def _said(copies: Duplicates | None) -> dict[str, Any]:
+def _duplicate_fields(copies: Duplicates | None) -> dict[str, Any]:
     return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}
 
 
-def check_arm(plan: Plan, dataset: str, arm: str) -> None:
-    """Refuse an arm on a dataset that is wrong, or is tuned in what is."""
+def check_arm(plan: Plan, dataset: str, method: str) -> None:
+    """Raise a SnnlabError for a mistake of a method on a dataset, or of its search space."""
     folder = Path(plan.config_dir) if plan.config_dir else None
-    own = plan.arm_overrides(dataset, arm)
+    own = plan.arm_overrides(dataset, method)
     check_build(merged(own), folder)
-    if plan.suite.tuning(arm) is None:
+    if plan.suite.tuning(method) is None:
         return
-    for values in search_plan(plan, dataset, arm, merged).space.probes():
+    for values in search_plan(plan, dataset, method, merged).space.probes():
         try:
             check_build(merged([*own, *overrides(values)]), folder)
         except SnnlabError as error:
@@ -152,43 +152,43 @@ def check_arm(plan: Plan, dataset: str, arm: str) -> None:
 
 
 def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
-    """Return how many GPUs this machine has for trainings with some overrides; 0 where they say on what they run.
+    """Return the number of GPUs that trials can share; 0 for one GPU, or if the overrides choose the devices.
 
     Args:
-        overrides: What all of them have.
+        overrides: The overrides of all trials.
         place: The working folder.
     """
     if (number := number_of_gpus()) < 2:
         return 0
     os.chdir(place)
-    with quiet():
+    with silence_console():
         experiment, _ = compose_once(list(overrides), config_dir)
     return number if shares_gpus(experiment.trainer) else 0
 
 
 def number_of_gpus() -> int:
-    """Return how many GPUs this machine has."""
+    """Return the number of GPUs of this machine."""
     return torch.cuda.device_count()
 
 
-def _enter(folder: str) -> None:
+def _change_folder(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
         raise RecordError(folder, error.strerror, "it is the working folder of this training") from error
 
 
-def _trained(task: Task, started: float) -> Result:
+def _train(task: Task, started: float) -> Result:
     def composed() -> tuple[Experiment, Path]:
         return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
 
     folder = Path(task.folder)
-    while is_locked(folder):  # the worker of a driver that was killed, at its last checkpoint
+    while is_locked(folder):  # the worker of a killed search still writes its last checkpoint
         time.sleep(_WAIT_S)
     with watched(task.watched):
         if (folder / CONFIG).is_file():
             around = [text for text in task.overrides if key_of(text) in AROUND]
-            return resume(folder, merged(around), task.config_dir, started, begun=lambda: composed()[0])
+            return resume(folder, merged(around), task.config_dir, started, compose_initial=lambda: composed()[0])
         return run(Session(*composed()), started)
 
 
@@ -206,14 +206,14 @@ def _outcome(status: Status, error: str | None, result: Result | None, started: 
 
 
 def _metrics(result: Result) -> dict[str, float]:
-    """Return a run's figures, and its speed; not its peak of memory, which a process keeps from trial to trial."""
+    """Return the metrics and the speed of a run; no peak memory, which a process keeps from trial to trial."""
     speed = result.timing.get("samples_per_s")
     return {**result.metrics, **({"timing/samples_per_s": float(speed)} if speed else {})}
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the console for a line a trial; what the run says goes to its log.txt."""
+def silence_console() -> Iterator[None]:
+    """Keep log messages off the console, which shows one line per trial; they go to the run's log.txt."""
     logger = logging.getLogger("snnlab")
     before: list[logging.Handler] = logger.handlers
     logger.handlers = [logging.NullHandler()]

@@ -1,8 +1,8 @@
-"""What a few training steps tell before a training: a learning rate, and how fast a batch size is.
+"""Proposes a learning rate or a batch size from a few training steps.
 
-Not Lightning's Tuner: it gives all groups of the optimizer one rate and takes the experiment's callbacks away, and of
-batch sizes it says the largest that fits, not the smallest that is as fast, and a CPU out of memory ends the process
-(`tests/cli/test_find.py`: groups keep their rate, memory that does not suffice).
+It replaces Lightning's Tuner, which sets one rate for all parameter groups, removes the experiment's callbacks, and
+returns the largest batch size that fits, not the smallest that is as fast; on a CPU, running out of memory ends the
+process (`tests/cli/test_find.py`: groups keep their rate, too little memory).
 """
 
 from __future__ import annotations
@@ -29,25 +29,24 @@ from snnlab.memory import is_out_of_memory
 from snnlab.nn.memory_estimate import footprint
 from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
-from snnlab.session.build_trainer import annealing
+from snnlab.session.build_trainer import annealing_callbacks
 
 _log = logging.getLogger(__name__)
 
-# A loss of so many times the lowest one, smoothed, is on its way up for good.
-_EXPLODED = 4.0
-# Smoothing while it runs: the weight of what was before; and afterwards, over which part of all points.
-_MEMORY, _PART = 0.9, 1 / 30
-# A loss that has not fallen by so much has not fallen.
-_FALLEN = 0.02
-# A size is as fast as the fastest if it reaches this part of it.
-_AS_FAST = 0.95
+# The loss has exploded if its moving average exceeds the lowest one by this factor.
+_EXPLOSION_FACTOR = 4.0
+# Smoothing: the decay of the moving average during the run; afterwards, the width as a fraction of all points.
+_DECAY, _SMOOTHING_WIDTH = 0.9, 1 / 30
+# A smaller relative decrease of the loss does not count.
+_MIN_DECREASE = 0.02
+# A size is as fast as the fastest if it reaches this fraction of its speed.
+_FAST_ENOUGH = 0.95
 
 
-class RateRange(L.Callback):
-    """Lets the learning rate grow from step to step, by the same factor each time, and remembers the losses.
+class LRRangeTest(L.Callback):
+    """Multiplies the learning rate by a constant factor at each step, and records the losses.
 
-    Parameters in a group with a rate of its own keep it, as they would in the training. It ends the training where the
-    loss explodes.
+    Parameter groups with their own rate keep it, as in the training. The training stops if the loss explodes.
 
     Args:
         low: The first rate.
@@ -69,7 +68,9 @@ class RateRange(L.Callback):
         own = optimizer.defaults.get("lr")
         self._groups = [group for group in optimizer.param_groups if own is not None and group.get("lr") == own]
         if not self._groups:
-            raise ConfigError("optimizer.lr", "every parameter has a rate of another group, so there is none to find")
+            raise ConfigError(
+                "optimizer.lr", "every parameter is in a group with its own rate, so there is none to find"
+            )
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -82,25 +83,25 @@ class RateRange(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the loss before the step, and stop where it has exploded."""
+        """Record the loss before the step, and stop if it has exploded."""
         loss = float(trainer.callback_metrics["train/loss_step"])
         self.losses.append(loss)
-        self._smooth, self._weight = _MEMORY * self._smooth + loss, _MEMORY * self._weight + 1
+        self._smooth, self._weight = _DECAY * self._smooth + loss, _DECAY * self._weight + 1
         mean = self._smooth / self._weight
         self._lowest = min(self._lowest, mean)
-        self.exploded = not math.isfinite(loss) or mean > _EXPLODED * self._lowest
+        self.exploded = not math.isfinite(loss) or mean > _EXPLOSION_FACTOR * self._lowest
         trainer.should_stop |= self.exploded
 
 
-class Found(NamedTuple):
-    """What the losses say.
+class LRRangeResult(NamedTuple):
+    """The result of a learning rate range test.
 
     Attributes:
-        rates: The rates, growing.
-        losses: The loss at each.
-        smooth: The same, smoothed.
-        best: The rate at which it falls fastest; None where it never falls.
-        lowest: The rate at which it is lowest.
+        rates: The rates, ascending.
+        losses: The loss at each rate.
+        smooth: The smoothed losses.
+        best: The rate of the steepest decrease; None if the loss never decreases.
+        lowest: The rate of the lowest smoothed loss.
     """
 
     rates: np.ndarray
@@ -110,32 +111,32 @@ class Found(NamedTuple):
     lowest: float
 
 
-def judge(rates: list[float], losses: list[float]) -> Found:
-    """Return where, over the logarithm of the rate, the smoothed loss falls fastest before it is lowest.
+def analyze_losses(rates: list[float], losses: list[float]) -> LRRangeResult:
+    """Find the steepest decrease of the smoothed loss over log(rate), before its minimum.
 
     Args:
-        rates: Growing learning rates, at least 2.
-        losses: The loss before a step with each; not finite ones, at the end, are left out.
+        rates: Ascending learning rates, at least 2.
+        losses: The loss before a step with each rate; non-finite ones are dropped.
     """
     finite = np.isfinite(losses)
     x, y = np.array(rates)[finite], np.array(losses)[finite]
-    places = np.arange(len(y))
-    bell = np.exp(-0.5 * ((places[:, None] - places) / max(1.0, _PART * len(y))) ** 2)
-    smooth = bell @ y / bell.sum(1)
+    indices = np.arange(len(y))
+    gaussian = np.exp(-0.5 * ((indices[:, None] - indices) / max(1.0, _SMOOTHING_WIDTH * len(y))) ** 2)
+    smooth = gaussian @ y / gaussian.sum(1)
     lowest = int(smooth.argmin())
     best = None
-    if smooth[lowest] < (1 - _FALLEN) * smooth[0]:
+    if smooth[lowest] < (1 - _MIN_DECREASE) * smooth[0]:
         best = float(x[int(np.gradient(smooth, np.log(x))[: lowest + 1].argmin())])
-    return Found(x, y, smooth, best, float(x[lowest]))
+    return LRRangeResult(x, y, smooth, best, float(x[lowest]))
 
 
-def rounded(rate: float) -> float:
-    """Return a rate with one digit, or a 1 and one digit behind it: nobody knows it better."""
+def round_rate(rate: float) -> float:
+    """Round a rate to one digit, or to two if the first is 1: the test is not more precise."""
     return float(f"{rate:.{1 if f'{rate:e}'[0] == '1' else 0}e}")
 
 
-class StepClock(L.Callback):
-    """Takes the time from the end of one step to the end of the next, with all that happens between them."""
+class StepTimer(L.Callback):
+    """Measures the time from the end of one step to the end of the next, including data loading."""
 
     def __init__(self) -> None:
         self._ends: list[tuple[float, int]] = []
@@ -143,7 +144,7 @@ class StepClock(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Remember when it was over."""
+        """Record the end of the step."""
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         self._ends.append((time.perf_counter(), batch.lengths.numel()))
@@ -152,16 +153,16 @@ class StepClock(L.Callback):
     def recordings_per_s(self) -> float:
         """The median over all steps but the first."""
         steps = zip(self._ends[:-1], self._ends[1:], strict=True)
-        return statistics.median(many / (end - before) for (before, _), (end, many) in steps)
+        return statistics.median(count / (end - before) for (before, _), (end, count) in steps)
 
 
-class Tried(NamedTuple):
-    """What a batch size brought.
+class BatchSizeSpeed(NamedTuple):
+    """The measured speed of a batch size.
 
     Attributes:
-        size: Recordings of a batch.
-        recordings_per_s: How many went through in a second.
-        memory: Bytes that a step takes at its peak; on a CPU those of its tensors, as foreseen; None: not known.
+        size: Recordings per batch.
+        recordings_per_s: Recordings per second.
+        memory: Peak memory of a step, bytes; on a CPU the estimate for its tensors; None: not known.
     """
 
     size: int
@@ -169,14 +170,14 @@ class Tried(NamedTuple):
     memory: float | None
 
 
-def fastest(tried: Sequence[Tried]) -> int:
+def smallest_fast_size(tried: Sequence[BatchSizeSpeed]) -> int:
     """Return the smallest size that is as fast as the fastest, within 5 %."""
     most = max(each.recordings_per_s for each in tried)
-    return next(each.size for each in tried if each.recordings_per_s >= _AS_FAST * most)
+    return next(each.size for each in tried if each.recordings_per_s >= _FAST_ENOUGH * most)
 
 
 def available_memory() -> float | None:
-    """Return the bytes that this machine, or the container that this runs in, has left; None where nobody says."""
+    """Return the available memory of this machine or container, bytes; None if not known."""
     left = []
     meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
     if meminfo.is_file():
@@ -187,87 +188,87 @@ def available_memory() -> float | None:
     return min(left, default=None)
 
 
-# Python and its libraries, and gaps between tensors, take more than the tensors alone.
-_ROOM = 1.7
+# Total memory over tensor memory: Python, libraries and fragmentation take more.
+_MEMORY_OVERHEAD = 1.7
 
 
 Proposal = tuple[Callable[[], Figure], str | None]
-"""What draws the curve, and the override that is proposed."""
+"""The function that draws the curve, and the proposed override."""
 
 
 def propose_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> Proposal:
-    """Propose a learning rate, and print why; see `find_rate`."""
+    """Propose a learning rate, and print the reason; the arguments are those of `find_rate`."""
     now = experiment.optimizer.get("lr")
     found, exploded = find_rate(experiment, folder, low, high, steps)
-    best = None if found.best is None else rounded(found.best)
+    best = None if found.best is None else round_rate(found.best)
     end = f"explodes at {found.rates[-1]:.2g}" if exploded else f"does not explode up to {found.rates[-1]:.2g}"
     print(f"{experiment.name}: the loss, {found.smooth[0]:.4g} at first, is lowest at {found.lowest:.2g} and {end}")
     if best is None:
-        print("  at no rate did it fall, so none is proposed; see snnlab doctor, or take more --steps")
+        print("  it decreases at no rate, so none is proposed; try snnlab doctor, or more --steps")
     else:
-        print(f"  it falls fastest at {best:g}, which is proposed (now {now if now is None else format(now, 'g')})")
+        print(f"  it decreases fastest at {best:g}, the proposed rate (now {now if now is None else format(now, 'g')})")
     draw = partial(draw_losses, found.rates, found.losses, found.smooth, best, experiment.name)
     return draw, None if best is None else f"optimizer.lr={best:g}"
 
 
 def propose_size(experiment: Experiment, folder: Path, last: int, steps: int) -> Proposal:
-    """Propose a batch size, and print why; see `try_sizes`."""
+    """Propose a batch size, and print the reason; the arguments are those of `try_sizes`."""
     tried, why = try_sizes(experiment, folder, last, steps)
     if not tried:
-        raise ConfigError("", f"find batch_size: {why}", "set fewer steps: data.num_bins, or recompute: 10")
-    best = fastest(tried)
-    print(f"{experiment.name}: batch size, recordings a second, memory of a step")
+        raise ConfigError("", f"find batch_size: {why}", "set fewer steps: data.num_bins, or checkpoint_segments: 10")
+    best = smallest_fast_size(tried)
+    print(f"{experiment.name}: batch size, recordings per second, memory of a step")
     for size, speed, memory in tried:
         print(f"  {size:>6} {speed:>9.1f} {'' if memory is None else f'{memory / 1e6:>9,.0f} MB'}")
     print(f"  the largest was {tried[-1].size} ({why}); {best} is as fast as any (now {experiment.data['batch_size']})")
-    print(f"  another batch size wants another learning rate: snnlab find lr data.batch_size={best}")
+    print(f"  another batch size needs another learning rate: snnlab find lr data.batch_size={best}")
     sizes, speeds = [each.size for each in tried], [each.recordings_per_s for each in tried]
     return partial(draw_speeds, sizes, speeds, best, experiment.name), f"data.batch_size={best}"
 
 
-def find_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> tuple[Found, bool]:
-    """Train some steps with a growing learning rate; return what was seen, and whether the loss exploded.
+def find_rate(experiment: Experiment, folder: Path, low: float, high: float, steps: int) -> tuple[LRRangeResult, bool]:
+    """Run a learning rate range test (Smith 2017); return its result, and True if the loss exploded.
 
     Args:
-        experiment: What is trained; of its schedule and its validation nothing is done.
-        folder: Where its run would be recorded; nothing is written.
+        experiment: The experiment; its schedule and its validation are not used.
+        folder: The folder of its run; nothing is written.
         low: The first rate.
-        high: The last one.
+        high: The last rate.
         steps: Steps of the optimizer.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    session = _alone(experiment, folder, steps)
-    growing = RateRange(low, high, steps)
-    _trainer(session, growing).fit(session.module, datamodule=session.data)
-    return judge(growing.rates, growing.losses), growing.exploded
+    session = _short_session(experiment, folder, steps)
+    range_test = LRRangeTest(low, high, steps)
+    _trainer(session, range_test).fit(session.module, datamodule=session.data)
+    return analyze_losses(range_test.rates, range_test.losses), range_test.exploded
 
 
-def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tuple[list[Tried], str]:
-    """Train some steps with each batch size; return what was seen, and why there was no larger one.
+def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tuple[list[BatchSizeSpeed], str]:
+    """Train some steps with each batch size; return the speeds, and why no larger size was tried.
 
     Args:
-        experiment: What is trained; of its schedule and its validation nothing is done.
-        folder: Where its run would be recorded; nothing is written.
+        experiment: The experiment; its schedule and its validation are not used.
+        folder: The folder of its run; nothing is written.
         last: The largest size.
-        steps: Steps with each, >= 2.
+        steps: Steps with each size, >= 2.
 
     Raises:
         SnnlabError: for a mistake in the configuration or the data.
     """
-    session = _alone(experiment, folder, steps)
+    session = _short_session(experiment, folder, steps)
     data = session.data
-    most, tried = min(last, data.split.train.size), list[Tried]()
-    size, reason = min(4, most), f"--to {last}" if most == last else "the training set has no more"
+    most, tried = min(last, data.split.train.size), list[BatchSizeSpeed]()
+    size, reason = min(4, most), f"--to {last}" if most == last else "the training set is not larger"
     while size <= most:
         data.settings = replace(data.settings, batch_size=size)
-        memory, left = _memory(session), available_memory()
+        memory, left = _estimate_memory(session), available_memory()
         on_gpu = session.module.device.type == "cuda"
-        if not on_gpu and memory is not None and left is not None and _ROOM * memory > left:
+        if not on_gpu and memory is not None and left is not None and _MEMORY_OVERHEAD * memory > left:
             return tried, f"a batch of {size} takes about {memory / 1e9:.1f} GB, and {left / 1e9:.1f} GB are left"
         try:
-            tried.append(_timed(session, memory))
+            tried.append(_measure_speed(session, memory))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -276,19 +277,19 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
     return tried, reason
 
 
-def _timed(session: Session, memory: float | None) -> Tried:
-    clock = StepClock()
+def _measure_speed(session: Session, memory: float | None) -> BatchSizeSpeed:
+    clock = StepTimer()
     trainer = _trainer(session, clock)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
     trainer.fit(session.module, datamodule=session.data)
     peak = float(torch.cuda.max_memory_allocated(trainer.strategy.root_device)) if on_gpu else memory
-    return Tried(session.data.settings.batch_size, clock.recordings_per_s, peak)
+    return BatchSizeSpeed(session.data.settings.batch_size, clock.recordings_per_s, peak)
 
 
-def _alone(experiment: Experiment, folder: Path, steps: int) -> Session:
-    """Prepare a training of some steps in this process, of which nothing is logged, validated or drawn."""
+def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:
+    """Prepare a training of some steps in this process, without logs, validation, checkpoints and plots."""
     ends: dict[str, Any] = {"max_epochs": -1, "max_steps": steps, "limit_val_batches": 0, "enable_progress_bar": False}
     trainer = {key: value for key, value in experiment.trainer.items() if key not in ("min_epochs", "min_steps")}
     silent = {"scheduler": None, "logger": None, "callbacks": None, "plots": None, "monitors": None}
@@ -299,12 +300,12 @@ def _alone(experiment: Experiment, folder: Path, steps: int) -> Session:
 
 
 def _trainer(session: Session, callback: L.Callback) -> L.Trainer:
-    trainer = session.trainer([callback, *annealing(session.experiment, session.network)])
-    session.computed_on(trainer.strategy.root_device)
+    trainer = session.trainer([callback, *annealing_callbacks(session.experiment, session.network)])
+    session.decide_computation(trainer.strategy.root_device)
     return trainer
 
 
-def _memory(session: Session) -> float | None:
+def _estimate_memory(session: Session) -> float | None:
     settings, (make, _) = session.data.settings, session.optimization
     try:
         return footprint(session.built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
@@ -314,11 +315,11 @@ def _memory(session: Session) -> float | None:
 
 
 def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, proposed: float | None, name: str) -> Figure:
-    """Draw the loss over the learning rate with which the step behind it was made.
+    """Draw the loss over the learning rate of the step that follows it.
 
     Args:
-        proposed: The rate that is proposed, or None.
-        name: What was trained.
+        proposed: The proposed rate, or None.
+        name: Name of the experiment.
 
     Shape:
         rates, losses, smooth: `[N]`.
@@ -330,7 +331,7 @@ def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, propo
         ax.axvline(proposed, color=VERMILION, linestyle=DASHED, linewidth=1.4, label=f"{proposed:g}")
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
-    # What comes behind the explosion would press all else to the ground.
+    # The losses of the explosion would flatten the rest of the curve.
     low, high = smooth.min(), smooth[: max(1, int(smooth.argmin()) + 1)].max()
     ax.set_ylim(low - 0.2 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
     legend(ax, loc="upper left")
@@ -340,12 +341,12 @@ def draw_losses(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, propo
 
 
 def draw_speeds(sizes: Sequence[int], speeds: Sequence[float], proposed: int, name: str) -> Figure:
-    """Draw recordings a second over the batch size.
+    """Draw recordings per second over the batch size.
 
     Args:
-        speeds: Recordings a second with each.
-        proposed: The size that is proposed.
-        name: What was trained.
+        speeds: Recordings per second with each size.
+        proposed: The proposed size.
+        name: Name of the experiment.
     """
     figure, (ax,) = new_figure()
     ax.plot(sizes, speeds, color=BLUE, linewidth=1.6, marker="o")
@@ -354,13 +355,13 @@ def draw_speeds(sizes: Sequence[int], speeds: Sequence[float], proposed: int, na
     ax.set_xticks(list(sizes), [f"{size:g}" for size in sizes])
     ax.set_ylim(0, 1.15 * max(speeds))
     legend(ax, loc="lower right")
-    label(ax, "batch size", "recordings a second")
+    label(ax, "batch size", "recordings per second")
     title(ax, name)
     return figure
 
 
 def write_figure(draw: Callable[[], Figure], target: Path) -> None:
-    """Draw into a file, whose folder is made.
+    """Draw into a file, and create its folder.
 
     Raises:
         ConfigError: if it cannot be written.

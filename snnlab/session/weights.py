@@ -1,4 +1,4 @@
-"""The weights of recorded runs, given to networks, and the recordings that they have seen.
+"""Loads the weights of recorded runs, and checks on which recordings these runs were trained.
 
 Axes: R recordings.
 """
@@ -33,7 +33,7 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
     """Write the checksums of recordings' events.
 
     Args:
-        checksums: See `Store.hashes`.
+        checksums: Hashes of recordings, as in `Store.hashes`.
 
     Shape:
         checksums: uint64 `[N]`.
@@ -43,7 +43,7 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
 
 
 def read_trained_on(folder: Path) -> np.ndarray | None:
-    """Return the checksums, uint64 `[N]`; None where an older run wrote none.
+    """Return the checksums, uint64 `[N]`; None for an older run without the file.
 
     Raises:
         RecordError: if the file cannot be read.
@@ -56,7 +56,7 @@ def read_trained_on(folder: Path) -> np.ndarray | None:
     except (OSError, ValueError, EOFError) as error:
         raise RecordError(path, f"cannot be read ({error})") from error
     if found.ndim != 1 or found.dtype != np.uint64:
-        raise RecordError(path, "is not what a run recorded")
+        raise RecordError(path, "was not written by a run")
     return found
 
 
@@ -65,24 +65,24 @@ CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
 def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return where a run's weights are.
+    """Return the path of a run's checkpoint.
 
     Raises:
-        RecordError: if they are not there.
+        RecordError: if there is none.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
-        why = "the run ended before" if (folder / "config.yaml").is_file() else "it is no run's folder"
+        why = "the run ended before it was written" if (folder / "config.yaml").is_file() else "it is not a run folder"
         raise RecordError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
     return path
 
 
 def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
-    """Give a network the weights of a run.
+    """Load the weights of a run into a network.
 
     Raises:
         RecordError: if there are none, or they are damaged.
-        ConfigError: if they are of another network.
+        ConfigError: if they do not fit the network.
     """
     weights = network_weights(checkpoint_file(run, checkpoint))
     try:
@@ -93,10 +93,10 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
 
 
 def init_from(network: Network, run: Path) -> str:
-    """Give a network a run's weights wherever name and shape are the same, and return what was done, in words.
+    """Load a run's weights where name and shape are equal, and return a log line.
 
     Raises:
-        RecordError: if the folder is no run's, or has no weights.
+        RecordError: if the folder is not a run or has no weights.
         ConfigError: if none of its weights fits.
     """
     try:
@@ -106,49 +106,49 @@ def init_from(network: Network, run: Path) -> str:
     own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ConfigError("init_from", f"no layer of {run} has the name and the shape of one of this network's")
+        raise ConfigError("init_from", f"no layer of {run} has the name and shape of a layer of this network")
     network.load_state_dict(taken, strict=False)
     new = [name for name in own if name not in taken]
-    rest = f"; at random: {', '.join(new)}" if new else ""
-    return f"begins with {len(taken)} of {len(own)} tensors from {run}{rest}"
+    rest = f"; random: {', '.join(new)}" if new else ""
+    return f"loaded {len(taken)} of {len(own)} tensors from {run}{rest}"
 
 
-KEY = "trained_before"
+TRAINED_BEFORE = "trained_before"
 
 
 def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
-    """Refuse to evaluate a run on recordings that it was trained on, as those of another split may be.
+    """Refuse to evaluate a run on recordings that it was trained on, which can happen with another split.
 
     Args:
-        data: What it is to be evaluated on.
+        data: The data of the evaluation.
         part: `test` or `val`.
 
     Raises:
         ConfigError: if some of the part's recordings were trained on.
         RecordError: if the run's folder cannot be read.
     """
-    if read_split(run).get("hash") == data.split.hash and _is_of(run, data.store):
+    if read_split(run).get("hash") == data.split.hash and _has_same_store(run, data.store):
         return
     places: np.ndarray = getattr(data.split, part)
-    seen = seen_by(run, data.store)
+    seen = trained_on_mask(run, data.store)
     if seen is None:
-        _log.warning("%s: is older than the record of what was trained on, which may be among these recordings", run)
-    elif many := int(seen[places].sum()):
+        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, FILE)
+    elif count := int(seen[places].sum()):
         raise ConfigError(
             "evaluate",
             (
-                f"{run} was trained on {many:,} of these {places.size:,} {part} recordings: this is"
-                " another split than the run's"
+                f"{run} was trained on {count:,} of these {places.size:,} {part} recordings:"
+                " the split differs from the run's"
             ),
-            "leave out what changes it, or --split train evaluates what it was trained on",
+            "remove the override that changes it, or use --split train",
         )
 
 
-def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = False) -> dict[str, Any] | None:
-    """Return which validation and test recordings the run of `init_from` was trained on, for the record.
+def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:
+    """Return the validation and test recordings that the run of `init_from` was trained on, for the run folder.
 
     Args:
-        say: Whether what is odd is said to the user.
+        warn: Log a warning if there are any, or if it is not known.
 
     Raises:
         ConfigError: if there are any, unless `on_trained_before: record`.
@@ -157,53 +157,56 @@ def found_before(experiment: Experiment, data: EventDataModule, *, say: bool = F
     if experiment.init_from is None:
         return None
     run = Path(experiment.init_from).expanduser()
-    found = _found_in(run, data)
+    found = _trained_before(run, data)
     if found["val"] is None:
-        if say:
-            _log.warning("init_from: %s does not say what it was trained on, which may be validation or test now", run)
+        if warn:
+            _log.warning(
+                "init_from: %s did not record its training recordings; some may be validation or test recordings now",
+                run,
+            )
     elif found["val"] or found["test"]:
-        said = (
+        message = (
             f"{run} was trained on {len(found['val']):,} of {data.split.val.size:,} validation and"
             f" {len(found['test']):,} of {data.split.test.size:,} test recordings"
         )
         if experiment.on_trained_before == "fail":
             raise ConfigError(
                 "init_from",
-                said,
-                f"data.split_file={run / SPLIT} takes that run's split, on_trained_before=record trains all the same"
-                " and says so in result.json",
+                message,
+                f"data.split_file={run / SPLIT} uses the split of that run, on_trained_before=record trains anyway"
+                " and writes it into result.json",
             )
-        if say:
-            _log.warning("init_from: %s", said)
+        if warn:
+            _log.warning("init_from: %s", message)
     return found
 
 
-def recorded_before(folder: Path, data: EventDataModule) -> dict[str, Any] | None:
-    """Return what a run that is resumed recorded of `found_before`; found again where the record is damaged."""
+def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] | None:
+    """Return the recorded result of `find_trained_before` of a resumed run; compute it again if the file is damaged."""
     try:
-        return read_split(folder).get(KEY)
+        return read_split(folder).get(TRAINED_BEFORE)
     except DamagedError:
-        begun_with = read_config(folder).get("init_from")
-        return None if begun_with is None else _found_in(Path(begun_with).expanduser(), data)
+        init_from_run = read_config(folder).get("init_from")
+        return None if init_from_run is None else _trained_before(Path(init_from_run).expanduser(), data)
 
 
-def _found_in(run: Path, data: EventDataModule) -> dict[str, Any]:
-    seen = seen_by(run, data.store)
+def _trained_before(run: Path, data: EventDataModule) -> dict[str, Any]:
+    seen = trained_on_mask(run, data.store)
     if seen is None:
         return {"run": str(run), "val": None, "test": None}
     val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
     return {"run": str(run), "val": val, "test": test}
 
 
-def counted_before(before: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what `result.json` says of what `found_before` found: how many."""
+def count_trained_before(before: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the counts of the result of `find_trained_before`, for `result.json`."""
     if before is None:
         return {}
-    return {KEY: {key: len(value) if isinstance(value, list) else value for key, value in before.items()}}
+    return {TRAINED_BEFORE: {key: len(value) if isinstance(value, list) else value for key, value in before.items()}}
 
 
 def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModule) -> None:
-    """Write what a run is trained on, and what the run that it begins with was; of a resumed one it is there."""
+    """Write the training recordings of a run and of its `init_from` run, unless the file exists."""
     if read_trained_on(folder) is not None:
         return
     store = data.store
@@ -211,16 +214,16 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
     found = [store.hashes[own]]
     if experiment.init_from is not None:
         run = Path(experiment.init_from).expanduser()
-        before, seen = read_trained_on(run), seen_by(run, store)
+        before, seen = read_trained_on(run), trained_on_mask(run, store)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]
     write_trained_on(folder, np.concatenate(found))
 
 
-def seen_by(run: Path, store: Store) -> np.ndarray | None:
-    """Return which recordings of a store a run was trained on, by their events; None where nobody can tell.
+def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
+    """Return which recordings of a store a run was trained on, compared by their events; None if not known.
 
-    Recordings of few events, which may be equal by chance, are known by their place in the run's own store alone.
+    Recordings of few events may be equal by chance, so they are compared only by index in the run's own store.
 
     Shape:
         returns bool `[R]`.
@@ -228,7 +231,7 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
     Raises:
         RecordError: if the run's folder cannot be read.
     """
-    checksums, same = read_trained_on(run), _is_of(run, store)
+    checksums, same = read_trained_on(run), _has_same_store(run, store)
     if checksums is None and not same:
         return None
     seen = np.zeros(len(store), bool)
@@ -238,13 +241,13 @@ def seen_by(run: Path, store: Store) -> np.ndarray | None:
         try:
             seen[np.array(read_split(run).get("train", []), np.int64)] = True
         except (ValueError, TypeError, IndexError) as error:
-            raise RecordError(run / SPLIT, f"is not what a run recorded ({error})") from error
+            raise RecordError(run / SPLIT, f"was not written by a run ({error})") from error
     return seen
 
 
-def _is_of(run: Path, store: Store) -> bool:
+def _has_same_store(run: Path, store: Store) -> bool:
     try:
         page = read_run(run).page
-    except RecordError:  # one that was killed has no result
+    except RecordError:  # a run that was killed has no result
         return False
     return (page.get("provenance") or {}).get("data_fingerprint") == store.fingerprint

@@ -1,4 +1,4 @@
-"""Trainings that are controls: what they say, what they leave as it was, and what comes out."""
+"""Trainings under a control: their messages, their records and their results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def test_permuted_test_labels_change_nothing_before_the_test(workplace: Path, di
     assert all(np.array_equal(one[name], other[name]) == (name != "test_target") for name in one)
 
 
-def test_a_control_is_recorded_told_and_evaluated_as_it_was_tested(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_a_control_is_recorded_printed_and_evaluated_as_it_was_tested(
+    workplace: Path, snnlab: Snnlab, digits_store: str
+):
     done = snnlab("train", *FAST, digits_store, *QUIET, "control=shuffled_time")
     assert done.status == 0, done.err
     assert "control" in done.out
@@ -70,7 +72,7 @@ def test_a_run_from_before_controls_is_none(workplace: Path, snnlab: Snnlab, dig
     assert snnlab("evaluate", str(result.folder)).status == 0
 
 
-def test_a_data_set_is_looked_through_for_copies(workplace: Path, digits_store: str):
+def test_a_dataset_is_checked_for_duplicates(workplace: Path, digits_store: str):
     experiment, _ = compose_once([digits_store], None)
     session = Session(experiment)
     found = find_duplicates(session.settings, session.store, session.dataset)

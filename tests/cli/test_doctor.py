@@ -39,7 +39,7 @@ def proposed(done: Outcome) -> list[str]:
 
 def cures(done: Outcome) -> list[str]:
     """Return the overrides that the doctor says cure a finding."""
-    return [shlex.split(found)[0] for found in re.findall(r"^  cured by (.+)$", done.out, re.M)]
+    return [shlex.split(found)[0] for found in re.findall(r"^  fixed by (.+)$", done.out, re.M)]
 
 
 def trained(*overrides: str) -> dict[str, float]:
@@ -158,7 +158,7 @@ def test_silent_layers_are_fixed_in_order_and_all_overrides_are_printed_together
     assert cures(done) == ["model.layers.lif1.v_threshold=1.0", "model.layers.lif2.v_threshold=1.0"]
     assert proposed(done)[-2:] == cures(done)
     assert not any("=90" in override for override in proposed(done))
-    assert_says(done.out, "With these", "lives")
+    assert_says(done.out, "With these", "works")
 
 
 GOOD = {

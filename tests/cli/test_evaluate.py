@@ -1,4 +1,4 @@
-"""A run's network answers again: the same to the same recordings."""
+"""Evaluating a run again gives the same results on the same recordings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _evaluated(done: Outcome) -> tuple[Path, dict[str, object]]:
 
 
 @pytest.mark.parametrize("part", ["test", "val"])
-def test_it_finds_again_what_the_run_recorded(run: Path, snnlab: Snnlab, part: str) -> None:
+def test_an_evaluation_reproduces_the_recorded_results(run: Path, snnlab: Snnlab, part: str) -> None:
     folder, found = _evaluated(snnlab("evaluate", str(run), "--split", part))
     recorded = load(run)
     assert folder.parent == run / "evaluations"
@@ -54,7 +54,7 @@ def test_it_finds_again_what_the_run_recorded(run: Path, snnlab: Snnlab, part: s
         assert (folder / picture).stat().st_size > 5000
 
 
-def test_a_test_costs_what_it_has_cost(run: Path, snnlab: Snnlab) -> None:
+def test_an_evaluation_reproduces_the_recorded_operations(run: Path, snnlab: Snnlab) -> None:
     _, found = _evaluated(snnlab("evaluate", str(run)))
     recorded = load(run).metrics
     costs = [name for name in recorded if name.startswith("test/synops") or name == "test/membrane_updates"]
@@ -66,7 +66,7 @@ def test_a_test_costs_what_it_has_cost(run: Path, snnlab: Snnlab) -> None:
     assert recorded["footprint_bytes"] == 4 * recorded["params"]
 
 
-def test_the_last_epoch_is_tested_beside_the_chosen_one(
+def test_the_last_epoch_is_tested_in_addition_to_the_chosen_one(
     snnlab: Snnlab, digits_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnlab import train
@@ -98,7 +98,7 @@ def test_classes_and_time_are_counted(run: Path, snnlab: Snnlab, tmp_path: Path)
     assert f"{counts[7, 7]:,} of {counts[7].sum():>6,}" in done.out
 
 
-def test_other_bins_rebuild_the_network_and_the_last_epoch_can_be_asked_for(run: Path, snnlab: Snnlab) -> None:
+def test_other_bins_rebuild_the_network_and_the_last_epoch_can_be_chosen(run: Path, snnlab: Snnlab) -> None:
     folder, found = _evaluated(snnlab("evaluate", str(run), "--checkpoint", "last", "data.num_bins=8"))
     assert len(found["accuracy_over_time"]) == 8  # type: ignore[arg-type]
     assert found["overrides"] == ["data.num_bins=8"]
@@ -124,7 +124,7 @@ def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["data=dvsgesture"], ("data.num_classes", 10, 11)),
         (["neuron.tau_mem=5"], ("neuron.tau_mem=5", "model.layers.lif1.NAME=VALUE")),
@@ -136,10 +136,10 @@ def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
         (["--chekpoint", "best"], ("evaluate", "--chekpoint", "--checkpoint")),
     ],
 )
-def test_what_cannot_be_is_refused(run: Path, snnlab: Snnlab, overrides: list[str], told: tuple) -> None:
+def test_what_cannot_be_is_refused(run: Path, snnlab: Snnlab, overrides: list[str], expected: tuple) -> None:
     done = snnlab("evaluate", str(run), *overrides)
     assert done.status == 2
-    place, *facts = told
+    place, *facts = expected
     assert_tells(done.error, place or run, *facts)
     assert "Traceback" not in done.err
 
@@ -210,14 +210,14 @@ def test_a_run_opens_from_python(run: Path) -> None:
     assert best.state_dict().keys() == last.state_dict().keys()
 
 
-def test_what_a_training_cannot_begin_with_names_the_setting(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+def test_a_bad_init_from_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     done = snnlab("train", *SMALL, f"init_from={tmp_path}", f"output_dir={tmp_path / 'runs'}")
     assert done.status == 2
     assert_tells(done.error, "init_from", "folder")
     assert not (tmp_path / "runs").exists()
 
 
-def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+def test_recordings_that_differ_from_those_of_the_run_are_a_warning(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     assert "trained" not in snnlab("evaluate", str(run)).err
     changed = tmp_path / "changed"
     changed.mkdir()
@@ -232,9 +232,9 @@ def test_it_tells_of_recordings_that_are_not_those_of_the_run(run: Path, snnlab:
     assert "trained" not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err
 
 
-def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
+def test_early_exit_is_printed_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
     folder, found = _evaluated(done := snnlab("evaluate", str(run), "--anytime", "--accuracy", "0.2"))
-    assert_says(done.out, "answered", "sure")
+    assert_says(done.out, "answered", "threshold")
     early: Any = found["anytime"]
     end = early["thresholds"][-1]
     recorded = load(run)
@@ -253,7 +253,7 @@ def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         (["--accuracy", "95"], ("", "--accuracy", 0, 1, 95)),
         (["--accuracy", "0.9", "--split", "val"], ("evaluate", "--split")),
@@ -261,7 +261,9 @@ def test_early_answers_are_told_written_and_drawn(run: Path, snnlab: Snnlab) -> 
         (["--anytime", "control=counts_only"], ("evaluate", "first")),
     ],
 )
-def test_early_answers_that_cannot_be_are_refused(run: Path, snnlab: Snnlab, overrides: list[str], told: tuple) -> None:
+def test_early_exit_is_refused_where_it_is_impossible(
+    run: Path, snnlab: Snnlab, overrides: list[str], expected: tuple
+) -> None:
     done = snnlab("evaluate", str(run), *overrides)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *expected)

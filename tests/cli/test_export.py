@@ -1,4 +1,4 @@
-"""Arrays out of a run are those of its network on its recordings."""
+"""Exported arrays are those of the run's network on its recordings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _exported(snnlab: Snnlab, run: Path, out: Path, *arguments: str) -> dict[str
     return found
 
 
-def test_what_the_network_does_is_that_of_the_run(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+def test_exported_arrays_are_those_of_the_run(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     arrays = _exported(snnlab, run, tmp_path / "a.npz", "--what", "input,spikes,v,output,readout", "--samples", "2:5")
     opened = load(run)
     recording = opened.record(torch.from_numpy(arrays["input"]))
@@ -77,7 +77,7 @@ def test_both_kinds_of_files_hold_the_same_and_layers_can_be_chosen(run: Path, s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("--what", "v"), ("export", "--out")),
         (("--out", "a.csv", "--what", "v"), ("export", "--out", "a.csv")),
@@ -91,11 +91,11 @@ def test_both_kinds_of_files_hold_the_same_and_layers_can_be_chosen(run: Path, s
     ],
 )
 def test_a_mistake_is_named_and_writes_nothing(
-    run: Path, snnlab: Snnlab, workplace: Path, arguments: tuple[str, ...], told: tuple
+    run: Path, snnlab: Snnlab, workplace: Path, arguments: tuple[str, ...], expected: tuple
 ) -> None:
     done = snnlab("export", str(run), *arguments)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *expected)
     assert list(workplace.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""`snnlab find`: a proposal, a curve and an override, and nothing else."""
+"""`snnlab find`: a proposal, a curve and an override, and no run folder."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome
     assert "data.batch_size=8" not in lines[-1].split()[:-1]
 
 
-def test_memory_that_does_not_suffice_ends_the_search(
-    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_little_memory_ends_the_search(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
     experiment, folder = compose_once([*SMALL, digits_store], None)
     monkeypatch.setattr(tuner, "available_memory", lambda: 0.0)
     tried, why = tuner.try_sizes(experiment, folder, 64, 3)
@@ -58,7 +56,7 @@ def test_memory_that_does_not_suffice_ends_the_search(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(tuner, "_timed", full)
+    monkeypatch.setattr(tuner, "_measure_speed", full)
     tried, why = tuner.try_sizes(experiment, folder, 64, 3)
     assert not tried
     assert_says(why, "batch", 4, "memory")
@@ -70,11 +68,11 @@ def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: 
     experiment, folder = compose_once([*SMALL, digits_store, groups, learned], None)
     seen: list[list[float]] = []
 
-    class Watching(tuner.RateRange):
+    class Watching(tuner.LRRangeTest):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):  # type: ignore[no-untyped-def]
             seen.append([group["lr"] for group in optimizer.param_groups if group["params"]])
 
-    monkeypatch.setattr(tuner, "RateRange", Watching)
+    monkeypatch.setattr(tuner, "LRRangeTest", Watching)
     tuner.find_rate(experiment, folder, 1e-4, 1e-2, 11)
     assert len(seen) == 11
     assert {rates[-1] for rates in seen} == {0.5}

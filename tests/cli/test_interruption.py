@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a training."""
+"""Ctrl-C and other signals during a training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..refusals import assert_raises, assert_says
 from . import killing
 from .conftest import FAST
 
-# Long enough never to be over before the signal.
+# Long enough to last until the signal.
 LONG = [text for text in FAST if "max_epochs" not in text] + [
     "trainer.max_epochs=100000",
     "logger=none",
@@ -29,14 +29,14 @@ LONG = [text for text in FAST if "max_epochs" not in text] + [
 
 
 def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -> tuple[int, str, str]:
-    """Run `snnlab train`, send the signals when it has said `after`; return exit status, stdout, stderr."""
+    """Run `snnlab train`, send the signals once it prints `after`; return exit status, stdout, stderr."""
     with subprocess.Popen(
         [sys.executable, "-m", "snnlab", "train", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Whoever runs the tests in the background may have Ctrl-C ignored, and children inherit that.
+        # A shell may ignore Ctrl-C for tests in the background, and child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stderr is not None
@@ -44,7 +44,7 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
         while after not in said and (line := process.stderr.readline()):
             said += line
         for number in signals:
-            os.killpg(process.pid, number)  # as a terminal does: to the workers too
+            os.killpg(process.pid, number)  # like a terminal: to the workers too
             time.sleep(0.1)
         out, err = process.communicate(timeout=60)
     return process.returncode, out, said + err
@@ -60,7 +60,7 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
     ],
     ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],
 )
-def test_a_signal_ends_the_training_with_a_line_and_a_record(
+def test_a_signal_ends_the_training_with_a_message_and_a_run_folder(
     workplace: Path, digits_store: str, signals: list[int], status: int, workers: int
 ):
     code, out, err = stopped(*LONG, digits_store, f"data.num_workers={workers}", signals=signals)
@@ -78,7 +78,7 @@ def test_a_signal_ends_the_training_with_a_line_and_a_record(
     assert_says(result["error"], signal.Signals(signals[0]).name)
     assert result["selection"]["epochs"] >= 1  # the second epoch's line comes before its checkpoints
     assert result["timing"]["fit_s"] > 0
-    assert set(result["metrics"]) == {"val/loss", "val/accuracy"}  # the chosen epoch's; nothing was tested
+    assert set(result["metrics"]) == {"val/loss", "val/accuracy"}  # of the chosen epoch; there is no test
     assert not (record.parent / "predictions.npz").exists()
     assert {path.name for path in (record.parent / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
@@ -87,14 +87,14 @@ KILLED = ("plugins=[tests.cli.killing]", "+callbacks.kill={_target_: tests.cli.k
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP"])
-def test_a_signal_before_there_is_a_run_leaves_a_line_and_nothing_else(workplace: Path, digits_store: str, name: str):
+def test_a_signal_before_the_run_exists_writes_only_a_message(workplace: Path, digits_store: str, name: str):
     status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", f"{name}@built")
     assert status == 128 + signal.Signals[f"SIG{name}"]
     assert_says((workplace / "log").read_text().splitlines()[-1], f"SIG{name}")
     assert [path.name for path in workplace.iterdir()] == ["log"]
 
 
-def test_a_signal_before_the_first_batch_leaves_the_record_of_an_interrupted_run(workplace: Path, digits_store: str):
+def test_a_signal_before_the_first_batch_records_an_interrupted_run(workplace: Path, digits_store: str):
     status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", "TERM@setup")
     assert status == 143
     (record,) = workplace.glob("outputs/*/*/result.json")
@@ -143,7 +143,7 @@ def test_a_plugin_that_exits_is_a_failure_and_no_interruption(
     assert json.loads(record.read_text())["status"] == "failed"
 
 
-def test_a_signal_in_a_validation_says_what_is_trained_again(
+def test_a_signal_in_a_validation_reports_the_epochs_to_train_again(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
     from snnlab.training.module import SpikingModule

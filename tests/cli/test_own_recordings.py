@@ -1,4 +1,4 @@
-"""A user's own recordings of several people: what is counted, what is told, and what must not be answered."""
+"""User-defined recordings of several people: counts, messages, and refused evaluations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = (
 
 
 def write(root: Path) -> Path:
-    """Write 6 people's recordings of 2 gestures, each twice, of 300 ms; tables that let one of them be for testing."""
+    """Write recordings of 6 people, 2 gestures, 2 takes, 300 ms each, and tables with one person as test split."""
     rng = np.random.default_rng(0)
     recordings = [(person, name, take) for person in range(6) for name in NAMES for take in range(2)]
     for person, name, take in recordings:
@@ -56,21 +56,21 @@ def hands(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def people(hands: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the overrides that describe them, user5 being for testing."""
+    """Return the overrides for these recordings, with user5 as test split."""
     stores = tmp_path_factory.mktemp("stores")
     return ["data=folder", f"data.root={hands}", "data.labels=user5.csv", *SETTINGS, f"data.store_dir={stores}"]
 
 
 @pytest.fixture(scope="module")
 def run(people: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a run on windows of them."""
+    """Return a run on windows of these recordings."""
     from snnlab import train
 
     folder = tmp_path_factory.mktemp("runs")
     return train(*people, "data.stride_ms=100", "data.val_fraction=0.2", f"output_dir={folder}")
 
 
-def test_windows_are_counted_beside_recordings_and_people(run: Any) -> None:
+def test_windows_recordings_and_groups_are_counted(run: Any) -> None:
     with np.load(run.folder / "predictions.npz") as arrays:
         found = {name: arrays[name] for name in arrays.files}
     people = np.repeat(np.arange(6), 4)
@@ -110,12 +110,12 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
         done = snnlab("evaluate", str(run.folder), "--split", "val", *changes)
         assert done.status == 2
         assert_tells(done.error, "evaluate", "trained")
-    # Another person for testing: other parts, of which the same events are another store.
+    # Another test person: other parts, and another store with the same events.
     done = snnlab("evaluate", str(run.folder), "data.labels=user1.csv")
     assert done.status == 2
     assert_tells(done.error, "evaluate", 4)
     assert snnlab("evaluate", str(run.folder), "--split", "train", "data.split_seed=1").status == 0
-    # Recordings that it has not seen may be anything.
+    # Recordings that the run has not seen are allowed in any part.
     path = tmp_path / "split.csv"
     lines = [f"p{person}_{name}_{take}.npy," + ("val" if person == 5 else "train") for person in (0, 5)
              for name in NAMES for take in range(2)]  # fmt: skip
@@ -126,13 +126,13 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
     assert snnlab("evaluate", str(run.folder), "--split", "val", *given).status == 0
 
 
-def test_a_threshold_is_not_chosen_on_what_was_trained_on(run: Any, snnlab: Snnlab) -> None:
+def test_a_threshold_is_not_chosen_on_training_recordings(run: Any, snnlab: Snnlab) -> None:
     done = snnlab("evaluate", str(run.folder), "--accuracy", "0.1", "data.split_seed=1")
     assert done.status == 2
     assert_tells(done.error, "evaluate", "split")
 
 
-def test_a_run_does_not_begin_with_weights_that_have_seen_its_test_recordings(
+def test_init_from_a_run_trained_on_the_test_recordings_is_refused(
     run: Any, people: list[str], tmp_path: Path, snnlab: Snnlab
 ) -> None:
     from snnlab import train
@@ -143,14 +143,14 @@ def test_a_run_does_not_begin_with_weights_that_have_seen_its_test_recordings(
     assert done.status == 2
     assert_tells(done.error, "init_from", "of", 4, "data.split_file", run.folder)
     assert not (tmp_path / "runs").exists()
-    # The same split, or that run's own, is no leak.
+    # The same split is no leak.
     same = train(*again, "data.val_fraction=0.2")
     assert same.selection["trained_before"] == {"run": str(run.folder), "val": 0, "test": 0}
     recorded = train(*other, "on_trained_before=record")
     assert recorded.selection["trained_before"]["test"] == 4
     page = json.loads((recorded.folder / "result.json").read_text())
     assert page["selection"]["trained_before"] == recorded.selection["trained_before"]
-    # What the first run saw is handed on: the second has seen user1 with its weights alone.
+    # The record is passed on: the second run has seen user1 only through its initial weights.
     third = [*people, f"output_dir={tmp_path / 'third'}", f"init_from={recorded.folder}", "data.labels=user1.csv"]
     assert snnlab("train", *third).status == 2
 
@@ -163,7 +163,7 @@ def test_inspect_counts_people_and_windows(people: list[str], workplace: Path, s
     assert "warning" not in done.out
 
 
-def test_classes_that_a_part_lacks_are_told(hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path) -> None:
+def test_missing_classes_of_a_part_are_a_warning(hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path) -> None:
     names = sorted(path.name for path in hands.glob("*.npy"))
     (workplace / "all.csv").write_text("path,label\n" + "".join(f"{name},{name[3:-6]}\n" for name in names))
     parts = ["val" if name.startswith("p0_left") else "train" for name in names]
@@ -171,11 +171,11 @@ def test_classes_that_a_part_lacks_are_told(hands: Path, workplace: Path, snnlab
     (workplace / "split.csv").write_text("recording,split\n" + rows)
     given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
     given += ["data.split_file=split.csv", "data.test_fraction=0", f"data.store_dir={store_dir}", "test=false"]
-    told = ("validation", "1 of 2 classes", "right")
-    assert_says(snnlab("data", "inspect", *given).out, "warning", *told)
+    expected = ("validation", "1 of 2 classes", "right")
+    assert_says(snnlab("data", "inspect", *given).out, "warning", *expected)
     done = snnlab("train", *given, f"output_dir={workplace / 'runs'}")
     assert done.status == 0, done.err
-    assert_says(done.err, *told)
+    assert_says(done.err, *expected)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("s", 1e-6)])
@@ -212,14 +212,14 @@ def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: P
     assert (workplace / "outputs" / "data_hands.png").is_file()
 
 
-def test_what_no_frame_holds_is_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
+def test_pixels_outside_of_all_frames_are_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *people, "data.downsample=3")
     assert_says(done.out, "last 2 columns", "data.downsample=3")
     done = snnlab("data", "inspect", *people, "data.crop=[0,0,4,6]")
     assert_says(done.out, "outside data.crop")
 
 
-def test_a_complete_list_of_parts_is_followed_where_nothing_else_says_what_is_for_testing(
+def test_a_complete_split_file_is_used_for_a_dataset_without_a_test_split(
     hands: Path, workplace: Path, snnlab: Snnlab, store_dir: Path
 ) -> None:
     names = sorted(path.name for path in hands.glob("*.npy"))
@@ -236,7 +236,7 @@ def test_a_complete_list_of_parts_is_followed_where_nothing_else_says_what_is_fo
     assert found == ["8", "8", "8"]
 
 
-def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
+def test_a_split_file_does_not_divide_groups_unless_allowed(
     people: list[str], hands: Path, workplace: Path, snnlab: Snnlab
 ) -> None:
     names = sorted(path.name for path in hands.glob("p[0-4]*.npy"))
@@ -251,7 +251,7 @@ def test_a_split_file_does_not_divide_people_unless_that_is_asked_for(
     assert_says(done.out, "groups", "test: 5")
 
 
-def test_fewer_recordings_than_processes_are_told_of_before_the_training(
+def test_fewer_recordings_than_processes_are_refused_before_the_training(
     people: list[str], workplace: Path, snnlab: Snnlab
 ) -> None:
     several = [*people, "trainer=ddp", "trainer.devices=5", f"output_dir={workplace / 'runs'}", "data.val_fraction=0.2"]
@@ -261,10 +261,10 @@ def test_fewer_recordings_than_processes_are_told_of_before_the_training(
     assert not (workplace / "runs").exists()
 
 
-def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people: list[str], workplace: Path) -> None:
+def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str], workplace: Path) -> None:
     from snnlab.config.compose import compose_once
     from snnlab.session import Session
-    from snnlab.session.build_trainer import density
+    from snnlab.session.build_trainer import event_density
 
     for stride in (None, 50.0):
         more = [] if stride is None else [f"data.stride_ms={stride}"]
@@ -278,4 +278,4 @@ def test_only_the_windows_of_training_recordings_say_how_dense_frames_are(people
                 if start == 0 or int(t[-1]) >= 1000 * (start - 50 + 100):
                     events += int(((t >= 1000 * start) & (t < 1000 * start + 100_000)).sum())
                     windows += 1
-        assert density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))
+        assert event_density(data) == pytest.approx(events / (windows * 8 * 6 * 2 * 4))

@@ -1,4 +1,4 @@
-"""A run's network answers to files as it did to the recordings of its dataset."""
+"""A run predicts on files as on the recordings of its dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _trained(folder: Path, *more: str, hot: int = 0) -> Path:
     data = ("data.sensor_size=[16,8,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=5")
     where = (f"data.root={folder / 'mine'}", f"data.store_dir={folder}", f"output_dir={folder / 'outputs'}")
     network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=3", "trainer.accelerator=cpu")
-    loud = ("model.layers.lif1.v_threshold=0.2", "optimizer.lr=0.01")  # so that the answers are not all alike
+    loud = ("model.layers.lif1.v_threshold=0.2", "optimizer.lr=0.01")  # so that the answers differ
     return train("data=folder", "data.time_unit=ms", *data, *where, *network, *loud, *more).folder
 
 
@@ -97,7 +97,7 @@ def test_files_of_another_kind_and_unit_and_lines_of_json(run: Path, snnlab: Snn
 
 
 def _changed(run: Path, folder: Path, before: str, after: str) -> Path:
-    """Return a copy of a run whose config.yaml says something else."""
+    """Return a copy of a run with a changed config.yaml."""
     text = (run / "config.yaml").read_text()
     assert before in text
     folder.mkdir()
@@ -108,7 +108,7 @@ def _changed(run: Path, folder: Path, before: str, after: str) -> Path:
     return folder
 
 
-def test_a_loss_of_the_user_s_own_reads_the_answer_out(run: Path, snnlab: Snnlab, workplace: Path) -> None:
+def test_a_user_defined_loss_has_its_own_readout(run: Path, snnlab: Snnlab, workplace: Path) -> None:
     (workplace / "my_reversed_loss.py").write_text(
         "from snnlab.nn.losses import LOSSES, CrossEntropy\n\n\n"
         "@LOSSES.register('reversed')\nclass Reversed(CrossEntropy):\n"
@@ -146,9 +146,7 @@ def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str
     assert last == whole
 
 
-def test_an_answer_may_come_as_soon_as_it_is_probable(
-    run: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_exit_answers_at_a_probability(run: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(path) for path in sorted((run.parents[2] / "mine").glob("*/*.npy"))]
     whole = _rows(snnlab("predict", str(run), *files))
     pieces = [
@@ -167,8 +165,8 @@ def test_an_answer_may_come_as_soon_as_it_is_probable(
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
     assert_tells(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
-    monkeypatch.setattr("snnlab.session.prediction.clock_of", lambda settings: Clock(settings.step_ms, 5.0))
-    later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # of frames that wait for what comes then
+    monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: Clock(settings.step_ms, 5.0))
+    later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # frames that need later events
     assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
 
 
@@ -184,7 +182,7 @@ def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:
     assert np.allclose([float(row["probability"]) for row in rows], odds.max(1), atol=1e-4)
 
 
-def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnlab) -> None:
+def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Snnlab) -> None:
     mine = hot_run.parents[2] / "mine"
     file = next((mine / "left").glob("*.npy"))
     rows = _rows(snnlab("predict", str(hot_run), str(file)))
@@ -202,7 +200,7 @@ def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnla
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], ("predict", "folder")),
         (["none.npy"], ("predict", "none.npy")),
@@ -217,15 +215,15 @@ def test_hot_pixels_of_an_older_run_are_found_again(hot_run: Path, snnlab: Snnla
         (["BAD"], ("bad.npy", "x", "0..99", "16 x 8")),
     ],
 )
-def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], told: tuple) -> None:
+def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments: list[str], expected: tuple) -> None:
     source = next((run.parents[2] / "mine" / "left").glob("*.npy"))
     np.save(tmp_path / "bad.npy", np.array([[0, 0, 0, 1], [99, 0, 1, 1]]))
     (tmp_path / "pickled.npy").write_text("hello")
     places = {"FILE": str(source), "BAD": str(tmp_path / "bad.npy"), "PICKLED": str(tmp_path / "pickled.npy")}
     done = snnlab("predict", str(run), *(places.get(word, word) for word in arguments))
     assert done.status == 2
-    assert not done.out  # no head of a table without rows
-    assert_tells(done.error, *told)
+    assert not done.out  # no header without rows
+    assert_tells(done.error, *expected)
     assert "Traceback" not in done.err
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train one network: the same as one, and they end together."""
+"""Several processes that train one network: the same results as one process, and they end together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.connectors import accelerator_connector
 from snnlab import load, train
 from snnlab.config.compose import compose_once
 from snnlab.session import Session
-from snnlab.session.build_trainer import Processes, find_processes, norm_note
+from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
 
 from ..refusals import assert_says, assert_tells
 from . import killing
@@ -69,26 +69,26 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a run of two processes that nothing interrupted."""
+    """Return an uninterrupted run of two processes."""
     return trained(tmp_path_factory.mktemp("whole") / "run", digits_store)
 
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return one with more that is left to chance."""
+    """Return one with more randomness."""
     return trained(tmp_path_factory.mktemp("noisy") / "run", digits_store, *NOISY)
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, digits_store: str, whole: Path):
-    # In double precision: rounding lets some spikes come or not, and which of them depends on the machine. Three steps
-    # an epoch, and in the last one 136 recordings here and 135 there.
+    # In double precision: with rounding, some spikes depend on the machine. Three steps per epoch; the last one has 136
+    # recordings on one rank and 135 on the other.
     double = (digits_store, "trainer.precision=64-true")
     one = trained(tmp_path / "one", *double, "trainer=cpu", "data.batch_size=512")
     two = trained(tmp_path / "two", *double, "data.batch_size=256")
     states = [weights(run) for run in (one, two)]
     assert states[0].keys() == states[1].keys()
     for name, values in states[0].items():
-        # Adam divides by the size of gradients, also of those that are nothing but rounding: a hundredth of its step.
+        # Adam divides by the size of gradients, even of pure rounding errors: tolerate a hundredth of its step.
         assert torch.allclose(values.double(), states[1][name].double(), rtol=0, atol=1e-4), name
     metrics = [result(run)["metrics"] for run in (one, two)]
     assert metrics[1] == pytest.approx(metrics[0], rel=1e-5)
@@ -116,10 +116,10 @@ def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_s
     assert_same(runs[0], whole)
     assert result(runs[1])["seed"] == 1
     assert log.read_text().count("epoch 1/2") == 2
-    assert log.read_text().count("2 processes begin") == 2  # they take long until the first epoch's line
+    assert log.read_text().count("starting 2 processes") == 2  # printed because the first epoch's line takes long
 
 
-def test_a_killed_process_ends_the_other_and_the_run_goes_on(tmp_path: Path, digits_store: str, noisy: Path):
+def test_a_killed_process_ends_the_other_and_the_run_is_resumed(tmp_path: Path, digits_store: str, noisy: Path):
     kill = {killing.RANK: "1", "place": "batch:1:2", "code": 2}
     run = trained(tmp_path / "run", digits_store, *NOISY, **kill)  # type: ignore[arg-type]
     log = (tmp_path / "run.log").read_text()
@@ -157,7 +157,7 @@ def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
     assert load(found.folder).folder == found.folder
 
 
-def test_a_notebook_may_ask_for_several_processes(monkeypatch: pytest.MonkeyPatch):
+def test_several_processes_work_in_a_notebook(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(accelerator_connector, "_IS_INTERACTIVE", True)
     experiment, _ = compose_once(list(RUN[:-3]), None)
     assert find_processes(experiment) == Processes(2, 2, torch.device("cpu"))
@@ -195,17 +195,17 @@ def test_slurm(tmp_path: Path, digits_store: str, whole: Path):
     assert said[1] == ""
 
 
-def test_batch_norm_of_several_processes_is_spoken_of():
+def test_batch_norm_in_several_processes_is_a_warning():
     experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
     network = Session(experiment).built.network
     two, one = Processes(2, 2, torch.device("cpu")), Processes(1, 1, torch.device("cpu"))
-    assert_says(norm_note(two, network, 8), "8 recordings", "16 of a step")
-    assert norm_note(one, network, 8) is None
-    assert norm_note(two, network.get_submodule("fc1"), 8) is None
+    assert_says(batch_norm_note(two, network, 8), "8 recordings", "16 of a step")
+    assert batch_norm_note(one, network, 8) is None
+    assert batch_norm_note(two, network.get_submodule("fc1"), 8) is None
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("trainer.num_nodes=2", ("trainer.num_nodes", "processes")),
         ("+trainer.sync_batchnorm=true", ("trainer.sync_batchnorm", "torch")),
@@ -213,16 +213,16 @@ def test_batch_norm_of_several_processes_is_spoken_of():
         ("trainer=slurm", ("trainer", "slurm", "trainer=ddp")),
     ],
 )
-def test_what_cannot_be_is_said(
-    snnlab: Callable[..., Outcome], workplace: Path, digits_store: str, override: str, told: tuple
+def test_unsupported_trainer_settings_are_refused(
+    snnlab: Callable[..., Outcome], workplace: Path, digits_store: str, override: str, expected: tuple
 ):
     done = snnlab("train", *RUN, digits_store, override)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *expected)
     assert not [*workplace.rglob("config.yaml")]
 
 
-def test_another_number_of_processes_cannot_go_on(snnlab: Callable[..., Outcome], whole: Path):
+def test_another_number_of_processes_cannot_resume(snnlab: Callable[..., Outcome], whole: Path):
     done = snnlab("train", f"resume={whole}", "trainer.devices=1", "trainer.max_epochs=3")
     assert done.status == 2
     assert_tells(done.error, "trainer.devices", 2)
@@ -239,7 +239,7 @@ LONGER = {
 @pytest.mark.slow
 @pytest.mark.parametrize("more", LONGER.values(), ids=LONGER)
 def test_averages_and_windows_are_those_of_one_process(tmp_path: Path, digits_store: str, more: tuple[str, ...]):
-    # With steps as large as the gradients: Adam's are as large for those that are nothing but rounding.
+    # SGD: its steps are proportional to the gradients, while Adam enlarges pure rounding errors.
     more = ("optimizer=sgd", *more)
     two = trained(tmp_path / "two", digits_store, *more)
     one = trained(tmp_path / "one", digits_store, "trainer=cpu", "data.batch_size=16", *more)

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as one that never was."""
+"""A run that is killed and resumed ends with the same results as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from snnlab import load, train
 from snnlab.cli.report import write_report
 from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
-from snnlab.session.last_checkpoint import other_kernels
+from snnlab.session.last_checkpoint import changed_kernels
 from snnlab.training.checkpoints import KEYS
 
 from ..refusals import assert_says, assert_tells
 from . import killing
 from .conftest import FAST, Outcome
 
-# Two of each kind of randomness, and little of everything else.
+# Each kind of randomness, and a short training.
 RUN = (
     "train",
     "model=mlp_lif",
@@ -50,7 +50,7 @@ RUN = (
 )
 BATCHES, EPOCHS = 6, 3
 OLDER_RUNS = Path(__file__).parents[1] / "fixtures" / "runs_dd700d9"
-# What a run that was copied has to be told again.
+# A copied run needs its plugins named again.
 NAMED = "plugins=[tests.cli.killing]"
 
 
@@ -80,7 +80,7 @@ def result(run: Path) -> dict[str, Any]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    """Compare the weights, every figure and every prediction of two runs."""
+    """Compare weights, metrics and predictions of two runs."""
     assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     for name in ("best", "last"):
         states = [torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other)]
@@ -97,7 +97,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a run that nothing interrupted."""
+    """Return an uninterrupted run."""
     return trained(tmp_path_factory.mktemp("whole") / "run", (digits_store,))
 
 
@@ -130,7 +130,7 @@ def test_killed_again_and_again(tmp_path: Path, digits_store: str, whole: Path, 
         first, second = sorted(rng.sample(range(EPOCHS * BATCHES), 2))
         places = [f"batch:{at // BATCHES}:{at % BATCHES}" for at in (first, second)]
         if number % 3 == 0:
-            # The first files saved are the signature and the configuration, without which there is no run to resume.
+            # The first files are the signature and the configuration; without them there is no run to resume.
             places[0] = f"saving:{rng.randrange(4, 30)}"
         run = trained(tmp_path / f"run{number}", (digits_store, f"data.num_workers={workers}"), places[0])
         killing.run(["train", f"resume={run}"], run.parent / "resumed.log", places[1])
@@ -170,7 +170,7 @@ VARIANTS = {
 }
 
 
-# The others are as near to these as to be broken with them, nearly always: make slow.
+# The other variants nearly always fail together with these, so they run only in make slow.
 OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_layer", "early_stopping")
 
 
@@ -185,7 +185,9 @@ def test_killed_with(tmp_path: Path, digits_store: str, name: str):
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM"])
-def test_stopped_by_a_signal_it_goes_on_with_the_next_batch(tmp_path: Path, digits_store: str, whole: Path, name: str):
+def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
+    tmp_path: Path, digits_store: str, whole: Path, name: str
+):
     status = {"INT": 130, "TERM": 143}[name]
     run = trained(tmp_path / "run", (digits_store, "checkpoint_every_s=null"), f"{name}@batch:1:2", status)
     assert result(run)["status"] == "interrupted"
@@ -205,7 +207,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: 
     assert_same(resumed(run), whole)
 
 
-def test_slurm_starts_it_again(tmp_path: Path, digits_store: str, whole: Path):
+def test_a_requeued_slurm_job_resumes_its_run(tmp_path: Path, digits_store: str, whole: Path):
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\n")
@@ -301,7 +303,7 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("data.batch_size=16", ("data.batch_size", 8, "trainer.max_epochs")),
         ("optimizer.lr=1", ("optimizer.lr", "resumed")),
@@ -313,14 +315,14 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
     ],
 )
 def test_what_cannot_change_is_refused_by_name(
-    snnlab: Callable[..., Outcome], stopped: Path, override: str, told: tuple
+    snnlab: Callable[..., Outcome], stopped: Path, override: str, expected: tuple
 ):
     done = snnlab("train", f"resume={stopped}", override)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *expected)
 
 
-def test_a_word_that_is_nearly_resume_and_a_file_of_a_run_are_understood(snnlab: Callable[..., Outcome], stopped: Path):
+def test_a_misspelled_resume_and_a_file_of_a_run_are_explained(snnlab: Callable[..., Outcome], stopped: Path):
     done = snnlab("train", f"resum={stopped}")
     assert done.status == 2
     assert_tells(done.error, "", "resum", "resume")
@@ -335,7 +337,7 @@ def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., O
     assert_says(done.err, tmp_path, "config.yaml")
 
 
-def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnlab: Callable[..., Outcome], copy: Path):
+def test_the_state_of_a_missing_callback_is_an_error(snnlab: Callable[..., Outcome], copy: Path):
     last = copy / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     checkpoint["callbacks"]["StochasticWeightAveraging"] = {"n_averaged": 3}
@@ -347,7 +349,7 @@ def test_the_state_of_a_callback_that_is_not_there_is_an_error_and_no_loss(snnla
     assert {path: path.read_bytes() for path in copy.glob("*.json")} == before
 
 
-def test_a_checkpoint_with_the_keys_of_old_versions_is_gone_on_from(copy: Path, whole: Path):
+def test_a_checkpoint_with_the_keys_of_old_versions_is_resumed(copy: Path, whole: Path):
     last = copy / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
     for old, new in KEYS.items():
@@ -359,7 +361,7 @@ def test_a_checkpoint_with_the_keys_of_old_versions_is_gone_on_from(copy: Path, 
 
 
 class Harm:
-    """What a stranger's checkpoint might do."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path.touch, (Path("harm"),)
@@ -389,22 +391,22 @@ def of_another_configuration(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "expected"),
     [
         (truncated, ("copy/checkpoints/last.ckpt", "read")),
         (one_byte_changed, ("copy/checkpoints/last.ckpt", "damaged")),
         (of_another_program, ("copy/checkpoints/last.ckpt", "version")),
         (a_strangers, ("copy/checkpoints/last.ckpt", "loaded")),
-        (of_another_configuration, ("copy", "made")),
+        (of_another_configuration, ("copy", "checkpoint")),
     ],
 )
 def test_a_bad_checkpoint_is_refused(
-    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], told: tuple
+    snnlab: Callable[..., Outcome], workplace: Path, copy: Path, harm: Callable[[Path], None], expected: tuple
 ):
     harm(copy / "checkpoints" / "last.ckpt")
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_tells(done.error, *expected)
     assert "Traceback" not in done.err
     assert not Path("harm").exists()
 
@@ -438,7 +440,7 @@ def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], s
     assert_tells(done.error, stopped, "process")
 
 
-def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp_path: Path, digits_store: str):
+def test_the_record_of_a_search_survives_a_resumed_run(tmp_path: Path, digits_store: str):
     run = trained(tmp_path / "run", (digits_store, "trainer.max_epochs=1"))
     search = {"trials": 20, "chosen_by": "val/loss, one seed", "val_size": 100, "seeds": []}
     (run / "result.json").write_text(json.dumps({**result(run), "search": search}))
@@ -448,7 +450,7 @@ def test_a_run_whose_settings_were_searched_for_says_so_after_it_was_resumed(tmp
     assert result(run)["search"] == search
 
 
-def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
+def test_a_run_resumed_with_other_kernels_warns_once_and_records_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Callable[..., Outcome]
 ):
     run = Path(shutil.copytree(OLDER_RUNS / "conv_lif", tmp_path / "run"))
@@ -470,15 +472,15 @@ def test_a_run_that_goes_on_with_other_kernels_says_so_once_and_records_it(
         ({"kernels": 1}, "auto", (1, 3)),
         ({"kernels": 3}, "auto", ()),
         ({"kernels": 3}, "numba", ()),
-        ({"epoch": 1}, "auto", (1, 3)),  # from before versions were counted
+        ({"epoch": 1}, "auto", (1, 3)),  # an older run without a version
         ({"kernels": None}, "reference", ()),
         ({"epoch": 1}, "reference", ()),
         ({"kernels": "a stranger's"}, "auto", (None, 3)),
-        ({}, "auto", ()),  # it has no checkpoint and begins anew
+        ({}, "auto", ()),  # without a checkpoint the run starts from the beginning
     ],
 )
 def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
     node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(function, "KERNELS", 3)
-    assert other_kernels(node, backend) == found
+    assert changed_kernels(node, backend) == found

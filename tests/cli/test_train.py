@@ -64,7 +64,7 @@ def test_the_record_has_the_precision_that_ran(workplace: Path, digits_store: st
     assert result.provenance["numerics"].get("precision") == precision
 
 
-def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_a_run_writes_the_expected_files(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 0, done.err
     folder = Path(done.out.splitlines()[-1])
@@ -120,7 +120,7 @@ def test_a_run_leaves_the_folder_that_the_design_promises(workplace: Path, snnla
     assert {"train/rate_hz/lif1", "val/silent/lif1", "lr", "val/loss", "test/accuracy"} <= tags
 
 
-def test_pictures_are_in_tensorboard_and_null_leaves_them_out(workplace: Path, digits_store: str):
+def test_plots_are_in_tensorboard_unless_they_are_null(workplace: Path, digits_store: str):
     runs = (train(*FAST, digits_store, "monitors=null", more) for more in ("pictures.recordings=1", "pictures=null"))
     drawn, plain = (run.folder for run in runs)
     tags = []
@@ -166,7 +166,7 @@ def test_the_overrides_of_the_readme_work_together(workplace: Path, snnlab: Snnl
     assert config.optimizer._target_ == "torch.optim.RMSprop"
 
 
-def test_several_runs_each_get_a_folder_of_the_grids(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_each_run_of_a_grid_has_its_own_folder(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "-m", *FAST, digits_store, "seed=0,1", "test=false", "logger=none")
     assert done.status == 0, done.err
     folders = sorted(path.parent for path in workplace.glob("outputs/*/*_sweep/*/result.json"))
@@ -174,7 +174,7 @@ def test_several_runs_each_get_a_folder_of_the_grids(workplace: Path, snnlab: Sn
     assert not (workplace / "multirun").exists()
 
 
-def test_what_was_typed_is_in_the_record_of_python_of_a_grid_and_of_a_resumed_run(
+def test_the_command_is_recorded_from_python_for_a_grid_and_for_a_resumed_run(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
     def command(folder: Path) -> list[str]:
@@ -260,7 +260,7 @@ def test_a_bug_in_a_plugin_shows_its_traceback_and_is_recorded(workplace: Path, 
     assert_says(record["error"], "ZeroDivisionError")
 
 
-def test_without_validation_recordings_the_last_epoch_is_chosen_and_said(workplace: Path, digits_store: str):
+def test_without_validation_recordings_the_last_epoch_is_chosen(workplace: Path, digits_store: str):
     result = train(*FAST, digits_store, "data.val_fraction=0", "trainer.max_epochs=2")
     assert result.selection["rule"] == "last"
     assert result.selection["epoch"] == 1
@@ -290,7 +290,7 @@ def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab
         (("trainer.precision=bf16-mixed",), "frames"),
     ],
 )
-def test_the_record_says_what_ran_and_how_the_first_layer_saw_the_data(
+def test_the_backend_and_the_input_of_the_first_layer_are_recorded(
     given: tuple[str, ...], seen: str, workplace: Path, digits_store: str
 ) -> None:
     conv = (
@@ -344,7 +344,7 @@ def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
 
 
 @pytest.mark.parametrize("given", ["recompute=2", "tbptt_steps=8"])
-def test_no_lists_are_made_where_steps_are_cut(
+def test_no_event_lists_are_made_where_steps_are_split(
     given: str, monkeypatch: pytest.MonkeyPatch, workplace: Path, digits_store: str
 ) -> None:
     frame = Framing.__call__
@@ -361,14 +361,14 @@ def test_no_lists_are_made_where_steps_are_cut(
     assert done.provenance["numerics"]["first_layer"] == "events"
 
 
-def test_a_network_that_computes_again_learns_the_same(workplace: Path, digits_store: str) -> None:
+def test_checkpoint_segments_do_not_change_the_training(workplace: Path, digits_store: str) -> None:
     kept, again = (train(*FAST, f"recompute={n}", digits_store).metrics for n in (0, 2))
     assert again["val/loss"] == pytest.approx(kept["val/loss"], rel=1e-5)
     with assert_raises(ConfigError, "recompute", 0, -1):
         train(*FAST, "recompute=-1", digits_store)
 
 
-def test_a_backend_that_cannot_run_here_says_so(workplace: Path, digits_store: str) -> None:
+def test_an_unavailable_backend_is_refused(workplace: Path, digits_store: str) -> None:
     with assert_raises(ConfigError, "backend", "triton"):
         train("backend=triton", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()

@@ -1,4 +1,4 @@
-"""What of the YAML's data node reaches the training recordings, in which mode."""
+"""Augmentation and mixing of the training recordings in each mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snnlab.session.build_data import make_data_module
 
 
 @pytest.mark.parametrize(("mode", "changed"), [("train", True), ("profile", True), ("overfit", False)])
-def test_one_batch_learnt_by_heart_is_neither_augmented_nor_mixed(mode: Mode, changed: bool, tmp_path: Path) -> None:
+def test_one_batch_of_mode_overfit_is_neither_augmented_nor_mixed(mode: Mode, changed: bool, tmp_path: Path) -> None:
     node = {
         **{"type": "spike_patterns", "sensor_size": [30, 1, 1], "num_classes": 3, "duration_ms": 100.0, "num_bins": 10},
         **{"num_recordings": 30},

@@ -1,4 +1,4 @@
-"""Optimizer, groups and schedule as an experiment says them."""
+"""Optimizer, parameter groups and schedule of an experiment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(optimizer: Optimizer) -> list[tuple[str, float, float]]:
     return [(group["name"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
 
 
-def test_a_group_is_named_by_what_it_means_or_says_it():
+def test_a_group_is_matched_by_its_name_or_by_match():
     optimizer, _ = made(
         "neuron.learn=[tau_mem]",
         "optimizer.groups.time_constants={lr: 0.1, weight_decay: 0}",
@@ -40,7 +40,7 @@ def test_a_group_is_named_by_what_it_means_or_says_it():
     assert settings(optimizer) == [("rest", 0.01, 0), ("time_constants", 0.1, 0), ("last", 0.001, 0)]
 
 
-def test_weight_decay_leaves_biases_and_time_constants_out():
+def test_weight_decay_excludes_biases_and_time_constants():
     optimizer, _ = made("optimizer=adamw", "neuron.learn=[tau_mem]")
     assert settings(optimizer) == [("rest", 0.002, 0.01), ("rest, no decay", 0.002, 0.0)]
     optimizer, _ = made("optimizer=adamw", "optimizer.weight_decay_of=null")
@@ -52,7 +52,7 @@ def test_without_weight_decay_there_is_one_group():
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "expected"),
     [
         ("optimizer.groups.time_constants={lr: 1}", ("optimizer.groups.time_constants", "kind")),
         ("optimizer.groups.biases={lrr: 1}", ("optimizer.groups.biases.lrr",)),
@@ -63,13 +63,13 @@ def test_without_weight_decay_there_is_one_group():
         ("optimizer.weight_decay_of=3", ("optimizer.weight_decay_of", "expected")),
     ],
 )
-def test_a_mistake_is_named_by_its_place(override: str, told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_is_named_by_its_place(override: str, expected: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         made(override)
 
 
 def schedule_of(node: dict[str, Any], epochs: int = 4) -> tuple[Any, Schedule]:
-    """Return a schedule made for a run of 40 steps in so many epochs, and how it is made."""
+    """Return a schedule for a run of 40 steps, and its `Schedule`."""
     experiment = replace(compose_once([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
     built = Session(experiment).built
     make, schedule = Session(experiment).optimization
@@ -81,7 +81,7 @@ def of_torch(name: str, **settings: Any) -> dict[str, Any]:
     return {"_target_": f"torch.optim.lr_scheduler.{name}", **settings}
 
 
-def test_a_schedule_of_ours_is_stepped_each_step_over_the_run():
+def test_a_schedule_of_snnlab_steps_at_each_training_step():
     made_, schedule = schedule_of({"type": "cosine", "warmup": "1 epoch"})
     assert (schedule.interval, schedule.whole_run) == ("step", True)
     assert made_.get_last_lr() == pytest.approx([0.01 / 11])
@@ -104,7 +104,7 @@ def test_a_schedule_of_torch_takes_the_length_of_the_run_by_name():
         (of_torch("MultiStepLR", milestones=[2, 4]), ()),
     ],
 )
-def test_a_schedule_longer_than_the_run_is_spoken_of(
+def test_a_schedule_longer_than_the_run_is_a_warning(
     node: dict[str, Any], said: tuple, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING, "snnlab"):
@@ -114,7 +114,7 @@ def test_a_schedule_longer_than_the_run_is_spoken_of(
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "expected"),
     [
         ({"type": "cosin"}, ("scheduler.type", "cosin", "cosine")),
         ({"type": "cosine", "warmup": "soon"}, ("scheduler.warmup", "soon")),
@@ -125,8 +125,8 @@ def test_a_schedule_longer_than_the_run_is_spoken_of(
         ),
     ],
 )
-def test_a_mistake_in_a_schedule_is_named(node: dict[str, Any], told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_in_a_schedule_is_named(node: dict[str, Any], expected: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         schedule_of(node)
 
 

@@ -1,4 +1,4 @@
-"""What a trainer is refused."""
+"""Trainer settings: those that are refused, and those that are objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_precision_that_rounds_membranes_is_refused_with_those_that_do_not(pre
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16"])
-def test_half_precision_on_a_cpu_is_refused_with_what_a_cpu_computes_in(tmp_path: Path, precision: str) -> None:
+def test_half_precision_on_a_cpu_is_refused(tmp_path: Path, precision: str) -> None:
     experiment, _ = compose_once([f"trainer.precision={precision}", "trainer.accelerator=cpu"], None)
     with assert_raises(ConfigError, "trainer.precision", 16):
         make_trainer(experiment, tmp_path, [])
@@ -40,14 +40,14 @@ CALLBACKS = "lightning.pytorch.callbacks"
 THEME = f"{{_target_: {CALLBACKS}.progress.rich_progress.RichProgressBarTheme, description: green}}"
 
 
-def test_a_callback_is_given_objects(tmp_path: Path) -> None:
+def test_a_callback_takes_objects(tmp_path: Path) -> None:
     every = "train_time_interval: {_target_: datetime.timedelta, minutes: 30}"
     trainer = trainer_of(tmp_path, f"+callbacks.keep={{_target_: {CALLBACKS}.ModelCheckpoint, {every}}}")
     kept = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
     assert timedelta(minutes=30) in [callback._train_time_interval for callback in kept]
 
 
-def test_a_bar_of_the_users_own_is_drawn_where_bars_are(tmp_path: Path) -> None:
+def test_a_user_defined_bar_is_drawn_like_other_bars(tmp_path: Path) -> None:
     bar = f"+callbacks.bar={{_target_: {CALLBACKS}.RichProgressBar, theme: {THEME}}}"
     (drawn,) = [one for one in trainer_of(tmp_path, bar, "trainer.enable_progress_bar=true").callbacks if is_bar(one)]
     assert drawn.theme.description == "green"

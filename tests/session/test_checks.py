@@ -1,4 +1,4 @@
-"""Classes counted for a loss that weighs them: those of the training recordings, or of their windows."""
+"""The class counts of a weighted loss: those of the training recordings, or of their windows."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_training_recordings_are_counted() -> None:
     assert weights(data(None)) == pytest.approx([3 / 2, 3 / 4, 1.0])
 
 
-def test_windows_are_counted_where_recordings_are_cut() -> None:
-    recording = np.array([0, 0, 0, 1, 2, 2, 3])  # of class 0 three, of class 1 two that are for training
+def test_windows_of_recordings_are_counted() -> None:
+    recording = np.array([0, 0, 0, 1, 2, 2, 3])  # training windows: three of class 0, two of class 1
     assert weights(data(Windows(recording, np.zeros(7, np.int64), 1000))) == pytest.approx([5 / 6, 5 / 4, 1.0])
 
 

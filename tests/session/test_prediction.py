@@ -1,4 +1,4 @@
-"""A network that is fed in pieces of time answers as to the whole."""
+"""A network that streams pieces of a window gives the output of the whole window."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.losses import CrossEntropy, OverTime
-from snnlab.session.prediction import hear, require_sensor, steps_of_piece
+from snnlab.session.prediction import piece_steps, require_sensor, stream_window
 
 from ..refusals import assert_raises
 
@@ -34,7 +34,7 @@ def _events(last_us: int = 80_000) -> Events:
 
 
 def _network(settings: DataSettings, *layers: dict[str, Any]) -> Network:
-    """Build a network whose weights are multiples of 1/64, with which sums of counts are exact in any order."""
+    """Build a network with weights that are multiples of 1/64, so that sums of counts are exact in any order."""
     torch.manual_seed(0)
     nodes = {f"layer{number}": dict(node) for number, node in enumerate(layers)}
     network = build_network(nodes, in_shape=settings.frame_shape, dt=settings.step_ms, num_steps=settings.steps).network
@@ -57,28 +57,28 @@ DENSE = ({"type": "flatten"}, {"type": "linear", "out_features": 5})
 @pytest.mark.parametrize("size", [1, 5, STEPS])
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("kind", list(NEURONS))
-def test_every_neuron_goes_on_from_its_state(kind: str, recurrent: bool, size: int) -> None:
+def test_every_neuron_continues_from_its_state(kind: str, recurrent: bool, size: int) -> None:
     settings = _settings()
     network = _network(settings, *DENSE, {"type": kind, "recurrent": recurrent})
-    heard = list(hear(network, settings.framing(), _events(60_000), size))
+    outputs = list(stream_window(network, settings.framing(), _events(60_000), size))
     whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
-    assert heard[-1].y.equal(whole)
-    assert [h.first for h in heard] == list(range(0, STEPS, size))
-    assert [h.last for h in heard] == [False] * (len(heard) - 1) + [True]
+    assert outputs[-1].y.equal(whole)
+    assert [h.first for h in outputs] == list(range(0, STEPS, size))
+    assert [h.last for h in outputs] == [False] * (len(outputs) - 1) + [True]
 
 
 @pytest.mark.parametrize("size", [1, 5, STEPS])
 @pytest.mark.parametrize("over_time", get_args(OverTime))
-def test_every_reduction_reads_out_the_same(over_time: OverTime, size: int) -> None:
+def test_every_readout_is_the_same_for_a_stream(over_time: OverTime, size: int) -> None:
     settings, loss = _settings(), CrossEntropy(over_time)
     network = _network(settings, *DENSE, {"type": "lif"})
     batch = settings.framing()(_batch(_events(60_000)))
     whole = loss.readout(network(batch.x)[0], batch.lengths)
-    *before, last = hear(network, settings.framing(), _events(60_000), size)
+    *before, last = stream_window(network, settings.framing(), _events(60_000), size)
     assert loss.readout(last.y, torch.tensor([STEPS])).equal(whole)
-    for heard in before:
-        shorter = loss.readout(network(batch.x[: len(heard.y)])[0], torch.tensor([len(heard.y)]))
-        assert loss.readout(heard.y, torch.tensor([len(heard.y)])).equal(shorter)
+    for outputs in before:
+        shorter = loss.readout(network(batch.x[: len(outputs.y)])[0], torch.tensor([len(outputs.y)]))
+        assert loss.readout(outputs.y, torch.tensor([len(outputs.y)])).equal(shorter)
 
 
 @pytest.mark.parametrize("size", [1, 5, STEPS])
@@ -97,12 +97,12 @@ def test_every_reduction_reads_out_the_same(over_time: OverTime, size: int) -> N
         [*DENSE, {"type": "lstm", "hidden_size": 5}],
     ],
 )
-def test_other_layers_go_on_to_the_last_digit(layers: list[dict[str, Any]], size: int) -> None:
+def test_other_layers_continue_from_their_state(layers: list[dict[str, Any]], size: int) -> None:
     settings = _settings()
     network = _network(settings, *layers)
-    *_, last = hear(network, settings.framing(), _events(60_000), size)
+    *_, last = stream_window(network, settings.framing(), _events(60_000), size)
     whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
-    # A product of matrices with fewer rows may be summed in another order.
+    # A matrix product with fewer rows may sum in another order.
     assert torch.allclose(last.y, whole, rtol=0, atol=1e-6)
 
 
@@ -110,34 +110,34 @@ def test_a_recording_ends_with_its_last_event() -> None:
     settings = _settings(lengths="recording")
     network = _network(settings, *DENSE, {"type": "lif"})
     events = _events(33_000)
-    heard = list(hear(network, settings.framing(), events, 3))
-    assert [len(h.y) for h in heard] == [3, 6, 7]
+    outputs = list(stream_window(network, settings.framing(), events, 3))
+    assert [len(h.y) for h in outputs] == [3, 6, 7]
     batch = settings.framing()(_batch(events))
     assert batch.lengths.tolist() == [7]
     loss = CrossEntropy("last")
     whole = loss.readout(network(batch.x, lengths=batch.lengths)[0], batch.lengths)
-    assert loss.readout(heard[-1].y, torch.tensor([7])).equal(whole)
+    assert loss.readout(outputs[-1].y, torch.tensor([7])).equal(whole)
 
 
-def test_frames_are_there_for_a_piece_at_a_time() -> None:
+def test_frames_exist_for_one_piece_at_a_time() -> None:
     settings = _settings()
     network, seen = _network(settings, *DENSE, {"type": "lif"}), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    list(hear(network, settings.framing(), _events(), 5))
+    list(stream_window(network, settings.framing(), _events(), 5))
     assert seen == [1, 4, 5, 2]
 
 
 @pytest.mark.parametrize(("text", "steps"), [("5", 1), ("15.0", 3), ("60", 12), ("600", 120)])
 def test_a_piece_is_a_number_of_steps(text: str, steps: int) -> None:
-    assert steps_of_piece(text, _settings()) == steps
+    assert piece_steps(text, _settings()) == steps
 
 
-def test_a_piece_of_steps_without_an_end_of_digits() -> None:
-    assert steps_of_piece("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
+def test_a_piece_of_steps_with_infinitely_many_digits() -> None:
+    assert piece_steps("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "changed", "told"),
+    ("text", "changed", "expected"),
     [
         ("7", {}, ("predict", 5, 7)),
         ("0", {}, ("predict", "steps")),
@@ -147,9 +147,9 @@ def test_a_piece_of_steps_without_an_end_of_digits() -> None:
         ("5", {"dt": None, "num_bins": 4, "bin_by": "count"}, ("predict", "length")),
     ],
 )
-def test_another_piece_is_refused(text: str, changed: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
-        steps_of_piece(text, _settings(**changed))
+def test_a_piece_that_is_not_whole_steps_is_refused(text: str, changed: dict[str, Any], expected: tuple) -> None:
+    with assert_raises(ConfigError, *expected):
+        piece_steps(text, _settings(**changed))
 
 
 def test_a_recording_of_another_sensor_is_named() -> None:

@@ -1,4 +1,4 @@
-"""A session builds each object of an experiment once, and only what is asked for."""
+"""A session builds each object of an experiment once, at the first access."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def session(digits_store: str, tmp_path: Path) -> Session:
     return Session(experiment, tmp_path)
 
 
-def test_each_object_is_built_once_and_the_others_hold_it(session: Session) -> None:
+def test_each_object_is_built_once_and_shared(session: Session) -> None:
     module = session.module
     assert module is session.module
     assert module.network is session.network is session.built.network
-    assert module.loss is session.loss is session.counted_loss
+    assert module.loss is session.loss is session.loss_with_class_counts
     assert session.data.store is session.store
 
 
@@ -49,18 +49,18 @@ def test_the_network_is_built_without_data_or_lightning() -> None:
 
 def test_two_sessions_of_one_experiment_begin_with_the_same_weights(session: Session) -> None:
     other = Session(session.experiment)
-    torch.rand(3)  # what else is drawn changes nothing
+    torch.rand(3)  # other random numbers change nothing
     for name, value in session.network.state_dict().items():
         assert torch.equal(value, other.network.state_dict()[name])
 
 
-def test_a_mistake_of_the_trainer_is_found_before_recordings_are_looked_for(tmp_path: Path) -> None:
+def test_a_mistake_of_the_trainer_is_found_before_recordings_are_read(tmp_path: Path) -> None:
     experiment, folder = compose_once(["data=nmnist", "data.root=nowhere", "pictures.recordings=-1"], None)
     with assert_raises(ConfigError, "pictures.recordings"):
         Session(experiment, folder).prepare()
 
 
-def test_what_another_machine_trains_on_its_gpu_is_checked_here_but_for_the_device(tmp_path: Path) -> None:
+def test_an_experiment_for_another_machines_gpu_is_checked_without_the_device(tmp_path: Path) -> None:
     experiment, folder = compose_once(["trainer.accelerator=gpu", "trainer.precision=16-mixed"], None)
     check_builds(experiment, folder, here=False)
     if not torch.cuda.is_available():
@@ -68,7 +68,7 @@ def test_what_another_machine_trains_on_its_gpu_is_checked_here_but_for_the_devi
             check_builds(experiment, folder, here=True)
 
 
-def test_it_is_composed_of_what_a_training_takes_and_says_so_of_words() -> None:
+def test_composed_takes_the_arguments_of_train_and_session_refuses_them() -> None:
     session = Session.composed("model=mlp_lif", {"model.layers.fc1.out_features": 7}, neuron={"tau_mem": 5.0})
     assert session.network.get_parameter("fc1.weight").shape[0] == 7
     assert session.experiment.model["layers"]["lif1"]["tau_mem"] == 5.0
@@ -77,5 +77,5 @@ def test_it_is_composed_of_what_a_training_takes_and_says_so_of_words() -> None:
     assert "Session.composed" in str(caught.value)
 
 
-def test_data_of_another_session_are_taken_over(session: Session) -> None:
+def test_a_session_takes_the_data_of_another_one(session: Session) -> None:
     assert Session(session.experiment, data=session.data).data is session.data

@@ -32,18 +32,18 @@ def test_a_class_of_the_kind_from_an_allowed_module_is_found():
         3,
     ],
 )
-def test_what_is_not_from_an_allowed_module_is_refused_without_importing_it(target: object):
+def test_a_target_outside_of_the_allowed_modules_is_refused_without_an_import(target: object):
     with assert_raises(ConfigError, "optimizer._target_"):
         find(target)
 
 
 @pytest.mark.parametrize("target", ["torch.optim.lr_scheduler.StepLR", "torch.optim.adam.torch", "torch.optim.Adm"])
-def test_what_an_allowed_module_holds_besides_is_refused(target: str):
+def test_other_objects_of_an_allowed_module_are_refused(target: str):
     with assert_raises(ConfigError, "optimizer._target_", "Optimizer"):
         find(target)
 
 
-def test_the_likely_meant_class_is_proposed():
+def test_the_nearest_class_name_is_proposed():
     with assert_raises(ConfigError, "optimizer._target_", "Adam"):
         find("torch.optim.Adm")
 
@@ -59,7 +59,7 @@ def test_settings_reach_the_object():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"lrr": 1.0}, ("optimizer.lrr",)),
         ({"lr": "fast"}, ("optimizer.lr", "fast")),
@@ -71,8 +71,8 @@ def test_settings_reach_the_object():
         ({"_args_": [1]}, ("optimizer._args_",)),
     ],
 )
-def test_a_wrong_argument_is_named(settings: dict, told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_wrong_argument_is_named(settings: dict, expected: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         build(**settings)
 
 
@@ -88,14 +88,14 @@ WARM_UP = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.25
 COSINE = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 4}
 
 
-def test_an_argument_with_a_target_becomes_an_object_and_is_given_what_it_takes():
+def test_an_argument_with_a_target_becomes_an_object_with_its_arguments():
     made = scheduler(schedulers=[WARM_UP, COSINE])
     assert made.get_last_lr() == [0.25]
     assert made.optimizer.param_groups[0]["lr"] == 0.25
 
 
 @pytest.mark.parametrize(
-    ("inside", "told"),
+    ("inside", "expected"),
     [
         ({"_target_": "os.system", "command": "true"}, ("scheduler.schedulers[1]._target_", "os.system")),
         ({"_target_": "torch.optim.Adam"}, ("scheduler.schedulers[1]._target_", "LRScheduler")),
@@ -106,8 +106,8 @@ def test_an_argument_with_a_target_becomes_an_object_and_is_given_what_it_takes(
         (3, ("scheduler.schedulers",)),
     ],
 )
-def test_a_mistake_in_an_object_within_another_has_its_place(inside: object, told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_in_an_object_within_another_has_its_place(inside: object, expected: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         scheduler(schedulers=[WARM_UP, inside])
 
 

@@ -3,46 +3,46 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.session.tuner import Tried, available_memory, fastest, judge, rounded
+from snnlab.session.tuner import BatchSizeSpeed, analyze_losses, available_memory, round_rate, smallest_fast_size
 
 RATES = np.geomspace(1e-6, 1, 61)
 
 
 def valley(steepest: float, lowest: float) -> np.ndarray:
-    """Return losses that fall along an S around a rate, and rise again from another on."""
+    """Return losses that fall along a sigmoid around one rate, and rise above another rate."""
     x = np.log10(RATES)
     return 3 - 2 / (1 + np.exp(-4 * (x - np.log10(steepest)))) + np.where(lowest < RATES, 3 * (x - np.log10(lowest)), 0)
 
 
-def test_the_proposal_is_where_the_loss_falls_fastest_whatever_the_noise() -> None:
+def test_the_proposal_is_where_the_loss_falls_fastest_despite_noise() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, RATES.size)
-    found = judge(RATES.tolist(), (valley(1e-3, 3e-2) + noise).tolist())
+    found = analyze_losses(RATES.tolist(), (valley(1e-3, 3e-2) + noise).tolist())
     assert found.best == pytest.approx(1e-3, rel=1.0)
     assert 5e-3 < found.lowest < 1e-1
 
 
-def test_what_is_no_number_is_left_out() -> None:
+def test_non_finite_losses_are_dropped() -> None:
     losses = valley(1e-3, 3e-2)
     losses[-5:] = np.nan
-    found = judge(RATES.tolist(), losses.tolist())
+    found = analyze_losses(RATES.tolist(), losses.tolist())
     assert len(found.rates) == len(found.smooth) == RATES.size - 5
     assert found.best == pytest.approx(1e-3, rel=0.5)
 
 
 def test_a_loss_that_never_falls_proposes_nothing() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, RATES.size)
-    assert judge(RATES.tolist(), (2.3 + noise).tolist()).best is None
-    assert judge(RATES.tolist(), (2.3 + 10 * RATES).tolist()).best is None
+    assert analyze_losses(RATES.tolist(), (2.3 + noise).tolist()).best is None
+    assert analyze_losses(RATES.tolist(), (2.3 + 10 * RATES).tolist()).best is None
 
 
 @pytest.mark.parametrize(("rate", "shown"), [(0.01149, 0.011), (0.0283, 0.03), (9.7e-5, 1e-4), (2.0, 2.0)])
 def test_rates_are_rounded(rate: float, shown: float) -> None:
-    assert rounded(rate) == pytest.approx(shown)
+    assert round_rate(rate) == pytest.approx(shown)
 
 
-def test_the_smallest_that_is_as_fast_as_any_is_taken() -> None:
-    tried = [Tried(size, speed, None) for size, speed in ((4, 50.0), (8, 97.0), (16, 100.0), (32, 99.0))]
-    assert fastest(tried) == 8
+def test_the_smallest_size_as_fast_as_the_fastest_is_proposed() -> None:
+    tried = [BatchSizeSpeed(size, speed, None) for size, speed in ((4, 50.0), (8, 97.0), (16, 100.0), (32, 99.0))]
+    assert smallest_fast_size(tried) == 8
 
 
 def test_some_memory_is_left() -> None:

@@ -11,7 +11,7 @@ __all__ = ["digits_store", "snnlab", "workplace"]  # the fixtures
 
 @pytest.fixture
 def surroundings(workplace: Path) -> Path:
-    """Return the folder that the transcripts are typed in: a file, two plugins that fail, a run, a broken YAML."""
+    """Return the working folder of the transcripts: a file, two plugins that fail, a run, a broken YAML."""
     (workplace / "file").write_text("")
     (workplace / "raises.py").write_text("raise RuntimeError('no')")
     (workplace / "leaves.py").write_text("import sys\nsys.exit(3)")

@@ -1,4 +1,4 @@
-"""Every word that a neuron's fields are told in."""
+"""The texts of a neuron's fields and of dt warnings."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ from snnlab.runs.console_tables import cure_text, neuron_words, warning_text
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_neuron_is_told_in_words(neuron: Any, words: dict[str, str]) -> None:
+def test_a_neuron_is_described(neuron: Any, words: dict[str, str]) -> None:
     assert neuron_words(neuron.info()) == words
 
 
 @pytest.mark.parametrize(
     ("recurrent", "text"), [(True, "dense"), ({"type": "conv", "autapses": False}, "3x3 convolution, no autapses")]
 )
-def test_feedback_is_told(recurrent: Any, text: str) -> None:
+def test_feedback_is_described(recurrent: Any, text: str) -> None:
     in_shape = (4,) if recurrent is True else (2, 5, 5)
     neuron = NEURONS.build("lif", {"recurrent": recurrent}, "lif", dt=1.0, in_shape=in_shape)
     assert neuron_words(neuron.info())["feedback"] == text
 
 
-def test_a_rest_is_told_and_values_that_differ_are_a_span() -> None:
+def test_a_rest_is_described_and_different_values_are_a_range() -> None:
     rest = AfterSpike("value", rest_steps=3.0)
     assert neuron_words(NeuronInfo(reset=rest)) == {"reset": "to 0, then 3 steps of rest"}
     spread = AfterSpike("subtract", torch.tensor([0.5, 2.0]))
@@ -101,10 +101,10 @@ def test_a_rest_is_told_and_values_that_differ_are_a_span() -> None:
         ),
     ],
 )
-def test_what_depends_on_dt_is_told_with_its_cure(warning: DtWarning, text: str, cure: str) -> None:
+def test_a_dt_warning_has_a_text_and_a_fix(warning: DtWarning, text: str, cure: str) -> None:
     assert (warning_text(warning), cure_text(warning)) == (text, cure)
 
 
 @pytest.mark.parametrize("cause", get_args(Cause))
-def test_every_cause_has_its_words(cause: Cause) -> None:
+def test_every_cause_has_a_text(cause: Cause) -> None:
     assert warning_text(DtWarning(cause, about="tau_mem", number=1.0, power=1))

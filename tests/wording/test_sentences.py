@@ -1,4 +1,4 @@
-"""What the sentence of an error is made of, word for word: its parts, values that do not fit, types and ranges."""
+"""The exact texts of errors: their parts, values of a wrong type, types and ranges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Neuron: ...
         (DamagedError(Path("a"), "cut", "remove it"), "a: cannot be read (cut); remove it"),
     ],
 )
-def test_its_sentence_has_place_message_hint_and_choice(error: SnnlabError, text: str) -> None:
+def test_an_error_has_place_message_hint_and_choices(error: SnnlabError, text: str) -> None:
     assert str(error) == text
 
 
@@ -71,7 +71,7 @@ def test_values_that_do_not_fit_are_described(value: Any, annotation: Any, probl
         (Annotated[int, "steps"], "a whole number"),
     ],
 )
-def test_types_are_described_in_words(annotation: Any, words: str) -> None:
+def test_types_are_described(annotation: Any, words: str) -> None:
     assert describe_type(annotation) == words
 
 
@@ -84,7 +84,7 @@ def ranged(
 ) -> None: ...
 
 
-def test_a_setting_says_its_kind_with_its_range() -> None:
+def test_a_setting_has_its_type_and_range() -> None:
     kinds = {name: setting.kind for name, setting in settings_of(ranged).items()}
     assert kinds == {
         "tau": "a number > 0 or text or null",

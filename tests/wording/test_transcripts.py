@@ -1,7 +1,7 @@
-"""What the command line says of a mistake, word for word, and that it leaves nothing behind.
+"""The exact messages of the command line for mistakes, which write no files.
 
-A transcript a command, `COMMAND.txt`: what is typed, what stands on stderr, the exit status. `$FAST` is a training of
-seconds, without the settings that are typed after it; WORK is the folder that the command is typed in.
+Each command has a transcript `COMMAND.txt`: command line, stderr, exit status. `$FAST` is a training of seconds,
+without the settings that follow it; WORK is the working folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Exchange(NamedTuple):
 
 
 def exchanges(path: Path) -> Iterator[Exchange]:
-    """Yield what a transcript holds; a line that begins with # is a heading."""
+    """Yield the entries of a transcript; a line that begins with # is a heading."""
     for block in path.read_text(encoding="utf-8").split("\n\n"):
         typed, *said, status = [line for line in block.splitlines() if not line.startswith("# ")]
         yield Exchange(typed.removeprefix("$ "), said, int(status.strip("[]")))
@@ -37,7 +37,7 @@ ALL = [one for path in sorted(FOLDER.glob("*.txt")) for one in exchanges(path)]
 
 
 def words_of(typed: str, digits_store: str) -> list[str]:
-    """Return what a shell makes of a line, without `snnlab`."""
+    """Split a command line as a shell does, without `snnlab`."""
     _, *words = shlex.split(typed)
     keys = {key_of(word) for word in words}
     fast = [*(word for word in FAST if key_of(word) not in keys), digits_store]
@@ -45,7 +45,7 @@ def words_of(typed: str, digits_store: str) -> list[str]:
 
 
 @pytest.mark.parametrize("exchange", ALL, ids=[one.typed for one in ALL])
-def test_a_mistake_is_told_in_these_words_and_leaves_nothing(
+def test_a_mistake_prints_its_transcript_and_writes_nothing(
     exchange: Exchange, surroundings: Path, snnlab: Callable[..., Outcome], digits_store: str
 ) -> None:
     before = set(surroundings.rglob("*"))
@@ -56,7 +56,7 @@ def test_a_mistake_is_told_in_these_words_and_leaves_nothing(
     assert set(surroundings.rglob("*")) == before
 
 
-def test_each_is_typed_once_and_two_lines_are_enough() -> None:
+def test_each_command_is_there_once_with_at_most_two_lines() -> None:
     assert len({one.typed for one in ALL}) == len(ALL)
     assert [one.typed for one in ALL if len(one.said) > 2] == []
     assert [one.typed for one in ALL if not any(line.startswith("snnlab: ") for line in one.said)] == []
