@@ -154,7 +154,7 @@ def test_the_openmp_library_of_torch_takes_tasks() -> None:
         pytest.skip("torch's threads are of another library here")
     assert compat.openmp() is not None, seen("libgomp", "torch")
     calls: list[tuple[int, int]] = []
-    assert compat.run_in_team(lambda n, of: calls.append((n, of)), 2)
+    assert compat.run_in_openmp(lambda n, of: calls.append((n, of)), 2)
     assert sorted(calls) == [(0, 2), (1, 2)], seen("GOMP_parallel", "torch")
 
 

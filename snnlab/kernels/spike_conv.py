@@ -34,11 +34,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.compat import as_float
-from snnlab.compiled import compiled, lent
+from snnlab.compiled import borrow, compiled
 from snnlab.event_lists import list_ends
 from snnlab.kernels.function import refuse_second_derivative
 from snnlab.kernels.vectors import LANES, add, add_products, load, multiply_add, splat, store, zeros
-from snnlab.threads import ALONE, share
+from snnlab.threads import MIN_VALUES, share
 
 # Part of the cells that are not zero from which on the dense convolution is about as fast, whatever the kernel; and
 # what the lists cost at a place of the output, in taps of the dense one: as much however small the kernel is.
@@ -46,7 +46,7 @@ FEW = 0.18
 GAIN, LISTS = 0.3, 40.0
 
 # Cells below which the dense convolution takes no time to speak of.
-SMALL = ALONE
+SMALL = MIN_VALUES
 
 # Numbers in all parts of a kernel's gradient together, about; they have to be added up in the end.
 _ROOM = 2**21
@@ -232,7 +232,7 @@ def fill(
         cells: `[N * H, W * C]`; ends: see `list_ends`; starts: `[N * H, W + 1]`; entries: as many as there are.
     """
     room = np.empty(cells.shape[1] + 1, np.uint64)
-    line, bits = lent(room), lent(cells.view(np.uint32))
+    line, bits = borrow(room), borrow(cells.view(np.uint32))
     c = np.uintp(channels)
     for n in range(first, last):
         row, begin = bits[n], ends[n]
@@ -271,7 +271,7 @@ def convolve(lanes: int) -> Callable[..., None]:
     ) -> None:
         tiles, taps_y, across, _ = kernel.shape
         room = np.empty(taps_y * across + CHUNK, np.uint64)
-        found, kernel, y = lent(room), lent(kernel), lent(y)
+        found, kernel, y = borrow(room), borrow(kernel), borrow(y)
         for n in range(first, last):
             for tile in range(tiles):
                 for h in range(y.shape[1]):
@@ -309,7 +309,7 @@ def correlate(lanes: int) -> Callable[..., None]:
     ) -> None:
         parts, tiles, taps_y, across, _ = dkernels.shape
         room = np.empty(taps_y * across + CHUNK, np.uint64)
-        found, gy, dkernels = lent(room), lent(gy), lent(dkernels)
+        found, gy, dkernels = borrow(room), borrow(gy), borrow(dkernels)
         frames = len(starts)
         for part in range(first, last):
             for tile in range(tiles):
@@ -391,7 +391,7 @@ def spread(together: int, lanes: int) -> Callable[..., None]:
         chunks, taps_y, _, _ = kernel.shape
         begin = padding[1] * channels
         room = np.empty(max(width * channels + chunks * lanes, begin + gx.shape[2]), gx.dtype)
-        line, gy, kernel, gx = lent(room), lent(gy), lent(kernel), lent(gx)
+        line, gy, kernel, gx = borrow(room), borrow(gy), borrow(kernel), borrow(gx)
         for n in range(first, last):
             for y in range(gx.shape[1]):
                 low, high = max(0, y + padding[0] - height + 1), min(taps_y, y + padding[0] + 1)

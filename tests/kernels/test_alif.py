@@ -114,7 +114,7 @@ def test_without_gradients_the_outputs_are_the_same(reset: str) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("per", ["", "neuron"])
 def test_the_number_of_threads_changes_nothing(count: int, per: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "ALONE", 0)
+    monkeypatch.setattr(threads, "MIN_VALUES", 0)
     neuron, x = build("adapted", (1500,), per, detach_reset=False), drive(T, 3, 1500)
     alone = outcome(neuron, "numba", x)
     torch.set_num_threads(count)

@@ -159,7 +159,7 @@ def test_the_number_of_threads_of_the_steps_changes_nothing(
 ) -> None:
     rec, x = build(kind, per="neuron"), drive(T, B, 7)
     alone = outcome(rec, "numba", x)
-    monkeypatch.setattr(threads, "ALONE", 0)
+    monkeypatch.setattr(threads, "MIN_VALUES", 0)
     torch.set_num_threads(count)
     shared = outcome(rec, "numba", x)
     for one, other in zip(alone, shared, strict=True):
