@@ -74,19 +74,19 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[i
     Shape:
         x: `[N, C, H, W]`; weight: `[F, C, height, width]`; bias: `[F]`; returns `[N, F, H', W']`, channels-last.
     """
-    most = _worth(weight) if _fits(weight, x) else 0.0
+    most = _max_density(weight) if _fits(weight, x) else 0.0
     spikes = _few(x, most) if most > 0.0 else None
-    if spikes is None and not (torch.is_grad_enabled() and x.requires_grad and _spreads(weight, x)):
+    if spikes is None and not (torch.is_grad_enabled() and x.requires_grad and _loop_is_faster(weight, x)):
         return functional.conv2d(x, weight, bias, padding=padding)
     return _Convolution.apply(x, spikes, weight, bias, padding)  # pyright: ignore[reportReturnType]
 
 
 def _fits(weight: Tensor, x: Tensor) -> bool:
     """Return whether the loops can take a convolution: whole vectors of features, of enough cells side by side."""
-    return weight.shape[0] % 8 == 0 and _loops(weight, x)
+    return weight.shape[0] % 8 == 0 and _memory_fits(weight, x)
 
 
-def _loops(weight: Tensor, x: Tensor) -> bool:
+def _memory_fits(weight: Tensor, x: Tensor) -> bool:
     return (
         weight.dtype == x.dtype == torch.float32
         and x.device.type == "cpu"
@@ -95,7 +95,7 @@ def _loops(weight: Tensor, x: Tensor) -> bool:
     )
 
 
-def _worth(weight: Tensor) -> float:
+def _max_density(weight: Tensor) -> float:
     """Return the part of cells that are not zero up to which the loops are faster than the dense convolution."""
     return min(FEW, GAIN * _lanes(weight) / 32 - LISTS / weight[0].numel())
 
@@ -110,7 +110,11 @@ def _few(x: Tensor, most: float) -> Spikes | None:
     starts = np.empty((frames, height, width + 1), np.int32)
     entries = np.empty(ends[-1] + CHUNK, np.uint64)
     entries[ends[-1] :] = 0
-    share(partial(fill, cells, channels, ends, starts.reshape(len(cells), -1), entries), len(cells), cells.size // 2)
+    share(
+        partial(list_spikes, cells, channels, ends, starts.reshape(len(cells), -1), entries),
+        len(cells),
+        cells.size // 2,
+    )
     return Spikes(starts, entries)
 
 
@@ -126,10 +130,11 @@ class _Convolution(torch.autograd.Function):
         if spikes is None:
             return functional.conv2d(x, weight, bias, padding=padding)
         height, width = (
-            size + 2 * pad - taps + 1 for size, pad, taps in zip(x.shape[2:], padding, weight.shape[2:], strict=True)
+            size + 2 * pad - kernel_size + 1
+            for size, pad, kernel_size in zip(x.shape[2:], padding, weight.shape[2:], strict=True)
         )
         y = x.new_empty(len(x), height, width, len(weight))
-        kernel = _tiles(weight)
+        kernel = _kernel_tiles(weight)
         offset = (weight.new_zeros(len(weight)) if bias is None else bias.detach()).contiguous().numpy()
         loop = convolve(kernel.shape[3])
         share(partial(loop, *spikes, kernel, offset, y.numpy(), x.shape[1], padding), len(x), x.numel())
@@ -143,9 +148,9 @@ class _Convolution(torch.autograd.Function):
         weight, x, *found = ctx.saved_tensors
         to_x, _, to_weight, to_bias, _ = ctx.needs_input_grad
         gy = gy.contiguous(memory_format=torch.channels_last)
-        own = to_x and _spreads(weight, gy)
-        gx = _to_input(ctx, weight, gy) if own else None
-        gweight = _to_weight(ctx, found, weight, gy) if to_weight and x is None else None
+        own = to_x and _loop_is_faster(weight, gy)
+        gx = _input_gradient(ctx, weight, gy) if own else None
+        gweight = _weight_gradient(ctx, found, weight, gy) if to_weight and x is None else None
         asked = [to_x and not own, to_weight and x is not None, False]
         if any(asked):
             x = torch.empty(ctx.frames, memory_format=torch.channels_last) if x is None else x
@@ -155,7 +160,7 @@ class _Convolution(torch.autograd.Function):
         return gx, None, gweight, gy.sum((0, 2, 3)) if to_bias else None, None
 
 
-def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
+def _weight_gradient(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = found[0].numpy(), found[1].numpy().view(np.uint64)
     (features, channels, height, width), lanes = weight.shape, _lanes(weight)
     # As many whatever the number of threads, so that the sums are the same; fewer where there are few frames.
@@ -168,7 +173,7 @@ def _to_weight(ctx: Any, found: list[Tensor], weight: Tensor, gy: Tensor) -> Ten
     return tiles.permute(0, 4, 3, 1, 2).reshape(weight.shape)
 
 
-def _tiles(weight: Tensor) -> np.ndarray:
+def _kernel_tiles(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[tiles, height, width * C, lanes]`."""
     _, channels, height, width = weight.shape
     parts = weight.detach().numpy().reshape(-1, _lanes(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
@@ -179,38 +184,40 @@ def _lanes(weight: Tensor) -> int:
     return next(lanes for lanes in (32, 16, 8) if len(weight) % lanes == 0)
 
 
-def _spreads(weight: Tensor, like: Tensor) -> bool:
+def _loop_is_faster(weight: Tensor, like: Tensor) -> bool:
     """Return whether the loops send back to the input with fewer numbers in vain than oneDNN.
 
     Its vectors hold channels. Where both fill their vectors, it is faster.
     """
-    channels, across = weight.shape[1], weight.shape[1] * weight.shape[3]
-    lanes = _wide(across)
-    used = across / (-(-across // lanes) * lanes)
-    return used > 1.1 * channels / (-(-channels // LANES) * LANES) and _loops(weight, like) and _has_wide_vectors()
+    channels, row_stride = weight.shape[1], weight.shape[1] * weight.shape[3]
+    lanes = _chunk_lanes(row_stride)
+    used = row_stride / (-(-row_stride // lanes) * lanes)
+    return (
+        used > 1.1 * channels / (-(-channels // LANES) * LANES) and _memory_fits(weight, like) and _has_wide_vectors()
+    )
 
 
-def _wide(across: int) -> int:
+def _chunk_lanes(row_stride: int) -> int:
     """Return the lanes of a chunk with which chunks of so many numbers hold the fewest in vain."""
-    return min((4 * LANES, 3 * LANES), key=lambda lanes: -(-across // lanes) * lanes)
+    return min((4 * LANES, 3 * LANES), key=lambda lanes: -(-row_stride // lanes) * lanes)
 
 
-def _to_input(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
+def _input_gradient(ctx: Any, weight: Tensor, gy: Tensor) -> Tensor:
     frames, channels, height, width = ctx.frames
     gx = gy.new_empty(frames, height, width * channels)
-    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _chunks(weight)
+    rows, kernel = gy.permute(0, 2, 3, 1).numpy(), _kernel_chunks(weight)
     # As few groups of pixels as can be, and those of as few pixels as then can be.
-    loop = spread(max(4, -(-gy.shape[3] // -(-gy.shape[3] // PIXELS))), kernel.shape[3])
+    loop = transposed_convolve(max(4, -(-gy.shape[3] // -(-gy.shape[3] // PIXELS))), kernel.shape[3])
     share(partial(loop, rows, kernel, gx.numpy(), channels, ctx.padding), frames, gy.numel())
     return gx.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
 
 
-def _chunks(weight: Tensor) -> np.ndarray:
+def _kernel_chunks(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[chunks, height, F, lanes]`, filled up with zeros."""
     features, channels, height, width = weight.shape
-    across, lanes = width * channels, _wide(width * channels)
-    rows = np.zeros((height, features, across + -across % lanes), np.float32)
-    rows[..., :across] = weight.detach().numpy().transpose(2, 0, 3, 1).reshape(height, features, across)
+    row_stride, lanes = width * channels, _chunk_lanes(width * channels)
+    rows = np.zeros((height, features, row_stride + -row_stride % lanes), np.float32)
+    rows[..., :row_stride] = weight.detach().numpy().transpose(2, 0, 3, 1).reshape(height, features, row_stride)
     return np.ascontiguousarray(rows.reshape(height, features, -1, lanes).transpose(2, 0, 1, 3))
 
 
@@ -223,7 +230,7 @@ def _has_wide_vectors() -> bool:
 
 
 @compiled(nogil=True, error_model="numpy")
-def fill(
+def list_spikes(
     cells: np.ndarray, channels: int, ends: np.ndarray, starts: np.ndarray, entries: np.ndarray, first: int, last: int
 ) -> None:
     """Write the entries of rows `first` to before `last`, and where those of each column begin.
@@ -231,22 +238,22 @@ def fill(
     Shape:
         cells: `[N * H, W * C]`; ends: see `list_ends`; starts: `[N * H, W + 1]`; entries: as many as there are.
     """
-    room = np.empty(cells.shape[1] + 1, np.uint64)
-    line, bits = borrow(room), borrow(cells.view(np.uint32))
+    buffer = np.empty(cells.shape[1] + 1, np.uint64)
+    line, bits = borrow(buffer), borrow(cells.view(np.uint32))
     c = np.uintp(channels)
     for n in range(first, last):
         row, begin = bits[n], ends[n]
-        many = np.uintp(0)
+        count = np.uintp(0)
         for w in range(np.uintp(row.size // channels)):
-            starts[n, w] = begin + many
+            starts[n, w] = begin + count
             for at in range(w * c, w * c + c):
                 # Written in any case, and over by the next one: without a branch that is as often wrong as right.
-                line[many] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
-                many += np.uintp(row[at] & SIZE != 0)
-        starts[n, starts.shape[1] - 1] = begin + many
-        for at in range(many):
+                line[count] = np.uint64(row[at]) << np.uint64(32) | np.uint64(at)
+                count += np.uintp(row[at] & SIZE != 0)
+        starts[n, starts.shape[1] - 1] = begin + count
+        for at in range(count):
             entries[begin + at] = line[at]
-    room[:] = 0  # until here somebody has it
+    buffer[:] = 0  # until here somebody has it
 
 
 @cache
@@ -254,7 +261,7 @@ def convolve(lanes: int) -> Callable[..., None]:
     """Return what writes the outputs of frames `first` to before `last`, so many features at a time.
 
     Shape:
-        starts: `[N, H, W + 1]`; entries: see `fill`; kernel: see above; bias: `[F]`; y: `[N, H', W', F]`.
+        starts: `[N, H, W + 1]`; entries: see `list_spikes`; kernel: see above; bias: `[F]`; y: `[N, H', W', F]`.
     """
 
     @compiled(nogil=True, error_model="numpy")
@@ -269,21 +276,21 @@ def convolve(lanes: int) -> Callable[..., None]:
         first: int,
         last: int,
     ) -> None:
-        tiles, taps_y, across, _ = kernel.shape
-        room = np.empty(taps_y * across + CHUNK, np.uint64)
-        found, kernel, y = borrow(room), borrow(kernel), borrow(y)
+        tiles, kernel_height, row_stride, _ = kernel.shape
+        buffer = np.empty(kernel_height * row_stride + CHUNK, np.uint64)
+        found, kernel, y = borrow(buffer), borrow(kernel), borrow(y)
         for n in range(first, last):
             for tile in range(tiles):
                 for h in range(y.shape[1]):
                     for w in range(y.shape[2]):
-                        many = _gather(found, starts, entries, n, h, w, channels, padding, taps_y, across)
+                        count = _gather(found, starts, entries, n, h, w, channels, padding, kernel_height, row_stride)
                         total = load(bias, tile * lanes, lanes)
-                        for k in range(many):
-                            value, place = _parts(found[k])
-                            row = load(kernel, (tile * taps_y * across + place) * lanes, lanes)
+                        for k in range(count):
+                            value, place = _unpack(found[k])
+                            row = load(kernel, (tile * kernel_height * row_stride + place) * lanes, lanes)
                             total = multiply_add(splat(value, lanes), row, total)
                         store(total, y, ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + tile * lanes)
-        room[:] = 0  # until here somebody has it
+        buffer[:] = 0  # until here somebody has it
 
     return convolve
 
@@ -293,7 +300,7 @@ def correlate(lanes: int) -> Callable[..., None]:
     """Return what adds to the kernel's gradient of parts `first` to before `last` of the frames what these bring.
 
     Shape:
-        starts: `[N, H, W + 1]`; entries: see `fill`; gy: `[N, H', W', F]`; dkernels: `[parts, *kernel]`.
+        starts: `[N, H, W + 1]`; entries: see `list_spikes`; gy: `[N, H', W', F]`; dkernels: `[parts, *kernel]`.
     """
 
     @compiled(nogil=True, error_model="numpy")
@@ -307,30 +314,32 @@ def correlate(lanes: int) -> Callable[..., None]:
         first: int,
         last: int,
     ) -> None:
-        parts, tiles, taps_y, across, _ = dkernels.shape
-        room = np.empty(taps_y * across + CHUNK, np.uint64)
-        found, gy, dkernels = borrow(room), borrow(gy), borrow(dkernels)
+        parts, tiles, kernel_height, row_stride, _ = dkernels.shape
+        buffer = np.empty(kernel_height * row_stride + CHUNK, np.uint64)
+        found, gy, dkernels = borrow(buffer), borrow(gy), borrow(dkernels)
         frames = len(starts)
         for part in range(first, last):
             for tile in range(tiles):
                 for n in range(part * frames // parts, (part + 1) * frames // parts):
                     for h in range(gy.shape[1]):
                         for w in range(gy.shape[2]):
-                            many = _gather(found, starts, entries, n, h, w, channels, padding, taps_y, across)
+                            count = _gather(
+                                found, starts, entries, n, h, w, channels, padding, kernel_height, row_stride
+                            )
                             at = ((n * gy.shape[1] + h) * gy.shape[2] + w) * gy.shape[3] + tile * lanes
                             arrived = load(gy, at, lanes)
-                            for k in range(many):
-                                value, place = _parts(found[k])
-                                to = ((part * tiles + tile) * taps_y * across + place) * lanes
+                            for k in range(count):
+                                value, place = _unpack(found[k])
+                                to = ((part * tiles + tile) * kernel_height * row_stride + place) * lanes
                                 row = load(dkernels, to, lanes)
                                 store(multiply_add(splat(value, lanes), arrived, row), dkernels, to)
-        room[:] = 0  # until here somebody has it
+        buffer[:] = 0  # until here somebody has it
 
     return correlate
 
 
 @njit(nogil=True, error_model="numpy")
-def _parts(entry: Any) -> Any:
+def _unpack(entry: Any) -> Any:
     """Return the value of an entry, and its place."""
     value = as_float(np.int32(entry >> np.uint64(32)))  # pyright: ignore[reportCallIssue]
     return value, np.intp(np.int32(entry))
@@ -346,31 +355,31 @@ def _gather(
     w: int,
     channels: int,
     padding: tuple[int, int],
-    taps_y: int,
-    across: int,
+    kernel_height: int,
+    row_stride: int,
 ) -> int:
     """List the entries that the kernel meets at one place, by their place in the kernel, and return how many."""
     height, columns = starts.shape[1], starts.shape[2] - 1
     top, left = h - padding[0], w - padding[1]
     # Where padding is wider than the kernel, they may be beyond the frame.
-    low, high = np.uintp(min(max(left, 0), columns)), np.uintp(max(min(left + across // channels, columns), 0))
-    many = 0
-    for tap in range(max(0, -top), min(taps_y, height - top)):
+    low, high = np.uintp(min(max(left, 0), columns)), np.uintp(max(min(left + row_stride // channels, columns), 0))
+    count = 0
+    for tap in range(max(0, -top), min(kernel_height, height - top)):
         row = np.uintp(top + tap)
         begin, end = starts[n, row, low], starts[n, row, high]
-        shift = splat(np.uint64(tap * across - left * channels), CHUNK)
+        shift = splat(np.uint64(tap * row_stride - left * channels), CHUNK)
         at = begin
         while True:  # at least one chunk: most runs are shorter, and a branch that skips it would be guessed wrong
-            store(add(load(entries, at, CHUNK), shift), found, many + at - begin)
+            store(add(load(entries, at, CHUNK), shift), found, count + at - begin)
             at += CHUNK
             if at >= end:
                 break
-        many += end - begin
-    return many
+        count += end - begin
+    return count
 
 
 @cache
-def spread(together: int, lanes: int) -> Callable[..., None]:
+def transposed_convolve(together: int, lanes: int) -> Callable[..., None]:
     """Return what writes the gradient of frames `first` to before `last`, of so many pixels and numbers at a time.
 
     Shape:
@@ -378,7 +387,7 @@ def spread(together: int, lanes: int) -> Callable[..., None]:
     """
 
     @compiled(nogil=True, error_model="numpy")
-    def spread(
+    def transposed_convolve(
         gy: np.ndarray,
         kernel: np.ndarray,
         gx: np.ndarray,
@@ -388,31 +397,31 @@ def spread(together: int, lanes: int) -> Callable[..., None]:
         last: int,
     ) -> None:
         _, height, width, features = gy.shape
-        chunks, taps_y, _, _ = kernel.shape
+        chunks, kernel_height, _, _ = kernel.shape
         begin = padding[1] * channels
-        room = np.empty(max(width * channels + chunks * lanes, begin + gx.shape[2]), gx.dtype)
-        line, gy, kernel, gx = borrow(room), borrow(gy), borrow(kernel), borrow(gx)
+        buffer = np.empty(max(width * channels + chunks * lanes, begin + gx.shape[2]), gx.dtype)
+        line, gy, kernel, gx = borrow(buffer), borrow(gy), borrow(kernel), borrow(gx)
         for n in range(first, last):
             for y in range(gx.shape[1]):
-                low, high = max(0, y + padding[0] - height + 1), min(taps_y, y + padding[0] + 1)
+                low, high = max(0, y + padding[0] - height + 1), min(kernel_height, y + padding[0] + 1)
                 line[:] = 0
                 for chunk in range(chunks if low < high else 0):
                     for x in range(0, width, together):
-                        many = min(together, width - x)
+                        count = min(together, width - x)
                         sums = zeros(gy, together, lanes)
                         for tap in range(low, high):
                             of = ((n * height + y + padding[0] - tap) * width + x) * features
-                            at = (chunk * taps_y + tap) * features
+                            at = (chunk * kernel_height + tap) * features
                             for f in range(features):
                                 row = load(kernel, (at + f) * lanes, lanes)
                                 # Pixels past the last one are the last one again, and dropped.
-                                sums = add_products(sums, gy, of + f, features, many - 1, row)
-                        for p in range(many):
+                                sums = add_products(sums, gy, of + f, features, count - 1, row)
+                        for p in range(count):
                             to = (x + p) * channels + chunk * lanes
                             store(add(load(line, to, lanes), sums[p]), line, to)
                 row = gx[n, y]
                 for at in range(row.size):
                     row[at] = line[begin + at]
-        room[:] = 0  # until here somebody has it
+        buffer[:] = 0  # until here somebody has it
 
-    return spread
+    return transposed_convolve

@@ -72,8 +72,8 @@ def test_pieces_change_no_spike_and_no_gradient(
 ) -> None:
     whole, gradients = answer(network(neuron, pool), lengths)
     assert whole[0].count_nonzero() > 20
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 3 * BATCH * 6 * 11 * 9)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 3 * BATCH * 6 * 11 * 9)
     pieces, of_pieces = answer(network(neuron, pool), lengths)
     assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
     for gradient, expected in zip(of_pieces, gradients, strict=True):
@@ -82,15 +82,15 @@ def test_pieces_change_no_spike_and_no_gradient(
 
 def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = answer(network(NEURONS["lif"], None), None)
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 1)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 1)
     pieces, _ = answer(network(NEURONS["lif"], None), None)
     assert torch.equal(whole[0], pieces[0])
 
 
 def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 1000)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 1000)
     net = network(NEURONS["lif"], POOLS["average"])
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).double()
     loss = net(x)[0].square().sum()

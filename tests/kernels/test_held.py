@@ -21,8 +21,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spike_conv, "SMALL", 1)
     monkeypatch.setattr(spike_conv, "FEW", 1.0)
     monkeypatch.setattr(spike_conv, "GAIN", 100.0)
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 2 * BATCH * 8 * 10 * 10)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 2 * BATCH * 8 * 10 * 10)
 
 
 def network() -> Network:

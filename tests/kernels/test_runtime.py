@@ -35,8 +35,8 @@ def forward(x, first, last):
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
-    runtime._checked.cache_clear()
-    runtime._say_not_kept.cache_clear()
+    runtime._private_folder.cache_clear()
+    runtime._warn_not_cached.cache_clear()
     return tmp_path / "cache" / "kernels"
 
 
@@ -135,10 +135,10 @@ def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
 
 def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop()
-    runtime._surroundings.cache_clear()
+    runtime._environment.cache_clear()
     monkeypatch.setattr(numba, "__version__", "99.0")
     loop()
-    runtime._surroundings.cache_clear()
+    runtime._environment.cache_clear()
     assert len(list(cache.glob("test_forward_*.py"))) == 2
 
 

@@ -19,7 +19,7 @@ from loops import assert_equals_loop, drive, started, stirred
 from torch import Tensor
 
 from snnlab.kernels import function, trace
-from snnlab.kernels.trace import EXACT, Step, Symbol, UntraceableError, with_slope
+from snnlab.kernels.trace import EXACT, StepGraph, Symbol, UntraceableError, with_slope
 from snnlab.nn import NEURONS
 
 from ..refusals import assert_raises
@@ -106,7 +106,7 @@ class State(NamedTuple):
     v: Tensor
 
 
-def traced(step: Any, grad: bool = True) -> Step:
+def traced(step: Any, grad: bool = True) -> StepGraph:
     return trace.trace(step, State, lambda make: make("k", True), {"k"}, grad=grad)
 
 
@@ -130,7 +130,7 @@ OPERATIONS: dict[str, Any] = {
     "or": lambda x, v, k: torch.where((x > 0.0) | (v > 0.0), x, v),
     "not": lambda x, v, k: torch.where(~(x > 0.0), x, v),
     "detach": lambda x, v, k: x.detach() * v,
-    "given": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
+    "with_slope": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
     "clamp": lambda x, v, k: x.clamp(min=-0.5, max=0.5) + torch.relu(v),
     "square": lambda x, v, k: x.square() + v**2 + (v + 3.0).reciprocal(),
     "sign": lambda x, v, k: torch.sign(x) * v,
@@ -160,7 +160,7 @@ def test_the_operations_of_the_list_round_as_torch_does(op: str, dtype: torch.dt
 
 
 def test_every_operation_of_the_list_has_its_test() -> None:
-    assert EXACT - {"const", "number", "tensor", "x", "state", "arriving"} <= OPERATIONS.keys()
+    assert EXACT - {"const", "number", "tensor", "x", "state", "grad_output"} <= OPERATIONS.keys()
 
 
 def test_a_number_that_is_made_of_numbers_is_computed_once_as_in_the_plain_loop() -> None:
@@ -176,11 +176,11 @@ def test_the_fewest_values_are_kept_and_of_a_spike_its_slope() -> None:
         return y, State(u - y.detach())
 
     found = trace.trace(step, State, lambda make: make("k", False), set(), grad=True)
-    assert [node.op for node in found.keep] == ["div"]
+    assert [node.op for node in found.saved] == ["div"]
     assert found.binary
-    assert len(traced(step).keep) == 1  # the membrane, of which both follow
-    assert traced(step).carried == ["v"]
-    assert not traced(step, grad=False).keep
+    assert len(traced(step).saved) == 1  # the membrane, of which both follow
+    assert traced(step).recomputed == ["v"]
+    assert not traced(step, grad=False).saved
 
 
 REFUSED: dict[str, Any] = {
