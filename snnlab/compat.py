@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_iter as tree_iter
 
 # The versions that these parts were checked with.
-SEEN = {"torch": "2.13", "lightning": "2.6"}
+TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6"}
 # Attribute and state key of Lightning's fit loop: the number of optimizer steps that loggers get.
 STEPPED = "_batches_that_stepped"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

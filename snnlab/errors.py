@@ -104,7 +104,7 @@ class UnknownSettingError(ConfigError):
     @property
     def key(self) -> str:
         """The key of the unknown setting."""
-        return inside(self.place, self.setting)
+        return child_key(self.place, self.setting)
 
 
 class UnsetError(ConfigError):
@@ -197,7 +197,7 @@ def out_of_memory(error: BaseException) -> str | None:
     return "out of memory: it is too large" if too_large else None
 
 
-def inside(place: str, name: str) -> str:
+def child_key(place: str, name: str) -> str:
     """Return the key of a setting below another key."""
     return f"{place}.{name}" if place not in ("", ROOT) else name
 

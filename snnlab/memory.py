@@ -15,7 +15,7 @@ import torch
 from snnlab.compat import keep_freed_memory
 
 # Environment variable; 0 leaves the allocator as it is.
-SWITCH = "SNNLAB_KEEP_HEAP"
+KEEP_HEAP_VARIABLE = "SNNLAB_KEEP_HEAP"
 
 
 def keep_heap() -> bool:
@@ -23,7 +23,7 @@ def keep_heap() -> bool:
 
     Does nothing with another C library, or with SNNLAB_KEEP_HEAP=0 in the environment.
     """
-    if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
+    if os.environ.get(KEEP_HEAP_VARIABLE) == "0" or not sys.platform.startswith("linux"):
         return False
     return keep_freed_memory()
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, child_key, listing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -357,7 +357,7 @@ def check_known(
             hint = _known_settings_text(label, known, suggestion)
             raise UnknownSettingError(place, str(name), f"{hint}{suggestion and '.' + suggestion}")
         if problem := known[name].problem(value):
-            raise ConfigError(inside(place, name), problem)
+            raise ConfigError(child_key(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
         raise ConfigError(place, f"{label} needs {listing(map(str, missing))}")

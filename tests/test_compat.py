@@ -38,7 +38,7 @@ _USE = re.compile(
 
 def seen(what: str, name: str) -> str:
     """Return what a failure says."""
-    return f"{what} of {name} was seen in {compat.SEEN[name]}; {version(name)} has another: look at snnlab/compat.py"
+    return f"{what} of {name} was seen in {compat.TESTED_VERSIONS[name]}; {version(name)} has another: look at snnlab/compat.py"
 
 
 def test_no_other_file_knows_private_parts() -> None:

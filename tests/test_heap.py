@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from snnlab.memory import SWITCH
+from snnlab.memory import KEEP_HEAP_VARIABLE
 
 PROGRAM = """
 import resource
@@ -44,7 +44,7 @@ def test_a_block_that_was_freed_costs_no_page_faults_again() -> None:
     # Huge pages would make the count of faults a matter of the machine's settings.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     kept, few = run(environment)
-    left, many = run({**environment, SWITCH: "0"})
+    left, many = run({**environment, KEEP_HEAP_VARIABLE: "0"})
     assert (kept, left) == ("True", "False")
     assert few < PAGES / 50
     assert few < many / 5
