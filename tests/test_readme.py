@@ -123,7 +123,7 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_does_what_it_says(
+def test_a_command_of_the_readme_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     _, *arguments = shlex.split(command)

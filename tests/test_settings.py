@@ -59,7 +59,7 @@ def test_settings_of_a_class_are_those_of_its_init() -> None:
     assert list(settings_of(Neuron)) == ["tau"]
 
 
-def test_takes_says_whether_there_is_such_a_parameter() -> None:
+def test_parameters_are_found_by_name() -> None:
     assert takes(neuron, "dt")
     assert not takes(neuron, "in_shape")
 
@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], told:
         check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
 
 
-def test_a_factory_without_settings_says_so() -> None:
+def test_a_factory_without_settings_is_reported_as_such() -> None:
     with assert_raises(UnknownSettingError, "m.a"):
         check_settings(nothing, {"a": 1}, "m", "nothing")
 
@@ -98,7 +98,7 @@ def test_open_ended_factories_take_any_name_but_check_the_known() -> None:
         check_settings(anything, {"size": "x", "other": 1}, "m", "anything")
 
 
-def test_open_ended_factories_refuse_what_looks_like_a_slip() -> None:
+def test_open_ended_factories_refuse_a_likely_typo() -> None:
     with assert_raises(UnknownSettingError, "m.sise", "size"):
         check_settings(anything, {"sise": 2}, "m", "anything")
 
@@ -191,7 +191,7 @@ def test_values_within_their_range_pass_as_do_others_than_numbers() -> None:
     assert checks_arguments(ranged)("2 steps", (1, 2), padding="same") == ("2 steps", (1, 2), 0.5, "same", 1.0)
 
 
-def test_a_class_checks_what_its_own_signature_says_and_so_does_its_base() -> None:
+def test_a_class_and_its_base_check_their_own_signatures() -> None:
     @checks_arguments
     class Base:
         def __init__(self, size: Annotated[int, at_least(1)]) -> None:

@@ -63,7 +63,7 @@ def test_an_error_in_any_thread_is_raised(wrong: int) -> None:
         share(run, 2, MIN_VALUES)
 
 
-def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() -> None:
+def test_a_thread_without_a_core_leaves_its_blocks_to_the_other() -> None:
     done: dict[int, int] = {}
     held = threading.Event()
 
@@ -113,7 +113,7 @@ def test_our_own_threads_run_where_openmps_sleep_soon(
     ("given", "left"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "500"}, "500"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
-def test_the_command_line_lets_openmp_sleep_unless_somebody_says_otherwise(
+def test_the_command_line_lets_openmp_sleep_unless_the_environment_has_a_value(
     given: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", dict(given))
@@ -121,7 +121,7 @@ def test_the_command_line_lets_openmp_sleep_unless_somebody_says_otherwise(
     assert os.environ.get("GOMP_SPINCOUNT") == left
 
 
-def test_openmp_reads_what_the_command_line_says_as_torch_is_imported() -> None:
+def test_openmp_reads_the_command_lines_value_when_torch_is_imported() -> None:
     if next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None) is None:
         pytest.skip("torch's OpenMP library is not GNU's")
     env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

@@ -70,7 +70,7 @@ def test_memory_with_channels_last_is_kept(reset: str) -> None:
 
 
 @pytest.mark.parametrize("per", ["", "channel"])
-def test_a_layer_of_which_a_part_adapts_equals_the_plain_loop(per: str) -> None:
+def test_a_layer_with_some_adaptive_neurons_equals_the_plain_loop(per: str) -> None:
     neuron = build("adapted", per=per, adaptive=3, in_shape=(7,), detach_reset=False)
     x = drive(T, B, 7)
     assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
@@ -153,7 +153,7 @@ def test_its_spikes_may_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("change", ["x"])
-def test_what_the_way_back_needs_cannot_be_changed_unnoticed(change: str) -> None:
+def test_changes_of_saved_tensors_are_detected(change: str) -> None:
     neuron = build("adapted", per="neuron", input_gain="1-a")
     x = drive(T, B, 7).requires_grad_() * 1.0
     y, _ = neuron(x)

@@ -67,7 +67,7 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Ten
 @pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 5])], ids=["full", "ragged"])
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_pieces_change_no_spike_and_no_gradient(
+def test_blocks_of_time_change_no_spike_and_no_gradient(
     neuron: Node, pool: Node | None, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, gradients = answer(network(neuron, pool), lengths)
@@ -80,7 +80,7 @@ def test_pieces_change_no_spike_and_no_gradient(
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
-def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = answer(network(NEURONS["lif"], None), None)
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1)
@@ -88,7 +88,7 @@ def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(whole[0], pieces[0])
 
 
-def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_backward_pass_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1000)
     net = network(NEURONS["lif"], POOLS["average"])
@@ -100,7 +100,7 @@ def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(once, twice)
 
 
-def test_frames_hold_few_events_up_to_the_part_that_is_named_wherever_these_are() -> None:
+def test_frames_have_few_events_up_to_the_given_fraction_anywhere() -> None:
     for order in ((0, 1, 2, 3, 4), (0, 1, 4, 2, 3), (1, 0, 2, 3, 4)):
         x = torch.zeros(10, 9, *SHAPE).permute(order)
         for held in (x[0], x[-1]):

@@ -40,7 +40,7 @@ def frames() -> Tensor:
     return (torch.rand(STEPS, BATCH, 2, 12, 12, generator=torch.Generator().manual_seed(1)) < 0.1).float()
 
 
-def test_no_node_of_the_graph_holds_arrays_or_tensors_of_its_own() -> None:
+def test_no_node_of_the_graph_holds_arrays_or_tensors_besides_saved_ones() -> None:
     y, _ = network()(frames())
     nodes, seen = [y.grad_fn], set()
     while nodes:
@@ -57,7 +57,7 @@ def test_no_node_of_the_graph_holds_arrays_or_tensors_of_its_own() -> None:
     assert {"_RecurrenceBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
 
 
-def test_what_is_saved_passes_the_hooks_of_a_checkpoint_and_comes_back() -> None:
+def test_saved_tensors_go_through_checkpoint_hooks() -> None:
     kinds: set[torch.dtype] = set()
 
     def pack(kept: Tensor) -> Tensor:

@@ -186,7 +186,7 @@ def test_a_second_derivative_is_refused(kind: str) -> None:
         torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
 
 
-def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
+def test_changes_of_saved_spikes_are_detected() -> None:
     y, _ = build()(drive(T, B, 7))
     with torch.no_grad():
         y.mul_(2.0)
@@ -194,7 +194,7 @@ def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
         y.sum().backward()
 
 
-def test_spikes_that_it_does_not_need_may_be_changed_in_place() -> None:
+def test_spikes_that_are_not_saved_may_be_changed_in_place() -> None:
     def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
         x = drive(T, B, 7).requires_grad_()
         change(build().requires_grad_(False)(x)[0]).sum().backward()
@@ -218,7 +218,7 @@ def test_a_hook_on_the_feedback_takes_the_plain_loop_and_is_called_at_each_step(
     assert reaches(rec, x, monkeypatch)
 
 
-def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_defined_feedback_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     class Doubled(DenseFeedback):
         def forward(self, s: Tensor, weights: Any) -> Tensor:
             return 2.0 * super().forward(s, weights)

@@ -50,7 +50,7 @@ def doubled(made: Loop) -> list[float]:
     return x.tolist()
 
 
-def test_it_is_compiled_and_kept_in_the_users_folder_alone(cache: Path) -> None:
+def test_it_is_compiled_and_cached_in_a_private_folder(cache: Path) -> None:
     assert doubled(loop()) == [0, 2, 4]
     assert cache.stat().st_mode & 0o777 == 0o700
     assert len(list(cache.glob("test_forward_*.py"))) == 1
@@ -87,13 +87,13 @@ def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     assert not cache.is_dir() or not list(cache.rglob("*.nbc"))
 
 
-def test_a_folder_that_is_a_link_keeps_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_is_a_link_caches_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
     assert_not_kept(caplog, cache)
 
 
-def test_a_folder_of_somebody_else_keeps_nothing(
+def test_a_folder_of_another_user_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.mkdir()
@@ -101,7 +101,7 @@ def test_a_folder_of_somebody_else_keeps_nothing(
     assert_not_kept(caplog, cache)
 
 
-def test_a_folder_that_cannot_be_written_to_keeps_nothing(
+def test_a_read_only_folder_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.mkdir(mode=0o700)
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_nothing(
     assert_not_kept(caplog, cache)
 
 
-def test_a_full_disk_keeps_nothing(
+def test_a_full_disk_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:

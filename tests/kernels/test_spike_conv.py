@@ -120,7 +120,7 @@ def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) 
     assert_close(found, exact)
 
 
-def test_its_output_lies_channels_last_as_does_what_goes_back() -> None:
+def test_its_output_and_its_input_gradient_are_channels_last() -> None:
     shape = SHAPES["one vector"]
     y, gx, *_ = answer(spikes(shape, FEW), *weights(shape), shape.padding, own=True)
     assert y.is_contiguous(memory_format=torch.channels_last)
@@ -143,7 +143,7 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(torch.equal(part, other) for other in others)
 
 
-def test_frozen_weights_and_frames_without_gradient_ask_for_nothing() -> None:
+def test_frozen_weights_and_frames_without_gradient_get_none() -> None:
     shape = SHAPES["one vector"]
     x, (weight, bias) = spikes(shape, FEW), weights(shape)
     (gx,) = torch.autograd.grad(convolution(x.requires_grad_(), weight, bias, (0, 0)).sum(), x)
@@ -174,12 +174,12 @@ def test_the_loops_run_where_they_are_faster(shape: Shape, density: float, expec
     assert used(spikes(shape, density), weights(shape)[0]) == expected
 
 
-def test_frames_that_do_not_lie_channels_last_are_left_to_torch() -> None:
+def test_frames_that_are_not_channels_last_are_left_to_torch() -> None:
     shape = SHAPES["one vector"]
     assert not used(spikes(shape, FEW).contiguous(), weights(shape)[0])
 
 
-def test_it_has_no_second_derivative_and_says_so() -> None:
+def test_a_second_derivative_is_refused() -> None:
     shape = SHAPES["one vector"]
     x, (weight, _) = spikes(shape, FEW), weights(shape)
     y = convolution(x.requires_grad_(), weight, None, (0, 0))

@@ -169,7 +169,7 @@ def test_a_number_that_is_made_of_numbers_is_computed_once_as_in_the_plain_loop(
     assert sorted(trace.value_of(node, {"k": 0.9}) for node in step.numbers.values()) == sorted([0.9, 1.0 - 0.9])
 
 
-def test_the_fewest_values_are_kept_and_of_a_spike_its_slope() -> None:
+def test_the_fewest_values_are_saved_and_the_slope_of_a_spike() -> None:
     def step(x: Any, s: State, k: Any) -> tuple[Any, State]:
         u = k * s.v + x
         y = with_slope(lambda u: (u > 0).to(u.dtype), u - 1.0, lambda u: 1.0 / (1.0 + u * u))
@@ -200,7 +200,7 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
-def test_what_no_loop_can_be_made_of_is_refused(step: Any) -> None:
+def test_a_step_that_no_loop_can_render_is_refused(step: Any) -> None:
     with pytest.raises(UntraceableError):
         traced(step)
 
@@ -215,7 +215,7 @@ def test_an_operation_in_place_is_refused() -> None:
         traced(step)
 
 
-def test_a_symbol_is_no_tensor_that_can_be_looked_at() -> None:
+def test_the_value_of_a_symbol_cannot_be_read() -> None:
     symbol = Symbol(trace.Graph(), trace.Node(0, "x", (), "x"))
     for look in (bool, len, list, float):
         with pytest.raises(UntraceableError):

@@ -203,7 +203,7 @@ def test_a_name_and_an_output_dir_that_climb_lead_nowhere(
 
 
 @pytest.mark.parametrize("output_dir", ["{outside}", "../outside", "~/outside"])
-def test_an_experiment_of_a_strangers_is_trained_where_its_user_says(
+def test_a_foreign_experiment_is_trained_where_its_user_says(
     output_dir: str, trained: Path, digits_store: str, workplace: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
     told = {"output_dir": output_dir.format(outside=tmp_path / "outside")}
@@ -294,7 +294,7 @@ def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace
 
 
 @pytest.mark.parametrize("name", ["log.txt", ".lock"])
-def test_a_pipe_in_a_run_holds_nobody_up(
+def test_a_pipe_in_a_run_does_not_block(
     name: str, trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
 ) -> None:
     run = Path(shutil.copytree(trained, workplace / "run"))
@@ -324,12 +324,12 @@ def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -
     assert snnlab("runs", "list", ".").status == 0
 
 
-def test_ones_own_run_uses_what_it_used(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
+def test_an_own_run_uses_its_recorded_settings(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
     done = snnlab("evaluate", str(trained), "--out", "mine")
     assert done.status == 0, done.err
 
 
-def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
     told = {"plugins": ["theirs"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
     run = edited(trained, workplace / "run", told)
     done = snnlab("evaluate", str(run))
@@ -349,7 +349,7 @@ def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, s
     ],
     ids=str,
 )
-def test_a_record_sets_hydra_up_in_no_way(
+def test_a_run_folder_cannot_configure_hydra(
     told: Mapping[str, object], trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
     run = edited(trained, workplace / "run", told)

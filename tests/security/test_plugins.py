@@ -131,7 +131,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         assert not canary.exists()
 
 
-def test_a_link_out_of_the_run_or_into_it_is_no_way_around(
+def test_a_link_out_of_the_run_or_into_it_does_not_help(
     trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
     run = edited(trained, workplace / "run", {"plugins": ["evilmod"]})
@@ -164,7 +164,7 @@ def test_a_package_around_the_plugin_is_not_imported_to_find_it(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export", "doctor", "reproduce", "resume"])
-def test_ones_own_run_where_it_was_recorded_needs_no_naming(
+def test_an_own_run_at_its_recorded_place_needs_no_names(
     command: str, plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(plugged.parents[2])
@@ -172,7 +172,7 @@ def test_ones_own_run_where_it_was_recorded_needs_no_naming(
     assert done.status == 0 or (command == "doctor" and done.status == 1), done.err
 
 
-def test_ones_own_run_is_looked_at_without_its_code(
+def test_an_own_run_is_inspected_without_its_code(
     plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(plugged.parents[2])
@@ -240,7 +240,7 @@ def _project(plugged: Path, workplace: Path) -> Path:
 
 
 @pytest.mark.parametrize("attack", [_copied, _edited, _swapped, _from_elsewhere, _forged, _open_key])
-def test_what_is_signed_is_this_run_here_with_this_code(
+def test_a_signature_covers_the_run_its_folder_and_its_code(
     attack: Callable[[Path, Path, str], Path],
     plugged: Path,
     workplace: Path,
@@ -311,7 +311,7 @@ def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: P
     assert signed(run, "config.yaml") is None
 
 
-def test_the_named_plugin_of_a_strangers_run_is_imported(
+def test_the_named_plugin_of_a_foreign_run_is_imported(
     plugged: Path, workplace: Path, digits_store: str, snnlab: Snnlab
 ) -> None:
     run = Path(shutil.copytree(plugged, workplace / "run"))
@@ -348,7 +348,7 @@ def test_no_group_of_files_names_one(group: str, theirs: Theirs, canary: Path, s
     assert not canary.exists()
 
 
-def test_what_is_typed_takes_the_place_of_what_a_file_names(theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
+def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
     folder = theirs({"experiment/nice.yaml": "# @package _global_\nplugins: [theirs.evilmod]\n"})
     evil(folder / "evilmod.py", canary)
     (folder.parent / "attacked_mine.py").write_text(GAIN.format(name="attacked_mine"))
@@ -368,9 +368,7 @@ def test_modules_are_found_without_being_imported(workplace: Path, canary: Path)
     assert not canary.exists()
 
 
-def test_what_goes_on_by_its_own_command_needs_no_key(
-    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that SLURM starts again, and a worker of a search, at a home that cannot be written."""
     from snnlab.experiments.workers import Task
     from snnlab.session.trial import train_task

@@ -32,7 +32,7 @@ def test_the_processes_of_one_machine_listen_to_no_other(
     assert {address for addresses in found.values() for address in addresses} <= LOOPBACK
 
 
-def test_what_is_to_be_done_is_told_as_json_and_comes_as_it_was(workplace: Path) -> None:
+def test_a_job_is_sent_as_json_and_arrives_unchanged(workplace: Path) -> None:
     experiment, folder = compose_once(["model=mlp_lif"], None)
     said = {**experiment.data, "labels": {0: "left", 1: "right"}, "factors": (0.1, float("inf"))}
     job = Job(experiment, folder, None, {"config_hash": "x", "command": ["snnlab"]}, 2, gpu=False)

@@ -82,7 +82,7 @@ def test_a_recording_is_not_unpickled(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
-def test_rubbish_is_one_line(suffix: str, tmp_path: Path) -> None:
+def test_garbage_gives_one_line(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     heads = (b"", b"#!AER-DAT4.0\r\n", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"% evt 3.0\n", b"\x89HDF\r\n\x1a\n")
     for number, head in enumerate(heads):
@@ -92,7 +92,7 @@ def test_rubbish_is_one_line(suffix: str, tmp_path: Path) -> None:
             read_file(path, Reading(), SENSOR)
 
 
-def test_an_array_that_says_it_is_enormous_is_one_line(tmp_path: Path) -> None:
+def test_an_array_with_an_enormous_header_gives_one_line(tmp_path: Path) -> None:
     head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000, 4), }"
     head += b" " * (118 - len(head) - 1) + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"x" * 32)

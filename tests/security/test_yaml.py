@@ -99,7 +99,7 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
     assert snnlab("runs", "list", ".").status == 0
 
 
-def test_what_is_large_and_written_out_is_read(tmp_path: Path) -> None:
+def test_a_large_file_without_anchors_is_read(tmp_path: Path) -> None:
     from snnlab.yaml_files import MOST_BYTES, require_bounded
 
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
@@ -192,7 +192,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_is_built_but_what_is_allowed(
+def test_only_allowed_targets_are_built(
     name: str, theirs: Theirs, canary: Path, digits_store: str, snnlab: Snnlab, workplace: Path
 ) -> None:
     theirs({"experiment/nice.yaml": f"{HEAD}{TARGETS[name].replace('CANARY', str(canary))}\n"})
