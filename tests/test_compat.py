@@ -1,4 +1,4 @@
-"""Private parts of other libraries are there, and do what they did in the versions that they were seen in."""
+"""Private parts of other libraries exist, and behave as in the versions that they were checked with."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from torch.autograd import forward_ad
 from snnlab import compat
 
 ROOT = Path(__file__).parents[1]
-# Where private parts may stand besides `compat`, and why.
+# Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
-    "snnlab/config/hydra_limits.py": "Hydra's, since composing imports no torch",
-    "snnlab/compiled.py": "numba's stamp of its cache, with the kernels",
+    "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
+    "snnlab/compiled.py": "the stamp of numba's cache",
 }
 _IMPORT = re.compile(
     r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
@@ -36,9 +36,10 @@ _USE = re.compile(
 )
 
 
-def seen(what: str, name: str) -> str:
-    """Return what a failure says."""
-    return f"{what} of {name} was seen in {compat.TESTED_VERSIONS[name]}; {version(name)} has another: look at snnlab/compat.py"
+def seen(part: str, name: str) -> str:
+    """Return the message of a failure."""
+    tested, installed = compat.TESTED_VERSIONS[name], version(name)
+    return f"{part} of {name} was tested with {tested}; {installed} differs: see snnlab/compat.py"
 
 
 def test_no_other_file_uses_private_parts() -> None:
@@ -160,7 +161,7 @@ def test_the_openmp_library_of_torch_takes_tasks() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no such setting in other C libraries")
 def test_glibc_can_be_set_to_keep_memory() -> None:
-    assert compat.keep_freed_memory()  # that it does then is counted in tests/test_heap.py
+    assert compat.keep_freed_memory()  # tests/test_heap.py counts that it does
 
 
 def test_lightning_counts_the_steps_of_loggers() -> None:
@@ -192,7 +193,7 @@ def test_llvm_assumes_that_arrays_share_no_memory() -> None:
     plain = njit(_add)
     plain(x, x.copy(), 3)
     (told,), (untold,) = made.inspect_llvm().values(), plain.inspect_llvm().values()
-    # Without it the loop is guarded by a look at whether the two overlap.
+    # Without it, a check whether the two overlap guards the loop.
     assert "memcheck" not in told
     assert "memcheck" in untold
 

@@ -1,4 +1,4 @@
-"""Compiled loops run wherever the package lies."""
+"""Compiled loops run wherever the package is installed."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_lightning_prints_no_info_messages(name: str) -> None:
 
 
 class Writer(threading.Thread):
-    """As TensorBoard's: it keeps its error for whoever writes next, and raises it."""
+    """A writer thread as TensorBoard's: it stores its error and raises it at the next write."""
 
     exception: Exception | None = None
 

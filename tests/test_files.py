@@ -156,7 +156,7 @@ def test_many_processes_write_the_same_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def dead() -> int:
-    """Return the number of a process that is no more."""
+    """Return the id of a process that has ended."""
     if not (child := os.fork()):
         os._exit(0)
     os.waitpid(child, 0)

@@ -6,7 +6,7 @@ from snnlab.seeds import Stream, derived_seed, generator
 
 
 def test_draws_are_the_same_on_every_machine_and_for_ever() -> None:
-    # These numbers are in people's records: a change here makes every published run unrepeatable.
+    # Recorded runs depend on these numbers: a change here makes every published run irreproducible.
     assert generator(0, Stream.ORDER, 3).integers(0, 1000, 4).tolist() == [520, 667, 558, 904]
     assert derived_seed(0, Stream.DROPOUT, 7) == 8335110288455085642
     assert {stream.name: stream.value for stream in Stream} == {

@@ -65,7 +65,7 @@ def test_parameters_are_found_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         (
             {"tau": 1.0, "siz": 1},
@@ -82,8 +82,8 @@ def test_parameters_are_found_by_name() -> None:
         ({"tau": 1.0, "mode": "c"}, ("m.a.mode", "c")),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], expected: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
 
 
@@ -166,7 +166,7 @@ def ranged(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"tau": 0}, ("tau", "> 0", 0)),
         ({"tau": float("inf")}, ("tau", "> 0", "inf")),
@@ -178,8 +178,10 @@ def ranged(
         ({"gain": "2"}, ("gain", "1-a", "'2'")),
     ],
 )
-def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(settings: dict[str, Any], told: tuple) -> None:
-    place, *facts = told
+def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(
+    settings: dict[str, Any], expected: tuple
+) -> None:
+    place, *facts = expected
     with assert_raises(ConfigError, f"m.a.{place}", *facts):
         check_settings(ranged, settings, "m.a", "ranged")
     with assert_raises(ConfigError, place, *facts):

@@ -18,7 +18,7 @@ from snnlab.process import Output, OutputLostError, spare_other_packages, until_
 
 @contextmanager
 def stdout_to_a_pipe(*, read: bool) -> Iterator[tuple[Output, int]]:
-    """Let stdout be an output that writes to a pipe; yield it and the reading end, which may be closed."""
+    """Replace stdout by an `Output` that writes to a pipe; yield it and the reading end, which may be closed."""
     before, (reader, writer) = sys.stdout, os.pipe()
     if not read:
         os.close(reader)
@@ -68,7 +68,7 @@ def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
     try:
         with until_nobody_reads():
             print("x")
-        assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # what follows is lost too
+        assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # later output is lost too
     finally:
         sys.stdout.close()
         sys.stdout = before

@@ -1,4 +1,4 @@
-"""Tasks are done once each, whoever does them, and what goes wrong in a thread is heard of."""
+"""Each task runs once, in any thread, and an error in a thread is raised."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_thread_without_a_core_leaves_its_blocks_to_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "count", "ours"),
+    ("environment", "count", "ours"),
     [
         ({}, None, False),
         ({"GOMP_SPINCOUNT": "0"}, 0, True),
@@ -92,12 +92,12 @@ def test_a_thread_without_a_core_leaves_its_blocks_to_the_other() -> None:
     ],
 )
 def test_our_own_threads_run_where_openmps_sleep_soon(
-    given: dict[str, str], count: int | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], count: int | None, ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     used: list[bool] = []
     monkeypatch.setattr(threads, "run_in_openmp", lambda *_: used.append(True) or False)
@@ -110,13 +110,13 @@ def test_our_own_threads_run_where_openmps_sleep_soon(
 
 
 @pytest.mark.parametrize(
-    ("given", "left"),
+    ("environment", "left"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "500"}, "500"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_the_command_line_lets_openmp_sleep_unless_the_environment_has_a_value(
-    given: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(os, "environ", dict(environment))
     let_openmp_sleep()
     assert os.environ.get("GOMP_SPINCOUNT") == left
 

@@ -1,4 +1,4 @@
-"""The layers that have kernels beside the canonical neurons: `alif`, and all that are recurrent."""
+"""Layers with kernels in addition to the canonical neurons: `alif`, and the recurrent ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DIALECTS = [
 
 
 def alif(reset: str = "subtract", shape: tuple[int, ...] = (7,), per: str = "", **settings: Any) -> Any:
-    """Return an adaptive neuron with one of `ALIF_RESETS`, which learns all that it can, if anything."""
+    """Return an adaptive neuron with one of `ALIF_RESETS`; with `per`, it learns all that it can."""
     own: dict[str, Any] = {"tau_mem": 6.0, "tau_adapt": 20.0, "adaptation": 0.3, "v_leak": 0.1, "v_threshold": 0.9}
     if per:
         names = [*LEARNED, *(["v_reset"] if reset == "value" else [])]
@@ -57,7 +57,7 @@ def alif(reset: str = "subtract", shape: tuple[int, ...] = (7,), per: str = "", 
 def recurrent(
     kind: str = "lif", feedback: str = "dense", shape: tuple[int, ...] = (), per: str = "", **settings: Any
 ) -> Recurrent:
-    """Return recurrent neurons of one of `KINDS`, which learn all that they can, if anything."""
+    """Return recurrent neurons of one of `KINDS`; with `per`, they learn all that they can."""
     torch.manual_seed(0)
     shape = shape or SHAPES[feedback]
     name, own = KINDS[kind]

@@ -21,7 +21,7 @@ TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 class Nameless(surrogates.Atan):
-    """A surrogate of a user's own."""
+    """A user-defined surrogate."""
 
 
 SURROGATES: dict[str, Surrogate] = {
@@ -47,7 +47,7 @@ def assert_equals_loop(
     backend: Backend = "numba",
     **options: Any,
 ) -> None:
-    """Require the plain loop's outputs bit for bit, and its gradients."""
+    """Assert that outputs equal those of the plain loop bit for bit, and gradients up to a tolerance."""
     expected = outcome(layer, "reference", x, state, lengths, **options)
     found = outcome(layer, backend, x, state, lengths, **options)
     assert found.outputs.keys() == expected.outputs.keys()
@@ -70,16 +70,16 @@ def outcome(
     asks: str = "",
     count: bool = True,
 ) -> Outcome:
-    """Run a layer on leaves of its own, and take the gradients of a weighted sum of its outputs.
+    """Run a layer on new leaves, and return outputs and the gradients of a weighted sum of them.
 
     Args:
         layer: The layer.
-        backend: What runs it.
+        backend: The backend.
         x: Input.
-        state: State before it, or None.
+        state: State before the first step, or None.
         lengths: Valid steps of each sample, or None.
-        through: Through which outputs gradients flow, by the start of their names; empty for all.
-        asks: Which inputs ask for gradients, by the start of their names; empty for all.
+        through: Outputs with gradients, by the start of their names; empty for all.
+        asks: Inputs that need gradients, by the start of their names; empty for all.
         count: Whether spikes are counted.
     """
     set_backend(layer, backend)
@@ -120,7 +120,7 @@ def weights(part: Tensor) -> Tensor:
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Return an input that takes neurons across their threshold every few steps."""
+    """Return an input that makes neurons spike every few steps."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(shape, generator=generator, dtype=torch.float64) * 1.6 - 0.4).to(dtype)
 
@@ -133,7 +133,7 @@ def started(layer: Any, x: Tensor) -> Any:
 
 
 def stirred(layer: nn.Module) -> Any:
-    """Return a layer whose parameters have left their start, so that no two neurons are alike."""
+    """Return a layer with perturbed parameters, so that no two neurons are the same."""
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         parameter.data += torch.randn(parameter.shape, generator=generator).to(parameter.dtype) * 0.1

@@ -1,4 +1,4 @@
-"""Which kernel runs: by name, or from the device and the precision."""
+"""The choice of the backend: by name, or by device and dtype."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, mo
 
 
 @pytest.mark.parametrize(
-    ("backend", "device", "dtype", "told"),
+    ("backend", "device", "dtype", "expected"),
     [
         ("numba", CUDA, torch.float32, ("numba", "CPU", "cuda", "backend: auto")),
         ("triton", CPU, torch.float32, ("backend",)),
@@ -46,9 +46,9 @@ def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, mo
     ],
 )
 def test_a_backend_that_cannot_run_reports_the_reason(
-    backend: Backend, device: torch.device, dtype: torch.dtype, told: tuple
+    backend: Backend, device: torch.device, dtype: torch.dtype, expected: tuple
 ) -> None:
-    with assert_raises(ValueError, *told):
+    with assert_raises(ValueError, *expected):
         resolve(backend, device, dtype)
 
 

@@ -1,4 +1,4 @@
-"""Neurons on events that are run in pieces of time are the same neurons, and keep less.
+"""Neurons on events give the same results in blocks of time, and save less memory.
 
 Axes: T steps, B samples.
 """
@@ -51,7 +51,7 @@ def network(neuron: Node, pool: Node | None) -> Network:
 
 
 def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Return outputs, counts and states, and gradients of the parameters and of the states at the beginning."""
+    """Return outputs, counts and states, and gradients of the parameters and of the first states."""
     generator = torch.Generator().manual_seed(1)
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=generator) < 0.1).double()
     with torch.no_grad():
@@ -74,9 +74,9 @@ def test_blocks_of_time_change_no_spike_and_no_gradient(
     assert whole[0].count_nonzero() > 20
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 3 * BATCH * 6 * 11 * 9)
-    pieces, of_pieces = answer(network(neuron, pool), lengths)
-    assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
-    for gradient, expected in zip(of_pieces, gradients, strict=True):
+    blocks, block_gradients = answer(network(neuron, pool), lengths)
+    assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
+    for gradient, expected in zip(block_gradients, gradients, strict=True):
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
@@ -84,8 +84,8 @@ def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) 
     whole, _ = answer(network(NEURONS["lif"], None), None)
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1)
-    pieces, _ = answer(network(NEURONS["lif"], None), None)
-    assert torch.equal(whole[0], pieces[0])
+    blocks, _ = answer(network(NEURONS["lif"], None), None)
+    assert torch.equal(whole[0], blocks[0])
 
 
 def test_a_second_backward_pass_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

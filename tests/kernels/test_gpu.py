@@ -1,4 +1,4 @@
-"""The rendered Triton kernels in Triton's interpreter, on the CPU, and compiled where there is a GPU.
+"""The rendered Triton kernels in Triton's interpreter on the CPU, and compiled on a GPU.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -42,7 +42,7 @@ run = partial(function.run, backend="triton")
 
 @pytest.fixture(autouse=True)
 def _on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the backend triton run where there is no GPU: by Triton's interpreter, as a kernel's module is loaded."""
+    """Run the backend triton without a GPU: in Triton's interpreter, enabled when a kernel's module is loaded."""
     if not GPU:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
         resolve = function.resolve
@@ -99,7 +99,7 @@ UNTRACED = {"lava_cuba": "another precision"}
 
 
 def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
-    """Return a preset, which learns all that it can, if there is anything and `per` says for what."""
+    """Return a preset; with `per`, it learns all that it can."""
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))
     kind, own = settings.pop("type"), {"in_shape": shape, "dt": 1.0}
     settings |= {"learn": None} if "learn" in settings else {}

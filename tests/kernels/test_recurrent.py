@@ -27,7 +27,7 @@ LENGTHS = torch.tensor([0, 1, T, 6])
 
 
 def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Return whether the rendered steps would run it."""
+    """Return whether rendered steps run it."""
     called: list[bool] = []
     real = recurrent_loops.run
     with monkeypatch.context() as patch:

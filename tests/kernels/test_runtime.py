@@ -1,4 +1,4 @@
-"""Rendered loops on disk: what is rendered is executed, whatever lies there; nothing is kept where others may write."""
+"""Rendered loops on disk: only the rendered text is executed; no cache in folders that other users can write."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(cache: Path, tmp_path: Path) 
     assert not path.is_symlink()
 
 
-def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+def assert_not_cached(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
         assert doubled(loop(" + real(1.0)")) == [1, 3, 5]
@@ -90,7 +90,7 @@ def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
 def test_a_folder_that_is_a_link_caches_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
 def test_a_folder_of_another_user_caches_nothing(
@@ -98,7 +98,7 @@ def test_a_folder_of_another_user_caches_nothing(
 ) -> None:
     cache.mkdir()
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
 def test_a_read_only_folder_caches_nothing(
@@ -106,7 +106,7 @@ def test_a_read_only_folder_caches_nothing(
 ) -> None:
     cache.mkdir(mode=0o700)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
 def test_a_full_disk_caches_nothing(
@@ -116,7 +116,7 @@ def test_a_full_disk_caches_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runtime, "write_text", full)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
 def test_a_disk_that_is_full_while_numba_writes_does_no_harm(

@@ -1,4 +1,4 @@
-"""A convolution behind spikes is the same convolution, whichever of its loops run.
+"""A convolution after spikes equals torch's convolution, in each of its loops.
 
 Axes: N frames, C channels, H rows and W columns of a frame, F features.
 """
@@ -19,7 +19,7 @@ from snnlab.kernels.spike_conv import CHUNK, convolution
 from ..refusals import assert_raises
 
 FEW, HALF = 0.05, 0.5
-# Of sums of some hundred float32 numbers, in the largest of them.
+# Relative error of sums of some hundred float32 numbers.
 ERROR = 3e-6
 
 
@@ -51,14 +51,14 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loops take convolutions as small as these are."""
+    """Make the loops run small convolutions."""
     monkeypatch.setattr(spike_conv, "SMALL", 1)
     monkeypatch.setattr(spike_conv, "FEW", 0.1)
     monkeypatch.setattr(spike_conv, "GAIN", 100.0)
 
 
 def spikes(shape: Shape, density: float) -> Tensor:
-    """Return frames in channels-last memory: pooled spikes, some of them negative, some zeros below zero."""
+    """Return frames in channels-last memory: pooled spikes, some of them negative, some -0.0."""
     generator = torch.Generator().manual_seed(0)
     size = shape.frames, *shape.frame, shape.channels
     values = torch.tensor([0.25, 0.5, 1.0, -3.0])[torch.randint(4, size, generator=generator)]
@@ -112,7 +112,7 @@ def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) 
     found = answer(x, weight, bias if biased else None, shape.padding, own=True)
     exact = answer(x.double(), weight.double(), bias.double() if biased else None, shape.padding, own=False)
     if density == 0.0:
-        # Nothing to be off by.
+        # No rounding without spikes.
         assert not found.pop(2).count_nonzero()
         assert not exact.pop(2).count_nonzero()
         assert biased or not found[0].count_nonzero()

@@ -1,4 +1,4 @@
-"""A traced step is the same step: its outputs bit for bit, its derivative that of autograd, in double precision.
+"""A traced step has the outputs of the step bit for bit, and the derivative of autograd, in double precision.
 
 The rendered loops are run by Python here, which compiles nothing.
 
@@ -178,7 +178,7 @@ def test_the_fewest_values_are_saved_and_the_slope_of_a_spike() -> None:
     found = trace.trace(step, State, lambda make: make("k", False), set(), grad=True)
     assert [node.op for node in found.saved] == ["div"]
     assert found.binary
-    assert len(traced(step).saved) == 1  # the membrane, of which both follow
+    assert len(traced(step).saved) == 1  # the membrane, which determines both
     assert traced(step).recomputed == ["v"]
     assert not traced(step, grad=False).saved
 

@@ -1,4 +1,4 @@
-"""A user's step: traced at its first use, again where something changes that it reads, and plain where it cannot be."""
+"""A user-defined step: traced at its first use, again when a value that it reads changes, else in the plain loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
 
 class Mine(Neuron):
-    """A neuron of a user's own."""
+    """A user-defined neuron."""
 
     gain = 2.0
     offset = 0.1

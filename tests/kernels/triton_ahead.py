@@ -1,6 +1,6 @@
-"""Compiles rendered Triton kernels for a GPU, which need not be there, and prints what each makes of its products.
+"""Compiles rendered Triton kernels for a GPU, without needing one, and prints the fused products of each.
 
-A process of its own, because the tests beside it have Triton interpret such kernels.
+A separate process, because the tests run Triton's interpreter.
 """
 
 from __future__ import annotations

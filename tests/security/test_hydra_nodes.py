@@ -1,4 +1,4 @@
-"""A YAML file sets nothing up in Hydra, in whatever way it tries to."""
+"""A YAML file cannot configure Hydra in any way."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_file_that_configures_hydra_is_refused_before_anything_of_it_runs(
     trained = snnlab("train", "--config-dir", "theirs", "experiment=nice", "mode=nonsense")
     assert trained.status == 2
     assert not canary.exists()
-    assert "nonsense" not in trained.err  # which is said of what was composed
+    assert "nonsense" not in trained.err  # that message comes after composing
     assert "Traceback" not in trained.err
     assert sorted(path.name for path in workplace.iterdir()) == sorted(
         {"theirs", "payload", *(["outside"] if name == "a file outside of the folder" else [])}
@@ -210,8 +210,8 @@ def test_no_other_root_and_no_pickle_is_taken(
     evil = f"hydra: {{callbacks: {{evil: {WRITES.format(canary=canary)}}}, searchpath: ['pkg://payload']}}\n"
     folder = theirs({"root.yaml": evil, **nodes(canary)["callbacks"]})
     Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
-    said = [word.format(folder=folder, canary=canary) for word in words]
-    done = snnlab("train", "--config-dir", "theirs", *said, "mode=nonsense")
+    arguments = [word.format(folder=folder, canary=canary) for word in words]
+    done = snnlab("train", "--config-dir", "theirs", *arguments, "mode=nonsense")
     assert done.status == 2
     assert "nonsense" not in done.err
     assert not canary.exists()

@@ -1,4 +1,4 @@
-"""A run imports no code that its user has not named, in whatever way it asks for it."""
+"""A run cannot import code that the user has not named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LOOKS = ("report", "runs list", "bench compare")
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
-    """Forget what an attack has imported after all, and what a plugin of ours has registered."""
+    """Undo the imports of attacks and the registrations of our plugins."""
     from snnlab.nn import LAYERS
 
     before = set(sys.modules)
@@ -59,11 +59,10 @@ def evil(path: Path, canary: Path) -> None:
 
 def words(command: str, run: str, workplace: Path) -> list[str]:
     np.save(workplace / "one.npy", np.zeros((4, 4), np.int64))
-    said = [word.replace("RUN", run).replace("FILE", "one.npy") for word in COMMANDS[command]]
-    return said
+    return [word.replace("RUN", run).replace("FILE", "one.npy") for word in COMMANDS[command]]
 
 
-PLACES = ("in the run, as a package", "in the run, from inside", "beside the run")
+PLACES = ("in the run, as a package", "in the run, from inside", "next to the run")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_a_plugin_that_a_run_names_is_not_imported(
 ) -> None:
     name = "run.evilmod" if place == "in the run, as a package" else "evilmod"
     run = edited(trained, workplace / "run", {"plugins": [name]})
-    evil(workplace / "evilmod.py" if place == "beside the run" else run / "evilmod.py", canary)
+    evil(workplace / "evilmod.py" if place == "next to the run" else run / "evilmod.py", canary)
     if place == "in the run, from inside":
         monkeypatch.chdir(run)
     done = snnlab(*words(command, str(run), Path.cwd()))
@@ -226,7 +225,7 @@ def _open_key(plugged: Path, workplace: Path, store: str) -> Path:
 
 
 def _project(plugged: Path, workplace: Path) -> Path:
-    """Return a run that was recorded in a project of its own, signed as one that was trained there is."""
+    """Return a run recorded in a separate project, with the signature of a run trained there."""
     from snnlab.runs.signature import sign, signed
 
     project = workplace / "project"
@@ -369,7 +368,7 @@ def test_modules_are_found_without_being_imported(workplace: Path, canary: Path)
 
 
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that SLURM starts again, and a worker of a search, at a home that cannot be written."""
+    """A job restarted by SLURM and a worker of a search work without a writable home."""
     from snnlab.experiments.workers import Task
     from snnlab.session.trial import train_task
 

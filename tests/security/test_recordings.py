@@ -1,4 +1,4 @@
-"""Recordings, archives and folders of a stranger's run no code and show no other files."""
+"""Untrusted recordings, archives and folders run no code and show no other files."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_git_runs_no_command_of_the_repository_around_the_working_folder(
         (repository / ".git" / "more").write_text(f'[filter "evil"]\n\tclean = {script}\n')
         git(repository, "config", "include.path", "more")
         (repository / ".gitattributes").write_text("*.txt filter=evil\n")
-    (repository / "a.txt").write_text("b")  # so that it is looked at
+    (repository / "a.txt").write_text("b")  # so that git checks it
     canary.unlink(missing_ok=True)
     state = git_state(repository)
     assert state is not None

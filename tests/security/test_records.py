@@ -1,4 +1,4 @@
-"""What a run records and tells holds no secrets of its user's."""
+"""The files and messages of a run have no secrets of the user."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_nothing_in_a_run_is_unpickled(
 
 
 def snnlab_status(snnlab: Snnlab, words: list[str]) -> int | None:
-    """Return the status of a command; what is damaged may end with an error of its own, which is not looked at here."""
+    """Return the status of a command; damaged files may give other errors, which are ignored here."""
     try:
         return snnlab(*words).status
     except Exception:

@@ -1,4 +1,4 @@
-"""Texts of a stranger's are shown: no terminal acts on them, no spreadsheet computes them, no page runs them."""
+"""Untrusted texts are shown safely in terminals, spreadsheets and pages."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_no_text_of_a_run_is_markup_in_its_page(trained: Path, workplace: Path, 
 
 
 class Markup(HTMLParser):
-    """What a browser makes of a page."""
+    """The markup of a page, as a browser parses it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
