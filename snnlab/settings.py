@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, child_key, listing
+from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, listing
 
 if TYPE_CHECKING:
     from torch import Tensor
