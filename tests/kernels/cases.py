@@ -97,7 +97,7 @@ class Case(NamedTuple):
         i: Current before it, or None without a synapse.
         lengths: Valid steps of each sample, `[B]`, or None.
         through: The outputs through which gradients flow; spikes are counted if n is among them.
-        asks: Whether all inputs ask for gradients, or only x, or only the coefficients.
+        asks: The inputs that need gradients: all, x, or the coefficients.
     """
 
     neuron: Any
@@ -136,7 +136,7 @@ def build(choice: Mapping[str, Any], exact: bool = False) -> Case:
     x, v, i = numbers(neuron, (choice["T"], batch, *shape), exact, generator)
     if not choice["given"]:
         v, i = neuron.initial_state(x[0]).v.detach().clone(), torch.zeros_like(i)
-    x, v, i = (laid_out(part.to(choice["dtype"]), choice["shape"]) for part in (x, v, i))
+    x, v, i = (in_layout(part.to(choice["dtype"]), choice["shape"]) for part in (x, v, i))
     steps = choice["T"]
     lengths = torch.tensor([0, 1, steps, steps // 2][:batch]) if choice["ragged"] else None
     return Case(neuron, x, v, i if "synapse" in own else None, lengths, choice["through"], choice["asks"])
@@ -163,7 +163,7 @@ def numbers(
     return drive, v * 1.5 - 0.5, (i - 0.2) / g
 
 
-def laid_out(x: Tensor, shape: str) -> Tensor:
+def in_layout(x: Tensor, shape: str) -> Tensor:
     """Return x in a memory layout."""
     if shape == "channels_last":
         return x.flatten(0, -4).to(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])

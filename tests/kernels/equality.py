@@ -80,17 +80,17 @@ def outcome(run: Kernel, case: Case) -> Outcome:
     numbers = {f"k.{name}": leaf(value) for name, value in k._asdict().items() if isinstance(value, Tensor)}
     states = {name: leaf(value) for name, value in (("v0", case.v), ("i0", case.i)) if value is not None}
     inputs = {"x": leaf(case.x), **states, **numbers}
-    asked = {"all": inputs, "x": {"x": inputs["x"]}, "numbers": numbers or states}[case.asks]
-    for value in asked.values():
+    leaves = {"all": inputs, "x": {"x": inputs["x"]}, "numbers": numbers or states}[case.asks]
+    for value in leaves.values():
         value.requires_grad_()
     k = k._replace(**{name[2:]: value for name, value in numbers.items()})
     result = through(run, case._replace(x=inputs["x"], v=inputs["v0"], i=inputs.get("i0")), k, "n" in case.through)
     # An input that reaches no output, as a threshold without a reset does not reach v, has the gradient zero.
     parts = [(part * weights).sum() for part, weights in weighted(result, case.through)]
-    loss = torch.stack([*parts, *(value.sum() * 0.0 for value in asked.values())]).sum()
-    gradients = torch.autograd.grad(loss, list(asked.values()))
+    loss = torch.stack([*parts, *(value.sum() * 0.0 for value in leaves.values())]).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
     assert torch.equal(inputs["x"], case.x), "x was changed"
-    return Outcome(result, dict(zip(asked, gradients, strict=True)))
+    return Outcome(result, dict(zip(leaves, gradients, strict=True)))
 
 
 def through(run: Kernel, case: Case, k: Any, count: bool = True) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from loops import stirred
+from loops import perturbed
 
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import ALIF
@@ -51,7 +51,7 @@ def alif(reset: str = "subtract", shape: tuple[int, ...] = (7,), per: str = "", 
     if per:
         names = [*LEARNED, *(["v_reset"] if reset == "value" else [])]
         own |= {"learn": dict.fromkeys(names, per), "in_shape": shape}
-    return stirred(ALIF(1.0, **own | ALIF_RESETS[reset] | settings))
+    return perturbed(ALIF(1.0, **own | ALIF_RESETS[reset] | settings))
 
 
 def recurrent(
@@ -66,4 +66,4 @@ def recurrent(
     if per:
         learnable = NEURONS.build(name, dict(own), "n", in_shape=shape, dt=1.0).learnable()
         own["learn"] = dict.fromkeys(learnable, per)
-    return stirred(NEURONS.build(name, {"recurrent": sent, **own}, "n", in_shape=shape, dt=1.0))
+    return perturbed(NEURONS.build(name, {"recurrent": sent, **own}, "n", in_shape=shape, dt=1.0))

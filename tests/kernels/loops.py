@@ -84,17 +84,17 @@ def outcome(
     """
     set_backend(layer, backend)
     inputs = {"x": leaf(x), **{name: leaf(part) for name, part in named(state).items()}}
-    asked = {name: part.requires_grad_() for name, part in inputs.items() if name.startswith(asks)}
-    asked |= {name: part for name, part in layer.named_parameters() if name.startswith(asks)}
+    leaves = {name: part.requires_grad_() for name, part in inputs.items() if name.startswith(asks)}
+    leaves |= {name: part for name, part in layer.named_parameters() if name.startswith(asks)}
     counts: dict[str, Tensor] | None = {} if count else None
     given = None if state is None else filled(state, inputs)
     y, after = layer(inputs["x"], given, lengths=lengths, counts=counts)
     outputs = {"y": y, **named(after), **({"counts": counts[OWN]} if counts else {})}
     parts = [(part * weights(part)).sum() for name, part in outputs.items() if name.startswith(through)]
     # An input that reaches no output has the gradient zero.
-    loss = torch.stack([*parts, *((value * 0.0).sum() for value in asked.values())]).sum()
-    gradients = torch.autograd.grad(loss, list(asked.values()))
-    return Outcome({name: part.detach() for name, part in outputs.items()}, dict(zip(asked, gradients, strict=True)))
+    loss = torch.stack([*parts, *((value * 0.0).sum() for value in leaves.values())]).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return Outcome({name: part.detach() for name, part in outputs.items()}, dict(zip(leaves, gradients, strict=True)))
 
 
 def named(state: Any, path: str = "state") -> dict[str, Tensor]:
@@ -125,14 +125,14 @@ def drive(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Ten
     return (torch.rand(shape, generator=generator, dtype=torch.float64) * 1.6 - 0.4).to(dtype)
 
 
-def started(layer: Any, x: Tensor) -> Any:
+def nonzero_state(layer: Any, x: Tensor) -> Any:
     """Return a state away from rest."""
     own = named(layer.initial_state(x[0]))
     parts = {name: drive(*part.shape, seed=at + 1).abs().to(x) for at, (name, part) in enumerate(own.items())}
     return filled(layer.initial_state(x[0]), parts)
 
 
-def stirred(layer: nn.Module) -> Any:
+def perturbed(layer: nn.Module) -> Any:
     """Return a layer with perturbed parameters, so that no two neurons are the same."""
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():

@@ -50,7 +50,7 @@ def network(neuron: Node, pool: Node | None) -> Network:
     return built
 
 
-def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+def outputs_and_gradients(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
     """Return outputs, counts and states, and gradients of the parameters and of the first states."""
     generator = torch.Generator().manual_seed(1)
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=generator) < 0.1).double()
@@ -70,21 +70,21 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Ten
 def test_blocks_of_time_change_no_spike_and_no_gradient(
     neuron: Node, pool: Node | None, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, gradients = answer(network(neuron, pool), lengths)
+    whole, gradients = outputs_and_gradients(network(neuron, pool), lengths)
     assert whole[0].count_nonzero() > 20
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 3 * BATCH * 6 * 11 * 9)
-    blocks, block_gradients = answer(network(neuron, pool), lengths)
+    blocks, block_gradients = outputs_and_gradients(network(neuron, pool), lengths)
     assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
     for gradient, expected in zip(block_gradients, gradients, strict=True):
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
 def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _ = answer(network(NEURONS["lif"], None), None)
+    whole, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
     monkeypatch.setattr(events, "MAX_SAVED", 1)
     monkeypatch.setattr(events, "TIME_BLOCK", 1)
-    blocks, _ = answer(network(NEURONS["lif"], None), None)
+    blocks, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
     assert torch.equal(whole[0], blocks[0])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING, recurrent as build
-from loops import SURROGATES, assert_equals_loop, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome
 from torch import Tensor
 
 from snnlab import threads
@@ -26,7 +26,7 @@ T, B = 13, 4
 LENGTHS = torch.tensor([0, 1, T, 6])
 
 
-def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
+def runs_rendered_steps(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Return whether rendered steps run it."""
     called: list[bool] = []
     real = recurrent_loops.run
@@ -44,7 +44,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
         rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
         rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
         assert outcome(rec, "reference", x).outputs["y"].any()
-        assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+        assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
         assert_equals_loop(rec, x)
 
 
@@ -55,7 +55,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
 def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
     rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
     x = drive(T, B, *SHAPES[feedback])
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +72,7 @@ def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bo
 )
 def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
     rec, x = build(kind, feedback, shape[2:]), drive(*shape)
-    assert_equals_loop(rec, x, started(rec, x))
+    assert_equals_loop(rec, x, nonzero_state(rec, x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,13 +107,13 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
     rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS, **options)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("kind", SPIKING)
 def test_counts_pass_gradients(kind: str) -> None:
     rec, x = build(kind), drive(T, B, 7)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS, through="counts")
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, through="counts")
 
 
 @pytest.mark.parametrize("frozen", ["weight", "all"])
@@ -208,14 +208,14 @@ def test_a_hook_on_the_feedback_takes_the_plain_loop_and_is_called_at_each_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rec, x, seen = build(), drive(T, B, 7), []
-    assert reaches(rec, x, monkeypatch)
+    assert runs_rendered_steps(rec, x, monkeypatch)
     expected = rec(x)[0]
     hook = rec.feedback.register_forward_hook(lambda *_: seen.append(True))
-    assert not reaches(rec, x, monkeypatch)
+    assert not runs_rendered_steps(rec, x, monkeypatch)
     assert len(seen) == T
     assert torch.equal(rec(x)[0], expected)
     hook.remove()
-    assert reaches(rec, x, monkeypatch)
+    assert runs_rendered_steps(rec, x, monkeypatch)
 
 
 def test_a_user_defined_feedback_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_a_user_defined_feedback_takes_the_plain_loop(monkeypatch: pytest.Monkey
             return 2.0 * super().forward(s, weights)
 
     rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
-    assert not reaches(rec, x, monkeypatch)
+    assert not runs_rendered_steps(rec, x, monkeypatch)
     assert_equals_loop(rec, x, backend="auto")
     rec.backend = rec.neuron.backend = "numba"
     with assert_raises(ConfigError, "backend", "feedback"):
@@ -233,8 +233,8 @@ def test_a_user_defined_feedback_takes_the_plain_loop(monkeypatch: pytest.Monkey
 
 def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = NEURONS.build("adlif", {"recurrent": True}, "n", in_shape=(7,), dt=1.0), drive(T, B, 7)
-    assert reaches(rec, x, monkeypatch)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+    assert runs_rendered_steps(rec, x, monkeypatch)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("cuba_jump", "i"), ("alif", "w"), ("lif", "v")])

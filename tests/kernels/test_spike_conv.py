@@ -72,7 +72,9 @@ def weights(shape: Shape) -> tuple[Tensor, Tensor]:
     return weight, torch.randn(shape.features, generator=generator)
 
 
-def answer(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], *, own: bool) -> list[Tensor]:
+def outputs_and_gradients(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], *, own: bool
+) -> list[Tensor]:
     """Return the output and the gradients of x, weight and bias."""
     parts = [part.detach().clone().requires_grad_() for part in (x, weight, bias) if part is not None]
     offset = parts[2] if bias is not None else None
@@ -109,8 +111,10 @@ def test_zeros_below_zero_are_no_spikes() -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) -> None:
     x, (weight, bias) = spikes(shape, density), weights(shape)
-    found = answer(x, weight, bias if biased else None, shape.padding, own=True)
-    exact = answer(x.double(), weight.double(), bias.double() if biased else None, shape.padding, own=False)
+    found = outputs_and_gradients(x, weight, bias if biased else None, shape.padding, own=True)
+    exact = outputs_and_gradients(
+        x.double(), weight.double(), bias.double() if biased else None, shape.padding, own=False
+    )
     if density == 0.0:
         # No rounding without spikes.
         assert not found.pop(2).count_nonzero()
@@ -122,7 +126,7 @@ def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) 
 
 def test_its_output_and_its_input_gradient_are_channels_last() -> None:
     shape = SHAPES["one vector"]
-    y, gx, *_ = answer(spikes(shape, FEW), *weights(shape), shape.padding, own=True)
+    y, gx, *_ = outputs_and_gradients(spikes(shape, FEW), *weights(shape), shape.padding, own=True)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert gx.is_contiguous(memory_format=torch.channels_last)
 
@@ -135,7 +139,7 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            answers.append(answer(x, weight, bias, shape.padding, own=True))
+            answers.append(outputs_and_gradients(x, weight, bias, shape.padding, own=True))
     finally:
         torch.set_num_threads(before)
     # The bias's gradient is a sum of torch's own.
@@ -155,7 +159,7 @@ def test_frozen_weights_and_frames_without_gradient_get_none() -> None:
 def test_without_gradients_it_is_the_same_too() -> None:
     shape = SHAPES["padded"]
     x, (weight, bias) = spikes(shape, FEW), weights(shape)
-    expected = answer(x, weight, bias, shape.padding, own=True)[0]
+    expected = outputs_and_gradients(x, weight, bias, shape.padding, own=True)[0]
     with torch.no_grad():
         assert torch.equal(convolution(x, weight, bias, shape.padding), expected)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from loops import assert_equals_loop, drive, started, stirred
+from loops import assert_equals_loop, drive, nonzero_state, perturbed
 from torch import Tensor
 
 from snnlab.kernels import function, trace
@@ -85,7 +85,7 @@ def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[s
     if per:
         neuron = NEURONS.build(kind, settings | {"learn": dict.fromkeys(neuron.learnable(), per)}, "n", **own)
     x = drive(T, B, 4, dtype=torch.float64) * 3.0
-    assert_equals_loop(stirred(neuron), x, started(neuron, x), LENGTHS)
+    assert_equals_loop(perturbed(neuron), x, nonzero_state(neuron, x), LENGTHS)
     assert_equals_loop(neuron, x)
 
 
