@@ -206,9 +206,9 @@ class Setting:
         """Return why a value is invalid, or None."""
         if not _fits(value, self.annotation):
             return f"expected {describe_type(self.annotation)}, got {shown(value)}"
-        return self.beyond(value)
+        return self.range_problem(value)
 
-    def beyond(self, value: Any) -> str | None:
+    def range_problem(self, value: Any) -> str | None:
         """Return why a number, or one in a list, is out of range, or None."""
         numbers = [v for v in (value if _is_list(value) else [value]) if _fits(v, float)]
         if self.interval is None or all(number in self.interval for number in numbers):
@@ -298,7 +298,7 @@ def checks_arguments(factory: F) -> F:
 def _range_or_choice_problem(setting: Setting, value: Any) -> str | None:
     if isinstance(value, str) and _has_choices(setting.annotation):
         return setting.problem(value)
-    return setting.beyond(value)
+    return setting.range_problem(value)
 
 
 def _has_choices(annotation: Any) -> bool:

@@ -81,11 +81,13 @@ def backward(step: StepGraph, options: Form, title: str) -> Source:
     body = writer.backward(gy, dx, recomputed)
     first, later, spikes = Lines(), Lines(), Lines()
     for name in step.recomputed:
-        later += block("for n in range(low, high):", writer.before(name), f"{recomputed.format(name)} = {name}_before")
+        later += block(
+            "for n in range(low, high):", writer.recompute_state(name), f"{recomputed.format(name)} = {name}_before"
+        )
         first += block("for n in range(low, high):", f"{recomputed.format(name)} = s_{name}[s + n]")
     buffers = [f"row_{name} = np.empty(group, real)" for name in step.recomputed]
     if options.pool and options.pool.kind == "max" and options.gy:
-        spikes = block("for n in range(start, stop):", writer.output(recomputed), "spikes[n - start] = y_n")
+        spikes = block("for n in range(start, stop):", writer.recompute_output(recomputed), "spikes[n - start] = y_n")
         buffers += ["spikes, left = np.empty(size * width, real), np.empty(channels, real)"]
     steps = block("for n in range(low, high):", body)
     if options.in_row_blocks:

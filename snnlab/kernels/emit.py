@@ -147,11 +147,11 @@ class Writer:
             *(f"{state(name)} += new_{name}" for name in number_grads(step)),
         ]
 
-    def output(self, recomputed: str) -> Lines:
+    def recompute_output(self, recomputed: str) -> Lines:
         """Return the lines that recompute the output, `y_n`, from the saved values."""
         return [*self.read_saved("o + n"), *self.lines(self.known_values(recomputed), {"y_n": self.step.y})]
 
-    def before(self, name: str) -> Lines:
+    def recompute_state(self, name: str) -> Lines:
         """Return the lines that recompute a state before a step from the saved values of the previous step."""
         return [
             *self.read_saved("o - step_stride + n"),

@@ -73,7 +73,7 @@ def backward(step: StepGraph, options: Form, title: str) -> Source:
     body = writer.backward(_read("gy", "o - skip + n"), [_write("dx", "o + n", "new_x")], "{0}_before")
     before: Lines = []
     for name in step.recomputed:
-        before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.before(name))]
+        before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.recompute_state(name))]
     lines = [
         *(f"{name}_n = {_read(name, 's + n')}" for name in (*states, *counts)),
         *(f"{name}_first = {_read(f's_{name}', 's + n')}" for name in step.recomputed),
