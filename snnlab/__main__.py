@@ -1,4 +1,4 @@
-"""`python -m snnlab` is `snnlab`."""
+"""`python -m snnlab` runs the command `snnlab`."""
 
 from snnlab.cli.main import enter
 

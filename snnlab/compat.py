@@ -1,6 +1,6 @@
-"""What snnlab takes of other libraries that they do not promise to keep; `tests/test_compat.py` says where it changed.
+"""Private parts of other libraries that snnlab uses; a failing test of `tests/test_compat.py` shows which one changed.
 
-Hydra's private parts stand in `snnlab.config.hydra_limits`, since composing imports no torch.
+Hydra's private parts are in `snnlab.config.hydra_limits`, because composing imports no torch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numba.extending import intrinsic
 from torch import Tensor, nn
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
-from torch.nn.modules import module as of_all_modules
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # above those of 1, 2 and 3 dimensions
+from torch.nn.modules import module as torch_module
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNormNd  # noqa: F401  # base class of 1, 2 and 3 dimensions
 from torch.nn.modules.conv import (
     _ConvNd as ConvNd,
     _ConvTransposeNd as ConvTransposeNd,  # noqa: F401
@@ -27,13 +27,13 @@ from torch.nn.modules.conv import (
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_iter as tree_iter
 
-# The versions that all of this was seen in.
-SEEN = {"torch": "2.13", "lightning": "2.6"}
-# How Lightning's fit loop calls, in itself and in its state, the number of batches that loggers are told.
+# The versions that these parts were checked with.
+TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6"}
+# Attribute and state key of Lightning's fit loop: the number of optimizer steps that loggers get.
 STEPPED = "_batches_that_stepped"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
-# GNU's, Intel's and LLVM's OpenMP, as they are called in torch's folder; the latter two know GNU's entry points too.
+# File names of GNU's, Intel's and LLVM's OpenMP in torch's folder; the latter two have GNU's entry points too.
 _OPENMP = ("libgomp*", "libiomp5*", "libomp*")
 _BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 # From glibc's malloc.h.
@@ -41,25 +41,25 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def bare(layer: nn.Module) -> bool:
-    """Return whether a layer has no hook, and there is none for all layers: whether nobody looks at it."""
-    return not (any(map(vars(layer).get, _HOOKS)) or any(map(vars(of_all_modules).get, _GLOBAL_HOOKS)))
+    """Return whether neither a hook of this layer nor a global module hook is registered."""
+    return not (any(map(vars(layer).get, _HOOKS)) or any(map(vars(torch_module).get, _GLOBAL_HOOKS)))
 
 
 def convolve(layer: ConvNd, x: Tensor, weight: Tensor) -> Tensor:
-    """Return what a convolution makes of x with another weight and no bias, in whichever way it pads, without hooks."""
+    """Apply a convolution to x with another weight and no bias, with its padding mode, without hooks."""
     return layer._conv_forward(x, weight, None)  # type: ignore[operator]
 
 
 def graph_is_kept() -> bool:
-    """Return whether the graph outlives the backward pass that runs, as with `retain_graph`; it may where none says."""
-    keeps = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
-    return keeps is None or keeps()
+    """Return whether the current backward pass keeps the graph (`retain_graph`); True where torch does not say."""
+    keep_graph = getattr(getattr(torch._C, "_autograd", None), "_get_current_graph_task_keep_graph", None)
+    return keep_graph is None or keep_graph()
 
 
 def traced_by_torch() -> bool:
-    """Return whether one of torch's tools looks through what runs, at its operations, which must not depend on values.
+    """Return whether a tool of torch traces the running code: the operations must not depend on values then.
 
-    They are `torch.compile`, `torch.export`, `torch.func`, forward-mode derivatives, and `torch.jit.trace`.
+    The tools are `torch.compile`, `torch.export`, `torch.func`, forward-mode derivatives and `torch.jit.trace`.
     """
     if torch.compiler.is_compiling():
         return True
@@ -69,31 +69,31 @@ def traced_by_torch() -> bool:
 
 
 def in_transform(*tensors: Tensor | None) -> bool:
-    """Return whether a transform of `torch.func` is at work, or one of some tensors is a batch of gradients."""
-    batched = (functorch.is_legacy_batchedtensor(part) for part in tensors if part is not None)
+    """Return whether a transform of `torch.func` is active, or one of the tensors is a batch of gradients."""
+    batched = (functorch.is_legacy_batchedtensor(tensor) for tensor in tensors if tensor is not None)
     return functorch.peek_interpreter_stack() is not None or any(batched)
 
 
 def batches_that_stepped(trainer: Any) -> int:
-    """Return the step under which Lightning tells loggers what comes next."""
+    """Return the step number that Lightning passes to loggers next."""
     return getattr(trainer.fit_loop.epoch_loop, STEPPED)
 
 
 def unlaunched(strategy: Any) -> Any:
-    """Return a strategy of Lightning's that starts no processes: they are there, as torchrun's environment says.
+    """Return a Lightning strategy that starts no processes: torchrun's environment has them already.
 
-    Lightning's own launcher refuses notebooks, sets the number of threads, and kills this process without a word.
+    Lightning's own launcher refuses notebooks, sets the number of threads, and kills this process without a message.
     """
     strategy._configure_launcher = lambda: None
     return strategy
 
 
-def run_in_team(body: Callable[[int, int], None], threads: int) -> bool:
-    """Call `body(thread, threads)` in each thread of the OpenMP library that torch has loaded; False where it cannot.
+def run_in_openmp(body: Callable[[int, int], None], threads: int) -> bool:
+    """Call `body(thread, threads)` in each thread of the OpenMP library of torch; False if there is no such library.
 
     Args:
-        body: What is done; it must not raise.
-        threads: How many.
+        body: The function; it must not raise.
+        threads: Number of threads.
     """
     library = openmp()
     if library is None:
@@ -105,10 +105,10 @@ def run_in_team(body: Callable[[int, int], None], threads: int) -> bool:
 
 @lru_cache(maxsize=1)
 def openmp() -> ctypes.CDLL | None:
-    """Return the OpenMP library that torch has loaded, if it has the entry point that is needed."""
+    """Return the OpenMP library that torch has loaded, or None if it lacks the entry point `GOMP_parallel`."""
     folder = Path(torch.__file__).parent / "lib"
     for path in (path for name in _OPENMP for path in sorted(folder.glob(name))):
-        library = ctypes.CDLL(str(path))  # loaded already, and not a second time
+        library = ctypes.CDLL(str(path))  # torch has loaded it: this returns the same library
         if hasattr(library, "GOMP_parallel"):
             library.GOMP_parallel.argtypes = (_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
             library.GOMP_parallel.restype = None
@@ -117,17 +117,17 @@ def openmp() -> ctypes.CDLL | None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to keep what is freed; return whether it does: other C libraries have no such setting."""
+    """Set glibc's allocator to keep freed memory; return whether it does: other C libraries have no such setting."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    # No block of its own for large requests, and no end of the heap given back: -1 is never.
+    # No separate mapping for large blocks, and no trimming of the heap: -1 means never.
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))
 
 
 class NoAlias(CompilerBase):
-    """numba's compiler, told that no two arrays of a function share memory, so that LLVM need not look.
+    """numba's compiler with the flag that no two arrays of a function share memory, so that LLVM adds no checks.
 
-    Seen in numba 0.61 to 0.68: `flags.noalias` is an option of its own that `njit` does not take. Without it results
-    stay right and backward loops take up to 2.5 times as long.
+    In numba 0.61 to 0.68 `flags.noalias` exists but is no option of `njit`. Without it results are the same, and
+    backward loops take up to 2.5 times as long.
     """
 
     def define_pipelines(self) -> list[Any]:
@@ -138,7 +138,7 @@ class NoAlias(CompilerBase):
 
 @intrinsic
 def as_float(context: Any, bits: Any) -> Any:
-    """Return the float whose bits an integer has; `view` of a scalar would go through an array."""
+    """Return the float with the bits of an integer; `view` of a scalar would go through an array."""
     real = types.float32 if bits == types.int32 else types.float64
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Loops compiled by numba, and kept for the next start where there is a folder to keep them in."""
+"""Loops compiled by numba, with a cache on disk where a folder can be written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a function that numba shall compile, once for an installation if it can.
+    """Decorate a function so that numba compiles it, once for an installation where possible.
 
-    Where neither the package nor the user's cache can be written to, as in many a container, numba refuses to keep
-    anything; it then compiles anew at each start, and a warning says so.
+    Where neither the package nor the user's cache can be written, as in many containers, numba has no disk cache. It
+    then compiles at each start, and a warning says so.
 
     Args:
         options: Options of `numba.njit`.
@@ -28,41 +28,41 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            made = njit(cache=True, **options)(function)
+            loop = njit(cache=True, **options)(function)
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
-            _say()
+            _warn_no_cache()
             return njit(**options)(function)
-        # numba looks for changes in the function's own file only, and not in those of the loops that it calls: after
-        # an upgrade it would go on with what it has kept of the old ones.
-        index: Any = made._cache._cache_file  # pyright: ignore[reportAttributeAccessIssue]
-        index._source_stamp = index._source_stamp, _sources(Path(function.__code__.co_filename).parent)
-        return made
+        # numba checks the function's own file for changes, and not those of the loops that it calls: after an upgrade
+        # it would run old versions of these from its cache.
+        index: Any = loop._cache._cache_file  # pyright: ignore[reportAttributeAccessIssue]
+        index._source_stamp = index._source_stamp, _checksum(Path(function.__code__.co_filename).parent)
+        return loop
 
     return decorate
 
 
 @cache
-def _sources(folder: Path) -> str:
-    """Return a checksum of all files that numba has to do with, beside this one and in a folder."""
+def _checksum(folder: Path) -> str:
+    """Return a checksum of all files that use numba, in this file's folder and in another one."""
     files = sorted({file for place in (Path(__file__).parent, folder) for file in place.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-@cache  # once, and not for each function
-def _say() -> None:
+@cache  # one warning, not one for each function
+def _warn_no_cache() -> None:
     log.warning(
-        "compiled loops have no folder that can be written to and are compiled at each start, which takes some 20 s;"
-        " set the environment variable NUMBA_CACHE_DIR to one"
+        "no writable folder for compiled loops: they are compiled at each start, which takes some 20 s;"
+        " set the environment variable NUMBA_CACHE_DIR to a writable folder"
     )
 
 
-def _lend(context: Any, array: Any) -> Any:
+def _borrow(context: Any, array: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         same = context.make_array(signature.args[0])(context, builder, arguments[0])
-        # Without an owner there is nothing to count.
+        # An array without an owner counts no references.
         same.meminfo = same.meminfo.type(None)
         same.parent = same.parent.type(None)
         return same._getvalue()
@@ -70,10 +70,10 @@ def _lend(context: Any, array: Any) -> Any:
     return array(array), build
 
 
-lent = cast(Callable[[np.ndarray], np.ndarray], intrinsic(_lend))
+borrow = cast(Callable[[np.ndarray], np.ndarray], intrinsic(_borrow))
 """Return, within a compiled loop, an array of the same memory that counts no references.
 
-numba counts them for each part that is taken of an array, atomically: where a loop takes parts of some hundred numbers,
-a third of its time went there, and more if other threads take parts of the same array. Who has the memory must have it
-for as long as what is lent is in use, and what is made within the loop be used after it.
+numba counts references for each slice of an array, atomically: in a loop over slices of some hundred numbers this took
+a third of the time, and more with several threads on one array. The owner must hold the memory as long as the borrowed
+array is in use: an array that is created within the loop must be used once more after the last access.
 """

@@ -1,4 +1,4 @@
-"""What snnlab says on the console: plain lines on stderr, and nothing that a user cannot act on."""
+"""Console output of snnlab: plain lines on stderr, without messages that a user cannot act on."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from snnlab.process import until_nobody_reads as until_nobody_reads
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What Lightning warns of although it is meant so, or nobody can act on it.
-_REMARKS = (
-    r"(?s).*on epoch level in distributed setting",  # what is logged is of all processes already
+# Warnings of Lightning about intended behaviour, or that no user can act on.
+_IGNORED_WARNINGS = (
+    r"(?s).*on epoch level in distributed setting",  # logged values are reduced over all ranks already
     r"(?s).*does not have many workers",  # packed recordings are fast to read: no worker is needed
-    r"(?s).*across ranks is zero",  # data.val_fraction=0, as asked
-    r"(?s).*is smaller than the logging interval",  # the epoch's means are logged all the same
-    r"(?s)GPU available but not used",  # trainer=cpu, as asked
+    r"(?s).*across ranks is zero",  # data.val_fraction=0 is intended
+    r"(?s).*is smaller than the logging interval",  # the epoch's means are logged anyway
+    r"(?s)GPU available but not used",  # trainer=cpu is intended
     r"(?s).*`isinstance\(treespec, LeafSpec\)` is deprecated",  # between Lightning 2.6 and torch 2.13
 )
 
 
-# Who says at every start, or in passing, what is of no use to a user.
-_CHATTY = (
+# Loggers whose messages at INFO are of no use to a user.
+_NOISY_LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
     "lightning.pytorch.accelerators.cuda",
@@ -41,9 +41,9 @@ _CHATTY = (
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at that moment: a bar or a notebook may have put its own in place.
+    """Writes to the current `sys.stderr`: a progress bar or a notebook may have replaced it.
 
-    A message that is wider than the terminal is said in its `short` form, where its record has one.
+    A message that is wider than the terminal is printed in its `short` form, where its record has one.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -57,7 +57,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def console_logging() -> None:
-    """Let snnlab's own messages go to stderr."""
+    """Send snnlab's own messages to stderr."""
     logger = logging.getLogger("snnlab")
     if not logger.handlers:
         handler = _Stderr()
@@ -67,7 +67,7 @@ def console_logging() -> None:
 
 
 def log_unless_set_up() -> None:
-    """Let snnlab's own messages go to stderr in a program or a notebook that has not set up any logging of them."""
+    """Send snnlab's own messages to stderr in a program or a notebook that has not set up logging for them."""
     logger = logging.getLogger("snnlab")
     if not logger.hasHandlers() and logger.level == logging.NOTSET:
         console_logging()
@@ -75,18 +75,18 @@ def log_unless_set_up() -> None:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep away what Lightning says at every start."""
-    for name in _CHATTY:
+    """Hide the messages that Lightning prints at every start."""
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings(), _threads_that_report():
-        for remark in _REMARKS:
-            warnings.filterwarnings("ignore", message=remark)
+    with warnings.catch_warnings(), _hide_stored_thread_errors():
+        for pattern in _IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message=pattern)
         yield
 
 
 @contextmanager
-def _threads_that_report() -> Iterator[None]:
-    """Say nothing of an error that a thread keeps for its owner, as TensorBoard's writer does: it is raised there."""
+def _hide_stored_thread_errors() -> Iterator[None]:
+    """Print no error that a thread stores for its owner, as TensorBoard's writer does: the owner raises it."""
     before = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs, /) -> None:
@@ -101,36 +101,36 @@ def _threads_that_report() -> Iterator[None]:
 
 
 def say_error(error: SnnlabError) -> None:
-    """Print a user's mistake; with SNNLAB_DEBUG=1, the traceback too."""
+    """Print a user's error to stderr; with SNNLAB_DEBUG=1, print the traceback too."""
     if os.environ.get("SNNLAB_DEBUG") == "1":
         traceback.print_exception(error)
     print(printable(f"snnlab: {error}", "\n\t"), file=sys.stderr, flush=True)
 
 
 def say(*lines: object) -> None:
-    """Print lines to stdout, with what a terminal would act on as it stands in them."""
+    """Print lines to stdout; characters that a terminal would act on are escaped."""
     for line in lines:
         print(printable(str(line), "\n\t"), flush=True)
 
 
 def draws_bars() -> bool:
-    """Return whether stderr is a terminal that a bar can be drawn on."""
+    """Return whether stderr is a terminal that can show a progress bar."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def table_console(width: int | None = None) -> Console:
-    """Return where tables go: stdout, as wide as the terminal, or 120 columns where that is a file or a pipe.
+    """Return the console for tables: stdout, as wide as the terminal, or 120 columns for a file or a pipe.
 
     Args:
-        width: Columns, whatever stdout is.
+        width: A fixed width, columns.
     """
     from rich.console import Console
 
     class Shown(Console):
-        """Shows every character of a text: rich takes away some that a terminal acts on, and not all."""
+        """Escapes all control characters of a text: rich removes some of them only."""
 
         def render_str(self, text: str, **named: Any) -> Any:
             return super().render_str(printable(text, "\n\t"), **named)
 
-    # Without markup: rich would take [lif,cuba_lif] for a style, and leave it out.
+    # Without markup: rich would read [lif,cuba_lif] as a style, and drop it.
     return Shown(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)

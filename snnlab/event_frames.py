@@ -1,4 +1,4 @@
-"""Frames of events as lists of the cells that hold any: all that a first layer on events needs of them.
+"""Frames of events as sparse lists of their nonzero cells, for a first layer that runs on events.
 
 Axes: T steps, B recordings, P channels, H rows, W columns.
 """
@@ -15,15 +15,15 @@ Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class EventFrames:
-    """Frames that are nowhere as a whole until somebody asks for them.
+    """Sparse frames, as lists of nonzero cells; the dense tensor is built at its first use.
 
     Args:
-        shape: Their shape.
-        offsets: Where, for each frame, the cells of each row of each channel begin in what follows, and where the last
-            ones end; frames may lie there in any order.
-        rows: Row of each cell that is not zero; those of a row are in order.
-        columns: Its column.
-        values: Its value.
+        shape: Shape of the dense frames.
+        offsets: For each frame, start of each row of each channel in the lists, and the end of the last row; the frames
+            may be in any order in the lists.
+        rows: Row of each nonzero cell; the cells of a row are in order.
+        columns: Column of each cell.
+        values: Value of each cell.
 
     Shape:
         frames `[T, B, P, H, W]`; offsets int64 `[T * B, P * H + 1]`; rows, columns int32, values float32 `[cells]`.
@@ -41,16 +41,16 @@ class EventFrames:
 
     @property
     def like(self) -> Tensor:
-        """An empty tensor of the frames' kind and device."""
+        """An empty tensor with the dtype and device of the frames."""
         return torch.from_numpy(self.values[:0])
 
     @cached_property
     def dense(self) -> Tensor:
-        """The frames, channels-last in memory."""
+        """The dense frames, channels-last in memory."""
         steps, batch, channels, height, width = self.shape
         sizes = np.diff(self.offsets).ravel()
         ends = np.cumsum(sizes)
-        # Of each cell, line by line, where it stands in the lists.
+        # Index of each cell in the lists, in the order of the frames.
         e = np.arange(sizes.sum()) + np.repeat(self.offsets[:, :-1].ravel() - (ends - sizes), sizes)
         frame, channel = np.divmod(np.repeat(np.arange(sizes.size), sizes) // height, channels)
         x = torch.zeros(steps, batch, height, width, channels)
@@ -60,5 +60,5 @@ class EventFrames:
 
 
 def dense(x: Tensor | EventFrames) -> Tensor:
-    """Return frames as a tensor."""
+    """Return frames as a dense tensor."""
     return x if isinstance(x, Tensor) else x.dense

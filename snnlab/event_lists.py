@@ -1,4 +1,4 @@
-"""Compiled loops that count the cells that hold anything, and list those of a frame from their bits.
+"""Compiled loops that count the nonzero cells of frames, and list those of a frame from a bit mask.
 
 Axes: N frames or rows of frames, H rows, W columns of a frame.
 """
@@ -22,37 +22,37 @@ BITS = 64
 
 
 class Places(NamedTuple):
-    """What the cells of one channel are, by their places in memory.
+    """Rows and columns of the cells of one channel, by their index in memory.
 
     Attributes:
-        row: Row of each.
-        column: Column of each.
-        across: Cells of a row.
+        row: Row of each cell.
+        column: Column of each cell.
+        row_stride: Cells of a row in memory.
     """
 
     row: np.ndarray
     column: np.ndarray
-    across: int
+    row_stride: int
 
 
 @lru_cache(maxsize=8)
 def places_of(height: int, width: int, stride: int = 1) -> Places:
-    """Return the places of the cells of a channel, of which each is so many places behind the one before."""
+    """Return the rows and columns of the cells of a channel, whose cells are `stride` apart in memory."""
     row, column = np.indices((height, width * stride), np.int32).reshape(2, -1)
     return Places(row.copy(), column // np.int32(stride), width * stride)
 
 
 def bits_of(cells: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Return the bits of cells, and all but the sign's: the zero below zero is one too.
+    """Return the bits of cells as integers, and a mask of all bits but the sign, since -0.0 is a zero too.
 
-    A loop that is told to take denormal numbers for zero would not see some of the cells themselves.
+    Integers, because a loop that flushes denormal numbers to zero would miss denormal cells.
     """
     bits = cells.view(f"u{cells.itemsize}")
     return bits, bits.dtype.type(2 ** (8 * cells.itemsize - 1) - 1)
 
 
 def list_ends(cells: np.ndarray) -> np.ndarray:
-    """Return where the list of each frame's cells other than 0 would begin, and where the last one would end.
+    """Return the start of each frame's nonzero cells in a common list, and the end of the last frame.
 
     Shape:
         cells: `[N, cells]`; returns `[N + 1]`, int64.
@@ -63,34 +63,34 @@ def list_ends(cells: np.ndarray) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def _count(bits: np.ndarray, size: Any, ends: np.ndarray, first: int, last: int) -> None:
+def _count(bits: np.ndarray, without_sign: Any, ends: np.ndarray, first: int, last: int) -> None:
     for n in range(first, last):
-        many = np.int32(0)
+        count = np.int32(0)
         for at in range(bits.shape[1]):
-            many += np.int32(bits[n, at] & size != 0)
-        ends[n + 1] = many
+            count += np.int32(bits[n, at] & without_sign != 0)
+        ends[n + 1] = count
 
 
-def _of_bits(name: str, *more: Any) -> Callable[[np.uint64], int]:
-    def counts(context: Any, bits: Any) -> Any:
+def _bit_intrinsic(name: str, *more: Any) -> Callable[[np.uint64], int]:
+    def typing(context: Any, bits: Any) -> Any:
         def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            i64, given = ir.IntType(BITS), [arguments[0], *more]
-            kind = ir.FunctionType(i64, [argument.type for argument in given])
+            i64, operands = ir.IntType(BITS), [arguments[0], *more]
+            kind = ir.FunctionType(i64, [operand.type for operand in operands])
             function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.i{BITS}")
-            return builder.call(function, given)
+            return builder.call(function, operands)
 
         return types.intp(types.uint64), build
 
-    return cast(Callable[[np.uint64], int], intrinsic(counts))
+    return cast(Callable[[np.uint64], int], intrinsic(typing))
 
 
-_lowest, _set_bits = _of_bits("cttz", ir.IntType(1)(0)), _of_bits("ctpop")
-"""Return the place of the lowest bit that is set, 64 where none is; how many are."""
+_lowest_bit, _count_bits = _bit_intrinsic("cttz", ir.IntType(1)(0)), _bit_intrinsic("ctpop")
+"""Return the index of the lowest bit that is set, or 64 if none is; return the number of bits that are set."""
 
 
 @njit(nogil=True, error_model="numpy")
 def list_cells(
-    held: np.ndarray,
+    nonzero: np.ndarray,
     places: Places,
     cells: np.ndarray,
     e: int,
@@ -98,47 +98,47 @@ def list_cells(
     rows: np.ndarray,
     columns: np.ndarray,
     values: np.ndarray,
-    before: np.ndarray,
-    spare: np.ndarray,
+    word_starts: np.ndarray,
+    indices: np.ndarray,
 ) -> np.intp:
-    """List the cells of a channel of a frame, row by row, and return how many there are.
+    """List the nonzero cells of a channel of a frame, row by row, and return their number.
 
     Args:
-        held: Bits of the cells that hold anything.
-        places: What each cell is.
+        nonzero: Bit mask of the nonzero cells.
+        places: Row and column of each cell.
         cells: The cells.
-        e: Where their list begins in rows, columns and values.
-        offsets: Where the list of each row begins, and where the last one ends; written.
+        e: Start of their list in rows, columns and values.
+        offsets: Start of the list of each row, and the end of the last one; written.
         rows: Rows, written.
         columns: Columns, written.
         values: Values, written.
-        before: Where the list of each word begins, written.
-        spare: Where each is among the cells, written, and four more.
+        word_starts: Start of the list of each word of the mask, written.
+        indices: Index of each nonzero cell among the cells, written; 4 longer than cells.
 
     Shape:
-        cells, with all that lies between them, `[cells]`; held, before `[cells / 64]`; offsets `[H + 1]`; spare
-        uint32, 4 longer than cells.
+        cells, with those of other channels between them, `[cells]`; nonzero, word_starts `[cells / 64]`; offsets
+        `[H + 1]`; indices uint32 `[cells + 4]`.
     """
-    many = np.uintp(0)
-    for word in range(np.uintp(held.size)):
-        before[word] = e + np.intp(many)
-        left, behind = held[word], many + np.uintp(_set_bits(held[word]))
-        # Four in any case, of which the next word overwrites some: without a branch that is as often wrong as right.
+    count = np.uintp(0)
+    for word in range(np.uintp(nonzero.size)):
+        word_starts[word] = e + np.intp(count)
+        left, end = nonzero[word], count + np.uintp(_count_bits(nonzero[word]))
+        # Always four, of which the next word overwrites some: a branch here would be mispredicted half of the time.
         for k in range(np.uintp(4)):
-            spare[many + k] = np.uintp(BITS) * word + np.uintp(_lowest(left))
+            indices[count + k] = np.uintp(BITS) * word + np.uintp(_lowest_bit(left))
             left &= left - np.uint64(1)
-        many += np.uintp(4)
+        count += np.uintp(4)
         while left:
-            spare[many] = np.uintp(BITS) * word + np.uintp(_lowest(left))
-            many += np.uintp(1)
+            indices[count] = np.uintp(BITS) * word + np.uintp(_lowest_bit(left))
+            count += np.uintp(1)
             left &= left - np.uint64(1)
-        many = behind
+        count = end
     for row in range(np.uintp(offsets.size - 1)):
-        bit = row * np.uintp(places.across)
-        earlier = held[bit // np.uintp(BITS)] & ((np.uint64(1) << (bit % np.uintp(BITS))) - np.uint64(1))
-        offsets[row] = before[bit // np.uintp(BITS)] + _set_bits(earlier)
-    offsets[offsets.size - 1] = e + np.intp(many)
-    for k in range(many):
-        at, to = spare[k], np.uintp(e) + k
+        bit = row * np.uintp(places.row_stride)
+        earlier = nonzero[bit // np.uintp(BITS)] & ((np.uint64(1) << (bit % np.uintp(BITS))) - np.uint64(1))
+        offsets[row] = word_starts[bit // np.uintp(BITS)] + _count_bits(earlier)
+    offsets[offsets.size - 1] = e + np.intp(count)
+    for k in range(count):
+        at, to = indices[k], np.uintp(e) + k
         rows[to], columns[to], values[to] = places.row[at], places.column[at], cells[at]
-    return np.intp(many)
+    return np.intp(count)

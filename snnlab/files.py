@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writing of files: a reader sees a complete file or none."""
 
 from __future__ import annotations
 
@@ -18,52 +18,51 @@ import numpy as np
 
 from snnlab.errors import RecordError
 
-# `.NAME.HOST_PID_RANDOM.writing`: of a long name the beginning, since a file's name has 255 bytes at most.
-_BESIDE = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
-_LETTERS = 48
-# Whether a process of another machine is alive cannot be seen: what it writes is left alone for so long.
-_FOREIGN_S = 24 * 3600.0
+# `.NAME.HOST_PID_RANDOM.writing`, with the first letters of a long NAME: a file name has 255 bytes at most.
+_TEMPORARY = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
+_NAME_LETTERS = 48
+# A process of another machine cannot be checked: its temporary file counts as in use for this long, seconds.
+_OTHER_HOST_S = 24 * 3600.0
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file beside its place and rename it when it is whole.
+    """Write a temporary file in the same folder and rename it when it is complete.
 
-    The name beside is this process's own, so that two may write the same file at once: the later one's stays. What a
-    killed process left of this file is removed.
+    The temporary name is unique, so that two processes may write the same file at once: the later one wins. Temporary
+    files of this path that killed processes left are removed.
     """
-    beside = beside_of(path)
+    temporary = _temporary_path(path)
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    _remove_left_behind(path)
+    _remove_stale(path)
 
 
-def beside_of(path: Path) -> Path:
-    """Return a name in the same folder that no other process has, for a file until it is whole."""
-    own = f"{_host()}_{os.getpid()}_{secrets.token_hex(4)}"
-    return path.with_name(f".{path.name[:_LETTERS]}.{own}.writing")
+def _temporary_path(path: Path) -> Path:
+    unique = f"{_host()}_{os.getpid()}_{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name[:_NAME_LETTERS]}.{unique}.writing")
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Remove what processes that are no more had written of a file."""
-    begins = f".{path.name[:_LETTERS]}"
+def _remove_stale(path: Path) -> None:
+    """Remove the temporary files of a path whose processes have ended."""
+    prefix = f".{path.name[:_NAME_LETTERS]}"
     for name in os.listdir(path.parent):
-        found = _BESIDE.fullmatch(name, len(begins)) if name.startswith(begins) else None
+        found = _TEMPORARY.fullmatch(name, len(prefix)) if name.startswith(prefix) else None
         if found and not _is_writing(path.with_name(name), found["host"], int(found["pid"])):
             path.with_name(name).unlink(missing_ok=True)
 
 
-def _is_writing(beside: Path, host: str, pid: int) -> bool:
+def _is_writing(temporary: Path, host: str, pid: int) -> bool:
     if host != _host():
         try:
-            return time.time() - beside.stat().st_mtime < _FOREIGN_S
-        except OSError:  # it has its own name by now
+            return time.time() - temporary.stat().st_mtime < _OTHER_HOST_S
+        except OSError:  # it was renamed meanwhile
             return True
     try:
         os.kill(pid, 0)
@@ -84,27 +83,27 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file; NaN and infinity become null, which every reader takes."""
+    """Write a JSON file; NaN and infinity become null, which every reader accepts."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Return what `write_json` writes."""
+    """Return the text that `write_json` writes."""
     return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays, compressed."""
+    """Write arrays to a compressed .npz file."""
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RecordError:
-    """Return the error for a folder that cannot be written, which a setting names."""
+    """Return the error for a folder that cannot be written, with the setting that names the folder."""
     return RecordError(setting, f"{folder} cannot be written ({error.strerror})", f"set {setting}=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:
-    """Remove a folder and so many of its parents, as far as they are empty."""
+    """Remove a folder and up to `parents` of its parents, as far as they are empty."""
     for path in (folder, *folder.parents[:parents]):
         if not path.is_dir() or any(path.iterdir()):
             return
@@ -112,12 +111,12 @@ def remove_empty(folder: Path, parents: int) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder, which may be there or not yet, that cannot be made or written; nothing is left of the try.
+    """Check that a folder can be created and written; the check leaves no file or folder.
 
     Raises:
         RecordError: if it cannot.
     """
-    if not _is_text(folder):
+    if not _is_utf8(folder):
         raise RecordError("output_dir", f"{folder} has a name that is not in UTF-8", "set output_dir=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
@@ -125,15 +124,15 @@ def require_writable(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-        raise unwritable(there, error) from error
+        existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+        raise unwritable(existing, error) from error
     finally:
         for path in missing:
-            with suppress(OSError):  # not made, or in use by now
+            with suppress(OSError):  # not created, or in use meanwhile
                 path.rmdir()
 
 
-def _is_text(path: Path) -> bool:
+def _is_utf8(path: Path) -> bool:
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Texts made safe: a stranger's act on no terminal or spreadsheet, and passwords are masked."""
+"""Safe texts: control characters escaped, spreadsheet formulas quoted, passwords masked."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Control characters, halves of characters, and other ends of lines: what moves a cursor, clears a screen, sets a title.
+# Unicode categories of control characters, surrogates and line separators: they move a cursor, clear a screen, set a
+# title.
 _HIDDEN = ("Cc", "Cs", "Zl", "Zp")
-# What turns the order of letters round; those that join and part letters are ordinary ones of some scripts.
-_TURNING = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-# By what a cell begins that a spreadsheet takes for a formula.
+# Characters that change the text direction; joiners are not among them: some scripts need these.
+_BIDIRECTIONAL = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+# First characters of a cell that a spreadsheet reads as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def is_printable(text: str, keep: str = "") -> bool:
-    """Return whether every character of a text shows, or is one of `keep`."""
+    """Return whether every character of a text is visible, or is one of `keep`."""
     if text.isascii() and text.isprintable():
         return True
-    return all((unicodedata.category(one) not in _HIDDEN and ord(one) not in _TURNING) or one in keep for one in text)
+    return all((unicodedata.category(c) not in _HIDDEN and ord(c) not in _BIDIRECTIONAL) or c in keep for c in text)
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Return a text with what does not show as `\x1b`, but for the characters of `keep`."""
+    r"""Return a text whose invisible characters are escaped, such as `\x1b`, except for those in `keep`."""
     if is_printable(text, keep):
         return text
-    return "".join(one if is_printable(one, keep) else _escaped(one) for one in text)
+    return "".join(c if is_printable(c, keep) else _escape(c) for c in text)
 
 
 def cleaned(node: Any) -> Any:
-    """Return values, as JSON and YAML have them, whose texts and keys show in every character; lines stay lines."""
+    """Return JSON or YAML data with invisible characters of texts and keys escaped; newlines and tabs stay."""
     if isinstance(node, str):
         return printable(node, "\n\t")
     if isinstance(node, Mapping):
@@ -39,7 +40,7 @@ def cleaned(node: Any) -> Any:
 
 
 def each_text(node: Any, change: Callable[[str], str]) -> Any:
-    """Return values, as JSON and YAML have them, whose texts are changed, and their keys are not."""
+    """Return JSON or YAML data with `change` applied to each text, and not to the keys."""
     if isinstance(node, str):
         return change(node)
     if isinstance(node, Mapping):
@@ -48,7 +49,7 @@ def each_text(node: Any, change: Callable[[str], str]) -> Any:
 
 
 def cell(value: Any) -> Any:
-    """Return a value for a cell of a CSV: a text that a spreadsheet would compute gets an apostrophe in front."""
+    """Return a value for a CSV cell: a text that a spreadsheet reads as a formula gets a leading apostrophe."""
     if not isinstance(value, str) or not value.startswith(_FORMULA) or _is_number(value):
         return value
     return f"'{value}"
@@ -62,12 +63,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 MASK = "***"
-# scheme://user:password@host; a password that holds an @ or a / itself ends at the last @ of the word.
+# scheme://user:password@host; a password with an @ or a / in it ends at the last @ of the word.
 _ADDRESS = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s:/@]*:)(?P<password>\S*)(?=@)")
 # ...?user=me&password=...
 _ARGUMENT = re.compile(
@@ -76,9 +77,9 @@ _ARGUMENT = re.compile(
 
 
 def masked(text: str) -> str:
-    """Return a text without the passwords of the addresses in it: `postgresql://me:***@host/db`.
+    """Return a text with the passwords of its addresses masked: `postgresql://me:***@host/db`.
 
-    A reference to where a password is, `${oc.env:NAME}`, stays.
+    A reference such as `${oc.env:NAME}` stays.
     """
     for kind in (_ADDRESS, _ARGUMENT):
         text = kind.sub(lambda it: it["head"] + (it["password"] if it["password"].startswith("${") else MASK), text)
@@ -86,15 +87,15 @@ def masked(text: str) -> str:
 
 
 def without_passwords(node: Any) -> Any:
-    """Return values, as JSON and YAML have them, whose texts are masked."""
+    """Return JSON or YAML data with the passwords in its texts masked."""
     return each_text(node, masked)
 
 
 def is_masked(text: str) -> bool:
-    """Return whether a password was taken out of a text."""
+    """Return whether a text has a masked password."""
     return any(found["password"] == MASK for kind in (_ADDRESS, _ARGUMENT) for found in kind.finditer(text))
 
 
 def holds_password(text: str) -> bool:
-    """Return whether there is a password in an address of a text."""
+    """Return whether an address in a text has a password."""
     return masked(text) != text

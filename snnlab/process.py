@@ -22,43 +22,43 @@ from snnlab.errors import Interrupted
 if sys.platform != "win32":
     import resource
 
-# What loaders say of a library for which there is no room left, each in its own words.
-_NO_ROOM = ("failed to map segment", "could not find/load shared object", "cannot allocate memory", "can't allocate")
-# What `Path.expanduser` says.
+# Messages of loaders that have no memory left for a library.
+_NO_MEMORY = ("failed to map segment", "could not find/load shared object", "cannot allocate memory", "can't allocate")
+# Message of `Path.expanduser`.
 _NO_HOME = "Could not determine home directory."
 
 
 def missing_folder() -> str | None:
-    """Return in words that the working folder was deleted, which PyTorch does not survive; None where it is there."""
+    """Return a message if the working folder was deleted, which makes PyTorch crash, else None."""
     try:
         os.getcwd()
     except FileNotFoundError:
-        return "the working folder is gone; cd to another one"
+        return "the working folder was deleted; cd to another one"
     return None
 
 
 def explained(error: Exception) -> str | None:
-    """Return in words that an error comes from what the process was given, or None where it does not."""
+    """Return a message if the environment of the process caused an error (home folder, `ulimit -v`), else None."""
     if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
         user = next((found[0] for word in sys.argv if (found := re.search(r"~[^/=]+", word))), "~")
-        return f"{user}: there is no such user's home; write the path in full"
+        return f"{user}: this user has no home folder; write the path in full"
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    short = isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_ROOM)
-    if short and limit != resource.RLIM_INFINITY:
-        return f"out of memory: {limit / 1e9:.1f} GB of addresses, which is all that ulimit -v gives, are too little"
+    no_memory = isinstance(error, MemoryError) or any(message in str(error).lower() for message in _NO_MEMORY)
+    if no_memory and limit != resource.RLIM_INFINITY:
+        return f"out of memory: the {limit / 1e9:.1f} GB of address space that ulimit -v allows are too little"
     return None
 
 
-# Beside Ctrl-C: what `kill` and a scheduler send, and what a terminal sends when it is closed or its line breaks.
+# Signals of `kill` and schedulers, and of a terminal that is closed or disconnected; Ctrl-C is handled by Python.
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Let signals that would end this process raise `Interrupted` within.
+    """Make signals that would end this process raise `Interrupted` within the context.
 
-    One that is ignored, as `nohup` has it, stays ignored. Where one has come, the process takes no further one until it
-    is gone: it would disturb what is written, and change the exit status.
+    An ignored signal, as under `nohup`, stays ignored. After the first signal the process ignores further ones until it
+    ends: they would interrupt the writing of files, and change the exit status.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -73,38 +73,38 @@ def raised_signals() -> Iterator[None]:
 
 
 def end_undisturbed() -> None:
-    """Let no further signal raise within `raised_signals`, and no Ctrl-C: one has come, and its record is written."""
+    """Ignore further signals and Ctrl-C after the first one, while the run folder is written."""
     if threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _hear_no_other()
+    _ignore_ending_signals()
 
 
-def _hear_no_other() -> None:
+def _ignore_ending_signals() -> None:
     for number in ENDING:
         if signal.getsignal(number) is _raise:
             signal.signal(number, signal.SIG_IGN)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    _hear_no_other()
+    _ignore_ending_signals()
     raise Interrupted(f"stopped by {signal.Signals(number).name}", number)
 
 
-# What shells say of a program that a broken pipe has ended.
+# Exit status that shells report for a program that a broken pipe has ended.
 _BROKEN_PIPE = 141
-_REPLACED = "snnlab_replaced"
+_ERROR_HANDLER = "snnlab_replaced"
 
 
 class OutputLostError(Exception):
-    """Nobody takes what is written to stdout any more; no OSError, which libraries would take for their own."""
+    """stdout cannot be written any more; not an OSError, because libraries handle those as their own."""
 
 
 class Output(io.TextIOWrapper):
-    """A stream whose trouble ends no training: after a first failed write everything goes nowhere.
+    """A stream whose errors end no training: after the first failed write, all output goes to /dev/null.
 
     Args:
-        stream: The one that Python made.
+        stream: Python's own stream.
 
     Attributes:
         lost: The error of the first write that failed.
@@ -113,13 +113,13 @@ class Output(io.TextIOWrapper):
 
     def __init__(self, stream: TextIO) -> None:
         buffered = isinstance(stream, io.TextIOWrapper) and stream.line_buffering
-        super().__init__(stream.buffer, stream.encoding, errors=_REPLACED, line_buffering=buffered)
-        self._before = stream  # else it would close the buffer
+        super().__init__(stream.buffer, stream.encoding, errors=_ERROR_HANDLER, line_buffering=buffered)
+        self._stream = stream  # a reference: without it, Python would close the buffer
         self.lost: OSError | None = None
         self.raises = False
 
     def write(self, text: str) -> int:
-        """Write, or note that it failed."""
+        """Write, or handle the error."""
         try:
             return super().write(text)
         except OSError as error:
@@ -127,7 +127,7 @@ class Output(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Flush, or note that it failed."""
+        """Flush, or handle the error."""
         try:
             super().flush()
         except OSError as error:
@@ -135,29 +135,29 @@ class Output(io.TextIOWrapper):
 
     def _lose(self, error: OSError) -> None:
         self.lost = self.lost or error
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.fileno())  # what is still in its buffer goes there
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, self.fileno())  # the rest of the buffer goes there
+        os.close(devnull)
         if self.raises:
             raise OutputLostError from error
 
 
 def open_streams() -> None:
-    """Give this process its three streams, whatever it was started with."""
-    codecs.register_error(_REPLACED, _replaced)
+    """Open stdin, stdout and stderr of this process where it was started without them."""
+    codecs.register_error(_ERROR_HANDLER, _replace)
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # closed: else the next file that is opened would take its place
+        except OSError:  # closed: the next opened file would get this number
             os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  # they stay open
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  # the streams stay open
     sys.stdout = Output(sys.stdout or open(1, "w", closefd=False))  # noqa: SIM115
     sys.stderr = Output(sys.stderr or open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
 
 
 @contextmanager
 def until_nobody_reads() -> Iterator[None]:
-    """Print as long as somebody reads: `snnlab list layers | head` ends early, and without a word."""
+    """End the printing without a message when the reader closes the pipe: `snnlab list layers | head`."""
     out = sys.stdout
     if isinstance(out, Output):
         out.raises = True
@@ -166,24 +166,24 @@ def until_nobody_reads() -> Iterator[None]:
         out.flush()
     except OutputLostError:
         pass
-    except BrokenPipeError:  # of a stream that is not ours, in a program around us
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # or Python tries once more at its end
+    except BrokenPipeError:  # of another stream, in a program that imports snnlab
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # else Python tries to write again at exit
     finally:
         if isinstance(out, Output):
             out.raises = False
 
 
 def spare_other_packages() -> None:
-    """Let `python -W error` be for snnlab's own warnings: what others warn of at their import is no mistake of ours."""
+    """Limit `python -W error` to warnings of snnlab: warnings of other packages at their import are not our errors."""
     if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
         warnings.filterwarnings("default", module=r"(?!snnlab(\.|$))")
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once: the interpreter takes a second to give back what the system takes anyway.
+    """End this process at once, without the interpreter's cleanup, which takes a second.
 
     Args:
-        status: The exit status; one of 0 becomes that of a broken pipe, or 2, where stdout took not all.
+        status: The exit status; 0 becomes 141 (broken pipe) or 2 if not all of stdout was written.
     """
     sys.stdout.flush()
     lost = sys.stdout.lost if isinstance(sys.stdout, Output) else None
@@ -201,9 +201,9 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return what is written for characters that an encoding has not: a name's own bytes, or a question mark."""
+def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace characters that an encoding lacks: by the original bytes of a file name, or by a question mark."""
     assert isinstance(error, UnicodeEncodeError)
     characters = error.object[error.start : error.end]
-    byte = b"".join(bytes([ord(one) - 0xDC00]) if 0xDC80 <= ord(one) <= 0xDCFF else b"?" for one in characters)
-    return byte, error.end
+    replacement = b"".join(bytes([ord(c) - 0xDC00]) if 0xDC80 <= ord(c) <= 0xDCFF else b"?" for c in characters)
+    return replacement, error.end

@@ -1,4 +1,4 @@
-"""Names for classes: registered by a decorator, built from a YAML node, mistakes named by their place."""
+"""Registries: classes registered by name with a decorator and built from a YAML node, errors with their place."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry:
-    """The kinds of one family, by name.
+    """The classes and functions of one family, by name.
 
     Args:
-        kind: What one entry is called in messages, for instance `layer`.
-        within: A wider registry in which every entry is registered too, as every neuron is a layer.
+        kind: The word for one entry in messages, for instance `layer`.
+        within: A wider registry that gets each entry too: every neuron is a layer.
     """
 
     def __init__(self, kind: str, within: Registry | None = None) -> None:
@@ -25,7 +25,7 @@ class Registry:
         self._entries: dict[str, Callable[..., Any]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
-        """Return a decorator that registers a class or function under `name`, and has its arguments checked.
+        """Return a decorator that registers a class or function under `name` and makes it check its arguments.
 
         Raises:
             ValueError: if the name is taken.
@@ -35,7 +35,7 @@ class Registry:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} '{name}' is registered twice")
             tell_arguments(factory)
-            # Of a wider registry it comes back with its arguments checked already.
+            # A wider registry returns it with the check of its arguments already.
             checked = checks_arguments(factory) if self.within is None else self.within.register(name)(factory)
             self._entries[name] = checked
             return checked
@@ -49,7 +49,7 @@ class Registry:
         return iter(sorted(self._entries))
 
     def get(self, name: Any, place: str) -> Callable[..., Any]:
-        """Return the entry called `name`, or raise a ConfigError that says what there is."""
+        """Return the entry of a name, or raise a ConfigError that lists the entries."""
         if name is None:
             raise ConfigError(place, "needs a type", allowed=self)
         if not isinstance(name, str) or name not in self._entries:
@@ -61,13 +61,13 @@ class Registry:
         """Build the entry `name` from its settings.
 
         Args:
-            name: The kind, from the YAML's `type`.
+            name: Name of the entry, the YAML's `type`.
             settings: The other keys of the YAML node.
-            place: Where the node stands, for instance `model.layers.lif1`.
-            context: What the caller knows, such as `in_shape` and `dt`; passed where the signature asks for it.
+            place: Key of the node, for instance `model.layers.lif1`.
+            context: Values of the caller, such as `in_shape` and `dt`; each is passed if the signature has it.
 
         Raises:
-            ConfigError: if the kind or a setting is unknown, a setting is missing, of the wrong type or refused.
+            ConfigError: if the name or a setting is unknown, or a setting is missing or has an invalid value.
         """
         factory = self.get(name, place)
         check_settings(factory, settings, place, str(name), given=tuple(context))
@@ -75,7 +75,7 @@ class Registry:
         try:
             with located(place):
                 return factory(**settings, **wanted)
-        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch has no error of its own for it
-            if words := out_of_memory(error):
-                raise ConfigError(place, words) from error
+        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch's out-of-memory errors
+            if problem := out_of_memory(error):
+                raise ConfigError(place, problem) from error
             raise

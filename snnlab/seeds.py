@@ -1,4 +1,4 @@
-"""One seed, many streams: what one part of a run draws never shifts what another draws."""
+"""Independent random streams of one seed: the draws of one stream do not change those of another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a random number is for."""
+    """The use of a random number."""
 
     INIT = 0
     ORDER = 1
@@ -31,5 +31,5 @@ def derived_seed(seed: int, stream: Stream, *keys: int) -> int:
 
 
 def _sequence(seed: int, stream: Stream, keys: tuple[int, ...]) -> np.random.SeedSequence:
-    # A spawn key and not a longer list of entropy: a list is padded with zeros, so that [s, 1] would equal [s, 1, 0].
+    # A spawn key, because entropy is padded with zeros: [s, 1] and [s, 1, 0] would give the same stream.
     return np.random.SeedSequence(seed, spawn_key=(int(stream), *keys))

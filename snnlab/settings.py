@@ -1,7 +1,7 @@
-"""The settings that a function or a class takes: read from its signature, checked with the place in the YAML.
+"""The settings of a function or a class: read from its signature, and checked with their place in the YAML.
 
-A setting's unit and its legal numbers are written in its annotation: `width: Annotated[float | None, "ms", above(0)]`.
-What is built from Python too is a `checks_arguments`, as all that is registered, and refuses the same.
+The annotation of a setting has its unit and its range: `width: Annotated[float | None, "ms", above(0)]`. Registered
+classes, and others decorated with `checks_arguments`, check the same when they are built from Python.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, inside, listing
+from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, listing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interval:
-    """The finite numbers between two ends; what is learned is stored as a number without ends.
+    """An interval of finite numbers; a learned value in it is stored as an unbounded number.
 
         value = stored;  low + exp(stored);  high - exp(stored);  low + (high - low) / (1 + exp(-stored))
 
-    without an end, with the lower one, with the upper one, and with both.
+    without a bound, with a lower one, with an upper one, and with both.
 
     Attributes:
-        low: The lower end.
-        high: The upper end.
-        with_low: Whether the lower end is one of the numbers.
-        with_high: Whether the upper end is one.
+        low: The lower bound.
+        high: The upper bound.
+        with_low: Whether the interval includes the lower bound.
+        with_high: Whether it includes the upper bound.
     """
 
     low: float = -math.inf
@@ -50,7 +50,7 @@ class Interval:
 
     @property
     def has_ends(self) -> bool:
-        """Whether there is an end, or any finite number will do."""
+        """Whether there is a bound; without one, any finite number is valid."""
         return self.low > -math.inf or self.high < math.inf
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Interval:
         return " and ".join(ends) or "finite"
 
     def stored(self, value: float) -> float:
-        """Return the number that stands for a value between the ends."""
+        """Return the unbounded number that is stored for a value."""
         if self.low == -math.inf:
             return value if self.high == math.inf else math.log(self.high - value)
         if self.high == math.inf:
@@ -70,7 +70,7 @@ class Interval:
         return math.log(part) - math.log1p(-part)
 
     def value(self, stored: Tensor) -> Tensor:
-        """Return the value that a number stands for."""
+        """Return the value of a stored number."""
         if self.low == -math.inf:
             return stored if self.high == math.inf else self.high - stored.exp()
         if self.high == math.inf:
@@ -82,26 +82,26 @@ FINITE = Interval()
 
 
 def above(low: float) -> Interval:
-    """Return the numbers above one."""
+    """Return the interval of numbers > `low`."""
     return Interval(low)
 
 
 def at_least(low: float) -> Interval:
-    """Return a number and those above it."""
+    """Return the interval of numbers >= `low`."""
     return Interval(low, with_low=True)
 
 
 def below(high: float) -> Interval:
-    """Return the numbers below one."""
+    """Return the interval of numbers < `high`."""
     return Interval(high=high)
 
 
 def between(low: float, high: float, *, with_low: bool = True, with_high: bool = True) -> Interval:
-    """Return the numbers between two, with these where nothing else is said."""
+    """Return the interval of numbers between two bounds, which are included by default."""
     return Interval(low, high, with_low, with_high)
 
 
-# What many settings are.
+# Types of many settings.
 Count = Annotated[int, at_least(1)]
 NotNegative = Annotated[int, at_least(0)]
 Positive = Annotated[float, above(0)]
@@ -115,8 +115,8 @@ def _short(number: float) -> str:
 
 # `name: text` or, as torch writes it, `name (int, optional): text`.
 _ENTRY = re.compile(r"\s+\*{0,2}(\w+)(?: \([^)]*\))?: ?(.*)")
-# A class says so where an argument is that of another class, which is among its bases.
-_ELSEWHERE = "See `"
+# The text of an argument begins so where a base class documents it.
+_REFERENCE = "See `"
 
 
 def first_sentence(thing: Any) -> str:
@@ -126,12 +126,12 @@ def first_sentence(thing: Any) -> str:
 
 
 def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
-    """Return what the Args say of each argument; of a class, what its bases say of those that it leaves to them."""
+    """Return the text of each argument in the docstring's Args; for a class, with the missing ones from its bases."""
     texts: dict[str, str] = {}
     factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
         for name, text in _arguments(source.__doc__ or "").items():
-            if not text.startswith(_ELSEWHERE):
+            if not text.startswith(_REFERENCE):
                 texts.setdefault(name, text)
     return texts
 
@@ -155,37 +155,36 @@ def _arguments(doc: str) -> dict[str, str]:
     return texts
 
 
-# What begins a part of a docstring.
-_PART = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
+# The beginning of a section of a docstring.
+_SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
 def tell_arguments(kind: Callable[..., Any]) -> None:
-    """Have a class's docstring tell of all arguments of its constructor, in their order, those of its bases too."""
+    """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
     texts = argument_texts(kind)
     names = [name for name in inspect.signature(kind).parameters if name in texts]
     if not isinstance(kind, type) or not kind.__doc__ or not names:
         return
-    about, *parts = _PART.split(inspect.cleandoc(kind.__doc__))
+    summary, *sections = _SECTION.split(inspect.cleandoc(kind.__doc__))
     lines = (
         textwrap.fill(f"{name}: {texts[name]}", 110, initial_indent=4 * " ", subsequent_indent=8 * " ")
         for name in names
     )
-    told = "\n".join(["Args:", *lines])
-    kind.__doc__ = "\n\n".join(
-        part.rstrip() for part in [about, told, *(one for one in parts if not one.startswith("Args:"))]
-    )
+    arguments = "\n".join(["Args:", *lines])
+    others = (section for section in sections if not section.startswith("Args:"))
+    kind.__doc__ = "\n\n".join(section.rstrip() for section in (summary, arguments, *others))
 
 
 F = TypeVar("F", bound=Callable[..., Any])
 MISSING = inspect.Parameter.empty
-# So many settings are not listed in a message that names the likely meant one.
+# A message with a "Did you mean" lists no more settings than this.
 LONG_LIST = 16
 _OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: name, annotation without notes, unit, default (`MISSING` where it is required), legal numbers."""
+    """One setting: name, annotation without metadata, unit, default (`MISSING` if required), range of numbers."""
 
     name: str
     annotation: Any
@@ -200,17 +199,17 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """What it may be, in words."""
+        """Its type as text."""
         return describe_type(self.annotation, self.interval)
 
     def problem(self, value: Any) -> str | None:
-        """Return what is wrong with a value, or None."""
+        """Return why a value is invalid, or None."""
         if not _fits(value, self.annotation):
             return f"expected {describe_type(self.annotation)}, got {shown(value)}"
-        return self.beyond(value)
+        return self.range_problem(value)
 
-    def beyond(self, value: Any) -> str | None:
-        """Return what is wrong with a number, or with one in a list, that is not among the legal ones."""
+    def range_problem(self, value: Any) -> str | None:
+        """Return why a number, or one in a list, is out of range, or None."""
         numbers = [v for v in (value if _is_list(value) else [value]) if _fits(v, float)]
         if self.interval is None or all(number in self.interval for number in numbers):
             return None
@@ -221,28 +220,28 @@ class Setting:
 
 
 def is_override(text: str) -> bool:
-    """Return whether an argument is an override rather than a name, an option or a path: `a/lr=0.1` may be a folder."""
+    """Return whether an argument is an override, and not a name, an option or a path: `a/lr=0.1` may be a folder."""
     return bool(_OVERRIDE.match(text)) and not ("/" in text.partition("=")[0] and os.path.exists(text))
 
 
 def key_of(override: str) -> str:
-    """Return what an override sets, as it is typed: `model.layers.a` of `+model.layers.a={type: relu}`."""
+    """Return the key of an override, as typed: `model.layers.a` of `+model.layers.a={type: relu}`."""
     return override.lstrip("+~").partition("=")[0]
 
 
 def quoted(text: str) -> str:
-    """Return a text as a value of Hydra's overrides, whatever characters it has; `${...}` in it stays a reference."""
-    # Within quotes a backslash stands for itself, but before a quote.
+    """Return a text with any characters as a value of a Hydra override; `${...}` in it stays a reference."""
+    # Within quotes a backslash is literal, except before a quote.
     return "'" + re.sub(r"\\*(?='|$)", lambda found: 2 * found[0], text).replace("'", "\\'") + "'"
 
 
 def literal(path: str) -> str:
-    """Return a path as a value of Hydra's overrides, in which nothing is a reference."""
+    """Return a path as a value of a Hydra override, without references: `${` is escaped."""
     return quoted(re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", path))
 
 
 def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Setting]:
-    """Return the settings of `factory` by name, without the arguments in `given` that the caller passes itself."""
+    """Return the settings of `factory` by name, without the arguments in `given`, which the caller passes."""
     hints = _hints(factory)
     settings = {}
     for name, parameter in _parameters(factory).items():
@@ -259,7 +258,7 @@ def takes(factory: Callable[..., Any], name: str) -> bool:
 
 
 def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return what `factory` takes; of a class in C that does not tell, such as `timedelta`, that it takes anything."""
+    """Return the parameters of `factory`; any, for a class in C without a signature, such as `timedelta`."""
     try:
         return inspect.signature(factory).parameters
     except ValueError:
@@ -267,9 +266,9 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def checks_arguments(factory: F) -> F:
-    """Return a class or a function that refuses the numbers and choices which its annotations leave out.
+    """Make a class or a function check its arguments against the ranges and choices of its annotations.
 
-    Types are not looked at: Python's callers have more of them than a YAML, such as NumPy's numbers.
+    Types are not checked: callers in Python have more types than a YAML, such as NumPy's numbers.
 
     Raises:
         ConfigError: when it is called; the place is the argument's name.
@@ -286,7 +285,7 @@ def checks_arguments(factory: F) -> F:
         if not known:
             known.update(settings_of(call))
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in known and (problem := _refused(known[name], value)):
+            if name in known and (problem := _range_or_choice_problem(known[name], value)):
                 raise ConfigError(name, problem)
         return call(*args, **kwargs)
 
@@ -296,10 +295,10 @@ def checks_arguments(factory: F) -> F:
     return target
 
 
-def _refused(setting: Setting, value: Any) -> str | None:
+def _range_or_choice_problem(setting: Setting, value: Any) -> str | None:
     if isinstance(value, str) and _has_choices(setting.annotation):
         return setting.problem(value)
-    return setting.beyond(value)
+    return setting.range_problem(value)
 
 
 def _has_choices(annotation: Any) -> bool:
@@ -320,11 +319,11 @@ def check_settings(
 
     Args:
         factory: The class or function that will be called with them.
-        settings: What the YAML says.
-        place: Where that stands, for instance `model.layers.lif1`.
-        label: How the user calls `factory`, for instance `lif`.
-        given: Arguments that the caller adds itself; not settings.
-        objects: Settings of which objects are still to be built: only their names are looked at.
+        settings: The node of the YAML.
+        place: Key of the node, for instance `model.layers.lif1`.
+        label: The user's name for `factory`, for instance `lif`.
+        given: Arguments that the caller adds; these are no settings.
+        objects: Settings that become objects later: only their names are checked.
 
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
@@ -338,47 +337,48 @@ def check_settings(
 def check_known(
     known: Mapping[str, Setting], settings: Mapping[str, Any], place: str, label: str, *, open_ended: bool = False
 ) -> None:
-    """Check names, presence, types and ranges of `settings` against the `known` ones; see `check_settings`.
+    """Check names, presence, types and ranges of `settings` against `known` ones.
 
     Args:
-        known: What may be set.
-        settings: What the YAML says.
-        place: Where that stands.
-        label: How the user calls what takes them.
-        open_ended: Whether further names are accepted.
+        known: The settings that exist.
+        settings: The node of the YAML.
+        place: Key of the node.
+        label: The user's name for the owner of the settings.
+        open_ended: Whether other names are accepted too.
 
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     for name, value in settings.items():
         if name not in known:
-            meant = did_you_mean(str(name), known)
-            if open_ended and not meant:
+            suggestion = did_you_mean(str(name), known)
+            if open_ended and not suggestion:
                 continue
-            raise UnknownSettingError(place, str(name), f"{_what_it_takes(label, known, meant)}{meant and '.' + meant}")
+            hint = _known_settings_text(label, known, suggestion)
+            raise UnknownSettingError(place, str(name), f"{hint}{suggestion and '.' + suggestion}")
         if problem := known[name].problem(value):
-            raise ConfigError(inside(place, name), problem)
+            raise ConfigError(child_key(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
         raise ConfigError(place, f"{label} needs {listing(map(str, missing))}")
 
 
-def _what_it_takes(label: str, known: Mapping[str, Setting], meant: str) -> str:
+def _known_settings_text(label: str, known: Mapping[str, Setting], suggestion: str) -> str:
     if not known:
         return f"{label} takes no settings"
-    if meant and len(known) > LONG_LIST:
+    if suggestion and len(known) > LONG_LIST:
         return f"{label} takes {len(known)} others"
     return f"{label} takes {listing(map(str, known.values()))}"
 
 
 def type_problem(value: Any, annotation: Any) -> str | None:
-    """Return what is wrong with `value` for `annotation`, or None; what it does not know accepts everything."""
+    """Return why `value` does not fit `annotation`, or None; an annotation of an unknown kind accepts everything."""
     inner, unit, interval = _split(annotation)
     return Setting("", inner, unit, MISSING, interval).problem(value)
 
 
 def describe_type(annotation: Any, interval: Interval | None = None) -> str:
-    """Return an annotation in words: `a whole number >= 1`, `one of exact, euler`, `a number or text`."""
+    """Return an annotation as text: `a whole number >= 1`, `one of exact, euler`, `a number or text`."""
     annotation = _split(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:
@@ -427,7 +427,7 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 
 def _is_class(annotation: Any) -> bool:
-    """Return whether values are instances of it, such as a Tensor: no value from a YAML is."""
+    """Return whether an annotation is a class such as Tensor, of which no value in a YAML is an instance."""
     return (
         isinstance(annotation, type)
         and annotation.__module__ != "builtins"
@@ -445,7 +445,7 @@ def _is_abc(origin: Any, abc: type) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it."""
+    """Return a value as text for a message."""
     if value is None:
         return "null"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -453,30 +453,31 @@ def shown(value: Any) -> str:
 
 
 def _split(annotation: Any) -> tuple[Any, str, Interval | None]:
-    """Return an annotation without its notes, and of these, or of a union's parts', the unit and the legal numbers."""
-    parts = [annotation]
+    """Return an annotation without its metadata, and the unit and the interval in it or in the members of a union."""
+    members = [annotation]
     if get_origin(annotation) in (Union, types.UnionType):
-        parts = [part for part in get_args(annotation) if get_origin(part) is Annotated]
+        members = [member for member in get_args(annotation) if get_origin(member) is Annotated]
     elif get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    notes = [note for part in parts if get_origin(part) is Annotated for note in get_args(part)[1:]]
-    unit = next((note for note in notes if isinstance(note, str)), "")
-    return annotation, unit, next((note for note in notes if isinstance(note, Interval)), None)
+    metadata = [item for member in members if get_origin(member) is Annotated for item in get_args(member)[1:]]
+    unit = next((item for item in metadata if isinstance(item, str)), "")
+    return annotation, unit, next((item for item in metadata if isinstance(item, Interval)), None)
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except NameError:  # an annotation imported only under TYPE_CHECKING, in somebody else's class
+    except NameError:  # an annotation imported under TYPE_CHECKING only, in a class of another library
         return {}
 
 
 Rivals = Mapping[str, Collection[str]]
 TIME_RIVALS: Rivals = {"num_bins": ["dt"], "dt": ["num_bins"]}
 NEURON_RIVALS: Rivals = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
-# To say a surrogate's size: a way's first name is needed, the others may go with it; what shares no way are rivals.
-SURROGATE_WAYS = (
+# Groups of settings for the size of a surrogate: the first of a group is required, the others are optional;
+# settings without a common group exclude each other.
+SURROGATE_SIZES = (
     ("width", "height"),
     ("sigma", "scale"),
     ("alpha", "scale"),
@@ -484,12 +485,13 @@ SURROGATE_WAYS = (
     ("tau", "scale"),
     ("grad_width", "grad_scale"),
 )
-_SIZES = list(dict.fromkeys(name for way in SURROGATE_WAYS for name in way))
+_SIZES = list(dict.fromkeys(name for group in SURROGATE_SIZES for name in group))
 SURROGATE_RIVALS: Rivals = {
-    name: [other for other in _SIZES if not any({name, other} <= set(way) for way in SURROGATE_WAYS)] for name in _SIZES
+    name: [other for other in _SIZES if not any({name, other} <= set(group) for group in SURROGATE_SIZES)]
+    for name in _SIZES
 }
 
 
 def ways_of(names: Collection[str]) -> list[tuple[str, ...]]:
-    """Return the ways to say the size of a surrogate that has settings of these names, but width and height."""
-    return [tuple(name for name in way if name in names) for way in SURROGATE_WAYS[1:] if way[0] in names]
+    """Return the groups of size settings of a surrogate with settings of these names, without width and height."""
+    return [tuple(name for name in group if name in names) for group in SURROGATE_SIZES[1:] if group[0] in names]

@@ -1,8 +1,8 @@
-"""What recordings are trained to: a class, values, or a label at each moment; told apart by the array alone.
+"""The kinds of targets of recordings: a class, values, or labels over time; the array alone shows the kind.
 
     class   int64 `[R]`, the class of each recording
     value   float32 `[R, D]`, the values of each recording
-    steps   int64 `[S, 4]`, segments: place of the recording, start (us), end (us), label; sorted by recording and start
+    steps   int64 `[S, 4]`, segments: index of the recording, start (us), end (us), label; sorted by recording and start
 
 Axes: R recordings, D values, S segments, T steps, B recordings of a batch.
 """
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 Targets = Literal["class", "value", "steps"]
 IGNORED = -100
-"""The label of a step that no segment says anything of; torch's losses leave it out."""
+"""The label of a step without a segment; torch's losses ignore it."""
 NO_END = np.iinfo(np.int64).max
 """The end of a segment that lasts as long as its recording."""
 
 
 def kind_of(targets: np.ndarray | Tensor) -> Targets:
-    """Return what a store's or a batch's targets are."""
+    """Return the kind of the targets of a store or a batch."""
     if targets.ndim == 1:
         return "class"
     return "value" if str(targets.dtype).removeprefix("torch.").startswith("float") else "steps"
 
 
 def targets_problem(targets: np.ndarray, recordings: int) -> str | None:
-    """Return why these cannot be the targets of so many recordings, or None."""
+    """Return why an array is not valid as targets of this number of recordings, or None."""
     found = f"{targets.dtype} {targets.shape}"
     if targets.ndim == 1:
         fits = np.issubdtype(targets.dtype, np.integer) and targets.size == recordings
@@ -42,25 +42,25 @@ def targets_problem(targets: np.ndarray, recordings: int) -> str | None:
         return f"is {found}, expected integers (S, 4)"
     recording, start, end, label = targets.T
     new = np.diff(recording) > 0
-    apart = (np.diff(recording) >= 0).all() and (new | (start[1:] >= end[:-1])).all()
-    if not apart or (start < 0).any() or (end <= start).any() or (label < 0).any():
+    in_order = (np.diff(recording) >= 0).all() and (new | (start[1:] >= end[:-1])).all()
+    if not in_order or (start < 0).any() or (end <= start).any() or (label < 0).any():
         return "has segments that overlap, are out of order or begin before 0"
     inside = not targets.size or 0 <= recording[0] <= recording[-1] < recordings
-    return None if inside else f"has segments of recordings that are none of {recordings}"
+    return None if inside else f"has segments of recordings outside 0 .. {recordings - 1}"
 
 
 def gather_targets(
     targets: np.ndarray, index: np.ndarray, start_us: np.ndarray | None, duration_us: int | None = None
 ) -> np.ndarray:
-    """Return the targets of some recordings, or windows of them; segments by their place among these.
+    """Return the targets of some recordings, or of windows of them; segments get the index within `index`.
 
-    Segments that do not reach into their window are not among them; those that do are as long as they were.
+    Segments outside their window are dropped; the others keep their full length.
 
     Args:
-        targets: Those of all recordings.
-        index: Which, repeats allowed.
-        start_us: When each window begins (us), from where on times are; None: at 0.
-        duration_us: Length of the windows (us); None: as long as each recording.
+        targets: Targets of all recordings.
+        index: Indices of the recordings, repeats allowed.
+        start_us: Start of each window (us); times are relative to it; None: 0.
+        duration_us: Length of the windows (us); None: the length of each recording.
 
     Shape:
         index, start_us: `[B]`.
@@ -70,13 +70,13 @@ def gather_targets(
     begins = np.zeros(index.size, np.int64) if start_us is None else start_us
     recording, start, end, _ = targets.T
     first, stop = np.searchsorted(recording, index), np.searchsorted(recording, index, side="right")
-    # Of one recording, segments follow one another: starts and ends are both sorted.
+    # Segments of one recording do not overlap: starts and ends are both sorted.
     for place, (low, high, begin) in enumerate(zip(first.tolist(), stop.tolist(), begins.tolist(), strict=True)):
         first[place] = low + np.searchsorted(end[low:high], begin, side="right")
         if duration_us is not None:
             stop[place] = low + np.searchsorted(start[low:high], begin + duration_us)
-    many = stop - first
-    place = np.repeat(np.arange(index.size), many)
-    rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(many) + many, many)]
+    count = stop - first
+    place = np.repeat(np.arange(index.size), count)
+    rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(count) + count, count)]
     since = begins[place]
     return np.stack([place, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)

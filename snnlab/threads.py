@@ -1,10 +1,9 @@
-"""Tasks shared among threads, each the same whichever thread runs it.
+"""Tasks split among threads; the result of a task does not depend on its thread.
 
-By default the threads are those of torch's own OpenMP library. After one of torch's operations its threads wait for the
-next one for a while without sleeping, and would keep a core from any others: with threads of our own a training step
-took twice as long. Where they are told to sleep soon (GOMP_SPINCOUNT=1000, which the command `snnlab` says unless
-somebody else does), ours keep the time of a step, and a core that another process wants is not lost by waiting.
-`docs/neighbours.md` has the measurements.
+By default the threads are those of torch's OpenMP library. After an operation of torch they spin for a while before
+they sleep, and block the cores for other threads: with a thread pool of our own a training step took twice as long.
+With a low GOMP_SPINCOUNT (the command `snnlab` sets 1000 unless the environment has a value) our own pool is as fast,
+and other processes get the cores that would spin. `docs/neighbours.md` has the measurements.
 """
 
 from __future__ import annotations
@@ -16,68 +15,66 @@ from functools import lru_cache
 
 import torch
 
-from snnlab.compat import run_in_team
+from snnlab.compat import run_in_openmp
 
-Part = Callable[[int, int], None]
-
-# Values below which a second thread costs more than it saves: sharing takes some 30 us.
-ALONE = 2**16
-# Pieces of a thread, which takes the next one as it is done: another process may keep a core for a while. Each of them
-# waits for Python's lock twice, so that small ones are not worth it.
-PIECES, PIECE = 4, 2**16
-# OpenMP's looks before it sleeps, some 15 ns each: up to so many, threads of our own are the faster ones.
-SOON = 1000
+# Values below which a second thread costs more than it saves: a split takes some 30 us.
+MIN_VALUES = 2**16
+# Blocks per thread: a thread takes the next block when it is done, since another process may hold a core for a while.
+# Each block waits for Python's lock twice, so small blocks do not pay: BLOCK_VALUES is the least size.
+BLOCKS_PER_THREAD, BLOCK_VALUES = 4, 2**16
+# Spins of OpenMP before it sleeps, some 15 ns each: up to this number our own pool is the faster one.
+MAX_SPINS = 1000
 
 
-def share(run: Part, tasks: int, values: int) -> None:
+def share(run: Callable[[int, int], None], tasks: int, values: int) -> None:
     """Call `run(first, last)` for all tasks, in as many threads as torch has.
 
     Args:
-        run: Runs the tasks from the first to before the last, without holding Python's lock.
-        tasks: How many there are.
-        values: How many values they go through together, at about 1 ns each; a loop that is faster says fewer.
+        run: Runs the tasks from `first` to before `last`, without holding Python's lock.
+        tasks: Number of tasks.
+        values: Number of values in all tasks, at about 1 ns each; fewer for a faster loop.
     """
-    threads = min(torch.get_num_threads(), tasks) if values >= ALONE else 1
+    threads = min(torch.get_num_threads(), tasks) if values >= MIN_VALUES else 1
     if threads <= 1:
         run(0, tasks)
         return
-    pieces = min(tasks, threads * PIECES, max(threads, values // PIECE))
-    left = iter(range(pieces))  # each number is given once, since Python's lock is held for it
-    failed: list[BaseException] = []
+    blocks = min(tasks, threads * BLOCKS_PER_THREAD, max(threads, values // BLOCK_VALUES))
+    remaining = iter(range(blocks))  # thread-safe: Python's lock is held during `next`
+    errors: list[BaseException] = []
 
     def body(*_: int) -> None:
         try:
-            for piece in left:
-                run(tasks * piece // pieces, tasks * (piece + 1) // pieces)
-        except BaseException as error:  # there is no Python above it that would see it; raised below
-            failed.append(error)
+            for block in remaining:
+                run(tasks * block // blocks, tasks * (block + 1) // blocks)
+        except BaseException as error:  # OpenMP's threads have no Python caller that would see it; raised below
+            errors.append(error)
 
-    if openmp_sleeps_soon() or not run_in_team(body, threads):
-        # Of this process: the threads of one from which it was forked did not come with it.
+    if openmp_sleeps_soon() or not run_in_openmp(body, threads):
+        # A pool for each process id: after a fork the parent's threads do not exist.
         workers = _workers(os.getpid(), threads - 1)
-        rest = [workers.submit(body) for _ in range(threads - 1)]
+        futures = [workers.submit(body) for _ in range(threads - 1)]
         body()
-        for part in rest:
-            part.result()
-    if failed:
-        raise failed[0]
+        for future in futures:
+            future.result()
+    if errors:
+        raise errors[0]
 
 
 @lru_cache(maxsize=1)
 def openmp_spin_count() -> int | None:
-    """Return how often GNU's OpenMP was told to look before a thread that waits sleeps; None: as often as it likes.
+    """Return the spins of a waiting thread of GNU's OpenMP before it sleeps; None if the environment has no number.
 
-    It reads that as torch is imported, and what is said later changes nothing.
+    OpenMP reads it when torch is imported; later changes have no effect.
     """
     passive = os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive"
-    said = os.environ.get("GOMP_SPINCOUNT", "0" if passive else "").strip()
-    return int(said) if said.isdecimal() else None
+    count = os.environ.get("GOMP_SPINCOUNT", "0" if passive else "").strip()
+    return int(count) if count.isdecimal() else None
 
 
 def openmp_sleeps_soon() -> bool:
-    """Return whether OpenMP's threads leave their core to ours when they wait."""
+    """Return whether OpenMP's waiting threads sleep early enough to leave their cores to our own pool."""
     count = openmp_spin_count()
-    return count is not None and count <= SOON
+    return count is not None and count <= MAX_SPINS
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""YAML from somebody else: how large it becomes is known before anything is made of it."""
+"""Limits for untrusted YAML: the size of its data is checked before it is built."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import yaml
 
 from snnlab.errors import ConfigError
 
-# What no experiment, sweep, suite or record comes near.
+# Limits far above any experiment, sweep, suite or run.
 MOST_BYTES = 4_000_000
 MOST_VALUES = 100_000
 DEEPEST = 100
-# Digits of one number: the time to read one, or to print it, grows with their square.
+# Digits of one number: the time to read or print it is quadratic in them.
 LONGEST_NUMBER = 100
 _NUMBER = re.compile(r"[-+.]?[0-9]")
 
 
 def require_bounded(path: Path) -> None:
-    """Raise if a YAML file becomes larger than its place is for, see `too_large`.
+    """Check that a YAML file stays within the limits of this module.
 
     Raises:
-        ConfigError: naming the file and what is too large.
+        ConfigError: with the file and the limit that it exceeds.
         OSError: if it cannot be read.
     """
     if problem := too_large(path):
@@ -31,13 +31,13 @@ def require_bounded(path: Path) -> None:
 
 
 def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
-    """Return in what a YAML file becomes larger than its place is for, by anchors, by nesting or by itself, or None.
+    """Return the limit that a YAML file exceeds (bytes, nesting, digits, values after anchors), or None.
 
-    What is no YAML is left to whoever reads it.
+    A file that is not YAML is left to its reader.
 
     Args:
         path: The file.
-        loader: What reads it then: a file that two parsers read differently would be measured by the wrong one.
+        loader: The loader of that reader, since two parsers may read the same file differently.
 
     Raises:
         OSError: if it cannot be read.
@@ -45,7 +45,7 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        return f"is larger than {MOST_BYTES:,} bytes, which no experiment is"
+        return f"is larger than {MOST_BYTES:,} bytes, the limit for a YAML file"
     try:
         return _problem(content.decode("utf-8"), loader)
     except (UnicodeDecodeError, yaml.YAMLError):
@@ -53,12 +53,12 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
 
 
 def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
-    """Return what is too large in a text, or None.
+    """Return the limit that a YAML text exceeds, or None.
 
     Args:
         text: YAML.
-        loader: See `too_large`.
-        again: Whether a text that is all of it is YAML once more, as OmegaConf takes it.
+        loader: The loader of its reader.
+        again: Whether to parse a document that is one text as YAML again, as OmegaConf does.
     """
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
@@ -75,7 +75,7 @@ def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
                 sizes[anchor] = total - before
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                return f"*{event.anchor} stands inside itself, or before its anchor"
+                return f"*{event.anchor} is inside or before its own anchor"
             total += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
@@ -85,7 +85,7 @@ def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
                 return _problem(event.value, loader, again=False)
             number = event.implicit[0] or str(event.tag).endswith((":int", ":float"))
             if number and len(event.value) > LONGEST_NUMBER and _NUMBER.match(event.value):
-                return f"holds a number of {len(event.value):,} digits"
+                return f"has a number of {len(event.value):,} digits"
         if total > MOST_VALUES:
-            return f"comes to more than {MOST_VALUES:,} values"
+            return f"has more than {MOST_VALUES:,} values"
     return None

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real recordings, and nothing of the user's own cache or number of cores."""
+"""Fixtures for all tests: the real recordings; independence of the user's cache and number of cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # in their last digits from sums over eight, and small tensors are slower on many.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "2"
-# Rendered loops are compiled once for all runs of the tests; their files are named by what they depend on.
+# Rendered loops are compiled once for all runs of the tests; their files are named by a hash of their dependencies.
 os.environ.setdefault("SNNLAB_CACHE", str(user_cache_path("snnlab")))
 # Tests run in several processes at a time, and OpenMP's threads would wait for each other by spinning.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -25,7 +25,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let what looks for the user's cache, or for the user's key, find an empty folder of this run."""
+    """Use empty folders for the user's cache and the user's key."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
@@ -34,7 +34,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_signals() -> Iterator[None]:
-    """Leave the process's signals as they were: a command that a signal ended takes no further one."""
+    """Restore the process's signal handlers: a command that a signal ended ignores further ones."""
     which = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {one: signal.getsignal(one) for one in which}
     yield
@@ -65,7 +65,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def quiet_trainer(tmp_path: Path) -> Callable[..., Any]:
-    """Return what makes a trainer for a few steps on the CPU, which writes and shows nothing."""
+    """Return a function that makes a trainer for a few steps on the CPU, without files and output."""
 
     import lightning as L
 

@@ -1,4 +1,4 @@
-"""What tests ask of an error or a text: type, place, the numbers and names that it tells; not its wording."""
+"""Assertions on errors and texts: type, place, numbers and names; not the wording."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ Kind = type[BaseException]
 
 
 @contextmanager
-def assert_raises(kind: Kind | tuple[Kind, ...], *told: object) -> Iterator[pytest.ExceptionInfo[Any]]:
-    """Let what is within raise an error of exactly this type, or of one of these, that tells so much.
+def assert_raises(kind: Kind | tuple[Kind, ...], *facts: object) -> Iterator[pytest.ExceptionInfo[Any]]:
+    """Assert that the context raises an error of exactly this type, or one of these, that contains some facts.
 
     Args:
         kind: A type, or several.
-        told: See `assert_tells`.
+        facts: The place of the error, if it has one, then numbers, names and settings in its text.
     """
     with pytest.raises(kind) as caught:
         yield caught
     kinds = kind if isinstance(kind, tuple) else (kind,)
     assert type(caught.value) in kinds, f"a {type(caught.value).__name__}: {caught.value}"
-    assert_tells(caught.value, *told)
+    assert_tells(caught.value, *facts)
 
 
-def assert_tells(error: BaseException | None, *told: object) -> None:
-    """Hold an error against what it has to tell.
+def assert_tells(error: BaseException | None, *facts: object) -> None:
+    """Assert that an error contains some facts.
 
     Args:
         error: The error.
-        told: The setting that is meant, of an error that has a place, or its line in a file of the user's; of a
-            file the end of its path is enough. Then what stands in its sentence: numbers, names, settings.
+        facts: For an error with a place, first its key, or its line in a user's file (the end of the path is enough);
+            then numbers, names and settings in its text.
     """
     assert error is not None, "there was no error"
-    facts = told
+    in_text: Sequence[object] = facts
     if isinstance(error, SnnlabError):
-        place, *facts = map(str, told)
+        place, *in_text = map(str, facts)
         line = f"{error.origin[0]}:{error.origin[1]}" if error.origin else ""
-        meant = any(key == place or key.endswith((f"/{place}", f": {place}")) for key in (error.key, line))
-        assert meant, f"its place is {error.key!r}, {line!r}, not {place!r}"
-    missing = [str(fact) for fact in facts if _end_of(str(fact), str(error)) is None]
+        matches = any(key == place or key.endswith((f"/{place}", f": {place}")) for key in (error.key, line))
+        assert matches, f"its place is {error.key!r}, {line!r}, not {place!r}"
+    missing = [str(fact) for fact in in_text if _end_of(str(fact), str(error)) is None]
     assert not missing, f"{missing} not in: {error}"
 
 
 def assert_says(text: str | None, *facts: object) -> None:
-    """Hold a text that a user reads, a log, a page, against the numbers and names that it tells, in their order."""
-    assert text is not None, "nothing was said"
+    """Assert that a text for users (a message, a log, a page) contains numbers and names, in this order."""
+    assert text is not None, "there is no text"
     at = 0
     for fact in map(str, facts):
         end = _end_of(fact, text, at)
@@ -59,14 +59,14 @@ def assert_says(text: str | None, *facts: object) -> None:
 
 
 def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
-    """Hold lines, no more and no fewer than these, each against the numbers and names that it has to hold."""
+    """Assert that there are as many lines as facts, and that each line contains its facts."""
     assert len(lines) == len(facts), "\n".join(lines)
-    for line, told in zip(lines, facts, strict=True):
-        assert_says(line, *told)
+    for line, of_line in zip(lines, facts, strict=True):
+        assert_says(line, *of_line)
 
 
 def _end_of(fact: str, text: str, at: int = 0) -> int | None:
-    """Return where a text has told this, from a place on, and no longer number or name that only holds it; or None."""
+    """Return the end of a fact in a text after `at`, not as a part of a longer number or name; or None."""
     before = r"(?<![\w.])" if fact[:1].isalnum() else ""
     after = r"(?!\w|[.,]\d)" if fact[-1:].isalnum() else ""
     found = re.compile(before + re.escape(fact) + after).search(text, at)

@@ -1,4 +1,4 @@
-"""Private parts of other libraries are there, and do what they did in the versions that they were seen in."""
+"""Private parts of other libraries exist, and behave as in the versions that they were checked with."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from torch.autograd import forward_ad
 from snnlab import compat
 
 ROOT = Path(__file__).parents[1]
-# Where private parts may stand besides `compat`, and why.
+# Files besides `compat` that may use private parts, and why.
 ELSEWHERE = {
-    "snnlab/config/hydra_limits.py": "Hydra's, since composing imports no torch",
-    "snnlab/compiled.py": "numba's stamp of its cache, with the kernels",
+    "snnlab/config/hydra_limits.py": "Hydra's, because composing imports no torch",
+    "snnlab/compiled.py": "the stamp of numba's cache",
 }
 _IMPORT = re.compile(
     r"^\s*(?:(?:from|import) (?!snnlab)[\w.]*(?:\._[a-z]\w*|torch\._C)|from (?!snnlab)[\w.]+ import .*\b_[A-Za-z])",
@@ -36,12 +36,13 @@ _USE = re.compile(
 )
 
 
-def seen(what: str, name: str) -> str:
-    """Return what a failure says."""
-    return f"{what} of {name} was seen in {compat.SEEN[name]}; {version(name)} has another: look at snnlab/compat.py"
+def seen(part: str, name: str) -> str:
+    """Return the message of a failure."""
+    tested, installed = compat.TESTED_VERSIONS[name], version(name)
+    return f"{part} of {name} was tested with {tested}; {installed} differs: see snnlab/compat.py"
 
 
-def test_no_other_file_knows_private_parts() -> None:
+def test_no_other_file_uses_private_parts() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "snnlab").rglob("*.py")
@@ -58,7 +59,7 @@ def test_every_part_has_a_test_here() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated")
-def test_torchs_tools_are_seen_while_they_look() -> None:
+def test_torchs_tracing_tools_are_detected() -> None:
     name, found = seen("how torch's tools are seen", "torch"), list[bool]()
 
     def look(x: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def test_torchs_tools_are_seen_while_they_look() -> None:
     assert torch.compile(lambda x: x + compat.traced_by_torch(), backend="eager")(torch.ones(1)) == 2.0, name
 
 
-def test_a_batch_of_gradients_is_seen_on_the_way_back() -> None:
+def test_a_batch_of_gradients_is_detected_in_the_backward_pass() -> None:
     found: list[bool] = []
     x = torch.ones(2, requires_grad=True)
     y = x * 2.0
@@ -89,7 +90,7 @@ def test_a_batch_of_gradients_is_seen_on_the_way_back() -> None:
     assert found == [False, True, True], seen("how a batch of gradients is seen", "torch")
 
 
-def test_hooks_are_seen_on_a_layer_and_on_all() -> None:
+def test_hooks_of_a_layer_and_global_hooks_are_detected() -> None:
     layer, name = nn.Linear(1, 1), seen("where hooks are kept", "torch")
     assert compat.bare(layer), name
     registers = (
@@ -114,7 +115,7 @@ def test_a_convolution_pads_in_its_own_way_without_its_hooks() -> None:
     assert torch.equal(compat.convolve(layer, x, layer.weight), expected), seen("_conv_forward", "torch")
 
 
-def test_classes_are_above_those_of_each_dimension() -> None:
+def test_classes_are_bases_of_those_of_each_dimension() -> None:
     for dims in (1, 2, 3):
         assert issubclass(getattr(nn, f"Conv{dims}d"), compat.ConvNd), seen("_ConvNd", "torch")
         assert issubclass(getattr(nn, f"ConvTranspose{dims}d"), compat.ConvTransposeNd), seen(
@@ -140,7 +141,7 @@ def test_operations_go_through_a_dispatch_mode() -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_graph_that_is_kept_is_known_in_its_backward_pass(kept: bool) -> None:
+def test_a_retained_graph_is_detected_in_its_backward_pass(kept: bool) -> None:
     said: list[bool] = []
     x = torch.ones(1, requires_grad=True)
     y = x * 2
@@ -154,13 +155,13 @@ def test_the_openmp_library_of_torch_takes_tasks() -> None:
         pytest.skip("torch's threads are of another library here")
     assert compat.openmp() is not None, seen("libgomp", "torch")
     calls: list[tuple[int, int]] = []
-    assert compat.run_in_team(lambda n, of: calls.append((n, of)), 2)
+    assert compat.run_in_openmp(lambda n, of: calls.append((n, of)), 2)
     assert sorted(calls) == [(0, 2), (1, 2)], seen("GOMP_parallel", "torch")
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="there is no such setting in other C libraries")
-def test_glibc_can_be_told_to_keep_memory() -> None:
-    assert compat.keep_freed_memory()  # that it does then is counted in tests/test_heap.py
+def test_glibc_can_be_set_to_keep_memory() -> None:
+    assert compat.keep_freed_memory()  # tests/test_heap.py counts that it does
 
 
 def test_lightning_counts_the_steps_of_loggers() -> None:
@@ -169,7 +170,7 @@ def test_lightning_counts_the_steps_of_loggers() -> None:
     assert compat.STEPPED in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(compat.STEPPED, "lightning")
 
 
-def test_lightning_starts_no_processes_for_those_that_are_there() -> None:
+def test_lightning_starts_no_processes_that_exist_already() -> None:
     strategy = compat.unlaunched(DDPStrategy())
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False, barebones=False
@@ -185,14 +186,14 @@ def _add(x, y, n):
         y[k] += x[k]
 
 
-def test_llvm_is_told_that_arrays_share_no_memory() -> None:
+def test_llvm_assumes_that_arrays_share_no_memory() -> None:
     made = njit(pipeline_class=compat.NoAlias)(_add)
     x = np.ones(3, np.float32)
     made(x, x.copy(), 3)
     plain = njit(_add)
     plain(x, x.copy(), 3)
     (told,), (untold,) = made.inspect_llvm().values(), plain.inspect_llvm().values()
-    # Without it the loop is guarded by a look at whether the two overlap.
+    # Without it, a check whether the two overlap guards the loop.
     assert "memcheck" not in told
     assert "memcheck" in untold
 

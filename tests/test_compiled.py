@@ -1,4 +1,4 @@
-"""Compiled loops run wherever the package lies."""
+"""Compiled loops run wherever the package is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def twice(x: int) -> int:
     return 2 * x
 
 
-def test_loops_that_nothing_can_be_kept_of_are_compiled_all_the_same_and_it_says_so_once(
+def test_loops_without_a_cache_are_compiled_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])  # as in a container whose folders are read-only
@@ -39,7 +39,7 @@ def test_any_other_obstacle_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled()(twice)
 
 
-def test_loops_are_compiled_anew_when_one_that_they_call_from_another_file_has_changed(tmp_path: Path) -> None:
+def test_loops_are_recompiled_when_one_that_they_call_from_another_file_has_changed(tmp_path: Path) -> None:
     helper, loop = tmp_path / "helper.py", tmp_path / "loop.py"
     loop.write_text(
         "from helper import step\nfrom snnlab.compiled import compiled\n"

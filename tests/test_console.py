@@ -11,7 +11,7 @@ from snnlab.console import console_logging, quiet_lightning
 
 
 @pytest.mark.parametrize(("terminal", "columns", "said"), [(True, 10, "short"), (True, 80, "a-long-line")])
-def test_a_message_wider_than_the_terminal_is_said_shorter(
+def test_a_message_wider_than_the_terminal_is_printed_shorter(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int, said: str
 ) -> None:
     console_logging()
@@ -29,13 +29,13 @@ def test_a_file_gets_the_whole_message(capsys: pytest.CaptureFixture[str], monke
 
 
 @pytest.mark.parametrize("name", ["utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"])
-def test_lightning_says_nothing_in_passing(name: str) -> None:
+def test_lightning_prints_no_info_messages(name: str) -> None:
     with quiet_lightning():
         assert not logging.getLogger(f"lightning.pytorch.{name}").isEnabledFor(logging.INFO)
 
 
 class Writer(threading.Thread):
-    """As TensorBoard's: it keeps its error for whoever writes next, and raises it."""
+    """A writer thread as TensorBoard's: it stores its error and raises it at the next write."""
 
     exception: Exception | None = None
 
@@ -44,7 +44,7 @@ class Writer(threading.Thread):
         raise self.exception
 
 
-def test_an_error_that_a_thread_keeps_for_its_owner_is_not_said_twice() -> None:
+def test_an_error_that_a_thread_stores_for_its_owner_is_not_printed_twice() -> None:
     said: list[str] = []
     before = threading.excepthook
     threading.excepthook = lambda arguments: said.append(arguments.exc_type.__name__)

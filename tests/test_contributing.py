@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```\w+\n(# ([\w/]+\.(?:py|yaml))\n.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-# The plain loop, in which it runs anyway: the copy's other loops would be compiled anew.
+# The plain loop, because the rendered loops of the copy would be compiled again.
 TRAIN = [
     *("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "test=false"),
     *("backend=reference", "first_layer=frames"),
@@ -35,7 +35,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(checkout: Path, *command: str) -> str:
-    """Run Python in the copy, which comes before the installed package, and return what it prints."""
+    """Run Python in the copy, which shadows the installed package, and return its output."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""An error carries what it says as fields, and makes its sentence of them."""
+"""An error has its facts as fields, and builds its text from them."""
 
 from __future__ import annotations
 

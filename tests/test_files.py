@@ -57,7 +57,7 @@ def test_text_is_utf8(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == "τ → 10 ms\n".encode()
 
 
-def test_what_is_not_finite_becomes_null_at_any_depth(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_null_at_any_depth(tmp_path: Path) -> None:
     value: Any = {"a": math.nan, "b": [math.inf, (1.5, -math.inf)], "c": {"d": np.float64("nan")}, "e": "nan", "f": 2}
     write_json(tmp_path / "a.json", value)
     expected = {"a": None, "b": [None, [1.5, None]], "c": {"d": None}, "e": "nan", "f": 2}
@@ -97,7 +97,7 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, place: s
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
-def test_empty_folders_are_removed_as_far_as_asked(tmp_path: Path) -> None:
+def test_empty_folders_are_removed_up_to_the_given_depth(tmp_path: Path) -> None:
     run = tmp_path / "outputs" / "name" / "run"
     run.mkdir(parents=True)
     remove_empty(run, parents=1)
@@ -123,7 +123,7 @@ def test_a_folder_that_is_not_there_is_no_mistake(tmp_path: Path) -> None:
     assert tmp_path.is_dir()
 
 
-def test_processes_that_write_the_same_file_at_once_do_not_meet(tmp_path: Path) -> None:
+def test_processes_that_write_the_same_file_at_once_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
 
     def in_between(file: BinaryIO) -> None:
@@ -156,14 +156,14 @@ def test_many_processes_write_the_same_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def dead() -> int:
-    """Return the number of a process that is no more."""
+    """Return the id of a process that has ended."""
     if not (child := os.fork()):
         os._exit(0)
     os.waitpid(child, 0)
     return child
 
 
-def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(tmp_path: Path, dead: int) -> None:
+def test_files_of_a_killed_process_are_removed_and_those_of_others_are_not(tmp_path: Path, dead: int) -> None:
     path = tmp_path / "metrics.csv"
     names: list[str] = []
     write_atomically(path, lambda file: names.append(file.name))
@@ -190,7 +190,7 @@ def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_stands_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with assert_raises(RecordError, "output_dir", "output_dir=FOLDER"):
         require_writable(tmp_path / "file" / "name" / "run")

@@ -1,4 +1,4 @@
-"""`FINDINGS.md` names tests that there are."""
+"""`FINDINGS.md` names tests that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kept memory is not asked for again: counted in page faults, in a process of its own."""
+"""Freed memory is reused: counted in page faults, in a separate process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from snnlab.memory import SWITCH
+from snnlab.memory import KEEP_HEAP_VARIABLE
 
 PROGRAM = """
 import resource
@@ -33,7 +33,7 @@ PAGES = 20 * 40 * 256  # of 4 KiB, of all blocks together
 
 
 def run(environment: dict[str, str]) -> tuple[str, int]:
-    """Return whether the heap is kept, and the page faults of blocks that were there before."""
+    """Return whether the heap is kept, and the page faults of blocks that were allocated before."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
     kept, faults = done.stdout.split()
     return kept, int(faults)
@@ -41,10 +41,10 @@ def run(environment: dict[str, str]) -> tuple[str, int]:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps glibc's heap, and there is none here")
 def test_a_block_that_was_freed_costs_no_page_faults_again() -> None:
-    # Huge pages would make the count of faults a matter of the machine's settings.
+    # With huge pages the count of faults would depend on the machine's settings.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
     kept, few = run(environment)
-    left, many = run({**environment, SWITCH: "0"})
+    left, many = run({**environment, KEEP_HEAP_VARIABLE: "0"})
     assert (kept, left) == ("True", "False")
     assert few < PAGES / 50
     assert few < many / 5

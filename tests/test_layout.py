@@ -1,4 +1,4 @@
-"""The package is laid out as CONTRIBUTING.md says: which folder may import which, and no circles."""
+"""The imports between folders are those of the table in CONTRIBUTING.md, without cycles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_FILES = 240
 
 
 def table() -> dict[str, set[str]]:
-    """Return the packages of CONTRIBUTING's table, from the ground up, and which of them each may import."""
+    """Return the packages of CONTRIBUTING's table in its order, and the packages that each may import."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w.]+)/` \|[^|]*\|([^|]*)\|$", text, re.M)
     return {name: set(re.findall(r"`([\w.]+)`", allowed)) for name, allowed in rows}
@@ -40,14 +40,14 @@ def modules() -> dict[str, Path]:
 
 
 def folder_of(module: str) -> str:
-    """Return the package of the table that a module is in; empty for the files that all share."""
+    """Return the package of a module in the table; empty for the shared files."""
     below = module.removeprefix("snnlab").lstrip(".")
     return next((name for name in sorted(ALLOWED, reverse=True) if f"{below}.".startswith(f"{name}.")), "")
 
 
 @lru_cache
 def imports(module: str) -> frozenset[str]:
-    """Return what a file imports, wherever in it, for type checking too: our own modules, and others' packages."""
+    """Return the modules of ours and the packages of others that a file imports anywhere, for type checking too."""
     found = set()
     for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -8,7 +8,7 @@ from snnlab.memory import is_out_of_memory, smaller
 from .refusals import assert_says
 
 
-def test_what_torch_raises_on_a_cpu_and_on_a_gpu_is_out_of_memory() -> None:
+def test_errors_of_torch_on_a_cpu_and_on_a_gpu_are_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)
     assert is_out_of_memory(caught.value)

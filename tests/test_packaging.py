@@ -1,4 +1,4 @@
-"""What users install, and what importing it brings along."""
+"""The files of the installed package, and the imports that it causes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's commands are run, its files are used, its Python is executed, as they stand there."""
+"""The commands, files and Python code of the README work as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .refusals import assert_says
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
-# Seconds in place of minutes; what the README says about the experiment itself stays.
+# Overrides for seconds instead of minutes; the README's settings of the experiment stay.
 SHORT = (
     "trainer.max_epochs=1",
     "data.batch_size=4",
@@ -48,7 +48,7 @@ FEW = (
 
 
 def commands(*, sweeps: bool = False) -> list[str]:
-    """Return the commands of the shell blocks, those shown with their mistake and `snnlab show --figure` too.
+    """Return the commands of the shell blocks, with those that show an error and `snnlab show --figure`.
 
     Args:
         sweeps: Whether searches are returned, which are run with other settings, or all else.
@@ -123,14 +123,14 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_does_what_it_says(
+def test_a_command_of_the_readme_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     _, *arguments = shlex.split(command)
-    if "resume=RUN" in arguments:  # the other commands want the run as it is
+    if "resume=RUN" in arguments:  # the other commands need the run unchanged
         shutil.copytree(place / "RUN", tmp_path / "RUN")
     monkeypatch.chdir(tmp_path if "resume=RUN" in arguments else place)
-    if "RUN/config.yaml" in arguments:  # it was copied, and a copy says nothing of where its next run goes
+    if "RUN/config.yaml" in arguments:  # a copied file has no output folder for its next run
         arguments.append(f"output_dir={tmp_path}")
     trains = arguments[0] == "train" and not {"--help", "--cfg", "resume=RUN", "RUN/config.yaml"} & set(arguments)
     if arguments[:1] == ["bench"] and any(word.startswith("suite=") for word in arguments):
@@ -140,15 +140,15 @@ def test_a_command_of_the_readme_does_what_it_says(
     monkeypatch.setattr(sys, "argv", ["snnlab", *arguments, *(SHORT if trains else ())])
     try:
         status = main.main()
-    except SystemExit as exit_:  # Hydra's --help ends so
+    except SystemExit as exit_:  # Hydra's --help exits
         status = exit_.code
     captured = capfd.readouterr()
     shown_as_mistake = f"$ {command}\n" in README
     shown_with = 1 if arguments[0] == "doctor" else 2  # the doctor has found something
     assert status == (shown_with if shown_as_mistake else 0), captured.err
     if shown_as_mistake:
-        said = README.partition(f"$ {command}\n")[2].partition("\n")[0]
-        assert all(part in captured.out + captured.err for part in said.split("...")), captured.err
+        expected = README.partition(f"$ {command}\n")[2].partition("\n")[0]
+        assert all(part in captured.out + captured.err for part in expected.split("...")), captured.err
 
 
 def searched() -> list[Any]:
@@ -164,12 +164,12 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *FEW])
     assert main.main() == 0, capfd.readouterr().err
-    said = capfd.readouterr().out
-    assert_says(said, "winner: trial")
+    output = capfd.readouterr().out
+    assert_says(output, "winner: trial")
     (again,) = [line for line in commands(sweeps=True) if "resume=" in line]
     _, name, _, *others = shlex.split(again)
     wanted = [text.replace("=40", "=3") for text in others]
-    monkeypatch.setattr(sys, "argv", ["snnlab", name, f"resume={said.splitlines()[-1]}", *wanted])
+    monkeypatch.setattr(sys, "argv", ["snnlab", name, f"resume={output.splitlines()[-1]}", *wanted])
     assert main.main() == 0, capfd.readouterr().err
     assert "trials: 3 complete" in capfd.readouterr().out
 

@@ -73,7 +73,7 @@ def test_a_kind_that_is_no_text_is_refused(toys: Registry, kind: Any) -> None:
         toys.build(kind, {}, "box.a")
 
 
-def test_a_missing_kind_is_said_to_be_missing(toys: Registry) -> None:
+def test_a_missing_type_is_reported(toys: Registry) -> None:
     with assert_raises(ConfigError, "box.a", "ball"):
         toys.build(None, {}, "box.a")
 
@@ -101,7 +101,7 @@ def test_a_bug_is_not_dressed_up_as_a_users_mistake(toys: Registry) -> None:
         toys.build("broken", {}, "box")
 
 
-def test_an_obstacle_outside_the_yaml_keeps_its_own_words(toys: Registry) -> None:
+def test_an_error_outside_the_yaml_keeps_its_message(toys: Registry) -> None:
     @toys.register("lost")
     def lost() -> None:
         raise DataError("a.bin", "missing")

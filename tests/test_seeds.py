@@ -6,7 +6,7 @@ from snnlab.seeds import Stream, derived_seed, generator
 
 
 def test_draws_are_the_same_on_every_machine_and_for_ever() -> None:
-    # These numbers are in people's records: a change here makes every published run unrepeatable.
+    # Recorded runs depend on these numbers: a change here makes every published run irreproducible.
     assert generator(0, Stream.ORDER, 3).integers(0, 1000, 4).tolist() == [520, 667, 558, 904]
     assert derived_seed(0, Stream.DROPOUT, 7) == 8335110288455085642
     assert {stream.name: stream.value for stream in Stream} == {
@@ -30,14 +30,14 @@ def test_another_seed_stream_or_key_draws_other_numbers() -> None:
     assert len({*drawn.values(), *without_key.values()}) == len(drawn) + len(without_key)
 
 
-def test_what_was_drawn_before_does_not_matter() -> None:
+def test_earlier_draws_do_not_matter() -> None:
     first = generator(3, Stream.ORDER, 1)
     first.random(100)
     generator(3, Stream.INIT).random(7)
     assert generator(3, Stream.ORDER, 1).random() == generator(3, Stream.ORDER, 1).random()
 
 
-def test_derived_seeds_are_what_torch_takes() -> None:
+def test_derived_seeds_are_valid_for_torch() -> None:
     seeds = [derived_seed(seed, Stream.DROPOUT, step) for seed in range(20) for step in range(20)]
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**62  # all bits are used

@@ -59,13 +59,13 @@ def test_settings_of_a_class_are_those_of_its_init() -> None:
     assert list(settings_of(Neuron)) == ["tau"]
 
 
-def test_takes_says_whether_there_is_such_a_parameter() -> None:
+def test_parameters_are_found_by_name() -> None:
     assert takes(neuron, "dt")
     assert not takes(neuron, "in_shape")
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         (
             {"tau": 1.0, "siz": 1},
@@ -82,12 +82,12 @@ def test_takes_says_whether_there_is_such_a_parameter() -> None:
         ({"tau": 1.0, "mode": "c"}, ("m.a.mode", "c")),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], expected: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *expected):
         check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
 
 
-def test_a_factory_without_settings_says_so() -> None:
+def test_a_factory_without_settings_is_reported_as_such() -> None:
     with assert_raises(UnknownSettingError, "m.a"):
         check_settings(nothing, {"a": 1}, "m", "nothing")
 
@@ -98,7 +98,7 @@ def test_open_ended_factories_take_any_name_but_check_the_known() -> None:
         check_settings(anything, {"size": "x", "other": 1}, "m", "anything")
 
 
-def test_open_ended_factories_refuse_what_looks_like_a_slip() -> None:
+def test_open_ended_factories_refuse_a_likely_typo() -> None:
     with assert_raises(UnknownSettingError, "m.sise", "size"):
         check_settings(anything, {"sise": 2}, "m", "anything")
 
@@ -166,7 +166,7 @@ def ranged(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({"tau": 0}, ("tau", "> 0", 0)),
         ({"tau": float("inf")}, ("tau", "> 0", "inf")),
@@ -178,8 +178,10 @@ def ranged(
         ({"gain": "2"}, ("gain", "1-a", "'2'")),
     ],
 )
-def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(settings: dict[str, Any], told: tuple) -> None:
-    place, *facts = told
+def test_a_value_out_of_its_range_is_refused_in_a_yaml_and_from_python(
+    settings: dict[str, Any], expected: tuple
+) -> None:
+    place, *facts = expected
     with assert_raises(ConfigError, f"m.a.{place}", *facts):
         check_settings(ranged, settings, "m.a", "ranged")
     with assert_raises(ConfigError, place, *facts):
@@ -191,7 +193,7 @@ def test_values_within_their_range_pass_as_do_others_than_numbers() -> None:
     assert checks_arguments(ranged)("2 steps", (1, 2), padding="same") == ("2 steps", (1, 2), 0.5, "same", 1.0)
 
 
-def test_a_class_checks_what_its_own_signature_says_and_so_does_its_base() -> None:
+def test_a_class_and_its_base_check_their_own_signatures() -> None:
     @checks_arguments
     class Base:
         def __init__(self, size: Annotated[int, at_least(1)]) -> None:

@@ -40,13 +40,13 @@ def test_a_signal_raises_once_and_others_change_nothing_while_the_process_ends(n
     os.kill(os.getpid(), number)
 
 
-def test_where_none_comes_they_are_what_they_were() -> None:
+def test_without_a_signal_the_handlers_are_restored() -> None:
     with raised_signals():
         assert signal.SIG_DFL not in {signal.getsignal(each) for each in ENDING}
     assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_DFL}
 
 
-def test_a_hangup_that_nohup_keeps_away_is_not_heard() -> None:
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with raised_signals():
         os.kill(os.getpid(), signal.SIGHUP)
@@ -55,7 +55,7 @@ def test_a_hangup_that_nohup_keeps_away_is_not_heard() -> None:
     assert signal.SIGHUP in stop_signals()
 
 
-def test_a_handler_of_somebody_else_stays() -> None:
+def test_another_handler_stays() -> None:
     heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
     with raised_signals():

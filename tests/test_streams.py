@@ -18,7 +18,7 @@ from snnlab.process import Output, OutputLostError, spare_other_packages, until_
 
 @contextmanager
 def stdout_to_a_pipe(*, read: bool) -> Iterator[tuple[Output, int]]:
-    """Let stdout be an output that writes to a pipe; yield it and the reading end, which may be closed."""
+    """Replace stdout by an `Output` that writes to a pipe; yield it and the reading end, which may be closed."""
     before, (reader, writer) = sys.stdout, os.pipe()
     if not read:
         os.close(reader)
@@ -32,7 +32,7 @@ def stdout_to_a_pipe(*, read: bool) -> Iterator[tuple[Output, int]]:
             os.close(reader)
 
 
-def test_what_nobody_reads_is_lost_and_raises_nothing() -> None:
+def test_output_without_a_reader_is_lost_and_raises_nothing() -> None:
     with stdout_to_a_pipe(read=False) as (output, _):
         print("lost")
         output.flush()
@@ -40,7 +40,7 @@ def test_what_nobody_reads_is_lost_and_raises_nothing() -> None:
         assert isinstance(output.lost, BrokenPipeError)
 
 
-def test_a_table_ends_where_nobody_reads_it() -> None:
+def test_a_table_ends_when_its_reader_closes_the_pipe() -> None:
     seen: list[int] = []
     with stdout_to_a_pipe(read=False), until_nobody_reads():
         for number in range(100_000):
@@ -68,7 +68,7 @@ def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
     try:
         with until_nobody_reads():
             print("x")
-        assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # what follows is lost too
+        assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # later output is lost too
     finally:
         sys.stdout.close()
         sys.stdout = before
@@ -78,7 +78,7 @@ def python(code: str, *options: str, **surroundings: object) -> subprocess.Compl
     return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, timeout=60, **surroundings)  # type: ignore[call-overload]
 
 
-def test_a_command_leaves_with_its_status_after_what_was_registered_for_the_end() -> None:
+def test_a_command_exits_with_its_status_after_its_exit_functions() -> None:
     code = "import atexit; atexit.register(print, 'at the end'); from snnlab import process; process.open_streams();"
     done = python(f"{code} print('said'); process.leave(3)")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"said\nat the end\n", b"")

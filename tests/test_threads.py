@@ -1,4 +1,4 @@
-"""Tasks are done once each, whoever does them, and what goes wrong in a thread is heard of."""
+"""Each task runs once, in any thread, and an error in a thread is raised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from snnlab import threads
 from snnlab.cli.main import let_openmp_sleep
 from snnlab.compat import openmp
-from snnlab.threads import ALONE, PIECE, PIECES, openmp_spin_count, share
+from snnlab.threads import BLOCK_VALUES, BLOCKS_PER_THREAD, MIN_VALUES, openmp_spin_count, share
 
 from .refusals import assert_raises
 
@@ -24,7 +24,7 @@ from .refusals import assert_raises
 def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(threads, "openmp_sleeps_soon", lambda: False)
     if request.param == "threads of our own":
-        monkeypatch.setattr(threads, "run_in_team", lambda *_: False)
+        monkeypatch.setattr(threads, "run_in_openmp", lambda *_: False)
     elif openmp() is None:
         pytest.skip("torch's OpenMP library has no entry point that is known")
     before = torch.get_num_threads()
@@ -36,20 +36,20 @@ def _either_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("tasks", [1, 2, 3, 17])
 def test_each_task_is_done_once(tasks: int) -> None:
     parts: list[tuple[int, int]] = []
-    share(lambda first, last: parts.append((first, last)), tasks, 2 * PIECES * PIECE)
+    share(lambda first, last: parts.append((first, last)), tasks, 2 * BLOCKS_PER_THREAD * BLOCK_VALUES)
     assert sorted(task for part in parts for task in range(*part)) == [*range(tasks)]
-    assert len(parts) == min(2 * PIECES, tasks)
+    assert len(parts) == min(2 * BLOCKS_PER_THREAD, tasks)
 
 
 def test_pieces_are_not_made_small() -> None:
     parts: list[tuple[int, int]] = []
-    share(lambda first, last: parts.append((first, last)), 30, 3 * PIECE)
+    share(lambda first, last: parts.append((first, last)), 30, 3 * BLOCK_VALUES)
     assert len(parts) == 3
 
 
 def test_few_values_are_not_shared() -> None:
     parts: list[tuple[int, int]] = []
-    share(lambda first, last: parts.append((first, last)), 8, ALONE - 1)
+    share(lambda first, last: parts.append((first, last)), 8, MIN_VALUES - 1)
     assert parts == [(0, 8)]
 
 
@@ -60,10 +60,10 @@ def test_an_error_in_any_thread_is_raised(wrong: int) -> None:
             raise ValueError(f"task {wrong}")
 
     with assert_raises(ValueError, "task", wrong):
-        share(run, 2, ALONE)
+        share(run, 2, MIN_VALUES)
 
 
-def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() -> None:
+def test_a_thread_without_a_core_leaves_its_blocks_to_the_other() -> None:
     done: dict[int, int] = {}
     held = threading.Event()
 
@@ -71,15 +71,15 @@ def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() ->
         done[threading.get_ident()] = done.get(threading.get_ident(), 0) + last - first
         if first == 0:
             held.wait(10.0)  # until all others are done
-        elif sum(done.values()) == 2 * PIECES:
+        elif sum(done.values()) == 2 * BLOCKS_PER_THREAD:
             held.set()
 
-    share(run, 2 * PIECES, 2 * PIECES * PIECE)
-    assert sorted(done.values()) == [1, 2 * PIECES - 1]
+    share(run, 2 * BLOCKS_PER_THREAD, 2 * BLOCKS_PER_THREAD * BLOCK_VALUES)
+    assert sorted(done.values()) == [1, 2 * BLOCKS_PER_THREAD - 1]
 
 
 @pytest.mark.parametrize(
-    ("given", "count", "ours"),
+    ("environment", "count", "ours"),
     [
         ({}, None, False),
         ({"GOMP_SPINCOUNT": "0"}, 0, True),
@@ -92,36 +92,36 @@ def test_a_thread_that_is_kept_from_its_core_leaves_its_pieces_to_the_other() ->
     ],
 )
 def test_our_own_threads_run_where_openmps_sleep_soon(
-    given: dict[str, str], count: int | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], count: int | None, ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     used: list[bool] = []
-    monkeypatch.setattr(threads, "run_in_team", lambda *_: used.append(True) or False)
+    monkeypatch.setattr(threads, "run_in_openmp", lambda *_: used.append(True) or False)
     openmp_spin_count.cache_clear()
     found = openmp_spin_count()
-    share(lambda first, last: None, 2, ALONE)
+    share(lambda first, last: None, 2, MIN_VALUES)
     openmp_spin_count.cache_clear()
     assert found == count
     assert bool(used) is not ours
 
 
 @pytest.mark.parametrize(
-    ("given", "left"),
+    ("environment", "left"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "500"}, "500"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
-def test_the_command_line_lets_openmp_sleep_unless_somebody_says_otherwise(
-    given: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
+def test_the_command_line_lets_openmp_sleep_unless_the_environment_has_a_value(
+    environment: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(os, "environ", dict(environment))
     let_openmp_sleep()
     assert os.environ.get("GOMP_SPINCOUNT") == left
 
 
-def test_openmp_reads_what_the_command_line_says_as_torch_is_imported() -> None:
+def test_openmp_reads_the_command_lines_value_when_torch_is_imported() -> None:
     if next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None) is None:
         pytest.skip("torch's OpenMP library is not GNU's")
     env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

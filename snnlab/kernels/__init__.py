@@ -1,1 +1,1 @@
-"""A neuron's step, traced once, and run by loops that are rendered from it; knows nothing of neurons."""
+"""Kernels: a step function is traced once and runs in loops rendered from it; independent of the neurons."""

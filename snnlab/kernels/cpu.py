@@ -1,19 +1,19 @@
-"""Loops for CPUs, rendered from a step: forward, and back from the last step.
+"""Loops for CPUs, rendered from a step: forward, and backward from the last step.
 
-A task is a sample and a group of its neurons; it goes through all steps with its part of the state in the cache, and is
-the same whichever thread runs it. All arrays are flat. Where pooling follows, or where the input is a convolution of
-events, neurons are taken in pieces of whole rows of the image; sums of events, and gradients that go back to them, lie
-in lines with room on either side, so that a kernel reaches beyond the image.
+A task is a sample and a group of its neurons; it runs all steps with its part of the state in the cache, and does not
+depend on its thread. All arrays are flat. With a fused pooling, or a convolution of events as input, the neurons are
+taken in blocks of whole rows of the image; the sums of a convolution of events and their gradients have padded rows, so
+that a kernel may reach beyond the image.
 
-Axes: T steps, B samples, n neurons as they lie in memory.
+Axes: T steps, B samples, n neurons in the order of memory.
 """
 
 from __future__ import annotations
 
-from snnlab.kernels.emit import Form, Lines, Source, Words, Writer, block, input_at, source
-from snnlab.kernels.trace import Step
+from snnlab.kernels.emit import Form, Lines, Source, Syntax, Writer, block, input_index, source
+from snnlab.kernels.trace import StepGraph
 
-NUMBA = Words(
+NUMBA = Syntax(
     where="({1} if {0} else {2})",
     abs="abs({0})",
     exp="exp_({0})",
@@ -26,118 +26,126 @@ NUMBA = Words(
     state="{0}[s + n]",
 )
 
-_RANGE = ["lengths", "batch", "neurons", "begin", "end", "skip", "group"]
-_IMAGE = ["size", "channels", "width", "windows"]
-_AT = "o = (t * batch + sample) * neurons"
-_PIECE = "(size * width)"
-# Where the pooled outputs of a sample begin, and of a piece of its neurons.
-_POOLED = f"o = (t * batch + sample) * (neurons // {_PIECE}) * (windows * channels)"
-_OUTPUT = f"((t * batch + sample) * (neurons // {_PIECE}) + start // {_PIECE}) * (windows * channels)"
-# Where a line of the image begins among lines with room on either side.
+_COMMON_ARGUMENTS = ["lengths", "batch", "neurons", "begin", "end", "skip", "group"]
+_IMAGE_ARGUMENTS = ["size", "channels", "width", "windows"]
+_OFFSET = "o = (t * batch + sample) * neurons"
+_BLOCK_SIZE = "(size * width)"
+# Offsets of the pooled outputs of a sample, and of a block of its neurons.
+_POOLED_OFFSET = f"o = (t * batch + sample) * (neurons // {_BLOCK_SIZE}) * (windows * channels)"
+_BLOCK_OFFSET = f"((t * batch + sample) * (neurons // {_BLOCK_SIZE}) + start // {_BLOCK_SIZE}) * (windows * channels)"
+# Offset of a row of the image in memory with padded rows.
 _SHIFT = "shift = (line - {0}) // width * stride + margin"
 
 
-def forward(step: Step, form: Form, title: str) -> Source:
-    """Return the loop forward, which keeps what `step.keep` says."""
-    writer = Writer(step, form, NUMBA, "{0}[n]")
-    x = "drive[n - line + shift]" if form.events else f"x[{input_at(step, form)}]"
-    y = "row[n - start] = y_n" if form.pool else "y[o + n] = y_n"
+def forward(step: StepGraph, options: Form, title: str) -> Source:
+    """Return the forward loop, which writes the values to save."""
+    writer = Writer(step, options, NUMBA, "{0}[n]")
+    x = "drive[n - line + shift]" if options.events else f"x[{input_index(step, options)}]"
+    y = "row[n - start] = y_n" if options.pool else "y[o + n] = y_n"
     body = writer.forward(x, y)
-    steps = block(f"for n in range({'start, stop' if form.pool else 'low, high'}):", body)
-    rooms = writer.constants()
-    if form.events:
-        rooms += ["drive = np.empty(bias.size, real)"]
+    steps = block(f"for n in range({'start, stop' if options.pool else 'low, high'}):", body)
+    buffers = writer.constants()
+    if options.events:
+        buffers += ["drive = np.empty(bias.size, real)"]
         steps = [
             *block("for n in range(np.uintp(bias.size)):", "drive[n] = bias[n]"),
             "convolve(drive, (stop - start) // width, lists, kernel, geometry, t * batch + sample, start // width)",
-            *block(_EACH_LINE, _SHIFT.format("start"), block("for n in range(line, line + width):", body)),
+            *block(_FOR_EACH_LINE, _SHIFT.format("start"), block("for n in range(line, line + width):", body)),
         ]
-    silent = block("for n in range(low, high):", "y[o + n] = 0")
-    if form.pool:
-        rooms += ["row = np.empty(size * width, real)"]
-        how = f"np.uintp({form.pool.size}), channels, width, windows, {form.pool.kind == 'max'}"
-        steps += block(f"if stop - start == {_PIECE}:", f"pool(y, {_OUTPUT}, row, {how})")
-        first, last = (f"{end} // {_PIECE} * (windows * channels)" for end in ("low", "high"))
-        silent = block(f"for n in range({first}, {last}):", "y[o + n] = 0")
+    zero_output = block("for n in range(low, high):", "y[o + n] = 0")
+    if options.pool:
+        buffers += ["row = np.empty(size * width, real)"]
+        sizes = f"np.uintp({options.pool.size}), channels, width, windows, {options.pool.kind == 'max'}"
+        steps += block(f"if stop - start == {_BLOCK_SIZE}:", f"pool(y, {_BLOCK_OFFSET}, row, {sizes})")
+        first, last = (f"{end} // {_BLOCK_SIZE} * (windows * channels)" for end in ("low", "high"))
+        zero_output = block(f"for n in range({first}, {last}):", "y[o + n] = 0")
+    offset = _POOLED_OFFSET if options.pool else _OFFSET
     tasks = [
-        *block("for t in range(begin, min(end, np.uintp(lengths[sample]))):", _AT, _in_pieces(form, steps)),
-        *block("for t in range(max(begin, np.uintp(lengths[sample])), end):", _POOLED if form.pool else _AT, silent),
+        *block("for t in range(begin, min(end, np.uintp(lengths[sample]))):", _OFFSET, _in_row_blocks(options, steps)),
+        *block("for t in range(max(begin, np.uintp(lengths[sample])), end):", offset, zero_output),
     ]
-    return _source(title, "forward", "y", step, form, rooms, tasks)
+    return _source(title, "forward", "y", step, options, buffers, tasks)
 
 
-def backward(step: Step, form: Form, title: str) -> Source:
-    """Return the loop back; gradients of numbers are summed for each sample and neuron, in double precision."""
-    writer = Writer(step, form, NUMBA, "{0}[n]")
-    real = "d_bias" if form.events else "keep0" if form.inplace else "dx"
-    gy = {"max": "row[n - start]", "average": "row[n - line]"}[form.pool.kind] if form.pool else "gy[o - skip + n]"
-    dx = ["beside[n - line + shift] = new_x", "d_bias[s + n] += new_x"] if form.events else [f"{real}[o + n] = new_x"]
-    # States before the step that follow from what is kept of the step before it go through rows of their own: to read
-    # what is beside what is written would keep the compiler from vectorising.
-    carried = "row_{0}[n - low]"
-    body = writer.backward(gy, dx, carried)
+def backward(step: StepGraph, options: Form, title: str) -> Source:
+    """Return the backward loop; gradients of numbers are summed for each sample and neuron, in double precision."""
+    writer = Writer(step, options, NUMBA, "{0}[n]")
+    real = "d_bias" if options.events else "saved0" if options.inplace else "dx"
+    pooled = {"max": "row[n - start]", "average": "row[n - line]"}
+    gy = pooled[options.pool.kind] if options.pool else "gy[o - skip + n]"
+    dx = [f"{real}[o + n] = new_x"]
+    if options.events:
+        dx = ["padded_grad[n - line + shift] = new_x", "d_bias[s + n] += new_x"]
+    # Recomputed states go through separate rows: a read next to a write in one array would prevent vectorization.
+    recomputed = "row_{0}[n - low]"
+    body = writer.backward(gy, dx, recomputed)
     first, later, spikes = Lines(), Lines(), Lines()
-    for name in step.carried:
-        later += block("for n in range(low, high):", writer.before(name), f"{carried.format(name)} = {name}_before")
-        first += block("for n in range(low, high):", f"{carried.format(name)} = s_{name}[s + n]")
-    rooms = [f"row_{name} = np.empty(group, real)" for name in step.carried]
-    if form.pool and form.pool.kind == "max" and form.gy:
-        spikes = block("for n in range(start, stop):", writer.output(carried), "fired[n - start] = y_n")
-        rooms += ["fired, left = np.empty(size * width, real), np.empty(channels, real)"]
+    for name in step.recomputed:
+        later += block(
+            "for n in range(low, high):", writer.recompute_state(name), f"{recomputed.format(name)} = {name}_before"
+        )
+        first += block("for n in range(low, high):", f"{recomputed.format(name)} = s_{name}[s + n]")
+    buffers = [f"row_{name} = np.empty(group, real)" for name in step.recomputed]
+    if options.pool and options.pool.kind == "max" and options.gy:
+        spikes = block("for n in range(start, stop):", writer.recompute_output(recomputed), "spikes[n - start] = y_n")
+        buffers += ["spikes, left = np.empty(size * width, real), np.empty(channels, real)"]
     steps = block("for n in range(low, high):", body)
-    if form.in_pieces:
-        # A row of an image at a time: an average reaches all rows of a window alike.
-        shift = [_SHIFT.format("low")] * form.events
-        steps = block(_EACH_LINE, shift, block("for n in range(line, line + width):", body))
-    if form.pool and form.gy:
-        rooms += ["row = np.empty(size * width, real)"]
-        how = f"{_OUTPUT}, np.uintp({form.pool.size}), channels, width, windows"
-        arrived = f"spread(row, fired, left, gy, {how})" if spikes else f"repeat(row, gy, {how})"
-        steps = [*block(f"if stop - start == {_PIECE}:", spikes, arrived), *block("else:", "row[:] = 0"), *steps]
-    past, behind = Lines(), Lines()
-    if form.events:
-        # Behind the last line are as many numbers to spare as behind the rows of the bias.
-        rooms += ["beside = np.zeros((group // np.intp(width) + 1) * geometry[-2] + bias.size, real)"]
+    if options.in_row_blocks:
+        # One row of the image at a time: with average pooling, all rows of a window have the same gradient.
+        shift = [_SHIFT.format("low")] * options.events
+        steps = block(_FOR_EACH_LINE, shift, block("for n in range(line, line + width):", body))
+    if options.pool and options.gy:
+        buffers += ["row = np.empty(size * width, real)"]
+        sizes = f"{_BLOCK_OFFSET}, np.uintp({options.pool.size}), channels, width, windows"
+        unpool = f"average_pool_backward(row, gy, {sizes})"
+        if spikes:
+            unpool = f"max_pool_backward(row, spikes, left, gy, {sizes})"
+        steps = [*block(f"if stop - start == {_BLOCK_SIZE}:", spikes, unpool), *block("else:", "row[:] = 0"), *steps]
+    past, kernel_grad = Lines(), Lines()
+    if options.events:
+        # As many spare numbers after the last row as after the rows of the bias.
+        buffers += ["padded_grad = np.zeros((group // np.intp(width) + 1) * geometry[-2] + bias.size, real)"]
         part = "task * parts // (np.intp(batch) * groups) * (dkernel.size // parts)"
         lines = "low // width, (high - low) // width, lists, geometry, t * batch + sample"
-        behind = [f"correlate(dkernel, {part}, beside, {lines})"]
+        kernel_grad = [f"correlate(dkernel, {part}, padded_grad, {lines})"]
     else:
         past = block("for n in range(low, high):", f"{real}[o + n] = 0")
-        past = block("for t in range(max(begin, np.uintp(lengths[sample])), end):", _AT, past)
-    before = [*block("if t > np.uintp(0):", later), *block("else:", first)] if step.carried else []
+        past = block("for t in range(max(begin, np.uintp(lengths[sample])), end):", _OFFSET, past)
+    before = [*block("if t > np.uintp(0):", later), *block("else:", first)] if step.recomputed else []
     tasks = [
         *past,
         "stop_t = min(end, np.uintp(lengths[sample]))",
         *block(
             "for back in range(begin, stop_t):",
             "t = stop_t - np.uintp(1) - (back - begin)",
-            _AT,
+            _OFFSET,
             before,
-            _in_pieces(form, steps),
-            behind,
+            _in_row_blocks(options, steps),
+            kernel_grad,
         ),
     ]
-    rooms = ["row_stride = batch * neurons", *writer.constants(), *rooms]
-    return _source(title, "backward", real, step, form, rooms, tasks)
+    buffers = ["step_stride = batch * neurons", *writer.constants(), *buffers]
+    return _source(title, "backward", real, step, options, buffers, tasks)
 
 
-_EACH_LINE = "for line in range(start, stop, width):"
+_FOR_EACH_LINE = "for line in range(start, stop, width):"
 
 
-def _in_pieces(form: Form, steps: Lines) -> Lines:
-    if not form.in_pieces:
+def _in_row_blocks(options: Form, steps: Lines) -> Lines:
+    if not options.in_row_blocks:
         return steps
-    return block(f"for start in range(low, high, {_PIECE}):", f"stop = min(start + {_PIECE}, high)", steps)
+    return block(f"for start in range(low, high, {_BLOCK_SIZE}):", f"stop = min(start + {_BLOCK_SIZE}, high)", steps)
 
 
-def _source(title: str, name: str, real: str, step: Step, form: Form, rooms: Lines, tasks: Lines) -> Source:
-    events = ["lists, kernel, bias = events[:4], events[4], events[5]"] * form.events
-    events += ["stride, margin = np.uintp(geometry[-2]), np.uintp(geometry[-1])"] * form.events
+def _source(title: str, name: str, real: str, step: StepGraph, options: Form, buffers: Lines, tasks: Lines) -> Source:
+    events = ["lists, kernel, bias = events[:4], events[4], events[5]"] * options.events
+    events += ["stride, margin = np.uintp(geometry[-2]), np.uintp(geometry[-1])"] * options.events
+    functions = ["exp_", *["pool", "average_pool_backward", "max_pool_backward"] * bool(options.pool)]
     text = [
         f'"""{title}, rendered by snnlab; not to be edited."""',
         "import numpy as np",
-        f"from snnlab.kernels.runtime import {', '.join(['exp_', *['pool', 'repeat', 'spread'] * bool(form.pool)])}",
-        *["from snnlab.kernels.events import convolve, correlate"] * form.events,
+        f"from snnlab.kernels.runtime import {', '.join(functions)}",
+        *["from snnlab.kernels.events import convolve, correlate"] * options.events,
         "",
         "",
         *block(
@@ -145,7 +153,7 @@ def _source(title: str, name: str, real: str, step: Step, form: Form, rooms: Lin
             f"real = {real}.dtype.type",
             "groups = (np.intp(neurons) + group - 1) // group",
             events,
-            rooms,
+            buffers,
             block(
                 "for task in range(first, last):",
                 "sample = np.uintp(task // groups)",
@@ -156,6 +164,6 @@ def _source(title: str, name: str, real: str, step: Step, form: Form, rooms: Lin
             ),
         ),
     ]
-    more = _IMAGE * form.in_pieces + ["events", "geometry"] * form.events
-    more += ["dkernel", "parts"] * (form.events and name == "backward")
-    return source(step, text, [*_RANGE, *more])
+    more = _IMAGE_ARGUMENTS * options.in_row_blocks + ["events", "geometry"] * options.events
+    more += ["dkernel", "parts"] * (options.events and name == "backward")
+    return source(step, text, [*_COMMON_ARGUMENTS, *more])

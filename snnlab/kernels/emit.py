@@ -1,6 +1,6 @@
-"""A step as lines of Python, for CPUs and GPUs alike, with the order and brackets of the step: bits depend on them.
+"""A step as lines of Python for CPUs and GPUs, with the order and brackets of the step, on which rounding depends.
 
-`o` is where a sample's neurons begin at a step in memory, `s` where its state does, `n` is a neuron.
+In the text, `o` is the offset of a sample's neurons at a step in memory, `s` that of its state, `n` a neuron.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from snnlab.kernels.layout import Pool
-from snnlab.kernels.trace import Node, Step
+from snnlab.kernels.trace import Node, StepGraph
 
 Lines = list[str]
 
@@ -21,14 +21,14 @@ _SIGNS = {
 }
 
 
-class Words(NamedTuple):
-    """How operations are written for one compiler, by their arguments.
+class Syntax(NamedTuple):
+    """The syntax of operations for one compiler, as templates of their arguments.
 
     Attributes:
-        read: What is in memory at a place.
-        write: That it is there from now on.
-        state: What a sample's neurons have as their own through all steps.
-        value: What is computed, as the value of each neuron.
+        read: A read from memory.
+        write: A write to memory.
+        state: A state variable of a sample's neurons.
+        value: A computed expression, broadcast to all neurons.
     """
 
     where: str
@@ -47,18 +47,18 @@ class Words(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What loops are rendered for, besides a step.
+    """The variant of a loop that is rendered for a step.
 
     Attributes:
-        own: The numbers, by the name of their argument, of which neurons have their own.
-        pool: The pooling that is done on the way.
-        inplace: Whether what is kept first lies in x's memory, and the gradient of x in that.
+        per_neuron: Argument names of the numbers with one value per neuron.
+        pool: The fused pooling, or None.
+        inplace: Whether the first saved value overwrites x, and the gradient of x overwrites that value.
         counts: Whether spikes are counted, or counts have a gradient.
         gy: Whether the output has a gradient.
-        events: Whether the input is a convolution of events, summed on the way.
+        events: Whether the input is a convolution of events, which the loop computes.
     """
 
-    own: frozenset[str] = frozenset()
+    per_neuron: frozenset[str] = frozenset()
     pool: Pool | None = None
     inplace: bool = False
     counts: bool = False
@@ -66,8 +66,8 @@ class Form(NamedTuple):
     events: bool = False
 
     @property
-    def in_pieces(self) -> bool:
-        """Whether neurons are taken in pieces of whole rows of the image."""
+    def in_row_blocks(self) -> bool:
+        """Whether the loop goes through blocks of whole rows of the image."""
         return self.pool is not None or self.events
 
 
@@ -75,8 +75,8 @@ class Source(NamedTuple):
     """A rendered function.
 
     Attributes:
-        text: Its module.
-        arguments: Names of what it takes first.
+        text: Source of its module.
+        arguments: Names of its first arguments.
     """
 
     text: str
@@ -84,92 +84,94 @@ class Source(NamedTuple):
 
 
 class Writer:
-    """Lines that compute a step, each expression once.
+    """Writes the lines that compute a step, each expression once.
 
     Args:
         step: The step.
-        form: What it is rendered for.
-        words: How it is written.
-        own: What stands for a number of which neurons have their own, with its name in place of `{0}`.
+        options: The variant of the loop.
+        syntax: The syntax of the compiler.
+        per_neuron: Template of a number with one value per neuron; `{0}` is its name.
     """
 
-    def __init__(self, step: Step, form: Form, words: Words, own: str = "{0}") -> None:
-        self.step, self.form, self.words = step, form, words
-        self.numbers = {node: own.format(name) if name in form.own else name for name, node in step.numbers.items()}
-        self.keeps = {node: f"keep{at}_n" for at, node in enumerate(step.keep)}
+    def __init__(self, step: StepGraph, options: Form, syntax: Syntax, per_neuron: str = "{0}") -> None:
+        self.step, self.options, self.syntax = step, options, syntax
+        self.numbers = {
+            node: per_neuron.format(name) if name in options.per_neuron else name for name, node in step.numbers.items()
+        }
+        self.saved = {node: f"saved{at}_n" for at, node in enumerate(step.saved)}
         self._constants: dict[str, str] = {}
 
     def forward(self, x: str, y: str) -> Lines:
-        """Return the lines of a step forward, which keep what `step.keep` says.
+        """Return the lines of a forward step, which write the values to save.
 
         Args:
-            x: What the input is.
-            y: The line that puts the output, `y_n`, where it belongs.
+            x: Expression of the input.
+            y: The line that writes the output, `y_n`.
         """
-        step, write, state = self.step, self.words.write.format, self.words.state.format
-        there = in_memory(step, self.form)
-        kept = {"x" if self.form.inplace and at == 0 else f"keep{at}": node for at, node in enumerate(step.keep)}
-        kept = {place: node for place, node in kept.items() if node not in there}
+        step, write, state = self.step, self.syntax.write.format, self.syntax.state.format
+        inplace, existing = self.options.inplace, in_memory(step, self.options)
+        to_write = {"x" if inplace and at == 0 else f"saved{at}": node for at, node in enumerate(step.saved)}
+        to_write = {array: node for array, node in to_write.items() if node not in existing}
         values = {"y_n": step.y} | {f"new_{name}": node for name, node in step.after.items()}
-        values |= {f"{place}_kept": node for place, node in kept.items()}
+        values |= {f"{array}_saved": node for array, node in to_write.items()}
         known = {step.x: "x_n"} | {node: state(f"s_{name}") for name, node in step.before.items()}
         return [
             f"x_n = {x}",
             *self.lines(known, values),
-            *(write(place, "o + n", f"{place}_kept") for place in kept),
+            *(write(array, "o + n", f"{array}_saved") for array in to_write),
             *(f"{state(f's_{name}')} = new_{name}" for name in step.after),
             y,
-            *[f"{state('counts')} += y_n"] * self.form.counts,
+            *[f"{state('counts')} += y_n"] * self.options.counts,
         ]
 
-    def backward(self, gy: str, dx: Lines, carried: str) -> Lines:
-        """Return the lines of a step back.
+    def backward(self, gy: str, dx: Lines, recomputed: str) -> Lines:
+        """Return the lines of a backward step.
 
         Args:
-            gy: The gradient of the output.
-            dx: The lines that put the gradient of the input, `new_x`, where it belongs.
-            carried: What stands for a state before the step, with its name in place of `{0}`.
+            gy: Expression of the gradient of the output.
+            dx: The lines that write the gradient of the input, `new_x`.
+            recomputed: Template of a recomputed state before the step; `{0}` is its name.
         """
-        step, state, nothing = self.step, self.words.state.format, self.words.const.format("0.0")
-        known = self.carried_to(carried) | {step.arriving["y"]: "g_y_n"}
-        known |= {step.arriving[name]: state(f"g_{name}") for name in step.before}
-        arriving = [*[gy] * self.form.gy, *[state("gn")] * self.form.counts]
-        absent = [name for name in ("x", *(f"g_{name}" for name in step.before)) if name not in step.to]
+        step, state, zero = self.step, self.syntax.state.format, self.syntax.const.format("0.0")
+        known = self.known_values(recomputed) | {step.grad_outputs["y"]: "g_y_n"}
+        known |= {step.grad_outputs[name]: state(f"g_{name}") for name in step.before}
+        grad_outputs = [*[gy] * self.options.gy, *[state("gn")] * self.options.counts]
+        absent = [name for name in ("x", *(f"g_{name}" for name in step.before)) if name not in step.grads]
         return [
-            *self.read_kept("o + n"),
-            f"g_y_n = {' + '.join(arriving) or nothing}",
-            *self.lines(known, {f"new_{name}": node for name, node in step.to.items()}),
-            *(f"new_{name} = {nothing}" for name in absent),
+            *self.read_saved("o + n"),
+            f"g_y_n = {' + '.join(grad_outputs) or zero}",
+            *self.lines(known, {f"new_{name}": node for name, node in step.grads.items()}),
+            *(f"new_{name} = {zero}" for name in absent),
             *dx,
             *(f"{state(f'g_{name}')} = new_g_{name}" for name in step.before),
-            *(f"{state(name)} += new_{name}" for name in sums(step)),
+            *(f"{state(name)} += new_{name}" for name in number_grads(step)),
         ]
 
-    def output(self, carried: str) -> Lines:
-        """Return the lines that compute the output once more, as `y_n`, from what was kept."""
-        return [*self.read_kept("o + n"), *self.lines(self.carried_to(carried), {"y_n": self.step.y})]
+    def recompute_output(self, recomputed: str) -> Lines:
+        """Return the lines that recompute the output, `y_n`, from the saved values."""
+        return [*self.read_saved("o + n"), *self.lines(self.known_values(recomputed), {"y_n": self.step.y})]
 
-    def before(self, name: str) -> Lines:
-        """Return the lines that compute a state before a step from what was kept of the step before that."""
+    def recompute_state(self, name: str) -> Lines:
+        """Return the lines that recompute a state before a step from the saved values of the previous step."""
         return [
-            *self.read_kept("o - row_stride + n"),
-            *self.lines(self.keeps, {f"{name}_before": self.step.after[name]}),
+            *self.read_saved("o - step_stride + n"),
+            *self.lines(self.saved, {f"{name}_before": self.step.after[name]}),
         ]
 
-    def carried_to(self, carried: str) -> dict[Node, str]:
-        """Return what stands for the states before a step that follow from what was kept of the step before it."""
-        return self.keeps | {self.step.before[name]: carried.format(name) for name in self.step.carried}
+    def known_values(self, recomputed: str) -> dict[Node, str]:
+        """Return the expressions of the saved values and of the recomputed states."""
+        return self.saved | {self.step.before[name]: recomputed.format(name) for name in self.step.recomputed}
 
-    def read_kept(self, place: str) -> Lines:
-        """Return the lines that read what was kept."""
-        return [f"keep{at}_n = {self.words.read.format(f'keep{at}', place)}" for at in range(len(self.keeps))]
+    def read_saved(self, index: str) -> Lines:
+        """Return the lines that read the saved values."""
+        return [f"saved{at}_n = {self.syntax.read.format(f'saved{at}', index)}" for at in range(len(self.saved))]
 
     def constants(self) -> Lines:
-        """Return the lines that come first: those that give numbers of the text their names."""
+        """Return the first lines, which name the constants of the text."""
         return [f"{name} = {text}" for text, name in self._constants.items()]
 
     def lines(self, known: Mapping[Node, str], roots: Mapping[str, Node]) -> Lines:
-        """Return lines that compute expressions of what is known and of numbers, and give them these names."""
+        """Return lines that compute the named expressions from known values and numbers."""
         names = {**self.numbers, **known}
         uses: Counter[Node] = Counter(roots.values())
         seen: set[Node] = set()
@@ -186,56 +188,56 @@ class Writer:
             if node.op != "const" and uses[node] > 1:
                 lines.append(f"t{node.at} = {names[node]}")
                 names[node] = f"t{node.at}"
-        return [*lines, *(f"{name} = {self.words.value.format(names[node])}" for name, node in roots.items())]
+        return [*lines, *(f"{name} = {self.syntax.value.format(names[node])}" for name, node in roots.items())]
 
     def _text(self, node: Node, args: list[str]) -> str:
         if node.op == "const":
-            text = self.words.const.format(repr(node.name))
+            text = self.syntax.const.format(repr(node.name))
             return self._constants.setdefault(text, f"c{len(self._constants)}")
         if node.op in _SIGNS:
             return f"({args[0]} {_SIGNS[node.op]} {args[1]})"
         if node.op == "not":
             return f"({args[0]} == False)"
-        return getattr(self.words, node.op).format(*args)
+        return getattr(self.syntax, node.op).format(*args)
 
 
-def in_memory(step: Step, form: Form) -> list[Node]:
-    """Return what is in memory anyhow, and need not be written to be kept."""
-    return [*([] if form.events else [step.x]), *([] if form.pool else [step.y])]
+def in_memory(step: StepGraph, options: Form) -> list[Node]:
+    """Return the values that are in memory already, so that saving them needs no write."""
+    return [*([] if options.events else [step.x]), *([] if options.pool else [step.y])]
 
 
-def input_at(step: Step, form: Form) -> str:
-    """Return where the input of a step lies, which may be in memory for the later steps alone."""
-    return "o + n" if form.inplace or step.x in step.keep else "o - skip + n"
+def input_index(step: StepGraph, options: Form) -> str:
+    """Return the memory index of the input, which may be in memory from step `skip` on only."""
+    return "o + n" if options.inplace or step.x in step.saved else "o - skip + n"
 
 
-def sums(step: Step) -> list[str]:
-    """Return the names of the gradients of numbers, which are summed over time."""
-    return [name for name in step.to if name.startswith("d_")]
+def number_grads(step: StepGraph) -> list[str]:
+    """Return the names of the gradients of numbers; the loops sum these over time."""
+    return [name for name in step.grads if name.startswith("d_")]
 
 
-def source(step: Step, text: Lines, last: list[str]) -> Source:
-    """Return a module, in whose text `ARGUMENTS` stands for those that the function uses, before the last ones."""
-    states = [f"{what}_{name}" for what in ("s", "g") for name in step.before]
-    names = ["x", "y", "dx", "d_bias", "gy", "gn", *(f"keep{at}" for at in range(len(step.keep)))]
-    names += [*states, *sums(step), "counts", *step.numbers]
-    used = words_of(["\n".join(text).partition("ARGUMENTS")[2]])
+def source(step: StepGraph, text: Lines, last: list[str]) -> Source:
+    """Return a module; `ARGUMENTS` in its text is replaced by the arguments that the function uses, before `last`."""
+    states = [f"{prefix}_{name}" for prefix in ("s", "g") for name in step.before]
+    names = ["x", "y", "dx", "d_bias", "gy", "gn", *(f"saved{at}" for at in range(len(step.saved)))]
+    names += [*states, *number_grads(step), "counts", *step.numbers]
+    used = identifiers(["\n".join(text).partition("ARGUMENTS")[2]])
     arguments = [*(name for name in names if name in used), *last]
     return Source("\n".join(text).replace("ARGUMENTS", ", ".join(arguments)) + "\n", arguments)
 
 
-def words_of(lines: Iterable[str]) -> set[str]:
-    """Return the names in lines."""
+def identifiers(lines: Iterable[str]) -> set[str]:
+    """Return the identifiers in lines."""
     return set(re.findall(r"[A-Za-z_]\w*", " ".join(lines)))
 
 
 def block(head: str, *body: str | Iterable[str]) -> Lines:
-    """Return a head with a body indented below it."""
+    """Return a statement with its indented body."""
     return [head, *("    " + line for line in flat(body))]
 
 
 def flat(parts: Iterable[str | Iterable[str]]) -> Lines:
-    """Return lines, and lines of lines, one after the other; empty ones are left out."""
+    """Return lines and nested lines as one list, without empty ones."""
     lines: Lines = []
     for part in parts:
         lines.extend([part] if isinstance(part, str) else part)

@@ -1,8 +1,8 @@
-"""Triton kernels for NVIDIA's GPUs, rendered from a step: a program is a block of a sample's neurons through all steps.
+"""Triton kernels for NVIDIA's GPUs, rendered from a step: a program runs all steps of a block of a sample's neurons.
 
-The state of the neurons is in registers. Names of arguments are those of the loops for CPUs.
+The state of the neurons is in registers. Arguments have the names of those of the loops for CPUs.
 
-Axes: T steps, B samples, n neurons as they lie in memory.
+Axes: T steps, B samples, n neurons in the order of memory.
 """
 
 from __future__ import annotations
@@ -13,10 +13,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnlab.kernels.emit import Form, Lines, Source, Words, Writer, block, input_at, source, sums, words_of
-from snnlab.kernels.trace import Step
+from snnlab.kernels.emit import (
+    Form,
+    Lines,
+    Source,
+    Syntax,
+    Writer,
+    block,
+    identifiers,
+    input_index,
+    number_grads,
+    source,
+)
+from snnlab.kernels.trace import StepGraph
 
-TRITON = Words(
+TRITON = Syntax(
     where="tl.where({0}, {1}, {2})",
     abs="tl.abs({0})",
     exp="tl.exp({0})",
@@ -31,48 +42,48 @@ TRITON = Words(
     value="zero + {0}",
 )
 
-# Neurons of a program, and of a warp of it: four a thread, which float32 loads at once. A small layer still makes
-# enough programs to keep the processors busy.
+# Neurons of a program, and of a warp: four per thread, which is one load in float32. A small layer still has enough
+# programs to occupy the processors.
 BLOCK, PER_WARP = 256, 128
-# A product that is rounded must not be contracted with a sum: that would round once in place of twice.
+# A product and a sum must not be fused: that would round once instead of twice.
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def forward(step: Step, form: Form, title: str) -> Source:
-    """Return the kernel forward, which keeps what `step.keep` says."""
-    writer = Writer(step, form, TRITON)
-    states, counts = [f"s_{name}" for name in step.after], ["counts"] * form.counts
-    body = writer.forward(_read("x", input_at(step, form)), _write("y", "o + n", "y_n"))
+def forward(step: StepGraph, options: Form, title: str) -> Source:
+    """Return the forward kernel, which writes the values to save."""
+    writer = Writer(step, options, TRITON)
+    states, counts = [f"s_{name}" for name in step.after], ["counts"] * options.counts
+    body = writer.forward(_read("x", input_index(step, options)), _write("y", "o + n", "y_n"))
     lines = [
         *(f"{state}_n = {_read(state, 's + n')}" for state in states),
         *(f"{name}_n = zero" for name in counts),
-        "o = s + begin * row_stride",
-        *block("for _ in range(begin, last):", body, "o += row_stride"),
+        "o = s + begin * step_stride",
+        *block("for _ in range(begin, last):", body, "o += step_stride"),
         *(_write(state, "s + n", f"{state}_n") for state in states),
-        *(_added(name) for name in counts),
-        *block("for _ in range(last, end):", _write("y", "o + n", "zero"), "o += row_stride"),
+        *(_add_to(name) for name in counts),
+        *block("for _ in range(last, end):", _write("y", "o + n", "zero"), "o += step_stride"),
     ]
     return _source(title, "forward", "y", writer, lines)
 
 
-def backward(step: Step, form: Form, title: str) -> Source:
-    """Return the kernel back; gradients of numbers are summed for each sample and neuron."""
-    writer = Writer(step, form, TRITON)
-    states, counts = [f"g_{name}" for name in step.before], ["gn"] * form.counts
+def backward(step: StepGraph, options: Form, title: str) -> Source:
+    """Return the backward kernel; gradients of numbers are summed for each sample and neuron."""
+    writer = Writer(step, options, TRITON)
+    states, counts = [f"g_{name}" for name in step.before], ["gn"] * options.counts
     body = writer.backward(_read("gy", "o - skip + n"), [_write("dx", "o + n", "new_x")], "{0}_before")
     before: Lines = []
-    for name in step.carried:
-        before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.before(name))]
+    for name in step.recomputed:
+        before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.recompute_state(name))]
     lines = [
         *(f"{name}_n = {_read(name, 's + n')}" for name in (*states, *counts)),
-        *(f"{name}_first = {_read(f's_{name}', 's + n')}" for name in step.carried),
-        *(f"{name}_n = zero" for name in sums(step)),
-        "o = s + last.to(tl.int64) * row_stride",
-        *block("for _ in range(last, end):", _write("dx", "o + n", "zero"), "o += row_stride"),
-        "o = s + last.to(tl.int64) * row_stride",
-        *block("for back in range(begin, last):", "o -= row_stride", "t = last - 1 - (back - begin)", before, body),
+        *(f"{name}_first = {_read(f's_{name}', 's + n')}" for name in step.recomputed),
+        *(f"{name}_n = zero" for name in number_grads(step)),
+        "o = s + last.to(tl.int64) * step_stride",
+        *block("for _ in range(last, end):", _write("dx", "o + n", "zero"), "o += step_stride"),
+        "o = s + last.to(tl.int64) * step_stride",
+        *block("for back in range(begin, last):", "o -= step_stride", "t = last - 1 - (back - begin)", before, body),
         *(_write(state, "s + n", f"{state}_n") for state in states),
-        *(_added(name) for name in sums(step)),
+        *(_add_to(name) for name in number_grads(step)),
     ]
     return _source(title, "backward", "dx", writer, lines)
 
@@ -85,14 +96,14 @@ def _write(name: str, at: str, value: str) -> str:
     return TRITON.write.format(name, at, value)
 
 
-def _added(name: str) -> str:
+def _add_to(name: str) -> str:
     return _write(name, "s + n", f"{_read(name, 's + n')} + {name}_n")
 
 
 def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> Source:
-    used, own = words_of(lines), writer.form.own
+    used, per_neuron = identifiers(lines), writer.options.per_neuron
     numbers = [name for name in writer.step.numbers if name in used]
-    loads = [f"{name} = {_read(name, 'n') if name in own else f'tl.load({name})'}" for name in numbers]
+    loads = [f"{name} = {_read(name, 'n') if name in per_neuron else f'tl.load({name})'}" for name in numbers]
     text = [
         f'"""{title}, rendered by snnlab; not to be edited."""',
         "import triton",
@@ -102,18 +113,18 @@ def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> S
         "",
         '@triton.jit(do_not_specialize=["begin", "end", "skip"])',
         *block(
-            f"def {name}(ARGUMENTS, begin, end, skip, row_stride, neurons, block: tl.constexpr):",
+            f"def {name}(ARGUMENTS, begin, end, skip, step_stride, neurons, block: tl.constexpr):",
             f"real: tl.constexpr = {real}.dtype.element_ty",
-            "pieces = (neurons + block - 1) // block",
+            "blocks = (neurons + block - 1) // block",
             "program = tl.program_id(0)",
-            "s = (program // pieces).to(tl.int64) * neurons",
-            "n = (program % pieces) * block + tl.arange(0, block)",
+            "s = (program // blocks).to(tl.int64) * neurons",
+            "n = (program % blocks) * block + tl.arange(0, block)",
             "mask = n < neurons",
             "zero = tl.full([block], 0.0, real)",
             "last = end",
             block(
                 "if lengths is not None:",
-                "last = tl.minimum(tl.maximum(tl.load(lengths + program // pieces), begin), end).to(tl.int32)",
+                "last = tl.minimum(tl.maximum(tl.load(lengths + program // blocks), begin), end).to(tl.int32)",
             ),
             loads,
             writer.constants(),
@@ -123,7 +134,7 @@ def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> S
     return source(writer.step, text, ["lengths"])
 
 
-# IEEE's division and root, which are not Triton's own for float32.
+# IEEE division and square root: Triton's own are not IEEE in float32.
 _HELPERS = """
 
 @triton.jit
@@ -137,16 +148,16 @@ def sqrt_(a):
 
 
 class Launch:
-    """A kernel with what it is given, ready to run any steps."""
+    """A kernel with its arguments; a call runs some steps."""
 
     def __init__(
-        self, kernel: Any, names: list[str], shape: torch.Size, given: dict[str, Any], numbers: list[str], like: Tensor
+        self, kernel: Any, names: list[str], shape: torch.Size, args: dict[str, Any], numbers: list[str], like: Tensor
     ) -> None:
-        floats = {name: float(given[name]) for name in numbers if name in names and isinstance(given[name], float)}
+        floats = {name: float(args[name]) for name in numbers if name in names and isinstance(args[name], float)}
         row = _constants(tuple(floats.values()), like.dtype, like.device)
         packed = {name: row[at : at + 1] for at, name in enumerate(floats)}
         self.kernel, self.like = kernel, like
-        self.given = {name: packed.get(name, given[name]) for name in names}
+        self.args = {name: packed.get(name, args[name]) for name in names}
         (_, batch), self.neurons = shape[:2], shape[2:].numel()
         self.batch, self.block = batch, min(BLOCK, max(32, 1 << (self.neurons - 1).bit_length()))
 
@@ -155,11 +166,11 @@ class Launch:
             return
         with torch.cuda.device_of(self.like):
             self.kernel[(self.batch * -(-self.neurons // self.block),)](
-                **self.given,
+                **self.args,
                 begin=begin,
                 end=end,
                 skip=skip * self.batch * self.neurons,
-                row_stride=self.batch * self.neurons,
+                step_stride=self.batch * self.neurons,
                 neurons=self.neurons,
                 block=self.block,
                 num_warps=max(1, self.block // PER_WARP),
@@ -169,6 +180,6 @@ class Launch:
 
 @lru_cache(maxsize=256)
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Kept, because a copy to the device at each call would wait for it; usable in training although first met without.
+    # Cached, because each copy to the device synchronizes; no inference tensor, so that a training can use it too.
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=dtype, device=device)

@@ -1,8 +1,8 @@
-"""Recurrent neurons: all steps in one part of the graph, each a feedback and one step of a rendered loop.
+"""Recurrent neurons: all steps in one node of the autograd graph, each a feedback and one step of a rendered loop.
 
 The gradients of the feedback's weights are computed once, from all steps together.
 
-Axes: T steps, B samples, n neurons as they lie in memory.
+Axes: T steps, B samples, n neurons in the order of memory.
 """
 
 from __future__ import annotations
@@ -15,106 +15,107 @@ from torch import Tensor
 
 from snnlab.compat import graph_is_kept
 from snnlab.kernels.function import (
-    Backward,
-    Call,
-    Forward,
-    Given,
+    BackwardPass,
+    ForwardPass,
     Grads,
     Kernel,
-    called,
-    gone_through,
-    may_keep_in_x,
+    KernelArgs,
+    KernelCall,
+    can_save_in_x,
+    make_call,
     require_state,
+    run_time_loop,
 )
 from snnlab.kernels.layout import Layout
 from snnlab.kernels.reference import valid_steps
 
 
 class Feedback(Protocol):
-    """What the outputs of one step send back to the next; linear, and its adjoint written by hand."""
+    """A linear feedback from the outputs of one step to the input of the next, with its gradients."""
 
     def __call__(self, s: Tensor, weights: Any) -> Tensor:
-        """Return what outputs `[B, ...]` send back."""
+        """Return the feedback of outputs `[B, ...]`."""
         ...
 
     def to_outputs(self, g: Tensor, weights: Any) -> Tensor:
-        """Return the gradient of the outputs, where g is that of what they send back."""
+        """Return the gradient of the outputs from g, that of the feedback."""
         ...
 
     def to_weights(self, g: Tensor, s: Tensor, weights: Any) -> tuple[Tensor, Tensor | None]:
-        """Return the gradients of weight and bias, of as many outputs `[N, ...]` as there are."""
+        """Return the gradients of weight and bias from those of the feedback, for outputs `[N, ...]`."""
         ...
 
 
-class Layer(NamedTuple):
-    """What is fixed for all steps.
+class RecurrentLoop(NamedTuple):
+    """The loop of recurrent neurons.
 
     Attributes:
-        call: The neurons.
-        feedback: What they send back.
+        call: The settings of the call.
+        feedback: The feedback.
         weights: The type of its weights.
-        masks: Which samples each step is valid for, or None where all are.
+        masks: Valid samples of each step; None if all are.
     """
 
-    call: Call
+    call: KernelCall
     feedback: Feedback
     weights: Callable[..., Any]
     masks: Tensor | None
 
-    def forward(self, given: Given) -> tuple[list[Tensor], Grads]:
-        """Go through all steps; kept besides are the weights and all that was sent back, `[T + 1, B, ...]`."""
-        call, (num_steps, batch), (x, s, weight, bias) = self.call, self.call.shape[:2], given.own
-        inplace, weights = may_keep_in_x(call), self.weights(weight, bias)
-        at_once = 1 if not inplace and call.step.x not in call.step.keep else num_steps
-        drive, sent = call.empty(x, at_once, batch), call.empty(x, num_steps + 1, batch)
-        sent[0], y = s.detach(), sent[1:]
-        done = Forward(call, drive, y, given, inplace=inplace)
-        # Memory of its own, as in the plain loop: how a matrix product rounds may depend on where its factors lie.
-        last = sent[0].clone()
+    def forward(self, args: KernelArgs) -> tuple[list[Tensor], Grads]:
+        """Run all steps; the weights and the outputs of all steps, `[T + 1, B, ...]`, are saved in addition."""
+        call, (num_steps, batch), (x, s, weight, bias) = self.call, self.call.shape[:2], args.inputs
+        inplace, weights = can_save_in_x(call), self.weights(weight, bias)
+        drive_steps = 1 if not inplace and call.step.x not in call.step.saved else num_steps
+        drive, outputs = call.empty(x, drive_steps, batch), call.empty(x, num_steps + 1, batch)
+        outputs[0], y = s.detach(), outputs[1:]
+        forward = ForwardPass(call, drive, y, args, inplace=inplace)
+        # Separate memory, as in the plain loop: the rounding of a matrix product may depend on where its factors lie.
+        last = outputs[0].clone()
         for t in range(num_steps):
-            at = t % at_once
+            at = t % drive_steps
             torch.add(x[t], self.feedback(last if t else s, weights), out=drive[at])
-            done.steps(t, t + 1, t - at)
+            forward.run(t, t + 1, t - at)
             if self.masks is None:
                 last.copy_(y[t])
             else:
                 torch.where(self.masks[t], y[t], last, out=last)
-        _, *rest = done.outputs()
+        _, *rest = forward.outputs()
         learns = weight.requires_grad or (bias is not None and bias.requires_grad)
-        # Not as the view that it is: torch lets nobody change views out of here in place.
-        return [y.detach(), last, *rest], [sent if learns else None, weight, bias, *done.keep]
+        # Detached, because torch forbids in-place changes of a view that a custom function returns.
+        return [y.detach(), last, *rest], [outputs if learns else None, weight, bias, *forward.saved]
 
-    def backward(self, saved: Given, grads: Grads, asked: Sequence[bool]) -> Grads:
-        """Go through all steps from the last one back."""
-        call, (gy, gs, *rest), (sent, weight, bias, *keep) = self.call, grads, saved.own
+    def backward(self, saved: KernelArgs, grads: Grads, needs_grad: Sequence[bool]) -> Grads:
+        """Run all steps backward, from the last one."""
+        call, (gy, gs, *rest), (outputs, weight, bias, *values) = self.call, grads, saved.inputs
         weights = self.weights(weight, bias)
-        arrives = call.empty(saved.states[0], 1, call.shape[1])
-        back = Backward(call, keep, saved, (arrives, *rest), again=graph_is_kept())
-        drive, arriving = back.dx, arrives[0]
-        late = torch.zeros_like(arriving) if gs is None else gs
+        output_grad = call.empty(saved.states[0], 1, call.shape[1])
+        back = BackwardPass(call, values, saved, (output_grad, *rest), again=graph_is_kept())
+        drive_grad, step_grad = back.dx, output_grad[0]
+        delayed_grad = torch.zeros_like(step_grad) if gs is None else gs
         for t in range(call.shape[0] - 1, -1, -1):
             if gy is None:
-                arriving.copy_(late)
+                step_grad.copy_(delayed_grad)
             else:
-                torch.add(gy[t], late, out=arriving)
-            back.steps(t, t + 1, t)
-            sent_back = self.feedback.to_outputs(drive[t], weights)
-            late = sent_back if self.masks is None else torch.where(self.masks[t], sent_back, late)
+                torch.add(gy[t], delayed_grad, out=step_grad)
+            back.run(t, t + 1, t)
+            feedback_grad = self.feedback.to_outputs(drive_grad[t], weights)
+            masks = self.masks
+            delayed_grad = feedback_grad if masks is None else torch.where(masks[t], feedback_grad, delayed_grad)
         found: tuple[Tensor | None, Tensor | None] = (None, None)
-        if sent is not None:
-            found = self.feedback.to_weights(drive.flatten(0, 1), sent[:-1].flatten(0, 1), weights)
-        of_weights = (part if ask else None for part, ask in zip(found, asked[2:4], strict=True))
-        return [drive, late, *of_weights, *back.before, *back.numbers()]
+        if outputs is not None:
+            found = self.feedback.to_weights(drive_grad.flatten(0, 1), outputs[:-1].flatten(0, 1), weights)
+        weight_grads = (part if needed else None for part, needed in zip(found, needs_grad[2:4], strict=True))
+        return [drive_grad, delayed_grad, *weight_grads, *back.state_grads, *back.numbers()]
 
 
 class RecurrentOutput(NamedTuple):
-    """What recurrent neurons give.
+    """Output of recurrent neurons.
 
     Attributes:
-        y: Their output, `[T, B, ...]`; zeros past a sample's length.
-        s: Their output at the last valid step, `[B, ...]`.
-        state: Their state after the last valid step.
-        counts: Spikes of each neuron, summed over the valid steps, `[B, ...]`; None where nobody asks.
+        y: Output, `[T, B, ...]`; zeros past a sample's length.
+        s: Output at the last valid step, `[B, ...]`.
+        state: State after the last valid step.
+        counts: Spikes of each neuron, summed over the valid steps, `[B, ...]`; None if not counted.
     """
 
     y: Tensor
@@ -135,26 +136,26 @@ def run(
     *,
     count: bool,
 ) -> RecurrentOutput:
-    """Run all steps of neurons whose input at each step holds what their last output sends back.
+    """Run all steps of neurons whose input at each step includes the feedback of their last output.
 
     Args:
-        kernel: What runs the neurons' step, see `function.kernel_for`.
-        feedback: What they send back.
-        x: Input from outside, `[T, B, ...]`.
-        s: Their output before the first step, `[B, ...]`.
-        state: See `function.run`, as k, lengths and count.
+        kernel: The kernel of the neurons' step.
+        feedback: The feedback.
+        x: External input, `[T, B, ...]`.
+        s: Output before the first step, `[B, ...]`.
+        state: State before the first step, a NamedTuple of `[B, ...]`.
         k: The neurons' coefficients.
         weights: Weight and bias of the feedback, a NamedTuple.
-        lengths: Valid steps of each sample.
+        lengths: Valid steps of each sample; None if all are.
         count: Whether to count spikes.
 
     Raises:
-        ValueError: see `function.run`.
+        ValueError: if s or the state has another shape or dtype than a step of x, or lengths are not whole numbers.
     """
-    x, layout = Layout.of(x)
+    x, layout = Layout.infer(x)
     require_state("s", s, x)
-    call, tensors = called(kernel, layout, x, state, k, lengths, count, None)
-    layer = Layer(call, feedback, type(weights), valid_steps(lengths, len(x), x))
-    y, last, *rest = gone_through(layer, [x, s, *weights], state, tensors)
+    call, tensors = make_call(kernel, layout, x, state, k, lengths, count, None)
+    loop = RecurrentLoop(call, feedback, type(weights), valid_steps(lengths, len(x), x))
+    y, last, *rest = run_time_loop(loop, [x, s, *weights], state, tensors)
     counts = rest.pop() if count else None
     return RecurrentOutput(y, last, type(state)(*rest), counts)

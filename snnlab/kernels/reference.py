@@ -1,4 +1,4 @@
-"""The plain loop over time: the definition that every rendered loop has to equal, and how they are compared.
+"""The plain loop over time: the reference for every rendered loop, and their comparison.
 
 Axes: T steps, B samples.
 """
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from snnlab.compat import traced_by_torch
-from snnlab.kernels.traced import mapped, numbers_of
+from snnlab.kernels.traced import map_coefficients, numbers_of
 
-# Errors of a gradient, in the largest entry of it, beyond which a traced step is not what it was traced from.
+# Largest error of a gradient, relative to its largest entry, for a correct trace.
 _TOLERANCE = 1e-4
 
-Step = Callable[[Tensor, Any, Any], tuple[Tensor, Any]]
+StepFunction = Callable[[Tensor, Any, Any], tuple[Tensor, Any]]
 
 
-def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+def unroll(step: StepFunction, x: Tensor, state: Any, coefficients: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
     """Apply `step(x[t], state, coefficients) -> (y[t], state)` for t = 0 .. T-1.
 
     Steps past a sample's length give zeros and leave its state where it was.
@@ -32,7 +32,7 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
     num_steps, batch = x.shape[:2]
     valid = valid_steps(lengths, num_steps, x)
     outputs = []
-    # Splitting and joining along the folded axis keeps channels-last memory; a graph of any batch cannot say it.
+    # Splitting and joining along the folded axis keeps channels-last memory; a graph with a dynamic batch cannot do it.
     steps = x.unbind() if traced_by_torch() else x.flatten(0, 1).split(batch)
     for t, x_t in enumerate(steps):
         y, after = step(x_t, state, coefficients)
@@ -45,7 +45,7 @@ def unroll(step: Step, x: Tensor, state: Any, coefficients: Any, lengths: Tensor
 
 
 def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor | None:
-    """Return which steps are within each sample's length, or None where all are.
+    """Return the mask of steps within each sample's length; None if all are.
 
     Shape:
         lengths: `[B]`; like: `[T, B, ...]`; returns bool `[T, B, 1, ...]`, ready to broadcast against `like`.
@@ -64,21 +64,21 @@ def _choose(valid: Tensor, new: Any, old: Any) -> Any:
     return type(new)(*(_choose(valid, *pair) for pair in zip(new, old, strict=True)))
 
 
-def difference(run: Step, step: Step, state: Any, k: Any, *, grad: bool, exact: bool) -> str | None:
-    """Return in what 4 steps of 16 neurons differ from the plain loop, if in anything.
+def difference(run: StepFunction, step: StepFunction, state: Any, k: Any, *, grad: bool, exact: bool) -> str | None:
+    """Compare 4 steps of 16 neurons with the plain loop; return the difference as text, or None.
 
     Args:
         run: `run(x, state, k) -> (y, state)`, all steps.
         step: The step.
-        state: A state, of which the first values are taken.
-        k: Coefficients, of which the first values are taken.
+        state: A state; its first values are used.
+        k: Coefficients; their first values are used.
         grad: Whether gradients are compared too.
         exact: Whether outputs and states are compared bit for bit.
     """
     generator = torch.Generator().manual_seed(0)
     like = next(iter(state))
 
-    def few(*shape: int) -> Tensor:
+    def random_values(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(like.dtype)
 
     def first(part: Any) -> Any:
@@ -86,32 +86,35 @@ def difference(run: Step, step: Step, state: Any, k: Any, *, grad: bool, exact: 
             return part
         return part.detach().reshape(-1)[:1].cpu().clone().requires_grad_(part.requires_grad)
 
-    x = few(4, 1, 16) * 2.0
-    start = type(state)(*(part.detach().reshape(-1)[:1].cpu() + few(1, 16) * 0.1 for part in state))
-    small = mapped(k, first)
+    x = random_values(4, 1, 16) * 2.0
+    start = type(state)(*(part.detach().reshape(-1)[:1].cpu() + random_values(1, 16) * 0.1 for part in state))
+    small = map_coefficients(k, first)
     (ours, our_gradients), (theirs, gradients) = (
-        _outcome(each, x, start, small, grad) for each in (run, lambda x, state, k: unroll(step, x, state, k, None))
+        _run_with_gradients(each, x, start, small, grad=grad)
+        for each in (run, lambda x, state, k: unroll(step, x, state, k, None))
     )
     for name, one, other in zip(("output", *state._fields), ours, theirs, strict=True):
         if not (torch.equal(one, other) if exact else _close(one, other)):
-            return f"its traced form gives another {name} than the plain loop"
+            return f"the traced step gives another {name} than the plain loop"
     if not all(map(_close, our_gradients, gradients)):
-        return "its traced form gives other gradients than the plain loop"
+        return "the traced step gives other gradients than the plain loop"
     return None
 
 
-def _outcome(run: Step, x: Tensor, state: Any, k: Any, grad: bool) -> tuple[list[Tensor], list[Tensor]]:
-    asked = [part.clone().requires_grad_(grad) for part in (x, *state)]
+def _run_with_gradients(
+    run: StepFunction, x: Tensor, state: Any, k: Any, *, grad: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    leaves = [part.clone().requires_grad_(grad) for part in (x, *state)]
     with torch.set_grad_enabled(grad):
-        y, after = run(asked[0], type(state)(*asked[1:]), k)
+        y, after = run(leaves[0], type(state)(*leaves[1:]), k)
         outputs = [y, *after]
         if not grad:
             return outputs, []
-        asked += [part for part in numbers_of(k).values() if isinstance(part, Tensor) and part.requires_grad]
+        leaves += [part for part in numbers_of(k).values() if isinstance(part, Tensor) and part.requires_grad]
         weights = [torch.linspace(-1.0, 2.0, part.numel()).reshape(part.shape).to(part) for part in outputs]
         parts = [(part * weight).sum() for part, weight in zip(outputs, weights, strict=True)]
-        loss = torch.stack([*parts, *(part.sum() * 0.0 for part in asked)]).sum()
-    return [part.detach() for part in outputs], list(torch.autograd.grad(loss, asked))
+        loss = torch.stack([*parts, *(part.sum() * 0.0 for part in leaves)]).sum()
+    return [part.detach() for part in outputs], list(torch.autograd.grad(loss, leaves))
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

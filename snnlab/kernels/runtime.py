@@ -1,7 +1,7 @@
-"""Rendered modules, compiled and kept for the next start; and the functions that rendered loops call.
+"""Rendered modules, compiled and cached on disk; and the functions that rendered loops call.
 
-A module is executed from the text that was rendered, never from a file. The file beside what numba keeps is there for
-numba, which asks for its date, and for whoever wants to read it.
+A module is executed from its rendered text, never from a file. The file next to numba's cache exists because numba
+reads its date, and for readers.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ from snnlab.files import write_text
 log = logging.getLogger(__name__)
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "pipeline_class": NoAlias}
-# Seconds that a process waits for another one that compiles the same loop.
-_PATIENCE = 120.0
+# Seconds that a process waits for another process that compiles the same loop.
+_LOCK_TIMEOUT_S = 120.0
 
 _compiling = threading.RLock()
 
 
 class Loop:
-    """A rendered loop: `loop(arguments, first, last)` runs the tasks from `first` to before `last`.
+    """A rendered loop: `loop(*arguments, first, last)` runs the tasks from `first` to before `last`.
 
     Args:
-        text: The module.
-        title: What it is for, an identifier.
-        name: The function in it.
-        arguments: Names of what that takes, before the first task and the one behind the last.
+        text: Source of the module.
+        title: Name of the module, an identifier.
+        name: Name of the function in it.
+        arguments: Names of its arguments before `first` and `last`.
     """
 
     def __init__(self, text: str, title: str, name: str, arguments: Sequence[str]) -> None:
         self.text, self.arguments = text, tuple(arguments)
-        self.module, self.folder = _kept(text, title)
+        self.module, self.folder = _load_or_write(text, title)
         function = getattr(self.module, name)
         self.plain: Callable[..., None] = function
-        # numba refuses to keep what is in no file.
+        # numba caches only functions in files.
         self.compiled: Any = njit(cache=self.folder is not None, **OPTIONS)(function)  # type: ignore[call-overload]
         self._known: set[str] = set()
 
     def prepare(self, arguments: Sequence[Any]) -> Callable[..., None]:
-        """Return the compiled loop for arguments of these kinds; one of several processes compiles it.
+        """Return the loop compiled for arguments of these types; of several processes, one compiles it.
 
         Args:
-            arguments: What the loop will be called with, in its order.
+            arguments: The arguments of a call, in their order.
         """
         kind = next(part.dtype.char for part in arguments if isinstance(part, np.ndarray) and part.dtype.kind == "f")
         if kind not in self._known:
@@ -76,53 +76,53 @@ class Loop:
         if self.folder is None:
             self.compiled.compile(signature)
             return
-        lock = FileLock(self.folder / f"{self.module.__name__.rpartition('.')[2]}.lock", timeout=_PATIENCE)
+        lock = FileLock(self.folder / f"{self.module.__name__.rpartition('.')[2]}.lock", timeout=_LOCK_TIMEOUT_S)
         try:
             with lock:
                 self.compiled.compile(signature)
         except (OSError, Timeout) as error:  # a full disk, or a process that was stopped while it had the lock
-            _say_not_kept(str(error))
+            _warn_not_cached(str(error))
             self.compiled.compile(signature)
 
 
-def _kept(text: str, title: str) -> tuple[ModuleType, Path | None]:
-    """Return the module of a text, and the folder that its compiled form is kept in, if any."""
-    name, folder = _named(text, title), cache_folder()
-    if folder is not None and not _written(folder / f"{name}.py", text):
+def _load_or_write(text: str, title: str) -> tuple[ModuleType, Path | None]:
+    """Return the module of a text, and the folder of its compiled form, or None."""
+    name, folder = _module_name(text, title), cache_folder()
+    if folder is not None and not _write_source(folder / f"{name}.py", text):
         folder = None
-    return loaded(text, title, folder), folder
+    return load_module(text, title, folder), folder
 
 
-def loaded(text: str, title: str, folder: Path | None) -> ModuleType:
-    """Return the module of a text, which is executed as it is, whatever is in the folder."""
-    name = _named(text, title)
+def load_module(text: str, title: str, folder: Path | None) -> ModuleType:
+    """Return the module of a text; the text is executed, and no file in the folder."""
+    name = _module_name(text, title)
     place = f"<snnlab {name}>" if folder is None else str(folder / f"{name}.py")
     module = ModuleType(f"snnlab.rendered.{name}")
     module.__file__ = place
-    sys.modules[module.__name__] = module  # where numba looks for what it has kept
+    sys.modules[module.__name__] = module  # numba's cache needs the module there
     linecache.cache[place] = (len(text), None, text.splitlines(keepends=True), place)
     exec(compile(text, place, "exec"), module.__dict__)
     return module
 
 
-def _named(text: str, title: str) -> str:
-    return f"{title}_{hashlib.sha256((_surroundings() + text).encode()).hexdigest()[:24]}"
+def _module_name(text: str, title: str) -> str:
+    return f"{title}_{hashlib.sha256((_environment() + text).encode()).hexdigest()[:24]}"
 
 
-def _written(path: Path, text: str) -> bool:
-    """Put a text into a file unless it is there; return whether it is."""
+def _write_source(path: Path, text: str) -> bool:
+    """Write a text to a file unless the file has it; return whether the file has it now."""
     try:
         if path.is_symlink() or not path.exists() or path.read_text() != text:
             write_text(path, text)
     except OSError as error:
-        _say_not_kept(str(error))
+        _warn_not_cached(str(error))
         return False
     return True
 
 
 @cache
-def _surroundings() -> str:
-    """Return what a compiled loop depends on besides its text."""
+def _environment() -> str:
+    """Return the versions, options and files on which a compiled loop depends besides its text."""
     here = Path(__file__).parent
     files = [here / name for name in ("runtime.py", "compat.py", "events.py", "vectors.py")]
     texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()]
@@ -130,21 +130,20 @@ def _surroundings() -> str:
 
 
 def cache_folder() -> Path | None:
-    """Return the user's own folder for rendered loops, or None, said once, where there can be none.
+    """Return the user's private folder for rendered loops; None, with one warning, if there can be none.
 
-    It is in the user's cache, or where SNNLAB_CACHE says; nobody else may write to it, for what numba keeps there is
-    executed.
+    It is in the user's cache, or in SNNLAB_CACHE. No other user may write to it, because numba executes its cache.
     """
-    given = os.environ.get("SNNLAB_CACHE")
-    return _checked(Path(given) if given else user_cache_path("snnlab"), os.getpid())
+    base = os.environ.get("SNNLAB_CACHE")
+    return _private_folder(Path(base) if base else user_cache_path("snnlab"), os.getpid())
 
 
 @cache
-def _checked(base: Path, process: int) -> Path | None:
+def _private_folder(base: Path, process: int) -> Path | None:
     folder = base.absolute() / "kernels"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        problem = _problem(folder)
+        problem = _ownership_problem(folder)
         if problem is None and stat.S_IMODE(folder.stat().st_mode) != 0o700:
             folder.chmod(0o700)
     except OSError as error:
@@ -152,36 +151,36 @@ def _checked(base: Path, process: int) -> Path | None:
     if problem is None and not os.access(folder, os.W_OK):
         problem = f"{folder} cannot be written to"
     if problem is not None:
-        _say_not_kept(problem)
+        _warn_not_cached(problem)
         return None
     return folder
 
 
-def _problem(folder: Path) -> str | None:
-    """Return why a folder is not the user's alone."""
+def _ownership_problem(folder: Path) -> str | None:
+    """Return why a folder is not private to the user, or None."""
     for place in (folder, folder.parent):
         found = place.lstat()
         if stat.S_ISLNK(found.st_mode):
             return f"{place} is a link"
         if found.st_uid != os.getuid():
-            return f"{place} belongs to somebody else"
+            return f"{place} belongs to another user"
     for place in folder.parent.parents:
         found = place.lstat()
         if found.st_uid not in (0, os.getuid()):
-            return f"{place} belongs to somebody else"
+            return f"{place} belongs to another user"
     return None
 
 
-@cache  # once, and not for each loop
-def _say_not_kept(why: str) -> None:
-    log.warning("compiled loops are not kept and are compiled at each start: %s", why)
+@cache  # one warning, not one for each loop
+def _warn_not_cached(reason: str) -> None:
+    log.warning("compiled loops are not cached and are compiled at each start: %s", reason)
 
 
-# -- What rendered loops call -----------------------------------------------------------------------------------------
+# -- Functions that rendered loops call -------------------------------------------------------------------------------
 
 
 def exp_(x: Any) -> Any:
-    """Return e^x: 2^k, made of its bits, times a series of e^f with |f| <= ln(2) / 2, which can be vectorised."""
+    """Return e^x as 2^k, set by its bits, times a series of e^f with |f| <= ln(2) / 2, which can be vectorized."""
     return np.exp(x)
 
 
@@ -189,9 +188,9 @@ def exp_(x: Any) -> Any:
 def _exp(x: Any) -> Any:
     single = x == numba_types.float32
     real, whole = (np.float32, np.int32) if single else (np.float64, np.int64)
-    # 88.37 and 709.78: the largest of which the result is finite; below the lowest it is as good as zero.
+    # The largest x with a finite result is 88.37 or 709.78; below the lowest x the result is nearly zero.
     low, high, bias, bits = (-88.0296, 88.37, 127, 23) if single else (-708.39, 709.78, 1023, 52)
-    # ln(2) in two parts, of which a whole number times the first is exact.
+    # ln(2) as a sum of two numbers: a whole number times the first is exact.
     upper, lower = (0.693359375, -2.12194440e-4) if single else (0.693145751953125, 1.4286068203094172e-06)
     c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13 = (real(1 / n) for n in range(2, 14))
     low, high, per, half, one = real(low), real(high), real(1.4426950408889634), real(0.5), real(1.0)
@@ -207,23 +206,23 @@ def _exp(x: Any) -> Any:
             p = one + f * c6 * (one + f * c7 * (one + f * c8 * p))
         p = one + f * (one + f * c2 * (one + f * c3 * (one + f * c4 * (one + f * c5 * p))))
         power = p * as_float(whole((whole(k) + bias) << bits))  # pyright: ignore[reportCallIssue]
-        return power if x == x else x  # what is no number stays none
+        return power if x == x else x  # NaN stays NaN
 
     return impl
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def pool(
-    y: np.ndarray, to: int, s: np.ndarray, size: int, channels: int, width: int, windows: int, largest: bool
+    y: np.ndarray, y_start: int, s: np.ndarray, size: int, channels: int, width: int, windows: int, largest: bool
 ) -> None:
-    """Pool `size` rows of spikes, a number that is known when it is compiled: what is below one another comes first."""
+    """Pool `size` rows of spikes, a compile-time constant: first along columns, then along rows."""
     square = y.dtype.type(size * size)
     for line in range(np.uintp(1), size):
         for n in range(width):
             other = s[line * width + n]
             s[n] = max(s[n], other) if largest else s[n] + other
     for w in range(windows):
-        at, left = to + w * channels, w * size * channels
+        at, left = y_start + w * channels, w * size * channels
         for n in range(channels):
             total = s[left + n]
             for k in range(np.uintp(1), size):
@@ -233,11 +232,13 @@ def pool(
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, width: int, windows: int) -> None:
-    """Write the share of each neuron in the gradient of one row of windows; what they leave over has none."""
+def average_pool_backward(
+    row: np.ndarray, gy: np.ndarray, gy_start: int, size: int, channels: int, width: int, windows: int
+) -> None:
+    """Write the gradient of each neuron in one row of windows; neurons outside of windows get zero."""
     square = row.dtype.type(size * size)
     for w in range(windows):
-        at = of + w * channels
+        at = gy_start + w * channels
         for k in range(size):
             to = (w * size + k) * channels
             for n in range(channels):
@@ -247,23 +248,23 @@ def repeat(row: np.ndarray, gy: np.ndarray, of: int, size: int, channels: int, w
 
 
 @njit(forceinline=True, **OPTIONS)
-def spread(
+def max_pool_backward(
     row: np.ndarray,
     s: np.ndarray,
     left: np.ndarray,
     gy: np.ndarray,
-    of: int,
+    gy_start: int,
     size: int,
     channels: int,
     width: int,
     windows: int,
 ) -> None:
-    """Write the gradient of the largest of each window: that of its first spike, or else of its first neuron.
+    """Write the gradient of the maximum of each window: to its first spike, or else to its first neuron.
 
-    What no spike has taken yet is `left`, of each channel, so that all loops are over neurons that lie side by side.
+    `left` is the gradient of each channel that no spike has taken yet, so that all loops are over adjacent neurons.
     """
     for w in range(windows):
-        at, first = of + w * channels, w * size * channels
+        at, first = gy_start + w * channels, w * size * channels
         for n in range(channels):
             left[n] = gy[at + n]
         for k in range(size * size):

@@ -1,8 +1,8 @@
-"""A neuron's step as expressions, its derivative in reverse mode, and what that needs of the forward pass.
+"""A neuron's step as expressions, its reverse-mode derivative, and the values to save for the backward pass.
 
-`step(x, state, k)` is called with symbols in place of tensors. Python's own branches are decided during the call, so
-one dialect remains, as arithmetic without branches. A float or tensor of k is a number; what a step computes of numbers
-alone is computed once a forward, outside the loops, by the operations that the plain loop would use.
+`step(x, state, k)` is called with symbols instead of tensors. Python's branches are taken during the call, so the
+result is arithmetic without branches. A float or tensor of k is a number; an expression of numbers alone is computed
+once per forward pass, outside the loops, with the operations of the plain loop.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Arrays up to which the fewest that suffice are searched for, and combinations up to which one number of them is.
-_MOST_KEPT, _MOST_TRIED = 4, 20_000
+# Limits of the search for the fewest values to save: their number, and the combinations of one number.
+_MAX_SAVED, _MAX_COMBINATIONS = 4, 20_000
 
 COMPARISONS = ("ge", "gt", "le", "lt", "eq", "ne", "and", "or", "not")
 _OF_NUMBERS: dict[str, Callable[..., Any]] = {
@@ -31,31 +31,31 @@ _OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "detach": lambda value: value.detach() if isinstance(value, Tensor) else value,
 }
 _NUMBERS = ("const", "number", "tensor")
-_LEAVES = (*_NUMBERS, "x", "state", "arriving")
-# Whose results are torch's, bit for bit: a test runs each of them. What a surrogate's derivative does is not asked.
-EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "trunc", "floor", "where", "given"})
+_LEAVES = (*_NUMBERS, "x", "state", "grad_output")
+# Operations with the same results as torch, bit for bit: a test runs each. The slope of a surrogate need not be exact.
+EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "trunc", "floor", "where", "with_slope"})
 
 
 class UntraceableError(Exception):
-    """A step does something that no loop can be made of; says what."""
+    """A step has an operation that no loop can render; the message names it."""
 
 
 class Node:
-    """A value of one neuron at one step, or a number of all steps; equal ones are one object."""
+    """An expression: a value of one neuron at one step, or a number that is the same at all steps."""
 
     __slots__ = ("args", "at", "name", "of_floats", "of_numbers", "op")
 
     def __init__(self, at: int, op: str, args: tuple[Node, ...], name: Any) -> None:
         self.at, self.op, self.args, self.name = at, op, args, name
-        self.of_numbers = op in _NUMBERS or (op in _OF_NUMBERS and all(arg.of_numbers for arg in args))
-        self.of_floats = op in _NUMBERS[:2] or (op in _OF_NUMBERS and all(arg.of_floats for arg in args))
+        self.is_number = op in _NUMBERS or (op in _OF_NUMBERS and all(arg.is_number for arg in args))
+        self.is_float = op in _NUMBERS[:2] or (op in _OF_NUMBERS and all(arg.is_float for arg in args))
 
     def __repr__(self) -> str:
         return f"{self.at}={self.op}({', '.join(str(arg.at) for arg in self.args)}){self.name or ''}"
 
 
 class Graph:
-    """Expressions, each there once."""
+    """A set of expressions, in which equal ones are one node."""
 
     def __init__(self) -> None:
         self.nodes: dict[tuple[Any, ...], Node] = {}
@@ -68,29 +68,29 @@ class Graph:
         return self.nodes[key]
 
     def const(self, value: float) -> Node:
-        """Return the node of a finite number."""
+        """Return the node of a finite constant."""
         if not math.isfinite(value):
             raise UntraceableError(f"the number {value}")
         return self.make("const", name=float(value))
 
-    def times(self, one: Node, other: Node) -> Node:
-        """Return a product, without factors of one."""
+    def multiply(self, one: Node, other: Node) -> Node:
+        """Return the node of a product, without factors of 1."""
         for factor, rest in ((one, other), (other, one)):
             if factor.op == "const" and factor.name == 1.0:
                 return rest
         return self.make("mul", one, other)
 
-    def either(self, condition: Node, one: Node, other: Node) -> Node:
-        """Return one of two values."""
+    def where(self, condition: Node, one: Node, other: Node) -> Node:
+        """Return the node that selects one of two values by a condition."""
         return self.make("where", condition, one, other)
 
 
 def _operation(op: str, swapped: bool = False) -> Any:
-    """Return a method that makes the node of an operation on itself, and on another one if there is one."""
+    """Return a method that makes the node of an operation on the symbol and its arguments."""
 
     def method(self: Symbol, *others: Any) -> Symbol:
-        nodes = [self.value, *map(self._number, others)]
-        return self._made(op, *(reversed(nodes) if swapped else nodes))
+        nodes = [self.value, *map(self._to_node, others)]
+        return self._make(op, *(reversed(nodes) if swapped else nodes))
 
     return method
 
@@ -99,46 +99,46 @@ def _logical(op: str) -> Any:
     def method(self: Symbol, *others: Any) -> Symbol:
         if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
             raise UntraceableError("a logical operation on numbers")
-        return self._made(op, self.node, *(each.node for each in others))
+        return self._make(op, self.node, *(each.node for each in others))
 
     return method
 
 
-def _refused(what: str) -> Any:
+def _untraceable(operation: str) -> Any:
     def method(self: Symbol, *_: Any, **__: Any) -> Any:
-        raise UntraceableError(what)
+        raise UntraceableError(operation)
 
     return method
 
 
 class Symbol:
-    """What a step sees in place of a tensor."""
+    """A stand-in for a tensor during tracing: operations on it make nodes."""
 
-    __array_ufunc__ = None  # numpy's numbers leave their operations to it
+    __array_ufunc__ = None  # so that operations of NumPy scalars call the methods of Symbol
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph, self.node = graph, node
 
     @property
     def value(self) -> Node:
-        """The node as a number: of a condition 1 or 0."""
+        """The node as a number: 1 or 0 for a condition."""
         graph = self.graph
-        return graph.either(self.node, graph.const(1.0), graph.const(0.0)) if self.is_condition else self.node
+        return graph.where(self.node, graph.const(1.0), graph.const(0.0)) if self.is_condition else self.node
 
     @property
     def is_condition(self) -> bool:
-        """Whether it is true or false, and not a number."""
+        """Whether the value is a boolean."""
         return self.node.op in COMPARISONS
 
     @property
     def dtype(self) -> _SameDtype | torch.dtype:
-        """The precision: that of the input, whatever that is."""
+        """The dtype: that of the input, or bool."""
         return torch.bool if self.is_condition else _SAME_DTYPE
 
-    def _made(self, op: str, *nodes: Node) -> Symbol:
+    def _make(self, op: str, *nodes: Node) -> Symbol:
         return Symbol(self.graph, self.graph.make(op, *nodes))
 
-    def _number(self, other: Any) -> Node:
+    def _to_node(self, other: Any) -> Node:
         if isinstance(other, Symbol):
             return other.value
         if isinstance(other, Tensor):
@@ -156,19 +156,19 @@ class Symbol:
     abs, exp, sqrt = _operation("abs"), _operation("exp"), _operation("sqrt")
     trunc, floor, detach = _operation("trunc"), _operation("floor"), _operation("detach")
     __hash__ = None  # type: ignore[assignment]
-    __bool__ = _refused("a branch on a value")
-    __float__ = __int__ = __index__ = item = tolist = _refused("a look at a value, as .item() is")
-    __len__ = __iter__ = __getitem__ = __setitem__ = _refused("a look at single neurons")
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __iand__ = __ior__ = _refused("an operation in place")
+    __bool__ = _untraceable("a branch on a value")
+    __float__ = __int__ = __index__ = item = tolist = _untraceable("a read of a value, such as .item()")
+    __len__ = __iter__ = __getitem__ = __setitem__ = _untraceable("indexing of neurons")
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __iand__ = __ior__ = _untraceable("an operation in place")
 
     def __truediv__(self, other: Any) -> Symbol:
-        one, other = self.value, self._number(other)
-        if one.of_floats and not other.of_numbers:  # as torch divides what is no tensor
-            return Symbol(self.graph, self.graph.times(self.graph.make("div", self.graph.const(1.0), other), one))
-        return self._made("div", one, other)
+        one, other = self.value, self._to_node(other)
+        if one.is_float and not other.is_number:  # torch divides a Python float by a tensor in this way
+            return Symbol(self.graph, self.graph.multiply(self.graph.make("div", self.graph.const(1.0), other), one))
+        return self._make("div", one, other)
 
     def __rtruediv__(self, other: Any) -> Symbol:
-        return Symbol(self.graph, self._number(other)) / self
+        return Symbol(self.graph, self._to_node(other)) / self
 
     def __pow__(self, power: Any) -> Symbol:
         if power != 2:
@@ -228,7 +228,7 @@ class Symbol:
 
 
 class _SameDtype:
-    """The precision of the input, of which a step needs no more than that it stays."""
+    """The dtype of the input, which is unknown during tracing."""
 
 
 _SAME_DTYPE = _SameDtype()
@@ -237,11 +237,11 @@ _SAME_DTYPE = _SameDtype()
 def _where(condition: Any, one: Any, other: Any) -> Symbol:
     if not (isinstance(condition, Symbol) and condition.is_condition):
         raise UntraceableError("torch's where without a comparison")
-    return condition._made("where", condition.node, condition._number(one), condition._number(other))
+    return condition._make("where", condition.node, condition._to_node(one), condition._to_node(other))
 
 
 def _full_like(like: Symbol, value: Any) -> Symbol:
-    return Symbol(like.graph, like._number(value))
+    return Symbol(like.graph, like._to_node(value))
 
 
 _METHODS = ["abs", "exp", "sqrt", "trunc", "floor", "square", "reciprocal", "rsqrt", "sigmoid", "sign", "relu", "clamp"]
@@ -263,21 +263,21 @@ class _WithSlope(torch.autograd.Function):
     def forward(at: Tensor, value: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> Tensor:
         return value(at)
 
-    # Apart from `forward`, as the transforms of torch.func want it.
+    # Separate from `forward`, as the transforms of torch.func require.
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         at, _, ctx.slope = inputs
         ctx.save_for_backward(at)
         ctx.save_for_forward(at)
 
-    # Written in differentiable operations, so that a second derivative is that of the slope.
+    # In differentiable operations, so that the second derivative is that of the slope.
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (at,) = ctx.saved_tensors
         return grads[0] * ctx.slope(at), None, None
 
 
-# A class of its own, since torch.compile takes no function with a derivative forward.
+# A separate class, because torch.compile supports no function with a `jvp`.
 class _WithSlopeForward(_WithSlope):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -286,32 +286,33 @@ class _WithSlopeForward(_WithSlope):
 
 
 def with_slope(value: Callable[[Any], Any], at: Any, slope: Callable[[Any], Any]) -> Any:
-    """Return `value(at)`, whose derivative is taken to be `slope(at)`: a spike and its surrogate gradient.
+    """Return `value(at)` with the derivative `slope(at)`: a spike and its surrogate gradient.
 
-    Both are called with a tensor, or with a symbol where a step is traced; gradients flow through `at` alone.
+    Both functions get a tensor, or a symbol while a step is traced; gradients flow through `at` only.
     """
     if not isinstance(at, Symbol):
         return (_WithSlope if torch.compiler.is_compiling() else _WithSlopeForward).apply(at, value, slope)
-    of, along = value(at), slope(at)
-    along = along.value if isinstance(along, Symbol) else at.graph.const(along)
-    return at._made("given", of.value, at.value, along)
+    y, gradient = value(at), slope(at)
+    gradient = gradient.value if isinstance(gradient, Symbol) else at.graph.const(gradient)
+    return at._make("with_slope", y.value, at.value, gradient)
 
 
-class Step(NamedTuple):
-    """One step of a neuron and its adjoint.
+class StepGraph(NamedTuple):
+    """The expressions of one step of a neuron, and of its backward step.
 
     Attributes:
         x: The input.
         y: The output.
         before: State before the step, by name.
-        after: State after it, by name.
-        numbers: What the loops are given of numbers, by the name of its argument.
-        to: Gradients of x, of the state before ("g_v") and of wanted numbers ("d_a"); empty without a backward pass.
-        arriving: Gradients that arrive at y and at the state after, by name.
-        keep: What is kept of each step for the way back.
-        carried: States before a step that follow from what is kept of the step before it.
-        exact: Whether outputs and states are those of torch's operations, bit for bit.
-        binary: Whether outputs are 0 and 1 only.
+        after: State after the step, by name.
+        numbers: Numbers that the loops take as arguments, by the name of the argument.
+        grads: Gradients of x, of the state before ("g_v") and of learned numbers ("d_a"); empty without a backward
+            pass.
+        grad_outputs: Incoming gradients of y and of the state after, by name.
+        saved: Values of each step that are saved for the backward pass.
+        recomputed: States before a step that are recomputed from the saved values of the previous step.
+        exact: Whether outputs and states equal those of torch's operations, bit for bit.
+        binary: Whether outputs are only 0 and 1.
     """
 
     x: Node
@@ -319,10 +320,10 @@ class Step(NamedTuple):
     before: dict[str, Node]
     after: dict[str, Node]
     numbers: dict[str, Node]
-    to: dict[str, Node]
-    arriving: dict[str, Node]
-    keep: list[Node]
-    carried: list[str]
+    grads: dict[str, Node]
+    grad_outputs: dict[str, Node]
+    saved: list[Node]
+    recomputed: list[str]
     exact: bool
     binary: bool
 
@@ -331,23 +332,24 @@ def trace(
     step: Callable[..., Any],
     make_state: Any,
     k: Callable[[Callable[[str, bool], Symbol]], Any],
-    wanted: Collection[str],
+    learned: Collection[str],
     *,
     grad: bool,
-    keep_y: bool = False,
-) -> Step:
-    """Return a step as expressions, with its adjoint.
+    save_y: bool = False,
+) -> StepGraph:
+    """Return the expressions of a step and of its backward step.
 
     Args:
         step: `step(x, state, k) -> (y, state)`.
         make_state: The type of the state, a NamedTuple.
-        k: Makes the coefficients, of what it is given for a number's name and whether it is a tensor.
-        wanted: Numbers of k of which gradients are asked.
+        k: Builds the coefficients with a function that returns the symbol of a number, by its name and whether it is a
+            tensor.
+        learned: Names of the numbers of k that need gradients.
         grad: Whether there is a backward pass.
-        keep_y: Whether that needs the output too.
+        save_y: Whether the backward pass needs the output.
 
     Raises:
-        UntraceableError: if the step does something of which no loop can be made.
+        UntraceableError: if the step has an operation that no loop can render.
     """
     graph, names = Graph(), make_state._fields
     x = graph.make("x", name="x")
@@ -358,57 +360,58 @@ def trace(
         k(lambda name, is_tensor: Symbol(graph, graph.make("tensor" if is_tensor else "number", name=name))),
     )
     if not isinstance(after, make_state) or len(after) != len(names):
-        raise UntraceableError(f"a state after the step that is no {make_state.__name__}")
-    outputs = dict(zip(("y", *names), (_result(part) for part in (y, *after)), strict=True))
+        raise UntraceableError(f"a new state that is no {make_state.__name__}")
+    outputs = dict(zip(("y", *names), (_output_node(part) for part in (y, *after)), strict=True))
     values = _values(graph)
     plain = {name: values[node] for name, node in outputs.items()}
     y, after = plain["y"], {name: plain[name] for name in names}
-    forward = _reached(plain.values())
+    forward = _ancestors(plain.values())
     exact = all(node.op in EXACT for node in forward)
     binary = y.op == "where" and all(arg.op == "const" and arg.name in (0.0, 1.0) for arg in y.args[1:])
     if not grad:
-        return Step(x, y, before, after, _numbers(plain.values()), {}, {}, [], [], exact, binary)
+        return StepGraph(x, y, before, after, _numbers(plain.values()), {}, {}, [], [], exact, binary)
     last = len(graph.nodes)
-    arriving = {name: graph.make("arriving", name=name) for name in outputs}
-    bars: dict[Node, Node] = {}
+    grad_outputs = {name: graph.make("grad_output", name=name) for name in outputs}
+    incoming: dict[Node, Node] = {}
     for name, node in outputs.items():
-        bars[node] = arriving[name] if node not in bars else graph.make("add", bars[node], arriving[name])
-    asked = {"x": x} | {f"g_{name}": node for name, node in before.items()}
-    asked |= {f"d_{name}": node for name, node in _wanted(graph, wanted, outputs.values()).items()}
-    found = _gradients(graph, bars, list(asked.values()), values)
-    to = {name: found[node] for name, node in asked.items() if node in found}
-    keep, carried = _kept(to | ({"y": y} if keep_y else {}), last, before, after, x)
-    numbers = _numbers([*plain.values(), *to.values()])
-    return Step(x, y, before, after, numbers, to, arriving, keep, carried, exact, binary)
+        gradient = grad_outputs[name]
+        incoming[node] = gradient if node not in incoming else graph.make("add", incoming[node], gradient)
+    inputs = {"x": x} | {f"g_{name}": node for name, node in before.items()}
+    inputs |= {f"d_{name}": node for name, node in _learned_numbers(graph, learned, outputs.values()).items()}
+    found = _gradients(graph, incoming, list(inputs.values()), values)
+    grads = {name: found[node] for name, node in inputs.items() if node in found}
+    saved, recomputed = _choose_saved(grads | ({"y": y} if save_y else {}), last, before, after, x)
+    numbers = _numbers([*plain.values(), *grads.values()])
+    return StepGraph(x, y, before, after, numbers, grads, grad_outputs, saved, recomputed, exact, binary)
 
 
-def describe(step: Step) -> str:
-    """Return a step as text, which is the same for the same arithmetic."""
-    roots = {"y": step.y, **step.after, **step.to}
-    nodes = sorted(_reached(roots.values()), key=lambda node: node.at)
-    return f"{nodes} {[(name, node.at) for name, node in roots.items()]} {[node.at for node in step.keep]}"
+def describe(step: StepGraph) -> str:
+    """Return a step as text; the same arithmetic gives the same text."""
+    roots = {"y": step.y, **step.after, **step.grads}
+    nodes = sorted(_ancestors(roots.values()), key=lambda node: node.at)
+    return f"{nodes} {[(name, node.at) for name, node in roots.items()]} {[node.at for node in step.saved]}"
 
 
 def value_of(node: Node, given: Mapping[str, Any]) -> Any:
-    """Return what a node of numbers is, computed as the plain loop would."""
+    """Return the value of a node of numbers, computed with the operations of the plain loop."""
     if node.op in _NUMBERS:
         return node.name if node.op == "const" else given[node.name]
     return _OF_NUMBERS[node.op](*(value_of(arg, given) for arg in node.args))
 
 
-def _result(part: Any) -> Node:
+def _output_node(part: Any) -> Node:
     if not isinstance(part, Symbol) or part.is_condition:
-        raise UntraceableError("an output or state that is no number for each neuron")
+        raise UntraceableError("an output or state that is not one number per neuron")
     return part.node
 
 
 def _values(graph: Graph) -> dict[Node, Node]:
-    """Return for each node the same without what says of derivatives alone; of numbers, what is detached stays so."""
+    """Return each node's value: without `with_slope` and `detach`, which affect derivatives only, except on numbers."""
     values: dict[Node, Node] = {}
-    for node in list(graph.nodes.values()):  # arguments come before what is made of them
-        if node.of_numbers:
+    for node in list(graph.nodes.values()):  # arguments come before the nodes that use them
+        if node.is_number:
             values[node] = node
-        elif node.op in ("given", "detach"):
+        elif node.op in ("with_slope", "detach"):
             values[node] = values[node.args[0]]
         else:
             args = [values[arg] for arg in node.args]
@@ -417,127 +420,127 @@ def _values(graph: Graph) -> dict[Node, Node]:
     return values
 
 
-def _reached(roots: Iterable[Node], known: Collection[Node] = ()) -> set[Node]:
-    """Return the nodes from which some are made, without those behind what is known, nor behind numbers."""
+def _ancestors(roots: Iterable[Node], known: Collection[Node] = ()) -> set[Node]:
+    """Return the nodes that some depend on; the search stops at known nodes and at numbers."""
     seen: set[Node] = set()
     stack = list(roots)
     while stack:
         node = stack.pop()
         if node not in seen and node not in known:
             seen.add(node)
-            stack.extend(() if node.of_numbers else node.args)
+            stack.extend(() if node.is_number else node.args)
     return seen
 
 
 def number_name(node: Node) -> str:
-    """Return the name of what the loops are given of numbers: that of the coefficient, or one of its own."""
+    """Return the argument name of a number: that of its coefficient, or a new one."""
     return f"k_{node.name}" if node.op in _NUMBERS[1:] else f"n_{node.at}"
 
 
 def is_literal(node: Node) -> bool:
-    """Return whether a number stands in the text: all but 0 and 1 are given, so that the text is that of others too."""
+    """Return whether a number is a literal in the text: only 0 and 1 are, so that neurons share texts."""
     return node.op == "const" and node.name in (0.0, 1.0)
 
 
 def _numbers(roots: Iterable[Node]) -> dict[str, Node]:
-    nodes = sorted(_reached(roots), key=lambda node: node.at)
-    return {number_name(node): node for node in nodes if node.of_numbers and not is_literal(node)}
+    nodes = sorted(_ancestors(roots), key=lambda node: node.at)
+    return {number_name(node): node for node in nodes if node.is_number and not is_literal(node)}
 
 
-def _wanted(graph: Graph, wanted: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
-    """Return the numbers that the loops are given and that depend on coefficients whose gradients are asked."""
+def _learned_numbers(graph: Graph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
+    """Return the loops' numbers that depend on learned coefficients."""
 
-    def depends(node: Node) -> bool:
+    def is_learned(node: Node) -> bool:
         if node.op == "detach":
             return False
-        return (node.op == "tensor" and node.name in wanted) or any(map(depends, node.args))
+        return (node.op == "tensor" and node.name in learned) or any(map(is_learned, node.args))
 
-    return {name: node for name, node in _numbers(roots).items() if depends(node)}
+    return {name: node for name, node in _numbers(roots).items() if is_learned(node)}
 
 
 # -- The derivative in reverse mode -----------------------------------------------------------------------------------
 
 
 def _gradients(
-    graph: Graph, bars: Mapping[Node, Node], asked: Sequence[Node], values: Mapping[Node, Node]
+    graph: Graph, incoming: Mapping[Node, Node], inputs: Sequence[Node], values: Mapping[Node, Node]
 ) -> dict[Node, Node]:
-    """Return what arrives at the nodes asked for, if anything does, where `bars` arrive at the outputs."""
-    nodes = sorted(_reached(bars), key=lambda node: node.at)
-    depending = set(asked)
+    """Return the gradients of some inputs that have one, from the gradients `incoming` of the outputs."""
+    nodes = sorted(_ancestors(incoming), key=lambda node: node.at)
+    depending = set(inputs)
     for node in nodes:
-        through = node.args[1:2] if node.op == "given" else () if node.op == "detach" else node.args
-        if not node.of_numbers and any(arg in depending for arg in through):
+        through = node.args[1:2] if node.op == "with_slope" else () if node.op == "detach" else node.args
+        if not node.is_number and any(arg in depending for arg in through):
             depending.add(node)
-    found = dict(bars)
+    found = dict(incoming)
     for node in reversed(nodes):
-        if node not in depending or node not in found or node in asked:
+        if node not in depending or node not in found or node in inputs:
             continue
-        for arg, part in _rule(graph, node, found[node], values):
+        for arg, part in _vjp(graph, node, found[node], values):
             if arg in depending:
                 found[arg] = graph.make("add", found[arg], part) if arg in found else part
-    return {node: found[node] for node in asked if node in found}
+    return {node: found[node] for node in inputs if node in found}
 
 
-def _rule(graph: Graph, node: Node, bar: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
-    """Yield an operation's arguments with what of the gradient goes to each."""
-    make, either, zero = graph.make, graph.either, graph.const(0.0)
+def _vjp(graph: Graph, node: Node, grad: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
+    """Yield each argument of an operation with its part of the gradient (the vector-Jacobian product)."""
+    make, where, zero = graph.make, graph.where, graph.const(0.0)
     if not node.args:
         return
     a, b = node.args[0], node.args[min(1, len(node.args) - 1)]
     of_a, of_b, itself = values[a], values[b], values[node]
     if node.op in ("add", "sub"):
-        yield from ((a, bar), (b, bar if node.op == "add" else make("neg", bar)))
+        yield from ((a, grad), (b, grad if node.op == "add" else make("neg", grad)))
     elif node.op == "mul":
-        yield from ((a, graph.times(bar, of_b)), (b, graph.times(bar, of_a)))
+        yield from ((a, graph.multiply(grad, of_b)), (b, graph.multiply(grad, of_a)))
     elif node.op == "div":
-        yield from ((a, make("div", bar, of_b)), (b, make("neg", make("div", make("mul", bar, itself), of_b))))
+        yield from ((a, make("div", grad, of_b)), (b, make("neg", make("div", make("mul", grad, itself), of_b))))
     elif node.op == "neg":
-        yield a, make("neg", bar)
+        yield a, make("neg", grad)
     elif node.op == "abs":
-        below = either(make("lt", of_a, zero), make("neg", bar), zero)
-        yield a, either(make("gt", of_a, zero), bar, below)
+        below = where(make("lt", of_a, zero), make("neg", grad), zero)
+        yield a, where(make("gt", of_a, zero), grad, below)
     elif node.op == "exp":
-        yield a, make("mul", bar, itself)
+        yield a, make("mul", grad, itself)
     elif node.op == "sqrt":
-        yield a, make("div", bar, make("add", itself, itself))
+        yield a, make("div", grad, make("add", itself, itself))
     elif node.op == "where":
-        yield from ((b, either(of_a, bar, zero)), (node.args[2], either(of_a, zero, bar)))
-    elif node.op == "given":
-        yield b, graph.times(bar, values[node.args[2]])
+        yield from ((b, where(of_a, grad, zero)), (node.args[2], where(of_a, zero, grad)))
+    elif node.op == "with_slope":
+        yield b, graph.multiply(grad, values[node.args[2]])
 
 
-# -- What is kept -----------------------------------------------------------------------------------------------------
+# -- The saved values -------------------------------------------------------------------------------------------------
 
 
-def _kept(
-    to: Mapping[str, Node], last: int, before: Mapping[str, Node], after: Mapping[str, Node], x: Node
+def _choose_saved(
+    grads: Mapping[str, Node], last: int, before: Mapping[str, Node], after: Mapping[str, Node], x: Node
 ) -> tuple[list[Node], list[str]]:
-    """Return the fewest values from which the adjoint follows, and which states before the step they carry."""
-    needed = _reached(to.values())
-    candidates = [node for node in needed if node.at < last and not node.of_numbers and node.op not in COMPARISONS]
+    """Return the fewest values that determine the backward step, and the states recomputed from them one step later."""
+    needed = _ancestors(grads.values())
+    candidates = [node for node in needed if node.at < last and not node.is_number and node.op not in COMPARISONS]
     candidates.sort(key=lambda node: -node.at)
-    for many in range(min(len(candidates), _MOST_KEPT) + 1):
-        if math.comb(len(candidates), many) > _MOST_TRIED:
+    for count in range(min(len(candidates), _MAX_SAVED) + 1):
+        if math.comb(len(candidates), count) > _MAX_COMBINATIONS:
             break
         fits = []
-        for chosen in itertools.combinations(candidates, many):
-            carried = [
+        for chosen in itertools.combinations(candidates, count):
+            recomputed = [
                 name
                 for name, node in before.items()
-                if node in needed and node not in chosen and _follows([after[name]], chosen)
+                if node in needed and node not in chosen and _is_computable([after[name]], chosen)
             ]
-            known = [*chosen, *(before[name] for name in carried)]
-            if _follows(to.values(), known):
-                work = len(_reached(to.values(), chosen)) + 3 * len(carried) + (x in chosen)
-                fits.append((work, [-node.at for node in chosen], list(chosen), carried))
+            known = [*chosen, *(before[name] for name in recomputed)]
+            if _is_computable(grads.values(), known):
+                cost = len(_ancestors(grads.values(), chosen)) + 3 * len(recomputed) + (x in chosen)
+                fits.append((cost, [-node.at for node in chosen], list(chosen), recomputed))
         if fits:
-            _, _, keep, carried = min(fits, key=lambda fit: fit[:2])
-            read = _reached(to.values(), keep)
-            return keep, [name for name in carried if before[name] in read]
+            _, _, saved, recomputed = min(fits, key=lambda fit: fit[:2])
+            read = _ancestors(grads.values(), saved)
+            return saved, [name for name in recomputed if before[name] in read]
     inputs = [x, *before.values()]
     return [node for node in inputs if node in needed], []
 
 
-def _follows(roots: Iterable[Node], known: Sequence[Node]) -> bool:
-    """Return whether values can be computed from what is known, from numbers and from what arrives."""
-    return not any(node.op in ("x", "state") for node in _reached(roots, known))
+def _is_computable(roots: Iterable[Node], known: Sequence[Node]) -> bool:
+    """Return whether values can be computed from known ones, numbers and incoming gradients."""
+    return not any(node.op in ("x", "state") for node in _ancestors(roots, known))

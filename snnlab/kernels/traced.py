@@ -1,8 +1,8 @@
-"""Steps that were traced, by what they are and what they read; and the loops that are rendered from them.
+"""A cache of traced steps and of the loops rendered from them.
 
-What a step reads besides its arguments is recorded while it is traced; where one of these changes, it is traced again.
-Attributes are recorded as the step reads them; globals, closure cells and defaults are those that the code of the step,
-and of the functions that it calls, can read.
+The values that a step reads besides its arguments are recorded during tracing; when one of them changes, the step is
+traced again. Attributes are recorded as the step reads them; globals, closure cells and defaults are all those that the
+code of the step, and of the functions that it calls, can read.
 """
 
 from __future__ import annotations
@@ -23,130 +23,132 @@ from torch import Tensor, nn
 
 from snnlab.kernels import cpu, gpu
 from snnlab.kernels.emit import Form, Source
-from snnlab.kernels.trace import Step, UntraceableError, describe, trace, value_of
+from snnlab.kernels.trace import StepGraph, UntraceableError, describe, trace, value_of
 
 log = logging.getLogger(__name__)
 
 Direction = Literal["forward", "backward"]
 
-# Objects within objects that are looked into.
-_DEEP = 4
-# Libraries whose functions do not change.
-_FIXED = ("torch", "numpy", "math", "builtins", "snnlab.kernels", "typing", "collections")
-_ABSENT, _NOTHING = object(), object()
-# What is the same as long as it is the same object, or equal to it.
-_NAMED = frozenset((FunctionType, BuiltinFunctionType, type, ModuleType, torch.dtype, torch.device))
-# What nobody can change.
-_CONSTANT = _NAMED | {type(None), bool, int, float, str}
+# Depth to which nested objects are inspected.
+_MAX_DEPTH = 4
+# Modules whose functions are taken as constant.
+_CONSTANT_MODULES = ("torch", "numpy", "math", "builtins", "snnlab.kernels", "typing", "collections")
+_ABSENT, _MUTABLE = object(), object()
+# Types whose values are unchanged as long as they are the same object, or equal to it.
+_COMPARED_BY_IDENTITY = frozenset((FunctionType, BuiltinFunctionType, type, ModuleType, torch.dtype, torch.device))
+# Immutable types.
+_IMMUTABLE = _COMPARED_BY_IDENTITY | {type(None), bool, int, float, str}
 
 
-class Traced:
-    """A step that was traced.
+class TracedStep:
+    """A traced step and its rendered loops.
 
     Args:
-        step: The step as expressions.
-        guards: What it was traced with.
-        title: What it is called, an identifier.
-        unchecked: Whether nobody has compared it with the plain loop yet.
+        step: The expressions of the step.
+        guards: The values that it read during tracing.
+        title: Its name, an identifier.
+        unchecked: Whether the comparison with the plain loop is still to be done.
     """
 
-    def __init__(self, step: Step, guards: Guards, title: str, *, unchecked: bool) -> None:
+    def __init__(self, step: StepGraph, guards: Guards, title: str, *, unchecked: bool) -> None:
         self.step, self.guards, self.title, self.unchecked = step, guards, title, unchecked
         self._loops: dict[Any, Any] = {}
 
     def numbers(self, k: Any) -> dict[str, float | Tensor]:
-        """Return what the loops are given of coefficients, computed as the plain loop would."""
+        """Return the numbers that the loops take, computed from coefficients with the operations of the plain loop."""
         given = numbers_of(k)
         return {name: value_of(node, given) for name, node in self.step.numbers.items()}
 
-    def source(self, way: Direction, form: Form, device: ModuleType = cpu) -> Source:
-        """Return a loop as it is rendered by `cpu` or `gpu`."""
-        return getattr(device, way)(self.step, form, self.title)
+    def source(self, direction: Direction, options: Form, device: ModuleType = cpu) -> Source:
+        """Return the source of a loop, rendered by the module `cpu` or `gpu`."""
+        return getattr(device, direction)(self.step, options, self.title)
 
-    def loop(self, way: Direction, form: Form) -> Any:
+    def loop(self, direction: Direction, options: Form) -> Any:
         """Return a loop for CPUs."""
-        if (way, form) not in self._loops:
-            source = self.source(way, form)
-            self._loops[way, form] = _loop(source.text, f"{self.title}_{way}", way, tuple(source.arguments))
-        return self._loops[way, form]
+        if (direction, options) not in self._loops:
+            source = self.source(direction, options)
+            title = f"{self.title}_{direction}"
+            self._loops[direction, options] = _make_loop(source.text, title, direction, tuple(source.arguments))
+        return self._loops[direction, options]
 
-    def kernel(self, way: Direction, form: Form) -> tuple[Any, list[str]]:
-        """Return a kernel for GPUs, and the names of what it takes."""
-        if (gpu, way, form) not in self._loops:
-            source = self.source(way, form, gpu)
-            self._loops[gpu, way, form] = _module(source.text, f"{self.title}_{way}"), source.arguments
-        module, arguments = self._loops[gpu, way, form]
-        return getattr(module, way), arguments
+    def kernel(self, direction: Direction, options: Form) -> tuple[Any, list[str]]:
+        """Return a kernel for GPUs, and the names of its arguments."""
+        if (gpu, direction, options) not in self._loops:
+            source = self.source(direction, options, gpu)
+            module = _load_kernel(source.text, f"{self.title}_{direction}")
+            self._loops[gpu, direction, options] = module, source.arguments
+        module, arguments = self._loops[gpu, direction, options]
+        return getattr(module, direction), arguments
 
 
-class Refused(NamedTuple):
-    """A step that cannot be traced, as it was; says the place and the reason."""
+class UntraceableStep(NamedTuple):
+    """A step that cannot be traced: the reason with its place, and the values that the step read."""
 
-    why: str
+    reason: str
     guards: Guards
 
 
 @cache
-def _loop(text: str, title: str, way: str, arguments: tuple[str, ...]) -> Any:
-    from snnlab.kernels.runtime import Loop  # numba takes a second to import, for which only who runs a network waits
+def _make_loop(text: str, title: str, direction: str, arguments: tuple[str, ...]) -> Any:
+    from snnlab.kernels.runtime import Loop  # late, because numba takes a second to import
 
-    return Loop(text, title, way, arguments)
+    return Loop(text, title, direction, arguments)
 
 
 @cache
-def _module(text: str, title: str) -> Any:
-    from snnlab.kernels.runtime import loaded  # as above
+def _load_kernel(text: str, title: str) -> Any:
+    from snnlab.kernels.runtime import load_module  # late, as above
 
-    return loaded(text, title, None)
+    return load_module(text, title, None)
 
 
-_known: dict[Any, list[Traced | Refused]] = {}
+_cache: dict[Any, list[TracedStep | UntraceableStep]] = {}
 _tracing = threading.RLock()
 
 
-def traced(
-    step: Callable[..., Any], state: Any, k: Any, wanted: frozenset[str], *, grad: bool, keep_y: bool = False
-) -> Traced | Refused:
-    """Return a step as it is traced, at the first time and whenever something has changed that it reads.
+def trace_step(
+    step: Callable[..., Any], state: Any, k: Any, learned: frozenset[str], *, grad: bool, save_y: bool = False
+) -> TracedStep | UntraceableStep:
+    """Return a step as traced; it is traced at its first use, and again when a value that it reads has changed.
 
     Args:
-        step: See `function.run`, as state and k.
-        state: Of it the type counts, and at the first time of a user's step its values.
-        k: Of it the structure counts, likewise.
-        wanted: Names of coefficients of which gradients are asked.
+        step: `step(x, state, k) -> (y, state)`, a method or a function.
+        state: The state; only its type matters, except in the first check of a user-defined step.
+        k: The coefficients; only their structure matters, with the same exception.
+        learned: Names of coefficients that need gradients.
         grad: Whether there is a backward pass.
-        keep_y: Whether that needs the output too.
+        save_y: Whether the backward pass needs the output.
     """
     owner = getattr(step, "__self__", None)
     function = getattr(step, "__func__", step)
-    key = type(owner), function, type(state), structure_of(k), wanted, grad, grad and keep_y
-    for found in _known.get(key, ()):
-        if found.guards.hold(owner):
+    key = type(owner), function, type(state), structure(k), learned, grad, grad and save_y
+    for found in _cache.get(key, ()):
+        if found.guards.are_valid(owner):
             return found
     with _tracing:
-        found = _traced(step, owner, state, k, wanted, grad, keep_y)
-        _known.setdefault(key, []).append(found)
+        found = _trace_step(step, owner, state, k, learned, grad, save_y)
+        _cache.setdefault(key, []).append(found)
     return found
 
 
-def refuse(found: Traced, problem: str) -> Refused:
-    """Let a step that was traced run by the plain loop from now on, because of a problem."""
-    refused = Refused(f"{found.title}: {problem}", found.guards)
+def mark_untraceable(found: TracedStep, problem: str) -> UntraceableStep:
+    """Replace a traced step in the cache, so that the plain loop runs from now on."""
+    untraceable = UntraceableStep(f"{found.title}: {problem}", found.guards)
     with _tracing:
-        for entries in _known.values():
-            entries[:] = [refused if entry is found else entry for entry in entries]
-    return refused
+        for entries in _cache.values():
+            entries[:] = [untraceable if entry is found else entry for entry in entries]
+    return untraceable
 
 
-@cache  # once, and not for each neuron
-def say_plain(why: str) -> None:
-    """Say that the plain loop runs, and why."""
-    log.warning("the plain loop runs, some times slower: %s", why)
+@cache  # one warning per reason, not one per neuron
+def warn_plain_loop(reason: str) -> None:
+    """Warn that the plain loop runs, with the reason."""
+    log.warning("the plain loop runs, which is several times slower: %s", reason)
 
 
-def _traced(
-    step: Any, owner: Any, state: Any, k: Any, wanted: frozenset[str], grad: bool, keep_y: bool
-) -> Traced | Refused:
+def _trace_step(
+    step: Any, owner: Any, state: Any, k: Any, learned: frozenset[str], grad: bool, save_y: bool
+) -> TracedStep | UntraceableStep:
     name = re.sub(r"\W", "_", type(owner).__name__ if owner is not None else step.__name__)
     guards = Guards(owner)
     try:
@@ -154,30 +156,31 @@ def _traced(
             raise UntraceableError("a state that is no NamedTuple of tensors")
         steps = []
         for _ in range(2):
-            recorded = guards.recording(step)
-            steps.append(trace(recorded, type(state), lambda make: _filled(k, make), wanted, grad=grad, keep_y=keep_y))
-        guards.close(step)
+            proxy = guards.recorded_step(step)
+            coefficients = partial(_replace_numbers, k)
+            steps.append(trace(proxy, type(state), coefficients, learned, grad=grad, save_y=save_y))
+        guards.check(step)
         if describe(steps[0]) != describe(steps[1]):
-            raise UntraceableError("another step at each call, as with randomness")
+            raise UntraceableError("a different step at each call, as with randomness")
         if not steps[0].exact and not getattr(owner, "approximate", False):
-            raise UntraceableError("operations that round otherwise than torch's; approximate = True allows them")
-        return Traced(steps[0], guards, name, unchecked=guards.foreign)
+            raise UntraceableError("operations that round differently from torch's; approximate = True allows them")
+        return TracedStep(steps[0], guards, name, unchecked=guards.has_user_code)
     except UntraceableError as error:
-        return Refused(f"{name}{_place(error)}: {error}", guards)
-    except Exception as error:  # whatever a step does with what is no tensor; a bug shows in the plain loop too
-        return Refused(f"{name}{_place(error)}: {type(error).__name__}: {error}", guards)
+        return UntraceableStep(f"{name}{_source_line(error)}: {error}", guards)
+    except Exception as error:  # any error that a symbol causes in the step; a bug appears in the plain loop too
+        return UntraceableStep(f"{name}{_source_line(error)}: {type(error).__name__}: {error}", guards)
 
 
-def _place(error: BaseException) -> str:
-    """Return the line of the step in which something was met, in words."""
+def _source_line(error: BaseException) -> str:
+    """Return the function and the line of the step that raised an error, as text."""
     found, here = "", Path(__file__).parent
-    trail = error.__traceback__
-    while trail is not None:
-        code = trail.tb_frame.f_code
+    traceback = error.__traceback__
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
         if Path(code.co_filename).parent != here:
-            line = linecache.getline(code.co_filename, trail.tb_lineno).strip()
-            found = f".{code.co_name}, line {trail.tb_lineno}, `{line}`"
-        trail = trail.tb_next
+            line = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
+            found = f".{code.co_name}, line {traceback.tb_lineno}, `{line}`"
+        traceback = traceback.tb_next
     return found
 
 
@@ -185,9 +188,9 @@ def _place(error: BaseException) -> str:
 
 
 def numbers_of(k: Any, prefix: str = "") -> dict[str, float | Tensor]:
-    """Return the floats and tensors of coefficients by name, but for plain 0 and 1, which a step may look at."""
+    """Return the floats and tensors of coefficients by name, except 0.0 and 1.0, whose values a step may test."""
     found: dict[str, float | Tensor] = {}
-    for name, value in _parts(k):
+    for name, value in _named_items(k):
         if isinstance(value, tuple):
             found |= numbers_of(value, f"{prefix}{name}_")
         elif _is_number(value):
@@ -195,19 +198,19 @@ def numbers_of(k: Any, prefix: str = "") -> dict[str, float | Tensor]:
     return found
 
 
-def structure_of(k: Any) -> Any:
-    """Return what of coefficients is no number: their types, names, and what a step may look at."""
+def structure(k: Any) -> Any:
+    """Return the structure of coefficients: their types, and the values that are no traced numbers."""
     if isinstance(k, tuple):
-        return type(k), *map(structure_of, k)
+        return type(k), *map(structure, k)
     return type(k) if _is_number(k) else (type(k), k)
 
 
-def _filled(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
-    """Return coefficients with what is made of the name of each number in its place."""
+def _replace_numbers(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
+    """Return coefficients in which `make(name, is_tensor)` replaces each number."""
     parts = []
-    for name, value in _parts(k):
+    for name, value in _named_items(k):
         if isinstance(value, tuple):
-            parts.append(_filled(value, make, f"{prefix}{name}_"))
+            parts.append(_replace_numbers(value, make, f"{prefix}{name}_"))
         else:
             parts.append(make(prefix + name, isinstance(value, Tensor)) if _is_number(value) else value)
     if not isinstance(k, tuple):
@@ -215,15 +218,15 @@ def _filled(k: Any, make: Callable[[str, bool], Any], prefix: str = "") -> Any:
     return type(k)(*parts) if hasattr(k, "_fields") else tuple(parts)
 
 
-def mapped(k: Any, make: Callable[[Any], Any]) -> Any:
-    """Return coefficients with what is made of each in its place."""
+def map_coefficients(k: Any, make: Callable[[Any], Any]) -> Any:
+    """Return nested coefficients with `make` applied to each."""
     if not isinstance(k, tuple):
         return make(k)
-    parts = [mapped(part, make) for part in k]
+    parts = [map_coefficients(part, make) for part in k]
     return type(k)(*parts) if hasattr(k, "_fields") else tuple(parts)
 
 
-def _parts(k: Any) -> Iterator[tuple[str, Any]]:
+def _named_items(k: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(k, tuple):
         yield "k", k
     else:
@@ -234,11 +237,11 @@ def _is_number(value: Any) -> bool:
     return value not in (0.0, 1.0) if isinstance(value, float) else isinstance(value, Tensor)
 
 
-# -- What a step reads -------------------------------------------------------------------------------------------------
+# -- Values that a step reads ------------------------------------------------------------------------------------------
 
 
 class Guards:
-    """Where a step has read something, and what it has found there.
+    """The values that a step has read during tracing, and how to read them again.
 
     Args:
         owner: The object whose method the step is, or None.
@@ -246,37 +249,37 @@ class Guards:
 
     def __init__(self, owner: Any) -> None:
         self.attributes: dict[tuple[str, ...], tuple[Any, Any]] = {}
-        self.cells: list[tuple[Callable[[], Any], tuple[Any, Any]]] = []
-        # Whether a user's code takes part.
-        self.foreign = False
+        self.readers: list[tuple[Callable[[], Any], tuple[Any, Any]]] = []
+        # Whether the step runs code from outside snnlab.
+        self.has_user_code = False
         self._seen: set[Any] = set()
         self._methods: list[tuple[type, FunctionType]] = []
         self.owner = owner
 
-    def recording(self, step: MethodType | FunctionType) -> Callable[..., Any]:
-        """Return the step as it is called to be traced: what it reads of its owner is recorded."""
+    def recorded_step(self, step: MethodType | FunctionType) -> Callable[..., Any]:
+        """Return the step bound to a recorder, which records the attributes that it reads of its owner."""
         if not isinstance(step, MethodType):
             return step
         self._methods.append((type(self.owner), step.__func__))
         return MethodType(step.__func__, self._recorder(self.owner, ()))
 
-    def close(self, step: MethodType | FunctionType) -> None:
-        """Look through the code that has run; raise if the step has changed what it reads.
+    def check(self, step: MethodType | FunctionType) -> None:
+        """Record what the traced code can read besides attributes, and check that the step has changed none of it.
 
         Raises:
-            UntraceableError: if it reads a tensor, or has changed something.
+            UntraceableError: if the step reads a tensor, or changes a value that it reads.
         """
         for cls, function in self._methods:
             self._scan(function, cls)
         if not isinstance(step, MethodType):
             self._scan(step, None)
-        if not self.hold(self.owner):
-            self.attributes, self.cells = {}, []  # it would change them again
-            raise UntraceableError("it changes what it reads")
+        if not self.are_valid(self.owner):
+            self.attributes, self.readers = {}, []  # a new trace would change them again
+            raise UntraceableError("it changes values that it reads")
         self.owner = None
 
-    def hold(self, owner: Any) -> bool:
-        """Return whether all is still as it was found, of this owner or another one of its class."""
+    def are_valid(self, owner: Any) -> bool:
+        """Return whether all recorded values are unchanged, for this owner or another one of its class."""
         for path, found in self.attributes.items():
             part = owner
             for name in path:
@@ -284,35 +287,35 @@ class Guards:
             part = part.__func__ if type(part) is MethodType else part
             if part is not found[0] and not _is_same(part, found[1]):
                 return False
-        for read, found in self.cells:
+        for read, found in self.readers:
             value = read()
             if value is not found[0] and not _is_same(value, found[1]):
                 return False
         return True
 
     def _recorder(self, of: Any, path: tuple[str, ...]) -> Any:
-        """Return what stands for an object, and records what is read of it."""
+        """Return a proxy of an object that records the attributes read from it."""
         cls = type(of)
 
         def get(_: Any, name: str) -> Any:
             if name.startswith("__"):
                 if path and name in ("__dict__", "__reduce_ex__"):
-                    self.attributes[path] = _found(of)
+                    self.attributes[path] = _snapshot(of)
                 return getattr(of, name)
             value = getattr(of, name, _ABSENT)
             if value is _ABSENT:
                 raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
             place = (*path, name)
-            if not (looked_into := _is_plain_object(value) and len(path) < _DEEP):
-                self.attributes[place] = _found(value)
+            if not (is_nested := _is_plain_object(value) and len(path) < _MAX_DEPTH):
+                self.attributes[place] = _snapshot(value)
             if isinstance(value, MethodType) and value.__self__ is of:
                 self._methods.append((cls, value.__func__))  # type: ignore[arg-type]
                 return MethodType(value.__func__, recorder)
             if isinstance(value, FunctionType):
                 self._methods.append((cls, value))
-            if looked_into:
-                # What is read of it is recorded too.
-                self.attributes[(*place, "__class__")] = _found(type(value))
+            if is_nested:
+                # The attributes read from it are recorded too.
+                self.attributes[(*place, "__class__")] = _snapshot(type(value))
                 return self._recorder(value, place)
             return value
 
@@ -325,18 +328,18 @@ class Guards:
         return recorder
 
     def _scan(self, function: Any, cls: type | None) -> None:
-        """Record what a function's code reads of globals and cells, and what the functions do that it calls."""
-        if id(function) in self._seen or _is_fixed(function):
+        """Record the globals, cells and defaults that a function can read, and those of the functions that it calls."""
+        if id(function) in self._seen or _is_constant_module(function):
             return
         self._seen.add(id(function))
-        self.foreign |= not str(function.__module__).startswith("snnlab.")
-        self._note(partial(getattr, function, "__defaults__"))
-        self._note(partial(getattr, function, "__kwdefaults__"))
+        self.has_user_code |= not str(function.__module__).startswith("snnlab.")
+        self._record(partial(getattr, function, "__defaults__"))
+        self._record(partial(getattr, function, "__kwdefaults__"))
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":
-                self._note(partial(_content, cell))
-        for code in _codes(function.__code__):
-            for name, attributes in _globals(code):
+                self._record(partial(_cell_content, cell))
+        for code in _nested_codes(function.__code__):
+            for name, attributes in _global_reads(code):
                 self._read_global(function.__globals__, name, attributes)
             if cls is not None and "super" in code.co_names:
                 for name in code.co_names:
@@ -346,69 +349,69 @@ class Guards:
 
     def _read_global(self, names: dict[str, Any], name: str, attributes: tuple[str, ...]) -> None:
         if name not in names or (place := (id(names), name, attributes)) in self._seen:
-            return  # a builtin, or known
+            return  # a builtin, or recorded already
         self._seen.add(place)
         value = names[name]
         if not isinstance(value, ModuleType):
-            self._note(partial(names.get, name, _ABSENT))
-        elif attributes and not _is_fixed(value):
-            self._note(lambda: getattr(names.get(name), attributes[0], _ABSENT))
+            self._record(partial(names.get, name, _ABSENT))
+        elif attributes and not _is_constant_module(value):
+            self._record(lambda: getattr(names.get(name), attributes[0], _ABSENT))
 
-    def _note(self, read: Callable[[], Any]) -> None:
+    def _record(self, read: Callable[[], Any]) -> None:
         value = read()
-        self.cells.append((read, _found(value)))
+        self.readers.append((read, _snapshot(value)))
         if isinstance(value, FunctionType):
             self._scan(value, None)
         elif isinstance(value, MethodType):
             self._scan(value.__func__, type(value.__self__))
 
 
-def _content(cell: Any) -> Any:
+def _cell_content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
         return _ABSENT
 
 
-def _is_fixed(value: Any) -> bool:
+def _is_constant_module(value: Any) -> bool:
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
-    return any(name == each or name.startswith(f"{each}.") for each in _FIXED)
+    return any(name == each or name.startswith(f"{each}.") for each in _CONSTANT_MODULES)
 
 
 def _is_plain_object(value: Any) -> bool:
-    kept = nn.Module, Tensor, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, tuple, dict, list, str
-    return hasattr(value, "__dict__") and not isinstance(value, kept) and not callable(value)
+    others = nn.Module, Tensor, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType, tuple, dict, list, str
+    return hasattr(value, "__dict__") and not isinstance(value, others) and not callable(value)
 
 
-def _found(value: Any) -> tuple[Any, Any]:
-    """Return a value, if nobody can change it, and what of it is equal as long as it is the same."""
+def _snapshot(value: Any) -> tuple[Any, Any]:
+    """Return a value if it is immutable, and its comparable form."""
     value = value.__func__ if isinstance(value, MethodType) else value
-    return value if _is_constant(value) else _NOTHING, _frozen(value)
+    return value if _is_immutable(value) else _MUTABLE, _comparable(value)
 
 
 def _is_same(value: Any, frozen: Any) -> bool:
     try:
-        return _frozen(value) == frozen
+        return _comparable(value) == frozen
     except UntraceableError:  # it is a tensor now
         return False
 
 
-def _is_constant(value: Any) -> bool:
-    return type(value) in _CONSTANT or (isinstance(value, tuple) and all(map(_is_constant, value)))
+def _is_immutable(value: Any) -> bool:
+    return type(value) in _IMMUTABLE or (isinstance(value, tuple) and all(map(_is_immutable, value)))
 
 
-def _frozen(value: Any, deep: int = _DEEP) -> Any:
-    """Return what is equal as long as a value is the same.
+def _comparable(value: Any, deep: int = _MAX_DEPTH) -> Any:
+    """Return a form of a value that is equal as long as the value is unchanged.
 
     Raises:
-        UntraceableError: if it holds a tensor.
+        UntraceableError: if the value contains a tensor.
     """
-    if type(value) in _NAMED:
+    if type(value) in _COMPARED_BY_IDENTITY:
         return value
     if value is None or isinstance(value, (bool, int, str)):
         return type(value), value
     if isinstance(value, float):
-        return repr(value)  # a NaN is equal to itself, and -0.0 to no other
+        return repr(value)  # so that NaN equals NaN, and -0.0 differs from 0.0
     if isinstance(value, MethodType):
         return value.__func__
     if isinstance(value, Tensor):
@@ -416,27 +419,27 @@ def _frozen(value: Any, deep: int = _DEEP) -> Any:
     if isinstance(value, (type, ModuleType)):
         return value
     if isinstance(value, (tuple, list)):
-        return type(value), tuple(_frozen(part, deep) for part in value)
+        return type(value), tuple(_comparable(part, deep) for part in value)
     if isinstance(value, dict):
-        return type(value), tuple((repr(key), _frozen(part, deep)) for key, part in value.items())
+        return type(value), tuple((repr(key), _comparable(part, deep)) for key, part in value.items())
     if hasattr(value, "__dict__") and deep:
-        return type(value), tuple((name, _frozen(part, deep - 1)) for name, part in vars(value).items())
+        return type(value), tuple((name, _comparable(part, deep - 1)) for name, part in vars(value).items())
     return type(value), id(value)
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code and those of the functions written within it."""
+def _nested_codes(code: CodeType) -> Iterator[CodeType]:
+    """Yield a code object and those of the functions defined in it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            yield from _codes(const)
+            yield from _nested_codes(const)
 
 
-def _globals(code: CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the globals that a code reads, with the attribute that it reads of each."""
+def _global_reads(code: CodeType) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the globals that a code object reads, with the attribute that it reads from each."""
     instructions = list(dis.get_instructions(code))
     for at, instruction in enumerate(instructions):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            behind = instructions[at + 1] if at + 1 < len(instructions) else None
-            reads = behind is not None and behind.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            yield str(instruction.argval), (str(behind.argval),) if behind is not None and reads else ()
+            following = instructions[at + 1] if at + 1 < len(instructions) else None
+            reads = following is not None and following.opname in ("LOAD_ATTR", "LOAD_METHOD")
+            yield str(instruction.argval), (str(following.argval),) if following is not None and reads else ()

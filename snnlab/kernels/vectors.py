@@ -1,7 +1,7 @@
-"""Vectors in registers, for which numba has no word: a type of its own, and what compiled loops do with it.
+"""SIMD vectors for numba, which has none: a type, and the operations of compiled loops on it.
 
-Loads and stores take a place in an array as it lies in memory, whatever its axes. A vector may be longer than those of
-the processor; LLVM takes it apart.
+Loads and stores take a flat index into the memory of an array. A vector may be longer than the processor's registers;
+LLVM splits it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numba.core import cgutils
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
-# Numbers in a vector, of float32 in the widest registers there are.
+# Numbers in a vector: float32 in 512-bit registers.
 LANES = 16
 
 
 class Vector(types.Type):
-    """So many numbers of a type."""
+    """A vector of `lanes` numbers of a type."""
 
     def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
@@ -33,90 +33,90 @@ class _Model(PrimitiveModel):
         super().__init__(models, kind, ir.VectorType(models.lookup(kind.dtype).get_value_type(), kind.lanes))
 
 
-def _place(context: Any, builder: ir.IRBuilder, array: Any, place: Any, kind: ir.Type) -> Any:
-    value, at = place
+def _pointer(context: Any, builder: ir.IRBuilder, array: Any, value_and_index: Any, kind: ir.Type) -> Any:
+    value, at = value_and_index
     values = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(values, [at]), ir.PointerType(kind))
 
 
-def _repeated(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
-    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    one = builder.insert_element(nothing, value, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+def _broadcast(builder: ir.IRBuilder, value: Any, lanes: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-def _multiplied(builder: ir.IRBuilder, one: Any, other: Any, to: Any) -> Any:
+def _multiply_add(builder: ir.IRBuilder, one: Any, other: Any, to: Any) -> Any:
     bits = 64 if to.type.element == ir.DoubleType() else 32
     kind = ir.FunctionType(to.type, [to.type] * 3)
     name = f"llvm.fmuladd.v{to.type.count}f{bits}"
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [one, other, to])
 
 
-def _word(typing: Callable[..., Any]) -> Callable[..., Any]:
+def _vector_intrinsic(typing: Callable[..., Any]) -> Callable[..., Any]:
     return cast(Callable[..., Any], intrinsic(prefer_literal=True)(typing))
 
 
-@_word
+@_vector_intrinsic
 def load(context: Any, values: Any, at: Any, lanes: Any) -> Any:
-    """Return the vector that begins at a place of an array."""
+    """Return the vector at an index of an array."""
     kind = Vector(values.dtype, lanes.literal_value)
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, values, arguments[:2], context.get_value_type(kind))
+        place = _pointer(context, builder, values, arguments[:2], context.get_value_type(kind))
         return builder.load(place, align=values.dtype.bitwidth // 8)
 
     return kind(values, types.intp, lanes), build
 
 
-@_word
+@_vector_intrinsic
 def store(context: Any, row: Any, values: Any, at: Any) -> Any:
-    """Write a vector to a place of an array."""
+    """Write a vector at an index of an array."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         row, *place = arguments
-        builder.store(row, _place(context, builder, values, place, row.type), align=values.dtype.bitwidth // 8)
+        builder.store(row, _pointer(context, builder, values, place, row.type), align=values.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(row, values, types.intp), build
 
 
-@_word
+@_vector_intrinsic
 def splat(context: Any, value: Any, lanes: Any) -> Any:
-    """Return a vector whose numbers are all the same."""
+    """Return a vector with the same number in all lanes."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return _repeated(builder, arguments[0], lanes.literal_value)
+        return _broadcast(builder, arguments[0], lanes.literal_value)
 
     return Vector(value, lanes.literal_value)(value, lanes), build
 
 
-def _of_two(name: str) -> Callable[..., Any]:
+def _elementwise(name: str) -> Callable[..., Any]:
     def typing(context: Any, one: Any, other: Any) -> Any:
         def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             return getattr(builder, f"f{name}" if isinstance(one.dtype, types.Float) else name)(*arguments)
 
         return one(one, one), build
 
-    return _word(typing)
+    return _vector_intrinsic(typing)
 
 
-add, multiply = _of_two("add"), _of_two("mul")
-"""Return the sum, the product of two vectors."""
+add, multiply = _elementwise("add"), _elementwise("mul")
+"""Return the sum of two vectors; return their product."""
 
 
-@_word
+@_vector_intrinsic
 def multiply_add(context: Any, one: Any, other: Any, to: Any) -> Any:
     """Return one * other + to, rounded once where the processor can."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return _multiplied(builder, *arguments)
+        return _multiply_add(builder, *arguments)
 
     return to(to, to, to), build
 
 
-@_word
+@_vector_intrinsic
 def zeros(context: Any, like: Any, rows: Any, lanes: Any) -> Any:
-    """Return so many vectors of zeros, of an array's numbers, as a tuple."""
+    """Return a tuple of `rows` vectors of zeros, with the dtype of an array."""
     kind = types.UniTuple(Vector(like.dtype, lanes.literal_value), rows.literal_value)
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -125,7 +125,7 @@ def zeros(context: Any, like: Any, rows: Any, lanes: Any) -> Any:
     return kind(like, rows, lanes), build
 
 
-@_word
+@_vector_intrinsic
 def add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last: Any, row: Any) -> Any:
     """Return `rows[k] + factors[at + min(k, last) * step] * row` for each k."""
 
@@ -134,9 +134,9 @@ def add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last
         for k in range(rows.count):
             taken = builder.select(builder.icmp_signed("<", at.type(k), last), at.type(k), last)
             place = values, builder.add(at, builder.mul(taken, step))
-            value = builder.load(_place(context, builder, factors, place, row.type.element))
-            factor = _repeated(builder, value, row.type.count)
-            found = builder.insert_value(found, _multiplied(builder, factor, row, builder.extract_value(found, k)), k)
+            value = builder.load(_pointer(context, builder, factors, place, row.type.element))
+            factor = _broadcast(builder, value, row.type.count)
+            found = builder.insert_value(found, _multiply_add(builder, factor, row, builder.extract_value(found, k)), k)
         return found
 
     return rows(rows, factors, types.intp, types.intp, types.intp, row), build

@@ -1,4 +1,4 @@
-"""Every dialect of the canonical neurons, on inputs of many shapes: what a kernel is compared on.
+"""The cases for comparisons of kernels: all variants of the canonical neurons, on inputs of many shapes.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -37,7 +37,7 @@ SURROGATES = {
     "PerThreshold": surrogates.Exponential(grad_width=0.5, grad_scale=0.8),
 }
 
-# Shape of one sample and number of samples; the last two differ in how they lie in memory.
+# Shape of one sample and number of samples; the last two differ in memory layout.
 SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     "scalar": ((), 4),
     "flat": ((500,), 4),
@@ -73,7 +73,7 @@ SPIKING: Axes = {
 
 INTEGRATING: Axes = {"kind": ["li", "li_jump", "li_decay"], **LAYOUTS}
 
-# Numbers that no order of operations rounds, so that membranes meet the threshold exactly.
+# Numbers without rounding in any order of operations, so that membranes meet the threshold exactly.
 EXACT: dict[str, Any] = {
     **{"T": 9, "shape": "flat", "dtype": torch.float64, "ragged": True, "given": True, "learn": "none"},
     **{"gain": 0.5, "leak": 0.25, "v_reset": -0.25, "through": "yvin", "asks": "all", "surrogate": "Atan"},
@@ -88,7 +88,7 @@ LEARNED: dict[str, Any] = {
 
 
 class Case(NamedTuple):
-    """A neuron and its input; all tensors are leaves, those in `asked` ask for gradients.
+    """A neuron and its input; all tensors are leaves.
 
     Attributes:
         neuron: The neuron, whose `step` is the definition.
@@ -97,7 +97,7 @@ class Case(NamedTuple):
         i: Current before it, or None without a synapse.
         lengths: Valid steps of each sample, `[B]`, or None.
         through: The outputs through which gradients flow; spikes are counted if n is among them.
-        asks: Whether all inputs ask for gradients, or only x, or only the coefficients.
+        asks: The inputs that need gradients: all, x, or the coefficients.
     """
 
     neuron: Any
@@ -136,14 +136,14 @@ def build(choice: Mapping[str, Any], exact: bool = False) -> Case:
     x, v, i = numbers(neuron, (choice["T"], batch, *shape), exact, generator)
     if not choice["given"]:
         v, i = neuron.initial_state(x[0]).v.detach().clone(), torch.zeros_like(i)
-    x, v, i = (laid_out(part.to(choice["dtype"]), choice["shape"]) for part in (x, v, i))
+    x, v, i = (in_layout(part.to(choice["dtype"]), choice["shape"]) for part in (x, v, i))
     steps = choice["T"]
     lengths = torch.tensor([0, 1, steps, steps // 2][:batch]) if choice["ragged"] else None
     return Case(neuron, x, v, i if "synapse" in own else None, lengths, choice["through"], choice["asks"])
 
 
 def learned(quantities: Sequence[str], per: str) -> dict[str, str]:
-    """Return whose own each quantity is."""
+    """Return for each quantity whether it is learned per layer, channel or neuron."""
     kinds = itertools.cycle(["channel", "neuron", "layer"] if per == "mixed" else [per])
     return dict(zip(quantities, kinds, strict=False))
 
@@ -163,8 +163,8 @@ def numbers(
     return drive, v * 1.5 - 0.5, (i - 0.2) / g
 
 
-def laid_out(x: Tensor, shape: str) -> Tensor:
-    """Return x as a layout has it in memory."""
+def in_layout(x: Tensor, shape: str) -> Tensor:
+    """Return x in a memory layout."""
     if shape == "channels_last":
         return x.flatten(0, -4).to(memory_format=torch.channels_last).unflatten(0, x.shape[:-3])
     if shape == "strided":
@@ -173,7 +173,7 @@ def laid_out(x: Tensor, shape: str) -> Tensor:
 
 
 def legal(choice: Mapping[str, Any]) -> bool:
-    """Return whether a neuron takes a choice."""
+    """Return whether a choice is valid for its neuron."""
     sampled = choice["learn"] in ("none", "layer") or choice["shape"] != "scalar"
     if choice["kind"] == "iaf":
         return sampled and isinstance(choice["gain"], float) and choice["leak"] == 0.0

@@ -1,4 +1,4 @@
-"""What the tests of kernels share: helpers in this folder, one thread, and which of them `make check` runs."""
+"""Shared setup of the kernel tests: helpers of this folder, one thread, and the selection for `make check`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let small tensors stay on one thread: on a busy machine several wait for each other at each of the steps."""
+    """Keep small tensors on one thread: on a busy machine several threads wait for each other at each step."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-# Each of the products of resets, delays, dialects and lengths is a test of its own, and most render loops of their own.
-# A tenth of them, always the same, is enough to see that a change broke something; `make slow` runs the others.
+# Each combination of resets, delays, variants and lengths is a test, and most render their own loops. A fixed tenth of
+# them is enough to detect a broken change; `make slow` runs the others.
 _PART = 10
 
 

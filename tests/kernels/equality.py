@@ -22,12 +22,12 @@ from torch import Tensor
 from snnlab.kernels import function
 from snnlab.nn.neurons.base import rounded
 
-# As `function.run`.
+# The signature of `function.run`.
 Kernel = Callable[..., function.Output]
 
 plain = partial(function.run, backend="reference")
 
-# Errors of a gradient, in the largest entry of it.
+# Largest error of a gradient, relative to its largest entry.
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def assert_kernel_equals_loop(run: Kernel, case: Case) -> None:
-    """Require that a kernel gives what the plain loop gives, leaves its input alone and keeps its layout."""
+    """Assert that a kernel equals the plain loop, does not change its input, and keeps the memory layout."""
     expected, found = outcome(plain, case), outcome(run, case)
     for name, one, other in zip(Run._fields, found.run, expected.run, strict=True):
         assert (one is None) == (other is None), name
@@ -57,7 +57,7 @@ def assert_kernel_equals_loop(run: Kernel, case: Case) -> None:
             assert torch.equal(one, other), f"{name} differs in {int((one != other).sum())} of {one.numel()}"
     if _channels_last(case.x.flatten(0, 1)):
         for name, part in (("y", found.run.y.flatten(0, 1)), ("v", found.run.v), ("i", found.run.i)):
-            assert part is None or _channels_last(part), f"{name} lies otherwise than x"
+            assert part is None or _channels_last(part), f"{name} has another memory layout than x"
     tolerance = TOLERANCES[case.x.dtype]
     assert found.gradients.keys() == expected.gradients.keys()
     for name, gradient in expected.gradients.items():
@@ -66,7 +66,7 @@ def assert_kernel_equals_loop(run: Kernel, case: Case) -> None:
 
 
 def gradient_error(found: Tensor, expected: Tensor) -> float:
-    """Return the largest error, in the largest entry; infinite where something is expected to be exactly zero."""
+    """Return the largest error relative to the largest entry; infinite if the expected gradient is exactly zero."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     if not expected.numel() or torch.equal(found, expected):
@@ -75,22 +75,22 @@ def gradient_error(found: Tensor, expected: Tensor) -> float:
 
 
 def outcome(run: Kernel, case: Case) -> Outcome:
-    """Run a kernel on leaves of its own, and take the gradients of a weighted sum of its outputs."""
+    """Run a kernel on new leaves, and return outputs and the gradients of a weighted sum of them."""
     k = rounded(case.neuron.coefficients(), case.x)
     numbers = {f"k.{name}": leaf(value) for name, value in k._asdict().items() if isinstance(value, Tensor)}
     states = {name: leaf(value) for name, value in (("v0", case.v), ("i0", case.i)) if value is not None}
     inputs = {"x": leaf(case.x), **states, **numbers}
-    asked = {"all": inputs, "x": {"x": inputs["x"]}, "numbers": numbers or states}[case.asks]
-    for value in asked.values():
+    leaves = {"all": inputs, "x": {"x": inputs["x"]}, "numbers": numbers or states}[case.asks]
+    for value in leaves.values():
         value.requires_grad_()
     k = k._replace(**{name[2:]: value for name, value in numbers.items()})
     result = through(run, case._replace(x=inputs["x"], v=inputs["v0"], i=inputs.get("i0")), k, "n" in case.through)
     # An input that reaches no output, as a threshold without a reset does not reach v, has the gradient zero.
     parts = [(part * weights).sum() for part, weights in weighted(result, case.through)]
-    loss = torch.stack([*parts, *(value.sum() * 0.0 for value in asked.values())]).sum()
-    gradients = torch.autograd.grad(loss, list(asked.values()))
+    loss = torch.stack([*parts, *(value.sum() * 0.0 for value in leaves.values())]).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
     assert torch.equal(inputs["x"], case.x), "x was changed"
-    return Outcome(result, dict(zip(asked, gradients, strict=True)))
+    return Outcome(result, dict(zip(leaves, gradients, strict=True)))
 
 
 def through(run: Kernel, case: Case, k: Any, count: bool = True) -> Run:
@@ -105,13 +105,13 @@ def weighted(run: Run, through: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the outputs through which gradients flow, with weights that are always the same."""
     for name, part in run._asdict().items():
         if name in through and part is not None:
-            # Drawn and laid out by themselves: the same whatever the memory of the output is like.
+            # Independent of the memory layout of the output.
             generator = torch.Generator().manual_seed(len(part.shape))
             yield part, torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part)
 
 
 def leaf(value: Tensor) -> Tensor:
-    """Return a copy of a tensor that lies in memory as it does, without its history."""
+    """Return a copy of a tensor with its memory layout, without its history."""
     copy = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
     return copy.copy_(value.detach())
 
@@ -124,7 +124,7 @@ def dialects(numbers: Mapping[str, Any], **axes: Sequence[Any]) -> Iterator[Mapp
 
 
 def title(choice: Mapping[str, Any], axes: Iterable[str]) -> str:
-    """Return a choice in one word."""
+    """Return a choice as an id."""
     return "-".join(filter(None, (_word(name, choice[name]) for name in axes)))
 
 

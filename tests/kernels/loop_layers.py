@@ -1,11 +1,11 @@
-"""The layers that have kernels beside the canonical neurons: `alif`, and all that are recurrent."""
+"""Layers with kernels in addition to the canonical neurons: `alif`, and the recurrent ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from loops import stirred
+from loops import perturbed
 
 from snnlab.nn import NEURONS
 from snnlab.nn.neurons import ALIF
@@ -46,18 +46,18 @@ DIALECTS = [
 
 
 def alif(reset: str = "subtract", shape: tuple[int, ...] = (7,), per: str = "", **settings: Any) -> Any:
-    """Return an adaptive neuron with one of `ALIF_RESETS`, which learns all that it can, if anything."""
+    """Return an adaptive neuron with one of `ALIF_RESETS`; with `per`, it learns all that it can."""
     own: dict[str, Any] = {"tau_mem": 6.0, "tau_adapt": 20.0, "adaptation": 0.3, "v_leak": 0.1, "v_threshold": 0.9}
     if per:
         names = [*LEARNED, *(["v_reset"] if reset == "value" else [])]
         own |= {"learn": dict.fromkeys(names, per), "in_shape": shape}
-    return stirred(ALIF(1.0, **own | ALIF_RESETS[reset] | settings))
+    return perturbed(ALIF(1.0, **own | ALIF_RESETS[reset] | settings))
 
 
 def recurrent(
     kind: str = "lif", feedback: str = "dense", shape: tuple[int, ...] = (), per: str = "", **settings: Any
 ) -> Recurrent:
-    """Return recurrent neurons of one of `KINDS`, which learn all that they can, if anything."""
+    """Return recurrent neurons of one of `KINDS`; with `per`, they learn all that they can."""
     torch.manual_seed(0)
     shape = shape or SHAPES[feedback]
     name, own = KINDS[kind]
@@ -66,4 +66,4 @@ def recurrent(
     if per:
         learnable = NEURONS.build(name, dict(own), "n", in_shape=shape, dt=1.0).learnable()
         own["learn"] = dict.fromkeys(learnable, per)
-    return stirred(NEURONS.build(name, {"recurrent": sent, **own}, "n", in_shape=shape, dt=1.0))
+    return perturbed(NEURONS.build(name, {"recurrent": sent, **own}, "n", in_shape=shape, dt=1.0))

@@ -21,7 +21,7 @@ TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 class Nameless(surrogates.Atan):
-    """A surrogate of a user's own."""
+    """A user-defined surrogate."""
 
 
 SURROGATES: dict[str, Surrogate] = {
@@ -47,7 +47,7 @@ def assert_equals_loop(
     backend: Backend = "numba",
     **options: Any,
 ) -> None:
-    """Require the plain loop's outputs bit for bit, and its gradients."""
+    """Assert that outputs equal those of the plain loop bit for bit, and gradients up to a tolerance."""
     expected = outcome(layer, "reference", x, state, lengths, **options)
     found = outcome(layer, backend, x, state, lengths, **options)
     assert found.outputs.keys() == expected.outputs.keys()
@@ -70,31 +70,31 @@ def outcome(
     asks: str = "",
     count: bool = True,
 ) -> Outcome:
-    """Run a layer on leaves of its own, and take the gradients of a weighted sum of its outputs.
+    """Run a layer on new leaves, and return outputs and the gradients of a weighted sum of them.
 
     Args:
         layer: The layer.
-        backend: What runs it.
+        backend: The backend.
         x: Input.
-        state: State before it, or None.
+        state: State before the first step, or None.
         lengths: Valid steps of each sample, or None.
-        through: Through which outputs gradients flow, by the start of their names; empty for all.
-        asks: Which inputs ask for gradients, by the start of their names; empty for all.
+        through: Outputs with gradients, by the start of their names; empty for all.
+        asks: Inputs that need gradients, by the start of their names; empty for all.
         count: Whether spikes are counted.
     """
     set_backend(layer, backend)
     inputs = {"x": leaf(x), **{name: leaf(part) for name, part in named(state).items()}}
-    asked = {name: part.requires_grad_() for name, part in inputs.items() if name.startswith(asks)}
-    asked |= {name: part for name, part in layer.named_parameters() if name.startswith(asks)}
+    leaves = {name: part.requires_grad_() for name, part in inputs.items() if name.startswith(asks)}
+    leaves |= {name: part for name, part in layer.named_parameters() if name.startswith(asks)}
     counts: dict[str, Tensor] | None = {} if count else None
     given = None if state is None else filled(state, inputs)
     y, after = layer(inputs["x"], given, lengths=lengths, counts=counts)
     outputs = {"y": y, **named(after), **({"counts": counts[OWN]} if counts else {})}
     parts = [(part * weights(part)).sum() for name, part in outputs.items() if name.startswith(through)]
     # An input that reaches no output has the gradient zero.
-    loss = torch.stack([*parts, *((value * 0.0).sum() for value in asked.values())]).sum()
-    gradients = torch.autograd.grad(loss, list(asked.values()))
-    return Outcome({name: part.detach() for name, part in outputs.items()}, dict(zip(asked, gradients, strict=True)))
+    loss = torch.stack([*parts, *((value * 0.0).sum() for value in leaves.values())]).sum()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return Outcome({name: part.detach() for name, part in outputs.items()}, dict(zip(leaves, gradients, strict=True)))
 
 
 def named(state: Any, path: str = "state") -> dict[str, Tensor]:
@@ -120,20 +120,20 @@ def weights(part: Tensor) -> Tensor:
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Return an input that takes neurons across their threshold every few steps."""
+    """Return an input that makes neurons spike every few steps."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(shape, generator=generator, dtype=torch.float64) * 1.6 - 0.4).to(dtype)
 
 
-def started(layer: Any, x: Tensor) -> Any:
+def nonzero_state(layer: Any, x: Tensor) -> Any:
     """Return a state away from rest."""
     own = named(layer.initial_state(x[0]))
     parts = {name: drive(*part.shape, seed=at + 1).abs().to(x) for at, (name, part) in enumerate(own.items())}
     return filled(layer.initial_state(x[0]), parts)
 
 
-def stirred(layer: nn.Module) -> Any:
-    """Return a layer whose parameters have left their start, so that no two neurons are alike."""
+def perturbed(layer: nn.Module) -> Any:
+    """Return a layer with perturbed parameters, so that no two neurons are the same."""
     generator = torch.Generator().manual_seed(0)
     for parameter in layer.parameters():
         parameter.data += torch.randn(parameter.shape, generator=generator).to(parameter.dtype) * 0.1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from loop_layers import ALIF_RESETS as RESETS, alif as build
-from loops import SURROGATES, assert_equals_loop, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome
 from torch import Tensor
 
 from snnlab import threads
@@ -42,7 +42,7 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
         )
         x = drive(T, B, 7, dtype=dtype) * (3.0 if gain == "1-a" else 1.0)
         assert outcome(neuron, "reference", x).outputs["y"].any()
-        assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
+        assert_equals_loop(neuron, x, nonzero_state(neuron, x), LENGTHS)
         assert_equals_loop(neuron, x)
 
 
@@ -57,7 +57,7 @@ def test_it_equals_the_plain_loop(reset: str, detach: bool, per: str, dtype: tor
 def test_every_size_runs(shape: tuple[int, ...], per: str, reset: str, detach: bool) -> None:
     own = "layer" if per and not shape[2:] else per
     neuron, x = build(reset, shape[2:], own, detach_reset=detach), drive(*shape)
-    assert_equals_loop(neuron, x, started(neuron, x))
+    assert_equals_loop(neuron, x, nonzero_state(neuron, x))
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -70,10 +70,10 @@ def test_memory_with_channels_last_is_kept(reset: str) -> None:
 
 
 @pytest.mark.parametrize("per", ["", "channel"])
-def test_a_layer_of_which_a_part_adapts_equals_the_plain_loop(per: str) -> None:
+def test_a_layer_with_some_adaptive_neurons_equals_the_plain_loop(per: str) -> None:
     neuron = build("adapted", per=per, adaptive=3, in_shape=(7,), detach_reset=False)
     x = drive(T, B, 7)
-    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS)
+    assert_equals_loop(neuron, x, nonzero_state(neuron, x), LENGTHS)
 
 
 def test_an_input_with_gaps_in_memory_runs() -> None:
@@ -97,7 +97,7 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(reset: str, options: dict[str, Any]) -> None:
     neuron, x = build(reset, per="neuron", detach_reset=False), drive(T, B, 7, dtype=torch.float64)
-    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, **options)
+    assert_equals_loop(neuron, x, nonzero_state(neuron, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("reset", RESETS)
@@ -114,7 +114,7 @@ def test_without_gradients_the_outputs_are_the_same(reset: str) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("per", ["", "neuron"])
 def test_the_number_of_threads_changes_nothing(count: int, per: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "ALONE", 0)
+    monkeypatch.setattr(threads, "MIN_VALUES", 0)
     neuron, x = build("adapted", (1500,), per, detach_reset=False), drive(T, 3, 1500)
     alone = outcome(neuron, "numba", x)
     torch.set_num_threads(count)
@@ -153,7 +153,7 @@ def test_its_spikes_may_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("change", ["x"])
-def test_what_the_way_back_needs_cannot_be_changed_unnoticed(change: str) -> None:
+def test_changes_of_saved_tensors_are_detected(change: str) -> None:
     neuron = build("adapted", per="neuron", input_gain="1-a")
     x = drive(T, B, 7).requires_grad_() * 1.0
     y, _ = neuron(x)

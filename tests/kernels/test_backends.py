@@ -1,4 +1,4 @@
-"""Which kernel runs: by name, or from the device and the precision."""
+"""The choice of the backend: by name, or by device and dtype."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_cpu_runs_rendered_loops_where_they_are_exact() -> None:
 
 
 @pytest.mark.parametrize(("kind", "recurrent"), [("alif", False), ("alif", True), ("lif", True)])
-def test_a_backend_that_cannot_run_them_says_why(kind: str, recurrent: bool) -> None:
+def test_a_backend_that_cannot_run_them_reports_the_reason(kind: str, recurrent: bool) -> None:
     neuron = NEURONS.build(kind, {"recurrent": recurrent}, "n", in_shape=(3,), dt=1.0)
     set_backend(neuron, "triton")
     with pytest.raises(ValueError, match=r"triton.*cpu"):
@@ -38,25 +38,27 @@ def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, mo
 
 
 @pytest.mark.parametrize(
-    ("backend", "device", "dtype", "told"),
+    ("backend", "device", "dtype", "expected"),
     [
         ("numba", CUDA, torch.float32, ("numba", "CPU", "cuda", "backend: auto")),
         ("triton", CPU, torch.float32, ("backend",)),
         ("numba", CPU, torch.bfloat16, ("numba", "float64", "torch.bfloat16", "backend: auto")),
     ],
 )
-def test_what_cannot_run_says_why(backend: Backend, device: torch.device, dtype: torch.dtype, told: tuple) -> None:
-    with assert_raises(ValueError, *told):
+def test_a_backend_that_cannot_run_reports_the_reason(
+    backend: Backend, device: torch.device, dtype: torch.dtype, expected: tuple
+) -> None:
+    with assert_raises(ValueError, *expected):
         resolve(backend, device, dtype)
 
 
-def test_triton_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_triton_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "_has_triton", lambda: False)
     with assert_raises(ConfigError, "backend", "install"):
         resolve("triton", CUDA, torch.float32)
 
 
-def test_a_backend_that_does_not_exist_names_those_that_do() -> None:
+def test_an_unknown_backend_is_reported_with_the_known_ones() -> None:
     with assert_raises(ConfigError, "backend", "fast"):
         set_backend(LIF(1.0), "fast")  # pyright: ignore[reportArgumentType]
 

@@ -1,4 +1,4 @@
-"""Neurons on events that are run in pieces of time are the same neurons, and keep less.
+"""Neurons on events give the same results in blocks of time, and save less memory.
 
 Axes: T steps, B samples.
 """
@@ -50,8 +50,8 @@ def network(neuron: Node, pool: Node | None) -> Network:
     return built
 
 
-def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-    """Return outputs, counts and states, and gradients of the parameters and of the states at the beginning."""
+def outputs_and_gradients(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+    """Return outputs, counts and states, and gradients of the parameters and of the first states."""
     generator = torch.Generator().manual_seed(1)
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=generator) < 0.1).double()
     with torch.no_grad():
@@ -67,30 +67,30 @@ def answer(net: Network, lengths: Tensor | None) -> tuple[list[Tensor], list[Ten
 @pytest.mark.parametrize("lengths", [None, torch.tensor([11, 0, 5])], ids=["full", "ragged"])
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 @pytest.mark.parametrize("neuron", NEURONS.values(), ids=NEURONS)
-def test_pieces_change_no_spike_and_no_gradient(
+def test_blocks_of_time_change_no_spike_and_no_gradient(
     neuron: Node, pool: Node | None, lengths: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, gradients = answer(network(neuron, pool), lengths)
+    whole, gradients = outputs_and_gradients(network(neuron, pool), lengths)
     assert whole[0].count_nonzero() > 20
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 3 * BATCH * 6 * 11 * 9)
-    pieces, of_pieces = answer(network(neuron, pool), lengths)
-    assert all(torch.equal(a, b) for a, b in zip(whole, pieces, strict=True))
-    for gradient, expected in zip(of_pieces, gradients, strict=True):
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 3 * BATCH * 6 * 11 * 9)
+    blocks, block_gradients = outputs_and_gradients(network(neuron, pool), lengths)
+    assert all(torch.equal(a, b) for a, b in zip(whole, blocks, strict=True))
+    for gradient, expected in zip(block_gradients, gradients, strict=True):
         assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-12 * expected.abs().max().item())
 
 
-def test_a_piece_is_a_step_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _ = answer(network(NEURONS["lif"], None), None)
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 1)
-    pieces, _ = answer(network(NEURONS["lif"], None), None)
-    assert torch.equal(whole[0], pieces[0])
+def test_a_block_of_time_has_at_least_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 1)
+    blocks, _ = outputs_and_gradients(network(NEURONS["lif"], None), None)
+    assert torch.equal(whole[0], blocks[0])
 
 
-def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 1000)
+def test_a_second_backward_pass_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 1000)
     net = network(NEURONS["lif"], POOLS["average"])
     x = (torch.rand(STEPS, BATCH, *SHAPE, generator=torch.Generator().manual_seed(1)) < 0.1).double()
     loss = net(x)[0].square().sum()
@@ -100,7 +100,7 @@ def test_the_graph_may_be_gone_through_twice(monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(once, twice)
 
 
-def test_frames_hold_few_events_up_to_the_part_that_is_named_wherever_these_are() -> None:
+def test_frames_have_few_events_up_to_the_given_fraction_anywhere() -> None:
     for order in ((0, 1, 2, 3, 4), (0, 1, 4, 2, 3), (1, 0, 2, 3, 4)):
         x = torch.zeros(10, 9, *SHAPE).permute(order)
         for held in (x[0], x[-1]):

@@ -46,7 +46,7 @@ def test_lengths_that_are_not_those_of_the_samples_are_refused(lengths: Any) -> 
         _run(build(JUMP)._replace(lengths=torch.tensor(lengths)))
 
 
-def test_lengths_may_be_changed_before_the_way_back() -> None:
+def test_lengths_may_be_changed_before_the_backward_pass() -> None:
     def gradient(later: int) -> Tensor:
         case, lengths = build(JUMP), torch.tensor([1, 2, 3, 2])
         x = case.x.requires_grad_()

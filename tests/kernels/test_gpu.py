@@ -1,4 +1,4 @@
-"""The rendered Triton kernels in Triton's interpreter, on the CPU, and compiled where there is a GPU.
+"""The rendered Triton kernels in Triton's interpreter on the CPU, and compiled on a GPU.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -19,7 +19,7 @@ import torch
 from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
 from equality import CASES, assert_kernel_equals_loop, dialects, title
 from loop_layers import ALIF_RESETS, DIALECTS, RESETS, alif, recurrent
-from loops import SURROGATES, assert_equals_loop, drive, outcome, started, stirred
+from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome, perturbed
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -42,7 +42,7 @@ run = partial(function.run, backend="triton")
 
 @pytest.fixture(autouse=True)
 def _on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the backend triton run where there is no GPU: by Triton's interpreter, as a kernel's module is loaded."""
+    """Run the backend triton without a GPU: in Triton's interpreter, enabled when a kernel's module is loaded."""
     if not GPU:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
         resolve = function.resolve
@@ -86,10 +86,10 @@ def test_every_neuron_equals_the_plain_loop(kind: str, settings: dict[str, Any],
     neuron = NEURONS.build(kind, dict(settings), "n", in_shape=(7,), dt=1.0)
     if per and hasattr(neuron, "learnable"):
         own = settings | {"learn": dict.fromkeys(neuron.learnable(), per)}
-        neuron = stirred(NEURONS.build(kind, own, "n", in_shape=(7,), dt=1.0))
+        neuron = perturbed(NEURONS.build(kind, own, "n", in_shape=(7,), dt=1.0))
     for dtype in (torch.float32, torch.float64):
         x = drive(T, B, 7, dtype=dtype) * 2.0
-        assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, "triton")
+        assert_equals_loop(neuron, x, nonzero_state(neuron, x), LENGTHS, "triton")
 
 
 # Every neuron that a YAML names: those of the registry, the libraries' presets, the recurrent ones.
@@ -99,7 +99,7 @@ UNTRACED = {"lava_cuba": "another precision"}
 
 
 def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
-    """Return a preset, which learns all that it can, if there is anything and `per` says for what."""
+    """Return a preset; with `per`, it learns all that it can."""
     settings: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"))
     kind, own = settings.pop("type"), {"in_shape": shape, "dt": 1.0}
     settings |= {"learn": None} if "learn" in settings else {}
@@ -107,7 +107,7 @@ def preset(name: str, per: str, shape: tuple[int, ...]) -> Any:
     if per and "learn" in settings:
         settings["learn"] = dict.fromkeys(getattr(made, "neuron", made).learnable(), per)
         made = NEURONS.build(kind, dict(settings), "n", **own)
-    return stirred(made)
+    return perturbed(made)
 
 
 def assert_preset_equals_loop(name: str, per: str, shape: tuple[int, ...], num_steps: int, lengths: Tensor) -> None:
@@ -121,7 +121,7 @@ def assert_preset_equals_loop(name: str, per: str, shape: tuple[int, ...], num_s
     for dtype in (torch.float32, torch.float64):
         neuron = preset(name, per, shape).to(DEVICE, dtype)
         x = drive(num_steps, len(lengths), *shape, dtype=dtype).to(DEVICE) * 2.0
-        assert_equals_loop(neuron, x, started(neuron, x), lengths, "triton")
+        assert_equals_loop(neuron, x, nonzero_state(neuron, x), lengths, "triton")
         assert_equals_loop(neuron, x, backend="triton")
 
 
@@ -138,7 +138,7 @@ def test_every_preset_equals_the_plain_loop(name: str, per: str) -> None:
 def test_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool, feedback: str) -> None:
     rec: Any = recurrent(kind, feedback, per="neuron", detach_reset=detach, **RESETS[reset])
     x = drive(T, B, *rec.neuron.learned["v_threshold"].shape)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS, "triton")
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, "triton")
     assert_equals_loop(rec, x, backend="triton")
 
 
@@ -146,7 +146,7 @@ def test_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: b
 def test_memory_with_channels_last_is_kept_and_gaps_run() -> None:
     neuron = alif("adapted", (2, 5, 3), "neuron", detach_reset=False)
     x = drive(T, B, 2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    assert_equals_loop(neuron, x, started(neuron, x), LENGTHS, "triton")
+    assert_equals_loop(neuron, x, nonzero_state(neuron, x), LENGTHS, "triton")
     assert neuron(x)[0].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
     assert_equals_loop(alif(), drive(T, B, 14)[..., ::2], lengths=LENGTHS, backend="triton")
 
@@ -155,7 +155,7 @@ def test_memory_with_channels_last_is_kept_and_gaps_run() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 1), (5, 2, 300), (5, 0, 6), (5, 4)], ids=str)
 def test_every_size_runs(shape: tuple[int, ...]) -> None:
     neuron, x = alif("value", shape[2:], "neuron" if shape[2:] else "layer", detach_reset=False), drive(*shape)
-    assert_equals_loop(neuron, x, started(neuron, x), backend="triton")
+    assert_equals_loop(neuron, x, nonzero_state(neuron, x), backend="triton")
 
 
 @interpreted
@@ -210,7 +210,7 @@ def test_compiled_every_neuron_equals_the_plain_loop(kind: str, settings: dict[s
     neuron = NEURONS.build(kind, dict(settings), "n", in_shape=(300,), dt=1.0).to(DEVICE)
     for dtype in (torch.float32, torch.float64):
         x = drive(63, 4, 300, dtype=dtype).to(DEVICE) * 2.0
-        assert_equals_loop(neuron, x, started(neuron, x), torch.tensor([0, 1, 63, 20]), "triton")
+        assert_equals_loop(neuron, x, nonzero_state(neuron, x), torch.tensor([0, 1, 63, 20]), "triton")
 
 
 @pytest.mark.gpu
@@ -225,4 +225,4 @@ def test_compiled_every_preset_equals_the_plain_loop(name: str, per: str) -> Non
 def test_compiled_recurrent_neurons_equal_the_plain_loop(kind: str, reset: str, detach: bool) -> None:
     rec = recurrent(kind, shape=(37,), per="neuron", detach_reset=detach, **RESETS[reset]).to(DEVICE)
     x = drive(13, 3, 37).to(DEVICE)
-    assert_equals_loop(rec, x, started(rec, x), torch.tensor([0, 13, 6]), "triton")
+    assert_equals_loop(rec, x, nonzero_state(rec, x), torch.tensor([0, 13, 6]), "triton")

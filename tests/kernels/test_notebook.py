@@ -1,4 +1,4 @@
-"""A neuron that is written in a cell of a notebook is fused at once: its code is in no file."""
+"""A neuron defined in a notebook cell, whose code is in no file, is fused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnlab.kernels.function import Kernel, kernel_for
 from snnlab.nn import LI, Network
 from snnlab.nn.neurons.base import set_backend
 
-# Two time constants, a threshold that is learned, a soft reset: nothing of ours is the same.
+# Two time constants, a learned threshold, a soft reset: unlike any of our neurons.
 CELL = """
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class TwoTimes(Neuron):
 
 @pytest.fixture
 def cell(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the names of a notebook behind a cell: they are those of `__main__`, and no file has the code."""
+    """Return the namespace of a notebook after a cell: that of `__main__`, and no file has the code."""
     names = __main__.__dict__
     for name in ("NamedTuple", "torch", "nn", "Neuron", "Atan", "spike", "SLOW", "TwoTimesState", "TwoTimes"):
         monkeypatch.setitem(names, name, None)

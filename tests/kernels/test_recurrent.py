@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from loop_layers import DIALECTS, KINDS, RESETS, SHAPES, SPIKING, recurrent as build
-from loops import SURROGATES, assert_equals_loop, drive, outcome, started
+from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome
 from torch import Tensor
 
 from snnlab import threads
@@ -26,8 +26,8 @@ T, B = 13, 4
 LENGTHS = torch.tensor([0, 1, T, 6])
 
 
-def reaches(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Return whether the rendered steps would run it."""
+def runs_rendered_steps(rec: Recurrent, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Return whether rendered steps run it."""
     called: list[bool] = []
     real = recurrent_loops.run
     with monkeypatch.context() as patch:
@@ -44,7 +44,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
         rec = build(kind, feedback, per=per, detach_reset=detach, surrogate=surrogate, **RESETS[reset])
         rec, x = rec.to(dtype), drive(T, B, *SHAPES[feedback], dtype=dtype)
         assert outcome(rec, "reference", x).outputs["y"].any()
-        assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+        assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
         assert_equals_loop(rec, x)
 
 
@@ -55,7 +55,7 @@ def test_it_equals_the_plain_loop(kind: str, reset: str, detach: bool, feedback:
 def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bool, bias: bool) -> None:
     rec = build(kind, feedback, per="layer", recurrent={"autapses": autapses, "bias": bias})
     x = drive(T, B, *SHAPES[feedback])
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +72,7 @@ def test_it_equals_it_with_every_feedback(kind: str, feedback: str, autapses: bo
 )
 def test_every_size_runs(kind: str, feedback: str, shape: tuple[int, ...]) -> None:
     rec, x = build(kind, feedback, shape[2:]), drive(*shape)
-    assert_equals_loop(rec, x, started(rec, x))
+    assert_equals_loop(rec, x, nonzero_state(rec, x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,13 +107,13 @@ def test_an_input_with_gaps_in_memory_runs() -> None:
 )
 def test_any_output_passes_a_gradient_and_any_input_takes_one(kind: str, options: dict[str, Any]) -> None:
     rec, x = build(kind, per="neuron", recurrent={"bias": True}), drive(T, B, 7)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS, **options)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, **options)
 
 
 @pytest.mark.parametrize("kind", SPIKING)
 def test_counts_pass_gradients(kind: str) -> None:
     rec, x = build(kind), drive(T, B, 7)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS, through="counts")
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS, through="counts")
 
 
 @pytest.mark.parametrize("frozen", ["weight", "all"])
@@ -159,7 +159,7 @@ def test_the_number_of_threads_of_the_steps_changes_nothing(
 ) -> None:
     rec, x = build(kind, per="neuron"), drive(T, B, 7)
     alone = outcome(rec, "numba", x)
-    monkeypatch.setattr(threads, "ALONE", 0)
+    monkeypatch.setattr(threads, "MIN_VALUES", 0)
     torch.set_num_threads(count)
     shared = outcome(rec, "numba", x)
     for one, other in zip(alone, shared, strict=True):
@@ -186,7 +186,7 @@ def test_a_second_derivative_is_refused(kind: str) -> None:
         torch.autograd.grad(build(kind)(x)[0].sum(), x, create_graph=True)
 
 
-def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
+def test_changes_of_saved_spikes_are_detected() -> None:
     y, _ = build()(drive(T, B, 7))
     with torch.no_grad():
         y.mul_(2.0)
@@ -194,7 +194,7 @@ def test_spikes_that_the_way_back_needs_cannot_be_changed_unnoticed() -> None:
         y.sum().backward()
 
 
-def test_spikes_that_it_does_not_need_may_be_changed_in_place() -> None:
+def test_spikes_that_are_not_saved_may_be_changed_in_place() -> None:
     def gradient(change: Callable[[Tensor], Tensor]) -> Tensor:
         x = drive(T, B, 7).requires_grad_()
         change(build().requires_grad_(False)(x)[0]).sum().backward()
@@ -208,23 +208,23 @@ def test_a_hook_on_the_feedback_takes_the_plain_loop_and_is_called_at_each_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rec, x, seen = build(), drive(T, B, 7), []
-    assert reaches(rec, x, monkeypatch)
+    assert runs_rendered_steps(rec, x, monkeypatch)
     expected = rec(x)[0]
     hook = rec.feedback.register_forward_hook(lambda *_: seen.append(True))
-    assert not reaches(rec, x, monkeypatch)
+    assert not runs_rendered_steps(rec, x, monkeypatch)
     assert len(seen) == T
     assert torch.equal(rec(x)[0], expected)
     hook.remove()
-    assert reaches(rec, x, monkeypatch)
+    assert runs_rendered_steps(rec, x, monkeypatch)
 
 
-def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_defined_feedback_takes_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     class Doubled(DenseFeedback):
         def forward(self, s: Tensor, weights: Any) -> Tensor:
             return 2.0 * super().forward(s, weights)
 
     rec, x = Recurrent(build().neuron, Doubled((7,))), drive(T, B, 7)
-    assert not reaches(rec, x, monkeypatch)
+    assert not runs_rendered_steps(rec, x, monkeypatch)
     assert_equals_loop(rec, x, backend="auto")
     rec.backend = rec.neuron.backend = "numba"
     with assert_raises(ConfigError, "backend", "feedback"):
@@ -233,8 +233,8 @@ def test_a_feedback_of_a_class_of_its_own_takes_the_plain_loop(monkeypatch: pyte
 
 def test_other_neurons_take_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, x = NEURONS.build("adlif", {"recurrent": True}, "n", in_shape=(7,), dt=1.0), drive(T, B, 7)
-    assert reaches(rec, x, monkeypatch)
-    assert_equals_loop(rec, x, started(rec, x), LENGTHS)
+    assert runs_rendered_steps(rec, x, monkeypatch)
+    assert_equals_loop(rec, x, nonzero_state(rec, x), LENGTHS)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("cuba_jump", "i"), ("alif", "w"), ("lif", "v")])

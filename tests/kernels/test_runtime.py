@@ -1,4 +1,4 @@
-"""Rendered loops on disk: what is rendered is executed, whatever lies there; nothing is kept where others may write."""
+"""Rendered loops on disk: only the rendered text is executed; no cache in folders that other users can write."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def forward(x, first, last):
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SNNLAB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
-    runtime._checked.cache_clear()
-    runtime._say_not_kept.cache_clear()
+    runtime._private_folder.cache_clear()
+    runtime._warn_not_cached.cache_clear()
     return tmp_path / "cache" / "kernels"
 
 
@@ -50,7 +50,7 @@ def doubled(made: Loop) -> list[float]:
     return x.tolist()
 
 
-def test_it_is_compiled_and_kept_in_the_users_folder_alone(cache: Path) -> None:
+def test_it_is_compiled_and_cached_in_a_private_folder(cache: Path) -> None:
     assert doubled(loop()) == [0, 2, 4]
     assert cache.stat().st_mode & 0o777 == 0o700
     assert len(list(cache.glob("test_forward_*.py"))) == 1
@@ -79,7 +79,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(cache: Path, tmp_path: Path) 
     assert not path.is_symlink()
 
 
-def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
+def assert_not_cached(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
         assert doubled(loop(" + real(1.0)")) == [1, 3, 5]
@@ -87,36 +87,36 @@ def assert_not_kept(caplog: pytest.LogCaptureFixture, cache: Path) -> None:
     assert not cache.is_dir() or not list(cache.rglob("*.nbc"))
 
 
-def test_a_folder_that_is_a_link_keeps_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_is_a_link_caches_nothing(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "elsewhere").mkdir()
     cache.symlink_to(tmp_path / "elsewhere")
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
-def test_a_folder_of_somebody_else_keeps_nothing(
+def test_a_folder_of_another_user_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.mkdir()
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
-def test_a_folder_that_cannot_be_written_to_keeps_nothing(
+def test_a_read_only_folder_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.mkdir(mode=0o700)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
-def test_a_full_disk_keeps_nothing(
+def test_a_full_disk_caches_nothing(
     cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runtime, "write_text", full)
-    assert_not_kept(caplog, cache)
+    assert_not_cached(caplog, cache)
 
 
 def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
@@ -135,10 +135,10 @@ def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
 
 def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop()
-    runtime._surroundings.cache_clear()
+    runtime._environment.cache_clear()
     monkeypatch.setattr(numba, "__version__", "99.0")
     loop()
-    runtime._surroundings.cache_clear()
+    runtime._environment.cache_clear()
     assert len(list(cache.glob("test_forward_*.py"))) == 2
 
 

@@ -1,4 +1,4 @@
-"""A convolution behind spikes is the same convolution, whichever of its loops run.
+"""A convolution after spikes equals torch's convolution, in each of its loops.
 
 Axes: N frames, C channels, H rows and W columns of a frame, F features.
 """
@@ -19,7 +19,7 @@ from snnlab.kernels.spike_conv import CHUNK, convolution
 from ..refusals import assert_raises
 
 FEW, HALF = 0.05, 0.5
-# Of sums of some hundred float32 numbers, in the largest of them.
+# Relative error of sums of some hundred float32 numbers.
 ERROR = 3e-6
 
 
@@ -51,14 +51,14 @@ SHAPES = {
 
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the loops take convolutions as small as these are."""
+    """Make the loops run small convolutions."""
     monkeypatch.setattr(spike_conv, "SMALL", 1)
     monkeypatch.setattr(spike_conv, "FEW", 0.1)
     monkeypatch.setattr(spike_conv, "GAIN", 100.0)
 
 
 def spikes(shape: Shape, density: float) -> Tensor:
-    """Return frames in channels-last memory: pooled spikes, some of them negative, some zeros below zero."""
+    """Return frames in channels-last memory: pooled spikes, some of them negative, some -0.0."""
     generator = torch.Generator().manual_seed(0)
     size = shape.frames, *shape.frame, shape.channels
     values = torch.tensor([0.25, 0.5, 1.0, -3.0])[torch.randint(4, size, generator=generator)]
@@ -72,7 +72,9 @@ def weights(shape: Shape) -> tuple[Tensor, Tensor]:
     return weight, torch.randn(shape.features, generator=generator)
 
 
-def answer(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], *, own: bool) -> list[Tensor]:
+def outputs_and_gradients(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], *, own: bool
+) -> list[Tensor]:
     """Return the output and the gradients of x, weight and bias."""
     parts = [part.detach().clone().requires_grad_() for part in (x, weight, bias) if part is not None]
     offset = parts[2] if bias is not None else None
@@ -109,10 +111,12 @@ def test_zeros_below_zero_are_no_spikes() -> None:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) -> None:
     x, (weight, bias) = spikes(shape, density), weights(shape)
-    found = answer(x, weight, bias if biased else None, shape.padding, own=True)
-    exact = answer(x.double(), weight.double(), bias.double() if biased else None, shape.padding, own=False)
+    found = outputs_and_gradients(x, weight, bias if biased else None, shape.padding, own=True)
+    exact = outputs_and_gradients(
+        x.double(), weight.double(), bias.double() if biased else None, shape.padding, own=False
+    )
     if density == 0.0:
-        # Nothing to be off by.
+        # No rounding without spikes.
         assert not found.pop(2).count_nonzero()
         assert not exact.pop(2).count_nonzero()
         assert biased or not found[0].count_nonzero()
@@ -120,9 +124,9 @@ def test_it_is_the_same_convolution(shape: Shape, biased: bool, density: float) 
     assert_close(found, exact)
 
 
-def test_its_output_lies_channels_last_as_does_what_goes_back() -> None:
+def test_its_output_and_its_input_gradient_are_channels_last() -> None:
     shape = SHAPES["one vector"]
-    y, gx, *_ = answer(spikes(shape, FEW), *weights(shape), shape.padding, own=True)
+    y, gx, *_ = outputs_and_gradients(spikes(shape, FEW), *weights(shape), shape.padding, own=True)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert gx.is_contiguous(memory_format=torch.channels_last)
 
@@ -135,7 +139,7 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            answers.append(answer(x, weight, bias, shape.padding, own=True))
+            answers.append(outputs_and_gradients(x, weight, bias, shape.padding, own=True))
     finally:
         torch.set_num_threads(before)
     # The bias's gradient is a sum of torch's own.
@@ -143,7 +147,7 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(torch.equal(part, other) for other in others)
 
 
-def test_frozen_weights_and_frames_without_gradient_ask_for_nothing() -> None:
+def test_frozen_weights_and_frames_without_gradient_get_none() -> None:
     shape = SHAPES["one vector"]
     x, (weight, bias) = spikes(shape, FEW), weights(shape)
     (gx,) = torch.autograd.grad(convolution(x.requires_grad_(), weight, bias, (0, 0)).sum(), x)
@@ -155,7 +159,7 @@ def test_frozen_weights_and_frames_without_gradient_ask_for_nothing() -> None:
 def test_without_gradients_it_is_the_same_too() -> None:
     shape = SHAPES["padded"]
     x, (weight, bias) = spikes(shape, FEW), weights(shape)
-    expected = answer(x, weight, bias, shape.padding, own=True)[0]
+    expected = outputs_and_gradients(x, weight, bias, shape.padding, own=True)[0]
     with torch.no_grad():
         assert torch.equal(convolution(x, weight, bias, shape.padding), expected)
 
@@ -174,12 +178,12 @@ def test_the_loops_run_where_they_are_faster(shape: Shape, density: float, expec
     assert used(spikes(shape, density), weights(shape)[0]) == expected
 
 
-def test_frames_that_do_not_lie_channels_last_are_left_to_torch() -> None:
+def test_frames_that_are_not_channels_last_are_left_to_torch() -> None:
     shape = SHAPES["one vector"]
     assert not used(spikes(shape, FEW).contiguous(), weights(shape)[0])
 
 
-def test_it_has_no_second_derivative_and_says_so() -> None:
+def test_a_second_derivative_is_refused() -> None:
     shape = SHAPES["one vector"]
     x, (weight, _) = spikes(shape, FEW), weights(shape)
     y = convolution(x.requires_grad_(), weight, None, (0, 0))

@@ -1,4 +1,4 @@
-"""A traced step is the same step: its outputs bit for bit, its derivative that of autograd, in double precision.
+"""A traced step has the outputs of the step bit for bit, and the derivative of autograd, in double precision.
 
 The rendered loops are run by Python here, which compiles nothing.
 
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from loops import assert_equals_loop, drive, started, stirred
+from loops import assert_equals_loop, drive, nonzero_state, perturbed
 from torch import Tensor
 
 from snnlab.kernels import function, trace
-from snnlab.kernels.trace import EXACT, Step, Symbol, UntraceableError, with_slope
+from snnlab.kernels.trace import EXACT, StepGraph, Symbol, UntraceableError, with_slope
 from snnlab.nn import NEURONS
 
 from ..refusals import assert_raises
@@ -85,7 +85,7 @@ def test_outputs_and_gradients_are_those_of_autograd(kind: str, settings: dict[s
     if per:
         neuron = NEURONS.build(kind, settings | {"learn": dict.fromkeys(neuron.learnable(), per)}, "n", **own)
     x = drive(T, B, 4, dtype=torch.float64) * 3.0
-    assert_equals_loop(stirred(neuron), x, started(neuron, x), LENGTHS)
+    assert_equals_loop(perturbed(neuron), x, nonzero_state(neuron, x), LENGTHS)
     assert_equals_loop(neuron, x)
 
 
@@ -106,7 +106,7 @@ class State(NamedTuple):
     v: Tensor
 
 
-def traced(step: Any, grad: bool = True) -> Step:
+def traced(step: Any, grad: bool = True) -> StepGraph:
     return trace.trace(step, State, lambda make: make("k", True), {"k"}, grad=grad)
 
 
@@ -130,7 +130,7 @@ OPERATIONS: dict[str, Any] = {
     "or": lambda x, v, k: torch.where((x > 0.0) | (v > 0.0), x, v),
     "not": lambda x, v, k: torch.where(~(x > 0.0), x, v),
     "detach": lambda x, v, k: x.detach() * v,
-    "given": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
+    "with_slope": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
     "clamp": lambda x, v, k: x.clamp(min=-0.5, max=0.5) + torch.relu(v),
     "square": lambda x, v, k: x.square() + v**2 + (v + 3.0).reciprocal(),
     "sign": lambda x, v, k: torch.sign(x) * v,
@@ -160,7 +160,7 @@ def test_the_operations_of_the_list_round_as_torch_does(op: str, dtype: torch.dt
 
 
 def test_every_operation_of_the_list_has_its_test() -> None:
-    assert EXACT - {"const", "number", "tensor", "x", "state", "arriving"} <= OPERATIONS.keys()
+    assert EXACT - {"const", "number", "tensor", "x", "state", "grad_output"} <= OPERATIONS.keys()
 
 
 def test_a_number_that_is_made_of_numbers_is_computed_once_as_in_the_plain_loop() -> None:
@@ -169,18 +169,18 @@ def test_a_number_that_is_made_of_numbers_is_computed_once_as_in_the_plain_loop(
     assert sorted(trace.value_of(node, {"k": 0.9}) for node in step.numbers.values()) == sorted([0.9, 1.0 - 0.9])
 
 
-def test_the_fewest_values_are_kept_and_of_a_spike_its_slope() -> None:
+def test_the_fewest_values_are_saved_and_the_slope_of_a_spike() -> None:
     def step(x: Any, s: State, k: Any) -> tuple[Any, State]:
         u = k * s.v + x
         y = with_slope(lambda u: (u > 0).to(u.dtype), u - 1.0, lambda u: 1.0 / (1.0 + u * u))
         return y, State(u - y.detach())
 
     found = trace.trace(step, State, lambda make: make("k", False), set(), grad=True)
-    assert [node.op for node in found.keep] == ["div"]
+    assert [node.op for node in found.saved] == ["div"]
     assert found.binary
-    assert len(traced(step).keep) == 1  # the membrane, of which both follow
-    assert traced(step).carried == ["v"]
-    assert not traced(step, grad=False).keep
+    assert len(traced(step).saved) == 1  # the membrane, which determines both
+    assert traced(step).recomputed == ["v"]
+    assert not traced(step, grad=False).saved
 
 
 REFUSED: dict[str, Any] = {
@@ -200,7 +200,7 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("step", REFUSED.values(), ids=REFUSED)
-def test_what_no_loop_can_be_made_of_is_refused(step: Any) -> None:
+def test_a_step_that_no_loop_can_render_is_refused(step: Any) -> None:
     with pytest.raises(UntraceableError):
         traced(step)
 
@@ -215,7 +215,7 @@ def test_an_operation_in_place_is_refused() -> None:
         traced(step)
 
 
-def test_a_symbol_is_no_tensor_that_can_be_looked_at() -> None:
+def test_the_value_of_a_symbol_cannot_be_read() -> None:
     symbol = Symbol(trace.Graph(), trace.Node(0, "x", (), "x"))
     for look in (bool, len, list, float):
         with pytest.raises(UntraceableError):

@@ -1,4 +1,4 @@
-"""A user's step: traced at its first use, again where something changes that it reads, and plain where it cannot be."""
+"""A user-defined step: traced at its first use, again when a value that it reads changes, else in the plain loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class State(NamedTuple):
 
 
 class Mine(Neuron):
-    """A neuron of a user's own."""
+    """A user-defined neuron."""
 
     gain = 2.0
     offset = 0.1
@@ -53,7 +53,7 @@ def both(neuron: Any) -> tuple[Tensor, Tensor]:
     return found[0], found[1]
 
 
-def test_a_step_is_fused_without_a_line_more_and_follows_its_attributes() -> None:
+def test_a_step_is_fused_and_follows_its_attributes() -> None:
     neuron = Mine()
     assert torch.equal(*both(neuron))
     neuron.gain = 3.0
@@ -161,7 +161,7 @@ REFUSED = [Writes, Appends, Draws, Branches, HasTensor, Rounds, OwnGradient]
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_traced_runs_plain_says_why_once_and_refuses_a_backend(
+def test_an_untraceable_step_runs_in_the_plain_loop_with_one_warning_and_refuses_a_backend(
     kind: type[Mine], caplog: pytest.LogCaptureFixture
 ) -> None:
     neuron: Any = kind()
@@ -187,7 +187,7 @@ def test_the_line_is_named() -> None:
         neuron(X)
 
 
-def test_a_neuron_that_says_so_is_fused_although_it_rounds_otherwise() -> None:
+def test_an_approximate_neuron_is_fused_although_it_rounds_differently() -> None:
     class Near(Rounds):
         approximate = True
 

@@ -1,6 +1,6 @@
-"""Compiles rendered Triton kernels for a GPU, which need not be there, and prints what each makes of its products.
+"""Compiles rendered Triton kernels for a GPU, without needing one, and prints the fused products of each.
 
-A process of its own, because the tests beside it have Triton interpret such kernels.
+A separate process, because the tests run Triton's interpreter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NEURONS_OF: list[tuple[str, dict[str, Any]]] = [
 def assembly(kernel: Any, dtype: str, *, lengths: bool, fuse: bool = False) -> str:
     """Return a kernel's assembly, compiled as a launch would."""
     constants: dict[str, Any] = {"block": BLOCK} | ({} if lengths else {"lengths": None})
-    types = {"lengths": "*i64", "begin": "i32", "end": "i32", "skip": "i32", "row_stride": "i32", "neurons": "i32"}
+    types = {"lengths": "*i64", "begin": "i32", "end": "i32", "skip": "i32", "step_stride": "i32", "neurons": "i32"}
     doubles = {name: "*fp64" for name in kernel.arg_names if name.startswith("d_")}
     types = {**types, **doubles}
     signature = {name: "constexpr" if name in constants else types.get(name, f"*{dtype}") for name in kernel.arg_names}

@@ -1,4 +1,4 @@
-"""What an attack is tried with: a canary that only code can have left, and files of a stranger's."""
+"""Fixtures for attacks: a canary file that only executed code can write, and untrusted files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..cli.conftest import Outcome, errors_said
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the empty folder that a command runs in, which is on no search path, as with the installed command."""
+    """Return an empty working folder that is on no search path, as with the installed command."""
     place = tmp_path / "work"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -30,7 +30,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Path:
-    """Return a file that is not there, and that only an attack's code would make."""
+    """Return the path of a file that only the code of an attack would write."""
     return tmp_path / "canary"
 
 
@@ -38,10 +38,10 @@ def canary(tmp_path: Path) -> Path:
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
-    said = errors_said(monkeypatch)
+    errors = errors_said(monkeypatch)
 
     def call(*arguments: str) -> Outcome:
-        said.clear()
+        errors.clear()
         monkeypatch.setattr(sys, "argv", ["snnlab", *arguments])
         capfd.readouterr()
         try:
@@ -49,14 +49,14 @@ def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         captured = capfd.readouterr()
-        return Outcome(status, captured.out, captured.err, said[-1] if said else None)
+        return Outcome(status, captured.out, captured.err, errors[-1] if errors else None)
 
     return call
 
 
 @pytest.fixture
 def theirs(workplace: Path) -> Callable[[Mapping[str, str]], Path]:
-    """Return a function that writes a stranger's folder of YAML files, `theirs`."""
+    """Return a function that writes an untrusted folder of YAML files, `theirs`."""
 
     def write(files: Mapping[str, str]) -> Path:
         for name, text in files.items():
@@ -70,12 +70,12 @@ def theirs(workplace: Path) -> Callable[[Mapping[str, str]], Path]:
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    """Return the address of a server on this machine, and the paths that were asked for there."""
-    asked: list[str] = []
+    """Return the address of a server on this machine, and the list of requested paths."""
+    requested: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):  # what is not asked for by GET is answered with an error, and noted too
+    class Handler(BaseHTTPRequestHandler):  # requests other than GET get an error, and are recorded too
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -84,7 +84,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
     listening = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=listening.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}", asked
+    yield f"http://127.0.0.1:{listening.server_port}", requested
     listening.shutdown()
     listening.server_close()
     thread.join()
@@ -135,7 +135,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path
 
 @pytest.fixture(scope="session")
 def plugged(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    """Return a run of this user's that needs a plugin, `attacked_gain`, which lies beside `outputs`."""
+    """Return a run of this user's that needs a plugin, `attacked_gain`, next to `outputs`."""
     folder = tmp_path_factory.mktemp("plugged")
     (folder / "attacked_gain.py").write_text(GAIN.format(name="attacked_gain"))
     with pytest.MonkeyPatch.context() as patch:
@@ -147,7 +147,7 @@ def plugged(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path
 
 
 def edited(run: Path, folder: Path, changes: Mapping[str, object]) -> Path:
-    """Return a copy of a run whose config.yaml says something else, by dotted keys."""
+    """Return a copy of a run with changes of its config.yaml, by dotted keys."""
     shutil.copytree(run, folder)
     cfg = OmegaConf.load(folder / "config.yaml")
     for key, value in changes.items():
@@ -157,7 +157,7 @@ def edited(run: Path, folder: Path, changes: Mapping[str, object]) -> Path:
 
 
 class Evil:
-    """What is unpickled writes the canary."""
+    """Writes the canary when it is unpickled."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary

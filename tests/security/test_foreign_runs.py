@@ -1,4 +1,4 @@
-"""A run of a stranger's fetches, writes and tells nothing of this machine that its user has not named."""
+"""A foreign run downloads, writes and reveals nothing that the user has not named."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tree(folder: Path) -> set[str]:
 
 
 def nmnist(address: str, root: Path, **more: object) -> dict[str, object]:
-    """Return what makes a run one on recordings that are missing, and are fetched from an address of its own."""
+    """Return changes that give a run missing recordings with a download address of its own."""
     archives = [{"name": "train.zip", "md5": "0" * 32, "url": f"{address}/${{oc.env:SECRET}}"}]
     data = {"type": "nmnist", "root": str(root), "download": True, "archives": archives, "sensor_size": [34, 34, 2]}
     return {"data": {**data, "num_classes": 10, "duration_ms": 320.0, "num_bins": 4, "store_dir": None, **more}}
@@ -53,21 +53,21 @@ def nmnist(address: str, root: Path, **more: object) -> dict[str, object]:
 def test_nothing_is_fetched_from_the_addresses_of_a_run(
     command: str, trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
 ) -> None:
-    address, asked = server
+    address, requested = server
     run = edited(trained, workplace / "run", nmnist(address, workplace / "made"))
     words = opened(command, run)
     before = tree(workplace)
     done = snnlab(*words)
-    assert (done.status, asked) == (2, [])
+    assert (done.status, requested) == (2, [])
     assert_tells(done.error, "run", "data.root")
     assert SECRET not in done.err + done.out
     if command != "evaluate":
         return
     # Named again where they may lie, they are still not fetched from there.
     named = snnlab(*words, f"data.root={workplace / 'mine'}", "data.archives=[]")
-    assert (named.status, asked) == (2, [])
+    assert (named.status, requested) == (2, [])
     asks = snnlab(*words, f"data.root={workplace / 'mine'}", "data.download=true")
-    assert (asks.status, asked) == (2, [])
+    assert (asks.status, requested) == (2, [])
     assert_tells(asks.error, "run", "data.archives")
     assert tree(workplace) == before
 
@@ -75,11 +75,11 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
 def test_nothing_is_fetched_without_a_word_even_from_the_packaged_address(
     trained: Path, workplace: Path, server: tuple[str, list[str]], snnlab: Snnlab
 ) -> None:
-    address, asked = server
+    address, requested = server
     archives = [{"name": "train.zip", "md5": "0" * 32, "url": f"{address}/train.zip"}]
     run = edited(trained, workplace / "run", nmnist(address, workplace / "made", archives=archives))
     done = snnlab("evaluate", str(run), "data.root=mine")
-    assert (done.status, asked) == (2, [])
+    assert (done.status, requested) == (2, [])
     assert_tells(done.error, "data.root", "recordings")
     assert not (workplace / "mine").exists()
 
@@ -103,14 +103,14 @@ def test_a_run_makes_and_reads_nothing_outside_of_itself(
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "private.csv").write_text(f"user,{SECRET}\n")
-    told = {name: value.format(outside=outside) for name, value in setting.items()}
-    run = edited(trained, workplace / "run", {"data.store_dir": None, **told})
+    changes = {name: value.format(outside=outside) for name, value in setting.items()}
+    run = edited(trained, workplace / "run", {"data.store_dir": None, **changes})
     words = opened(command, run)
     before = tree(workplace)
     done = snnlab(*words)
     assert done.status == 2
     (line,) = done.err.splitlines()
-    assert next(iter(told)) in line
+    assert next(iter(changes)) in line
     assert SECRET not in done.err + done.out
     assert os.listdir(outside) == ["private.csv"]
     assert tree(workplace) == before
@@ -178,13 +178,13 @@ def test_a_run_that_is_trained_writes_and_sends_nothing_elsewhere(
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    told = json.loads(json.dumps(WRITERS[name]).replace("{outside}", str(outside)).replace("{address}", server[0]))
-    run = edited(trained, workplace / "run", told)
+    changes = json.loads(json.dumps(WRITERS[name]).replace("{outside}", str(outside)).replace("{address}", server[0]))
+    run = edited(trained, workplace / "run", changes)
     words = opened(command, run)
     before = tree(tmp_path)
     done = snnlab(*words, f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert next(iter(told)) in done.err
+    assert next(iter(changes)) in done.err
     assert len(done.err.splitlines()) == 1
     assert (tree(tmp_path), server[1]) == (before, [])
 
@@ -194,8 +194,8 @@ def test_a_name_and_an_output_dir_that_climb_lead_nowhere(
 ) -> None:
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "x"}.items():
         monkeypatch.setenv(name, value)
-    told = {"name": "../../evil", "output_dir": str(tmp_path / "outside")}
-    run = edited(trained, workplace / "runs" / "run", told)
+    changes = {"name": "../../evil", "output_dir": str(tmp_path / "outside")}
+    run = edited(trained, workplace / "runs" / "run", changes)
     done = snnlab("reproduce", str(run), f"data.store_dir={digits_store}")
     assert done.status == 2, done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
@@ -203,11 +203,11 @@ def test_a_name_and_an_output_dir_that_climb_lead_nowhere(
 
 
 @pytest.mark.parametrize("output_dir", ["{outside}", "../outside", "~/outside"])
-def test_an_experiment_of_a_strangers_is_trained_where_its_user_says(
+def test_a_foreign_experiment_is_trained_where_its_user_says(
     output_dir: str, trained: Path, digits_store: str, workplace: Path, tmp_path: Path, snnlab: Snnlab
 ) -> None:
-    told = {"output_dir": output_dir.format(outside=tmp_path / "outside")}
-    run = edited(trained, workplace / "runs" / "run", told)
+    changes = {"output_dir": output_dir.format(outside=tmp_path / "outside")}
+    run = edited(trained, workplace / "runs" / "run", changes)
     before = tree(tmp_path)
     done = snnlab("train", str(run / "config.yaml"), f"data.store_dir={digits_store}")
     assert done.status == 2
@@ -294,7 +294,7 @@ def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace
 
 
 @pytest.mark.parametrize("name", ["log.txt", ".lock"])
-def test_a_pipe_in_a_run_holds_nobody_up(
+def test_a_pipe_in_a_run_does_not_block(
     name: str, trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
 ) -> None:
     run = Path(shutil.copytree(trained, workplace / "run"))
@@ -324,14 +324,14 @@ def test_a_linked_run_is_a_run(trained: Path, workplace: Path, snnlab: Snnlab) -
     assert snnlab("runs", "list", ".").status == 0
 
 
-def test_ones_own_run_uses_what_it_used(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
+def test_an_own_run_uses_its_recorded_settings(trained: Path, snnlab: Snnlab, workplace: Path) -> None:
     done = snnlab("evaluate", str(trained), "--out", "mine")
     assert done.status == 0, done.err
 
 
-def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
-    told = {"plugins": ["theirs"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
-    run = edited(trained, workplace / "run", told)
+def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+    changes = {"plugins": ["theirs"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
+    run = edited(trained, workplace / "run", changes)
     done = snnlab("evaluate", str(run))
     (line,) = done.err.splitlines()
     assert all(word in line for word in ("plugins=[theirs]", "name=VALUE", "data.store_dir=/theirs"))
@@ -340,7 +340,7 @@ def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, s
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"hydra": {"searchpath": ["pkg://run"]}},
         {"hydra": {"callbacks": {"x": {"_target_": "run.Evil"}}}},
@@ -349,10 +349,10 @@ def test_one_line_says_all_that_is_to_be_named(trained: Path, workplace: Path, s
     ],
     ids=str,
 )
-def test_a_record_sets_hydra_up_in_no_way(
-    told: Mapping[str, object], trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
+def test_a_run_folder_cannot_configure_hydra(
+    changes: Mapping[str, object], trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
-    run = edited(trained, workplace / "run", told)
+    run = edited(trained, workplace / "run", changes)
     (run / "__init__.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
     for words in (["show", "run"], ["report", "run"], ["evaluate", "run"], ["train", "resume=run"]):
         done = snnlab(*words)

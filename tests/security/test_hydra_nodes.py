@@ -1,4 +1,4 @@
-"""A YAML file sets nothing up in Hydra, in whatever way it tries to."""
+"""A YAML file cannot configure Hydra in any way."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ NAMES = list(nodes(Path("canary")))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_that_sets_hydra_up_is_refused_before_anything_of_it_runs(
+def test_a_file_that_configures_hydra_is_refused_before_anything_of_it_runs(
     name: str, canary: Path, theirs: Theirs, snnlab: Snnlab, workplace: Path
 ) -> None:
     theirs(nodes(canary)[name])
@@ -111,7 +111,7 @@ def test_a_file_that_sets_hydra_up_is_refused_before_anything_of_it_runs(
     trained = snnlab("train", "--config-dir", "theirs", "experiment=nice", "mode=nonsense")
     assert trained.status == 2
     assert not canary.exists()
-    assert "nonsense" not in trained.err  # which is said of what was composed
+    assert "nonsense" not in trained.err  # that message comes after composing
     assert "Traceback" not in trained.err
     assert sorted(path.name for path in workplace.iterdir()) == sorted(
         {"theirs", "payload", *(["outside"] if name == "a file outside of the folder" else [])}
@@ -132,7 +132,7 @@ def test_nor_does_anything_of_it_run_in_a_grid_or_from_python(
 
 
 @pytest.mark.parametrize("name", ["callbacks", "launcher", "a package", "another launcher", "a reference"])
-def test_validate_says_it_too_with_the_file(name: str, canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+def test_validate_reports_it_too_with_the_file(name: str, canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
     theirs(nodes(canary)[name])
     done = snnlab("validate", "theirs")
     assert done.status == 2
@@ -148,7 +148,7 @@ def test_the_line_of_the_setting_is_named(canary: Path, theirs: Theirs, snnlab: 
     assert len(done.err.splitlines()) == 1
 
 
-def test_each_file_of_a_grid_is_looked_at(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
+def test_each_file_of_a_grid_is_checked(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
     theirs({**nodes(canary)["job_logging"], "experiment/good.yaml": HEAD + "seed: 1\n"})
     done = snnlab("train", "-m", "--config-dir", "theirs", "experiment=good,nice", "mode=nonsense")
     assert done.status == 2
@@ -156,14 +156,14 @@ def test_each_file_of_a_grid_is_looked_at(canary: Path, theirs: Theirs, snnlab: 
     assert not canary.exists()
 
 
-def test_where_runs_go_may_be_said(theirs: Theirs) -> None:
+def test_output_folders_may_be_set(theirs: Theirs) -> None:
     dirs = "hydra: {run: {dir: 'a/${name}'}, sweep: {dir: b, subdir: c}}\n"
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n" + dirs})
     _, folder = compose_once(["experiment=nice"], "theirs")
     assert folder.name == "mine"
 
 
-def test_where_a_run_goes_is_the_users_own_to_type(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
+def test_only_a_typed_setting_chooses_a_runs_folder(theirs: Theirs, snnlab: Snnlab, workplace: Path) -> None:
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
     words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
     done = snnlab("train", "--config-dir", "theirs", *words)
@@ -179,7 +179,7 @@ def test_where_a_run_goes_is_the_users_own_to_type(theirs: Theirs, snnlab: Snnla
         ["callbacks=../../outside/evil"],
     ],
 )
-def test_a_file_does_not_set_hydra_up_where_it_is_typed_either(
+def test_a_typed_file_cannot_configure_hydra_either(
     typed: list[str], canary: Path, theirs: Theirs, snnlab: Snnlab
 ) -> None:
     node = WRITES.format(canary=canary)
@@ -210,14 +210,14 @@ def test_no_other_root_and_no_pickle_is_taken(
     evil = f"hydra: {{callbacks: {{evil: {WRITES.format(canary=canary)}}}, searchpath: ['pkg://payload']}}\n"
     folder = theirs({"root.yaml": evil, **nodes(canary)["callbacks"]})
     Path(f"{canary}.pkl").write_bytes(pickle.dumps(Evil(canary)))
-    said = [word.format(folder=folder, canary=canary) for word in words]
-    done = snnlab("train", "--config-dir", "theirs", *said, "mode=nonsense")
+    arguments = [word.format(folder=folder, canary=canary) for word in words]
+    done = snnlab("train", "--config-dir", "theirs", *arguments, "mode=nonsense")
     assert done.status == 2
     assert "nonsense" not in done.err
     assert not canary.exists()
 
 
-def test_a_program_of_ones_own_keeps_its_hydra(tmp_path: Path) -> None:
+def test_a_users_program_keeps_its_hydra(tmp_path: Path) -> None:
     import hydra
 
     (tmp_path / "own.yaml").write_text("hydra: {job: {name: mine}}\nx: 1\n")

@@ -1,4 +1,4 @@
-"""A run imports no code that its user has not named, in whatever way it asks for it."""
+"""A run cannot import code that the user has not named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LOOKS = ("report", "runs list", "bench compare")
 
 @pytest.fixture(autouse=True)
 def _forgotten() -> Iterator[None]:
-    """Forget what an attack has imported after all, and what a plugin of ours has registered."""
+    """Undo the imports of attacks and the registrations of our plugins."""
     from snnlab.nn import LAYERS
 
     before = set(sys.modules)
@@ -59,11 +59,10 @@ def evil(path: Path, canary: Path) -> None:
 
 def words(command: str, run: str, workplace: Path) -> list[str]:
     np.save(workplace / "one.npy", np.zeros((4, 4), np.int64))
-    said = [word.replace("RUN", run).replace("FILE", "one.npy") for word in COMMANDS[command]]
-    return said
+    return [word.replace("RUN", run).replace("FILE", "one.npy") for word in COMMANDS[command]]
 
 
-PLACES = ("in the run, as a package", "in the run, from inside", "beside the run")
+PLACES = ("in the run, as a package", "in the run, from inside", "next to the run")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_a_plugin_that_a_run_names_is_not_imported(
 ) -> None:
     name = "run.evilmod" if place == "in the run, as a package" else "evilmod"
     run = edited(trained, workplace / "run", {"plugins": [name]})
-    evil(workplace / "evilmod.py" if place == "beside the run" else run / "evilmod.py", canary)
+    evil(workplace / "evilmod.py" if place == "next to the run" else run / "evilmod.py", canary)
     if place == "in the run, from inside":
         monkeypatch.chdir(run)
     done = snnlab(*words(command, str(run), Path.cwd()))
@@ -131,7 +130,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         assert not canary.exists()
 
 
-def test_a_link_out_of_the_run_or_into_it_is_no_way_around(
+def test_a_link_out_of_the_run_or_into_it_does_not_help(
     trained: Path, workplace: Path, canary: Path, snnlab: Snnlab
 ) -> None:
     run = edited(trained, workplace / "run", {"plugins": ["evilmod"]})
@@ -164,7 +163,7 @@ def test_a_package_around_the_plugin_is_not_imported_to_find_it(
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export", "doctor", "reproduce", "resume"])
-def test_ones_own_run_where_it_was_recorded_needs_no_naming(
+def test_an_own_run_at_its_recorded_place_needs_no_names(
     command: str, plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(plugged.parents[2])
@@ -172,7 +171,7 @@ def test_ones_own_run_where_it_was_recorded_needs_no_naming(
     assert done.status == 0 or (command == "doctor" and done.status == 1), done.err
 
 
-def test_ones_own_run_is_looked_at_without_its_code(
+def test_an_own_run_is_inspected_without_its_code(
     plugged: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(plugged.parents[2])
@@ -226,7 +225,7 @@ def _open_key(plugged: Path, workplace: Path, store: str) -> Path:
 
 
 def _project(plugged: Path, workplace: Path) -> Path:
-    """Return a run that was recorded in a project of its own, signed as one that was trained there is."""
+    """Return a run recorded in a separate project, with the signature of a run trained there."""
     from snnlab.runs.signature import sign, signed
 
     project = workplace / "project"
@@ -240,7 +239,7 @@ def _project(plugged: Path, workplace: Path) -> Path:
 
 
 @pytest.mark.parametrize("attack", [_copied, _edited, _swapped, _from_elsewhere, _forged, _open_key])
-def test_what_is_signed_is_this_run_here_with_this_code(
+def test_a_signature_covers_the_run_its_folder_and_its_code(
     attack: Callable[[Path, Path, str], Path],
     plugged: Path,
     workplace: Path,
@@ -311,7 +310,7 @@ def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: P
     assert signed(run, "config.yaml") is None
 
 
-def test_the_named_plugin_of_a_strangers_run_is_imported(
+def test_the_named_plugin_of_a_foreign_run_is_imported(
     plugged: Path, workplace: Path, digits_store: str, snnlab: Snnlab
 ) -> None:
     run = Path(shutil.copytree(plugged, workplace / "run"))
@@ -348,7 +347,7 @@ def test_no_group_of_files_names_one(group: str, theirs: Theirs, canary: Path, s
     assert not canary.exists()
 
 
-def test_what_is_typed_takes_the_place_of_what_a_file_names(theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
+def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
     folder = theirs({"experiment/nice.yaml": "# @package _global_\nplugins: [theirs.evilmod]\n"})
     evil(folder / "evilmod.py", canary)
     (folder.parent / "attacked_mine.py").write_text(GAIN.format(name="attacked_mine"))
@@ -368,10 +367,8 @@ def test_modules_are_found_without_being_imported(workplace: Path, canary: Path)
     assert not canary.exists()
 
 
-def test_what_goes_on_by_its_own_command_needs_no_key(
-    workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A job that SLURM starts again, and a worker of a search, at a home that cannot be written."""
+def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job restarted by SLURM and a worker of a search work without a writable home."""
     from snnlab.experiments.workers import Task
     from snnlab.session.trial import train_task
 

@@ -1,4 +1,4 @@
-"""Several processes of a training: nobody else reaches them, and what they tell each other is no code."""
+"""Distributed training: no other user reaches its processes, and their messages are no code."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def test_the_processes_of_one_machine_listen_to_no_other(
     assert {address for addresses in found.values() for address in addresses} <= LOOPBACK
 
 
-def test_what_is_to_be_done_is_told_as_json_and_comes_as_it_was(workplace: Path) -> None:
+def test_a_job_is_sent_as_json_and_arrives_unchanged(workplace: Path) -> None:
     experiment, folder = compose_once(["model=mlp_lif"], None)
-    said = {**experiment.data, "labels": {0: "left", 1: "right"}, "factors": (0.1, float("inf"))}
+    data = {**experiment.data, "labels": {0: "left", 1: "right"}, "factors": (0.1, float("inf"))}
     job = Job(experiment, folder, None, {"config_hash": "x", "command": ["snnlab"]}, 2, gpu=False)
-    content = Job(**{**vars(job), "experiment": type(experiment)(**{**vars(experiment), "data": said})}).packed()
+    content = Job(**{**vars(job), "experiment": type(experiment)(**{**vars(experiment), "data": data})}).packed()
     assert isinstance(json.loads(content), dict)
     again = unpacked(content)
     assert (again.folder, again.identity, again.threads, again.gpu) == (folder, job.identity, 2, False)
-    assert again.experiment.data == {**said, "factors": [0.1, float("inf")]}
+    assert again.experiment.data == {**data, "factors": [0.1, float("inf")]}
     assert again.experiment.model == experiment.model
     assert again.experiment.threads == 2
 

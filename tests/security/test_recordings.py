@@ -1,4 +1,4 @@
-"""Recordings, archives and folders of a stranger's run no code and show no other files."""
+"""Untrusted recordings, archives and folders run no code and show no other files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_recording_is_not_unpickled(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt", ".h5", ".bin", ".aedat4", ".dat", ".raw"])
-def test_rubbish_is_one_line(suffix: str, tmp_path: Path) -> None:
+def test_garbage_gives_one_line(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     heads = (b"", b"#!AER-DAT4.0\r\n", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"% evt 3.0\n", b"\x89HDF\r\n\x1a\n")
     for number, head in enumerate(heads):
@@ -92,7 +92,7 @@ def test_rubbish_is_one_line(suffix: str, tmp_path: Path) -> None:
             read_file(path, Reading(), SENSOR)
 
 
-def test_an_array_that_says_it_is_enormous_is_one_line(tmp_path: Path) -> None:
+def test_an_array_with_an_enormous_header_gives_one_line(tmp_path: Path) -> None:
     head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000, 4), }"
     head += b" " * (118 - len(head) - 1) + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"x" * 32)
@@ -193,7 +193,7 @@ def test_git_runs_no_command_of_the_repository_around_the_working_folder(
         (repository / ".git" / "more").write_text(f'[filter "evil"]\n\tclean = {script}\n')
         git(repository, "config", "include.path", "more")
         (repository / ".gitattributes").write_text("*.txt filter=evil\n")
-    (repository / "a.txt").write_text("b")  # so that it is looked at
+    (repository / "a.txt").write_text("b")  # so that git checks it
     canary.unlink(missing_ok=True)
     state = git_state(repository)
     assert state is not None

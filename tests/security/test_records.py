@@ -1,4 +1,4 @@
-"""What a run records and tells holds no secrets of its user's."""
+"""The files and messages of a run have no secrets of the user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recorded(*overrides: str) -> Mapping[str, object]:
     return record
 
 
-def test_a_text_out_of_the_environment_is_recorded_as_what_asked_for_it() -> None:
+def test_a_text_from_the_environment_is_recorded_as_its_reference() -> None:
     again = "+optimizer.again=${optimizer.note}"
     record = recorded("name=x_${oc.env:SECRET}", "+optimizer.note=${oc.env:SECRET}", again)
     assert record["name"] == "x_${oc.env:SECRET}"
@@ -52,7 +52,7 @@ def test_a_text_out_of_the_environment_is_recorded_as_what_asked_for_it() -> Non
         ("name=task_${oc.env:TASK}", ("name", "task_5")),
     ],
 )
-def test_numbers_and_where_things_lie_are_recorded_as_they_are(override: str, value: tuple[str, object]) -> None:
+def test_numbers_and_paths_are_recorded_as_they_are(override: str, value: tuple[str, object]) -> None:
     assert recorded(override)[value[0]] == value[1]
 
 
@@ -73,7 +73,7 @@ def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snn
     assert SECRET not in done.err + done.out
 
 
-def test_no_file_of_a_run_holds_what_came_from_the_environment(
+def test_no_file_of_a_run_has_values_of_the_environment(
     workplace: Path, theirs: Theirs, digits_store: str, snnlab: Snnlab
 ) -> None:
     text = "# @package _global_\nname: ${oc.env:SECRET}\nlogger:\n  csv: {_target_: snnlab.runs.loggers.StepsCSV}\n"
@@ -146,7 +146,7 @@ def test_no_packaged_address_looks_like_one_with_a_password() -> None:
         assert masked(text) == text, path
 
 
-def test_a_fetch_that_fails_tells_no_password(workplace: Path, snnlab: Snnlab) -> None:
+def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) -> None:
     archive = f"[{{name: a.zip, md5: {'0' * 32}, url: 'http://me:{SECRET}@127.0.0.1:1/a.zip'}}]"
     done = snnlab("data", "prepare", "data=nmnist", "data.root=x", f"data.archives={archive}")
     assert done.status == 2
@@ -182,7 +182,7 @@ def test_nothing_in_a_run_is_unpickled(
 
 
 def snnlab_status(snnlab: Snnlab, words: list[str]) -> int | None:
-    """Return the status of a command; what is damaged may end with an error of its own, which is not looked at here."""
+    """Return the status of a command; damaged files may give other errors, which are ignored here."""
     try:
         return snnlab(*words).status
     except Exception:

@@ -1,4 +1,4 @@
-"""The folder or the file of a search or a suite runs no code, and opens, makes and tells nothing."""
+"""The folder or the file of a search or a suite runs no code, and opens, writes and reveals nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ADDRESS = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
 
 
 def begun(folder: Path, *more: str) -> Plan:
-    """Return a search that has written its page, and has no trial yet."""
+    """Return a search that has written its plan and has no trial yet."""
     plan = sweep._new([*SEARCH, f"output_dir={folder}", *more], None)
     plan.write()
     return plan
@@ -44,7 +44,7 @@ def begun(folder: Path, *more: str) -> Plan:
 
 @pytest.fixture
 def server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a search find its database, which is asked before the search writes anything."""
+    """Make a search find its database, which it connects to before it writes files."""
     monkeypatch.setattr(study, "open_storage", lambda url: None)
 
 
@@ -69,7 +69,7 @@ def study_of(plan: Plan, trials: int = 0) -> None:
 
 
 @pytest.mark.usefixtures("server_answers")
-def test_a_password_is_in_nothing_that_is_written_or_said(workplace: Path) -> None:
+def test_a_password_is_neither_written_nor_printed(workplace: Path) -> None:
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     written = [path.read_text() for path in plan.folder.iterdir()]
     page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
@@ -183,14 +183,14 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     ],
     ids=str,
 )
-def test_a_search_of_a_strangers_does_not_go_on_by_itself(
+def test_a_foreign_search_does_not_resume_by_itself(
     changes: Mapping[str, Any], workplace: Path, canary: Path, theirs: Theirs, snnlab: Snnlab
 ) -> None:
     code = f"open({str(canary)!r}, 'w').close()\n"
     folder = theirs({"evilmod.py": code, "__init__.py": code, "sitecustomize.py": code})
-    told = json.loads(json.dumps(changes).replace("{theirs}", str(folder)).replace("{canary}", str(canary)))
+    settings = json.loads(json.dumps(changes).replace("{theirs}", str(folder)).replace("{canary}", str(canary)))
     plan = begun(workplace / "out")
-    edited(plan, told)
+    edited(plan, settings)
     before = sorted(os.listdir(plan.folder))
     here = os.getcwd()
     done = snnlab("sweep", f"resume={plan.folder}")
@@ -202,7 +202,7 @@ def test_a_search_of_a_strangers_does_not_go_on_by_itself(
     assert not canary.exists()
 
 
-def test_a_study_that_proposes_what_is_not_searched_is_refused(workplace: Path) -> None:
+def test_a_study_that_proposes_other_settings_is_refused(workplace: Path) -> None:
     plan = begun(workplace)
     for values in ({"plugins": ["evilmod"]}, {"optimizer.lr": 0.01, "hydra.run.dir": "/x"}):
         with assert_raises(RecordError, plan.folder, "searched"):
@@ -251,8 +251,8 @@ SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: 
 def test_the_file_of_a_suite_names_no_code(
     part: str, override: str, theirs: Theirs, canary: Path, snnlab: Snnlab, workplace: Path
 ) -> None:
-    said = {"arm": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
-    theirs({"suite/nice.yaml": SUITE.format(**said), "evilmod.py": f"open({str(canary)!r}, 'w').close()\n"})
+    blocks = {"arm": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
+    theirs({"suite/nice.yaml": SUITE.format(**blocks), "evilmod.py": f"open({str(canary)!r}, 'w').close()\n"})
     for words in (["bench", "suite=nice", "--config-dir", "theirs"], ["validate", "theirs"]):
         done = snnlab(*words)
         assert done.status == 2
@@ -276,10 +276,10 @@ def test_the_file_of_a_suite_names_no_code(
     ],
 )
 def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
-    said = f"engine: submitit\nsubmitit: {{{queue.format(canary=canary)}}}\n"
+    engine = f"engine: submitit\nsubmitit: {{{queue.format(canary=canary)}}}\n"
     files = {
-        "sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\n{said}",
-        "suite/nice.yaml": SUITE.format(arm="[]", dataset="[]", common="[]") + said,
+        "sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\n{engine}",
+        "suite/nice.yaml": SUITE.format(arm="[]", dataset="[]", common="[]") + engine,
     }
     folder = theirs(files)
     for words in (["sweep", "sweep=nice"], ["bench", "suite=nice"], ["bench", "suite=nice", "--dry-run"]):
@@ -294,7 +294,7 @@ def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Pa
     assert read_suite("good", folder)["submitit"]["slurm_gres"] == "gpu:a100:1"
 
 
-def test_what_only_the_folder_of_a_suite_names_is_not_trained(workplace: Path, theirs: Theirs) -> None:
+def test_runs_named_only_in_the_folder_of_a_suite_are_not_trained(workplace: Path, theirs: Theirs) -> None:
     theirs({"suite/nice.yaml": SUITE.format(arm="[neuron=lif]", dataset="[]", common="[]")})
     words = ["suite=nice", f"folder={workplace / 'suite'}"]
     wanted = asked_for(words, "theirs")
@@ -314,8 +314,8 @@ def test_what_only_the_folder_of_a_suite_names_is_not_trained(workplace: Path, t
         planned(wanted, "")
 
 
-def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplace: Path) -> None:
-    """A trial that somebody has written into the study, with another setting than those that are searched."""
+def test_the_values_of_a_study_are_only_compared_with_a_foreign_space(workplace: Path) -> None:
+    """A study with a foreign trial whose settings are not those of the search."""
     import optuna
 
     plan = begun(workplace)
@@ -340,7 +340,9 @@ def test_the_values_of_a_study_are_only_compared_with_a_strangers_space(workplac
         me.leave()
 
 
-def test_a_sweep_of_a_file_with_a_storage_says_its_address_without_the_password(theirs: Theirs, snnlab: Snnlab) -> None:
+def test_a_sweep_of_a_file_with_a_storage_prints_its_address_without_the_password(
+    theirs: Theirs, snnlab: Snnlab
+) -> None:
     theirs({"sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\nstorage: {ADDRESS}\n"})
     done = snnlab("sweep", "sweep=nice", "--config-dir", "theirs", *SHORT, "sweep.trials=1", "sweep.engine=here")
     assert SECRET not in done.err + done.out

@@ -1,4 +1,4 @@
-"""Texts of a stranger's are shown: no terminal acts on them, no spreadsheet computes them, no page runs them."""
+"""Untrusted texts are shown safely in terminals, spreadsheets and pages."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def test_a_table_names_no_such_class_either(column: str, workplace: Path, snnlab
     assert not acts(done)
 
 
-def test_what_a_run_recorded_is_shown_and_not_acted_on(
-    trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab
-) -> None:
+def test_texts_of_a_run_are_shown_escaped(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
     run = edited(trained, workplace / "runs" / f"run{TITLE}", {"name": f"name{CLEAR}", f"optimizer.a{CLEAR}": TITLE})
     split = json.loads((run / "split.json").read_text())
     (run / "split.json").write_text(json.dumps({**split, "classes": [f"{n}{CLEAR}" for n in range(10)]}))
@@ -111,14 +109,14 @@ def test_an_experiment_with_such_names_is_refused(theirs: Theirs, snnlab: Snnlab
         assert not acts(done)
 
 
-def test_a_file_of_a_strangers_is_listed_and_not_acted_on(theirs: Theirs, snnlab: Snnlab) -> None:
+def test_a_foreign_file_is_listed_escaped(theirs: Theirs, snnlab: Snnlab) -> None:
     theirs({"model/net.yaml": f"# snnlab train model=net\n# words {CLEAR}{TITLE}\nlayers: {{}}\n"})
     for words in (["list", "models"], ["list", "models", "net"], ["list"]):
         done = snnlab(*words, "--config-dir", "theirs")
         assert not acts(done)
 
 
-def test_every_message_shows_what_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_message_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     console_logging()
     logging.getLogger("snnlab.x").warning("a%sb", CLEAR)
     table_console().print(f"a{TITLE}b")
@@ -210,7 +208,7 @@ def test_no_text_of_a_run_is_markup_in_its_page(trained: Path, workplace: Path, 
 
 
 class Markup(HTMLParser):
-    """What a browser makes of a page."""
+    """The markup of a page, as a browser parses it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -251,7 +249,7 @@ def test_names_of_files_are_shown_too(workplace: Path, theirs: Theirs, snnlab: S
     assert not acts(snnlab("train", *words, *SHORT, "data.store_dir=store"))
 
 
-def test_nothing_is_made_or_asked_where_files_are_only_validated(
+def test_validation_of_files_builds_and_fetches_nothing(
     theirs: Theirs, server: tuple[str, list[str]], snnlab: Snnlab, workplace: Path
 ) -> None:
     loggers = {

@@ -1,4 +1,4 @@
-"""Processes that are started for a user run nothing of the folder where the user stands, and unpickle nobody else's."""
+"""Worker processes run no code of the working folder, and unpickle no data of other users."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_worker_finds_no_module_in_the_working_folder(
 
 
 class Queue:
-    """A queue of submitit's whose jobs never begin."""
+    """A submitit queue whose jobs never start."""
 
     def submit(self, function: Serving, folder: str) -> Queue:
         return self

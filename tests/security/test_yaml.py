@@ -1,4 +1,4 @@
-"""YAML of a stranger's: no tag runs code, no anchor and no reference fills the memory, no target is built but ours."""
+"""Untrusted YAML: no tag runs code, no anchor or reference fills the memory, only allowed targets are built."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ HEAD = "# @package _global_\n"
 
 
 def bomb(levels: int = 9) -> str:
-    """Return a YAML of some 400 bytes that comes to 10^levels values."""
+    """Return a YAML of some 400 bytes that expands to 10^levels values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
     return "\n".join(lines)
 
 
 def chain(levels: int, text: str) -> str:
-    """Return settings of which each refers to the one before twice."""
+    """Return settings that each refer twice to the previous one."""
     return "\n".join(["a0: xxxxxxxxxx", *(f"a{n}: {text.format(n - 1)}" for n in range(1, levels))])
 
 
@@ -99,7 +99,7 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
     assert snnlab("runs", "list", ".").status == 0
 
 
-def test_what_is_large_and_written_out_is_read(tmp_path: Path) -> None:
+def test_a_large_file_without_anchors_is_read(tmp_path: Path) -> None:
     from snnlab.yaml_files import MOST_BYTES, require_bounded
 
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
@@ -192,7 +192,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_is_built_but_what_is_allowed(
+def test_only_allowed_targets_are_built(
     name: str, theirs: Theirs, canary: Path, digits_store: str, snnlab: Snnlab, workplace: Path
 ) -> None:
     theirs({"experiment/nice.yaml": f"{HEAD}{TARGETS[name].replace('CANARY', str(canary))}\n"})
@@ -200,7 +200,7 @@ def test_nothing_is_built_but_what_is_allowed(
     done = snnlab("train", *where, *SHORT)
     assert done.status in (1, 2), done.out
     assert not canary.exists()
-    assert not (workplace / "outputs").exists(), "a mistake before the training leaves nothing behind"
+    assert not (workplace / "outputs").exists(), "an error before the training leaves no files"
     assert not any(path.suffix == ".runs" for path in workplace.iterdir())
 
 

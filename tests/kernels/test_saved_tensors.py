@@ -1,4 +1,4 @@
-"""What the loops hold for the way back goes with the graph, and before it where it is computed again."""
+"""Tensors saved for the backward pass are freed with the graph, and earlier with checkpointing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STEPS, BATCH = 6, 4
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let networks as small as these take all ways."""
+    """Make small networks use all kernels."""
     monkeypatch.setattr(spike_conv, "SMALL", 1)
     monkeypatch.setattr(spike_conv, "FEW", 1.0)
     monkeypatch.setattr(spike_conv, "GAIN", 100.0)
-    monkeypatch.setattr(events, "WHOLE", 1)
-    monkeypatch.setattr(events, "AT_ONCE", 2 * BATCH * 8 * 10 * 10)
+    monkeypatch.setattr(events, "MAX_SAVED", 1)
+    monkeypatch.setattr(events, "TIME_BLOCK", 2 * BATCH * 8 * 10 * 10)
 
 
 def network() -> Network:
@@ -40,7 +40,7 @@ def frames() -> Tensor:
     return (torch.rand(STEPS, BATCH, 2, 12, 12, generator=torch.Generator().manual_seed(1)) < 0.1).float()
 
 
-def test_no_node_of_the_graph_holds_arrays_or_tensors_of_its_own() -> None:
+def test_no_node_of_the_graph_holds_arrays_or_tensors_besides_saved_ones() -> None:
     y, _ = network()(frames())
     nodes, seen = [y.grad_fn], set()
     while nodes:
@@ -51,24 +51,24 @@ def test_no_node_of_the_graph_holds_arrays_or_tensors_of_its_own() -> None:
         nodes += [following for following, _ in node.next_functions]
         for name, value in vars(node).items() if hasattr(node, "__dict__") else ():
             for part in value if isinstance(value, list | tuple) else [value]:
-                # The valid steps of each sample are a number each.
+                # The lengths: one number for each sample.
                 assert not isinstance(part, Tensor) or part.numel() <= 1, name
                 assert not isinstance(part, np.ndarray) or part.size <= BATCH, name
     assert {"_RecurrenceBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
 
 
-def test_what_is_saved_passes_the_hooks_of_a_checkpoint_and_comes_back() -> None:
+def test_saved_tensors_go_through_checkpoint_hooks() -> None:
     kinds: set[torch.dtype] = set()
 
-    def pack(kept: Tensor) -> Tensor:
-        kinds.add(kept.dtype)
-        return kept.clone()
+    def pack(saved: Tensor) -> Tensor:
+        kinds.add(saved.dtype)
+        return saved.clone()
 
     net = network()
     net(frames())[0].sum().backward()
     expected = [p.grad.clone() for p in net.parameters() if p.grad is not None]
     net.zero_grad()
-    with saved_tensors_hooks(pack, lambda kept: kept):
+    with saved_tensors_hooks(pack, lambda saved: saved):
         y, _ = net(frames())
     y.sum().backward()
     assert {torch.int32, torch.int64} <= kinds
