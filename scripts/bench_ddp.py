@@ -22,7 +22,7 @@ from typing import Any
 from bench_step import positive
 from surroundings import about
 
-FIXED = ("trainer.accelerator=cpu", "trainer.max_epochs=3", "pictures=null", "logger=null", "test=false")
+FIXED = ("trainer.accelerator=cpu", "trainer.max_epochs=3", "plots=null", "logger=null", "test=false")
 PACKAGES = ("torch", "lightning", "numpy", "numba")
 BATCH = "data.batch_size="
 

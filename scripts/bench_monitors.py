@@ -16,7 +16,7 @@ from typing import Any
 
 from snnlab import train
 from snnlab.runs.monitors import Monitors
-from snnlab.runs.plots.callback import Pictures
+from snnlab.runs.plots.callback import Plots
 
 HOOKS = (
     "on_train_batch_start",
@@ -49,8 +49,8 @@ def _timed(hook: Callable[..., Any], name: str, spent: dict[str, float]) -> Call
 def compare_in_turns(rounds: int, overrides: list[str]) -> None:
     """Train in turns with and without the callbacks, and print the time that each adds."""
     methods = {
-        "neither": ("monitors=null", "pictures=null"),
-        "monitors": ("pictures=null",),
+        "neither": ("monitors=null", "plots=null"),
+        "monitors": ("plots=null",),
         "pictures": ("monitors=null",),
     }
     seconds: dict[str, list[float]] = {name: [] for name in methods}
@@ -69,7 +69,7 @@ def compare_in_turns(rounds: int, overrides: list[str]) -> None:
 def measure_share(overrides: list[str]) -> None:
     """Train once, and print the share of the callbacks."""
     spent: dict[str, float] = {}
-    for kind in (Monitors, Pictures):
+    for kind in (Monitors, Plots):
         time_hooks(kind, spent)
     fit_s = train("test=false", *overrides).timing["fit_s"]
     for name, seconds in spent.items():

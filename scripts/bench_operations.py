@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.config.recorded_run import compose_run
-from snnlab.nn.operations import Operations
+from snnlab.nn.operations import OperationCounter
 from snnlab.session.evaluation import evaluate
 
 TIMES = 3
@@ -38,7 +38,7 @@ def main(run: Path, overrides: list[str]) -> None:
 
     counting, testing = [0.0], [0.0]
     for name in ("__call__", "begin", "totals"):
-        setattr(Operations, name, timed(getattr(Operations, name), counting))
+        setattr(OperationCounter, name, timed(getattr(OperationCounter, name), counting))
     L.Trainer.test = timed(L.Trainer.test, testing)
     for _ in range(TIMES):
         counting.append(0.0)

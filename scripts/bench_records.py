@@ -20,7 +20,7 @@ from typing import Any
 
 from snnlab import load, train
 from snnlab.session.training import resume
-from snnlab.training.snapshots import Selection, Snapshots
+from snnlab.training.snapshots import BestCheckpoint, Snapshots
 
 # Trained in turns, _ROUNDS times each.
 _DETERMINISTIC = ("+trainer.deterministic=false", "+trainer.deterministic=true")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         overrides.append(f"output_dir={folder}")
         train(*overrides, "+trainer.limit_train_batches=2")
-        with timed(Snapshots, "save") as saving, timed(Selection, "on_train_epoch_end") as choosing:
+        with timed(Snapshots, "save") as saving, timed(BestCheckpoint, "on_train_epoch_end") as choosing:
             fresh = train(*overrides)
         cost, fit = sum(saving) + sum(choosing), float(fresh.timing["fit_s"])
         print(f"checkpoints: {len(saving)}, and the best epochs: {1000 * cost:.0f} ms of {fit:.1f} s, {cost / fit:.2%}")

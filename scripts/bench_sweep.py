@@ -20,11 +20,11 @@ from tempfile import TemporaryDirectory
 
 from snnlab.config.grids import Launch
 from snnlab.errors import ConfigError
-from snnlab.experiments.executor import Ended, executor
-from snnlab.experiments.workers import Task, cpus
+from snnlab.experiments.executor import FinishedTask, executor
+from snnlab.experiments.workers import Task, available_cpus
 from snnlab.session.trial import train_task
 
-NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "pictures=null")
+NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "plots=null")
 QUIET = ("monitors=null", "test=false", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
 
 
@@ -35,7 +35,9 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=2, help="of the throughput")
     options.add_argument("--engines", nargs="+", default=["here", "joblib", "submitit", "ray"])
     given = options.parse_args()
-    print(f"{cpus()} CPUs, load {os.getloadavg()[0]:.1f}; {given.trials} trials of {given.epochs} epochs each")
+    print(
+        f"{available_cpus()} CPUs, load {os.getloadavg()[0]:.1f}; {given.trials} trials of {given.epochs} epochs each"
+    )
     with TemporaryDirectory() as name:
         folder = Path(name)
         common = [*NET, *QUIET, f"trainer.max_epochs={given.epochs}", f"data.store_dir={folder / 'store'}"]
@@ -91,7 +93,7 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     print(f"gain {two / one:.2f} (goal 1.1)")
 
 
-def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[Ended], float]:
+def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[FinishedTask], float]:
     """Train; return the results, and the seconds without the first trial of each worker.
 
     Raises:
@@ -99,7 +101,7 @@ def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: i
         RuntimeError: if a trial fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ended: list[Ended] = []
+    ended: list[FinishedTask] = []
     rates = [f"optimizer.lr={0.001 * (k + 1)}" for k in range(number + launch.slots)]
     tasks = {k: task(folder / str(k), [*overrides, rate]) for k, rate in enumerate(rates)}
     with executor(launch, folder, train_task) as workers:

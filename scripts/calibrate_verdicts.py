@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numba
 import numpy as np
 
-from snnlab.experiments.verdicts import Arm, verdicts
+from snnlab.experiments.verdicts import MethodResults, verdicts
 
 # The largest accepted rate of false verdicts, whose nominal level is 5 %.
 BOUND = 0.06
@@ -149,7 +149,7 @@ def draw(rng, mean, of_recordings, by_recording, of_networks, of_splits, cluster
                 right[way, seed, row] = rng.random() * (1 + math.exp(-logit - networks[way, seed])) < 1
 
 
-def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterator[list[Arm]]:
+def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterator[list[MethodResults]]:
     """Yield equally good methods; with `scenario.better` the first is better."""
     clusters, clustered = scenario.clusters, bool(scenario.persons) or scenario.windows > 1
     rows, of_clusters = len(clusters), 1.0 if clustered else 0.0
@@ -182,7 +182,7 @@ def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterato
             right,
         )
         yield [
-            Arm(str(way), list(range(scenario.seeds)), right[way], recordings, "", clusters, splits)
+            MethodResults(str(way), list(range(scenario.seeds)), right[way], recordings, "", clusters, splits)
             for way in range(ways)
         ]
 
@@ -223,8 +223,10 @@ def false_looks(scenario: Scenario, draws: int, seed: int) -> float:
 def power_at_smallest(scenario: Scenario, draws: int, seed: int) -> float:
     """Return the power for the smallest detectable difference that a "cannot tell" verdict reports on average."""
     samples = simulate(scenario, 2, np.random.default_rng(seed))
-    smallest = float(np.mean([verdicts(next(samples))[0].difference.smallest() for _ in range(200)]))
-    return false_verdicts(_replace(scenario, better=100 * smallest), draws, seed)
+    smallest_detectable = float(
+        np.mean([verdicts(next(samples))[0].difference.smallest_detectable() for _ in range(200)])
+    )
+    return false_verdicts(_replace(scenario, better=100 * smallest_detectable), draws, seed)
 
 
 def _replace(scenario: Scenario, **values: float) -> Scenario:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from snnlab.analysis.findings import delay_notes
 from snnlab.analysis.layer_statistics import measure
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.nn import Network, build_network
 from snnlab.nn.encoders import ConstantCurrent
 
@@ -96,15 +96,15 @@ def run_lesson(seed: int = 0, overrides: list[str] | None = None) -> Lesson:
 def print_delay(network: Network, shown: Tensor) -> None:
     """Print the cause of the output's delay, as `snnlab doctor` reports it."""
     lengths = torch.full((shown.shape[1],), STEPS)
-    vitals = measure(network, shown, lengths, lambda y, _: 1 - y[-1].sum(), dt=DT)
+    statistics = measure(network, shown, lengths, lambda y, _: 1 - y[-1].sum(), dt=DT)
     network.zero_grad()
-    for note in delay_notes(vitals):
+    for note in delay_notes(statistics):
         print(f"  {note}")
 
 
 def build(overrides: list[str]) -> Network:
     """Build the network of the experiment's model, with torch's current random state."""
-    experiment, _ = compose_once(["experiment=norse_intro", *overrides], None)
+    experiment, _ = compose_experiment(["experiment=norse_intro", *overrides], None)
     return build_network(experiment.model["layers"], in_shape=IMAGE, dt=DT).network
 
 

@@ -30,7 +30,7 @@ from torch.utils._pytree import tree_iter as tree_iter
 # The versions that these parts were checked with.
 TESTED_VERSIONS = {"torch": "2.13", "lightning": "2.6"}
 # Attribute and state key of Lightning's fit loop: the number of optimizer steps that loggers get.
-STEPPED = "_batches_that_stepped"
+STEP_COUNT_KEY = "_batches_that_stepped"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)
 # File names of GNU's, Intel's and LLVM's OpenMP in torch's folder; the latter two have GNU's entry points too.
@@ -40,7 +40,7 @@ _BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-def bare(layer: nn.Module) -> bool:
+def has_no_hooks(layer: nn.Module) -> bool:
     """Return whether neither a hook of this layer nor a global module hook is registered."""
     return not (any(map(vars(layer).get, _HOOKS)) or any(map(vars(torch_module).get, _GLOBAL_HOOKS)))
 
@@ -76,10 +76,10 @@ def in_transform(*tensors: Tensor | None) -> bool:
 
 def batches_that_stepped(trainer: Any) -> int:
     """Return the step number that Lightning passes to loggers next."""
-    return getattr(trainer.fit_loop.epoch_loop, STEPPED)
+    return getattr(trainer.fit_loop.epoch_loop, STEP_COUNT_KEY)
 
 
-def unlaunched(strategy: Any) -> Any:
+def without_launcher(strategy: Any) -> Any:
     """Return a Lightning strategy that starts no processes: torchrun's environment has them already.
 
     Lightning's own launcher refuses notebooks, sets the number of threads, and kills this process without a message.

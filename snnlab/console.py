@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from snnlab.errors import SnnlabError
 from snnlab.printable import printable
-from snnlab.process import until_nobody_reads as until_nobody_reads
+from snnlab.process import until_pipe_closes as until_pipe_closes
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -71,7 +71,7 @@ class SnnlabError(Exception):
         """The key of the setting, which may be below the place."""
         return self.place
 
-    def moved(self, **changes: Any) -> Self:
+    def with_fields(self, **changes: Any) -> Self:
         """Return a copy of the error with other fields."""
         changed = copy.copy(self)
         changed.__dict__.update(changes)
@@ -79,7 +79,7 @@ class SnnlabError(Exception):
 
     def within(self, place: str) -> Self:
         """Return a copy whose place is below another place."""
-        return self.moved(place=f"{place}.{self.place}" if self.place else place)
+        return self.with_fields(place=f"{place}.{self.place}" if self.place else place)
 
 
 class ConfigError(SnnlabError, ValueError):
@@ -123,17 +123,17 @@ class StoreError(DataError):
     """A packed store that is damaged, truncated, or of another format."""
 
 
-class RecordError(SnnlabError):
+class RunFolderError(SnnlabError):
     """A run's folder that cannot be written or read."""
 
     def of(self, folder: Path) -> Self:
         """Return a copy whose place is relative to the run's folder, which the caller names."""
         if self.place == str(folder):
-            return self.moved(place="")
-        return self.moved(place=self.place.removeprefix(f"{folder}/"))
+            return self.with_fields(place="")
+        return self.with_fields(place=self.place.removeprefix(f"{folder}/"))
 
 
-class DamagedError(RecordError):
+class DamagedError(RunFolderError):
     """A file of a run or a search that is truncated, changed or missing.
 
     Args:
@@ -148,7 +148,7 @@ class DamagedError(RecordError):
         self.path, self.reason = path, str(reason)
 
 
-class ForeignError(RecordError):
+class VersionError(RunFolderError):
     """A file of a run that another version of snnlab wrote."""
 
 
@@ -171,7 +171,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def located(place: str) -> Iterator[None]:
+def error_context(place: str) -> Iterator[None]:
     """Put the place of a ConfigError below `place`, and turn any other ValueError into a ConfigError of that place."""
     try:
         yield
@@ -185,7 +185,7 @@ def located(place: str) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's text, or the name of its type if the text is empty."""
-    text = str(error.moved(allowed=()) if isinstance(error, SnnlabError) else error)
+    text = str(error.with_fields(allowed=()) if isinstance(error, SnnlabError) else error)
     return next(iter(text.splitlines()), type(error).__name__)
 
 

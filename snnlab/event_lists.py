@@ -21,7 +21,7 @@ from snnlab.threads import share
 BITS = 64
 
 
-class Places(NamedTuple):
+class CellPositions(NamedTuple):
     """Rows and columns of the cells of one channel, by their index in memory.
 
     Attributes:
@@ -36,10 +36,10 @@ class Places(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def places_of(height: int, width: int, stride: int = 1) -> Places:
+def cell_positions(height: int, width: int, stride: int = 1) -> CellPositions:
     """Return the rows and columns of the cells of a channel, whose cells are `stride` apart in memory."""
     row, column = np.indices((height, width * stride), np.int32).reshape(2, -1)
-    return Places(row.copy(), column // np.int32(stride), width * stride)
+    return CellPositions(row.copy(), column // np.int32(stride), width * stride)
 
 
 def bits_of(cells: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -91,7 +91,7 @@ _lowest_bit, _count_bits = _bit_intrinsic("cttz", ir.IntType(1)(0)), _bit_intrin
 @njit(nogil=True, error_model="numpy")
 def list_cells(
     nonzero: np.ndarray,
-    places: Places,
+    positions: CellPositions,
     cells: np.ndarray,
     e: int,
     offsets: np.ndarray,
@@ -105,7 +105,7 @@ def list_cells(
 
     Args:
         nonzero: Bit mask of the nonzero cells.
-        places: Row and column of each cell.
+        positions: Row and column of each cell.
         cells: The cells.
         e: Start of their list in rows, columns and values.
         offsets: Start of the list of each row, and the end of the last one; written.
@@ -134,11 +134,11 @@ def list_cells(
             left &= left - np.uint64(1)
         count = end
     for row in range(np.uintp(offsets.size - 1)):
-        bit = row * np.uintp(places.row_stride)
+        bit = row * np.uintp(positions.row_stride)
         earlier = nonzero[bit // np.uintp(BITS)] & ((np.uint64(1) << (bit % np.uintp(BITS))) - np.uint64(1))
         offsets[row] = word_starts[bit // np.uintp(BITS)] + _count_bits(earlier)
     offsets[offsets.size - 1] = e + np.intp(count)
     for k in range(count):
         at, to = indices[k], np.uintp(e) + k
-        rows[to], columns[to], values[to] = places.row[at], places.column[at], cells[at]
+        rows[to], columns[to], values[to] = positions.row[at], positions.column[at], cells[at]
     return np.intp(count)

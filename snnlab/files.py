@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 
 # `.NAME.HOST_PID_RANDOM.writing`, with the first letters of a long NAME: a file name has 255 bytes at most.
 _TEMPORARY = re.compile(r"\.(?P<host>[^.]*)_(?P<pid>\d+)_[0-9a-f]{8}\.writing")
@@ -97,9 +97,9 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
-def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RecordError:
+def unwritable(folder: Path, error: OSError, setting: str = "output_dir") -> RunFolderError:
     """Return the error for a folder that cannot be written, with the setting that names the folder."""
-    return RecordError(setting, f"{folder} cannot be written ({error.strerror})", f"set {setting}=FOLDER")
+    return RunFolderError(setting, f"{folder} cannot be written ({error.strerror})", f"set {setting}=FOLDER")
 
 
 def remove_empty(folder: Path, parents: int) -> None:
@@ -114,10 +114,10 @@ def require_writable(folder: Path) -> None:
     """Check that a folder can be created and written; the check leaves no file or folder.
 
     Raises:
-        RecordError: if it cannot.
+        RunFolderError: if it cannot.
     """
     if not _is_utf8(folder):
-        raise RecordError("output_dir", f"{folder} has a name that is not in UTF-8", "set output_dir=FOLDER")
+        raise RunFolderError("output_dir", f"{folder} has a name that is not in UTF-8", "set output_dir=FOLDER")
     missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)

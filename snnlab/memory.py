@@ -37,10 +37,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_MESSAGE in str(error)
 
 
-def smaller(batch_size: int, steps: int) -> tuple[str, str]:
+def out_of_memory_hint(batch_size: int, steps: int) -> tuple[str, str]:
     """Return an out-of-memory message, and a hint with settings that need at most half of a training step's memory."""
     fewer = f"data.num_bins={max(steps // 2, 1)}"
     if batch_size == 1:
-        return f"out of memory with a batch of 1 in {steps} steps", f"set {fewer}, or recompute=10"
-    hint = f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or recompute=10"
+        return f"out of memory with a batch of 1 in {steps} steps", f"set {fewer}, or checkpoint_segments=10"
+    hint = f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or checkpoint_segments=10"
     return f"out of memory with a batch of {batch_size} in {steps} steps", hint

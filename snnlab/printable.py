@@ -30,25 +30,25 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if is_printable(c, keep) else _escape(c) for c in text)
 
 
-def cleaned(node: Any) -> Any:
+def printable_data(node: Any) -> Any:
     """Return JSON or YAML data with invisible characters of texts and keys escaped; newlines and tabs stay."""
     if isinstance(node, str):
         return printable(node, "\n\t")
     if isinstance(node, Mapping):
-        return {printable(key) if isinstance(key, str) else key: cleaned(value) for key, value in node.items()}
-    return [cleaned(value) for value in node] if isinstance(node, list) else node
+        return {printable(key) if isinstance(key, str) else key: printable_data(value) for key, value in node.items()}
+    return [printable_data(value) for value in node] if isinstance(node, list) else node
 
 
-def each_text(node: Any, change: Callable[[str], str]) -> Any:
+def map_texts(node: Any, change: Callable[[str], str]) -> Any:
     """Return JSON or YAML data with `change` applied to each text, and not to the keys."""
     if isinstance(node, str):
         return change(node)
     if isinstance(node, Mapping):
-        return {key: each_text(value, change) for key, value in node.items()}
-    return [each_text(value, change) for value in node] if isinstance(node, list) else node
+        return {key: map_texts(value, change) for key, value in node.items()}
+    return [map_texts(value, change) for value in node] if isinstance(node, list) else node
 
 
-def cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """Return a value for a CSV cell: a text that a spreadsheet reads as a formula gets a leading apostrophe."""
     if not isinstance(value, str) or not value.startswith(_FORMULA) or _is_number(value):
         return value
@@ -88,7 +88,7 @@ def masked(text: str) -> str:
 
 def without_passwords(node: Any) -> Any:
     """Return JSON or YAML data with the passwords in its texts masked."""
-    return each_text(node, masked)
+    return map_texts(node, masked)
 
 
 def is_masked(text: str) -> bool:

@@ -28,7 +28,7 @@ _NO_MEMORY = ("failed to map segment", "could not find/load shared object", "can
 _NO_HOME = "Could not determine home directory."
 
 
-def missing_folder() -> str | None:
+def working_folder_problem() -> str | None:
     """Return a message if the working folder was deleted, which makes PyTorch crash, else None."""
     try:
         os.getcwd()
@@ -37,7 +37,7 @@ def missing_folder() -> str | None:
     return None
 
 
-def explained(error: Exception) -> str | None:
+def environment_problem(error: Exception) -> str | None:
     """Return a message if the environment of the process caused an error (home folder, `ulimit -v`), else None."""
     if isinstance(error, RuntimeError) and str(error) == _NO_HOME:
         user = next((found[0] for word in sys.argv if (found := re.search(r"~[^/=]+", word))), "~")
@@ -50,11 +50,11 @@ def explained(error: Exception) -> str | None:
 
 
 # Signals of `kill` and schedulers, and of a terminal that is closed or disconnected; Ctrl-C is handled by Python.
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def raised_signals() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Make signals that would end this process raise `Interrupted` within the context.
 
     An ignored signal, as under `nohup`, stays ignored. After the first signal the process ignores further ones until it
@@ -63,7 +63,9 @@ def raised_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise) for number in ENDING if signal.getsignal(number) == signal.SIG_DFL}
+    before = {
+        number: signal.signal(number, _raise) for number in ENDING_SIGNALS if signal.getsignal(number) == signal.SIG_DFL
+    }
     try:
         yield
     finally:
@@ -72,7 +74,7 @@ def raised_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def end_undisturbed() -> None:
+def ignore_further_signals() -> None:
     """Ignore further signals and Ctrl-C after the first one, while the run folder is written."""
     if threading.current_thread() is not threading.main_thread():
         return
@@ -81,7 +83,7 @@ def end_undisturbed() -> None:
 
 
 def _ignore_ending_signals() -> None:
-    for number in ENDING:
+    for number in ENDING_SIGNALS:
         if signal.getsignal(number) is _raise:
             signal.signal(number, signal.SIG_IGN)
 
@@ -96,7 +98,7 @@ _BROKEN_PIPE = 141
 _ERROR_HANDLER = "snnlab_replaced"
 
 
-class OutputLostError(Exception):
+class OutputClosedError(Exception):
     """stdout cannot be written any more; not an OSError, because libraries handle those as their own."""
 
 
@@ -108,7 +110,7 @@ class Output(io.TextIOWrapper):
 
     Attributes:
         lost: The error of the first write that failed.
-        raises: Whether a failed write raises `OutputLostError`.
+        raises: Whether a failed write raises `OutputClosedError`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -139,7 +141,7 @@ class Output(io.TextIOWrapper):
         os.dup2(devnull, self.fileno())  # the rest of the buffer goes there
         os.close(devnull)
         if self.raises:
-            raise OutputLostError from error
+            raise OutputClosedError from error
 
 
 def open_streams() -> None:
@@ -156,7 +158,7 @@ def open_streams() -> None:
 
 
 @contextmanager
-def until_nobody_reads() -> Iterator[None]:
+def until_pipe_closes() -> Iterator[None]:
     """End the printing without a message when the reader closes the pipe: `snnlab list layers | head`."""
     out = sys.stdout
     if isinstance(out, Output):
@@ -164,7 +166,7 @@ def until_nobody_reads() -> Iterator[None]:
     try:
         yield
         out.flush()
-    except OutputLostError:
+    except OutputClosedError:
         pass
     except BrokenPipeError:  # of another stream, in a program that imports snnlab
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # else Python tries to write again at exit
@@ -173,13 +175,13 @@ def until_nobody_reads() -> Iterator[None]:
             out.raises = False
 
 
-def spare_other_packages() -> None:
+def limit_warning_errors() -> None:
     """Limit `python -W error` to warnings of snnlab: warnings of other packages at their import are not our errors."""
     if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
         warnings.filterwarnings("default", module=r"(?!snnlab(\.|$))")
 
 
-def leave(status: int) -> NoReturn:
+def exit_at_once(status: int) -> NoReturn:
     """End this process at once, without the interpreter's cleanup, which takes a second.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, did_you_mean, located, out_of_memory
-from snnlab.settings import check_settings, checks_arguments, takes, tell_arguments
+from snnlab.errors import ConfigError, did_you_mean, error_context, out_of_memory
+from snnlab.settings import check_settings, checks_arguments, document_arguments, has_parameter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ class Registry:
         def decorate(factory: F) -> F:
             if name in self._entries:
                 raise ValueError(f"the {self.kind} '{name}' is registered twice")
-            tell_arguments(factory)
+            document_arguments(factory)
             # A wider registry returns it with the check of its arguments already.
             checked = checks_arguments(factory) if self.within is None else self.within.register(name)(factory)
             self._entries[name] = checked
@@ -71,9 +71,9 @@ class Registry:
         """
         factory = self.get(name, place)
         check_settings(factory, settings, place, str(name), given=tuple(context))
-        wanted = {key: value for key, value in context.items() if takes(factory, key)}
+        wanted = {key: value for key, value in context.items() if has_parameter(factory, key)}
         try:
-            with located(place):
+            with error_context(place):
                 return factory(**settings, **wanted)
         except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # PyTorch's out-of-memory errors
             if problem := out_of_memory(error):

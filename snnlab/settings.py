@@ -103,10 +103,10 @@ def between(low: float, high: float, *, with_low: bool = True, with_high: bool =
 
 # Types of many settings.
 Count = Annotated[int, at_least(1)]
-NotNegative = Annotated[int, at_least(0)]
+NonNegative = Annotated[int, at_least(0)]
 Positive = Annotated[float, above(0)]
 Finite = Annotated[float, FINITE]
-Fraction = Annotated[float, between(0, 1)]
+UnitInterval = Annotated[float, between(0, 1)]
 
 
 def _short(number: float) -> str:
@@ -159,7 +159,7 @@ def _arguments(doc: str) -> dict[str, str]:
 _SECTION = re.compile(r"^(?=(?:Args|Attributes|Shape|Returns|Raises|Source):)", re.M)
 
 
-def tell_arguments(kind: Callable[..., Any]) -> None:
+def document_arguments(kind: Callable[..., Any]) -> None:
     """Rewrite the Args of a class's docstring: all arguments of its constructor in order, those of its bases too."""
     texts = argument_texts(kind)
     names = [name for name in inspect.signature(kind).parameters if name in texts]
@@ -205,7 +205,7 @@ class Setting:
     def problem(self, value: Any) -> str | None:
         """Return why a value is invalid, or None."""
         if not _fits(value, self.annotation):
-            return f"expected {describe_type(self.annotation)}, got {shown(value)}"
+            return f"expected {describe_type(self.annotation)}, got {value_text(value)}"
         return self.range_problem(value)
 
     def range_problem(self, value: Any) -> str | None:
@@ -213,7 +213,7 @@ class Setting:
         numbers = [v for v in (value if _is_list(value) else [value]) if _fits(v, float)]
         if self.interval is None or all(number in self.interval for number in numbers):
             return None
-        return f"must be {self.interval}, got {shown(list(value) if _is_list(value) else value)}"
+        return f"must be {self.interval}, got {value_text(list(value) if _is_list(value) else value)}"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.unit})" if self.unit else self.name
@@ -252,7 +252,7 @@ def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dic
     return settings
 
 
-def takes(factory: Callable[..., Any], name: str) -> bool:
+def has_parameter(factory: Callable[..., Any], name: str) -> bool:
     """Return whether `factory` has a parameter of this name."""
     return name in _parameters(factory)
 
@@ -444,7 +444,7 @@ def _is_abc(origin: Any, abc: type) -> bool:
     return isinstance(origin, type) and origin is not str and issubclass(origin, abc)
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value as text for a message."""
     if value is None:
         return "null"
@@ -472,9 +472,9 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-Rivals = Mapping[str, Collection[str]]
-TIME_RIVALS: Rivals = {"num_bins": ["dt"], "dt": ["num_bins"]}
-NEURON_RIVALS: Rivals = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
+Exclusions = Mapping[str, Collection[str]]
+TIME_EXCLUSIONS: Exclusions = {"num_bins": ["dt"], "dt": ["num_bins"]}
+NEURON_EXCLUSIONS: Exclusions = {"tau_mem": ["beta"], "beta": ["tau_mem"], "tau_syn": ["alpha"], "alpha": ["tau_syn"]}
 # Groups of settings for the size of a surrogate: the first of a group is required, the others are optional;
 # settings without a common group exclude each other.
 SURROGATE_SIZES = (
@@ -486,12 +486,12 @@ SURROGATE_SIZES = (
     ("grad_width", "grad_scale"),
 )
 _SIZES = list(dict.fromkeys(name for group in SURROGATE_SIZES for name in group))
-SURROGATE_RIVALS: Rivals = {
+SURROGATE_EXCLUSIONS: Exclusions = {
     name: [other for other in _SIZES if not any({name, other} <= set(group) for group in SURROGATE_SIZES)]
     for name in _SIZES
 }
 
 
-def ways_of(names: Collection[str]) -> list[tuple[str, ...]]:
+def size_groups(names: Collection[str]) -> list[tuple[str, ...]]:
     """Return the groups of size settings of a surrogate with settings of these names, without width and height."""
     return [tuple(name for name in group if name in names) for group in SURROGATE_SIZES[1:] if group[0] in names]

@@ -11,11 +11,11 @@ import yaml
 from snnlab.errors import ConfigError
 
 # Limits far above any experiment, sweep, suite or run.
-MOST_BYTES = 4_000_000
-MOST_VALUES = 100_000
-DEEPEST = 100
+MAX_BYTES = 4_000_000
+MAX_VALUES = 100_000
+MAX_DEPTH = 100
 # Digits of one number: the time to read or print it is quadratic in them.
-LONGEST_NUMBER = 100
+MAX_DIGITS = 100
 _NUMBER = re.compile(r"[-+.]?[0-9]")
 
 
@@ -43,9 +43,9 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        return f"is larger than {MOST_BYTES:,} bytes, the limit for a YAML file"
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file"
     try:
         return _problem(content.decode("utf-8"), loader)
     except (UnicodeDecodeError, yaml.YAMLError):
@@ -67,8 +67,8 @@ def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
         if isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
             opened.append((event.anchor, total))
             total += 1
-            if len(opened) > DEEPEST:
-                return f"is nested more than {DEEPEST} deep"
+            if len(opened) > MAX_DEPTH:
+                return f"is nested more than {MAX_DEPTH} deep"
         elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
             anchor, before = opened.pop()
             if anchor is not None:
@@ -84,8 +84,8 @@ def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
             if not opened and again:
                 return _problem(event.value, loader, again=False)
             number = event.implicit[0] or str(event.tag).endswith((":int", ":float"))
-            if number and len(event.value) > LONGEST_NUMBER and _NUMBER.match(event.value):
+            if number and len(event.value) > MAX_DIGITS and _NUMBER.match(event.value):
                 return f"has a number of {len(event.value):,} digits"
-        if total > MOST_VALUES:
-            return f"has more than {MOST_VALUES:,} values"
+        if total > MAX_VALUES:
+            return f"has more than {MAX_VALUES:,} values"
     return None

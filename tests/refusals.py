@@ -26,10 +26,10 @@ def assert_raises(kind: Kind | tuple[Kind, ...], *facts: object) -> Iterator[pyt
         yield caught
     kinds = kind if isinstance(kind, tuple) else (kind,)
     assert type(caught.value) in kinds, f"a {type(caught.value).__name__}: {caught.value}"
-    assert_tells(caught.value, *facts)
+    assert_error_has(caught.value, *facts)
 
 
-def assert_tells(error: BaseException | None, *facts: object) -> None:
+def assert_error_has(error: BaseException | None, *facts: object) -> None:
     """Assert that an error contains some facts.
 
     Args:
@@ -48,7 +48,7 @@ def assert_tells(error: BaseException | None, *facts: object) -> None:
     assert not missing, f"{missing} not in: {error}"
 
 
-def assert_says(text: str | None, *facts: object) -> None:
+def assert_text_has(text: str | None, *facts: object) -> None:
     """Assert that a text for users (a message, a log, a page) contains numbers and names, in this order."""
     assert text is not None, "there is no text"
     at = 0
@@ -58,11 +58,11 @@ def assert_says(text: str | None, *facts: object) -> None:
         at = end
 
 
-def assert_lines_say(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
+def assert_lines_have(lines: Sequence[str], *facts: tuple[object, ...]) -> None:
     """Assert that there are as many lines as facts, and that each line contains its facts."""
     assert len(lines) == len(facts), "\n".join(lines)
     for line, of_line in zip(lines, facts, strict=True):
-        assert_says(line, *of_line)
+        assert_text_has(line, *of_line)
 
 
 def _end_of(fact: str, text: str, at: int = 0) -> int | None:

@@ -92,7 +92,7 @@ def test_a_batch_of_gradients_is_detected_in_the_backward_pass() -> None:
 
 def test_hooks_of_a_layer_and_global_hooks_are_detected() -> None:
     layer, name = nn.Linear(1, 1), seen("where hooks are kept", "torch")
-    assert compat.bare(layer), name
+    assert compat.has_no_hooks(layer), name
     registers = (
         layer.register_forward_hook,
         layer.register_forward_pre_hook,
@@ -102,9 +102,9 @@ def test_hooks_of_a_layer_and_global_hooks_are_detected() -> None:
     )
     for register in registers:
         handle = register(lambda *_: None)
-        assert not compat.bare(layer), name
+        assert not compat.has_no_hooks(layer), name
         handle.remove()
-        assert compat.bare(layer), name
+        assert compat.has_no_hooks(layer), name
 
 
 def test_a_convolution_pads_in_its_own_way_without_its_hooks() -> None:
@@ -166,12 +166,14 @@ def test_glibc_can_be_set_to_keep_memory() -> None:
 
 def test_lightning_counts_the_steps_of_loggers() -> None:
     trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, barebones=False)
-    assert compat.batches_that_stepped(trainer) == 0, seen(compat.STEPPED, "lightning")
-    assert compat.STEPPED in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(compat.STEPPED, "lightning")
+    assert compat.batches_that_stepped(trainer) == 0, seen(compat.STEP_COUNT_KEY, "lightning")
+    assert compat.STEP_COUNT_KEY in trainer.fit_loop.state_dict()["epoch_loop.state_dict"], seen(
+        compat.STEP_COUNT_KEY, "lightning"
+    )
 
 
 def test_lightning_starts_no_processes_that_exist_already() -> None:
-    strategy = compat.unlaunched(DDPStrategy())
+    strategy = compat.without_launcher(DDPStrategy())
     trainer = L.Trainer(
         accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_checkpointing=False, barebones=False
     )

@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```\w+\n(# ([\w/]+\.(?:py|yaml))\n.*?)```", (ROOT / "CONTR
 # The plain loop, because the rendered loops of the copy would be compiled again.
 TRAIN = [
     *("trainer.max_epochs=1", "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "test=false"),
-    *("backend=reference", "first_layer=frames"),
+    *("backend=reference", "sparse_input=false"),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.errors import ConfigError, DamagedError, DataError, RecordError, SnnlabError, UnknownSettingError
+from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, SnnlabError, UnknownSettingError
 from snnlab.training.health import DivergedError
 
 ERRORS: dict[str, SnnlabError] = {
@@ -16,7 +16,7 @@ ERRORS: dict[str, SnnlabError] = {
     "unknown setting": UnknownSettingError("model.layers.lif1", "taumem", "Did you mean 'tau_mem'?"),
     "damaged": DamagedError(Path("run/result.json"), "truncated", "train again"),
     "diverged": DivergedError("the loss is nan"),
-    "located": DataError("data.root", "is empty").moved(origin=(Path("mine.yaml"), 3)),
+    "located": DataError("data.root", "is empty").with_fields(origin=(Path("mine.yaml"), 3)),
 }
 
 
@@ -36,7 +36,7 @@ def test_a_place_within_a_whole_and_a_part_that_names_none() -> None:
 def test_of_a_run_that_is_named_already_the_file_is_left() -> None:
     run = Path("outputs") / "a"
     assert DamagedError(run / "result.json", "cut", "").of(run).place == "result.json"
-    assert RecordError(run, "is no run").of(run).place == ""
+    assert RunFolderError(run, "is no run").of(run).place == ""
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.files import remove_empty, require_writable, unwritable, write_atomically, write_json, write_npz, write_text
 
-from .refusals import assert_raises, assert_says
+from .refusals import assert_raises, assert_text_has
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
@@ -86,8 +86,8 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_names_the_setting() -> None:
     error = unwritable(Path("runs/a"), PermissionError(13, "Permission denied"))
-    assert isinstance(error, RecordError)
-    assert_says(str(error), "output_dir", "runs/a", "Permission denied", "output_dir=FOLDER")
+    assert isinstance(error, RunFolderError)
+    assert_text_has(str(error), "output_dir", "runs/a", "Permission denied", "output_dir=FOLDER")
 
 
 @pytest.mark.parametrize("place", ["new", "new/deep/er", "there", "there/new"])
@@ -192,6 +192,6 @@ def test_a_name_may_be_as_long_as_names_are(tmp_path: Path, name: str) -> None:
 
 def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with assert_raises(RecordError, "output_dir", "output_dir=FOLDER"):
+    with assert_raises(RunFolderError, "output_dir", "output_dir=FOLDER"):
         require_writable(tmp_path / "file" / "name" / "run")
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]

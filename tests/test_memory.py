@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.memory import is_out_of_memory, smaller
+from snnlab.memory import is_out_of_memory, out_of_memory_hint
 
-from .refusals import assert_says
+from .refusals import assert_text_has
 
 
 def test_errors_of_torch_on_a_cpu_and_on_a_gpu_are_out_of_memory() -> None:
@@ -20,9 +20,9 @@ def test_errors_of_torch_on_a_cpu_and_on_a_gpu_are_out_of_memory() -> None:
 @pytest.mark.parametrize(
     ("batch_size", "cure"),
     [
-        (32, ("set data.batch_size=16", "data.num_bins=50", "recompute=10")),
-        (1, ("set data.num_bins=50", "recompute=10")),
+        (32, ("set data.batch_size=16", "data.num_bins=50", "checkpoint_segments=10")),
+        (1, ("set data.num_bins=50", "checkpoint_segments=10")),
     ],
 )
 def test_half_of_the_memory_is_suggested(batch_size: int, cure: tuple) -> None:
-    assert_says(smaller(batch_size, 100)[1], *cure)
+    assert_text_has(out_of_memory_hint(batch_size, 100)[1], *cure)

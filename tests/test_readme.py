@@ -17,7 +17,7 @@ from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.simulated import SaccadeDigits
 
-from .refusals import assert_says
+from .refusals import assert_text_has
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -30,7 +30,7 @@ SHORT = (
     "+trainer.limit_val_batches=1",
     "+trainer.limit_test_batches=1",
     "trainer.accelerator=cpu",
-    "pictures=null",
+    "plots=null",
     "monitors=null",
 )
 
@@ -165,7 +165,7 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), *FEW])
     assert main.main() == 0, capfd.readouterr().err
     output = capfd.readouterr().out
-    assert_says(output, "winner: trial")
+    assert_text_has(output, "winner: trial")
     (again,) = [line for line in commands(sweeps=True) if "resume=" in line]
     _, name, _, *others = shlex.split(again)
     wanted = [text.replace("=40", "=3") for text in others]

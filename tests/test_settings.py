@@ -16,8 +16,8 @@ from snnlab.settings import (
     check_known,
     check_settings,
     checks_arguments,
+    has_parameter,
     settings_of,
-    takes,
     type_problem,
 )
 
@@ -60,8 +60,8 @@ def test_settings_of_a_class_are_those_of_its_init() -> None:
 
 
 def test_parameters_are_found_by_name() -> None:
-    assert takes(neuron, "dt")
-    assert not takes(neuron, "in_shape")
+    assert has_parameter(neuron, "dt")
+    assert not has_parameter(neuron, "in_shape")
 
 
 @pytest.mark.parametrize(

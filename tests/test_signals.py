@@ -10,24 +10,24 @@ from collections.abc import Iterator
 import pytest
 
 from snnlab.errors import Interrupted
-from snnlab.process import ENDING, raised_signals
+from snnlab.process import ENDING_SIGNALS, raise_on_signals
 from snnlab.training.snapshots import stop_signals
 
-from .refusals import assert_says
+from .refusals import assert_text_has
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_a_signal_raises_once_and_others_change_nothing_while_the_process_ends(number: signal.Signals) -> None:
     def ended() -> None:
-        with raised_signals():
+        with raise_on_signals():
             try:
                 os.kill(os.getpid(), number)
             finally:
@@ -36,19 +36,19 @@ def test_a_signal_raises_once_and_others_change_nothing_while_the_process_ends(n
     with pytest.raises(Interrupted) as caught:
         ended()
     assert caught.value.status == 128 + number
-    assert_says(str(caught.value), number.name)
+    assert_text_has(str(caught.value), number.name)
     os.kill(os.getpid(), number)
 
 
 def test_without_a_signal_the_handlers_are_restored() -> None:
-    with raised_signals():
-        assert signal.SIG_DFL not in {signal.getsignal(each) for each in ENDING}
-    assert {signal.getsignal(each) for each in ENDING} == {signal.SIG_DFL}
+    with raise_on_signals():
+        assert signal.SIG_DFL not in {signal.getsignal(each) for each in ENDING_SIGNALS}
+    assert {signal.getsignal(each) for each in ENDING_SIGNALS} == {signal.SIG_DFL}
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with raised_signals():
+    with raise_on_signals():
         os.kill(os.getpid(), signal.SIGHUP)
         assert signal.SIGHUP not in stop_signals()
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -58,7 +58,7 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
 def test_another_handler_stays() -> None:
     heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
-    with raised_signals():
+    with raise_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
     assert heard == [signal.SIGTERM]
 
@@ -67,7 +67,7 @@ def test_in_another_thread_nothing_is_changed() -> None:
     found: list[object] = []
 
     def look() -> None:
-        with raised_signals():
+        with raise_on_signals():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=look)

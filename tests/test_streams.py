@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from snnlab import process
-from snnlab.process import Output, OutputLostError, spare_other_packages, until_nobody_reads
+from snnlab.process import Output, OutputClosedError, limit_warning_errors, until_pipe_closes
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def test_output_without_a_reader_is_lost_and_raises_nothing() -> None:
 
 def test_a_table_ends_when_its_reader_closes_the_pipe() -> None:
     seen: list[int] = []
-    with stdout_to_a_pipe(read=False), until_nobody_reads():
+    with stdout_to_a_pipe(read=False), until_pipe_closes():
         for number in range(100_000):
             print("x" * 100)
             seen.append(number)
@@ -50,7 +50,7 @@ def test_a_table_ends_when_its_reader_closes_the_pipe() -> None:
 
 
 def test_the_end_of_reading_is_no_error_that_a_library_would_take_for_its_own() -> None:
-    assert not issubclass(OutputLostError, OSError)
+    assert not issubclass(OutputClosedError, OSError)
 
 
 def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_names_stay() -> None:
@@ -66,7 +66,7 @@ def test_a_stream_of_a_program_around_us_ends_quietly_too() -> None:
     os.close(reader)
     before, sys.stdout = sys.stdout, os.fdopen(writer, "w")
     try:
-        with until_nobody_reads():
+        with until_pipe_closes():
             print("x")
         assert os.path.samefile(f"/proc/self/fd/{writer}", os.devnull)  # later output is lost too
     finally:
@@ -103,7 +103,7 @@ def test_warnings_of_other_packages_end_nothing(monkeypatch: pytest.MonkeyPatch,
     with process.warnings.catch_warnings():
         monkeypatch.setattr(sys, "warnoptions", [option])
         before = list(process.warnings.filters)
-        spare_other_packages()
+        limit_warning_errors()
         found = [entry for entry in process.warnings.filters if entry not in before]
     assert bool(found) == spared
     if spared:

@@ -15,7 +15,7 @@ import torch
 from databench.methods import Workload
 from torch.nn.functional import cross_entropy
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.data.events import Events, Store, open_or_build
 from snnlab.session import Session
 
@@ -93,7 +93,7 @@ def _best(do: Callable[[], object], before: Path | None = None) -> float:
 
 def _shares(work: Workload, overrides: list[str]) -> tuple[float, float]:
     """Return the median seconds of a step of conv_lif (forward, backward, Adam), and of loading its batch."""
-    experiment, _ = compose_once([*overrides, "model=conv_lif"], None)
+    experiment, _ = compose_experiment([*overrides, "model=conv_lif"], None)
     session = Session(experiment)
     built, (make, _) = session.built, session.optimization
     optimizer = make(built.network)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events import Packed
 from snnlab.data.events.frames import EventBatch, frames_of_batch
@@ -61,7 +61,7 @@ class Method(NamedTuple):
 
 def work(overrides: list[str], recordings: int, batch: int) -> Workload:
     """Return the first batches of recordings of a training."""
-    experiment, _ = compose_once([*overrides, f"data.batch_size={batch}"], None)
+    experiment, _ = compose_experiment([*overrides, f"data.batch_size={batch}"], None)
     data = Session(experiment).data
     draws = islice(data.train_dataloader().sampler, max(1, recordings // batch))
     return Workload(data, [draw.indices for draw in draws])

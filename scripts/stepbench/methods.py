@@ -15,7 +15,7 @@ from stepbench.work import UsageError, Workload, modules, nodes
 from torch import Tensor, nn
 
 from snnlab.config.folders import find_file
-from snnlab.kernels.function import Backend, resolve
+from snnlab.kernels.function import Backend, resolve_backend
 from snnlab.nn import build_network
 from snnlab.nn.neurons.base import set_backend
 
@@ -212,7 +212,7 @@ def unavailable_reason(method: Method, device: str) -> str | None:
             return f"not installed (pip install {method.requires})"
     if method.backend is not None:
         try:
-            resolve(method.backend, torch.device(device), torch.float32)
+            resolve_backend(method.backend, torch.device(device), torch.float32)
         except ValueError as error:
             return str(error)
     return None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from trainbench.clock import epoch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.events.frames import Batch
 from snnlab.memory import keep_heap
@@ -58,7 +58,7 @@ class SpikingJellyNetwork(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(convert_layer(name, layer) for name, layer in network.line()))
+        self.layers = nn.Sequential(*(convert_layer(name, layer) for name, layer in network.layers()))
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._reset = import_quietly("spikingjelly.activation_based.functional").reset_net
 
@@ -138,7 +138,7 @@ def train(overrides: list[str]) -> dict[str, Any]:
     Raises:
         BenchError: if the network differs from snnlab's.
     """
-    experiment, _ = compose_once(overrides, None)
+    experiment, _ = compose_experiment(overrides, None)
     session = Session(experiment)
     session.use_threads()
     keep_heap()

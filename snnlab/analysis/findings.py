@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from rich.table import Table
 from torch import Tensor
 
-from snnlab.analysis.layer_statistics import Layer, MakeOptimizer, Objective, Vitals
+from snnlab.analysis.layer_statistics import LayerStatistics, MakeOptimizer, NetworkStatistics, Objective
 from snnlab.nn import Network
 from snnlab.nn.layer import Counts
 from snnlab.nn.neurons.time_constants import Constant
@@ -22,7 +22,7 @@ from snnlab.nn.neurons.time_constants import Constant
 TEST_STEPS = 10
 
 
-def waking(
+def steps_until_spiking(
     network: Network,
     x: Tensor,
     lengths: Tensor,
@@ -45,18 +45,18 @@ def waking(
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64.
     """
-    wakes: dict[str, int | None] = dict.fromkeys(names)
+    spikes_after: dict[str, int | None] = dict.fromkeys(names)
     optimizer = make_optimizer(network)
     for step in range(1, TEST_STEPS + 1):
         counts: Counts = {}
         y, _ = network(x, lengths=lengths, counts=counts)
-        wakes |= {name: step for name, at in wakes.items() if at is None and bool(counts[name].any())}
-        if None not in wakes.values() or step == TEST_STEPS:
+        spikes_after |= {name: step for name, at in spikes_after.items() if at is None and bool(counts[name].any())}
+        if None not in spikes_after.values() or step == TEST_STEPS:
             break
         optimizer.zero_grad(set_to_none=True)
         objective(y, counts).backward()
         optimizer.step()
-    return wakes
+    return spikes_after
 
 
 Kind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "rate"]
@@ -82,62 +82,64 @@ class Finding(NamedTuple):
     text: str
 
 
-def findings(vitals: Vitals) -> list[Finding]:
+def findings(statistics: NetworkStatistics) -> list[Finding]:
     """Return the problems, from the input on; layers after a silent layer are not judged until that one spikes."""
-    if not any(vitals.events):
+    if not any(statistics.events):
         return [Finding("input", "", "the frames of this batch are empty: no event is in the window")]
-    found = list(_input_findings(vitals))
+    found = list(_input_findings(statistics))
     has_input = True
-    for layer in vitals.layers:
+    for layer in statistics.layers:
         if layer.spiking is None:
             continue
-        found += _layer_findings(layer, vitals, has_input=has_input)
+        found += _layer_findings(layer, statistics, has_input=has_input)
         if found and found[-1].kind == "silent":
             break
         has_input = has_input and not is_silent(layer)
-    if not found and not math.isfinite(vitals.loss):
-        return [Finding("loss", "", f"the loss is {vitals.loss}")]
-    return found or list(_rate_findings(vitals))
+    if not found and not math.isfinite(statistics.loss):
+        return [Finding("loss", "", f"the loss is {statistics.loss}")]
+    return found or list(_rate_findings(statistics))
 
 
-def is_silent(layer: Layer) -> bool:
+def is_silent(layer: LayerStatistics) -> bool:
     """Return whether a spiking layer never spikes."""
     return layer.spikes_per_step == 0
 
 
-def undecided(vitals: Vitals) -> list[str]:
+def silent_layers_to_test(statistics: NetworkStatistics) -> list[str]:
     """Return the silent layers that may still start to spike in training, so that a test by training is needed."""
-    silent = [layer for layer in vitals.layers if layer.spiking is not None and is_silent(layer)]
-    if any(finding.kind in ("silent", "input") for finding in findings(vitals)):
+    silent = [layer for layer in statistics.layers if layer.spiking is not None and is_silent(layer)]
+    if any(finding.kind in ("silent", "input") for finding in findings(statistics)):
         return []
     return [layer.name for layer in silent]
 
 
-def short_time_constant(layer: Layer) -> Constant | None:
+def short_time_constant(layer: LayerStatistics) -> Constant | None:
     """Return a layer's membrane time constant if it is set in ms and far shorter than a step, else None."""
     short = (constant for constant in layer.constants if constant.name == "tau_mem" and constant.given == "ms")
     return next((constant for constant in short if constant.factor < MIN_DECAY), None)
 
 
-def _input_findings(vitals: Vitals) -> Iterator[Finding]:
-    for channel, events in enumerate(vitals.events):
+def _input_findings(statistics: NetworkStatistics) -> Iterator[Finding]:
+    for channel, events in enumerate(statistics.events):
         if not events:
-            text = f"input channel p={channel} has no event in {vitals.samples} recordings: its weights learn nothing"
+            text = (
+                f"input channel p={channel} has no event in {statistics.samples} recordings: its weights learn nothing"
+            )
             yield Finding("input", str(channel), text)
 
 
-def _layer_findings(layer: Layer, vitals: Vitals, *, has_input: bool) -> Iterator[Finding]:
+def _layer_findings(layer: LayerStatistics, statistics: NetworkStatistics, *, has_input: bool) -> Iterator[Finding]:
     spiking = layer.spiking
     assert spiking is not None
-    if (constant := short_time_constant(layer)) is not None and vitals.dt is not None:
+    if (constant := short_time_constant(layer)) is not None and statistics.dt is not None:
         text = f"{layer.name} has no memory: its tau_mem of {constant.ms:.3g} ms is {constant.steps:.2g} of a step"
-        yield Finding("no_memory", layer.name, f"{text} ({vitals.dt:g} ms)")
+        yield Finding("no_memory", layer.name, f"{text} ({statistics.dt:g} ms)")
     if is_silent(layer):
         receives = f"{layer.name} receives {spiking.max_membrane:.2g} of its threshold ({spiking.v_threshold:.3g})"
         text = f"{receives}: no neuron spikes"
         if has_input and spiking.max_membrane < WEAK_INPUT:
             yield Finding("silent", layer.name, text)
-        elif vitals.wakes.get(layer.name, 0) is None:
+        elif statistics.spikes_after.get(layer.name, 0) is None:
             yield Finding("silent", layer.name, f"{text}, also not after {TEST_STEPS} steps of training on this batch")
         return
     if spiking.above_two >= MAX_SATURATED or spiking.saturated >= MAX_SATURATED:
@@ -150,8 +152,8 @@ def _layer_findings(layer: Layer, vitals: Vitals, *, has_input: bool) -> Iterato
         yield Finding("narrow", layer.name, text)
 
 
-def _rate_findings(vitals: Vitals) -> Iterator[Finding]:
-    updates = {layer.name: layer.relative_update for layer in vitals.layers if layer.relative_update is not None}
+def _rate_findings(statistics: NetworkStatistics) -> Iterator[Finding]:
+    updates = {layer.name: layer.relative_update for layer in statistics.layers if layer.relative_update is not None}
     if not updates:
         return
     name = max(updates, key=lambda key: updates[key])
@@ -167,27 +169,27 @@ def _rate_findings(vitals: Vitals) -> Iterator[Finding]:
 LATE_PART = 0.25
 
 
-def delay_notes(vitals: Vitals) -> list[str]:
+def delay_notes(statistics: NetworkStatistics) -> list[str]:
     """Return the reasons for a late or missing output, one line per layer; an empty list if the output is in time."""
-    first, input_starts = vitals.layers[-1].first_step, vitals.input_first
+    first, input_starts = statistics.layers[-1].first_step, statistics.input_first
     if input_starts is None:
         return []
     if first is None:
-        return ["the output is 0 in this batch:", *_delay_by_layer(vitals, input_starts)]
-    if first - input_starts < LATE_PART * vitals.steps:
+        return ["the output is 0 in this batch:", *_delay_by_layer(statistics, input_starts)]
+    if first - input_starts < LATE_PART * statistics.steps:
         return []
-    head = f"the output is 0 before step {first} of {vitals.steps}, counted from 0:"
-    return [head, *_delay_by_layer(vitals, input_starts)]
+    head = f"the output is 0 before step {first} of {statistics.steps}, counted from 0:"
+    return [head, *_delay_by_layer(statistics, input_starts)]
 
 
-def _delay_by_layer(vitals: Vitals, input_starts: int) -> Iterator[str]:
+def _delay_by_layer(statistics: NetworkStatistics, input_starts: int) -> Iterator[str]:
     """Yield a line for each spiking layer, up to the first silent one."""
     since = input_starts
-    for layer in vitals.layers:
+    for layer in statistics.layers:
         if layer.spiking is None:
             continue
         if is_silent(layer) or layer.first_step is None:
-            yield f"  {_describe_silent(layer, vitals)}"
+            yield f"  {_describe_silent(layer, statistics)}"
             return
         delay = layer.first_step - since
         yield (
@@ -195,19 +197,23 @@ def _delay_by_layer(vitals: Vitals, input_starts: int) -> Iterator[str]:
             f" reach {layer.spiking.max_membrane:.2f} thresholds at the most{_describe_filters(layer)}"
         )
         since = layer.first_step
-    if vitals.layers[-1].spiking is None and vitals.layers[-1].first_step == since:
-        yield f"  {vitals.layers[-1].name} gives its first output in the same step"
+    if statistics.layers[-1].spiking is None and statistics.layers[-1].first_step == since:
+        yield f"  {statistics.layers[-1].name} gives its first output in the same step"
 
 
-def _describe_silent(layer: Layer, vitals: Vitals) -> str:
+def _describe_silent(layer: LayerStatistics, statistics: NetworkStatistics) -> str:
     assert layer.spiking is not None
     text = f"{layer.name} is silent, its membranes reach {layer.spiking.max_membrane:.2g} of its threshold"
-    wakes = vitals.wakes.get(layer.name)
-    plural = "s" * (wakes != 1)
-    return text if wakes is None else f"{text}; it spikes after {wakes} step{plural} of training on this batch"
+    spikes_after = statistics.spikes_after.get(layer.name)
+    plural = "s" * (spikes_after != 1)
+    return (
+        text
+        if spikes_after is None
+        else f"{text}; it spikes after {spikes_after} step{plural} of training on this batch"
+    )
 
 
-def _describe_filters(layer: Layer) -> str:
+def _describe_filters(layer: LayerStatistics) -> str:
     filters = [f"{constant.name} of {constant.steps:.3g}" for constant in layer.constants]
     return f", after filters {' and '.join(filters)} steps" if filters else ""
 
@@ -215,20 +221,22 @@ def _describe_filters(layer: Layer) -> str:
 NO_VALUE = "−"
 
 
-def vitals_table(vitals: Vitals) -> Table:
+def statistics_table(statistics: NetworkStatistics) -> Table:
     """Return a table with the frames in the first row, then one row per layer of neurons."""
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("layer", no_wrap=True)
-    unit = "ms" if vitals.dt is not None else "step"
-    rate = ["Hz"] if vitals.dt is not None else []
+    unit = "ms" if statistics.dt is not None else "step"
+    rate = ["Hz"] if statistics.dt is not None else []
     heads = ["input a step", "reaches", "spikes", *rate, "silent", "on", "over", f"first {unit}"]
     for head in (*heads, "gradient", "its weights'", "passes"):
         table.add_column(head, justify="right", no_wrap=True)
-    frames = f"{vitals.input_mean:.2g} ± {vitals.input_std:.2g}"
+    frames = f"{statistics.input_mean:.2g} ± {statistics.input_std:.2g}"
     blank = [""] * (4 + len(rate))
-    table.add_row("(frames)", frames, "", *blank, _format_time(vitals.input_first, vitals.dt), "", "", "", style="dim")
-    for layer in vitals.layers:
-        table.add_row(layer.name, *_row_values(layer, vitals))
+    table.add_row(
+        "(frames)", frames, "", *blank, _format_time(statistics.input_first, statistics.dt), "", "", "", style="dim"
+    )
+    for layer in statistics.layers:
+        table.add_row(layer.name, *_row_values(layer, statistics))
     return table
 
 
@@ -241,14 +249,14 @@ def legend() -> str:
     )
 
 
-def _row_values(layer: Layer, vitals: Vitals) -> list[str]:
+def _row_values(layer: LayerStatistics, statistics: NetworkStatistics) -> list[str]:
     spiking = layer.spiking
     drive = f"{layer.drive_mean:.2g} ± {layer.drive_std:.2g}"
-    tail = [_format_time(layer.first_step, vitals.dt), f"{layer.gradient:.1e}", f"{layer.weight_gradient:.1e}"]
+    tail = [_format_time(layer.first_step, statistics.dt), f"{layer.gradient:.1e}", f"{layer.weight_gradient:.1e}"]
     if spiking is None or layer.spikes_per_step is None:
-        return [drive, *[NO_VALUE] * (6 if vitals.dt is not None else 5), *tail, NO_VALUE]
-    rate = [] if vitals.dt is None else [f"{layer.spikes_per_step * 1000 / vitals.dt:.3g}"]
-    spikes = f"{layer.spikes_per_step * vitals.mean_length:.2g}"
+        return [drive, *[NO_VALUE] * (6 if statistics.dt is not None else 5), *tail, NO_VALUE]
+    rate = [] if statistics.dt is None else [f"{layer.spikes_per_step * 1000 / statistics.dt:.3g}"]
+    spikes = f"{layer.spikes_per_step * statistics.mean_length:.2g}"
     return [
         drive,
         f"{spiking.max_membrane:.2f}",

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from snnlab.analysis.findings import MIN_UPDATE, Finding, findings, is_silent, short_time_constant
-from snnlab.analysis.layer_statistics import Layer, Vitals
+from snnlab.analysis.layer_statistics import LayerStatistics, NetworkStatistics
 from snnlab.nn.init import INITS, FluctuationDriven, Initialisation
 
 Node = Mapping[str, Any]
 
 
-class Case(NamedTuple):
+class ExperimentSettings(NamedTuple):
     """The settings of an experiment that a fix may change.
 
     Attributes:
@@ -83,49 +83,51 @@ NARROW_WIDTH = 0.05
 MAX_CHANGE = 0.1
 
 
-def candidate_fixes(finding: Finding, vitals: Vitals, settings: Case) -> Iterator[str]:
+def candidate_fixes(finding: Finding, statistics: NetworkStatistics, settings: ExperimentSettings) -> Iterator[str]:
     """Yield possible fixes of a finding in the order in which to try them: overrides of one setting each."""
     if finding.kind == "input" and finding.layer:
         yield from _merge_polarities(settings)
     elif finding.kind == "no_memory":
-        yield from _longer_time_constants(vitals.layer(finding.layer), vitals, settings)
+        yield from _longer_time_constants(statistics.layer(finding.layer), statistics, settings)
     elif finding.kind == "silent":
-        yield from _more_spikes(vitals.layer(finding.layer), vitals, settings)
+        yield from _more_spikes(statistics.layer(finding.layer), statistics, settings)
     elif finding.kind == "saturated":
-        yield from _fewer_spikes(vitals.layer(finding.layer), settings)
+        yield from _fewer_spikes(statistics.layer(finding.layer), settings)
     elif finding.kind == "narrow":
         yield from _wider_surrogate(finding.layer, settings)
     elif finding.kind == "rate":
-        yield from _other_learning_rates(finding, vitals, settings)
+        yield from _other_learning_rates(finding, statistics, settings)
 
 
-def _merge_polarities(settings: Case) -> Iterator[str]:
+def _merge_polarities(settings: ExperimentSettings) -> Iterator[str]:
     """Yield the override that puts both polarities into one channel."""
-    frames = settings.data.get("frames") or "counts"
+    frames = settings.data.get("representation") or "counts"
     if isinstance(frames, str):
-        yield f"data.frames={{type: {frames}, merge: true}}"
+        yield f"data.representation={{type: {frames}, merge: true}}"
     else:
-        yield "data.frames.merge=true"
+        yield "data.representation.merge=true"
 
 
-def _longer_time_constants(layer: Layer, vitals: Vitals, settings: Case) -> Iterator[str]:
+def _longer_time_constants(
+    layer: LayerStatistics, statistics: NetworkStatistics, settings: ExperimentSettings
+) -> Iterator[str]:
     """Yield time constants of some steps, then steps as short as the time constant."""
     constant = short_time_constant(layer)
     assert constant is not None
-    assert vitals.dt is not None
+    assert statistics.dt is not None
     for steps in (2.0, 5.0, 10.0):
-        yield f"{settings.key(layer.name, 'tau_mem')}={_two_digits(steps * vitals.dt)}"
-    yield f"data.num_bins={round(vitals.steps / constant.steps)}"
+        yield f"{settings.key(layer.name, 'tau_mem')}={_two_digits(steps * statistics.dt)}"
+    yield f"data.num_bins={round(statistics.steps / constant.steps)}"
 
 
-def _more_spikes(layer: Layer, vitals: Vitals, settings: Case) -> Iterator[str]:
+def _more_spikes(layer: LayerStatistics, statistics: NetworkStatistics, settings: ExperimentSettings) -> Iterator[str]:
     """Yield fixes of unusual settings first, then thresholds that the membranes reach, or larger weights."""
     spiking = layer.spiking
     assert spiking is not None
     if spiking.v_threshold >= FAR * THRESHOLD:
         yield f"{settings.key(layer.name, 'v_threshold')}={_two_digits(THRESHOLD)}"
     if settings.init is not None:
-        yield from _larger_weights(vitals, settings)
+        yield from _larger_weights(statistics, settings)
     if spiking.width < NARROW_WIDTH:
         yield from _wider_surrogate(layer.name, settings)
     if spiking.max_membrane > 0:
@@ -133,46 +135,53 @@ def _more_spikes(layer: Layer, vitals: Vitals, settings: Case) -> Iterator[str]:
             threshold = _two_digits(part * spiking.max_membrane * spiking.v_threshold)
             yield f"{settings.layer_key(layer.name, 'v_threshold')}={threshold}"
     if settings.init is None:
-        yield from _larger_weights(vitals, settings)
+        yield from _larger_weights(statistics, settings)
 
 
-def _larger_weights(vitals: Vitals, settings: Case) -> Iterator[str]:
+def _larger_weights(statistics: NetworkStatistics, settings: ExperimentSettings) -> Iterator[str]:
     """Yield initializations with larger weights."""
     if settings.trained:
         return
     if (kind := _scalable_init(settings)) is not None:
-        yield from (f"model.init.{kind.scale}={value}" for value in kind.louder)
+        yield from (f"model.init.{kind.scale_setting}={value}" for value in kind.values_for_dead_layers)
     elif settings.init is None:
-        rate = "" if vitals.dt is not None else ", per_step: 0.1"
-        yield from (f"model.init={{type: fluctuation_driven, xi: {xi}{rate}}}" for xi in FluctuationDriven.louder)
+        rate = "" if statistics.dt is not None else ", per_step: 0.1"
+        yield from (
+            f"model.init={{type: fluctuation_driven, xi: {xi}{rate}}}"
+            for xi in FluctuationDriven.values_for_dead_layers
+        )
 
 
-def _scalable_init(settings: Case) -> type[Initialisation] | None:
+def _scalable_init(settings: ExperimentSettings) -> type[Initialisation] | None:
     """Return the class of the configured initialization if it declares a scale, else None."""
     kind = None if settings.init is None else INITS.get(settings.init.get("type"), "model.init")
-    return kind if isinstance(kind, type) and issubclass(kind, Initialisation) and hasattr(kind, "scale") else None
+    return (
+        kind if isinstance(kind, type) and issubclass(kind, Initialisation) and hasattr(kind, "scale_setting") else None
+    )
 
 
-def _fewer_spikes(layer: Layer, settings: Case) -> Iterator[str]:
+def _fewer_spikes(layer: LayerStatistics, settings: ExperimentSettings) -> Iterator[str]:
     """Yield fixes of unusual settings first, then higher thresholds."""
     spiking = layer.spiking
     assert spiking is not None
     if spiking.v_threshold <= THRESHOLD / FAR:
         yield f"{settings.key(layer.name, 'v_threshold')}={_two_digits(THRESHOLD)}"
     if not settings.trained and (kind := _scalable_init(settings)) is not None:
-        yield from (f"model.init.{kind.scale}={value}" for value in kind.quieter)
+        yield from (f"model.init.{kind.scale_setting}={value}" for value in kind.values_for_saturated_layers)
     for times in (3.0, 10.0, 30.0, 100.0, 1000.0):
         yield f"{settings.layer_key(layer.name, 'v_threshold')}={_two_digits(times * spiking.v_threshold)}"
 
 
-def _wider_surrogate(layer: str, settings: Case) -> Iterator[str]:
+def _wider_surrogate(layer: str, settings: ExperimentSettings) -> Iterator[str]:
     for width in (WIDTH, 0.5, 1.0):
         yield f"{settings.key(layer, 'surrogate.width')}={width}"
 
 
-def _other_learning_rates(finding: Finding, vitals: Vitals, settings: Case) -> Iterator[str]:
+def _other_learning_rates(
+    finding: Finding, statistics: NetworkStatistics, settings: ExperimentSettings
+) -> Iterator[str]:
     """Yield a learning rate at which the layer that changes most changes by `MAX_CHANGE`, then a tenth of it."""
-    rate, relative_update = settings.optimizer.get("lr"), vitals.layer(finding.layer).relative_update
+    rate, relative_update = settings.optimizer.get("lr"), statistics.layer(finding.layer).relative_update
     if not isinstance(rate, float | int) or relative_update is None:
         return
     for part in (1.0, 0.1):
@@ -184,64 +193,66 @@ def _two_digits(value: float) -> str:
     return repr(float(f"{value:.1e}"))
 
 
-class Exam(NamedTuple):
+class MeasuredNetwork(NamedTuple):
     """A network's statistics, and the settings that it was built with."""
 
-    vitals: Vitals
-    settings: Case
+    statistics: NetworkStatistics
+    settings: ExperimentSettings
 
 
-class Remedy(NamedTuple):
+class Fix(NamedTuple):
     """A finding, and the override that fixes it; None if no tried override does."""
 
     finding: Finding
     override: str | None
 
 
-class Treatment(NamedTuple):
+class Fixes(NamedTuple):
     """The findings with their fixes in order, and the network after all fixes."""
 
-    remedies: tuple[Remedy, ...]
-    after: Exam
+    tried_fixes: tuple[Fix, ...]
+    after: MeasuredNetwork
 
     @property
     def overrides(self) -> list[str]:
         """All fixes as overrides, to be used together."""
-        return [remedy.override for remedy in self.remedies if remedy.override is not None]
+        return [fix.override for fix in self.tried_fixes if fix.override is not None]
 
 
 # Measures the network under overrides; returns None if the configuration refuses them.
-Measure = Callable[[Sequence[str]], Exam | None]
+Measure = Callable[[Sequence[str]], MeasuredNetwork | None]
 
 
-def treat(exam: Exam, measure_again: Measure) -> Treatment:
+def find_fixes(measured: MeasuredNetwork, measure_again: Measure) -> Fixes:
     """Fix the first finding, measure again, and go on; a finding that nothing fixes is left.
 
     Args:
-        exam: The network as it is.
+        measured: The network as it is.
         measure_again: Builds the network again with further overrides, and measures it.
     """
     overrides: list[str] = []
-    remedies: list[Remedy] = []
-    while (finding := _next_finding(exam, remedies)) is not None:
-        remedy = Remedy(finding, None)
-        for override in candidate_fixes(finding, exam.vitals, exam.settings):
+    tried_fixes: list[Fix] = []
+    while (finding := _next_finding(measured, tried_fixes)) is not None:
+        fix = Fix(finding, None)
+        for override in candidate_fixes(finding, measured.statistics, measured.settings):
             tried = measure_again([*overrides, override])
-            if tried is not None and _is_fixed(finding, exam.vitals, tried.vitals):
-                remedy, exam = Remedy(finding, override), tried
+            if tried is not None and _is_fixed(finding, measured.statistics, tried.statistics):
+                fix, measured = Fix(finding, override), tried
                 overrides.append(override)
                 break
-        remedies.append(remedy)
-    return Treatment(tuple(remedies), exam)
+        tried_fixes.append(fix)
+    return Fixes(tuple(tried_fixes), measured)
 
 
-def _next_finding(exam: Exam, done: Sequence[Remedy]) -> Finding | None:
+def _next_finding(measured: MeasuredNetwork, done: Sequence[Fix]) -> Finding | None:
     """Return the first finding without an attempt to fix it; a finding that comes back is not tried again."""
-    tried_before = {(remedy.finding.kind, remedy.finding.layer) for remedy in done}
-    return next((found for found in findings(exam.vitals) if (found.kind, found.layer) not in tried_before), None)
+    tried_before = {(fix.finding.kind, fix.finding.layer) for fix in done}
+    return next(
+        (found for found in findings(measured.statistics) if (found.kind, found.layer) not in tried_before), None
+    )
 
 
-def _is_fixed(finding: Finding, before: Vitals, after: Vitals) -> bool:
+def _is_fixed(finding: Finding, before: NetworkStatistics, after: NetworkStatistics) -> bool:
     """Return whether a finding is gone, without a new one up to its layer; a silent layer has to spike at once."""
     found = findings(after)
     if any(other.kind == finding.kind and (other.layer == finding.layer or other.kind == "rate") for other in found):

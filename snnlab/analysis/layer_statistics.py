@@ -16,12 +16,12 @@ from torch.optim import Optimizer
 
 from snnlab.nn import Network
 from snnlab.nn.layer import Counts, valid_steps
-from snnlab.nn.neurons.base import Neuron, exact, named_neurons, rounded
+from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons, to_full_precision
 from snnlab.nn.neurons.time_constants import Constant
-from snnlab.nn.surrogate import Surrogate, watching
+from snnlab.nn.surrogate import Surrogate, observe_membranes
 
 
-class Spiking(NamedTuple):
+class SpikeStatistics(NamedTuple):
     """Statistics of a spiking layer.
 
     Attributes:
@@ -46,7 +46,7 @@ class Spiking(NamedTuple):
     membrane_histogram: tuple[int, ...] = ()
 
 
-class Layer(NamedTuple):
+class LayerStatistics(NamedTuple):
     """Statistics of one layer of neurons, or of the network's output if no neurons give it.
 
     Attributes:
@@ -74,11 +74,11 @@ class Layer(NamedTuple):
     weight_gradient: float
     relative_update: float | None
     constants: tuple[Constant, ...]
-    spiking: Spiking | None
+    spiking: SpikeStatistics | None
     drive_gradient: tuple[float, ...] = ()
 
 
-class Vitals(NamedTuple):
+class NetworkStatistics(NamedTuple):
     """Statistics of a network on one batch.
 
     Attributes:
@@ -89,11 +89,11 @@ class Vitals(NamedTuple):
         input_mean: Mean value of a frame's pixel at a step.
         input_std: Its standard deviation.
         mean_length: Mean number of valid steps of a recording.
-        wakes: For each silent layer that was tested by training, the number of steps until a neuron spiked; None: none
+        spikes_after: For each silent layer that was tested by training, the number of steps until a neuron spiked; None: none
             spiked.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerStatistics, ...]
     steps: int
     samples: int
     dt: float | None
@@ -103,9 +103,9 @@ class Vitals(NamedTuple):
     input_mean: float
     input_std: float
     mean_length: float
-    wakes: Mapping[str, int | None] = {}
+    spikes_after: Mapping[str, int | None] = {}
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> LayerStatistics:
         """Return the statistics of a layer."""
         return next(layer for layer in self.layers if layer.name == name)
 
@@ -201,9 +201,9 @@ def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneS
     calls: list[_SpikeCall] = []
     histogram = torch.zeros(BINS, dtype=torch.int64, device=x.device)
     max_membrane, gradient_sum, above_two, count, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
-    x, all_valid = exact(x), bool((lengths >= len(x)).all())
-    with torch.no_grad(), watching(lambda *call: calls.append(_SpikeCall(*call))):
-        state, k = neuron.initial_state(x[0]), rounded(neuron.coefficients(), x)
+    x, all_valid = to_full_precision(x), bool((lengths >= len(x)).all())
+    with torch.no_grad(), observe_membranes(lambda *call: calls.append(_SpikeCall(*call))):
+        state, k = neuron.initial_state(x[0]), cast_coefficients(neuron.coefficients(), x)
         for t, x_t in enumerate(x):
             calls.clear()
             state = neuron.step(x_t, state, k)[1]
@@ -296,7 +296,7 @@ def measure(
     *,
     dt: float | None,
     make_optimizer: MakeOptimizer | None = None,
-) -> Vitals:
+) -> NetworkStatistics:
     """Return the statistics of a network on one batch; with an optimizer, do one step, which changes the weights.
 
     Args:
@@ -316,7 +316,7 @@ def measure(
         recorders[OUTPUT](network, (y,), y)
         loss = objective(y, counts)
         loss.backward()
-    last = [name for name, _ in network.line()][-1]
+    last = [name for name, _ in network.layers()][-1]
     neurons = dict(named_neurons(network))
     # Before the optimizer's step, since the layers run once more for their membranes.
     spiking = {
@@ -334,7 +334,7 @@ def measure(
     ]
     valid = valid_steps(lengths, x.shape[0], x)
     x = (x if valid is None else torch.where(valid, x, 0)).detach()
-    return Vitals(
+    return NetworkStatistics(
         layers=tuple(layers),
         steps=x.shape[0],
         samples=x.shape[1],
@@ -368,16 +368,16 @@ def _layer_statistics(
     neuron: Neuron | None,
     recorder: _LayerRecorder,
     counts: Tensor | None,
-    spiking: Spiking | None,
+    spiking: SpikeStatistics | None,
     norms: WeightNorms,
     lengths: Tensor,
-) -> Layer:
+) -> LayerStatistics:
     drive, y = _concatenate(recorder.inputs), _concatenate(recorder.outputs)
     valid = valid_steps(lengths, drive.shape[0], drive)
     drive = drive if valid is None else drive[valid.expand_as(drive)]
     spike_sum = None if counts is None else float(counts.detach().sum(dtype=torch.float64))
     neurons = y[0, 0].numel()
-    return Layer(
+    return LayerStatistics(
         name=name,
         neurons=neurons,
         drive_mean=float(drive.mean()),
@@ -394,14 +394,16 @@ def _layer_statistics(
     )
 
 
-def _spike_statistics(neuron: Neuron, recorder: _LayerRecorder, counts: Tensor, lengths: Tensor) -> Spiking | None:
+def _spike_statistics(
+    neuron: Neuron, recorder: _LayerRecorder, counts: Tensor, lengths: Tensor
+) -> SpikeStatistics | None:
     membranes = membrane_statistics(neuron, _concatenate(recorder.inputs), lengths)
     if membranes is None:
         return None
     fraction = counts / lengths.reshape(-1, *[1] * (counts.dim() - 1))
     multi_spike = float(_concatenate(recorder.outputs).max()) > 1  # such a neuron never saturates
     saturated = torch.zeros_like(fraction) if multi_spike else fraction >= ALWAYS_ON
-    return Spiking(
+    return SpikeStatistics(
         v_threshold=membranes.v_threshold,
         max_membrane=membranes.max_membrane,
         silent=float((counts.sum(0) == 0).double().mean()),

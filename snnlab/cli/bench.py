@@ -6,9 +6,9 @@ from pathlib import Path
 
 from snnlab.cli import bench_suite
 from snnlab.cli.options import split_options
-from snnlab.console import console_logging, until_nobody_reads
+from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.experiments.verdicts import print_comparison, read_arms
+from snnlab.experiments.verdicts import print_comparison, read_methods
 from snnlab.settings import is_override
 
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
@@ -67,7 +67,7 @@ def compare(arguments: list[str]) -> int:
     if len(words) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
     console_logging()
-    methods = read_arms([Path(word).expanduser() for word in words])
-    with until_nobody_reads():
+    methods = read_methods([Path(word).expanduser() for word in words])
+    with until_pipe_closes():
         print_comparison(methods)
     return 0

@@ -12,31 +12,31 @@ from typing import NamedTuple
 from snnlab.cli.list import registry
 from snnlab.cli.options import split_options
 from snnlab.cli.report import write_report
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import SuiteRequest, read_suite_request
-from snnlab.config.folders import description, group_files, own_folder
-from snnlab.config.overrides import merged
-from snnlab.config.recorded_run import MAY_CHANGE
-from snnlab.console import console_logging, say, until_nobody_reads
+from snnlab.config.folders import description, group_files, user_folder
+from snnlab.config.overrides import merge_overrides
+from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
+from snnlab.console import console_logging, say, until_pipe_closes
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
 from snnlab.experiments.executor import executor
-from snnlab.experiments.suite_plan import OF_FILES, Cell, Plan, Work, own_keys
-from snnlab.experiments.suite_runner import Runner, search_plan
-from snnlab.experiments.suite_settings import Choice, Suite, check_overrides, checked
+from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
+from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
+from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
 from snnlab.experiments.suite_state import (
-    Book,
+    SuiteState,
     is_begun,
-    make_folder,
-    open_book,
-    read_page,
-    require_same,
-    united,
-    write_page,
+    load_suite_state,
+    make_suite_folder,
+    read_suite_yaml,
+    require_same_settings,
+    unite_suite,
+    write_suite_yaml,
 )
 from snnlab.experiments.suite_table import print_table, write_tables
 from snnlab.runs.run_folder import locked
-from snnlab.runs.tables import span
-from snnlab.settings import key_of, takes
+from snnlab.runs.tables import format_duration
+from snnlab.settings import has_parameter, key_of
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ def main(arguments: list[str], started: float) -> int:
 
 def print_suites(config_dir: str | Path | None = None) -> None:
     """Print the available suites, a line each."""
-    files = group_files("suite", own_folder(config_dir))
+    files = group_files("suite", user_folder(config_dir))
     width = max(map(len, files), default=0)
-    with until_nobody_reads():
+    with until_pipe_closes():
         for name, path in files.items():
             print(f"suite={name:{width}}  {description(path)}")
         print("\nsnnlab bench suite=NAME --dry-run prints the planned trainings; snnlab bench --help describes bench")
@@ -83,15 +83,15 @@ def suite(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     start = time.perf_counter() if started is None else started
-    wanted = asked_for(list(overrides), config_dir)
+    wanted = read_bench_request(list(overrides), config_dir)
     command_line = command or shlex.join(["snnlab", "bench", *overrides])
-    first, specs = planned(wanted, command_line)
+    first, specs = plan_suite(wanted, command_line)
     if not is_begun(wanted.folder):  # checked before the folder is made
         _require_builds(first, specs)
-    make_folder(wanted.folder)
+    make_suite_folder(wanted.folder)
     with locked(wanted.folder):
-        plan, specs = planned(wanted, command_line)  # again under the lock: another command may have added to it
-        write_page(plan)
+        plan, specs = plan_suite(wanted, command_line)  # again under the lock: another command may have added to it
+        write_suite_yaml(plan)
         state = _run_missing(plan, specs, start)
     _print_summary(plan, specs, state)
     return plan.folder
@@ -99,20 +99,20 @@ def suite(
 
 def preview(*overrides: str, config_dir: str | Path | None = None, command: str = "") -> None:
     """Print the planned trainings of a suite, which are done, and which methods do not build; nothing is written."""
-    plan, specs = planned(asked_for(list(overrides), config_dir), command)
-    state = open_book(plan.folder, specs)
+    plan, specs = plan_suite(read_bench_request(list(overrides), config_dir), command)
+    state = load_suite_state(plan.folder, specs)
     print(f"{plan.name}: {len(specs)} trainings in {plan.folder}")
     for dataset in dict.fromkeys(spec.dataset for spec in specs):
         print(dataset)
         of_dataset = [spec for spec in specs if spec.dataset == dataset]
-        for control, method in dict.fromkeys((spec.control, spec.arm) for spec in of_dataset):
-            group = [spec for spec in of_dataset if (spec.control, spec.arm) == (control, method)]
+        for control, method in dict.fromkeys((spec.control, spec.method) for spec in of_dataset):
+            group = [spec for spec in of_dataset if (spec.control, spec.method) == (control, method)]
             name = f"{control} of {method}" if control else method
             done = state.count("completed", group)
             print(f"  {name}: {done} of {len(group)} done{_failures_text(state, group)}", flush=True)
     missing = [spec for spec in specs if state.states[spec].status != "completed"]
     wrong = 0
-    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in missing):
+    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in missing):
         if problem := _build_error(plan, dataset, method):
             wrong += 1
             print(f"{method} on {dataset}: {one_line(problem)}", flush=True)
@@ -120,20 +120,20 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
         print("all missing trainings build")
 
 
-def _require_builds(plan: Plan, specs: list[Cell]) -> None:
+def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
     """Compose every method on every dataset, and build them until one builds.
 
     Raises:
         ConfigError: for the first that cannot be composed, or if none can be built.
     """
-    pairs = list(dict.fromkeys((spec.dataset, spec.arm) for spec in specs))
+    pairs = list(dict.fromkeys((spec.dataset, spec.method) for spec in specs))
     for dataset, method in pairs:
         try:
-            compose_once(merged(plan.arm_overrides(dataset, method)), plan.config_dir)
+            compose_experiment(merge_overrides(plan.method_overrides(dataset, method)), plan.config_dir)
         except (UnsetError, MissingPackageError):
             continue  # a gap in the table, reported with that dataset
         except ConfigError as error:
-            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error
+            raise error.with_fields(place=f"{method} on {dataset}: {error.place}") from error
     problems = (_build_error(plan, *pair) for pair in pairs)
     first = next(problems)
     if first is not None and all(problems):
@@ -147,15 +147,15 @@ def _import_trial():
     return trial
 
 
-def _build_error(plan: Plan, dataset: str, method: str) -> SnnlabError | None:
+def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _import_trial().check_arm(plan, dataset, method)
+        _import_trial().check_method(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
 
 
-def _failures_text(state: Book, specs: list[Cell]) -> str:
+def _failures_text(state: SuiteState, specs: list[RunSpec]) -> str:
     number = state.count("failed", specs)
     return f", {number} failed" if number else ""
 
@@ -173,47 +173,47 @@ class BenchRequest(NamedTuple):
     folder: Path
 
 
-def asked_for(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
+def read_bench_request(overrides: list[str], config_dir: str | Path | None) -> BenchRequest:
     """Return the request of a command line; its folder is not read.
 
     Raises:
         ConfigError: for a mistake.
     """
-    user_dir = own_folder(config_dir)
+    user_dir = user_folder(config_dir)
     request = read_suite_request(overrides, user_dir)
-    settings = checked(request.settings)
+    settings = parse_settings(request.settings)
     check_overrides(request.typed, "bench")
     _check_typed(settings, request.choice, request.typed)
     folder = Path(settings.folder or f"outputs/suite_{request.name}").expanduser().absolute()
     return BenchRequest(request, settings, user_dir, folder)
 
 
-def planned(wanted: BenchRequest, command: str) -> tuple[Plan, list[Cell]]:
+def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunSpec]]:
     """Return a suite, united with the content of its folder, and the requested trainings.
 
     Raises:
         ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
     request, settings, user_dir, folder = wanted
-    page = read_page(folder) if is_begun(folder) else None
-    suite_ = united(settings, request.choice, page)
+    page = read_suite_yaml(folder) if is_begun(folder) else None
+    suite_ = unite_suite(settings, request.choice, page)
     user_dir_text = None if user_dir is None else str(user_dir)
     simulated = (
         _datasets_without_files(suite_, user_dir)
-        if {key_of(text) for text in request.typed} & set(OF_FILES)
+        if {key_of(text) for text in request.typed} & set(FILE_SETTINGS)
         else frozenset()
     )
-    plan = Plan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
+    plan = SuitePlan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
     if page is not None:
-        require_same(plan, page, set(MAY_CHANGE) - {"trainer.max_epochs"})
+        require_same_settings(plan, page, set(CHANGEABLE_ON_RESUME) - {"trainer.max_epochs"})
     # Methods and datasets that only the folder has are kept, and not trained by this command.
     chosen = request.choice.arms or list(settings.arms), request.choice.datasets or list(settings.datasets)
-    specs = plan.cells(Choice(*chosen), settings.seeds)
+    specs = plan.run_specs(SuiteSelection(*chosen), settings.seeds)
     if not specs:
         raise ConfigError("bench", "none of these methods is trained on these datasets")
-    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in specs):
-        if suite_.tuning(method) is not None:
-            search_plan(plan, dataset, method, merged)
+    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in specs):
+        if suite_.tuning_settings(method) is not None:
+            tuning_plan(plan, dataset, method, merge_overrides)
     return plan, specs
 
 
@@ -222,18 +222,18 @@ def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[s
     found = set()
     for name, overrides in suite_.datasets.items():
         try:
-            kind = compose_once(list(overrides), user_dir)[0].data.get("type")
+            kind = compose_experiment(list(overrides), user_dir)[0].data.get("type")
         except SnnlabError:
             continue
         datasets = registry("datasets")
-        if kind in datasets and not takes(datasets.get(kind, "data"), "root"):
+        if kind in datasets and not has_parameter(datasets.get(kind, "data"), "root"):
             found.add(name)
     return frozenset(found)
 
 
-def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
+def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> None:
     """Refuse overrides that all methods set themselves, and warn of those that some methods set."""
-    keys = own_keys(suite_, choice)
+    keys = keys_set_by_methods(suite_, choice)
     number = len(choice.arms or suite_.arms)
     for text in typed:
         if key_of(text) in ("data", "experiment"):
@@ -248,30 +248,30 @@ def _check_typed(suite_: Suite, choice: Choice, typed: list[str]) -> None:
             _log.warning("%s does not apply to %s, which set it themselves", text, listing(methods))
 
 
-def _run_missing(plan: Plan, specs: list[Cell], started: float) -> Book:
-    state = open_book(plan.folder, plan.cells())
-    work, tables = Work(_import_trial().survey, merged), partial(write_tables, plan.folder)
+def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
+    state = load_suite_state(plan.folder, plan.run_specs())
+    work, tables = SuiteFunctions(_import_trial().preflight, merge_overrides), partial(write_tables, plan.folder)
     with executor(plan.suite, plan.folder, _import_trial().train_task) as workers:
-        runner = Runner(plan, specs, state, work, workers, started, tables)
+        runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
         runner.run()
     if runner.trained and state.count("completed"):
         write_report(plan.folder)
-        state.spent = runner.clock.spent()
+        state.spent = runner.timer.spent()
         state.write()
     return state
 
 
-def _print_summary(plan: Plan, specs: list[Cell], state: Book) -> None:
+def _print_summary(plan: SuitePlan, specs: list[RunSpec], state: SuiteState) -> None:
     done, failed, missing = (state.count(status, specs) for status in ("completed", "failed", "missing"))
     spent = state.spent
-    with until_nobody_reads():
+    with until_pipe_closes():
         if state.count("completed"):
             print_table(plan.folder)
         for dataset, error in dict.fromkeys((c.dataset, s.error) for c, s in state.states.items() if s.error):
             say(f"{dataset}: {error}")
         print(
             f"{done} of {len(specs)} trainings are done, {failed} failed, {missing} are missing;"
-            f" {span(spent.trainings_s)} of training, {span(spent.overhead_s)} of overhead"
+            f" {format_duration(spent.trainings_s)} of training, {format_duration(spent.overhead_s)} of overhead"
         )
         print(plan.folder)
     if not done:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from snnlab.cli.options import split_options
-from snnlab.console import say, until_nobody_reads
-from snnlab.errors import ConfigError, RecordError, listing
-from snnlab.experiments.suite_table import FORMS, chosen_columns, paper_tables, paper_text, print_table, read_table
+from snnlab.console import say, until_pipe_closes
+from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.experiments.suite_table import FORMATS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
 USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
        snnlab bench table FOLDER --columns KEY,... [--by dataset] [--format md|csv|json|tex]
@@ -37,18 +37,18 @@ def main(arguments: list[str], started: float) -> int:
         raise ConfigError("bench table", f"takes one folder, got {listing(words) or 'none'}")
     folder = Path(words[0]).expanduser()
     if not folder.is_dir():
-        raise RecordError("bench table", f"there is no folder {folder}")
+        raise RunFolderError("bench table", f"there is no folder {folder}")
     if options.get("--by", "dataset") != "dataset":
         raise ConfigError("bench table", f"--by must be dataset, got {options['--by']}")
 
     form = options.get("--format")
-    if form is not None and form not in FORMS:
-        raise ConfigError("bench table", f"--format must be one of {listing(FORMS)}, got {form}")
+    if form is not None and form not in FORMATS:
+        raise ConfigError("bench table", f"--format must be one of {listing(FORMATS)}, got {form}")
     if "--columns" in options or "--by" in options:
         requested = options["--columns"].split(",") if "--columns" in options else None
         found = read_table(folder, best)
         columns, by_dataset = chosen_columns(requested, found), "--by" in options
-        with until_nobody_reads():
+        with until_pipe_closes():
             if form is not None:
                 print(paper_text(found, columns, by_dataset, form), end="")
                 return 0
@@ -57,9 +57,9 @@ def main(arguments: list[str], started: float) -> int:
                 table.print()
             say(*notes)
         return 0
-    with until_nobody_reads():
+    with until_pipe_closes():
         if form is None:
             print_table(folder, best)
         else:
-            print(FORMS[form](read_table(folder, best)), end="")
+            print(FORMATS[form](read_table(folder, best)), end="")
     return 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from snnlab.cli.list import REGISTRIES, registry
 from snnlab.cli.main import COMMANDS
 from snnlab.cli.options import OPTIONS
-from snnlab.config.folders import config_folder, file_kinds, group_files, groups, own_folder
+from snnlab.config.folders import config_folder, file_kinds, group_files, groups, user_folder
 from snnlab.errors import ConfigError
 
 # Commands that take the overrides of `snnlab train`, and the number of words before those.
@@ -59,7 +59,7 @@ def main(arguments: list[str], started: float) -> int:
     if not arguments[0].startswith("query="):
         return _call_hydra(arguments)
     try:
-        line = read_line(os.environ.get("COMP_LINE", ""))
+        line = read_listed_run(os.environ.get("COMP_LINE", ""))
         words = completions(line)
         if words is not None:
             print(" ".join(words))
@@ -70,7 +70,7 @@ def main(arguments: list[str], started: float) -> int:
         return 0
 
 
-def read_line(text: str) -> CommandLine:
+def read_listed_run(text: str) -> CommandLine:
     """Return the parts of a line."""
     words = text.split()[1:]
     current = words.pop() if words and not text[-1].isspace() else ""
@@ -145,7 +145,7 @@ def _without_options(words: Sequence[str]) -> list[str]:
 
 
 def _user_folder(line: CommandLine) -> Path | None:
-    return own_folder(line.config_dir)
+    return user_folder(line.config_dir)
 
 
 def _list_completions(line: CommandLine, words: Sequence[str]) -> list[str]:

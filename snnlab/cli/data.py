@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snnlab.cli.options import figure_file, split_options
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging
 from snnlab.errors import ConfigError, did_you_mean
 
@@ -35,9 +35,9 @@ def main(arguments: list[str], started: float) -> int:
     options, overrides = split_options(f"data {action}", rest)
     figure = figure_file(options, (".png",))
     console_logging()
-    experiment, _ = compose_once(overrides, options.get("--config-dir"))
+    experiment, _ = compose_experiment(overrides, options.get("--config-dir"))
 
     from snnlab.session import data_actions
 
-    data_actions.act("clean_all" if "--all" in options else action, experiment, figure)
+    data_actions.run_action("clean_all" if "--all" in options else action, experiment, figure)
     return 0

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snnlab.cli.options import split_options, split_run
-from snnlab.config.compose import compose_once
-from snnlab.config.overrides import merged
+from snnlab.config.compose import compose_experiment
+from snnlab.config.overrides import merge_overrides
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
-from snnlab.console import console_logging, quiet_lightning, until_nobody_reads
+from snnlab.console import console_logging, quiet_lightning, until_pipe_closes
 
 USAGE = """usage: snnlab doctor [RUN] [--config-dir DIR] [OVERRIDES]
 
@@ -33,9 +33,9 @@ def main(arguments: list[str], started: float) -> int:
     config_dir = options.get("--config-dir")
 
     def compose(more: Sequence[str]) -> tuple[Experiment, Path]:
-        overrides = merged([*typed, *more]) if more else typed
+        overrides = merge_overrides([*typed, *more]) if more else typed
         if run is None:
-            return compose_once(overrides, config_dir)
+            return compose_experiment(overrides, config_dir)
         return compose_run(run, overrides, config_dir, "data"), run
 
     console_logging()
@@ -45,15 +45,15 @@ def main(arguments: list[str], started: float) -> int:
 
     doctor = diagnosis.Diagnosis(compose, run)
     with quiet_lightning():
-        exam = doctor.exam(*composed)
-        with until_nobody_reads():
-            diagnosis.print_exam(composed[0].name, exam)
-        if (treatment := doctor.treatment(exam)) is None:
+        measured = doctor.measured(*composed)
+        with until_pipe_closes():
+            diagnosis.print_statistics(composed[0].name, measured)
+        if (fixes := doctor.fixes(measured)) is None:
             return 0
-    with until_nobody_reads():
-        diagnosis.print_findings(treatment)
-        if treatment.overrides:
-            words = " ".join(map(shlex.quote, merged([*typed, *treatment.overrides])))
+    with until_pipe_closes():
+        diagnosis.print_findings(fixes)
+        if fixes.overrides:
+            words = " ".join(map(shlex.quote, merge_overrides([*typed, *fixes.overrides])))
             if run is not None:
                 print(f"  snnlab doctor {run} {words}\n  and add the same overrides to the snnlab train of that run")
             else:

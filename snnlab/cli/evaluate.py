@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, parse_fraction, split_options, split_run
 from snnlab.config.recorded_run import compose_run
-from snnlab.console import console_logging, say, until_nobody_reads
+from snnlab.console import console_logging, say, until_pipe_closes
 from snnlab.errors import ConfigError
 
 USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint best|last] [--out FOLDER] [--anytime]
@@ -47,13 +47,13 @@ def main(arguments: list[str], started: float) -> int:
 
     from snnlab.session import evaluation
 
-    early_exit = evaluation.Early(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
+    early_exit = evaluation.EarlyExitOptions(accuracy) if {"--anytime", "--accuracy"} & {*options} else None
     with experiment.located_errors():
         values, folder = evaluation.evaluate(
             run, experiment, split, checkpoint, options.get("--out"), overrides, early_exit
         )
-    with until_nobody_reads():
-        for line in evaluation.lines(values):
+    with until_pipe_closes():
+        for line in evaluation.result_lines(values):
             say(line)
         print(folder)
     return 0

@@ -57,8 +57,8 @@ def main(arguments: list[str], started: float) -> int:
     with experiment.located_errors():
         session = Session(experiment, run, run=run, checkpoint=checkpoint)
         session.use_threads()
-        wanted = opened_run.Wanted(what, layers, options.get("--samples", "0:8"), split)
-        arrays = opened_run.collect(session, wanted)
+        wanted = opened_run.ExportRequest(what, layers, options.get("--samples", "0:8"), split)
+        arrays = opened_run.collect_arrays(session, wanted)
     opened_run.write_arrays(target, arrays)
     for name, array in arrays.items():
         print(f"{name}  {list(array.shape)}  {array.dtype}")

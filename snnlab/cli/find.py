@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from snnlab.cli.options import figure_file, split_options
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.console import console_logging, quiet_lightning
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.settings import key_of
@@ -42,7 +42,7 @@ def main(arguments: list[str], started: float) -> int:
     low, high, steps = _numbers(what, options)
     figure = figure_file(options)
     console_logging()
-    experiment, folder = compose_once(overrides, options.get("--config-dir"))
+    experiment, folder = compose_experiment(overrides, options.get("--config-dir"))
 
     from snnlab.session import tuner
 

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from snnlab.config.compose import compose_grid_run
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.grids import Axes, Launch, read_axes, shares_gpus
 from snnlab.config.overrides import repetition_warnings, to_hydra_grammar
-from snnlab.config.recorded_run import MAY_CHANGE
+from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.config.schema import Experiment
 from snnlab.console import say_error
-from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError
-from snnlab.experiments.executor import Ended, executor
-from snnlab.experiments.workers import Outcome, Task, threads_each
+from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError
+from snnlab.experiments.executor import FinishedTask, executor
+from snnlab.experiments.workers import Outcome, Task, threads_per_run
 from snnlab.files import require_writable
 from snnlab.printable import masked
-from snnlab.runs.run_folder import Result, say_result
-from snnlab.runs.runs_table import Grid, print_grouped, read_grid, write_table
-from snnlab.runs.tables import describe, figure, shown
-from snnlab.session.session import check_builds
+from snnlab.runs.run_folder import Result, print_result_and_folder
+from snnlab.runs.runs_table import Grid, print_grid, read_grid, write_table
+from snnlab.runs.tables import format_path, format_settings, format_value
+from snnlab.session.session import check_experiment
 from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
@@ -35,8 +35,8 @@ def finish(grid: Grid) -> None:
     """Print the table of a grid, write it, and print its path."""
     grid.write()
     if len(grid.runs) > 1:
-        print_grouped(grid)
-        print(shown(write_table(grid)))
+        print_grid(grid)
+        print(format_path(write_table(grid)))
     print(grid.folder, flush=True)
 
 
@@ -52,12 +52,12 @@ def run_grid(
 
     Raises:
         ConfigError: if a run of it is wrong, before any is trained, or its folder holds the runs of another grid.
-        RecordError: if its folder cannot be written.
+        RunFolderError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     for words in repetition_warnings(overrides):
         _log.warning(words)
-    given = to_hydra_grammar(overrides, groups(config_folder(), own_folder(config_dir)), several=True)
+    given = to_hydra_grammar(overrides, groups(config_folder(), user_folder(config_dir)), several=True)
     axes = read_axes(given)
     planned_runs = _compose_all(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
     folder = planned_runs[0].grid
@@ -111,7 +111,7 @@ def _compose_all(axes: Axes, config_dir: str | None, command: Sequence[str], *, 
         run_overrides = [*axes.fixed, *point]
         try:
             experiment, folder, run = compose_grid_run(run_overrides, config_dir, number, folder)
-            check_builds(experiment, run, here=here)
+            check_experiment(experiment, run, here=here)
             planned_runs.append(_PlannedRun(run_overrides, replace(experiment, command=command), folder, run))
         except SnnlabError as error:
             mistakes.setdefault(str(error), (error, " ".join(point)))
@@ -126,7 +126,7 @@ def _compose_all(axes: Axes, config_dir: str | None, command: Sequence[str], *, 
 def _with_values(point: str, error: SnnlabError) -> SnnlabError:
     """Return the error of a run with the run's values added, unless its place names them."""
     known = not point or (not error.where and error.place == point)
-    return error if known else error.moved(message=f"{error.message} (with {point})")
+    return error if known else error.with_fields(message=f"{error.message} (with {point})")
 
 
 def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_PlannedRun], Result]) -> int:
@@ -134,7 +134,7 @@ def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_Pla
     failed = 0
     for planned in planned_runs:
         try:
-            say_result(train(planned))
+            print_result_and_folder(train(planned))
         except SnnlabError as error:
             say_error(error)
             failed += 1
@@ -143,7 +143,7 @@ def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_Pla
 
 def _tasks(axes: Axes, planned_runs: Sequence[_PlannedRun], config_dir: str | None) -> dict[str, Task]:
     """Return the workers' tasks, by the runs' relative folders."""
-    user_dir = own_folder(config_dir)
+    user_dir = user_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     here, where = None if user_dir is None else str(user_dir), str(Path.cwd())
     return {
@@ -160,7 +160,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
     before = read_grid(grid.folder)
     if before is None:
         return
-    free = {*MAY_CHANGE, *before.keys} - {"trainer.max_epochs", "test"}
+    free = {*CHANGEABLE_ON_RESUME, *before.keys} - {"trainer.max_epochs", "test"}
     fixed = [
         [text for text in texts if key_of(text) not in free and not text.startswith("hydra.")]
         for texts in (before.overrides, list(map(masked, axes.fixed)))
@@ -183,7 +183,7 @@ def _train_in_workers(
     """Train the runs in workers, each on its own GPU where there are several; return how many failed."""
     outcomes: list[str] = []
 
-    def report(one: Ended) -> None:
+    def report(one: FinishedTask) -> None:
         outcomes.append(one.outcome["status"])
         _log.info("run %s  %s  | %d of %d", one.key, _outcome_text(one, grid), len(outcomes), len(tasks))
 
@@ -193,9 +193,9 @@ def _train_in_workers(
                 workers.devices = workers.call(gpus)
             workers.run_all(_with_threads(launch, tasks), report)
     except OSError as error:
-        raise RecordError(grid.folder, error.strerror or error, _continue_hint(grid)) from error
-    if workers.trouble:
-        raise RecordError("", workers.trouble, _continue_hint(grid))
+        raise RunFolderError(grid.folder, error.strerror or error, _continue_hint(grid)) from error
+    if workers.fatal_error:
+        raise RunFolderError("", workers.fatal_error, _continue_hint(grid))
     if workers.stopped is not None:
         done = f"{len(outcomes)} of {len(tasks)}"
         raise Interrupted(f"stopped with {done} runs finished\n  {_continue_hint(grid)}", int(workers.stopped))
@@ -205,18 +205,18 @@ def _train_in_workers(
 def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
     if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
         return tasks
-    shared = f"threads={threads_each(launch)}"
+    shared = f"threads={threads_per_run(launch)}"
     return {place: replace(task, overrides=[shared, *task.overrides]) for place, task in tasks.items()}
 
 
-def _outcome_text(one: Ended, grid: Grid) -> str:
-    outcome, values = one.outcome, describe(grid.runs[one.key])
+def _outcome_text(one: FinishedTask, grid: Grid) -> str:
+    outcome, values = one.outcome, format_settings(grid.runs[one.key])
     if outcome["status"] == "failed":
         return f"failed: {outcome['error']}  {values}"
     logged = [name for name in _LOGGED_METRICS if name in outcome["metrics"]]
-    metrics = "  ".join(f"{name} {figure(outcome['metrics'][name])}" for name in logged[:2])
+    metrics = "  ".join(f"{name} {format_value(outcome['metrics'][name])}" for name in logged[:2])
     return f"{metrics}  {values}  {outcome['wall_s']:.1f} s"
 
 
 def _continue_hint(grid: Grid) -> str:
-    return f"the same command with hydra.sweep.dir={shown(grid.folder)} continues"
+    return f"the same command with hydra.sweep.dir={format_path(grid.folder)} continues"

@@ -12,8 +12,8 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from snnlab.cli.options import split_options
-from snnlab.config.folders import description, file_kinds, group_files, own_folder
-from snnlab.console import until_nobody_reads
+from snnlab.config.folders import description, file_kinds, group_files, user_folder
+from snnlab.console import until_pipe_closes
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
 from snnlab.printable import printable
@@ -79,9 +79,9 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    from snnlab.runs.recorded import read_raw  # brings OmegaConf and rich, which a list of files does not need
+    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
 
-    node = read_raw(path)
+    node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
@@ -182,10 +182,14 @@ REGISTRIES = {
     "surrogates": ("snnlab.nn", "SURROGATES", ("neuron.surrogate.type", "model.layers.NAME.surrogate.type")),
     "encoders": ("snnlab.nn", "ENCODERS", ("data.encoder.type",)),
     "initialisations": ("snnlab.nn", "INITS", ("model.init.type",)),
-    "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.parts.NAME.type")),
-    "regularisers": ("snnlab.nn.losses", "REGULARISERS", ("loss.parts.NAME.type",)),
+    "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
+    "regularisers": ("snnlab.nn.losses", "REGULARISERS", ("loss.regularizers.NAME.type",)),
     "datasets": ("snnlab.data.data_settings", "DATASETS", ("data.type",)),
-    "frames": ("snnlab.data.events.representation", "FRAMES", ("data.frames", "data.frames.type")),
+    "frames": (
+        "snnlab.data.events.representation",
+        "REPRESENTATIONS",
+        ("data.representation", "data.representation.type"),
+    ),
     "augmentations": ("snnlab.data.augmentation", "AUGMENTATIONS", ("data.augment[].type",)),
     "mixes": ("snnlab.data.mixing", "MIXES", ("data.mix.type",)),
 }
@@ -194,12 +198,12 @@ REGISTRIES = {
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, words = split_options("list", arguments)
-    user_dir = own_folder(options.get("--config-dir"))
+    user_dir = user_folder(options.get("--config-dir"))
     if len(words) > 2:
         raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
     kind, name = (*words, None, None)[:2]
     files = file_kinds(user_dir)
-    with until_nobody_reads():
+    with until_pipe_closes():
         if kind is None:
             print_kinds(files, user_dir)
         elif kind == "neurons" and name is None:

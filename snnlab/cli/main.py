@@ -60,8 +60,8 @@ def enter() -> NoReturn:
     shield_workers()
     let_openmp_sleep()
     process.open_streams()
-    process.spare_other_packages()
-    process.leave(main())
+    process.limit_warning_errors()
+    process.exit_at_once(main())
 
 
 def shield_workers() -> None:
@@ -111,12 +111,12 @@ def _run(name: str, arguments: list[str], started: float) -> int:
     if sys.platform == "win32":
         print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
         return 2
-    with process.raised_signals():
+    with process.raise_on_signals():
         return _status(name, arguments, started)
 
 
 def _status(name: str, arguments: list[str], started: float) -> int:
-    if words := process.missing_folder():
+    if words := process.working_folder_problem():
         print(f"snnlab: {words}", file=sys.stderr)
         return 2
     if (name, *arguments[:1]) == ("bench", "table"):
@@ -141,7 +141,7 @@ def _status(name: str, arguments: list[str], started: float) -> int:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        words = process.explained(error)
+        words = process.environment_problem(error)
         if words is None:
             raise
         print(f"snnlab: {words}", file=sys.stderr)

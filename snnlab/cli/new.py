@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from snnlab.cli.options import split_options
-from snnlab.config.compose import compose_once, read_overrides
-from snnlab.config.folders import config_folder, groups, own_folder, write_new
+from snnlab.config.compose import compose_experiment, read_overrides
+from snnlab.config.folders import config_folder, groups, user_folder, write_new
 from snnlab.config.overrides import rival_settings
 from snnlab.errors import ConfigError
 from snnlab.settings import key_of
@@ -50,7 +50,7 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
     Raises:
         ConfigError: if an override is wrong, the name cannot be used, or the file exists or cannot be written.
     """
-    from snnlab.session.session import check_builds
+    from snnlab.session.session import check_experiment
 
     if not name.isidentifier():
         raise ConfigError("new", f"'{name}' cannot be a name", "use letters, digits and _")
@@ -58,10 +58,10 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
     if path.exists() and not force:
         raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
     given = read_overrides(overrides, user_dir)
-    experiment, place = compose_once(given, user_dir)
+    experiment, place = compose_experiment(given, user_dir)
     command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
     text = experiment_text(name, given, command, folder)
-    check_builds(experiment, place, here=False)
+    check_experiment(experiment, place, here=False)
     write_new(path, text, replace=force)
     return command
 
@@ -74,7 +74,7 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
 
 def _folder(options: Mapping[str, str]) -> Path:
     named = options.get("--config-dir")
-    return Path(named).expanduser() if named is not None else own_folder() or Path("mine")
+    return Path(named).expanduser() if named is not None else user_folder() or Path("mine")
 
 
 def experiment_text(name: str, overrides: list[str], command: str, folder: Path) -> str:
@@ -90,7 +90,7 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     user_dir = folder if folder.is_dir() else None
     known = groups(config_folder(), user_dir)
     files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
-    chosen = compose_once(files, user_dir)[0]
+    chosen = compose_experiment(files, user_dir)[0]
     values = OmegaConf.create({"name": name})
     choices: list[Any] = []
     for key, value in map(_parsed, overrides):

@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split_options
 from snnlab.config.compose import parse_assignment
-from snnlab.console import until_nobody_reads
+from snnlab.console import until_pipe_closes
 from snnlab.data.formats import SUFFIXES
 from snnlab.errors import ConfigError, DataError, listing
-from snnlab.printable import cell, printable
+from snnlab.printable import csv_cell, printable
 
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
                       [--until PROBABILITY] [--time-unit UNIT] [--time-origin first|zero] [--columns x,y,t,p]
@@ -60,8 +60,8 @@ def main(arguments: list[str], started: float) -> int:
 
     run = loading.load(words[0], checkpoint, plugins)
     reading = {name: options.get(f"--{name.replace('_', '-')}") for name in ("time_unit", "time_origin", "columns")}
-    given = prediction.RunInput(run, reading)
-    with until_nobody_reads():
+    given = prediction.RunPredictor(run, reading)
+    with until_pipe_closes():
         found = given.predictions(files, options.get("--pieces"), until, each=form == "jsonl")
         write(found, [*given.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)
     return 0
@@ -102,5 +102,5 @@ def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stre
     table.writeheader()
     for row in chain([first] if first is not None else [], rows):
         shown = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
-        table.writerow({name: cell(value) for name, value in shown.items()})
+        table.writerow({name: csv_cell(value) for name, value in shown.items()})
         stream.flush()

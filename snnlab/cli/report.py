@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snnlab.cli.options import split_options
-from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.errors import ConfigError, RunFolderError, listing
 from snnlab.files import unwritable, write_text
 from snnlab.printable import printable
 
@@ -34,7 +34,7 @@ def main(arguments: list[str], started: float) -> int:
         raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(words)}")
     folder, form = Path(words[0]).expanduser(), options.get("--figures")
     if not folder.is_dir():
-        raise RecordError("report", f"there is no folder {folder}")
+        raise RunFolderError("report", f"there is no folder {folder}")
     if form is not None and form not in FORMS:
         raise ConfigError("report", f"--figures must be one of {listing(FORMS)}, got {form}")
 
@@ -53,10 +53,10 @@ def write_report(folder: Path, out: Path | None = None, figures: str | None = No
     Raises:
         SnnlabError: if there is nothing in it to show, or the file cannot be written.
     """
-    from snnlab.session.reports import page_of  # brings Lightning
+    from snnlab.session.reports import build_page  # brings Lightning
 
     path = out or folder / "report.html"
-    page = page_of(folder, figures)
+    page = build_page(folder, figures)
     text = page.html()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from typing import Any
 from snnlab.cli.options import split_options
 from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
-from snnlab.errors import ConfigError, RecordError, listing
-from snnlab.runs.recorded import Recorded, read_raw, read_run
+from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.runs.recorded import RecordedRun, read_run, read_unresolved
 from snnlab.settings import key_of
 
 USAGE = """usage: snnlab reproduce RUN [--env] [OVERRIDES]
@@ -53,9 +53,11 @@ def main(arguments: list[str], started: float) -> int:
         return 0
     require_settable(recorded.folder, words[1:])
     if recorded.status != "completed":
-        raise RecordError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
+        raise RunFolderError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.resumed) if text]:
-        raise RecordError(recorded.folder, f"was {extended[0]}", "one training with its config.yaml gives another run")
+        raise RunFolderError(
+            recorded.folder, f"was {extended[0]}", "one training with its config.yaml gives another run"
+        )
     recorded.check_files()  # before hours of training: files to compare with may be missing
 
     from snnlab.session.training import repeat  # brings Lightning
@@ -64,7 +66,7 @@ def main(arguments: list[str], started: float) -> int:
     repeated = repeat(recorded, words[1:], started)
     for finding in repeated.findings:
         say(f"{finding.what}: {finding.text}")
-    for line in repeated.surroundings:
+    for line in repeated.environment_differences:
         say(f"  {line}")
     print(repeated.folder)
     return 0 if all(finding.same for finding in repeated.findings) else 1
@@ -76,7 +78,7 @@ def _extension(entry: dict[str, Any]) -> str:
     return f"trained for {epochs[0]} epochs and then resumed for {epochs[1]}" if epochs else ""
 
 
-def install_line(recorded: Recorded) -> str:
+def install_line(recorded: RecordedRun) -> str:
     """Return the pip command that installs the versions of a record."""
     versions, python = recorded.required("packages"), str(recorded.required("python"))
     packages = " ".join(f"'{name}=={version}'" for name, version in versions.items() if version)
@@ -89,7 +91,7 @@ def require_settable(run: Path, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the override.
     """
-    external = [place for place, _ in external_references(read_raw(run / "config.yaml"))] if overrides else []
+    external = [place for place, _ in external_references(read_unresolved(run / "config.yaml"))] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):
             raise ConfigError(text, "a run is repeated as it was", f"only {listing(SETTABLE)} can be set")

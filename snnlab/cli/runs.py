@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from snnlab.cli.options import split_options
-from snnlab.console import until_nobody_reads
-from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
-from snnlab.runs.recorded import is_run, is_surely_run
+from snnlab.console import until_pipe_closes
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean, listing
+from snnlab.runs.recorded import is_readable_run, is_run
 from snnlab.runs.run_folder import CONFIG, is_locked
 from snnlab.runs.runs_table import (
-    chosen,
+    filter_runs,
     find_all_runs,
     print_comparison,
-    print_grouped,
+    print_grid,
     print_runs,
     read_grid,
-    read_line,
+    read_listed_run,
 )
 
 USAGE = """usage: snnlab runs [ACTION] [...]
@@ -56,17 +56,17 @@ def list_runs(arguments: list[str]) -> None:
         raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
     root = Path(words[0] if words else "outputs").expanduser()
     if not root.is_dir():
-        raise RecordError("runs list", f"there is no folder {root}", "a training makes it, or name another one")
+        raise RunFolderError("runs list", f"there is no folder {root}", "a training makes it, or name another one")
     wanted = [condition for condition in options.get("--where", "").split(",") if condition]
     for condition in wanted:
         if "=" not in condition:
             raise ConfigError("runs list", f"--where takes KEY=VALUE, got {condition}")
-    found = [read_line(folder) for folder in find_all_runs(root)]
-    kept = chosen(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
-    with until_nobody_reads():
+    found = [read_listed_run(folder) for folder in find_all_runs(root)]
+    kept = filter_runs(found, [tuple(condition.split("=", 1)) for condition in wanted], options.get("--sort"))
+    with until_pipe_closes():
         print_runs(kept, root, len(found))
         if (grid := read_grid(root)) and not options:
-            print_grouped(grid)
+            print_grid(grid)
 
 
 def compare(arguments: list[str]) -> None:
@@ -74,10 +74,10 @@ def compare(arguments: list[str]) -> None:
     _, words = split_options("runs compare", arguments)
     if len(words) != 2:
         raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
-    lines = [read_line(_run_folder(word)) for word in words]
+    lines = [read_listed_run(_run_folder(word)) for word in words]
     if problem := next((line.problem for line in lines if line.problem), None):
         raise problem
-    with until_nobody_reads():
+    with until_pipe_closes():
         print_comparison(lines[0], lines[1])
 
 
@@ -93,7 +93,7 @@ def delete(arguments: list[str]) -> None:
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            raise RecordError(folder, f"cannot be deleted ({error.strerror or error})") from error
+            raise RunFolderError(folder, f"cannot be deleted ({error.strerror or error})") from error
         print(f"{folder} deleted")
 
 
@@ -108,15 +108,15 @@ def _run_folder(word: str) -> Path:
     folder = Path(word).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
-        raise RecordError(folder, f"is not a run's folder, there is no {lacks} in it")
+        raise RunFolderError(folder, f"is not a run's folder, there is no {lacks} in it")
     return folder
 
 
 def _require_deletable(folder: Path) -> None:
     """Refuse to delete a folder that may not be a run, or is in use."""
-    if not is_surely_run(folder):
-        raise RecordError(folder, "no file in it was written by a run of snnlab", "it is not deleted")
+    if not is_readable_run(folder):
+        raise RunFolderError(folder, "no file in it was written by a run of snnlab", "it is not deleted")
     if Path.cwd().is_relative_to(folder.resolve()):
-        raise RecordError(folder, "is the working folder, or holds it", "change the working folder to delete it")
+        raise RunFolderError(folder, "is the working folder, or holds it", "change the working folder to delete it")
     if is_locked(folder):
-        raise RecordError(folder, "is being trained", "it is not deleted")
+        raise RunFolderError(folder, "is being trained", "it is not deleted")

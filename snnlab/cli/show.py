@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snnlab.cli.options import figure_file, split_options, split_run
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError, listing
 
@@ -30,13 +30,13 @@ def main(arguments: list[str], started: float) -> int:
     figure, config_dir = figure_file(options), options.get("--config-dir")
     run, changes = split_run(overrides)
     if run is None or (len(run.parts) == 1 and not run.is_dir()):
-        run, (experiment, _) = None, compose_once(overrides, config_dir)
+        run, (experiment, _) = None, compose_experiment(overrides, config_dir)
     else:
         experiment = compose_run(run, changes, config_dir, "shape")
 
     from snnlab.session import network_tables
 
-    shown = network_tables.ShownNetwork(experiment, run)
+    shown = network_tables.NetworkTables(experiment, run)
     if figure is not None:
         shown.draw(figure)
         print(figure)

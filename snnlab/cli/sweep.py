@@ -11,22 +11,22 @@ from pathlib import Path
 
 from snnlab.cli.new import experiment_text, with_plugins
 from snnlab.cli.options import split_options
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import split_sweep_settings, sweep_settings
-from snnlab.config.folders import own_folder
+from snnlab.config.folders import user_folder
 from snnlab.console import console_logging
-from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, did_you_mean, one_line
+from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, did_you_mean, one_line
 from snnlab.experiments import search_report
-from snnlab.experiments.executor import Driver, Executor, executor
+from snnlab.experiments.executor import Executor, SearchRunner, executor
 from snnlab.experiments.search_plan import (
     FILE,
-    Plan,
-    check_common,
-    check_names,
-    difference,
-    read_page,
+    SearchPlan,
+    check_common_overrides,
+    check_full_names,
+    command_words,
+    first_difference,
     read_plan,
-    words_of,
+    read_sweep_yaml,
 )
 from snnlab.experiments.space import Values
 from snnlab.experiments.study import (
@@ -34,20 +34,20 @@ from snnlab.experiments.study import (
     SearchLock,
     SharedStudy,
     check_storage,
-    only_one,
     quiet_optuna,
     require_optuna,
+    try_lock,
 )
-from snnlab.experiments.sweep_settings import changed, checked
+from snnlab.experiments.sweep_settings import change_settings, parse_settings
 from snnlab.experiments.winner import Winner, find_winner
-from snnlab.experiments.workers import Rehearsal
+from snnlab.experiments.workers import DryRun
 from snnlab.files import write_text
 from snnlab.printable import masked
 from snnlab.runs.run_folder import require_no_links
 from snnlab.runs.runs_table import flat
-from snnlab.runs.signature import signed
-from snnlab.runs.statistics import uncertainty
-from snnlab.runs.tables import describe, shown
+from snnlab.runs.signature import read_signature
+from snnlab.runs.statistics import small_validation_warning
+from snnlab.runs.tables import format_path, format_settings
 
 _log = logging.getLogger(__name__)
 
@@ -98,40 +98,40 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
     require_optuna()
     folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
-    plan = _resumed(folders, others, config_dir) if folders else _new(others, config_dir)
+    plan = _resumed_plan(folders, others, config_dir) if folders else _new_plan(others, config_dir)
     _search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
     return plan.folder
 
 
-def _new(overrides: list[str], config_dir: str | Path | None) -> Plan:
-    user_dir = own_folder(config_dir)
+def _new_plan(overrides: list[str], config_dir: str | Path | None) -> SearchPlan:
+    user_dir = user_folder(config_dir)
     settings, common = sweep_settings(overrides, user_dir)
-    found, space = checked(settings)
-    check_common(common, space)
-    experiment, _ = compose_once(list(common), user_dir)
-    check_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
+    found, space = parse_settings(settings)
+    check_common_overrides(common, space)
+    experiment, _ = compose_experiment(list(common), user_dir)
+    check_full_names(space, flat({"neuron": experiment.neuron, **(experiment.record or {})}))
     with quiet_optuna():
         check_storage(found.storage)
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")
     folder = Path(experiment.output_dir).expanduser().absolute() / experiment.name / f"{now}_sweep"
     user_dir_text = None if user_dir is None else str(user_dir)
-    return Plan(folder, experiment.name, found, space, common, user_dir_text, experiment.seed, str(Path.cwd()))
+    return SearchPlan(folder, experiment.name, found, space, common, user_dir_text, experiment.seed, str(Path.cwd()))
 
 
-def _resumed(folders: list[str], overrides: list[str], config_dir: str | Path | None) -> Plan:
+def _resumed_plan(folders: list[str], overrides: list[str], config_dir: str | Path | None) -> SearchPlan:
     if len(folders) > 1 or not folders[0]:
         raise ConfigError("resume", "name one sweep's folder, such as resume=outputs/NAME/TIME_sweep")
     folder = Path(folders[0]).expanduser()
     require_no_links(folder)
-    if signed(folder, FILE) is None:
+    if read_signature(folder, FILE) is None:
         return _plan_of_repeated_overrides(folder, overrides, config_dir)
     given, others = split_sweep_settings(overrides)
     if others:
         raise ConfigError(others[0], "all trials of a search have the same overrides; these cannot change")
-    return read_plan(folder, changed(read_page(folder)["sweep"], given))
+    return read_plan(folder, change_settings(read_sweep_yaml(folder)["sweep"], given))
 
 
-def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: str | Path | None) -> Plan:
+def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: str | Path | None) -> SearchPlan:
     """Return the search that the typed overrides describe; it must be the same as the folder's, which is only compared.
 
     The folder's overrides, storage and working folder may be another user's; they would decide what is fetched, where
@@ -140,81 +140,81 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
     Raises:
         ConfigError: if it differs.
     """
-    page = read_page(folder)
-    plan = _new(overrides, config_dir) if overrides else None
-    other = None if plan is None else difference(plan, page)
+    page = read_sweep_yaml(folder)
+    plan = _new_plan(overrides, config_dir) if overrides else None
+    other = None if plan is None else first_difference(plan, page)
     if plan is None or other is not None:
         differs = f" (the typed ones differ in {other})" if other else ""
         raise ConfigError(
             folder,
             "was not started here by you, or was moved or edited since",
-            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {' '.join(words_of(page))}",
+            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {' '.join(command_words(page))}",
         )
     return replace(plan, folder=folder.absolute(), seed=page["seed"])
 
 
-def _search(plan: Plan, started: float, *, resumed: bool) -> None:
+def _search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
     # Imported late: it brings Lightning, three seconds, and mistakes are reported before.
-    from snnlab.session.trial import gpus_to_share, rehearse, train_task
+    from snnlab.session.trial import count_shared_gpus, dry_run, train_task
 
     try:
         with executor(plan.sweep, plan.folder, train_task) as workers:
             if not resumed:
                 values = list(plan.space.probes())
                 probes = [plan.trial_overrides(proposed) for proposed in values]
-                _check_rehearsal(plan, values, workers.call(rehearse, probes, plan.config_dir, plan.place))
+                _check_rehearsal(plan, values, workers.call(dry_run, probes, plan.config_dir, plan.place))
             if plan.sweep.engine == "joblib":
-                workers.devices = workers.call(gpus_to_share, list(plan.common), plan.config_dir, plan.place)
+                workers.devices = workers.call(count_shared_gpus, list(plan.common), plan.config_dir, plan.place)
             _run_trials(plan, workers, started)
     except (*STORAGE_ERRORS, OSError) as error:  # for example a full disk
         cause = error.__cause__ or error
         reason = getattr(cause, "orig", None) or getattr(cause, "strerror", None) or cause
-        raise RecordError(masked(str(plan.folder)), masked(str(reason)), _continue_hint(plan)) from error
+        raise RunFolderError(masked(str(plan.folder)), masked(str(reason)), _continue_hint(plan)) from error
 
 
-def _run_trials(plan: Plan, workers: Executor, started: float) -> None:
+def _run_trials(plan: SearchPlan, workers: Executor, started: float) -> None:
     plan.write()
     _log.info("if this process ends early, %s", _continue_hint(plan))
     lock = SearchLock(plan.folder)
     try:
         identity = {"overrides": list(plan.common), "seed": plan.seed}
         study = SharedStudy(plan.folder, plan.sweep, plan.space, lock, identity)
-        driver = Driver(plan, study, workers, started)
+        driver = SearchRunner(plan, study, workers, started)
         driver.run()
         _raise_stopped(plan, study, workers)
-        driver.require_enough()
+        driver.check_failures()
         _finish(plan, study, workers)
     finally:
-        lock.leave()
+        lock.release()
 
 
-def _check_rehearsal(plan: Plan, values: Sequence[Values], found: Rehearsal) -> None:
+def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) -> None:
     """Raise for errors in the settings that a worker found while it tried values and packed the recordings."""
     if found.error:
-        tried = f"tried with {describe(values[found.probe])}, of sweep.space"
-        raise found.error.moved(message=f"{found.error.message} ({tried})")
+        tried = f"tried with {format_settings(values[found.probe])}, of sweep.space"
+        raise found.error.with_fields(message=f"{found.error.message} ({tried})")
     for name in plan.sweep.objectives:
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
             raise ConfigError(f"sweep.objectives.{name}", "is not logged", hint, found.metrics)
-    if words := uncertainty(found.val_size):
+    if words := small_validation_warning(found.val_size):
         _log.warning(words)
 
 
-def _raise_stopped(plan: Plan, study: SharedStudy, workers: Executor) -> None:
-    if workers.trouble:
-        raise RecordError("", workers.trouble, _continue_hint(plan))
+def _raise_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
+    if workers.fatal_error:
+        raise RunFolderError("", workers.fatal_error, _continue_hint(plan))
     if workers.stopped is not None:
         count = study.count()
         done = f"{count.finished} of {study.limit}" if study.limit else str(count.finished)
         raise Interrupted(f"stopped with {done} trials finished\n  {_continue_hint(plan)}", int(workers.stopped))
 
 
-def _finish(plan: Plan, study: SharedStudy, workers: Executor) -> None:
+def _finish(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
     """Find the winner, print, write and draw; only the first of several processes of one search does so."""
     from snnlab.experiments.search_plots import draw, importances
 
-    with only_one(plan.folder) as first:
+    with try_lock(plan.folder) as first:
         if not first:
             print(f"another process finishes this search\n{plan.folder}", flush=True)
             return
@@ -228,21 +228,21 @@ def _finish(plan: Plan, study: SharedStudy, workers: Executor) -> None:
         search_report.write_summary(plan, study, winner, found)
         search_report.print_trials(plan, study)
         search_report.print_importance({name: parts for name, parts in found.items() if parts})
-        if words := search_report.warn_of_few(study):
+        if words := search_report.few_recordings_warning(study):
             print(words)
         if winner:
             search_report.print_winner(plan, winner)
             _print_experiment(plan, winner)
         for file in files:
-            print(shown(file))
+            print(format_path(file))
         print(f"{_continue_hint(plan, more=study.count().finished)}\n{plan.folder}", flush=True)
 
 
-def _print_experiment(plan: Plan, winner: Winner) -> None:
+def _print_experiment(plan: SearchPlan, winner: Winner) -> None:
     name = "best"
     folder = plan.folder / "config"
     path = folder / "experiment" / f"{name}.yaml"
-    command = with_plugins(f"snnlab train --config-dir {shown(folder)} experiment={name}", plan.common)
+    command = with_plugins(f"snnlab train --config-dir {format_path(folder)} experiment={name}", plan.common)
     user_dir = Path(plan.config_dir) if plan.config_dir else folder
     try:
         text = experiment_text(name, plan.trial_overrides(winner.finalists[0].values), command, user_dir)
@@ -251,9 +251,9 @@ def _print_experiment(plan: Plan, winner: Winner) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
-    print(command if not plan.config_dir else f"{shown(path)}: the winner, for {plan.config_dir}/experiment")
+    print(command if not plan.config_dir else f"{format_path(path)}: the winner, for {plan.config_dir}/experiment")
 
 
-def _continue_hint(plan: Plan, more: int | None = None) -> str:
+def _continue_hint(plan: SearchPlan, more: int | None = None) -> str:
     trials = f" sweep.trials={2 * more}" if more else ""
-    return f"snnlab sweep resume={shown(plan.folder)}{trials} continues"
+    return f"snnlab sweep resume={format_path(plan.folder)}{trials} continues"

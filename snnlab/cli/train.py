@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from snnlab.cli.options import split_options
-from snnlab.config.compose import compose_once, let_hydra_answer
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.compose import compose_experiment, let_hydra_answer
+from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.grids import split_launch
 from snnlab.config.overrides import as_overrides, read_arguments, run_to_resume, split_config_file
 from snnlab.config.recorded_run import compose_from_config
 from snnlab.config.schema import Experiment
 from snnlab.console import console_logging, log_unless_set_up
 from snnlab.errors import NOT_WINDOWS, ConfigError
-from snnlab.runs.run_folder import Result, say_result
-from snnlab.training.ranks import outside
+from snnlab.runs.run_folder import Result, print_result_and_folder
+from snnlab.training.ranks import ranks_of_command
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +53,11 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     started = time.perf_counter()
     if sys.platform == "win32":
         raise ConfigError("", NOT_WINDOWS)
-    given = as_overrides(overrides, settings, groups(config_folder(), own_folder(config_dir)), "snnlab.train")
-    if team := outside(given):
+    given = as_overrides(overrides, settings, groups(config_folder(), user_folder(config_dir)), "snnlab.train")
+    if rank_info := ranks_of_command(given):
         raise ConfigError(
             "snnlab.train",
-            f"{team.by} is for the command line, -m snnlab train ...",
+            f"{rank_info.launcher} is for the command line, -m snnlab train ...",
             "from Python trainer=ddp starts the processes of one machine itself",
         )
     log_unless_set_up()
@@ -73,12 +73,12 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     console_logging()
-    if (team := outside(arguments)) is None:
+    if (rank_info := ranks_of_command(arguments)) is None:
         return _main(arguments, started)
 
     from snnlab.session import rank
 
-    return rank.take_part(team, lambda: _main(arguments, started))
+    return rank.run_rank(rank_info, lambda: _main(arguments, started))
 
 
 def _main(arguments: list[str], started: float) -> int:
@@ -87,7 +87,7 @@ def _main(arguments: list[str], started: float) -> int:
         options, overrides = split_options("train resume=RUN", arguments)
         resumed = run_to_resume(overrides)
         assert resumed is not None
-        say_result(_resume(*resumed, options.get("--config-dir"), started, command))
+        print_result_and_folder(_resume(*resumed, options.get("--config-dir"), started, command))
         return 0
     launch, rest = split_launch(arguments)
     config_file, rest = split_config_file(rest)
@@ -105,7 +105,7 @@ def _main(arguments: list[str], started: float) -> int:
 
         network_tables.show_shapes(experiment, folder)
         return 0
-    say_result(_train(experiment, folder, started, command))
+    print_result_and_folder(_train(experiment, folder, started, command))
     return 0
 
 
@@ -114,7 +114,9 @@ def _compose(
 ) -> tuple[Experiment, Path]:
     """Return an experiment, read from a run's config.yaml if one is given, and the folder of its new run."""
     return (
-        compose_from_config(config_file, overrides, config_dir) if config_file else compose_once(overrides, config_dir)
+        compose_from_config(config_file, overrides, config_dir)
+        if config_file
+        else compose_experiment(overrides, config_dir)
     )
 
 

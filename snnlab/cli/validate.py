@@ -7,13 +7,13 @@ from pathlib import Path
 
 from snnlab.cli.options import split_options
 from snnlab.config.experiment_files import read_suite, read_sweep
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.console import say
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError
 from snnlab.experiments import suite_settings, sweep_settings
 from snnlab.experiments.space import overrides
-from snnlab.experiments.suite_plan import Plan
-from snnlab.session.session import check_build
+from snnlab.experiments.suite_plan import SuitePlan
+from snnlab.session.session import compose_and_check
 from snnlab.settings import is_override
 
 # A file is right; right so far, but its user has to set some values; or wrong.
@@ -37,7 +37,7 @@ def main(arguments: list[str], started: float) -> int:
     folders += options.values()
     if len(folders) > 1:
         raise ConfigError("validate", "give one folder: snnlab validate DIR")
-    folder = own_folder(folders[0] if folders else None) or config_folder()
+    folder = user_folder(folders[0] if folders else None) or config_folder()
     wrong = checked = 0
     for path in files(folder):
         checked += 1
@@ -76,7 +76,7 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
     if path == folder / "train.yaml":
         if not packaged:
             raise ConfigError("", "a file of this name hides the root of all experiments")
-        check_build(overrides, None)
+        compose_and_check(overrides, None)
     elif group not in groups(config_folder()):
         raise ConfigError("", f"there is no group '{group}'", allowed=sorted(groups(config_folder())))
     elif group == "sweep":
@@ -85,7 +85,7 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
         check_suite(path.stem, overrides, user_dir)
     else:
         # A loss or data with other targets than the defaults is not a mistake: an experiment combines them.
-        check_build([f"{group}={path.stem}", *overrides], user_dir, alone=group in ("loss", "data"))
+        compose_and_check([f"{group}={path.stem}", *overrides], user_dir, skip_target_check=group in ("loss", "data"))
 
 
 def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
@@ -95,9 +95,9 @@ def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
         given: Overrides of every trial.
         folder: A folder of the user's files.
     """
-    _, space = sweep_settings.checked(read_sweep(name, folder))
+    _, space = sweep_settings.parse_settings(read_sweep(name, folder))
     for values in space.probes():
-        check_build([*given, *overrides(values)], folder)
+        compose_and_check([*given, *overrides(values)], folder)
 
 
 def check_suite(name: str, given: list[str], folder: Path | None) -> None:
@@ -107,12 +107,12 @@ def check_suite(name: str, given: list[str], folder: Path | None) -> None:
         given: Overrides of every training.
         folder: A folder of the user's files.
     """
-    from snnlab.session.trial import check_arm  # brings Lightning
+    from snnlab.session.trial import check_method  # brings Lightning
 
     user_dir = None if folder is None else str(folder)
-    plan = Plan(Path(name), name, suite_settings.checked(read_suite(name, folder)), given, user_dir, "", "")
-    for dataset, method in dict.fromkeys((spec.dataset, spec.arm) for spec in plan.cells()):
+    plan = SuitePlan(Path(name), name, suite_settings.parse_settings(read_suite(name, folder)), given, user_dir, "", "")
+    for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in plan.run_specs()):
         try:
-            check_arm(plan, dataset, method)
+            check_method(plan, dataset, method)
         except SnnlabError as error:
-            raise error.moved(place=f"{method} on {dataset}: {error.place}") from error
+            raise error.with_fields(place=f"{method} on {dataset}: {error.place}") from error

@@ -25,7 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
+from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import group_hint, setting_hint, word_hint
 from snnlab.config.hydra_limits import explain, guarded_hydra
 from snnlab.config.layers import expand_layers
@@ -38,7 +38,7 @@ from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
 from snnlab.runs.renamed_settings import renamed_override, renames
-from snnlab.settings import check_settings, is_override, key_of, literal, quoted, shown
+from snnlab.settings import check_settings, is_override, key_of, literal, quoted, value_text
 
 _log = logging.getLogger(__name__)
 
@@ -95,14 +95,14 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
         neuron, model = raw.pop("neuron", None), raw.get("model")
         if not isinstance(model, Mapping):
             raise ConfigError(
-                "model", f"expected a mapping with layers, got {shown(model)}", group_hint("model", model)
+                "model", f"expected a mapping with layers, got {value_text(model)}", group_hint("model", model)
             )
         if not isinstance(model.get("layers"), Mapping) or not model["layers"]:
             raise ConfigError("model.layers", "expected named layers, such as {out: {type: linear, out_features: 10}}")
         for group in _MAPPING_GROUPS:
             node = raw.get(group)
             if isinstance(node, str) or (group in _REFERENCED and not isinstance(node, Mapping)):
-                raise ConfigError(group, f"expected a mapping, got {shown(node)}", group_hint(group, node))
+                raise ConfigError(group, f"expected a mapping, got {value_text(node)}", group_hint(group, node))
         neuron = _resolve_neuron(cfg, neuron)
         raw["model"] = {**model, "layers": expand_layers(model["layers"], neuron)}
         for group in GLOBAL_GROUPS:
@@ -205,7 +205,7 @@ def _resolve_neuron(cfg: DictConfig, neuron: Any) -> dict[str, Any] | None:
     node = OmegaConf.to_container(cfg.neuron, resolve=True) if isinstance(neuron, Mapping) else neuron
     if not isinstance(node, dict):
         raise ConfigError(
-            "neuron", f"expected a mapping such as {{type: lif}}, got {shown(node)}", group_hint("neuron", node)
+            "neuron", f"expected a mapping such as {{type: lif}}, got {value_text(node)}", group_hint("neuron", node)
         )
     return {str(key): value for key, value in node.items()}
 
@@ -303,7 +303,7 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
     Raises:
         ConfigError: if the configuration cannot be composed.
     """
-    user_dir = own_folder(config_dir)
+    user_dir = user_folder(config_dir)
     ready, _ = _prepare(overrides, user_dir)
     where = ["--config-dir", str(user_dir)] if user_dir else []
     try:
@@ -328,7 +328,7 @@ def call_hydra(words: Sequence[str]) -> None:
         task()
 
 
-def compose_once(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
+def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Experiment, Path]:
     """Compose one experiment; return it with its run's folder.
 
     Raises:
@@ -366,7 +366,7 @@ def _compose(
     overrides: Sequence[str], config_dir: str | Path | None, *wanted: str, extra: Sequence[str] = ()
 ) -> tuple[Experiment, tuple[str, ...]]:
     """Compose an experiment, and resolve the wanted settings of `hydra`."""
-    user_dir = own_folder(config_dir)
+    user_dir = user_folder(config_dir)
     ready, files = _prepare(overrides, user_dir)
     where = [f"hydra.searchpath=[{literal(f'file://{user_dir}')}]"] if user_dir else []
     ready += [*extra, *where]

@@ -14,7 +14,7 @@ from snnlab.config.folders import group_files
 from snnlab.config.own_files import check_file
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import require_plain_queue
-from snnlab.experiments.suite_settings import Choice, Suite
+from snnlab.experiments.suite_settings import Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
 from snnlab.settings import key_of
 
@@ -58,7 +58,7 @@ class SuiteRequest:
 
     name: str
     settings: dict[str, Any]
-    choice: Choice
+    choice: SuiteSelection
     typed: list[str]
 
 
@@ -91,7 +91,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
             chosen[head] = _names(text, settings.get(head))
         else:
             set_entry(settings, key, parse_assignment(text)[1])
-    return SuiteRequest(names[0], settings, Choice(**chosen), typed)
+    return SuiteRequest(names[0], settings, SuiteSelection(**chosen), typed)
 
 
 def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def own_folder(given: str | Path | None = None) -> Path | None:
+def user_folder(given: str | Path | None = None) -> Path | None:
     """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None.
 
     Raises:
@@ -98,7 +98,7 @@ def find_file(name: str) -> Path:
         ConfigError: if there is no such group or file.
     """
     group, _, stem = name.removesuffix(".yaml").partition("/")
-    folders = [folder for folder in (config_folder(), own_folder()) if folder]
+    folders = [folder for folder in (config_folder(), user_folder()) if folder]
     known = groups(*folders)
     if group not in known:
         raise ConfigError(name, f"there is no group '{group}'", did_you_mean(group, known), sorted(known))

@@ -98,7 +98,7 @@ class Launch:
         return 1 if self.launcher == "basic" else self.workers
 
     @property
-    def places(self) -> tuple[str, str, str]:
+    def setting_names(self) -> tuple[str, str, str]:
         """The names by which messages call the engine, submitit's parameters, and the engine of one process."""
         return "launcher", "submitit", "basic"
 

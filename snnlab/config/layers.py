@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, Rivals, shown
+from snnlab.settings import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions, value_text
 
 Nodes = dict[str, dict[str, Any]]
 
@@ -51,7 +51,7 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
 
 def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {shown(node)}")
+        raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {value_text(node)}")
     if node.get("type") is None:
         others = [other for other in layers if other != name and isinstance(layers[other], Mapping)]
         near = did_you_mean(name, others)
@@ -88,7 +88,9 @@ def _with_neuron(node: dict[str, Any], neuron: Mapping[str, Any] | None, place: 
     return merge(without_rivals(neuron), {key: value for key, value in node.items() if key != "type"})
 
 
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
+def merge(
+    base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Exclusions = NEURON_EXCLUSIONS
+) -> dict[str, Any]:
     """Return `base` with `changes`: mappings are merged unless their type changes, a rival setting is removed."""
     merged = dict(base)
     for key, value in changes.items():
@@ -98,15 +100,15 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any], rivals: Rivals = 
         before = merged.get(key)
         same_kind = isinstance(before, Mapping) and isinstance(value, Mapping)
         if same_kind and value.get("type", before.get("type")) == before.get("type"):  # type: ignore[union-attr]
-            within = SURROGATE_RIVALS if key == "surrogate" else rivals
+            within = SURROGATE_EXCLUSIONS if key == "surrogate" else rivals
             value = merge(before, value, within)  # type: ignore[arg-type]
         merged[key] = value
     return without_rivals(merged, rivals)
 
 
-def without_rivals(node: Mapping[str, Any], rivals: Rivals = NEURON_RIVALS) -> dict[str, Any]:
+def without_rivals(node: Mapping[str, Any], rivals: Exclusions = NEURON_EXCLUSIONS) -> dict[str, Any]:
     """Return a node, and its surrogate, without settings that are null because a rival setting is used."""
     kept = {k: v for k, v in node.items() if v is not None or not any(rival in node for rival in rivals.get(k, ()))}
     if isinstance(surrogate := kept.get("surrogate"), Mapping):
-        kept["surrogate"] = without_rivals(surrogate, SURROGATE_RIVALS)
+        kept["surrogate"] = without_rivals(surrogate, SURROGATE_EXCLUSIONS)
     return kept

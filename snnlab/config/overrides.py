@@ -18,12 +18,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, own_folder
+from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import written
-from snnlab.settings import NEURON_RIVALS, SURROGATE_RIVALS, TIME_RIVALS, Rivals, is_override, key_of, quoted
+from snnlab.settings import (
+    NEURON_EXCLUSIONS,
+    SURROGATE_EXCLUSIONS,
+    TIME_EXCLUSIONS,
+    Exclusions,
+    is_override,
+    key_of,
+    quoted,
+)
 
 # Settings that a typed mapping replaces instead of merging.
 _REPLACED_WHOLE = (".surrogate", ".learn")
@@ -210,7 +218,7 @@ def _names_type(text: str) -> bool:
     return isinstance(value, dict) and not {"_target_", "type"}.isdisjoint(map(str, value))
 
 
-def merged(overrides: Sequence[str]) -> list[str]:
+def merge_overrides(overrides: Sequence[str]) -> list[str]:
     """Return the overrides without those that a later one replaces: of the same setting, or of a rival."""
     replaced: set[str] = set()
     kept = []
@@ -227,11 +235,11 @@ def merged(overrides: Sequence[str]) -> list[str]:
 def rival_settings(key: str) -> list[str]:
     """Return the rival settings of `key`: other settings for the same quantity, which it replaces."""
     head, _, leaf = key.rpartition(".")
-    table: Rivals = {}
+    table: Exclusions = {}
     if head == "data":
-        table = TIME_RIVALS
+        table = TIME_EXCLUSIONS
     elif head.split(".")[0] in ("neuron", "model"):
-        table = SURROGATE_RIVALS if head.endswith(".surrogate") else NEURON_RIVALS
+        table = SURROGATE_EXCLUSIONS if head.endswith(".surrogate") else NEURON_EXCLUSIONS
     return [f"{head}.{rival}" for rival in table.get(leaf, ())]
 
 
@@ -378,7 +386,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             words.append(argument)
     if words:
         raise ConfigError(
-            words[0] or repr(words[0]), f"not an override{word_hint(words[0], own_folder(found.config_dir))}"
+            words[0] or repr(words[0]), f"not an override{word_hint(words[0], user_folder(found.config_dir))}"
         )
     _check_hydra_flags(found)
     return found

@@ -16,7 +16,7 @@ from snnlab.config.folders import GLOBAL_GROUPS
 from snnlab.config.hints import group_hint
 from snnlab.config.schema import line_of
 from snnlab.errors import ConfigError, did_you_mean
-from snnlab.settings import shown
+from snnlab.settings import value_text
 from snnlab.yaml_files import require_bounded
 
 _GROUPS = ("neuron", "model", "data", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
@@ -264,13 +264,17 @@ def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
     for key, value in page.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
             raise _line_error(
-                path, line_of(path, key, ""), key, f"expected a mapping, got {shown(value)}", group_hint(key, value)
+                path,
+                line_of(path, key, ""),
+                key,
+                f"expected a mapping, got {value_text(value)}",
+                group_hint(key, value),
             )
 
 
 def _line_error(path: Path, line: int | None, place: str, message: str, hint: str = "") -> ConfigError:
     """Return the error for a line of a file."""
-    return ConfigError(place, message, hint).moved(origin=(path, line or 1))
+    return ConfigError(place, message, hint).with_fields(origin=(path, line or 1))
 
 
 def _defaults_error(path: Path, message: str, hint: str) -> ConfigError:

@@ -65,7 +65,7 @@ def plugin_files(names: Sequence[str]) -> dict[str, Path]:
     return {name: Path(file).resolve() for name, file in files.items() if file}
 
 
-def places_of(name: str) -> list[Path]:
+def module_paths(name: str) -> list[Path]:
     """Return the files and folders that the import of a module reads, the module's own last; nothing is imported.
 
     Empty if there is no such module, or it has no file.
@@ -115,7 +115,7 @@ def _spec_paths(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
 
 
 def _require_outside(name: str, run: Path) -> None:
-    places = places_of(name)
+    places = module_paths(name)
     if not places and name not in sys.modules:
         raise _import_error(name, "there is no such module")
     runs = (run.absolute(), run.resolve())

@@ -25,22 +25,22 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from snnlab.config.compose import PRIMARY, VERSION_BASE, check_config, preserved_hydra, read_overrides, readable_errors
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.hydra_limits import guarded_hydra
 from snnlab.config.overrides import mark_overrides
 from snnlab.config.own_files import check_chosen
-from snnlab.config.plugins import places_of, plugins_override
+from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ConfigError, RecordError, listing
+from snnlab.errors import ConfigError, RunFolderError, listing
 from snnlab.experiments.space import written
-from snnlab.printable import each_text, is_masked
-from snnlab.runs.recorded import read_config, read_raw
+from snnlab.printable import is_masked, map_texts
+from snnlab.runs.recorded import read_config, read_unresolved
 from snnlab.runs.renamed_settings import renamed, renames
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
-from snnlab.runs.signature import file_hash, signed
+from snnlab.runs.signature import file_hash, read_signature
 from snnlab.settings import key_of, literal
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def migrate(cfg: DictConfig) -> Iterator[str]:
         yield from _set_old_gains(cfg)
 
 
-def today(place: str, value: Any) -> Any:
+def current_value(place: str, value: Any) -> Any:
     """Return the current name of a recorded value.
 
     Args:
@@ -298,7 +298,7 @@ def _setting(place: str) -> str:
 
 
 # Settings of duration, devices, paths and output, which can change when a run is resumed: it learns the same.
-MAY_CHANGE = (
+CHANGEABLE_ON_RESUME = (
     "trainer.max_epochs",
     "trainer.accelerator",
     "trainer.devices",
@@ -320,7 +320,7 @@ MAY_CHANGE = (
 )
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return the settings that differ between two records of an experiment: `{setting: [before, now]}`.
 
     Args:
@@ -335,10 +335,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
     for name in names:
         if has_external_reference(one.get(name)):  # recorded as a reference, for which the user can set a value
             continue
-        if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE):
+        if not any(name == free or name.startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
             raise ConfigError(
                 name,
-                f"a resumed run keeps {one.get(name)!r}; only {listing(MAY_CHANGE)} can change",
+                f"a resumed run keeps {one.get(name)!r}; only {listing(CHANGEABLE_ON_RESUME)} can change",
                 "snnlab train init_from=RUN ... starts another run with its weights",
             )
     return {name: [one.get(name), other.get(name)] for name in names}
@@ -371,11 +371,11 @@ def compose_run(
         begun: Composes the experiment that this process has to train; a run with the same record is trusted.
 
     Raises:
-        RecordError: if the folder is not a run's.
+        RunFolderError: if the folder is not a run's.
         ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
     recorded = recorded_config(run)
-    cfg, user_dir = recorded.copy(), own_folder(config_dir)
+    cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)
     given = read_overrides(overrides, user_dir)
     check_chosen(user_dir, given, names)
@@ -414,7 +414,7 @@ def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | 
 
     Raises:
         ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
-        RecordError: if the file was not written by a run.
+        RunFolderError: if the file was not written by a run.
     """
     experiment = compose_run(path.parent, overrides, config_dir, "another")
     time = f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}"
@@ -436,7 +436,7 @@ def _with_permitted_references(
         ConfigError: if a setting is missing.
     """
     raw: dict[str, Any] = _unmask(OmegaConf.to_container(cfg, resolve=False))
-    signature = signed(run, CONFIG)
+    signature = read_signature(run, CONFIG)
     known = {} if signature is None else signature.plugins
     plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
     trusted = signature is not None
@@ -456,7 +456,7 @@ def _has_record_of(run: Path, experiment: Experiment) -> bool:
 
 def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
     """Return whether a plugin is the same file that was imported when the run was recorded."""
-    if name not in known or not (places := places_of(name)):
+    if name not in known or not (places := module_paths(name)):
         return False
     path, content = known[name]
     return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
@@ -471,12 +471,12 @@ def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed:
 
 def _mask_external(node: Any) -> Any:
     """Return values with references to anything outside of them masked, so that they are not resolved."""
-    return each_text(node, lambda text: text.replace("${", _MASK) if has_external_reference(text) else text)
+    return map_texts(node, lambda text: text.replace("${", _MASK) if has_external_reference(text) else text)
 
 
 def _unmask(node: Any) -> Any:
     """Return values with the masked references restored."""
-    return each_text(node, lambda text: text.replace(_MASK, "${"))
+    return map_texts(node, lambda text: text.replace(_MASK, "${"))
 
 
 def recorded_config(run: Path) -> DictConfig:
@@ -485,21 +485,21 @@ def recorded_config(run: Path) -> DictConfig:
     References to anything outside of it, such as the environment, are masked; `compose_run` resolves permitted ones.
 
     Raises:
-        RecordError: if there is none, or it was not written by a run.
+        RunFolderError: if there is none, or it was not written by a run.
     """
     path = run / CONFIG
     if run.is_file():
-        raise RecordError(run, "is a file", f"name the run's folder, {run.parent}")
+        raise RunFolderError(run, "is a file", f"name the run's folder, {run.parent}")
     if not path.is_file():
-        raise RecordError(run, f"is not a run's folder, there is no {CONFIG} in it")
+        raise RunFolderError(run, f"is not a run's folder, there is no {CONFIG} in it")
     read_config(run)  # raises if no run wrote it
     with readable_errors():
-        raw = read_raw(path)
+        raw = read_unresolved(path)
         require_bounded(raw)
         cfg = OmegaConf.create(_mask_external(renamed(raw)))
     # A record has no `hydra`, which would configure Hydra, and no `defaults`, which would load other files.
     if not isinstance(cfg, DictConfig) or any(name in cfg for name in ("hydra", "defaults")):
-        raise RecordError(path, "was not written by a run")
+        raise RunFolderError(path, "was not written by a run")
     if old := renames(raw):
         pairs = ", ".join(f"{before} is {after}" for before, after in old.items())
         _log.info("%s: settings that were renamed: %s", path, pairs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from snnlab.errors import ConfigError
 from snnlab.printable import is_printable, printable
-from snnlab.yaml_files import DEEPEST, MOST_VALUES
+from snnlab.yaml_files import MAX_DEPTH, MAX_VALUES
 
 # A reference to another key of the YAML, from its root or, with leading dots, relative to the reference.
 _PLAIN = re.compile(r"\$\{\s*\.*[A-Za-z_][\w.\[\]]*\s*\}")
@@ -58,8 +58,8 @@ def require_bounded(raw: Mapping[str, Any]) -> None:
     """
     sizes = _Sizes(raw)
     for place, text in iterate_texts(raw):
-        if "${" in text and sizes.of_text(place, text) > MOST_VALUES:
-            raise ConfigError(place, f"its references resolve to more than {MOST_VALUES:,} values")
+        if "${" in text and sizes.of_text(place, text) > MAX_VALUES:
+            raise ConfigError(place, f"its references resolve to more than {MAX_VALUES:,} values")
 
 
 def require_printable(raw: Mapping[str, Any]) -> None:
@@ -94,10 +94,10 @@ class _Sizes:
         if node is None or place in self._visiting:  # a plain word; or a cycle, which OmegaConf refuses
             return 0
         if place not in self._computed:
-            if len(self._visiting) > DEEPEST:
-                return MOST_VALUES + 1
+            if len(self._visiting) > MAX_DEPTH:
+                return MAX_VALUES + 1
             self._visiting.add(place)
-            self._computed[place] = min(self._of_node(place, node), 2.0 * MOST_VALUES)
+            self._computed[place] = min(self._of_node(place, node), 2.0 * MAX_VALUES)
             self._visiting.discard(place)
         return self._computed[place]
 

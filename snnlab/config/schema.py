@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from snnlab.errors import ConfigError, SnnlabError
-from snnlab.settings import NotNegative, at_least, between
+from snnlab.settings import NonNegative, at_least, between
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Origin:
             for path, package in reversed(self.files):
                 line = line_of(path, place, package)
                 if line is not None:
-                    return error.moved(origin=(path, line))
+                    return error.with_fields(origin=(path, line))
         return error
 
 
@@ -66,7 +66,7 @@ Mode = Literal["train", "overfit", "profile", "shapes"]
 Backend = Literal["auto", "reference", "numba", "triton"]
 SparseInput = Literal["auto"] | bool
 FitOn = Literal["train", "train_and_val"]
-# The same as in snnlab.data.control, whose import would bring torch.
+# The same as in snnlab.data.ablation, whose import would bring torch.
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
 OnTrainedBefore = Literal["fail", "record"]
 Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
@@ -123,7 +123,7 @@ class Experiment:
     """
 
     name: str
-    seed: NotNegative
+    seed: NonNegative
     model: Node
     data: Node
     loss: Node
@@ -143,7 +143,7 @@ class Experiment:
     backend: Backend = "auto"
     fuse: bool = True
     sparse_input: SparseInput = "auto"
-    checkpoint_segments: NotNegative = 0
+    checkpoint_segments: NonNegative = 0
     init_from: str | None = None
     on_trained_before: OnTrainedBefore = "fail"
     freeze: Sequence[str] = ()
@@ -166,7 +166,7 @@ class Experiment:
         try:
             yield
         except ConfigError as error:
-            located = self.origin.locate(error) if self.origin else error
-            if located is error:
+            error_context = self.origin.locate(error) if self.origin else error
+            if error_context is error:
                 raise
-            raise located from error
+            raise error_context from error

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
-from snnlab.settings import Count, NotNegative, at_least, check_settings
+from snnlab.settings import Count, NonNegative, at_least, check_settings
 
 Number = int | float
 # Lightning's strategies whose training is equivalent to that of one process.
@@ -51,7 +51,7 @@ class TrainerSettings:
     profiler: Literal["simple", "advanced", "pytorch"] | Mapping[str, Any] | None = None
     detect_anomaly: bool = False
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: NotNegative = 0
+    reload_dataloaders_every_n_epochs: NonNegative = 0
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 

@@ -36,7 +36,7 @@ class Augmentation(ABC):
         p: Probability that it is applied.
     """
 
-    # The kind of change that may change a recording's class, a key of data.labels_after; None: the class stays.
+    # The kind of change that may change a recording's class, a key of data.label_map; None: the class stays.
     label_change: str | None = None
     # Whether all events get new times, so that labels over time would be wrong.
     shifts_time: bool = False
@@ -163,7 +163,7 @@ class Pipeline(NamedTuple):
 
 def build_pipeline(
     nodes: Sequence[Mapping[str, Any]],
-    labels_after: Mapping[str, Classes | None],
+    label_map: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
     targets: Targets = "class",
@@ -172,7 +172,7 @@ def build_pipeline(
 
     Args:
         nodes: Nodes of the augmentations, in order.
-        labels_after: By kind of change: the new class for each old class, or None if the result has no class.
+        label_map: By kind of change: the new class for each old class, or None if the result has no class.
         num_classes: Number of classes.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
         targets: Kind of the targets.
@@ -180,13 +180,11 @@ def build_pipeline(
     Raises:
         ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
-    if targets != "class" and (given := [name for name, classes in labels_after.items() if classes is not None]):
-        raise ConfigError(
-            f"data.labels_after.{given[0]}", f"needs targets of type class, and data.targets is {targets}"
-        )
+    if targets != "class" and (given := [name for name, classes in label_map.items() if classes is not None]):
+        raise ConfigError(f"data.label_map.{given[0]}", f"needs targets of type class, and data.targets is {targets}")
     return Pipeline(
         tuple(
-            _build_step(node, f"{PLACE}[{number}]", labels_after, num_classes, sensor_size, targets)
+            _build_step(node, f"{PLACE}[{number}]", label_map, num_classes, sensor_size, targets)
             for number, node in enumerate(nodes)
         )
     )
@@ -195,7 +193,7 @@ def build_pipeline(
 def _build_step(
     node: Mapping[str, Any],
     place: str,
-    labels_after: Mapping[str, Classes | None],
+    label_map: Mapping[str, Classes | None],
     num_classes: int,
     sensor_size: Sequence[int],
     targets: Targets,
@@ -208,17 +206,15 @@ def _build_step(
     if targets == "steps" and augmentation.shifts_time:
         raise ConfigError(place, f"{kind} moves events in time, but not the labels of data.targets=steps", "remove it")
     label_change = augmentation.label_change
-    if label_change not in labels_after:
+    if label_change not in label_map:
         return PipelineStep(augmentation, None)
-    classes = labels_after[label_change]
+    classes = label_map[label_change]
     if classes is None:
         raise ConfigError(
-            place, f"{label_change} would change the class of these recordings", "data.labels_after sets the new class"
+            place, f"{label_change} would change the class of these recordings", "data.label_map sets the new class"
         )
     if sorted(classes) != list(range(num_classes)):
-        raise ConfigError(
-            f"data.labels_after.{label_change}", f"must be the new class for each of {num_classes} classes"
-        )
+        raise ConfigError(f"data.label_map.{label_change}", f"must be the new class for each of {num_classes} classes")
     return PipelineStep(augmentation, tuple(classes))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from snnlab.data.ablation import Ablation
 from snnlab.data.augmentation import Pipeline
-from snnlab.data.control import Controlled
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Store
 from snnlab.data.events.frames import Batch, EventBatch
@@ -49,7 +49,7 @@ class BatchSampler(DistributedSampler[BatchIndex]):
         repeats: Number of times that the batches of an epoch are repeated.
         rank: Rank of this process, 0 <= rank < world.
         world: Number of processes.
-        begins: Epoch in which a resumed training starts, and the number of batches of that epoch to skip.
+        resume_from: Epoch in which a resumed training starts, and the number of batches of that epoch to skip.
 
     Raises:
         ValueError: if rank is not one of world, or there are fewer recordings to evaluate than processes.
@@ -63,7 +63,7 @@ class BatchSampler(DistributedSampler[BatchIndex]):
         repeats: int = 1,
         rank: int = 0,
         world: int = 1,
-        begins: tuple[int, int] = (0, 0),
+        resume_from: tuple[int, int] = (0, 0),
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not one of {world} processes")
@@ -71,8 +71,8 @@ class BatchSampler(DistributedSampler[BatchIndex]):
             raise ValueError(f"{len(indices)} recordings cannot be divided among {world} processes")
         self.indices, self.batch_size, self.seed, self.repeats = indices, batch_size, seed, repeats
         self.rank, self.num_replicas = rank, world
-        self.begins = begins
-        self.epoch = begins[0]  # workers load the first batches before Lightning sets the epoch
+        self.resume_from = resume_from
+        self.epoch = resume_from[0]  # workers load the first batches before Lightning sets the epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that decides the order; Lightning calls this."""
@@ -94,7 +94,7 @@ class BatchSampler(DistributedSampler[BatchIndex]):
         else:
             starts = range(0, self._batches * self.batch_size, self.batch_size)
             batches = [share[start : start + self.batch_size] for start in starts]
-        skipped = self.begins[1] if self.epoch == self.begins[0] else 0
+        skipped = self.resume_from[1] if self.epoch == self.resume_from[0] else 0
         for batch in (batches * self.repeats)[skipped:]:
             yield BatchIndex(batch, self.epoch)
 
@@ -130,11 +130,11 @@ class _RecordingBatches(Dataset[EventBatch]):
         store: Store,
         windows: Windows | None,
         duration_us: int,
-        control: Controlled | None = None,
+        ablation: Ablation | None = None,
         pipeline: Pipeline | None = None,
         seed: int | None = None,
     ) -> None:
-        self.store, self.windows, self.control = store, windows, control
+        self.store, self.windows, self.ablation = store, windows, ablation
         self.pipeline = pipeline if pipeline is not None and pipeline.steps and seed is not None else None
         self.seed = seed
         self.until_us = duration_us if self.pipeline is None else self.pipeline.read_until_us(duration_us)
@@ -144,8 +144,8 @@ class _RecordingBatches(Dataset[EventBatch]):
             packed = self.store.gather(batch_index.indices, duration_us=self.until_us)
         else:
             packed = self.windows.gather(self.store, batch_index.indices)
-        if self.control is not None:
-            packed = self.control.apply(packed)
+        if self.ablation is not None:
+            packed = self.ablation.apply(packed)
         if self.pipeline is not None and self.seed is not None:
             packed = self.pipeline.augment(packed, self.seed, batch_index.epoch)
         return EventBatch.from_packed(packed)
@@ -185,11 +185,11 @@ class EventDataModule(L.LightningDataModule):
         pipeline: Augmentations of the training recordings.
         mixing: Mixing of training recordings with each other.
         class_names: Names of the classes; None: their numbers.
-        control: The information to remove from all recordings; None: nothing.
+        ablation: The information to remove from all recordings; None: nothing.
 
     Attributes:
-        begins: Epoch and batch in which a resumed training starts.
-        lists: Whether batches may hold lists of events instead of dense frames, because the network accepts them.
+        resume_from: Epoch and batch in which a resumed training starts.
+        allow_lists: Whether batches may hold lists of events instead of dense frames, because the network accepts them.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class EventDataModule(L.LightningDataModule):
         pipeline: Pipeline | None = None,
         mixing: Mixing | None = None,
         class_names: Sequence[str] | None = None,
-        control: Controlled | None = None,
+        ablation: Ablation | None = None,
     ) -> None:
         super().__init__()
         self.class_names = None if class_names is None else list(class_names)
@@ -210,11 +210,11 @@ class EventDataModule(L.LightningDataModule):
         self._first: tuple[int, ...] = (0,)
         self.repeats, self.pipeline = repeats, pipeline
         self.store, self.split, self.settings, self.seed = store, split, settings, seed
-        self.begins: tuple[int, int] = (0, 0)
-        self.lists = False
+        self.resume_from: tuple[int, int] = (0, 0)
+        self.allow_lists = False
         self.hot = None if settings.hot_pixels_hz is None else hot_pixels(store, split.train, settings)
-        framing, self.control = settings.framing(self.hot), control
-        self.framing = framing if control is None else control.framing(framing)
+        frame_builder, self.ablation = settings.frame_builder(self.hot), ablation
+        self.frame_builder = frame_builder if ablation is None else ablation.frame_builder(frame_builder)
         stride_us = settings.stride_us
         self.windows = None if stride_us is None else Windows.cut(store, stride_us, settings.duration_us)
 
@@ -235,7 +235,7 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
-    def events_of(self, places: np.ndarray) -> EventBatch:
+    def gather_events(self, places: np.ndarray) -> EventBatch:
         """Return the packed events of recordings, or of windows if recordings are cut, as in an evaluation.
 
         Args:
@@ -244,11 +244,11 @@ class EventDataModule(L.LightningDataModule):
         Shape:
             places: `[B]`.
         """
-        return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control)[
+        return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation)[
             BatchIndex(places, 0)
         ]
 
-    def places_of(self, part: np.ndarray) -> np.ndarray:
+    def epoch_items(self, part: np.ndarray) -> np.ndarray:
         """Return the items of an epoch of some recordings: the recordings themselves, or their windows."""
         return part if self.windows is None else self.windows.of(part)
 
@@ -273,9 +273,9 @@ class EventDataModule(L.LightningDataModule):
         """Return the batches of an epoch in each of `world` processes, by part."""
         size, split = self.settings.batch_size, self.split
         parts = {
-            "train": (self.places_of(split.train), self.seed, self.repeats),
-            "val": (self.places_of(split.val), None, 1),
-            "test": (self.places_of(split.test), None, 1),
+            "train": (self.epoch_items(split.train), self.seed, self.repeats),
+            "val": (self.epoch_items(split.val), None, 1),
+            "test": (self.epoch_items(split.test), None, 1),
         }
         return {
             name: len(BatchSampler(places, size, seed, repeats, 0, world if places.size >= world else 1))
@@ -293,8 +293,8 @@ class EventDataModule(L.LightningDataModule):
         trainer = self.trainer
         mixes = self.mixing is not None and trainer is not None and trainer.training
         precise = trainer is None or trainer.precision == "32-true"
-        with self.store.blamed(lambda: batch.index.numpy(force=True)):
-            frames = self.framing(batch, lists=self.lists and precise and not mixes)
+        with self.store.report_damage(lambda: batch.index.numpy(force=True)):
+            frames = self.frame_builder(batch, allow_lists=self.allow_lists and precise and not mixes)
         if trainer is not None and not precise:  # Lightning has converted the events only, which have no precision
             frames = trainer.precision_plugin.convert_input(frames)
         if self.mixing is None or trainer is None or not mixes:
@@ -306,11 +306,13 @@ class EventDataModule(L.LightningDataModule):
     ) -> DataLoader[Any]:
         workers, trainer = self.settings.num_workers, self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        begins = (0, 0) if seed is None else self.begins
+        resume_from = (0, 0) if seed is None else self.resume_from
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return _Loader(
-            _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.control, pipeline, seed),
-            sampler=BatchSampler(self.places_of(indices), self.settings.batch_size, seed, repeats, rank, world, begins),
+            _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation, pipeline, seed),
+            sampler=BatchSampler(
+                self.epoch_items(indices), self.settings.batch_size, seed, repeats, rank, world, resume_from
+            ),
             batch_size=None,  # the sampler yields whole batches
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -15,20 +15,20 @@ from snnlab.data import (
 from snnlab.data.augmentation import Pipeline, build_pipeline
 from snnlab.data.dataset import DATASETS, Dataset
 from snnlab.data.events.camera import CameraPath
-from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.splits import OnDividedGroup
-from snnlab.errors import ConfigError, DataError, listing, located
+from snnlab.errors import ConfigError, DataError, error_context, listing
 from snnlab.settings import (
     Count,
-    NotNegative,
+    NonNegative,
     above,
     at_least,
     between,
     check_known,
     checks_arguments,
+    has_parameter,
     settings_of,
-    takes,
 )
 from snnlab.target_kinds import Targets
 
@@ -112,11 +112,11 @@ class DataSettings:
     downsample: Count = 1
     hot_pixels_hz: Annotated[float | None, "Hz", above(0)] = None
     batch_size: Count = 32
-    num_workers: NotNegative = 0
+    num_workers: NonNegative = 0
     val_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.1
-    split_seed: NotNegative = 0
+    split_seed: NonNegative = 0
     folds: Annotated[int | None, at_least(2)] = None
-    fold: NotNegative = 0
+    fold: NonNegative = 0
     split_file: str | None = None
     on_divided_group: OnDividedGroup = "fail"
     on_bad_recording: Literal["fail", "skip"] = "fail"
@@ -223,9 +223,9 @@ class DataSettings:
     @property
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
-        return self.framing().shape
+        return self.frame_builder().shape
 
-    def framing(self, hot: Tensor | None = None) -> Framing:
+    def frame_builder(self, hot: Tensor | None = None) -> FrameBuilder:
         """Return the conversion of events to frames.
 
         Args:
@@ -239,13 +239,13 @@ class DataSettings:
         """
         chosen = self.representation
         node = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
-        kind = FRAMES.build(node.pop("type", None), node, "data.representation")
+        kind = REPRESENTATIONS.build(node.pop("type", None), node, "data.representation")
         crop = None if self.crop is None else (self.crop[0], self.crop[1], self.crop[2], self.crop[3])
-        with located("data"):
+        with error_context("data"):
             region = Region(self.size, crop, self.downsample, hot)
             overlap_us = round(1000 * self.overlap_ms)
             steps = Steps(self.duration_us, self.steps, self.bin_by, self.events_per_bin, overlap_us)
-            return Framing(region, steps, kind, self.length_from)
+            return FrameBuilder(region, steps, kind, self.length_from)
 
     def _check_camera(self) -> None:
         if self.camera_path is not None:
@@ -285,27 +285,27 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
     factory = DATASETS.get(kind, "data")
     shared, own = settings_of(DataSettings), settings_of(factory, SHARED)
     for name, reason in NOT_FOR_ALL.items():
-        if takes(factory, name):
+        if has_parameter(factory, name):
             continue
         del shared[name]
         if settings.pop(name, None) is not None:
-            others = listing(other for other in DATASETS if takes(DATASETS.get(other, "data"), name))
+            others = listing(other for other in DATASETS if has_parameter(DATASETS.get(other, "data"), name))
             raise ConfigError(
                 f"data.{name}",
                 f"{kind} {reason}, so this setting has no effect",
                 f"remove it, or choose data=NAME, one of {others}",
             )
     check_known({**shared, **own}, settings, "data", str(kind))
-    common = read_shared(node)
-    if common.targets != "class" and not takes(factory, "targets"):
+    common = read_shared_settings(node)
+    if common.targets != "class" and not has_parameter(factory, "targets"):
         raise ConfigError(
             "data.targets", f"{common.targets} needs data=folder", f"each recording of {kind} has a class"
         )
-    _ = common.pipeline, common.mixing, common.framing()  # checks their settings
+    _ = common.pipeline, common.mixing, common.frame_builder()  # checks their settings
     return common, str(kind), {name: value for name, value in settings.items() if name in own}
 
 
-def read_shared(node: Mapping[str, Any]) -> DataSettings:
+def read_shared_settings(node: Mapping[str, Any]) -> DataSettings:
     """Return the shared settings of a data node of any dataset.
 
     Raises:
@@ -314,7 +314,7 @@ def read_shared(node: Mapping[str, Any]) -> DataSettings:
     known = settings_of(DataSettings)
     settings = {name: value for name, value in node.items() if name in known}
     check_known(known, settings, "data", str(node.get("type")))
-    with located("data"):
+    with error_context("data"):
         return DataSettings(**settings)
 
 

@@ -29,22 +29,22 @@ class Duplicates(NamedTuple):
         val_in_test: Validation recordings that are also test recordings.
         train_in_test: Training recordings that are also test recordings.
         train_in_val: Training recordings that are also validation recordings.
-        left_out: True if the copies are dropped from the parts, by `data.on_duplicate: skip`.
+        dropped: True if the copies are dropped from the parts, by `data.on_duplicate: skip`.
     """
 
     compared: int
     val_in_test: int
     train_in_test: int
     train_in_val: int
-    left_out: bool
+    dropped: bool
 
     @property
     def passed(self) -> bool:
         """True if no recording is in two parts, or the copies are dropped."""
-        return self.left_out or not any((self.val_in_test, self.train_in_test, self.train_in_val))
+        return self.dropped or not any((self.val_in_test, self.train_in_test, self.train_in_val))
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The same numbers, in one line of text."""
         found = (
             f"{self.train_in_test:,} training and {self.val_in_test:,} validation recordings are also test recordings"
@@ -53,14 +53,14 @@ class Duplicates(NamedTuple):
         return f"{found}; {rest}{', and the copies are dropped' if self.left_out else ''}"
 
 
-def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, left_out: bool) -> Duplicates:
+def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, dropped: bool) -> Duplicates:
     """Count recordings that are in two parts.
 
     Args:
         split: The parts.
         hashes: Checksum of each recording's events.
         sizes: Number of events of each recording.
-        left_out: True if the copies are dropped from the parts.
+        dropped: True if the copies are dropped from the parts.
 
     Shape:
         hashes, sizes: `[R]`.
@@ -71,11 +71,11 @@ def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, left_out:
         val_in_test=int(np.isin(val, test).sum()),
         train_in_test=int(np.isin(train, test).sum()),
         train_in_val=int(np.isin(train, val).sum()),
-        left_out=left_out,
+        dropped=dropped,
     )
 
 
-def without_duplicates(
+def drop_duplicates(
     split: Split, hashes: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], on_duplicate: OnDuplicate
 ) -> Split:
     """Drop copies from the split: from training and validation if they are in the test, from training if in validation.

@@ -29,7 +29,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from snnlab.errors import ConfigError, DataError, located
+from snnlab.errors import ConfigError, DataError, error_context
 from snnlab.files import remove_empty
 from snnlab.printable import masked
 from snnlab.settings import check_settings
@@ -85,12 +85,12 @@ def parse_archives(nodes: Sequence[Mapping[str, Any]]) -> list[Archive]:
         if not isinstance(node, Mapping):
             raise ConfigError(place, f"expected a mapping such as {{name: a.zip, md5: ..., url: ...}}, got {node!r}")
         check_settings(Archive, node, place, "an archive")
-        with located(place):
+        with error_context(place):
             archives.append(Archive(**node))
     return archives
 
 
-def obtain(archive: Archive, folder: Path) -> Path:
+def fetch_archive(archive: Archive, folder: Path) -> Path:
     """Return the path of an archive in a folder; download it if it is missing.
 
     Args:
@@ -295,7 +295,7 @@ def fetch_missing(
                     if archive.url and not (folder / archive.name).is_file():
                         where = f"{masked(archive.url)} to {folder}"
                         _log.info(f"found {have}; fetching {where}; data.download=false fetches nothing")
-                    path = obtain(archive, folder)
+                    path = fetch_archive(archive, folder)
                     if is_packed(path):
                         unpack(path, folder)
     except (OSError, DataError) as error:

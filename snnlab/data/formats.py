@@ -15,12 +15,12 @@ from torch import Tensor
 from snnlab.data import tonic_adapter
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import FRAMES, Framing, Region, Steps
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.errors import ConfigError, DataError, listing
 from snnlab.settings import Count, above, checks_arguments
 
 
-def own(group: h5py.Group, name: str) -> Any:
+def get_local(group: h5py.Group, name: str) -> Any:
     """Return a group or a dataset of an HDF5 file, if its values are in this file.
 
     Raises:
@@ -54,7 +54,7 @@ _LONGEST = 2**62  # us; sums of longer times would wrap
 
 @checks_arguments
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """Options for reading the columns of a file.
 
     Args:
@@ -95,7 +95,7 @@ class Reading:
 
 
 def events_from_columns(
-    found: Mapping[str, np.ndarray], reading: Reading, sensor_size: SensorSize, name: str
+    found: Mapping[str, np.ndarray], reading: ReadOptions, sensor_size: SensorSize, name: str
 ) -> Events:
     """Return the recording in named columns.
 
@@ -212,7 +212,7 @@ def _require_numbers(column: np.ndarray, key: str, name: str) -> None:
         raise DataError(name, f"{key} is {column.dtype} {column.shape}, expected one axis of numbers")
 
 
-def _sort_and_shift(events: Events, reading: Reading) -> Events:
+def _sort_and_shift(events: Events, reading: ReadOptions) -> Events:
     if reading.sort and (events.t[1:] < events.t[:-1]).any():
         order = np.argsort(events.t, kind="stable")
         events = events.take(order)
@@ -225,7 +225,7 @@ def _sort_and_shift(events: Events, reading: Reading) -> Events:
 Columns = Mapping[str, np.ndarray]
 
 
-def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
+def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Events:
     """Return the recording in a file; the ending of its name gives the format.
 
     Args:
@@ -248,11 +248,13 @@ def read_file(path: Path, reading: Reading, sensor_size: SensorSize) -> Events:
         reason = "it holds no array of numbers" if "pickle" in str(error) else str(error) or type(error).__name__
         raise DataError(path, f"cannot be read ({reason})") from error
     if path.suffix.lower() in _IN_MICROSECONDS:
-        reading = Reading("us", reading.time_origin, reading.sort)
+        reading = ReadOptions("us", reading.time_origin, reading.sort)
     return events_from_columns(columns, reading, sensor_size, str(path))
 
 
-def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: SensorSize, name: str = "events") -> Events:
+def read_array(
+    array: np.ndarray | Columns, reading: ReadOptions, sensor_size: SensorSize, name: str = "events"
+) -> Events:
     """Return the recording in an array: a table with one event per row, an array with fields, or columns by name.
 
     Args:
@@ -273,7 +275,7 @@ def read_array(array: np.ndarray | Columns, reading: Reading, sensor_size: Senso
     return events_from_columns(columns, reading, sensor_size, name)
 
 
-def recordings_of(given: Any, reading: Reading, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
+def iter_recordings(given: Any, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
     """Yield one or several recordings given in Python, with their names in messages.
 
     Args:
@@ -323,7 +325,7 @@ def to_frames(
         num_bins: Number of steps T.
         duration_ms: Length of the window, ms; later events are dropped.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
-        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list frames`, with
+        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list representations`, with
             settings as in `{"type": "time_surface", "tau": 30}`.
         time_unit: Unit of the times in files and arrays: s, ms, us or ns; those of `Events` are in us.
         time_origin: Time 0 in files and arrays: `first`, the first event, or `zero`, the time 0 of the file.
@@ -337,22 +339,22 @@ def to_frames(
         DataError: if an input is no recording of this sensor.
         TypeError: if an input is of another type.
     """
-    reading, size = Reading(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
+    reading, size = ReadOptions(time_unit, time_origin), (sensor_size[0], sensor_size[1], sensor_size[2])
     node = {"type": representation} if isinstance(representation, str) else dict(representation)
-    kind = FRAMES.build(node.pop("type", None), node, "representation")
-    framing = Framing(Region(size), Steps(round(1000 * duration_ms), num_bins), kind)
+    kind = REPRESENTATIONS.build(node.pop("type", None), node, "representation")
+    frame_builder = FrameBuilder(Region(size), Steps(round(1000 * duration_ms), num_bins), kind)
     recordings = []
     try:
-        for name, found in recordings_of(events, reading, size):
+        for name, found in iter_recordings(events, reading, size):
             check_events(found, size, name)
             recordings.append(found)
     except DataError as error:  # name this function's setting; an array may have other columns
         hint = error.hint.replace("data.sensor_size", "sensor_size")
-        raise error.moved(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
-    return framing(EventBatch.of(recordings)).x
+        raise error.with_fields(hint=f"{hint}; the columns of an array without names are x, y, t, p") from error
+    return frame_builder(EventBatch.of(recordings)).x
 
 
-def _read_npy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npy(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file:
         array = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
@@ -360,7 +362,7 @@ def _read_npy(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     return _columns_of_array(array, path, reading, sensor_size)
 
 
-def _read_npz(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_npz(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     if len(arrays) == 1:
@@ -368,7 +370,7 @@ def _read_npz(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
     return arrays
 
 
-def _columns_of_array(array: np.ndarray, path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _columns_of_array(array: np.ndarray, path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     """Return the columns of a table of events, by their names or by their order."""
     if array.dtype.names is not None:
         return {name: array[name].reshape(-1) for name in array.dtype.names}
@@ -384,7 +386,7 @@ def _columns_of_array(array: np.ndarray, path: Path, reading: Reading, sensor_si
     return {name: array[:, number] for number, name in enumerate(names) if name != "-"}
 
 
-def _read_text(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_text(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
@@ -411,18 +413,18 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _read_hdf5(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
         place = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if place is None else own(file, place)
+        group: Any = file if place is None else get_local(file, place)
         if isinstance(group, h5py.Dataset):
             return _columns_of_array(group[()], path, reading, sensor_size)
-        parts = {name: own(group, name) for name in group}
+        parts = {name: get_local(group, name) for name in group}
         return {name: part[()] for name, part in parts.items() if isinstance(part, h5py.Dataset) and part.ndim == 1}
 
 
-def _read_nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_nmnist(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     size = path.stat().st_size
     if size % 5:
         raise DataError(
@@ -433,7 +435,7 @@ def _read_nmnist(path: Path, reading: Reading, sensor_size: SensorSize) -> Colum
     return {name: part for name, part in tonic_adapter.read_nmnist_file(path)._asdict().items() if part is not None}
 
 
-def _read_prophesee(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_prophesee(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     from expelliarmus import Wizard
 
     encoding = "dat" if path.suffix.lower() == ".dat" else _raw_encoding(path)
@@ -468,7 +470,7 @@ def _raw_encoding(path: Path) -> str:
     raise DataError(path, "its header names neither EVT2 nor EVT3, the supported encodings of .raw")
 
 
-def _read_aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Columns:
+def _read_aedat4(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     try:
         import aedat  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -481,7 +483,7 @@ def _read_aedat4(path: Path, reading: Reading, sensor_size: SensorSize) -> Colum
 
 
 _EVENT_BYTES = {"dat": 8, "evt2": 4, "evt3": 2}
-_READERS: dict[str, Callable[[Path, Reading, SensorSize], Columns]] = {
+_READERS: dict[str, Callable[[Path, ReadOptions, SensorSize], Columns]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     ".csv": _read_text,

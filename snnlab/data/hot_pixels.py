@@ -44,7 +44,7 @@ def hot_pixels(store: Store, indices: np.ndarray, settings: DataSettings) -> Ten
     width, height, _ = settings.size
     counts, windows = np.zeros(width * height), _windows(store, indices, settings)
     for chunk in _chunks(store, indices, windows, settings):
-        with store.blamed(lambda chunk=chunk: np.array(chunk.recordings)):
+        with store.report_damage(lambda chunk=chunk: np.array(chunk.recordings)):
             counts += np.bincount(np.concatenate(chunk.pixels), np.concatenate(chunk.weights), counts.size)
     hot = counts > settings.hot_pixels_hz * windows.sum() * settings.duration_ms / 1000
     if hot.any() and not (counts[~hot] > 0).any():

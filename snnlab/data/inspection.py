@@ -28,7 +28,7 @@ _FEW = 10
 _UNITS = {"ms": 1e3, "s": 1e6}
 
 
-def remarks(store: Store, split: Split, names: Sequence[str] | None) -> Iterator[str]:
+def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> Iterator[str]:
     """Yield a line for each part of the split that lacks classes, and one for groups in two parts.
 
     Args:
@@ -57,7 +57,7 @@ def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | N
             yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(names_shown)}{more}"
 
 
-def too_early(store: Store, settings: DataSettings) -> str | None:
+def time_unit_warning(store: Store, settings: DataSettings) -> str | None:
     """Return a warning if all events are at the very start of the window, or None.
 
     This happens if times in s or ms are read as us.
@@ -86,7 +86,7 @@ SAMPLE = 64
 PARTS = ("train", "validation", "test")
 
 
-class Range(NamedTuple):
+class RangeStats(NamedTuple):
     """Mean, minimum and maximum."""
 
     mean: float
@@ -94,7 +94,7 @@ class Range(NamedTuple):
     most: float
 
 
-class Group(NamedTuple):
+class RecordingStats(NamedTuple):
     """Statistics of some of the recordings.
 
     Attributes:
@@ -109,21 +109,21 @@ class Group(NamedTuple):
 
     name: str
     recordings: int
-    events: Range | None
-    last_ms: Range | None
+    events: RangeStats | None
+    last_ms: RangeStats | None
     rate: float | None
     on: float | None
     parts: tuple[int, int, int]
 
 
-class Value(NamedTuple):
+class ValueStats(NamedTuple):
     """Statistics of one target value: its name, and its range over training, validation, test and all."""
 
     name: str
-    parts: tuple[Range | None, ...]
+    parts: tuple[RangeStats | None, ...]
 
 
-class Label(NamedTuple):
+class LabelStats(NamedTuple):
     """Statistics of one label over time.
 
     Attributes:
@@ -174,12 +174,12 @@ class Inspection(NamedTuple):
         warnings: Warnings about the split and the window.
     """
 
-    parts: list[Group]
+    parts: list[RecordingStats]
     binning: FrameStats
     empty: list[int]
-    classes: list[Group]
-    values: list[Value]
-    labels: list[Label]
+    classes: list[RecordingStats]
+    values: list[ValueStats]
+    labels: list[LabelStats]
     groups: list[int] | None
     windows: list[int] | None
     warnings: list[str]
@@ -232,17 +232,17 @@ def _count_windows(store: Store, places: Sequence[np.ndarray], settings: DataSet
 
 
 def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> list[str]:
-    late = too_early(store, settings)
-    return [*remarks(store, split, names), *([late] if late else [])]
+    late = time_unit_warning(store, settings)
+    return [*split_warnings(store, split, names), *([late] if late else [])]
 
 
-def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[Value]:
-    return [Value(name, tuple(_range_stats(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
+def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[ValueStats]:
+    return [ValueStats(name, tuple(_range_stats(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
 
 
 def _label_stats(
     targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], settings: DataSettings
-) -> list[Label]:
+) -> list[LabelStats]:
     """Compute the durations of labels: in the window of each recording, or in all of it if several are cut."""
     recording, start, end, label = targets.T
     if settings.stride_us is None:
@@ -252,7 +252,7 @@ def _label_stats(
     for number, name in enumerate(names):
         has = label == number
         in_parts = (float(ms[has & np.isin(recording, part)].sum()) for part in parts)
-        found.append(Label(name, tuple(in_parts), np.unique(recording[has & (ms > 0)]).size))
+        found.append(LabelStats(name, tuple(in_parts), np.unique(recording[has & (ms > 0)]).size))
     return found
 
 
@@ -261,12 +261,14 @@ def _count_on(store: Store) -> np.ndarray:
     return np.array([np.count_nonzero(store[index].p) for index in range(len(store))], np.int64)
 
 
-def _recording_stats(name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray) -> Group:
+def _recording_stats(
+    name: str, chosen: np.ndarray, store: Store, on: np.ndarray | None, part_of: np.ndarray
+) -> RecordingStats:
     sizes, last_us = store.sizes[chosen], store.last_t[chosen]
     last_ms = last_us[sizes > 0] / 1000
     total = int(sizes.sum())
     parts = np.bincount(part_of[chosen], minlength=len(PARTS)).tolist()
-    return Group(
+    return RecordingStats(
         name,
         chosen.size,
         _range_stats(sizes),
@@ -277,8 +279,8 @@ def _recording_stats(name: str, chosen: np.ndarray, store: Store, on: np.ndarray
     )
 
 
-def _range_stats(values: np.ndarray) -> Range | None:
-    return Range(float(values.mean()), float(values.min()), float(values.max())) if values.size else None
+def _range_stats(values: np.ndarray) -> RangeStats | None:
+    return RangeStats(float(values.mean()), float(values.min()), float(values.max())) if values.size else None
 
 
 def _frame_stats(store: Store, settings: DataSettings) -> FrameStats:
@@ -286,12 +288,12 @@ def _frame_stats(store: Store, settings: DataSettings) -> FrameStats:
     outside = 0 if settings.stride_us is not None else store.count_outside(everything, settings.duration_us)
     sample = np.unique(np.linspace(0, len(store) - 1, min(SAMPLE, len(store))).astype(np.int64))
     # Counts, for any representation of the frames.
-    framing, cells, filled, many, most = replace(settings.framing(), kind=Counts()), 0, 0, 0, 0
+    frame_builder, cells, filled, many, most = replace(settings.frame_builder(), representation=Counts()), 0, 0, 0, 0
     inside, framed = 0, 0
     for index in sample:  # one by one: frames of large sensors are large
         packed = EventBatch.from_packed(store.gather(index[None], duration_us=settings.duration_us))
-        with store.blamed(lambda index=index: index[None]):
-            x = framing(packed).x
+        with store.report_damage(lambda index=index: index[None]):
+            x = frame_builder(packed).x
         cells, filled, many = cells + x.numel(), filled + int((x > 0).sum()), many + int((x > 1).sum())
         most = max(most, int(x.max()))
         inside += int(store.sizes[index]) - store.count_outside(index[None], settings.duration_us)

@@ -374,7 +374,7 @@ def strata(targets: np.ndarray, recordings: int) -> np.ndarray:
     return targets if kind_of(targets) == "class" else np.zeros(recordings, np.int64)
 
 
-def one_batch(split: Split, size: int, seed: int) -> Split:
+def overfit_split(split: Split, size: int, seed: int) -> Split:
     """Return a split whose training and validation recordings are the first batch of a run, without a test.
 
     Args:
@@ -386,7 +386,7 @@ def one_batch(split: Split, size: int, seed: int) -> Split:
     return Split(batch, batch, split.test[:0], "overfit: the training batch itself")
 
 
-def with_validation(split: Split) -> Split:
+def merge_validation(split: Split) -> Split:
     """Return a split that also trains on the validation recordings, and has none for model selection."""
     both = np.sort(np.concatenate([split.train, split.val]))
     return Split(both, split.val[:0], split.test, f"trained on too: {split.rule}")
@@ -499,7 +499,7 @@ def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _error_at(line: tuple[Path, int], message: str, hint: str = "") -> DataError:
-    return DataError("data.split_file", message, hint).moved(origin=line)
+    return DataError("data.split_file", message, hint).with_fields(origin=line)
 
 
 def _find_recording(line: tuple[Path, int], word: str, ends: dict[str, list[int]], total: int) -> int:

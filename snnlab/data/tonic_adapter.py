@@ -12,7 +12,7 @@ from snnlab.data.augmentation import AUGMENTATIONS, JITTER_REACH, Augmentation, 
 from snnlab.data.events import Events
 from snnlab.data.events.recording import polarity_dtype
 from snnlab.errors import ConfigError, DataError, did_you_mean
-from snnlab.settings import check_settings, takes
+from snnlab.settings import check_settings, has_parameter
 
 
 def tonic() -> Any:
@@ -69,7 +69,7 @@ class TonicTransform(Augmentation):
 
     Its random numbers depend on (seed, epoch, recording) alone; `sensor_size` is `data.sensor_size`; unsorted results
     are sorted by time. A recording without events stays as it is. For flips and time reversal, the transform's own p is
-    multiplied into the probability that it is applied, so that `data.labels_after` is followed.
+    multiplied into the probability that it is applied, so that `data.label_map` is followed.
 
     Args:
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
@@ -99,7 +99,7 @@ class TonicTransform(Augmentation):
             p, given["p"] = p * given.get("p", 0.5), 1.0
         super().__init__(p)
         self._settings = {key: _as_tuples(value) for key, value in given.items()}
-        if takes(self._make, "sensor_size"):
+        if has_parameter(self._make, "sensor_size"):
             self._settings["sensor_size"] = self.sensor_size
         self._check_on_events()
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr
 
-from snnlab.errors import RecordError, listing
-from snnlab.experiments.suite_plan import Cell
-from snnlab.experiments.suite_state import Book, read_result
+from snnlab.errors import RunFolderError, listing
+from snnlab.experiments.suite_plan import RunSpec
+from snnlab.experiments.suite_state import SuiteState, read_result
 from snnlab.experiments.verdicts import read_test
-from snnlab.runs.recorded import Recorded
-from snnlab.runs.statistics import compare, independent_recordings
+from snnlab.runs.recorded import RecordedRun
+from snnlab.runs.statistics import compare_methods, independent_recordings
 from snnlab.seeds import Stream, generator
 
 BEST = Path("checkpoints") / "best.ckpt"
@@ -24,55 +24,59 @@ _TAIL, _LUCK = 0.005, 0.05
 _RENAMED = 10_000
 
 
-def judge_controls(book: Book, trained: Collection[Cell]) -> list[dict[str, Any]]:
+def judge_controls(suite_state: SuiteState, trained: Collection[RunSpec]) -> list[dict[str, Any]]:
     """Return the verdict of each control of a suite: {name, dataset, arm, passed, said}.
 
     `passed` is None if a control only gives numbers, or there is no verdict.
 
     Args:
-        book: The suite's state, with the verdicts of earlier commands.
+        suite_state: The suite's state, with the verdicts of earlier commands.
         trained: Runs of this command; the verdicts of other runs are kept.
     """
-    kept = {(one["name"], one["dataset"], one["arm"]): one for one in book.controls if one["passed"] is not None}
-    found = [one for one in book.controls if one["name"] == "duplicates"]
-    for spec in (spec for spec in book.states if spec.control is not None):
-        verdict = kept.get((spec.control, spec.dataset, spec.arm))
-        if verdict is None or spec in trained or spec.twin in trained:
-            verdict = {"name": spec.control, "dataset": spec.dataset, "arm": spec.arm, **_judge(book, spec)}
+    kept = {(one["name"], one["dataset"], one["arm"]): one for one in suite_state.controls if one["passed"] is not None}
+    found = [one for one in suite_state.controls if one["name"] == "duplicates"]
+    for spec in (spec for spec in suite_state.states if spec.control is not None):
+        verdict = kept.get((spec.control, spec.dataset, spec.method))
+        if verdict is None or spec in trained or spec.reference in trained:
+            verdict = {"name": spec.control, "dataset": spec.dataset, "arm": spec.method, **_judge(suite_state, spec)}
         found.append(verdict)
     return found
 
 
-def _judge(book: Book, spec: Cell) -> dict[str, Any]:
-    passed, text = None, f"not trained: {book.states[spec].error or 'not yet'}"
-    result, twin = (_read_completed(book, one) for one in (spec, spec.twin))
-    if result is not None and twin is None:
+def _judge(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any]:
+    passed, text = None, f"not trained: {suite_state.states[spec].error or 'not yet'}"
+    result, reference = (_read_completed(suite_state, one) for one in (spec, spec.reference))
+    if result is not None and reference is None:
         text = "its reference run without the control is not trained"
     elif (
-        result is not None and twin is not None and not all("test/accuracy" in one["metrics"] for one in (result, twin))
+        result is not None
+        and reference is not None
+        and not all("test/accuracy" in one["metrics"] for one in (result, reference))
     ):
         text = "not tested: there are no test recordings"
-    elif result is not None and twin is not None:
-        folders = (book.folder / spec.folder, book.folder / spec.twin.folder)
+    elif result is not None and reference is not None:
+        folders = (suite_state.folder / spec.folder, suite_state.folder / spec.reference.folder)
         try:
-            passed, text = _JUDGES[spec.control or ""](result, twin, *folders)
-        except RecordError as error:  # a file of one of the runs was removed or damaged
+            passed, text = _JUDGES[spec.control or ""](result, reference, *folders)
+        except RunFolderError as error:  # a file of one of the runs was removed or damaged
             text = f"not judged: {error}"
     return {"passed": passed, "said": text}
 
 
-def _read_completed(book: Book, spec: Cell) -> dict[str, Any] | None:
-    state = book.states.get(spec)
-    return read_result(book.folder / spec.folder) if state is not None and state.status == "completed" else None
+def _read_completed(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any] | None:
+    state = suite_state.states.get(spec)
+    return read_result(suite_state.folder / spec.folder) if state is not None and state.status == "completed" else None
 
 
-def _shuffled_labels(result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
+def _shuffled_labels(
+    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
+) -> ControlVerdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
 
     Accuracy far below chance is as suspicious as far above. A network that separates classes, and assigns their names
     by the few labels that are more frequent, is sometimes outside of the bounds by luck: that is no verdict.
     """
-    run = Recorded(folder, dict(result))
+    run = RecordedRun(folder, dict(result))
     test, targets = read_test(run), run.predictions()["test_target"]
     accuracy, frequencies = float(test.right.mean()), np.bincount(targets)[np.unique(targets)] / len(targets)
     # Dependent rows (windows of a recording, recordings of a person) count less than independent ones.
@@ -115,20 +119,22 @@ def renaming_p_value(targets: np.ndarray, readout: np.ndarray) -> float:
 
 
 def _permuted_test_labels(
-    result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path
+    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
 ) -> ControlVerdict:
     """Return whether epoch, weights and validation stay the same with permuted test labels."""
     from snnlab.runs.provenance import weights_hash
 
     differs = []
-    if result["selection"]["epoch"] != twin["selection"]["epoch"]:
+    if result["selection"]["epoch"] != reference["selection"]["epoch"]:
         differs.append("the chosen epoch")
-    validation = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (result, twin)]
+    validation = [{k: v for k, v in one["metrics"].items() if "val/" in k} for one in (result, reference)]
     if validation[0] != validation[1]:
         differs.append("validation metrics")
     if weights_hash(folder / BEST) != weights_hash(other / BEST):
         differs.append("the chosen weights")
-    accuracy = f"test accuracy {result['metrics']['test/accuracy']:.1%} against {twin['metrics']['test/accuracy']:.1%}"
+    accuracy = (
+        f"test accuracy {result['metrics']['test/accuracy']:.1%} against {reference['metrics']['test/accuracy']:.1%}"
+    )
     if differs:
         return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"
     epoch = result["selection"]["epoch"]
@@ -136,13 +142,16 @@ def _permuted_test_labels(
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
 
 
-def _ablation(result: Mapping[str, Any], twin: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
-    without, whole = (read_test(Recorded(place, dict(one))) for place, one in ((folder, result), (other, twin)))
+def _ablation(result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
+    without, whole = (read_test(RecordedRun(place, dict(one))) for place, one in ((folder, result), (other, reference)))
     if not np.array_equal(without.recordings, whole.recordings):
-        raise RecordError("", "the two were tested on different recordings")
-    found = compare(whole.right[None], without.right[None], whole.clusters)
+        raise RunFolderError("", "the two were tested on different recordings")
+    found = compare_methods(whole.right[None], without.right[None], whole.clusters)
     text = f"{without.right.mean():.1%} without the removed information, {whole.right.mean():.1%} with it"
-    between = found.why_not or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"
+    between = (
+        found.no_verdict_reason
+        or f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f} for these two networks"
+    )
     return None, f"{text}: {100 * found.effect:+.1f} points, {between}"
 
 

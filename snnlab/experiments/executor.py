@@ -16,11 +16,11 @@ from statistics import median
 from types import FrameType
 from typing import Any
 
-from snnlab.errors import ConfigError, Interrupted, RecordError, one_line
-from snnlab.experiments.search_plan import Plan
+from snnlab.errors import ConfigError, Interrupted, RunFolderError, one_line
+from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
-from snnlab.experiments.workers import Outcome, Task, Worker, WorkerSettings, threads_each, worker_factory
-from snnlab.runs.tables import describe, figure, span
+from snnlab.experiments.workers import Outcome, Task, Worker, WorkerSettings, threads_per_run, worker_factory
+from snnlab.runs.tables import format_duration, format_settings, format_value
 
 _log = logging.getLogger(__name__)
 
@@ -28,16 +28,16 @@ _log = logging.getLogger(__name__)
 _CHECK_INTERVAL_S = 1.0
 
 
-class Driver:
+class SearchRunner:
     """Runs the trials of a search until enough are finished.
 
     Args:
         started: `time.perf_counter()` at the start of the command.
     """
 
-    def __init__(self, plan: Plan, study: SharedStudy, executor: Executor, started: float) -> None:
+    def __init__(self, plan: SearchPlan, study: SharedStudy, executor: Executor, started: float) -> None:
         self.plan, self.study, self.executor, self._started = plan, study, executor, started
-        self._threads = threads_each(plan.sweep)
+        self._threads = threads_per_run(plan.sweep)
         self._last_check = -math.inf
         self._wall_times: list[float] = []
 
@@ -57,7 +57,7 @@ class Driver:
         task = self.plan.task(f"trials/{trial.number:03d}", trial.values, self._threads)
         return trial, self.plan.with_pruning(task, trial.number, self.study.url)
 
-    def _record(self, ended: Ended) -> None:
+    def _record(self, ended: FinishedTask) -> None:
         trial: Trial = ended.key
         self.study.tell(trial.number, {**ended.outcome, "overhead_s": ended.overhead_s})
         self._last_check = -math.inf  # a place is free
@@ -65,17 +65,17 @@ class Driver:
             self._wall_times.append(ended.outcome["wall_s"])
         _log.info(self._line(trial, ended))
 
-    def _line(self, trial: Trial, ended: Ended) -> str:
+    def _line(self, trial: Trial, ended: FinishedTask) -> str:
         count, limit = self.study.count(), self.study.limit
         outcome = ended.outcome
         if outcome["status"] == "failed":
             what = f"failed: {outcome['error']}"
         else:
-            objectives = [f"{name} {figure(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
+            objectives = [f"{name} {format_value(outcome['metrics'].get(name))}" for name in self.plan.sweep.objectives]
             what = "  ".join(objectives)
             if PRUNED in self.study.trials()[trial.number].user_attrs:
                 what += f"  pruned after epoch {outcome['epochs']}"
-        text = f"trial {trial.number:3d}  {what}  {describe(trial.values)}  {outcome['wall_s']:.1f} s"
+        text = f"trial {trial.number:3d}  {what}  {format_settings(trial.values)}  {outcome['wall_s']:.1f} s"
         done = f"{count.finished} of {limit}" if limit else str(count.finished)
         return f"{text}  | {done} finished{self._left(count.finished)}"
 
@@ -83,7 +83,7 @@ class Driver:
         limit = self.study.limit
         if limit is None or not self._wall_times or finished >= limit:
             return ""
-        return f", {span(median(self._wall_times) * (limit - finished) / self.plan.sweep.slots)} left"
+        return f", {format_duration(median(self._wall_times) * (limit - finished) / self.plan.sweep.slots)} left"
 
     def _time_is_over(self) -> bool:
         hours = self.plan.sweep.hours
@@ -93,7 +93,7 @@ class Driver:
         """Return whether no trial is left, neither here nor in another process, which may still die."""
         return self._last_check > -math.inf and self.study.count().running == 0
 
-    def require_enough(self) -> None:
+    def check_failures(self) -> None:
         """Raise if the number of failed trials ended the search.
 
         Raises:
@@ -119,12 +119,12 @@ _STOP_INTERVAL_S = 0.5
 MAX_TRIES = 3
 
 
-class WorkerLostError(RecordError):
+class WorkerLostError(RunFolderError):
     """A worker died: it was killed, ran out of memory, or its machine is gone."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedTask:
     """A finished task.
 
     Attributes:
@@ -166,7 +166,7 @@ class Executor:
         self._running: dict[int, _Running] = {}
         self.stopped: signal.Signals | None = None
         # An error that every task would have, as text.
-        self.trouble: str | None = None
+        self.fatal_error: str | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -176,7 +176,7 @@ class Executor:
     @property
     def is_stopping(self) -> bool:
         """True if no further task may begin."""
-        return self.stopped is not None or self.trouble is not None
+        return self.stopped is not None or self.fatal_error is not None
 
     @property
     def has_free_slot(self) -> bool:
@@ -223,7 +223,7 @@ class Executor:
     def run(
         self,
         take: Callable[[], tuple[Any, Task] | None],
-        ended: Callable[[Ended], None],
+        ended: Callable[[FinishedTask], None],
         more: Callable[[], bool] = lambda: False,
     ) -> None:
         """Run tasks until none is left, or a signal arrives.
@@ -244,7 +244,7 @@ class Executor:
             if not finished:
                 time.sleep(_POLL_S)
 
-    def run_all(self, tasks: dict[Any, Task], ended: Callable[[Ended], None]) -> None:
+    def run_all(self, tasks: dict[Any, Task], ended: Callable[[FinishedTask], None]) -> None:
         """Run all tasks, until a signal arrives.
 
         Args:
@@ -254,7 +254,7 @@ class Executor:
         waiting = iter(tasks.items())
         self.run(lambda: next(waiting, None), ended)
 
-    def _collect_finished(self) -> Iterator[Ended]:
+    def _collect_finished(self) -> Iterator[FinishedTask]:
         """Yield the tasks that have finished since the last call, without those that a signal stopped."""
         for slot, running in list(self._running.items()):
             if not running.future.done():
@@ -271,14 +271,14 @@ class Executor:
                     continue
                 outcome = _failed_outcome(one_line(error), time.perf_counter() - running.since)
             if outcome["status"] == "stopped":
-                self.trouble = self.trouble or outcome["error"]
+                self.fatal_error = self.fatal_error or outcome["error"]
             elif outcome["status"] == "interrupted":
                 self.stopped = self.stopped or signal.SIGINT
             else:
                 took = time.perf_counter() - running.since
-                yield Ended(running.key, running.task, outcome, took - outcome["fit_s"])
+                yield FinishedTask(running.key, running.task, outcome, took - outcome["fit_s"])
 
-    def _stop_and_collect(self) -> Iterator[Ended]:
+    def _stop_and_collect(self) -> Iterator[FinishedTask]:
         """Stop the running tasks, wait for them, and yield those that finished nevertheless."""
         last_stop = 0.0
         while self._running:

@@ -14,7 +14,7 @@ _current: TrialAddress | None = None
 
 
 @contextmanager
-def watched(trial: TrialAddress | None) -> Iterator[None]:
+def report_as(trial: TrialAddress | None) -> Iterator[None]:
     """Let the training inside the block report as this trial."""
     global _current
     _current = trial

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snnlab.experiments.suite_figures import Spread, short_number
-from snnlab.nn.summary import PREFIX
+from snnlab.experiments.suite_statistics import Spread, short_number
+from snnlab.nn.summary import LEARNED_PREFIX
 from snnlab.runs.plots.style import (
     BLUE,
     DASHED,
@@ -24,9 +24,9 @@ from snnlab.runs.plots.style import (
     legend,
     log_axis,
     new_figure,
-    plain_numbers,
+    short_tick_numbers,
 )
-from snnlab.runs.runs_table import Row, grouped
+from snnlab.runs.runs_table import GridRow, group_by
 
 # With more layers, their lines differ in the marker too.
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
@@ -97,7 +97,7 @@ def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | No
             ax.plot(epochs["epoch"] + 1, epochs[key], color=colour, marker=marker, label=name, **line)
         if chosen is not None:
             ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
-        plain_numbers(ax)
+        short_tick_numbers(ax)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if len(epochs["epoch"]) == 1:  # otherwise the axis would show fractions of an epoch
             ax.set_xlim(epochs["epoch"][0] + 0.5, epochs["epoch"][0] + 1.5)
@@ -118,7 +118,7 @@ def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str,
 def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, str]]:
     """Yield for each learned quantity of each layer: layer, quantity, value, and its range over the layer."""
     for name, quantity, layer in _learned(metrics):
-        ends = [metrics.get(f"{PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
+        ends = [metrics.get(f"{LEARNED_PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
         spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
         yield layer, _quantity_text(quantity), f"{metrics[name]:.4g}", spread
 
@@ -126,8 +126,8 @@ def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, 
 def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield name, quantity and layer of each learned metric, such as `learned/tau_mem_ms/lif1`."""
     for name in names:
-        quantity, _, layer = name.removeprefix(PREFIX).partition("/")
-        if name.startswith(PREFIX) and not quantity.endswith(_RANGE_SUFFIXES):
+        quantity, _, layer = name.removeprefix(LEARNED_PREFIX).partition("/")
+        if name.startswith(LEARNED_PREFIX) and not quantity.endswith(_RANGE_SUFFIXES):
             yield name, quantity, layer
 
 
@@ -191,7 +191,7 @@ def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
         return figure
 
 
-def draw_swept(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+def draw_swept(rows: Sequence[GridRow], keys: Sequence[str]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure for each setting of a grid and each metric; a line for each combination of the other settings.
 
     Args:
@@ -205,11 +205,11 @@ def draw_swept(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[tuple[str, 
                 yield f"{metric} against {key}", _draw_swept(there, key, metric)
 
 
-def _draw_swept(rows: Sequence[Row], key: str, metric: str) -> Figure:
+def _draw_swept(rows: Sequence[GridRow], key: str, metric: str) -> Figure:
     with default_style():
         figure, (ax,) = new_figure(height=3.4, left=0.17)
         place, marked = _axis([row.values[key] for row in rows])
-        lines = grouped(rows, lambda row: "  ".join(f"{k}={v}" for k, v in row.values.items() if k != key))
+        lines = group_by(rows, lambda row: "  ".join(f"{k}={v}" for k, v in row.values.items() if k != key))
         for number, (name, of) in enumerate(lines.items()):
             of.sort(key=lambda row: place(row.values[key]))
             found = [row.metrics[metric] for row in of]

@@ -19,16 +19,28 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
-from snnlab.experiments.suite_figures import MethodRow, Spread
+from snnlab.experiments.suite_statistics import MethodRow, Spread
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
 from snnlab.files import write_atomically
-from snnlab.runs.early_exit import Clock, answered, anytime
-from snnlab.runs.plots.answers import draw_anytime, draw_findings
+from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
+from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style
-from snnlab.runs.predictions import findings
-from snnlab.runs.recorded import Recorded
+from snnlab.runs.predictions import prediction_metrics
+from snnlab.runs.recorded import RecordedRun
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS
-from snnlab.runs.runs_table import OWN, SEED, Grid, Line, differing, flat, grid_rows, limits, marks, read_grid, table
+from snnlab.runs.runs_table import (
+    RUN_KEYS,
+    SEED,
+    Grid,
+    ListedRun,
+    differing_settings,
+    flat,
+    grid_rows,
+    limits,
+    read_grid,
+    run_marks,
+    table,
+)
 from snnlab.runs.tables import Table, metric_text, render
 
 # Its description, which is also the alternative text of its image; and a figure, or the content of a PNG file.
@@ -94,7 +106,7 @@ _FINDINGS = {"confusion": "answers by class", "accuracy_over_time": "accuracy ag
 _PLOT_KINDS = {"events": "events", "events_over_time": "events over time", "readout": "readout"}
 
 
-class When(NamedTuple):
+class TimeAxis(NamedTuple):
     """The time axis of a run.
 
     Attributes:
@@ -102,12 +114,12 @@ class When(NamedTuple):
         no_early_exit_reason: The reason why there is no early exit; None if there is.
     """
 
-    clock: Clock
+    clock: StepTime
     no_early_exit_reason: str | None = None
 
 
 def run_page(
-    recorded: Recorded, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], when: When
+    recorded: RecordedRun, config: Mapping[str, Any], defaults: Mapping[str, Any], names: list[str], when: TimeAxis
 ) -> Page:
     """Return the page of a run.
 
@@ -118,8 +130,8 @@ def run_page(
     folder, selection, here, before = recorded.folder, recorded.selection, flat(config), flat(defaults)
     epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
     arrays = recorded.predictions() if (folder / PREDICTIONS).is_file() else {}
-    seen = None if when.no_early_exit_reason else answered(arrays, "test")
-    early = [] if seen is None else anytime(seen, when.clock)
+    seen = None if when.no_early_exit_reason else recorded_answers(arrays, "test")
+    early = [] if seen is None else early_exit_curve(seen, when.clock)
     parts = {"train": "to train", "val": "to validate", "test": "to test"}
     values = {
         "summary": list(_summary(recorded, here)),
@@ -145,19 +157,19 @@ def run_page(
         "config": (folder / CONFIG).read_text(encoding="utf-8"),
     }
     with default_style():
-        of_early = [draw_anytime(early, when.clock)] if early else []
+        of_early = [draw_early_exit(early, when.clock)] if early else []
     pictures: dict[str, Sequence[Plot]] = {
         "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
         "answers": list(_prediction_plots(arrays, names, when.clock.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
         "recordings": list(_newest_plots(folder / "tensorboard")),
     }
-    status = ", ".join([recorded.status, *marks(here)])
+    status = ", ".join([recorded.status, *run_marks(here)])
     title = f"{recorded.name}, seed {recorded.seed}"
     return Page("run.html", title, f"{folder.absolute().name}, {status}", pictures, values)
 
 
-def _repeat_commands(recorded: Recorded) -> Iterator[str]:
+def _repeat_commands(recorded: RecordedRun) -> Iterator[str]:
     """Yield the commands that repeat the run; first the command that started it, if it was recorded."""
     if command := recorded.provenance.get("command"):
         yield shlex.join(map(str, command)) if isinstance(command, list) else str(command)
@@ -165,7 +177,7 @@ def _repeat_commands(recorded: Recorded) -> Iterator[str]:
     yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
 
 
-def _summary(recorded: Recorded, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _summary(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
     if page.get("control"):
         yield "control", f"{page['control']}; the numbers are no valid result"
@@ -216,9 +228,9 @@ def _prediction_plots(arrays: Mapping[str, np.ndarray], names: list[str], dt: fl
         if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
-        found = findings(targets, readout, answers, names)
+        found = prediction_metrics(targets, readout, answers, names)
         with default_style():
-            drawn = list(draw_findings(found, names, dt))
+            drawn = list(draw_predictions(found, names, dt))
         yield from ((f"{words} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
 
 
@@ -244,7 +256,7 @@ _METRICS = ("val/accuracy", "val/loss", "test/accuracy", "val/spikes_per_sample"
 _COSTS = (("val/spikes_per_sample", "spikes a validation sample"), ("params", "parameters"))
 
 
-def runs_page(root: Path, lines: Sequence[Line]) -> Page:
+def runs_page(root: Path, lines: Sequence[ListedRun]) -> Page:
     """Return the page of the runs below a folder.
 
     Args:
@@ -274,18 +286,18 @@ def runs_page(root: Path, lines: Sequence[Line]) -> Page:
     return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_costs(lines))}, values)
 
 
-def _settings(lines: Sequence[Line], grid: Grid | None) -> dict[str, list[str]]:
+def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[str]]:
     """Return the settings in which runs differ, with their values; of a grid its own settings, as typed."""
     if grid is not None:
         places = [os.path.relpath(line.folder, grid.folder) for line in lines]
         if all(place in grid.runs for place in places):
             return {key: [grid.runs[place].get(key, "-") for place in places] for key in grid.keys}
-    return differing(
-        [{key: value for key, value in line.config.items() if key not in OWN or key == "seed"} for line in lines]
+    return differing_settings(
+        [{key: value for key, value in line.config.items() if key not in RUN_KEYS or key == "seed"} for line in lines]
     )
 
 
-def _costs(lines: Sequence[Line]) -> Iterator[Plot]:
+def _costs(lines: Sequence[ListedRun]) -> Iterator[Plot]:
     for cost, words in _COSTS:
         points = [
             Point("", False, Spread(1, float(line.result[cost])), Spread(1, float(line.result["val/accuracy"])))
@@ -305,7 +317,7 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     rows = [row for part in suite.parts for row in part.rows]
     planned, done = sum(row.planned for row in rows), sum(len(row.tested) for row in rows)
     datasets = f"{len(suite.parts)} dataset{'s' if len(suite.parts) != 1 else ''}"
-    subtitle = f"{datasets}, {len({row.arm for row in rows})} methods, {done} of {planned} runs with a result"
+    subtitle = f"{datasets}, {len({row.method for row in rows})} methods, {done} of {planned} runs with a result"
     controls = [
         (
             *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
@@ -314,7 +326,7 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
         for one in suite.controls
     ]
     missing = [
-        (row.dataset, row.arm, run.seed, run.status, run.error or "-")
+        (row.dataset, row.method, run.seed, run.status, run.error or "-")
         for row in rows
         for run in row.runs
         if not run.tested
@@ -358,7 +370,7 @@ _PLOT_TITLES = {
 }
 
 
-class Search(NamedTuple):
+class SearchFolder(NamedTuple):
     """The content of a search's folder.
 
     Attributes:
@@ -376,7 +388,7 @@ class Search(NamedTuple):
     pictures: Sequence[Plot]
 
 
-def sweep_page(search: Search) -> Page:
+def sweep_page(search: SearchFolder) -> Page:
     """Return the page of a search."""
     winner = search.summary.get("winner") or {}
     tested = winner.get("test") or {}
@@ -404,7 +416,7 @@ def sweep_page(search: Search) -> Page:
     )
 
 
-def _result(search: Search) -> Iterator[tuple[str, str]]:
+def _result(search: SearchFolder) -> Iterator[tuple[str, str]]:
     objectives: Mapping[str, str] = search.page["sweep"]["objectives"]
     for name, direction in objectives.items():
         yield "objective", f"{direction} {name}, on validation recordings"
@@ -419,7 +431,7 @@ def _result(search: Search) -> Iterator[tuple[str, str]]:
         yield "its settings", "  ".join(text for text in winner["overrides"] if text not in common)
 
 
-def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
+def _finalists(search: SearchFolder) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
         found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
         means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
@@ -428,7 +440,7 @@ def _finalists(search: Search) -> Iterator[tuple[str, ...]]:
         yield str(one["number"]), found, again or "-", settings
 
 
-def _titled_plots(search: Search) -> Iterator[Plot]:
+def _titled_plots(search: SearchFolder) -> Iterator[Plot]:
     kinds = list(_PLOT_TITLES)
     known = [(name.partition("_"), plot) for name, plot in search.pictures if name.partition("_")[0] in kinds]
     for (kind, _, objective), plot in sorted(known, key=lambda one: kinds.index(one[0][0])):
@@ -445,7 +457,7 @@ def _trial_text(name: str, text: str) -> str:
     return metric_text(name, float(text)) if text and name.endswith("/accuracy") else _short(text)
 
 
-def _search_commands(search: Search) -> Iterator[str]:
+def _search_commands(search: SearchFolder) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
         own = search.page.get("config_dir")

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, RecordError, one_line
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
-from snnlab.experiments.sweep_settings import FIXED, Sweep, checked
+from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import Task, TrialAddress
 from snnlab.files import unwritable, write_text
-from snnlab.printable import cleaned, holds_password, masked, without_passwords
+from snnlab.printable import holds_password, masked, printable_data, without_passwords
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
 from snnlab.settings import key_of
@@ -35,11 +35,11 @@ _TYPES = {
 # As text, not imported: the module imports Lightning, which the process that distributes trials does not need.
 _PRUNING = "+callbacks.pruning={_target_: snnlab.experiments.pruning.Pruning}"
 # Overrides of all trials, unless the user sets them: nothing is drawn while hundreds of runs are trained.
-QUIET_OVERRIDES = ("logger=none", "pictures=null", "trainer.enable_progress_bar=false")
+QUIET_OVERRIDES = ("logger=none", "plots=null", "trainer.enable_progress_bar=false")
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """A search, its folder and the overrides of its trials.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
         """Return the overrides of a trial, without those that the search adds.
 
         Raises:
-            RecordError: if a setting is not searched.
+            RunFolderError: if a setting is not searched.
         """
         self.require_searched(values)
         return [*self.common, *overrides(values)]
@@ -70,10 +70,10 @@ class Plan:
         """Raise for settings that are not searched: anybody who can write the study could set any of them.
 
         Raises:
-            RecordError: with the first such setting.
+            RunFolderError: with the first such setting.
         """
         if other := [name for name in values if name not in self.space.parameters]:
-            raise RecordError(self.folder, f"its study has trials with {other[0]}, which is not searched")
+            raise RunFolderError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
     def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
         """Return the task of a run.
@@ -100,7 +100,7 @@ class Plan:
         address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
         return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, address)
 
-    def as_page(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the content of `sweep.yaml`, without passwords."""
         return {
             "schema": SCHEMA,
@@ -116,9 +116,9 @@ class Plan:
         """Write `sweep.yaml`, and sign it.
 
         Raises:
-            RecordError: if the folder cannot be written.
+            RunFolderError: if the folder cannot be written.
         """
-        text = OmegaConf.to_yaml(OmegaConf.create(self.as_page()))
+        text = OmegaConf.to_yaml(OmegaConf.create(self.to_dict()))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             sign(self.folder, FILE, text)
@@ -127,26 +127,26 @@ class Plan:
             raise unwritable(self.folder, error) from error
 
 
-def read_page(folder: Path) -> Mapping[str, Any]:
+def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
     """Return the content of a search's `sweep.yaml`.
 
     Raises:
-        RecordError: if the folder is no search's, or of another version.
+        RunFolderError: if the folder is no search's, or of another version.
     """
     path = folder / FILE
     if not path.is_file():
         run = (folder / CONFIG).is_file()
         other = f"; it is a run's folder: snnlab train resume={folder}" if run else ""
-        raise RecordError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
+        raise RunFolderError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
     try:
         require_bounded(path)
-        page = without_passwords(cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+        page = without_passwords(printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise _damaged(path, one_line(error)) from error
     if not isinstance(page, Mapping) or "schema" not in page:
         raise _damaged(path, "it was not written by a search")
     if page["schema"] != SCHEMA:
-        raise RecordError(path, "was not written by this version of snnlab")
+        raise RunFolderError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(page):
         raise _damaged(path, f"{wrong} was not written by a search")
     return {str(key): value for key, value in page.items()}
@@ -168,23 +168,23 @@ def _damaged(path: Path, reason: str) -> DamagedError:
     return DamagedError(path, reason, hint)
 
 
-def read_plan(folder: Path, settings: Mapping[str, Any]) -> Plan:
+def read_plan(folder: Path, settings: Mapping[str, Any]) -> SearchPlan:
     """Return the search of a folder.
 
     Args:
         settings: Its settings, with those that are new from now on.
     """
-    page = read_page(folder)
-    sweep, space = checked(settings)
+    page = read_sweep_yaml(folder)
+    sweep, space = parse_settings(settings)
     # If the working folder was moved, use the current one.
     place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
     common, config_dir = page["overrides"], page["config_dir"]
-    return Plan(folder.absolute(), page["name"], sweep, space, common, config_dir, page["seed"], place)
+    return SearchPlan(folder.absolute(), page["name"], sweep, space, common, config_dir, page["seed"], place)
 
 
-def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
+def first_difference(plan: SearchPlan, page: Mapping[str, Any]) -> str | None:
     """Return the first setting in which a search differs from a recorded `sweep.yaml`, or None."""
-    now = _as_read_back(plan.as_page())
+    now = _as_read_back(plan.to_dict())
     if now["overrides"] != page.get("overrides"):
         return "overrides"
     if now["seed"] != page.get("seed"):
@@ -194,7 +194,7 @@ def difference(plan: Plan, page: Mapping[str, Any]) -> str | None:
     return next((f"sweep.{name}" for name in FIXED if now["sweep"][name] != known.get(name)), None)
 
 
-def words_of(page: Mapping[str, Any]) -> list[str]:
+def command_words(page: Mapping[str, Any]) -> list[str]:
     """Return the command-line words that start the search of a `sweep.yaml`, quoted for the shell."""
     usual = {one.name: one.default for one in fields(Sweep)}
     settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
@@ -207,7 +207,7 @@ def _as_read_back(page: Mapping[str, Any]) -> Any:
     return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
 
 
-def check_names(space: Space, settings: Mapping[str, Any]) -> None:
+def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:
     """Refuse the last part of a setting's name where its full name is required.
 
     Args:
@@ -223,7 +223,7 @@ def check_names(space: Space, settings: Mapping[str, Any]) -> None:
                 raise ConfigError(f"{SPACE}.{name}", f"there is no such setting. Did you mean '{meant[0]}'?")
 
 
-def check_common(common: Sequence[str], space: Space) -> None:
+def check_common_overrides(common: Sequence[str], space: Space) -> None:
     """Refuse overrides that the search controls.
 
     Raises:

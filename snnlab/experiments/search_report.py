@@ -12,12 +12,12 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from snnlab.errors import DamagedError
-from snnlab.experiments.search_plan import SCHEMA, Plan
+from snnlab.experiments.search_plan import SCHEMA, SearchPlan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, values_of
 from snnlab.experiments.winner import Winner, best_trials, overheads
 from snnlab.files import write_json, write_text
-from snnlab.runs.statistics import uncertainty
-from snnlab.runs.tables import Table, csv_text, figure, mean_sd_text, metric_text, shown
+from snnlab.runs.statistics import small_validation_warning
+from snnlab.runs.tables import Table, csv_text, format_path, format_value, mean_sd_text, metric_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -52,7 +52,7 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     """
     path = folder / TRIALS
     try:
-        rows = parsed_trials(path.read_text(encoding="utf-8"), objectives)
+        rows = parse_trials(path.read_text(encoding="utf-8"), objectives)
     except (OSError, ValueError, csv.Error) as error:
         raise _damaged(path, error) from error
     if not rows:
@@ -60,7 +60,7 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     return rows
 
 
-def parsed_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
+def parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of a table of trials.
 
     Raises:
@@ -121,7 +121,7 @@ def _damaged(path: Path, reason: object) -> DamagedError:
 MAX_SHOWN = 12
 
 
-def print_trials(plan: Plan, study: SharedStudy) -> None:
+def print_trials(plan: SearchPlan, study: SharedStudy) -> None:
     """Print the best trials, their numbers by state and their overhead."""
     count, names, settings = study.count(), plan.sweep.names(), list(plan.space.parameters)
     what = f"{'Pareto front' if len(names) > 1 else 'best trials'} of {count.finished}, on validation recordings"
@@ -130,10 +130,12 @@ def print_trials(plan: Plan, study: SharedStudy) -> None:
     for trial in best_trials(study)[:MAX_SHOWN]:
         values = values_of(trial)
         cells = [metric_text(name, value) for name, value in zip(names, trial.values, strict=True)]
-        rows.append([str(trial.number), *cells, *(figure(values[key]) if key in values else "" for key in settings)])
+        rows.append(
+            [str(trial.number), *cells, *(format_value(values[key]) if key in values else "" for key in settings)]
+        )
     Table(["trial", *names, *settings], rows, words=()).print()
     parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
-    print(f"trials: {', '.join(parts)}; all of them: {shown(plan.folder / TRIALS)}")
+    print(f"trials: {', '.join(parts)}; all of them: {format_path(plan.folder / TRIALS)}")
     if seconds := overheads(study):
         print(
             f"overhead of a trial beyond its training: {median(seconds):.1f} s (median; maximum {max(seconds):.1f} s)"
@@ -147,7 +149,7 @@ def print_importance(found: Mapping[str, Mapping[str, float]]) -> None:
         print(f"importance for {name}: {text}")
 
 
-def print_winner(plan: Plan, winner: Winner) -> None:
+def print_winner(plan: SearchPlan, winner: Winner) -> None:
     """Print the winner and its test results."""
     best = winner.finalists[0]
     settings = "  ".join(plan.trial_overrides(best.values))
@@ -161,20 +163,20 @@ def print_winner(plan: Plan, winner: Winner) -> None:
     Table(("", "test recordings"), rows).print()
 
 
-def warn_of_few(study: SharedStudy) -> str | None:
+def few_recordings_warning(study: SharedStudy) -> str | None:
     """Return a warning if the validation recordings are too few for the best accuracy, or None."""
     outcomes = [trial.user_attrs[OUTCOME] for trial in study.trials() if OUTCOME in trial.user_attrs]
     sizes = [outcome["val_size"] for outcome in outcomes if outcome["val_size"]]
     found = [outcome["metrics"]["val/accuracy"] for outcome in outcomes if "val/accuracy" in outcome["metrics"]]
-    return uncertainty(sizes[0], max(found)) if sizes and found else None
+    return small_validation_warning(sizes[0], max(found)) if sizes and found else None
 
 
-def write_trials(plan: Plan, study: SharedStudy) -> None:
+def write_trials(plan: SearchPlan, study: SharedStudy) -> None:
     """Write `trials.csv`, with a row for each trial."""
     write_text(plan.folder / TRIALS, trials_text(plan, study.trials()))
 
 
-def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
+def trials_text(plan: SearchPlan, trials: Sequence[FrozenTrial]) -> str:
     """Return the text of `trials.csv` for some trials."""
     settings, names, ends = list(plan.space.parameters), plan.sweep.names(), ("epochs", "fit_s", "wall_s", "error")
     rows = []
@@ -187,7 +189,7 @@ def trials_text(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
 
 
 def write_summary(
-    plan: Plan, study: SharedStudy, winner: Winner | None, found: Mapping[str, Mapping[str, float]]
+    plan: SearchPlan, study: SharedStudy, winner: Winner | None, found: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Write `search.json`."""
     count = study.count()

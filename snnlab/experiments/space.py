@@ -64,7 +64,7 @@ Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Range:
+class NumberRange:
     """Numbers from `low` to `high`; integers if both are integers.
 
     Args:
@@ -109,12 +109,12 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Categorical:
     """One of several values.
 
     Args:
         choices: The values: numbers, words, lists, mappings.
-        when: Condition, as of a `Range`.
+        when: Condition, as of a `NumberRange`.
     """
 
     choices: Sequence[Any]
@@ -137,10 +137,10 @@ class Choice:
 class Space:
     """The search space: the searched settings, in the order of their suggestions."""
 
-    parameters: Mapping[str, Range | Choice]
+    parameters: Mapping[str, NumberRange | Categorical]
 
     @classmethod
-    def parsed(cls, node: Mapping[str, Any]) -> Space:
+    def parse(cls, node: Mapping[str, Any]) -> Space:
         """Return the search space of a YAML.
 
         Raises:
@@ -148,7 +148,7 @@ class Space:
         """
         if not node:
             raise ConfigError(PLACE, "is empty", "name a setting, such as optimizer.lr: {low: 1e-4, high: 1e-2}")
-        parameters: dict[str, Range | Choice] = {}
+        parameters: dict[str, NumberRange | Categorical] = {}
         for name, definition in node.items():
             if not _SETTING.fullmatch(str(name)) or names_code(str(name)):
                 raise ConfigError(f"{PLACE}.{name}", "is no setting that can be searched")
@@ -222,22 +222,22 @@ def written(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _parse_parameter(definition: Any, place: str) -> Range | Choice:
+def _parse_parameter(definition: Any, place: str) -> NumberRange | Categorical:
     if isinstance(definition, list):
         definition = {"choices": definition}
     if not isinstance(definition, Mapping):
         raise ConfigError(place, f"expected {{low: ..., high: ...}} or {{choices: [...]}}, got {definition!r}")
     if "choices" in definition:
-        check_settings(Choice, definition, place, "a choice")
+        check_settings(Categorical, definition, place, "a choice")
         if not definition["choices"]:
             raise ConfigError(f"{place}.choices", "is empty")
-        return Choice(**definition)
+        return Categorical(**definition)
     if nested := [key for key, value in definition.items() if isinstance(value, Mapping) and key != "when"]:
         raise ConfigError(place, "a setting needs its full name", f"write {place}.{nested[0]}: {{low: ...}}")
     if {"min", "max"} & definition.keys():
         raise ConfigError(place, "a range takes low and high, not min and max")
-    check_settings(Range, definition, place, "a range")
-    parameter = Range(**definition)
+    check_settings(NumberRange, definition, place, "a range")
+    parameter = NumberRange(**definition)
     if not parameter.low < parameter.high:
         raise ConfigError(place, f"low must be less than high, got {parameter.low} and {parameter.high}")
     if parameter.log and parameter.low <= 0:

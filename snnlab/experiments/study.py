@@ -22,7 +22,7 @@ from urllib.parse import quote as url_quote
 
 from filelock import FileLock, Timeout
 
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.search_plan import SCHEMA
 from snnlab.experiments.space import Space, Values, decoded, encoded
 from snnlab.experiments.sweep_settings import Prune, Sweep
@@ -52,7 +52,7 @@ def study_lock(folder: Path) -> FileLock:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[bool]:
+def try_lock(folder: Path) -> Iterator[bool]:
     """Yield whether this process is the first one in the block; the others do not wait."""
     lock = FileLock(folder / _END_LOCK, blocking=False)
     try:
@@ -70,7 +70,7 @@ class SearchLock:
     """A lock by which the processes of a search know which of them are alive.
 
     Raises:
-        RecordError: if the folder cannot be written.
+        RunFolderError: if the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ class SearchLock:
         except Timeout:
             return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Release the lock: this process has finished."""
         self._lock.release()
         (self._folder / self.name).unlink(missing_ok=True)
@@ -184,13 +184,13 @@ def open_storage(url: str) -> BaseStorage:
     """Return the storage.
 
     Raises:
-        RecordError: if it cannot be opened, or another version of Optuna created it.
+        RunFolderError: if it cannot be opened, or another version of Optuna created it.
     """
     if url.startswith(_JOURNAL):
         try:
             return JournalStorage(JournalFileBackend(f"/{url.removeprefix(_JOURNAL)}"))
         except (OSError, ValueError) as error:
-            raise RecordError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
+            raise RunFolderError("sweep.storage", masked(f"{url} cannot be used: {error}")) from error
     waiting = {"connect_args": {"timeout": _WRITE_TIMEOUT_S}} if url.startswith("sqlite") else None
     try:
         return RDBStorage(url, engine_kwargs=waiting)
@@ -198,7 +198,7 @@ def open_storage(url: str) -> BaseStorage:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         known = "a URL such as sqlite:////FILE, journal:////FILE or postgresql://..."
         hint = "" if "://" in url else f"expected {known}"
-        raise RecordError("sweep.storage", masked(f"{url} cannot be used: {reason}"), hint) from error
+        raise RunFolderError("sweep.storage", masked(f"{url} cannot be used: {reason}"), hint) from error
 
 
 class SharedStudy:
@@ -216,7 +216,7 @@ class SharedStudy:
         identity: Further values that must agree with those of the stored study, such as the overrides.
 
     Raises:
-        RecordError: if the study belongs to another search or version.
+        RunFolderError: if the study belongs to another search or version.
     """
 
     def __init__(self, folder: Path, sweep: Sweep, space: Space, lock: SearchLock, identity: Mapping[str, Any]) -> None:
@@ -247,15 +247,15 @@ class SharedStudy:
             return
         names = [key for key in identity_now if not isinstance(stored, dict) or stored.get(key) != identity_now[key]]
         if names:
-            raise RecordError(
+            raise RunFolderError(
                 masked(self.url),
                 f"its study {self.folder.name} has another {names[0]}",
                 "start a new search for this",
             )
 
-    def _missing_study_error(self, what: str | Path) -> RecordError:
+    def _missing_study_error(self, what: str | Path) -> RunFolderError:
         where = quote(str(self.folder / TRIALS))
-        return RecordError(
+        return RunFolderError(
             what,
             "the study of this search is missing or empty, and its trials are not run again; restore it from a copy",
             f"the runs of its trials are still there: snnlab runs list {where}",
@@ -385,19 +385,19 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
 
 
 @contextmanager
-def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+def open_study_copy(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
     """Yield the study of a search from a copy of its file: nothing is written, and no other file is opened.
 
     Args:
         page: The content of its `sweep.yaml`.
 
     Raises:
-        RecordError: if there is none that can be read, or it is in another storage.
+        RunFolderError: if there is none that can be read, or it is in another storage.
     """
     require_optuna()
     named, path = page["sweep"].get("storage"), folder / FILE
     if named is not None:
-        raise RecordError(
+        raise RunFolderError(
             "report",
             (
                 f"{folder}: its trials are in {masked(str(named))}, which a report does not open: anybody may have"
@@ -406,7 +406,7 @@ def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
             f"a report is possible once {folder}/search.json exists",
         )
     if path.is_symlink() or not path.is_file():
-        raise RecordError("report", f"{folder}: the search has no trial yet")
+        raise RunFolderError("report", f"{folder}: the search has no trial yet")
     with TemporaryDirectory() as place, quiet_optuna():
         _copy(path, Path(place) / FILE)
         storage = open_storage(storage_url(Path(place), None))
@@ -414,7 +414,7 @@ def copied_study(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
             # It holds one study, whose name is that of the folder when the search began.
             yield optuna.load_study(study_name=None, storage=storage)
         except (KeyError, ValueError) as error:
-            raise RecordError("report", f"{folder}: the search has no trial yet") from error
+            raise RunFolderError("report", f"{folder}: the search has no trial yet") from error
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -11,13 +11,13 @@ from snnlab.errors import SnnlabError
 from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
 from snnlab.experiments.suite_reading import relative_run_folder
-from snnlab.experiments.suite_settings import TUNE_SEED, Choice, Suite
+from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
 from snnlab.experiments.workers import Task
 from snnlab.settings import key_of
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One planned run of a suite.
 
     Attributes:
@@ -25,7 +25,7 @@ class Cell:
     """
 
     dataset: str
-    arm: str
+    method: str
     seed: int
     control: str | None = None
 
@@ -33,21 +33,21 @@ class Cell:
     def folder(self) -> str:
         """The run's folder, relative to the suite's folder."""
         if self.control is None:
-            return relative_run_folder(self.dataset, self.arm, self.seed)
-        return f"controls/{self.control}/{self.dataset}/{self.arm}/{self.seed}"
+            return relative_run_folder(self.dataset, self.method, self.seed)
+        return f"controls/{self.control}/{self.dataset}/{self.method}/{self.seed}"
 
     @property
-    def twin(self) -> Cell:
+    def reference(self) -> RunSpec:
         """The reference run: the same run without a control."""
-        return Cell(self.dataset, self.arm, self.seed)
+        return RunSpec(self.dataset, self.method, self.seed)
 
     def __str__(self) -> str:
-        what = f"{self.control} of {self.arm}" if self.control else self.arm
+        what = f"{self.control} of {self.method}" if self.control else self.method
         return f"{what} on {self.dataset}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
-class Survey:
+class PreflightResult:
     """The result of the preflight of a dataset: its recordings, checked before any run.
 
     Attributes:
@@ -66,31 +66,31 @@ class Survey:
 
 
 # Settings that apply only to datasets of files.
-OF_FILES = ("data.root", "data.download")
+FILE_SETTINGS = ("data.root", "data.download")
 
 
 @dataclass(frozen=True)
-class Work:
+class SuiteFunctions:
     """Functions that a suite needs: module-level, so that they can be pickled and sent to workers.
 
     Attributes:
-        survey: Finds and packs a dataset's recordings; of several lists of overrides it uses the first valid one.
+        preflight: Finds and packs a dataset's recordings; of several lists of overrides it uses the first valid one.
         merge: Drops overrides that a later one replaces.
     """
 
-    survey: Callable[[Sequence[Sequence[str]], str | None, str], Survey]
+    preflight: Callable[[Sequence[Sequence[str]], str | None, str], PreflightResult]
     merge: Callable[[Sequence[str]], list[str]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SuitePlan:
     """A suite, its folder and the command that started it.
 
     Attributes:
         suite: The suite, united with the content of its folder.
         typed: Overrides from the command line.
         config_dir: The user's folder of YAML files.
-        simulated: Datasets that read no files; settings of `OF_FILES` do not apply to them.
+        simulated: Datasets that read no files; settings of `FILE_SETTINGS` do not apply to them.
     """
 
     folder: Path
@@ -107,7 +107,7 @@ class Plan:
         """Overrides of all runs; a method's own overrides come after them."""
         return [*self.suite.common, *self.typed]
 
-    def cells(self, selection: Choice | None = None, seeds: Sequence[int] | None = None) -> list[Cell]:
+    def run_specs(self, selection: SuiteSelection | None = None, seeds: Sequence[int] | None = None) -> list[RunSpec]:
         """Return the planned runs, first seeds first, so that methods can be compared early; controls come last.
 
         Args:
@@ -116,9 +116,9 @@ class Plan:
         """
         arms, datasets = _selected_names(self.suite, selection)
         wanted = self.suite.seeds if seeds is None else seeds
-        cells = [Cell(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
-        return cells + [
-            Cell(dataset, first, self.suite.seeds[0], control)
+        run_specs = [RunSpec(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
+        return run_specs + [
+            RunSpec(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
             if (first := self.first_method(dataset)) in arms and self.suite.seeds[0] in wanted
             for control in self.suite.controls
@@ -129,13 +129,13 @@ class Plan:
         arms = [name for name in self.suite.arms if self.suite.trains(name, dataset)]
         return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
 
-    def arm_overrides(self, dataset: str, arm: str) -> list[str]:
+    def method_overrides(self, dataset: str, method: str) -> list[str]:
         """Return the overrides of a method on a dataset, without the seed and the tuned values."""
-        dropped = OF_FILES if dataset in self.simulated else ()
+        dropped = FILE_SETTINGS if dataset in self.simulated else ()
         common = [text for text in self.common if key_of(text) not in dropped]
-        return [*self.suite.datasets[dataset], *common, *self.suite.arms[arm].overrides]
+        return [*self.suite.datasets[dataset], *common, *self.suite.arms[method].overrides]
 
-    def task(self, spec: Cell, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
+    def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
         """Return the task of a run.
 
         Args:
@@ -147,22 +147,24 @@ class Plan:
         texts = [
             *QUIET_OVERRIDES,
             f"threads={threads}",
-            *self.arm_overrides(spec.dataset, spec.arm),
+            *self.method_overrides(spec.dataset, spec.method),
             *overrides(values),
             *own,
         ]
         return Task(str(self.folder / spec.folder), merge(texts), self.config_dir, self.place)
 
-    def tuning_overrides(self, dataset: str, arm: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
+    def tuning_overrides(self, dataset: str, method: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
         """Return the overrides that all trials of a method's tuning have in common."""
-        return merge([*self.arm_overrides(dataset, arm), f"seed={TUNE_SEED}"])
+        return merge([*self.method_overrides(dataset, method), f"seed={TUNE_SEED}"])
 
-    def as_page(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the content of `suite.yaml`, without its schema."""
         suite = self.suite
         return {
             "name": self.name,
-            "arms": {name: {**vars(arm), "overrides": list(arm.overrides)} for name, arm in suite.arms.items()},
+            "arms": {
+                name: {**vars(method), "overrides": list(method.overrides)} for name, method in suite.arms.items()
+            },
             "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
             "common": self.common,
@@ -175,13 +177,13 @@ class Plan:
         }
 
 
-def _selected_names(suite: Suite, selection: Choice | None) -> tuple[list[str], list[str]]:
+def _selected_names(suite: Suite, selection: SuiteSelection | None) -> tuple[list[str], list[str]]:
     arms = selection.arms if selection and selection.arms is not None else suite.arms
     datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
     return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
 
 
-def own_keys(suite: Suite, selection: Choice) -> Mapping[str, list[str]]:
+def keys_set_by_methods(suite: Suite, selection: SuiteSelection) -> Mapping[str, list[str]]:
     """Return the settings that methods set themselves, each with the names of those methods."""
     found: dict[str, list[str]] = {}
     for name in _selected_names(suite, selection)[0]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnlab.errors import listing
-from snnlab.experiments.suite_figures import MethodRow, short_number
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
-from snnlab.runs.runs_table import grouped, is_limit
+from snnlab.experiments.suite_statistics import MethodRow, short_number
+from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
 _SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
@@ -57,7 +57,7 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
         suite: The content of the suite's folder.
     """
     several = len(rows) > 1
-    differs = "; ".join(f"{row.arm}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
+    differs = "; ".join(f"{row.method}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
     fields = {
         "runs": _runs(rows),
         "seeds": f"{_grouped_text((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
@@ -106,7 +106,7 @@ def flags(
     found += _limit_flags(tested)
     if suite.tune is not None and not all(run.tuned for run in tested):
         found.append("untuned")
-    match = (suite.matched.get(dataset) or {}).get(runs[0].arm)
+    match = (suite.matched.get(dataset) or {}).get(runs[0].method)
     if match is not None and match.get("beyond"):
         by = str((suite.match or {}).get("by") or "value").replace("_", " ")
         found.append(f"off its budget: {match['off']:.2f} x the first method's {by}")
@@ -125,7 +125,7 @@ def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | No
 
 def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
     """Return the text of all methods; if they differ, the text of each group of equal methods."""
-    groups = {text: [row.arm for row, _ in of] for text, of in grouped(texts, lambda one: one[1]).items()}
+    groups = {text: [row.method for row, _ in of] for text, of in group_by(texts, lambda one: one[1]).items()}
     if len(groups) == 1:
         return next(iter(groups))
     return "; ".join(f"{listing(arms)}: {text}" for text, arms in groups.items())
@@ -134,7 +134,7 @@ def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
 def _runs(rows: Sequence[MethodRow]) -> str:
     planned, tested = sum(row.planned for row in rows), sum(len(row.seeds) for row in rows)
     failed = [run for row in rows for run in row.runs if run.status == "failed"]
-    why = "; ".join(f"{run.arm} seed {run.seed} ({run.error or 'no reason recorded'})" for run in failed)
+    why = "; ".join(f"{run.method} seed {run.seed} ({run.error or 'no reason recorded'})" for run in failed)
     return f"{tested} of {planned} completed and tested, {len(failed)} failed{': ' if why else ''}{why}"
 
 
@@ -143,8 +143,8 @@ def _budget(suite: RecordedSuite, rows: Sequence[MethodRow]) -> str:
     by = str(match.get("by", "")).replace("_", " ")
     lines = [f"{by} of all methods within {match.get('within', 0):.0%} of the first method's"]
     for row in rows:
-        if (own := (suite.matched.get(row.dataset) or {}).get(row.arm)) is not None:
-            lines.append(f"{row.arm} {short_number(own['value'])} ({own['off']:.2f} x)")
+        if (own := (suite.matched.get(row.dataset) or {}).get(row.method)) is not None:
+            lines.append(f"{row.method} {short_number(own['value'])} ({own['off']:.2f} x)")
     return "; ".join(lines)
 
 
@@ -201,7 +201,7 @@ def _causality(run: SuiteRun) -> str:
 
 
 def _input(run: SuiteRun) -> str:
-    names = ("still", "crop", "downsample", "hot_pixels_hz", "stride_ms")
+    names = ("stabilize", "crop", "downsample", "hot_pixels_hz", "stride_ms")
     more = [f"{name} {value}" for name in names if (value := run.config.get(f"data.{name}")) not in (None, 1, False)]
     return ", ".join([_KINDS.get(_representation(run), _representation(run)), *more])
 
@@ -210,13 +210,17 @@ def _input(run: SuiteRun) -> str:
 def _look_ahead(frames: str) -> float:
     if frames == "counts":  # the default representation needs no import of torch
         return 0.0
-    from snnlab.data.events.representation import FRAMES
+    from snnlab.data.events.representation import REPRESENTATIONS
 
-    return getattr(FRAMES.get(frames, "data.frames"), "look_ahead_steps", 0.0) if frames in FRAMES else 0.0
+    return (
+        getattr(REPRESENTATIONS.get(frames, "data.representation"), "look_ahead_steps", 0.0)
+        if frames in REPRESENTATIONS
+        else 0.0
+    )
 
 
 def _representation(run: SuiteRun) -> str:
-    return str(run.config.get("data.frames") or run.config.get("data.frames.type") or "counts")
+    return str(run.config.get("data.representation") or run.config.get("data.representation.type") or "counts")
 
 
 def _augmentation(run: SuiteRun) -> str:
@@ -236,7 +240,7 @@ def _readout(run: SuiteRun) -> str:
     config = run.config
     layers = [key.split(".")[2] for key in config if key.startswith("model.layers.")]
     last = config.get(f"model.layers.{layers[-1]}.type", layers[-1]) if layers else "?"
-    over = config.get("loss.over_time")
+    over = config.get("loss.readout")
     return f"{last}, {over} over the steps" if over else f"{last}, as the loss {config.get('loss.type', '?')} reads it"
 
 
@@ -340,7 +344,7 @@ def _read_list_hash(path: Path, changed: int) -> str:
 def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:
     failed = sum(run.status == "failed" for run in runs)
     found = [f"{failed} of {len(runs)} failed"] if failed else []
-    why = grouped((run for run in runs if not run.tested and run.status != "failed"), _reason)
+    why = group_by((run for run in runs if not run.tested and run.status != "failed"), _reason)
     for reason, of in why.items():
         found.append(f"seed{'s' if len(of) > 1 else ''} {listing(str(run.seed) for run in of)} {reason}")
     return found

@@ -11,12 +11,20 @@ from typing import Annotated, Any
 
 import yaml
 
-from snnlab.errors import ConfigError, RecordError
-from snnlab.printable import cleaned
+from snnlab.errors import ConfigError, RunFolderError
+from snnlab.printable import printable_data
 from snnlab.runs import recorded
-from snnlab.runs.recorded import Recorded, find_runs, read_ended
+from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import CONFIG
-from snnlab.runs.runs_table import DAMAGED, differing, flat, grouped, identity, names_of, settings_of
+from snnlab.runs.runs_table import (
+    DAMAGED,
+    differing_settings,
+    distinguishing_names,
+    flat,
+    group_by,
+    training_key,
+    training_settings,
+)
 from snnlab.settings import above, check_settings
 from snnlab.yaml_files import require_bounded
 
@@ -48,12 +56,12 @@ def energy_of(node: Mapping[str, Any] | None, place: str) -> Energy:
     """Return the constants of a suite's `energy`; None gives the defaults.
 
     Raises:
-        RecordError: if a constant is unknown or not positive.
+        RunFolderError: if a constant is unknown or not positive.
     """
     try:
         check_settings(Energy, node or {}, f"{place}.energy", "energy")
     except ConfigError as error:
-        raise RecordError(error.place, error.message, error.hint, error.allowed) from error
+        raise RunFolderError(error.place, error.message, error.hint, error.allowed) from error
     return Energy(**(node or {}))
 
 
@@ -75,11 +83,11 @@ class SuiteRun:
     """
 
     dataset: str
-    arm: str
+    method: str
     seed: int
     folder: Path
     status: str
-    recorded: Recorded | None = None
+    recorded: RecordedRun | None = None
     error: str | None = None
     tuned: Mapping[str, Any] | None = None
     wall_s: float | None = None
@@ -144,16 +152,16 @@ class RecordedSuite:
     problems: Sequence[str] = ()
 
 
-def relative_run_folder(dataset: str, arm: str, seed: int) -> str:
+def relative_run_folder(dataset: str, method: str, seed: int) -> str:
     """Return a run's folder, relative to the suite's folder."""
-    return f"runs/{dataset}/{arm}/{seed}"
+    return f"runs/{dataset}/{method}/{seed}"
 
 
 def read(folder: Path) -> RecordedSuite:
     """Read a suite's folder, with its runs in any state, or a folder of runs.
 
     Raises:
-        RecordError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no run.
+        RunFolderError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no run.
     """
     return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
 
@@ -202,11 +210,11 @@ def _read_runs(folder: Path) -> RecordedSuite:
     found = [run for each in folders if (run := _run_of_folder(each, folder, problems)) is not None]
     if not found:
         reason = f": {problems[0]}" if problems else ""
-        raise RecordError(folder, f"is not a suite's folder and has no run that can be read{reason}")
-    groups = list(grouped(found, lambda run: identity(run.config)).values())
-    settings = [settings_of(runs[0].config) for runs in groups]
-    names, columns = names_of(settings), differing(settings)
-    runs = [replace(one, arm=name) for name, of in zip(names, groups, strict=True) for one in of]
+        raise RunFolderError(folder, f"is not a suite's folder and has no run that can be read{reason}")
+    groups = list(group_by(found, lambda run: training_key(run.config)).values())
+    settings = [training_settings(runs[0].config) for runs in groups]
+    names, columns = distinguishing_names(settings), differing_settings(settings)
+    runs = [replace(one, method=name) for name, of in zip(names, groups, strict=True) for one in of]
     arms = {
         name: MethodInfo(differs=[f"{key}={values[place]}" for key, values in columns.items()])
         for place, name in enumerate(names)
@@ -219,7 +227,7 @@ def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | 
     place = folder.relative_to(root) if folder != root else folder
     try:
         config = read_config(folder)
-    except RecordError as broken:
+    except RunFolderError as broken:
         problems.append(f"{place}: {broken.of(folder)}; it is left out")
         return None
     if status == DAMAGED:
@@ -239,14 +247,14 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
     return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
-def _read_result(folder: Path) -> tuple[Recorded | None, str, str | None]:
+def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
     """Return a run's record, its status, and its error."""
     try:
-        run = read_ended(folder)
+        run = read_run_if_ended(folder)
         if run is not None and run.status == "completed":
             run.check_files()
-    except RecordError as error:
-        return None, DAMAGED, str(error.of(folder).moved(hint=""))
+    except RunFolderError as error:
+        return None, DAMAGED, str(error.of(folder).with_fields(hint=""))
     if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
@@ -257,11 +265,11 @@ def _read_suite_yaml(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
         require_bounded(path)
-        page = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
+        page = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RecordError(path, f"cannot be read ({error})") from error
+        raise RunFolderError(path, f"cannot be read ({error})") from error
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
-        raise RecordError(path, f"is not a suite of schema {SUITE_SCHEMA}")
+        raise RunFolderError(path, f"is not a suite of schema {SUITE_SCHEMA}")
     return page
 
 
@@ -271,7 +279,7 @@ def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        state = cleaned(json.loads(path.read_text(encoding="utf-8")))
+        state = printable_data(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         problems.append(f"{SUITE_STATE}: cannot be read ({error}); its tuning and controls are not shown")
         return {}
@@ -285,16 +293,16 @@ def _run_entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[
     """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in page.get("datasets") or {}:
-        for arm, node in page["arms"].items():
+        for method, node in page["arms"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in page.get("seeds") or ():
-                folder = relative_run_folder(dataset, arm, seed)
-                yield {"dataset": dataset, "arm": arm, "seed": seed, "folder": folder, **known.get(folder, {})}
+                folder = relative_run_folder(dataset, method, seed)
+                yield {"dataset": dataset, "arm": method, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
 def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:
     """Return the last tested run of each seed, or else its last run; and the seeds that have several runs."""
-    seeds = sorted(grouped(runs, lambda run: run.seed).items())
+    seeds = sorted(group_by(runs, lambda run: run.seed).items())
     kept = [([run for run in of if run.tested] or of)[-1] for _, of in seeds]
     return kept, [seed for seed, of in seeds if len(of) > 1]

@@ -9,20 +9,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from snnlab.errors import ConfigError, Interrupted, RecordError, SnnlabError, one_line
+from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError, one_line
 from snnlab.experiments import search_report
 from snnlab.experiments.controls import judge_controls
-from snnlab.experiments.executor import Driver, Ended, Executor, WorkerLostError
-from snnlab.experiments.search_plan import Plan as SearchPlan, check_common
+from snnlab.experiments.executor import Executor, FinishedTask, SearchRunner, WorkerLostError
+from snnlab.experiments.search_plan import SearchPlan, check_common_overrides
 from snnlab.experiments.study import OUTCOME, SearchLock, SharedStudy, require_optuna
-from snnlab.experiments.suite_plan import Cell, Plan, Survey, Work
+from snnlab.experiments.suite_plan import PreflightResult, RunSpec, SuiteFunctions, SuitePlan
 from snnlab.experiments.suite_reading import read_config, steps_of
 from snnlab.experiments.suite_settings import PLACE, TUNE_SEED
-from snnlab.experiments.suite_state import Book, RunState, TimeSpent, read_result
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent, read_result
+from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
-from snnlab.experiments.workers import AROUND, Task, threads_each
-from snnlab.runs.tables import shown, span
+from snnlab.experiments.workers import MACHINE_SETTINGS, Task, threads_per_run
+from snnlab.runs.tables import format_duration, format_path
 from snnlab.settings import key_of
 
 _log = logging.getLogger(__name__)
@@ -40,10 +40,10 @@ class RunTimer:
     def __init__(self, started: float, before: TimeSpent, slots: int) -> None:
         self._started, self._before, self._slots = started, before, slots
         self._spans: list[tuple[float, float]] = []
-        self._wall_times: list[tuple[Cell, float]] = []
+        self._wall_times: list[tuple[RunSpec, float]] = []
         self._tuning_s = 0.0
 
-    def record_run(self, spec: Cell, wall_s: float) -> None:
+    def record_run(self, spec: RunSpec, wall_s: float) -> None:
         """Record a run that has ended now."""
         now = time.perf_counter()
         self._spans.append((now - wall_s, now))
@@ -62,7 +62,7 @@ class RunTimer:
         overhead = max(0.0, elapsed - _covered_time(self._spans))
         return TimeSpent(self._before.trainings_s + trainings, self._before.overhead_s + overhead)
 
-    def remaining_text(self, waiting: Sequence[Cell], running: Sequence[Cell]) -> str:
+    def remaining_text(self, waiting: Sequence[RunSpec], running: Sequence[RunSpec]) -> str:
         """Return the estimated remaining time as text; "" before the first run has ended.
 
         Args:
@@ -72,10 +72,10 @@ class RunTimer:
         if not self._wall_times or not (waiting or running):
             return ""
         seconds = sum(map(self._expected, waiting)) + sum(map(self._expected, running)) / 2
-        return f", {span(seconds / self._slots)} left"
+        return f", {format_duration(seconds / self._slots)} left"
 
-    def _expected(self, spec: Cell) -> float:
-        same = [wall for one, wall in self._wall_times if (one.dataset, one.arm) == (spec.dataset, spec.arm)]
+    def _expected(self, spec: RunSpec) -> float:
+        same = [wall for one, wall in self._wall_times if (one.dataset, one.method) == (spec.dataset, spec.method)]
         near = [wall for one, wall in self._wall_times if one.dataset == spec.dataset]
         return fmean(same or near or [wall for _, wall in self._wall_times])
 
@@ -91,7 +91,7 @@ def _covered_time(spans: Sequence[tuple[float, float]]) -> float:
 SYNOPS = ("test/synops_macs", "test/synops_acs")
 
 
-def match_values(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
+def match_values(plan: SuitePlan, suite_state: SuiteState) -> dict[str, dict[str, Any]]:
     """Return by dataset and method its `value`, its ratio `off` to the first method, and if it is `beyond` the limit.
 
     Methods without a completed run, or without the value in their runs, are left out.
@@ -102,26 +102,30 @@ def match_values(plan: Plan, book: Book) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for dataset in plan.suite.datasets:
         values = {
-            arm: value for arm in plan.suite.arms if (value := _mean_value(book, dataset, arm, match.by)) is not None
+            method: value
+            for method in plan.suite.arms
+            if (value := _mean_value(suite_state, dataset, method, match.by)) is not None
         }
         first = values.get(plan.first_method(dataset) or "")
         if first:
             found[dataset] = {
-                arm: {"value": value, "off": value / first, "beyond": abs(value / first - 1) > match.within}
-                for arm, value in values.items()
+                method: {"value": value, "off": value / first, "beyond": abs(value / first - 1) > match.within}
+                for method, value in values.items()
             }
     return found
 
 
-def _mean_value(book: Book, dataset: str, arm: str, by: str) -> float | None:
-    cells = [spec for spec in book.states if (spec.dataset, spec.arm, spec.control) == (dataset, arm, None)]
-    values = [value for spec in cells if (value := _matched_value(book, spec, by)) is not None]
+def _mean_value(suite_state: SuiteState, dataset: str, method: str, by: str) -> float | None:
+    run_specs = [
+        spec for spec in suite_state.states if (spec.dataset, spec.method, spec.control) == (dataset, method, None)
+    ]
+    values = [value for spec in run_specs if (value := _matched_value(suite_state, spec, by)) is not None]
     return fmean(values) if values else None
 
 
-def _matched_value(book: Book, spec: Cell, by: str) -> float | None:
-    folder = book.folder / spec.folder
-    result = read_result(folder) if book.states[spec].status == "completed" else None
+def _matched_value(suite_state: SuiteState, spec: RunSpec, by: str) -> float | None:
+    folder = suite_state.folder / spec.folder
+    result = read_result(folder) if suite_state.states[spec].status == "completed" else None
     return None if result is None else _QUANTITIES[by](result, folder)
 
 
@@ -144,29 +148,29 @@ _QUANTITIES: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
 }
 
 
-def search_plan(plan: Plan, dataset: str, arm: str, merge: Callable[[Sequence[str]], list[str]]) -> SearchPlan:
+def tuning_plan(plan: SuitePlan, dataset: str, method: str, merge: Callable[[Sequence[str]], list[str]]) -> SearchPlan:
     """Return the search of a method on a dataset.
 
     Raises:
         ConfigError: if its settings are invalid.
     """
     suite = plan.suite
-    node: Mapping[str, Any] = suite.tuning(arm) or {}
+    node: Mapping[str, Any] = suite.tuning_settings(method) or {}
     where = {"engine": suite.engine, "workers": suite.workers, "submitit": suite.submitit}
-    sweep, space = checked({"finalists": 0, **node, **where, "test_seeds": 0})
-    common = plan.tuning_overrides(dataset, arm, merge)
+    sweep, space = parse_settings({"finalists": 0, **node, **where, "test_seeds": 0})
+    common = plan.tuning_overrides(dataset, method, merge)
     try:
-        check_common(common, space)
+        check_common_overrides(common, space)
     except ConfigError as error:
-        raise error.moved(place=f"{PLACE}.tune of {arm} on {dataset}: {error.place}") from error
-    folder = plan.folder / "tune" / dataset / arm
-    return SearchPlan(folder, f"{arm}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
+        raise error.with_fields(place=f"{PLACE}.tune of {method} on {dataset}: {error.place}") from error
+    folder = plan.folder / "tune" / dataset / method
+    return SearchPlan(folder, f"{method}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
 
 
 def tune(
-    plan: Plan,
+    plan: SuitePlan,
     dataset: str,
-    arm: str,
+    method: str,
     executor: Executor,
     merge: Callable[[Sequence[str]], list[str]],
     timer: RunTimer,
@@ -180,29 +184,29 @@ def tune(
         ConfigError: if no trial was completed.
     """
     require_optuna()
-    search = search_plan(plan, dataset, arm, merge)
+    search = tuning_plan(plan, dataset, method, merge)
     search.write()
     lock = SearchLock(search.folder)
     try:
-        own = [text for text in search.common if key_of(text) not in (*AROUND, "threads")]
+        own = [text for text in search.common if key_of(text) not in (*MACHINE_SETTINGS, "threads")]
         identity = {"overrides": own, "seed": search.seed}
         study = SharedStudy(search.folder, search.sweep, search.space, lock, identity)
         before = _outcomes(study)
-        search_runner = Driver(search, study, executor, time.perf_counter())
+        search_runner = SearchRunner(search, study, executor, time.perf_counter())
         search_runner.run()
         timer.record_trials(sum(one["wall_s"] for number, one in _outcomes(study).items() if number not in before))
         if executor.is_stopping:
             return None
-        search_runner.require_enough()
+        search_runner.check_failures()
         winner = find_winner(search, study, executor)
         if winner is None:
             if executor.is_stopping:
                 return None
-            raise ConfigError("tune", f"no trial of {arm} on {dataset} was completed")
+            raise ConfigError("tune", f"no trial of {method} on {dataset} was completed")
         search_report.write_trials(search, study)
         search_report.write_summary(search, study, winner, {})
     finally:
-        lock.leave()
+        lock.release()
     best, sizes = winner.finalists[0].values, [one["val_size"] for one in _outcomes(study).values()]
     return {"trials": study.count().finished, "val_size": max(sizes), "values": best}
 
@@ -216,33 +220,33 @@ def _outcomes(study: SharedStudy) -> dict[int, Any]:
 _TABLE_TIME_FRACTION = 0.005
 
 
-class Runner:
+class SuiteRunner:
     """Trains the missing runs of a suite.
 
     Args:
-        cells: The planned runs.
+        run_specs: The planned runs.
         started: `time.perf_counter()` at the start of the command.
         tables: Writes the tables of the suite's folder.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        cells: Sequence[Cell],
-        book: Book,
-        work: Work,
+        plan: SuitePlan,
+        run_specs: Sequence[RunSpec],
+        suite_state: SuiteState,
+        work: SuiteFunctions,
         executor: Executor,
         started: float,
         tables: Callable[[], Any],
     ) -> None:
-        self.plan, self.cells, self.book, self.executor = plan, cells, book, executor
+        self.plan, self.run_specs, self.suite_state, self.executor = plan, run_specs, suite_state, executor
         self._work, self._tables = work, tables
-        self._threads = threads_each(plan.suite)
-        self.clock = RunTimer(started, book.spent, plan.suite.slots)
-        self._running: list[Cell] = []
-        self._waiting: list[Cell] = []
+        self._threads = threads_per_run(plan.suite)
+        self.timer = RunTimer(started, suite_state.spent, plan.suite.slots)
+        self._running: list[RunSpec] = []
+        self._waiting: list[RunSpec] = []
         # Runs that this command has trained.
-        self.trained: set[Cell] = set()
+        self.trained: set[RunSpec] = set()
         self._next_tables = 0.0
         # Number of GPUs that runs share, by dataset.
         self._gpus: dict[str, int] = {}
@@ -252,20 +256,20 @@ class Runner:
 
         Raises:
             ConfigError: if an error in the settings prevents all runs.
-            RecordError: on an error that every run would have, such as a full disk.
+            RunFolderError: on an error that every run would have, such as a full disk.
             Interrupted: after Ctrl-C or SIGTERM.
         """
-        todo = [spec for spec in self.cells if self._is_missing(spec)]
+        todo = [spec for spec in self.run_specs if self._is_missing(spec)]
         if todo:
             self._train(self._tune_methods(self._run_preflights(todo)))
         self._conclude(spent=bool(todo))
         self._raise_stopped()
 
-    def _is_missing(self, spec: Cell) -> bool:
-        state = self.book.states[spec]
+    def _is_missing(self, spec: RunSpec) -> bool:
+        state = self.suite_state.states[spec]
         return state.status != "completed" and not state.foreign
 
-    def _run_preflights(self, todo: Sequence[Cell]) -> list[Cell]:
+    def _run_preflights(self, todo: Sequence[RunSpec]) -> list[RunSpec]:
         """Run the preflight of each dataset; return the runs without those of datasets that fail it."""
         mistakes: list[SnnlabError] = []
         left = list(todo)
@@ -280,31 +284,31 @@ class Runner:
                 self._skip([spec for spec in left if spec.dataset == dataset], found, problem)
                 left = [spec for spec in left if spec.dataset != dataset]
             self._record_duplicates(dataset, found)
-        if mistakes and len(mistakes) == len(datasets) and not self.book.count("completed"):
+        if mistakes and len(mistakes) == len(datasets) and not self.suite_state.count("completed"):
             raise mistakes[0]
         return left
 
-    def _preflight(self, dataset: str, todo: Sequence[Cell]) -> Survey:
-        methods = dict.fromkeys(spec.arm for spec in todo if spec.dataset == dataset)
-        probes = [self._work.merge(self.plan.arm_overrides(dataset, arm)) for arm in methods]
+    def _preflight(self, dataset: str, todo: Sequence[RunSpec]) -> PreflightResult:
+        methods = dict.fromkeys(spec.method for spec in todo if spec.dataset == dataset)
+        probes = [self._work.merge(self.plan.method_overrides(dataset, method)) for method in methods]
         try:
-            return self.executor.call(self._work.survey, probes, self.plan.config_dir, self.plan.place)
+            return self.executor.call(self._work.preflight, probes, self.plan.config_dir, self.plan.place)
         except WorkerLostError as error:
-            return Survey(gap=error)
+            return PreflightResult(gap=error)
         except Interrupted:
             self._raise_stopped()
             raise
 
-    def _skip(self, cells: Sequence[Cell], found: Survey, problem: SnnlabError) -> None:
-        for spec in cells:
-            self.book.states[spec] = RunState("failed" if found.mistake else "missing", one_line(problem))
-        if not found.mistake or len({spec.dataset for spec in self.cells}) > 1:  # else this error ends the command
-            _log.warning("%s is skipped: %s", cells[0].dataset, problem)
+    def _skip(self, run_specs: Sequence[RunSpec], found: PreflightResult, problem: SnnlabError) -> None:
+        for spec in run_specs:
+            self.suite_state.states[spec] = RunState("failed" if found.mistake else "missing", one_line(problem))
+        if not found.mistake or len({spec.dataset for spec in self.run_specs}) > 1:  # else this error ends the command
+            _log.warning("%s is skipped: %s", run_specs[0].dataset, problem)
 
-    def _record_duplicates(self, dataset: str, found: Survey) -> None:
+    def _record_duplicates(self, dataset: str, found: PreflightResult) -> None:
         if found.duplicates is None:
             return
-        others = [one for one in self.book.controls if (one["name"], one["dataset"]) != ("duplicates", dataset)]
+        others = [one for one in self.suite_state.controls if (one["name"], one["dataset"]) != ("duplicates", dataset)]
         control = {
             "name": "duplicates",
             "dataset": dataset,
@@ -312,42 +316,42 @@ class Runner:
             "passed": found.apart,
             "said": found.duplicates,
         }
-        self.book.controls = [*others, control]
+        self.suite_state.controls = [*others, control]
 
-    def _tune_methods(self, todo: Sequence[Cell]) -> list[Cell]:
+    def _tune_methods(self, todo: Sequence[RunSpec]) -> list[RunSpec]:
         """Tune the methods that are not tuned yet; return the runs without those of methods that cannot be tuned."""
         left = list(todo)
-        for dataset, arm in dict.fromkeys((spec.dataset, spec.arm) for spec in todo):
-            if self.plan.suite.tuning(arm) is None or self.executor.is_stopping:
+        for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in todo):
+            if self.plan.suite.tuning_settings(method) is None or self.executor.is_stopping:
                 continue
             self.executor.devices = self._gpus[dataset]
-            of_method = [spec for spec in left if (spec.dataset, spec.arm) == (dataset, arm)]
-            if not any(self.book.states[spec].tuned for spec in of_method):
-                _log.info("tuning %s on %s:", arm, dataset)
+            of_method = [spec for spec in left if (spec.dataset, spec.method) == (dataset, method)]
+            if not any(self.suite_state.states[spec].tuned for spec in of_method):
+                _log.info("tuning %s on %s:", method, dataset)
             try:
-                found = tune(self.plan, dataset, arm, self.executor, self._work.merge, self.clock)
+                found = tune(self.plan, dataset, method, self.executor, self._work.merge, self.timer)
             except ConfigError as error:
                 for spec in of_method:
-                    self.book.states[spec] = RunState("failed", one_line(error))
+                    self.suite_state.states[spec] = RunState("failed", one_line(error))
                 left = [spec for spec in left if spec not in of_method]
-                _log.warning("%s on %s could not be tuned: %s", arm, dataset, error)
+                _log.warning("%s on %s could not be tuned: %s", method, dataset, error)
                 continue
             for spec in of_method:
-                self.book.states[spec].tuned = found
+                self.suite_state.states[spec].tuned = found
         return left
 
-    def _train(self, todo: Sequence[Cell]) -> None:
+    def _train(self, todo: Sequence[RunSpec]) -> None:
         self._waiting = list(todo)
         self.executor.run(self._next, self._record)
         for spec in self._running:
-            self.book.states[spec].status = "missing"
+            self.suite_state.states[spec].status = "missing"
         self._running = []
 
-    def _next(self) -> tuple[Cell, Task] | None:
+    def _next(self) -> tuple[RunSpec, Task] | None:
         if not self._waiting:
             return None
         spec = self._waiting.pop(0)
-        state = self.book.states[spec]
+        state = self.suite_state.states[spec]
         state.status, state.error = "running", None
         self._running.append(spec)
         self._write()
@@ -355,50 +359,50 @@ class Runner:
         self.executor.devices = self._gpus[spec.dataset]
         return spec, self.plan.task(spec, values, self._threads, self._work.merge)
 
-    def _record(self, ended: Ended) -> None:
+    def _record(self, ended: FinishedTask) -> None:
         spec, outcome = ended.key, ended.outcome
-        state = self.book.states[spec]
+        state = self.suite_state.states[spec]
         state.status = "completed" if outcome["status"] == "completed" else "failed"
         state.error, state.wall_s = outcome["error"], outcome["wall_s"]
         self._running.remove(spec)
         self.trained.add(spec)
-        self.clock.record_run(spec, outcome["wall_s"])
+        self.timer.record_run(spec, outcome["wall_s"])
         self._write()
         accuracy = outcome["metrics"].get("test/accuracy")
         score = "" if accuracy is None else f"test accuracy {accuracy:.2%}  "
         what = f"failed: {state.error}  " if state.error else score
         ahead = {*self._waiting, *self._running}
         # Runs without recordings count neither as ahead nor as done.
-        number = sum(one in ahead or self.book.states[one].status != "missing" for one in self.cells)
-        left = self.clock.remaining_text(self._waiting, self._running)
+        number = sum(one in ahead or self.suite_state.states[one].status != "missing" for one in self.run_specs)
+        left = self.timer.remaining_text(self._waiting, self._running)
         _log.info("%s  %s%.1f s  | %d of %d%s", spec, what, outcome["wall_s"], number - len(ahead), number, left)
 
     def _write(self) -> None:
-        self.book.spent = self.clock.spent()
-        self.book.write()
+        self.suite_state.spent = self.timer.spent()
+        self.suite_state.write()
         begun = time.perf_counter()
-        if begun >= self._next_tables and self.book.count("completed"):
-            self.book.match = match_values(self.plan, self.book)
-            self.book.write()
+        if begun >= self._next_tables and self.suite_state.count("completed"):
+            self.suite_state.match = match_values(self.plan, self.suite_state)
+            self.suite_state.write()
             self._tables()
             now = time.perf_counter()
             self._next_tables = now + (now - begun) / _TABLE_TIME_FRACTION
 
     def _conclude(self, *, spent: bool) -> None:
-        self.book.match = match_values(self.plan, self.book)
-        self.book.controls = judge_controls(self.book, self.trained)
-        self.book.record_look()
-        self.book.write()
-        if self.book.count("completed"):
+        self.suite_state.match = match_values(self.plan, self.suite_state)
+        self.suite_state.controls = judge_controls(self.suite_state, self.trained)
+        self.suite_state.record_look()
+        self.suite_state.write()
+        if self.suite_state.count("completed"):
             self._tables()
         if spent:
-            self.book.spent = self.clock.spent()
-            self.book.write()
+            self.suite_state.spent = self.timer.spent()
+            self.suite_state.write()
 
     def _raise_stopped(self) -> None:
-        done = f"{self.book.count('completed', self.cells)} of {len(self.cells)}"
-        hint = f"the same command continues it; so far: {shown(self.plan.folder)}"
-        if self.executor.trouble:
-            raise RecordError("", self.executor.trouble, hint)
+        done = f"{self.suite_state.count('completed', self.run_specs)} of {len(self.run_specs)}"
+        hint = f"the same command continues it; so far: {format_path(self.plan.folder)}"
+        if self.executor.fatal_error:
+            raise RunFolderError("", self.executor.fatal_error, hint)
         if self.executor.stopped is not None:
             raise Interrupted(f"stopped with {done} runs done\n  {hint}", int(self.executor.stopped))

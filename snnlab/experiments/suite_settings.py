@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
-from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments.space import names_code
-from snnlab.experiments.suite_figures import check_published
 from snnlab.experiments.suite_reading import energy_of
-from snnlab.experiments.sweep_settings import PLACE as SWEEP, checked as checked_sweep
+from snnlab.experiments.suite_statistics import check_published
+from snnlab.experiments.sweep_settings import PLACE as SWEEP, parse_settings as checked_sweep
 from snnlab.printable import holds_password, masked
 from snnlab.settings import Count, at_least, check_settings
 
@@ -34,7 +34,7 @@ _NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
-class Arm:
+class Method:
     """A method: one way to train a network.
 
     Args:
@@ -85,7 +85,7 @@ class Suite:
         folder: The suite's folder; null: outputs/suite_NAME.
     """
 
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, Method]
     datasets: Mapping[str, Sequence[str]]
     seeds: Annotated[Sequence[int], at_least(0)] = (0, 1, 2)
     common: Sequence[str] = ()
@@ -109,33 +109,33 @@ class Suite:
         """Number of runs at the same time."""
         return 1 if self.engine == "here" else self.workers
 
-    def trains(self, arm: str, dataset: str) -> bool:
+    def trains(self, method: str, dataset: str) -> bool:
         """Return whether a method is trained on a dataset."""
-        wanted = self.arms[arm].datasets
+        wanted = self.arms[method].datasets
         return wanted is None or dataset in wanted
 
-    def tuning(self, arm: str) -> Mapping[str, Any] | None:
+    def tuning_settings(self, method: str) -> Mapping[str, Any] | None:
         """Return the settings of the search that tunes a method, or None."""
-        own = self.arms[arm].tune
+        own = self.arms[method].tune
         if self.tune is None or own is False:
             return None
         return {**self.tune, **own} if isinstance(own, Mapping) else self.tune
 
     @property
-    def places(self) -> tuple[str, str, str]:
+    def setting_names(self) -> tuple[str, str, str]:
         """Names of the engine setting and of submitit's setting, and the engine of one process."""
         return "engine", "submitit", "here"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SuiteSelection:
     """The methods and datasets of a suite that a command runs; None: all."""
 
     arms: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
 
 
-def checked(values: Mapping[str, Any]) -> Suite:
+def parse_settings(values: Mapping[str, Any]) -> Suite:
     """Return the checked suite.
 
     Raises:
@@ -150,8 +150,8 @@ def checked(values: Mapping[str, Any]) -> Suite:
     datasets = {str(name): _parse_dataset(str(name), node) for name, node in suite.datasets.items()}
     suite = replace(suite, arms=arms, datasets=datasets)
     check_overrides(suite.common, f"{PLACE}.common")
-    for name, arm in arms.items():
-        check_names(arm.datasets or (), datasets, f"{PLACE}.arms.{name}.datasets", "dataset")
+    for name, method in arms.items():
+        check_names(method.datasets or (), datasets, f"{PLACE}.arms.{name}.datasets", "dataset")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
@@ -192,10 +192,10 @@ def check_names(names: Sequence[str], known: Sequence[str] | Mapping[str, Any], 
             raise ConfigError(place, f"there is no {what} '{name}'", did_you_mean(name, known), known)
 
 
-_METHOD_FIELDS = tuple(one.name for one in fields(Arm))
+_METHOD_FIELDS = tuple(one.name for one in fields(Method))
 
 
-def _parse_method(name: str, node: Any) -> Arm:
+def _parse_method(name: str, node: Any) -> Method:
     place = f"{PLACE}.arms.{name}"
     _check_name(name, place)
     settings: Any = {"overrides": node} if isinstance(node, list) else node
@@ -208,10 +208,10 @@ def _parse_method(name: str, node: Any) -> Arm:
     ):
         overrides = ", ".join(f"{key}={value}" for key, value in settings.items())
         raise ConfigError(place, "a method is a list of overrides", f"write {name}: [{overrides}]")
-    check_settings(Arm, settings, place, "a method")
-    arm = Arm(**settings)
-    check_overrides(arm.overrides, place)
-    return arm
+    check_settings(Method, settings, place, "a method")
+    method = Method(**settings)
+    check_overrides(method.overrides, place)
+    return method
 
 
 def _parse_dataset(name: str, node: Any) -> Sequence[str]:
@@ -245,7 +245,7 @@ def _check_table_settings(suite: Suite) -> None:
     try:
         energy_of(suite.energy, PLACE)
         check_published(suite.published, PLACE)
-    except RecordError as error:
+    except RunFolderError as error:
         raise ConfigError(error.place, error.message, error.hint, error.allowed) from error
 
 
@@ -255,7 +255,7 @@ def _check_tuning(suite: Suite, name: str) -> None:
         raise ConfigError(
             f"{PLACE}.arms.{name}.tune", f"{other[0]} is the same for all methods", "a method sets only space"
         )
-    node = suite.tuning(name)
+    node = suite.tuning_settings(name)
     if node is None:
         return
     for key in ("engine", "workers", "submitit", "test_seeds"):
@@ -266,4 +266,4 @@ def _check_tuning(suite: Suite, name: str) -> None:
     try:
         checked_sweep({"finalists": 0, **node, "test_seeds": 0})
     except ConfigError as error:
-        raise error.moved(place=f"{PLACE}.tune{error.place.removeprefix(SWEEP)}") from error
+        raise error.with_fields(place=f"{PLACE}.tune{error.place.removeprefix(SWEEP)}") from error

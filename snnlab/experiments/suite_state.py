@@ -11,35 +11,35 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError
-from snnlab.experiments.suite_plan import Cell, Plan
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError
+from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_SCHEMA, SUITE_STATE
-from snnlab.experiments.suite_settings import Arm, Choice, Suite
+from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import unwritable, write_json, write_text
-from snnlab.printable import cleaned
-from snnlab.runs.recorded import read_ended
+from snnlab.printable import printable_data
+from snnlab.runs.recorded import read_run_if_ended
 from snnlab.settings import key_of
 from snnlab.yaml_files import require_bounded
 
 _log = logging.getLogger(__name__)
 
 
-def read_page(folder: Path) -> Mapping[str, Any] | None:
+def read_suite_yaml(folder: Path) -> Mapping[str, Any] | None:
     """Return the content of a suite's `suite.yaml`; None if there is none.
 
     Raises:
-        RecordError: if it cannot be read, or another version wrote it.
+        RunFolderError: if it cannot be read, or another version wrote it.
     """
     path = folder / SUITE_PAGE
     if not path.is_file():
         return None
     try:
         require_bounded(path)
-        page = cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+        page = printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     except (OSError, ValueError) as error:
-        raise RecordError(path, f"cannot be read ({error})") from error
+        raise RunFolderError(path, f"cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
+        raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
     return {str(key): value for key, value in page.items()}
 
 
@@ -48,38 +48,38 @@ def is_begun(folder: Path) -> bool:
     return any(any((folder / part).rglob("config.yaml")) for part in ("runs", "controls")) or (folder / "tune").exists()
 
 
-def make_folder(folder: Path) -> None:
+def make_suite_folder(folder: Path) -> None:
     """Create a suite's folder if it does not exist.
 
     Raises:
-        RecordError: if it cannot be created, or is the folder of a run or a search.
+        RunFolderError: if it cannot be created, or is the folder of a run or a search.
     """
     for path in (folder, *folder.parents):
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
-            raise RecordError("folder", f"{path} is the folder of a run", "name another one for the suite")
+            raise RunFolderError("folder", f"{path} is the folder of a run", "name another one for the suite")
     if (folder / "sweep.yaml").is_file():
-        raise RecordError("folder", f"{folder} is the folder of a search", "name another one for the suite")
+        raise RunFolderError("folder", f"{folder} is the folder of a search", "name another one for the suite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error, "folder") from error
 
 
-def write_page(plan: Plan) -> None:
+def write_suite_yaml(plan: SuitePlan) -> None:
     """Write `suite.yaml`.
 
     Raises:
-        RecordError: if the folder cannot be written.
+        RunFolderError: if the folder cannot be written.
     """
     try:
         write_text(
-            plan.folder / SUITE_PAGE, OmegaConf.to_yaml(OmegaConf.create({"schema": SUITE_SCHEMA, **plan.as_page()}))
+            plan.folder / SUITE_PAGE, OmegaConf.to_yaml(OmegaConf.create({"schema": SUITE_SCHEMA, **plan.to_dict()}))
         )
     except OSError as error:
         raise unwritable(plan.folder, error, "folder") from error
 
 
-def united(suite: Suite, selection: Choice, page: Mapping[str, Any] | None) -> Suite:
+def unite_suite(suite: Suite, selection: SuiteSelection, page: Mapping[str, Any] | None) -> Suite:
     """Return a suite that unites the selected parts with the content of its folder.
 
     Args:
@@ -88,7 +88,7 @@ def united(suite: Suite, selection: Choice, page: Mapping[str, Any] | None) -> S
     """
     before: Mapping[str, Any] = page or {"arms": {}, "datasets": {}, "seeds": []}
     arms = {
-        name: suite.arms[name] if name in suite.arms else Arm(**before["arms"][name])
+        name: suite.arms[name] if name in suite.arms else Method(**before["arms"][name])
         for name in [*suite.arms, *before["arms"]]
         if name in before["arms"] or selection.arms is None or name in selection.arms
     }
@@ -101,7 +101,7 @@ def united(suite: Suite, selection: Choice, page: Mapping[str, Any] | None) -> S
     return replace(suite, arms=arms, datasets=datasets, seeds=seeds)
 
 
-def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> None:
+def require_same_settings(plan: SuitePlan, page: Mapping[str, Any], free: Collection[str]) -> None:
     """Refuse settings that differ from those of the runs in the folder.
 
     Args:
@@ -111,12 +111,12 @@ def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> 
     Raises:
         ConfigError: with the first difference.
     """
-    now = plan.as_page()
-    for name, arm in now["arms"].items():
+    now = plan.to_dict()
+    for name, method in now["arms"].items():
         old = page["arms"].get(name)
         if old is not None:
-            _require_equal(plan, f"arms.{name}", old["overrides"], arm["overrides"], free)
-            _require_equal(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(arm["tune"])], free)
+            _require_equal(plan, f"arms.{name}", old["overrides"], method["overrides"], free)
+            _require_equal(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(method["tune"])], free)
     for name, overrides in now["datasets"].items():
         if name in page["datasets"]:
             _require_equal(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
@@ -124,7 +124,7 @@ def require_same(plan: Plan, page: Mapping[str, Any], free: Collection[str]) -> 
     _require_equal(plan, "tune", [str(page["tune"])], [str(_to_plain(now["tune"]))], free)
 
 
-def _require_equal(plan: Plan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
+def _require_equal(plan: SuitePlan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
     one, other = ([text for text in texts if key_of(text) not in free] for texts in (old, new))
     if one != other:
         differs = [text for text in [*one, *other] if text not in one or text not in other] or other
@@ -176,7 +176,7 @@ class TimeSpent:
 
 
 @dataclass
-class Book:
+class SuiteState:
     """The state of a suite: the states of all its runs, and what follows from them.
 
     Attributes:
@@ -188,16 +188,16 @@ class Book:
     """
 
     folder: Path
-    states: dict[Cell, RunState]
+    states: dict[RunSpec, RunState]
     match: dict[str, dict[str, Any]] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
     spent: TimeSpent = field(default_factory=TimeSpent)
     looks: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     damaged: bool = False
 
-    def count(self, status: Status, cells: Sequence[Cell] | None = None) -> int:
+    def count(self, status: Status, run_specs: Sequence[RunSpec] | None = None) -> int:
         """Return the number of runs with a status."""
-        return sum(self.states[spec].status == status for spec in cells or self.states)
+        return sum(self.states[spec].status == status for spec in run_specs or self.states)
 
     def record_look(self) -> None:
         """Record an interim look: the number of seeds of each method, as a table of them is shown now."""
@@ -205,7 +205,7 @@ class Book:
         for spec, state in self.states.items():
             if spec.control is None and state.status == "completed":
                 of_dataset = found.setdefault(spec.dataset, {})
-                of_dataset[spec.arm] = of_dataset.get(spec.arm, 0) + 1
+                of_dataset[spec.method] = of_dataset.get(spec.method, 0) + 1
         for dataset, seeds in found.items():
             earlier = self.looks.setdefault(dataset, [])
             if seeds not in earlier:
@@ -213,15 +213,15 @@ class Book:
 
     def write(self) -> None:
         """Write `suite.json`."""
-        cells = [
+        run_specs = [
             {
-                **{"dataset": spec.dataset, "arm": spec.arm, "seed": spec.seed, "control": spec.control},
+                **{"dataset": spec.dataset, "arm": spec.method, "seed": spec.seed, "control": spec.control},
                 **{"folder": spec.folder, **asdict(state)},
             }
             for spec, state in self.states.items()
         ]
         page = {
-            "cells": cells,
+            "cells": run_specs,
             "match": self.match,
             "controls": self.controls,
             "spent": asdict(self.spent),
@@ -233,42 +233,44 @@ class Book:
         write_json(self.folder / SUITE_STATE, {"schema": SUITE_SCHEMA, **page})
 
 
-def open_book(folder: Path, cells: Sequence[Cell]) -> Book:
+def load_suite_state(folder: Path, run_specs: Sequence[RunSpec]) -> SuiteState:
     """Return a suite's state from the folders of its runs and the last `suite.json`.
 
     Raises:
-        RecordError: if another version wrote `suite.json`.
+        RunFolderError: if another version wrote `suite.json`.
     """
     found = _read_state_file(folder)
     page = found or {}
     recorded = {entry["folder"]: entry for entry in page.get("cells", [])}
-    book = Book(folder, {spec: _state_of_run(folder, spec, recorded.get(spec.folder)) for spec in cells})
-    book.match, book.controls = dict(page.get("match", {})), list(page.get("controls", []))
-    book.spent = TimeSpent(**page.get("spent", {}))
-    book.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
-    book.damaged = found is None
-    return book
+    suite_state = SuiteState(
+        folder, {spec: _state_of_run(folder, spec, recorded.get(spec.folder)) for spec in run_specs}
+    )
+    suite_state.match, suite_state.controls = dict(page.get("match", {})), list(page.get("controls", []))
+    suite_state.spent = TimeSpent(**page.get("spent", {}))
+    suite_state.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
+    suite_state.damaged = found is None
+    return suite_state
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """Return the content of a run's `result.json`; None if it is missing or cannot be read.
 
     Raises:
-        ForeignError: if another version of snnlab wrote it.
+        VersionError: if another version of snnlab wrote it.
     """
     try:
-        recorded = read_ended(folder)
+        recorded = read_run_if_ended(folder)
     except DamagedError:
         return None
     return None if recorded is None else recorded.page
 
 
-def _state_of_run(folder: Path, spec: Cell, recorded: Mapping[str, Any] | None) -> RunState:
+def _state_of_run(folder: Path, spec: RunSpec, recorded: Mapping[str, Any] | None) -> RunState:
     recorded = recorded or {}
     state = RunState(tuned=recorded.get("tuned"), wall_s=recorded.get("wall_s"))
     try:
         result = read_result(folder / spec.folder)
-    except ForeignError as error:
+    except VersionError as error:
         state.status, state.foreign = "failed", True
         state.error = f"{error.of(folder)}; remove {spec.folder}"
         return state
@@ -296,5 +298,5 @@ def _read_state_file(folder: Path) -> dict[str, Any] | None:
         _log.warning("%s is damaged; the state of the runs is read from their folders", path)
         return None
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
-        raise RecordError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
+        raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
     return page

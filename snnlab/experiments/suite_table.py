@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.console import say
-from snnlab.errors import ConfigError, RecordError, did_you_mean, listing
-from snnlab.experiments.suite_figures import (
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean, listing
+from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
+from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
+from snnlab.experiments.suite_statistics import (
     COLUMNS,
     Column,
     MethodRow,
@@ -22,11 +24,9 @@ from snnlab.experiments.suite_figures import (
     short_number,
     spread,
 )
-from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
-from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
-from snnlab.experiments.verdicts import Arm, CountLooks, method_results, verdicts
+from snnlab.experiments.verdicts import CountLooks, MethodResults, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
-from snnlab.runs.runs_table import grouped
+from snnlab.runs.runs_table import group_by
 from snnlab.runs.statistics import MIN_SEEDS, accuracy_interval
 from snnlab.runs.tables import Table, csv_text, render
 
@@ -73,7 +73,7 @@ class DatasetTables(NamedTuple):
 
     def rank(self, row: MethodRow) -> str:
         """Return a row's rank, with ≈ if it does not differ significantly from the row above; "" without a result."""
-        tied = any(pair.worse == row.arm and pair.significant is False for pair in self.neighbours)
+        tied = any(pair.worse == row.method and pair.significant is False for pair in self.neighbours)
         return f"{self.rows.index(row) + 1}{' ≈' if tied else ''}" if row.sort_key[0] else ""
 
 
@@ -124,11 +124,11 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
         best_on_test: Whether to add the best epoch on the test recordings, which is no valid result.
 
     Raises:
-        RecordError: if it has no run that can be read.
+        RunFolderError: if it has no run that can be read.
     """
     found = read(folder)
     problems, parts = list(found.problems), []
-    for dataset, runs in grouped(found.runs, lambda run: run.dataset).items():
+    for dataset, runs in group_by(found.runs, lambda run: run.dataset).items():
         others, lacking = published_results(found.published, dataset)
         problems += lacking
         rows = _rows(found, dataset, runs, best_on_test)
@@ -138,9 +138,9 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
 
 
 def _rows(found: RecordedSuite, dataset: str, runs: Sequence[SuiteRun], best_on_test: bool) -> list[MethodRow]:
-    of_method = {arm: latest_per_seed(of) for arm, of in grouped(runs, lambda run: run.arm).items()}
+    of_method = {method: latest_per_seed(of) for method, of in group_by(runs, lambda run: run.method).items()}
     peers = [run for runs, _ in of_method.values() for run in runs if run.tested]
-    rows = [_row(found, dataset, arm, *of, peers, best_on_test) for arm, of in of_method.items()]
+    rows = [_row(found, dataset, method, *of, peers, best_on_test) for method, of in of_method.items()]
     return sorted(rows, key=lambda row: row.sort_key, reverse=True)
 
 
@@ -154,7 +154,7 @@ def _row(
     best_on_test: bool,
 ) -> MethodRow:
     tested = [run for run in runs if run.tested]
-    arm = found.arms.get(name) or MethodInfo()
+    method = found.arms.get(name) or MethodInfo()
     each = [run_statistics(run, found.energy, best_on_test) for run in tested]
     # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
@@ -162,22 +162,33 @@ def _row(
     answers = _test_results(name, tested)
     if "test_accuracy" in values:
         # The interval for new seeds and new recordings, if predictions were recorded.
-        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, Arm) else None
+        between = accuracy_interval(answers.right, answers.clusters) if isinstance(answers, MethodResults) else None
         low, high = (None, None) if between is None else between
         values["test_accuracy"] = values["test_accuracy"]._replace(low=low, high=high)
     seeds, failed = [run.seed for run in tested], sum(run.status == "failed" for run in runs)
     flagged = flags(found, dataset, runs, peers, repeated_seeds)
     return MethodRow(
-        dataset, name, arm.role, seeds, len(runs), failed, values, flagged, arm.note, arm.differs, runs, answers
+        dataset,
+        name,
+        method.role,
+        seeds,
+        len(runs),
+        failed,
+        values,
+        flagged,
+        method.note,
+        method.differs,
+        runs,
+        answers,
     )
 
 
-def _test_results(name: str, tested: Sequence[SuiteRun]) -> Arm | str:
+def _test_results(name: str, tested: Sequence[SuiteRun]) -> MethodResults | str:
     if not tested:
         return "it was not tested"
     try:
         return method_results(name, [run.recorded for run in tested if run.recorded is not None])
-    except (RecordError, KeyError) as error:
+    except (RunFolderError, KeyError) as error:
         return str(error)
 
 
@@ -187,10 +198,10 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
     The results choose the pairs that are shown, so p is adjusted for the comparisons of all pairs. Rows without
     accuracy are left out.
     """
-    arms = {row.arm: row.test_results for row in rows if "test_accuracy" in row.values}
-    comparable = [arm for arm in arms.values() if isinstance(arm, Arm)]
+    arms = {row.method: row.test_results for row in rows if "test_accuracy" in row.values}
+    comparable = [method for method in arms.values() if isinstance(method, MethodResults)]
 
-    def same_test(one: Arm, other: Arm) -> bool:
+    def same_test(one: MethodResults, other: MethodResults) -> bool:
         return one.data == other.data and np.array_equal(one.recordings, other.recordings)
 
     found = {(each.one.name, each.other.name): each for each in verdicts(comparable, same_test, looks)}
@@ -206,7 +217,7 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
     return [compared(pair) for pair in pairwise(names)], [compared((names[0], name)) for name in names[1:]]
 
 
-def _number_of_looks(looks: Sequence[Mapping[str, int]], one: Arm, other: Arm) -> int:
+def _number_of_looks(looks: Sequence[Mapping[str, int]], one: MethodResults, other: MethodResults) -> int:
     """Return the number of interim looks at two methods, with this one; a look has other numbers of seeds than before.
 
     Args:
@@ -246,7 +257,7 @@ def tables(part: DatasetTables) -> list[Table]:
 
 def remarks(part: DatasetTables) -> list[str]:
     """Return the notes below a dataset's tables."""
-    notes = [f"{row.arm}: {row.note}" for row in part.rows if row.note]
+    notes = [f"{row.method}: {row.note}" for row in part.rows if row.note]
     if any(pair.significant is False for pair in part.neighbours):
         notes.append(TIED)
     if level := [pair.worse for pair in part.against_best if pair.significant is False]:
@@ -274,13 +285,13 @@ def write_tables(folder: Path, best_on_test: bool = False) -> list[Path]:
         folder: A suite's folder, or a folder of runs.
 
     Raises:
-        RecordError: if it has no run that can be read, or it cannot be written.
+        RunFolderError: if it has no run that can be read, or it cannot be written.
     """
     found = read_table(folder, best_on_test)
-    paths = {form: folder / f"table.{form}" for form in FORMS}
+    paths = {form: folder / f"table.{form}" for form in FORMATS}
     try:
         for form, path in paths.items():
-            write_text(path, FORMS[form](found))
+            write_text(path, FORMATS[form](found))
     except OSError as error:
         raise unwritable(folder, error) from error
     return list(paths.values())
@@ -308,7 +319,7 @@ def paper_text(found: SuiteTable, columns: Sequence[Column], by_dataset: bool, f
 
     Args:
         by_dataset: Whether datasets are columns of one table; else each dataset has a table.
-        form: One of `FORMS`.
+        form: One of `FORMATS`.
     """
     made, notes = paper_tables(found, columns, by_dataset)
     if form == "csv":
@@ -325,24 +336,26 @@ def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool)
     seeds = sorted({len(row.seeds) for row in rows})
     over = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seed{'s' if seeds[0] != 1 else ''}"
     notes = [f"Mean ± standard deviation over {over}, at the epoch that was chosen on validation recordings."]
-    notes += [f"† {row.arm} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
+    notes += [f"† {row.method} on {row.dataset}: {'; '.join(row.flags)}" for row in rows if row.flags]
     notes += [BEST_ON_TEST] if any(column.key == "best_test_accuracy" for column in columns) else []
     groups = [(found.name, found.parts)] if by_dataset else [(part.dataset, [part]) for part in found.parts]
     return [_paper_table(title, parts, columns, by_dataset) for title, parts in groups], notes
 
 
 def _paper_table(title: str, parts: Sequence[DatasetTables], columns: Sequence[Column], by_dataset: bool) -> Table:
-    rows = [{row.arm: row for row in part.rows} for part in parts]
-    arms = list(dict.fromkeys(row.arm for part in parts for row in part.rows))
+    rows = [{row.method: row for row in part.rows} for part in parts]
+    arms = list(dict.fromkeys(row.method for part in parts for row in part.rows))
     head = [f"{part.dataset}, {c.heading}" if by_dataset else c.heading for part in parts for c in columns]
     if by_dataset and len(columns) == 1:
         title, head = f"{title}: {columns[0].heading}", [part.dataset for part in parts]
-    lines = [[_method_label(arm, rows), *(_format(of.get(arm), c) for of in rows for c in columns)] for arm in arms]
+    lines = [
+        [_method_label(method, rows), *(_format(of.get(method), c) for of in rows for c in columns)] for method in arms
+    ]
     return Table(["method", *head], lines, title)
 
 
-def _method_label(arm: str, rows: Sequence[Mapping[str, MethodRow]]) -> str:
-    found = [of[arm] for of in rows if arm in of]
+def _method_label(method: str, rows: Sequence[Mapping[str, MethodRow]]) -> str:
+    found = [of[method] for of in rows if method in of]
     return _row_label(found[0]) + (" †" if any(row.flags for row in found) else "")
 
 
@@ -351,7 +364,7 @@ def _format(row: MethodRow | None, column: Column) -> str:
 
 
 def _row_label(row: MethodRow) -> str:
-    return f"{row.arm} (baseline)" if row.role == "baseline" else row.arm
+    return f"{row.method} (baseline)" if row.role == "baseline" else row.method
 
 
 def _statistics_table(part: DatasetTables, about: str) -> Table:
@@ -412,7 +425,13 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
     lines = []
     for row in part.rows:
         line = {
-            **{"dataset": row.dataset, "rank": part.rank(row), "arm": row.arm, "role": row.role, "asked": row.planned},
+            **{
+                "dataset": row.dataset,
+                "rank": part.rank(row),
+                "arm": row.method,
+                "role": row.role,
+                "asked": row.planned,
+            },
             **{"seeds": " ".join(map(str, row.seeds)), "failed": row.failed},
             **{"flags": "; ".join(row.flags), "note": row.note or ""},
         }
@@ -440,7 +459,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.10g}"
 
 
-FORMS: Mapping[str, Callable[[SuiteTable], str]] = {
+FORMATS: Mapping[str, Callable[[SuiteTable], str]] = {
     "md": _document("suite.md"),
     "csv": _csv,
     "json": lambda found: json_text(found.record()),

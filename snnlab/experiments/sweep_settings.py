@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from snnlab.errors import ConfigError, did_you_mean, listing
 from snnlab.experiments.space import Space
 from snnlab.printable import is_masked, masked
-from snnlab.settings import Count, NotNegative, at_least, check_settings
+from snnlab.settings import Count, NonNegative, at_least, check_settings
 
 PLACE = "sweep"
 Sampler = Literal["tpe", "random", "cmaes", "nsga", "grid"]
@@ -64,12 +64,12 @@ class Sweep:
     engine: Literal["here", "joblib", "submitit", "ray"] = "joblib"
     workers: Count = 2
     submitit: Mapping[str, Any] | None = None
-    failures: NotNegative = 10
-    finalists: NotNegative = 3
+    failures: NonNegative = 10
+    finalists: NonNegative = 3
     finalist_seeds: Count = 2
-    test_seeds: NotNegative = 3
+    test_seeds: NonNegative = 3
     storage: str | None = None
-    seed: NotNegative = 0
+    seed: NonNegative = 0
 
     def pruner(self) -> Prune | None:
         """Return the settings of pruning, or None."""
@@ -85,7 +85,7 @@ class Sweep:
         return 1 if self.engine == "here" else self.workers
 
     @property
-    def places(self) -> tuple[str, str, str]:
+    def setting_names(self) -> tuple[str, str, str]:
         """Names of the engine setting and of submitit's setting, and the engine of one process."""
         return f"{PLACE}.engine", f"{PLACE}.submitit", "here"
 
@@ -94,7 +94,7 @@ class Sweep:
         return list(self.objectives)
 
 
-def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
+def parse_settings(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
     """Return the checked sweep and its search space.
 
     Raises:
@@ -116,13 +116,13 @@ def checked(values: Mapping[str, Any]) -> tuple[Sweep, Space]:
         raise ConfigError(PLACE, "set trials or hours, else it never ends")
     if sweep.sampler == "cmaes" and len(sweep.objectives) > 1:
         raise ConfigError(f"{PLACE}.sampler", "cmaes takes one objective", "for several use tpe or nsga")
-    space = Space.parsed(sweep.space)
+    space = Space.parse(sweep.space)
     if sweep.sampler == "grid":
         space.grid()
     return sweep, space
 
 
-def changed(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def change_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a search's settings with new values; only settings outside of `FIXED` may change.
 
     Raises:

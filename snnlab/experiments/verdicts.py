@@ -12,17 +12,25 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.console import say
-from snnlab.errors import DamagedError, RecordError, listing
-from snnlab.runs.recorded import Recorded, find_runs, read_ended
-from snnlab.runs.run_folder import REPEATED
-from snnlab.runs.runs_table import differing, flat, grouped, settings_of
-from snnlab.runs.statistics import LEVEL, Difference, accuracy_interval, compare, holm, look_factor, mcnemar
+from snnlab.errors import DamagedError, RunFolderError, listing
+from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
+from snnlab.runs.run_folder import REPEAT_SUFFIX
+from snnlab.runs.runs_table import differing_settings, flat, group_by, training_settings
+from snnlab.runs.statistics import (
+    LEVEL,
+    Difference,
+    accuracy_interval,
+    compare_methods,
+    holm,
+    inspection_factor,
+    mcnemar,
+)
 from snnlab.runs.tables import Table
 
 _log = logging.getLogger(__name__)
 
 
-class Arm(NamedTuple):
+class MethodResults(NamedTuple):
     """The test results of a method, over its seeds.
 
     Attributes:
@@ -54,7 +62,7 @@ class Arm(NamedTuple):
         return len(np.unique(self.clusters)) < len(self.clusters)
 
     @property
-    def rows(self) -> str:
+    def test_rows(self) -> str:
         """The test rows as text: `264 recordings`, `116 windows of 16 recordings`, `264 recordings of 6 groups`."""
         number, recordings = len(self.recordings), len(np.unique(self.recordings[:, 0]))
         groups = len(np.unique(self.clusters))
@@ -63,61 +71,63 @@ class Arm(NamedTuple):
         return f"{windows}{recordings:,} recordings{of_groups}"
 
 
-def read_arms(folders: Sequence[Path]) -> list[Arm]:
+def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
     """Read methods, and check that they were tested on the same recordings.
 
     Args:
         folders: For each method a run, or a folder of runs.
 
     Raises:
-        RecordError: if one has no tested run, or their test recordings differ.
+        RunFolderError: if one has no tested run, or their test recordings differ.
     """
     arms = [read_method(folder) for folder in folders]
     first = arms[0]
-    for arm in arms[1:]:
-        if arm.data != first.data:
-            raise RecordError(
-                "", f"{arm.name} and {first.name}: were tested on other recordings", "they cannot be compared"
+    for method in arms[1:]:
+        if method.data != first.data:
+            raise RunFolderError(
+                "", f"{method.name} and {first.name}: were tested on other recordings", "they cannot be compared"
             )
-        if not np.array_equal(arm.recordings, first.recordings):
-            common = len({*map(tuple, arm.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
-            raise RecordError(
+        if not np.array_equal(method.recordings, first.recordings):
+            common = len({*map(tuple, method.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})
+            raise RunFolderError(
                 "",
                 (
-                    f"{arm.name} and {first.name}: have other test recordings,"
-                    f" {arm.rows} and {first.rows} with {common} in common"
+                    f"{method.name} and {first.name}: have other test recordings,"
+                    f" {method.test_rows} and {first.test_rows} with {common} in common"
                 ),
                 "nothing can be compared",
             )
     return arms
 
 
-def read_method(folder: Path) -> Arm:
+def read_method(folder: Path) -> MethodResults:
     """Read the runs in a folder as one method; a run that `snnlab reproduce` has repeated there counts once.
 
     Raises:
-        RecordError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
+        RunFolderError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
             than the seed differs.
     """
     if not folder.is_dir():
-        raise RecordError("", f"there is no folder {folder}")
-    folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEATED)]
+        raise RunFolderError("", f"there is no folder {folder}")
+    folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEAT_SUFFIX)]
     runs = [run for run in (_read_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:
         hint = f"; its methods are below it: {folder}/runs/DATASET/METHOD" if (folder / "suite.yaml").is_file() else ""
-        raise RecordError(folder, f"has no completed and tested run{hint}")
+        raise RunFolderError(folder, f"has no completed and tested run{hint}")
     runs.sort(key=lambda run: run.seed)
-    if repeated := [seed for seed, of in grouped(runs, lambda run: run.seed).items() if len(of) > 1]:
-        raise RecordError(folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each")
+    if repeated := [seed for seed, of in group_by(runs, lambda run: run.seed).items() if len(of) > 1]:
+        raise RunFolderError(
+            folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each"
+        )
     # A setting that is missing in an older run counts as null.
-    settings = [{k: v for k, v in settings_of(flat(run.config)).items() if v is not None} for run in runs]
-    if other := list(differing(settings)):
-        raise RecordError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
+    settings = [{k: v for k, v in training_settings(flat(run.config)).items() if v is not None} for run in runs]
+    if other := list(differing_settings(settings)):
+        raise RunFolderError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return method_results(name, runs)
 
 
-def method_results(name: str, runs: Sequence[Recorded]) -> Arm:
+def method_results(name: str, runs: Sequence[RecordedRun]) -> MethodResults:
     """Return tested runs as a method.
 
     Args:
@@ -125,12 +135,12 @@ def method_results(name: str, runs: Sequence[Recorded]) -> Arm:
         runs: Its runs, one per seed, in order.
 
     Raises:
-        RecordError: if they were tested on different recordings, or on recordings without a class.
+        RunFolderError: if they were tested on different recordings, or on recordings without a class.
     """
     tests = [read_test(run) for run in runs]
     if any(not np.array_equal(test.recordings, tests[0].recordings) for test in tests):
-        raise RecordError(name, "its runs were tested on different recordings")
-    return Arm(
+        raise RunFolderError(name, "its runs were tested on different recordings")
+    return MethodResults(
         name,
         [run.seed for run in runs],
         np.stack([test.right for test in tests]),
@@ -153,16 +163,16 @@ class RunTest(NamedTuple):
     clusters: np.ndarray
 
 
-def read_test(run: Recorded) -> RunTest:
+def read_test(run: RecordedRun) -> RunTest:
     """Return the test results of a run.
 
     Raises:
-        RecordError: if its predictions cannot be read, or its recordings have no class.
+        RunFolderError: if its predictions cannot be read, or its recordings have no class.
     """
     found = run.predictions()
     target, recording = found["test_target"], found["test_recording"]
     if target.ndim != 1 or target.dtype.kind not in "iu":
-        raise RecordError(run.folder, "its recordings have no class", "only classification can be compared")
+        raise RunFolderError(run.folder, "its recordings have no class", "only classification can be compared")
     start = found.get("test_start_us", np.zeros_like(recording))
     # Older versions did not record groups.
     clusters = found.get("test_group", recording)
@@ -172,14 +182,14 @@ def read_test(run: Recorded) -> RunTest:
     )
 
 
-def _read_completed(folder: Path, *, alone: bool) -> Recorded | None:
+def _read_completed(folder: Path, *, alone: bool) -> RecordedRun | None:
     """Return a completed and tested run, or None.
 
     Args:
         alone: Whether it is the only one; otherwise a run that cannot be read is left out with a warning.
     """
     try:
-        run = read_ended(folder)
+        run = read_run_if_ended(folder)
         if run is None or run.status != "completed" or "test/accuracy" not in run.metrics:
             return None
         run.check_files()
@@ -193,7 +203,7 @@ def _read_completed(folder: Path, *, alone: bool) -> Recorded | None:
 
 # Difference in accuracy for which each undecided comparison reports the required number of seeds.
 POINTS = 3
-CountLooks = Callable[[Arm, Arm], int]
+CountLooks = Callable[[MethodResults, MethodResults], int]
 
 
 @dataclass(frozen=True)
@@ -207,8 +217,8 @@ class Verdict:
         looks: Number of interim looks, with this one: each look has more seeds.
     """
 
-    one: Arm
-    other: Arm
+    one: MethodResults
+    other: MethodResults
     difference: Difference
     p: float
     comparisons: int = 1
@@ -217,40 +227,44 @@ class Verdict:
     @property
     def significant(self) -> bool:
         """True if the difference is significant."""
-        return self.difference.why_not is None and self.p < LEVEL
+        return self.difference.no_verdict_reason is None and self.p < LEVEL
 
     @property
     def sentence(self) -> str:
         """The verdict as a sentence."""
         found = self.difference
         effect = f"{100 * found.effect:+.1f} points"
-        if found.why_not is not None:
-            return f"{self.one.name} against {self.other.name}: no verdict ({effect}): {found.why_not}"
+        if found.no_verdict_reason is not None:
+            return f"{self.one.name} against {self.other.name}: no verdict ({effect}): {found.no_verdict_reason}"
         looks = f", looked at {self.looks} times" if self.looks > 1 else ""
         span = f"{effect}, 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p {self.p:.2g}{looks}"
         if not self.significant:
             return f"{self.one.name} against {self.other.name}: cannot tell ({span}); {self._detectable_text()}"
         better, worse = (self.one, self.other) if found.effect > 0 else (self.other, self.one)
-        if found.of_networks:
-            networks = [f"the network of {arm.name} with seed {arm.seeds[0]}" for arm in (better, worse)]
+        if found.between_networks:
+            networks = [f"the network of {method.name} with seed {method.seeds[0]}" for method in (better, worse)]
             return f"{' is better than '.join(networks)}: {span}"
         return f"{better.name} is better than {worse.name}: {span}"
 
     def _detectable_text(self) -> str:
         """Return the difference that these seeds and recordings can detect, and the seeds that 3 points need."""
-        found, level = self.difference, LEVEL / (self.comparisons * look_factor(self.looks))
-        seeds = "" if found.of_networks else f"{_seeds_text(self.one, self.other)} and "
-        text = f"{seeds}{self.one.rows} detect {100 * found.smallest(level):.1f} points in 80 % of cases"
-        if found.of_networks:
+        found, level = self.difference, LEVEL / (self.comparisons * inspection_factor(self.looks))
+        seeds = "" if found.between_networks else f"{_seeds_text(self.one, self.other)} and "
+        text = (
+            f"{seeds}{self.one.test_rows} detect {100 * found.smallest_detectable(level):.1f} points in 80 % of cases"
+        )
+        if found.between_networks:
             return text
-        needed = found.seeds_for(POINTS / 100, level)
+        needed = found.seeds_needed(POINTS / 100, level)
         if needed is None:
             return f"{text}; {POINTS} points need more recordings, with any number of seeds"
         return f"{text}; {POINTS} points need {needed} seeds each"
 
 
 def verdicts(
-    arms: Sequence[Arm], comparable: Callable[[Arm, Arm], bool] | None = None, looks: CountLooks | None = None
+    arms: Sequence[MethodResults],
+    comparable: Callable[[MethodResults, MethodResults], bool] | None = None,
+    looks: CountLooks | None = None,
 ) -> list[Verdict]:
     """Compare all pairs of methods; p is adjusted for all these comparisons by Holm's method.
 
@@ -261,10 +275,10 @@ def verdicts(
         looks: Returns the number of interim looks at two methods, with this one; None: once.
     """
     pairs = [(a, b) for a, b in combinations(arms, 2) if comparable is None or comparable(a, b)]
-    found = [compare(a.right, b.right, a.clusters, paired=follow_the_seed(a, b)) for a, b in pairs]
-    decided = [place for place, each in enumerate(found) if each.why_not is None]
+    found = [compare_methods(a.right, b.right, a.clusters, paired=split_follows_seed(a, b)) for a, b in pairs]
+    decided = [place for place, each in enumerate(found) if each.no_verdict_reason is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
-    factored = holm([min(1.0, found[at].p * look_factor(times[at])) for at in decided])
+    factored = holm([min(1.0, found[at].p * inspection_factor(times[at])) for at in decided])
     adjusted = dict(zip(decided, factored, strict=True))
     return [
         Verdict(a, b, each, adjusted.get(place, 1.0), len(decided) or 1, times[place])
@@ -272,7 +286,7 @@ def verdicts(
     ]
 
 
-def follow_the_seed(one: Arm, other: Arm) -> bool:
+def split_follows_seed(one: MethodResults, other: MethodResults) -> bool:
     """Return whether networks of the same seed share their training recordings, and those of other seeds do not.
 
     Then the effect of the split cancels in the difference. If all seeds have the same split, networks of the same seed
@@ -281,12 +295,12 @@ def follow_the_seed(one: Arm, other: Arm) -> bool:
     return one.seeds == other.seeds and one.splits == other.splits and len(set(one.splits)) > 1
 
 
-def _seeds_text(one: Arm, other: Arm) -> str:
-    numbers = [len(arm.seeds) for arm in (one, other)]
+def _seeds_text(one: MethodResults, other: MethodResults) -> str:
+    numbers = [len(method.seeds) for method in (one, other)]
     return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
 
 
-def print_comparison(arms: Sequence[Arm]) -> None:
+def print_comparison(arms: Sequence[MethodResults]) -> None:
     """Print the methods, and the verdict on each pair of them."""
     head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
     Table(head, list(map(_table_row, arms)), words=(0, 1, 4, 5)).print()
@@ -297,15 +311,15 @@ def print_comparison(arms: Sequence[Arm]) -> None:
 def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
     """Return McNemar's test of the networks of each seed, if their recordings are independent."""
     one, other = verdict.one, verdict.other
-    if verdict.difference.of_networks or one.seeds != other.seeds or one.clustered:
+    if verdict.difference.between_networks or one.seeds != other.seeds or one.clustered:
         return []
     each = ", ".join(f"{mcnemar(a, b):.2g}" for a, b in zip(one.right, other.right, strict=True))
     return [f"  McNemar's p for the two networks of each seed: {each}"]
 
 
-def _table_row(arm: Arm) -> tuple[str, ...]:
-    each, interval = arm.accuracies, accuracy_interval(arm.right, arm.clusters)
+def _table_row(method: MethodResults) -> tuple[str, ...]:
+    each, interval = method.accuracies, accuracy_interval(method.right, method.clusters)
     spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, arm.seeds))
-    return arm.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, arm.rows
+    shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, method.seeds))
+    return method.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, method.test_rows

@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from snnlab.experiments.executor import Ended, Executor
-from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.executor import Executor, FinishedTask
+from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.space import Values
 from snnlab.experiments.study import OUTCOME, SharedStudy, values_of
-from snnlab.experiments.workers import threads_each
+from snnlab.experiments.workers import threads_per_run
 from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import Result
-from snnlab.runs.tables import figure
+from snnlab.runs.tables import format_value
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -78,7 +78,7 @@ def best_trials(study: SharedStudy) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: sign * trial.values[0])
 
 
-def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | None:
+def find_winner(plan: SearchPlan, study: SharedStudy, executor: Executor) -> Winner | None:
     """Train the finalists, select the winner and test it; None if no trial is complete, or a signal arrives."""
     finalists = _select_finalists(plan, study)
     if not finalists:
@@ -101,7 +101,7 @@ def find_winner(plan: Plan, study: SharedStudy, executor: Executor) -> Winner | 
     return _test_winner(plan, study, executor, winner, fresh)
 
 
-def _select_finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
+def _select_finalists(plan: SearchPlan, study: SharedStudy) -> list[Finalist]:
     names, found = plan.sweep.names(), []
     seen: list[Values] = []
     for trial in best_trials(study):
@@ -112,8 +112,10 @@ def _select_finalists(plan: Plan, study: SharedStudy) -> list[Finalist]:
     return found[: max(1, plan.sweep.finalists)]
 
 
-def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]) -> bool:
-    threads, names = threads_each(plan.sweep), plan.sweep.names()
+def _train_with_other_seeds(
+    plan: SearchPlan, executor: Executor, finalists: list[Finalist], seeds: Sequence[int]
+) -> bool:
+    threads, names = threads_per_run(plan.sweep), plan.sweep.names()
     by_number = {one.number: one for one in finalists}
     tasks = {
         (one.number, seed): plan.task(f"finalists/{one.number:03d}_seed_{seed}", one.values, threads, seed)
@@ -121,7 +123,7 @@ def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Fina
         for one in finalists
     }
 
-    def ended(one: Ended) -> None:
+    def ended(one: FinishedTask) -> None:
         number, seed = one.key
         metrics = one.outcome["metrics"]
         if one.outcome["status"] == "failed":
@@ -129,7 +131,7 @@ def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Fina
             worst = {"minimize": math.inf, "maximize": -math.inf}
             metrics = {name: worst[plan.sweep.objectives[name]] for name in names}
         by_number[number].again.append({name: metrics[name] for name in names})
-        text = "  ".join(f"{name} {figure(metrics[name])}" for name in names)
+        text = "  ".join(f"{name} {format_value(metrics[name])}" for name in names)
         _log.info("trial %d with seed %d  %s", number, seed, text)
 
     executor.run_all(tasks, ended)
@@ -137,14 +139,14 @@ def _train_with_other_seeds(plan: Plan, executor: Executor, finalists: list[Fina
 
 
 def _test_winner(
-    plan: Plan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
+    plan: SearchPlan, study: SharedStudy, executor: Executor, winner: Winner, seeds: Sequence[int]
 ) -> Winner | None:
-    best, threads = winner.finalists[0], threads_each(plan.sweep)
+    best, threads = winner.finalists[0], threads_per_run(plan.sweep)
     tasks = {
         seed: plan.task(f"winner/{best.number:03d}_seed_{seed}", best.values, threads, seed, test=True)
         for seed in seeds
     }
-    ended: dict[int, Ended] = {}
+    ended: dict[int, FinishedTask] = {}
     executor.run_all(tasks, lambda one: ended.update({one.key: one}))
     if executor.is_stopping:
         return None

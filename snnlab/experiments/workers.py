@@ -32,7 +32,7 @@ if TYPE_CHECKING or find_spec("submitit") is not None:
 Status = Literal["completed", "failed", "interrupted", "stopped"]
 # Settings that a resumed run takes from the command: recordings may be in another folder now, and another GPU may be
 # free. Not the number of threads: sums depend on it.
-AROUND = ("trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
+MACHINE_SETTINGS = ("trainer.devices", "data.root", "data.store_dir", "data.download", "data.num_workers")
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Task:
 
     Attributes:
         folder: The run's folder; a run that was begun there is resumed.
-        overrides: Overrides of `snnlab train`; a resumed run takes only those of `AROUND`.
+        overrides: Overrides of `snnlab train`; a resumed run takes only those of `MACHINE_SETTINGS`.
         config_dir: The user's folder of YAML files.
-        watched: The trial to which the run reports its epochs; None without pruning.
+        trial_address: The trial to which the run reports its epochs; None without pruning.
     """
 
     folder: str
     overrides: Sequence[str]
     config_dir: str | None
     place: str
-    watched: TrialAddress | None = None
+    trial_address: TrialAddress | None = None
 
 
 class Outcome(TypedDict):
@@ -82,7 +82,7 @@ class Outcome(TypedDict):
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """The result of a run of one batch before the search begins.
 
     Attributes:
@@ -140,21 +140,21 @@ class WorkerSettings(Protocol):
         ...
 
     @property
-    def places(self) -> tuple[str, str, str]:
+    def setting_names(self) -> tuple[str, str, str]:
         """Names of the engine setting and of submitit's setting, and the engine of one process."""
         ...
 
 
-def cpus() -> int:
+def available_cpus() -> int:
     """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_each(where: WorkerSettings) -> int:
+def threads_per_run(where: WorkerSettings) -> int:
     """Return the threads of a run: this machine's CPUs divided by the slots, or the CPUs requested from a cluster."""
     if where.engine == "submitit" and not _is_local(where.submitit or {}):
         return int((where.submitit or {}).get("cpus_per_task", 1))
-    return max(1, cpus() // where.slots)
+    return max(1, available_cpus() // where.slots)
 
 
 @contextmanager
@@ -168,16 +168,19 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
     Raises:
         ConfigError: if a package is missing, or settings are invalid.
     """
-    place, threads = where.places[0], threads_each(where)
+    place, threads = where.setting_names[0], threads_per_run(where)
     if where.engine == "here":
         yield InProcessWorker
     elif where.engine == "joblib":
         _require("joblib", "sweep", place)
-        yield partial(Process, threads)
+        yield partial(ProcessWorker, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
         yield partial(
-            Job, _submitit_executor(folder / "jobs", settings, where.places), folder / "jobs", _is_local(settings)
+            SubmititWorker,
+            _submitit_executor(folder / "jobs", settings, where.setting_names),
+            folder / "jobs",
+            _is_local(settings),
         )
     else:
         _require("ray", "ray", place)
@@ -207,7 +210,7 @@ class InProcessWorker(Worker):
         return future
 
 
-class Process(Worker):
+class ProcessWorker(Worker):
     """A process of this machine, from joblib's loky."""
 
     def __init__(self, threads: int) -> None:
@@ -271,7 +274,7 @@ def _exit_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-class Job(Worker):
+class SubmititWorker(Worker):
     """A job of a cluster's queue, from submitit, which runs one task after another from the files of a folder.
 
     beat          heartbeat: touched by the parent as long as it lives
@@ -292,7 +295,7 @@ class Job(Worker):
         self._folder, self._local, self._number = folder / f"tasks_{uuid.uuid4().hex[:12]}", local, 0
         self._folder.mkdir(parents=True, mode=0o700)  # its files are unpickled
         (self._folder / "beat").touch()
-        self._job = executor.submit(Serving(), str(self._folder))
+        self._job = executor.submit(TaskServer(), str(self._folder))
         self._waiter, self._closed = ThreadPoolExecutor(1), threading.Event()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -347,7 +350,7 @@ class Job(Worker):
             self._job.cancel()
 
 
-class Serving:
+class TaskServer:
     """The function of a job: it runs the tasks of a folder; after a requeue it continues with those not done."""
 
     def __call__(self, folder: str) -> None:
@@ -369,7 +372,7 @@ class Serving:
         return DelayedSubmission(self, folder)
 
 
-def _submitit_executor(folder: Path, settings: Mapping[str, Any], places: tuple[str, str, str]) -> Any:
+def _submitit_executor(folder: Path, settings: Mapping[str, Any], setting_names: tuple[str, str, str]) -> Any:
     """Return submitit's executor.
 
     Args:
@@ -379,16 +382,18 @@ def _submitit_executor(folder: Path, settings: Mapping[str, Any], places: tuple[
     Raises:
         ConfigError: if submitit is missing, or rejects the settings.
     """
-    _require("submitit", "submitit", places[0])
+    _require("submitit", "submitit", setting_names[0])
     if settings.get("cluster") == "debug":
-        raise ConfigError(f"{places[1]}.cluster", "debug runs in one process", f"use {places[0]}={places[2]}")
+        raise ConfigError(
+            f"{setting_names[1]}.cluster", "debug runs in one process", f"use {setting_names[0]}={setting_names[2]}"
+        )
     parameters = {key: value for key, value in settings.items() if key != "cluster"}
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=settings.get("cluster"))
         executor.update_parameters(**{"name": "snnlab", "timeout_min": 24 * 60, **parameters})
     except (NameError, TypeError, ValueError, AssertionError, RuntimeError) as error:
         hint = "; cluster is slurm or local" if "executor" in str(error) else ""
-        raise ConfigError(places[1], f"{' '.join(str(error).split())}{hint}") from error
+        raise ConfigError(setting_names[1], f"{' '.join(str(error).split())}{hint}") from error
     return executor
 
 

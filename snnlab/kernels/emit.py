@@ -46,7 +46,7 @@ class Syntax(NamedTuple):
     div: str = "({0} / {1})"
 
 
-class Form(NamedTuple):
+class LoopVariant(NamedTuple):
     """The variant of a loop that is rendered for a step.
 
     Attributes:
@@ -93,7 +93,7 @@ class Writer:
         per_neuron: Template of a number with one value per neuron; `{0}` is its name.
     """
 
-    def __init__(self, step: StepGraph, options: Form, syntax: Syntax, per_neuron: str = "{0}") -> None:
+    def __init__(self, step: StepGraph, options: LoopVariant, syntax: Syntax, per_neuron: str = "{0}") -> None:
         self.step, self.options, self.syntax = step, options, syntax
         self.numbers = {
             node: per_neuron.format(name) if name in options.per_neuron else name for name, node in step.numbers.items()
@@ -201,12 +201,12 @@ class Writer:
         return getattr(self.syntax, node.op).format(*args)
 
 
-def in_memory(step: StepGraph, options: Form) -> list[Node]:
+def in_memory(step: StepGraph, options: LoopVariant) -> list[Node]:
     """Return the values that are in memory already, so that saving them needs no write."""
     return [*([] if options.events else [step.x]), *([] if options.pool else [step.y])]
 
 
-def input_index(step: StepGraph, options: Form) -> str:
+def input_index(step: StepGraph, options: LoopVariant) -> str:
     """Return the memory index of the input, which may be in memory from step `skip` on only."""
     return "o + n" if options.inplace or step.x in step.saved else "o - skip + n"
 

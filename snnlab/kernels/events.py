@@ -21,7 +21,7 @@ from torch import Tensor
 
 from snnlab.compiled import compiled
 from snnlab.event_frames import EventFrames
-from snnlab.event_lists import BITS, Places, bits_of, list_cells, list_ends, places_of
+from snnlab.event_lists import BITS, CellPositions, bits_of, cell_positions, list_cells, list_ends
 from snnlab.kernels.function import (
     GROUP,
     BackwardPass,
@@ -30,7 +30,7 @@ from snnlab.kernels.function import (
     Kernel,
     KernelArgs,
     KernelCall,
-    Output,
+    KernelOutput,
     make_call,
     run_time_loop,
 )
@@ -171,7 +171,7 @@ def run(
     *,
     count: bool = False,
     pool: Pool | None = None,
-) -> Output:
+) -> KernelOutput:
     """Run all steps of neurons on a convolution of events.
 
     Outputs equal those of the convolution followed by the neurons, up to the rounding of the convolution's sums. There
@@ -194,7 +194,7 @@ def run(
         ValueError: if the state has another shape or dtype than a step of the input, or lengths are not whole numbers.
     """
     image = convolution.image(frames.shape[2:])
-    like, lists = (frames, find(frames)) if isinstance(frames, Tensor) else (frames.like, frames.lists)
+    like, lists = (frames, find_events(frames)) if isinstance(frames, Tensor) else (frames.like, frames.lists)
     shape = torch.Size((*frames.shape[:2], *image))
     pool = pool if pool is not None and min(image[1:]) >= pool.size else None
     call, tensors = make_call(
@@ -207,7 +207,7 @@ def run(
     inputs = [*convolution[:2], *map(torch.from_numpy, lists), *rows]
     y, *after = run_time_loop(loop, inputs, state, tensors)
     counts = after.pop() if count else None
-    return Output(y, type(state)(*after), counts, pool is not None)
+    return KernelOutput(y, type(state)(*after), counts, pool is not None)
 
 
 def block_ends(call: KernelCall) -> tuple[int, ...]:
@@ -328,7 +328,7 @@ def correlate(
 # -- The events in frames ---------------------------------------------------------------------------------------------
 
 
-def few(frames: Tensor, most: float) -> bool:
+def has_few_events(frames: Tensor, most: float) -> bool:
     """Return whether at most a fraction `most` of the cells of frames are nonzero; it stops early if more are.
 
     Shape:
@@ -343,7 +343,7 @@ def few(frames: Tensor, most: float) -> bool:
     return True
 
 
-def find(frames: Tensor) -> Arrays:
+def find_events(frames: Tensor) -> Arrays:
     """Return the start of the events of each row of each channel of each frame; and row, column, value of each event.
 
     Shape:
@@ -356,9 +356,9 @@ def find(frames: Tensor) -> Arrays:
     offsets = np.empty((num_steps * batch, channels * height + 1), np.int64)
     rows, columns = np.empty((2, ends[-1]), np.int32)
     values = np.empty(ends[-1], cells.dtype)
-    places = places_of(height, width, channels)
+    positions = cell_positions(height, width, channels)
     masks = _channel_masks(channels, cells.shape[1])
-    run = partial(_fill, cells, *bits_of(cells), ends, masks, places, offsets, rows, columns, values)
+    run = partial(_fill, cells, *bits_of(cells), ends, masks, positions, offsets, rows, columns, values)
     share(run, len(cells), cells.size // 2)
     return offsets, rows, columns, values
 
@@ -378,7 +378,7 @@ def _fill(
     without_sign: Any,
     ends: np.ndarray,
     channel_masks: np.ndarray,
-    places: Places,
+    positions: CellPositions,
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
@@ -386,7 +386,7 @@ def _fill(
     first: int,
     last: int,
 ) -> None:
-    size, height = cells.shape[1], places.row.size // places.row_stride
+    size, height = cells.shape[1], positions.row.size // positions.row_stride
     nonzero, masked = np.empty((2, channel_masks.shape[1]), np.uint64)
     word_starts, indices = np.empty(nonzero.size, np.int64), np.empty(size + 4, np.uint32)
     for n in range(first, last):
@@ -401,4 +401,4 @@ def _fill(
             for word in range(nonzero.size):
                 masked[word] = nonzero[word] & channel_masks[channel, word]
             lines = offsets[n, channel * height : (channel + 1) * height + 1]
-            e += list_cells(masked, places, row, e, lines, rows, columns, values, word_starts, indices)
+            e += list_cells(masked, positions, row, e, lines, rows, columns, values, word_starts, indices)

@@ -21,11 +21,11 @@ from torch import Tensor
 from snnlab.compat import graph_is_kept, in_transform, traced_by_torch
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu
-from snnlab.kernels.emit import Form, in_memory, number_grads
+from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
 from snnlab.kernels.reference import difference, unroll
 from snnlab.kernels.trace import StepGraph
-from snnlab.kernels.traced import (
+from snnlab.kernels.trace_cache import (
     Direction,
     TracedStep,
     UntraceableStep,
@@ -42,7 +42,7 @@ Backend = Literal["auto", "reference", "numba", "triton"]
 
 # The version of all kernels: raised by each change of the last digits of an output or a gradient. A training is the
 # same bit for bit within one version. A run without a recorded version is of the first one.
-KERNELS, FIRST_KERNELS = 2, 1
+KERNEL_VERSION, FIRST_KERNEL_VERSION = 2, 1
 
 # The dtypes in which a rendered loop gives the spikes of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
@@ -58,7 +58,7 @@ class Kernel(NamedTuple):
     backend: Backend
 
 
-class Output(NamedTuple):
+class KernelOutput(NamedTuple):
     """Output of a neuron.
 
     Attributes:
@@ -74,15 +74,15 @@ class Output(NamedTuple):
     pooled: bool = False
 
 
-def kernels_of(backend: Backend) -> int | None:
+def kernel_version(backend: Backend) -> int | None:
     """Return the version of the kernels that a backend runs; None for the plain loop, which has none."""
-    return None if backend == "reference" else KERNELS
+    return None if backend == "reference" else KERNEL_VERSION
 
 
 _AUTO = "set backend: auto"
 
 
-def resolve(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
+def resolve_backend(backend: Backend, device: torch.device, dtype: torch.dtype) -> Backend:
     """Return the backend that runs; for `auto`, the fastest one for a device and a dtype.
 
     Raises:
@@ -123,7 +123,7 @@ def run(
     count: bool = False,
     pool: Pool | None = None,
     inplace: bool = False,
-) -> Output:
+) -> KernelOutput:
     """Run all steps of a neuron; outputs and states equal those of the plain loop, bit for bit.
 
     Args:
@@ -134,7 +134,7 @@ def run(
         lengths: Valid steps of each sample; None if all are.
         backend: The backend; `auto` takes the plain loop if the step cannot be traced.
         count: Whether to count spikes.
-        pool: A pooling to fuse with the neuron where possible; `Output.pooled` says whether it was.
+        pool: A pooling to fuse with the neuron where possible; `KernelOutput.pooled` says whether it was.
         inplace: Whether values saved for the backward pass may overwrite x, because no other code reads x.
 
     Shape:
@@ -147,7 +147,7 @@ def run(
     found = kernel_for(step, x, state, k, backend=backend, pool=pool)
     if isinstance(found, str):
         y, state = unroll(step, x, state, k, lengths)
-        return Output(y, state, y.sum(0) if count else None)
+        return KernelOutput(y, state, y.sum(0) if count else None)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
 
@@ -175,7 +175,7 @@ def kernel_for(
     Raises:
         ConfigError: if a named backend cannot run the step.
     """
-    chosen = resolve(backend, x.device, x.dtype)
+    chosen = resolve_backend(backend, x.device, x.dtype)
     if chosen == "reference":
         return chosen
     enabled, learned = torch.is_grad_enabled(), frozenset[str]()
@@ -306,7 +306,7 @@ def run_kernel(
     count: bool = False,
     pool: Pool | None = None,
     inplace: bool = False,
-) -> Output:
+) -> KernelOutput:
     """Run all steps with a kernel; the arguments are those of `run`."""
     if kernel.backend != "numba":
         pool, inplace = None, False
@@ -316,7 +316,7 @@ def run_kernel(
     call, tensors = make_call(kernel, layout, x, state, k, lengths, count, pool)
     y, *rest = run_time_loop(_DenseLoop(call, inplace and can_save_in_x(call)), [x], state, tensors)
     counts = rest.pop() if count else None
-    return Output(y, type(state)(*rest), counts, pool is not None)
+    return KernelOutput(y, type(state)(*rest), counts, pool is not None)
 
 
 def make_call(
@@ -484,7 +484,7 @@ class ForwardPass:
     ) -> None:
         step, (num_steps, batch) = call.step, call.shape[:2]
         numbers, per_neuron = _numbers_in_layout(call, args.numbers)
-        options = Form(per_neuron, call.pool, inplace, call.count_spikes, events=events is not None)
+        options = LoopVariant(per_neuron, call.pool, inplace, call.count_spikes, events=events is not None)
         existing = {node: x if node is step.x else y for node in in_memory(step, options)}
         self.call, self.y = call, y
         self.saved = [
@@ -532,7 +532,7 @@ class BackwardPass:
         gn = rest.pop() if call.count_spikes else None
         numbers, per_neuron = _numbers_in_layout(call, args.numbers)
         inplace = bool(saved) and not again and step.saved[0] not in (step.x, step.y) and events is None
-        options = Form(per_neuron, call.pool, inplace, gn is not None, gy is not None, events is not None)
+        options = LoopVariant(per_neuron, call.pool, inplace, gn is not None, gy is not None, events is not None)
         self.call, self.args = call, args
         self.dx = saved[0] if inplace else call.empty(like, *[num_steps] * (events is None), batch)
         self.state_grads = [call.new_state(part, like) for part in rest]
@@ -586,18 +586,18 @@ def _mode(mode: Literal["python", "off"]) -> Iterator[None]:
         _running.mode = before
 
 
-def without_loops() -> AbstractContextManager[None]:
+def loops_disabled() -> AbstractContextManager[None]:
     """Disable the loops of this thread within the context, to measure the memory of a run without computing."""
     return _mode("off")
 
 
-def loops_run() -> bool:
-    """Return whether the loops of this thread are enabled; `without_loops` disables them."""
+def loops_enabled() -> bool:
+    """Return whether the loops of this thread are enabled; `loops_disabled` disables them."""
     return getattr(_running, "mode", None) != "off"
 
 
 def _bind_loop(
-    call: KernelCall, direction: Direction, options: Form, args: dict[str, Any], like: Tensor
+    call: KernelCall, direction: Direction, options: LoopVariant, args: dict[str, Any], like: Tensor
 ) -> Callable[..., None]:
     """Return a function `(begin, end, skip=0)` that runs a loop from step `begin` to before `end`.
 
@@ -626,7 +626,7 @@ class _CpuLoop:
         self,
         traced: TracedStep,
         direction: Direction,
-        options: Form,
+        options: LoopVariant,
         shape: torch.Size,
         dtype: torch.dtype,
         group: int,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from snnlab.kernels.emit import (
-    Form,
     Lines,
+    LoopVariant,
     Source,
     Syntax,
     Writer,
@@ -49,7 +49,7 @@ BLOCK, PER_WARP = 256, 128
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def forward(step: StepGraph, options: Form, title: str) -> Source:
+def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
     """Return the forward kernel, which writes the values to save."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"s_{name}" for name in step.after], ["counts"] * options.counts
@@ -66,7 +66,7 @@ def forward(step: StepGraph, options: Form, title: str) -> Source:
     return _source(title, "forward", "y", writer, lines)
 
 
-def backward(step: StepGraph, options: Form, title: str) -> Source:
+def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
     """Return the backward kernel; gradients of numbers are summed for each sample and neuron."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"g_{name}" for name in step.before], ["gn"] * options.counts

@@ -37,11 +37,11 @@ class Feedback(Protocol):
         """Return the feedback of outputs `[B, ...]`."""
         ...
 
-    def to_outputs(self, g: Tensor, weights: Any) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: Any) -> Tensor:
         """Return the gradient of the outputs from g, that of the feedback."""
         ...
 
-    def to_weights(self, g: Tensor, s: Tensor, weights: Any) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: Any) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight and bias from those of the feedback, for outputs `[N, ...]`."""
         ...
 
@@ -98,12 +98,12 @@ class RecurrentLoop(NamedTuple):
             else:
                 torch.add(gy[t], delayed_grad, out=step_grad)
             back.run(t, t + 1, t)
-            feedback_grad = self.feedback.to_outputs(drive_grad[t], weights)
+            feedback_grad = self.feedback.output_gradient(drive_grad[t], weights)
             masks = self.masks
             delayed_grad = feedback_grad if masks is None else torch.where(masks[t], feedback_grad, delayed_grad)
         found: tuple[Tensor | None, Tensor | None] = (None, None)
         if outputs is not None:
-            found = self.feedback.to_weights(drive_grad.flatten(0, 1), outputs[:-1].flatten(0, 1), weights)
+            found = self.feedback.weight_gradients(drive_grad.flatten(0, 1), outputs[:-1].flatten(0, 1), weights)
         weight_grads = (part if needed else None for part, needed in zip(found, needs_grad[2:4], strict=True))
         return [drive_grad, delayed_grad, *weight_grads, *back.state_grads, *back.numbers()]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snnlab.compat import traced_by_torch
-from snnlab.kernels.traced import map_coefficients, numbers_of
+from snnlab.kernels.trace_cache import map_coefficients, numbers_of
 
 # Largest error of a gradient, relative to its largest entry, for a correct trace.
 _TOLERANCE = 1e-4

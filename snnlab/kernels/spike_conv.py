@@ -74,7 +74,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[i
         x: `[N, C, H, W]`; weight: `[F, C, height, width]`; bias: `[F]`; returns `[N, F, H', W']`, channels-last.
     """
     most = _max_density(weight) if _fits(weight, x) else 0.0
-    spikes = _few(x, most) if most > 0.0 else None
+    spikes = _find_spikes(x, most) if most > 0.0 else None
     if spikes is None and not (torch.is_grad_enabled() and x.requires_grad and _loop_is_faster(weight, x)):
         return functional.conv2d(x, weight, bias, padding=padding)
     return _Convolution.apply(x, spikes, weight, bias, padding)  # pyright: ignore[reportReturnType]
@@ -99,7 +99,7 @@ def _max_density(weight: Tensor) -> float:
     return min(FEW, GAIN * _lanes(weight) / 32 - LISTS / weight[0].numel())
 
 
-def _few(x: Tensor, most: float) -> Spikes | None:
+def _find_spikes(x: Tensor, most: float) -> Spikes | None:
     """Return the nonzero cells, or None if they are more than a fraction `most` of all."""
     frames, channels, height, width = x.shape
     cells = x.detach().permute(0, 2, 3, 1).reshape(frames * height, width * channels).numpy()

@@ -73,7 +73,7 @@ from snnlab.nn.layers.pool import (
 from snnlab.nn.layers.rnn import GRU as GRU, LSTM as LSTM, gru as gru, lstm as lstm
 from snnlab.nn.losses import (
     LOSSES as LOSSES,
-    REGULARISERS as REGULARISERS,
+    REGULARIZERS as REGULARIZERS,
     CountError as CountError,
     CrossEntropy as CrossEntropy,
     FirstSpikeError as FirstSpikeError,
@@ -81,7 +81,8 @@ from snnlab.nn.losses import (
     MembraneBand as MembraneBand,
     RateBand as RateBand,
     RateError as RateError,
-    Regulariser as Regulariser,
+    RegularizedLoss as RegularizedLoss,
+    Regularizer as Regularizer,
     SpikeBudget as SpikeBudget,
     Spikes as Spikes,
     SquaredError as SquaredError,
@@ -89,7 +90,6 @@ from snnlab.nn.losses import (
     SynapticOperations as SynapticOperations,
     TemporalEfficientTraining as TemporalEfficientTraining,
     VanRossum as VanRossum,
-    WeightedParts as WeightedParts,
     Weights as Weights,
     build_loss as build_loss,
 )

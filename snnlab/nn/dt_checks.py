@@ -22,14 +22,14 @@ from snnlab.nn.neurons.time_constants import Constant
 NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
 
-class Warned(NamedTuple):
+class LayerWarning(NamedTuple):
     """A warning and the layers that it concerns."""
 
     layers: tuple[str, ...]
     warning: DtWarning
 
 
-def dt_warnings(network: nn.Module) -> list[Warned]:
+def dt_warnings(network: nn.Module) -> list[LayerWarning]:
     """Return the warnings in the order of the layers, each warning once.
 
     The layers are treated as one chain whose input is event counts.
@@ -37,7 +37,7 @@ def dt_warnings(network: nn.Module) -> list[Warned]:
     layers: dict[DtWarning, list[str]] = {}
     for name, warning in _find_warnings(network):
         layers.setdefault(warning, []).append(name)
-    return [Warned(tuple(names), warning) for warning, names in layers.items()]
+    return [LayerWarning(tuple(names), warning) for warning, names in layers.items()]
 
 
 def _find_warnings(network: nn.Module) -> Iterator[tuple[str, DtWarning]]:

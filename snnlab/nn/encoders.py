@@ -13,7 +13,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError
 from snnlab.nn.neurons.time_constants import Decay, Dt, TimeConstant
 from snnlab.registry import Registry
-from snnlab.settings import Count, Fraction, Positive, above, checks_arguments
+from snnlab.settings import Count, Positive, UnitInterval, above, checks_arguments
 
 ENCODERS = Registry("encoder")
 
@@ -102,7 +102,7 @@ class Latency:
         *,
         code: Code = "linear",
         tau: Annotated[TimeConstant | None, "ms", above(0)] = None,
-        threshold: Fraction = 0.01,
+        threshold: UnitInterval = 0.01,
     ) -> None:
         if code == "logarithmic" and (tau is None or threshold == 0):
             raise ConfigError("code", "logarithmic needs tau, in ms or as 'N steps', and a threshold > 0")

@@ -57,11 +57,11 @@ class Initialisation(ABC):
         ConfigError: if a rate is out of its range, or is given in Hz where steps have no length.
     """
 
-    scale: ClassVar[str]
+    scale_setting: ClassVar[str]
     """Name of the setting that scales the weights."""
-    louder: ClassVar[tuple[float, ...]]
+    values_for_dead_layers: ClassVar[tuple[float, ...]]
     """Its values to try for dead layers, in this order."""
-    quieter: ClassVar[tuple[float, ...]]
+    values_for_saturated_layers: ClassVar[tuple[float, ...]]
     """Its values to try for saturated layers, in this order."""
 
     def __init__(
@@ -111,7 +111,7 @@ class VariancePreserving(Initialisation):
     Source: He et al., Delving deep into rectifiers, ICCV 2015, with the mean square of spikes for that of a ReLU.
     """
 
-    scale, louder, quieter = "std", (0.5, 1.0, 2.0), (0.5, 0.25, 0.1)
+    scale_setting, values_for_dead_layers, values_for_saturated_layers = "std", (0.5, 1.0, 2.0), (0.5, 0.25, 0.1)
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class FluctuationDriven(Initialisation):
     Source: Rossbroich, Gygax and Zenke, Fluctuation-driven initialization for spiking neural network training, 2022.
     """
 
-    scale, louder, quieter = "xi", (2.0, 1.0, 0.5), (1.0, 2.0, 3.0)
+    scale_setting, values_for_dead_layers, values_for_saturated_layers = "xi", (2.0, 1.0, 0.5), (1.0, 2.0, 3.0)
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from snnlab.settings import at_least
 LAYERS = Registry("layer")
 Counts = dict[str, Tensor]
 # The key under which a layer counts its own spikes; the enclosing network replaces it with the layer's name.
-OWN = ""
+OWN_SPIKES = ""
 # Prefix of the keys of other counts than spikes; no layer's name begins with it.
 EXTRA_PREFIX = "@"
 # The input steps that an output step depends on. `step`: the same step alone. `past`: also earlier steps, through the
@@ -37,7 +37,7 @@ class TemporalLayer(nn.Module):
         x: Input of all steps.
         state: The state that an earlier call returned; None starts at rest.
         lengths: Valid steps of each sample; later steps output zeros and do not change the state.
-        counts: A dict to fill: a spiking layer adds each neuron's spikes, summed over valid steps, under `OWN`.
+        counts: A dict to fill: a spiking layer adds each neuron's spikes, summed over valid steps, under `OWN_SPIKES`.
 
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64; y: `[T, B, ...]`; counts: `[B, ...]`.
@@ -94,7 +94,7 @@ def fold_time(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 Shape = tuple[int, ...]
 # One number for all axes, or one for each.
 Size = int | Sequence[int]
-Window = Annotated[Size, at_least(1)]
+PositiveSize = Annotated[Size, at_least(1)]
 Padding = Annotated[Size, at_least(0)]
 _AXES = {1: "[C, W]", 2: "[C, H, W]", 3: "[C, D, H, W]"}
 
@@ -110,7 +110,7 @@ def split_channels(kind: str, in_shape: Shape, dims: int) -> tuple[int, Shape]:
     return in_shape[0], in_shape[1:]
 
 
-def behind_channels(kind: str, in_shape: Shape) -> Shape:
+def spatial_size(kind: str, in_shape: Shape) -> Shape:
     """Return the size of the one to three axes after the channels.
 
     Raises:
@@ -170,13 +170,13 @@ def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shap
     """Raise a ConfigError if the dilated window is larger than the padded input."""
     for n, k, p, d in zip(in_size, kernel, padding, dilation, strict=True):
         if d * (k - 1) + 1 > n + 2 * p:
-            dilated = "" if max(dilation) == 1 else f", dilation {short(dilation)}"
+            dilated = "" if max(dilation) == 1 else f", dilation {size_text(dilation)}"
             raise ConfigError(
                 "kernel_size",
-                f"{short(kernel)} is larger than the input {list(in_size)} (padding {short(padding)}{dilated})",
+                f"{size_text(kernel)} is larger than the input {list(in_size)} (padding {size_text(padding)}{dilated})",
             )
 
 
-def short(sizes: Shape) -> str:
+def size_text(sizes: Shape) -> str:
     """Return `5` for (5, 5) and `[5, 3]` for (5, 3)."""
     return str(sizes[0] if len(set(sizes)) == 1 else list(sizes))

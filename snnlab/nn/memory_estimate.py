@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from snnlab.compat import TorchDispatchMode, tree_iter
-from snnlab.kernels.function import without_loops
+from snnlab.kernels.function import loops_disabled
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.tbptt import run_windows
 
@@ -30,7 +30,7 @@ _FEW_STEPS, _FEW_SAMPLES = (4, 8), (2, 4)
 MakeOptimizer = Callable[[Network], Optimizer]
 
 
-class Footprint(NamedTuple):
+class MemoryEstimate(NamedTuple):
     """Peak memory of the tensors of a training step on a CPU, in bytes.
 
     Attributes:
@@ -43,19 +43,19 @@ class Footprint(NamedTuple):
 
     peak: float
     frames: float
-    learning: float
-    kept: float
-    counted: bool = True
+    weights_and_optimizer: float
+    saved: float
+    optimizer_known: bool = True
 
     @property
-    def passing(self) -> float:
+    def temporary(self) -> float:
         """The rest: gradients and temporary tensors."""
-        return max(0.0, self.peak - self.frames - self.learning - self.kept)
+        return max(0.0, self.peak - self.frames - self.weights_and_optimizer - self.saved)
 
 
-def footprint(
+def estimate_memory(
     built: BuiltNetwork, in_shape: Shape, steps: int, batch: int, make: MakeOptimizer, window: int | None = None
-) -> Footprint:
+) -> MemoryEstimate:
     """Estimate the peak memory of the tensors of a training step.
 
     Python, its libraries and the gaps between tensors in the allocator need more memory in addition. Nothing is
@@ -84,15 +84,15 @@ def footprint(
             return [[_measure(built.network, in_shape, t, b, make, window) for b in few_samples] for t in few_steps]
 
     try:
-        measured, counted = measure(make), True
+        measured, optimizer_known = measure(make), True
     except TypeError:  # the optimizer needs a closure
-        measured, counted = measure(None), False
+        measured, optimizer_known = measure(None), False
     if len({len(each) for of_steps in measured for each in of_steps}) > 1:
         measured = [[np.array([*each[:4], each[4:].max()]) for each in of_steps] for of_steps in measured]
-    learning, frames, kept, *live = _extrapolate(
+    weights_and_optimizer, frames, saved, *live = _extrapolate(
         few_steps, [_extrapolate(few_samples, each, batch) for each in measured], steps
     )
-    return Footprint(max(live), frames, learning, kept, counted)
+    return MemoryEstimate(max(live), frames, weights_and_optimizer, saved, optimizer_known)
 
 
 def _extrapolate(sizes: tuple[int, int], measured: list[np.ndarray], size: int) -> np.ndarray:
@@ -108,19 +108,19 @@ def _measure(
     x = torch.zeros(steps, batch, *in_shape[1:], in_shape[0]).movedim(-1, 2)  # channels-last, like frames of events
     optimizer = make(network) if make else None
     network.train()
-    with torch.enable_grad(), without_loops(), MemoryTracker() as tracker:
+    with torch.enable_grad(), loops_disabled(), MemoryTracker() as tracker:
         tracker.add([*network.parameters(), *network.buffers()])
         for weight in trained:  # gradients of the step before, which exist until the backward pass
             weight.grad = torch.zeros_like(weight)
         if optimizer:
             optimizer.step()  # its first step allocates its state
         before = tracker.live
-        learning = before - sum(weight.nbytes for weight in trained)
+        weights_and_optimizer = before - sum(weight.nbytes for weight in trained)
         frames = tracker.add([x])
         tracker.after_each.clear()
         # Losses differ by no more than the size of the network's output.
         loss = run_windows(network, x, window or len(x), counts={}).sum()
-        kept = tracker.live - before - frames
+        saved = tracker.live - before - frames
         for weight in trained:
             weight.grad = None
         loss.backward()
@@ -130,7 +130,7 @@ def _measure(
         if optimizer:
             optimizer.step()
         tracker.add([])
-    return np.array([learning, frames, kept, max(tracker.after_each), *after_forward], np.float64)
+    return np.array([weights_and_optimizer, frames, saved, max(tracker.after_each), *after_forward], np.float64)
 
 
 class MemoryTracker(TorchDispatchMode):

@@ -11,15 +11,15 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.compat import bare, traced_by_torch
-from snnlab.errors import ConfigError, located, one_line, out_of_memory
+from snnlab.compat import has_no_hooks, traced_by_torch
+from snnlab.errors import ConfigError, error_context, one_line, out_of_memory
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
-from snnlab.nn.layer import LAYERS, OWN, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
+from snnlab.nn.layer import LAYERS, OWN_SPIKES, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
 from snnlab.nn.neurons.base import plain_loops
-from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, begins_on_events
+from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, first_layers_accept_events
 from snnlab.nn.stages import NamedLayers, Stage, run_stages
-from snnlab.settings import at_least, check_settings, takes
+from snnlab.settings import at_least, check_settings, has_parameter
 
 NetworkState = dict[str, Any]
 
@@ -46,15 +46,15 @@ class Network(TemporalLayer):
         self,
         layers: Mapping[str, nn.Module],
         *,
-        kinds: Mapping[str, str] | None = None,
-        beside: Mapping[str, nn.Module] | None = None,
+        layer_types: Mapping[str, str] | None = None,
+        extra_layers: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.kinds = dict(kinds or {})
+        self.layer_types = dict(layer_types or {})
         self.run_settings = RunSettings()
         self._plans = PlanCache()
-        self._beside = frozenset(beside or ())
-        for name, layer in (*layers.items(), *(beside or {}).items()):
+        self._extra_layers = frozenset(extra_layers or ())
+        for name, layer in (*layers.items(), *(extra_layers or {}).items()):
             if not str(name).isidentifier() or hasattr(self, name):
                 such = f", such as '{name}1'" if str(name).isidentifier() else ""
                 raise ConfigError("", f"'{name}' cannot be a layer's name", f"use letters, digits and _{such}")
@@ -94,11 +94,16 @@ class Network(TemporalLayer):
                 network.run_settings = network.run_settings._replace(fuse=fuse)
 
     @property
-    def takes_lists(self) -> bool:
+    def accepts_event_lists(self) -> bool:
         """Whether the input may be event lists: the first layer accepts them, and nothing else reads the input."""
         settings = self.run_settings
         always = settings.sparse_input == "always" and settings.checkpoint_segments == 0
-        return always and type(self) is Network and bare(self) and begins_on_events([*self.line()], settings)
+        return (
+            always
+            and type(self) is Network
+            and has_no_hooks(self)
+            and first_layers_accept_events([*self.layers()], settings)
+        )
 
     @property
     def reach(self) -> Reach:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -108,15 +113,15 @@ class Network(TemporalLayer):
 
     def plan(self, x: Tensor | EventFrames) -> Plan:
         """Return the execution plan for an input like x."""
-        return self._plan([*self.line()], InputSpec.of(x), x_is_input=True)
+        return self._plan([*self.layers()], InputSpec.of(x), x_is_input=True)
 
     def _plan(self, layers: NamedLayers, spec: InputSpec, *, x_is_input: bool) -> Plan:
         first = x_is_input and type(self) is Network
         return self._plans.get(layers, spec, self.run_settings, first=first)
 
-    def line(self) -> Iterator[tuple[str, nn.Module]]:
+    def layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that are applied in order, with their names."""
-        return ((name, layer) for name, layer in self.named_children() if name not in self._beside)
+        return ((name, layer) for name, layer in self.named_children() if name not in self._extra_layers)
 
     def forward(
         self,
@@ -127,13 +132,13 @@ class Network(TemporalLayer):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Apply the layers in order to all steps."""
-        before = self.known(state)
+        before = self.check_state(state)
         after: NetworkState = {}
         lengths = None if valid_steps(lengths, x.shape[0], x if isinstance(x, Tensor) else x.like) is None else lengths
-        y = self.run_line([*self.line()], x, before, after, lengths, counts, x_is_input=True)
+        y = self.run_layers([*self.layers()], x, before, after, lengths, counts, x_is_input=True)
         return zero_past_end(y, lengths), after
 
-    def run_line(
+    def run_layers(
         self,
         layers: NamedLayers,
         x: Tensor | EventFrames,
@@ -163,7 +168,7 @@ class Network(TemporalLayer):
             return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, num_segments=segments)
         return run_stages(plan.stages, x, before, after, lengths, counts)
 
-    def known(self, state: NetworkState | None) -> NetworkState:
+    def check_state(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""
         if state is None:
             return {}
@@ -220,7 +225,7 @@ def build_network(
     built: dict[str, nn.Module] = {}
     shapes: dict[str, Shape] = {}
     spiking: dict[str, Shape] = {}
-    kinds: dict[str, str] = {}
+    layer_types: dict[str, str] = {}
     shape, most_tried = in_shape, 1
     for name, node in layers.items():
         if not isinstance(node, Mapping):
@@ -228,13 +233,15 @@ def build_network(
         settings = dict(node)
         kind = settings.pop("type", None)
         layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt, num_steps=num_steps)
-        tried = num_steps or 1 if takes(LAYERS.get(kind, place), "num_steps") else 1
+        tried = num_steps or 1 if has_parameter(LAYERS.get(kind, place), "num_steps") else 1
         shape, counts = _probe(layer, shape, tried, f"{place}.{name}", str(kind))
-        built[name], shapes[name], kinds[name] = layer, shape, str(kind)
-        spiking.update({name if key == OWN else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()})
+        built[name], shapes[name], layer_types[name] = layer, shape, str(kind)
+        spiking.update(
+            {name if key == OWN_SPIKES else f"{name}.{key}": tuple(n.shape[1:]) for key, n in counts.items()}
+        )
         most_tried = max(most_tried, tried)
-    with located(place):
-        return BuiltNetwork(Network(built, kinds=kinds), shapes, spiking, most_tried)
+    with error_context(place):
+        return BuiltNetwork(Network(built, layer_types=layer_types), shapes, spiking, most_tried)
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:

@@ -31,7 +31,7 @@ from snnlab.compiled import compiled
 from snnlab.errors import ConfigError
 from snnlab.nn.blocks import Residual
 from snnlab.nn.dt_checks import NORMS
-from snnlab.nn.layer import OWN, Counts, valid_steps
+from snnlab.nn.layer import OWN_SPIKES, Counts, valid_steps
 from snnlab.nn.layers import Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
@@ -160,7 +160,7 @@ def _count_cells_torch(x: Tensor, valid: Tensor) -> Tensor:
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
 
 
-class Totals(NamedTuple):
+class OperationCounts(NamedTuple):
     """The operations of all samples; several of them can be added.
 
     Attributes:
@@ -183,8 +183,8 @@ class Totals(NamedTuple):
     steps: int = 0
     samples: int = 0
 
-    def __add__(self, other: Totals) -> Totals:  # type: ignore[override]
-        return Totals(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, other: OperationCounts) -> OperationCounts:  # type: ignore[override]
+        return OperationCounts(*(a + b for a, b in zip(self, other, strict=True)))
 
     def metrics(self, stage: str) -> dict[str, float]:
         """Return the means over the samples, and over the steps, by metric name."""
@@ -223,15 +223,15 @@ class _InputCounts:
         return self.steps * self.weight_counts.dense, macs + self.steps * self.weight_counts.recurrent, acs
 
 
-class Operations:
-    """The operations that a network has done within `counted`."""
+class OperationCounter:
+    """The operations that a network has done within `count_operations`."""
 
     def __init__(self, network: nn.Module) -> None:
         self._layers: dict[tuple[int, torch.Size], _InputCounts] = {}
         self._uncounted = {id(module) for module in network.modules() if has_weights(module)}
-        self._totals = Totals()
+        self._totals = OperationCounts()
 
-    def totals(self) -> Totals | None:
+    def totals(self) -> OperationCounts | None:
         """Return the operations so far; None if the network has weights whose operations are unknown.
 
         These are the weights of user-defined layers, also those of known layers inside them.
@@ -240,13 +240,13 @@ class Operations:
             return None
         found = self._totals
         for inputs_of_layer in self._layers.values():
-            found += Totals(*inputs_of_layer.operations())
+            found += OperationCounts(*inputs_of_layer.operations())
         return found
 
     def begin(self, network: nn.Module, inputs: tuple[Any, ...], settings: dict[str, Any]) -> None:
         """Count the samples of a call and their steps."""
         x, lengths = inputs[0], settings.get("lengths")
-        self._totals += Totals(samples=x.shape[1], steps=int(_valid(lengths, x).sum()))
+        self._totals += OperationCounts(samples=x.shape[1], steps=int(_valid(lengths, x).sum()))
 
     def __call__(
         self,
@@ -268,19 +268,19 @@ class Operations:
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
-            self._totals += Totals(updates=outputs)
+            self._totals += OperationCounts(updates=outputs)
             if layer.spiking:
                 # The spikes are counted already; without graded spikes their number is that of nonzero outputs.
-                spikes = None if layer.graded or counts is None else counts.get(OWN)
+                spikes = None if layer.graded or counts is None else counts.get(OWN_SPIKES)
                 active = int(torch.count_nonzero(y) if spikes is None else spikes.sum(dtype=torch.float64).round())
-                self._totals += Totals(active=active, outputs=outputs)
+                self._totals += OperationCounts(active=active, outputs=outputs)
             if isinstance(layer, Recurrent):
                 first = torch.zeros_like(y[0]) if state is None else state.s
                 self._add(layer.feedback, torch.cat([first[None], y[:-1]]), lengths)
         elif isinstance(layer, _ACTIVATIONS):
             valid = _valid(lengths, y)
             active = int(((y != 0).flatten(2).sum(2) * valid).sum()) if y.dim() > 2 else int(((y != 0) & valid).sum())
-            self._totals += Totals(active=active, outputs=int(valid.sum()) * y.shape[2:].numel())
+            self._totals += OperationCounts(active=active, outputs=int(valid.sum()) * y.shape[2:].numel())
 
     def _add(self, layer: Connection, x: Tensor, lengths: Tensor | None) -> None:
         self._uncounted.discard(id(layer))
@@ -291,9 +291,9 @@ class Operations:
 
 
 @contextmanager
-def counted(network: Network) -> Iterator[Operations]:
+def count_operations(network: Network) -> Iterator[OperationCounter]:
     """Count the operations of a network in this context. Calls must pass `counts`, and weights must not change."""
-    operations = Operations(network)
+    operations = OperationCounter(network)
     hook = network.register_forward_pre_hook(operations.begin, with_kwargs=True)
     try:
         with observe_stages(operations):
@@ -304,7 +304,7 @@ def counted(network: Network) -> Iterator[Operations]:
 
 def _own_spikes(counts: Counts | None) -> Tensor:
     assert counts is not None, "counting operations needs counts"
-    return counts[OWN]
+    return counts[OWN_SPIKES]
 
 
 def _valid(lengths: Tensor | None, x: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from snnlab.compat import bare
+from snnlab.compat import has_no_hooks
 from snnlab.event_frames import EventFrames
-from snnlab.kernels.function import loops_run, resolve
+from snnlab.kernels.function import loops_enabled, resolve_backend
 from snnlab.kernels.layout import Pool
 from snnlab.nn.neurons.base import Neuron, backend_of
 from snnlab.nn.stages import FusedEvents, FusedNeuron, NamedLayers, SpikeConvolution, Stage, accepts_frames
@@ -63,7 +63,7 @@ class InputSpec(NamedTuple):
         wants_grad: Whether the input needs a gradient.
         grad: Whether autograd is enabled.
         autocast: The data type of autocast, or None.
-        loops: Whether kernels compute; `kernels.function.without_loops` turns them off.
+        loops: Whether kernels compute; `kernels.function.loops_disabled` turns them off.
     """
 
     sample: torch.Size | None
@@ -86,7 +86,7 @@ class InputSpec(NamedTuple):
         wants = like.requires_grad
         event_lists = not isinstance(x, Tensor)
         return cls(
-            torch.Size(x.shape[2:]), like.dtype, like.device, last, event_lists, wants, grad, autocast, loops_run()
+            torch.Size(x.shape[2:]), like.dtype, like.device, last, event_lists, wants, grad, autocast, loops_enabled()
         )
 
 
@@ -151,14 +151,14 @@ def _fused_neuron(layers: NamedLayers, at: int, not_fused: dict[str, str]) -> Fu
     assert isinstance(neuron, Neuron)
     pool = None if neuron.graded or at + 1 == len(layers) else _fusable_pool(*layers[at + 1], not_fused)
     before = layers[at - 1][1] if at else None
-    inplace = type(before) in _NEW_OUTPUT and before is not None and bare(before)
+    inplace = type(before) in _NEW_OUTPUT and before is not None and has_no_hooks(before)
     return FusedNeuron(name, neuron, None if pool is None else layers[at + 1], pool, inplace)
 
 
 def _event_stage(
     layers: NamedLayers, spec: InputSpec, settings: RunSettings, not_fused: dict[str, str]
 ) -> FusedEvents | None:
-    if not begins_on_events(layers, settings):
+    if not first_layers_accept_events(layers, settings):
         return None
     (name, convolution), (_, neuron) = layers[:2]
     assert isinstance(neuron, Neuron)
@@ -172,7 +172,7 @@ def _event_stage(
     return FusedEvents(fused.name, neuron, fused.pooling, fused.pool, fused.inplace, (name, convolution), always)
 
 
-def begins_on_events(layers: NamedLayers, settings: RunSettings) -> bool:
+def first_layers_accept_events(layers: NamedLayers, settings: RunSettings) -> bool:
     """Return whether the first layers are a convolution that can sum its input event by event, and its neurons."""
     if len(layers) < 2 or not settings.fuse or settings.sparse_input == "never":
         return False
@@ -192,12 +192,16 @@ def _is_for_images(layers: NamedLayers) -> bool:
 
 def _can_fuse(neuron: Neuron) -> bool:
     is_standard = type(neuron).forward is Neuron.forward and type(neuron).run is Neuron.run
-    return is_standard and neuron.spiking and bare(neuron)
+    return is_standard and neuron.spiking and has_no_hooks(neuron)
 
 
 def _has_cpu_kernel(neuron: Neuron, spec: InputSpec) -> bool:
     """Return whether CPU kernels run a neuron, judged by device and data type."""
-    return spec.device.type == "cpu" and spec.loops and resolve(backend_of(neuron), spec.device, spec.dtype) == "numba"
+    return (
+        spec.device.type == "cpu"
+        and spec.loops
+        and resolve_backend(backend_of(neuron), spec.device, spec.dtype) == "numba"
+    )
 
 
 def _spike_source(before: Sequence[nn.Module]) -> Neuron | None:
@@ -216,7 +220,7 @@ def _fusable_pool(name: str, layer: nn.Module, not_fused: dict[str, str]) -> Poo
         return None
     size: Any = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size, layer.kernel_size)
     square = size[0] == size[1] and layer.stride in (size, size[0]) and layer.padding in (0, (0, 0))
-    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not bare(layer):
+    if type(layer) not in (nn.MaxPool2d, nn.AvgPool2d) or not has_no_hooks(layer):
         not_fused[name] = "it has a hook or is a subclass"
     elif not square or layer.ceil_mode or getattr(layer, "dilation", 1) not in (1, (1, 1)):
         not_fused[name] = "its windows are not adjacent squares"
@@ -232,7 +236,7 @@ def _fusable_pool(name: str, layer: nn.Module, not_fused: dict[str, str]) -> Poo
 def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
         type(layer) is nn.Conv2d
-        and bare(layer)
+        and has_no_hooks(layer)
         and layer.stride == layer.dilation == (1, 1)
         and layer.groups == 1
         and layer.padding_mode == "zeros"
@@ -277,7 +281,7 @@ def _layer_key(layer: nn.Module) -> tuple[Any, ...]:
     sizes = tuple(map(vars(layer).get, _GEOMETRY)) if kind in _WITH_GEOMETRY else None
     backend = backend_of(layer) if isinstance(layer, Neuron) else None
     weights = tuple([(part.requires_grad, part.dtype) for part in layer._parameters.values() if part is not None])
-    return id(layer), kind, bare(layer), layer.training, sizes, backend, weights
+    return id(layer), kind, has_no_hooks(layer), layer.training, sizes, backend, weights
 
 
 _WITH_GEOMETRY = frozenset((nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d))

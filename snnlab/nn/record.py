@@ -16,7 +16,7 @@ from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.network import Network
 
 
-class Recording(NamedTuple):
+class NetworkRecord(NamedTuple):
     """A network's output for one input, with the spikes and states of its layers.
 
     Attributes:
@@ -34,7 +34,7 @@ class Recording(NamedTuple):
     states: dict[str, dict[str, Tensor]]
 
 
-def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Recording:
+def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> NetworkRecord:
     """Run a network in evaluation mode, from rest, and record the spikes and states of all steps.
 
     It restores the modules' modes and computes no gradient.
@@ -56,7 +56,7 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Rec
             spikes.append(counts)
             states.append(dict(_variables(state)))
     layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
-    return Recording(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
+    return NetworkRecord(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
 
 
 def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Tensor:

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames, dense
-from snnlab.kernels.function import Output, kernel_for
+from snnlab.kernels.function import KernelOutput, kernel_for
 from snnlab.kernels.layout import Pool
-from snnlab.nn.layer import OWN, Counts, TemporalLayer, fold_time
-from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
+from snnlab.nn.layer import OWN_SPIKES, Counts, TemporalLayer, fold_time
+from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 
 NamedLayers = Sequence[tuple[str, nn.Module]]
 
 # Up to this fraction of cells with events, a first convolution is faster event by event; below this number of cells,
 # both ways are equally fast.
-SPARSE, MIN_CELLS = 0.06, 2**16
+SPARSE_FRACTION, MIN_CELLS = 0.06, 2**16
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,12 @@ class FusedNeuron(Stage):
     ) -> tuple[Tensor, Any]:
         """Run all steps; arguments and results are those of a `TemporalLayer`."""
         return self._apply_pooling(
-            self.layer.run(exact(self.frames(x)), state, lengths, counts, pool=self.pool, inplace=self.inplace)
+            self.layer.run(
+                to_full_precision(self.frames(x)), state, lengths, counts, pool=self.pool, inplace=self.inplace
+            )
         )
 
-    def _apply_pooling(self, done: Output) -> tuple[Tensor, Any]:
+    def _apply_pooling(self, done: KernelOutput) -> tuple[Tensor, Any]:
         return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
 
     def description(self) -> str:
@@ -163,14 +165,14 @@ class FusedEvents(FusedNeuron):
         """Run all steps on events; return None if the input must be frames."""
         from snnlab.kernels import events
 
-        if isinstance(x, Tensor) and not self.always and (x.numel() < MIN_CELLS or not events.few(x, SPARSE)):
+        if isinstance(x, Tensor) and not self.always and (x.numel() < MIN_CELLS or not events.few(x, SPARSE_FRACTION)):
             return None
         like = x if isinstance(x, Tensor) else x.like
         neuron, pool, convolution = self.layer, self.pool, self.first[1]
         layer = events.Convolution(convolution.weight, convolution.bias, padding_of(convolution))
         drive = like.new_empty(1, x.shape[1], *layer.image(x.shape[2:]))
         state = neuron.initial_state(drive[0]) if state is None else state
-        k = rounded(neuron.coefficients(), like)
+        k = cast_coefficients(neuron.coefficients(), like)
         learns = layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)
         grad = torch.is_grad_enabled() and learns
         kernel = kernel_for(neuron.step, drive, state, k, backend=backend_of(neuron), pool=pool, grad=grad)
@@ -181,7 +183,7 @@ class FusedEvents(FusedNeuron):
         count = neuron.spiking and counts is not None
         done = events.run(kernel, x, layer, state, k, lengths, count=count, pool=pool)
         if counts is not None and done.counts is not None:
-            counts[OWN] = done.counts
+            counts[OWN_SPIKES] = done.counts
         return self._apply_pooling(done)
 
     def description(self) -> str:
@@ -189,7 +191,7 @@ class FusedEvents(FusedNeuron):
         few = (
             ""
             if self.always
-            else f" if at most {SPARSE:.0%} of the cells hold any, else PyTorch's convolution, then one loop"
+            else f" if at most {SPARSE_FRACTION:.0%} of the cells hold any, else PyTorch's convolution, then one loop"
         )
         return f"one loop over the events{few}"
 
@@ -223,7 +225,7 @@ def run_stage(
     if not torch.compiler.is_compiling() and (observer := _observer.get()) is not None:
         observer(stage, dense(x), y, state, lengths, own)
     if counts is not None:
-        counts.update({f"{stage.name}.{key}" if key != OWN else stage.name: n for key, n in (own or {}).items()})
+        counts.update({f"{stage.name}.{key}" if key != OWN_SPIKES else stage.name: n for key, n in (own or {}).items()})
     return y, after
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.blocks.loop import Loop
-from snnlab.nn.dt_checks import NORMS, Warned, dt_warnings
+from snnlab.nn.dt_checks import NORMS, LayerWarning, dt_warnings
 from snnlab.nn.layer import TemporalLayer
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
@@ -24,7 +24,7 @@ from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation
 
 
-class LayerRow(NamedTuple):
+class LayerSummary(NamedTuple):
     """One layer.
 
     Attributes:
@@ -55,7 +55,7 @@ class LayerRow(NamedTuple):
         return self.name.count(".")
 
 
-class NeuronRow(NamedTuple):
+class NeuronSummary(NamedTuple):
     """The time constants of one layer of neurons, and its `NeuronInfo`."""
 
     name: str
@@ -76,9 +76,9 @@ class Summary(NamedTuple):
     """
 
     in_shape: Shape
-    layers: list[LayerRow]
-    neurons: list[NeuronRow]
-    warnings: list[Warned]
+    layers: list[LayerSummary]
+    neurons: list[NeuronSummary]
+    warnings: list[LayerWarning]
     parameters: int
     operations: int
 
@@ -92,16 +92,16 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
     """
     costs = probe_layers(built.network, in_shape, built.num_steps)
     layers = [_layer_summary(named_layer, costs[named_layer.name]) for named_layer in _named_layers(built.network)]
-    neurons = [NeuronRow(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
+    neurons = [NeuronSummary(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
     known = sum(row.operations or 0 for row in layers if row.family != "block")  # a block holds sums
     return Summary(in_shape, layers, neurons, dt_warnings(built.network), _num_trainable(built.network), known)
 
 
-def _layer_summary(named_layer: _NamedLayer, cost: LayerCost) -> LayerRow:
+def _layer_summary(named_layer: _NamedLayer, cost: LayerCost) -> LayerSummary:
     name, kind, layer, follows = named_layer
     connection = layer.connection() if isinstance(layer, Network) else ""
-    feedback = tuple((way.source, way.target) for way in layer.ways) if isinstance(layer, Loop) else ()
-    return LayerRow(
+    feedback = tuple((way.source, way.target) for way in layer.feedback_paths) if isinstance(layer, Loop) else ()
+    return LayerSummary(
         name, kind, family(layer), cost.shape, _num_trainable(layer), cost.operations, follows, connection, feedback
     )
 
@@ -161,9 +161,9 @@ class _NamedLayer(NamedTuple):
 
 def _named_layers(network: Network, within: str = "") -> Iterator[_NamedLayer]:
     """Yield all layers with dotted names; a block is followed by its layers."""
-    in_order = {name for name, _ in network.line()}
+    in_order = {name for name, _ in network.layers()}
     for name, layer in network.named_children():
-        yield _NamedLayer(within + name, network.kinds.get(name, type(layer).__name__), layer, name in in_order)
+        yield _NamedLayer(within + name, network.layer_types.get(name, type(layer).__name__), layer, name in in_order)
         if isinstance(layer, Network):
             yield from _named_layers(layer, f"{within}{name}.")
 
@@ -221,7 +221,7 @@ def _num_trainable(layer: nn.Module) -> int:
 
 
 # Prefix of the metrics of learned values.
-PREFIX = "learned/"
+LEARNED_PREFIX = "learned/"
 
 
 class Learned(NamedTuple):
@@ -260,15 +260,15 @@ def learned(network: nn.Module) -> Iterator[Learned]:
                 yield Learned(layer, name, "", value)
 
 
-def learned_figures(network: nn.Module) -> dict[str, float]:
+def learned_metrics(network: nn.Module) -> dict[str, float]:
     """Return the learned values as metrics, such as `learned/tau_mem_ms/LAYER`; the mean if there are several values.
 
     Their minimum and maximum are `learned/tau_mem_ms_min/LAYER` and `learned/tau_mem_ms_max/LAYER`.
     """
     found: dict[str, float] = {}
     for each in learned(network):
-        found[f"{PREFIX}{each.key}/{each.layer}"] = float(each.values.mean())
+        found[f"{LEARNED_PREFIX}{each.key}/{each.layer}"] = float(each.values.mean())
         if each.values.numel() > 1:
-            found[f"{PREFIX}{each.key}_min/{each.layer}"] = float(each.values.min())
-            found[f"{PREFIX}{each.key}_max/{each.layer}"] = float(each.values.max())
+            found[f"{LEARNED_PREFIX}{each.key}_min/{each.layer}"] = float(each.values.min())
+            found[f"{LEARNED_PREFIX}{each.key}_max/{each.layer}"] = float(each.values.max())
     return found

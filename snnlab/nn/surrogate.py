@@ -15,7 +15,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.registry import Registry
-from snnlab.settings import Positive, above, at_least, checks_arguments, ways_of
+from snnlab.settings import Positive, above, at_least, checks_arguments, size_groups
 
 SURROGATES = Registry("surrogate")
 DEFAULT_WIDTH = 0.3
@@ -46,7 +46,7 @@ class Surrogate(ABC):
 
         ds/du = height * shape(|u - v_threshold| / (width * v_threshold)),   shape(0) = 1, shape(1) = 1/2
 
-    A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half`, the half width in this unit.
+    A subclass defines `unit_gradient(x)` in the unit of its own formula, and `half_width`, the half width in this unit.
 
     Args:
         width: Half width at half maximum, in units of the threshold; default 0.3.
@@ -56,7 +56,7 @@ class Surrogate(ABC):
         ConfigError: if width or height is not positive.
     """
 
-    half: float = 1.0
+    half_width: float = 1.0
 
     def __init__(self, width: Width = None, height: Parameter = None) -> None:
         self.size = SurrogateSize(
@@ -72,7 +72,7 @@ class Surrogate(ABC):
 
     def factors(self, v_threshold: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Return k and height of ds/du = height * unit_gradient(k * (u - v_threshold))."""
-        slope = self.half / self.size.width
+        slope = self.half_width / self.size.width
         return (
             slope if self.size.absolute else slope / v_threshold,
             self.size.height / v_threshold if self.size.per_threshold else self.size.height,
@@ -80,7 +80,7 @@ class Surrogate(ABC):
 
     def shape(self, z: Tensor) -> Tensor:
         """Return the surrogate gradient of height 1 at a distance of z half widths."""
-        return self.unit_gradient(z * self.half)
+        return self.unit_gradient(z * self.half_width)
 
     @abstractmethod
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class LibrarySurrogate(Surrogate):
         given = {name: float(value) for name, value in library.items() if value is not None}
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_parametrization([*given, *own], ways_of(library))
+            _require_one_parametrization([*given, *own], size_groups(library))
             self.size = self.library_size(given)
 
     @abstractmethod
@@ -206,11 +206,11 @@ class SuperSpike(SlopeSurrogate):
     Source: Zenke and Ganguli, SuperSpike, Neural Computation 30, 2018.
     """
 
-    half = math.sqrt(2.0) - 1.0
+    half_width = math.sqrt(2.0) - 1.0
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return SurrogateSize(self.half / alpha, 1.0, absolute=True)
+        return SurrogateSize(self.half_width / alpha, 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return (x.abs() + 1.0).square().reciprocal()
@@ -228,11 +228,11 @@ class Sigmoid(SlopeSurrogate):
         alpha: SpikingJelly's parameter, in place of width and height.
     """
 
-    half = 2.0 * math.log(1.0 + math.sqrt(2.0))
+    half_width = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
-        return SurrogateSize(self.half / alpha, alpha / 4.0, absolute=True)
+        return SurrogateSize(self.half_width / alpha, alpha / 4.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return _logistic_gradient(x)
@@ -250,10 +250,10 @@ class Tanh(AlphaSurrogate):
         alpha: Norse's parameter, in place of width and height.
     """
 
-    half = math.log(1.0 + math.sqrt(2.0))
+    half_width = math.log(1.0 + math.sqrt(2.0))
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half / given["alpha"], 1.0, absolute=True)
+        return SurrogateSize(self.half_width / given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return _logistic_gradient(x * 2.0)
@@ -271,10 +271,10 @@ class Circ(AlphaSurrogate):
         alpha: Norse's parameter, in units of u, in place of width and height.
     """
 
-    half = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
+    half_width = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half * given["alpha"], 1.0, absolute=True)
+        return SurrogateSize(self.half_width * given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         r = (x * x + 1.0).rsqrt()
@@ -305,7 +305,7 @@ class Gaussian(LibrarySurrogate):
         scale: Integral of the surrogate gradient, in addition to sigma or alpha; default 1.
     """
 
-    half = math.sqrt(math.log(2.0))
+    half_width = math.sqrt(math.log(2.0))
 
     def __init__(
         self,
@@ -320,7 +320,9 @@ class Gaussian(LibrarySurrogate):
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
-        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True)
+        return SurrogateSize(
+            self.half_width / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True
+        )
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
@@ -339,10 +341,10 @@ class Erfc(AlphaSurrogate):
         alpha: Norse's parameter, in place of width and height.
     """
 
-    half = Gaussian.half
+    half_width = Gaussian.half_width
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
+        return SurrogateSize(self.half_width / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
@@ -387,13 +389,13 @@ class MultiGaussian(LibrarySurrogate):
             self.peak = float(self.unit_gradient(torch.zeros((), dtype=torch.float64)))
             if self.peak <= 0:
                 raise ConfigError("h", f"lobes with h = {h} and s = {s} remove the peak", "lower h or raise s")
-            self.half = self._find_half_width()
+            self.half_width = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         sigma = given["sigma"]
         height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
-        return SurrogateSize(self.half * sigma, height, absolute=True)
+        return SurrogateSize(self.half_width * sigma, height, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         lobes = torch.exp((x - 1.0).square() * self._lobe_exponent) + torch.exp(
@@ -435,10 +437,10 @@ class Triangle(AlphaSurrogate):
     Source: Esser et al., Convolutional networks for fast, energy-efficient neuromorphic computing, PNAS 113, 2016.
     """
 
-    half = 0.5
+    half_width = 0.5
 
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half, given["alpha"], absolute=True)
+        return SurrogateSize(self.half_width, given["alpha"], absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return (1.0 - x.abs()).clamp(min=0.0)
@@ -489,7 +491,7 @@ class Exponential(LibrarySurrogate):
     Source: Shrestha and Orchard, SLAYER, NeurIPS 2018.
     """
 
-    half = math.log(2.0)
+    half_width = math.log(2.0)
 
     def __init__(
         self,
@@ -507,9 +509,9 @@ class Exponential(LibrarySurrogate):
     def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in given:
             reach = given["grad_width"]
-            return SurrogateSize(self.half * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
+            return SurrogateSize(self.half_width * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
         alpha = given["alpha"] if "alpha" in given else 1.0 / given["tau"]
-        return SurrogateSize(self.half / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
+        return SurrogateSize(self.half_width / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x.abs())
@@ -527,7 +529,7 @@ class StraightThrough(Surrogate):
     Source: Bengio et al., Estimating or propagating gradients through stochastic neurons, 2013.
     """
 
-    half = 0.0  # the same at every distance
+    half_width = 0.0  # the same at every distance
 
     def __init__(self, height: Positive = 1.0) -> None:
         super().__init__(height=height)
@@ -544,7 +546,7 @@ _observers: list[SpikeObserver] = []
 
 
 @contextmanager
-def watching(observer: SpikeObserver) -> Iterator[None]:
+def observe_membranes(observer: SpikeObserver) -> Iterator[None]:
     """Call a function with u - v_threshold, surrogate and v_threshold at every spike function of the plain loop."""
     _observers.append(observer)
     try:

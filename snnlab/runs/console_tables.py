@@ -8,12 +8,12 @@ from typing import Any
 
 from snnlab.console import say
 from snnlab.data.data_settings import DataSettings
-from snnlab.data.inspection import PARTS, Group, Inspection, Label, Range, Value
-from snnlab.nn.dt_checks import Warned
-from snnlab.nn.memory_estimate import Footprint
+from snnlab.data.inspection import PARTS, Inspection, LabelStats, RangeStats, RecordingStats, ValueStats
+from snnlab.nn.dt_checks import LayerWarning
+from snnlab.nn.memory_estimate import MemoryEstimate
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import number_text
-from snnlab.nn.summary import NeuronRow, Summary, shape_text
+from snnlab.nn.summary import NeuronSummary, Summary, shape_text
 from snnlab.runs.tables import Table
 from snnlab.settings import argument_texts, first_sentence, settings_of
 
@@ -51,12 +51,12 @@ def warning_text(warning: DtWarning) -> str:
     return _CAUSE_TEXTS[warning.cause].format(**fields)
 
 
-def cure_text(warning: DtWarning) -> str:
+def fix_text(warning: DtWarning) -> str:
     """Return the fix of a warning as settings, or its advice."""
     return " with ".join(f"{name}: {_value(value)}" for name, value in warning.fix) or warning.advice
 
 
-def neuron_words(info: NeuronInfo) -> dict[str, str]:
+def neuron_properties(info: NeuronInfo) -> dict[str, str]:
     """Return the properties of a neuron (gain, threshold, reset, ...) as texts, by name."""
     return dict(_neuron_properties(info))
 
@@ -150,12 +150,12 @@ def layer_table(summary: Summary) -> Table:
     return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
 
 
-def dt_warning_line(warned: Warned) -> str:
+def dt_warning_line(warned: LayerWarning) -> str:
     """Return a warning and its fix as a line."""
-    return f"{', '.join(warned.layers)}: {warning_text(warned.warning)}; fix: {cure_text(warned.warning)}"
+    return f"{', '.join(warned.layers)}: {warning_text(warned.warning)}; fix: {fix_text(warned.warning)}"
 
 
-def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None = None) -> str:
+def memory_text(found: MemoryEstimate, batch: int, steps: int, unknown: str | None = None) -> str:
     """Return the memory of a training step in two lines.
 
     Args:
@@ -168,13 +168,13 @@ def footprint_text(found: Footprint, batch: int, steps: int, unknown: str | None
     return (
         f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb(found.peak)} of tensors at its peak;"
         " fragmentation can add two thirds.\n"
-        f"    kept for the backward pass {_mb(found.kept)}, frames {_mb(found.frames)}, weights {optimizer}"
-        f" {_mb(found.learning)}, temporary {_mb(found.passing)}"
+        f"    kept for the backward pass {_mb(found.saved)}, frames {_mb(found.frames)}, weights {optimizer}"
+        f" {_mb(found.weights_and_optimizer)}, temporary {_mb(found.temporary)}"
     )
 
 
-def _neuron_table(neurons: list[NeuronRow]) -> Table:
-    properties = {row.name: neuron_words(row.info) for row in neurons}
+def _neuron_table(neurons: list[NeuronSummary]) -> Table:
+    properties = {row.name: neuron_properties(row.info) for row in neurons}
     words = list(dict.fromkeys(word for values in properties.values() for word in values))
     range_head = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
     rows = []
@@ -297,7 +297,7 @@ def _tables(found: Inspection) -> Iterator[Table]:
         yield Table(head, [_label_cells(label, total) for label in found.labels])
 
 
-def _value_cells(value: Value) -> list[str]:
+def _value_cells(value: ValueStats) -> list[str]:
     """Return the mean and the range of a value in each part."""
     cells = [value.name]
     for part in value.parts:
@@ -305,13 +305,13 @@ def _value_cells(value: Value) -> list[str]:
     return cells
 
 
-def _label_cells(label: Label, total: float) -> list[str]:
+def _label_cells(label: LabelStats, total: float) -> list[str]:
     """Return the duration of a label in each part, and its number of recordings."""
     share = f"{label.ms[-1] / total:.1%}" if total else ""
     return [label.name, *(f"{ms:,.0f}" for ms in label.ms), share, f"{label.recordings:,}"]
 
 
-def _group_table(kind: str, groups: list[Group], *, with_parts: bool) -> Table:
+def _group_table(kind: str, groups: list[RecordingStats], *, with_parts: bool) -> Table:
     """Return a line for each part or class."""
     on = ["ON"] if any(group.on is not None for group in groups) else []
     head = [kind, "train / val / test" if with_parts else "recordings", "events", "", "until (ms)", "", "per ms", *on]
@@ -366,5 +366,5 @@ def _drop_reasons(settings: DataSettings) -> str:
     return f" ({', or '.join(reasons)})" if reasons else ""
 
 
-def _range_cells(values: Range | None) -> tuple[str, str]:
+def _range_cells(values: RangeStats | None) -> tuple[str, str]:
     return ("", "") if values is None else (f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}")

@@ -17,7 +17,7 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 _CANDIDATES = 500
 
 
-class Answered(NamedTuple):
+class AnswersOverTime(NamedTuple):
     """The answers of a network to recordings at each step, with their confidence.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answered(NamedTuple):
     spikes: np.ndarray | None = None
 
 
-class Clock(NamedTuple):
+class StepTime(NamedTuple):
     """Time of a step: its length, ms, or None, and the time by which the events of its frame go beyond it, ms."""
 
     dt: float | None
@@ -53,7 +53,7 @@ class Clock(NamedTuple):
         return steps.astype(np.float64) if self.dt is None else steps * self.dt + self.ahead_ms
 
 
-class Row(NamedTuple):
+class ThresholdResult(NamedTuple):
     """Accuracy, latency and spikes at one threshold.
 
     Attributes:
@@ -72,42 +72,46 @@ class Row(NamedTuple):
     spikes: float | None
 
 
-def answered(arrays: Mapping[str, np.ndarray], stage: str) -> Answered | None:
+def recorded_answers(arrays: Mapping[str, np.ndarray], stage: str) -> AnswersOverTime | None:
     """Return a stage's answers from `predictions.npz`; None without confidences (an older file, or not of classes)."""
     if f"{stage}_confidence" not in arrays:
         return None
     targets, answers, confidence, steps = (arrays[f"{stage}_{n}"] for n in ("target", "answers", "confidence", "steps"))
     final, spikes = arrays[f"{stage}_readout"].argmax(-1), arrays.get(f"{stage}_spikes_so_far")
-    return Answered(targets, answers, confidence, steps, final, spikes)
+    return AnswersOverTime(targets, answers, confidence, steps, final, spikes)
 
 
-def at_threshold(answers: Answered, threshold: float | None, step_time: Clock) -> Row:
+def at_threshold(answers: AnswersOverTime, threshold: float | None, step_time: StepTime) -> ThresholdResult:
     """Return the results if each recording is answered at the first step with this confidence; None: at its end."""
     last, rows = answers.steps - 1, np.arange(answers.steps.size)
     confident = answers.confidence >= (np.inf if threshold is None else threshold)
     at = np.minimum(np.where(confident.any(1), confident.argmax(1), last), last)  # not after its end
     right = np.where(at == last, answers.final, answers.answers[rows, at]) == answers.targets
     spikes = None if answers.spikes is None else float(answers.spikes[rows, at].mean())
-    return Row(threshold, float(right.mean()), float(step_time.ends(at + 1).mean()), float((at < last).mean()), spikes)
+    return ThresholdResult(
+        threshold, float(right.mean()), float(step_time.ends(at + 1).mean()), float((at < last).mean()), spikes
+    )
 
 
-def anytime(answers: Answered, step_time: Clock, thresholds: Sequence[float] = THRESHOLDS) -> list[Row]:
+def early_exit_curve(
+    answers: AnswersOverTime, step_time: StepTime, thresholds: Sequence[float] = THRESHOLDS
+) -> list[ThresholdResult]:
     """Return the results at each threshold, and last those without a threshold."""
     return [at_threshold(answers, threshold, step_time) for threshold in (*thresholds, None)]
 
 
-def chosen_threshold(answers: Answered, accuracy: float, step_time: Clock) -> Row | None:
+def fastest_threshold(answers: AnswersOverTime, accuracy: float, step_time: StepTime) -> ThresholdResult | None:
     """Return the threshold with the shortest latency that reaches an accuracy, 0..1; None if no threshold does.
 
     Use validation recordings: a threshold chosen on the test recordings overstates the test accuracy.
     """
     valid = answers.confidence[np.arange(answers.confidence.shape[1]) < answers.steps[:, None]]
     candidates: list[float] = np.unique(np.quantile(valid, np.linspace(0, 1, _CANDIDATES))).tolist()
-    rows = anytime(answers, step_time, candidates)
+    rows = early_exit_curve(answers, step_time, candidates)
     return min((row for row in rows if row.accuracy >= accuracy), key=lambda row: row.latency, default=None)
 
 
-def as_csv(rows: Sequence[Row], step_time: Clock) -> str:
+def early_exit_csv(rows: Sequence[ThresholdResult], step_time: StepTime) -> str:
     """Return the text of the file anytime.csv; the threshold is empty in the row without one."""
     cells = (["" if value is None else repr(value) for value in row] for row in rows)
     return csv_text(["threshold", "accuracy", f"latency_{step_time.unit}", "early", "spikes"], cells)

@@ -165,7 +165,7 @@ _EXCLUDED = ("logger", "plots", "monitors", "output_dir", "checkpoint_every_s", 
 _NAMES_FILE = "loggers.json"
 
 
-class LoggedRun(L.Callback):
+class RunLogging(L.Callback):
     """Logs a run's configuration and, at its end, the metrics of the chosen epoch to all loggers.
 
     TensorBoard gets both at the end, for its HPARAMS tab. W&B and MLflow get the configuration first; their run IDs are
@@ -183,7 +183,7 @@ class LoggedRun(L.Callback):
         """Log the configuration and the tags, and save the loggers' run IDs."""
         if not trainer.is_global_zero:
             return
-        known, names = remembered(self.folder), {}
+        known, names = read_logger_run_ids(self.folder), {}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger | MLFlowLogger):
                 names[kind(logger)] = str(logger.version)
@@ -200,7 +200,7 @@ class LoggedRun(L.Callback):
                 for tag in self.tags:
                     logger.experiment.set_tag(logger.run_id, tag, "true")
 
-    def conclude(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
+    def log_final_metrics(self, trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
         """Log the metrics of the chosen epoch: `test/...` and, as `val_chosen/...`, those of its validation.
 
         With that name they come after the training's curves in TensorBoard, which sorts by name.
@@ -232,7 +232,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
     }
 
 
-def remembered(folder: Path) -> dict[str, str]:
+def read_logger_run_ids(folder: Path) -> dict[str, str]:
     """Return the loggers' run IDs from a run folder, by `kind`; empty if there are none yet."""
     path = folder / _NAMES_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

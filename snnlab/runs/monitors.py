@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from snnlab.analysis.layer_statistics import EDGES, OUTPUT, Vitals, change_norm, measure, norm, weight_groups
+from snnlab.analysis.layer_statistics import EDGES, OUTPUT, NetworkStatistics, change_norm, measure, norm, weight_groups
 from snnlab.data.events.frames import Batch, Mix
 from snnlab.errors import one_line
 from snnlab.nn import Network
@@ -53,7 +53,7 @@ class Monitors(L.Callback):
         self, every_steps: Count = 100, recordings: Annotated[int, at_least(2)] = 8, every_epochs: Count = 4
     ) -> None:
         self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
-        self._vitals: Vitals | None = None
+        self._vitals: NetworkStatistics | None = None
         self._measured_step = self._drawn_step = -1
         self._pending = self._disabled = False
         self._update: WeightUpdate | None = None
@@ -126,7 +126,9 @@ def _tensorboard_writers(trainer: L.Trainer) -> list[Any]:
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def measure_batch(trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None) -> Vitals | None:
+def measure_batch(
+    trainer: L.Trainer, module: SpikingModule, batch: Batch, dt: float | None
+) -> NetworkStatistics | None:
     """Return the layer statistics of the network on a batch, forward from the initial state and backward.
 
     A copy of the network runs, so that its weights, gradients, running means and hooks do not change, and other users
@@ -173,17 +175,17 @@ def first_recordings(batch: Batch, number: int) -> Batch:
     )
 
 
-def scalars(vitals: Vitals) -> dict[str, float]:
+def scalars(statistics: NetworkStatistics) -> dict[str, float]:
     """Return the statistics as numbers by name: `NAME/LAYER`."""
     found: dict[str, float] = {}
-    for layer in vitals.layers:
+    for layer in statistics.layers:
         if layer.drive_gradient:
             found[f"input_gradient/{layer.name}"] = math.hypot(*layer.drive_gradient)
         found[f"output_gradient/{layer.name}"] = layer.gradient
         if (spiking := layer.spiking) is None or layer.spikes_per_step is None:
             continue
-        if vitals.dt is not None:
-            found[f"rate_hz/{layer.name}"] = layer.spikes_per_step * 1000 / vitals.dt
+        if statistics.dt is not None:
+            found[f"rate_hz/{layer.name}"] = layer.spikes_per_step * 1000 / statistics.dt
         found[f"spikes_per_step/{layer.name}"] = layer.spikes_per_step
         found[f"silent/{layer.name}"], found[f"saturated/{layer.name}"] = spiking.silent, spiking.saturated
         found[f"largest_membrane/{layer.name}"] = spiking.max_membrane
@@ -191,10 +193,10 @@ def scalars(vitals: Vitals) -> dict[str, float]:
     return found
 
 
-def histograms(vitals: Vitals) -> Iterator[tuple[str, dict[str, Any]]]:
+def histograms(statistics: NetworkStatistics) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a histogram of each layer's membranes, in thresholds, as arguments of TensorBoard's `add_histogram_raw`."""
     middles = [(low + high) / 2 for low, high in pairwise(EDGES)]
-    for layer in vitals.layers:
+    for layer in statistics.layers:
         counts = layer.spiking.membrane_histogram if layer.spiking is not None else ()
         if not sum(counts):
             continue  # TensorBoard rejects an empty histogram
@@ -221,7 +223,7 @@ class WeightUpdate:
     """
 
     def __init__(self, network: Network) -> None:
-        last = [name for name, _ in network.line()][-1]
+        last = [name for name, _ in network.layers()][-1]
         self.groups = {name if name != OUTPUT else last: group for name, group in weight_groups(network).items()}
         self.groups = {name: group for name, group in self.groups.items() if group}
         self.gradients = {

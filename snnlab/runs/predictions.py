@@ -18,7 +18,7 @@ from snnlab.nn.network import Network
 from snnlab.nn.record import step_spikes
 from snnlab.runs.plots.answers import confusion
 from snnlab.target_kinds import IGNORED, kind_of
-from snnlab.training.distributed import gathered
+from snnlab.training.distributed import all_gather
 from snnlab.training.module import Outputs, SpikingModule
 
 
@@ -42,7 +42,7 @@ def confidences(loss: Loss, y: Tensor, lengths: Tensor) -> Tensor:
     return confidence.gather(0, at)
 
 
-class SpikesSoFar(L.Callback):
+class CumulativeSpikes(L.Callback):
     """Runs the network on each test batch once more, step by step, and collects its cumulative spikes.
 
     The test itself gives only sums over time, since its layers may be fused.
@@ -101,12 +101,12 @@ class Predictions(L.Callback):
             return {}
         return {f"{self.stage}_{k}": np.concatenate([b[k] for b in self._batches]) for k in self._batches[0]}
 
-    def of_all(self) -> dict[str, np.ndarray]:
+    def gather_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of all processes, in the order of a single process; all processes have to call it.
 
         Of P processes, process p reads the recordings p, p + P, p + 2P, ...
         """
-        gathered_arrays = gathered(self.arrays())
+        gathered_arrays = all_gather(self.arrays())
         if len(gathered_arrays) == 1 or not gathered_arrays[0]:
             return gathered_arrays[0]
         sizes = [len(arrays[f"{self.stage}_recording"]) for arrays in gathered_arrays]
@@ -166,7 +166,9 @@ def layer_names(spiking: Mapping[str, tuple[int, ...]]) -> np.ndarray:
     return np.array(list(spiking), dtype=np.str_)
 
 
-def findings(targets: np.ndarray, readout: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def prediction_metrics(
+    targets: np.ndarray, readout: np.ndarray, answers: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
     """Return the metrics of predictions for `result.json`.
 
     For classes and for labels over time (without the steps that have no label): `accuracy_of_class` (correct, all),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from snnlab.runs.recorded import Recorded
+from snnlab.runs.recorded import RecordedRun
 from snnlab.runs.runs_table import flat
 from snnlab.threads import openmp_spin_count
 from snnlab.training.checkpoints import network_weights
@@ -179,7 +179,7 @@ def _cpu_name() -> str:
 _MAX_LISTED = 3
 
 
-class Finding(NamedTuple):
+class ComparedItem(NamedTuple):
     """The result of comparing one item of two runs: its name, whether it is the same, and the difference as text."""
 
     what: str
@@ -187,11 +187,11 @@ class Finding(NamedTuple):
     text: str
 
 
-def compare(one: Recorded, other: Recorded) -> list[Finding]:
+def compare_runs(one: RecordedRun, other: RecordedRun) -> list[ComparedItem]:
     """Compare two runs' data, metrics, predictions and weights, bit for bit.
 
     Raises:
-        RecordError: if a file of one cannot be read.
+        RunFolderError: if a file of one cannot be read.
     """
     # An older run has fewer arrays.
     before, after = one.predictions(), other.predictions()
@@ -206,7 +206,7 @@ def compare(one: Recorded, other: Recorded) -> list[Finding]:
     ]
 
 
-def surroundings(one: Recorded, other: Recorded) -> list[str]:
+def environment_differences(one: RecordedRun, other: RecordedRun) -> list[str]:
     """Return the differences in versions, hardware and numerics, as lines of text."""
     before, after = (flat(run.provenance) for run in (one, other))
     keys = [key for key in dict.fromkeys([*before, *after]) if key not in ("config_hash", "data_fingerprint")]
@@ -227,18 +227,18 @@ def weights_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _compare_entry(what: str, key: str, one: Recorded, other: Recorded) -> Finding:
+def _compare_entry(what: str, key: str, one: RecordedRun, other: RecordedRun) -> ComparedItem:
     same = one.provenance.get(key) == other.provenance.get(key)
-    return Finding(what, same, "the same" if same else "not the same")
+    return ComparedItem(what, same, "the same" if same else "not the same")
 
 
-def _compare_arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Finding:
+def _compare_arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> ComparedItem:
     differing = [name for name in dict.fromkeys([*one, *other]) if not _same(one.get(name), other.get(name))]
     if not differing:
-        return Finding(what, True, "the same")
+        return ComparedItem(what, True, "the same")
     shown = "; ".join(_difference(name, one.get(name), other.get(name)) for name in differing[:_MAX_LISTED])
     more = f"; and {len(differing) - _MAX_LISTED} more" if len(differing) > _MAX_LISTED else ""
-    return Finding(what, False, f"differ in {shown}{more}")
+    return ComparedItem(what, False, f"differ in {shown}{more}")
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
@@ -253,9 +253,9 @@ def _difference(name: str, one: np.ndarray | None, other: np.ndarray | None) -> 
     return f"{name} (by {np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))):.3g} at most)"
 
 
-def _compare_weights(name: str, one: Path, other: Path) -> Finding:
+def _compare_weights(name: str, one: Path, other: Path) -> ComparedItem:
     paths = [folder / "checkpoints" / f"{name}.ckpt" for folder in (one, other)]
     if not all(path.is_file() for path in paths):
-        return Finding(f"weights, {name}", False, "a checkpoint is missing")
+        return ComparedItem(f"weights, {name}", False, "a checkpoint is missing")
     same = weights_hash(paths[0]) == weights_hash(paths[1])
-    return Finding(f"weights, {name}", same, "the same" if same else "not the same")
+    return ComparedItem(f"weights, {name}", same, "the same" if same else "not the same")

@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 from omegaconf import OmegaConf
 
-from snnlab.errors import DamagedError, ForeignError, RecordError, one_line
-from snnlab.printable import cleaned, printable
+from snnlab.errors import DamagedError, RunFolderError, VersionError, one_line
+from snnlab.printable import printable, printable_data
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import (
     CHECKPOINTS,
@@ -38,7 +38,7 @@ from snnlab.yaml_files import require_bounded, too_large
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")
 
 
-def read_raw(path: Path) -> Any:
+def read_unresolved(path: Path) -> Any:
     """Return the content of a YAML file without resolving its references.
 
     Raises:
@@ -47,10 +47,10 @@ def read_raw(path: Path) -> Any:
         yaml.YAMLError: if it is no YAML.
     """
     require_bounded(path)
-    return cleaned(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    return printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
 
 
-def read_plain(path: Path) -> Any:
+def read_resolved(path: Path) -> Any:
     """Return the content of a run's `config.yaml` with references to its own values resolved; others stay as they are.
 
     Raises:
@@ -58,7 +58,7 @@ def read_plain(path: Path) -> Any:
         OSError: if it cannot be read.
         yaml.YAMLError: if it is no YAML.
     """
-    return resolve_references(read_raw(path))
+    return resolve_references(read_unresolved(path))
 
 
 def resolve_references(raw: Any) -> Any:
@@ -115,7 +115,7 @@ _STAGES, _REQUIRED_ARRAYS = ("val", "test"), ("recording", "target", "readout")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """The recorded result of a completed, failed or interrupted run.
 
     Attributes:
@@ -169,7 +169,7 @@ class Recorded:
             return value
         try:
             value = self.config.get("name")
-        except RecordError:
+        except RunFolderError:
             value = None
         return value if isinstance(value, str) else self.folder.absolute().parent.name
 
@@ -270,19 +270,19 @@ def read_split(folder: Path) -> dict[str, Any]:
     return parts
 
 
-def read_run(folder: Path) -> Recorded:
+def read_run(folder: Path) -> RecordedRun:
     """Read a run's result.
 
     Raises:
         DamagedError: if `result.json` is not valid.
-        ForeignError: if another version of snnlab wrote it.
-        RecordError: if the folder is not a run folder, or the run has not ended.
+        VersionError: if another version of snnlab wrote it.
+        RunFolderError: if the folder is not a run folder, or the run has not ended.
     """
     path = folder / RESULT
     if not path.is_file():
         what = "this run has not ended" if (folder / CONFIG).is_file() else "is not a run folder"
-        raise RecordError(folder, f"{what}, there is no {RESULT} in it")
-    return Recorded(folder, read_result(path))
+        raise RunFolderError(folder, f"{what}, there is no {RESULT} in it")
+    return RecordedRun(folder, read_result(path))
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -292,13 +292,13 @@ def read_result(path: Path) -> dict[str, Any]:
         raise _damaged_error(path, "it is not the result of a run")
     version = page.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise ForeignError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
+        raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
     if problem := _result_error(page):
         raise _damaged_error(path, problem)
     return page
 
 
-def read_ended(folder: Path) -> Recorded | None:
+def read_run_if_ended(folder: Path) -> RecordedRun | None:
     """Read a run's result as `read_run`, or return None if the run has not ended."""
     return read_run(folder) if (folder / RESULT).is_file() else None
 
@@ -313,7 +313,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         if problem := too_large(path, _YAML_LOADER):
             raise _damaged_error(path, problem)
-        config = cleaned(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER))
+        config = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML_LOADER))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _damaged_error(path, one_line(error)) from error
     if not isinstance(config, dict) or not _is_experiment(config):
@@ -339,7 +339,7 @@ def is_run(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and any((folder / name).exists() for name in (CHECKPOINTS, RESULT, SPLIT))
 
 
-def is_surely_run(folder: Path) -> bool:
+def is_readable_run(folder: Path) -> bool:
     """Return whether a folder is a run folder with at least one valid file."""
     return is_run(folder) and any(map(_is_readable, (read_run, read_config, _read_split), [folder] * 3))
 
@@ -347,16 +347,16 @@ def is_surely_run(folder: Path) -> bool:
 def _is_readable(read: Any, folder: Path) -> bool:
     try:
         read(folder)
-    except ForeignError:
+    except VersionError:
         return True
-    except RecordError:
+    except RunFolderError:
         return False
     return True
 
 
 def _read_split(folder: Path) -> None:
-    if not Recorded(folder, {}).split():
-        raise RecordError(folder, f"has no {SPLIT}")
+    if not RecordedRun(folder, {}).split():
+        raise RunFolderError(folder, f"has no {SPLIT}")
 
 
 def _is_experiment(config: Mapping[Any, Any]) -> bool:
@@ -366,7 +366,7 @@ def _is_experiment(config: Mapping[Any, Any]) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return cleaned(json.loads(path.read_text(encoding="utf-8")))
+        return printable_data(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged_error(path, one_line(error)) from error
 
@@ -445,7 +445,7 @@ def archive_result(folder: Path) -> None:
     """
     path = folder / RESULT
     try:
-        recorded = read_ended(folder)
+        recorded = read_run_if_ended(folder)
     except DamagedError:
         path.rename(folder / DAMAGED_RESULT)
         return
@@ -457,7 +457,7 @@ def archive_result(folder: Path) -> None:
         path.unlink()
 
 
-def search_of(folder: Path) -> dict[str, Any] | None:
+def search_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of the settings' search from a run's result, or from its last archived one; None if none."""
     return next((value for page in _all_results(folder) if (value := page.get("search"))), None)
 
@@ -468,7 +468,7 @@ def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
         try:
             if path.is_file():
                 yield read_result(path)
-        except RecordError:  # an unreadable result has no record of a search
+        except RunFolderError:  # an unreadable result has no record of a search
             continue
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.runs.signature import sign
 from snnlab.runs.tables import Table, metric_text
@@ -34,12 +34,12 @@ def require_no_links(folder: Path) -> None:
         folder: Of a run, a search or a suite; it may not exist yet. Folders of other runs in it are not checked.
 
     Raises:
-        RecordError: with the path of the first one.
+        RunFolderError: with the path of the first one.
     """
     for entry in _all_entries(folder):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             what = "a link" if entry.is_symlink() else "neither a file nor a folder"
-            raise RecordError(entry.path, f"is {what}, so nothing is written to it", "remove it")
+            raise RunFolderError(entry.path, f"is {what}, so nothing is written to it", "remove it")
 
 
 def _all_entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -61,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a folder, so that no other process trains in it; the lock ends with this process, even if it is killed.
 
     Raises:
-        RecordError: if another process trains in it, it contains links, or it cannot be written.
+        RunFolderError: if another process trains in it, it contains links, or it cannot be written.
     """
     require_no_links(folder)
     path = folder / LOCK
@@ -69,12 +69,12 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         path.open("a").close()  # FileLock would create a missing folder
     except OSError as error:
-        raise RecordError(folder, f"cannot be written ({error.strerror})") from error
+        raise RunFolderError(folder, f"cannot be written ({error.strerror})") from error
     try:
         lock.acquire(timeout=0.2)  # retries if the owner removes the file meanwhile
         of_this_process = path.stat()
     except Timeout as error:
-        raise RecordError(folder, "another process is training in it") from error
+        raise RunFolderError(folder, "another process is training in it") from error
     except OSError as error:
         _log.warning("%s cannot be locked (%s): do not start a second training in it", folder, error.strerror)
         yield
@@ -108,7 +108,7 @@ METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "sp
 LOG = "log.txt"
 _WARNING = re.compile(r"\S+ \S+ WARNING snnlab\.\S+: (.*)")
 # Suffix of the name of a run that repeats the run next to it.
-REPEATED = "_repeated"
+REPEAT_SUFFIX = "_repeated"
 _SCORES = ("test/accuracy", "test/mae", "val/accuracy", "val/mae")
 Status = Literal["completed", "failed", "interrupted"]
 
@@ -186,7 +186,7 @@ def create_run_folder(folder: Path, text: str, plugins: Mapping[str, Path] | Non
         plugins: The file of each plugin that was imported.
 
     Raises:
-        RecordError: if the folder cannot be written.
+        RunFolderError: if the folder cannot be written.
     """
     path = folder / CONFIG
     try:
@@ -351,7 +351,7 @@ def _number(value: float | None, form: str, missing: str = "?") -> str:
     return missing if value is None else format(value, form)
 
 
-def say_result(result: Result) -> None:
+def print_result_and_folder(result: Result) -> None:
     """Print the tables of a result, and the run folder as the last line."""
     print_result(result)
     print(result.folder, flush=True)

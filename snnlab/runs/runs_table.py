@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeVar
 
-from snnlab.errors import ConfigError, DamagedError, ForeignError, RecordError, did_you_mean
+from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError, did_you_mean
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.printable import without_passwords
-from snnlab.runs.recorded import Recorded, find_runs, is_run, read_config, read_ended, resolve_references
+from snnlab.runs.recorded import RecordedRun, find_runs, is_run, read_config, read_run_if_ended, resolve_references
 from snnlab.runs.tables import Table, csv_text, mean_sd_text
 
 Settings = Mapping[str, Any]
@@ -32,7 +32,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     """Return the items grouped by their key, in their order."""
     found: dict[K, list[T]] = {}
     for item in items:
@@ -40,7 +40,7 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return found
 
 
-def settings_of(config: Settings) -> dict[str, Any]:
+def training_settings(config: Settings) -> dict[str, Any]:
     """Return the settings that affect a training, without the seed.
 
     Args:
@@ -56,12 +56,12 @@ def settings_of(config: Settings) -> dict[str, Any]:
     return found
 
 
-def identity(config: Settings) -> str:
+def training_key(config: Settings) -> str:
     """Return a text that is the same for all runs with the same training settings."""
-    return json.dumps(settings_of(config), sort_keys=True, default=str)
+    return json.dumps(training_settings(config), sort_keys=True, default=str)
 
 
-def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:
+def differing_settings(settings: Sequence[Settings]) -> dict[str, list[str]]:
     """Return the settings that differ between runs, each with its values as texts, one per run.
 
     A setting that several layers share with the same values is one entry: `model.layers.*.tau_mem`.
@@ -72,7 +72,7 @@ def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for run_settings in settings for key in run_settings)
     columns = {key: tuple(_setting_text(run_settings, key) for run_settings in settings) for key in keys}
     differing_keys = (key for key, column in columns.items() if len(set(column)) > 1)
-    groups = grouped(
+    groups = group_by(
         differing_keys, lambda key: (key.rpartition(".")[2] if key.startswith(_LAYERS_PREFIX) else key, columns[key])
     )
     return {
@@ -81,11 +81,11 @@ def differing(settings: Sequence[Settings]) -> dict[str, list[str]]:
     }
 
 
-def names_of(settings: Sequence[Settings]) -> list[str]:
+def distinguishing_names(settings: Sequence[Settings]) -> list[str]:
     """Return a name for each set of training settings: the few settings that distinguish it from the others."""
     if len(settings) == 1:
         return ["all runs"]
-    columns = differing(settings)
+    columns = differing_settings(settings)
     keys_used: list[str] = []
 
     def count_combinations(*keys: str) -> int:
@@ -112,7 +112,7 @@ def _setting_text(run_settings: Settings, key: str) -> str:
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")
 
 
-def marks(config: Mapping[str, Any]) -> list[str]:
+def run_marks(config: Mapping[str, Any]) -> list[str]:
     """Return marks of a run: a control, a mode other than train, a training on some batches; empty for a full training.
 
     Args:
@@ -145,13 +145,13 @@ _NOT_COMPARED = ("timing", "provenance", "schema_version", "metrics")
 _RUNNING, DAMAGED = "not ended", "damaged"
 _LIST_WIDTH = 10_000
 # Settings that identify a run and have no effect on its result, except the seed.
-OWN = ("output_dir", "name", "seed", "tags")
+RUN_KEYS = ("output_dir", "name", "seed", "tags")
 # Number of differing settings that a row shows.
 _MAX_SHOWN_SETTINGS = 5
 
 
 @dataclass(frozen=True)
-class Line:
+class ListedRun:
     """A run in a list, read from its folder.
 
     Attributes:
@@ -167,7 +167,7 @@ class Line:
     config: dict[str, Any]
     result: dict[str, Any]
     fit_s: float | None = None
-    problem: RecordError | None = None
+    problem: RunFolderError | None = None
 
     @property
     def name(self) -> str:
@@ -183,32 +183,34 @@ class Line:
     @property
     def marked_status(self) -> str:
         """Status, with marks of a control and of a training on some batches."""
-        return ", ".join([self.status, *marks(self.config)])
+        return ", ".join([self.status, *run_marks(self.config)])
 
     def value(self, key: str) -> Any:
         """Return the value of a key from the result or the configuration; None if it is in neither."""
         return self.status if key == "status" else self.result.get(key, self.config.get(key))
 
 
-def read_line(folder: Path) -> Line:
+def read_listed_run(folder: Path) -> ListedRun:
     """Read a run, also one that has not ended, or one with damaged files."""
     config: dict[str, Any] = {}
-    recorded: Recorded | None = None
-    problem: RecordError | None = None
+    recorded: RecordedRun | None = None
+    problem: RunFolderError | None = None
     try:
         config = flat(resolve_references(read_config(folder)))
     except DamagedError as error:
         problem = error
     try:
-        recorded = read_ended(folder)
-    except (DamagedError, ForeignError) as error:
+        recorded = read_run_if_ended(folder)
+    except (DamagedError, VersionError) as error:
         problem = problem or error
     if recorded is None:
-        return Line(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
+        return ListedRun(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
     result = (
         flat({name: value for name, value in recorded.page.items() if name not in _NOT_COMPARED}) | recorded.metrics
     )
-    return Line(folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem)
+    return ListedRun(
+        folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem
+    )
 
 
 def flat(node: Any, place: str = "") -> dict[str, Any]:
@@ -221,7 +223,7 @@ def flat(node: Any, place: str = "") -> dict[str, Any]:
     return found
 
 
-def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: str | None) -> list[Line]:
+def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]], sort: str | None) -> list[ListedRun]:
     """Return the runs that meet all conditions, sorted by a key, the best run last.
 
     Args:
@@ -243,7 +245,7 @@ def chosen(lines: Sequence[Line], conditions: Sequence[tuple[str, ...]], sort: s
     return sorted(kept, key=lambda line: -math.inf if math.isnan(numbers[line.folder]) else numbers[line.folder])
 
 
-def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
+def print_runs(lines: Sequence[ListedRun], root: Path, total: int) -> None:
     """Print a table with a row for each run, and then the errors of damaged files to stderr.
 
     Args:
@@ -278,7 +280,7 @@ def print_runs(lines: Sequence[Line], root: Path, total: int) -> None:
             print(line.problem, file=sys.stderr)
 
 
-def differing_overrides(lines: Sequence[Line]) -> list[str]:
+def differing_overrides(lines: Sequence[ListedRun]) -> list[str]:
     """Return for each run, as overrides, the settings that differ between runs with the same name and layers."""
 
     def kind(place: int) -> tuple[str, ...]:
@@ -286,11 +288,11 @@ def differing_overrides(lines: Sequence[Line]) -> list[str]:
         return lines[place].name, *layers
 
     found = [""] * len(lines)
-    for places in grouped(range(len(lines)), kind).values():
+    for places in group_by(range(len(lines)), kind).values():
         run_settings = [
-            {key: value for key, value in lines[place].config.items() if key not in OWN} for place in places
+            {key: value for key, value in lines[place].config.items() if key not in RUN_KEYS} for place in places
         ]
-        columns = differing(run_settings)
+        columns = differing_settings(run_settings)
         for number, place in enumerate(places):
             overrides = [
                 f"{short_key(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"
@@ -300,7 +302,7 @@ def differing_overrides(lines: Sequence[Line]) -> list[str]:
     return found
 
 
-def print_comparison(one: Line, other: Line) -> None:
+def print_comparison(one: ListedRun, other: ListedRun) -> None:
     """Print the differences between two runs, first the settings, then the results."""
     for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
         keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
@@ -327,7 +329,7 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def _score(line: Line, part: str) -> str:
+def _score(line: ListedRun, part: str) -> str:
     """Return the accuracy, or R2 for predicted values."""
     r2 = _format(line.value(f"{part}/r2"), ".3f")
     return f"R2 {r2}" if r2 else _format(line.value(f"{part}/accuracy"), ".1%")
@@ -381,7 +383,7 @@ class Grid:
         """Write `grid.json`.
 
         Raises:
-            RecordError: if the folder cannot be written.
+            RunFolderError: if the folder cannot be written.
         """
         page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": dict(self.runs)}
         try:
@@ -392,7 +394,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """The runs of a grid that differ only in their seed.
 
     Attributes:
@@ -412,7 +414,7 @@ def read_grid(folder: Path) -> Grid | None:
     """Return the grid of a folder, or None if the folder has no grid.json.
 
     Raises:
-        RecordError: if its file cannot be read.
+        RunFolderError: if its file cannot be read.
     """
     path = folder / FILE
     if not path.is_file():
@@ -420,7 +422,7 @@ def read_grid(folder: Path) -> Grid | None:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
         if page["schema"] != SCHEMA:
-            raise RecordError(path, "was not written by this version of snnlab")
+            raise RunFolderError(path, "was not written by this version of snnlab")
         grid = Grid(folder, list(page["overrides"]), list(page["keys"]), dict(page["runs"]))
         return replace(grid, runs={place: dict(values) for place, values in grid.runs.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -435,17 +437,17 @@ def find_all_runs(root: Path) -> list[Path]:
     return sorted(times, key=lambda run: (times[run], len(run.name), str(run)))
 
 
-def grid_rows(grid: Grid) -> list[Row]:
+def grid_rows(grid: Grid) -> list[GridRow]:
     """Return a row for every combination of the settings except the seed, in the order of the runs."""
     settings = grid.settings
-    groups = grouped(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
+    groups = group_by(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
     rows = []
     for common, places in groups.items():
         found = [metrics for place in places if (metrics := _metrics(grid.folder / place)) is not None]
         names = dict.fromkeys(name for metrics in found for name in metrics)
         metrics_by_name = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
         values = dict(zip(settings, common, strict=True))
-        rows.append(Row(values, len(found), len(places) - len(found), metrics_by_name))
+        rows.append(GridRow(values, len(found), len(places) - len(found), metrics_by_name))
     return rows
 
 
@@ -453,7 +455,7 @@ def write_table(grid: Grid) -> Path:
     """Write `table.csv` with mean, standard deviation and number of runs of every metric, and return its path.
 
     Raises:
-        RecordError: if it cannot be written.
+        RunFolderError: if it cannot be written.
     """
     rows, path = grid_rows(grid), grid.folder / TABLE
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
@@ -490,7 +492,7 @@ def table(grid: Grid) -> Table:
     return Table(head, lines, f"{len(grid.runs)} runs: {repeats}; {how}", words=(), dim=dim)
 
 
-def print_grouped(grid: Grid) -> None:
+def print_grid(grid: Grid) -> None:
     """Print the table of a grid."""
     grid_table = table(grid)
     print(grid_table.title)  # as the table's title it would be wrapped to the table's width
@@ -499,7 +501,7 @@ def print_grouped(grid: Grid) -> None:
 
 def _metrics(folder: Path) -> Mapping[str, float] | None:
     try:
-        recorded = read_ended(folder)
+        recorded = read_run_if_ended(folder)
     except DamagedError:
         return None
     return recorded.metrics if recorded is not None and recorded.status == "completed" else None

@@ -29,7 +29,7 @@ _MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Signed:
+class Signature:
     """The content of a valid signature.
 
     Attributes:
@@ -69,12 +69,12 @@ def sign(folder: Path, page: str, text: str, plugins: Mapping[str, Path] | None 
     write_json(folder / FILE, {"signatures": [new, *earlier[:1]]})
 
 
-def signed(folder: Path, page: str) -> Signed | None:
+def read_signature(folder: Path, page: str) -> Signature | None:
     """Return the signature of a folder, or None if it has no valid one."""
     key = _key(create=False)
     for signature in _read_signatures(folder):
         if key is not None and _is_valid(key, folder, page, signature):
-            return Signed(
+            return Signature(
                 {name: (Path(plugin["file"]), plugin["sha256"]) for name, plugin in signature["plugins"].items()}
             )
     return None

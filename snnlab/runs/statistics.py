@@ -96,7 +96,7 @@ class Variance:
         of_recordings = max(self.of_rows - sum(one.rest for one in self.of_seeds), 0.0)
         return replace(self, of_seeds=new, of_rows=of_recordings + sum(one.rest for one in new))
 
-    def smallest(self, level: float = LEVEL, power: float = POWER) -> float:
+    def smallest_detectable(self, level: float = LEVEL, power: float = POWER) -> float:
         """Return the smallest true difference that a test at `level` detects with probability `power`."""
         if self.total <= 0:
             return 0.0
@@ -113,40 +113,44 @@ class Difference:
         low: Lower end of its 95 % interval; NaN without a verdict.
         high: Upper end.
         p: Two-sided p-value of no difference; 1 without a verdict.
-        of_networks: True for two networks, False for two methods.
+        between_networks: True for two networks, False for two methods.
         variance: Variance of the effect.
-        why_not: Reason for no verdict, or None.
+        no_verdict_reason: Reason for no verdict, or None.
     """
 
     effect: float
     low: float
     high: float
     p: float
-    of_networks: bool
+    between_networks: bool
     variance: Variance
-    why_not: str | None = None
+    no_verdict_reason: str | None = None
 
-    def smallest(self, level: float = LEVEL) -> float:
+    def smallest_detectable(self, level: float = LEVEL) -> float:
         """Return the smallest true difference that these seeds and recordings detect in 80 % of cases."""
-        return self.variance.smallest(level)
+        return self.variance.smallest_detectable(level)
 
-    def seeds_for(self, effect: float, level: float = LEVEL) -> int | None:
+    def seeds_needed(self, effect: float, level: float = LEVEL) -> int | None:
         """Return the number of seeds per method that detects a true difference in 80 % of cases, or None if none does.
 
         Args:
             effect: The true difference.
             level: Level of the test.
         """
-        if self.of_networks or self.variance.with_seeds(_MAX_SEEDS).smallest(level) > effect:
+        if self.between_networks or self.variance.with_seeds(_MAX_SEEDS).smallest_detectable(level) > effect:
             return None
         low, high = MIN_SEEDS - 1, _MAX_SEEDS  # `high` is enough, `low` is too few or not allowed
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.variance.with_seeds(middle).smallest(level) <= effect else (middle, high)
+            low, high = (
+                (low, middle)
+                if self.variance.with_seeds(middle).smallest_detectable(level) <= effect
+                else (middle, high)
+            )
         return high
 
 
-def compare(
+def compare_methods(
     one: np.ndarray, other: np.ndarray, clusters: np.ndarray | None = None, *, paired: bool = False
 ) -> Difference:
     """Compare two methods, or two networks if there is one of each.
@@ -273,7 +277,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def look_factor(looks: int) -> int:
+def inspection_factor(looks: int) -> int:
     """Return the factor for the p-value of a result that was inspected before, with fewer seeds.
 
         k^2 at the k-th inspection
@@ -364,7 +368,7 @@ def _score_interval(accuracy: float, number: float, quantile: float) -> Interval
 SMALL_VALIDATION = 500
 
 
-def uncertainty(size: int, accuracy: float = 0.9) -> str | None:
+def small_validation_warning(size: int, accuracy: float = 0.9) -> str | None:
     """Return a warning for a small validation set, else None.
 
     Args:

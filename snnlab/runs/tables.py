@@ -23,27 +23,27 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from snnlab.console import table_console
-from snnlab.printable import cell
+from snnlab.printable import csv_cell
 
 
-def describe(values: Mapping[str, Any]) -> str:
+def format_settings(values: Mapping[str, Any]) -> str:
     """Return settings as text: `NAME=VALUE  NAME=VALUE`."""
-    return "  ".join(f"{name}={figure(value)}" for name, value in values.items())
+    return "  ".join(f"{name}={format_value(value)}" for name, value in values.items())
 
 
-def figure(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as text, a float with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as text: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return a path as text, relative to the working folder if it is in it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
@@ -226,10 +226,10 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str, An
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([cell(name) for name in head])
+    writer.writerow([csv_cell(name) for name in head])
     for row in rows:
         values = [row.get(name, "") for name in head] if isinstance(row, Mapping) else row
-        writer.writerow([cell(value) for value in values])
+        writer.writerow([csv_cell(value) for value in values])
     return text.getvalue()
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from snnlab.config.schema import Experiment
-from snnlab.data.control import Controlled, controlled
+from snnlab.data.ablation import Ablation, build_ablation
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
-from snnlab.data.inspection import remarks, too_early
-from snnlab.data.splits import Split, one_batch, with_validation
+from snnlab.data.inspection import split_warnings, time_unit_warning
+from snnlab.data.splits import Split, merge_validation, overfit_split
 from snnlab.errors import ConfigError
 from snnlab.nn.losses import Loss
 from snnlab.session.build_store import split
@@ -39,10 +39,10 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
         )
     check_labelled(packed.targets, data, parts)
     if experiment.fit_on == "train_and_val":
-        parts = with_validation(parts)
+        parts = merge_validation(parts)
     if experiment.mode == "overfit":
-        parts = one_batch(parts, data.batch_size, experiment.seed)
-        done = control(experiment, data, parts, packed)
+        parts = overfit_split(parts, data.batch_size, experiment.seed)
+        done = ablation(experiment, data, parts, packed)
         names = recordings.class_names
         return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=names, control=done)
     return EventDataModule(
@@ -53,15 +53,15 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
         pipeline=data.pipeline,
         mixing=data.mixing,
         class_names=recordings.class_names,
-        control=control(experiment, data, parts, packed),
+        ablation=ablation(experiment, data, parts, packed),
     )
 
 
-def control(experiment: Experiment, data: DataSettings, parts: Split, packed: Store) -> Controlled | None:
+def ablation(experiment: Experiment, data: DataSettings, parts: Split, packed: Store) -> Ablation | None:
     """Return the control of the experiment, or None."""
     if experiment.control is None:
         return None
-    return controlled(experiment.control, parts, packed.targets, experiment.seed, data.duration_us)
+    return build_ablation(experiment.control, parts, packed.targets, experiment.seed, data.duration_us)
 
 
 def data_notes(data: EventDataModule) -> list[str]:
@@ -71,12 +71,12 @@ def data_notes(data: EventDataModule) -> list[str]:
         ConfigError: if nearly all events are after the window, or all are at its very start.
     """
     split, settings = data.split, data.settings
-    if problem := too_early(data.store, settings):
+    if problem := time_unit_warning(data.store, settings):
         raise ConfigError("data.time_unit", problem)
     sizes = f"{split.train.size:,} recordings to train, {split.val.size:,} to validate, {split.test.size:,} to test"
     notes = [f"{sizes}; {settings.steps_text}"]
-    if data.control is not None:
-        notes.append(f"control: {data.control.kind}: {data.control.meaning}")
+    if data.ablation is not None:
+        notes.append(f"control: {data.ablation.kind}: {data.ablation.description}")
     if data.hot is not None:
         notes.append(f"{int(data.hot.sum()):,} hot pixels above {settings.hot_pixels_hz:g} Hz are removed")
     if data.windows is not None:
@@ -99,14 +99,14 @@ def data_notes(data: EventDataModule) -> list[str]:
 def data_warnings(data: EventDataModule) -> list[str]:
     """Return warnings about the split: missing classes, divided groups."""
     names = data.class_names if data.settings.targets == "class" else None
-    return [f"data: {line}" for line in remarks(data.store, data.split, names)]
+    return [f"data: {line}" for line in split_warnings(data.store, data.split, names)]
 
 
-def count_classes(loss: Loss, data: EventDataModule) -> None:
+def set_class_counts(loss: Loss, data: EventDataModule) -> None:
     """Set the number of training recordings, or windows, of each class in a loss."""
     if data.settings.targets != "class":
         return
     train = data.split.train
     recordings = train if data.windows is None else data.windows.recording[data.windows.of(train)]
     counts = np.bincount(data.store.targets[recordings], minlength=data.settings.num_classes)
-    loss.count_classes(torch.from_numpy(counts))
+    loss.set_class_counts(torch.from_numpy(counts))

@@ -10,11 +10,11 @@ from torch import nn
 
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
-from snnlab.errors import ConfigError, located
+from snnlab.errors import ConfigError, error_context
 from snnlab.nn import INITS, NEURONS, BuiltNetwork, build_network
+from snnlab.nn.kernel_sources import require_kernels
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.plan import SparseInput
-from snnlab.nn.rendered import require_loops
 from snnlab.seeds import Stream, derived_seed
 from snnlab.training import optimizer
 
@@ -31,7 +31,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     set_backend(built.network, experiment.backend)
     if experiment.backend == "numba":  # an error now, before data are read, instead of at the first step
-        require_loops(built)
+        require_kernels(built)
     sparse: dict[str | bool, SparseInput] = {False: "never", True: "always", "auto": "auto"}
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.sparse_input])
     built.network.configure(checkpoint_segments=experiment.checkpoint_segments)
@@ -57,7 +57,7 @@ def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
         raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)
     initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
-    with located("model.init"):
+    with error_context("model.init"):
         done = initialise(built.network)
     if not done:
         raise ConfigError(
@@ -71,5 +71,5 @@ def freeze(experiment: Experiment, network: nn.Module) -> list[nn.Module]:
     Raises:
         ConfigError: if an entry matches nothing, or no parameter is left to train.
     """
-    with located("freeze"):
+    with error_context("freeze"):
         return optimizer.freeze(network, experiment.freeze)

@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, located
+from snnlab.errors import ConfigError, error_context
 from snnlab.nn import BuiltNetwork
 from snnlab.session.targets import check_numbers, find_target, partial_target
-from snnlab.settings import takes, type_problem
+from snnlab.settings import has_parameter, type_problem
 from snnlab.training.optimizer import DECAY, Group, GroupedOptimizer
 from snnlab.training.schedules import SCHEDULES, MakeOptimizer, RunLength, Schedule
 
@@ -53,14 +53,14 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     if problem := type_problem(decays, list[str] | None):
         raise ConfigError("optimizer.weight_decay_of", problem)
     groups = [_group(key, own, node, modules) for key, own in _groups(experiment).items()]
-    if not takes(find_target(node, [Optimizer], modules, "optimizer"), DECAY) or not any(
+    if not has_parameter(find_target(node, [Optimizer], modules, "optimizer"), DECAY) or not any(
         settings.get(DECAY) for settings in [node, *(group.settings for group in groups)]
     ):
         decays = None
     grouped = GroupedOptimizer(make, groups, decays)
 
     def made(network: nn.Module) -> Optimizer:
-        with located("optimizer"):
+        with error_context("optimizer"):
             return grouped(network)
 
     return made
@@ -117,11 +117,11 @@ def schedule(experiment: Experiment, tried: Optimizer) -> Schedule | None:
 
     def make(optimizer: Optimizer, run: RunLength | None) -> Any:
         assert run is not None
-        if warning := curve.tell_misfit(run):
+        if warning := curve.length_problem(run):
             _log.warning("scheduler.%s", warning)
         return curve(optimizer, run)
 
-    return Schedule(make, "step", whole_run=True)
+    return Schedule(make, "step", needs_run_length=True)
 
 
 def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) -> Schedule:
@@ -157,7 +157,7 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
         _require_fits(nodes, epochs, "epochs")
     _try_step(built(tried, epochs), tried)
     has_length = whole or any(key in one for key in _LENGTHS for _, one in nodes)
-    return Schedule(make, interval, monitor, whole_run=stepwise and has_length)
+    return Schedule(make, interval, monitor, needs_run_length=stepwise and has_length)
 
 
 def _nodes(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

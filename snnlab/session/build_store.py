@@ -14,7 +14,7 @@ from rich.progress import track
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
-from snnlab.data.duplicates import Duplicates, duplicates, without_duplicates
+from snnlab.data.duplicates import Duplicates, drop_duplicates, duplicates
 from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.packing import Copy, Recordings, copies_of, origin_of, store_path
 from snnlab.data.splits import Fold, Split, make_split, read_split
@@ -34,7 +34,7 @@ def open_store(recordings: Dataset, data: DataSettings) -> Store:
         folder,
         progress=_packing_bar,
         workers=_packing_workers(),
-        alone_s=_SINGLE_PROCESS_S,
+        max_serial_s=_SINGLE_PROCESS_S,
         on_bad=data.on_bad_recording,
     )
     earlier = [] if known else earlier_copies(recordings, folder)
@@ -44,7 +44,7 @@ def open_store(recordings: Dataset, data: DataSettings) -> Store:
             f"earlier packed copies of these recordings: {len(earlier)}, {size:,.1f} MB in {folder}; snnlab data clean"
             " --all, with the same overrides, deletes them"
         )
-    return packed if data.camera is None else packed.still(data.camera)
+    return packed if data.camera is None else packed.stabilize(data.camera)
 
 
 def earlier_copies(recordings: Dataset, folder: Path) -> list[Copy]:
@@ -65,13 +65,13 @@ def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
         DataError: if a recording is in two parts, or the split is not possible.
     """
     chosen = _make_split(data, packed, recordings)
-    return without_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+    return drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
 
 
 def find_duplicates(data: DataSettings, packed: Store, recordings: Dataset) -> Duplicates:
     """Return the recordings that are in two parts of the split."""
     chosen = _make_split(data, packed, recordings)
-    return duplicates(chosen, packed.hashes, packed.sizes, left_out=data.on_duplicate == "skip")
+    return duplicates(chosen, packed.hashes, packed.sizes, dropped=data.on_duplicate == "skip")
 
 
 def _make_split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
@@ -79,7 +79,7 @@ def _make_split(data: DataSettings, packed: Store, recordings: Dataset) -> Split
     if data.split_file is not None:
         names = [recordings.name(index) for index in range(len(packed))]
         # Test recordings that were drawn at random are not a test split of the dataset.
-        parts = np.zeros_like(packed.split) if getattr(recordings, "draws_test", False) else packed.split
+        parts = np.zeros_like(packed.split) if getattr(recordings, "has_no_test_part", False) else packed.split
         path, bad = Path(data.split_file).expanduser(), list(packed.bad)
         return read_split(path, names, parts, bad, packed.groups, data.on_divided_group)
     fold = None if data.folds is None else Fold(data.fold, data.folds)

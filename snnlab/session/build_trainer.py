@@ -23,34 +23,34 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from snnlab.compat import BatchNormNd, unlaunched
+from snnlab.compat import BatchNormNd, without_launcher
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import precision_of
 from snnlab.console import draws_bars
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.representation import Counts
-from snnlab.errors import ConfigError, MissingPackageError, listing, located
-from snnlab.kernels.function import Backend, kernels_of, resolve
+from snnlab.errors import ConfigError, MissingPackageError, error_context, listing
+from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.kernel_sources import layers_rounding_differently
 from snnlab.nn.layer import reach_of
 from snnlab.nn.losses import Loss
-from snnlab.nn.plan import begins_on_events
-from snnlab.nn.rendered import rounding_otherwise
-from snnlab.nn.stages import SPARSE
-from snnlab.runs.loggers import kind, remembered
+from snnlab.nn.plan import first_layers_accept_events
+from snnlab.nn.stages import SPARSE_FRACTION
+from snnlab.runs.loggers import kind, read_logger_run_ids
 from snnlab.runs.monitors import Monitors
-from snnlab.runs.plots.callback import Pictures
+from snnlab.runs.plots.callback import Plots
 from snnlab.runs.profile import LayerTimes, ProfileReport
 from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import InnerClasses, find_target, partial_target
-from snnlab.settings import check_settings, takes
-from snnlab.training.health import OverfitVerdict
-from snnlab.training.module import Options, SpikingModule
-from snnlab.training.ranks import Team
-from snnlab.training.snapshots import WholeCheckpoints
+from snnlab.settings import check_settings, has_parameter
+from snnlab.training.health import OverfitCheck
+from snnlab.training.module import SpikingModule, TrainingOptions
+from snnlab.training.ranks import RankInfo
+from snnlab.training.snapshots import AtomicCheckpointIO
 from snnlab.training.surrogate_annealing import SurrogateAnnealing
 from snnlab.training.weight_averaging import AVERAGES, Averaging
 
@@ -72,12 +72,12 @@ def make_trainer(
     folder: Path,
     callbacks: Sequence[L.Callback],
     logged_steps: int | None = None,
-    team: Team | None = None,
+    rank_info: RankInfo | None = None,
 ) -> L.Trainer:
     """Build the trainer; the arguments are those of `trainer_builder`."""
     _check_precision(experiment)
     try:
-        return trainer_builder(experiment, folder, callbacks, logged_steps, team)()
+        return trainer_builder(experiment, folder, callbacks, logged_steps, rank_info)()
     except MisconfigurationException as error:
         raise ConfigError("trainer", " ".join(str(error).split())) from error
 
@@ -87,29 +87,32 @@ def trainer_builder(
     folder: Path,
     callbacks: Sequence[L.Callback],
     logged_steps: int | None = None,
-    team: Team | None = None,
+    rank_info: RankInfo | None = None,
 ) -> Callable[[], L.Trainer]:
     """Return a function that builds the trainer; settings are checked now, the devices of this machine are not.
 
     Args:
         callbacks: Further callbacks.
         logged_steps: For a resumed run, the step from which loggers discard what they logged.
-        team: The processes of the training; None: this process alone, independent of the experiment.
+        rank_info: The processes of the training; None: this process alone, independent of the experiment.
     """
     modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
-    leads = team is None or team.leads
-    loggers = build_loggers(experiment, folder, logged_steps) if leads else []
+    is_rank_zero = rank_info is None or rank_info.is_rank_zero
+    loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_plugin_classes(experiment)}
     nodes = _nodes(experiment.callbacks, "callbacks")
     more = [_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
-    bars = draws_bars() and leads
+    bars = draws_bars() and is_rank_zero
     if not bars and "enable_progress_bar" not in experiment.trainer:
         # A user-defined bar is not drawn into a file either, and Lightning would refuse it.
         more = [callback for callback in more if not isinstance(callback, ProgressBar)]
     fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
-    fixed["plugins"] = [WholeCheckpoints(), *([TorchElasticEnvironment()] if team and team.world > 1 else [])]
+    fixed["plugins"] = [
+        AtomicCheckpointIO(),
+        *([TorchElasticEnvironment()] if rank_info and rank_info.world_size > 1 else []),
+    ]
     extra = {**fixed, "enable_progress_bar": bars}
-    own = rank_settings(experiment.trainer, team)
+    own = rank_settings(experiment.trainer, rank_info)
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **_plugin_classes(experiment)}
@@ -167,7 +170,7 @@ def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mappi
 
 def plot_callbacks(experiment: Experiment) -> list[L.Callback]:
     """Return the callback that draws plots for TensorBoard, if the experiment has one."""
-    return _optional_callback(Pictures, experiment.plots, "plots", "plots=null draws none")
+    return _optional_callback(Plots, experiment.plots, "plots", "plots=null draws none")
 
 
 def monitor_callbacks(experiment: Experiment) -> list[L.Callback]:
@@ -183,8 +186,8 @@ def _optional_callback(
     try:
         check_settings(kind, node, place, place)
     except ConfigError as error:
-        raise error.moved(hint=error.hint or without) from error
-    with located(place):
+        raise error.with_fields(hint=error.hint or without) from error
+    with error_context(place):
         return [kind(**node)]
 
 
@@ -198,7 +201,7 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
     if node is None:
         return []
     check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
-    with located("surrogate_annealing"):
+    with error_context("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
 
 
@@ -226,7 +229,11 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
     built = []
     for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
-        extra = {k: v for k, v in _run_arguments(target, experiment, folder, logged_steps).items() if takes(target, k)}
+        extra = {
+            k: v
+            for k, v in _run_arguments(target, experiment, folder, logged_steps).items()
+            if has_parameter(target, k)
+        }
         try:
             inner = _plugin_classes(experiment)
             built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra, inner=inner)())
@@ -243,7 +250,7 @@ def check_loggers(experiment: Experiment) -> None:
     """
     for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
-        needed = {name: "" for name in ("save_dir",) if takes(target, name) and name not in node}
+        needed = {name: "" for name in ("save_dir",) if has_parameter(target, name) and name not in node}
         partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_plugin_classes(experiment))
 
 
@@ -266,7 +273,7 @@ def _run_arguments(
     target: type[Logger], experiment: Experiment, folder: Path, logged_steps: int | None
 ) -> dict[str, Any]:
     """Return the arguments of a logger that describe the run: folder, name, id."""
-    name = remembered(folder).get(kind(target))
+    name = read_logger_run_ids(folder).get(kind(target))
     if issubclass(target, WandbLogger):
         # The id follows from the run's folder, so that a run killed before it stored the id continues the same W&B run.
         own = re.sub(r"[^\w-]", "-", f"{folder.parent.name}-{folder.name}")
@@ -294,7 +301,7 @@ def _require_package(target: type[Logger], place: str) -> None:
 def mode_callbacks(experiment: Experiment, folder: Path) -> list[L.Callback]:
     """Return the callbacks of the experiment's mode; none for a plain training."""
     if experiment.mode == "overfit":
-        return [OverfitVerdict()]
+        return [OverfitCheck()]
     if experiment.mode == "profile":
         times = LayerTimes()
         return [times, ProfileReport(folder, times)]
@@ -325,13 +332,13 @@ def make_module(
     )
 
 
-def module_options(experiment: Experiment, network: nn.Module) -> Options:
+def module_options(experiment: Experiment, network: nn.Module) -> TrainingOptions:
     """Return the options of the Lightning module.
 
     Raises:
         ConfigError: for a mistake in their settings.
     """
-    return Options(_tbptt_steps(experiment, network), freeze(experiment, network))
+    return TrainingOptions(_tbptt_steps(experiment, network), freeze(experiment, network))
 
 
 def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
@@ -344,7 +351,7 @@ def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
 class Processes(NamedTuple):
     """The processes of a training."""
 
-    world: int
+    world_size: int
     local: int
     device: torch.device
 
@@ -359,8 +366,8 @@ class Processes(NamedTuple):
         Args:
             batch_size: Recordings per step of each process.
         """
-        machines = self.world // self.local
-        return {"number": self.world, "machines": machines, "recordings_per_step": self.world * batch_size}
+        machines = self.world_size // self.local
+        return {"number": self.world_size, "machines": machines, "recordings_per_step": self.world_size * batch_size}
 
 
 def find_processes(experiment: Experiment) -> Processes:
@@ -374,13 +381,13 @@ def find_processes(experiment: Experiment) -> Processes:
     node = {**experiment.trainer, **quiet, "enable_progress_bar": False, "enable_model_summary": False}
     strategy = experiment.trainer.get("strategy", "auto")
     if strategy in _STRATEGIES and strategy != "auto":
-        node["strategy"] = unlaunched(DDPStrategy())  # a notebook refuses the name alone
+        node["strategy"] = without_launcher(DDPStrategy())  # a notebook refuses the name alone
     try:
         trainer = partial_target(node, [L.Trainer], ("lightning.pytorch",), "trainer")()
     except (MisconfigurationException, RuntimeError) as error:  # RuntimeError: for a mismatch with the SLURM job
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
-    if processes.world > 1 and strategy not in _STRATEGIES:
+    if processes.world_size > 1 and strategy not in _STRATEGIES:
         raise ConfigError("trainer.strategy", f"expected one of {listing(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
         raise ConfigError(
@@ -400,12 +407,12 @@ def require_recording_per_process(processes: Processes, experiment: Experiment, 
     parts = [("validation", data.split.val)] if experiment.trainer.get("limit_val_batches") != 0 else []
     parts += [("test", data.split.test)] if experiment.test else []
     for name, part in parts:
-        count = data.places_of(part).size
-        if 0 < count < processes.world:
+        count = data.epoch_items(part).size
+        if 0 < count < processes.world_size:
             what = "recordings" if data.windows is None else "windows"
             raise ConfigError(
                 "trainer.devices",
-                f"{count} {name} {what} cannot be divided among {processes.world} processes",
+                f"{count} {name} {what} cannot be divided among {processes.world_size} processes",
                 f"use fewer processes or more {name} recordings",
             )
 
@@ -417,21 +424,21 @@ def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -
         batch_size: Recordings per step of each process.
     """
     norms = [name for name, layer in network.named_modules() if isinstance(layer, BatchNormNd)]
-    if processes.world == 1 or not norms:
+    if processes.world_size == 1 or not norms:
         return None
     return (
         f"batch norm ({listing(norms)}) uses the {batch_size} recordings of each process, not all"
-        f" {processes.world * batch_size} of a step; the running means are those of rank 0"
+        f" {processes.world_size * batch_size} of a step; the running means are those of rank 0"
     )
 
 
-def rank_settings(trainer: Mapping[str, Any], team: Team | None) -> dict[str, Any]:
+def rank_settings(trainer: Mapping[str, Any], rank_info: RankInfo | None) -> dict[str, Any]:
     """Return the trainer settings for one process of a training.
 
     Args:
-        team: The processes; None: this process alone, independent of the settings.
+        rank_info: The processes; None: this process alone, independent of the settings.
     """
-    if team is None or team.world == 1:
+    if rank_info is None or rank_info.world_size == 1:
         devices = trainer.get("devices", 1)
         several = devices not in (1, "1") and not (isinstance(devices, list | tuple) and len(devices) == 1)
         one = {"devices": 1} if several else {}
@@ -439,7 +446,7 @@ def rank_settings(trainer: Mapping[str, Any], team: Team | None) -> dict[str, An
         return {**trainer, **one, **strategy, "num_nodes": 1}
 
     unused = _STRATEGIES[trainer.get("strategy", "auto")]
-    return {**trainer, "strategy": unlaunched(DDPStrategy(find_unused_parameters=unused))}
+    return {**trainer, "strategy": without_launcher(DDPStrategy(find_unused_parameters=unused))}
 
 
 class Computation(NamedTuple):
@@ -475,9 +482,11 @@ def decide_computation(
     Raises:
         ConfigError: if the requested backend is not available, or the network cannot take events.
     """
-    backend = resolve(experiment.backend, device, torch.float32)
+    backend = resolve_backend(experiment.backend, device, torch.float32)
     heap_kept, sparse = keep_heap(), _decide_sparse_input(experiment, built, data, backend, resumed_sparse_input)
-    return Computation(backend, kernels_of(experiment.backend), rounding_otherwise(built, backend), sparse, heap_kept)
+    return Computation(
+        backend, kernel_version(experiment.backend), layers_rounding_differently(built, backend), sparse, heap_kept
+    )
 
 
 def _decide_sparse_input(
@@ -490,14 +499,16 @@ def _decide_sparse_input(
     """Decide whether the first layer sums single events, set it so, and return it."""
     network, wanted = built.network, experiment.sparse_input
     if wanted == "auto":
-        sparse = isinstance(data.framing.kind, Counts) and event_density(data) <= SPARSE
+        sparse = isinstance(data.frame_builder.representation, Counts) and event_density(data) <= SPARSE_FRACTION
         wanted = resumed_sparse_input if resumed_sparse_input is not None else ("auto" if sparse else False)
     network.configure(sparse_input="never")
     if wanted is False:
         return False
     # Under autocast, convolutions are dense and in half precision.
     mixed = str(experiment.trainer.get("precision")).endswith("mixed")
-    has_sparse_layer = begins_on_events([*network.line()], network.run_settings._replace(sparse_input="always"))
+    has_sparse_layer = first_layers_accept_events(
+        [*network.layers()], network.run_settings._replace(sparse_input="always")
+    )
     can_use_events = backend == "numba" and not mixed and has_sparse_layer
     if experiment.sparse_input is True and not can_use_events:
         raise ConfigError(
@@ -512,7 +523,7 @@ def _decide_sparse_input(
         return False
     network.configure(sparse_input="always")
     # With tbptt_steps, the network needs slices of frames, and building these from event lists takes longer.
-    data.lists = network.takes_lists and experiment.tbptt_steps is None
+    data.allow_lists = network.accepts_event_lists and experiment.tbptt_steps is None
     return True
 
 
@@ -522,7 +533,7 @@ def event_density(data: EventDataModule) -> float:
     It is an upper bound of the share of values that are not 0.
     """
     num_values = math.prod(data.settings.frame_shape) * data.settings.steps
-    places, duration_us = data.places_of(data.split.train), data.settings.duration_us
+    places, duration_us = data.epoch_items(data.split.train), data.settings.duration_us
     if data.windows is None:
         return data.store.count(places, None, duration_us) / (places.size * num_values)
     events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snnlab.config.schema import Experiment
-from snnlab.data.control import Controlled
+from snnlab.data.ablation import Ablation
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.splits import Split
-from snnlab.errors import ConfigError, did_you_mean, located
+from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.losses import Loss, Task, WeightedParts, check_takes
+from snnlab.nn.losses import Loss, RegularizedLoss, Task, check_supported_targets
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ _FOR_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 _PLATEAU = "ReduceLROnPlateau"
 
 
-def check_goal(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
+def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built: BuiltNetwork) -> None:
     """Check loss, selection and control against the targets, and bind the loss to the network.
 
     Raises:
         ConfigError: if one of them needs other targets, or the loss needs another network or other data.
     """
-    check_takes(loss, str(experiment.loss.get("type")), data.targets)
-    if isinstance(loss, WeightedParts):
-        loss.check_parts(data.targets)
+    check_supported_targets(loss, str(experiment.loss.get("type")), data.targets)
+    if isinstance(loss, RegularizedLoss):
+        loss.check_terms(data.targets)
     if data.targets == "value" and experiment.selection == "best_val_accuracy":
         raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
     _check_control(experiment, data)
-    with located("loss"):
+    with error_context("loss"):
         loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
 
 
@@ -46,7 +46,7 @@ def _check_control(experiment: Experiment, data: DataSettings) -> None:
         return
     if data.targets != "class":
         raise ConfigError("control", f"{kind} is for classes, and data.targets is {data.targets}", "set control: null")
-    Controlled(kind, experiment.seed, data.duration_us).framing(data.framing())
+    Ablation(kind, experiment.seed, data.duration_us).frame_builder(data.frame_builder())
 
 
 def check_labelled(targets: np.ndarray, data: DataSettings, split: Split) -> None:
@@ -114,17 +114,17 @@ def logged_metrics(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[
     return [*(f"{stage}/{name}" for stage in ("val", "train") for name in names), "lr"]
 
 
-def check_batches(experiment: Experiment, data: EventDataModule, world: int) -> None:
+def check_batches(experiment: Experiment, data: EventDataModule, world_size: int) -> None:
     """Check the limits of batches and the validation interval against the number of batches.
 
     Args:
-        world: The world size.
+        world_size: The world size.
 
     Raises:
         ConfigError: for a limit that leaves no batch, or a monitored validation metric without validation.
     """
     trainer = experiment.trainer
-    numbers = data.batches(world)
+    numbers = data.batches(world_size)
     for stage, number in numbers.items():
         limit = trainer.get(f"limit_{stage}_batches")
         if isinstance(limit, float) and 0 < limit * number < 1:

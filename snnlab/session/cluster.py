@@ -12,26 +12,26 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed.rendezvous import rendezvous
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.files import unwritable, write_text
 from snnlab.runs.provenance import config_hash
 from snnlab.runs.run_folder import config_text
-from snnlab.training.ranks import Team
+from snnlab.training.ranks import RankInfo
 
 _log = logging.getLogger(__name__)
 
 
-def connect(team: Team) -> Any:
+def connect(rank_info: RankInfo) -> Any:
     """Return torch's key-value store for the rendezvous, at MASTER_ADDR and MASTER_PORT.
 
     Args:
-        team: The rank of this process and the world size.
+        rank_info: The rank of this process and the world size.
     """
-    if team.by == "srun":
+    if rank_info.launcher == "srun":
         slurm = SLURMEnvironment(auto_requeue=False)
         address, port = slurm.main_address, slurm.main_port  # from the first machine and the job number
         os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    return next(iter(rendezvous("env://", team.rank, team.world)))[0]
+    return next(iter(rendezvous("env://", rank_info.rank, rank_info.world_size)))[0]
 
 
 # In output_dir, or next to a run that is reproduced: one file per job and configuration, with the path of the run.
@@ -56,7 +56,7 @@ def record_slurm_run(experiment: Experiment, folder: Path) -> None:
     """Write the path of the run for this SLURM job; do nothing outside of SLURM.
 
     Raises:
-        RecordError: if the file cannot be written.
+        RunFolderError: if the file cannot be written.
     """
     if (file := _slurm_file(experiment)) is None:
         return
@@ -71,14 +71,14 @@ def requeue() -> None:
     """Requeue this SLURM job.
 
     Raises:
-        RecordError: if scontrol fails.
+        RunFolderError: if scontrol fails.
     """
     name = slurm_job()
     assert name is not None
     try:
         subprocess.run(["scontrol", "requeue", name], check=True, capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.SubprocessError) as error:
-        raise RecordError("", f"scontrol requeue {name} failed: {error}") from error
+        raise RunFolderError("", f"scontrol requeue {name} failed: {error}") from error
     _log.info("requeued SLURM job %s", name)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.image import imsave
 
 from snnlab.config.schema import Experiment
-from snnlab.console import say, until_nobody_reads
+from snnlab.console import say, until_pipe_closes
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
-from snnlab.data.events.packing import copies, copies_of, remove, remove_copies, size_of, store_path
+from snnlab.data.events.packing import copies, copies_of, folder_size, remove, remove_copies, store_path
 from snnlab.data.inspection import inspect as inspect_store
 from snnlab.data.splits import Split, make_split
 from snnlab.errors import ConfigError, DataError, StoreError
@@ -25,7 +25,7 @@ from snnlab.session.build_store import earlier_copies, open_store, split, store_
 from snnlab.session.session import Session
 
 
-def act(action: str, experiment: Experiment, figure: str | None) -> None:
+def run_action(action: str, experiment: Experiment, figure: str | None) -> None:
     """Run one of `ACTIONS`, or `clean_all`, and print its result.
 
     Args:
@@ -38,11 +38,11 @@ def act(action: str, experiment: Experiment, figure: str | None) -> None:
         session = Session(experiment)
         settings = session.settings
         if action == "clean_all":
-            with until_nobody_reads():
+            with until_pipe_closes():
                 clean_all(experiment, settings)
             return
         dataset = session.dataset
-        with until_nobody_reads():
+        with until_pipe_closes():
             for note in dataset.notes:
                 say(note)
             ACTIONS[action](settings, dataset, figure)
@@ -158,4 +158,4 @@ def _size_text(store: Store) -> str:
 
 
 def _megabytes(path: Path) -> str:
-    return f"{size_of(path) / 1e6:,.1f} MB"
+    return f"{folder_size(path) / 1e6:,.1f} MB"

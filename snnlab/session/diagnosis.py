@@ -9,8 +9,15 @@ from pathlib import Path
 
 import torch
 
-from snnlab.analysis.findings import delay_notes, findings, legend, undecided, vitals_table, waking
-from snnlab.analysis.fixes import Case, Exam, Treatment, treat
+from snnlab.analysis.findings import (
+    delay_notes,
+    findings,
+    legend,
+    silent_layers_to_test,
+    statistics_table,
+    steps_until_spiking,
+)
+from snnlab.analysis.fixes import ExperimentSettings, Fixes, MeasuredNetwork, find_fixes
 from snnlab.analysis.layer_statistics import measure
 from snnlab.config.schema import Experiment
 from snnlab.console import table_console
@@ -35,14 +42,14 @@ class Diagnosis:
         self.compose, self.run = compose, run
         self._cached_data: tuple[object, EventDataModule, Batch] | None = None
 
-    def try_overrides(self, more: Sequence[str]) -> Exam | None:
+    def try_overrides(self, more: Sequence[str]) -> MeasuredNetwork | None:
         """Measure the network with further overrides; None if the configuration refuses them, so they fix nothing."""
         try:
-            return self.exam(*self.compose(more))
+            return self.measured(*self.compose(more))
         except SnnlabError:
             return None
 
-    def exam(self, experiment: Experiment, folder: Path) -> Exam:
+    def measured(self, experiment: Experiment, folder: Path) -> MeasuredNetwork:
         """Measure the network of an experiment.
 
         Raises:
@@ -53,14 +60,14 @@ class Diagnosis:
         with experiment.located_errors():
             return self._measure(replace(experiment, **plain), folder)
 
-    def treatment(self, measured: Exam) -> Treatment | None:
+    def fixes(self, measured: MeasuredNetwork) -> Fixes | None:
         """Return the problems and their fixes; print a line and return None if there are none."""
-        if findings(measured.vitals):
-            return treat(measured, self.try_overrides)
-        print(*delay_notes(measured.vitals), "Nothing is wrong with it.", sep="\n")
+        if findings(measured.statistics):
+            return find_fixes(measured, self.try_overrides)
+        print(*delay_notes(measured.statistics), "Nothing is wrong with it.", sep="\n")
         return None
 
-    def _measure(self, experiment: Experiment, folder: Path) -> Exam:
+    def _measure(self, experiment: Experiment, folder: Path) -> MeasuredNetwork:
         same = self._cached_data is not None and self._cached_data[0] == experiment.data
         session = Session(
             experiment, folder, run=self.run, data=self._cached_data[1] if same and self._cached_data else None
@@ -78,33 +85,37 @@ class Diagnosis:
 
         torch.manual_seed(derived_seed(experiment.seed, Stream.DROPOUT, 0, 0))
         x, lengths = batch.x, batch.lengths
-        vitals = measure(network, x, lengths, objective, dt=settings.step_ms, make_optimizer=make_optimizer)
-        if names := undecided(vitals):
-            vitals = vitals._replace(wakes=waking(network, x, lengths, objective, make_optimizer, names))
-        return Exam(vitals, fixable_settings(experiment, trained=self.run is not None))
+        statistics = measure(network, x, lengths, objective, dt=settings.step_ms, make_optimizer=make_optimizer)
+        if names := silent_layers_to_test(statistics):
+            statistics = statistics._replace(
+                spikes_after=steps_until_spiking(network, x, lengths, objective, make_optimizer, names)
+            )
+        return MeasuredNetwork(statistics, fixable_settings(experiment, trained=self.run is not None))
 
 
-def fixable_settings(experiment: Experiment, *, trained: bool) -> Case:
+def fixable_settings(experiment: Experiment, *, trained: bool) -> ExperimentSettings:
     """Return the settings that a fix may change."""
     model = experiment.model
     neuron = None if trained else experiment.neuron
-    return Case(model["layers"], neuron, model.get("init"), experiment.data, experiment.optimizer, trained)
+    return ExperimentSettings(
+        model["layers"], neuron, model.get("init"), experiment.data, experiment.optimizer, trained
+    )
 
 
-def print_exam(name: str, measured: Exam) -> None:
+def print_statistics(name: str, measured: MeasuredNetwork) -> None:
     """Print the table of layer statistics."""
-    vitals = measured.vitals
-    dt = "" if vitals.dt is None else f" of {vitals.dt:g} ms"
-    print(f"{name}: {vitals.samples} recordings, {vitals.steps} steps{dt}, loss {vitals.loss:.4g}")
-    table_console().print(vitals_table(vitals))
+    statistics = measured.statistics
+    dt = "" if statistics.dt is None else f" of {statistics.dt:g} ms"
+    print(f"{name}: {statistics.samples} recordings, {statistics.steps} steps{dt}, loss {statistics.loss:.4g}")
+    table_console().print(statistics_table(statistics))
     print(legend())
 
 
-def print_findings(result: Treatment) -> None:
+def print_findings(result: Fixes) -> None:
     """Print each problem and its fix."""
-    for finding, override in result.remedies:
+    for finding, override in result.tried_fixes:
         print(finding.text)
         print(f"  fixed by {shlex.quote(override)}" if override else "  none of the tried settings fixes it")
     if result.overrides:
-        these, loss = "these" if len(result.overrides) > 1 else "this", result.after.vitals.loss
+        these, loss = "these" if len(result.overrides) > 1 else "this", result.after.statistics.loss
         print(f"With {these} the network works (loss {loss:.4g}):")

@@ -10,7 +10,7 @@ import numpy as np
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError
-from snnlab.runs.early_exit import Clock, Row
+from snnlab.runs.early_exit import StepTime, ThresholdResult
 from snnlab.runs.tables import Table
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ class EarlyExitResult(NamedTuple):
         chosen: The results at the chosen threshold; None without one.
     """
 
-    rows: list[Row]
-    clock: Clock
+    rows: list[ThresholdResult]
+    clock: StepTime
     arrays: Mapping[str, np.ndarray]
     record: dict[str, Any]
-    chosen: Row | None = None
+    chosen: ThresholdResult | None = None
 
 
-class Early(NamedTuple):
+class EarlyExitOptions(NamedTuple):
     """Evaluate early exit; validation recordings choose the threshold that reaches `accuracy`, if it is set."""
 
     accuracy: float | None = None
@@ -57,11 +57,11 @@ def early_exit_problem(experiment: Experiment, settings: DataSettings) -> str | 
     return None
 
 
-def step_time(settings: DataSettings) -> Clock:
+def step_time(settings: DataSettings) -> StepTime:
     """Return the length of a step, and the delay after its end until its frame is complete."""
     dt = settings.step_ms
-    ahead = 0.0 if dt is None else dt * settings.framing().kind.look_ahead_steps
-    return Clock(dt, settings.overlap_ms + ahead)
+    ahead = 0.0 if dt is None else dt * settings.frame_builder().representation.look_ahead_steps
+    return StepTime(dt, settings.overlap_ms + ahead)
 
 
 def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:

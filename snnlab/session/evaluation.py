@@ -19,14 +19,14 @@ from snnlab.data.data_module import EventDataModule
 from snnlab.data.dataset import Dataset
 from snnlab.errors import ConfigError, did_you_mean
 from snnlab.files import unwritable, write_json, write_npz, write_text
-from snnlab.nn.operations import counted
-from snnlab.runs.early_exit import answered, anytime, as_csv, at_threshold, chosen_threshold
-from snnlab.runs.plots.answers import draw_anytime, draw_findings
+from snnlab.nn.operations import count_operations
+from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curve, fastest_threshold, recorded_answers
+from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style, render
-from snnlab.runs.predictions import Predictions, SpikesSoFar, findings, layer_names
-from snnlab.runs.recorded import is_run, read_ended
+from snnlab.runs.predictions import CumulativeSpikes, Predictions, layer_names, prediction_metrics
+from snnlab.runs.recorded import is_run, read_run_if_ended
 from snnlab.runs.run_folder import require_no_links
-from snnlab.session.early_exit_options import Early, EarlyExitResult, early_exit_lines, step_time
+from snnlab.session.early_exit_options import EarlyExitOptions, EarlyExitResult, early_exit_lines, step_time
 from snnlab.session.fit import operation_metrics
 from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
@@ -43,7 +43,7 @@ def evaluate(
     checkpoint: Checkpoint,
     out: str | Path | None,
     overrides: list[str],
-    early: Early | None = None,
+    early: EarlyExitOptions | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate, write the results, and return them with their folder.
 
@@ -83,7 +83,7 @@ def evaluate(
         trainer = session.trainer([predictions])
         # As in the training: a first convolution on events and one on frames differ in the last digits.
         session.decide_computation(trainer.strategy.root_device)
-        with counted(module.network) as operations:
+        with count_operations(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
         early_exit = _evaluate_early_exit(early, predictions.arrays(), trainer, module, data) if early else None
     found = {**found, **operation_metrics(operations.totals(), "test")}
@@ -96,7 +96,7 @@ def evaluate(
     return values, folder
 
 
-def lines(values: dict[str, Any]) -> list[str]:
+def result_lines(values: dict[str, Any]) -> list[str]:
     """Return the results as lines of text."""
     metrics, part = values["metrics"], values["split"]
     if values["targets"] == "value":
@@ -118,7 +118,11 @@ def lines(values: dict[str, Any]) -> list[str]:
 
 
 def _evaluate_early_exit(
-    early: Early, arrays: Mapping[str, np.ndarray], trainer: L.Trainer, module: SpikingModule, data: EventDataModule
+    early: EarlyExitOptions,
+    arrays: Mapping[str, np.ndarray],
+    trainer: L.Trainer,
+    module: SpikingModule,
+    data: EventDataModule,
 ) -> EarlyExitResult:
     """Evaluate early exit from the arrays of a test; spikes and validation need one more pass each.
 
@@ -131,17 +135,17 @@ def _evaluate_early_exit(
         return callback.arrays()
 
     # A separate pass, since the test itself counts operations.
-    spikes = test_with(SpikesSoFar())
-    clock, seen = step_time(data.settings), answered({**arrays, **spikes}, "test")
+    spikes = test_with(CumulativeSpikes())
+    clock, seen = step_time(data.settings), recorded_answers({**arrays, **spikes}, "test")
     assert seen is not None
-    rows = anytime(seen, clock)
+    rows = early_exit_curve(seen, clock)
     record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
     if early.accuracy is None:
         return EarlyExitResult(rows, clock, spikes, record)
     data.split = replace(data.split, test=data.split.val)
-    of_val = answered(test_with(Predictions("test")), "test")
+    of_val = recorded_answers(test_with(Predictions("test")), "test")
     assert of_val is not None
-    on_val = chosen_threshold(of_val, early.accuracy, clock)
+    on_val = fastest_threshold(of_val, early.accuracy, clock)
     chosen = on_val and at_threshold(seen, on_val.threshold, clock)
     both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
     return EarlyExitResult(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
@@ -156,7 +160,7 @@ def _select_part(data: EventDataModule, part: str) -> None:
 
 def _warn_if_recordings_changed(run: Path, fingerprint: str) -> None:
     """Warn if the same settings now give other recordings than those of the run."""
-    recorded = read_ended(run)
+    recorded = read_run_if_ended(run)
     if recorded is not None and recorded.provenance.get("data_fingerprint") not in (None, fingerprint):
         _log.warning("the recordings differ from those that %s was trained and tested on: the files have changed", run)
 
@@ -191,7 +195,7 @@ def _record(
         "targets": data.settings.targets,
         "control": experiment.control,
         "metrics": {name.replace("test/", f"{part}/", 1): float(value) for name, value in found.items()},
-        **findings(targets, readout, answers, names),
+        **prediction_metrics(targets, readout, answers, names),
     }
 
 
@@ -209,12 +213,12 @@ def _write(
         with default_style():
             drawn = []
             if early_exit:
-                drawn.append(("anytime", draw_anytime(early_exit.rows, early_exit.clock, early_exit.chosen)))
+                drawn.append(("anytime", draw_early_exit(early_exit.rows, early_exit.clock, early_exit.chosen)))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
-            for name, figure in (*draw_findings(values, names, dt, labelled_steps=each), *drawn):
+            for name, figure in (*draw_predictions(values, names, dt, labelled_steps=each), *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
-            write_text(folder / "anytime.csv", as_csv(early_exit.rows, early_exit.clock))
+            write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.clock))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

@@ -20,19 +20,19 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from snnlab.config.plugins import plugin_files
 from snnlab.config.schema import Experiment
 from snnlab.data.data_module import EventDataModule
-from snnlab.errors import ConfigError, DamagedError, Interrupted, RecordError
+from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
 from snnlab.files import write_json, write_npz
-from snnlab.kernels.function import kernels_of
-from snnlab.memory import is_out_of_memory, smaller
+from snnlab.kernels.function import kernel_version
+from snnlab.memory import is_out_of_memory, out_of_memory_hint
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
-from snnlab.nn.summary import learned_figures
+from snnlab.nn.operations import OperationCounts, connection_sparsity, count_operations, footprint_bytes
+from snnlab.nn.summary import learned_metrics
 from snnlab.printable import masked
-from snnlab.process import end_undisturbed
-from snnlab.runs.loggers import LoggedRun, MetricsCSV
+from snnlab.process import ignore_further_signals
+from snnlab.runs.loggers import MetricsCSV, RunLogging
 from snnlab.runs.predictions import Predictions, layer_names
 from snnlab.runs.provenance import config_hash, provenance
-from snnlab.runs.recorded import archive_result, read_ended, search_of
+from snnlab.runs.recorded import archive_result, read_run_if_ended, search_record
 from snnlab.runs.renamed_settings import renamed
 from snnlab.runs.run_folder import SPLIT, Result, config_text, create_run_folder, locked, log_file, logged_warnings
 from snnlab.session import Session
@@ -44,7 +44,7 @@ from snnlab.session.build_trainer import (
     monitor_callbacks,
     plot_callbacks,
 )
-from snnlab.session.launcher import Job, process_group, share_threads
+from snnlab.session.launcher import TrainingSpec, process_group, share_threads
 from snnlab.session.opened_run import write_hot_pixels
 from snnlab.session.weights import (
     TRAINED_BEFORE,
@@ -55,14 +55,14 @@ from snnlab.session.weights import (
 )
 from snnlab.target_kinds import IGNORED
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.distributed import gathered
-from snnlab.training.health import DivergenceGuard, RisenLoss, SilenceWarning
+from snnlab.training.distributed import all_gather
+from snnlab.training.health import DeadLayerWarning, DivergenceGuard, LossRiseWarning
 from snnlab.training.module import SpikingModule
 from snnlab.training.progress import Bar, Timing, console_callbacks
-from snnlab.training.ranks import Team, team_of
-from snnlab.training.resuming import LongerRun, Resumption
-from snnlab.training.snapshots import Selection, Snapshots, StopAtOnce, StopOnSignal, StoppedError
-from snnlab.training.weight_averaging import averaged
+from snnlab.training.ranks import RankInfo, ranks_of_training
+from snnlab.training.resuming import ExtendedRun, Resumption
+from snnlab.training.snapshots import BestCheckpoint, Snapshots, StopEvaluationOnSignal, StopOnSignal, StoppedError
+from snnlab.training.weight_averaging import averaged_weights
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def evaluate_chosen_epoch(
     trainer: L.Trainer,
     module: SpikingModule,
     data: EventDataModule,
-    selection: Selection,
+    selection: BestCheckpoint,
     built: BuiltNetwork,
     test: bool,
 ) -> dict[str, float]:
@@ -133,7 +133,7 @@ def evaluate_chosen_epoch(
     tests = test and data.split.test.size > 0
     # Tables show the last epoch next to the chosen one; it is tested before the chosen weights are loaded.
     if tests and selection.epoch not in (None, trainer.current_epoch - 1):
-        with averaged(trainer, module):
+        with averaged_weights(trainer, module):
             last |= _last_scores(_run_stage(trainer, module, data, "test", []))
     if selection.epoch is not None:  # None: no epoch was trained, so the initial network is tested
         module.load_state_dict(read_checkpoint(selection.best_path)["state_dict"])
@@ -149,7 +149,7 @@ def evaluate_chosen_epoch(
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
-    return {**metrics, **last, **_size(built), **learned_figures(module.network)}
+    return {**metrics, **last, **_size(built), **learned_metrics(module.network)}
 
 
 def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
@@ -165,7 +165,7 @@ def _size(built: BuiltNetwork) -> dict[str, float]:
     }
 
 
-def operation_metrics(found: Totals | None, stage: str) -> dict[str, float]:
+def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, float]:
     """Return the metrics of the operations, summed over all ranks, which must call this together.
 
     Empty if a rank could not count them.
@@ -174,8 +174,8 @@ def operation_metrics(found: Totals | None, stage: str) -> dict[str, float]:
         found: The operations that this process has counted.
         stage: The prefix of the metrics' names: `val` or `test`.
     """
-    shares = gathered(found)
-    return {} if None in shares else sum(shares, Totals()).metrics(stage)
+    shares = all_gather(found)
+    return {} if None in shares else sum(shares, OperationCounts()).metrics(stage)
 
 
 def _evaluate(
@@ -183,13 +183,13 @@ def _evaluate(
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     predictions = Predictions(stage, data.groups)
     if stage == "test":
-        with counted(module.network) as operations:
+        with count_operations(module.network) as operations:
             values = _run_stage(trainer, module, data, stage, [predictions], trainer.loggers)
         values = {**values, **operation_metrics(operations.totals(), stage)}
     else:
         # The training has logged the validation of this epoch: a second time would distort its curve.
         values = _run_stage(trainer, module, data, stage, [predictions])
-    arrays = predictions.of_all()
+    arrays = predictions.gather_arrays()
     targets = arrays[f"{stage}_target"]
     sizes = {f"{stage}/recordings": float(np.unique(arrays[f"{stage}_recording"]).size)}
     if data.windows is not None:
@@ -210,7 +210,7 @@ def _run_stage(
     """Evaluate the current network on the recordings of a stage, with only these callbacks and loggers."""
     before = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
     kept = [callback for callback in before[0] if isinstance(callback, Bar)]
-    stops = [StopAtOnce()] if trainer.world_size > 1 else []
+    stops = [StopEvaluationOnSignal()] if trainer.world_size > 1 else []
     trainer.callbacks, trainer.loggers = [*callbacks, *kept, *stops], list(loggers)  # type: ignore[attr-defined]
     try:
         run = trainer.test if stage == "test" else trainer.validate
@@ -226,9 +226,9 @@ class _Training:
 
     trainer: L.Trainer
     timing: Timing
-    selection: Selection
+    selection: BestCheckpoint
     snapshots: Snapshots
-    logged: LoggedRun
+    logged: RunLogging
 
 
 @restore_sigint()
@@ -240,7 +240,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
         started: `time.perf_counter()` when the command began.
 
     Raises:
-        RecordError: if the folder cannot be written, or another process is training in it.
+        RunFolderError: if the folder cannot be written, or another process is training in it.
         ProcessError: if one rank ends before the training is complete.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP, without a test.
         Exception: any other error of the training, after `status: failed` is written.
@@ -249,23 +249,25 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
     text = config_text(experiment.record or {})
     hashes = {"data_fingerprint": data.store.fingerprint, "split_hash": data.split.hash}
     if resumption:
-        resumption.require_same(hashes, processes.world)
+        resumption.require_same(hashes, processes.world_size)
     command = _start_command(experiment, folder, resumption)
-    kernels = kernels_of(experiment.backend)
+    kernels = kernel_version(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
     with share_threads(experiment.threads, processes.local) as threads, ExitStack() as stack:
-        spec = Job(experiment, folder, resumption, identity, threads, processes.gpu)
-        if processes.world > 1:
-            _log.info("starting %d processes", processes.world)
-        group = stack.enter_context(process_group(spec, processes.world, processes.local, team_of(processes.world)))
-        training = _build_training(spec, session, started, group.team)
+        spec = TrainingSpec(experiment, folder, resumption, identity, threads, processes.gpu)
+        if processes.world_size > 1:
+            _log.info("starting %d processes", processes.world_size)
+        group = stack.enter_context(
+            process_group(spec, processes.world_size, processes.local, ranks_of_training(processes.world_size))
+        )
+        training = _build_training(spec, session, started, group.rank_info)
         if resumption:
             resumption.require_callbacks(training.trainer.callbacks)  # type: ignore[attr-defined]
         numerics = _decide_numerics(spec, training, session)
         device, recorded = training.trainer.strategy.root_device, processes.recorded(data.settings.batch_size)
         source = provenance(config_text=text, **hashes, device=device, processes=recorded, **numerics)
         create_run_folder(folder, text, plugin_files(experiment.plugins))
-        search = search_of(folder)
+        search = search_record(folder)
         archive_result(folder)
         if not resumption:
             stack.enter_context(locked(folder))
@@ -277,8 +279,8 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             leaked = read_trained_before(folder, data) if resumption else find_trained_before(experiment, data)
             _record_data(folder, experiment, data, leaked)
             if resumption and resumption.checkpoint:
-                _log.info(resumption.words(training.trainer.max_epochs))
-                if warning := resumption.kernels_words():
+                _log.info(resumption.message(training.trainer.max_epochs))
+                if warning := resumption.kernels_message():
                     _log.warning(warning)
             if note := batch_norm_note(processes, session.network, data.settings.batch_size):
                 _log.warning(note)
@@ -287,7 +289,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
             result.selection = {**_selection(training, data), **count_trained_before(leaked)}
             result.metrics = _test_chosen_epoch(spec, training, session)
             result.status = "completed"
-            training.logged.conclude(training.trainer, result.metrics)
+            training.logged.log_final_metrics(training.trainer, result.metrics)
     return result
 
 
@@ -305,20 +307,20 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
         return [masked(word) for word in experiment.command]
     command = resumption.node.get("command")
     with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
-        if command is None and (ended := read_ended(folder)):  # the run ended before its first checkpoint
+        if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
             command = ended.page.get("provenance", {}).get("command")
     return list(command or resumption.command)
 
 
-def train_other_rank(spec: Job, session: Session, team: Team) -> None:
+def train_other_rank(spec: TrainingSpec, session: Session, rank_info: RankInfo) -> None:
     """Do the same as `fit_and_test` on a rank other than 0, without writing anything."""
-    training = _build_training(spec, session, 0.0, team)
+    training = _build_training(spec, session, 0.0, rank_info)
     _decide_numerics(spec, training, session)
     _fit(spec, training, session)
     _test_chosen_epoch(spec, training, session)
 
 
-def _decide_numerics(spec: Job, training: _Training, session: Session) -> dict[str, Any]:
+def _decide_numerics(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, Any]:
     """Decide how the network is computed, and return it for the provenance."""
     trainer = training.trainer
     sparse_input = renamed(spec.resumption.node).get("sparse_input") if spec.resumption else None
@@ -328,29 +330,29 @@ def _decide_numerics(spec: Job, training: _Training, session: Session) -> dict[s
     return {**found._asdict(), "precision": str(trainer.precision)}
 
 
-def _fit(spec: Job, training: _Training, session: Session) -> None:
+def _fit(spec: TrainingSpec, training: _Training, session: Session) -> None:
     checkpoint = spec.resumption.checkpoint if spec.resumption else None
     training.trainer.fit(session.module, datamodule=session.data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _test_chosen_epoch(spec: Job, training: _Training, session: Session) -> dict[str, float]:
+def _test_chosen_epoch(spec: TrainingSpec, training: _Training, session: Session) -> dict[str, float]:
     objects = session.module, session.data, training.selection, session.built
     return evaluate_chosen_epoch(training.trainer, *objects, spec.experiment.test)
 
 
-def _build_training(spec: Job, session: Session, started: float, team: Team) -> _Training:
+def _build_training(spec: TrainingSpec, session: Session, started: float, rank_info: RankInfo) -> _Training:
     """Build the trainer with its callbacks; on ranks other than 0 only those that all ranks need."""
     experiment, folder, resumption = spec.experiment, spec.folder, spec.resumption
     validates = session.data.split.val.size > 0 and experiment.trainer.get("limit_val_batches") != 0
-    selection = Selection(folder / "checkpoints", experiment.selection if validates else "last")
+    selection = BestCheckpoint(folder / "checkpoints", experiment.selection if validates else "last")
     resumed = resumption.resumed if resumption else []
-    identity = {**spec.identity, "processes": team.world}
+    identity = {**spec.identity, "processes": rank_info.world_size}
     snapshots = Snapshots(selection, experiment.checkpoint_every_s, identity, resumed)
-    timing, logged = Timing(started), LoggedRun(experiment.record or {}, folder)
+    timing, logged = Timing(started), RunLogging(experiment.record or {}, folder)
     rank_zero_callbacks = [
         *console_callbacks(timing, bar=experiment.trainer.get("enable_progress_bar", True)),
-        SilenceWarning(),
-        RisenLoss(),
+        DeadLayerWarning(),
+        LossRiseWarning(),
         *plot_callbacks(experiment),
         *monitor_callbacks(experiment),
         logged,
@@ -358,17 +360,17 @@ def _build_training(spec: Job, session: Session, started: float, team: Team) -> 
     callbacks = [
         timing,
         DivergenceGuard(),
-        *(rank_zero_callbacks if team.leads else []),
+        *(rank_zero_callbacks if rank_info.is_rank_zero else []),
         *annealing_callbacks(experiment, session.network),
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
-        *([LongerRun(resumption)] if resumption else []),
+        *([ExtendedRun(resumption)] if resumption else []),
         MetricsCSV(folder / "metrics.csv"),
         selection,
         snapshots,
         StopOnSignal(snapshots),
     ]
-    trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, team)
+    trainer = session.trainer(callbacks, resumption.logged_steps if resumption else None, rank_info)
     return _Training(trainer, timing, selection, snapshots, logged)
 
 
@@ -380,7 +382,7 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
     except BaseException as error:
         selection, folder = training.selection, result.folder
         if stop_signal := received_signal(error):
-            end_undisturbed()
+            ignore_further_signals()
             result.status, result.error = "interrupted", f"stopped by {stop_signal.name}"
             result.selection, result.metrics = _selection(training, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""
@@ -389,7 +391,7 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
         if isinstance(error, OSError):
             raise _incomplete_error(folder, error) from error
         if is_out_of_memory(error):
-            raise ConfigError("", *smaller(data.settings.batch_size, data.settings.steps)) from error
+            raise ConfigError("", *out_of_memory_hint(data.settings.batch_size, data.settings.steps)) from error
         if isinstance(error, MisconfigurationException):  # for settings that Lightning checks only during the fit
             raise ConfigError("trainer", " ".join(str(error).split())) from error
         raise
@@ -402,11 +404,11 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
             raise _incomplete_error(result.folder, error) from error
 
 
-def _incomplete_error(folder: Path, error: OSError) -> RecordError:
+def _incomplete_error(folder: Path, error: OSError) -> RunFolderError:
     named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     place = folder if folder in named.absolute().parents else named
     hint = f"the run is incomplete: snnlab train resume={folder} continues it"
-    return RecordError(place, error.strerror or error, hint)
+    return RunFolderError(place, error.strerror or error, hint)
 
 
 def _selection(training: _Training, data: EventDataModule) -> dict[str, Any]:

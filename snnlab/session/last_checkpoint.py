@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from snnlab.errors import ConfigError, RecordError
-from snnlab.kernels.function import FIRST_KERNELS, Backend, kernels_of
+from snnlab.errors import ConfigError, RunFolderError
+from snnlab.kernels.function import FIRST_KERNEL_VERSION, Backend, kernel_version
 from snnlab.runs.provenance import config_hash
 from snnlab.runs.run_folder import CONFIG, earlier_configs
 from snnlab.training.checkpoints import read_checkpoint
@@ -19,15 +19,15 @@ from snnlab.training.snapshots import FORMAT, NODE
 _log = logging.getLogger(__name__)
 
 
-def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -> Resumption:
+def read_resumption(folder: Path, changed: Mapping[str, Any], *, extend_schedule: bool) -> Resumption:
     """Read the checkpoint from which a run resumes.
 
     Args:
         changed: The settings that the user changes.
-        longer: The learning rate schedule changes too.
+        extend_schedule: The learning rate schedule changes too.
 
     Raises:
-        RecordError: if the checkpoint is damaged, or is not from this run.
+        RunFolderError: if the checkpoint is damaged, or is not from this run.
     """
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     path = folder / "checkpoints" / "last.ckpt"
@@ -37,11 +37,13 @@ def read_resumption(folder: Path, changed: Mapping[str, Any], *, longer: bool) -
     checkpoint = read_checkpoint(path)
     node = checkpoint.get(NODE)
     if not isinstance(node, Mapping) or node.get("format") != FORMAT:
-        raise RecordError(path, "this version of snnlab cannot resume from it", f"init_from={folder} uses its weights")
+        raise RunFolderError(
+            path, "this version of snnlab cannot resume from it", f"init_from={folder} uses its weights"
+        )
     texts = [config.read_text(encoding="utf-8") for config in (folder / CONFIG, *earlier_configs(folder))]
     if node["config_hash"] not in map(config_hash, texts):
-        raise RecordError(folder, f"its {CONFIG} differs from the one of its checkpoint")
-    return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, longer)
+        raise RunFolderError(folder, f"its {CONFIG} differs from the one of its checkpoint")
+    return Resumption(path, {**node, "states": list(checkpoint["callbacks"])}, changed, now, extend_schedule)
 
 
 def changed_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | None, ...]:
@@ -51,8 +53,8 @@ def changed_kernels(node: Mapping[str, Any], backend: Backend) -> tuple[int | No
         node: The snnlab entry of the checkpoint; empty without a checkpoint. Older runs have no version in it.
         backend: The backend of the experiment.
     """
-    now = kernels_of(backend)
-    before = node.get("kernels", None if now is None else FIRST_KERNELS)
+    now = kernel_version(backend)
+    before = node.get("kernels", None if now is None else FIRST_KERNEL_VERSION)
     before = before if isinstance(before, int) else None
     return (before, now) if node and before != now else ()
 

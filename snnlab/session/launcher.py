@@ -31,8 +31,8 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, ProcessError
 from snnlab.session.cluster import connect
 from snnlab.session.last_checkpoint import read_resumption
-from snnlab.training.distributed import is_loss, join, leave
-from snnlab.training.ranks import ALONE, Team
+from snnlab.training.distributed import is_lost_process, join, leave
+from snnlab.training.ranks import SINGLE_PROCESS, RankInfo
 from snnlab.training.resuming import Resumption
 
 # Marks mappings whose keys are not strings, such as class numbers.
@@ -40,7 +40,7 @@ _PAIRS = "snnlab/pairs"
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingSpec:
     """One training, as rank 0 sends it to the other ranks.
 
     Args:
@@ -58,7 +58,7 @@ class Job:
     threads: int
     gpu: bool
 
-    def packed(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Serialize it for another process, which reads the checkpoint itself."""
         experiment = replace(self.experiment, origin=None, threads=self.threads)
         resumption = None if self.resumption is None else replace(self.resumption, node={})
@@ -67,20 +67,20 @@ class Job:
         return json.dumps(_to_json(page)).encode()
 
 
-def unpacked(content: bytes) -> Job:
-    """Deserialize the bytes of `Job.packed`.
+def spec_from_bytes(content: bytes) -> TrainingSpec:
+    """Deserialize the bytes of `TrainingSpec.to_bytes`.
 
     Raises:
-        RecordError: if the checkpoint cannot be read.
+        RunFolderError: if the checkpoint cannot be read.
     """
     page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
     experiment, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
     of_run = experiment["of_run"] and Path(experiment["of_run"])
     page |= {"experiment": Experiment(**{**experiment, "of_run": of_run}), "folder": folder}
     if resumption is not None:
-        found = read_resumption(folder, resumption["changed"], longer=resumption["longer"])
+        found = read_resumption(folder, resumption["changed"], extend_schedule=resumption["extend_schedule"])
         page["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])
-    return Job(**page)
+    return TrainingSpec(**page)
 
 
 def _to_json(value: Any) -> Any:
@@ -113,13 +113,13 @@ class ProcessGroup:
     """The processes of one training.
 
     Args:
-        team: The rank of this process and the world size.
+        rank_info: The rank of this process and the world size.
         store: The key-value store of all ranks; None for a single process.
         started: The processes that this one has started, by rank from 1 on.
     """
 
-    def __init__(self, team: Team, store: Any = None, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
-        self.team, self._store, self._started = team, store, list(started)
+    def __init__(self, rank_info: RankInfo, store: Any = None, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+        self.rank_info, self._store, self._started = rank_info, store, list(started)
         self._stop_watching = threading.Event()
 
     def join(self, *, gpu: bool) -> None:
@@ -130,13 +130,13 @@ class ProcessGroup:
         """
         if self._store is None:
             return
-        waits = [READY.format(rank=rank) for rank in range(1, self.team.world)]
+        waits = [READY.format(rank=rank) for rank in range(1, self.rank_info.world_size)]
         while not self._store.check(waits):
             if self._failed_ranks() or self._store.check([ERROR]):
                 raise ProcessError("", self._failure_text())
             time.sleep(_POLL_S)
         threading.Thread(target=self._watch_ranks, daemon=True, name="snnlab-processes").start()
-        join(self.team, PrefixStore("connection", self._store), gpu=gpu)
+        join(self.rank_info, PrefixStore("connection", self._store), gpu=gpu)
 
     @contextmanager
     def explain_lost_rank(self, folder: Path) -> Iterator[None]:
@@ -144,7 +144,7 @@ class ProcessGroup:
         try:
             yield
         except RuntimeError as error:
-            if self._store is None or not is_loss(error):
+            if self._store is None or not is_lost_process(error):
                 raise
             raise ProcessError("", self._failure_text(), f"snnlab train resume={folder} continues it") from error
 
@@ -185,10 +185,10 @@ class ProcessGroup:
             return self._store.get(ERROR).decode()
         failed_rank = min(ended, key=lambda rank: (ended[rank] == LOST_STATUS, ended[rank]), default=None)
         if failed_rank is None or ended[failed_rank] == LOST_STATUS:
-            return f"the connection to another of the {self.team.world} processes of this training broke"
+            return f"the connection to another of the {self.rank_info.world_size} processes of this training broke"
         status = ended[failed_rank]
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"rank {failed_rank} of {self.team.world} processes {how}; the others were ended too"
+        return f"rank {failed_rank} of {self.rank_info.world_size} processes {how}; the others were ended too"
 
     def _watch_ranks(self) -> None:
         """Exit if this process still waits for a dead rank after the time limit."""
@@ -202,45 +202,47 @@ class ProcessGroup:
 
 
 @contextmanager
-def process_group(spec: Job, world: int, local_world: int, external: Team | None) -> Iterator[ProcessGroup]:
+def process_group(
+    spec: TrainingSpec, world_size: int, local_world_size: int, external: RankInfo | None
+) -> Iterator[ProcessGroup]:
     """Start the ranks of a training, or take those of torchrun or SLURM, and end them with it.
 
     Args:
-        world: The world size that the experiment asks for.
-        local_world: The number of ranks on this machine.
+        world_size: The world size that the experiment asks for.
+        local_world_size: The number of ranks on this machine.
         external: The processes of torchrun or SLURM; None: this process starts the other ranks.
 
     Raises:
         ConfigError: if torchrun or SLURM has started another number of processes.
     """
-    if external is not None and (external.world, external.local_world) != (world, local_world):
-        machines = external.world // external.local_world
+    if external is not None and (external.world_size, external.local_world_size) != (world_size, local_world_size):
+        machines = external.world_size // external.local_world_size
         raise ConfigError(
             "trainer.devices",
             (
-                f"the trainer needs {local_world} processes on each of {world // local_world} machines,"
-                f" and {external.by} started {external.local_world} on each of {machines}"
+                f"the trainer needs {local_world_size} processes on each of {world_size // local_world_size} machines,"
+                f" and {external.launcher} started {external.local_world_size} on each of {machines}"
             ),
-            f"set trainer.devices={external.local_world} and trainer.num_nodes={machines}",
+            f"set trainer.devices={external.local_world_size} and trainer.num_nodes={machines}",
         )
-    if world != local_world and external is None:
+    if world_size != local_world_size and external is None:
         raise ConfigError(
             "trainer.num_nodes",
             "on several machines torchrun must start the processes, or srun with trainer=slurm",
         )
-    if world == 1:
-        yield ProcessGroup(ALONE)
+    if world_size == 1:
+        yield ProcessGroup(SINGLE_PROCESS)
         return
-    team = external or Team(0, world, 0, world)
-    with TemporaryDirectory(prefix="snnlab_", ignore_cleanup_errors=True) as folder, _rank_environment(team):
+    rank_info = external or RankInfo(0, world_size, 0, world_size)
+    with TemporaryDirectory(prefix="snnlab_", ignore_cleanup_errors=True) as folder, _rank_environment(rank_info):
         if external:
             store, started = training_store(_connect_once(external), next(_training_numbers)), []
-            store.set(TRAINING, spec.packed())
+            store.set(TRAINING, spec.to_bytes())
         else:
-            store, started = training_store(FileStore(f"{folder}/store", world), 0), []
-            store.set(TRAINING, spec.packed())
-            started = _start_ranks(folder, world, spec.threads)
-        group, succeeded = ProcessGroup(team, store, started), False
+            store, started = training_store(FileStore(f"{folder}/store", world_size), 0), []
+            store.set(TRAINING, spec.to_bytes())
+            started = _start_ranks(folder, world_size, spec.threads)
+        group, succeeded = ProcessGroup(rank_info, store, started), False
         try:
             yield group
             succeeded = True
@@ -248,14 +250,14 @@ def process_group(spec: Job, world: int, local_world: int, external: Team | None
             group.end(succeeded=succeeded)
 
 
-def open_rendezvous(team: Team) -> None:
+def open_rendezvous(rank_info: RankInfo) -> None:
     """Open the rendezvous of torchrun or SLURM early, so that the other ranks do not wait forever."""
-    _connect_once(team)
+    _connect_once(rank_info)
 
 
-def end_other_ranks(team: Team) -> None:
+def end_other_ranks(rank_info: RankInfo) -> None:
     """End the other ranks of torchrun or SLURM: no further training follows."""
-    training_store(_connect_once(team), next(_training_numbers)).set(TRAINING, b"")
+    training_store(_connect_once(rank_info), next(_training_numbers)).set(TRAINING, b"")
 
 
 @contextmanager
@@ -275,10 +277,10 @@ def share_threads(requested: int | None, processes: int) -> Iterator[int]:
 
 
 @contextmanager
-def _rank_environment(team: Team) -> Iterator[None]:
+def _rank_environment(rank_info: RankInfo) -> Iterator[None]:
     """Set the environment variables from which Lightning reads rank and world size, during the training."""
     before: Mapping[str, str] = dict(os.environ)
-    os.environ.update(team.as_environment())
+    os.environ.update(rank_info.as_environment())
     try:
         yield
     finally:
@@ -287,12 +289,12 @@ def _rank_environment(team: Team) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _start_ranks(folder: str, world: int, threads: int) -> list[subprocess.Popen[bytes]]:
+def _start_ranks(folder: str, world_size: int, threads: int) -> list[subprocess.Popen[bytes]]:
     """Start all ranks except 0 on this machine.
 
     Args:
         folder: A private folder with the rendezvous file.
-        world: World size.
+        world_size: World size.
         threads: CPU threads of each rank.
     """
     # sys.path, not PYTHONPATH: the user's script may have added the folder of its plugins.
@@ -303,8 +305,13 @@ def _start_ranks(folder: str, world: int, threads: int) -> list[subprocess.Popen
             [sys.executable, "-P", "-m", "snnlab.session.rank", folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, **counts, **Team(rank, world, rank, world).as_environment()},
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                **counts,
+                **RankInfo(rank, world_size, rank, world_size).as_environment(),
+            },
             start_new_session=True,  # Ctrl-C reaches only rank 0, which ends the others
         )
-        for rank in range(1, world)
+        for rank in range(1, world_size)
     ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from snnlab.config.recorded_run import compose_run
 from snnlab.runs.recorded import read_run
 from snnlab.session.opened_run import OpenedRun
-from snnlab.session.prediction import RunInput
+from snnlab.session.prediction import RunPredictor
 from snnlab.session.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load(
             recordings of a run from someone else.
 
     Raises:
-        RecordError: if the folder is not a run.
+        RunFolderError: if the folder is not a run.
     """
     folder = Path(run).expanduser()
     return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
@@ -68,7 +68,9 @@ class Run(OpenedRun):
         Raises:
             DataError: if they are not recordings of the run's sensor.
         """
-        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(events)
+        return RunPredictor(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).frames(
+            events
+        )
 
     def predict(
         self, events: Any, *, time_unit: str | None = None, time_origin: str | None = None, columns: Any = None
@@ -80,7 +82,9 @@ class Run(OpenedRun):
         Raises:
             DataError: if they are not recordings of the run's sensor.
         """
-        return RunInput(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).predict(events)
+        return RunPredictor(self, {"time_unit": time_unit, "time_origin": time_origin, "columns": columns}).predict(
+            events
+        )
 
     def evaluate(self, part: str = "test", *overrides: str, out: str | Path | None = None) -> dict[str, Any]:
         """Evaluate the network again, as `snnlab evaluate` does, and return the results.

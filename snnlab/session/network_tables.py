@@ -16,23 +16,23 @@ from rich.table import Table as RichTable
 from torch import Tensor, nn
 
 from snnlab.config.schema import Experiment
-from snnlab.console import quiet_lightning, table_console, until_nobody_reads
+from snnlab.console import quiet_lightning, table_console, until_pipe_closes
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.frames import Batch
-from snnlab.errors import ConfigError, RecordError, SnnlabError, one_line
+from snnlab.errors import ConfigError, RunFolderError, SnnlabError, one_line
 from snnlab.nn import BuiltNetwork, Network
+from snnlab.nn.kernel_sources import kernel_sources, planned_layers
 from snnlab.nn.layer import TemporalLayer
-from snnlab.nn.memory_estimate import footprint
-from snnlab.nn.rendered import planned, rendered
+from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.nn.summary import learned, summarize
-from snnlab.runs.console_tables import footprint_text, print_summary
+from snnlab.runs.console_tables import memory_text, print_summary
 from snnlab.runs.tables import Table
 from snnlab.session.build_optimizer import make_optimizer
 from snnlab.session.session import Session
 from snnlab.session.weights import load_weights
 
 
-class ShownNetwork:
+class NetworkTables:
     """The network of an experiment, built without its data, and its tables.
 
     Args:
@@ -52,21 +52,21 @@ class ShownNetwork:
     def print_tables(self) -> None:
         """Print its layers with memory and operations, its neurons, and the settings that depend on dt."""
         summary = summarize(self.built, self.settings.frame_shape)
-        with until_nobody_reads():
+        with until_pipe_closes():
             memory = _memory_text(self.experiment, self.settings, self.built)
             print_summary(self.head, summary, self.settings.steps, memory, self.learned_note)
 
     def print_plan(self) -> None:
         """Print the groups of layers that run together on a CPU, and the kernel of each."""
-        with until_nobody_reads():
+        with until_pipe_closes():
             print(self.head)
-            rows = planned(self.built, self.settings.frame_shape)
+            rows = planned_layers(self.built, self.settings.frame_shape)
             Table(("layers", "run by"), rows, words=(0, 1), sentences=(1,)).print()
 
     def print_kernels(self) -> None:
         """Print the source of the kernels of its neurons."""
-        with until_nobody_reads():
-            for name, text in rendered(self.built):
+        with until_pipe_closes():
+            for name, text in kernel_sources(self.built):
                 print(f"{name}: {text}\n")
 
     def draw(self, file: str) -> None:
@@ -83,7 +83,7 @@ def _load_learned(run: Path, built: BuiltNetwork) -> str | None:
         return None
     try:
         load_weights(built.network, run, "best")
-    except (RecordError, ConfigError) as error:
+    except (RunFolderError, ConfigError) as error:
         return f"Learned constants: initial values: {error}"
     return (
         "Learned constants: those of the chosen epoch; for channels or neurons the mean, the minimum and the maximum."
@@ -95,10 +95,12 @@ def _memory_text(experiment: Experiment, settings: DataSettings, built: BuiltNet
     steps, batch = settings.steps, settings.batch_size
     try:
         make = make_optimizer(experiment)
-        found = footprint(built, settings.frame_shape, steps, batch, make, experiment.tbptt_steps)
+        found = estimate_memory(built, settings.frame_shape, steps, batch, make, experiment.tbptt_steps)
     except (RuntimeError, ValueError, SnnlabError) as error:
         return f"Training step: its memory is not known: {one_line(error)}"
-    return footprint_text(found, batch, steps, None if found.counted else str(experiment.optimizer.get("_target_")))
+    return memory_text(
+        found, batch, steps, None if found.optimizer_known else str(experiment.optimizer.get("_target_"))
+    )
 
 
 def _frames_text(settings: DataSettings) -> str:

@@ -24,12 +24,12 @@ from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.splits import read_split
-from snnlab.errors import ConfigError, DataError, RecordError, SnnlabError, did_you_mean, listing
+from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, listing
 from snnlab.files import write_atomically, write_json, write_npz
 from snnlab.nn import BuiltNetwork, Network
-from snnlab.nn.record import Recording, record
+from snnlab.nn.record import NetworkRecord, record
 from snnlab.nn.summary import learned
-from snnlab.runs.recorded import Recorded, read_plain
+from snnlab.runs.recorded import RecordedRun, read_resolved
 from snnlab.runs.run_folder import summary_line
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint
@@ -51,7 +51,7 @@ class OpenedRun:
     """
 
     folder: Path
-    recorded: Recorded
+    recorded: RecordedRun
     checkpoint: Checkpoint = "best"
     plugins: Sequence[str] = ()
     overrides: Sequence[str] = ()
@@ -69,7 +69,7 @@ class OpenedRun:
     @property
     def config(self) -> dict[str, Any]:
         """The content of `config.yaml`, with interpolations resolved."""
-        return read_plain(self.folder / "config.yaml")
+        return read_resolved(self.folder / "config.yaml")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -126,7 +126,7 @@ class OpenedRun:
         Shape:
             `batch.x`: `[T, B, ...]`; `batch.targets` and `batch.lengths`: `[B, ...]`.
         """
-        return self.data.on_after_batch_transfer(self.data.events_of(self.store_indices(part, places)), 0)
+        return self.data.on_after_batch_transfer(self.data.gather_events(self.store_indices(part, places)), 0)
 
     def store_indices(self, part: str, places: Indices) -> np.ndarray:
         """Return the indices in the store of recordings, or windows, of a split.
@@ -141,13 +141,13 @@ class OpenedRun:
         """
         if part not in PARTS:
             raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
-        available = self.data.places_of(getattr(self.data.split, part))
+        available = self.data.epoch_items(getattr(self.data.split, part))
         try:
             return np.atleast_1d(available[places if isinstance(places, slice) else np.asarray(places, np.int64)])
         except IndexError as error:
             raise IndexError(f"{part} has {len(available):,} recordings, 0 to {len(available) - 1}") from error
 
-    def record(self, x: Tensor, layers: list[str] | None = None) -> Recording:
+    def record(self, x: Tensor, layers: list[str] | None = None) -> NetworkRecord:
         """Run frames through the network and return spikes and states of its layers.
 
         Args:
@@ -203,7 +203,7 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
         bool `[H * W]`.
 
     Raises:
-        RecordError: if the file cannot be read.
+        RunFolderError: if the file cannot be read.
     """
     path = folder / HOT_PIXELS
     width, height, _ = sensor_size
@@ -213,7 +213,7 @@ def read_hot_pixels(folder: Path, sensor_size: SensorSize) -> Tensor | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RecordError(path, f"cannot be read ({error})") from error
+        raise RunFolderError(path, f"cannot be read ({error})") from error
     return hot
 
 
@@ -250,7 +250,7 @@ def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
 Arrays = dict[str, np.ndarray]
 
 
-class Wanted(NamedTuple):
+class ExportRequest(NamedTuple):
     """The arrays to export.
 
     Attributes:
@@ -266,7 +266,7 @@ class Wanted(NamedTuple):
     split: str
 
 
-def collect(run: Session, wanted: Wanted) -> Arrays:
+def collect_arrays(run: Session, wanted: ExportRequest) -> Arrays:
     """Return the requested arrays by name.
 
     Raises:
@@ -309,7 +309,7 @@ def _weights(network: Network) -> Arrays:
     return stored | {f"weights/{each.layer}.{each.key}": each.values.numpy() for each in learned(network)}
 
 
-def _check_layers(layers: Sequence[str] | None, recording: Recording) -> None:
+def _check_layers(layers: Sequence[str] | None, recording: NetworkRecord) -> None:
     known = sorted(recording.spikes.keys() | recording.states.keys())
     for name in layers or ():
         if name not in known:
@@ -331,12 +331,12 @@ def _gradients(run: Session, batch: Batch) -> Arrays:
     }
 
 
-def _load_batch(run: Session, wanted: Wanted) -> Batch:
+def _load_batch(run: Session, wanted: ExportRequest) -> Batch:
     data = run.data
-    places = data.places_of(getattr(data.split, wanted.split))
-    events = data.events_of(places[_parse_samples(wanted.samples, places.size, wanted.split)])
-    with data.store.blamed(events.index.numpy):
-        return data.framing(events)
+    places = data.epoch_items(getattr(data.split, wanted.split))
+    events = data.gather_events(places[_parse_samples(wanted.samples, places.size, wanted.split)])
+    with data.store.report_damage(events.index.numpy):
+        return data.frame_builder(events)
 
 
 def _parse_samples(text: str, size: int, part: str) -> list[int]:

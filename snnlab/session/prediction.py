@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.data.control import Controlled
+from snnlab.data.ablation import Ablation
 from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import Events, check_events
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import Framing, in_pieces
-from snnlab.data.formats import Reading, read_file, recordings_of
+from snnlab.data.events.representation import FrameBuilder, frame_chunks
+from snnlab.data.formats import ReadOptions, iter_recordings, read_file
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
@@ -77,7 +77,7 @@ def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingW
         yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
 
 
-def stream_window(network: Network, framing: Framing, events: Events, size: int) -> Iterator[StreamedOutput]:
+def stream_window(network: Network, frame_builder: FrameBuilder, events: Events, size: int) -> Iterator[StreamedOutput]:
     """Stream a window through a network in pieces of time, and carry the state from piece to piece.
 
     Frames and activations exist for one piece at a time. The outputs, K numbers per step, are kept, so that any loss
@@ -90,11 +90,11 @@ def stream_window(network: Network, framing: Framing, events: Events, size: int)
         size: Steps per piece.
     """
     batch = EventBatch.of([events])
-    steps = framing.steps.num_bins
-    valid = int(framing.valid_steps(framing.region(batch)))
+    steps = frame_builder.steps.num_bins
+    valid = int(frame_builder.valid_steps(frame_builder.region(batch)))
     outputs: list[Tensor] = []
     state, first = None, 0
-    for x in in_pieces(framing, batch, size):
+    for x in frame_chunks(frame_builder, batch, size):
         x = x[: valid - first]
         # A batch norm with per_step must start with one step or with all.
         for part in x.split([1, len(x) - 1]) if first == 0 and 1 < len(x) < steps else (x,):
@@ -240,7 +240,7 @@ class RowBuilder(NamedTuple):
 def predict_windows(
     run: OpenedRun,
     rows: RowBuilder,
-    framing: Framing,
+    frame_builder: FrameBuilder,
     events: Events,
     name: str,
     size: int | None = None,
@@ -264,9 +264,9 @@ def predict_windows(
         ahead = step_time(settings).ahead_ms  # a frame may need events after its step
     require_sensor(events, settings, name)
     if camera is not None:
-        events = camera.still(events, settings.size)
+        events = camera.stabilize(events, settings.size)
     for window in split_windows(events, settings):
-        for output in stream_window(run.network, framing, window.events, size or settings.steps):
+        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
                 yield from (row | progress for row in rows.build(name, window, output))
@@ -278,13 +278,13 @@ def predict_windows(
                 yield from rows.build(name, window, output._replace(first=0))
 
 
-def apply_control(run: OpenedRun, framing: Framing) -> Framing:
+def apply_control(run: OpenedRun, frame_builder: FrameBuilder) -> FrameBuilder:
     """Return the representation of a run, with its control; print a note for a run under a control."""
     kind = run.experiment.control
     if kind is None:
-        return framing
+        return frame_builder
     print(f"snnlab: {run.folder}: was trained under control: {kind}; its answers are not meaningful", file=sys.stderr)
-    return Controlled(kind, run.experiment.seed, framing.steps.duration_us).framing(framing)
+    return Ablation(kind, run.experiment.seed, frame_builder.steps.duration_us).frame_builder(frame_builder)
 
 
 def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
@@ -299,16 +299,16 @@ def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
         raise ConfigError("predict", f"--until: {why}")
 
 
-def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> Reading:
+def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> ReadOptions:
     """Return how files are read: as in the run's dataset, changed by the options.
 
     Raises:
         ConfigError: for an invalid option.
     """
-    own = getattr(DATASETS.get(data["type"], "data"), "reading", Reading(time_origin="zero"))
+    own = getattr(DATASETS.get(data["type"], "data"), "reading", ReadOptions(time_origin="zero"))
     if data["type"] == "folder":
         columns, values = data.get("columns"), data.get("polarity_values")
-        own = Reading(
+        own = ReadOptions(
             data.get("time_unit", "us"),
             data.get("time_origin", "first"),
             data.get("sort", False),
@@ -326,7 +326,7 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> Rea
         raise ConfigError("predict", error) from error
 
 
-class RunInput:
+class RunPredictor:
     """Converts recordings to the frames of a run, and predicts on them.
 
     Args:
@@ -336,20 +336,22 @@ class RunInput:
     def __init__(self, run: OpenedRun, options: Mapping[str, Any]) -> None:
         self.run = run
         self.settings: DataSettings = run.session.settings
-        self.framing: Framing = apply_control(run, self.settings.framing(hot_pixel_mask(run, self.settings)))
+        self.frame_builder: FrameBuilder = apply_control(
+            run, self.settings.frame_builder(hot_pixel_mask(run, self.settings))
+        )
         given_options = {
             f"--{name.replace('_', '-')}": _option_text(value) for name, value in options.items() if value is not None
         }
-        self.reading: Reading = reading_settings(run.experiment.data, given_options)
+        self.reading: ReadOptions = reading_settings(run.experiment.data, given_options)
 
     def frames(self, given: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
         recordings = []
-        for name, events in recordings_of(given, self.reading, self.settings.size):
+        for name, events in iter_recordings(given, self.reading, self.settings.size):
             require_sensor(events, self.settings, name)
             camera = self.settings.camera
-            recordings.append(events if camera is None else camera.still(events, self.settings.size))
-        return self.framing(EventBatch.of(recordings)).x
+            recordings.append(events if camera is None else camera.stabilize(events, self.settings.size))
+        return self.frame_builder(EventBatch.of(recordings)).x
 
     @cached_property
     def rows(self) -> RowBuilder:
@@ -361,8 +363,8 @@ class RunInput:
         """Return the answers to each window of each recording, as `snnlab predict` writes them."""
         return [
             row
-            for name, events in recordings_of(given, self.reading, self.settings.size)
-            for row in predict_windows(self.run, self.rows, self.framing, events, name)
+            for name, events in iter_recordings(given, self.reading, self.settings.size)
+            for row in predict_windows(self.run, self.rows, self.frame_builder, events, name)
         ]
 
     def predictions(
@@ -389,7 +391,7 @@ class RunInput:
             for row in predict_windows(
                 self.run,
                 self.rows,
-                self.framing,
+                self.frame_builder,
                 read_file(path, self.reading, self.settings.size),
                 str(path),
                 size,

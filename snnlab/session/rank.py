@@ -29,11 +29,11 @@ from snnlab.session.launcher import (
     TRAINING,
     end_other_ranks,
     open_rendezvous,
+    spec_from_bytes,
     training_store,
-    unpacked,
 )
-from snnlab.training.distributed import is_loss, join, leave
-from snnlab.training.ranks import Team
+from snnlab.training.distributed import is_lost_process, join, leave
+from snnlab.training.ranks import RankInfo
 
 # Rank 0 may have to pack a large dataset first.
 _WAIT = timedelta(days=7)
@@ -44,33 +44,33 @@ def main() -> int:
     folder = sys.argv[1]
     threading.Thread(target=_exit_with_rank_zero, args=(LOST_STATUS, folder), daemon=True).start()
 
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return follow_rank_zero(Team(rank, world, rank, world), FileStore(f"{folder}/store", world))
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return follow_rank_zero(RankInfo(rank, world_size, rank, world_size), FileStore(f"{folder}/store", world_size))
 
 
-def take_part(team: Team, lead: Callable[[], int]) -> int:
+def run_rank(rank_info: RankInfo, lead: Callable[[], int]) -> int:
     """Run one rank of torchrun or SLURM; return the exit status.
 
     Args:
         lead: The command of rank 0; the other ranks join its trainings.
     """
-    if not team.leads:
-        return follow_rank_zero(team, connect(team))
-    open_rendezvous(team)
+    if not rank_info.is_rank_zero:
+        return follow_rank_zero(rank_info, connect(rank_info))
+    open_rendezvous(rank_info)
     try:
         return lead()
     finally:
-        end_other_ranks(team)
+        end_other_ranks(rank_info)
 
 
-def follow_rank_zero(team: Team, store: Any) -> int:
+def follow_rank_zero(rank_info: RankInfo, store: Any) -> int:
     """Join all trainings of rank 0; return the exit status.
 
     Args:
         store: The key-value store of all ranks.
     """
-    _silence(team)
-    os.environ.update(team.as_environment())
+    _silence(rank_info)
+    os.environ.update(rank_info.as_environment())
     for number in itertools.count():
         prefix_store = training_store(store, number)
         try:
@@ -80,36 +80,36 @@ def follow_rank_zero(team: Team, store: Any) -> int:
             return 0
         if not content:
             return 0
-        if status := _train_share(prefix_store, content, team):
+        if status := _train_share(prefix_store, content, rank_info):
             _exit_now(status)
     return 0
 
 
-def _train_share(prefix_store: Any, content: bytes, team: Team) -> int:
+def _train_share(prefix_store: Any, content: bytes, rank_info: RankInfo) -> int:
     """Train the share of this rank in one training; return the exit status."""
     try:
         with quiet_lightning():
-            spec = unpacked(content)
+            spec = spec_from_bytes(content)
             session = Session(spec.experiment, spec.folder)
             session.prepare()
-            prefix_store.set(READY.format(rank=team.rank), b"1")
-            join(team, PrefixStore("connection", prefix_store), gpu=spec.gpu)
-            train_other_rank(spec, session, team)
+            prefix_store.set(READY.format(rank=rank_info.rank), b"1")
+            join(rank_info, PrefixStore("connection", prefix_store), gpu=spec.gpu)
+            train_other_rank(spec, session, rank_info)
     except SnnlabError as error:
-        prefix_store.set(ERROR, f"rank {team.rank}: {error}".encode())
+        prefix_store.set(ERROR, f"rank {rank_info.rank}: {error}".encode())
         return 2
     except BaseException as error:
         if received_signal(error):  # a signal to any rank stops all, and rank 0 reports it
             return 0
-        if not (isinstance(error, RuntimeError) and is_loss(error)):
+        if not (isinstance(error, RuntimeError) and is_lost_process(error)):
             raise
         return LOST_STATUS
     leave()  # only after success: it waits for the other ranks, which may have died
     return 0
 
 
-def _silence(team: Team) -> None:
-    rank_zero_only.rank = team.rank  # pyright: ignore[reportFunctionMemberAccess]
+def _silence(rank_info: RankInfo) -> None:
+    rank_zero_only.rank = rank_info.rank  # pyright: ignore[reportFunctionMemberAccess]
     for name in ("snnlab", "lightning.pytorch", "lightning.fabric", "py.warnings"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")

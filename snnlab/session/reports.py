@@ -12,25 +12,25 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
-from snnlab.data.data_settings import read_shared
-from snnlab.errors import ConfigError, RecordError, did_you_mean
+from snnlab.data.data_settings import read_shared_settings
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean
 from snnlab.experiments import search_plots
 from snnlab.experiments.report_figures import curves, draw_curve
-from snnlab.experiments.report_pages import Page, Search, When, run_page, runs_page, suite_page, sweep_page
-from snnlab.experiments.search_plan import read_page, read_plan
-from snnlab.experiments.search_report import SUMMARY, parsed_trials, read_summary, read_trials, trials_text
-from snnlab.experiments.study import copied_study, quiet_optuna
+from snnlab.experiments.report_pages import Page, SearchFolder, TimeAxis, run_page, runs_page, suite_page, sweep_page
+from snnlab.experiments.search_plan import read_plan, read_sweep_yaml
+from snnlab.experiments.search_report import SUMMARY, parse_trials, read_summary, read_trials, trials_text
+from snnlab.experiments.study import open_study_copy, quiet_optuna
 from snnlab.experiments.suite_table import read_table
-from snnlab.runs.early_exit import answered, anytime
-from snnlab.runs.plots import default_style, draw_answer, draw_recording
-from snnlab.runs.plots.answers import draw_anytime, draw_findings
-from snnlab.runs.plots.callback import see
-from snnlab.runs.predictions import findings
+from snnlab.runs.early_exit import early_exit_curve, recorded_answers
+from snnlab.runs.plots import default_style, draw_network_activity, draw_recording
+from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
+from snnlab.runs.plots.callback import run_recording
+from snnlab.runs.predictions import prediction_metrics
 from snnlab.runs.recorded import read_run
 from snnlab.runs.run_folder import METRICS, PREDICTIONS, require_no_links
-from snnlab.runs.runs_table import find_all_runs, read_line
+from snnlab.runs.runs_table import find_all_runs, read_listed_run
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun
 
@@ -82,26 +82,26 @@ def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Fig
     settings = run.session.settings
     names = run.recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     targets, readout, answers = (run.predictions[f"{part}_{what}"] for what in ("target", "readout", "answers"))
-    found, each = findings(targets, readout, answers, names), settings.targets == "steps"
-    drawn = partial(draw_findings, found, names, settings.step_ms, labelled_steps=each)
+    found, each = prediction_metrics(targets, readout, answers, names), settings.targets == "steps"
+    drawn = partial(draw_predictions, found, names, settings.step_ms, labelled_steps=each)
     what = ["error_over_time"] if "error_over_time" in found else ["confusion", "accuracy_over_time"]
     plots: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
-    seen = None if early_exit_problem(run.experiment, settings) else answered(run.predictions, part)
+    seen = None if early_exit_problem(run.experiment, settings) else recorded_answers(run.predictions, part)
     if seen is not None:
         clock = step_time(settings)
-        plots["anytime"] = lambda: draw_anytime(anytime(seen, clock), clock)
+        plots["anytime"] = lambda: draw_early_exit(early_exit_curve(seen, clock), clock)
     return plots
 
 
 def _recording_figures(run: OpenedRun, part: str, recording: int) -> Iterator[tuple[str, Figure]]:
     (index,) = run.store_indices(part, recording)
     loss = run.session.loss
-    seen = see(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
+    seen = run_recording(run.data, run.network, loss, int(index), torch.device("cpu"), nullcontext())
     yield from draw_recording(seen)
-    yield from draw_answer(seen)
+    yield from draw_network_activity(seen)
 
 
-def page_of(folder: Path, figures: str | None = None) -> Page:
+def build_page(folder: Path, figures: str | None = None) -> Page:
     """Build the report page of a folder.
 
     Args:
@@ -123,11 +123,11 @@ def _suite_page(folder: Path) -> Page:
 
 
 def _search_page(folder: Path, redraw: bool = False) -> Page:
-    page, summary = read_page(folder), folder / SUMMARY
+    page, summary = read_sweep_yaml(folder), folder / SUMMARY
     objectives = list(page["sweep"]["objectives"])
     ended = summary.is_file() and not _is_newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
-    rows = read_trials(folder, objectives) if ended else parsed_trials(_current_trials(folder, page), objectives)
+    rows = read_trials(folder, objectives) if ended else parse_trials(_current_trials(folder, page), objectives)
     # Older searches have them in `pictures`.
     drawn = [path for name in ("plots", "pictures") for path in sorted((folder / name).glob("*.png"))]
     images = [(path.stem, path.read_bytes()) for path in drawn]
@@ -136,7 +136,7 @@ def _search_page(folder: Path, redraw: bool = False) -> Page:
     elif redraw:
         message = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
         print(message, file=sys.stderr)
-    return sweep_page(Search(str(folder), page, found, rows, images))
+    return sweep_page(SearchFolder(str(folder), page, found, rows, images))
 
 
 def _is_newer(one: Path, other: Path) -> bool:
@@ -147,17 +147,17 @@ def _run_page(folder: Path) -> Page:
     recorded = read_run(folder)
     recorded.check_files()
     experiment = compose_run(folder, use="record")
-    defaults, _ = compose_once([], None)
-    settings = read_shared(experiment.data)
-    when = When(step_time(settings), early_exit_problem(experiment, settings))
+    defaults, _ = compose_experiment([], None)
+    settings = read_shared_settings(experiment.data)
+    when = TimeAxis(step_time(settings), early_exit_problem(experiment, settings))
     names = recorded.class_names(settings.num_classes) or [str(number) for number in range(settings.num_classes)]
     return run_page(recorded, experiment.record or {}, defaults.record or {}, names, when)
 
 
 def _runs_page(folder: Path) -> Page:
-    lines = [read_line(run) for run in find_all_runs(folder)]
+    lines = [read_listed_run(run) for run in find_all_runs(folder)]
     if not lines:
-        raise RecordError("report", f"there is no run below {folder}")
+        raise RunFolderError("report", f"there is no run below {folder}")
     return runs_page(folder, lines)
 
 
@@ -170,7 +170,7 @@ def _current_trials(folder: Path, page: Mapping[str, Any]) -> str:
     Raises:
         SnnlabError: if the study cannot be read.
     """
-    with copied_study(folder, page) as study:
+    with open_study_copy(folder, page) as study:
         return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
 
 
@@ -183,5 +183,5 @@ def _current_figures(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, F
     Raises:
         SnnlabError: if the study cannot be read.
     """
-    with copied_study(folder, page) as study, quiet_optuna():
+    with open_study_copy(folder, page) as study, quiet_optuna():
         return list(search_plots.figures(study, list(page["sweep"]["objectives"])).items())

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.config.compose import compose_once
-from snnlab.config.folders import config_folder, groups, own_folder
+from snnlab.config.compose import compose_experiment
+from snnlab.config.folders import config_folder, groups, user_folder
 from snnlab.config.overrides import as_overrides
 from snnlab.config.plugins import import_plugins
 from snnlab.config.schema import Experiment
@@ -19,13 +19,13 @@ from snnlab.console import quiet_lightning
 from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import Dataset
 from snnlab.data.events import Store
-from snnlab.kernels.function import resolve
+from snnlab.kernels.function import resolve_backend
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.losses import Loss, build_loss
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
-from snnlab.session.checks import check_batches, check_goal, check_monitors
+from snnlab.session.checks import check_batches, check_monitors, check_targets
 from snnlab.session.weights import Checkpoint, checkpoint_file, find_trained_before, init_from, load_weights
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from snnlab.data.data_module import EventDataModule
     from snnlab.session.build_trainer import Computation, Processes
     from snnlab.training.module import SpikingModule
-    from snnlab.training.ranks import Team
+    from snnlab.training.ranks import RankInfo
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Session:
         folder: The folder of its run.
         run: A recorded run whose weights the network gets; None: those of `init_from`, or random ones.
         checkpoint: The checkpoint of that run.
-        alone: Do not check that the loss fits the data.
+        skip_target_check: Do not check that the loss fits the data.
         data: The data module of another session with the same data settings.
     """
 
@@ -73,14 +73,14 @@ class Session:
         *,
         run: Path | None = None,
         checkpoint: Checkpoint = "best",
-        alone: bool = False,
+        skip_target_check: bool = False,
         data: EventDataModule | None = None,
     ) -> None:
         if not isinstance(experiment, Experiment):
             hint = "Session.composed takes what snnlab.train takes, such as 'model=conv_lif'"
             raise TypeError(f"Session takes an Experiment, not {experiment!r}; {hint}")
         self.experiment, self.folder = experiment, folder
-        self.run, self.alone = run, alone
+        self.run, self.skip_target_check = run, skip_target_check
         self.checkpoint: Checkpoint = checkpoint
         self._data = data
 
@@ -101,8 +101,8 @@ class Session:
             ConfigError: for a mistake in the configuration.
             TypeError: for an argument that is neither an override nor a value.
         """
-        known = groups(config_folder(), own_folder(config_dir))
-        return cls(*compose_once(as_overrides(overrides, settings, known, "Session.composed"), config_dir))
+        known = groups(config_folder(), user_folder(config_dir))
+        return cls(*compose_experiment(as_overrides(overrides, settings, known, "Session.composed"), config_dir))
 
     @cached_property
     def settings(self) -> DataSettings:
@@ -131,14 +131,14 @@ class Session:
     def loss(self) -> Loss:
         """The loss, checked against the targets and bound to the network."""
         settings, loss = self.settings, build_loss(self.experiment.loss)
-        if not self.alone:
-            check_goal(self.experiment, settings, loss, self.built)
+        if not self.skip_target_check:
+            check_targets(self.experiment, settings, loss, self.built)
         return loss
 
     @cached_property
     def loss_with_class_counts(self) -> Loss:
         """The loss, with the class counts of the training recordings."""
-        _import_build_data().count_classes(self.loss, self.data)
+        _import_build_data().set_class_counts(self.loss, self.data)
         return self.loss
 
     @cached_property
@@ -189,16 +189,16 @@ class Session:
             torch.set_num_threads(self.experiment.threads)
 
     def trainer(
-        self, callbacks: Sequence[L.Callback], logged_steps: int | None = None, team: Team | None = None
+        self, callbacks: Sequence[L.Callback], logged_steps: int | None = None, rank_info: RankInfo | None = None
     ) -> L.Trainer:
         """Build a trainer with the experiment's loggers and callbacks.
 
         Args:
             callbacks: Further callbacks.
             logged_steps: For a resumed run, the step from which loggers discard what they logged.
-            team: The processes of the training; None: this process alone, independent of the experiment.
+            rank_info: The processes of the training; None: this process alone, independent of the experiment.
         """
-        return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, team)
+        return _import_build_trainer().make_trainer(self.experiment, self.folder, callbacks, logged_steps, rank_info)
 
     def decide_computation(self, device: torch.device, resumed_sparse_input: bool | None = None) -> Computation:
         """Decide how the network is computed on a device, and set it so.
@@ -225,7 +225,7 @@ class Session:
 
         _import_build_trainer().check_trainer(self.experiment, self.folder, self.built.network)
         if here:
-            resolve(self.experiment.backend, self.processes.device, torch.float32)
+            resolve_backend(self.experiment.backend, self.processes.device, torch.float32)
 
     def check_without_lightning(self) -> None:
         """Build network, loss and optimizer to find mistakes before Lightning is imported.
@@ -236,7 +236,7 @@ class Session:
         import_plugins(self.experiment)
         make_optimizer(self.experiment)  # names and types of its settings
         self.build("built", "loss")
-        if not self.alone:
+        if not self.skip_target_check:
             check_monitors(self.experiment, self.settings, self.built, self.loss)
         self.build("optimization")
 
@@ -251,7 +251,7 @@ class Session:
 
         data = self.data
         _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
-        check_batches(self.experiment, data, self.processes.world)
+        check_batches(self.experiment, data, self.processes.world_size)
         find_trained_before(self.experiment, data, warn=True)
         self.build("module")
         for note in [*self.dataset.notes, *_import_build_data().data_notes(data)]:
@@ -260,29 +260,29 @@ class Session:
             _log.warning(warning)
 
 
-def check_builds(experiment: Experiment, folder: Path, *, here: bool, alone: bool = False) -> None:
+def check_experiment(experiment: Experiment, folder: Path, *, here: bool, skip_target_check: bool = False) -> None:
     """Build everything of an experiment except its data, to find mistakes.
 
     Args:
         folder: The folder of its run.
         here: The training runs on this machine.
-        alone: Do not check that the loss fits the data.
+        skip_target_check: Do not check that the loss fits the data.
 
     Raises:
         ConfigError: for the first mistake found.
     """
     with experiment.located_errors(), quiet_lightning():
-        Session(experiment, folder, alone=alone).check(here=here)
+        Session(experiment, folder, skip_target_check=skip_target_check).check(here=here)
 
 
-def check_build(overrides: Sequence[str], folder: Path | None, *, alone: bool = False) -> None:
+def compose_and_check(overrides: Sequence[str], folder: Path | None, *, skip_target_check: bool = False) -> None:
     """Compose an experiment and build everything of it except its data, for any machine.
 
     Args:
         folder: A folder of user-defined files.
-        alone: Do not check that the loss fits the data.
+        skip_target_check: Do not check that the loss fits the data.
 
     Raises:
         SnnlabError: for the first mistake.
     """
-    check_builds(*compose_once(overrides, folder), here=False, alone=alone)
+    check_experiment(*compose_experiment(overrides, folder), here=False, skip_target_check=skip_target_check)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from snnlab.config.folders import group_files
 from snnlab.errors import ConfigError, did_you_mean, listing
-from snnlab.settings import check_settings, takes
+from snnlab.settings import check_settings, has_parameter
 
 T = TypeVar("T")
 # Modules, and the base class of the objects from each that may be arguments.
@@ -138,7 +138,7 @@ def _argument_builder(value: Any, place: str, given: Sequence[str], inner: Inner
     module = str(value["_target_"]).rpartition(".")[0]
     kinds = [kind for name, kind in inner.items() if _is_within(module, [name])] or list(inner.values())
     target = find_target(value, kinds, inner, place)
-    taken = [number for number, name in enumerate(given) if takes(target, name)]
+    taken = [number for number, name in enumerate(given) if has_parameter(target, name)]
     make = partial_target(value, kinds, inner, place, given=[given[number] for number in taken], inner=inner)
     return lambda *positional: make(*(positional[number] for number in taken))
 

@@ -11,15 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.config.recorded_run import changes, compose_run, today
+from snnlab.config.recorded_run import changed_settings, compose_run, current_value
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
-from snnlab.errors import ConfigError, DamagedError, Interrupted, RecordError
+from snnlab.errors import ConfigError, DamagedError, Interrupted, RunFolderError
 from snnlab.files import require_writable
 from snnlab.printable import masked
-from snnlab.runs.provenance import Finding, compare, surroundings
-from snnlab.runs.recorded import Recorded, read_ended, read_run
-from snnlab.runs.run_folder import CONFIG, REPEATED, Result, locked
+from snnlab.runs.provenance import ComparedItem, compare_runs, environment_differences
+from snnlab.runs.recorded import RecordedRun, read_run, read_run_if_ended
+from snnlab.runs.run_folder import CONFIG, REPEAT_SUFFIX, Result, locked
 from snnlab.session.cluster import record_slurm_run, requeue, requeued_run
 from snnlab.session.fit import fit_and_test
 from snnlab.session.last_checkpoint import changed_kernels, check_epochs, read_resumption
@@ -44,7 +44,7 @@ def run(session: Session, started: float) -> Result:
     if requeued := requeued_run(experiment):
         return _train_or_requeue(lambda: resume(requeued, (), None, started, compose_initial=lambda: experiment))
     if os.path.isfile(folder / CONFIG):
-        raise RecordError(folder, "contains a run", f"resume={folder} continues it, another folder starts a new one")
+        raise RunFolderError(folder, "contains a run", f"resume={folder} continues it, another folder starts a new one")
     require_writable(folder)
     with experiment.located_errors(), quiet_lightning():
         session.prepare()
@@ -73,14 +73,14 @@ def resume(
     """
     before = compose_run(run, (), config_dir, "record")
     now = compose_run(run, overrides, config_dir, "training", compose_initial)
-    changed = changes(before.record or {}, now.record or {})
+    changed = changed_settings(before.record or {}, now.record or {})
     folder = run.absolute()
     with locked(folder):
         done = read_completed(folder, run)
         if done is not None and "trainer.max_epochs" not in changed:
             _log.info("%s is complete; there is nothing to resume", run)
             return done
-        resumption = read_resumption(folder, changed, longer=_changes_schedule(before, now, changed))
+        resumption = read_resumption(folder, changed, extend_schedule=_changes_schedule(before, now, changed))
         typed = command or ("snnlab", "train", f"resume={run}", *overrides)
         kernels = changed_kernels(resumption.node, now.backend)
         resumption = replace(resumption, command=[masked(word) for word in typed], kernels=kernels)
@@ -97,7 +97,7 @@ def read_completed(folder: Path, run: Path) -> Result | None:
         run: The same folder, as the user typed it.
     """
     try:
-        recorded = read_ended(folder)
+        recorded = read_run_if_ended(folder)
         if recorded is None or recorded.status != "completed":
             return None
         recorded.check_files()
@@ -141,15 +141,15 @@ class Reproduction(NamedTuple):
     Attributes:
         folder: The folder of the new run.
         findings: The comparisons of old and new run.
-        surroundings: If the runs differ, the differences in versions, hardware and numerics, as text.
+        environment_differences: If the runs differ, the differences in versions, hardware and numerics, as text.
     """
 
     folder: Path
-    findings: Sequence[Finding]
-    surroundings: Sequence[str]
+    findings: Sequence[ComparedItem]
+    environment_differences: Sequence[str]
 
 
-def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> Reproduction:
+def repeat(recorded: RecordedRun, overrides: Sequence[str], started: float) -> Reproduction:
     """Train again with the recorded configuration, and compare the results; the new run is next to the old one.
 
     Args:
@@ -160,16 +160,16 @@ def repeat(recorded: Recorded, overrides: Sequence[str], started: float) -> Repr
         SnnlabError: for an override that changes the training, or any error of the training.
     """
     experiment = compose_run(recorded.folder, [*_numerics_overrides(recorded), *overrides], use="training")
-    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEATED}")
+    folder = recorded.folder.with_name(f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}_{experiment.seed}{REPEAT_SUFFIX}")
     experiment = replace(experiment, command=("snnlab", "reproduce", str(recorded.folder)))
     again = read_run(run(Session(experiment, folder), started).folder)
-    findings = compare(recorded, again)
+    findings = compare_runs(recorded, again)
     same = all(finding.same for finding in findings)
-    return Reproduction(again.folder, findings, () if same else surroundings(recorded, again))
+    return Reproduction(again.folder, findings, () if same else environment_differences(recorded, again))
 
 
-def _numerics_overrides(recorded: Recorded) -> list[str]:
+def _numerics_overrides(recorded: RecordedRun) -> list[str]:
     """Return the overrides that set the recorded threads, backend and first layer on this machine."""
     numerics = {"threads": recorded.required("threads"), **recorded.required("numerics")}
     names = ("threads", "backend", "sparse_input")
-    return [f"{name}={str(today(name, numerics[name])).lower()}" for name in names if name in numerics]
+    return [f"{name}={str(current_value(name, numerics[name])).lower()}" for name in names if name in numerics]

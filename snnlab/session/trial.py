@@ -14,23 +14,23 @@ from typing import Any
 
 import torch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.grids import shares_gpus
-from snnlab.config.overrides import merged
+from snnlab.config.overrides import merge_overrides
 from snnlab.config.schema import Experiment
 from snnlab.data.duplicates import Duplicates
-from snnlab.errors import DataError, MissingPackageError, RecordError, SnnlabError, UnsetError, one_line
-from snnlab.experiments.pruning import watched
+from snnlab.errors import DataError, MissingPackageError, RunFolderError, SnnlabError, UnsetError, one_line
+from snnlab.experiments.pruning import report_as
 from snnlab.experiments.space import overrides, written
-from snnlab.experiments.suite_plan import Plan, Survey
-from snnlab.experiments.suite_runner import search_plan
-from snnlab.experiments.workers import AROUND, Outcome, Rehearsal, Status, Task
+from snnlab.experiments.suite_plan import PreflightResult, SuitePlan
+from snnlab.experiments.suite_runner import tuning_plan
+from snnlab.experiments.workers import MACHINE_SETTINGS, DryRun, Outcome, Status, Task
 from snnlab.files import write_text
 from snnlab.runs.run_folder import CONFIG, Result, is_locked
 from snnlab.session import Session
 from snnlab.session.build_data import data_notes
 from snnlab.session.build_store import find_duplicates
-from snnlab.session.session import check_build
+from snnlab.session.session import compose_and_check
 from snnlab.session.training import resume, run
 from snnlab.settings import key_of
 
@@ -41,7 +41,7 @@ _ONE_BATCH = (
     "trainer.limit_train_batches=1",
     "trainer.limit_val_batches=1",
     "logger=none",
-    "pictures=null",
+    "plots=null",
     "test=false",
     "trainer.enable_progress_bar=false",
 )
@@ -58,7 +58,7 @@ def train_task(task: Task) -> Outcome:
             return _outcome("interrupted", str(stop), None, started)
         except SnnlabError as error:
             # A full disk would stop the next trial too.
-            full = isinstance(error, RecordError) and isinstance(error.__cause__, OSError)
+            full = isinstance(error, RunFolderError) and isinstance(error.__cause__, OSError)
             return _outcome("stopped" if full else "failed", one_line(error), None, started)
         except Exception as error:  # the failure is recorded, and the other trials continue
             folder = Path(task.folder)
@@ -74,7 +74,7 @@ def train_or_resume(experiment: Experiment, folder: Path, config_dir: str | None
     return run(Session(experiment, folder), started)
 
 
-def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Rehearsal:
+def dry_run(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> DryRun:
     """Build the experiment of each list of overrides, and train one batch of the first; its run folder is deleted.
 
     Args:
@@ -85,19 +85,19 @@ def rehearse(probes: Sequence[Sequence[str]], config_dir: str | None, place: str
     with silence_console(), TemporaryDirectory() as folder:
         for number, probe in enumerate(probes):
             try:
-                check_build(list(probe), Path(config_dir) if config_dir else None)
+                compose_and_check(list(probe), Path(config_dir) if config_dir else None)
             except SnnlabError as error:
-                return Rehearsal(error, probe=number)
+                return DryRun(error, probe=number)
         try:
             run_folder = f"hydra.run.dir={written(str(Path(folder) / 'run'))}"
-            experiment, path = compose_once([*probes[0], *_ONE_BATCH, run_folder], config_dir)
+            experiment, path = compose_experiment([*probes[0], *_ONE_BATCH, run_folder], config_dir)
             result = run(Session(experiment, path), time.perf_counter())
         except SnnlabError as error:
-            return Rehearsal(error)
-        return Rehearsal(None, list(_metrics(result)), result.selection["val_size"])
+            return DryRun(error)
+        return DryRun(None, list(_metrics(result)), result.selection["val_size"])
 
 
-def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> Survey:
+def preflight(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> PreflightResult:
     """Find and pack the recordings of the first list of overrides that builds; train nothing.
 
     Args:
@@ -110,48 +110,48 @@ def survey(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) 
     with silence_console():
         for probe in probes:
             try:
-                check_build(list(probe), own)
+                compose_and_check(list(probe), own)
             except (UnsetError, MissingPackageError) as error:
-                return Survey(gap=error)
+                return PreflightResult(gap=error)
             except SnnlabError as error:
                 mistake = mistake or error
             else:
-                return _inspect_recordings(compose_once(list(probe), own)[0])
-    return Survey(mistake=mistake)
+                return _inspect_recordings(compose_experiment(list(probe), own)[0])
+    return PreflightResult(mistake=mistake)
 
 
-def _inspect_recordings(experiment: Experiment) -> Survey:
+def _inspect_recordings(experiment: Experiment) -> PreflightResult:
     copies: Duplicates | None = None
     try:
         session = Session(experiment)
         copies = find_duplicates(session.settings, session.store, session.dataset)
         data_notes(session.data)
     except (DataError, MissingPackageError) as error:
-        return Survey(gap=error, **_duplicate_fields(copies))
+        return PreflightResult(gap=error, **_duplicate_fields(copies))
     except SnnlabError as error:
-        return Survey(mistake=error)
-    return Survey(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_duplicate_fields(copies))
+        return PreflightResult(mistake=error)
+    return PreflightResult(gpus=number_of_gpus() if shares_gpus(experiment.trainer) else 0, **_duplicate_fields(copies))
 
 
 def _duplicate_fields(copies: Duplicates | None) -> dict[str, Any]:
-    return {} if copies is None else {"duplicates": copies.said, "apart": copies.passed}
+    return {} if copies is None else {"duplicates": copies.summary, "apart": copies.passed}
 
 
-def check_arm(plan: Plan, dataset: str, method: str) -> None:
+def check_method(plan: SuitePlan, dataset: str, method: str) -> None:
     """Raise a SnnlabError for a mistake of a method on a dataset, or of its search space."""
     folder = Path(plan.config_dir) if plan.config_dir else None
-    own = plan.arm_overrides(dataset, method)
-    check_build(merged(own), folder)
-    if plan.suite.tuning(method) is None:
+    own = plan.method_overrides(dataset, method)
+    compose_and_check(merge_overrides(own), folder)
+    if plan.suite.tuning_settings(method) is None:
         return
-    for values in search_plan(plan, dataset, method, merged).space.probes():
+    for values in tuning_plan(plan, dataset, method, merge_overrides).space.probes():
         try:
-            check_build(merged([*own, *overrides(values)]), folder)
+            compose_and_check(merge_overrides([*own, *overrides(values)]), folder)
         except SnnlabError as error:
-            raise error.moved(place=f"tune.space: {error.place}") from error
+            raise error.with_fields(place=f"tune.space: {error.place}") from error
 
 
-def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
+def count_shared_gpus(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
     """Return the number of GPUs that trials can share; 0 for one GPU, or if the overrides choose the devices.
 
     Args:
@@ -162,7 +162,7 @@ def gpus_to_share(overrides: Sequence[str], config_dir: str | None, place: str) 
         return 0
     os.chdir(place)
     with silence_console():
-        experiment, _ = compose_once(list(overrides), config_dir)
+        experiment, _ = compose_experiment(list(overrides), config_dir)
     return number if shares_gpus(experiment.trainer) else 0
 
 
@@ -175,20 +175,22 @@ def _change_folder(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise RecordError(folder, error.strerror, "it is the working folder of this training") from error
+        raise RunFolderError(folder, error.strerror, "it is the working folder of this training") from error
 
 
 def _train(task: Task, started: float) -> Result:
     def composed() -> tuple[Experiment, Path]:
-        return compose_once([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
+        return compose_experiment([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
 
     folder = Path(task.folder)
     while is_locked(folder):  # the worker of a killed search still writes its last checkpoint
         time.sleep(_WAIT_S)
-    with watched(task.watched):
+    with report_as(task.trial_address):
         if (folder / CONFIG).is_file():
-            around = [text for text in task.overrides if key_of(text) in AROUND]
-            return resume(folder, merged(around), task.config_dir, started, compose_initial=lambda: composed()[0])
+            around = [text for text in task.overrides if key_of(text) in MACHINE_SETTINGS]
+            return resume(
+                folder, merge_overrides(around), task.config_dir, started, compose_initial=lambda: composed()[0]
+            )
         return run(Session(*composed()), started)
 
 

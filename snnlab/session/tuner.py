@@ -26,7 +26,7 @@ from matplotlib.ticker import NullLocator
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
 from snnlab.memory import is_out_of_memory
-from snnlab.nn.memory_estimate import footprint
+from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
 from snnlab.session.build_trainer import annealing_callbacks
@@ -308,7 +308,7 @@ def _trainer(session: Session, callback: L.Callback) -> L.Trainer:
 def _estimate_memory(session: Session) -> float | None:
     settings, (make, _) = session.data.settings, session.optimization
     try:
-        return footprint(session.built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
+        return estimate_memory(session.built, settings.frame_shape, settings.steps, settings.batch_size, make).peak
     except (RuntimeError, ValueError) as error:
         _log.debug("the memory of a step is not known: %s", error)
         return None

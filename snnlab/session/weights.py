@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, DamagedError, RecordError
+from snnlab.errors import ConfigError, DamagedError, RunFolderError
 from snnlab.files import write_atomically
 from snnlab.nn import Network
 from snnlab.runs.recorded import read_config, read_run, read_split
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FILE = "trained_on.npy"
+TRAINED_ON_FILE = "trained_on.npy"
 
 
 def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
@@ -39,24 +39,24 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
         checksums: uint64 `[N]`.
     """
     values = np.unique(checksums).astype("<u8")
-    write_atomically(folder / FILE, lambda file: np.save(file, values, allow_pickle=False))
+    write_atomically(folder / TRAINED_ON_FILE, lambda file: np.save(file, values, allow_pickle=False))
 
 
 def read_trained_on(folder: Path) -> np.ndarray | None:
     """Return the checksums, uint64 `[N]`; None for an older run without the file.
 
     Raises:
-        RecordError: if the file cannot be read.
+        RunFolderError: if the file cannot be read.
     """
-    path = folder / FILE
+    path = folder / TRAINED_ON_FILE
     try:
         found = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        raise RecordError(path, f"cannot be read ({error})") from error
+        raise RunFolderError(path, f"cannot be read ({error})") from error
     if found.ndim != 1 or found.dtype != np.uint64:
-        raise RecordError(path, "was not written by a run")
+        raise RunFolderError(path, "was not written by a run")
     return found
 
 
@@ -68,12 +68,12 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
     """Return the path of a run's checkpoint.
 
     Raises:
-        RecordError: if there is none.
+        RunFolderError: if there is none.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if not path.is_file():
         why = "the run ended before it was written" if (folder / "config.yaml").is_file() else "it is not a run folder"
-        raise RecordError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
+        raise RunFolderError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
     return path
 
 
@@ -81,7 +81,7 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
     """Load the weights of a run into a network.
 
     Raises:
-        RecordError: if there are none, or they are damaged.
+        RunFolderError: if there are none, or they are damaged.
         ConfigError: if they do not fit the network.
     """
     weights = network_weights(checkpoint_file(run, checkpoint))
@@ -96,13 +96,13 @@ def init_from(network: Network, run: Path) -> str:
     """Load a run's weights where name and shape are equal, and return a log line.
 
     Raises:
-        RecordError: if the folder is not a run or has no weights.
+        RunFolderError: if the folder is not a run or has no weights.
         ConfigError: if none of its weights fits.
     """
     try:
         weights = network_weights(checkpoint_file(run, "best"))
-    except RecordError as error:
-        raise RecordError("init_from", error) from error
+    except RunFolderError as error:
+        raise RunFolderError("init_from", error) from error
     own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
@@ -125,14 +125,14 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
 
     Raises:
         ConfigError: if some of the part's recordings were trained on.
-        RecordError: if the run's folder cannot be read.
+        RunFolderError: if the run's folder cannot be read.
     """
     if read_split(run).get("hash") == data.split.hash and _has_same_store(run, data.store):
         return
     places: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store)
     if seen is None:
-        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, FILE)
+        _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON_FILE)
     elif count := int(seen[places].sum()):
         raise ConfigError(
             "evaluate",
@@ -152,7 +152,7 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
 
     Raises:
         ConfigError: if there are any, unless `on_trained_before: record`.
-        RecordError: if that run's folder cannot be read.
+        RunFolderError: if that run's folder cannot be read.
     """
     if experiment.init_from is None:
         return None
@@ -229,7 +229,7 @@ def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
         returns bool `[R]`.
 
     Raises:
-        RecordError: if the run's folder cannot be read.
+        RunFolderError: if the run's folder cannot be read.
     """
     checksums, same = read_trained_on(run), _has_same_store(run, store)
     if checksums is None and not same:
@@ -241,13 +241,13 @@ def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
         try:
             seen[np.array(read_split(run).get("train", []), np.int64)] = True
         except (ValueError, TypeError, IndexError) as error:
-            raise RecordError(run / SPLIT, f"was not written by a run ({error})") from error
+            raise RunFolderError(run / SPLIT, f"was not written by a run ({error})") from error
     return seen
 
 
 def _has_same_store(run: Path, store: Store) -> bool:
     try:
         page = read_run(run).page
-    except RecordError:  # a run that was killed has no result
+    except RunFolderError:  # a run that was killed has no result
         return False
     return (page.get("provenance") or {}).get("data_fingerprint") == store.fingerprint

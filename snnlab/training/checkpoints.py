@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.errors import RecordError, one_line
+from snnlab.errors import RunFolderError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,20 +22,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the contents of a checkpoint, tensors on the CPU; nothing in the file is executed.
 
     Raises:
-        RecordError: if it is damaged, truncated, or not a checkpoint of snnlab.
+        RunFolderError: if it is damaged, truncated, or not a checkpoint of snnlab.
     """
     try:
         with zipfile.ZipFile(path) as parts:  # torch writes checksums, but does not verify them
             damaged = parts.testzip()
         if damaged is not None:
-            raise RecordError(path, "is damaged", f"the checksum of {damaged} does not match")
+            raise RunFolderError(path, "is damaged", f"the checksum of {damaged} does not match")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise RecordError(path, "is not there") from error
+        raise RunFolderError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RecordError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
+        raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise RecordError(path, "is not a checkpoint of a run")
+        raise RunFolderError(path, "is not a checkpoint of a run")
     upgrade_checkpoint(content)
     return content
 
@@ -46,7 +46,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
     Nothing in the file is executed.
 
     Raises:
-        RecordError: if the file cannot be read.
+        RunFolderError: if the file cannot be read.
     """
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
@@ -58,7 +58,7 @@ def _reason(error: Exception) -> str:
 
 
 # Old checkpoints use class names as keys of callbacks; now keys do not change when a class is renamed.
-KEYS = {
+CALLBACK_KEYS = {
     "MetricsCSV": "metrics_csv",
     "RisenLoss": "risen_loss",
     "Selection": "selection",
@@ -70,7 +70,7 @@ KEYS = {
 def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
     """Convert an old checkpoint to the current format, in place."""
     callbacks = checkpoint.get("callbacks", {})
-    for old, new in KEYS.items():
+    for old, new in CALLBACK_KEYS.items():
         if old in callbacks:
             callbacks[new] = callbacks.pop(old)
     _move_average(checkpoint)

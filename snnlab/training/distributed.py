@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from snnlab.data.data_module import BatchSampler
-from snnlab.training.ranks import Team
+from snnlab.training.ranks import RankInfo
 
 # A process that does not answer for this time counts as lost; one that has ended is noticed at once.
 _TIMEOUT = timedelta(minutes=10)
@@ -28,7 +28,7 @@ _TIMEOUT = timedelta(minutes=10)
 _LOST_PEER = re.compile(r"gloo|NCCL|Connection (was )?(closed|reset|refused)|Broken pipe|Socket")
 
 
-def join(rank_info: Team, store: Any, *, gpu: bool) -> None:
+def join(rank_info: RankInfo, store: Any, *, gpu: bool) -> None:
     """Join the process group; returns when all processes have joined. On one machine it uses only the loopback.
 
     Args:
@@ -36,11 +36,13 @@ def join(rank_info: Team, store: Any, *, gpu: bool) -> None:
         store: torch's rendezvous store, for this training only.
         gpu: Whether the processes compute on GPUs; values on the CPU are exchanged by gloo in any case.
     """
-    if rank_info.world == rank_info.local_world and (name := _loopback()):
+    if rank_info.world_size == rank_info.local_world_size and (name := _loopback()):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank_info.rank, world_size=rank_info.world, timeout=_TIMEOUT)
+    dist.init_process_group(
+        backend, store=store, rank=rank_info.rank, world_size=rank_info.world_size, timeout=_TIMEOUT
+    )
 
 
 def _loopback() -> str | None:
@@ -72,7 +74,7 @@ def all_reduce_sum(value: Tensor) -> Tensor:
     return shared
 
 
-def gathered(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """Return the values of all processes by rank; all must call it at the same point."""
     if not (dist.is_available() and dist.is_initialized()):
         return [value]
@@ -81,7 +83,7 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
-def is_loss(error: RuntimeError) -> bool:
+def is_lost_process(error: RuntimeError) -> bool:
     """Return whether an error may mean that another process has ended."""
     return isinstance(error, dist.DistError) or _LOST_PEER.search(str(error)) is not None
 

@@ -110,7 +110,7 @@ _FIXES = {
 }
 
 
-class SilenceWarning(Checkpoint):
+class DeadLayerWarning(Checkpoint):
     """Warns after the first epoch in which a layer is dead, or saturated, on all training recordings.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
@@ -154,7 +154,7 @@ class SilenceWarning(Checkpoint):
 _RISE_FACTOR = 10
 
 
-class RisenLoss(Checkpoint):
+class LossRiseWarning(Checkpoint):
     """Warns after the first epoch whose training loss is far above that of the first batch, and finite.
 
     A Checkpoint only because Lightning calls those last, when the module has logged its epoch.
@@ -198,7 +198,7 @@ class RisenLoss(Checkpoint):
 _FULL_R2 = 0.99
 
 
-class OverfitVerdict(L.Callback):
+class OverfitCheck(L.Callback):
     """Stops training when every recording of the batch, or labelled step, is right; reports the result at the end.
 
     Values are right when the answers explain 99 % of their variance.

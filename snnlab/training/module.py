@@ -21,7 +21,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.layer import Counts, only_spikes
 from snnlab.nn.losses import Loss
 from snnlab.nn.network import BuiltNetwork
-from snnlab.nn.summary import learned_figures
+from snnlab.nn.summary import learned_metrics
 from snnlab.nn.tbptt import run_windows
 from snnlab.seeds import Stream, derived_seed
 from snnlab.target_kinds import Targets
@@ -53,7 +53,7 @@ def batch_loss(loss: Loss, y: Tensor, batch: Batch, counts: Counts) -> tuple[Ten
     return own + others, {name: part + more[name] for name, part in parts.items()}
 
 
-def counted_targets(batch: Batch) -> Tensor:
+def scored_targets(batch: Batch) -> Tensor:
     """Return the targets that metrics compare with: of two mixed recordings that with the larger weight."""
     if batch.mix is None:
         return batch.targets
@@ -63,7 +63,7 @@ def counted_targets(batch: Batch) -> Tensor:
 STAGES = ("train", "val", "test")
 
 
-class Options(NamedTuple):
+class TrainingOptions(NamedTuple):
     """Options of training.
 
     Attributes:
@@ -75,7 +75,7 @@ class Options(NamedTuple):
     frozen: Sequence[nn.Module] = ()
 
 
-DEFAULT_OPTIONS = Options()
+DEFAULT_OPTIONS = TrainingOptions()
 
 
 class Outputs(NamedTuple):
@@ -114,7 +114,7 @@ class SpikingModule(L.LightningModule):
         seed: int,
         targets: Targets = "class",
         names: Sequence[str] | None = None,
-        options: Options = DEFAULT_OPTIONS,
+        options: TrainingOptions = DEFAULT_OPTIONS,
     ) -> None:
         super().__init__()
         self.network, self.loss = built.network, loss
@@ -179,9 +179,9 @@ class SpikingModule(L.LightningModule):
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1:
             return loss
-        labelled = self.loss.labelled(batch.targets)
+        num_labelled_steps = self.loss.num_labelled_steps(batch.targets)
         return self._loss_weights.weighted_loss(
-            self.trainer, batch_idx, size, loss, parts, labelled, self.network.parameters()
+            self.trainer, batch_idx, size, loss, parts, num_labelled_steps, self.network.parameters()
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
@@ -193,7 +193,7 @@ class SpikingModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means, its learning rates and the learned constants of neurons."""
         self.log_dict(self._rates)
-        self.log_dict(learned_figures(self.network))
+        self.log_dict(learned_metrics(self.network))
         self._log_stage("train")
 
     def on_validation_epoch_end(self) -> None:
@@ -224,7 +224,7 @@ class SpikingModule(L.LightningModule):
             ConfigError: if the schedule needs the run's length, and the run has no end.
         """
         assert self.schedule is not None
-        if not self.schedule.whole_run:
+        if not self.schedule.needs_run_length:
             return self.schedule.make(optimizer, None)
         self.trainer.fit_loop.setup_data()  # sets the number of batches
         steps = self.trainer.estimated_stepping_batches
@@ -238,11 +238,11 @@ class SpikingModule(L.LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor], Outputs]:
         """Return a batch's loss, its terms and the outputs; `measured`: whether the metrics count it."""
         counts: Counts = {}
-        y = self(batch.frames if self.network.takes_lists else batch.x, batch.lengths, counts)
+        y = self(batch.frames if self.network.accepts_event_lists else batch.x, batch.lengths, counts)
         loss, parts = batch_loss(self.loss, y, batch, counts)
         if measured:
             scores = self.loss.readout(y, batch.lengths)
-            self._metrics(stage).update(loss, scores, counted_targets(batch), counts, batch.lengths, parts)
+            self._metrics(stage).update(loss, scores, scored_targets(batch), counts, batch.lengths, parts)
         return loss, parts, Outputs(y, only_spikes(counts), batch)
 
     def _metrics(self, stage: str) -> StageMetrics:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from snnlab.compat import BatchNormNd
-from snnlab.errors import ConfigError, did_you_mean, located
+from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Decay
@@ -144,7 +144,7 @@ class GroupedOptimizer(NamedTuple):
         left = list(trained)
         selected = []
         for group in self.groups:
-            with located(f"groups.{group.name}"):
+            with error_context(f"groups.{group.name}"):
                 require_match(group.match, kinds)
             own = [name for name in left if matches(name, kinds[name], group.match)]
             if not own:

@@ -10,7 +10,7 @@ from snnlab.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Team:
+class RankInfo:
     """Position of this process in the process group of a training.
 
     Args:
@@ -22,29 +22,29 @@ class Team:
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_world: int = 1
-    by: str | None = None
+    local_world_size: int = 1
+    launcher: str | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """True for rank 0, which decides, writes and prints."""
         return self.rank == 0
 
     def as_environment(self) -> dict[str, str]:
         """Return torchrun's environment variables with these values, which Lightning reads."""
-        ranks = {"RANK": self.rank, "WORLD_SIZE": self.world, "LOCAL_RANK": self.local_rank}
-        machines = {"LOCAL_WORLD_SIZE": self.local_world, "GROUP_RANK": self.rank // self.local_world}
+        ranks = {"RANK": self.rank, "WORLD_SIZE": self.world_size, "LOCAL_RANK": self.local_rank}
+        machines = {"LOCAL_WORLD_SIZE": self.local_world_size, "GROUP_RANK": self.rank // self.local_world_size}
         return {name: str(number) for name, number in {**ranks, **machines}.items()}
 
 
-ALONE = Team()
+SINGLE_PROCESS = RankInfo()
 
 _SLURM = "trainer=slurm"
 
 
-def outside(overrides: Sequence[str]) -> Team | None:
+def ranks_of_command(overrides: Sequence[str]) -> RankInfo | None:
     """Return the process group that torchrun or SLURM started; None for a single process.
 
     Several SLURM tasks are one training only with `trainer=slurm`: without it they are separate runs.
@@ -52,14 +52,14 @@ def outside(overrides: Sequence[str]) -> Team | None:
     Raises:
         ConfigError: if `trainer=slurm` is used outside of SLURM.
     """
-    if (team := _by_torchrun()) or _SLURM not in overrides:
-        return team
+    if (rank_info := _by_torchrun()) or _SLURM not in overrides:
+        return rank_info
     if "SLURM_PROCID" not in os.environ:
         raise ConfigError("trainer", "slurm needs tasks that srun starts", "on one machine use trainer=ddp")
     return _by_slurm()
 
 
-def team_of(world_size: int) -> Team | None:
+def ranks_of_training(world_size: int) -> RankInfo | None:
     """Return the process group of a training that torchrun or SLURM started; None for a single process.
 
     Args:
@@ -68,22 +68,26 @@ def team_of(world_size: int) -> Team | None:
     Raises:
         ConfigError: if this is not rank 0, which alone reads the command.
     """
-    team = _by_torchrun() or (_by_slurm() if world_size > 1 else None)
-    if team is not None and not team.leads:
+    rank_info = _by_torchrun() or (_by_slurm() if world_size > 1 else None)
+    if rank_info is not None and not rank_info.is_rank_zero:
         raise ConfigError("trainer", "several tasks of srun are one training only with trainer=slurm")
-    return team
+    return rank_info
 
 
-def _by_torchrun() -> Team | None:
+def _by_torchrun() -> RankInfo | None:
     env = os.environ
     if "TORCHELASTIC_RUN_ID" not in env or int(env["WORLD_SIZE"]) == 1:
         return None
-    return Team(*(int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")), by="torchrun")
+    return RankInfo(
+        *(int(env[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")), launcher="torchrun"
+    )
 
 
-def _by_slurm() -> Team | None:
+def _by_slurm() -> RankInfo | None:
     env = os.environ
-    world, machines = int(env.get("SLURM_NTASKS", "1")), int(env.get("SLURM_NNODES", "1"))
-    if world == 1 or "SLURM_PROCID" not in env:
+    world_size, machines = int(env.get("SLURM_NTASKS", "1")), int(env.get("SLURM_NNODES", "1"))
+    if world_size == 1 or "SLURM_PROCID" not in env:
         return None
-    return Team(int(env["SLURM_PROCID"]), world, int(env["SLURM_LOCALID"]), world // machines, by="srun")
+    return RankInfo(
+        int(env["SLURM_PROCID"]), world_size, int(env["SLURM_LOCALID"]), world_size // machines, launcher="srun"
+    )

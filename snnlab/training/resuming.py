@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from snnlab.compat import STEPPED
-from snnlab.errors import ConfigError, DataError, RecordError
+from snnlab.compat import STEP_COUNT_KEY
+from snnlab.errors import ConfigError, DataError, RunFolderError
 from snnlab.training.module import SpikingModule
 from snnlab.training.weight_averaging import averaging_of
 
@@ -67,7 +67,7 @@ def align_loop_state(loop: dict[str, Any], at: Position, *, counts_steps: bool) 
         tracked["current"].update(dict.fromkeys(tracked["current"], 0))
     if counts_steps:
         # With max_steps, Lightning treats a new epoch as a continued one, and counts this batch twice.
-        loop[_EPOCH][STEPPED] -= 1
+        loop[_EPOCH][STEP_COUNT_KEY] -= 1
 
 
 _DIFFERENCES = {
@@ -94,7 +94,7 @@ class Resumption:
     node: Mapping[str, Any]
     changed: Mapping[str, Any]
     at: str
-    longer: bool = False
+    extend_schedule: bool = False
     command: Sequence[str] = ()
     kernels: Sequence[int | None] = ()
 
@@ -116,7 +116,7 @@ class Resumption:
             now["kernels"] = list(self.kernels)
         return [*self.node.get("resumed", []), now]
 
-    def words(self, epochs: int | None) -> str:
+    def message(self, epochs: int | None) -> str:
         """Return as text where the run continues and which settings change.
 
         Args:
@@ -128,7 +128,7 @@ class Resumption:
         changes = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in self.changed.items())
         return f"resumed: {where}{f'; {changes}' if changes else ''}"
 
-    def kernels_words(self) -> str:
+    def kernels_message(self) -> str:
         """Return as text that the version of the kernels changes; empty if it does not."""
         if not self.kernels:
             return ""
@@ -163,13 +163,13 @@ class Resumption:
         """Require all callbacks whose state the checkpoint contains: Lightning would drop it silently.
 
         Raises:
-            RecordError: naming a missing callback.
+            RunFolderError: naming a missing callback.
         """
         for key in set(self.node.get("states", ())) - {callback.state_key for callback in callbacks}:
-            raise RecordError(self.checkpoint, f"contains the state of the callback {key}, which is missing now")
+            raise RunFolderError(self.checkpoint, f"contains the state of the callback {key}, which is missing now")
 
 
-class LongerRun(L.Callback):
+class ExtendedRun(L.Callback):
     """Continues an extended run as if it had its new length from the start.
 
     The learning rate follows the new schedule, and an average over the last part of a run starts with the new last
@@ -180,7 +180,7 @@ class LongerRun(L.Callback):
     """
 
     def __init__(self, resumption: Resumption) -> None:
-        self.other_schedule = resumption.longer
+        self.other_schedule = resumption.extend_schedule
         asked = resumption.changed.get("trainer.max_epochs", [None])[0]
         self.before: int | None = resumption.node.get("max_epochs", asked)
 

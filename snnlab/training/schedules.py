@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from snnlab.errors import ConfigError
 from snnlab.registry import Registry
-from snnlab.settings import Fraction
+from snnlab.settings import UnitInterval
 
 SCHEDULES = Registry("schedule")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -39,13 +39,13 @@ class Schedule(NamedTuple):
         make: Returns torch's scheduler of an optimizer, and of the run's length if it is needed.
         interval: When it is stepped: each `epoch` or each `step`.
         monitor: The metric that ReduceLROnPlateau monitors.
-        whole_run: Whether it needs the run's length.
+        needs_run_length: Whether it needs the run's length.
     """
 
     make: Callable[[Optimizer, RunLength | None], Any]
     interval: str = "epoch"
     monitor: str = "val/loss"
-    whole_run: bool = False
+    needs_run_length: bool = False
 
 
 class Curve(ABC):
@@ -55,7 +55,7 @@ class Curve(ABC):
     def factor(self, step: int, run: RunLength) -> float:
         """Return the factor for a step, 0 .. run.steps - 1."""
 
-    def tell_misfit(self, run: RunLength) -> str:
+    def length_problem(self, run: RunLength) -> str:
         """Return as text that the curve is longer than the run; empty if it is not."""
         return ""
 
@@ -76,7 +76,7 @@ class _WithWarmup(Curve):
         ConfigError: if one of them is out of its range.
     """
 
-    def __init__(self, warmup: Span = 0.05, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
+    def __init__(self, warmup: Span = 0.05, start: UnitInterval = 0.0, final: UnitInterval = 0.0) -> None:
         self.warmup, self.start, self.final = warmup, start, final
         span_steps(warmup, RunLength(1, 1))
 
@@ -88,7 +88,7 @@ class _WithWarmup(Curve):
         progress = min(1.0, (step - warm) / max(1, run.steps - warm))
         return self.final + (1 - self.final) * self.decay(progress)
 
-    def tell_misfit(self, run: RunLength) -> str:
+    def length_problem(self, run: RunLength) -> str:
         """Return as text that the warm-up is longer than the run; empty if it is not."""
         if (warm := span_steps(self.warmup, run)) < run.steps:
             return ""
@@ -144,7 +144,7 @@ class OneCycle(Curve):
     Source: Smith and Topin, Super-convergence, 2017; as torch's OneCycleLR with cycle_momentum=False.
     """
 
-    def __init__(self, rise: Fraction = 0.3, start: Fraction = 0.04, final: Fraction = 4e-6) -> None:
+    def __init__(self, rise: UnitInterval = 0.3, start: UnitInterval = 0.04, final: UnitInterval = 4e-6) -> None:
         self.rise, self.start, self.final = rise, start, final
 
     def factor(self, step: int, run: RunLength) -> float:

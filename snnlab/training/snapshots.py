@@ -24,10 +24,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from snnlab.compat import batches_that_stepped
 from snnlab.data.data_module import EventDataModule
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.files import write_atomically
 from snnlab.training.checkpoints import read_checkpoint
-from snnlab.training.distributed import all_reduce_max, gathered
+from snnlab.training.distributed import all_gather, all_reduce_max
 from snnlab.training.health import DivergedError
 from snnlab.training.resuming import Position, align_loop_state
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 SelectionRule = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
-class Selection(Checkpoint):
+class BestCheckpoint(Checkpoint):
     """Saves the weights of the best epoch, by validation metrics, in `best.ckpt`.
 
     The process may be killed between writing this file and the checkpoint that the run resumes from. So the previous
@@ -85,7 +85,7 @@ class Selection(Checkpoint):
         """Make `best.ckpt` agree with the checkpoint that the training resumes from.
 
         Raises:
-            RecordError: if the file of that epoch is missing.
+            RunFolderError: if the file of that epoch is missing.
         """
         if not trainer.is_global_zero:
             return
@@ -93,7 +93,7 @@ class Selection(Checkpoint):
             self.best_path.unlink(missing_ok=True)
         elif not self._is_chosen(self.best_path):
             if not self._is_chosen(self._previous_path):
-                raise RecordError(self.best_path, f"is not of epoch {self.epoch + 1}, the best one")
+                raise RunFolderError(self.best_path, f"is not of epoch {self.epoch + 1}, the best one")
             os.replace(self._previous_path, self.best_path)
         self.drop_previous()
 
@@ -122,7 +122,7 @@ NODE = "snnlab"
 _MAX_TIME_FRACTION = 0.01
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically and reads them safely, for Lightning."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -161,7 +161,7 @@ class Snapshots(Checkpoint):
 
     def __init__(
         self,
-        selection: Selection,
+        selection: BestCheckpoint,
         every_s: float | None,
         identity: Mapping[str, Any],
         resumed: list[dict[str, Any]],
@@ -216,7 +216,7 @@ class Snapshots(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):  # a kill would lose its buffered events
                 logger.experiment.flush()
-        self._metrics_by_rank = gathered(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
+        self._metrics_by_rank = all_gather(trainer.lightning_module.metrics.state_dict())  # type: ignore[union-attr]
         trainer.save_checkpoint(self.path, weights_only=False)
         if trainer.is_global_zero:
             self.selection.drop_previous()
@@ -250,7 +250,7 @@ class Snapshots(Checkpoint):
         self._loaded = checkpoint[NODE]
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, EventDataModule)
-        data.begins = Position(self._loaded["epoch"], self._loaded["batch"])
+        data.resume_from = Position(self._loaded["epoch"], self._loaded["batch"])
 
     def _due(self, trainer: L.Trainer) -> bool:
         """Return whether a checkpoint is due, by the clock of rank 0."""
@@ -269,7 +269,7 @@ class Snapshots(Checkpoint):
         """Read the first checkpoint back: the state of a user-defined callback or schedule may be unreadable."""
         try:
             read_checkpoint(self.path)
-        except RecordError as error:
+        except RunFolderError as error:
             _log.warning("this run cannot be resumed: %s", error)
 
 
@@ -332,7 +332,7 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGINT, signal.SIGTERM, *of_terminal, *of_cluster)
 
 
-class StopAtOnce(L.Callback):
+class StopEvaluationOnSignal(L.Callback):
     """Ends an evaluation of several processes on SIGTERM; in Lightning rank 0 would wait for all others."""
 
     def __init__(self) -> None:

@@ -177,7 +177,7 @@ def averaging_of(trainer: L.Trainer) -> Averaging | None:
 
 
 @contextmanager
-def averaged(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
+def averaged_weights(trainer: L.Trainer, module: L.LightningModule) -> Iterator[None]:
     """Use the averaged weights within a `with` block, if the training has them."""
     found = averaging_of(trainer)
     found = None if found is None or found.applied else found

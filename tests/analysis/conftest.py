@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.analysis.layer_statistics import Vitals, measure
+from snnlab.analysis.layer_statistics import NetworkStatistics, measure
 from snnlab.nn import LI, LIF, Network
 
-Measured = Callable[..., Vitals]
+Measured = Callable[..., NetworkStatistics]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def objective(y: Tensor, counts: object) -> Tensor:
 def measured() -> Measured:
     """Return a function that measures a network on frames with a loss of its output's mean."""
 
-    def call(network: Network, x: Tensor, lengths: Tensor | None = None, **settings: object) -> Vitals:
+    def call(network: Network, x: Tensor, lengths: Tensor | None = None, **settings: object) -> NetworkStatistics:
         lengths = torch.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
         return measure(network, x, lengths, objective, **{"dt": 10.0, **settings})  # type: ignore[arg-type]
 

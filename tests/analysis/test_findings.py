@@ -9,64 +9,66 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.analysis.findings import findings, undecided
-from snnlab.analysis.layer_statistics import Layer, Spiking, Vitals
+from snnlab.analysis.findings import findings, silent_layers_to_test
+from snnlab.analysis.layer_statistics import LayerStatistics, NetworkStatistics, SpikeStatistics
 from snnlab.nn import LIF, Network
 from snnlab.nn.neurons.time_constants import Constant
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import weight_of
 
-Measured = Callable[..., Vitals]
+Measured = Callable[..., NetworkStatistics]
 
-HEALTHY = Spiking(
+HEALTHY = SpikeStatistics(
     v_threshold=1.0, max_membrane=2.0, silent=0.5, saturated=0.0, above_two=0.0, surrogate_mean=0.1, width=0.3
 )
 
 
 def layer(
     name: str, *, spikes_per_step: float | None = 0.01, relative_update: float | None = 0.1, tau: float = 2.0, **spiking
-) -> Layer:
+) -> LayerStatistics:
     constant = Constant("tau_mem", "ms", 10.0 * tau, tau, exp(-1 / tau), "exact")
     of = None if spikes_per_step is None else HEALTHY._replace(**spiking)
-    return Layer(name, 6, 0.0, 1.0, spikes_per_step, 1, 0.1, 1.0, 0.1, relative_update, (constant,), of)
+    return LayerStatistics(name, 6, 0.0, 1.0, spikes_per_step, 1, 0.1, 1.0, 0.1, relative_update, (constant,), of)
 
 
-def vitals(*layers: Layer, events: tuple[float, ...] = (1.0, 1.0), loss: float = 2.0, **more) -> Vitals:
-    return Vitals(layers, 10, 4, 10.0, loss, events, 0, 0.1, 0.3, 10.0, **more)
+def statistics(
+    *layers: LayerStatistics, events: tuple[float, ...] = (1.0, 1.0), loss: float = 2.0, **more
+) -> NetworkStatistics:
+    return NetworkStatistics(layers, 10, 4, 10.0, loss, events, 0, 0.1, 0.3, 10.0, **more)
 
 
-def kinds(found: Vitals) -> list[tuple[str, str]]:
+def kinds(found: NetworkStatistics) -> list[tuple[str, str]]:
     return [(finding.kind, finding.layer) for finding in findings(found)]
 
 
-def silent(name: str, max_membrane: float) -> Layer:
+def silent(name: str, max_membrane: float) -> LayerStatistics:
     return layer(name, spikes_per_step=0.0, max_membrane=max_membrane, silent=1.0)
 
 
 def test_a_network_that_spikes_and_passes_its_gradient_is_healthy():
-    assert not findings(vitals(layer("lif1"), layer("lif2"), layer("readout", spikes_per_step=None)))
+    assert not findings(statistics(layer("lif1"), layer("lif2"), layer("readout", spikes_per_step=None)))
 
 
 def test_a_layer_far_below_its_threshold_is_found_with_its_largest_membrane():
-    (finding,) = findings(vitals(layer("lif1"), silent("lif2", 0.02)))
-    assert_says(finding.text, "lif2", 0.02, "threshold (1)")
+    (finding,) = findings(statistics(layer("lif1"), silent("lif2", 0.02)))
+    assert_text_has(finding.text, "lif2", 0.02, "threshold (1)")
 
 
 def test_a_silent_layer_near_its_threshold_is_tested_by_training():
-    network = vitals(layer("lif1"), silent("lif2", 0.5), silent("lif3", 0.0))
+    network = statistics(layer("lif1"), silent("lif2", 0.5), silent("lif3", 0.0))
     assert not findings(network)
-    assert undecided(network) == ["lif2", "lif3"]
-    assert not findings(network._replace(wakes={"lif2": 3, "lif3": 6}))
-    assert kinds(network._replace(wakes={"lif2": None, "lif3": None})) == [("silent", "lif2")]
-    (finding,) = findings(network._replace(wakes={"lif2": 3, "lif3": None}))
+    assert silent_layers_to_test(network) == ["lif2", "lif3"]
+    assert not findings(network._replace(spikes_after={"lif2": 3, "lif3": 6}))
+    assert kinds(network._replace(spikes_after={"lif2": None, "lif3": None})) == [("silent", "lif2")]
+    (finding,) = findings(network._replace(spikes_after={"lif2": 3, "lif3": None}))
     assert finding.layer == "lif3"
-    assert_says(finding.text, "10 steps")
+    assert_text_has(finding.text, "10 steps")
 
 
 def test_layers_after_a_silent_layer_are_not_judged_yet():
-    assert kinds(vitals(silent("lif1", 0.01), silent("lif2", 0.0))) == [("silent", "lif1")]
-    assert not undecided(vitals(silent("lif1", 0.01), silent("lif2", 0.0)))
+    assert kinds(statistics(silent("lif1", 0.01), silent("lif2", 0.0))) == [("silent", "lif1")]
+    assert not silent_layers_to_test(statistics(silent("lif1", 0.01), silent("lif2", 0.0)))
 
 
 @pytest.mark.parametrize(
@@ -81,25 +83,25 @@ def test_layers_after_a_silent_layer_are_not_judged_yet():
     ],
 )
 def test_each_problem_is_found(fault: dict[str, float], kind: str, words: tuple):
-    (finding,) = findings(vitals(layer("lif1", **fault)))
+    (finding,) = findings(statistics(layer("lif1", **fault)))
     assert (finding.kind, finding.layer) == (kind, "lif1")
-    assert_says(finding.text, *words)
+    assert_text_has(finding.text, *words)
 
 
 def test_the_learning_rate_is_a_finding_only_without_other_findings():
-    assert kinds(vitals(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
+    assert kinds(statistics(silent("lif1", 0.01), layer("out", spikes_per_step=None, relative_update=50.0))) == [
         ("silent", "lif1")
     ]
 
 
 def test_a_channel_without_events_and_empty_frames_are_found():
-    (finding,) = findings(vitals(layer("lif1"), events=(0.0, 5.0)))
-    assert_says(finding.text, "channel p=0", "4 recordings")
-    assert kinds(vitals(silent("lif1", 0.0), events=(0.0, 0.0))) == [("input", "")]
+    (finding,) = findings(statistics(layer("lif1"), events=(0.0, 5.0)))
+    assert_text_has(finding.text, "channel p=0", "4 recordings")
+    assert kinds(statistics(silent("lif1", 0.0), events=(0.0, 0.0))) == [("input", "")]
 
 
 def test_a_loss_that_is_no_number_is_found():
-    assert kinds(vitals(layer("lif1"), loss=float("nan"))) == [("loss", "")]
+    assert kinds(statistics(layer("lif1"), loss=float("nan"))) == [("loss", "")]
 
 
 def test_neurons_with_several_spikes_a_step_are_never_saturated(measured: Measured):

@@ -8,32 +8,32 @@ from typing import Any
 import pytest
 
 from snnlab.analysis.findings import findings
-from snnlab.analysis.fixes import Case, Exam, candidate_fixes, treat
+from snnlab.analysis.fixes import ExperimentSettings, MeasuredNetwork, candidate_fixes, find_fixes
 
-from .test_findings import layer, silent, vitals
+from .test_findings import layer, silent, statistics
 
 NEURON = {"type": "lif", "tau_mem": 20.0, "v_threshold": 1.0, "surrogate": {"type": "atan", "width": 0.3}}
 
 
-def settings(layers: Mapping[str, Any] | None = None, **changes: Any) -> Case:
+def settings(layers: Mapping[str, Any] | None = None, **changes: Any) -> ExperimentSettings:
     own = {"lif1": NEURON, "lif2": NEURON} if layers is None else layers
-    return Case(own, NEURON, None, {"type": "toy"}, {"lr": 0.01}, False)._replace(**changes)
+    return ExperimentSettings(own, NEURON, None, {"type": "toy"}, {"lr": 0.01}, False)._replace(**changes)
 
 
-def tried(found: Any, own: Case) -> list[str]:
+def tried(found: Any, own: ExperimentSettings) -> list[str]:
     return list(candidate_fixes(findings(found)[0], found, own))
 
 
 def test_a_high_threshold_of_all_layers_is_lowered_in_the_neuron():
     high = {**NEURON, "v_threshold": 50.0}
-    found = vitals(layer("lif1", spikes_per_step=0.0, max_membrane=0.03, v_threshold=50.0))
+    found = statistics(layer("lif1", spikes_per_step=0.0, max_membrane=0.03, v_threshold=50.0))
     assert tried(found, settings({"lif1": high, "lif2": high}, neuron=high))[0] == "neuron.v_threshold=1.0"
     assert tried(found, settings({"lif1": high, "lif2": NEURON}))[0] == "model.layers.lif1.v_threshold=1.0"
     assert tried(found, settings({"lif1": high}, neuron=None))[0] == "model.layers.lif1.v_threshold=1.0"
 
 
 def test_a_configured_initialization_is_changed_first_and_a_new_one_is_tried_last():
-    found = vitals(silent("lif1", 0.02))
+    found = statistics(silent("lif1", 0.02))
     assert tried(found, settings(init={"type": "variance_preserving", "std": 0.001}))[0] == "model.init.std=0.5"
     assert tried(found, settings(init={"type": "fluctuation_driven", "xi": 99}))[0] == "model.init.xi=2.0"
     default = tried(found, settings())
@@ -44,7 +44,7 @@ def test_a_configured_initialization_is_changed_first_and_a_new_one_is_tried_las
 
 
 def test_a_time_constant_below_a_step_becomes_some_steps_or_the_steps_become_shorter():
-    found = vitals(layer("lif1", tau=0.1))
+    found = statistics(layer("lif1", tau=0.1))
     assert tried(found, settings()) == [
         "neuron.tau_mem=20.0",
         "neuron.tau_mem=50.0",
@@ -54,24 +54,26 @@ def test_a_time_constant_below_a_step_becomes_some_steps_or_the_steps_become_sho
 
 
 def test_a_narrow_surrogate_is_widened_and_a_saturated_layer_gets_a_higher_threshold():
-    assert tried(vitals(layer("lif1", surrogate_mean=1e-6)), settings())[0] == "neuron.surrogate.width=0.3"
+    assert tried(statistics(layer("lif1", surrogate_mean=1e-6)), settings())[0] == "neuron.surrogate.width=0.3"
     low = {**NEURON, "v_threshold": 0.01}
-    found = vitals(layer("lif1", saturated=0.5, v_threshold=0.01))
+    found = statistics(layer("lif1", saturated=0.5, v_threshold=0.01))
     assert tried(found, settings({"lif1": low}, neuron=low))[0] == "neuron.v_threshold=1.0"
-    assert tried(vitals(layer("lif1", saturated=0.5)), settings())[0] == "model.layers.lif1.v_threshold=3.0"
+    assert tried(statistics(layer("lif1", saturated=0.5)), settings())[0] == "model.layers.lif1.v_threshold=3.0"
 
 
 def test_a_channel_without_events_is_merged_with_the_other():
-    found = vitals(layer("lif1"), events=(0.0, 1.0))
-    assert tried(found, settings()) == ["data.frames={type: counts, merge: true}"]
-    assert tried(found, settings(data={"frames": "binary"})) == ["data.frames={type: binary, merge: true}"]
-    assert tried(found, settings(data={"frames": {"type": "counts"}})) == ["data.frames.merge=true"]
+    found = statistics(layer("lif1"), events=(0.0, 1.0))
+    assert tried(found, settings()) == ["data.representation={type: counts, merge: true}"]
+    assert tried(found, settings(data={"representation": "binary"})) == [
+        "data.representation={type: binary, merge: true}"
+    ]
+    assert tried(found, settings(data={"representation": {"type": "counts"}})) == ["data.representation.merge=true"]
 
 
 def test_the_new_learning_rate_changes_a_tenth_of_the_weights_in_a_step():
-    assert tried(vitals(layer("lif1", relative_update=50.0)), settings())[0] == "optimizer.lr=2e-05"
-    assert tried(vitals(layer("lif1", relative_update=1e-8)), settings())[0] == "optimizer.lr=100000.0"
-    assert not tried(vitals(layer("lif1", relative_update=50.0)), settings(optimizer={}))
+    assert tried(statistics(layer("lif1", relative_update=50.0)), settings())[0] == "optimizer.lr=2e-05"
+    assert tried(statistics(layer("lif1", relative_update=1e-8)), settings())[0] == "optimizer.lr=100000.0"
+    assert not tried(statistics(layer("lif1", relative_update=50.0)), settings(optimizer={}))
 
 
 @pytest.mark.parametrize(
@@ -95,34 +97,34 @@ def test_a_layer_within_a_block_is_found_in_the_yaml(name: str, key: str):
 
 
 def test_silent_layers_are_fixed_in_order_and_all_overrides_go_together():
-    def measure_again(overrides: Sequence[str]) -> Exam | None:
+    def measure_again(overrides: Sequence[str]) -> MeasuredNetwork | None:
         text = " ".join(overrides)
         if "lif1.v_threshold=0.01" in text:
             return None  # the configuration refuses it
         first = layer("lif1") if "lif1" in text else silent("lif1", 0.02)
         second = layer("lif2") if "lif2.v_threshold=0.02" in text else silent("lif2", 0.04)
-        return Exam(vitals(first, second), settings())
+        return MeasuredNetwork(statistics(first, second), settings())
 
-    exam = measure_again([])
-    assert exam is not None
-    treatment = treat(exam, measure_again)
-    assert treatment.overrides == ["model.layers.lif1.v_threshold=0.005", "model.layers.lif2.v_threshold=0.02"]
-    assert [remedy.finding.layer for remedy in treatment.remedies] == ["lif1", "lif2"]
-    assert not findings(treatment.after.vitals)
+    measured = measure_again([])
+    assert measured is not None
+    fixes = find_fixes(measured, measure_again)
+    assert fixes.overrides == ["model.layers.lif1.v_threshold=0.005", "model.layers.lif2.v_threshold=0.02"]
+    assert [fix.finding.layer for fix in fixes.tried_fixes] == ["lif1", "lif2"]
+    assert not findings(fixes.after.statistics)
 
 
 def test_a_finding_without_a_fix_is_kept_and_not_tried_again():
-    exam = Exam(vitals(silent("lif1", 0.02)), settings())
-    treatment = treat(exam, lambda overrides: exam)
-    (remedy,) = treatment.remedies
-    assert (remedy.finding.kind, remedy.finding.layer, remedy.override) == ("silent", "lif1", None)
+    measured = MeasuredNetwork(statistics(silent("lif1", 0.02)), settings())
+    fixes = find_fixes(measured, lambda overrides: measured)
+    (fix,) = fixes.tried_fixes
+    assert (fix.finding.kind, fix.finding.layer, fix.override) == ("silent", "lif1", None)
 
 
 def test_a_fix_that_breaks_an_earlier_layer_is_rejected():
-    def measure_again(overrides: Sequence[str]) -> Exam:
+    def measure_again(overrides: Sequence[str]) -> MeasuredNetwork:
         loud = "init" in " ".join(overrides)
         first = layer("lif1") if not loud else layer("lif1", saturated=0.9)
         second = layer("lif2") if loud else silent("lif2", 0.02)
-        return Exam(vitals(first, second), settings())
+        return MeasuredNetwork(statistics(first, second), settings())
 
-    assert treat(measure_again([]), measure_again).overrides == []
+    assert find_fixes(measure_again([]), measure_again).overrides == []

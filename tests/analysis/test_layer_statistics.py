@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.analysis.layer_statistics import BINS, EDGES, Vitals
+from snnlab.analysis.layer_statistics import BINS, EDGES, NetworkStatistics
 from snnlab.nn import LIF, Network, build_network
 from snnlab.nn.record import record
 
 from .conftest import weight_of
 
-Measured = Callable[..., Vitals]
+Measured = Callable[..., NetworkStatistics]
 
 
 def test_spikes_rates_and_the_first_step_are_those_of_a_recording(chain: Network, frames: Tensor, measured: Measured):
@@ -22,18 +22,18 @@ def test_spikes_rates_and_the_first_step_are_those_of_a_recording(chain: Network
         weight_of(chain, "fc1").mul_(3)
         weight_of(chain, "fc2").mul_(4)
     spikes = record(chain, frames).spikes
-    vitals = measured(chain, frames)
-    assert [layer.name for layer in vitals.layers] == ["lif1", "lif2", "readout"]
+    statistics = measured(chain, frames)
+    assert [layer.name for layer in statistics.layers] == ["lif1", "lif2", "readout"]
     for name in ("lif1", "lif2"):
-        layer, s = vitals.layer(name), spikes[name].flatten(1).reshape(12, 5, 6)
+        layer, s = statistics.layer(name), spikes[name].flatten(1).reshape(12, 5, 6)
         assert layer.spiking is not None
         assert layer.spikes_per_step == pytest.approx(float(s.mean()))
         assert layer.first_step == int(s.flatten(1).any(1).nonzero()[0])
         assert layer.spiking.silent == pytest.approx(float((s.sum((0, 1)) == 0).float().mean()))
         assert layer.spiking.saturated == pytest.approx(float((s.mean(0) >= 0.9).float().mean()))
-    assert vitals.input_first == 2
-    assert vitals.layer("readout").spikes_per_step is None
-    assert vitals.layer("readout").spiking is None
+    assert statistics.input_first == 2
+    assert statistics.layer("readout").spikes_per_step is None
+    assert statistics.layer("readout").spiking is None
 
 
 def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(measured: Measured):
@@ -41,8 +41,8 @@ def test_current_membrane_and_surrogate_of_one_neuron_are_as_computed_by_hand(me
         {"lif": LIF(dt=10.0, tau_mem=20.0, v_threshold=2.0, surrogate={"type": "triangle", "width": 0.25})}
     )
     x = torch.tensor([1.0, 0.5, 0.0]).reshape(3, 1, 1).requires_grad_()
-    vitals = measured(network, x)
-    (layer,) = vitals.layers
+    statistics = measured(network, x)
+    (layer,) = statistics.layers
     a = torch.exp(torch.tensor(-0.5))
     u = torch.stack([torch.tensor(1.0), a + 0.5, a * (a + 0.5)])
     surrogate_gradient = (1 - (u - 2.0).abs() / (2 * 0.25 * 2.0)).clamp(min=0)
@@ -65,13 +65,13 @@ def test_the_gradient_at_a_layers_input_is_that_of_each_step(chain: Network, fra
         drives.append(inputs[0])
 
     handle = chain.get_submodule("lif2").register_forward_pre_hook(keep)
-    vitals = measured(chain, frames)
+    statistics = measured(chain, frames)
     handle.remove()
     assert drives[0].grad is not None
-    assert vitals.layer("lif2").drive_gradient == pytest.approx(
+    assert statistics.layer("lif2").drive_gradient == pytest.approx(
         drives[0].grad.flatten(1).norm(dim=1).tolist(), rel=1e-5
     )
-    assert len(vitals.layer("readout").drive_gradient) == 12
+    assert len(statistics.layer("readout").drive_gradient) == 12
 
 
 def test_a_layer_without_gradient_at_its_input_has_no_drive_gradient(measured: Measured):
@@ -83,14 +83,14 @@ def test_gradients_are_those_of_the_network_and_one_step_is_tried(chain: Network
     with torch.no_grad():
         weight_of(chain, "fc2").mul_(4)
     before = weight_of(chain, "fc2").detach().clone()
-    vitals = measured(chain, frames, make_optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=0.1))
+    statistics = measured(chain, frames, make_optimizer=lambda network: torch.optim.SGD(network.parameters(), lr=0.1))
     weight = weight_of(chain, "fc2")
     assert weight.grad is not None
-    layer = vitals.layer("lif2")
+    layer = statistics.layer("lif2")
     assert layer.weight_norm == pytest.approx(float(before.norm()))
     assert layer.weight_gradient == pytest.approx(float(weight.grad.norm()), rel=1e-5)
     assert layer.relative_update == pytest.approx(0.1 * float(weight.grad.norm()) / float(before.norm()), rel=1e-4)
-    assert vitals.layer("readout").gradient > 0
+    assert statistics.layer("readout").gradient > 0
 
 
 def test_steps_after_a_recordings_end_do_not_count(chain: Network, frames: Tensor, measured: Measured):
@@ -127,8 +127,8 @@ def test_a_layer_in_a_loop_is_measured_over_all_steps(frames: Tensor, measured: 
         }
     }
     network = build_network(layers, in_shape=(4,), dt=10.0).network
-    vitals = measured(network, frames)
-    layer = vitals.layers[0]
+    statistics = measured(network, frames)
+    layer = statistics.layers[0]
     assert layer.name == "loop.lif"
     assert layer.spiking is not None
     assert layer.spikes_per_step == pytest.approx(float(record(network, frames).spikes["loop.lif"].mean()))
@@ -137,7 +137,7 @@ def test_a_layer_in_a_loop_is_measured_over_all_steps(frames: Tensor, measured: 
 
 def test_without_output_neurons_the_last_layer_is_the_output(frames: Tensor, measured: Measured):
     network = Network({"lif": LIF(dt=10.0), "out": nn.Linear(4, 2, bias=False)})
-    vitals = measured(network, frames)
-    assert [layer.name for layer in vitals.layers] == ["lif", "out"]
-    assert vitals.layer("out").first_step == vitals.layer("lif").first_step
-    assert vitals.layer("out").weight_gradient > 0
+    statistics = measured(network, frames)
+    assert [layer.name for layer in statistics.layers] == ["lif", "out"]
+    assert statistics.layer("out").first_step == statistics.layer("lif").first_step
+    assert statistics.layer("out").weight_gradient > 0

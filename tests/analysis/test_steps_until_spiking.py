@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snnlab.analysis.findings import waking
+from snnlab.analysis.findings import steps_until_spiking
 from snnlab.nn import LIF, Network
 
 from .conftest import objective, weight_of
@@ -25,6 +25,6 @@ def test_steps_until_a_silent_layer_spikes(chain: Network, frames: Tensor, v_thr
     def higher_output(y: Tensor, counts: object) -> Tensor:
         return objective(y - 1.0, counts)
 
-    found = waking(chain, frames, lengths, higher_output, make, ["lif2"])
+    found = steps_until_spiking(chain, frames, lengths, higher_output, make, ["lif2"])
     assert (found["lif2"] is not None) == spikes
     assert found["lif2"] is None or 1 <= found["lif2"] <= 10

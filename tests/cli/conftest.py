@@ -47,7 +47,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def errors_said(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
+def reported_errors(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
     """Return a list to which each reported error of a command is appended."""
     reported: list[SnnlabError] = []
     say = console.say_error
@@ -64,7 +64,7 @@ def errors_said(monkeypatch: pytest.MonkeyPatch) -> list[SnnlabError]:
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
-    reported = errors_said(monkeypatch)
+    reported = reported_errors(monkeypatch)
 
     def call(*arguments: str) -> Outcome:
         reported.clear()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -60,25 +60,25 @@ def arms(tmp_path: Path) -> Path:
 def test_a_better_method_is_named(snnlab: Snnlab, arms: Path):
     done = snnlab("bench", "compare", str(arms / "b"), str(arms / "a"))
     assert done.status == 0, done.err
-    assert_says(done.out, "a is better", "b: -15.1 points")
+    assert_text_has(done.out, "a is better", "b: -15.1 points")
     assert "McNemar's p" in done.out
 
 
 def test_an_undecided_comparison_names_the_detectable_difference(snnlab: Snnlab, arms: Path):
     done = snnlab("bench", "compare", *(str(arms / name) for name in "acb"))
     assert done.status == 0, done.err
-    assert_says(done.out, "a against c")
+    assert_text_has(done.out, "a against c")
     smallest, needed = re.findall(r"detect ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[
         0
     ]
     assert 1 < float(smallest) < 15
     assert int(needed) > 5
-    assert_says(done.out, "c is better", "b: ")
+    assert_text_has(done.out, "c is better", "b: ")
 
 
 def test_one_seed_speaks_of_two_networks(snnlab: Snnlab, arms: Path):
     done = snnlab("bench", "compare", str(arms / "a" / "2026_0"), str(arms / "b" / "2026_0"))
-    assert_says(done.out, "a/2026_0", "seed 0", "better", "b/2026_0")
+    assert_text_has(done.out, "a/2026_0", "seed 0", "better", "b/2026_0")
 
 
 def test_two_or_three_seeds_give_no_verdict(snnlab: Snnlab, tmp_path: Path):
@@ -87,7 +87,7 @@ def test_two_or_three_seeds_give_no_verdict(snnlab: Snnlab, tmp_path: Path):
             recorded(tmp_path / name / str(seed), seed, np.arange(N) < right * N + seed)
     done = snnlab("bench", "compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert done.status == 0
-    assert_says(done.out, "verdict")
+    assert_text_has(done.out, "verdict")
     assert "better" not in done.out
 
 
@@ -161,4 +161,4 @@ def test_what_cannot_be_compared_is_refused(snnlab: Snnlab, arms: Path, harm: st
     harmed(arms, harm)
     done = snnlab("bench", "compare", str(arms / "a"), str(arms / "b"))
     assert (done.status, done.out) == (2, "")
-    assert_tells(done.error, *told)
+    assert_error_has(done.error, *told)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -58,8 +58,8 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     }
     assert found["match"]["spike_patterns"]["linear_counts"]["beyond"] is True
     assert all((folder / cell["folder"] / "predictions.npz").is_file() for cell in found["cells"])
-    assert_says(done.out, "8 of 8 trainings", "0 failed", "0 are missing")
-    assert_says(" ".join(done.out.split()), "params")
+    assert_text_has(done.out, "8 of 8 trainings", "0 failed", "0 are missing")
+    assert_text_has(" ".join(done.out.split()), "params")
     assert all((folder / f"table.{form}").stat().st_size for form in ("md", "csv", "json", "tex"))
     assert "</html>" in (folder / "report.html").read_text()
     assert done.err.count("  | ") == 8  # a line per run
@@ -68,10 +68,10 @@ def test_the_smoke_suite_ends_with_all_controls_passed_and_is_not_done_twice(
     assert page(folder) == found
     shown = snnlab("bench", "suite=smoke", "threads=1", store, "seeds=[0,1]", "--dry-run")
     assert "recurrent: 2 of 2 done" in shown.out
-    assert_says(shown.out, "counts_only", "recurrent: 1 of 1")
+    assert_text_has(shown.out, "counts_only", "recurrent: 1 of 1")
     other = snnlab(*SMOKE, store, "seeds=[0,1]", "trainer.max_epochs=3")
     assert other.status == 2
-    assert_tells(other.error, "outputs/suite_smoke", "trainer.max_epochs=3", "folder=FOLDER")
+    assert_error_has(other.error, "outputs/suite_smoke", "trainer.max_epochs=3", "folder=FOLDER")
 
 
 def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
@@ -98,7 +98,7 @@ def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab
     before = set(workplace.rglob("*"))
     done = snnlab("bench", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *told)
+    assert_error_has(done.error, *told)
     assert set(workplace.rglob("*")) == before
 
 
@@ -111,7 +111,7 @@ def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_correcte
     ]:
         done = snnlab(*SMOKE, store, mistake)
         assert done.status == 2
-        assert_tells(done.error, *told)
+        assert_error_has(done.error, *told)
         assert "  | " not in done.err  # no run was started
     assert snnlab(*SMOKE, store, "trainer.max_epochs=3", "--dry-run").status == 0
 
@@ -126,8 +126,8 @@ def test_a_dry_run_says_which_methods_do_not_build(workplace: Path, snnlab: Snnl
     assert done.status == 0
     assert lines[2] == "  good: 0 of 3 done"
     assert [line.partition(": ")[0].split() for line in lines[5:]] == [["bad", "on", "p"], ["tuned", "on", "p"]]
-    assert_says(lines[5], "'mlp_lif'")
-    assert_says(lines[6], "tuned", "p: tune.space: optimizer", "'lrr'")
+    assert_text_has(lines[5], "'mlp_lif'")
+    assert_text_has(lines[6], "tuned", "p: tune.space: optimizer", "'lrr'")
 
 
 def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
@@ -136,8 +136,8 @@ def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
     (workplace / "suite" / "mine.yaml").write_text(text)
     done = snnlab("bench", "suite=mine", "--config-dir", str(workplace))
     assert done.status == 2
-    assert_tells(done.error, "bench")
-    assert_says(done.out, "0 of 3 trainings", "0 failed", "3 are")
+    assert_error_has(done.error, "bench")
+    assert_text_has(done.out, "0 of 3 trainings", "0 failed", "3 are")
     assert {cell["error"].partition(":")[0] for cell in page(workplace / "outputs/suite_mine")["cells"]} == {
         "data.root"
     }
@@ -145,7 +145,7 @@ def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
 
 def test_a_copied_suite_belongs_to_the_user(workplace: Path, snnlab: Snnlab):
     copied = snnlab("cp", "suite/smoke", "mine/suite/own.yaml")
-    assert_says(copied.out.strip(), "snnlab bench --config-dir mine suite=own")
+    assert_text_has(copied.out.strip(), "snnlab bench --config-dir mine suite=own")
     assert (workplace / "mine/suite/own.yaml").read_text().startswith(f"# {copied.out.strip()}\n")
     shown = snnlab(*copied.out.split()[1:], "--dry-run")
     assert "recurrent: 0 of 5 done" in shown.out
@@ -186,7 +186,7 @@ def test_killed_twice_the_same_command_continues_and_repeats_nothing(workplace: 
     with started(*arguments) as process:
         out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    assert_says(out, "4 of 4 trainings", "0 failed")
+    assert_text_has(out, "4 of 4 trainings", "0 failed")
     assert {path: path.stat().st_mtime_ns for path in written} == written
     resumed = [json.loads(path.read_text())["resumed"] for path in results(folder)]
     assert any(resumed)
@@ -216,4 +216,4 @@ def test_two_at_once_in_a_folder_are_refused(workplace: Path, store: str, snnlab
         process.kill()
         process.communicate()
     assert second.status == 2
-    assert_tells(second.error, workplace / "outputs" / "suite_smoke", "process")
+    assert_error_has(second.error, workplace / "outputs" / "suite_smoke", "process")

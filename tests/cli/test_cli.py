@@ -10,7 +10,7 @@ import snnlab
 from snnlab.cli import main
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_lines_say, assert_raises
+from ..refusals import assert_lines_have, assert_raises
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def test_a_misspelt_command_exits_with_2_and_proposes_the_right_one():
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("test", "evaluate"), ("eval", "evaluate"), ("fit", "train")])
-def test_a_command_of_another_framework_leads_to_ours(
+def test_a_command_of_another_framework_gets_a_proposal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: str, meant: str
 ):
     monkeypatch.setattr(sys, "argv", ["snnlab", typed, "outputs/NAME/TIME_SEED"])
@@ -54,7 +54,7 @@ def test_windows_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], monk
     assert main.main() == 2
     out, err = capsys.readouterr()
     assert not out
-    assert_lines_say(err.splitlines(), ("Linux", "macOS", "Windows", "WSL"))
+    assert_lines_have(err.splitlines(), ("Linux", "macOS", "Windows", "WSL"))
     with assert_raises(ConfigError, "", "works"):
         train()
 

@@ -13,7 +13,7 @@ from snnlab.cli.main import COMMANDS
 from snnlab.config.folders import config_folder
 from snnlab.nn import LAYERS
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 Offered = Callable[[str], list[str]]
@@ -64,7 +64,7 @@ def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         ("snnlab new experiment mine data.num_b", ["data.num_bins="]),
     ],
 )
-def test_words_files_types_and_keys_are_offered(completed: Offered, line: str, words: list[str]):
+def test_words_files_types_and_keys_are_completed(completed: Offered, line: str, words: list[str]):
     assert completed(line) == words
 
 
@@ -73,12 +73,12 @@ def test_every_command_is_completed_first(completed: Offered):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_its_options_offered(completed: Offered, command: str):
+def test_every_command_has_its_options_completed(completed: Offered, command: str):
     assert "--help" in completed(f"snnlab {command} --")
 
 
 @pytest.mark.parametrize("named", ["--config-dir mine", "--config-dir=mine", ""])
-def test_the_users_own_files_and_their_keys_are_offered(
+def test_the_users_files_and_their_keys_are_completed(
     completed: Offered, workplace: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ):
     for name, text in (
@@ -133,7 +133,7 @@ def test_zsh_runs_the_script_of_bash():
     done = subprocess.run(
         [sys.executable, "-m", "snnlab", "-sc", "install=zsh"], capture_output=True, text=True, check=True
     )
-    assert_says(done.stdout.splitlines()[0], "compinit", "bashcompinit")
+    assert_text_has(done.stdout.splitlines()[0], "compinit", "bashcompinit")
     assert "hydra_bash_completion" in done.stdout
 
 

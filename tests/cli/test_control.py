@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from snnlab import load, train
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.files import write_json
 from snnlab.runs.run_folder import Result
 from snnlab.session import Session
@@ -19,7 +19,7 @@ from snnlab.session.build_store import find_duplicates
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-QUIET = ("pictures=null", "monitors=null", "logger=none")
+QUIET = ("plots=null", "monitors=null", "logger=none")
 # Chance of 10 classes, and four standard deviations of 160 test recordings.
 CHANCE, SPREAD = 0.1, 0.095
 
@@ -73,7 +73,7 @@ def test_a_run_from_before_controls_is_none(workplace: Path, snnlab: Snnlab, dig
 
 
 def test_a_dataset_is_checked_for_duplicates(workplace: Path, digits_store: str):
-    experiment, _ = compose_once([digits_store], None)
+    experiment, _ = compose_experiment([digits_store], None)
     session = Session(experiment)
     found = find_duplicates(session.settings, session.store, session.dataset)
     assert found.passed

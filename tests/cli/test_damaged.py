@@ -12,7 +12,7 @@ import pytest
 
 from snnlab import train
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -20,7 +20,7 @@ Snnlab = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
-    return train(*FAST, digits_store, "pictures=null", f"output_dir={tmp_path_factory.mktemp('runs')}").folder
+    return train(*FAST, digits_store, "plots=null", f"output_dir={tmp_path_factory.mktemp('runs')}").folder
 
 
 @pytest.fixture
@@ -52,18 +52,18 @@ HARMS = {
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_the_file_is_named_and_what_to_do(snnlab: Snnlab, run: Path, name: str):
+def test_the_file_and_the_remedy_are_named(snnlab: Snnlab, run: Path, name: str):
     HARMS[name](run / name)
     for command in (("report",), ("reproduce",), ("bench", "compare", str(run))):
         done = snnlab(*command, str(run))
         assert (done.status, done.out) == (2, ""), command
-        assert_tells(done.error, run / name, "read")
+        assert_error_has(done.error, run / name, "read")
         assert f"{'init_from' if name == 'config.yaml' else 'resume'}={run}" in done.err
         assert len(done.err.splitlines()) == 1, done.err
 
 
 @pytest.mark.parametrize("name", [name for name in HARMS if name != "config.yaml"])
-def test_resuming_the_run_writes_the_file_anew(trained: Path, run: Path, name: str):
+def test_resuming_the_run_writes_the_file_again(trained: Path, run: Path, name: str):
     HARMS[name](run / name)
     train(f"resume={run}")
     one, again = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (trained, run))
@@ -80,12 +80,12 @@ def test_a_configuration_that_is_cut_cannot_be_resumed(snnlab: Snnlab, run: Path
     _cut_after_a_key(run / "config.yaml")
     done = snnlab("train", f"resume={run}")
     assert done.status == 2
-    assert_tells(done.error, run / "config.yaml", "read")
+    assert_error_has(done.error, run / "config.yaml", "read")
     assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["predictions.npz", "result.json", "config.yaml"])
-def test_among_others_it_is_one_row_and_they_are_shown(snnlab: Snnlab, trained: Path, run: Path, name: str):
+def test_a_list_shows_it_as_one_row_and_the_other_runs(snnlab: Snnlab, trained: Path, run: Path, name: str):
     shutil.copytree(trained, run.with_name("2_0"))
     HARMS[name](run / name)
     listed = snnlab("runs", "list", str(run.parent))
@@ -98,10 +98,10 @@ def test_among_others_it_is_one_row_and_they_are_shown(snnlab: Snnlab, trained: 
     assert "2_0" in page
     table = snnlab("bench", "table", str(run.parent))
     assert table.status == 0, table.err
-    assert_says(" ".join(table.out.split()), f"{name}: cannot")
+    assert_text_has(" ".join(table.out.split()), f"{name}: cannot")
 
 
-def test_a_comparison_leaves_it_out_and_says_so(snnlab: Snnlab, trained: Path, run: Path):
+def test_a_comparison_leaves_it_out_with_a_warning(snnlab: Snnlab, trained: Path, run: Path):
     shutil.copytree(trained, run.with_name("2_0"))
     _cut(run / "predictions.npz")
     other = shutil.copytree(trained, run.parents[1] / "other")
@@ -110,7 +110,7 @@ def test_a_comparison_leaves_it_out_and_says_so(snnlab: Snnlab, trained: Path, r
     assert f"{run / 'predictions.npz'}: " in done.err
 
 
-def test_weights_of_another_network_are_one_line(snnlab: Snnlab, run: Path, tmp_path: Path):
+def test_weights_of_another_network_are_refused_in_one_line(snnlab: Snnlab, run: Path, tmp_path: Path):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("out_features: 16", "out_features: 17"))
     np.save(tmp_path / "one.npy", np.array([[1, 1, 5, 0]]))
@@ -120,12 +120,12 @@ def test_weights_of_another_network_are_one_line(snnlab: Snnlab, run: Path, tmp_
         assert done.status == 2
         lines.append([line for line in done.err.splitlines() if line.startswith("snnlab: ")])
     assert lines[0] == lines[1]
-    assert_says(lines[0][0], "weights")
+    assert_text_has(lines[0][0], "weights")
 
 
 def test_an_evaluation_is_not_written_into_a_run(snnlab: Snnlab, run: Path):
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     done = snnlab("evaluate", str(run), "--out", str(run))
     assert done.status == 2
-    assert_tells(done.error, "evaluate", "--out")
+    assert_error_has(done.error, "evaluate", "--out")
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -63,11 +63,11 @@ def _of_another_form(path: Path) -> None:
     ("name", "harm"),
     [("trials.csv", _gone), *((name, harm) for name in FILES for harm in (_cut, _emptied, _of_another_form))],
 )
-def test_the_file_is_named_and_what_to_do(snnlab: Snnlab, search: Path, name: str, harm: Callable[[Path], None]):
+def test_the_file_and_the_remedy_are_named(snnlab: Snnlab, search: Path, name: str, harm: Callable[[Path], None]):
     harm(search / name)
     done = snnlab("report", str(search))
     assert (done.status, done.out) == (2, "")
-    assert_tells(done.error, search / name, "read")
+    assert_error_has(done.error, search / name, "read")
     cure = "snnlab runs list" if name == "sweep.yaml" else f"snnlab sweep resume={search}"
     assert cure in done.err
     assert len(done.err.splitlines()) == 1
@@ -81,4 +81,4 @@ def test_a_description_without_one_of_its_parts_is_named(snnlab: Snnlab, search:
     for command in (("report", str(search)), ("sweep", f"resume={search}")):
         done = snnlab(*command)
         assert done.status == 2
-        assert_tells(done.error, "outputs/digits/1_sweep/sweep.yaml", "read", path, part)
+        assert_error_has(done.error, "outputs/digits/1_sweep/sweep.yaml", "read", path, part)

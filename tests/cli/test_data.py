@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from snnlab.data import fetching
 from snnlab.errors import DataError
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from . import killing
 from .conftest import Outcome
 
@@ -35,7 +35,7 @@ def test_help_names_the_actions(snnlab: Snnlab) -> None:
 
 
 def test_it_packs_locates_verifies_and_deletes(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
-    assert_says(snnlab("data", "where", *patterns).out, "not packed")
+    assert_text_has(snnlab("data", "where", *patterns).out, "not packed")
     assert snnlab("data", "verify", *patterns).status == 2
     packed = snnlab("data", "prepare", *patterns)
     assert packed.status == 0, packed.err
@@ -47,7 +47,7 @@ def test_it_packs_locates_verifies_and_deletes(patterns: list[str], workplace: P
     assert verified.out.startswith(packed.out.removesuffix("\n") + ": every ")
     assert snnlab("data", "clean", *patterns).out.startswith(f"{folder} deleted, ")
     assert not folder.exists()
-    assert_says(snnlab("data", "clean", *patterns).out, "nothing", "packed")
+    assert_text_has(snnlab("data", "clean", *patterns).out, "nothing", "packed")
 
 
 def packed_folders(stores: Path) -> list[Path]:
@@ -67,7 +67,7 @@ def write_own_recordings(workplace: Path, name: str = "mine") -> list[str]:
     return ["data=folder", f"data.root={workplace / name}", *sensor, f"data.store_dir={workplace / 'stores'}"]
 
 
-def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Path, snnlab: Snnlab) -> None:
+def test_copies_of_changed_recordings_are_listed_and_deleted(workplace: Path, snnlab: Snnlab) -> None:
     mine, others = write_own_recordings(workplace), write_own_recordings(workplace, "others")
     assert snnlab("data", "prepare", *others).status == 0
     for number in range(3):
@@ -81,7 +81,7 @@ def test_copies_of_recordings_as_they_were_are_told_of_and_deleted(workplace: Pa
     assert [line.rpartition(";")[2] for line in earlier] == [" snnlab data clean --all deletes it"] * 2
     *deleted, left = snnlab("data", "clean", "--all", *mine).out.splitlines()
     assert len(deleted) == 3
-    assert_says(left, "stay: 1")
+    assert_text_has(left, "stay: 1")
     assert len(packed_folders(workplace / "stores")) == 1
     # Also copies of deleted recordings.
     shutil.rmtree(workplace / "others")
@@ -96,42 +96,42 @@ def test_a_signal_while_recordings_are_packed_leaves_nothing(workplace: Path, mo
     for command in (["data", "prepare"], ["train", "model=mlp_lif", f"output_dir={workplace / 'runs'}"]):
         log = workplace / f"{command[0]}.log"
         assert killing.run([*command, *few, "plugins=[tests.cli.terminating]"], log) == 143
-        assert_says(log.read_text().splitlines()[-1], "SIGTERM")
+        assert_text_has(log.read_text().splitlines()[-1], "SIGTERM")
         assert "Traceback" not in log.read_text()
         assert list((workplace / "stores").iterdir()) == []
         assert not (workplace / "runs").exists()
 
 
 @pytest.mark.parametrize("key", ["x", "y"])
-def test_a_training_says_of_a_damaged_copy_that_it_is_that(key: str, workplace: Path, snnlab: Snnlab) -> None:
+def test_a_training_reports_a_damaged_copy(key: str, workplace: Path, snnlab: Snnlab) -> None:
     mine = write_own_recordings(workplace)
     assert snnlab("data", "prepare", *mine).status == 0
     (column,) = (workplace / "stores").glob(f"*/{key}.bin")
     content = bytearray(column.read_bytes())
     content[101::100] = bytes([85]) * len(content[101::100])
     column.write_bytes(content)
-    small = ["model=mlp_lif", "trainer.max_epochs=1", "trainer.accelerator=cpu", "pictures=null", "logger=none"]
+    small = ["model=mlp_lif", "trainer.max_epochs=1", "trainer.accelerator=cpu", "plots=null", "logger=none"]
     for more in ([], ["data.hot_pixels_hz=100"]):
         done = snnlab("train", *mine, *small, *more, f"output_dir={workplace / 'runs'}")
         assert done.status == 2
-        assert_tells(done.error, column.parent, "damaged")
+        assert_error_has(done.error, column.parent, "damaged")
         assert "data.sensor_size" not in done.err
-    assert_tells(snnlab("data", "inspect", *mine).error, column.parent, "damaged")
+    assert_error_has(snnlab("data", "inspect", *mine).error, column.parent, "damaged")
 
 
 def test_what_cannot_be_fetched_leaves_no_folder_behind(
     workplace: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def obtain(archive: object, folder: Path) -> Path:
+    def fetch_archive(archive: object, folder: Path) -> Path:
         assert folder.is_dir()
         raise DataError("", "no network")
 
-    monkeypatch.setattr(fetching, "obtain", obtain)
+    monkeypatch.setattr(fetching, "fetch_archive", fetch_archive)
     (workplace / "there").mkdir()
     for root in ("nowhere/deep", "there"):
         done = snnlab("data", "inspect", "data=shd", f"data.root={root}")
         assert done.status == 2
-        assert_tells(done.error, "data.root", "network", "fetching", "data.download=false", Path(root) / "SHD")
+        assert_error_has(done.error, "data.root", "network", "fetching", "data.download=false", Path(root) / "SHD")
     assert [path.name for path in workplace.rglob("*")] == ["there"]
 
 
@@ -143,7 +143,7 @@ def test_a_damaged_copy_is_found(patterns: list[str], workplace: Path, snnlab: S
     column.write_bytes(content)
     done = snnlab("data", "verify", *patterns)
     assert done.status == 2
-    assert_tells(done.error, column.parent, "checksum")
+    assert_error_has(done.error, column.parent, "checksum")
 
 
 def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnlab) -> None:
@@ -157,7 +157,7 @@ def test_it_counts_and_draws(patterns: list[str], workplace: Path, snnlab: Snnla
         ["all", "30"],
     ]
     assert [line[1:6] for line in lines if line and line[0] in ("0", "1", "2")] == [["7", "/", "1", "/", "2"]] * 3
-    assert_says(done.out, "20 steps", "10 ms")
+    assert_text_has(done.out, "20 steps", "10 ms")
     plot = workplace / "outputs" / "data_simulated_spike_patterns.png"
     assert done.out.endswith(f"{plot.relative_to(workplace)}\n")
     assert imread(plot).shape[1] == 614  # 4.8 inches
@@ -168,7 +168,7 @@ def test_a_plot_is_written_to_the_given_file(patterns: list[str], workplace: Pat
     assert imread(workplace / "mine.png").size
     done = snnlab("data", "inspect", *patterns, "--figure", "mine.txt")
     assert done.status == 2
-    assert_tells(done.error, "--figure", "mine.txt")
+    assert_error_has(done.error, "--figure", "mine.txt")
 
 
 def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(workplace: Path, snnlab: Snnlab) -> None:
@@ -179,5 +179,5 @@ def test_recordings_of_one_person_are_shown_although_no_split_of_them_can_be(wor
     where = [f"data.root={workplace}", "data.download=false", f"data.store_dir={workplace / 'stores'}"]
     done = snnlab("data", "inspect", "data=dvsgesture", *where)
     assert done.status == 0, done.err
-    assert_says(done.out, "no split", "all 3 recordings", "one group")
-    assert_says(done.out, "right")
+    assert_text_has(done.out, "no split", "all 3 recordings", "one group")
+    assert_text_has(done.out, "right")

@@ -13,7 +13,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises, assert_says, assert_tells
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -33,7 +33,7 @@ def result_of(done: Outcome) -> tuple[Path, dict]:
     return folder, json.loads((folder / "result.json").read_text())
 
 
-def test_fast_goes_through_every_part_and_says_how_little_it_saw(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_fast_runs_every_part_and_reports_its_few_batches(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "debug=fast", *SMALL, digits_store)
     folder, result = result_of(done)
     assert folder.parent == workplace / "outputs" / "debug"
@@ -54,7 +54,7 @@ def test_a_debug_file_goes_before_the_experiment_and_the_command_line_before_it(
     assert result["selection"]["epochs"] == 2
 
 
-def test_overfit_learns_one_batch_by_heart_and_says_so(workplace: Path, snnlab: Snnlab, digits_store: str):
+def test_overfit_fits_one_batch_and_reports_it(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("train", "debug=overfit", *SMALL, digits_store)
     folder, result = result_of(done)
     assert re.search(r"\b8 .* 8 .* 0 ", done.err)
@@ -101,7 +101,7 @@ def test_shapes_prints_every_layer_and_leaves_nothing(workplace: Path, snnlab: S
     assert done.status == 0, done.err
     assert not (workplace / "outputs").exists()
     title, head, *rows = done.out.splitlines()
-    assert_says(title, "8 steps", "4 samples")
+    assert_text_has(title, "8 steps", "4 samples")
     assert head.split()[:5] == ["layer", "in", "out", "dtype", "order"]
     cells = {row.split()[0]: row.split()[1:] for row in rows}
     assert list(cells) == ["(frames)", "conv1", "lif1", "pool1", "conv2", "lif2", "pool2", "flatten", "out", "readout"]
@@ -119,7 +119,7 @@ def test_shapes_from_python_and_a_misspelt_mode_are_refused(workplace: Path, snn
         train("debug=shapes")
     done = snnlab("train", "mode=profil")
     assert done.status == 2
-    assert_tells(done.error, "mode", "profil")
+    assert_error_has(done.error, "mode", "profil")
     done = snnlab("train", "debug=fats")
     assert done.status == 2
-    assert_tells(done.error, "debug=fats", "fast")
+    assert_error_has(done.error, "debug=fats", "fast")

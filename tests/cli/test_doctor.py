@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from snnlab import train
-from snnlab.config.overrides import merged
+from snnlab.config.overrides import merge_overrides
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -25,7 +25,7 @@ BARE = (
     "trainer.accelerator=cpu",
     "+trainer.enable_progress_bar=false",
     "logger=none",
-    "pictures=null",
+    "plots=null",
     "test=false",
 )
 
@@ -37,7 +37,7 @@ def proposed(done: Outcome) -> list[str]:
     return overrides[1:]
 
 
-def cures(done: Outcome) -> list[str]:
+def fixes(done: Outcome) -> list[str]:
     """Return the overrides that the doctor says cure a finding."""
     return [shlex.split(found)[0] for found in re.findall(r"^  fixed by (.+)$", done.out, re.M)]
 
@@ -84,7 +84,7 @@ def test_a_planted_fault_is_found_and_training_with_the_fix_is_clearly_better(
     done = snnlab("doctor", *SMALL, *planted, digits_store)
     assert done.status == 1, done.err
     assert words in done.out
-    assert cures(done) == fix
+    assert fixes(done) == fix
     assert not (workplace / "outputs").exists()
     faulty, fixed = trained(*SMALL, *planted, digits_store), trained(*proposed(done))
     assert fixed["val/loss"] < 0.9 * faulty["val/loss"]
@@ -127,8 +127,8 @@ def test_a_time_constant_below_a_step_is_found_and_a_task_with_memory_is_learned
     settings = (*settings, "data.val_fraction=0.3", "neuron.tau_mem=1")
     done = snnlab("doctor", *settings)
     assert done.status == 1, done.err
-    assert_says(done.out, "lif1", "tau_mem of 1 ms", "0.1 of a step", "10 ms")
-    assert cures(done) == ["neuron.tau_mem=20.0"]
+    assert_text_has(done.out, "lif1", "tau_mem of 1 ms", "0.1 of a step", "10 ms")
+    assert fixes(done) == ["neuron.tau_mem=20.0"]
     faulty, fixed = trained(*settings, "trainer.max_epochs=10"), trained(*proposed(done), "trainer.max_epochs=10")
     assert fixed["val/accuracy"] > 0.8 > 0.7 > faulty["val/accuracy"]
 
@@ -143,8 +143,8 @@ def test_a_dead_polarity_is_found_and_merged_so_that_recordings_with_the_other_o
     settings = (*settings, f"data.split_file={workplace / 'split.csv'}", "data.test_fraction=0")
     done = snnlab("doctor", *settings)
     assert done.status == 1, done.err
-    assert_says(done.out, "channel p=0", "16 recordings")
-    assert cures(done) == ["data.frames={type: counts, merge: true}"]
+    assert_text_has(done.out, "channel p=0", "16 recordings")
+    assert fixes(done) == ["data.representation={type: counts, merge: true}"]
     faulty, fixed = trained(*settings, "trainer.max_epochs=4"), trained(*proposed(done), "trainer.max_epochs=4")
     assert fixed["val/accuracy"] > 0.9 > 0.6 > faulty["val/accuracy"]
 
@@ -155,10 +155,10 @@ def test_silent_layers_are_fixed_in_order_and_all_overrides_are_printed_together
     high = [f"model.layers.lif{number}.v_threshold=90" for number in (1, 2)]
     done = snnlab("doctor", *high, "data.batch_size=4", digits_store)
     assert done.status == 1, done.err
-    assert cures(done) == ["model.layers.lif1.v_threshold=1.0", "model.layers.lif2.v_threshold=1.0"]
-    assert proposed(done)[-2:] == cures(done)
+    assert fixes(done) == ["model.layers.lif1.v_threshold=1.0", "model.layers.lif2.v_threshold=1.0"]
+    assert proposed(done)[-2:] == fixes(done)
     assert not any("=90" in override for override in proposed(done))
-    assert_says(done.out, "With these", "works")
+    assert_text_has(done.out, "With these", "works")
 
 
 GOOD = {
@@ -177,7 +177,7 @@ GOOD = {
 def assert_finds_nothing(snnlab: Snnlab, *overrides: str) -> None:
     done = snnlab("doctor", *overrides)
     assert done.status == 0, done.out + done.err
-    assert_says(done.out, "Nothing")
+    assert_text_has(done.out, "Nothing")
 
 
 # The larger ones run in make slow.
@@ -219,7 +219,7 @@ def test_the_network_of_a_run_is_measured_with_its_weights(workplace: Path, snnl
 def test_the_table_has_a_row_per_layer_of_neurons(workplace: Path, snnlab: Snnlab, digits_store: str):
     done = snnlab("doctor", *SMALL, "data.num_bins=16", "data.batch_size=4", digits_store)
     title, head, *rows = done.out.splitlines()
-    assert_says(title, "mlp_lif_saccade_digits", "4 recordings", "16 steps", "20 ms", "loss")
+    assert_text_has(title, "mlp_lif_saccade_digits", "4 recordings", "16 steps", "20 ms", "loss")
     assert [row.split()[0] for row in rows[:3]] == ["(frames)", "lif1", "readout"]
     assert "Hz" in head
     assert max(map(len, rows[:6])) <= 120
@@ -227,18 +227,18 @@ def test_the_table_has_a_row_per_layer_of_neurons(workplace: Path, snnlab: Snnla
 
 def test_a_fix_replaces_another_override_of_the_same_setting(workplace: Path, snnlab: Snnlab, digits_store: str):
     narrow = ("neuron.surrogate={type: superspike, alpha: 100}", "neuron.surrogate.alpha=20000")
-    assert merged(["neuron.beta=0.1", "seed=1", "neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
+    assert merge_overrides(["neuron.beta=0.1", "seed=1", "neuron.tau_mem=20.0"]) == ["seed=1", "neuron.tau_mem=20.0"]
     done = snnlab("doctor", *SMALL, *narrow, digits_store)
     assert done.status == 1, done.err
-    assert "neuron.surrogate.width=0.3" in cures(done)
+    assert "neuron.surrogate.width=0.3" in fixes(done)
     assert not any("alpha=" in override for override in proposed(done))
 
 
 def test_a_mistake_exits_with_2_and_is_named(workplace: Path, snnlab: Snnlab):
     done = snnlab("doctor", "neuron.taumem=3")
     assert done.status == 2
-    assert_tells(done.error, "neuron.taumem")
+    assert_error_has(done.error, "neuron.taumem")
     done = snnlab("doctor", "nowhere")
     assert done.status == 2
-    assert_tells(done.error, "nowhere", "folder")
+    assert_error_has(done.error, "nowhere", "folder")
     assert snnlab("doctor", "--help").out.startswith("usage: snnlab doctor")

@@ -14,9 +14,9 @@ import torch
 
 from snnlab import load
 from snnlab.config.recorded_run import compose_run
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RunFolderError
 
-from ..refusals import assert_raises, assert_says, assert_tells
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -70,11 +70,11 @@ def test_the_last_epoch_is_tested_in_addition_to_the_chosen_one(
     snnlab: Snnlab, digits_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnlab import train
-    from snnlab.training.snapshots import Selection
+    from snnlab.training.snapshots import BestCheckpoint
 
-    monkeypatch.setattr(Selection, "_rank", lambda self, values: (0.0 if self.epoch is None else 1.0,))
+    monkeypatch.setattr(BestCheckpoint, "_rank", lambda self, values: (0.0 if self.epoch is None else 1.0,))
     limits = [f"+trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test")]
-    made = train(*SMALL, digits_store, *limits, f"output_dir={tmp_path}", "trainer.max_epochs=2", "pictures=null")
+    made = train(*SMALL, digits_store, *limits, f"output_dir={tmp_path}", "trainer.max_epochs=2", "plots=null")
     assert made.selection["epoch"] == 0
     last = {name.removeprefix("last/"): value for name, value in made.metrics.items() if name.startswith("last/test/")}
     assert last["test/loss"] != made.metrics["test/loss"]
@@ -112,8 +112,8 @@ def test_show_shows_the_network_of_a_run(run: Path, snnlab: Snnlab) -> None:
     done = snnlab("show", str(run), "data.num_bins=16")
     assert done.status == 0, done.err
     assert "mlp_lif_saccade_digits" in done.out
-    assert_says(done.out, "16 steps", "20 ms")
-    assert_tells(snnlab("show", "outputs/nowhere").error, "outputs/nowhere", "folder")
+    assert_text_has(done.out, "16 steps", "20 ms")
+    assert_error_has(snnlab("show", "outputs/nowhere").error, "outputs/nowhere", "folder")
 
 
 def test_another_dataset_takes_the_nodes_place(run: Path) -> None:
@@ -140,7 +140,7 @@ def test_what_cannot_be_is_refused(run: Path, snnlab: Snnlab, overrides: list[st
     done = snnlab("evaluate", str(run), *overrides)
     assert done.status == 2
     place, *facts = expected
-    assert_tells(done.error, place or run, *facts)
+    assert_error_has(done.error, place or run, *facts)
     assert "Traceback" not in done.err
 
 
@@ -157,17 +157,17 @@ def test_a_training_may_begin_with_the_weights_of_a_run(
     assert begun.metrics["test/accuracy"] == load(run).metrics["test/accuracy"]
     done = snnlab("train", *again, "model.layers.fc1.out_features=17")
     assert done.status == 2
-    assert_tells(done.error, "init_from", "layer")
+    assert_error_has(done.error, "init_from", "layer")
     done = snnlab("train", *again[:-2], "init_from=nowhere")
     assert done.status == 2
-    assert_tells(done.error, "init_from", "checkpoints/best.ckpt")
+    assert_error_has(done.error, "init_from", "checkpoints/best.ckpt")
 
 
 def test_a_folder_that_is_no_run_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     done = snnlab("evaluate", str(tmp_path))
     assert done.status == 2
-    assert_tells(done.error, tmp_path, "folder")
-    with assert_raises(RecordError, tmp_path):
+    assert_error_has(done.error, tmp_path, "folder")
+    with assert_raises(RunFolderError, tmp_path):
         load(tmp_path)
     assert snnlab("evaluate", "data.num_bins=4").status == 2
 
@@ -182,14 +182,14 @@ def test_a_damaged_checkpoint_is_named_and_nothing_in_it_is_executed(run: Path, 
         (tmp_path / name).write_bytes((run / name).read_bytes())
     for content in (b"", b"not a checkpoint"):
         (tmp_path / "checkpoints" / "best.ckpt").write_bytes(content)
-        with assert_raises(RecordError, "checkpoints/best.ckpt", "read"):
+        with assert_raises(RunFolderError, "checkpoints/best.ckpt", "read"):
             _ = load(tmp_path).network
     torch.save({"state_dict": Harm()}, tmp_path / "checkpoints" / "best.ckpt")
-    with assert_raises(RecordError, "checkpoints/best.ckpt", "read"):
+    with assert_raises(RunFolderError, "checkpoints/best.ckpt", "read"):
         _ = load(tmp_path).network
     assert not (tmp_path / "harm").exists()
     (tmp_path / "checkpoints" / "best.ckpt").unlink()
-    with assert_raises(RecordError, tmp_path, "checkpoints/best.ckpt"):
+    with assert_raises(RunFolderError, tmp_path, "checkpoints/best.ckpt"):
         _ = load(tmp_path).network
 
 
@@ -213,7 +213,7 @@ def test_a_run_opens_from_python(run: Path) -> None:
 def test_a_bad_init_from_is_named(run: Path, snnlab: Snnlab, tmp_path: Path) -> None:
     done = snnlab("train", *SMALL, f"init_from={tmp_path}", f"output_dir={tmp_path / 'runs'}")
     assert done.status == 2
-    assert_tells(done.error, "init_from", "folder")
+    assert_error_has(done.error, "init_from", "folder")
     assert not (tmp_path / "runs").exists()
 
 
@@ -228,13 +228,13 @@ def test_recordings_that_differ_from_those_of_the_run_are_a_warning(run: Path, s
     (changed / "result.json").unlink()
     (changed / "result.json").write_text(json.dumps(page))
     out = ("--out", str(tmp_path / "out"))
-    assert_says(snnlab("evaluate", str(changed), *out).err, "recordings", changed, "trained")
+    assert_text_has(snnlab("evaluate", str(changed), *out).err, "recordings", changed, "trained")
     assert "trained" not in snnlab("evaluate", str(changed), *out, "data.simulation_seed=1").err
 
 
 def test_early_exit_is_printed_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
     folder, found = _evaluated(done := snnlab("evaluate", str(run), "--anytime", "--accuracy", "0.2"))
-    assert_says(done.out, "answered", "threshold")
+    assert_text_has(done.out, "answered", "threshold")
     early: Any = found["anytime"]
     end = early["thresholds"][-1]
     recorded = load(run)
@@ -266,4 +266,4 @@ def test_early_exit_is_refused_where_it_is_impossible(
 ) -> None:
     done = snnlab("evaluate", str(run), *overrides)
     assert done.status == 2
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)

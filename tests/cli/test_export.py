@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from snnlab import load, train
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -95,7 +95,7 @@ def test_a_mistake_is_named_and_writes_nothing(
 ) -> None:
     done = snnlab("export", str(run), *arguments)
     assert done.status == 2
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)
     assert list(workplace.iterdir()) == []
 
 

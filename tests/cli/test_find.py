@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.session import tuner
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import FAST, Outcome
 
 SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
@@ -20,16 +20,16 @@ SMALL = (*(text for text in FAST if "max_epochs" not in text), "threads=1")
 def test_a_rate_is_proposed_drawn_and_nothing_else_is_written(
     snnlab: Callable[..., Outcome], workplace: Path, digits_store: str
 ):
-    given = (*SMALL, digits_store, "scheduler=one_cycle", "optimizer=adamw", "average={type: ema, decay: 0.9}")
+    given = (*SMALL, digits_store, "scheduler=one_cycle", "optimizer=adamw", "weight_averaging={type: ema, decay: 0.9}")
     done = snnlab("find", "lr", "--steps", "40", "--to=0.3", *given)
     assert done.status == 0, done.err
     *said, curve, command = done.out.splitlines()
-    assert_says(said[0], "lowest")
+    assert_text_has(said[0], "lowest")
     picture = Path(curve.partition("the curve: ")[2])
     assert [path for path in workplace.rglob("*") if path.is_file()] == [workplace / picture]
     assert command.startswith("  snnlab train model=mlp_lif ")
     assert " optimizer.lr=0." in command
-    assert_says(said[1], "proposed", "now 0.002")
+    assert_text_has(said[1], "proposed", "now 0.002")
 
 
 def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome], workplace: Path, digits_store: str):
@@ -39,18 +39,18 @@ def test_a_size_is_proposed_up_to_the_training_set(snnlab: Callable[..., Outcome
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["4", "8", "16"]
-    assert_says(done.out, 16, "--to 16")
+    assert_text_has(done.out, 16, "--to 16")
     assert [path.name for path in workplace.rglob("*") if path.is_file()] == ["sizes.png"]
     assert lines[-1].split()[-1].startswith("data.batch_size=")
     assert "data.batch_size=8" not in lines[-1].split()[:-1]
 
 
 def test_too_little_memory_ends_the_search(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
-    experiment, folder = compose_once([*SMALL, digits_store], None)
+    experiment, folder = compose_experiment([*SMALL, digits_store], None)
     monkeypatch.setattr(tuner, "available_memory", lambda: 0.0)
     tried, why = tuner.try_sizes(experiment, folder, 64, 3)
     assert not tried
-    assert_says(why, "batch", 4)
+    assert_text_has(why, "batch", 4)
     monkeypatch.setattr(tuner, "available_memory", lambda: None)
 
     def full(*_: object) -> None:
@@ -59,13 +59,13 @@ def test_too_little_memory_ends_the_search(workplace: Path, digits_store: str, m
     monkeypatch.setattr(tuner, "_measure_speed", full)
     tried, why = tuner.try_sizes(experiment, folder, 64, 3)
     assert not tried
-    assert_says(why, "batch", 4, "memory")
+    assert_text_has(why, "batch", 4, "memory")
 
 
 def test_groups_with_a_rate_of_their_own_keep_it(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
     groups = "+optimizer.groups={constants: {match: time_constants, lr: 0.5}}"
     learned = "model.layers.readout.learn=[tau_mem]"
-    experiment, folder = compose_once([*SMALL, digits_store, groups, learned], None)
+    experiment, folder = compose_experiment([*SMALL, digits_store, groups, learned], None)
     seen: list[list[float]] = []
 
     class Watching(tuner.LRRangeTest):

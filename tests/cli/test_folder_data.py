@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -33,7 +33,7 @@ def test_a_folder_of_recordings_trains_without_code(classes: Path, workplace: Pa
     settings = ["data=folder", f"data.root={classes}", "data.sensor_size=[16,12,2]", "data.num_classes=2"]
     done = snnlab(
         "train", *settings, "data.duration_ms=100", "data.num_bins=8", "model=mlp_lif", "trainer.max_epochs=1",
-        "data.batch_size=4", f"data.store_dir={workplace / 'stores'}", "test=true", "pictures=null",
+        "data.batch_size=4", f"data.store_dir={workplace / 'stores'}", "test=true", "plots=null",
     )  # fmt: skip
     assert done.status == 0, done.err
     assert "classes: 0 down, 1 up" in done.out + done.err
@@ -44,14 +44,14 @@ def test_a_wrong_number_of_classes_or_sensor_is_named(classes: Path, workplace: 
     settings.append(f"data.store_dir={workplace / 'stores'}")
     done = snnlab("train", *settings, "data.sensor_size=[16,12,2]", "data.num_classes=3")
     assert done.status == 2
-    assert_tells(done.error, "data.num_classes", 3, 2)
+    assert_error_has(done.error, "data.num_classes", 3, 2)
     done = snnlab("train", *settings, "data.sensor_size=[16,10,2]", "data.num_classes=2")
     assert done.status == 2
-    assert_tells(done.error, "", "spans")
+    assert_error_has(done.error, "", "spans")
 
 
 def test_a_value_that_the_yaml_leaves_to_the_user_is_requested(workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", "data=folder")
     assert done.status == 2
     needed = ["data.duration_ms", "data.num_classes", "data.root", "data.sensor_size"]
-    assert_tells(done.error, "", "value", ", ".join(needed), " ".join(f"{name}=..." for name in needed))
+    assert_error_has(done.error, "", "value", ", ".join(needed), " ".join(f"{name}=..." for name in needed))

@@ -17,7 +17,7 @@ import torch
 from snnlab import load
 from snnlab.data.data_settings import build_dataset
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -147,7 +147,7 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     assert metrics["test/mae"] < np.abs(target - target.mean(0)).mean() / 1.5
     assert "test/accuracy" not in metrics
     assert "val/mae" in (folder / "metrics.csv").read_text().splitlines()[0]
-    assert_says(done.out, "test error")
+    assert_text_has(done.out, "test error")
     assert "error" in done.err + done.out
     assert snnlab("validate", "mine").status == 0
     again, found = evaluated(snnlab("evaluate", str(folder)))
@@ -196,7 +196,7 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
 
 def test_labels_go_with_the_windows_of_long_recordings(halves: Path, snnlab: Snnlab) -> None:
     given = experiment(halves, "steps", "cross_entropy_steps", "stride_ms: 40")
-    given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1", "pictures=null"]
+    given += ["data.duration_ms=50", "data.num_bins=5", "trainer.max_epochs=1", "plots=null"]
     folder, _ = record(snnlab("train", *given))
     arrays = np.load(folder / "predictions.npz")
     starts, target = arrays["test_start_us"], arrays["test_target"]
@@ -223,12 +223,10 @@ def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Ten
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy_steps", "mse"])
-def test_several_batches_a_step_teach_what_one_large_batch_does(
-    loss: str, blobs: Path, halves: Path, snnlab: Snnlab
-) -> None:
+def test_accumulated_batches_train_like_one_large_batch(loss: str, blobs: Path, halves: Path, snnlab: Snnlab) -> None:
     # 43 recordings to train: the last step has 11, which come as 8 and 3.
     given = experiment(*((halves, "steps") if loss == "cross_entropy_steps" else (blobs, "value")), loss)
-    given += [*PLAIN, "pictures=null", "monitors=null"]
+    given += [*PLAIN, "plots=null", "monitors=null"]
     large = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     small = trained_weights(snnlab("train", *given, "data.batch_size=8", "trainer.accumulate_grad_batches=2"))
     assert_same_weights(large, small)
@@ -236,8 +234,8 @@ def test_several_batches_a_step_teach_what_one_large_batch_does(
 
 @pytest.mark.slow
 def test_several_processes_learn_labels_over_time_as_one_does(halves: Path, snnlab: Snnlab) -> None:
-    given = [*experiment(halves, "steps", "cross_entropy_steps"), *PLAIN, "pictures=null", "monitors=null"]
-    given += ["loss.parts.few={type: spikes, weight: 1e-4}"]
+    given = [*experiment(halves, "steps", "cross_entropy_steps"), *PLAIN, "plots=null", "monitors=null"]
+    given += ["loss.regularizers.few={type: spikes, weight: 1e-4}"]
     one = trained_weights(snnlab("train", *given, "data.batch_size=16"))
     two = trained_weights(snnlab("train", *given, "trainer=ddp", "trainer.devices=2"))
     assert_same_weights(one, two)
@@ -256,16 +254,16 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
     ):
         done = snnlab("train", *values, wrong)
         assert done.status == 2
-        assert_tells(done.error, *facts)
+        assert_error_has(done.error, *facts)
     table = (halves / "labels.csv").read_text().splitlines()
     (halves / "late.csv").write_text("\n".join([table[0], *(line for line in table[1:] if line.endswith(",90"))]))
     late = ["data.labels=late.csv", "data.duration_ms=10"]
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), *late)
     assert done.status == 2
-    assert_tells(done.error, "data.labels", "nothing", 10)
+    assert_error_has(done.error, "data.labels", "nothing", 10)
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")
     assert done.status == 2
-    assert_tells(done.error, "data.targets")
+    assert_error_has(done.error, "data.targets")
     assert not Path("outputs").exists()
 
 
@@ -284,7 +282,7 @@ def test_values_and_labels_are_inspected(blobs: Path, halves: Path, snnlab: Snnl
 
 @pytest.mark.parametrize("mode", ["overfit", "fast", "shapes"])
 def test_the_debug_modes_work_with_values(mode: str, blobs: Path, snnlab: Snnlab) -> None:
-    done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "pictures=null")
+    done = snnlab("train", *experiment(blobs, "value", "mse"), f"debug={mode}", "plots=null")
     assert done.status == 0, done.err
     if mode == "overfit":
         assert "overfit: " in done.err + done.out

@@ -13,11 +13,11 @@ import pytest
 from snnlab.experiments import workers
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-GRID = ("-m", *FAST, "neuron.tau_mem=5,10", "seed=0,1", "logger=none", "pictures=null", "threads=1")
+GRID = ("-m", *FAST, "neuron.tau_mem=5,10", "seed=0,1", "logger=none", "plots=null", "threads=1")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -31,15 +31,15 @@ def test_runs_end_with_a_table_over_seeds_that_the_folder_keeps(workplace: Path,
     folder = Path(done.out.splitlines()[-1])
     assert folder.parent == workplace / "outputs" / "mlp_lif_saccade_digits"
     assert [(row["neuron.tau_mem"], row["test/accuracy_n"]) for row in rows(folder)] == [("5", "2"), ("10", "2")]
-    assert_says(done.out, "4 runs", "mean ± sd")
+    assert_text_has(done.out, "4 runs", "mean ± sd")
     listed = snnlab("runs", str(folder))
-    assert_says(listed.out, "4 runs", "mean ± sd")
+    assert_text_has(listed.out, "4 runs", "mean ± sd")
 
 
 def test_a_launcher_trains_the_same_runs_and_resumes_them(
     workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
+    monkeypatch.setattr(workers, "ProcessWorker", lambda threads: workers.InProcessWorker())
     given = (*GRID, "test=false", digits_store, "launcher=joblib", "workers=2", "hydra.sweep.dir=outputs/mine")
     done = snnlab("train", *given)
     assert done.status == 0, done.err
@@ -58,12 +58,12 @@ def test_a_launcher_trains_the_same_runs_and_resumes_them(
     for other, named in (("neuron.tau_mem=5,7", "3_1"), ("neuron.v_threshold=2", "neuron.v_threshold=2")):
         refused = snnlab("train", *[text for text in given if "tau_mem" not in text or "v_th" in other], other)
         assert refused.status == 2
-        assert_tells(refused.error, "outputs/mine", "hydra.sweep.dir=FOLDER", named)
+        assert_error_has(refused.error, "outputs/mine", "hydra.sweep.dir=FOLDER", named)
     assert rows(folder)[1]["runs"] == "2"
 
 
 def test_a_stopped_grid_continues(workplace: Path, snnlab: Snnlab, digits_store: str, monkeypatch: pytest.MonkeyPatch):
-    given = ("-m", *FAST, "seed=0,1", "logger=none", "pictures=null", "test=false", digits_store)
+    given = ("-m", *FAST, "seed=0,1", "logger=none", "plots=null", "test=false", digits_store)
     where = "hydra.sweep.dir=outputs/mine"
     genuine, stops = SpikingModule.training_step, iter([False] * 3 + [True])
 

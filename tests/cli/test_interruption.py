@@ -16,7 +16,7 @@ import pytest
 from snnlab import train
 from snnlab.errors import Interrupted
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 from . import killing
 from .conftest import FAST
 
@@ -24,7 +24,7 @@ from .conftest import FAST
 LONG = [text for text in FAST if "max_epochs" not in text] + [
     "trainer.max_epochs=100000",
     "logger=none",
-    "pictures=null",
+    "plots=null",
 ]
 
 
@@ -70,12 +70,12 @@ def test_a_signal_ends_the_training_with_a_message_and_a_run_folder(
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert "SIG" not in err
     line, cure = err.splitlines()[-2:]
-    assert_says(line, "interrupted")
-    assert_says(cure, f"snnlab train resume={record.parent}")
-    assert_says(line, record.parent, "weights", "last", "best")
+    assert_text_has(line, "interrupted")
+    assert_text_has(cure, f"snnlab train resume={record.parent}")
+    assert_text_has(line, record.parent, "weights", "last", "best")
     result = json.loads(record.read_text())
     assert result["status"] == "interrupted"
-    assert_says(result["error"], signal.Signals(signals[0]).name)
+    assert_text_has(result["error"], signal.Signals(signals[0]).name)
     assert result["selection"]["epochs"] >= 1  # the second epoch's line comes before its checkpoints
     assert result["timing"]["fit_s"] > 0
     assert set(result["metrics"]) == {"val/loss", "val/accuracy"}  # of the chosen epoch; there is no test
@@ -90,7 +90,7 @@ KILLED = ("plugins=[tests.cli.killing]", "+callbacks.kill={_target_: tests.cli.k
 def test_a_signal_before_the_run_exists_writes_only_a_message(workplace: Path, digits_store: str, name: str):
     status = killing.run(["train", *LONG, *KILLED, digits_store], workplace / "log", f"{name}@built")
     assert status == 128 + signal.Signals[f"SIG{name}"]
-    assert_says((workplace / "log").read_text().splitlines()[-1], f"SIG{name}")
+    assert_text_has((workplace / "log").read_text().splitlines()[-1], f"SIG{name}")
     assert [path.name for path in workplace.iterdir()] == ["log"]
 
 
@@ -100,8 +100,8 @@ def test_a_signal_before_the_first_batch_records_an_interrupted_run(workplace: P
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(record.read_text())["status"] == "interrupted"
     line, cure = (workplace / "log").read_text().splitlines()[-2:]
-    assert_says(line, "0 of 100000 epochs")
-    assert_says(cure, f"snnlab train resume={record.parent}")
+    assert_text_has(line, "0 of 100000 epochs")
+    assert_text_has(cure, f"snnlab train resume={record.parent}")
 
 
 def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):
@@ -160,5 +160,5 @@ def test_a_signal_in_a_validation_reports_the_epochs_to_train_again(
     with pytest.raises(Interrupted) as caught:
         train(*two, digits_store, "checkpoint_every_s=null")
     _, again, cure = str(caught.value).splitlines()
-    assert_says(again, "epoch 2", "batch 1")
-    assert_says(cure, "snnlab train resume=")
+    assert_text_has(again, "epoch 2", "batch 1")
+    assert_text_has(cure, "snnlab train resume=")

@@ -15,7 +15,7 @@ import torch
 
 from snnlab import load, train
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -26,7 +26,7 @@ LEARNS = ("neuron.learn={tau_mem: channel, v_threshold: layer}", "optimizer.lr=0
 def run(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
     """Return a run whose 16 neurons have trained a time constant each, and a common threshold."""
     folder = tmp_path_factory.mktemp("learned")
-    shown = ("logger=[tensorboard,csv]", "pictures=null", "trainer.max_epochs=2", "selection=last")
+    shown = ("logger=[tensorboard,csv]", "plots=null", "trainer.max_epochs=2", "selection=last")
     return train(*FAST, *LEARNS, *shown, digits_store, f"output_dir={folder}").folder
 
 
@@ -39,13 +39,13 @@ def taus(run: Path) -> np.ndarray:
     return found
 
 
-def test_show_has_mean_and_range_of_the_chosen_epoch(run: Path, taus: np.ndarray, snnlab: Snnlab) -> None:
+def test_show_prints_mean_and_range_of_the_chosen_epoch(run: Path, taus: np.ndarray, snnlab: Snnlab) -> None:
     done = snnlab("show", str(run))
     assert done.status == 0, done.err
     (row,) = [line.split() for line in done.out.splitlines() if re.match(r" +lif1 +tau_mem", line)]
     assert float(row[2]) == pytest.approx(taus.mean(), rel=1e-3)
     assert f"{taus.min():.4g} to {taus.max():.4g}" in " ".join(done.out.split())
-    assert_says(done.out, "chosen epoch")
+    assert_text_has(done.out, "chosen epoch")
 
 
 def test_show_of_a_run_without_a_checkpoint_prints_the_initial_values(
@@ -54,10 +54,10 @@ def test_show_of_a_run_without_a_checkpoint_prints_the_initial_values(
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
     done = snnlab("show", str(tmp_path))
     assert done.status == 0, done.err
-    assert_says(done.out, "begin")
+    assert_text_has(done.out, "begin")
 
 
-def test_export_has_them_in_ms_beside_the_number_that_is_trained(
+def test_export_has_them_in_ms_next_to_the_trained_parameter(
     run: Path, taus: np.ndarray, tmp_path: Path, snnlab: Snnlab
 ) -> None:
     out = tmp_path / "weights.npz"
@@ -92,10 +92,10 @@ def test_the_report_has_them(run: Path, taus: np.ndarray, snnlab: Snnlab) -> Non
     page = (run / "report.html").read_text()
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", page[page.index("Learned constants") :])
     assert cells[:4] == ["lif1", "tau_mem (ms)", f"{taus.mean():.4g}", f"{taus.min():.4g} to {taus.max():.4g}"]
-    assert_says(page, "tau_mem (ms)", "by layer")
+    assert_text_has(page, "tau_mem (ms)", "by layer")
 
 
-def test_in_python_a_setting_tells_what_it_is_now(run: Path, taus: np.ndarray) -> None:
+def test_in_python_a_setting_has_its_current_value(run: Path, taus: np.ndarray) -> None:
     lif: Any = load(run).network.get_submodule("lif1")
     np.testing.assert_allclose(lif.tau_mem.numpy().ravel(), taus, rtol=1e-6)
     assert f"tau_mem={taus.min():.4g} to {taus.max():.4g}, dt=80.0" in repr(lif)

@@ -85,7 +85,7 @@ def test_a_neurons_settings_have_units_and_the_texts_of_its_base(snnlab: Snnlab)
     assert "dt" not in listed
 
 
-def test_what_a_setting_takes_is_said_without_names_that_only_the_code_knows(snnlab: Snnlab):
+def test_types_of_settings_are_listed_without_internal_names(snnlab: Snnlab):
     listed = " ".join(snnlab("list", "neurons", "lif").out.split())
     assert "snnlab list surrogates" in listed
     assert "see `Recurrent`" not in listed
@@ -158,7 +158,7 @@ def test_a_packed_copy_that_is_damaged_or_of_an_earlier_format_is_not_ready(
     assert found["ssc"][0].startswith("fetched")
 
 
-def test_kinds_of_types_and_kinds_of_files_are_told_apart(snnlab: Snnlab):
+def test_kinds_of_types_and_kinds_of_files_are_separate(snnlab: Snnlab):
     lines = snnlab("list").out.splitlines()
     types, files = (
         lines.index("types, named in a YAML file with their settings:"),

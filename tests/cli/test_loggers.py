@@ -15,10 +15,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from snnlab import load, train
 from snnlab.runs.run_folder import Result
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import FAST, Outcome
 
-SHORT = (*FAST, "pictures=null", "monitors.every_steps=1", "trainer.log_every_n_steps=1")
+SHORT = (*FAST, "plots=null", "monitors.every_steps=1", "trainer.log_every_n_steps=1")
 
 
 def _hparams(run: Path) -> Any:
@@ -109,7 +109,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(sys.modules, name, None)
     done = snnlab("train", *SHORT, digits_store, f"logger={name}")
     assert done.status == 2
-    assert_tells(done.error, f"logger.{name}", name, f"snnlab-train[{name}]")
+    assert_error_has(done.error, f"logger.{name}", name, f"snnlab-train[{name}]")
     assert not (workplace / "outputs").exists()
 
 

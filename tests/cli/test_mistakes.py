@@ -13,7 +13,7 @@ import torch
 
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -69,7 +69,7 @@ def test_a_file_that_would_be_ignored_or_cannot_be_read_is_refused(file: tuple, 
     done = snnlab("show", "--config-dir", "own", "experiment=mine")
     assert (done.status, done.out) == (2, "")
     assert len(done.err.splitlines()) <= 2
-    assert_tells(done.error, place, *facts)
+    assert_error_has(done.error, place, *facts)
     assert list(workplace.rglob("*")) == before
     checked = snnlab("validate", "own")
     assert checked.status == 2
@@ -84,7 +84,7 @@ def test_a_groups_file_whose_head_leads_elsewhere_is_refused(head: str, workplac
     path.write_text(f"{head}type: lif\ntau_mem: 5.0\n")
     done = snnlab("show", "--config-dir", "own", "neuron=mine")
     assert done.status == 2
-    assert_tells(done.error, f"{path}:1")
+    assert_error_has(done.error, f"{path}:1")
     path.write_text("type: lif\ntau_mem: 5.0\n")
     assert snnlab("show", "--config-dir", "own", "neuron=mine").status == 0
 
@@ -97,7 +97,7 @@ def test_a_truncated_recording_is_named(workplace: Path, snnlab: Snnlab):
     data = ("data=nmnist", "data.root=.", "data.download=false", "data.store_dir=store")
     done = snnlab("train", *FAST, *data)
     assert done.status == 2
-    assert_tells(done.error, "", "NMNIST/Train/0/00001.bin", 7)
+    assert_error_has(done.error, "", "NMNIST/Train/0/00001.bin", 7)
     assert "Traceback" not in done.err
     assert not (workplace / "outputs").exists()
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_reported_and_recorded_if_possible(
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 2
     (result,) = workplace.glob("outputs/*/*/result.json")
-    assert_tells(done.error, result.parent.relative_to(workplace), "incomplete")
+    assert_error_has(done.error, result.parent.relative_to(workplace), "incomplete")
     assert "Traceback" not in done.err
     assert json.loads(result.read_text())["status"] == "failed"
 
@@ -139,7 +139,7 @@ def test_too_little_memory_names_the_settings_that_need_less_and_the_run_is_reco
     monkeypatch.setattr(SpikingModule, "training_step", fail)
     done = snnlab("train", *FAST, digits_store)
     assert done.status == 2
-    assert_tells(done.error, "", "out", 8, "data.batch_size=4", "data.num_bins=2")
+    assert_error_has(done.error, "", "out", 8, "data.batch_size=4", "data.num_bins=2")
     assert "Traceback" not in done.err
     (result,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(result.read_text())["status"] == "failed"

@@ -34,7 +34,7 @@ READOUTS = [name for name in FILES if name not in SPIKING]
 
 def accuracy(workplace: Path, *overrides: str) -> float:
     result = train(
-        *overrides, "model=conv_lif", "trainer.max_epochs=6", "trainer.accelerator=cpu", "test=false", "pictures=null"
+        *overrides, "model=conv_lif", "trainer.max_epochs=6", "trainer.accelerator=cpu", "test=false", "plots=null"
     )
     found = result.metrics["val/accuracy"]
     print(f"{' '.join(overrides[1:])}: val/accuracy {found:.4f} in {result.folder}")

@@ -115,8 +115,8 @@ def test_the_killed_one_resumes_with_its_best_epoch(copy_of: Callable[[str], Pat
     assert ended.metrics == pytest.approx(whole.metrics, rel=1e-3)
     (entry,) = ended.resumed
     assert {key: entry[key] for key in KILLED_AT} == KILLED_AT
-    others = function.KERNELS != function.FIRST_KERNELS
-    assert entry.get("kernels") == ([function.FIRST_KERNELS, function.KERNELS] if others else None)
+    others = function.KERNEL_VERSION != function.FIRST_KERNEL_VERSION
+    assert entry.get("kernels") == ([function.FIRST_KERNEL_VERSION, function.KERNEL_VERSION] if others else None)
 
 
 def test_the_table_of_the_suite_has_the_accuracies_of_its_runs(snnlab: Snnlab) -> None:

@@ -13,14 +13,14 @@ from snnlab import load, train
 from snnlab.runs.run_folder import Result
 from snnlab.training.checkpoints import network_weights, read_checkpoint
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
 
 
 def run(store: str, *overrides: str) -> Result:
-    return train(*FAST, store, "trainer.max_epochs=2", "pictures=null", "logger=none", *overrides)
+    return train(*FAST, store, "trainer.max_epochs=2", "plots=null", "logger=none", *overrides)
 
 
 def trained_weights(result: Result, which: str = "last") -> dict[str, torch.Tensor]:
@@ -36,7 +36,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_averaged_weights_are_tested_and_opened_and_the_training_is_the_same(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
-    plain, averaged = run(digits_store), run(digits_store, "average={type: ema, decay: 0.5}")
+    plain, averaged = run(digits_store), run(digits_store, "weight_averaging={type: ema, decay: 0.5}")
     assert equal(trained_weights(plain), trained_weights(averaged))
     assert plain.metrics["val/loss"] != averaged.metrics["val/loss"]
     opened = load(averaged.folder).network.state_dict()
@@ -72,7 +72,7 @@ def test_a_final_fit_trains_on_all_and_records_it(workplace: Path, digits_store:
     plain, last = run(digits_store), run(digits_store, "fit_on=train_and_val")
     assert last.selection["train_size"] == plain.selection["train_size"] + plain.selection["val_size"]
     assert (last.selection["rule"], last.selection["epoch"], last.selection["val_size"]) == ("last", 1, 0)
-    assert_says(last.selection["val_rule"], plain.selection["val_rule"])
+    assert_text_has(last.selection["val_rule"], plain.selection["val_rule"])
     splits = [json.loads((result.folder / "split.json").read_text()) for result in (plain, last)]
     assert splits[1]["train"] == sorted(splits[0]["train"] + splits[0]["val"])
     assert splits[1]["test"] == splits[0]["test"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snnlab.errors import ConfigError
-from snnlab.training.ranks import Team, outside, team_of
+from snnlab.training.ranks import RankInfo, ranks_of_command, ranks_of_training
 
 from ..refusals import assert_raises
 
@@ -26,24 +26,24 @@ def set_variables(environment: pytest.MonkeyPatch, values: dict[str, str]) -> No
 
 
 def test_a_process_without_a_launcher_is_alone(environment: pytest.MonkeyPatch):
-    assert outside(["trainer=ddp"]) is None
-    assert team_of(2) is None
+    assert ranks_of_command(["trainer=ddp"]) is None
+    assert ranks_of_training(2) is None
 
 
 def test_torchrun_is_always_detected(environment: pytest.MonkeyPatch):
     set_variables(environment, TORCHRUN)
-    assert outside([]) == Team(3, 4, 1, 2, by="torchrun")
+    assert ranks_of_command([]) == RankInfo(3, 4, 1, 2, launcher="torchrun")
 
 
 def test_slurm_tasks_are_one_training_with_trainer_slurm(environment: pytest.MonkeyPatch):
     set_variables(environment, SLURM)
-    assert outside(["trainer=slurm"]) == Team(2, 4, 0, 2, by="srun")
-    assert outside(["trainer=cpu"]) is None
-    assert team_of(1) is None
+    assert ranks_of_command(["trainer=slurm"]) == RankInfo(2, 4, 0, 2, launcher="srun")
+    assert ranks_of_command(["trainer=cpu"]) is None
+    assert ranks_of_training(1) is None
     with assert_raises(ConfigError, "trainer", "trainer=slurm"):
-        team_of(4)
+        ranks_of_training(4)
 
 
 def test_slurm_without_srun_is_refused(environment: pytest.MonkeyPatch):
     with assert_raises(ConfigError, "trainer", "trainer=ddp"):
-        outside(["trainer=slurm"])
+        ranks_of_command(["trainer=slurm"])

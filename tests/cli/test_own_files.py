@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -20,8 +20,8 @@ def test_a_copied_model_is_found_under_its_new_name_and_names_its_command(workpl
     done = snnlab("cp", "model/conv_lif", "mine/model/my_net.yaml")
     assert (done.status, done.out) == (0, "snnlab train --config-dir mine model=my_net\n")
     copy = workplace / "mine" / "model" / "my_net.yaml"
-    assert_says(copy.read_text(), "# snnlab train --config-dir mine model=my_net")
-    ours, theirs = compose_once([], None)[0], compose_once(["model=my_net"], workplace / "mine")[0]
+    assert_text_has(copy.read_text(), "# snnlab train --config-dir mine model=my_net")
+    ours, theirs = compose_experiment([], None)[0], compose_experiment(["model=my_net"], workplace / "mine")[0]
     assert ours.model == theirs.model
 
 
@@ -38,7 +38,7 @@ def test_cp_overwrites_nothing_and_reports_mistakes(arguments: list, facts: tupl
     (workplace / "file").write_text("")
     done = snnlab("cp", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *facts)
+    assert_error_has(done.error, *facts)
     assert [path.name for path in workplace.rglob("*.yaml")] == ["there.yaml"]
     assert there.read_text() == "mine"
 
@@ -48,20 +48,20 @@ def test_new_writes_an_experiment_that_composes_to_the_same(workplace: Path, snn
     overrides.append("neuron.surrogate.alpha=2")
     done = snnlab("new", "experiment", "fast", *overrides)
     assert (done.status, done.out) == (0, "snnlab train --config-dir mine experiment=fast\n")
-    written = compose_once(["experiment=fast"], workplace / "mine")[0]
-    typed = compose_once([*overrides, "name=fast"], None)[0]
+    written = compose_experiment(["experiment=fast"], workplace / "mine")[0]
+    typed = compose_experiment([*overrides, "name=fast"], None)[0]
     assert written.record == typed.record
     assert OmegaConf.load(workplace / "mine" / "experiment" / "fast.yaml").name == "fast"
 
 
-def test_new_writes_over_a_file_only_where_it_is_forced_to(workplace: Path, snnlab: Snnlab):
+def test_new_overwrites_a_file_only_with_force(workplace: Path, snnlab: Snnlab):
     assert snnlab("new", "experiment", "mine", "seed=1").status == 0
     refused = snnlab("new", "experiment", "mine", "seed=2")
     assert refused.status == 2
-    assert_tells(refused.error, "mine/experiment/mine.yaml", "--force")
-    assert compose_once(["experiment=mine"], workplace / "mine")[0].seed == 1
+    assert_error_has(refused.error, "mine/experiment/mine.yaml", "--force")
+    assert compose_experiment(["experiment=mine"], workplace / "mine")[0].seed == 1
     assert snnlab("new", "experiment", "mine", "seed=2", "output_dir=/a/lr=0.1", "--force").status == 0
-    written = compose_once(["experiment=mine"], workplace / "mine")[0]
+    written = compose_experiment(["experiment=mine"], workplace / "mine")[0]
     assert (written.seed, written.output_dir) == (2, "/a/lr=0.1")
 
 
@@ -80,11 +80,11 @@ def test_validate_names_each_wrong_file_and_exits_with_2(workplace: Path, snnlab
     done = snnlab("validate", "mine")
     assert done.status == 2
     assert "ok     model/good.yaml" in done.out
-    assert_says(done.out, "typo.yaml:3: model.layers.out", "'out_featurs'")
+    assert_text_has(done.out, "typo.yaml:3: model.layers.out", "'out_featurs'")
     assert "shape.yaml" in done.out
-    assert_says(done.out, "Hydra", ".yaml")
-    assert_says(done.out, "models", "no group")
-    assert_says(done.out, "1 of 5 files")
+    assert_text_has(done.out, "Hydra", ".yaml")
+    assert_text_has(done.out, "models", "no group")
+    assert_text_has(done.out, "1 of 5 files")
 
 
 @pytest.mark.slow  # tests/config/test_packaged.py builds each of them
@@ -112,4 +112,4 @@ def test_validate_reports_an_empty_folder(workplace: Path, snnlab: Snnlab):
     (workplace / "empty").mkdir()
     done = snnlab("validate", "empty")
     assert done.status == 2
-    assert_tells(done.error, "validate", "files")
+    assert_error_has(done.error, "validate", "files")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -25,7 +25,7 @@ SETTINGS = (
     "model.layers.fc1.out_features=8",
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
-    "pictures=null",
+    "plots=null",
     "monitors=null",
     "logger=csv",
 )
@@ -92,13 +92,13 @@ def test_windows_are_called_windows(run: Any, snnlab: Snnlab, capfd: pytest.Capt
     from snnlab.runs.run_folder import print_result
 
     print_result(run)
-    assert_says(capfd.readouterr().out, "12 windows", "4 recordings")
+    assert_text_has(capfd.readouterr().out, "12 windows", "4 recordings")
     done = snnlab("evaluate", str(run.folder))
-    assert_says(done.out, "12 windows", "4 test")
+    assert_text_has(done.out, "12 windows", "4 test")
     page = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
     assert (page["recordings"], page["windows"]) == (4, 12)
     page = Path(snnlab("report", str(run.folder)).out.splitlines()[-1]).read_text()
-    assert_says(page, "12 windows", "4 recordings")
+    assert_text_has(page, "12 windows", "4 recordings")
 
 
 def test_validation_recordings_of_another_split_are_refused_where_they_were_trained_on(
@@ -109,11 +109,11 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
     for changes in (["data.split_seed=1"], ["data.val_fraction=0.5"], ["data.folds=3", "data.fold=1"]):
         done = snnlab("evaluate", str(run.folder), "--split", "val", *changes)
         assert done.status == 2
-        assert_tells(done.error, "evaluate", "trained")
+        assert_error_has(done.error, "evaluate", "trained")
     # Another test person: other parts, and another store with the same events.
     done = snnlab("evaluate", str(run.folder), "data.labels=user1.csv")
     assert done.status == 2
-    assert_tells(done.error, "evaluate", 4)
+    assert_error_has(done.error, "evaluate", 4)
     assert snnlab("evaluate", str(run.folder), "--split", "train", "data.split_seed=1").status == 0
     # Recordings that the run has not seen are allowed in any part.
     path = tmp_path / "split.csv"
@@ -129,7 +129,7 @@ def test_validation_recordings_of_another_split_are_refused_where_they_were_trai
 def test_a_threshold_is_not_chosen_on_training_recordings(run: Any, snnlab: Snnlab) -> None:
     done = snnlab("evaluate", str(run.folder), "--accuracy", "0.1", "data.split_seed=1")
     assert done.status == 2
-    assert_tells(done.error, "evaluate", "split")
+    assert_error_has(done.error, "evaluate", "split")
 
 
 def test_init_from_a_run_trained_on_the_test_recordings_is_refused(
@@ -141,7 +141,7 @@ def test_init_from_a_run_trained_on_the_test_recordings_is_refused(
     other = [*again, "data.labels=user1.csv"]
     done = snnlab("train", *other)
     assert done.status == 2
-    assert_tells(done.error, "init_from", "of", 4, "data.split_file", run.folder)
+    assert_error_has(done.error, "init_from", "of", 4, "data.split_file", run.folder)
     assert not (tmp_path / "runs").exists()
     # The same split is no leak.
     same = train(*again, "data.val_fraction=0.2")
@@ -159,7 +159,7 @@ def test_inspect_counts_people_and_windows(people: list[str], workplace: Path, s
     done = snnlab("data", "inspect", *people, "data.stride_ms=100", "data.val_fraction=0.2")
     assert done.status == 0, done.err
     assert "6 groups: 4 / 1 / 1 (train / val / test)" in done.out
-    assert_says(done.out, "72 windows", "48 / 12 / 12", "train / val / test", "every 100 ms")
+    assert_text_has(done.out, "72 windows", "48 / 12 / 12", "train / val / test", "every 100 ms")
     assert "warning" not in done.out
 
 
@@ -172,10 +172,10 @@ def test_missing_classes_of_a_part_are_a_warning(hands: Path, workplace: Path, s
     given = ["data=folder", f"data.root={hands}", f"data.labels={workplace / 'all.csv'}", *SETTINGS]
     given += ["data.split_file=split.csv", "data.test_fraction=0", f"data.store_dir={store_dir}", "test=false"]
     expected = ("validation", "1 of 2 classes", "right")
-    assert_says(snnlab("data", "inspect", *given).out, "warning", *expected)
+    assert_text_has(snnlab("data", "inspect", *given).out, "warning", *expected)
     done = snnlab("train", *given, f"output_dir={workplace / 'runs'}")
     assert done.status == 0, done.err
-    assert_says(done.err, *expected)
+    assert_text_has(done.err, *expected)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("ms", 1e-3), ("s", 1e-6)])
@@ -193,9 +193,9 @@ def test_times_in_another_unit_are_noticed(
     given += [f"data.store_dir={store_dir}", f"output_dir={workplace / 'runs'}"]
     done = snnlab("train", *given)
     assert done.status == 2
-    assert_tells(done.error, "data.time_unit", "files", unit, unit)
+    assert_error_has(done.error, "data.time_unit", "files", unit, unit)
     assert not (workplace / "runs").exists()
-    assert_says(snnlab("data", "inspect", *given).out, f"set data.time_unit={unit}")
+    assert_text_has(snnlab("data", "inspect", *given).out, f"set data.time_unit={unit}")
     assert snnlab("train", *given, f"data.time_unit={unit}", "test=false").status == 0
 
 
@@ -206,7 +206,7 @@ def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: P
     done = snnlab("data", "inspect", "--config-dir", "mine", "data=hands", *others)
     assert done.status == 0, done.err
     first, second, *_ = done.out.splitlines()
-    assert_says(first, "hands: 24 recordings")
+    assert_text_has(first, "hands: 24 recordings")
     assert second.startswith("hands: 24 recordings, ")
     assert done.out.splitlines()[-1] == "outputs/data_hands.png"
     assert (workplace / "outputs" / "data_hands.png").is_file()
@@ -214,9 +214,9 @@ def test_own_recordings_are_called_as_their_yaml(people: list[str], workplace: P
 
 def test_pixels_outside_of_all_frames_are_explained(people: list[str], workplace: Path, snnlab: Snnlab) -> None:
     done = snnlab("data", "inspect", *people, "data.downsample=3")
-    assert_says(done.out, "last 2 columns", "data.downsample=3")
+    assert_text_has(done.out, "last 2 columns", "data.downsample=3")
     done = snnlab("data", "inspect", *people, "data.crop=[0,0,4,6]")
-    assert_says(done.out, "outside data.crop")
+    assert_text_has(done.out, "outside data.crop")
 
 
 def test_a_complete_split_file_is_used_for_a_dataset_without_a_test_split(
@@ -245,10 +245,10 @@ def test_a_split_file_does_not_divide_groups_unless_allowed(
     given = [*people, "data.split_file=split.csv", f"output_dir={workplace / 'runs'}"]
     done = snnlab("train", *given)
     assert done.status == 2
-    assert_tells(done.error, "data.split_file", "p0_left_0.npy", 5)
+    assert_error_has(done.error, "data.split_file", "p0_left_0.npy", 5)
     done = snnlab("data", "inspect", *given, "data.on_divided_group=keep")
     assert done.status == 0, done.err
-    assert_says(done.out, "groups", "test: 5")
+    assert_text_has(done.out, "groups", "test: 5")
 
 
 def test_fewer_recordings_than_processes_are_refused_before_the_training(
@@ -257,18 +257,18 @@ def test_fewer_recordings_than_processes_are_refused_before_the_training(
     several = [*people, "trainer=ddp", "trainer.devices=5", f"output_dir={workplace / 'runs'}", "data.val_fraction=0.2"]
     done = snnlab("train", *several)
     assert done.status == 2
-    assert_tells(done.error, "trainer.devices", 4, 5)
+    assert_error_has(done.error, "trainer.devices", 4, 5)
     assert not (workplace / "runs").exists()
 
 
 def test_the_density_of_frames_is_that_of_the_training_windows(people: list[str], workplace: Path) -> None:
-    from snnlab.config.compose import compose_once
+    from snnlab.config.compose import compose_experiment
     from snnlab.session import Session
     from snnlab.session.build_trainer import event_density
 
     for stride in (None, 50.0):
         more = [] if stride is None else [f"data.stride_ms={stride}"]
-        experiment, _ = compose_once([*people, *more, "data.val_fraction=0"], None)
+        experiment, _ = compose_experiment([*people, *more, "data.val_fraction=0"], None)
         session = Session(experiment)
         store, data = session.store, session.data
         events = windows = 0

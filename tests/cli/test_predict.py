@@ -15,9 +15,9 @@ import pytest
 
 from snnlab import load, train
 from snnlab.data.data_settings import build_dataset
-from snnlab.runs.early_exit import Clock
+from snnlab.runs.early_exit import StepTime
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -71,7 +71,7 @@ def test_the_answers_are_those_of_the_run(run: Path, snnlab: Snnlab) -> None:
 
 def test_a_run_without_the_cameras_motion_answers_without_it(tmp_path: Path, snnlab: Snnlab) -> None:
     path = "data.camera_path=[[0,0,0],[100,6,3]]"
-    run = _trained(tmp_path, path, "data.still=true", "trainer.max_epochs=1")
+    run = _trained(tmp_path, path, "data.stabilize=true", "trainer.max_epochs=1")
     opened = load(run)
     dataset = build_dataset(opened.experiment.data)
     places = opened.predictions["test_recording"].tolist()
@@ -164,8 +164,8 @@ def test_early_exit_answers_at_a_probability(run: Path, snnlab: Snnlab, monkeypa
     assert len({row["until_ms"] for row in early}) > 1
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
-    assert_tells(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
-    monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: Clock(settings.step_ms, 5.0))
+    assert_error_has(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
+    monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: StepTime(settings.step_ms, 5.0))
     later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # frames that need later events
     assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
 
@@ -191,11 +191,11 @@ def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Sn
     (mine / "left" / "new.npy").write_bytes(file.read_bytes())
     done = snnlab("predict", str(hot_run), str(file))
     assert (done.status, done.out) == (2, "")
-    assert_tells(done.error, "", "data.hot_pixels_hz")
+    assert_error_has(done.error, "", "data.hot_pixels_hz")
     mine.rename(mine.with_name("gone"))
     done = snnlab("predict", str(hot_run), str(mine.with_name("gone") / "left" / file.name))
     assert (done.status, done.out) == (2, "")
-    assert_tells(done.error, "", "recordings")
+    assert_error_has(done.error, "", "recordings")
     assert "Traceback" not in done.err
 
 
@@ -223,7 +223,7 @@ def test_a_mistake_is_named(run: Path, snnlab: Snnlab, tmp_path: Path, arguments
     done = snnlab("predict", str(run), *(places.get(word, word) for word in arguments))
     assert done.status == 2
     assert not done.out  # no header without rows
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)
     assert "Traceback" not in done.err
 
 

@@ -14,11 +14,11 @@ import torch
 from lightning.pytorch.trainer.connectors import accelerator_connector
 
 from snnlab import load, train
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.session import Session
 from snnlab.session.build_trainer import Processes, batch_norm_note, find_processes
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from . import killing
 from .conftest import Outcome
 from .test_resume import assert_same, result
@@ -35,7 +35,7 @@ RUN = (
     "+trainer.limit_train_batches=5",
     "trainer.accelerator=cpu",
     "threads=1",
-    "pictures=null",
+    "plots=null",
     "plugins=[tests.cli.killing]",
     "+callbacks.kill={_target_: tests.cli.killing.Kill}",
     "checkpoint_every_s=0",
@@ -123,8 +123,8 @@ def test_a_killed_process_ends_the_other_and_the_run_is_resumed(tmp_path: Path, 
     kill = {killing.RANK: "1", "place": "batch:1:2", "code": 2}
     run = trained(tmp_path / "run", digits_store, *NOISY, **kill)  # type: ignore[arg-type]
     log = (tmp_path / "run.log").read_text()
-    assert_says(log, "rank 1 of 2 processes", "SIGKILL")
-    assert_says(log, f"snnlab train resume={run}")
+    assert_text_has(log, "rank 1 of 2 processes", "SIGKILL")
+    assert_text_has(log, f"snnlab train resume={run}")
     assert "Traceback" not in log
     assert result(run)["status"] == "failed"
     assert_same(resumed(run), noisy)
@@ -136,7 +136,7 @@ def test_a_signal_to_any_of_them_stops_all_after_a_checkpoint(tmp_path: Path, di
     run = trained(tmp_path / "run", digits_store, *NOISY, "checkpoint_every_s=null", **stop)  # type: ignore[arg-type]
     assert result(run)["status"] == "interrupted"
     assert_same(resumed(run, "checkpoint_every_s=0"), noisy)
-    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 4")
+    assert_text_has((run / "log.txt").read_text(), "epoch 2", "batch 4")
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_from_python(tmp_path: Path, digits_store: str, whole: Path):
 
 def test_several_processes_work_in_a_notebook(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(accelerator_connector, "_IS_INTERACTIVE", True)
-    experiment, _ = compose_once(list(RUN[:-3]), None)
+    experiment, _ = compose_experiment(list(RUN[:-3]), None)
     assert find_processes(experiment) == Processes(2, 2, torch.device("cpu"))
 
 
@@ -196,10 +196,10 @@ def test_slurm(tmp_path: Path, digits_store: str, whole: Path):
 
 
 def test_batch_norm_in_several_processes_is_a_warning():
-    experiment, _ = compose_once([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
+    experiment, _ = compose_experiment([*RUN, "+model.layers.norm={type: batch_norm, after: fc1}"], None)
     network = Session(experiment).built.network
     two, one = Processes(2, 2, torch.device("cpu")), Processes(1, 1, torch.device("cpu"))
-    assert_says(batch_norm_note(two, network, 8), "8 recordings", "16 of a step")
+    assert_text_has(batch_norm_note(two, network, 8), "8 recordings", "16 of a step")
     assert batch_norm_note(one, network, 8) is None
     assert batch_norm_note(two, network.get_submodule("fc1"), 8) is None
 
@@ -218,21 +218,21 @@ def test_unsupported_trainer_settings_are_refused(
 ):
     done = snnlab("train", *RUN, digits_store, override)
     assert done.status == 2
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)
     assert not [*workplace.rglob("config.yaml")]
 
 
 def test_another_number_of_processes_cannot_resume(snnlab: Callable[..., Outcome], whole: Path):
     done = snnlab("train", f"resume={whole}", "trainer.devices=1", "trainer.max_epochs=3")
     assert done.status == 2
-    assert_tells(done.error, "trainer.devices", 2)
+    assert_error_has(done.error, "trainer.devices", 2)
 
 
 LONGER = {
-    "ema": ("average={type: ema, decay: 0.9}",),
-    "swa": ("average={type: swa, start: 0.5}",),
+    "ema": ("weight_averaging={type: ema, decay: 0.9}",),
+    "swa": ("weight_averaging={type: swa, start: 0.5}",),
     "windows": ("data.num_bins=8", "tbptt_steps=3"),
-    "both": ("data.num_bins=8", "tbptt_steps=3", "average={type: ema, decay: 0.9}", "recompute=2"),
+    "both": ("data.num_bins=8", "tbptt_steps=3", "weight_averaging={type: ema, decay: 0.9}", "checkpoint_segments=2"),
 }
 
 

@@ -19,7 +19,7 @@ from snnlab.errors import ConfigError, DataError, UnknownSettingError
 from snnlab.runs.run_folder import Result
 from snnlab.session import Session
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 from .conftest import FAST
 
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ("data.sensor_size=[16,8,2]", "data.num_classes=2", "data.duration_ms=100", "data.num_bins=5")
     where = (f"data.root={place / 'mine'}", f"data.store_dir={place}", f"output_dir={place / 'outputs'}")
     network = ("model=mlp_lif", "model.layers.fc1.out_features=16", "neuron.v_threshold=0.2", "optimizer.lr=0.01")
-    short = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "pictures=null")
+    short = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "plots=null")
     return snnlab.train("data=folder", "data.time_unit=ms", *data, *where, *network, *short).folder
 
 
@@ -59,7 +59,7 @@ def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: py
         model="mlp_lif",
         neuron={"tau_mem": 12.5},
         optimizer={"lr": np.float64(0.25)},
-        pictures={"recordings": 1},
+        plots={"recordings": 1},
         logger=None,
         output_dir=workplace / "a=b",
         seed=3,
@@ -95,9 +95,9 @@ def no_logging() -> Iterator[logging.Logger]:
         logger.setLevel(before[2])
 
 
-def test_a_training_says_what_it_does(workplace: Path, digits_store: str, capsys: pytest.CaptureFixture[str]):
+def test_a_training_logs_its_progress(workplace: Path, digits_store: str, capsys: pytest.CaptureFixture[str]):
     with no_logging():
-        result = snnlab.train(*FAST, digits_store, "logger=none", "pictures=null", "trainer.max_epochs=2")
+        result = snnlab.train(*FAST, digits_store, "logger=none", "plots=null", "trainer.max_epochs=2")
     printed = capsys.readouterr()
     epochs = [line.split("  ")[0] for line in printed.err.splitlines() if line.startswith("epoch")]
     assert epochs == ["epoch 1/2", "epoch 2/2"]
@@ -110,23 +110,23 @@ def test_logging_that_a_program_has_set_up_is_left_alone(
 ):
     with no_logging() as logger:
         logger.setLevel(logging.WARNING)
-        snnlab.train(*FAST, digits_store, "logger=none", "pictures=null")
+        snnlab.train(*FAST, digits_store, "logger=none", "plots=null")
     assert "epoch" not in capsys.readouterr().err
 
 
-def test_what_there_is_can_be_completed():
+def test_attributes_can_be_completed():
     assert {"train", "load", "nn", "__version__"} <= set(dir(snnlab))
     assert snnlab.nn.LIF is not None
 
 
 def test_a_run_and_a_result_are_shown_in_a_line(run: Any, folder: Path):
     shown = repr(run)
-    assert_says(shown, "Run(mlp_lif_folder", "seed 0: completed", "accuracy")
+    assert_text_has(shown, "Run(mlp_lif_folder", "seed 0: completed", "accuracy")
     assert str(folder) in shown
     assert len(shown) < 200 + len(str(folder))
     assert len(repr(run.recorded)) < 100 + len(str(folder))
     again = snnlab.train(resume=folder)
-    assert_says(repr(again), "Result(mlp_lif_folder", "seed 0: completed", "accuracy")
+    assert_text_has(repr(again), "Result(mlp_lif_folder", "seed 0: completed", "accuracy")
     assert len(repr(again)) < 200 + len(str(folder))
 
 
@@ -161,7 +161,7 @@ def test_events_become_the_frames_of_the_network(run: Any):
     assert run.record(frames).spikes["lif1"].shape[:2] == frames.shape[:2]
 
 
-def test_predictions_are_those_of_the_run_whatever_the_events_come_as(run: Any):
+def test_predictions_are_those_of_the_run_for_all_event_formats(run: Any):
     given = recordings(run)
     rows = run.predict(given)
     readout = run.predictions["test_readout"]
@@ -200,7 +200,7 @@ def test_an_evaluation_gives_what_the_run_recorded(run: Any, tmp_path: Path):
         run.evaluate(out=run.folder)
 
 
-def test_every_figure_that_is_named_is_drawn_and_can_be_written(run: Any, tmp_path: Path):
+def test_every_named_figure_is_drawn_and_can_be_written(run: Any, tmp_path: Path):
     assert {"loss", "rate_hz", "confusion", "accuracy_over_time", "events", "raster/lif1"} <= set(run.figures)
     for name in run.figures:
         figure = run.figure(name, recording=1)

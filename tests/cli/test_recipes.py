@@ -27,7 +27,7 @@ STEPS = (
     "data.batch_size=2",
     "data.download=false",
     "logger=none",
-    "pictures=null",
+    "plots=null",
     # A test would compile them for each recipe; other tests compare the spikes of the compiled loops.
     "backend=reference",
 )

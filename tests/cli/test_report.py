@@ -22,9 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> Path:
     """Return a folder with three runs of different learning rates."""
     folder = tmp_path_factory.mktemp("runs")
     for lr in (0.001, 0.01, 0.1):
-        train(
-            *FAST, digits_store, f"output_dir={folder}", f"optimizer.lr={lr}", f"name=lr{lr}", "pictures.recordings=1"
-        )
+        train(*FAST, digits_store, f"output_dir={folder}", f"optimizer.lr={lr}", f"name=lr{lr}", "plots.recordings=1")
     return folder
 
 

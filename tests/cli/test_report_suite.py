@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ..experiments.making import make_suite
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .browser import COUNT, clicks, in_a_browser, seen
 from .conftest import Outcome
 
@@ -35,7 +35,7 @@ PUBLISHED = {
 def suite(tmp_path: Path) -> Path:
     """Write a suite with a baseline, a failed run, controls, and a published result."""
     accuracies = {"small": [0.7, 0.72, 0.69], "large": [0.91, 0.9, 0.89], "gru": [0.95, 0.94]}
-    nodes = {arm: {"overrides": [f"model={arm}"], "role": "arm", "note": None} for arm in accuracies}
+    nodes = {method: {"overrides": [f"model={method}"], "role": "arm", "note": None} for method in accuracies}
     nodes["gru"]["role"] = "baseline"
     said = "25.0% with labels shuffled; chance is 25%"
     controls = [
@@ -61,12 +61,12 @@ def test_a_suite_is_shown_with_intervals_protocol_controls_and_what_failed(snnla
     assert done.status == 0, done.err
     text = (suite / "report.html").read_text()
     assert re.findall(r"<h2>(\w+).*?</h2>", text) == ["digits", "Controls", "Runs", "Again"]
-    assert_says(text, "1 dataset", "3 methods", "8 of 9 runs")
+    assert_text_has(text, "1 dataset", "3 methods", "8 of 9 runs")
     assert "<td class=figure>90.0 ± 1.0</td><td class=figure>85.0 to 93.5</td>" in text
     assert "<td>gru (baseline)</td><td class=figure>2/3</td>" in text
-    assert_says(text, "<td>split</td><td>stratified 0.1", "split_seed 0")
+    assert_text_has(text, "<td>split</td><td>stratified 0.1", "split_seed 0")
     assert re.search("<td>permuted_test_labels</td><td>digits</td><td>large</td><td>FAILED</td><td>differs</td>", text)
-    assert_says(text, "<td>gru</td><td>2</td><td>failed</td>", "memory")
+    assert_text_has(text, "<td>gru</td><td>2</td><td>failed</td>", "memory")
     assert re.search("<tr class=faint><td>Theirs</td>.*test: not", text)
     assert 'data-value="120000">120,000</td>' in text
     assert "snnlab bench suite=mine" in text
@@ -132,11 +132,11 @@ def test_a_search_is_shown_with_its_winner_its_test_and_how_to_continue(snnlab: 
     assert done.status == 0, done.err
     text = (folder / "report.html").read_text()
     assert "3 trials: 3 complete" in text
-    assert_says(text, "<td>1: val/accuracy 95.00%</td>")
-    assert_says(text, "<td>optimizer.lr=0.01</td>")
+    assert_text_has(text, "<td>1: val/accuracy 95.00%</td>")
+    assert_text_has(text, "<td>optimizer.lr=0.01</td>")
     assert "<td>test/accuracy</td><td>90.00%</td><td>1.00%</td>" in text
     assert "test/silent" not in text
-    assert_says(text, "fresh", "seeds [5, 6]")
+    assert_text_has(text, "fresh", "seeds [5, 6]")
     assert [alt.partition(":")[0] for alt in re.findall('alt="(.*?)"', text)] == ["val/accuracy"] * 3
     assert f"snnlab sweep resume={folder} sweep.trials=6" in text
     assert "experiment=best" in text
@@ -145,7 +145,7 @@ def test_a_search_is_shown_with_its_winner_its_test_and_how_to_continue(snnlab: 
 def test_a_running_search_is_shown(snnlab: Snnlab, tmp_path: Path):
     optuna = pytest.importorskip("optuna")
     folder = write_search(tmp_path / "sweep", [], ended=False)
-    assert_tells(snnlab("report", str(folder)).error, "report", "search")
+    assert_error_has(snnlab("report", str(folder)).error, "report", "search")
     study = optuna.create_study(study_name="sweep", storage=f"sqlite:///{folder}/study.db", direction="maximize")
     for trial in TRIALS:
         study.enqueue_trial({"optimizer.lr": trial["optimizer.lr"]})
@@ -156,8 +156,8 @@ def test_a_running_search_is_shown(snnlab: Snnlab, tmp_path: Path):
     done = snnlab("report", str(folder))
     assert done.status == 0, done.err
     text = (folder / "report.html").read_text()
-    assert_says(text, "3 trials", "3 complete")
-    assert_says(text, "<td>1: val/accuracy 95.00%</td>")
+    assert_text_has(text, "3 trials", "3 complete")
+    assert_text_has(text, "<td>1: val/accuracy 95.00%</td>")
     assert text.count("<img") == 1
     assert "<h2>Test" not in text
 
@@ -180,7 +180,7 @@ def test_a_summary_that_is_older_than_the_study_is_ignored(snnlab: Snnlab, tmp_p
     folder = write_search(tmp_path / "sweep", TRIALS, ended=True)
     (folder / "study.db").touch()
     os.utime(folder / "search.json", (1, 1))
-    assert_tells(snnlab("report", str(folder)).error, "report", "trial")
+    assert_error_has(snnlab("report", str(folder)).error, "report", "trial")
 
 
 @in_a_browser

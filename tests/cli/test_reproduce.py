@@ -14,10 +14,10 @@ import yaml
 
 from snnlab import train
 from snnlab.kernels import function
-from snnlab.runs.provenance import surroundings
+from snnlab.runs.provenance import environment_differences
 from snnlab.runs.recorded import read_run
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -87,13 +87,13 @@ def test_invalid_requests_to_train_again_are_refused(
 ) -> None:
     done = snnlab("train", str(recorded / "config.yaml"), *words)
     assert done.status == 2
-    assert_tells(done.error, *facts)
+    assert_error_has(done.error, *facts)
 
 
 def test_a_runs_folder_gets_proposals(recorded: Path, snnlab: Snnlab) -> None:
     done = snnlab("train", str(recorded))
     assert done.status == 2
-    assert_tells(done.error, recorded, recorded / "config.yaml", "resume", "init_from", "reproduce")
+    assert_error_has(done.error, recorded, recorded / "config.yaml", "resume", "init_from", "reproduce")
 
 
 def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
@@ -115,8 +115,10 @@ def test_differences_are_printed(run: Path, snnlab: Snnlab) -> None:
     assert done.status == 1, done.err
     found = dict(line.split(": ", 1) for line in done.out.splitlines() if ": " in line)
     assert found["data"] == found["weights, last"] != found["weights, best"]
-    assert_says(next(text for name, text in found.items() if name.startswith("metrics")), text[0].split(",")[3], 0.25)
-    assert_says(found["predictions"], "test_target")
+    assert_text_has(
+        next(text for name, text in found.items() if name.startswith("metrics")), text[0].split(",")[3], 0.25
+    )
+    assert_text_has(found["predictions"], "test_target")
     assert "packages.torch: 2.0.0 then," in done.out
 
 
@@ -125,8 +127,8 @@ def test_other_kernels_are_named_where_something_differs(recorded: Path, tmp_pat
     page = json.loads((run / "result.json").read_text())
     page["provenance"]["numerics"]["kernels"] = 7
     (run / "result.json").write_text(json.dumps(page))
-    differing = surroundings(read_run(recorded), read_run(run))
-    assert differing == [f"numerics.kernels: {function.KERNELS} then, 7 now"]
+    differing = environment_differences(read_run(recorded), read_run(run))
+    assert differing == [f"numerics.kernels: {function.KERNEL_VERSION} then, 7 now"]
 
 
 def test_the_versions_can_be_installed_again(run: Path, snnlab: Snnlab) -> None:
@@ -152,4 +154,4 @@ def test_a_run_that_cannot_be_repeated_is_refused(
     done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))
     assert done.status == 2
     place, *facts = facts
-    assert_tells(done.error, place or run, *facts)
+    assert_error_has(done.error, place or run, *facts)

@@ -20,9 +20,9 @@ from snnlab.cli.report import write_report
 from snnlab.kernels import function
 from snnlab.runs.run_folder import locked
 from snnlab.session.last_checkpoint import changed_kernels
-from snnlab.training.checkpoints import KEYS
+from snnlab.training.checkpoints import CALLBACK_KEYS
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from . import killing
 from .conftest import FAST, Outcome
 
@@ -43,7 +43,7 @@ RUN = (
     "trainer.accelerator=cpu",
     "trainer.log_every_n_steps=1",
     "threads=1",
-    "pictures=null",
+    "plots=null",
     "plugins=[tests.cli.killing]",
     "+callbacks.kill={_target_: tests.cli.killing.Kill}",
     "checkpoint_every_s=0",
@@ -149,8 +149,8 @@ VARIANTS = {
         "neuron.learn=[tau_mem]",
         "optimizer.groups.time_constants={lr: 0.1}",
     ),
-    "an_average_of_each_step": ("average={type: ema, decay: 0.9}",),
-    "an_average_of_epochs": ("average={type: swa, start: 0.3}", "selection=last"),
+    "an_average_of_each_step": ("weight_averaging={type: ema, decay: 0.9}",),
+    "an_average_of_epochs": ("weight_averaging={type: swa, start: 0.3}", "selection=last"),
     "windows_annealing_and_a_frozen_layer": (
         "tbptt_steps=3",
         "surrogate_annealing={start: 4.0, epochs: 3}",
@@ -191,9 +191,9 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
     status = {"INT": 130, "TERM": 143}[name]
     run = trained(tmp_path / "run", (digits_store, "checkpoint_every_s=null"), f"{name}@batch:1:2", status)
     assert result(run)["status"] == "interrupted"
-    assert_says((tmp_path / "run.log").read_text(), f"snnlab train resume={run}")
+    assert_text_has((tmp_path / "run.log").read_text(), f"snnlab train resume={run}")
     resumed(run, "checkpoint_every_s=0")
-    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 4", "checkpoint_every_s None -> 0")
+    assert_text_has((run / "log.txt").read_text(), "epoch 2", "batch 4", "checkpoint_every_s None -> 0")
     assert_same(run, whole)
     (entry,) = result(run)["resumed"]
     assert (entry["epoch"], entry["batch"]) == (1, 3)
@@ -202,7 +202,7 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_next_batch(
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, digits_store: str, whole: Path):
     run = trained(tmp_path / "run", (digits_store,), "full:12", 2)
     log = (tmp_path / "run.log").read_text()
-    assert_says(log, "space", "incomplete: snnlab train resume=")
+    assert_text_has(log, "space", "incomplete: snnlab train resume=")
     assert "Traceback" not in log
     assert_same(resumed(run), whole)
 
@@ -219,7 +219,7 @@ def test_a_requeued_slurm_job_resumes_its_run(tmp_path: Path, digits_store: str,
     assert trained(tmp_path / "run", (digits_store,), env=again) == run
     assert_same(run, whole)
     assert trained(tmp_path / "run", (digits_store,), env=again) == run
-    assert_says((tmp_path / "run.log").read_text(), "complete")
+    assert_text_has((tmp_path / "run.log").read_text(), "complete")
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_a_complete_run_is_trained_for_longer_along_the_longer_schedule(
     assert (run / "result_before_1.json").read_text() == (whole / "result.json").read_text()
     assert result(run)["resumed"][-1]["changed"] == {"trainer.max_epochs": [3, 5]}
     assert result(run)["selection"]["epochs"] == 5
-    assert_tells(snnlab("reproduce", str(run)).error, run, 3, 5)
+    assert_error_has(snnlab("reproduce", str(run)).error, run, 3, 5)
 
 
 def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digits_store: str):
@@ -276,11 +276,11 @@ def test_a_schedule_of_the_whole_run_becomes_longer_with_it(tmp_path: Path, digi
 
 
 def test_a_longer_run_that_is_killed_before_its_first_batch_is_a_longer_run(tmp_path: Path, digits_store: str):
-    given = (digits_store, "scheduler=warmup_cosine", "average={type: swa, start: 0.5}")
+    given = (digits_store, "scheduler=warmup_cosine", "weight_averaging={type: swa, start: 0.5}")
     run = trained(tmp_path / "run", (*given, "trainer.max_epochs=1"))
     resumed(run, "trainer.max_epochs=3", place="setup")
     resumed(run)
-    assert_says((run / "log.txt").read_text(), "epoch 2", "batch 1")
+    assert_text_has((run / "log.txt").read_text(), "epoch 2", "batch 1")
     longer = trained(tmp_path / "longer", (*given, "trainer.max_epochs=3"))
     assert np.array_equal(load(run).epochs["lr"][1:], load(longer).epochs["lr"][1:])
     states = [torch.load(of / "checkpoints" / "last.ckpt", weights_only=True) for of in (run, longer)]
@@ -291,10 +291,10 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
     given = (
         *FAST,
         digits_store,
-        "average={type: swa, start: 0.5}",
+        "weight_averaging={type: swa, start: 0.5}",
         "scheduler=none",
         "selection=last",
-        "pictures=null",
+        "plots=null",
     )
     run = train(*given, f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=2").folder
     train(f"resume={run}", "trainer.max_epochs=6")
@@ -307,7 +307,7 @@ def test_an_average_of_the_last_part_of_a_run_is_that_of_the_longer_one(tmp_path
     [
         ("data.batch_size=16", ("data.batch_size", 8, "trainer.max_epochs")),
         ("optimizer.lr=1", ("optimizer.lr", "resumed")),
-        ("loss.over_time=max", ("loss.over_time",)),
+        ("loss.readout=max", ("loss.readout",)),
         ("trainer.max_epochs=1", ("trainer.max_epochs", 2)),
         ("trainer.max_epochs=a", ("trainer.max_epochs", "expected")),
         ("resume=elsewhere", ("resume", "folder")),
@@ -319,22 +319,22 @@ def test_what_cannot_change_is_refused_by_name(
 ):
     done = snnlab("train", f"resume={stopped}", override)
     assert done.status == 2
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)
 
 
 def test_a_misspelled_resume_and_a_file_of_a_run_are_explained(snnlab: Callable[..., Outcome], stopped: Path):
     done = snnlab("train", f"resum={stopped}")
     assert done.status == 2
-    assert_tells(done.error, "", "resum", "resume")
+    assert_error_has(done.error, "", "resum", "resume")
     done = snnlab("train", f"resume={stopped / 'config.yaml'}")
     assert (done.status, done.out) == (2, "")
-    assert_says(done.err, "file", stopped)
+    assert_text_has(done.err, "file", stopped)
 
 
 def test_nothing_is_resumed_from_a_folder_that_is_no_run(snnlab: Callable[..., Outcome], tmp_path: Path):
     done = snnlab("train", f"resume={tmp_path}")
     assert (done.status, done.out) == (2, "")
-    assert_says(done.err, tmp_path, "config.yaml")
+    assert_text_has(done.err, tmp_path, "config.yaml")
 
 
 def test_the_state_of_a_missing_callback_is_an_error(snnlab: Callable[..., Outcome], copy: Path):
@@ -345,14 +345,14 @@ def test_the_state_of_a_missing_callback_is_an_error(snnlab: Callable[..., Outco
     before = {path: path.read_bytes() for path in copy.glob("*.json")}
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert_tells(done.error, last, "StochasticWeightAveraging")
+    assert_error_has(done.error, last, "StochasticWeightAveraging")
     assert {path: path.read_bytes() for path in copy.glob("*.json")} == before
 
 
 def test_a_checkpoint_with_the_keys_of_old_versions_is_resumed(copy: Path, whole: Path):
     last = copy / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(last, weights_only=True)
-    for old, new in KEYS.items():
+    for old, new in CALLBACK_KEYS.items():
         if new in checkpoint["callbacks"]:
             checkpoint["callbacks"][old] = checkpoint["callbacks"].pop(new)
     assert "Selection" in checkpoint["callbacks"]
@@ -406,7 +406,7 @@ def test_a_bad_checkpoint_is_refused(
     harm(copy / "checkpoints" / "last.ckpt")
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert_tells(done.error, *expected)
+    assert_error_has(done.error, *expected)
     assert "Traceback" not in done.err
     assert not Path("harm").exists()
 
@@ -418,7 +418,7 @@ def test_other_recordings_are_refused(snnlab: Callable[..., Outcome], copy: Path
     torch.save(content, path)
     done = snnlab("train", f"resume={copy}", NAMED)
     assert done.status == 2
-    assert_tells(done.error, "", "data")
+    assert_error_has(done.error, "", "data")
 
 
 def hold(folder: Path, held: Any, ended: Any) -> None:
@@ -437,7 +437,7 @@ def test_a_run_that_is_training_is_not_resumed(snnlab: Callable[..., Outcome], s
     ended.set()
     other.join()
     assert done.status == 2
-    assert_tells(done.error, stopped, "process")
+    assert_error_has(done.error, stopped, "process")
 
 
 def test_the_record_of_a_search_survives_a_resumed_run(tmp_path: Path, digits_store: str):
@@ -454,16 +454,16 @@ def test_a_run_resumed_with_other_kernels_warns_once_and_records_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snnlab: Callable[..., Outcome]
 ):
     run = Path(shutil.copytree(OLDER_RUNS / "conv_lif", tmp_path / "run"))
-    began = function.FIRST_KERNELS
+    began = function.FIRST_KERNEL_VERSION
     for version, epochs in ((began, 3), (began + 1, 4), (began + 1, 5)):
-        monkeypatch.setattr(function, "KERNELS", version)
+        monkeypatch.setattr(function, "KERNEL_VERSION", version)
         done = snnlab("train", f"resume={run}", f"trainer.max_epochs={epochs}")
         assert done.status == 0
         said = [line for line in done.err.splitlines() if line.startswith("kernels: ")]
         assert len(said) == (epochs == 4)
         assert result(run)["provenance"]["numerics"]["kernels"] == version
     assert [entry.get("kernels") for entry in result(run)["resumed"]] == [None, [began, began + 1], None]
-    assert_says(write_report(run).read_text(), "epoch 4", "kernels")
+    assert_text_has(write_report(run).read_text(), "epoch 4", "kernels")
 
 
 @pytest.mark.parametrize(
@@ -482,5 +482,5 @@ def test_a_run_resumed_with_other_kernels_warns_once_and_records_it(
 def test_the_plain_loop_has_no_versions_and_an_old_run_has_the_first(
     node: dict[str, Any], backend: function.Backend, found: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(function, "KERNELS", 3)
+    monkeypatch.setattr(function, "KERNEL_VERSION", 3)
     assert changed_kernels(node, backend) == found

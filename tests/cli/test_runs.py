@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -84,7 +84,7 @@ def test_runs_are_filtered_by_setting_or_result(runs: list[Path], snnlab: Snnlab
     assert _rows(snnlab("runs", "list", "outputs", "--where", "optimizer.lr=1e-1")) == ["1_0", "4_0"]
     assert _rows(snnlab("runs", "--where", "optimizer.lr=0.1,status=completed,data.type=nmnist")) == ["1_0"]
     assert len(_rows(snnlab("runs", "--where", "model.layers.out.out_features=10"))) == 4  # by a reference
-    assert_says(snnlab("runs", "--where", "data.type=shd").out, "4 runs", "none")
+    assert_text_has(snnlab("runs", "--where", "data.type=shd").out, "4 runs", "none")
 
 
 def test_two_runs_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
@@ -93,7 +93,7 @@ def test_two_runs_are_compared(runs: list[Path], snnlab: Snnlab) -> None:
     assert "optimizer.lr" in done.out
     assert "val/accuracy" in done.out
     assert "data.type" not in done.out
-    assert_says(snnlab("runs", "compare", str(runs[0]), str(runs[3])).out, "settings: no")
+    assert_text_has(snnlab("runs", "compare", str(runs[0]), str(runs[3])).out, "settings: no")
 
 
 def test_deleting_removes_runs(runs: list[Path], snnlab: Snnlab) -> None:
@@ -114,7 +114,7 @@ def test_a_mistake_is_named_and_nothing_is_deleted(
 ) -> None:
     done = snnlab("runs", *arguments)
     assert done.status == 2
-    assert_tells(done.error, *facts)
+    assert_error_has(done.error, *facts)
     assert all(run.is_dir() for run in runs)
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_configuration_hides_no_other_run(runs: list[Path], snnlab: Sn
 
 def test_an_empty_folder_has_no_runs(workplace: Path, snnlab: Snnlab) -> None:
     (workplace / "outputs").mkdir()
-    assert_says(snnlab("runs").out, "no", "outputs")
+    assert_text_has(snnlab("runs").out, "no", "outputs")
 
 
 def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplace: Path, snnlab: Snnlab) -> None:
@@ -158,11 +158,11 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_deleted(workplac
     (site / "index.html").write_text("mine")
     done = snnlab("runs", "delete", "site")
     assert done.status == 2
-    assert_tells(done.error, "site")
+    assert_error_has(done.error, "site")
     (site / "checkpoints").rmdir()
     assert snnlab("runs", "delete", "site").status == 2
     assert (site / "index.html").read_text() == "mine"
-    assert_says(snnlab("runs", "list", ".").out, "no")
+    assert_text_has(snnlab("runs", "list", ".").out, "no")
 
 
 def test_a_run_in_training_is_not_deleted_nor_those_named_with_it(
@@ -176,7 +176,7 @@ def test_a_run_in_training_is_not_deleted_nor_those_named_with_it(
         holder.stdout.readline()
         done = snnlab("runs", "delete", str(runs[0]), str(runs[3]))
         assert (done.status, done.out) == (2, "")
-        assert_tells(done.error, "outputs/digits/4_0", "trained", runs[3])
+        assert_error_has(done.error, "outputs/digits/4_0", "trained", runs[3])
         assert all(run.is_dir() for run in runs)
     finally:
         holder.kill()
@@ -186,7 +186,7 @@ def test_a_run_in_training_is_not_deleted_nor_those_named_with_it(
 
 def test_the_working_folder_is_not_deleted(runs: list[Path], snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(runs[0] / "checkpoints")
-    assert_tells(snnlab("runs", "delete", "..").error, "..", "working")
+    assert_error_has(snnlab("runs", "delete", "..").error, "..", "working")
     assert runs[0].is_dir()
 
 
@@ -237,7 +237,7 @@ def test_tags_are_shown_and_filter_runs(runs: list[Path], snnlab: Snnlab) -> Non
             file.write(f"tags: {tags}\n")
     done = snnlab("runs")
     assert " tags " in done.out
-    assert_says(done.out, "paper, first")
+    assert_text_has(done.out, "paper, first")
     assert _rows(snnlab("runs", "--where", "tags=paper")) == ["1_0", "2_0"]
     assert _rows(snnlab("runs", "--where", "tags=first,status=completed")) == ["1_0"]
-    assert_says(snnlab("runs", "--where", "tags=pap").out, "none")
+    assert_text_has(snnlab("runs", "--where", "tags=pap").out, "none")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -24,7 +24,7 @@ def test_it_prints_layers_costs_constants_and_dependence_on_dt(workplace: Path, 
     done = snnlab("show", "data.num_bins=64")
     assert done.status == 0, done.err
     lines = done.out.splitlines()
-    assert_says(
+    assert_text_has(
         lines[0],
         "conv_lif_saccade_digits",
         "saccade_digits",
@@ -37,43 +37,43 @@ def test_it_prints_layers_costs_constants_and_dependence_on_dt(workplace: Path, 
     assert cells(layers, "conv1") == ["conv1", "conv2d", "12 × 30 × 30", "600", "540,000"]
     assert cells(layers, "pool1") == ["pool1", "max_pool", "12 × 15 × 15"]
     assert cells(layers, "total") == ["total", "18,200", "1,709,600"]
-    assert_says(neurons, "109 million a recording", "64 steps")
+    assert_text_has(neurons, "109 million a recording", "64 steps")
     assert cells(neurons, "lif1") == ["lif1", "tau_mem", "20", "4", "0.7788", "1", "u ≥ 1", "subtract 1"]
     assert "depends" not in done.out
 
 
 def test_it_warns_of_a_bias_which_acts_once_a_step(workplace: Path, snnlab: Snnlab):
     lines = snnlab("show", "model.layers.conv1.bias=true", "model.layers.out.bias=true").out.splitlines()
-    assert_says("\n".join(lines), "conv1, out", "bias")
+    assert_text_has("\n".join(lines), "conv1, out", "bias")
 
 
 def test_it_prints_the_memory_of_a_training_step(workplace: Path, snnlab: Snnlab):
     lines = snnlab("show", "data.batch_size=16", "data.num_bins=64").out.splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("  Training step")]
-    assert_says(lines[at], "CPU", "batch of 16", "64 steps", "93 MB")
-    assert_says(lines[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
+    assert_text_has(lines[at], "CPU", "batch of 16", "64 steps", "93 MB")
+    assert_text_has(lines[at + 1], "75 MB", "frames 9.5 MB", "0.2 MB", "7.6 MB")
 
 
 def test_the_memory_of_a_training_step_depends_on_recompute_and_optimizer(workplace: Path, snnlab: Snnlab):
-    lines = snnlab("show", "recompute=8", "optimizer._target_=torch.optim.LBFGS").out
-    assert_says(lines, "32 steps")
-    assert_says(lines, "torch.optim.LBFGS", "0.07 MB")
+    lines = snnlab("show", "checkpoint_segments=8", "optimizer._target_=torch.optim.LBFGS").out
+    assert_text_has(lines, "32 steps")
+    assert_text_has(lines, "torch.optim.LBFGS", "0.07 MB")
 
 
 def test_an_impossible_step_is_reported_and_the_rest_is_shown(workplace: Path, snnlab: Snnlab):
     norm = "+model.layers.norm={type: batch_norm, per_step: true, after: out}"
     done = snnlab("show", norm, "data.batch_size=1")
     assert done.status == 0, done.err
-    assert_says(done.out, "memory", "batch_norm", "1 value")
+    assert_text_has(done.out, "memory", "batch_norm", "1 value")
     assert cells(done.out, "norm")[1] == "batch_norm"
 
 
 def test_the_plan_prints_fused_and_separate_layers(workplace: Path, snnlab: Snnlab):
-    done = snnlab("show", "--plan", "first_layer=events")
+    done = snnlab("show", "--plan", "sparse_input=true")
     assert done.status == 0, done.err
     rows = [re.split(r" {2,}", line.strip())[0] for line in done.out.splitlines()]
     assert [row for row in rows if "conv" in row or "lif" in row][1:] == ["conv1, lif1, pool1", "conv2", "lif2, pool2"]
-    assert_says(done.out, "one loop", "events")
+    assert_text_has(done.out, "one loop", "events")
     done = snnlab("show", "--plan", "model=sew_resnet", "fuse=false")
     assert "block2.shortcut.lif" in done.out
     assert "lif1, pool1" not in done.out
@@ -82,7 +82,7 @@ def test_the_plan_prints_fused_and_separate_layers(workplace: Path, snnlab: Snnl
 def test_a_neuron_that_a_named_backend_cannot_run_is_refused_before_data_are_read(workplace: Path, snnlab: Snnlab):
     done = snnlab("train", "neuron=lava_cuba", "backend=numba")
     assert done.status == 2
-    assert_tells(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
+    assert_error_has(done.error, "model.layers.lif1.backend", "numba", "LavaCuba")
     assert "runs" not in done.err  # the error does not propose the plain loop, which cannot run it either
     assert not list(workplace.iterdir())
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_lines_say, assert_raises, assert_says, assert_tells
+from ..refusals import assert_error_has, assert_lines_have, assert_raises, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
-QUIET = ("logger=none", "pictures=null", "monitors=null")
+QUIET = ("logger=none", "plots=null", "monitors=null")
 
 
 def started(*arguments: str, options: tuple[str, ...] = (), **surroundings: Any) -> subprocess.CompletedProcess[Any]:
@@ -34,7 +34,7 @@ def open_unread_pipe() -> int:
     return writer
 
 
-def test_a_training_that_nobody_reads_ends_well_and_leaves_its_run(workplace: Path, digits_store: str):
+def test_a_training_with_a_closed_stdout_completes_its_run(workplace: Path, digits_store: str):
     writer = open_unread_pipe()
     closed = {"stdout": writer, "stderr": None, "preexec_fn": lambda: (os.close(0), os.close(2))}
     done = started("train", *FAST, *QUIET, digits_store, **closed)
@@ -51,7 +51,7 @@ def test_a_closed_stdout_ends_nothing(arguments: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("arguments", [("train", "--help"), ("list", "models"), ("runs", "--help")])
-def test_help_and_tables_that_nobody_reads_end_quietly(arguments: tuple[str, ...]):
+def test_help_and_tables_end_quietly_with_a_closed_stdout(arguments: tuple[str, ...]):
     writer = open_unread_pipe()
     done = started(*arguments, stdout=writer)
     os.close(writer)
@@ -59,11 +59,11 @@ def test_help_and_tables_that_nobody_reads_end_quietly(arguments: tuple[str, ...
 
 
 @pytest.mark.parametrize("arguments", [("list", "models"), ("--version",), ("show",)])
-def test_a_full_stdout_is_said(arguments: tuple[str, ...]):
+def test_a_full_stdout_is_reported(arguments: tuple[str, ...]):
     with open("/dev/full", "w") as full:
         done = started(*arguments, stdout=full)
     assert done.returncode == 2
-    assert_says(done.stderr, "snnlab: stdout", "space")
+    assert_text_has(done.stderr, "snnlab: stdout", "space")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -77,10 +77,10 @@ def test_warnings_of_other_packages_are_no_errors_of_ours(workplace: Path):
     data = ("data=nmnist", "data.root=nowhere", "data.download=false")
     done = started("train", *data, options=("-W", "error"))
     assert done.returncode == 2
-    assert_says(f"\n{done.stderr}", "\nsnnlab: data.root", "nowhere")
+    assert_text_has(f"\n{done.stderr}", "\nsnnlab: data.root", "nowhere")
 
 
-def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
+def test_too_little_address_space_is_reported(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
     def no_room(*_: object) -> None:
         raise OSError("Could not find/load shared object file 'libllvmlite.so'")
 
@@ -88,20 +88,20 @@ def test_too_little_address_space_is_called_so(snnlab: Snnlab, monkeypatch: pyte
     monkeypatch.setattr(importlib, "import_module", no_room)
     done = snnlab("show")
     assert done.status == 2
-    assert_says(done.err, "snnlab", "memory: 1.2 GB")
+    assert_text_has(done.err, "snnlab", "memory: 1.2 GB")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     with assert_raises(OSError, "libllvmlite"):
         snnlab("show")
 
 
 @pytest.mark.parametrize("command", ["show", "validate", "train"])
-def test_a_working_folder_that_is_gone_is_said(workplace: Path, snnlab: Snnlab, command: str):
+def test_a_missing_working_folder_is_reported(workplace: Path, snnlab: Snnlab, command: str):
     (workplace / "gone").mkdir()
     os.chdir(workplace / "gone")
     (workplace / "gone").rmdir()
     done = snnlab(command)
     assert done.status == 2
-    assert_lines_say(done.err.splitlines(), ("snnlab", "gone", "cd"))
+    assert_lines_have(done.err.splitlines(), ("snnlab", "gone", "cd"))
 
 
 def test_a_working_folder_with_a_reference_for_its_name_is_no_reference(
@@ -124,7 +124,7 @@ def test_a_working_folder_that_is_half_a_reference_is_named(
     monkeypatch.chdir(workplace / "${x")
     done = snnlab("train")
     assert done.status == 2
-    assert_tells(done.error, "hydra.runtime.cwd", "${")
+    assert_error_has(done.error, "hydra.runtime.cwd", "${")
 
 
 def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace: Path, snnlab: Snnlab):
@@ -133,7 +133,7 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_before_the_training(workplace
     os.chdir(place)
     done = snnlab("train")
     assert done.status == 2
-    assert_tells(done.error, "output_dir", 8, "output_dir=FOLDER")
+    assert_error_has(done.error, "output_dir", 8, "output_dir=FOLDER")
     assert not list(place.iterdir())
 
 
@@ -159,7 +159,7 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
     for _ in range(5):
         used, done = cpu_s("train", "optimizer.lr=abc")
         assert (done.returncode, done.stdout) == (2, "")
-        assert_says(done.stderr, "snnlab: optimizer.lr", "number", "'abc'")
+        assert_text_has(done.stderr, "snnlab: optimizer.lr", "number", "'abc'")
         times.append(used)
         if used <= 2.0:
             return
@@ -176,7 +176,7 @@ def test_a_wrong_setting_of_the_optimizer_is_answered_within_two_seconds_of_cpu(
         ("callbacks=early_stopping callbacks.early_stopping.monitor=val/los", ("lightning", "torchmetrics")),
     ],
 )
-def test_a_mistake_that_needs_no_heavy_import_waits_for_none(workplace: Path, typed: str, heavy: tuple[str, ...]):
+def test_a_simple_mistake_is_reported_without_heavy_imports(workplace: Path, typed: str, heavy: tuple[str, ...]):
     arguments = ["snnlab", "train", *typed.split(" ")]
     code = f"import sys; sys.argv = {arguments}; from snnlab.cli.main import main; print(main(), *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -10,17 +10,17 @@ import pytest
 from snnlab.data.duplicates import Duplicates
 from snnlab.errors import DataError
 from snnlab.session import Session, trial
-from snnlab.session.trial import survey
+from snnlab.session.trial import preflight
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 
 def test_the_first_valid_method_describes_the_data(workplace: Path, digits_store: str):
-    found = survey([["neuron.taumem=3", digits_store], [digits_store]], None, str(workplace))
+    found = preflight([["neuron.taumem=3", digits_store], [digits_store]], None, str(workplace))
     assert found.mistake is None
     assert found.gap is None
     assert found.apart
-    assert_says(found.duplicates or "", "0 training", "0 validation")
+    assert_text_has(found.duplicates or "", "0 training", "0 validation")
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -34,5 +34,5 @@ def test_another_gap_is_no_verdict_on_copies(
 
     monkeypatch.setattr(trial, "find_duplicates", lambda *_: copies)
     monkeypatch.setattr(Session, "data", property(broken))
-    found = survey([[digits_store]], None, str(workplace))
+    found = preflight([[digits_store]], None, str(workplace))
     assert (str(found.gap), found.apart) == ("missing", apart)

@@ -22,7 +22,7 @@ from snnlab import files
 from snnlab.experiments import workers, workers as task
 from snnlab.session import trial
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -95,7 +95,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
         search = result["search"]
         assert search.pop("chosen_by").startswith("val/loss, mean")
         assert search == {"trials": 4, "val_size": 8, "seeds": [1]}
-    assert_says(done.out, "validation", "chosen")
+    assert_text_has(done.out, "validation", "chosen")
     assert re.search(r"validation .*\b8 ", done.out + done.err)
     assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "pictures").iterdir()}
     again = next(line for line in done.out.splitlines() if line.startswith("snnlab train --config-dir"))
@@ -129,7 +129,7 @@ def test_a_mistake_is_found_before_anything_runs(
     given = () if resumes else (*NET[:-3], *NET[-2:], *space, "sweep.engine=here", store)
     done = snnlab("sweep", *given, *arguments)
     assert done.status == 2, done.out
-    assert_tells(done.error, *told)
+    assert_error_has(done.error, *told)
     assert not list(workplace.glob("outputs/*/*_sweep"))
 
 
@@ -155,10 +155,10 @@ def test_a_full_disk_ends_it_with_a_line_and_it_can_be_resumed(
         full.setattr(files.os, "fsync", fsync)
         first = snnlab("sweep", *QUICK, "sweep.trials=2", store)
     assert first.status == 2, first.out
-    assert_tells(first.error, "", "device")
+    assert_error_has(first.error, "", "device")
     assert "Traceback" not in first.err
     folder = sweep_folder(workplace)
-    assert_says(first.err.splitlines()[-1], f"snnlab sweep resume={folder.relative_to(workplace)}")
+    assert_text_has(first.err.splitlines()[-1], f"snnlab sweep resume={folder.relative_to(workplace)}")
     before = finished_at(folder)
     assert len(before) == 1
     done = snnlab("sweep", f"resume={folder}")
@@ -190,7 +190,7 @@ def test_gpus_are_shared_at_first_and_when_resumed(
         figures = {"val/loss": 1.0}
         return task.Outcome(status="completed", error=None, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=8)
 
-    monkeypatch.setattr(workers, "Process", lambda threads: workers.InProcessWorker())
+    monkeypatch.setattr(workers, "ProcessWorker", lambda threads: workers.InProcessWorker())
     monkeypatch.setattr(trial, "number_of_gpus", lambda: 4)
     monkeypatch.setattr(trial, "train_task", train)
     first = snnlab("sweep", *NET[:-1], *SEARCH, "sweep.trials=1", "sweep.test_seeds=0", store)
@@ -221,7 +221,7 @@ def test_trials_with_low_scores_are_pruned_and_count(workplace: Path, store: str
     done = snnlab("sweep", *given)
     assert done.status == 0, done.err
     last = rows(folder_of(done.out))[-1]
-    assert_says(last["state"], "pruned")
+    assert_text_has(last["state"], "pruned")
     assert int(last["epochs"]) < 4
     assert page(folder_of(done.out))["trials"]["finished"] == 6
 
@@ -343,8 +343,8 @@ def test_ctrl_c_ends_it_with_a_line_that_says_how_to_continue(workplace: Path, s
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert_says(err, "0 of 4 trials")
-    assert_says(err.splitlines()[-1], f"snnlab sweep resume={folder.relative_to(workplace)}")
+    assert_text_has(err, "0 of 4 trials")
+    assert_text_has(err.splitlines()[-1], f"snnlab sweep resume={folder.relative_to(workplace)}")
     assert {trial.state.name for trial in trials(folder)} == {"RUNNING"}
 
 

@@ -14,12 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from snnlab import train
 from snnlab.data.events.frames import Batch, EventBatch
-from snnlab.data.events.representation import Framing
+from snnlab.data.events.representation import FrameBuilder
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_raises, assert_says, assert_tells
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -50,7 +50,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Path, digits_store: str, snnlab: Snnlab):
-    wild = ("optimizer=sgd", "optimizer.lr=1e6", "++trainer.limit_train_batches=10", "pictures=null")
+    wild = ("optimizer=sgd", "optimizer.lr=1e6", "++trainer.limit_train_batches=10", "plots=null")
     done = snnlab("train", *FAST, digits_store, *wild)
     assert done.status == 0, done.err
     assert "above" in done.err
@@ -60,7 +60,7 @@ def test_a_loss_far_above_its_beginning_is_a_warning_in_the_result(workplace: Pa
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_record_has_the_precision_that_ran(workplace: Path, digits_store: str, precision: str):
-    result = train(*FAST, digits_store, "pictures=null", "logger=none", f"trainer.precision={precision}")
+    result = train(*FAST, digits_store, "plots=null", "logger=none", f"trainer.precision={precision}")
     assert result.provenance["numerics"].get("precision") == precision
 
 
@@ -82,7 +82,7 @@ def test_a_run_writes_the_expected_files(workplace: Path, snnlab: Snnlab, digits
         "tensorboard",
     }
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert_says(done.out, "test accuracy")
+    assert_text_has(done.out, "test accuracy")
     assert "rate (Hz)" in done.out
     assert re.search(r"^training: 1 .* 2 ", done.err, re.MULTILINE)
 
@@ -121,7 +121,7 @@ def test_a_run_writes_the_expected_files(workplace: Path, snnlab: Snnlab, digits
 
 
 def test_plots_are_in_tensorboard_unless_they_are_null(workplace: Path, digits_store: str):
-    runs = (train(*FAST, digits_store, "monitors=null", more) for more in ("pictures.recordings=1", "pictures=null"))
+    runs = (train(*FAST, digits_store, "monitors=null", more) for more in ("plots.recordings=1", "plots=null"))
     drawn, plain = (run.folder for run in runs)
     tags = []
     for folder in (drawn, plain):
@@ -180,7 +180,7 @@ def test_the_command_is_recorded_from_python_for_a_grid_and_for_a_resumed_run(
     def command(folder: Path) -> list[str]:
         return json.loads((folder / "result.json").read_text())["provenance"]["command"]
 
-    quiet = (*FAST, digits_store, "logger=none", "pictures=null", "test=false")
+    quiet = (*FAST, digits_store, "logger=none", "plots=null", "test=false")
     assert command(train(*quiet).folder) == ["snnlab.train", *quiet]
     done = snnlab("train", "-m", *quiet, "seed=1,2")
     runs = list(Path(done.out.splitlines()[-1]).glob("*_*"))
@@ -203,7 +203,7 @@ def test_the_command_is_recorded_from_python_for_a_grid_and_for_a_resumed_run(
 
 def test_a_run_below_any_folder_is_opened_by_every_command(workplace: Path, snnlab: Snnlab, digits_store: str):
     place = "out/lr=0.1/a'b, [c] {d} #&ü"
-    done = snnlab("train", *FAST, digits_store, f"output_dir={place}", "logger=none", "pictures=null")
+    done = snnlab("train", *FAST, digits_store, f"output_dir={place}", "logger=none", "plots=null")
     assert done.status == 0, done.err
     run = str(Path(done.out.splitlines()[-1]).relative_to(workplace))
     assert run.startswith(place)
@@ -223,7 +223,7 @@ def test_a_run_below_any_folder_is_opened_by_every_command(workplace: Path, snnl
 def test_a_run_that_was_moved_below_a_folder_with_an_equals_sign_is_opened(
     workplace: Path, snnlab: Snnlab, digits_store: str
 ):
-    done = snnlab("train", *FAST, digits_store, "logger=none", "pictures=null", "monitors=null", "test=false")
+    done = snnlab("train", *FAST, digits_store, "logger=none", "plots=null", "monitors=null", "test=false")
     assert done.status == 0, done.err
     (workplace / "lr=0.1").mkdir()
     Path(done.out.splitlines()[-1]).rename(workplace / "lr=0.1" / "run")
@@ -237,9 +237,9 @@ def test_a_folder_that_a_callback_or_a_logger_cannot_make_is_named(workplace: Pa
     (workplace / "file").write_text("")
     checkpoint = "{_target_: lightning.pytorch.callbacks.ModelCheckpoint, dirpath: file/mine}"
     for typed in (["logger=none", f"+callbacks.mine={checkpoint}"], ["logger.tensorboard.save_dir=file/mine"]):
-        done = snnlab("train", *FAST, digits_store, "pictures=null", "monitors=null", *typed)
+        done = snnlab("train", *FAST, digits_store, "plots=null", "monitors=null", *typed)
         assert done.status == 2
-        assert_tells(done.error, "file/mine", "incomplete")
+        assert_error_has(done.error, "file/mine", "incomplete")
     kept = snnlab("train", *FAST, digits_store, "logger=none", f"+callbacks.mine={checkpoint.replace('file', 'new')}")
     assert kept.status == 0, kept.err
     assert list((workplace / "new" / "mine").glob("*.ckpt"))
@@ -257,7 +257,7 @@ def test_a_bug_in_a_plugin_shows_its_traceback_and_is_recorded(workplace: Path, 
     (result,) = workplace.glob("out/*/*/result.json")
     record = json.loads(result.read_text())
     assert record["status"] == "failed"
-    assert_says(record["error"], "ZeroDivisionError")
+    assert_text_has(record["error"], "ZeroDivisionError")
 
 
 def test_without_validation_recordings_the_last_epoch_is_chosen(workplace: Path, digits_store: str):
@@ -285,7 +285,7 @@ def test_a_genuine_partial_copy_of_nmnist_trains(workplace: Path, snnlab: Snnlab
     ("given", "seen"),
     [
         ((), "events"),
-        (("first_layer=frames",), "frames"),
+        (("sparse_input=false",), "frames"),
         (("backend=reference",), "frames"),
         (("trainer.precision=bf16-mixed",), "frames"),
     ],
@@ -319,7 +319,7 @@ def test_events_are_refused_where_the_first_layer_cannot_take_them(
     given: tuple[str, ...], workplace: Path, digits_store: str
 ) -> None:
     with assert_raises(ConfigError, "first_layer", "events"):
-        train(*given, "first_layer=events", "trainer.accelerator=cpu", digits_store)
+        train(*given, "sparse_input=true", "trainer.accelerator=cpu", digits_store)
     assert not (workplace / "outputs").exists()
 
 
@@ -328,32 +328,34 @@ def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
 ) -> None:
     given = ("experiment=saccade_digits", "trainer.max_epochs=1", "data.num_bins=40", "trainer.accelerator=cpu")
     layers = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", digits_store)
-    frame = Framing.__call__
+    frame = FrameBuilder.__call__
     kinds = []
 
-    def watched(framing: Framing, batch: EventBatch, *, lists: bool = False) -> Batch:
-        made = frame(framing, batch, lists=lists)
+    def watched(frame_builder: FrameBuilder, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
+        made = frame(frame_builder, batch, allow_lists=allow_lists)
         kinds.append(type(made.frames))
         return made
 
-    monkeypatch.setattr(Framing, "__call__", watched)
+    monkeypatch.setattr(FrameBuilder, "__call__", watched)
     of_lists = train(*given, *layers).metrics
     assert set(kinds) == {EventFrames}
-    monkeypatch.setattr(Framing, "__call__", lambda framing, batch, lists=False: frame(framing, batch))
+    monkeypatch.setattr(
+        FrameBuilder, "__call__", lambda frame_builder, batch, allow_lists=False: frame(frame_builder, batch)
+    )
     assert train(*given, *layers).metrics == of_lists
 
 
-@pytest.mark.parametrize("given", ["recompute=2", "tbptt_steps=8"])
+@pytest.mark.parametrize("given", ["checkpoint_segments=2", "tbptt_steps=8"])
 def test_no_event_lists_are_made_where_steps_are_split(
     given: str, monkeypatch: pytest.MonkeyPatch, workplace: Path, digits_store: str
 ) -> None:
-    frame = Framing.__call__
+    frame = FrameBuilder.__call__
 
-    def without_lists(framing: Framing, batch: EventBatch, *, lists: bool = False) -> Batch:
-        assert not lists
-        return frame(framing, batch)
+    def without_lists(frame_builder: FrameBuilder, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
+        assert not allow_lists
+        return frame(frame_builder, batch)
 
-    monkeypatch.setattr(Framing, "__call__", without_lists)
+    monkeypatch.setattr(FrameBuilder, "__call__", without_lists)
     small = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", "trainer.max_epochs=1")
     done = train(
         "experiment=saccade_digits", *small, "data.num_bins=40", "trainer.accelerator=cpu", given, digits_store
@@ -362,10 +364,10 @@ def test_no_event_lists_are_made_where_steps_are_split(
 
 
 def test_checkpoint_segments_do_not_change_the_training(workplace: Path, digits_store: str) -> None:
-    kept, again = (train(*FAST, f"recompute={n}", digits_store).metrics for n in (0, 2))
+    kept, again = (train(*FAST, f"checkpoint_segments={n}", digits_store).metrics for n in (0, 2))
     assert again["val/loss"] == pytest.approx(kept["val/loss"], rel=1e-5)
     with assert_raises(ConfigError, "recompute", 0, -1):
-        train(*FAST, "recompute=-1", digits_store)
+        train(*FAST, "checkpoint_segments=-1", digits_store)
 
 
 def test_an_unavailable_backend_is_refused(workplace: Path, digits_store: str) -> None:

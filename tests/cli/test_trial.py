@@ -13,12 +13,12 @@ from snnlab.runs.run_folder import is_locked, locked
 from snnlab.session.trial import train_task
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import FAST
 
 
 def task(folder: Path, *overrides: str) -> Task:
-    given = [*FAST, "logger=none", "pictures=null", "test=false", "trainer.enable_progress_bar=false", *overrides]
+    given = [*FAST, "logger=none", "plots=null", "test=false", "trainer.enable_progress_bar=false", *overrides]
     return Task(str(folder / "run"), given, None, str(folder))
 
 
@@ -47,7 +47,7 @@ def test_a_mistake_is_returned_as_text(workplace: Path, digits_store: str):
     outcome = train_task(task(workplace, digits_store, "neuron.taumem=3"))
     assert outcome["status"] == "failed"
     assert outcome["error"] is not None
-    assert_says(outcome["error"], "neuron", "'taumem'")
+    assert_text_has(outcome["error"], "neuron", "'taumem'")
 
 
 def test_a_diverging_trial_fails_with_a_message(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch):
@@ -56,7 +56,7 @@ def test_a_diverging_trial_fails_with_a_message(workplace: Path, digits_store: s
     outcome = train_task(task(workplace, digits_store))
     assert outcome["status"] == "failed"
     assert outcome["error"] is not None
-    assert_says(outcome["error"], "loss", "nan")
+    assert_text_has(outcome["error"], "loss", "nan")
     assert not (workplace / "run" / "traceback.txt").exists()
 
 
@@ -69,7 +69,7 @@ def test_a_bug_fails_the_trial_and_leaves_its_traceback(
     monkeypatch.setattr(SpikingModule, "training_step", broken)
     outcome = train_task(task(workplace, digits_store))
     assert (outcome["status"], outcome["error"]) == ("failed", "KeyError: 'a bug'")
-    assert_says((workplace / "run" / "traceback.txt").read_text(), "broken")
+    assert_text_has((workplace / "run" / "traceback.txt").read_text(), "broken")
 
 
 def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(workplace: Path, digits_store: str):
@@ -77,7 +77,7 @@ def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(w
     assert train_task(task(workplace, digits_store))["status"] == "stopped"
 
 
-def test_a_working_folder_that_is_gone_stops_the_search_in_words(workplace: Path, digits_store: str):
+def test_a_missing_working_folder_stops_the_search_with_a_message(workplace: Path, digits_store: str):
     one = task(workplace, digits_store)
     outcome = train_task(Task(one.folder, one.overrides, None, str(workplace / "gone")))
     assert outcome["status"] == "stopped"

@@ -10,7 +10,7 @@ FILES = sorted(config_folder().glob("*/*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_packaged_file_says_how_it_is_run_and_what_it_is(path: Path) -> None:
+def test_every_packaged_file_has_its_command_and_a_description(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert lines[0].startswith("# snnlab ")
     assert lines[1].startswith("# ")

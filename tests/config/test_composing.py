@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.folders import config_folder
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
@@ -14,7 +14,7 @@ from ..refusals import assert_raises
 
 
 def compose(*overrides: str, config_dir: Path | None = None) -> Experiment:
-    return compose_once(list(overrides), config_dir)[0]
+    return compose_experiment(list(overrides), config_dir)[0]
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -25,7 +25,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def test_the_default_is_conv_lif_on_saccade_digits():
-    experiment, folder = compose_once([], None)
+    experiment, folder = compose_experiment([], None)
     assert experiment.name == "conv_lif_saccade_digits"
     assert list(experiment.model["layers"])[:3] == ["conv1", "lif1", "pool1"]
     assert experiment.model["layers"]["out"]["out_features"] == 10
@@ -51,7 +51,7 @@ def test_the_default_is_conv_lif_on_saccade_digits():
         "C:\\x",
     ],
 )
-def test_a_path_is_taken_as_it_is_typed(path: str):
+def test_a_path_is_used_as_typed(path: str):
     experiment = compose("data=nmnist", f"output_dir={path}", f"data.root={path}")
     assert (experiment.output_dir, experiment.data["root"]) == (path, path)
 
@@ -67,7 +67,7 @@ def test_a_list_of_one_file_is_that_file():
 
 def test_the_shells_sign_for_home_is_understood(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/somewhere")
-    _, folder = compose_once(["output_dir=~/runs"], None)
+    _, folder = compose_experiment(["output_dir=~/runs"], None)
     assert folder.is_relative_to("/somewhere/runs")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.folders import config_folder, find_file, groups, own_folder
+from snnlab.config.folders import config_folder, find_file, groups, user_folder
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
@@ -17,24 +17,24 @@ def test_the_packaged_folder_holds_the_root_and_the_groups():
 
 def test_the_environment_names_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SNNLAB_CONFIG_DIR", raising=False)
-    assert own_folder() is None
+    assert user_folder() is None
     monkeypatch.setenv("SNNLAB_CONFIG_DIR", str(tmp_path))
-    assert own_folder() == tmp_path
+    assert user_folder() == tmp_path
 
 
 def test_a_folder_that_is_not_there_is_named_with_where_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with assert_raises(ConfigError, "--config-dir", "folder"):
-        own_folder(tmp_path / "no")
+        user_folder(tmp_path / "no")
     monkeypatch.setenv("SNNLAB_CONFIG_DIR", str(tmp_path / "no"))
     with assert_raises(ConfigError, "SNNLAB_CONFIG_DIR", "folder"):
-        own_folder()
+        user_folder()
 
 
 def test_a_file_that_hydra_would_ignore_is_refused(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "conv_lif.yaml").write_text("layers: {}\n")
     with assert_raises(ConfigError, "model/conv_lif.yaml", "snnlab"):
-        own_folder(tmp_path)
+        user_folder(tmp_path)
 
 
 def test_a_packaged_file_is_found_by_group_and_name():

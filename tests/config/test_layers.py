@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.layers import expand_layers, merge
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
@@ -139,7 +139,7 @@ def test_an_invalid_mapping_of_layers_is_left_to_the_layers_checks():
 
 def test_a_layer_within_a_block_is_set_on_the_command_line_and_typos_in_it_are_named():
     def composed(*overrides: str):
-        return compose_once(["model=sew_resnet", *overrides], None)[0]
+        return compose_experiment(["model=sew_resnet", *overrides], None)[0]
 
     def network(experiment: Experiment):
         return Session(experiment).built.network

@@ -9,13 +9,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from snnlab.config import recorded_run
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run, recorded_config
 from snnlab.errors import ConfigError
 from snnlab.runs.renamed_settings import RENAMED
 from snnlab.session import Session
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 # The config.yaml of conv_lif at 0850f3c, the first commit that recorded runs, without paths of a machine.
 FIRST = Path(__file__).parent / "recorded" / "first.yaml"
@@ -38,7 +38,7 @@ def test_the_first_recorded_run_composes_with_the_defaults_of_its_time(
     experiment = compose_run(run)
     assert experiment.model["layers"]["readout"] == {"type": "li", "tau_mem": 20.0, "input_gain": 1.0}
     (line,) = caplog.messages
-    assert_says(line, run / "config.yaml", "model.layers.readout", "input_gain is 1.0")
+    assert_text_has(line, run / "config.yaml", "model.layers.readout", "input_gain is 1.0")
     Session(experiment).build("built")
 
 
@@ -71,7 +71,7 @@ def test_settings_have_their_names_of_today_and_references_lead_there(
     assert not {"recompute", "first_layer"} & set(cfg)
     assert not {"over_time", "parts"} & set(cfg.loss)
     (line,) = caplog.messages
-    assert_says(line, run / "config.yaml", "recompute", "checkpoint_segments")
+    assert_text_has(line, run / "config.yaml", "recompute", "checkpoint_segments")
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -79,19 +79,19 @@ def test_an_older_name_that_is_typed_or_written_is_refused_with_the_one_of_today
     old: str, new: str, tmp_path: Path
 ) -> None:
     with assert_raises(ConfigError, old, new):
-        compose_once([f"{old}=1"], None)
+        compose_experiment([f"{old}=1"], None)
     group, _, name = old.rpartition(".")
     (tmp_path / "experiment").mkdir()
     text = f"# @package _global_\n{group}:\n  {name}: 1\n" if group else f"# @package _global_\n{name}: 1\n"
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     with assert_raises(ConfigError, old, new):
-        compose_once(["experiment=mine"], tmp_path)
+        compose_experiment(["experiment=mine"], tmp_path)
 
 
 def test_a_run_with_a_removed_backend_opens_with_the_current_one(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     _rewritten(run, "backend=eager")
     assert compose_run(run).backend == "auto"
     (line,) = caplog.messages
-    assert_says(line, "backend", "eager", "auto")
-    assert recorded_run.today("backend", "eager") == "auto"
-    assert recorded_run.today("backend", "numba") == "numba"
+    assert_text_has(line, "backend", "eager", "auto")
+    assert recorded_run.current_value("backend", "eager") == "auto"
+    assert recorded_run.current_value("backend", "numba") == "numba"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Origin, line_of
 from snnlab.errors import ConfigError, UnknownSettingError
 
@@ -66,5 +66,5 @@ def test_a_mistake_in_an_experiment_names_file_and_line(tmp_path: Path):
     path.parent.mkdir()
     path.write_text("# @package _global_\n# mine\nseed: one\n")
     with assert_raises(ConfigError, "seed", 3, "one") as caught:
-        compose_once(["experiment=mine"], tmp_path)
+        compose_experiment(["experiment=mine"], tmp_path)
     assert (caught.value.origin, caught.value.place) == ((path, 3), "seed")

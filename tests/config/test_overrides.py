@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.layers import merge
-from snnlab.config.overrides import mark_overrides, merged, repetition_warnings, to_hydra_grammar
+from snnlab.config.overrides import mark_overrides, merge_overrides, repetition_warnings, to_hydra_grammar
 from snnlab.errors import ConfigError
 from snnlab.nn import SURROGATES
 from snnlab.nn.surrogate import LibrarySurrogate
-from snnlab.settings import SURROGATE_RIVALS, settings_of
+from snnlab.settings import SURROGATE_EXCLUSIONS, settings_of
 
-from ..refusals import assert_lines_say, assert_raises
+from ..refusals import assert_lines_have, assert_raises
 
 GROUPS = {"neuron", "model", "data", "scheduler"}
 
@@ -68,7 +68,7 @@ def test_a_list_and_what_is_learned_replace_what_the_file_has_whole(text: str):
 @pytest.mark.parametrize("learn", ["[v_threshold]", "{tau_mem: channel}"])
 @pytest.mark.parametrize("neuron", ["lif", "spikingjelly_plif", "radlif"])
 def test_learn_can_be_a_list_or_a_mapping(neuron: str, learn: str):
-    experiment, _ = compose_once([f"neuron={neuron}", f"neuron.learn={learn}"], None)
+    experiment, _ = compose_experiment([f"neuron={neuron}", f"neuron.learn={learn}"], None)
     assert experiment.neuron is not None
     assert experiment.neuron["learn"] == ({"tau_mem": "channel"} if learn[0] == "{" else ["v_threshold"])
 
@@ -81,7 +81,7 @@ def test_null_sets_nothing_and_leaves_the_rival_alone():
 def test_every_size_setting_of_a_surrogate_has_its_rivals():
     kinds = [SURROGATES.get(name, "") for name in SURROGATES]
     names = {name for kind in kinds if issubclass(kind, LibrarySurrogate) for name in settings_of(kind)}  # type: ignore[arg-type]
-    assert names - {"h", "s"} == set(SURROGATE_RIVALS)
+    assert names - {"h", "s"} == set(SURROGATE_EXCLUSIONS)
 
 
 @pytest.mark.parametrize(
@@ -146,19 +146,19 @@ def test_the_surrogate_size_of_a_layer_replaces_the_neurons(base: dict, changes:
     ],
 )
 def test_the_surrogate_of_a_composed_layer_is_the_requested_one(overrides: list[str], surrogate: dict):
-    experiment, _ = compose_once(["model=mlp_lif", "neuron=lif", *overrides], None)
+    experiment, _ = compose_experiment(["model=mlp_lif", "neuron=lif", *overrides], None)
     assert experiment.model["layers"]["lif1"]["surrogate"] == surrogate
 
 
 def test_a_later_override_replaces_an_earlier_one_and_its_rival():
     given = ["data.num_bins=4", "+model.layers.a={type: relu}", "optimizer.lr=1", "data.dt=2", "optimizer.lr=3"]
-    assert merged(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
+    assert merge_overrides(given) == ["+model.layers.a={type: relu}", "data.dt=2", "optimizer.lr=3"]
 
 
 @pytest.mark.parametrize("path", ["a'b", "a,b", "2024", "true", "1e3", "a\\'b", "a\\"])
 def test_a_quoted_text_is_a_text_and_stays_one(path: str):
     (text,) = to_hydra_grammar([f"output_dir={path}"], GROUPS)
-    assert compose_once([text], None)[0].output_dir == path
+    assert compose_experiment([text], None)[0].output_dir == path
     assert to_hydra_grammar([text], GROUPS) == [text]
 
 
@@ -199,4 +199,4 @@ def test_unused_features_of_hydra_are_refused(text: str, facts: tuple):
 
 def test_repeated_settings_are_reported_with_their_values():
     facts = repetition_warnings(["seed=1", "seed=2", "model=a", "neuron.tau_mem=1", "neuron.tau_mem=1"])
-    assert_lines_say(facts, ("seed", "2 times", "1, 2"))
+    assert_lines_have(facts, ("seed", "2 times", "1, 2"))

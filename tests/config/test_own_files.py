@@ -23,7 +23,7 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_files_that_are_named_in_defaults_are_looked_at_too(tmp_path: Path):
+def test_files_that_are_named_in_defaults_are_checked_too(tmp_path: Path):
     write(tmp_path, "experiment/one", f"{HEAD}defaults:\n  - base\n  - override /model: net\n")
     base = write(tmp_path, "experiment/base", f"{HEAD}seed: 1\n")
     net = write(tmp_path, "model/net", "layers: {}\n")
@@ -45,7 +45,7 @@ def test_packaged_files_and_others_of_the_folder_are_left_alone(tmp_path: Path):
     assert check_chosen(None, ["experiment=other"], GROUPS) == []
 
 
-def test_a_circle_through_several_files_is_named(tmp_path: Path):
+def test_a_cycle_through_several_files_is_named(tmp_path: Path):
     write(tmp_path, "experiment/one", f"{HEAD}defaults: [two]\n")
     write(tmp_path, "experiment/two", f"{HEAD}defaults: [one]\n")
     with assert_raises(ConfigError, "experiment/one.yaml"):

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.config.experiment_files import read_sweep
 from snnlab.config.folders import config_folder
 from snnlab.experiments.space import overrides
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.nn.layer import only_spikes
 from snnlab.session import Session
-from snnlab.session.checks import check_goal
-from snnlab.session.session import check_build
+from snnlab.session.checks import check_targets
+from snnlab.session.session import compose_and_check
 
 # Values that files leave to their user, and those that a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
@@ -49,17 +49,17 @@ def test_there_is_a_file_in_every_group():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
-    experiment, _ = compose_once([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
-    session = Session(experiment, alone=True)
+    experiment, _ = compose_experiment([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
+    session = Session(experiment, skip_target_check=True)
     settings, built, loss = session.settings, session.built, session.loss
     session.build("optimization")
-    check_goal(experiment, replace(settings, targets=loss.takes[0]), loss, built)
+    check_targets(experiment, replace(settings, targets=loss.supported_targets[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
     with torch.no_grad():  # the recipes at full size would save gigabytes for the backward pass
         y, _ = built.network(frames, counts=counts)
     targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": torch.zeros(y.shape[:2], dtype=torch.int64)}
-    value, _ = loss(y, targets[loss.takes[0]], torch.full((2,), settings.steps), counts)
+    value, _ = loss(y, targets[loss.supported_targets[0]], torch.full((2,), settings.steps), counts)
     assert y.shape == (settings.steps, 2, settings.num_classes)
     assert torch.isfinite(value)
     assert set(only_spikes(counts)) == set(built.spiking)
@@ -67,6 +67,6 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_sweep_is_valid_and_all_its_values_build(path: Path):
-    _, space = checked(read_sweep(path.stem, None))
+    _, space = parse_settings(read_sweep(path.stem, None))
     for values in space.probes():
-        check_build(overrides(values), None)
+        compose_and_check(overrides(values), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.nn import BuiltNetwork
 from snnlab.session import Session
 
@@ -23,7 +23,7 @@ PARAMETERS = {
 
 
 def built(recipe: str) -> BuiltNetwork:
-    experiment, _ = compose_once([f"experiment={recipe}"], None)
+    experiment, _ = compose_experiment([f"experiment={recipe}"], None)
     return Session(experiment).built
 
 

@@ -13,7 +13,7 @@ from snnlab.cli.validate import check_suite
 from snnlab.config.experiment_files import read_suite, read_suite_request
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.experiments.suite_settings import check_overrides, checked
+from snnlab.experiments.suite_settings import check_overrides, parse_settings
 from snnlab.nn import NEURONS, SURROGATES
 
 from ..refusals import assert_raises
@@ -25,7 +25,7 @@ SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab benc
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_a_suite_is_right(path: Path):
     node = read_suite(path.stem, None)
-    suite = checked(node)
+    suite = parse_settings(node)
     assert (list(suite.arms), list(suite.datasets)) == (list(node["arms"]), list(node["datasets"]))
     assert suite.seeds
 
@@ -57,7 +57,7 @@ def test_a_suite_that_help_shows_is_right(line: str):
     words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
     request = read_suite_request(words, None)
     check_overrides(request.typed, "bench")
-    assert checked(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
+    assert parse_settings(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
 
 
 def test_help_shows_suites():
@@ -78,7 +78,7 @@ def test_typed_settings_are_the_suites_or_of_all_trainings():
 def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "mine.yaml").write_text("arms: {a: []}\ndatasets: {d: [data=saccade_digits]}\n")
-    assert checked(read_suite("mine", tmp_path)).arms["a"].overrides == []
+    assert parse_settings(read_suite("mine", tmp_path)).arms["a"].overrides == []
 
 
 def test_a_method_that_does_not_build_is_named(tmp_path: Path):

@@ -9,8 +9,8 @@ import pytest
 from snnlab.cli.sweep import USAGE
 from snnlab.config.experiment_files import read_sweep, split_sweep_settings, sweep_settings
 from snnlab.errors import ConfigError
-from snnlab.experiments.search_plan import check_common
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.search_plan import check_common_overrides
+from snnlab.experiments.sweep_settings import parse_settings
 
 from ..refusals import assert_raises
 
@@ -25,8 +25,8 @@ SHOWN = [
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_search_that_readme_or_help_shows_is_right(line: str):
     settings, common = sweep_settings(shlex.split(line)[2:], None)
-    _, space = checked(settings)
-    check_common(common, space)
+    _, space = parse_settings(settings)
+    check_common_overrides(common, space)
     assert space.parts.keys() == settings["space"].keys()
 
 

@@ -80,7 +80,7 @@ def test_an_invalid_setting_is_named(settings: dict[str, Any], place: str):
         check_trainer(settings, test=True)
 
 
-def test_a_test_without_batches_is_none_only_where_one_is_asked_for():
+def test_a_test_without_batches_is_refused_only_if_it_tests():
     check_trainer({"limit_test_batches": 0}, test=False)
     with assert_raises(ConfigError, "trainer.limit_test_batches", "test=false"):
         check_trainer({"limit_test_batches": 0}, test=True)

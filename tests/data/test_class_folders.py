@@ -8,7 +8,7 @@ from snnlab.data.sources.folder import Entry, discover_folders
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
-from ..refusals import assert_lines_say, assert_raises
+from ..refusals import assert_lines_have, assert_raises
 
 
 def touch(root: Path, *names: str) -> None:
@@ -46,7 +46,7 @@ def test_skipped_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "1").symlink_to(tmp_path / "gone")
     found = discover_folders(tmp_path)
     assert [entry.path.name for entry in found.entries] == ["a.npy"]
-    assert_lines_say(
+    assert_lines_have(
         found.notes,
         ("train", "notes"),
         (tmp_path / "train" / "2",),
@@ -58,14 +58,14 @@ def test_skipped_files_are_named(tmp_path: Path) -> None:
 
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "up/a.npy", *(f"up/{n}.mat" for n in range(9)))
-    assert_lines_say(discover_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
+    assert_lines_have(discover_folders(tmp_path).notes, ("endings", "up/0.mat, up/1.mat, up/2.mat and 6"))
 
 
 def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     touch(tmp_path, "wave/a.npy", "train/b.npy", "test/c.npy")
     found = discover_folders(tmp_path)
     assert [(entry.label, entry.part) for entry in found.entries] == [("test", None), ("train", None), ("wave", None)]
-    assert_lines_say(found.notes, ("class", "test, train"))
+    assert_lines_have(found.notes, ("class", "test, train"))
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ import torch
 
 from snnlab import data
 from snnlab.data.events import Events
-from snnlab.data.formats import Reading, TimeUnit, events_from_columns
+from snnlab.data.formats import ReadOptions, TimeUnit, events_from_columns
 from snnlab.errors import ConfigError, DataError
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 SENSOR = (10, 8, 2)
 
 
-def recording(reading: Reading | None = None, sensor: tuple[int, int, int] = SENSOR, **columns: Any) -> Events:
+def recording(reading: ReadOptions | None = None, sensor: tuple[int, int, int] = SENSOR, **columns: Any) -> Events:
     usual = {"t": [5, 7, 7], "x": [0, 9, 3], "y": [0, 7, 2], "p": [1, 0, 1]} | columns
     found = {name: np.asarray(values) for name, values in usual.items() if values is not None}
-    return events_from_columns(found, reading or Reading(), sensor, "a.npy")
+    return events_from_columns(found, reading or ReadOptions(), sensor, "a.npy")
 
 
 def test_columns_have_the_types_of_a_recording() -> None:
@@ -43,17 +43,17 @@ def test_columns_have_the_types_of_a_recording() -> None:
     ],
 )
 def test_times_become_microseconds(unit: TimeUnit, given: Any, us: list[int]) -> None:
-    reading = Reading(unit, time_origin="zero")
+    reading = ReadOptions(unit, time_origin="zero")
     assert recording(reading, t=given, x=[1, 1], y=[1, 1], p=[1, 1]).t.tolist() == us
 
 
 def test_time_0_is_the_first_event_or_the_files_own() -> None:
-    assert recording(Reading(time_origin="first"), t=[100, 100, 130]).t.tolist() == [0, 0, 30]
-    assert recording(Reading(time_origin="zero"), t=[100, 100, 130]).t.tolist() == [100, 100, 130]
+    assert recording(ReadOptions(time_origin="first"), t=[100, 100, 130]).t.tolist() == [0, 0, 30]
+    assert recording(ReadOptions(time_origin="zero"), t=[100, 100, 130]).t.tolist() == [100, 100, 130]
 
 
 def test_events_are_sorted_on_request_and_equal_times_keep_their_order() -> None:
-    sorted_ = recording(Reading(sort=True), t=[9, 4, 4], x=[1, 2, 3])
+    sorted_ = recording(ReadOptions(sort=True), t=[9, 4, 4], x=[1, 2, 3])
     assert (sorted_.t.tolist(), sorted_.x.tolist()) == ([0, 0, 5], [2, 3, 1])
     assert recording(t=[9, 4, 4]).t.tolist() == [5, 0, 0]  # refused later, by the check of all recordings
 
@@ -84,17 +84,17 @@ def test_an_invalid_polarity_is_refused(given: Any) -> None:
     ids=str,
 )
 def test_polarity_values_define_on_and_off(values: Any, given: Any, meant: list[int]) -> None:
-    p = recording(Reading(polarity_values=values), p=given).p
+    p = recording(ReadOptions(polarity_values=values), p=given).p
     assert (p.tolist(), p.dtype) == ([bool(one) for one in meant], np.bool_)
     with assert_raises(DataError, "a.npy", 3, 1):
-        recording(Reading(polarity_values=values), p=[values[0], 3, values[0]])
+        recording(ReadOptions(polarity_values=values), p=[values[0], 3, values[0]])
 
 
 def test_more_than_two_polarities_may_be_numbered_otherwise() -> None:
-    p = recording(Reading(polarity_values=(5, 1, 9)), sensor=(10, 8, 3), p=[1, 9, 5]).p
+    p = recording(ReadOptions(polarity_values=(5, 1, 9)), sensor=(10, 8, 3), p=[1, 9, 5]).p
     assert (p.tolist(), p.dtype) == ([1, 2, 0], np.uint8)
     with assert_raises(ConfigError, "polarity_values"):
-        Reading(polarity_values=(1, 1))
+        ReadOptions(polarity_values=(1, 1))
 
 
 def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
@@ -108,7 +108,7 @@ def test_a_sensor_without_rows_or_polarities_needs_neither() -> None:
 )
 def test_other_names_are_known(names: tuple[str, ...]) -> None:
     found = dict(zip(names, (np.arange(3), np.arange(3), np.arange(3), np.ones(3)), strict=True))
-    assert events_from_columns(found, Reading(), SENSOR, "a").x.tolist() == [0, 1, 2]
+    assert events_from_columns(found, ReadOptions(), SENSOR, "a").x.tolist() == [0, 1, 2]
 
 
 def test_coordinates_beyond_int16_are_named_by_the_check_of_the_sensor() -> None:
@@ -145,7 +145,7 @@ def test_invalid_events_are_named(columns: dict[str, Any], message_parts: tuple)
 )
 def test_invalid_settings_are_refused(settings: dict[str, Any], message_parts: tuple) -> None:
     with assert_raises((ValueError, ConfigError), *message_parts):
-        Reading(**settings)
+        ReadOptions(**settings)
 
 
 # Rows of x, y, t (us), p: two windows of 2 ms in steps of 1 ms, and one event after them.
@@ -175,7 +175,7 @@ def test_frames_are_of_columns_events_and_several_recordings_alike() -> None:
 def test_columns_in_another_order_are_refused_with_the_order() -> None:
     with pytest.raises(DataError) as caught:
         data.to_frames(EVENTS[:, [2, 0, 1, 3]], num_bins=2, duration_ms=2, sensor_size=(3, 2, 2))
-    assert_says(caught.value.hint, "x, y, t, p")
+    assert_text_has(caught.value.hint, "x, y, t, p")
 
 
 def test_invalid_batches_and_settings_are_refused() -> None:

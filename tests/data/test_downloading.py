@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from snnlab.data import fetching
-from snnlab.data.fetching import Archive, obtain, parse_archives
+from snnlab.data.fetching import Archive, fetch_archive, parse_archives
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ..refusals import assert_raises
@@ -93,7 +93,7 @@ def archive(server: Server, md5: str = MD5) -> Archive:
 def test_a_file_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     for _ in range(2):
-        assert obtain(archive(server), tmp_path / "new").read_bytes() == CONTENT
+        assert fetch_archive(archive(server), tmp_path / "new").read_bytes() == CONTENT
     assert server.asked == [None]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
 
@@ -101,26 +101,26 @@ def test_a_file_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) ->
 def test_a_download_of_a_killed_process_is_resumed(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:123_456])
-    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == ["bytes=123456-"]
 
 
 def test_a_whole_part_that_was_not_renamed_is_used(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
-    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == ["bytes=300000-"]
 
 
 def test_a_cut_connection_is_resumed_where_it_ended(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(cuts=(100_000, 50_000))
-    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_a_server_without_ranges_starts_again(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(ranges=False, cuts=(100_000, 200_000))
-    assert obtain(archive(server), tmp_path).read_bytes() == CONTENT
+    assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 3
 
 
@@ -129,12 +129,12 @@ def test_repeated_cuts_at_one_place_end_the_download_and_keep_the_part(
 ) -> None:
     server = serve(ranges=False, cuts=(1000,) * 100)
     with assert_raises(ConnectionError, 5, server.url):
-        obtain(archive(server), tmp_path)
+        fetch_archive(archive(server), tmp_path)
     assert (tmp_path / "a.bin.part").read_bytes() == CONTENT[:1000]
 
 
 def test_a_busy_server_is_tried_again(serve: Callable[..., Server], tmp_path: Path) -> None:
-    assert obtain(archive(serve(statuses=(503, 429))), tmp_path).read_bytes() == CONTENT
+    assert fetch_archive(archive(serve(statuses=(503, 429))), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "404"), (202, "202")])
@@ -143,7 +143,7 @@ def test_a_server_without_the_file_is_not_tried_again(
 ) -> None:
     server = serve(statuses=(status,))
     with pytest.raises(OSError, match=words):
-        obtain(archive(server), tmp_path)
+        fetch_archive(archive(server), tmp_path)
     assert len(server.asked) == 1
 
 
@@ -153,7 +153,7 @@ def test_a_host_that_does_not_answer_is_reported_at_once(serve: Callable[..., Se
     server.shutdown()
     server.server_close()
     with pytest.raises(OSError, match="refused"):
-        obtain(gone, tmp_path)
+        fetch_archive(gone, tmp_path)
 
 
 def test_another_checksum_is_reported_with_both_and_the_file_removed(
@@ -161,15 +161,15 @@ def test_another_checksum_is_reported_with_both_and_the_file_removed(
 ) -> None:
     other = "0" * 32
     with assert_raises(DataError, "a.bin", "download", MD5, other):
-        obtain(archive(serve(), other), tmp_path)
+        fetch_archive(archive(serve(), other), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_put_there_by_hand_is_used_if_it_is_the_right_one(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(CONTENT)
-    assert obtain(Archive("a.bin", MD5), tmp_path) == tmp_path / "a.bin"
+    assert fetch_archive(Archive("a.bin", MD5), tmp_path) == tmp_path / "a.bin"
     with assert_raises(DataError, "a.bin", "fetch", MD5, "0" * 32):
-        obtain(Archive("a.bin", "0" * 32), tmp_path)
+        fetch_archive(Archive("a.bin", "0" * 32), tmp_path)
 
 
 def test_a_full_disk_is_no_cut_connection(
@@ -182,7 +182,7 @@ def test_a_full_disk_is_no_cut_connection(
 
     monkeypatch.setattr(fetching, "_receive", full)
     with assert_raises(OSError, "space"):
-        obtain(archive(server), tmp_path)
+        fetch_archive(archive(server), tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda path: path.stem)

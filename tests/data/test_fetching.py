@@ -12,7 +12,7 @@ from snnlab.data import fetching
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 
 def packed(folder: Path, *names: str) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def test_a_folder_that_cannot_be_made_is_reported_with_a_hint(tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         fetch([node], tmp_path / "mine" / "DATA")
     folder = tmp_path / "mine" / "DATA"
-    assert_says(str(caught.value), "data.root", "0 of 1", folder / "train", folder / "test")
-    assert_says(caught.value.hint, "DATA", node["url"], folder / "train.zip")
+    assert_text_has(str(caught.value), "data.root", "0 of 1", folder / "train", folder / "test")
+    assert_text_has(caught.value.hint, "DATA", node["url"], folder / "train.zip")
 
 
 def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def test_an_archive_of_something_else_leaves_what_is_there(tmp_path: Path) -> No
 
 def test_of_two_processes_one_fetches_and_the_other_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node, calls = packed(tmp_path, "train", "test"), []
-    begun, go_on, really = threading.Event(), threading.Event(), fetching.obtain
+    begun, go_on, really = threading.Event(), threading.Event(), fetching.fetch_archive
 
-    def obtain(archive: fetching.Archive, folder: Path) -> Path:
+    def fetch_archive(archive: fetching.Archive, folder: Path) -> Path:
         calls.append(archive.name)
         begun.set()
         go_on.wait(60)
         return really(archive, folder)
 
-    monkeypatch.setattr(fetching, "obtain", obtain)
+    monkeypatch.setattr(fetching, "fetch_archive", fetch_archive)
     both = [threading.Thread(target=fetch, args=([node], tmp_path / "mine")) for _ in range(2)]
     both[0].start()
     assert begun.wait(60)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from expelliarmus import Wizard
 
-from snnlab.data.formats import SUFFIXES, Reading, read_file
+from snnlab.data.formats import SUFFIXES, ReadOptions, read_file
 from snnlab.errors import DataError
 
 from ..refusals import assert_raises
 
 SENSOR = (10, 8, 2)
 T, X, Y, P = [5, 7, 7, 9000], [0, 9, 3, 1], [0, 7, 2, 6], [1, 0, 1, 0]
-ZERO = Reading(time_origin="zero")
+ZERO = ReadOptions(time_origin="zero")
 
 
 def table() -> np.ndarray:
@@ -91,7 +91,7 @@ def test_written_files_are_read(name: str, tmp_path: Path) -> None:
 def test_columns_may_come_in_another_order(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.array([[3, 0.5, 1, 99, 2], [4, 1.5, 0, 99, 6]]))
-    reading = Reading("ms", "zero", columns=("x", "t", "p", "-", "y"))
+    reading = ReadOptions("ms", "zero", columns=("x", "t", "p", "-", "y"))
     t, x, y, p = read_file(path, reading, SENSOR)
     assert y is not None
     assert (t.tolist(), x.tolist(), y.tolist(), p.tolist()) == ([500, 1500], [3, 4], [2, 6], [True, False])
@@ -106,13 +106,13 @@ def test_a_sensor_without_rows_has_three_columns_or_two(tmp_path: Path) -> None:
 
 def test_camera_files_are_always_in_microseconds(tmp_path: Path) -> None:
     nmnist(tmp_path / "a.bin")
-    assert read_file(tmp_path / "a.bin", Reading("s", "zero"), SENSOR).t.tolist() == T
+    assert read_file(tmp_path / "a.bin", ReadOptions("s", "zero"), SENSOR).t.tolist() == T
 
 
 def test_nanoseconds_since_1970_keep_their_last_digits(tmp_path: Path) -> None:
     now = 1_764_000_000_000_000_000
     (tmp_path / "a.csv").write_text(f"t,x,y,p\n{now},1,1,1\n{now + 1999},1,1,1\n")
-    assert read_file(tmp_path / "a.csv", Reading("ns"), SENSOR).t.tolist() == [0, 1]
+    assert read_file(tmp_path / "a.csv", ReadOptions("ns"), SENSOR).t.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.csv", "b.csv", "a.bin", "a.h5"])
@@ -126,7 +126,7 @@ def test_a_file_without_events_is_a_recording_without_events(name: str, tmp_path
         "a.h5": lambda: hdf5(path, "", t=[], x=[], y=[], p=[]),
     }
     empty[name]()
-    assert read_file(path, Reading(), SENSOR).t.size == 0
+    assert read_file(path, ReadOptions(), SENSOR).t.size == 0
 
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if not name.endswith((".csv", ".txt", ".raw", ".dat"))])

@@ -9,7 +9,7 @@ import pytest
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events, Store, open_or_build
-from snnlab.data.inspection import Label, Range, inspect
+from snnlab.data.inspection import LabelStats, RangeStats, inspect
 from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.splits import make_split
 from snnlab.target_kinds import NO_END
@@ -50,8 +50,8 @@ def test_it_counts_events_durations_parts_and_frames(store: Store) -> None:
     train, validation, test, everything = found.parts
     assert (train.recordings, validation.recordings, test.recordings) == (3, 0, 1)
     assert validation.events is None
-    assert everything.events == Range(1.5, 0, 3)
-    assert everything.last_ms == Range(6.0, 1.0, 12.0)
+    assert everything.events == RangeStats(1.5, 0, 3)
+    assert everything.last_ms == RangeStats(6.0, 1.0, 12.0)
     assert everything.rate == pytest.approx(6 / 18)
     assert everything.on == pytest.approx(4 / 6)
     assert [(group.name, group.recordings, group.parts) for group in found.classes] == [
@@ -117,8 +117,8 @@ def test_values_are_summed_up_by_part(tmp_path: Path) -> None:
     settings = DataSettings((4, 2, 2), 2, 10.0, num_bins=5, targets="value")
     found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["x", "y"])
     x, y = found.values
-    assert (x.name, x.parts) == ("x", (Range(3, 1, 6), None, Range(5, 5, 5), Range(3.5, 1, 6)))
-    assert (y.name, y.parts[-1]) == ("y", Range(2, -1, 8))
+    assert (x.name, x.parts) == ("x", (RangeStats(3, 1, 6), None, RangeStats(5, 5, 5), RangeStats(3.5, 1, 6)))
+    assert (y.name, y.parts[-1]) == ("y", RangeStats(2, -1, 8))
     assert found.classes == found.labels == []
 
 
@@ -127,8 +127,8 @@ def test_labels_over_time_are_summed_up_by_their_length_in_the_window(tmp_path: 
     settings = DataSettings((4, 2, 2), 3, 10.0, num_bins=5, targets="steps")
     found = inspect(store, make_split(store.targets, store.split, 0.0, 0), settings, ["a", "b", "c"])
     assert found.labels == [
-        Label("a", (4.0, 0.0, 1.0, 5.0), 2),
-        Label("b", (7.0, 0.0, 0.0, 7.0), 2),
-        Label("c", (0.0, 0.0, 0.0, 0.0), 0),
+        LabelStats("a", (4.0, 0.0, 1.0, 5.0), 2),
+        LabelStats("b", (7.0, 0.0, 0.0, 7.0), 2),
+        LabelStats("c", (0.0, 0.0, 0.0, 0.0), 0),
     ]
     assert found.classes == found.values == []

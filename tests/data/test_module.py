@@ -16,7 +16,7 @@ from snnlab.data.data_module import BatchIndex, BatchSampler, EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events, Store, open_or_build
 from snnlab.data.events.frames import Batch, EventBatch
-from snnlab.data.events.representation import FRAMES
+from snnlab.data.events.representation import REPRESENTATIONS
 from snnlab.data.mixing import build_mixing
 from snnlab.data.splits import Split
 from snnlab.event_frames import EventFrames
@@ -110,9 +110,9 @@ def test_memory_of_a_batch_is_that_of_its_windows(tmp_path: Path) -> None:
     ("frames", "changes"),
     [
         (frames, changes)
-        for frames in sorted(FRAMES)
-        for changes in ({}, {"lengths": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.25})
-        if not (FRAMES.get(frames, "").needs_times and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
+        for frames in sorted(REPRESENTATIONS)
+        for changes in ({}, {"length_from": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.25})
+        if not (REPRESENTATIONS.get(frames, "").needs_times and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
     ],
     ids=str,
 )
@@ -121,8 +121,8 @@ def test_frames_are_those_of_whole_recordings(
 ) -> None:
     module = _module(tiny_store, tiny_split, duration_ms=0.7, frames=frames, **changes)
     for batch in _batches(module, "val"):
-        cut = module.framing(batch)
-        whole = module.framing(EventBatch.from_packed(tiny_store.gather(batch.index.numpy())))
+        cut = module.frame_builder(batch)
+        whole = module.frame_builder(EventBatch.from_packed(tiny_store.gather(batch.index.numpy())))
         assert torch.equal(cut.x, whole.x)
         assert torch.equal(cut.lengths, whole.lengths)
 
@@ -150,7 +150,7 @@ def test_events_that_augmentations_move_into_the_window_are_read(
         loader.sampler.set_epoch(epoch)
         (batch,) = loader
         whole = pipeline.augment(tiny_store.gather(batch.index.numpy()), 3, epoch)
-        assert torch.equal(module.framing(batch).x, module.framing(EventBatch.from_packed(whole)).x)
+        assert torch.equal(module.frame_builder(batch).x, module.frame_builder(EventBatch.from_packed(whole)).x)
 
 
 def test_batches_of_windows_of_one_recording_are_mixed_each_in_its_own_way(tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ def test_lists_are_passed_on_if_allowed_and_frames_are_unchanged(tiny_store: Sto
     module = _module(tiny_store, tiny_split)
     (packed, *_), expected = _batches(module, "train"), module.on_after_batch_transfer
     assert isinstance(expected(packed, 0).frames, Tensor)
-    module.lists = True
+    module.allow_lists = True
     batch = module.on_after_batch_transfer(packed, 0)
     assert isinstance(batch.frames, EventFrames)
-    module.lists = False
+    module.allow_lists = False
     assert torch.equal(batch.x, expected(packed, 0).x)
-    module.lists, module.mixing = True, build_mixing({"type": "eventmix"})
+    module.allow_lists, module.mixing = True, build_mixing({"type": "eventmix"})
     module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     for training, kind in ((True, Tensor), (False, EventFrames)):
         module.trainer.training = training
@@ -189,7 +189,7 @@ def test_lists_are_passed_on_if_allowed_and_frames_are_unchanged(tiny_store: Sto
 
 def test_frames_of_another_precision_are_never_lists(tiny_store: Store, tiny_split: Split) -> None:
     module = _module(tiny_store, tiny_split)
-    module.lists = True
+    module.allow_lists = True
     module.trainer = L.Trainer(precision="64-true", accelerator="cpu", logger=False, enable_checkpointing=False)
     assert module.on_after_batch_transfer(_batches(module, "train")[0], 0).x.dtype == torch.float64
 

@@ -62,7 +62,7 @@ def test_no_recordings_stay_none(tiny_store: Store) -> None:
             {"flip_x": None},
             ("data.augment[0]", "flip_x"),
         ),
-        (NODES, {"flip_x": [0, 1]}, ("data.labels_after.flip_x", 4)),
+        (NODES, {"flip_x": [0, 1]}, ("data.label_map.flip_x", 4)),
         (["flip_x"], {}, ("data.augment[0]", 2, "flip_x")),
     ],
 )
@@ -73,7 +73,7 @@ def test_an_invalid_table_is_named(nodes: Any, labels: Any, message_parts: tuple
 
 @pytest.mark.parametrize("targets", ["value", "steps"])
 def test_labels_after_is_refused_without_classes(targets: Any) -> None:
-    with assert_raises(ConfigError, "data.labels_after.flip_x", "data.targets", targets):
+    with assert_raises(ConfigError, "data.label_map.flip_x", "data.targets", targets):
         build_pipeline([], {"flip_x": [1, 0]}, 2, (20, 14, 2), targets)
 
 

@@ -10,7 +10,7 @@ from snnlab.data.data_settings import DataSettings, build_dataset, read_settings
 from snnlab.data.dataset import DATASETS
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 GOOD: dict[str, Any] = {"sensor_size": [34, 34, 2], "num_classes": 10, "duration_ms": 320.0, "num_bins": 32}
 
@@ -175,8 +175,8 @@ def test_an_error_of_a_dataset_names_its_place(toy: str) -> None:
     ("given", "shape", "text"),
     [
         ({}, (2, 34, 34), ("20 steps", "16 ms")),
-        ({"frames": "signed"}, (1, 34, 34), ("20 steps", "16 ms")),
-        ({"frames": {"type": "binary", "merge": True}, "downsample": 2}, (1, 17, 17), ("20 steps", "16 ms")),
+        ({"representation": "signed"}, (1, 34, 34), ("20 steps", "16 ms")),
+        ({"representation": {"type": "binary", "merge": True}, "downsample": 2}, (1, 17, 17), ("20 steps", "16 ms")),
         ({"crop": [1, 2, 30, 20], "bin_by": "count"}, (2, 20, 30), ("20 steps",)),
         ({"bin_by": "count", "events_per_bin": 1000}, (2, 34, 34), ("most 20 steps", "1,000 events")),
     ],
@@ -184,26 +184,26 @@ def test_an_error_of_a_dataset_names_its_place(toy: str) -> None:
 def test_frames_equal_a_plain_loop(given: dict[str, Any], shape: tuple[int, ...], text: tuple) -> None:
     settings, _, _ = read_settings({"type": "saccade_digits", **GOOD, "num_bins": 20, **given})
     assert settings.frame_shape == shape
-    assert_says(settings.steps_text, *text)
+    assert_text_has(settings.steps_text, *text)
     assert (settings.step_ms is None) == (settings.bin_by == "count")
 
 
 @pytest.mark.parametrize(
     ("given", "message_parts"),
     [
-        ({"frames": "binari"}, ("data.frames.type", "binari", "binary")),
-        ({"frames": {"type": "binary", "tau": 3}}, ("data.frames.tau",)),
-        ({"frames": {"type": "time_surface", "tau": 0}}, ("data.frames.tau", "> 0")),
+        ({"representation": "binari"}, ("data.representation.type", "binari", "binary")),
+        ({"representation": {"type": "binary", "tau": 3}}, ("data.representation.tau",)),
+        ({"representation": {"type": "time_surface", "tau": 0}}, ("data.representation.tau", "> 0")),
         ({"crop": [0, 0, 40, 34]}, ("data.crop", "[left, top, width, height]", "34")),
         ({"crop": [0, 0]}, ("data.crop", "[left, top, width, height]")),
         ({"bin_by": "counts"}, ("data.bin_by", "count")),
         ({"bin_by": "count", "num_bins": None, "dt": 10.0}, ("data.bin_by",)),
-        ({"bin_by": "count", "frames": "rate"}, ("data.frames", "bin_by")),
+        ({"bin_by": "count", "representation": "rate"}, ("data.representation", "bin_by")),
         ({"hot_pixels_hz": 0}, ("data.hot_pixels_hz", "> 0")),
-        ({"still": True, "camera_path": None}, ("data.still", "camera_path")),
+        ({"stabilize": True, "camera_path": None}, ("data.stabilize", "camera_path")),
         ({"camera_path": [[0, 0, 0]]}, ("data.camera_path",)),
         (
-            {"still": True, "camera_path": [[0, 0, 0], [9, 1, 1]], "hot_pixels_hz": 9.0},
+            {"stabilize": True, "camera_path": [[0, 0, 0], [9, 1, 1]], "hot_pixels_hz": 9.0},
             ("data", "pixels"),
         ),
         ({"fold": 1}, ("data.fold", "1")),

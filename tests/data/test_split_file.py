@@ -11,7 +11,7 @@ import pytest
 from snnlab.data.splits import read_split
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 NAMES = ["data/a/0.npy", "data/a/1.npy", "data/b/0.npy", "data/b/2.npy"]
 NO_TEST = np.zeros(4, np.uint8)
@@ -27,7 +27,7 @@ def test_a_table_names_recordings_by_the_end_of_their_path_or_their_number(tmp_p
     path = _write(tmp_path, "recording,split\na/0.npy,train\n2.npy, test\n1,val\n")
     split = read_split(path, NAMES, NO_TEST)
     assert (split.train.tolist(), split.val.tolist(), split.test.tolist()) == ([0], [1], [3])
-    assert_says(split.rule, "split.csv")
+    assert_text_has(split.rule, "split.csv")
 
 
 def test_the_record_of_a_run_is_such_a_file(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from snnlab.data.data_module import BatchSampler
-from snnlab.data.splits import Fold, Split, make_split, one_batch, stratified_holdout, with_validation
+from snnlab.data.splits import Fold, Split, make_split, merge_validation, overfit_split, stratified_holdout
 from snnlab.errors import DataError
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 TARGETS = np.arange(60) % 3
 IS_TEST = (np.arange(60) % 6 == 0).astype(np.uint8)
@@ -114,11 +114,11 @@ def test_the_record_is_plain_and_complete() -> None:
 
 def test_one_batch_is_the_runs_first_for_training_and_validation() -> None:
     split = _split()
-    batch = one_batch(split, 8, seed=3)
+    batch = overfit_split(split, 8, seed=3)
     first = next(iter(BatchSampler(split.train, 8, 3)))
     assert batch.train.tolist() == batch.val.tolist() == sorted(first.indices)
     assert batch.test.size == 0
-    assert_says(batch.rule, "training batch")
+    assert_text_has(batch.rule, "training batch")
 
 
 GROUPS = np.arange(60) // 6  # ten of six recordings, two of each class
@@ -154,7 +154,7 @@ def test_validation_holds_out_groups_and_the_rule_names_them() -> None:
     split = make_split(TARGETS, (GROUPS > 7).astype(np.uint8), 0.25, 0, GROUPS)
     assert not np.intersect1d(GROUPS[split.train], GROUPS[split.val]).size
     assert split.val.size == 12
-    assert_says(split.rule, "stratified 0.25", "whole groups", "split_seed 0")
+    assert_text_has(split.rule, "stratified 0.25", "whole groups", "split_seed 0")
 
 
 def test_a_group_in_training_and_in_test_is_refused() -> None:
@@ -171,7 +171,7 @@ def test_validation_recordings_of_the_dataset_are_those() -> None:
     assert np.array_equal(split.train, np.flatnonzero(parts == 0))
     assert np.array_equal(split.test, np.flatnonzero(parts == 1))
     assert np.array_equal(split.val, np.flatnonzero(parts == 2))
-    assert_says(split.rule, "dataset's")
+    assert_text_has(split.rule, "dataset's")
 
 
 def test_bad_recordings_are_in_no_part() -> None:
@@ -188,7 +188,7 @@ def test_recordings_without_classes_are_drawn_from_all_and_groups_stay_whole(tar
     parts = (np.arange(40) >= 30).astype(np.uint8)
     split = make_split(targets, parts, 0.2, 0)
     assert (split.train.size, split.val.size, split.test.size) == (24, 6, 10)
-    assert_says(split.rule, 0.2, "split_seed 0")
+    assert_text_has(split.rule, 0.2, "split_seed 0")
     groups = np.arange(40) // 5
     split = make_split(targets, parts, 0.2, 0, groups)
     assert not np.intersect1d(groups[split.train], groups[split.val]).size
@@ -198,9 +198,9 @@ def test_recordings_without_classes_are_drawn_from_all_and_groups_stay_whole(tar
 
 def test_validation_recordings_can_be_trained_on_too():
     split = make_split(np.arange(40) % 4, np.repeat([0, 1], [30, 10]), 0.2, 0)
-    both = with_validation(split)
+    both = merge_validation(split)
     assert both.train.tolist() == list(range(30))
     assert both.val.size == 0
     assert both.test.tolist() == split.test.tolist()
     assert both.hash != split.hash
-    assert_says(both.rule, "trained on", split.rule)
+    assert_text_has(both.rule, "trained on", split.rule)

@@ -9,7 +9,7 @@ from snnlab.data.sources.folder import Entry, discover_table
 from snnlab.data.splits import TEST, TRAIN, VAL
 from snnlab.errors import DataError
 
-from ..refusals import assert_lines_say, assert_raises
+from ..refusals import assert_lines_have, assert_raises
 
 
 def touch(root: Path, *names: str) -> None:
@@ -39,7 +39,7 @@ def test_a_table_lists_recordings_and_parts_of_them(tmp_path: Path) -> None:
 def test_unused_columns_are_named(tmp_path: Path) -> None:
     found = discover_table(tmp_path, table(tmp_path, "camera,label,path,,value\nleft,1,a.npy,,3\n"))
     assert len(found.entries) == 1
-    assert_lines_say(found.notes, ("columns", "camera, value"))
+    assert_lines_have(found.notes, ("columns", "camera, value"))
     assert discover_table(tmp_path, table(tmp_path, "label,path,split\n1,a.npy,val\n")).notes == []
 
 
@@ -57,9 +57,9 @@ def test_an_unused_column_of_people_is_an_error(name: str, tmp_path: Path) -> No
     ] * 2
     # If the table has a split or groups itself, no group can be divided.
     by_hand = f"path,label,{name},split\na.npy,1,anna,train\nb.npy,2,ben,val\n"
-    assert_lines_say(discover_table(tmp_path, table(tmp_path, by_hand)).notes, ("columns", name))
+    assert_lines_have(discover_table(tmp_path, table(tmp_path, by_hand)).notes, ("columns", name))
     by_group = f"path,label,{name},group\na.npy,1,anna,x\n"
-    assert_lines_say(discover_table(tmp_path, table(tmp_path, by_group)).notes, ("columns", name))
+    assert_lines_have(discover_table(tmp_path, table(tmp_path, by_group)).notes, ("columns", name))
 
 
 def test_a_missing_column_to_group_by_is_named(tmp_path: Path) -> None:

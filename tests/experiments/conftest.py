@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.config.overrides import merged
+from snnlab.config.overrides import merge_overrides
 from snnlab.errors import DataError
 from snnlab.experiments.executor import Executor
-from snnlab.experiments.suite_plan import Plan, Survey, Work
-from snnlab.experiments.suite_runner import Runner
-from snnlab.experiments.suite_settings import checked
-from snnlab.experiments.suite_state import Book, make_folder, open_book, write_page
+from snnlab.experiments.suite_plan import PreflightResult, SuiteFunctions, SuitePlan
+from snnlab.experiments.suite_runner import SuiteRunner
+from snnlab.experiments.suite_settings import parse_settings
+from snnlab.experiments.suite_state import SuiteState, load_suite_state, make_suite_folder, write_suite_yaml
 from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 N = 200
@@ -79,22 +79,24 @@ class Stub:
         wall_s = time.perf_counter() - begun
         return Outcome(status=status, error=error, metrics=metrics, fit_s=0.0, wall_s=wall_s, epochs=1, val_size=9)
 
-    def survey(self, probes: Any, config_dir: str | None, place: str) -> Survey:
+    def preflight(self, probes: Any, config_dir: str | None, place: str) -> PreflightResult:
         self.surveyed += 1
         data = next(text for text in probes[0] if text.startswith("data=")).partition("=")[2]
         gap = DataError("", self.gaps[data]) if data in self.gaps else None
-        return Survey(gap=gap, duplicates=None if gap else "none")
+        return PreflightResult(gap=gap, duplicates=None if gap else "none")
 
-    def run(self, **values: Any) -> Book:
+    def run(self, **values: Any) -> SuiteState:
         """Run what is missing of the suite, with other settings."""
-        plan = Plan(self.folder, "s", checked({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s")
-        make_folder(self.folder)
-        write_page(plan)
-        book = open_book(self.folder, plan.cells())
+        plan = SuitePlan(
+            self.folder, "s", parse_settings({**SUITE, **values}), [], None, str(self.folder), "snnlab bench suite=s"
+        )
+        make_suite_folder(self.folder)
+        write_suite_yaml(plan)
+        suite_state = load_suite_state(self.folder, plan.run_specs())
         executor = Executor(InProcessWorker, self.train, 1)
-        work = Work(self.survey, merged)
-        Runner(plan, plan.cells(), book, work, executor, time.perf_counter(), self.tables).run()
-        return book
+        work = SuiteFunctions(self.preflight, merge_overrides)
+        SuiteRunner(plan, plan.run_specs(), suite_state, work, executor, time.perf_counter(), self.tables).run()
+        return suite_state
 
 
 @pytest.fixture

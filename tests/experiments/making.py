@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
         "augment": [],
         "mix": None,
     },
-    "loss": {"type": "cross_entropy", "over_time": "mean"},
+    "loss": {"type": "cross_entropy", "readout": "mean"},
     "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
     "scheduler": None,
     "trainer": {"precision": "32-true", "max_epochs": 5},
@@ -103,13 +103,13 @@ def make_suite(
 ) -> Path:
     """Write a suite of methods on `digits`, each with the accuracies of its seeds; seeds without one are missing."""
     cells = []
-    for arm, accuracies in arms.items():
+    for method, accuracies in arms.items():
         for seed, accuracy in zip(seeds, accuracies, strict=False):
-            place = f"runs/digits/{arm}/{seed}"
+            place = f"runs/digits/{method}/{seed}"
             make_run(folder / place, seed, accuracy)
-            names = {"dataset": "digits", "arm": arm, "seed": seed, "control": None, "folder": place}
+            names = {"dataset": "digits", "arm": method, "seed": seed, "control": None, "folder": place}
             cells.append({**names, "status": "completed", "error": None, "wall_s": 20.0, "tuned": None})
-    nodes = {arm: {"overrides": [f"neuron={arm}"], "role": "arm", "note": None} for arm in arms}
+    nodes = {method: {"overrides": [f"neuron={method}"], "role": "arm", "note": None} for method in arms}
     said = {"schema": 1, "name": "mine", "arms": nodes, "datasets": {"digits": ["data=digits"]}, "seeds": list(seeds)}
     said |= {"common": [], "match": None, "tune": None, "published": [], "command": "snnlab bench suite=mine"}
     folder.mkdir(exist_ok=True)

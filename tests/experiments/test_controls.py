@@ -12,25 +12,25 @@ import pytest
 import torch
 
 from snnlab.experiments.controls import judge_controls, renaming_p_value
-from snnlab.experiments.suite_plan import Cell
-from snnlab.experiments.suite_state import Book, RunState, read_result
+from snnlab.experiments.suite_plan import RunSpec
+from snnlab.experiments.suite_state import RunState, SuiteState, read_result
 from snnlab.files import write_json
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import write_run
 
-REFERENCE = Cell("digits", "a", 0)
-PERMUTED = Cell("digits", "a", 0, "permuted_test_labels")
+REFERENCE = RunSpec("digits", "a", 0)
+PERMUTED = RunSpec("digits", "a", 0, "permuted_test_labels")
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
+def suite_state(tmp_path: Path) -> SuiteState:
     """Return a suite of a control with permuted test labels and its reference run, equal before the test."""
     for cell, accuracy in ((REFERENCE, 0.9), (PERMUTED, 0.25)):
         folder = tmp_path / cell.folder
         write_run(folder, accuracy, 4, **{"val/accuracy": 0.8})
         save(folder, 1.0)
-    return Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, PERMUTED)})
+    return SuiteState(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, PERMUTED)})
 
 
 def save(folder: Path, weight: float) -> None:
@@ -44,10 +44,10 @@ def change(folder: Path, part: str, key: str, value: Any) -> None:
     write_json(folder / "result.json", page)
 
 
-def test_what_is_the_same_before_the_test_passes(book: Book):
-    (said,) = judge_controls(book, [])
+def test_what_is_the_same_before_the_test_passes(suite_state: SuiteState):
+    (said,) = judge_controls(suite_state, [])
     assert said["passed"] is True
-    assert_says(said["said"], "epoch 3", "25.0%", "90.0%")
+    assert_text_has(said["said"], "epoch 3", "25.0%", "90.0%")
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,21 @@ def test_what_is_the_same_before_the_test_passes(book: Book):
         (lambda folder: save(folder, 1.5), ("weights",)),
     ],
 )
-def test_test_labels_that_change_what_comes_before_fail(book: Book, breaks: Callable[[Path], None], words: tuple):
-    breaks(book.folder / PERMUTED.folder)
-    (said,) = judge_controls(book, [])
+def test_test_labels_that_change_what_comes_before_fail(
+    suite_state: SuiteState, breaks: Callable[[Path], None], words: tuple
+):
+    breaks(suite_state.folder / PERMUTED.folder)
+    (said,) = judge_controls(suite_state, [])
     assert said["passed"] is False
-    assert_says(said["said"], *words)
+    assert_text_has(said["said"], *words)
 
 
-def test_a_verdict_stands_until_one_of_the_two_is_trained_again(book: Book):
-    book.controls = judge_controls(book, [])
-    save(book.folder / PERMUTED.folder, 1.5)
-    assert judge_controls(book, []) == book.controls
+def test_a_verdict_stands_until_one_of_the_two_is_trained_again(suite_state: SuiteState):
+    suite_state.controls = judge_controls(suite_state, [])
+    save(suite_state.folder / PERMUTED.folder, 1.5)
+    assert judge_controls(suite_state, []) == suite_state.controls
     for trained in (REFERENCE, PERMUTED):
-        assert judge_controls(book, [trained])[0]["passed"] is False
+        assert judge_controls(suite_state, [trained])[0]["passed"] is False
 
 
 def test_renaming_classes_gives_the_p_value_of_an_accuracy():
@@ -84,8 +86,8 @@ def test_renaming_classes_gives_the_p_value_of_an_accuracy():
     assert renaming_p_value(many, np.eye(10)[many]) < 0.01
 
 
-SHUFFLED = Cell("digits", "a", 0, "shuffled_labels")
-SHUFFLED_TIME = Cell("digits", "a", 0, "shuffled_time")
+SHUFFLED = RunSpec("digits", "a", 0, "shuffled_labels")
+SHUFFLED_TIME = RunSpec("digits", "a", 0, "shuffled_time")
 
 
 def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def shuffled(tmp_path: Path, accuracy: float, classes: int, repeats: int = 1) ->
         path = tmp_path / cell.folder / "predictions.npz"
         arrays = dict(np.load(path))
         np.savez(path, **{**arrays, "test_recording": np.arange(len(arrays["test_target"])) // repeats})
-    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED)}), [])
+    (said,) = judge_controls(SuiteState(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED)}), [])
     return said
 
 
@@ -106,7 +108,7 @@ def test_shuffled_labels_at_chance_pass(tmp_path: Path):
 def test_far_below_chance_is_no_pass(tmp_path: Path):
     said = shuffled(tmp_path, 0.025, 2)
     assert said["passed"] is None
-    assert_says(said["said"], "cannot", "run")
+    assert_text_has(said["said"], "cannot", "run")
 
 
 def test_far_above_chance_fails_where_renamed_classes_do_not_explain_it(tmp_path: Path):
@@ -122,7 +124,9 @@ def test_windows_of_a_recording_are_no_more_evidence_than_the_recording(tmp_path
 def test_what_timing_is_worth_has_an_interval(tmp_path: Path):
     for cell, right in ((REFERENCE, 0.9), (SHUFFLED_TIME, 0.5)):
         write_run(tmp_path / cell.folder, right, 4)
-    (said,) = judge_controls(Book(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED_TIME)}), [])
+    (said,) = judge_controls(
+        SuiteState(tmp_path, {cell: RunState("completed") for cell in (REFERENCE, SHUFFLED_TIME)}), []
+    )
     assert said["passed"] is None
     low, high = re.findall(r"95 % interval ([-+.0-9]+) to ([-+.0-9]+)", said["said"])[0]
     assert 25 < float(low) < 40 < float(high) < 55

@@ -12,9 +12,9 @@ import pytest
 from snnlab.errors import ConfigError
 from snnlab.experiments import executor
 from snnlab.experiments.executor import Executor
-from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.study import SearchLock, SharedStudy
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 from ..refusals import assert_raises
@@ -25,7 +25,7 @@ class Search:
 
     def __init__(self, folder: Path, **values: Any) -> None:
         space = {"optimizer.lr": {"low": 0.1, "high": 1.0}}
-        self.sweep, self.space = checked({"space": space, "sampler": "random", "engine": "here", **values})
+        self.sweep, self.space = parse_settings({"space": space, "sampler": "random", "engine": "here", **values})
         self.folder = folder / "a_sweep"
         self.folder.mkdir()
         self.lock = SearchLock(self.folder)
@@ -39,9 +39,9 @@ class Search:
         figures = {"val/loss": 1.0}
         return Outcome(status=self.status, error=error, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=9)
 
-    def run(self) -> executor.Driver:
-        plan = Plan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
-        found = executor.Driver(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
+    def run(self) -> executor.SearchRunner:
+        plan = SearchPlan(self.folder, "a", self.sweep, self.space, [], None, 0, ".")
+        found = executor.SearchRunner(plan, self.study, Executor(InProcessWorker, self.train, 1), 0.0)
         found.run()
         return found
 
@@ -56,7 +56,7 @@ def searches(tmp_path: Path) -> Iterator[Any]:
 
     yield begin
     for one in begun:
-        one.lock.leave()
+        one.lock.release()
 
 
 def test_no_trial_begins_after_the_hours_are_over(searches: Any, monkeypatch: pytest.MonkeyPatch):
@@ -80,7 +80,7 @@ def test_too_many_failed_trials_end_the_search_with_what_the_last_failed_of(sear
     found = search.run()
     assert search.study.count().failed == 3
     with assert_raises(ConfigError, "sweep", 3, "sweep.failures", 2):
-        found.require_enough()
+        found.check_failures()
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
-from snnlab.experiments.executor import MAX_TRIES, Ended, Executor, WorkerLostError
+from snnlab.experiments.executor import MAX_TRIES, Executor, FinishedTask, WorkerLostError
 from snnlab.experiments.workers import Outcome, Task, Worker
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 Answer = Outcome | BrokenExecutor | None
 
@@ -65,8 +65,8 @@ def tasks(number: int) -> dict[int, Task]:
     return {k: Task(f"run_{k}", ["a=1"], None, ".") for k in range(number)}
 
 
-def ended_of(script: Scripted, number: int = 1) -> tuple[Executor, list[Ended]]:
-    ended: list[Ended] = []
+def ended_of(script: Scripted, number: int = 1) -> tuple[Executor, list[FinishedTask]]:
+    ended: list[FinishedTask] = []
     one = executor(script)
     one.run_all(tasks(number), ended.append)
     return one, ended
@@ -100,14 +100,14 @@ def test_a_task_whose_worker_dies_repeatedly_fails_and_the_others_continue():
     states = {one.key: one.outcome["status"] for one in ended}
     assert states == {0: "failed", 1: "completed", 2: "completed"}
     (failed,) = [one.outcome["error"] for one in ended if one.key == 0]
-    assert_says(failed, f"died {MAX_TRIES} times", "SIGKILL")
+    assert_text_has(failed, f"died {MAX_TRIES} times", "SIGKILL")
 
 
 def test_a_worker_that_dies_between_two_tasks_is_replaced_and_costs_none_of_them():
     script = Scripted(lambda task, tries: outcome())
     one, ended = executor(script, slots=1), []
 
-    def killed_after(task: Ended) -> None:
+    def killed_after(task: FinishedTask) -> None:
         ended.append(task)
         script.made[-1].killed = True
 
@@ -127,7 +127,7 @@ def test_a_call_whose_worker_died_raises():
 def test_an_error_that_every_task_would_have_ends_all():
     script = Scripted(lambda task, tries: outcome("stopped", "no space left on device"))
     one, ended = ended_of(script, 5)
-    assert_says(one.trouble, "space")
+    assert_text_has(one.fatal_error, "space")
     assert not ended
     assert len(script.given) == 2
 

@@ -11,12 +11,12 @@ import pytest
 
 from snnlab.experiments.suite_table import read_table
 
-from ..refusals import assert_lines_say
+from ..refusals import assert_lines_have
 from .making import PROVENANCE, make_run, make_suite
 
 
-def flags_of(folder: Path, arm: str) -> Sequence[str]:
-    return next(row.flags for row in read_table(folder).parts[0].rows if row.arm == arm)
+def flags_of(folder: Path, method: str) -> Sequence[str]:
+    return next(row.flags for row in read_table(folder).parts[0].rows if row.method == method)
 
 
 def replaced(suite: Path, place: str, seed: int, **settings: Any) -> None:
@@ -47,15 +47,15 @@ def test_code_of_no_repository(suite: Path):
 
 def test_versions_that_are_not_those_of_the_others(suite: Path):
     replaced(suite, "a/1", 1, provenance={"packages": {"torch": "2.0.0"}, "python": "3.12.0"})
-    assert_lines_say(flags_of(suite, "a"), ("versions", "python, torch"))
+    assert_lines_have(flags_of(suite, "a"), ("versions", "python, torch"))
     assert flags_of(suite, "b") == []
 
 
 def test_other_test_recordings_whichever_way(suite: Path):
     replaced(suite, "a/1", 1, provenance={"data_fingerprint": "other"})
-    assert_lines_say(flags_of(suite, "a"), ("other", "test"))
+    assert_lines_have(flags_of(suite, "a"), ("other", "test"))
     (suite / "runs/digits/b/0/split.json").write_text(json.dumps({"train": [], "val": [], "test": [1, 2]}))
-    assert_lines_say(flags_of(suite, "b"), ("other", "test"))
+    assert_lines_have(flags_of(suite, "b"), ("other", "test"))
 
 
 def test_another_validation_split_is_no_other_test(suite: Path):
@@ -65,7 +65,7 @@ def test_another_validation_split_is_no_other_test(suite: Path):
 
 def test_a_test_of_a_part(suite: Path):
     replaced(suite, "a/0", 0, metrics={"test/recordings": 20.0})
-    assert_lines_say(flags_of(suite, "a"), ("tested", "20 of 200"))
+    assert_lines_have(flags_of(suite, "a"), ("tested", "20 of 200"))
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_a_method_off_its_budget(tmp_path: Path):
     page = {"match": {"by": "wall_time", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.7]}, seeds=(0,), page=page, state={"match": matched})
     assert flags_of(suite, "a") == []
-    assert_lines_say(flags_of(suite, "b"), ("budget: 0.50 x", "wall time"))
+    assert_lines_have(flags_of(suite, "b"), ("budget: 0.50 x", "wall time"))
 
 
 def test_a_control_is_no_result(suite: Path):
     replaced(suite, "a/0", 0, more={"control": "shuffled_labels"})
-    assert_lines_say(flags_of(suite, "a"), ("control shuffled_labels",))
+    assert_lines_have(flags_of(suite, "a"), ("control shuffled_labels",))

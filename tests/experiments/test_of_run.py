@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from snnlab.experiments.report_pages import When, run_page
-from snnlab.runs.early_exit import Clock
+from snnlab.experiments.report_pages import TimeAxis, run_page
+from snnlab.runs.early_exit import StepTime
 from snnlab.runs.recorded import read_run
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .making import make_run
 
 
 def page(folder: Path, config: dict[str, Any] | None = None) -> str:
-    return run_page(read_run(folder), config or {}, {}, list("abcd"), When(Clock(40.0), "not asked")).html()
+    return run_page(read_run(folder), config or {}, {}, list("abcd"), TimeAxis(StepTime(40.0), "not asked")).html()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def page(folder: Path, config: dict[str, Any] | None = None) -> str:
 def test_it_says_again_what_was_typed_with_the_folder_of_files(tmp_path: Path, command: Any):
     run = make_run(tmp_path / "x" / "1_0", provenance={"command": command})
     again = page(run).partition("<h2>Commands</h2>")[2]
-    assert_says(again, "snnlab train --config-dir mine model=x", "snnlab reproduce")
+    assert_text_has(again, "snnlab train --config-dir mine model=x", "snnlab reproduce")
 
 
 def test_a_run_of_a_grid_is_called_by_what_it_is(tmp_path: Path):
@@ -37,5 +37,5 @@ def test_a_run_of_a_grid_is_called_by_what_it_is(tmp_path: Path):
 
 def test_a_run_on_a_part_of_the_recordings_says_so(tmp_path: Path):
     text = page(make_run(tmp_path / "x" / "1_0"), {"trainer": {"limit_test_batches": 4}})
-    assert_says(text, "completed, limited")
+    assert_text_has(text, "completed, limited")
     assert "trainer.limit_test_batches=4" in text

@@ -7,30 +7,39 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import ConfigError, RecordError
-from snnlab.experiments.suite_plan import Plan
-from snnlab.experiments.suite_settings import Choice, checked
-from snnlab.experiments.suite_state import is_begun, make_folder, read_page, require_same, united, write_page
+from snnlab.errors import ConfigError, RunFolderError
+from snnlab.experiments.suite_plan import SuitePlan
+from snnlab.experiments.suite_settings import SuiteSelection, parse_settings
+from snnlab.experiments.suite_state import (
+    is_begun,
+    make_suite_folder,
+    read_suite_yaml,
+    require_same_settings,
+    unite_suite,
+    write_suite_yaml,
+)
 
 from ..refusals import assert_raises
 from .conftest import SUITE, write_run
 
 
-def plan(folder: Path, typed: list[str] | None = None, choice: Choice | None = None, **values: Any) -> Plan:
-    suite = united(checked({**SUITE, **values}), choice or Choice(), read_page(folder))
-    return Plan(folder, "s", suite, typed or [], None, ".", "snnlab bench suite=s")
+def plan(
+    folder: Path, typed: list[str] | None = None, choice: SuiteSelection | None = None, **values: Any
+) -> SuitePlan:
+    suite = unite_suite(parse_settings({**SUITE, **values}), choice or SuiteSelection(), read_suite_yaml(folder))
+    return SuitePlan(folder, "s", suite, typed or [], None, ".", "snnlab bench suite=s")
 
 
-def begun(folder: Path, *arguments: Any, **values: Any) -> Plan:
-    make_folder(folder)
+def begun(folder: Path, *arguments: Any, **values: Any) -> SuitePlan:
+    make_suite_folder(folder)
     made = plan(folder, *arguments, **values)
-    write_page(made)
+    write_suite_yaml(made)
     return made
 
 
 def test_methods_datasets_and_seeds_are_added_to_the_suite(tmp_path: Path):
-    begun(tmp_path, choice=Choice(["b"], ["digits"]))
-    more = begun(tmp_path, choice=Choice(["a"]), seeds=[5])
+    begun(tmp_path, choice=SuiteSelection(["b"], ["digits"]))
+    more = begun(tmp_path, choice=SuiteSelection(["a"]), seeds=[5])
     assert list(more.suite.arms) == ["a", "b"]
     assert list(more.suite.datasets) == ["digits", "patterns"]
     assert more.suite.seeds == [0, 1, 5]
@@ -57,31 +66,31 @@ def test_other_settings_are_refused_in_the_same_folder(
 ):
     begun(tmp_path)
     with assert_raises(ConfigError, tmp_path, told):
-        require_same(plan(tmp_path, typed, **values), read_page(tmp_path) or {}, ["data.root"])
+        require_same_settings(plan(tmp_path, typed, **values), read_suite_yaml(tmp_path) or {}, ["data.root"])
 
 
 def test_where_recordings_are_may_change(tmp_path: Path):
     begun(tmp_path, ["data.root=here"])
-    there, page = plan(tmp_path, ["data.root=there"]), read_page(tmp_path) or {}
-    require_same(there, page, ["data.root"])
+    there, page = plan(tmp_path, ["data.root=there"]), read_suite_yaml(tmp_path) or {}
+    require_same_settings(there, page, ["data.root"])
     with assert_raises(ConfigError, tmp_path, "data.root=here"):
-        require_same(there, page, [])
+        require_same_settings(there, page, [])
 
 
 def test_a_page_of_another_version_is_refused(tmp_path: Path):
     (tmp_path / "suite.yaml").write_text("schema: 99\n")
-    with assert_raises(RecordError, "suite.yaml", "written"):
-        read_page(tmp_path)
+    with assert_raises(RunFolderError, "suite.yaml", "written"):
+        read_suite_yaml(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with assert_raises(RecordError, "folder", "folder=FOLDER"):
-        make_folder(tmp_path / "file" / "s")
+    with assert_raises(RunFolderError, "folder", "folder=FOLDER"):
+        make_suite_folder(tmp_path / "file" / "s")
 
 
 def test_before_anything_was_trained_settings_may_change(tmp_path: Path):
     made = begun(tmp_path)
     assert not is_begun(tmp_path)
-    write_run(tmp_path / made.cells()[0].folder)
+    write_run(tmp_path / made.run_specs()[0].folder)
     assert is_begun(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from snnlab.experiments.suite_table import read_table
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .making import make_run, make_suite
 
 
@@ -20,46 +20,46 @@ def clauses(folder: Path) -> dict[str, str]:
 
 def test_what_holds_for_all_is_stated_once(tmp_path: Path):
     said = clauses(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
-    assert_says(said["runs"], "6 of 6 completed", "0 failed")
-    assert_says(said["seeds"], "0, 1, 2", "initialisation")
-    assert_says(said["split"], "stratified 0.1", "split_seed 0")
-    assert_says(said["sizes"], "900 to train", "100 to validate", "200 to test")
-    assert_says(said["selection"], "lowest val", "5 epochs")
-    assert_says(said["tuning"], "none")
-    assert_says(said["clock"], "320 ms", "8 steps", "40 ms")
+    assert_text_has(said["runs"], "6 of 6 completed", "0 failed")
+    assert_text_has(said["seeds"], "0, 1, 2", "initialisation")
+    assert_text_has(said["split"], "stratified 0.1", "split_seed 0")
+    assert_text_has(said["sizes"], "900 to train", "100 to validate", "200 to test")
+    assert_text_has(said["selection"], "lowest val", "5 epochs")
+    assert_text_has(said["tuning"], "none")
+    assert_text_has(said["clock"], "320 ms", "8 steps", "40 ms")
     assert said["framing"].startswith("causal")
-    assert_says(said["input"], "counts")
+    assert_text_has(said["input"], "counts")
     assert said["augmentation"] == "none"
-    assert_says(said["readout"], "li, mean")
-    assert_says(said["training"], "cross_entropy", "Adam", "lr 0.01", "batches of 32")
-    assert_says(said["precision"], "32-true", "numba")
+    assert_text_has(said["readout"], "li, mean")
+    assert_text_has(said["training"], "cross_entropy", "Adam", "lr 0.01", "batches of 32")
+    assert_text_has(said["precision"], "32-true", "numba")
     assert said["devices"] == "a processor, 1 thread"
     assert said["commit"] == "c0ffee" * 6
     assert said["arms"] == "a: neuron=a; b: neuron=b"
     assert said["command"] == "snnlab bench suite=mine"
-    assert_says(said["energy"], "estimate", "4.6 pJ a MAC", "0.9 pJ an AC")
-    assert_says(said["test set"], "abc")
+    assert_text_has(said["energy"], "estimate", "4.6 pJ a MAC", "0.9 pJ an AC")
+    assert_text_has(said["test set"], "abc")
 
 
 def test_differences_are_stated_per_method(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.8]}, seeds=(0,))
     (suite / "runs/digits/b").rename(suite / "before")
-    make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"over_time": "last"}})
+    make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"readout": "last"}})
     said = clauses(suite)
-    assert_says(said["clock"], "a: 320 ms", "8 steps", "b: 320 ms", "1 step")
-    assert_says(said["readout"], "a: li, mean", "b: li, last")
+    assert_text_has(said["clock"], "a: 320 ms", "8 steps", "b: 320 ms", "1 step")
+    assert_text_has(said["readout"], "a: li, mean", "b: li, last")
 
 
 @pytest.mark.parametrize(
     ("data", "about", "expected"),
     [
-        ({"frames": "binary"}, "input", ("binary",)),
-        ({"frames": {"type": "rate"}, "downsample": 2}, "input", ("downsample 2",)),
+        ({"representation": "binary"}, "input", ("binary",)),
+        ({"representation": {"type": "rate"}, "downsample": 2}, "input", ("downsample 2",)),
         ({"bin_by": "count"}, "framing", ("not causal",)),
         ({"bin_by": "count"}, "clock", ("320 ms", "8 steps", "no dt")),
         ({"bin_by": "count", "events_per_bin": 50}, "framing", ("causal: a frame",)),
         ({"overlap_ms": 5.0}, "framing", ("not causal", "first 5 ms")),
-        ({"frames": "voxel_grid"}, "framing", ("not causal", "0.5 steps")),
+        ({"representation": "voxel_grid"}, "framing", ("not causal", "0.5 steps")),
         ({"dt": 10.0, "num_bins": None}, "clock", ("320 ms", "32 steps", "10 ms")),
         (
             {"augment": [{"type": "affine", "shift": 2}], "mix": "eventmix"},
@@ -70,19 +70,19 @@ def test_differences_are_stated_per_method(tmp_path: Path):
 )
 def test_frames_and_time_steps_are_described(tmp_path: Path, data: dict[str, Any], about: str, expected: tuple):
     make_run(tmp_path / "x/0_0", config={"data": data})
-    assert_says(clauses(tmp_path)[about], *expected)
+    assert_text_has(clauses(tmp_path)[about], *expected)
 
 
 def test_a_search_is_the_tuning_of_a_plain_run(tmp_path: Path):
     make_run(tmp_path / "x/0_0", more={"search": {"trials": 40, "val_size": 100}})
-    assert_says(clauses(tmp_path)["tuning"], "40 trials", "100 validation")
+    assert_text_has(clauses(tmp_path)["tuning"], "40 trials", "100 validation")
 
 
 def test_the_budget_says_how_near_each_method_came(tmp_path: Path):
     matched = {"digits": {"a": {"value": 1000, "off": 1.0, "beyond": False}}}
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
-    assert_says(clauses(suite)["budget"], "within 10%", "a 1 k", "1.00 x")
+    assert_text_has(clauses(suite)["budget"], "within 10%", "a 1 k", "1.00 x")
 
 
 def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_open(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_ope
         assert old in text
         path.write_text(text.replace(old, new))
     (part,) = read_table(suite).parts
-    assert_says(dict(part.protocol)["training"], "batches of 48")
+    assert_text_has(dict(part.protocol)["training"], "batches of 48")
 
 
 def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path):
@@ -104,4 +104,4 @@ def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path
     page = json.loads(path.read_text())
     del page["provenance"]["working_folder"]
     path.write_text(json.dumps(page))
-    assert_says(clauses(suite)["commit"], "c0ffee" * 6, "working folder")
+    assert_text_has(clauses(suite)["commit"], "c0ffee" * 6, "working folder")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import read
 from snnlab.experiments.suite_table import read_table
 
-from ..refusals import assert_lines_say, assert_raises, assert_says
+from ..refusals import assert_lines_have, assert_raises, assert_text_has
 from .making import make_suite
 
 
@@ -33,7 +33,7 @@ def test_a_run_without_its_settings_is_named_and_left_out(tmp_path: Path):
     (suite / "runs/digits/a/1/config.yaml").unlink()
     table = read_table(suite)
     assert list(table.parts[0].rows[0].seeds) == [2]
-    assert_lines_say(table.problems, *((f"runs/digits/a/{seed}: config.yaml",) for seed in (0, 1)))
+    assert_lines_have(table.problems, *((f"runs/digits/a/{seed}: config.yaml",) for seed in (0, 1)))
 
 
 def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
@@ -41,7 +41,7 @@ def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     path = suite / "runs/digits/a/0/result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
     table = read_table(suite)
-    assert_lines_say(table.problems, ("runs/digits/a/0: result.json", "schema 7", 1))
+    assert_lines_have(table.problems, ("runs/digits/a/0: result.json", "schema 7", 1))
     assert list(table.parts[0].rows[0].seeds) == [1]
 
 
@@ -49,7 +49,7 @@ def test_a_half_written_suite_json_loses_only_its_own_content(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.8]}, seeds=(0, 1))
     (suite / "suite.json").write_text("{")
     table = read_table(suite)
-    assert_says(table.problems[0], "suite.json")
+    assert_text_has(table.problems[0], "suite.json")
     assert list(table.parts[0].rows[0].seeds) == [0, 1]
 
 
@@ -62,23 +62,23 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     table = read_table(suite)
     assert table.parts[0].rows[0].flags == ["1 of 3 failed", "seed 2 missing"]
     runs = next(clause.said for clause in table.parts[0].protocol if clause.about == "runs")
-    assert_says(runs, "1 of 3 completed", "1 failed: a seed 1")
+    assert_text_has(runs, "1 of 3 completed", "1 failed: a seed 1")
 
 
 def test_a_method_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):
     arms = {"a": {"overrides": []}, "b": {"overrides": [], "datasets": ["other"]}}
     page = {"datasets": {"digits": [], "other": []}, "arms": arms}
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.9, 0.9]}, page=page)
-    parts = {part.dataset: [row.arm for row in part.rows] for part in read_table(suite).parts}
+    parts = {part.dataset: [row.method for row in part.rows] for part in read_table(suite).parts}
     assert parts == {"digits": ["a"], "other": ["a", "b"]}
 
 
 def test_a_suite_of_another_version_is_refused(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, page={"schema": 9})
-    with assert_raises(RecordError, "s/suite.yaml", 1):
+    with assert_raises(RunFolderError, "s/suite.yaml", 1):
         read_table(suite)
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path):
-    with assert_raises(RecordError, tmp_path, "suite"):
+    with assert_raises(RunFolderError, tmp_path, "suite"):
         read_table(tmp_path)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from snnlab.errors import Interrupted, RecordError, UnknownSettingError
+from snnlab.errors import Interrupted, RunFolderError, UnknownSettingError
 from snnlab.experiments import suite_runner
-from snnlab.experiments.suite_state import open_book
+from snnlab.experiments.suite_state import load_suite_state
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 from .conftest import Stub, settings_of, write_run
 
 
@@ -29,7 +29,10 @@ def test_each_method_is_trained_on_each_dataset_with_each_seed_and_each_dataset_
     stub.run()
     assert stub.surveyed == 2
     assert [Path(task.folder).relative_to(stub.folder).as_posix() for task in stub.trained] == [
-        f"runs/{dataset}/{arm}/{seed}" for seed in (0, 1) for dataset in ("digits", "patterns") for arm in ("a", "b")
+        f"runs/{dataset}/{method}/{seed}"
+        for seed in (0, 1)
+        for dataset in ("digits", "patterns")
+        for method in ("a", "b")
     ]
     first = settings_of(stub.trained[1])
     expected = {"data": "saccade_digits", "neuron": "cuba_lif", "seed": "0", "test": "true"}
@@ -38,9 +41,9 @@ def test_each_method_is_trained_on_each_dataset_with_each_seed_and_each_dataset_
 
 
 def test_gpus_are_shared_out_on_the_datasets_whose_trainings_take_one(stub: Stub, monkeypatch: pytest.MonkeyPatch):
-    original = stub.survey
+    original = stub.preflight
     monkeypatch.setattr(
-        stub, "survey", lambda *given: replace(original(*given), gpus=2 if "digits" in given[0][0][0] else 0)
+        stub, "preflight", lambda *given: replace(original(*given), gpus=2 if "digits" in given[0][0][0] else 0)
     )
     stub.run(engine="joblib")
     shared = {Path(task.folder).parts[-3]: settings_of(task).get("trainer.devices") for task in stub.trained}
@@ -111,7 +114,7 @@ def test_a_result_of_another_schema_is_left_alone_and_shown(stub: Stub):
     stub.trained.clear()
     stub.run()
     assert not stub.trained
-    assert_says(
+    assert_text_has(
         page(stub)["cells"][0]["error"], "runs/digits/a/0/result.json", "schema 7", "reads 1", "remove runs/digits/a/0"
     )
 
@@ -129,7 +132,7 @@ def test_a_damaged_suite_json_is_made_again_from_the_runs(stub: Stub):
 def test_a_suite_json_of_another_version_is_refused(stub: Stub):
     stub.run()
     (stub.folder / "suite.json").write_text('{"schema": 9}')
-    with assert_raises(RecordError, "suite_s/suite.json", "written"):
+    with assert_raises(RunFolderError, "suite_s/suite.json", "written"):
         stub.run()
 
 
@@ -152,36 +155,36 @@ def test_an_intermediate_table_flags_methods_off_their_budget(stub: Stub, monkey
     monkeypatch.setattr(suite_runner, "_TABLE_TIME_FRACTION", 1e9)  # a table after each training
     stub.run(match={"by": "params"})
     assert seen[0] == {"digits": {"a": {"value": 100.0, "off": 1.0, "beyond": False}}}
-    assert open_book(stub.folder, []).match == page(stub)["match"] == seen[-1]
+    assert load_suite_state(stub.folder, []).match == page(stub)["match"] == seen[-1]
 
 
 def test_controls_are_trained_with_the_first_method_and_judged(stub: Stub):
     stub.accuracy = lambda task: 0.27 if "shuffled" in task.folder else 0.9
-    book = stub.run(controls=["shuffled_labels", "shuffled_time"])
+    suite_state = stub.run(controls=["shuffled_labels", "shuffled_time"])
     controls = [settings_of(task) for task in stub.trained if "control" in settings_of(task)]
     assert [(one["control"], one["neuron"], one["seed"]) for one in controls] == [
         ("shuffled_labels", "lif", "0"),
         ("shuffled_time", "lif", "0"),
     ] * 2
-    said = {one["name"]: one for one in book.controls if one["dataset"] == "digits"}
+    said = {one["name"]: one for one in suite_state.controls if one["dataset"] == "digits"}
     assert said["shuffled_labels"]["passed"] is True
-    assert_says(said["shuffled_labels"]["said"], "27.0%", "chance", "25.0%")
+    assert_text_has(said["shuffled_labels"]["said"], "27.0%", "chance", "25.0%")
     assert said["shuffled_time"]["passed"] is None
-    assert_says(said["shuffled_time"]["said"], "27.0%", "90.0%", "+63.0 points")
+    assert_text_has(said["shuffled_time"]["said"], "27.0%", "90.0%", "+63.0 points")
     assert said["duplicates"]["passed"] is True
 
 
 def test_a_network_that_learns_shuffled_labels_fails_the_control(stub: Stub):
-    book = stub.run(controls=["shuffled_labels"])
-    assert [one["passed"] for one in book.controls if one["name"] == "shuffled_labels"] == [False, False]
+    suite_state = stub.run(controls=["shuffled_labels"])
+    assert [one["passed"] for one in suite_state.controls if one["name"] == "shuffled_labels"] == [False, False]
 
 
 def test_what_few_classes_may_be_by_luck_is_no_verdict(stub: Stub):
     stub.classes, stub.accuracy = 2, lambda task: 0.6 if "shuffled" in task.folder else 0.9
     (said, _) = (one for one in stub.run(controls=["shuffled_labels"]).controls if one["name"] == "shuffled_labels")
     assert said["passed"] is None
-    assert_says(said["said"], "cannot", "60.0%", "chance", 50)
-    assert_says(said["said"], "far", "50%")
+    assert_text_has(said["said"], "cannot", "60.0%", "chance", 50)
+    assert_text_has(said["said"], "far", "50%")
 
 
 def test_a_control_without_a_test_has_no_verdict(stub: Stub):
@@ -200,25 +203,27 @@ def test_a_control_of_which_a_file_is_missing_is_not_judged(stub: Stub):
     for path in stub.folder.glob("controls/*/digits/*/*/predictions.npz"):
         path.unlink()
     (stub.folder / "suite.json").unlink()
-    book = stub.run(controls=["shuffled_labels", "permuted_test_labels"])
-    said = {one["name"]: one["said"] for one in book.controls if one["dataset"] == "digits"}
-    assert_says(said["shuffled_labels"], "not judged", "predictions.npz")
-    assert_says(said["shuffled_labels"], "predictions.npz")
-    assert_says(said["permuted_test_labels"], "not judged")  # stubs write no checkpoint
+    suite_state = stub.run(controls=["shuffled_labels", "permuted_test_labels"])
+    said = {one["name"]: one["said"] for one in suite_state.controls if one["dataset"] == "digits"}
+    assert_text_has(said["shuffled_labels"], "not judged", "predictions.npz")
+    assert_text_has(said["shuffled_labels"], "predictions.npz")
+    assert_text_has(said["permuted_test_labels"], "not judged")  # stubs write no checkpoint
 
 
 def test_a_dry_run_leaves_a_damaged_suite_json_where_it_is(stub: Stub):
     stub.run()
     (stub.folder / "suite.json").write_text("{")
     before = sorted(stub.folder.iterdir())
-    open_book(stub.folder, [])
+    load_suite_state(stub.folder, [])
     assert sorted(stub.folder.iterdir()) == before
 
 
 def test_a_mistake_that_all_trainings_have_is_the_users(stub: Stub, monkeypatch: pytest.MonkeyPatch):
-    from snnlab.experiments.suite_plan import Survey
+    from snnlab.experiments.suite_plan import PreflightResult
 
-    monkeypatch.setattr(stub, "survey", lambda *_: Survey(mistake=UnknownSettingError("trainer", "max_epoch")))
+    monkeypatch.setattr(
+        stub, "preflight", lambda *_: PreflightResult(mistake=UnknownSettingError("trainer", "max_epoch"))
+    )
     with assert_raises(UnknownSettingError, "trainer.max_epoch"):
         stub.run()
     assert not stub.trained

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.experiments.sweep_settings import changed, checked
+from snnlab.experiments.sweep_settings import change_settings, parse_settings
 
 from ..refusals import assert_raises
 
@@ -36,11 +36,11 @@ SPACE = {"a": {"low": 1, "high": 3}}
 )
 def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
     with assert_raises((ConfigError, UnknownSettingError), *told):
-        checked({**({"space": SPACE} if values else {}), **values})
+        parse_settings({**({"space": SPACE} if values else {}), **values})
 
 
 def test_what_a_search_is_cannot_change_on_its_way_but_how_long_and_where_it_runs():
-    before = checked({"space": SPACE})[0].as_record()
-    assert changed(before, {"trials": 40, "workers": 1, "engine": "here"})["trials"] == 40
+    before = parse_settings({"space": SPACE})[0].as_record()
+    assert change_settings(before, {"trials": 40, "workers": 1, "engine": "here"})["trials"] == 40
     with assert_raises(ConfigError, "sweep.sampler", "search"):
-        changed(before, {"sampler": "random"})
+        change_settings(before, {"sampler": "random"})

@@ -20,7 +20,7 @@ NODE = {
 
 def suggestions(node: dict[str, Any], number: int = 30) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [Space.parsed(node).suggest(study.ask()) for _ in range(number)]
+    return [Space.parse(node).suggest(study.ask()) for _ in range(number)]
 
 
 @pytest.fixture(autouse=True)
@@ -47,25 +47,25 @@ def test_a_grid_is_every_combination_once_without_what_its_conditions_leave_out(
         "neuron.tau_syn": {"choices": [2, 5], "when": {"neuron": "cuba_lif"}},
         "seed_like": {"low": 1, "high": 3},
     }
-    grid = Space.parsed(node).grid()
+    grid = Space.parse(node).grid()
     assert len(grid) == 3 * (1 + 2)
     assert len({str(values) for values in grid}) == len(grid)
 
 
 def test_steps_of_a_grid_reach_both_ends():
-    grid = Space.parsed({"a": {"low": 0.1, "high": 0.3, "step": 0.1}}).grid()
+    grid = Space.parse({"a": {"low": 0.1, "high": 0.3, "step": 0.1}}).grid()
     assert [values["a"] for values in grid] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_probes_show_both_ends_and_every_choice_under_its_condition():
-    probes = list(Space.parsed(NODE).probes())
+    probes = list(Space.parse(NODE).probes())
     assert {values["optimizer.lr"] for values in probes} == {1e-4, 1e-2}
     assert {values["neuron"] for values in probes} == {"lif", "cuba_lif"}
     assert {values.get("neuron.tau_syn") for values in probes} == {None, 2.0, 20.0}
 
 
 def test_ends_are_probed_as_they_would_be_proposed():
-    (first, _) = Space.parsed({"a": {"low": 8, "high": 16, "step": 0.5}}).probes()
+    (first, _) = Space.parse({"a": {"low": 8, "high": 16, "step": 0.5}}).probes()
     assert isinstance(first["a"], float)
 
 
@@ -118,9 +118,9 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
 )
 def test_a_mistake_is_named_with_its_place(node: dict[str, Any], told: tuple):
     with assert_raises((ConfigError, UnknownSettingError), *told):
-        Space.parsed(node)
+        Space.parse(node)
 
 
 def test_a_grid_of_infinitely_many_points_is_refused():
     with assert_raises(ConfigError, "sweep.space.a", "choices"):
-        Space.parsed({"a": {"low": 0.0, "high": 1.0}}).grid()
+        Space.parse({"a": {"low": 0.0, "high": 1.0}}).grid()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from snnlab.experiments.suite_figures import spread
+from snnlab.experiments.suite_statistics import spread
 
 from ..refusals import assert_raises
 

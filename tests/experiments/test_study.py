@@ -12,12 +12,12 @@ from typing import Any
 import optuna
 import pytest
 
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.study import LOCKS, SearchLock, SharedStudy, quiet_optuna, require_optuna
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.workers import Outcome
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 SPACE = {"a": {"low": 0.0, "high": 1.0}, "b": [1, 2]}
 
@@ -31,7 +31,7 @@ def lock(folder: Path) -> SearchLock:
 
 
 def study(folder: Path, **values: Any) -> SharedStudy:
-    sweep, space = checked({"space": SPACE, "trials": 3, "sampler": "random", **values})
+    sweep, space = parse_settings({"space": SPACE, "trials": 3, "sampler": "random", **values})
     return SharedStudy(folder, sweep, space, lock(folder), {"overrides": [], "seed": 0})
 
 
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     for one in OPEN_LOCKS:
-        one.leave()
+        one.release()
     OPEN_LOCKS.clear()
 
 
@@ -75,7 +75,7 @@ def test_a_failed_trial_is_recorded_with_its_error_and_another_begins(folder: Pa
     shared.tell(2, outcome(val_loss=math.nan))
     assert [trial.number for _ in range(2) if (trial := shared.next_trial())] == [3, 4]
     assert shared.next_trial() is None
-    assert_says(shared.trials()[1].user_attrs["outcome"]["error"], "broken")
+    assert_text_has(shared.trials()[1].user_attrs["outcome"]["error"], "broken")
     assert shared.count().failed == 2
 
 
@@ -153,13 +153,13 @@ def _take_all(folder: Path) -> None:
 )
 def test_the_study_of_another_search_is_refused(folder: Path, values: dict[str, Any], what: str):
     study(folder)
-    with assert_raises(RecordError, "a_sweep/study.db", "a_sweep", what):
+    with assert_raises(RunFolderError, "a_sweep/study.db", "a_sweep", what):
         study(folder, **values)
 
 
 def test_a_file_that_is_no_study_is_refused_in_one_line(folder: Path):
     (folder / "study.db").write_text("nothing of the kind " * 50)
-    with assert_raises(RecordError, "sweep.storage", "study.db"):
+    with assert_raises(RunFolderError, "sweep.storage", "study.db"):
         study(folder)
 
 
@@ -179,7 +179,7 @@ def test_a_search_whose_study_is_missing_or_empty_is_not_restarted(folder: Path,
     (folder / "study.db").unlink()
     if empty:
         (folder / "study.db").touch()
-    with assert_raises(RecordError, "a_sweep/study.db", "snnlab"):
+    with assert_raises(RunFolderError, "a_sweep/study.db", "snnlab"):
         study(folder)
     assert (folder / "study.db").exists() == empty
     assert not empty or (folder / "study.db").stat().st_size == 0
@@ -188,5 +188,5 @@ def test_a_search_whose_study_is_missing_or_empty_is_not_restarted(folder: Path,
 def test_a_study_of_the_same_storage_without_a_trial_is_not_restarted(folder: Path):
     study(folder, storage=f"sqlite:///{folder}/elsewhere.db").next_trial()
     (folder / "trials" / "000").mkdir(parents=True)
-    with assert_raises(RecordError, "a_sweep/other.db", "empty"):
+    with assert_raises(RunFolderError, "a_sweep/other.db", "empty"):
         study(folder, storage=f"sqlite:///{folder}/other.db")

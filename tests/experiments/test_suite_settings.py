@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.experiments.suite_settings import checked
+from snnlab.experiments.suite_settings import parse_settings
 
 from ..refusals import assert_raises
 
@@ -15,9 +15,9 @@ GOOD: dict[str, Any] = {"arms": {"lif": ["neuron=lif"]}, "datasets": {"digits": 
 
 
 def test_a_method_may_be_only_its_overrides():
-    suite = checked({**GOOD, "arms": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
+    suite = parse_settings({**GOOD, "arms": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
     assert suite.arms["a"].overrides == ["neuron=lif"]
-    assert [arm.role for arm in suite.arms.values()] == ["arm", "baseline"]
+    assert [method.role for method in suite.arms.values()] == ["arm", "baseline"]
     assert suite.seeds == (0, 1, 2)
 
 
@@ -58,16 +58,16 @@ def test_a_method_may_be_only_its_overrides():
 )
 def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
     with assert_raises((ConfigError, UnknownSettingError), *told):
-        checked({**GOOD, **values})
+        parse_settings({**GOOD, **values})
 
 
 def test_all_methods_are_tuned_with_the_same_budget_each_in_its_own_space():
     own = {"space": {"optimizer.lr": [0.1, 0.2]}}
     tune = {"trials": 3, "space": {"neuron.tau_mem": [5, 10]}}
     arms: dict[str, Any] = {"a": [], "b": {"tune": own}, "c": {"tune": False}}
-    suite = checked({**GOOD, "arms": arms, "tune": tune})
-    assert suite.tuning("a") == tune
-    assert suite.tuning("b") == {**tune, **own}
-    assert suite.tuning("c") is None
+    suite = parse_settings({**GOOD, "arms": arms, "tune": tune})
+    assert suite.tuning_settings("a") == tune
+    assert suite.tuning_settings("b") == {**tune, **own}
+    assert suite.tuning_settings("c") is None
     with assert_raises(ConfigError, "suite.arms.a.tune", "trials"):
-        checked({**GOOD, "arms": {"a": {"tune": {"trials": 9}}}, "tune": tune})
+        parse_settings({**GOOD, "arms": {"a": {"tune": {"trials": 9}}}, "tune": tune})

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from snnlab.cli.bench_table import main
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.suite_table import print_table, read_table, remarks, tables, write_tables
 
-from ..refusals import assert_lines_say, assert_raises, assert_says
+from ..refusals import assert_lines_have, assert_raises, assert_text_has
 from .making import make_run, make_suite
 
 PUBLISHED: list[dict[str, Any]] = [
@@ -38,27 +38,27 @@ def suite(tmp_path: Path) -> Path:
 
 def test_rows_are_ranked_and_ties_are_marked(suite: Path):
     (part,) = read_table(suite).parts
-    assert [row.arm for row in part.rows] == ["best", "as_good", "worst"]
+    assert [row.method for row in part.rows] == ["best", "as_good", "worst"]
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈", "3"]
     assert [pair.significant for pair in part.neighbours] == [False, True]
     assert [(pair.worse, pair.significant) for pair in part.against_best] == [("as_good", False), ("worst", True)]
-    assert_says("\n".join(remarks(part)), "best: as_good")
-    assert_says(part.neighbours[0].said, "best against as_good")
-    assert_says(part.neighbours[1].said, "as_good", "better", "worst: +39.5 points")
+    assert_text_has("\n".join(remarks(part)), "best: as_good")
+    assert_text_has(part.neighbours[0].said, "best against as_good")
+    assert_text_has(part.neighbours[1].said, "as_good", "better", "worst: +39.5 points")
 
 
 def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp_path: Path):
     arms = {f"arm{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
     said = remarks(read_table(make_suite(tmp_path / "s", arms, seeds=(0,))).parts[0])
-    assert_says(said[1], "arm0: arm1, arm2")
-    assert_lines_say(said[2:], ("arm7", "better", "arm8", "seed 0"))
+    assert_text_has(said[1], "arm0: arm1, arm2")
+    assert_lines_have(said[2:], ("arm7", "better", "arm8", "seed 0"))
 
 
 def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
     (part,) = read_table(make_suite(tmp_path / "s", {"a": [0.9, 0.91, 0.92], "b": [0.5, 0.51, 0.52]})).parts
     assert [part.rank(row) for row in part.rows] == ["1", "2 ≈"]
     assert part.neighbours[0].significant is False
-    assert_says(part.neighbours[0].said, "no", "verdict")
+    assert_text_has(part.neighbours[0].said, "no", "verdict")
     assert "+40.0 points" in part.neighbours[0].said
 
 
@@ -86,7 +86,7 @@ def test_methods_of_other_recordings_are_not_compared(suite: Path):
         path.write_text(path.read_text().replace('"abc"', '"other"'))
     (part,) = read_table(suite).parts
     assert part.neighbours[0].significant is None
-    assert_says(part.neighbours[0].said, "best", "as_good: not compared")
+    assert_text_has(part.neighbours[0].said, "best", "as_good: not compared")
 
 
 def test_markdown_has_numbers_protocol_and_controls(suite: Path):
@@ -94,8 +94,8 @@ def test_markdown_has_numbers_protocol_and_controls(suite: Path):
     assert "| 1 | best | 4/4 | 90.0 ± 0.8 |" in text
     assert "| 1 | best | 2 M | 100 k | 200 k | 640 |" in text  # 0.1 M x 4.6 pJ + 0.2 M x 0.9 pJ
     assert "0.0 ± 0.0 | 90.0 ± 1.0 |" not in text
-    assert_says(text, "- **sizes**: 900", 100, 200)
-    assert_says(text, r"- shuffled\_labels", "passed", r"25.0% \| chance")
+    assert_text_has(text, "- **sizes**: 900", 100, 200)
+    assert_text_has(text, r"- shuffled\_labels", "passed", r"25.0% \| chance")
 
 
 def test_accuracy_against_time_is_that_of_recordings_that_end_earlier(suite: Path):
@@ -119,14 +119,14 @@ def test_published_results_are_not_ranked_and_faint_where_the_test_chose_them(su
     assert [row[0] for row in table.rows] == ["Theirs & 50%", "Silent", "Careful"]
     assert table.faint == [0, 1]
     assert [row[6].split(":")[0] for row in table.rows] == ["test", "unknown", "validation"]
-    assert all(row.arm not in ("Careful", "Silent") for row in part.rows)
+    assert all(row.method not in ("Careful", "Silent") for row in part.rows)
 
 
 def test_incomplete_published_results_are_not_shown(tmp_path: Path):
     page = {"published": [{**ENOUGH, "name": "Bare", "accuracy": 99.0, "params": None, "steps": None}]}
     table = read_table(make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page))
     assert not table.parts[0].published
-    assert_lines_say(table.problems, ("published: Bare", "steps, params"))
+    assert_lines_have(table.problems, ("published: Bare", "steps, params"))
 
 
 def test_csv_has_a_line_per_method_with_plain_numbers(suite: Path):
@@ -152,7 +152,7 @@ def test_json_has_what_a_program_needs(suite: Path):
     assert row["values"]["test_accuracy"]["n"] == 4
     assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
     assert {column["of"] for column in page["columns"]} >= set(row["values"])
-    assert_says(part["protocol"]["clock"], "320 ms", "8 steps", "40 ms")
+    assert_text_has(part["protocol"]["clock"], "320 ms", "8 steps", "40 ms")
     assert page["energy"]["mac_pj"] == 4.6
     assert all(one["ranked"] is False for one in part["published"])
 
@@ -178,10 +178,10 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     print_table(suite)
     out = capsys.readouterr().out
     assert "90.0 ± 0.8" in out
-    assert_says(out, "cannot tell (")
+    assert_text_has(out, "cannot tell (")
     assert "stratified 0.1" in out
     assert "snnlab bench suite=mine arms=[worst,best]" in out
-    assert_says(out, "control shuffled_labels", "passed", "25.0%")
+    assert_text_has(out, "control shuffled_labels", "passed", "25.0%")
 
 
 def test_best_on_test_is_shown_only_on_request_as_no_valid_result(suite: Path, capsys: pytest.CaptureFixture[str]):
@@ -191,8 +191,8 @@ def test_best_on_test_is_shown_only_on_request_as_no_valid_result(suite: Path, c
     assert "best on" not in capsys.readouterr().out
     assert main([str(suite), "--format", "md", "--best-on-test"], 0.0) == 0
     out = capsys.readouterr().out
-    assert_says(out, "test (%), not")
-    assert_says(out, "no valid result")
+    assert_text_has(out, "test (%), not")
+    assert_text_has(out, "no valid result")
     assert "99.0 ± 0.0" in out
 
 
@@ -209,7 +209,7 @@ def test_values_are_ranked_by_their_error(tmp_path: Path):
         page["metrics"] = {"test/mae": error, "test/r2": 0.5, "params": 3.0}
         (folder / "result.json").write_text(json.dumps(page))
     (part,) = read_table(tmp_path).parts
-    assert [row.arm for row in part.rows] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
+    assert [row.method for row in part.rows] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
     assert tables(part)[0].rows[0][3:5] == ["2", "0.500"]
 
 
@@ -217,7 +217,7 @@ def test_energy_takes_the_suites_constants_and_refuses_others(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page={"energy": {"mac_pj": 1.0, "ac_pj": 0.5}})
     assert read_table(suite).parts[0].rows[0].values["energy_nj"].mean == pytest.approx(200.0)
     wrong = make_suite(tmp_path / "t", {"a": [0.9]}, seeds=(0,), page={"energy": {"mac_pj": 1.0, "acs": 0.5}})
-    with assert_raises(RecordError, "t/suite.yaml.energy", "acs"):
+    with assert_raises(RunFolderError, "t/suite.yaml.energy", "acs"):
         read_table(wrong)
 
 
@@ -226,7 +226,7 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
         main(["--best-on-test"], 0.0)
     with assert_raises(ConfigError, "bench table", "--format"):
         main([str(suite), "--format", "pdf"], 0.0)
-    with assert_raises(RecordError, "bench table", "folder"):
+    with assert_raises(RunFolderError, "bench table", "folder"):
         main([str(tmp_path / "nowhere")], 0.0)
     assert main([str(suite), "--format=json"], 0.0) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "mine"

@@ -10,7 +10,7 @@ import pytest
 from snnlab.experiments.suite_settings import TUNE_SEED
 from snnlab.experiments.workers import Outcome, Task
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 from .conftest import Stub, settings_of
 
 TUNE: dict[str, Any] = {"trials": 2, "sampler": "grid", "space": {"optimizer.lr": [0.1, 0.2]}}
@@ -38,7 +38,7 @@ def tuned(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
 
 
 def test_a_method_is_trained_with_its_tuned_settings(tuned: Stub):
-    book = tuned.run(**SMALL)
+    suite_state = tuned.run(**SMALL)
     trials = [settings_of(task) for task in tuned.trained if "/tune/" in task.folder]
     assert [(one["optimizer.lr"], one["test"], one["seed"]) for one in trials] == [
         ("0.1", "false", str(TUNE_SEED)),
@@ -47,7 +47,7 @@ def test_a_method_is_trained_with_its_tuned_settings(tuned: Stub):
     last = {task.folder.split("/")[-2]: settings_of(task) for task in tuned.trained if "/runs/" in task.folder}
     assert last["a"]["optimizer.lr"] == "0.1"
     assert "optimizer.lr" not in last["b"]
-    said = {cell.arm: state.tuned for cell, state in book.states.items()}
+    said = {cell.method: state.tuned for cell, state in suite_state.states.items()}
     assert said == {"a": {"trials": 2, "val_size": 9, "values": {"optimizer.lr": 0.1}}, "b": None}
     page = json.loads((tuned.folder / "tune/digits/a/search.json").read_text())
     assert page["winner"]["overrides"][-1] == "optimizer.lr=0.1"
@@ -63,6 +63,11 @@ def test_what_is_tuned_is_not_tuned_again(tuned: Stub):
 
 def test_a_method_that_cannot_be_tuned_has_failed_and_the_others_continue(tuned: Stub):
     tuned.broken = lambda task: "it broke" if "/tune/" in task.folder else None
-    book = tuned.run(**{**SMALL, "tune": {**TUNE, "failures": 1}})
-    assert {cell.arm: state.status for cell, state in book.states.items()} == {"a": "failed", "b": "completed"}
-    assert_says(next(state.error or "" for cell, state in book.states.items() if cell.arm == "a"), "2 trials")
+    suite_state = tuned.run(**{**SMALL, "tune": {**TUNE, "failures": 1}})
+    assert {cell.method: state.status for cell, state in suite_state.states.items()} == {
+        "a": "failed",
+        "b": "completed",
+    }
+    assert_text_has(
+        next(state.error or "" for cell, state in suite_state.states.items() if cell.method == "a"), "2 trials"
+    )

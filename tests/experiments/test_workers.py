@@ -18,7 +18,7 @@ import pytest
 
 from snnlab.errors import ConfigError
 from snnlab.experiments import workers
-from snnlab.experiments.workers import InProcessWorker, Job, Process, Serving, worker_factory
+from snnlab.experiments.workers import InProcessWorker, ProcessWorker, SubmititWorker, TaskServer, worker_factory
 
 from ..refusals import assert_raises
 
@@ -26,7 +26,7 @@ from ..refusals import assert_raises
 class Queue:
     """A queue of submitit's whose jobs are threads."""
 
-    def submit(self, function: Serving, folder: str) -> Any:
+    def submit(self, function: TaskServer, folder: str) -> Any:
         self.thread = threading.Thread(target=function, args=(folder,))
         self.thread.start()
         return self
@@ -50,14 +50,14 @@ def test_this_process_does_it_at_once():
 def test_a_missing_package_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str):
     monkeypatch.setitem(sys.modules, engine, None)
     given = ("sweep.engine", "sweep.submitit", "here")
-    where: Any = SimpleNamespace(engine=engine, slots=1, submitit=None, places=given)
+    where: Any = SimpleNamespace(engine=engine, slots=1, submitit=None, setting_names=given)
     with assert_raises(ConfigError, "sweep.engine", engine, "pip install"), worker_factory(where, tmp_path):
         pass
 
 
 def test_a_job_does_one_task_after_another_until_it_is_over(tmp_path: Path):
     queue = Queue()
-    job = Job(queue, tmp_path, local=True)
+    job = SubmititWorker(queue, tmp_path, local=True)
     assert value(job.submit(os.path.join, "a", "b")) == "a/b"
     assert value(job.submit(max, 1, 2)) == 2
     job.close()
@@ -66,7 +66,7 @@ def test_a_job_does_one_task_after_another_until_it_is_over(tmp_path: Path):
 
 def test_a_requeued_job_continues_with_the_remaining_tasks(tmp_path: Path):
     queue = Queue()
-    job = Job(queue, tmp_path, local=True)
+    job = SubmititWorker(queue, tmp_path, local=True)
     value(job.submit(max, 1, 2))
     job.stop()
     queue.thread.join(10)
@@ -74,7 +74,7 @@ def test_a_requeued_job_continues_with_the_remaining_tasks(tmp_path: Path):
     (folder / "over").unlink()
     (folder / "1.done").write_bytes(b"not to be touched")
     (folder / "2.task").write_bytes((folder / "1.task").read_bytes())
-    queue.submit(Serving(), str(folder))
+    queue.submit(TaskServer(), str(folder))
     end = time.monotonic() + 10
     while not (folder / "2.done").exists():
         assert time.monotonic() < end
@@ -85,7 +85,7 @@ def test_a_requeued_job_continues_with_the_remaining_tasks(tmp_path: Path):
 def test_a_job_without_a_heartbeat_ends_and_takes_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(workers, "_HEARTBEAT_TIMEOUT_S", 0.2)
     queue = Queue()
-    job = Job(queue, tmp_path, local=True)
+    job = SubmititWorker(queue, tmp_path, local=True)
     queue.thread.join(10)
     with pytest.raises(BrokenExecutor):
         job.submit(max, 1, 2)
@@ -93,7 +93,7 @@ def test_a_job_without_a_heartbeat_ends_and_takes_no_task(tmp_path: Path, monkey
 
 def test_a_task_whose_job_ended_is_lost(tmp_path: Path):
     queue = Queue()
-    job = Job(queue, tmp_path, local=True)
+    job = SubmititWorker(queue, tmp_path, local=True)
     job.stop()
     queue.thread.join(10)
     with assert_raises(BrokenExecutor, "ended"):
@@ -102,13 +102,13 @@ def test_a_task_whose_job_ended_is_lost(tmp_path: Path):
 
 def test_after_its_time_it_is_put_into_the_queue_again(tmp_path: Path):
     pytest.importorskip("submitit")
-    again = Serving().checkpoint(str(tmp_path))
-    assert isinstance(again.function, Serving)
+    again = TaskServer().checkpoint(str(tmp_path))
+    assert isinstance(again.function, TaskServer)
     assert again.args == (str(tmp_path),)
 
 
 def test_a_process_that_was_killed_says_so_to_the_next_task():
-    worker = Process(1)
+    worker = ProcessWorker(1)
     number = value(worker.submit(os.getpid))
     os.kill(number, signal.SIGKILL)
     with suppress(BrokenExecutor):
@@ -120,8 +120,8 @@ def test_a_process_that_was_killed_says_so_to_the_next_task():
 
 _KILLED = """
 import os, sys, time
-from snnlab.experiments.workers import Process
-worker = Process(1)
+from snnlab.experiments.workers import ProcessWorker
+worker = ProcessWorker(1)
 worker.submit(os.getpid).result()
 print("ready", flush=True)
 time.sleep(60)

@@ -20,10 +20,10 @@ from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
 from torch import Tensor
 
 from snnlab.kernels import function
-from snnlab.nn.neurons.base import rounded
+from snnlab.nn.neurons.base import cast_coefficients
 
 # The signature of `function.run`.
-Kernel = Callable[..., function.Output]
+Kernel = Callable[..., function.KernelOutput]
 
 plain = partial(function.run, backend="reference")
 
@@ -76,7 +76,7 @@ def gradient_error(found: Tensor, expected: Tensor) -> float:
 
 def outcome(run: Kernel, case: Case) -> Outcome:
     """Run a kernel on new leaves, and return outputs and the gradients of a weighted sum of them."""
-    k = rounded(case.neuron.coefficients(), case.x)
+    k = cast_coefficients(case.neuron.coefficients(), case.x)
     numbers = {f"k.{name}": leaf(value) for name, value in k._asdict().items() if isinstance(value, Tensor)}
     states = {name: leaf(value) for name, value in (("v0", case.v), ("i0", case.i)) if value is not None}
     inputs = {"x": leaf(case.x), **states, **numbers}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnlab.kernels.function import Backend
 from snnlab.nn import surrogate as surrogates
-from snnlab.nn.layer import OWN
+from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Surrogate
 
@@ -89,7 +89,7 @@ def outcome(
     counts: dict[str, Tensor] | None = {} if count else None
     given = None if state is None else filled(state, inputs)
     y, after = layer(inputs["x"], given, lengths=lengths, counts=counts)
-    outputs = {"y": y, **named(after), **({"counts": counts[OWN]} if counts else {})}
+    outputs = {"y": y, **named(after), **({"counts": counts[OWN_SPIKES]} if counts else {})}
     parts = [(part * weights(part)).sum() for name, part in outputs.items() if name.startswith(through)]
     # An input that reaches no output has the gradient zero.
     loss = torch.stack([*parts, *((value * 0.0).sum() for value in leaves.values())]).sum()

@@ -9,7 +9,7 @@ import torch
 
 from snnlab.errors import ConfigError
 from snnlab.kernels import function
-from snnlab.kernels.function import Backend, resolve
+from snnlab.kernels.function import Backend, resolve_backend
 from snnlab.nn import LIF, NEURONS, build_network
 from snnlab.nn.neurons.base import backend_of, plain_loops, set_backend
 
@@ -19,8 +19,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def test_a_cpu_runs_rendered_loops_where_they_are_exact() -> None:
-    assert resolve("auto", CPU, torch.float32) == resolve("auto", CPU, torch.float64) == "numba"
-    assert resolve("auto", CPU, torch.bfloat16) == "reference"
+    assert resolve_backend("auto", CPU, torch.float32) == resolve_backend("auto", CPU, torch.float64) == "numba"
+    assert resolve_backend("auto", CPU, torch.bfloat16) == "reference"
 
 
 @pytest.mark.parametrize(("kind", "recurrent"), [("alif", False), ("alif", True), ("lif", True)])
@@ -34,7 +34,7 @@ def test_a_backend_that_cannot_run_them_reports_the_reason(kind: str, recurrent:
 @pytest.mark.parametrize(("triton", "expected"), [(True, "triton"), (False, "reference")])
 def test_a_gpu_runs_triton_where_it_is_installed(triton: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "_has_triton", lambda: triton)
-    assert resolve("auto", CUDA, torch.float32) == expected
+    assert resolve_backend("auto", CUDA, torch.float32) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_a_backend_that_cannot_run_reports_the_reason(
     backend: Backend, device: torch.device, dtype: torch.dtype, expected: tuple
 ) -> None:
     with assert_raises(ValueError, *expected):
-        resolve(backend, device, dtype)
+        resolve_backend(backend, device, dtype)
 
 
 def test_missing_triton_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(function, "_has_triton", lambda: False)
     with assert_raises(ConfigError, "backend", "install"):
-        resolve("triton", CUDA, torch.float32)
+        resolve_backend("triton", CUDA, torch.float32)
 
 
 def test_an_unknown_backend_is_reported_with_the_known_ones() -> None:

@@ -106,6 +106,6 @@ def test_frames_have_few_events_up_to_the_given_fraction_anywhere() -> None:
         for held in (x[0], x[-1]):
             x.zero_()
             held.copy_((torch.arange(held.numel()) < 100).view(held.shape))
-            assert events.few(x, 100 / x.numel())
+            assert events.has_few_events(x, 100 / x.numel())
             held[-1, -1, -1, -1] = float("nan")
-            assert not events.few(x, 100 / x.numel())
+            assert not events.has_few_events(x, 100 / x.numel())

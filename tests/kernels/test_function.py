@@ -13,7 +13,7 @@ from equality import CASES, Run, assert_kernel_equals_loop, through
 from torch import Tensor
 
 from snnlab.kernels import function
-from snnlab.nn.neurons.base import rounded
+from snnlab.nn.neurons.base import cast_coefficients
 
 run = partial(function.run, backend="numba")
 
@@ -69,4 +69,4 @@ def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
 
 
 def _run(case: Case) -> Run:
-    return through(run, case, rounded(case.neuron.coefficients(), case.x))
+    return through(run, case, cast_coefficients(case.neuron.coefficients(), case.x))

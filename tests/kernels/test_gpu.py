@@ -45,9 +45,11 @@ def _on_any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the backend triton without a GPU: in Triton's interpreter, enabled when a kernel's module is loaded."""
     if not GPU:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-        resolve = function.resolve
+        resolve_backend = function.resolve_backend
         monkeypatch.setattr(
-            function, "resolve", lambda backend, *given: backend if backend == "triton" else resolve(backend, *given)
+            function,
+            "resolve_backend",
+            lambda backend, *given: backend if backend == "triton" else resolve_backend(backend, *given),
         )
 
 

@@ -18,7 +18,7 @@ import pytest
 from snnlab.kernels import runtime
 from snnlab.kernels.runtime import Loop
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 TEXT = '''"""A test's."""
 import numpy as np
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_while_numba_writes_does_no_harm(
     monkeypatch.setattr(IndexDataCacheFile, "save", full)
     with caplog.at_level(logging.WARNING):
         assert doubled(loop()) == [0, 2, 4]
-    assert_says(caplog.text, "space")
+    assert_text_has(caplog.text, "space")
 
 
 def test_another_numba_has_another_file(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

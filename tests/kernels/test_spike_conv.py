@@ -101,7 +101,7 @@ def used(x: Tensor, weight: Tensor) -> bool:
 def test_zeros_below_zero_are_no_spikes() -> None:
     x = spikes(SHAPES["one vector"], FEW)
     assert (x.signbit() & (x == 0)).any()
-    found = spike_conv._few(x, 1.0)
+    found = spike_conv._find_spikes(x, 1.0)
     assert found is not None
     assert len(found.entries) == x.count_nonzero() + CHUNK
 

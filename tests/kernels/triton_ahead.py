@@ -14,10 +14,10 @@ from triton.backends.compiler import GPUTarget  # pyright: ignore[reportMissingI
 from triton.compiler import ASTSource  # pyright: ignore[reportMissingImports]
 
 from snnlab.kernels import function
-from snnlab.kernels.emit import Form
+from snnlab.kernels.emit import LoopVariant
 from snnlab.kernels.gpu import BLOCK, OPTIONS
 from snnlab.nn import NEURONS
-from snnlab.nn.neurons.base import rounded
+from snnlab.nn.neurons.base import cast_coefficients
 
 TARGET = GPUTarget("cuda", 90, 32)
 
@@ -53,14 +53,14 @@ def main() -> None:
     for at, (kind, settings) in enumerate(NEURONS_OF):
         neuron = NEURONS.build(kind, dict(settings), "n", in_shape=(4,), dt=1.0)
         x = torch.zeros(1, 1, 4, requires_grad=True)
-        k, state = rounded(neuron.coefficients(), x), neuron.initial_state(x[0])
+        k, state = cast_coefficients(neuron.coefficients(), x), neuron.initial_state(x[0])
         kernel = function.kernel_for(neuron.step, x, state, k)
         assert isinstance(kernel, function.Kernel)
         numbers = kernel.traced.numbers(k).items()
         own = frozenset(name for name, value in numbers if isinstance(value, torch.Tensor) and value.numel() > 1)
         dtype, lengths = ("fp32", "fp64")[at % 2], at % 3 == 0
-        forward, _ = kernel.traced.kernel("forward", Form(own, counts=bool(at % 2)))
-        backward, _ = kernel.traced.kernel("backward", Form(own, counts=bool(at % 2)))
+        forward, _ = kernel.traced.kernel("forward", LoopVariant(own, counts=bool(at % 2)))
+        backward, _ = kernel.traced.kernel("backward", LoopVariant(own, counts=bool(at % 2)))
         assert assembly(backward, dtype, lengths=lengths)
         # IEEE's division in double precision is made of such products.
         found[f"{kind} {at}"] = 0 if kind == "sinabs_lif" else assembly(forward, dtype, lengths=lengths).count("fma.")

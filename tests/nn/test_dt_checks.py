@@ -12,7 +12,7 @@ from snnlab.nn import LI, LIF, CubaLIF, Network, build_network
 from snnlab.nn.dt_checks import dt_warnings
 from snnlab.nn.neurons import Neuron
 from snnlab.nn.neurons.info import DtWarning
-from snnlab.runs.console_tables import cure_text
+from snnlab.runs.console_tables import fix_text
 
 FC = {"type": "linear", "out_features": 3, "bias": False}
 BIASED = {"type": "linear", "out_features": 3}
@@ -80,7 +80,7 @@ def test_each_setting_that_depends_on_dt_gives_a_warning_with_its_fix(
     settings: dict[str, Any], cause: str, cure: str
 ) -> None:
     ((layer, warning),) = warned(fc=FC, lif={"type": "lif", **settings})
-    assert (layer, warning.cause, cure_text(warning)) == ("lif", cause, cure)
+    assert (layer, warning.cause, fix_text(warning)) == ("lif", cause, cure)
 
 
 @pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}])

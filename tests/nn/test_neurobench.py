@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import Totals, connection_sparsity, counted, footprint_bytes
+from snnlab.nn.operations import OperationCounts, connection_sparsity, count_operations, footprint_bytes
 
 pytestmark = pytest.mark.peers
 
@@ -76,8 +76,8 @@ def by_neurobench(network: Network, x: Tensor) -> dict[str, Any]:
         return Benchmark(model, loader, [], [], metrics).run(quiet=True)
 
 
-def ours(network: Network, x: Tensor) -> Totals:
-    with torch.no_grad(), counted(network) as operations:
+def ours(network: Network, x: Tensor) -> OperationCounts:
+    with torch.no_grad(), count_operations(network) as operations:
         network(x, counts={})
         found = operations.totals()
     assert found is not None

@@ -11,7 +11,13 @@ from torch.nn import functional
 
 from snnlab.nn import build_network
 from snnlab.nn.network import Network
-from snnlab.nn.operations import Totals, connection_sparsity, count_nonzero_steps, counted, footprint_bytes
+from snnlab.nn.operations import (
+    OperationCounts,
+    connection_sparsity,
+    count_nonzero_steps,
+    count_operations,
+    footprint_bytes,
+)
 
 CONV = {
     "conv1": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1, "stride": 2},
@@ -33,8 +39,8 @@ def spikes(*shape: int, rate: float = 0.3) -> Tensor:
     return (torch.rand(*shape, generator=torch.Generator().manual_seed(1)) < rate).float()
 
 
-def count(net: Network, x: Tensor, lengths: Tensor | None = None) -> Totals:
-    with torch.no_grad(), counted(net) as operations:
+def count(net: Network, x: Tensor, lengths: Tensor | None = None) -> OperationCounts:
+    with torch.no_grad(), count_operations(net) as operations:
         net(x, lengths=lengths, counts={})
         found = operations.totals()
     assert found is not None
@@ -88,7 +94,7 @@ def test_steps_past_a_samples_end_cost_nothing():
 def test_counts_are_the_same_for_single_steps_and_split_batches():
     net, x = network(), spikes(6, 3, *SHAPE)
     whole = count(net, x)
-    with torch.no_grad(), counted(net) as operations:
+    with torch.no_grad(), count_operations(net) as operations:
         state = None
         for step in x.split(1):
             _, state = net(step, state, counts={})
@@ -176,7 +182,7 @@ class Own(torch.nn.Module):
 
 def test_totals_are_none_for_weights_of_unknown_use():
     net = Network({"fc": torch.nn.Linear(3, 3), "own": Own()})
-    with torch.no_grad(), counted(net) as operations:
+    with torch.no_grad(), count_operations(net) as operations:
         net(spikes(4, 2, 3), counts={})
     assert operations.totals() is None
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames
-from snnlab.kernels.events import find
+from snnlab.kernels.events import find_events
 from snnlab.nn import Network, build_network
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import FusedEvents
@@ -62,7 +62,7 @@ def network(convolution: Node, neuron: Node, pool: Node | None, *, events: bool)
 def on_events(net: Network) -> bool:
     """Return whether a network can begin on events."""
     net.configure(sparse_input="always")
-    return any(isinstance(stage, FusedEvents) for stage in net.plan(frames()).stages) or net.takes_lists
+    return any(isinstance(stage, FusedEvents) for stage in net.plan(frames()).stages) or net.accepts_event_lists
 
 
 def frames() -> Tensor:
@@ -132,7 +132,7 @@ def test_convolution_neuron_and_pooling_are_one_stage() -> None:
     (stage,) = net.plan(frames()).stages
     assert isinstance(stage, FusedEvents)
     assert stage.name == "n1"
-    assert stage.layers == tuple(net.line())
+    assert stage.layers == tuple(net.layers())
 
 
 def test_frames_that_require_gradients_get_them() -> None:
@@ -199,8 +199,8 @@ def test_a_network_of_one_layer_does_not_run_on_events() -> None:
 @pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_lists_of_events_are_the_same_input(convolution: Node, neuron: Node) -> None:
     net = network(convolution, neuron, POOLS["max"], events=True)
-    assert net.takes_lists
-    lists = EventFrames(frames().shape, *find(frames()))
+    assert net.accepts_event_lists
+    lists = EventFrames(frames().shape, *find_events(frames()))
     found, expected = (_answer(net, x) for x in (lists, frames()))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     with torch.no_grad():
@@ -216,14 +216,14 @@ def _answer(net: Network, x: Tensor | EventFrames) -> list[Tensor]:
 
 
 def test_networks_that_do_not_accept_event_lists_get_frames() -> None:
-    lists = EventFrames(frames().shape, *find(frames()))
+    lists = EventFrames(frames().shape, *find_events(frames()))
     assert torch.equal(lists.dense, frames())
     plain = network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=False)
     again, hooked = (network(CONVOLUTIONS["plain"], NEURONS["lif"], POOLS["max"], events=True) for _ in range(2))
     again.configure(checkpoint_segments=2)
     hooked.get_submodule("conv1").register_forward_hook(lambda *_: None)
     for net in (plain, again, hooked):
-        assert not net.takes_lists
+        assert not net.accepts_event_lists
         assert torch.equal(net(lists)[0], net(frames())[0])
 
 
@@ -234,7 +234,7 @@ def test_all_nonzero_cells_are_found(shape: tuple[int, ...], dtype: torch.dtype)
     x[x.abs() < 0.8] = 0
     x[x < -1.5] = -0.0
     x[x > 2] = torch.inf
-    offsets, rows, columns, values = find(x)
+    offsets, rows, columns, values = find_events(x)
     assert values.dtype == x.numpy().dtype
     flat = offsets[:, :-1].reshape(*shape[:3], shape[3])
     ends = offsets[:, 1:].reshape(*shape[:3], shape[3])

@@ -17,7 +17,7 @@ from snnlab.nn.network import NetworkState
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.stages import FusedNeuron, Stage
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 Node = Mapping[str, Any]
 
@@ -121,7 +121,7 @@ def test_fusion_does_not_change_names_and_state_dict() -> None:
     assert ways["n1"].inplace
     assert isinstance(ways["n2"], FusedNeuron)
     assert ways["n2"].pool is None
-    assert [name for name, _ in net.line()] == ["conv1", "n1", "pool1", "conv2", "n2", "flatten"]
+    assert [name for name, _ in net.layers()] == ["conv1", "n1", "pool1", "conv2", "n2", "flatten"]
     assert net.state_dict().keys() == network(NEURONS["lif"], POOLS["max"], "reference").state_dict().keys()
 
 
@@ -142,7 +142,7 @@ def test_a_layer_with_a_hook_is_not_fused(hooked: str) -> None:
 
 def test_it_can_be_switched_off() -> None:
     net = network(NEURONS["lif"], POOLS["max"], fuses=False)
-    assert list(stages(net)) == [name for name, _ in net.line()]
+    assert list(stages(net)) == [name for name, _ in net.layers()]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_other_poolings_are_not_fused_and_the_log_says_why(
     net = network(NEURONS["lif"], {**POOLS["max"], **settings})
     with caplog.at_level(logging.DEBUG, logger="snnlab"):
         y, _ = net(frames())
-    assert_says(caplog.text, "pool1", why)
+    assert_text_has(caplog.text, "pool1", why)
     assert torch.equal(y, network(NEURONS["lif"], {**POOLS["max"], **settings}, fuses=False)(frames())[0])
 
 

@@ -31,7 +31,7 @@ BETWEEN: dict[str, Mapping[str, Node]] = {
 def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Use the sparse loops for all supported convolutions, and return whether the spikes of each call were few."""
     taken: list[bool] = []
-    few = spike_conv._few
+    few = spike_conv._find_spikes
 
     def seen(x: Tensor, _: float) -> spike_conv.Spikes | None:
         taken.append(True)
@@ -39,7 +39,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     monkeypatch.setattr(spike_conv, "SMALL", 1)
     monkeypatch.setattr(spike_conv, "GAIN", 100.0)
-    monkeypatch.setattr(spike_conv, "_few", seen)
+    monkeypatch.setattr(spike_conv, "_find_spikes", seen)
     return taken
 
 

@@ -12,7 +12,7 @@ from snnlab import nn
 from snnlab.registry import Registry
 from snnlab.settings import argument_texts, settings_of
 
-REGISTRIES = [nn.LAYERS, nn.NEURONS, nn.SURROGATES, nn.ENCODERS, nn.INITS, nn.LOSSES, nn.REGULARISERS]
+REGISTRIES = [nn.LAYERS, nn.NEURONS, nn.SURROGATES, nn.ENCODERS, nn.INITS, nn.LOSSES, nn.REGULARIZERS]
 ENTRIES = [(registry, name) for registry in REGISTRIES for name in registry]
 
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.peers
 
 X = torch.arange(-30, 31, dtype=torch.float64) / 10.3  # 0 is among them, no edge of a box is
 ALPHAS = [0.5, 2.0, 5.0, 25.0]
-K = SuperSpike.half
+K = SuperSpike.half_width
 
 Ours = Callable[[float], Surrogate]
 Theirs = Callable[[Any, float], Callable[[Tensor], Tensor]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnlab.nn.losses import CrossEntropy, OverTime
+from snnlab.nn.losses import CrossEntropy, Readout
 from snnlab.runs.predictions import confidences
 
 from ..training.work import elements
@@ -13,8 +13,8 @@ from ..training.work import elements
 T, B, K = 6, 3, 4
 
 
-@pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max"])
-def test_it_is_the_probability_of_the_answer_to_a_cut_recording(over_time: OverTime) -> None:
+@pytest.mark.parametrize("readout", ["mean", "sum", "last", "max"])
+def test_it_is_the_probability_of_the_answer_to_a_cut_recording(over_time: Readout) -> None:
     loss, y = CrossEntropy(over_time), torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
     sure = confidences(loss, y, torch.full((B,), T))
     assert sure.shape == (T, B)

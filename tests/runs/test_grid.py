@@ -13,10 +13,10 @@ from snnlab.errors import DamagedError
 from snnlab.experiments.report_figures import draw_swept
 from snnlab.experiments.report_pages import runs_page
 from snnlab.runs.run_folder import Result
-from snnlab.runs.runs_table import Grid, Row, grid_rows, print_grouped, read_grid, read_line, write_table
+from snnlab.runs.runs_table import Grid, GridRow, grid_rows, print_grid, read_grid, read_listed_run, write_table
 
 from ..experiments.making import make_run
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 
 def run(folder: Path, status: Any = "completed", **metrics: float) -> None:
@@ -57,9 +57,9 @@ def test_the_table_holds_mean_deviation_and_number_of_every_metric(grid: Grid):
 def test_the_printed_table_has_validation_before_test_and_the_number_of_missing_runs(
     grid: Grid, capsys: pytest.CaptureFixture[str]
 ):
-    print_grouped(grid)
+    print_grid(grid)
     output = capsys.readouterr().out
-    assert_says(output, "4 runs", "mean ± sd")
+    assert_text_has(output, "4 runs", "mean ± sd")
     assert "60.00% ± 14.14%" in output
     assert "1 of 2" in output
     assert output.index("val/loss") < output.index("test/accuracy")
@@ -67,7 +67,7 @@ def test_the_printed_table_has_validation_before_test_and_the_number_of_missing_
 
 def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
     page = runs_page(grid.folder, []).html()
-    assert_says(page, "Over seeds")
+    assert_text_has(page, "Over seeds")
     assert "60.00% ± 14.14%" in page
     (grid.folder / "grid.json").unlink()
     assert "Over seeds" not in runs_page(grid.folder, []).html()
@@ -75,9 +75,9 @@ def test_the_page_of_a_grid_has_its_means_over_seeds(grid: Grid):
 
 def test_without_a_test_the_table_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run(tmp_path / "0_0", val_accuracy=0.5)
-    print_grouped(Grid(tmp_path, [], ["neuron"], {"0_0": {"neuron": "lif"}}))
+    print_grid(Grid(tmp_path, [], ["neuron"], {"0_0": {"neuron": "lif"}}))
     output = capsys.readouterr().out
-    assert_says(output, "validation", "test")
+    assert_text_has(output, "validation", "test")
     assert "val/accuracy" in output
 
 
@@ -96,7 +96,7 @@ def test_the_page_of_a_grid_has_its_experiment_as_title_and_the_swept_settings_a
         layers = {"lif1": lif, "lif2": lif, "readout": {"type": "li", "tau_mem": 20.0}}
         with (make_run(folder / f"{number}_0", config={"model": {"layers": layers}}) / "config.yaml").open("a") as file:
             file.write("name: conv_lif_nmnist\n")
-    lines = [read_line(folder / f"{number}_0") for number in (0, 1)]
+    lines = [read_listed_run(folder / f"{number}_0") for number in (0, 1)]
     plain = runs_page(folder, lines).html()
     assert "<h1>conv_lif_nmnist</h1>" in plain
     assert re.findall(r"<th>([^<]*tau_mem)</th>", plain) == ["model.layers.*.tau_mem"]
@@ -131,12 +131,12 @@ def test_the_page_of_a_grid_has_metrics_against_swept_settings(tmp_path: Path) -
     assert ax.get_xscale() == "log"
     found = [np.asarray(line.get_xydata()).tolist() for line in ax.get_lines()]
     assert [[5, pytest.approx(0.55)], [200, pytest.approx(0.55)]] in found
-    assert_says(page.html(), "against", "swept")
+    assert_text_has(page.html(), "against", "swept")
 
 
 def test_swept_settings_may_be_text_and_other_settings_have_a_line_each() -> None:
     rows = [
-        Row({"neuron": neuron, "lr": lr}, 1, 0, {"val/accuracy": [accuracy]})
+        GridRow({"neuron": neuron, "lr": lr}, 1, 0, {"val/accuracy": [accuracy]})
         for neuron, lr, accuracy in (
             ("lif", "0.1", 0.5),
             ("lif", "0.2", 0.6),
@@ -147,4 +147,4 @@ def test_swept_settings_may_be_text_and_other_settings_have_a_line_each() -> Non
     (_, of_neurons), (_, of_rates) = draw_swept(rows, ["neuron", "lr"])
     assert [tick.get_text() for tick in of_neurons.axes[0].get_xticklabels()] == ["lif", "plif"]
     assert of_rates.axes[0].get_legend_handles_labels()[1] == ["neuron=lif", "neuron=plif"]
-    assert not list(draw_swept([Row({"lr": "1"}, 0, 1, {})], ["lr"]))
+    assert not list(draw_swept([GridRow({"lr": "1"}, 0, 1, {})], ["lr"]))

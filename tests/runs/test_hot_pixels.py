@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.session.opened_run import HOT_PIXELS, read_hot_pixels, write_hot_pixels
 
 from ..refusals import assert_raises
@@ -32,5 +32,5 @@ def test_a_run_without_hot_pixel_detection_has_no_mask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pixels": [12]}', '{"pixels": ["a"]}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / HOT_PIXELS).write_text(text)
-    with assert_raises(RecordError, "hot_pixels.json", "read"):
+    with assert_raises(RunFolderError, "hot_pixels.json", "read"):
         read_hot_pixels(tmp_path, SIZE)

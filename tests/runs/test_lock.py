@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.runs.run_folder import LOCK, is_locked, locked
 
 from ..refusals import assert_raises
@@ -73,5 +73,5 @@ def test_the_lock_of_the_next_process_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with assert_raises(RecordError, "nowhere", "written"), locked(tmp_path / "nowhere"):
+    with assert_raises(RunFolderError, "nowhere", "written"), locked(tmp_path / "nowhere"):
         pass

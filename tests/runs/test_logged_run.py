@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger, WandbLogger
 
-from snnlab.runs.loggers import LoggedRun
+from snnlab.runs.loggers import RunLogging
 
 
 class Wandb(WandbLogger):
@@ -47,7 +47,7 @@ class MLflow(MLFlowLogger):
 
 def test_tags_are_logged_to_loggers_that_support_them(tmp_path: Path) -> None:
     wandb, mlflow = Wandb(), MLflow()
-    callback = LoggedRun({"tags": ["paper", "theirs"], "seed": 3}, tmp_path)
+    callback = RunLogging({"tags": ["paper", "theirs"], "seed": 3}, tmp_path)
     callback.on_fit_start(SimpleNamespace(is_global_zero=True, loggers=[wandb, mlflow]), None)  # type: ignore[arg-type]
     assert wandb.experiment.tags == ("theirs", "paper")
     assert mlflow.tags == {"7/paper": "true", "7/theirs": "true"}

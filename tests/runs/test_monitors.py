@@ -16,7 +16,7 @@ from snnlab.runs import monitors
 from snnlab.runs.monitors import Monitors, first_recordings, measure_batch
 from snnlab.training.module import SpikingModule
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 from .conftest import Fit, reload
 
 OF_NEURONS = {
@@ -164,7 +164,7 @@ def test_one_process_alone_does_not_wait_for_others(fit: Fit, caplog: pytest.Log
     shared = Shared()
     fit(shared)
     assert shared.seen is None
-    assert_says(caplog.text, "norm", "processes")
+    assert_text_has(caplog.text, "norm", "processes")
 
 
 @pytest.mark.parametrize(("name", "least"), [("every_steps", 1), ("recordings", 2), ("every_epochs", 1)])

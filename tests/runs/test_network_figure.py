@@ -11,7 +11,7 @@ from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
 from snnlab.runs.plots.network_figure import chains_of, draw, network_figure
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 LIF, FC = {"type": "lif"}, {"type": "linear", "out_features": 4}
 
@@ -56,10 +56,10 @@ def test_a_residual_block_has_a_shortcut_and_a_sum() -> None:
     block = {"type": "residual", "layers": {"inner": LIF}, "shortcut": {"way": LIF}}
     first, second, third = chains_of(summary({"block": block, "last": LIF}))
     assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
-    assert_says(second.title, "block", "residual", "add")
+    assert_text_has(second.title, "block", "residual", "add")
     assert [box.lines[0] for box in second.boxes] == ["", "inner: lif", "+"]
     assert second.ways == [(0, 2, "shortcut")]
-    assert_says(third.title, "block.shortcut: shortcut")
+    assert_text_has(third.title, "block.shortcut: shortcut")
     assert arrows({"block": block, "last": LIF}) == {"follows": 4, "around": 1}
 
 
@@ -79,5 +79,5 @@ def test_feedback_and_recurrence_have_arrows_back() -> None:
     assert arrows(recurrent)["recurrent"] == 1
     assert arrows({"fc": FC, "lif": LIF})["recurrent"] == 0
     lines = chains_of(summary(recurrent))[0].boxes[1].lines
-    assert_says("\n".join(lines), r"$\tau_{\mathrm{mem}}$ 20 ms, learned")
+    assert_text_has("\n".join(lines), r"$\tau_{\mathrm{mem}}$ 20 ms, learned")
     assert "37 parameters" in lines  # 20 of fc, 16 of the feedback, one time constant

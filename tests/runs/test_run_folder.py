@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.runs.run_folder import (
     SCHEMA_VERSION,
     Result,
@@ -19,7 +19,7 @@ from snnlab.runs.run_folder import (
     logged_warnings,
 )
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 
 def _read(folder: Path) -> dict[str, object]:
@@ -87,7 +87,7 @@ def test_the_configuration_is_written_and_read_back_as_it_is(tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with assert_raises(RecordError, "output_dir", "file/run", "output_dir=FOLDER"):
+    with assert_raises(RunFolderError, "output_dir", "file/run", "output_dir=FOLDER"):
         create_run_folder(tmp_path / "file" / "run", "")
 
 
@@ -106,7 +106,7 @@ def test_log_messages_are_written_to_the_log_file(tmp_path: Path, name: str) -> 
         logging.getLogger(name).warning("something happened: τ")
     logging.getLogger(name).warning("afterwards")
     (line,) = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
-    assert_says(line, f"WARNING {name}", "τ")
+    assert_text_has(line, f"WARNING {name}", "τ")
 
 
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.INFO, logging.DEBUG])

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.errors import DamagedError, ForeignError, RecordError
-from snnlab.runs.recorded import Recorded, find_runs, is_run, is_surely_run, read_config, read_run
+from snnlab.errors import DamagedError, RunFolderError, VersionError
+from snnlab.runs.recorded import RecordedRun, find_runs, is_readable_run, is_run, read_config, read_run
 
 from ..experiments.making import make_run
 from ..refusals import assert_raises
@@ -84,7 +84,7 @@ def test_a_result_of_another_form_is_damaged(run: Path, changes: dict[str, Any])
 
 def test_a_result_of_another_version_is_not_called_damaged(run: Path) -> None:
     result(run, schema_version=7)
-    with assert_raises(ForeignError, "digits/1_0/result.json", 7):
+    with assert_raises(VersionError, "digits/1_0/result.json", 7):
         read_run(run)
 
 
@@ -177,7 +177,7 @@ def test_a_configuration_is_read_without_resolving(run: Path, monkeypatch: pytes
 
 def test_without_a_result_a_run_has_not_ended(run: Path) -> None:
     (run / "result.json").unlink()
-    with assert_raises(RecordError, "digits/1_0", "ended"):
+    with assert_raises(RunFolderError, "digits/1_0", "ended"):
         read_run(run)
     assert list(find_runs(run.parents[1])) == [run]
 
@@ -190,7 +190,7 @@ def test_a_folder_with_a_configuration_of_another_tool_is_no_run(tmp_path: Path)
     assert list(find_runs(tmp_path)) == []
     (site / "checkpoints").mkdir()  # of another tool
     assert is_run(site)
-    assert not is_surely_run(site)
+    assert not is_readable_run(site)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_a_folder_with_a_configuration_of_another_tool_is_no_run(tmp_path: Path)
 def test_one_valid_file_is_enough_to_recognize_a_run(run: Path, damaged: list[str]) -> None:
     for name in damaged:
         (run / name).write_text("{")
-    assert is_surely_run(run)
+    assert is_readable_run(run)
 
 
 def test_the_repr_of_a_run_is_without_its_content(run: Path) -> None:
-    assert repr(Recorded(run, read_run(run).page)) == f"{Recorded.__name__}(folder={run!r})"
+    assert repr(RecordedRun(run, read_run(run).page)) == f"{RecordedRun.__name__}(folder={run!r})"

@@ -14,10 +14,10 @@ from scipy import stats
 
 from snnlab.runs.statistics import (
     accuracy_interval,
-    compare,
+    compare_methods,
     holm,
     independent_recordings,
-    look_factor,
+    inspection_factor,
     mcnemar,
     wilson,
 )
@@ -47,7 +47,7 @@ def test_paired_seeds_give_the_variance_and_degrees_of_freedom_of_a_crossed_desi
     strength = np.array([0.0, 0.05, -0.05, 0.02, 0.1])[:, None]
     one = rng.random((5, 80)) < 0.7 + strength
     other = rng.random((5, 80)) < 0.6 + strength
-    found = compare(one, other, paired=True)
+    found = compare_methods(one, other, paired=True)
     ms, cells = two_way(one.astype(float) - other), 5 * 80
     expected = max(ms[0] + ms[1] - ms[2], ms[0], ms[1]) / cells
     df = expected**2 / sum((m / cells) ** 2 / d for m, d in zip(ms, (4, 79, 4 * 79), strict=True))
@@ -61,14 +61,14 @@ def test_paired_seeds_give_the_variance_and_degrees_of_freedom_of_a_crossed_desi
 def test_unpaired_seeds_add_their_variances():
     rng = np.random.default_rng(1)
     one, other = rng.random((5, 80)) < 0.7, rng.random((8, 80)) < 0.6
-    found = compare(one, other)
+    found = compare_methods(one, other)
     mine, theirs = two_way(one.astype(float)), two_way(other.astype(float))
     of_rows = (one.mean(0) - other.mean(0)).var(ddof=1) / 80
     between = mine[0] / 400 + theirs[0] / 640
     assert found.variance.total == pytest.approx(
         max(between + of_rows - mine[2] / 400 - theirs[2] / 640, of_rows, between)
     )
-    assert not found.of_networks
+    assert not found.between_networks
 
 
 @pytest.mark.parametrize("sizes", [[8] * 12, [2, 3, 4, 6, 8, 9, 12, 30]])
@@ -80,7 +80,7 @@ def test_the_variance_of_clusters_is_that_of_the_jackknife(sizes: Sequence[int])
     without = np.array([(d[clusters != g].mean() - e[clusters != g].mean()) for g in range(len(sizes))])
     jackknife = (len(sizes) - 1) / len(sizes) * ((without - (d.mean() - e.mean())) ** 2).sum()
     shuffled = rng.permutation(len(clusters))
-    found = compare(d[None, shuffled], e[None, shuffled], clusters[shuffled] * 7)
+    found = compare_methods(d[None, shuffled], e[None, shuffled], clusters[shuffled] * 7)
     assert found.variance.total == pytest.approx(jackknife)
     assert found.variance.clusters == len(sizes)
     assert found.variance.df == pytest.approx(sum(sizes) ** 2 / sum(size**2 for size in sizes) - 1)
@@ -89,8 +89,8 @@ def test_the_variance_of_clusters_is_that_of_the_jackknife(sizes: Sequence[int])
 def test_repeated_windows_have_no_more_information_than_their_recording():
     rng = np.random.default_rng(3)
     one, other = answers(rng, 5, np.full(60, 0.8)), answers(rng, 5, np.full(60, 0.7))
-    once = compare(one, other)
-    windows = compare(np.repeat(one, 5, axis=1), np.repeat(other, 5, axis=1), np.repeat(np.arange(60), 5))
+    once = compare_methods(one, other)
+    windows = compare_methods(np.repeat(one, 5, axis=1), np.repeat(other, 5, axis=1), np.repeat(np.arange(60), 5))
     assert (windows.effect, windows.low, windows.p) == pytest.approx((once.effect, once.low, once.p))
 
 
@@ -99,8 +99,8 @@ def test_repeated_windows_have_no_more_information_than_their_recording():
 )
 def test_few_seeds_and_few_clusters_give_no_verdict(seeds: tuple[int, int], clusters: int, word: str):
     one, other = np.ones((seeds[0], 200), bool), np.zeros((seeds[1], 200), bool)
-    found = compare(one, other, np.arange(200) % clusters)
-    assert word in str(found.why_not)
+    found = compare_methods(one, other, np.arange(200) % clusters)
+    assert word in str(found.no_verdict_reason)
     assert (found.p, math.isnan(found.low), found.effect) == (1.0, True, 1.0)
 
 
@@ -108,11 +108,11 @@ def test_few_seeds_and_few_clusters_give_no_verdict(seeds: tuple[int, int], clus
 def test_two_networks_are_compared_by_the_exact_test_and_an_interval_that_contains_the_exact_one(number: int, p: float):
     rng = np.random.default_rng(4)
     one, other = answers(rng, 1, np.full(number, 0.9)), answers(rng, 1, np.full(number, p))
-    found = compare(one, other)
+    found = compare_methods(one, other)
     b, c = int((one & ~other).sum()), int((other & ~one).sum())
     exact = [(b + c) / number * (2 * end - 1) for end in stats.binomtest(b, b + c).proportion_ci(0.95, "exact")]
     half = stats.t.ppf(0.975, number - 1) * (one.astype(float) - other)[0].std(ddof=1) / math.sqrt(number)
-    assert found.of_networks
+    assert found.between_networks
     assert found.p == mcnemar(one[0], other[0])
     assert found.low == pytest.approx(min(exact[0], found.effect - half))
     assert found.high == pytest.approx(max(exact[1], found.effect + half))
@@ -120,12 +120,12 @@ def test_two_networks_are_compared_by_the_exact_test_and_an_interval_that_contai
 
 def test_equal_answers_have_no_significant_difference():
     one = np.ones((5, 50), bool)
-    found = compare(one, one)
+    found = compare_methods(one, one)
     assert (found.effect, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
 def test_answers_that_all_agree_have_a_variance_above_zero():
-    found = compare(np.ones((5, 20), bool), np.zeros((5, 20), bool))
+    found = compare_methods(np.ones((5, 20), bool), np.zeros((5, 20), bool))
     assert found.effect == 1
     assert 0 < found.p < 0.001
     assert found.low < 1
@@ -133,9 +133,9 @@ def test_answers_that_all_agree_have_a_variance_above_zero():
 
 def test_methods_with_different_rows_are_refused():
     with assert_raises(ValueError, "shapes"):
-        compare(np.ones((1, 5), bool), np.ones((1, 6), bool))
+        compare_methods(np.ones((1, 5), bool), np.ones((1, 6), bool))
     with assert_raises(ValueError, "shapes"):
-        compare(np.ones((4, 5), bool), np.ones((5, 5), bool), paired=True)
+        compare_methods(np.ones((4, 5), bool), np.ones((5, 5), bool), paired=True)
 
 
 def test_the_estimated_number_of_seeds_is_enough():
@@ -145,18 +145,22 @@ def test_the_estimated_number_of_seeds_is_enough():
     def networks(seeds: int) -> np.ndarray:
         return answers(rng, seeds, np.clip(difficulty + 0.02 * rng.standard_normal((seeds, 1)), 0, 1))
 
-    few = compare(networks(5), networks(5))
-    needed = few.seeds_for(0.02)
+    few = compare_methods(networks(5), networks(5))
+    needed = few.seeds_needed(0.02)
     assert needed is not None
-    assert few.variance.with_seeds(needed).smallest() <= 0.02 < few.variance.with_seeds(needed - 1).smallest()
-    assert few.smallest(0.05 / 15) > few.smallest()
-    assert compare(networks(needed), networks(needed)).smallest() == pytest.approx(0.02, rel=0.5)
+    assert (
+        few.variance.with_seeds(needed).smallest_detectable()
+        <= 0.02
+        < few.variance.with_seeds(needed - 1).smallest_detectable()
+    )
+    assert few.smallest_detectable(0.05 / 15) > few.smallest_detectable()
+    assert compare_methods(networks(needed), networks(needed)).smallest_detectable() == pytest.approx(0.02, rel=0.5)
 
 
 def test_no_number_of_seeds_is_enough_if_recordings_differ_too_much():
     rng = np.random.default_rng(6)
     one, other = (np.repeat(rng.random((1, 40)) < 0.7, 5, axis=0) for _ in range(2))
-    assert compare(one, other).seeds_for(0.03) is None
+    assert compare_methods(one, other).seeds_needed(0.03) is None
 
 
 @pytest.mark.parametrize(("right", "number"), [(0, 20), (16, 16), (45, 50), (900, 1000)])
@@ -207,4 +211,4 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
 
 
 def test_each_inspection_costs_more_than_the_one_before():
-    assert [look_factor(look) for look in (1, 2, 3)] == [1, 4, 9]
+    assert [inspection_factor(look) for look in (1, 2, 3)] == [1, 4, 9]

@@ -8,7 +8,7 @@ import pytest
 from snnlab.runs.run_folder import Result, layer_table, print_result, summary_table, value_table
 from snnlab.runs.tables import Table
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 
 def _result(**metrics: float) -> Result:
@@ -32,7 +32,7 @@ def test_the_main_results_are_shown_with_the_number_of_recordings() -> None:
     rows = _summary(result)
     assert rows["test accuracy"] == "91.2 % of 1,359 recordings"
     assert rows["validation accuracy"] == "50.0 % of 72 recordings"
-    assert_says(rows["chosen epoch"], "2 of 3", "val loss")
+    assert_text_has(rows["chosen epoch"], "2 of 3", "val loss")
     assert rows["parameters"] == "12,345"
     assert rows["spikes per test sample"] == "4,322"
     assert rows["training"] == "12.3 s, 568 samples/s"
@@ -51,7 +51,7 @@ def test_every_layer_is_shown_on_the_test_recordings_or_else_on_validation(stage
     values = {"spikes_per_step__lif1": 0.25, "rate_hz__lif1": 25.0, "silent__lif1": 0.125, "accuracy": 1.0}
     metrics = {f"val__{name}": 9.0 for name in values} | {f"{stage}__{name}": v for name, v in values.items()}
     table = layer_table(_result(**metrics))
-    assert_says(table.title, "spiking", stage)
+    assert_text_has(table.title, "spiking", stage)
     assert list(table.head) == [
         "layer",
         "spikes / neuron / step",
@@ -70,7 +70,7 @@ def test_a_network_without_spikes_prints_one_table(capsys: pytest.CaptureFixture
     print_result(_result(test__accuracy=1.0))
     assert "spiking layers" not in capsys.readouterr().out
     print_result(_result(test__spikes_per_step__lif1=0.25))
-    assert_says(capsys.readouterr().out, "spiking layers")
+    assert_text_has(capsys.readouterr().out, "spiking layers")
 
 
 def test_an_accuracy_has_the_number_of_evaluated_recordings() -> None:
@@ -105,7 +105,7 @@ def test_values_have_errors_and_labels_over_time_an_accuracy_of_steps() -> None:
     assert rows["last epoch's validation"] == "mean 0.25, rms 0.25, R2 0.250"
     assert "test accuracy" not in rows
     rows = _summary(_result(test__accuracy=0.5, test__recordings=3.0, test__labelled_steps=1234.0))
-    assert_says(rows["test accuracy"], "50.0 % of 1,234")
+    assert_text_has(rows["test accuracy"], "50.0 % of 1,234")
     assert "test error" not in rows
 
 
@@ -114,7 +114,7 @@ def test_each_of_several_values_has_its_errors() -> None:
         f"test__{name}__{value}": at for value, at in (("x", 0.5), ("speed", 2.0)) for name in ("mae", "rmse", "r2")
     }
     table = value_table(_result(val__mae__x=9.0, **values))
-    assert_says(table.title, "values", "test")
+    assert_text_has(table.title, "values", "test")
     assert _rows(table) == [["x", "0.5", "0.5", "0.500"], ["speed", "2", "2", "2.000"]]
     assert not value_table(_result(test__mae=1.0)).rows
 
@@ -123,4 +123,4 @@ def test_a_run_is_called_by_its_experiment_and_not_by_the_time_of_its_grid() -> 
     result = _result(test__accuracy=0.5)
     result.folder, result.name = Path("outputs/conv_lif_nmnist/2026-11-27_06-08-12_sweep/0_4"), "conv_lif_nmnist"
     assert summary_table(result).title == "conv_lif_nmnist, seed 4"
-    assert_says(repr(result), "Result(conv_lif_nmnist", "seed 4: completed", "50.00%", "outputs/")
+    assert_text_has(repr(result), "Result(conv_lif_nmnist", "seed 4: completed", "50.00%", "outputs/")

@@ -8,77 +8,79 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from snnlab.experiments.verdicts import Arm, follow_the_seed, verdicts
+from snnlab.experiments.verdicts import MethodResults, split_follows_seed, verdicts
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 N = 400
 
 
-def arm(name: str, right: np.ndarray, splits: Sequence[str] | None = None) -> Arm:
+def method(name: str, right: np.ndarray, splits: Sequence[str] | None = None) -> MethodResults:
     """Return networks that were tested on independent recordings."""
     rows = right.shape[1]
     recordings = np.stack([np.arange(rows), np.zeros(rows, int)], 1)
     seeds = list(range(len(right)))
-    return Arm(name, seeds, right, recordings, "abc", np.arange(rows), list(splits or ["same"] * len(right)))
+    return MethodResults(name, seeds, right, recordings, "abc", np.arange(rows), list(splits or ["same"] * len(right)))
 
 
 @pytest.fixture
-def arms() -> list[Arm]:
+def arms() -> list[MethodResults]:
     """Return three methods, of which the last is worse."""
     rng = np.random.default_rng(0)
     difficulty = rng.beta(9, 1, N)
-    return [arm(name, rng.random((5, N)) < difficulty - less) for name, less in (("a", 0), ("b", 0.01), ("c", 0.3))]
+    return [method(name, rng.random((5, N)) < difficulty - less) for name, less in (("a", 0), ("b", 0.01), ("c", 0.3))]
 
 
-def test_the_better_method_is_named_in_either_order(arms: list[Arm]):
+def test_the_better_method_is_named_in_either_order(arms: list[MethodResults]):
     for order, sign in ((arms, "+"), (arms[::-1], "-")):
         (found,) = [each for each in verdicts(order) if {each.one.name, each.other.name} == {"a", "c"}]
         assert found.significant
-        assert_says(found.sentence, "a", "better", f"c: {sign}")
+        assert_text_has(found.sentence, "a", "better", f"c: {sign}")
 
 
-def test_an_undecided_comparison_has_the_smallest_detectable_difference_and_the_seeds_for_three_points(arms: list[Arm]):
+def test_an_undecided_comparison_has_the_smallest_detectable_difference_and_the_seeds_for_three_points(
+    arms: list[MethodResults],
+):
     undecided = verdicts(arms)[0]
     assert not undecided.significant
-    smallest, needed = re.findall(
+    smallest_detectable, needed = re.findall(
         r"detect ([0-9.]+) points in 80 % .* 3 points need ([0-9,]+) seeds", undecided.sentence
     )[0]
     level = 0.05 / 3
-    assert float(smallest) == pytest.approx(100 * undecided.difference.smallest(level), abs=0.05)
-    assert int(needed) == undecided.difference.seeds_for(0.03, level)
+    assert float(smallest_detectable) == pytest.approx(100 * undecided.difference.smallest_detectable(level), abs=0.05)
+    assert int(needed) == undecided.difference.seeds_needed(0.03, level)
 
 
-def test_p_is_holms_over_all_pairs_and_counts_the_looks(arms: list[Arm]):
+def test_p_is_holms_over_all_pairs_and_counts_the_looks(arms: list[MethodResults]):
     alone = verdicts(arms[:2])[0].p
     looked = verdicts(arms[:2], looks=lambda one, other: 2)[0]
     assert verdicts(arms)[0].p == pytest.approx(alone)  # the largest of three
     assert looked.p == pytest.approx(min(1, 4 * alone))
-    assert_says(looked.sentence, "2 times")
+    assert_text_has(looked.sentence, "2 times")
 
 
-def test_comparisons_without_a_verdict_do_not_count_in_holms_method(arms: list[Arm]):
-    few = arm("few", arms[0].right[:2])
+def test_comparisons_without_a_verdict_do_not_count_in_holms_method(arms: list[MethodResults]):
+    few = method("few", arms[0].right[:2])
     found = verdicts([*arms[:2], few])
     assert [each.comparisons for each in found] == [1, 1, 1]
     assert found[0].p == verdicts(arms[:2])[0].p
-    assert_says(found[1].sentence, "no", "verdict")
+    assert_text_has(found[1].sentence, "no", "verdict")
 
 
-def test_seeds_are_paired_only_where_the_split_follows_them(arms: list[Arm]):
+def test_seeds_are_paired_only_where_the_split_follows_them(arms: list[MethodResults]):
     splits = [f"split {seed}" for seed in range(5)]
-    one, other = (arm(name, of.right, splits) for name, of in zip("ab", arms, strict=False))
-    assert follow_the_seed(one, other)
-    assert not follow_the_seed(arms[0], arms[1])
-    assert not follow_the_seed(one, arms[1])
+    one, other = (method(name, of.right, splits) for name, of in zip("ab", arms, strict=False))
+    assert split_follows_seed(one, other)
+    assert not split_follows_seed(arms[0], arms[1])
+    assert not split_follows_seed(one, arms[1])
     assert len(verdicts([one, other])[0].difference.variance.of_seeds) == 1
     assert len(verdicts(arms[:2])[0].difference.variance.of_seeds) == 2
 
 
 def test_tested_on_names_the_rows():
     right = np.ones((1, 12), bool)
-    whole = arm("a", right)
+    whole = method("a", right)
     windows = whole._replace(recordings=np.stack([np.repeat(np.arange(4), 3), np.tile([0, 1, 2], 4)], 1))
-    assert whole.rows == "12 recordings"
-    assert_says(windows._replace(clusters=np.repeat(np.arange(4), 3)).rows, "12 windows", "4 recordings")
-    assert_says(whole._replace(clusters=np.arange(12) % 6).rows, "12 recordings", "6 groups")
+    assert whole.test_rows == "12 recordings"
+    assert_text_has(windows._replace(clusters=np.repeat(np.arange(4), 3)).test_rows, "12 windows", "4 recordings")
+    assert_text_has(whole._replace(clusters=np.arange(12) % 6).test_rows, "12 recordings", "6 groups")

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_data.py"
 TINY = ["--recordings", "4", "--batch", "2", "--rounds", "2"]
@@ -61,7 +61,7 @@ def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
     done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert_says(line, "bench_data: --data nmnist", "NMNIST")
+    assert_text_has(line, "bench_data: --data nmnist", "NMNIST")
     assert not (tmp_path / "out").exists()
 
 

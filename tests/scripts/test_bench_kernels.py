@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 BENCH_MODULES = ("kernelbench", "stepbench", "bench_kernels", "bench_step")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -67,7 +67,7 @@ def test_a_case_is_compared_timed_and_written(
     assert "32x11x11 forward" in head
     assert set(line) <= set("| -:")
     _, title, forward, backward, ratio, _ = row.split("|")
-    assert_says(title.strip(), "atan", "x's memory")
+    assert_text_has(title.strip(), "atan", "x's memory")
     for cell in (forward, backward):
         least, middle = zip(*(map(float, side.split("/")) for side in cell.split("->")), strict=True)
         assert all(0 < one <= other for one, other in zip(least, middle, strict=True))
@@ -107,8 +107,8 @@ def test_a_case_that_a_commit_lacks_leaves_a_gap(bench: ModuleType) -> None:
     settings = Namespace(steps=2, batch=1, pairs=1, rounds=1, against="HEAD")
     text = bench.table({("lif", "12x30x30"): timed, ("alif", "12x30x30"): lacking}, settings)
     assert "0.75 / 0.75" in text
-    assert_says(text.splitlines()[-1], "no such", "neuron")
-    assert_says(text, "1 cases", "above 1")
+    assert_text_has(text.splitlines()[-1], "no such", "neuron")
+    assert_text_has(text, "1 cases", "above 1")
 
 
 def test_the_other_commit_is_checked_out_and_leaves_nothing(bench: ModuleType, repository: Path) -> None:

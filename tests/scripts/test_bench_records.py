@@ -16,7 +16,7 @@ SMALL = (
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "logger=none",
-    "pictures=null",
+    "plots=null",
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_step.py"
 TINY = ["--steps", "4", "--batch", "2", "--rounds", "1", "--threads", "1"]
@@ -85,7 +85,7 @@ def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> No
 def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], facts: tuple, tmp_path: Path) -> None:
     done = bench(*arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert_says(done.stderr.splitlines()[-1], *facts)
+    assert_text_has(done.stderr.splitlines()[-1], *facts)
     assert not (tmp_path / "out").exists()
 
 
@@ -95,7 +95,7 @@ def test_a_missing_library_is_left_out_unless_it_was_named(parts: ModuleType, mo
     names, left_out = methods.choose_methods(None, "cpu")
     assert "norse" not in names
     assert {"relu", "snnlab_reference"} <= set(names)
-    assert_says(left_out["norse"], "no-such-library==1.0")
+    assert_text_has(left_out["norse"], "no-such-library==1.0")
     with pytest.raises(work.UsageError, match=r"^norse:"):
         methods.choose_methods(["relu", "norse"], "cpu")
 

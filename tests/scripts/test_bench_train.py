@@ -18,7 +18,7 @@ import torch
 from snnlab.data.events.frames import Batch
 from snnlab.nn import build_network
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_train.py"
 LIF = {"type": "lif", "tau_mem": 20.0, "surrogate": {"type": "atan", "alpha": 2.0}}
@@ -51,7 +51,7 @@ def load_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Mod
 def test_a_run_writes_every_epoch_and_a_figure_and_prints_tables(tmp_path: Path) -> None:
     pytest.importorskip("spikingjelly")
     out = tmp_path / "out"
-    tiny = ["data.num_bins=4", "data.batch_size=128", "trainer.max_epochs=2", "pictures=null"]
+    tiny = ["data.num_bins=4", "data.batch_size=128", "trainer.max_epochs=2", "plots=null"]
     done = bench("--threads", "1", "--out", out, *tiny, data=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "nmnist" in done.stderr
@@ -78,7 +78,7 @@ def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
     done = bench("--experiments", "nmnist", "--out", tmp_path / "out", data=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert_says(line, "bench_train: nmnist", "NMNIST")
+    assert_text_has(line, "bench_train: nmnist", "NMNIST")
     assert not (tmp_path / "out").exists()
 
 

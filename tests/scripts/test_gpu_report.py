@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 ROOT = Path(__file__).parents[2]
 GPU_TESTS = "tests/kernels/test_gpu.py::"
@@ -66,7 +66,7 @@ def synthetic() -> dict[str, Any]:
 
 def test_the_page_has_a_verdict_a_row_for_each_neuron_and_the_ratios(script: ModuleType) -> None:
     lines = script.page(synthetic()).splitlines()
-    assert_says("\n".join(lines), "- **pass**: tests", "4 passed, 1 skipped")
+    assert_text_has("\n".join(lines), "- **pass**: tests", "4 passed, 1 skipped")
     assert any(line.startswith("- **pass**: ") and "1.25" in line and "CuPy" in line for line in lines)
     assert "| lif | passed | passed |" in lines
     assert "| se_adlif | passed | - |" in lines
@@ -80,7 +80,7 @@ def test_failed_missing_or_slower_results_fail_the_page(script: ModuleType) -> N
     report["tests"][f"{PRESET}[se_adlif-fixed]"] = "not run"
     report["bench"]["SpikingJelly 0.0.0.0.14, CuPy"] = bench(snnlab=2.0, spikingjelly_cupy=1.0)
     lines = script.page(report).splitlines()
-    assert_says("\n".join(lines), "- **FAIL**: tests", "2 passed, 1 failed, 1 skipped, 1 not")
+    assert_text_has("\n".join(lines), "- **FAIL**: tests", "2 passed, 1 failed, 1 skipped, 1 not")
     assert any(line.startswith("- **FAIL**: ") and "0.50" in line for line in lines)
     assert f"- `{PRESET}[lif-learned]`" in lines
 
@@ -88,13 +88,13 @@ def test_failed_missing_or_slower_results_fail_the_page(script: ModuleType) -> N
 def test_an_empty_page_does_not_pass(script: ModuleType) -> None:
     page = script.page(synthetic() | {"tests": {}, "bench": {}, "notes": ["CuPy: broken off"]})
     assert page.count("**FAIL**") == 2
-    assert_says(page, "- CuPy: broken")
+    assert_text_has(page, "- CuPy: broken")
 
 
 def test_a_rehearsal_has_no_verdict(script: ModuleType) -> None:
     page = script.page(synthetic() | {"rehearsal": True})
     assert "**pass**" not in page
-    assert_says(page, "nothing", "GPU")
+    assert_text_has(page, "nothing", "GPU")
 
 
 def test_the_page_is_rewritten_from_its_record(
@@ -156,5 +156,5 @@ def test_make_gpu_installs_nothing_without_a_gpu(listed: str | None, tmp_path: P
     env = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["make", "-C", ROOT, "gpu"], env=env, capture_output=True, text=True)
     assert done.returncode == 2
-    assert_says(done.stderr.splitlines()[0], "NVIDIA GPU", "nothing", "installed")
+    assert_text_has(done.stderr.splitlines()[0], "NVIDIA GPU", "nothing", "installed")
     assert (ROOT / ".venv_gpu").exists() == before

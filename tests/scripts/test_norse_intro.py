@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "norse_intro.py"
 
@@ -106,6 +106,6 @@ def test_the_documented_surrogate_gives_the_gradient_that_norse_meant(intro: Mod
 
 def test_as_a_command_it_writes_its_plots(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, SCRIPT, "--folder", tmp_path], capture_output=True, text=True, check=True)
-    assert_says(done.stdout, "32 steps", "step 19")
-    assert_says(done.stdout, "step 19 of 32")
+    assert_text_has(done.stdout, "32 steps", "step 19")
+    assert_text_has(done.stdout, "step 19 of 32")
     assert {path.name for path in tmp_path.iterdir()} == {"image.png", "outputs.png"}

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from snnlab import train
 from snnlab.cli import main
 
-from ..cli.conftest import Outcome, errors_said
+from ..cli.conftest import Outcome, reported_errors
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def canary(tmp_path: Path) -> Path:
 def snnlab(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Return a function that runs the command line in this process."""
 
-    errors = errors_said(monkeypatch)
+    errors = reported_errors(monkeypatch)
 
     def call(*arguments: str) -> Outcome:
         errors.clear()
@@ -101,7 +101,7 @@ SHORT = (
     "+trainer.limit_val_batches=1",
     "+trainer.limit_test_batches=1",
     "trainer.accelerator=cpu",
-    "pictures=null",
+    "plots=null",
     "monitors=null",
 )
 GAIN = """

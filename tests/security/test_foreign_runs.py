@@ -14,7 +14,7 @@ import pytest
 import snnlab as package
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_error_has, assert_raises
 from .conftest import Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -59,7 +59,7 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
     before = tree(workplace)
     done = snnlab(*words)
     assert (done.status, requested) == (2, [])
-    assert_tells(done.error, "run", "data.root")
+    assert_error_has(done.error, "run", "data.root")
     assert SECRET not in done.err + done.out
     if command != "evaluate":
         return
@@ -68,7 +68,7 @@ def test_nothing_is_fetched_from_the_addresses_of_a_run(
     assert (named.status, requested) == (2, [])
     asks = snnlab(*words, f"data.root={workplace / 'mine'}", "data.download=true")
     assert (asks.status, requested) == (2, [])
-    assert_tells(asks.error, "run", "data.archives")
+    assert_error_has(asks.error, "run", "data.archives")
     assert tree(workplace) == before
 
 
@@ -80,7 +80,7 @@ def test_nothing_is_fetched_without_a_word_even_from_the_packaged_address(
     run = edited(trained, workplace / "run", nmnist(address, workplace / "made", archives=archives))
     done = snnlab("evaluate", str(run), "data.root=mine")
     assert (done.status, requested) == (2, [])
-    assert_tells(done.error, "data.root", "recordings")
+    assert_error_has(done.error, "data.root", "recordings")
     assert not (workplace / "mine").exists()
 
 
@@ -129,9 +129,9 @@ def test_a_folder_of_the_users_is_not_read_as_recordings(
     done = snnlab("evaluate", str(run))
     assert done.status == 2
     assert SECRET not in done.err
-    assert_tells(done.error, "run", "data.root", private)
+    assert_error_has(done.error, "run", "data.root", private)
     climbing = edited(run, workplace / "climbing", {"data.labels": "../private/table.csv"})
-    assert_tells(snnlab("evaluate", str(climbing), "data.root=.").error, "climbing", "data.labels")
+    assert_error_has(snnlab("evaluate", str(climbing), "data.root=.").error, "climbing", "data.labels")
 
 
 LOGGERS = "lightning.pytorch.loggers."
@@ -211,12 +211,12 @@ def test_a_foreign_experiment_is_trained_where_its_user_says(
     before = tree(tmp_path)
     done = snnlab("train", str(run / "config.yaml"), f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert_tells(done.error, "runs/run", "output_dir")
+    assert_error_has(done.error, "runs/run", "output_dir")
     assert tree(tmp_path) == before
     alone = workplace / "copied" / "config.yaml"
     alone.parent.mkdir()
     shutil.copy(trained / "config.yaml", alone)
-    assert_tells(snnlab("train", str(alone)).error, "copied", "output_dir")
+    assert_error_has(snnlab("train", str(alone)).error, "copied", "output_dir")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
     else:
         done = snnlab(*opened(command, run), f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert_tells(done.error, "run", "name=VALUE")
+    assert_error_has(done.error, "run", "name=VALUE")
     assert SECRET not in done.err + done.out
     with assert_raises(ConfigError, "work/run", "name=VALUE"):
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
@@ -289,7 +289,7 @@ def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace
         for words in commands:
             done = snnlab(*words)
             assert done.status == 2, (name, words)
-            assert_tells(done.error, run / name, "link")
+            assert_error_has(done.error, run / name, "link")
         assert (list(target.iterdir()) == []) if target.is_dir() else target.read_text() == "mine", name
 
 
@@ -303,7 +303,7 @@ def test_a_pipe_in_a_run_does_not_block(
     os.mkfifo(run / name)
     done = snnlab("train", f"resume={run}", f"data.store_dir={digits_store}")
     assert done.status == 2
-    assert_tells(done.error, run / name, "neither")
+    assert_error_has(done.error, run / name, "neither")
 
 
 def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
@@ -313,7 +313,7 @@ def test_a_report_shows_nothing_of_other_files_through_links(trained: Path, work
     (run / "split.json").symlink_to(workplace / "private.json")
     done = snnlab("report", str(run))
     assert done.status == 2
-    assert_tells(done.error, "run/split.json", "link")
+    assert_error_has(done.error, "run/split.json", "link")
     assert not (run / "report.html").exists()
 
 
@@ -336,7 +336,7 @@ def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snn
     (line,) = done.err.splitlines()
     assert all(word in line for word in ("plugins=[theirs]", "name=VALUE", "data.store_dir=/theirs"))
     named = snnlab("evaluate", str(run), "name=x", "data.store_dir=null", "plugins=[theirs]")
-    assert_tells(named.error, "plugins", "theirs")
+    assert_error_has(named.error, "plugins", "theirs")
 
 
 @pytest.mark.parametrize(
@@ -357,5 +357,5 @@ def test_a_run_folder_cannot_configure_hydra(
     for words in (["show", "run"], ["report", "run"], ["evaluate", "run"], ["train", "resume=run"]):
         done = snnlab(*words)
         assert done.status == 2
-        assert_tells(done.error, "run/config.yaml", "recorded")
+        assert_error_has(done.error, "run/config.yaml", "recorded")
     assert not canary.exists()

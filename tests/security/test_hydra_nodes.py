@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_tells
+from ..refusals import assert_error_has
 from .conftest import Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -127,7 +127,7 @@ def test_nor_does_anything_of_it_run_in_a_grid_or_from_python(
     assert done.status == 2
     assert "nonsense" not in done.err
     with pytest.raises(ConfigError):
-        compose_once(["experiment=nice"], "theirs")
+        compose_experiment(["experiment=nice"], "theirs")
     assert not canary.exists()
 
 
@@ -144,7 +144,7 @@ def test_validate_reports_it_too_with_the_file(name: str, canary: Path, theirs: 
 def test_the_line_of_the_setting_is_named(canary: Path, theirs: Theirs, snnlab: Snnlab) -> None:
     theirs(nodes(canary)["callbacks"])
     done = snnlab("train", "--config-dir", "theirs", "experiment=nice")
-    assert_tells(done.error, "theirs/experiment/nice.yaml:3", 3, "hydra.callbacks")
+    assert_error_has(done.error, "theirs/experiment/nice.yaml:3", 3, "hydra.callbacks")
     assert len(done.err.splitlines()) == 1
 
 
@@ -152,14 +152,14 @@ def test_each_file_of_a_grid_is_checked(canary: Path, theirs: Theirs, snnlab: Sn
     theirs({**nodes(canary)["job_logging"], "experiment/good.yaml": HEAD + "seed: 1\n"})
     done = snnlab("train", "-m", "--config-dir", "theirs", "experiment=good,nice", "mode=nonsense")
     assert done.status == 2
-    assert_tells(done.error, "", "hydra.job_logging")
+    assert_error_has(done.error, "", "hydra.job_logging")
     assert not canary.exists()
 
 
 def test_output_folders_may_be_set(theirs: Theirs) -> None:
     dirs = "hydra: {run: {dir: 'a/${name}'}, sweep: {dir: b, subdir: c}}\n"
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n" + dirs})
-    _, folder = compose_once(["experiment=nice"], "theirs")
+    _, folder = compose_experiment(["experiment=nice"], "theirs")
     assert folder.name == "mine"
 
 
@@ -167,7 +167,7 @@ def test_only_a_typed_setting_chooses_a_runs_folder(theirs: Theirs, snnlab: Snnl
     theirs({"experiment/nice.yaml": HEAD + "name: mine\n"})
     words = ("experiment=nice", "hydra.run.dir=elsewhere", "mode=nonsense")
     done = snnlab("train", "--config-dir", "theirs", *words)
-    assert_tells(done.error, "mode", "expected")
+    assert_error_has(done.error, "mode", "expected")
 
 
 @pytest.mark.parametrize(

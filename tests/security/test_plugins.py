@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 import snnlab as package
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_error_has, assert_raises
 from .conftest import GAIN, SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -122,7 +122,7 @@ def test_not_even_when_it_is_named_is_it_imported_from_the_runs_own_folder(
         (run / "checkpoints" / "last.ckpt").unlink()
     done = snnlab(*words(command, str(run), Path.cwd()), f"plugins=[{name}]", *store)
     assert done.status == 2
-    assert_tells(done.error, "plugins", "folder")
+    assert_error_has(done.error, "plugins", "folder")
     assert not canary.exists()
     if command != "resume":
         with assert_raises(ConfigError, "plugins", "folder"):
@@ -147,7 +147,7 @@ def test_a_link_out_of_the_run_or_into_it_does_not_help(
     ):
         done = snnlab("show", str(folder), f"plugins=[{name}]")
         assert done.status == 2, name
-        assert_tells(done.error, "plugins", "folder")
+        assert_error_has(done.error, "plugins", "folder")
         assert not canary.exists(), name
 
 
@@ -179,7 +179,7 @@ def test_an_own_run_is_inspected_without_its_code(
     assert snnlab("report", str(plugged)).status == 0
     done = snnlab("show", str(plugged))
     assert done.status == 2
-    assert_tells(done.error, plugged.name, "plugins=[attacked_gain]")
+    assert_error_has(done.error, plugged.name, "plugins=[attacked_gain]")
     assert "attacked_gain" not in sys.modules
 
 
@@ -226,7 +226,7 @@ def _open_key(plugged: Path, workplace: Path, store: str) -> Path:
 
 def _project(plugged: Path, workplace: Path) -> Path:
     """Return a run recorded in a separate project, with the signature of a run trained there."""
-    from snnlab.runs.signature import sign, signed
+    from snnlab.runs.signature import read_signature, sign
 
     project = workplace / "project"
     run = Path(shutil.copytree(plugged, project / "outputs" / "run"))
@@ -234,7 +234,7 @@ def _project(plugged: Path, workplace: Path) -> Path:
     plugin.write_text(GAIN.format(name="attacked_gain"))
     sign(run, "config.yaml", (run / "config.yaml").read_text(), {"attacked_gain": plugin})
     os.chdir(project)
-    assert signed(run, "config.yaml") is not None
+    assert read_signature(run, "config.yaml") is not None
     return run
 
 
@@ -263,7 +263,7 @@ def test_a_key_is_made_once_and_is_the_users_alone(
     trained: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnlab.runs.run_folder import create_run_folder
-    from snnlab.runs.signature import FILE, signed
+    from snnlab.runs.signature import FILE, read_signature
 
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "home"))
     monkeypatch.setattr(os, "umask", os.umask)
@@ -278,7 +278,7 @@ def test_a_key_is_made_once_and_is_the_users_alone(
     assert key.stat().st_mode & 0o077 == 0
     assert (key.read_bytes(), len(content)) == (content, 32)
     assert sorted(path.name for path in key.parent.iterdir()) == ["key"]
-    assert all(signed(workplace / name, "config.yaml") is not None for name in ("one", "two"))
+    assert all(read_signature(workplace / name, "config.yaml") is not None for name in ("one", "two"))
     assert content.hex() not in (workplace / "one" / FILE).read_text()
 
 
@@ -286,28 +286,28 @@ def test_a_home_that_cannot_be_written_leaves_a_run_unsigned_and_whole(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from snnlab.runs.run_folder import create_run_folder
-    from snnlab.runs.signature import signed
+    from snnlab.runs.signature import read_signature
 
     (workplace / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(workplace / "file"))
     create_run_folder(workplace / "one", "seed: 0\n")
     assert sorted(path.name for path in (workplace / "one").iterdir()) == ["checkpoints", "config.yaml"]
-    assert signed(workplace / "one", "config.yaml") is None
+    assert read_signature(workplace / "one", "config.yaml") is None
 
 
 def test_a_run_that_goes_on_with_other_settings_is_signed_with_both(workplace: Path) -> None:
-    from snnlab.runs.signature import sign, signed
+    from snnlab.runs.signature import read_signature, sign
 
     run = workplace / "run"
     run.mkdir()
     for text in ("seed: 0\n", "seed: 1\n"):
         sign(run, "config.yaml", text)
         (run / "config.yaml").write_text(text)
-        assert signed(run, "config.yaml") is not None
+        assert read_signature(run, "config.yaml") is not None
     (run / "config.yaml").write_text("seed: 0\n")  # killed before the new one was written
-    assert signed(run, "config.yaml") is not None
+    assert read_signature(run, "config.yaml") is not None
     (run / "config.yaml").write_text("seed: 2\n")
-    assert signed(run, "config.yaml") is None
+    assert read_signature(run, "config.yaml") is None
 
 
 def test_the_named_plugin_of_a_foreign_run_is_imported(
@@ -357,13 +357,13 @@ def test_typed_plugins_replace_those_of_a_file(theirs: Theirs, canary: Path, snn
 
 
 def test_modules_are_found_without_being_imported(workplace: Path, canary: Path) -> None:
-    from snnlab.config.plugins import places_of
+    from snnlab.config.plugins import module_paths
 
     for path in ("whole/__init__.py", "whole/part.py", "spread/deep/part.py"):
         evil(workplace / path, canary)
-    assert [place.name for place in places_of("whole.part")] == ["__init__.py", "part.py"]
-    assert places_of("spread.deep.part")[-1] == workplace / "spread" / "deep" / "part.py"
-    assert places_of("whole.gone") == places_of("gone") == places_of("whole.part.deeper") == []
+    assert [place.name for place in module_paths("whole.part")] == ["__init__.py", "part.py"]
+    assert module_paths("spread.deep.part")[-1] == workplace / "spread" / "deep" / "part.py"
+    assert module_paths("whole.gone") == module_paths("gone") == module_paths("whole.part.deeper") == []
     assert not canary.exists()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from snnlab import train
-from snnlab.config.compose import compose_once
-from snnlab.session.launcher import Job, unpacked
+from snnlab.config.compose import compose_experiment
+from snnlab.session.launcher import TrainingSpec, spec_from_bytes
 
 from .conftest import SHORT, Evil
 from .listening import LOOPBACK
@@ -33,12 +33,14 @@ def test_the_processes_of_one_machine_listen_to_no_other(
 
 
 def test_a_job_is_sent_as_json_and_arrives_unchanged(workplace: Path) -> None:
-    experiment, folder = compose_once(["model=mlp_lif"], None)
+    experiment, folder = compose_experiment(["model=mlp_lif"], None)
     data = {**experiment.data, "labels": {0: "left", 1: "right"}, "factors": (0.1, float("inf"))}
-    job = Job(experiment, folder, None, {"config_hash": "x", "command": ["snnlab"]}, 2, gpu=False)
-    content = Job(**{**vars(job), "experiment": type(experiment)(**{**vars(experiment), "data": data})}).packed()
+    job = TrainingSpec(experiment, folder, None, {"config_hash": "x", "command": ["snnlab"]}, 2, gpu=False)
+    content = TrainingSpec(
+        **{**vars(job), "experiment": type(experiment)(**{**vars(experiment), "data": data})}
+    ).to_bytes()
     assert isinstance(json.loads(content), dict)
-    again = unpacked(content)
+    again = spec_from_bytes(content)
     assert (again.folder, again.identity, again.threads, again.gpu) == (folder, job.identity, 2, False)
     assert again.experiment.data == {**data, "factors": [0.1, float("inf")]}
     assert again.experiment.model == experiment.model
@@ -48,5 +50,5 @@ def test_a_job_is_sent_as_json_and_arrives_unchanged(workplace: Path) -> None:
 def test_a_job_that_is_a_pickle_is_none(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     with pytest.raises(ValueError, match=r"codec|JSON|Expecting"):
-        unpacked(pickle.dumps(Evil(canary)))
+        spec_from_bytes(pickle.dumps(Evil(canary)))
     assert not canary.exists()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.fetching import unpack
-from snnlab.data.formats import Reading, read_file
+from snnlab.data.formats import ReadOptions, read_file
 from snnlab.errors import DataError, SnnlabError
 from snnlab.runs.provenance import git_state
 
@@ -59,12 +59,12 @@ def test_a_file_of_events_shows_nothing_of_another_file(how: str, tmp_path: Path
             else:
                 group["p"] = h5py.ExternalLink(str(private), "/events/p")
     with assert_raises(DataError, "theirs.h5"):
-        read_file(path, Reading("us", "zero", False), SENSOR)
+        read_file(path, ReadOptions("us", "zero", False), SENSOR)
 
-    from snnlab.data.formats import own
+    from snnlab.data.formats import get_local
 
     with h5py.File(private, "r") as file:
-        assert own(own(file, "events"), "p")[()].size == 8
+        assert get_local(get_local(file, "events"), "p")[()].size == 8
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -77,7 +77,7 @@ def test_a_recording_is_not_unpickled(suffix: str, tmp_path: Path) -> None:
     else:
         np.savez(path, t=array, x=array, y=array, p=array)
     with pytest.raises(DataError):
-        read_file(path, Reading(), SENSOR)
+        read_file(path, ReadOptions(), SENSOR)
     assert not canary.exists()
 
 
@@ -89,7 +89,7 @@ def test_garbage_gives_one_line(suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"{number}{suffix}"
         path.write_bytes(head + rng.bytes(4096 - len(head) + 3))
         with assert_raises(DataError, path):
-            read_file(path, Reading(), SENSOR)
+            read_file(path, ReadOptions(), SENSOR)
 
 
 def test_an_array_with_an_enormous_header_gives_one_line(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_an_array_with_an_enormous_header_gives_one_line(tmp_path: Path) -> None
     head += b" " * (118 - len(head) - 1) + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + b"x" * 32)
     with assert_raises(DataError, "a.npy"):
-        read_file(tmp_path / "a.npy", Reading(), SENSOR)
+        read_file(tmp_path / "a.npy", ReadOptions(), SENSOR)
 
 
 NAMES = ("../evil", "/tmp/snnlab_evil", "a/../../evil", "..\\..\\evil")

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from snnlab import load, train
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_error_has, assert_raises
 from .conftest import SHORT, Evil, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -30,7 +30,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recorded(*overrides: str) -> Mapping[str, object]:
-    record = compose_once(list(overrides), None)[0].record
+    record = compose_experiment(list(overrides), None)[0].record
     assert record is not None
     return record
 
@@ -58,7 +58,7 @@ def test_numbers_and_paths_are_recorded_as_they_are(override: str, value: tuple[
 
 def test_a_number_out_of_the_environment_is_recorded_as_it_is(theirs: Theirs) -> None:
     theirs({"experiment/nice.yaml": "# @package _global_\nseed: ${oc.decode:${oc.env:TASK}}\n"})
-    record = compose_once(["experiment=nice"], "theirs")[0].record
+    record = compose_experiment(["experiment=nice"], "theirs")[0].record
     assert record is not None
     assert record["seed"] == 5
 
@@ -69,7 +69,7 @@ def test_no_address_of_an_archive_is_made_of_the_environment(theirs: Theirs, snn
     theirs({"experiment/nice.yaml": f"{nmnist}  {archives}\n"})
     done = snnlab("data", "where", "--config-dir", "theirs", "experiment=nice")
     assert done.status == 2
-    assert_tells(done.error, "data.archives[0].url", "address")
+    assert_error_has(done.error, "data.archives[0].url", "address")
     assert SECRET not in done.err + done.out
 
 
@@ -98,7 +98,7 @@ def test_a_variable_that_is_gone_is_named(trained: Path, theirs: Theirs, monkeyp
     monkeypatch.delenv("SECRET")
     theirs({"experiment/nice.yaml": "# @package _global_\nname: ${oc.env:SECRET}\n"})
     with assert_raises(ConfigError, "name", "SECRET"):
-        compose_once(["experiment=nice"], "theirs")
+        compose_experiment(["experiment=nice"], "theirs")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_record_has_no_password_of_an_address_and_asks_for_it_again(
         text.replace("logger:\n", "logger:\n  x: {a: 'http://me:***@host'}\n")
     )
     (workplace / "run" / "result.json").unlink()
-    assert_tells(snnlab("train", "resume=run").error, "run", "logger.x.a=ADDRESS")
+    assert_error_has(snnlab("train", "resume=run").error, "run", "logger.x.a=ADDRESS")
 
 
 def test_no_packaged_address_looks_like_one_with_a_password() -> None:
@@ -150,7 +150,7 @@ def test_a_failed_download_reports_no_password(workplace: Path, snnlab: Snnlab) 
     archive = f"[{{name: a.zip, md5: {'0' * 32}, url: 'http://me:{SECRET}@127.0.0.1:1/a.zip'}}]"
     done = snnlab("data", "prepare", "data=nmnist", "data.root=x", f"data.archives={archive}")
     assert done.status == 2
-    assert_tells(done.error, "data.root")
+    assert_error_has(done.error, "data.root")
     assert SECRET not in done.err + done.out
 
 

@@ -14,17 +14,17 @@ import pytest
 import yaml
 
 from snnlab.cli import sweep
-from snnlab.cli.bench_suite import asked_for, planned
+from snnlab.cli.bench_suite import plan_suite, read_bench_request
 from snnlab.config.experiment_files import read_suite
-from snnlab.errors import ConfigError, RecordError
+from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments import study
-from snnlab.experiments.report_pages import Search, sweep_page
-from snnlab.experiments.search_plan import Plan
+from snnlab.experiments.report_pages import SearchFolder, sweep_page
+from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.space import Space
 from snnlab.experiments.study import SharedStudy, open_storage
-from snnlab.experiments.sweep_settings import checked
+from snnlab.experiments.sweep_settings import parse_settings
 
-from ..refusals import assert_raises, assert_says, assert_tells
+from ..refusals import assert_error_has, assert_raises, assert_text_has
 from .conftest import SHORT, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -35,9 +35,9 @@ SECRET = "hunter2secret"
 ADDRESS = f"postgresql://me:{SECRET}@127.0.0.1:1/db"
 
 
-def begun(folder: Path, *more: str) -> Plan:
+def begun(folder: Path, *more: str) -> SearchPlan:
     """Return a search that has written its plan and has no trial yet."""
-    plan = sweep._new([*SEARCH, f"output_dir={folder}", *more], None)
+    plan = sweep._new_plan([*SEARCH, f"output_dir={folder}", *more], None)
     plan.write()
     return plan
 
@@ -48,7 +48,7 @@ def server_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "open_storage", lambda url: None)
 
 
-def edited(plan: Plan, changes: Mapping[str, Any]) -> Path:
+def edited(plan: SearchPlan, changes: Mapping[str, Any]) -> Path:
     page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
     for key, value in changes.items():
         (page["sweep"] if key not in page else page)[key] = value
@@ -56,7 +56,7 @@ def edited(plan: Plan, changes: Mapping[str, Any]) -> Path:
     return plan.folder
 
 
-def study_of(plan: Plan, trials: int = 0) -> None:
+def study_of(plan: SearchPlan, trials: int = 0) -> None:
     """Give a search a study with trials that have ended."""
     import optuna
 
@@ -73,8 +73,8 @@ def test_a_password_is_neither_written_nor_printed(workplace: Path) -> None:
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     written = [path.read_text() for path in plan.folder.iterdir()]
     page = yaml.safe_load((plan.folder / "sweep.yaml").read_text())
-    shown = sweep_page(Search(str(plan.folder), page, {}, [], [])).html()
-    with pytest.raises(RecordError) as refused:
+    shown = sweep_page(SearchFolder(str(plan.folder), page, {}, [], [])).html()
+    with pytest.raises(RunFolderError) as refused:
         open_storage(ADDRESS.replace("postgresql", "postgresql+nodriver"))
     assert not any(SECRET in text for text in (*written, shown, str(refused.value)))
     assert "postgresql://me:***@127.0.0.1:1/db" in shown
@@ -85,11 +85,11 @@ def test_a_search_with_a_password_goes_on_where_it_is_named_again(workplace: Pat
     plan = begun(workplace, f"sweep.storage={ADDRESS}")
     done = snnlab("sweep", f"resume={plan.folder}")
     assert done.status == 2
-    assert_tells(done.error, "sweep.storage", "password")
-    again = sweep._resumed([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
+    assert_error_has(done.error, "sweep.storage", "password")
+    again = sweep._resumed_plan([str(plan.folder)], [f"sweep.storage={ADDRESS}"], None)
     assert again.sweep.storage == ADDRESS
     with assert_raises(ConfigError, "sweep.storage"):
-        sweep._resumed([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
+        sweep._resumed_plan([str(plan.folder)], ["sweep.storage=postgresql://me:x@elsewhere/db"], None)
 
 
 @pytest.mark.parametrize("command", ["sweep", "bench"])
@@ -100,7 +100,7 @@ def test_no_password_is_taken_in_an_override_of_a_search_or_a_suite(
     done = snnlab(command, *words, f"logger.mlflow.tracking_uri=http://me:{SECRET}@host")
     assert done.status == 2
     assert SECRET not in done.err
-    assert_tells(done.error, "logger.mlflow.tracking_uri=http://me:***@host", "oc.env")
+    assert_error_has(done.error, "logger.mlflow.tracking_uri=http://me:***@host", "oc.env")
     assert not list(workplace.iterdir())
 
 
@@ -118,7 +118,7 @@ def test_a_report_opens_no_storage_but_the_file_in_the_folder(
     folder = edited(begun(workplace), {"storage": address})
     done = snnlab("report", str(folder))
     assert done.status == 2
-    assert_tells(done.error, "report", "open")
+    assert_error_has(done.error, "report", "open")
     assert SECRET not in done.err
     assert not outside.exists()
     assert server[1] == []
@@ -147,7 +147,7 @@ def test_a_study_or_a_picture_that_is_a_link_is_not_read(workplace: Path, snnlab
         before = (workplace / "private.db").read_bytes()
         done = snnlab("report", str(plan.folder))
         assert done.status == 2, name
-        assert_tells(done.error, plan.folder / name, "link")
+        assert_error_has(done.error, plan.folder / name, "link")
         assert not (plan.folder / "report.html").exists()
         assert (workplace / "private.db").read_bytes() == before
 
@@ -159,15 +159,15 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     done = snnlab("sweep", f"resume={folder}")
     assert done.status == 2
     (line,) = done.err.splitlines()
-    assert_says(line, "named")
+    assert_text_has(line, "named")
     assert "model=mlp_lif" in line
     assert "sweep.space=" in line
     words = [*SEARCH, f"output_dir={workplace / 'before'}"]
-    again = sweep._resumed([str(folder)], words, None)
+    again = sweep._resumed_plan([str(folder)], words, None)
     assert (again.folder, again.place, again.common) == (folder, str(Path.cwd()), plan.common)
     for other in (["sweep.seed=1"], ["sweep.sampler=random"], ["trainer.max_epochs=3"], ["seed=5"]):
         with assert_raises(ConfigError, "work/after", "differs"):
-            sweep._resumed([str(folder)], [*words, *other], None)
+            sweep._resumed_plan([str(folder)], [*words, *other], None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_foreign_search_does_not_resume_by_itself(
     here = os.getcwd()
     done = snnlab("sweep", f"resume={plan.folder}")
     assert done.status == 2
-    assert_tells(done.error, plan.folder, "named")
+    assert_error_has(done.error, plan.folder, "named")
     assert os.getcwd() == here
     assert sorted(os.listdir(plan.folder)) == before
     assert not (folder / "outside.db").exists()
@@ -205,9 +205,9 @@ def test_a_foreign_search_does_not_resume_by_itself(
 def test_a_study_that_proposes_other_settings_is_refused(workplace: Path) -> None:
     plan = begun(workplace)
     for values in ({"plugins": ["evilmod"]}, {"optimizer.lr": 0.01, "hydra.run.dir": "/x"}):
-        with assert_raises(RecordError, plan.folder, "searched"):
+        with assert_raises(RunFolderError, plan.folder, "searched"):
             plan.task("trials/000", values, 1)
-        with assert_raises(RecordError, plan.folder, "searched"):
+        with assert_raises(RunFolderError, plan.folder, "searched"):
             plan.trial_overrides(values)
 
 
@@ -228,8 +228,8 @@ def test_a_study_that_proposes_other_settings_is_refused(workplace: Path) -> Non
 )
 def test_code_is_no_setting_to_search(name: str) -> None:
     with assert_raises(ConfigError, f"sweep.space.{name}", "searched"):
-        Space.parsed({name: [1, 2]})
-    assert list(Space.parsed({"model.layers.plugins_x.hydra_net": [1, 2]}).parameters)
+        Space.parse({name: [1, 2]})
+    assert list(Space.parse({"model.layers.plugins_x.hydra_net": [1, 2]}).parameters)
 
 
 SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
@@ -279,14 +279,14 @@ def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Pa
     engine = f"engine: submitit\nsubmitit: {{{queue.format(canary=canary)}}}\n"
     files = {
         "sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\n{engine}",
-        "suite/nice.yaml": SUITE.format(arm="[]", dataset="[]", common="[]") + engine,
+        "suite/nice.yaml": SUITE.format(method="[]", dataset="[]", common="[]") + engine,
     }
     folder = theirs(files)
     for words in (["sweep", "sweep=nice"], ["bench", "suite=nice"], ["bench", "suite=nice", "--dry-run"]):
         done = snnlab(*words, "--config-dir", "theirs")
         assert done.status == 2
         key = f"{'sweep' if words[0] == 'sweep' else 'suite'}.submitit.{queue.partition(':')[0]}"
-        assert_tells(done.error, key, "queue")
+        assert_error_has(done.error, key, "queue")
     assert snnlab("validate", "theirs").out.count(f"submitit.{queue.partition(':')[0]}: ") == 2
     assert not canary.exists()
     plain = "{cluster: slurm, slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240, slurm_gres: 'gpu:a100:1'}"
@@ -295,23 +295,23 @@ def test_no_file_has_a_queue_run_anything(queue: str, theirs: Theirs, canary: Pa
 
 
 def test_runs_named_only_in_the_folder_of_a_suite_are_not_trained(workplace: Path, theirs: Theirs) -> None:
-    theirs({"suite/nice.yaml": SUITE.format(arm="[neuron=lif]", dataset="[]", common="[]")})
+    theirs({"suite/nice.yaml": SUITE.format(method="[neuron=lif]", dataset="[]", common="[]")})
     words = ["suite=nice", f"folder={workplace / 'suite'}"]
-    wanted = asked_for(words, "theirs")
-    plan, cells = planned(wanted, "")
-    page = {"schema": 1, **plan.as_page()}
+    wanted = read_bench_request(words, "theirs")
+    plan, run_specs = plan_suite(wanted, "")
+    page = {"schema": 1, **plan.to_dict()}
     page["arms"]["evil"] = {**page["arms"]["a"], "overrides": ["plugins=[theirs.evilmod]"]}
     page["datasets"] = {"digits": [], "theirs": ["plugins=[theirs.evilmod]"]}
     (plan.folder / "runs" / "digits" / "a" / "0").mkdir(parents=True)
     (plan.folder / "runs" / "digits" / "a" / "0" / "config.yaml").write_text("")
     (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))
-    again, trained = planned(wanted, "")
+    again, trained = plan_suite(wanted, "")
     assert set(again.suite.arms) == {"a", "evil"}
-    assert [(cell.dataset, cell.arm) for cell in trained] == [(cell.dataset, cell.arm) for cell in cells]
+    assert [(cell.dataset, cell.method) for cell in trained] == [(cell.dataset, cell.method) for cell in run_specs]
     page["datasets"]["digits"] = ["plugins=[theirs.evilmod]"]
     (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))
     with assert_raises(ConfigError, "work/suite", "settings"):
-        planned(wanted, "")
+        plan_suite(wanted, "")
 
 
 def test_the_values_of_a_study_are_only_compared_with_a_foreign_space(workplace: Path) -> None:
@@ -334,7 +334,7 @@ def test_the_values_of_a_study_are_only_compared_with_a_foreign_space(workplace:
 
     me = SearchLock(plan.folder)
     try:
-        with assert_raises(RecordError, plan.folder, "searched"):
+        with assert_raises(RunFolderError, plan.folder, "searched"):
             _select_finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
     finally:
         me.leave()
@@ -346,4 +346,4 @@ def test_a_sweep_of_a_file_with_a_storage_prints_its_address_without_the_passwor
     theirs({"sweep/nice.yaml": f"space: {{optimizer.lr: [0.1, 0.2]}}\nstorage: {ADDRESS}\n"})
     done = snnlab("sweep", "sweep=nice", "--config-dir", "theirs", *SHORT, "sweep.trials=1", "sweep.engine=here")
     assert SECRET not in done.err + done.out
-    assert checked({"space": {"a": [1, 2]}, "storage": ADDRESS})[0].as_record()["storage"] != ADDRESS
+    assert parse_settings({"space": {"a": [1, 2]}, "storage": ADDRESS})[0].as_record()["storage"] != ADDRESS

@@ -16,7 +16,7 @@ import pytest
 
 from snnlab.console import console_logging, table_console
 
-from ..refusals import assert_says, assert_tells
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -49,7 +49,7 @@ def test_a_class_that_a_terminal_would_act_on_is_refused(
     words = recordings(workplace / "theirs", name, "b")
     done = snnlab(*command, *words, *(SHORT if command != ["data", "inspect"] else ()), "data.store_dir=store")
     assert done.status == 2
-    assert_tells(done.error, "data.root", "characters")
+    assert_error_has(done.error, "data.root", "characters")
     assert not acts(done)
 
 
@@ -105,7 +105,7 @@ def test_an_experiment_with_such_names_is_refused(theirs: Theirs, snnlab: Snnlab
         theirs({f"experiment/e{number}.yaml": f"# @package _global_\n{text}\n"})
         done = snnlab("show", "--config-dir", "theirs", f"experiment=e{number}")
         assert done.status == 2
-        assert_tells(done.error, place, "characters")
+        assert_error_has(done.error, place, "characters")
         assert not acts(done)
 
 
@@ -153,9 +153,9 @@ def test_letters_of_all_scripts_stay() -> None:
     ],
 )
 def test_a_formula_becomes_a_text(value: object, shown: object) -> None:
-    from snnlab.printable import cell
+    from snnlab.printable import csv_cell
 
-    assert cell(value) == shown
+    assert csv_cell(value) == shown
 
 
 def test_answers_as_csv_hold_no_formulas(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
@@ -234,7 +234,7 @@ def test_percent_and_braces_in_names_are_only_letters(theirs: Theirs, snnlab: Sn
     )
     done = snnlab("show", "--config-dir", "theirs", "experiment=e")
     assert done.status == 2
-    assert_tells(done.error, "neuron.tau_mem", "%d%s")
+    assert_error_has(done.error, "neuron.tau_mem", "%d%s")
 
 
 def test_names_of_files_are_shown_too(workplace: Path, theirs: Theirs, snnlab: Snnlab) -> None:
@@ -263,4 +263,4 @@ def test_validation_of_files_builds_and_fetches_nothing(
     assert "Traceback" not in done.err
     assert server[1] == []
     assert [path.name for path in workplace.iterdir()] == ["theirs"]
-    assert_says(snnlab("validate", "theirs", "+logger.x.save_dirr=x").out, "unknown", "save_dirr")
+    assert_text_has(snnlab("validate", "theirs", "+logger.x.save_dirr=x").out, "unknown", "save_dirr")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.cli.main import shield_workers
-from snnlab.experiments.workers import Job, Process, Serving
+from snnlab.experiments.workers import ProcessWorker, SubmititWorker, TaskServer
 
 from .conftest import Evil
 
@@ -22,7 +22,7 @@ def test_a_worker_finds_no_module_in_the_working_folder(
     monkeypatch.setenv("PYTHONSAFEPATH", "")  # so that it is put back
     monkeypatch.delenv("PYTHONSAFEPATH")
     shield_workers()
-    worker = Process(1)
+    worker = ProcessWorker(1)
     found = None
     with suppress(Exception):  # a module that is found instead has nothing of the real one
         found = worker.submit(os.getcwd).result()
@@ -34,7 +34,7 @@ def test_a_worker_finds_no_module_in_the_working_folder(
 class Queue:
     """A submitit queue whose jobs never start."""
 
-    def submit(self, function: Serving, folder: str) -> Queue:
+    def submit(self, function: TaskServer, folder: str) -> Queue:
         return self
 
     def done(self) -> bool:
@@ -44,7 +44,7 @@ class Queue:
 def test_the_folder_of_tasks_is_the_users_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        Job(Queue(), tmp_path / "jobs", local=True)
+        SubmititWorker(Queue(), tmp_path / "jobs", local=True)
     finally:
         os.umask(before)
     (folder,) = (tmp_path / "jobs").iterdir()
@@ -56,7 +56,7 @@ def test_an_answer_of_another_user_is_not_unpickled(tmp_path: Path, monkeypatch:
 
     canary = tmp_path / "canary"
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    answer = Job(Queue(), tmp_path / "jobs", local=True).submit(max, 1, 2)
+    answer = SubmititWorker(Queue(), tmp_path / "jobs", local=True).submit(max, 1, 2)
     (folder,) = (tmp_path / "jobs").iterdir()
     (folder / "whole").write_bytes(pickle.dumps(Evil(canary)))
     (folder / "whole").rename(folder / "1.done")

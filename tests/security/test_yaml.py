@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.session import Session
 
-from ..refusals import assert_raises, assert_tells
+from ..refusals import assert_error_has, assert_raises
 from .conftest import SHORT, Outcome, edited
 
 Snnlab = Callable[..., Outcome]
@@ -95,16 +95,16 @@ def test_references_of_a_record_are_bounded_too(trained: Path, workplace: Path, 
     for words in (["report", str(run)], ["show", str(run)], ["evaluate", str(run)]):
         done = snnlab(*words)
         assert done.status == 2
-        assert_tells(done.error, "name", "more")
+        assert_error_has(done.error, "name", "more")
     assert snnlab("runs", "list", ".").status == 0
 
 
 def test_a_large_file_without_anchors_is_read(tmp_path: Path) -> None:
-    from snnlab.yaml_files import MOST_BYTES, require_bounded
+    from snnlab.yaml_files import MAX_BYTES, require_bounded
 
     (tmp_path / "a.yaml").write_text("a: &a [1, 2, 3]\nb: [*a, *a]\nlist: [" + ", ".join(["1"] * 20_000) + "]\n")
     require_bounded(tmp_path / "a.yaml")
-    (tmp_path / "b.yaml").write_text("# " + "x" * MOST_BYTES)
+    (tmp_path / "b.yaml").write_text("# " + "x" * MAX_BYTES)
     with assert_raises(ConfigError, "b.yaml", "larger"):
         require_bounded(tmp_path / "b.yaml")
 
@@ -122,14 +122,14 @@ TAGS = (
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_no_tag_makes_an_object(tag: str, theirs: Theirs, canary: Path, snnlab: Snnlab) -> None:
-    from snnlab.runs.recorded import read_raw
+    from snnlab.runs.recorded import read_unresolved
 
     value = tag.format(canary=canary)
     folder = theirs({"experiment/nice.yaml": f"{HEAD}name: {value}\n", "config.yaml": f"data: {value}\n"})
     for words in (["train", "--config-dir", "theirs", "experiment=nice"], ["show", str(folder)]):
         assert snnlab(*words).status == 2
     with pytest.raises((yaml.YAMLError, SnnlabError)):
-        read_raw(folder / "config.yaml")
+        read_unresolved(folder / "config.yaml")
     assert not canary.exists()
 
 
@@ -207,7 +207,7 @@ def test_only_allowed_targets_are_built(
 def test_a_module_of_the_users_folder_is_no_part_of_an_allowed_one(theirs: Theirs, canary: Path) -> None:
     theirs({"torch/optim/evil.py": f"open({str(canary)!r}, 'w')\nclass Evil: pass\n"})
     for name in ("torch.optim.evil.Evil", "theirs.torch.optim.evil.Evil"):
-        experiment, _ = compose_once([f"optimizer._target_={name}"], None)
+        experiment, _ = compose_experiment([f"optimizer._target_={name}"], None)
         with pytest.raises(SnnlabError):
             Session(experiment).build("optimization")
     assert not canary.exists()

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from torch.optim import Optimizer
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session import Session
 from snnlab.training.module import Schedule
 from snnlab.training.schedules import RunLength
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 SMALL = ("model=mlp_lif", "model.layers.fc1.out_features=8")
 
 
 def made(*overrides: str) -> tuple[Optimizer, Schedule | None]:
-    experiment = compose_once([*SMALL, *overrides], None)[0]
+    experiment = compose_experiment([*SMALL, *overrides], None)[0]
     built = Session(experiment).built
     make, schedule = Session(experiment).optimization
     return make(built.network), schedule
@@ -70,11 +70,11 @@ def test_a_mistake_is_named_by_its_place(override: str, expected: tuple):
 
 def schedule_of(node: dict[str, Any], epochs: int = 4) -> tuple[Any, Schedule]:
     """Return a schedule for a run of 40 steps, and its `Schedule`."""
-    experiment = replace(compose_once([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
+    experiment = replace(compose_experiment([*SMALL, f"trainer.max_epochs={epochs}"], None)[0], scheduler=node)
     built = Session(experiment).built
     make, schedule = Session(experiment).optimization
     assert schedule is not None
-    return schedule.make(make(built.network), RunLength(40, 10) if schedule.whole_run else None), schedule
+    return schedule.make(make(built.network), RunLength(40, 10) if schedule.needs_run_length else None), schedule
 
 
 def of_torch(name: str, **settings: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def of_torch(name: str, **settings: Any) -> dict[str, Any]:
 
 def test_a_schedule_of_snnlab_steps_at_each_training_step():
     made_, schedule = schedule_of({"type": "cosine", "warmup": "1 epoch"})
-    assert (schedule.interval, schedule.whole_run) == ("step", True)
+    assert (schedule.interval, schedule.needs_run_length) == ("step", True)
     assert made_.get_last_lr() == pytest.approx([0.01 / 11])
 
 
@@ -91,7 +91,7 @@ def test_a_schedule_of_torch_takes_the_length_of_the_run_by_name():
     one_cycle, _ = schedule_of(of_torch("OneCycleLR", max_lr=1.0, total_steps="run", interval="step"))
     assert one_cycle.total_steps == 40
     cosine, schedule = schedule_of(of_torch("CosineAnnealingLR", T_max="run"))
-    assert (cosine.T_max, schedule.whole_run) == (4, False)
+    assert (cosine.T_max, schedule.needs_run_length) == (4, False)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_schedule_longer_than_the_run_is_a_warning(
 ):
     with caplog.at_level(logging.WARNING, "snnlab"):
         schedule_of(node)
-    assert_says(caplog.text, *said)
+    assert_text_has(caplog.text, *said)
     assert bool(caplog.text) == bool(said)
 
 

@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.session.build_trainer import make_trainer
 
@@ -21,18 +21,18 @@ from ..refusals import assert_raises
 @pytest.mark.parametrize("precision", ["bf16-true", "16-true", "transformer-engine"])
 def test_a_precision_that_rounds_membranes_is_refused_with_those_that_do_not(precision: str) -> None:
     with assert_raises(ConfigError, "trainer.precision", 16, precision):
-        compose_once([f"trainer.precision={precision}"], None)
+        compose_experiment([f"trainer.precision={precision}"], None)
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16"])
 def test_half_precision_on_a_cpu_is_refused(tmp_path: Path, precision: str) -> None:
-    experiment, _ = compose_once([f"trainer.precision={precision}", "trainer.accelerator=cpu"], None)
+    experiment, _ = compose_experiment([f"trainer.precision={precision}", "trainer.accelerator=cpu"], None)
     with assert_raises(ConfigError, "trainer.precision", 16):
         make_trainer(experiment, tmp_path, [])
 
 
 def trainer_of(tmp_path: Path, *overrides: str) -> Any:
-    experiment, _ = compose_once([*overrides, "logger=none", "trainer.accelerator=cpu"], None)
+    experiment, _ = compose_experiment([*overrides, "logger=none", "trainer.accelerator=cpu"], None)
     return make_trainer(experiment, tmp_path, [])
 
 

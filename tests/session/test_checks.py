@@ -10,7 +10,7 @@ import pytest
 
 from snnlab.data.windows import Windows
 from snnlab.nn.losses import CrossEntropy
-from snnlab.session.build_data import count_classes
+from snnlab.session.build_data import set_class_counts
 
 
 def data(windows: Windows | None, targets: Any = "class") -> Any:
@@ -24,7 +24,7 @@ def data(windows: Windows | None, targets: Any = "class") -> Any:
 
 def weights(of: Any) -> list[float] | None:
     loss = CrossEntropy(class_weight="balanced")
-    count_classes(loss, of)
+    set_class_counts(loss, of)
     found = loss.class_weights.weights
     return None if found is None else found.tolist()
 

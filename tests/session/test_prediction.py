@@ -15,7 +15,7 @@ from snnlab.data.events import Events, Packed
 from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
-from snnlab.nn.losses import CrossEntropy, OverTime
+from snnlab.nn.losses import CrossEntropy, Readout
 from snnlab.session.prediction import piece_steps, require_sensor, stream_window
 
 from ..refusals import assert_raises
@@ -60,21 +60,21 @@ DENSE = ({"type": "flatten"}, {"type": "linear", "out_features": 5})
 def test_every_neuron_continues_from_its_state(kind: str, recurrent: bool, size: int) -> None:
     settings = _settings()
     network = _network(settings, *DENSE, {"type": kind, "recurrent": recurrent})
-    outputs = list(stream_window(network, settings.framing(), _events(60_000), size))
-    whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
+    outputs = list(stream_window(network, settings.frame_builder(), _events(60_000), size))
+    whole, _ = network(settings.frame_builder()(_batch(_events(60_000))).x)
     assert outputs[-1].y.equal(whole)
     assert [h.first for h in outputs] == list(range(0, STEPS, size))
     assert [h.last for h in outputs] == [False] * (len(outputs) - 1) + [True]
 
 
 @pytest.mark.parametrize("size", [1, 5, STEPS])
-@pytest.mark.parametrize("over_time", get_args(OverTime))
-def test_every_readout_is_the_same_for_a_stream(over_time: OverTime, size: int) -> None:
+@pytest.mark.parametrize("readout", get_args(Readout))
+def test_every_readout_is_the_same_for_a_stream(over_time: Readout, size: int) -> None:
     settings, loss = _settings(), CrossEntropy(over_time)
     network = _network(settings, *DENSE, {"type": "lif"})
-    batch = settings.framing()(_batch(_events(60_000)))
+    batch = settings.frame_builder()(_batch(_events(60_000)))
     whole = loss.readout(network(batch.x)[0], batch.lengths)
-    *before, last = stream_window(network, settings.framing(), _events(60_000), size)
+    *before, last = stream_window(network, settings.frame_builder(), _events(60_000), size)
     assert loss.readout(last.y, torch.tensor([STEPS])).equal(whole)
     for outputs in before:
         shorter = loss.readout(network(batch.x[: len(outputs.y)])[0], torch.tensor([len(outputs.y)]))
@@ -100,8 +100,8 @@ def test_every_readout_is_the_same_for_a_stream(over_time: OverTime, size: int) 
 def test_other_layers_continue_from_their_state(layers: list[dict[str, Any]], size: int) -> None:
     settings = _settings()
     network = _network(settings, *layers)
-    *_, last = stream_window(network, settings.framing(), _events(60_000), size)
-    whole, _ = network(settings.framing()(_batch(_events(60_000))).x)
+    *_, last = stream_window(network, settings.frame_builder(), _events(60_000), size)
+    whole, _ = network(settings.frame_builder()(_batch(_events(60_000))).x)
     # A matrix product with fewer rows may sum in another order.
     assert torch.allclose(last.y, whole, rtol=0, atol=1e-6)
 
@@ -110,9 +110,9 @@ def test_a_recording_ends_with_its_last_event() -> None:
     settings = _settings(lengths="recording")
     network = _network(settings, *DENSE, {"type": "lif"})
     events = _events(33_000)
-    outputs = list(stream_window(network, settings.framing(), events, 3))
+    outputs = list(stream_window(network, settings.frame_builder(), events, 3))
     assert [len(h.y) for h in outputs] == [3, 6, 7]
-    batch = settings.framing()(_batch(events))
+    batch = settings.frame_builder()(_batch(events))
     assert batch.lengths.tolist() == [7]
     loss = CrossEntropy("last")
     whole = loss.readout(network(batch.x, lengths=batch.lengths)[0], batch.lengths)
@@ -123,7 +123,7 @@ def test_frames_exist_for_one_piece_at_a_time() -> None:
     settings = _settings()
     network, seen = _network(settings, *DENSE, {"type": "lif"}), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    list(stream_window(network, settings.framing(), _events(), 5))
+    list(stream_window(network, settings.frame_builder(), _events(), 5))
     assert seen == [1, 4, 5, 2]
 
 

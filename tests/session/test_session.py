@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from snnlab.config.compose import compose_once
+from snnlab.config.compose import compose_experiment
 from snnlab.errors import ConfigError
 from snnlab.session import Session
-from snnlab.session.session import check_builds
+from snnlab.session.session import check_experiment
 
 from ..refusals import assert_raises
 
@@ -24,7 +24,7 @@ def digits_store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def session(digits_store: str, tmp_path: Path) -> Session:
-    experiment, _ = compose_once([digits_store, "threads=1", "trainer.accelerator=cpu", "logger=null"], None)
+    experiment, _ = compose_experiment([digits_store, "threads=1", "trainer.accelerator=cpu", "logger=null"], None)
     return Session(experiment, tmp_path)
 
 
@@ -38,8 +38,8 @@ def test_each_object_is_built_once_and_shared(session: Session) -> None:
 
 def test_the_network_is_built_without_data_or_lightning() -> None:
     code = (
-        "import sys; from snnlab.config.compose import compose_once; from snnlab.session import Session;"
-        "s = Session(compose_once(['data=nmnist', 'data.root=nowhere'], None)[0]);"
+        "import sys; from snnlab.config.compose import compose_experiment; from snnlab.session import Session;"
+        "s = Session(compose_experiment(['data=nmnist', 'data.root=nowhere'], None)[0]);"
         "s.build('network', 'loss', 'optimization');"
         "print('lightning' in sys.modules, 'tonic' in sys.modules)"
     )
@@ -55,17 +55,17 @@ def test_two_sessions_of_one_experiment_begin_with_the_same_weights(session: Ses
 
 
 def test_a_mistake_of_the_trainer_is_found_before_recordings_are_read(tmp_path: Path) -> None:
-    experiment, folder = compose_once(["data=nmnist", "data.root=nowhere", "pictures.recordings=-1"], None)
-    with assert_raises(ConfigError, "pictures.recordings"):
+    experiment, folder = compose_experiment(["data=nmnist", "data.root=nowhere", "plots.recordings=-1"], None)
+    with assert_raises(ConfigError, "plots.recordings"):
         Session(experiment, folder).prepare()
 
 
 def test_an_experiment_for_another_machines_gpu_is_checked_without_the_device(tmp_path: Path) -> None:
-    experiment, folder = compose_once(["trainer.accelerator=gpu", "trainer.precision=16-mixed"], None)
-    check_builds(experiment, folder, here=False)
+    experiment, folder = compose_experiment(["trainer.accelerator=gpu", "trainer.precision=16-mixed"], None)
+    check_experiment(experiment, folder, here=False)
     if not torch.cuda.is_available():
         with assert_raises(ConfigError, "trainer"):
-            check_builds(experiment, folder, here=True)
+            check_experiment(experiment, folder, here=True)
 
 
 def test_composed_takes_the_arguments_of_train_and_session_refuses_them() -> None:

@@ -12,7 +12,7 @@ from snnlab.training import progress
 from snnlab.training.module import SpikingModule
 from snnlab.training.progress import Bar, Timing, first_fitting, progress_texts
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 ERASED = "\x1b[2K"  # erases a line
 
@@ -153,7 +153,7 @@ def test_no_width_makes_a_second_line(width: int, train: Callable[..., Any], mon
 
 def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> None:
     texts = progress_texts(VALUES, 1234.5, 65.0, 3725.0)
-    assert_says(
+    assert_text_has(
         texts[0],
         "loss 1.235",
         "accuracy 89.2%",
@@ -169,7 +169,7 @@ def test_wider_terminals_get_longer_texts_and_all_show_the_remaining_time() -> N
 
 
 def test_an_unknown_time_is_a_question_mark() -> None:
-    assert_says(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
+    assert_text_has(progress_texts({}, 0.0, 1.0, math.inf)[0], "0:01 left, run ?")
 
 
 def test_values_have_an_error_in_place_of_an_accuracy() -> None:

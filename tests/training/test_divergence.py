@@ -16,7 +16,7 @@ from snnlab.nn.network import BuiltNetwork
 from snnlab.training.checkpoints import read_checkpoint
 from snnlab.training.health import DivergedError, locate_non_finite
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 
 @pytest.fixture
@@ -39,20 +39,20 @@ def test_a_weight_is_named(built: BuiltNetwork):
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight")[0, 0] = torch.nan
     where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
-    assert_says(where, "fc1.weight")
+    assert_text_has(where, "fc1.weight")
 
 
 def test_recordings_are_named(built: BuiltNetwork):
     x = torch.ones(5, 2, 2, 3, 3)
     x[2, 0, 0, 0, 0] = torch.inf
-    assert_says(locate_non_finite(built.network, batch(x)), "recordings")
+    assert_text_has(locate_non_finite(built.network, batch(x)), "recordings")
 
 
 def test_the_first_layer_with_a_non_finite_output_is_named(built: BuiltNetwork):
     with torch.no_grad():
         built.network.get_submodule("fc1").get_parameter("weight").fill_(3e38)
     where = locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)))
-    assert_says(where, "output of fc1")
+    assert_text_has(where, "output of fc1")
 
 
 def test_where_everything_is_finite_nothing_is_named(built: BuiltNetwork):
@@ -69,7 +69,7 @@ def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(
             "+trainer.limit_train_batches=3",
             "trainer.accelerator=cpu",
             "logger=none",
-            "pictures=null",
+            "plots=null",
             "scheduler._target_=torch.optim.lr_scheduler.StepLR",
             "~scheduler.T_max",
             "+scheduler.step_size=1",

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.nn.losses import CrossEntropy
-from snnlab.training.module import Options, SpikingModule
+from snnlab.training.module import SpikingModule, TrainingOptions
 from snnlab.training.optimizer import freeze
 
 from ..refusals import assert_raises
@@ -65,7 +65,7 @@ def test_frozen_layers_and_their_batch_norm_statistics_do_not_change(
         num_classes=3,
         dt=2.0,
         seed=0,
-        options=Options(frozen=frozen),
+        options=TrainingOptions(frozen=frozen),
     )
     quiet_trainer(max_epochs=2).fit(module, loader, loader)
     changed = {name for name, value in parts.network.state_dict().items() if not torch.equal(value, before[name])}

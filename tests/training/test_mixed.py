@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.data.events.frames import Batch, Mix
-from snnlab.nn.losses import CrossEntropy, OverTime
-from snnlab.training.module import batch_loss, counted_targets
+from snnlab.nn.losses import CrossEntropy, Readout
+from snnlab.training.module import batch_loss, scored_targets
 
 T, B, K = 5, 4, 3
 TARGETS, OTHERS = torch.tensor([2, 0, 1, 1]), torch.tensor([0, 2, 1, 2])
@@ -40,8 +40,8 @@ def test_it_is_the_loss_computed_by_hand() -> None:
     torch.testing.assert_close(batch_loss(CrossEntropy(), y, batch(WEIGHT), {})[0], torch.stack(each).mean())
 
 
-@pytest.mark.parametrize("over_time", get_args(OverTime))
-def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(over_time: OverTime) -> None:
+@pytest.mark.parametrize("readout", get_args(Readout))
+def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(over_time: Readout) -> None:
     loss, y = CrossEntropy(over_time), output(over_time)
     own, others = loss(y, TARGETS, LENGTHS, {})[0], loss(y, OTHERS, LENGTHS, {})[0]
     assert torch.equal(batch_loss(loss, y, batch(None), {})[0], own)
@@ -50,9 +50,9 @@ def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(over_time:
 
 
 def test_the_class_with_the_larger_weight_counts() -> None:
-    assert counted_targets(batch(WEIGHT)).tolist() == [2, 0, 1, 2]
-    assert counted_targets(batch(torch.tensor([0.9, 0.5, 0.1, 0.51]))).tolist() == [0, 0, 1, 2]
-    assert counted_targets(batch(None)) is TARGETS
+    assert scored_targets(batch(WEIGHT)).tolist() == [2, 0, 1, 2]
+    assert scored_targets(batch(torch.tensor([0.9, 0.5, 0.1, 0.51]))).tolist() == [0, 0, 1, 2]
+    assert scored_targets(batch(None)) is TARGETS
 
 
 def test_a_training_step_trains_on_both_classes_and_counts_one(

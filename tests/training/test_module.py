@@ -73,7 +73,7 @@ def test_the_parts_of_a_loss_are_logged_as_they_enter_it(
     make_module: Make, quiet_trainer: Make, loader: DataLoader[Any]
 ) -> None:
     module = make_module()
-    node = {"type": "cross_entropy", "parts": {"rate": {"type": "rate_band", "lower": 400.0, "weight": 0.5}}}
+    node = {"type": "cross_entropy", "regularizers": {"rate": {"type": "rate_band", "lower": 400.0, "weight": 0.5}}}
     built = BuiltNetwork(module.network, {}, {"lif": (8,)}, 1)
     loss = build_loss(node)
     loss.bind(Task(built, (5,), 2.0, 6, 3))

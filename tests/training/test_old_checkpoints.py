@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from snnlab.runs.loggers import MetricsCSV
-from snnlab.training.checkpoints import KEYS, upgrade_checkpoint
-from snnlab.training.health import RisenLoss, SilenceWarning
+from snnlab.training.checkpoints import CALLBACK_KEYS, upgrade_checkpoint
+from snnlab.training.health import DeadLayerWarning, LossRiseWarning
 from snnlab.training.progress import Timing
-from snnlab.training.snapshots import Selection
+from snnlab.training.snapshots import BestCheckpoint
 from snnlab.training.weight_averaging import Averaging, ExponentialAverage
 
 ROOT = Path(__file__).parents[2]
@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 STATES: dict[type[Callback], str] = {
     Averaging: "average",
     MetricsCSV: "metrics_csv",
-    RisenLoss: "risen_loss",
-    Selection: "selection",
-    SilenceWarning: "silent_layers",
+    LossRiseWarning: "risen_loss",
+    BestCheckpoint: "selection",
+    DeadLayerWarning: "silent_layers",
     Timing: "timing",
 }
 
 
 def test_the_keys_of_states_are_fixed() -> None:
     assert {one: one.state_key for one in STATES} == STATES
-    assert set(KEYS.values()) < set(STATES.values())
+    assert set(CALLBACK_KEYS.values()) < set(STATES.values())
 
 
 def test_every_callback_that_keeps_a_state_has_such_a_key() -> None:
@@ -54,9 +54,12 @@ def test_an_average_of_an_old_run_is_converted_to_the_current_format() -> None:
 
 
 def test_states_of_old_runs_are_found_by_their_new_keys() -> None:
-    checkpoint: dict[str, Any] = {"state_dict": {}, "callbacks": {old: old for old in (*KEYS, "EarlyStopping{...}")}}
+    checkpoint: dict[str, Any] = {
+        "state_dict": {},
+        "callbacks": {old: old for old in (*CALLBACK_KEYS, "EarlyStopping{...}")},
+    }
     upgrade_checkpoint(checkpoint)
-    new = {new: old for old, new in KEYS.items()}
+    new = {new: old for old, new in CALLBACK_KEYS.items()}
     assert checkpoint["callbacks"] == new | {"EarlyStopping{...}": "EarlyStopping{...}"}
 
 

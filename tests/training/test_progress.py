@@ -9,7 +9,7 @@ import pytest
 
 from snnlab.training.progress import Bar, EpochLines, Timing, console_callbacks
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 
 def test_each_epoch_says_one_line(fit_scripted: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -18,9 +18,9 @@ def test_each_epoch_says_one_line(fit_scripted: Callable[..., Any], caplog: pyte
         fit_scripted([timing, EpochLines(timing)], [2.5, 1.25], [0.5, 0.975])
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("snnlab")]
     assert len(lines) == 3
-    assert_says(lines.pop(0), "2 epochs", "3 batches")
-    assert_says(lines[0], "epoch 1/2", "loss 2.500", "accuracy 50.0%", "samples/s")
-    assert_says(lines[1], "epoch 2/2", "loss 1.250", "accuracy 97.5%")
+    assert_text_has(lines.pop(0), "2 epochs", "3 batches")
+    assert_text_has(lines[0], "epoch 1/2", "loss 2.500", "accuracy 50.0%", "samples/s")
+    assert_text_has(lines[1], "epoch 2/2", "loss 1.250", "accuracy 97.5%")
 
 
 def test_training_and_spikes_are_in_the_line(

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from snnlab.training.health import RisenLoss
+from snnlab.training.health import LossRiseWarning
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 Make = Callable[..., Any]
 
 
-def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: float, epochs: int) -> RisenLoss:
-    module, risen = make_module(), RisenLoss()
+def fitted(make_module: Make, quiet_trainer: Make, loader: DataLoader[Any], lr: float, epochs: int) -> LossRiseWarning:
+    module, risen = make_module(), LossRiseWarning()
     module.make_optimizer = lambda network: torch.optim.SGD(network.parameters(), lr=lr)
     quiet_trainer(max_epochs=epochs, callbacks=[risen], enable_checkpointing=True).fit(module, loader, loader)
     return risen
@@ -28,10 +28,10 @@ def test_a_loss_far_above_its_start_is_reported_once(
     with caplog.at_level(logging.WARNING):
         risen = fitted(make_module, quiet_trainer, loader, 1e6, 3)
     (record,) = [record for record in caplog.records if record.name.startswith("snnlab")]
-    assert_says(record.getMessage(), "above")
+    assert_text_has(record.getMessage(), "above")
     assert risen.first is not None
     assert 0.5 < risen.first < 3
-    again = RisenLoss()
+    again = LossRiseWarning()
     again.load_state_dict(risen.state_dict())
     assert (again.first, again.reported) == (risen.first, True)
 

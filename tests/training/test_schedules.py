@@ -13,7 +13,7 @@ from snnlab.errors import ConfigError
 from snnlab.training.module import Schedule
 from snnlab.training.schedules import Cosine, Curve, Linear, OneCycle, RunLength, span_steps
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 
 def optimizer(*rates: float) -> SGD:
@@ -78,9 +78,9 @@ def test_another_span_is_refused(span: Any) -> None:
 
 
 def test_a_warm_up_longer_than_the_run_is_reported() -> None:
-    said = Cosine("5 epochs").tell_misfit(RunLength(50, 10))
-    assert_says(said, "warmup: 5 epochs, 50 steps", 50)
-    assert not Cosine("4 epochs").tell_misfit(RunLength(50, 10))
+    said = Cosine("5 epochs").length_problem(RunLength(50, 10))
+    assert_text_has(said, "warmup: 5 epochs, 50 steps", 50)
+    assert not Cosine("4 epochs").length_problem(RunLength(50, 10))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_run_is_as_long_as_the_trainer_says(
         return Cosine()(one, run)
 
     trainer = quiet_trainer(**settings)
-    trainer.fit(make_module(schedule=Schedule(make, "step", whole_run=True)), loader, loader)
+    trainer.fit(make_module(schedule=Schedule(make, "step", needs_run_length=True)), loader, loader)
     assert trainer.global_step == steps == lengths[0].steps
     assert len(lengths) == 1
 
@@ -115,6 +115,8 @@ def test_the_run_is_as_long_as_the_trainer_says(
 def test_a_run_without_an_end_is_refused(
     make_module: Callable[..., Any], quiet_trainer: Callable[..., Any], loader: DataLoader[Any]
 ) -> None:
-    module = make_module(schedule=Schedule(lambda one, _: Cosine()(one, RunLength(1, 1)), "step", whole_run=True))
+    module = make_module(
+        schedule=Schedule(lambda one, _: Cosine()(one, RunLength(1, 1)), "step", needs_run_length=True)
+    )
     with assert_raises(ConfigError, "scheduler", "trainer.max_epochs"):
         quiet_trainer(max_epochs=-1).fit(module, loader, loader)

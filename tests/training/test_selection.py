@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from snnlab.errors import RecordError
-from snnlab.training.snapshots import Selection, SelectionRule
+from snnlab.errors import RunFolderError
+from snnlab.training.snapshots import BestCheckpoint, SelectionRule
 
-from ..refusals import assert_raises, assert_says
+from ..refusals import assert_raises, assert_text_has
 
 STEPS = 3  # of an epoch
 Fit = Callable[..., Any]
@@ -43,7 +43,7 @@ def _steps(path: Path) -> float:
 def test_the_rule_chooses_the_epoch(
     tmp_path: Path, fit_scripted: Fit, rule: SelectionRule, losses: list[float], accuracies: list[float], chosen: int
 ) -> None:
-    selection = Selection(tmp_path, rule)
+    selection = BestCheckpoint(tmp_path, rule)
     fit_scripted([selection], losses, accuracies)
     assert selection.epoch == chosen
     assert selection.values == pytest.approx(
@@ -53,7 +53,7 @@ def test_the_rule_chooses_the_epoch(
 
 
 def test_the_previous_best_epoch_is_kept_until_the_next_checkpoint(tmp_path: Path, fit_scripted: Fit):
-    selection = Selection(tmp_path, "lowest_val_loss")
+    selection = BestCheckpoint(tmp_path, "lowest_val_loss")
     fit_scripted([selection], [3.0, 2.0, 1.0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".best_before.ckpt", "best.ckpt"]
     assert _steps(tmp_path / ".best_before.ckpt") == STEPS  # of the first epoch: no checkpoint was written since
@@ -62,27 +62,27 @@ def test_the_previous_best_epoch_is_kept_until_the_next_checkpoint(tmp_path: Pat
 
 
 def test_a_resumed_training_begins_with_the_epoch_that_its_checkpoint_had_chosen(tmp_path: Path, fit_scripted: Fit):
-    fit_scripted([Selection(tmp_path, "lowest_val_loss")], [3.0, 2.0])
+    fit_scripted([BestCheckpoint(tmp_path, "lowest_val_loss")], [3.0, 2.0])
     state = {"epoch": 0, "values": {}, "key": (3.0,)}
-    again = Selection(tmp_path, "lowest_val_loss")
+    again = BestCheckpoint(tmp_path, "lowest_val_loss")
     again.load_state_dict(state)
     again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
     assert _steps(again.best_path) == STEPS
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
     again.load_state_dict({**state, "epoch": 7})
-    with assert_raises(RecordError, "best.ckpt", 8):
+    with assert_raises(RunFolderError, "best.ckpt", 8):
         again.on_fit_start(SimpleNamespace(is_global_zero=True), None)  # type: ignore[arg-type]
 
 
 def test_without_validation_only_last_is_possible(tmp_path: Path, fit_scripted: Fit) -> None:
-    selection = Selection(tmp_path, "last")
+    selection = BestCheckpoint(tmp_path, "last")
     fit_scripted([selection], [1.0, 2.0], limit_val_batches=0)
     assert (selection.epoch, selection.values) == (1, {})
 
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy"])
 def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scripted: Fit, rule: SelectionRule) -> None:
-    selection = Selection(tmp_path, rule)
+    selection = BestCheckpoint(tmp_path, rule)
     # Validated after the second and the fourth epoch.
     fit_scripted([selection], [0.0, 3.0, 0.0, 2.0, 0.0], [1.0, 0.5, 1.0, 0.6, 1.0], check_val_every_n_epoch=2)
     assert selection.epoch == 3
@@ -93,12 +93,12 @@ def test_an_epoch_that_was_not_validated_is_not_chosen(tmp_path: Path, fit_scrip
 def test_where_no_epoch_was_validated_the_last_is_kept_and_that_is_said(
     tmp_path: Path, fit_scripted: Fit, rule: SelectionRule, caplog: pytest.LogCaptureFixture
 ) -> None:
-    selection = Selection(tmp_path, rule)
+    selection = BestCheckpoint(tmp_path, rule)
     fit_scripted([selection], [1.0, 2.0], check_val_every_n_epoch=5)
     assert (selection.epoch, selection.values) == (1, {})
     assert _steps(selection.best_path) == 2 * STEPS
-    assert_says(caplog.text, "validated")
-    again = Selection(tmp_path, rule)
+    assert_text_has(caplog.text, "validated")
+    again = BestCheckpoint(tmp_path, rule)
     again.load_state_dict(selection.state_dict())
     fit_scripted([again], [9.0], [0.1])
     assert (again.epoch, again.values["val/loss"]) == (0, 9.0)
@@ -106,9 +106,9 @@ def test_where_no_epoch_was_validated_the_last_is_kept_and_that_is_said(
 
 @pytest.mark.parametrize("rule", ["lowest_val_loss", "best_val_accuracy", "last"])
 def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: Fit, rule: SelectionRule) -> None:
-    first = Selection(tmp_path, rule)
+    first = BestCheckpoint(tmp_path, rule)
     fit_scripted([first], [2.0, 1.0, 3.0])
-    second = Selection(tmp_path, rule)
+    second = BestCheckpoint(tmp_path, rule)
     second.load_state_dict(first.state_dict())
     assert (second.epoch, second.values) == (first.epoch, first.values)
     # Epochs worse than the best one do not replace it, except with `last`.
@@ -118,13 +118,13 @@ def test_a_resumed_selection_goes_on_where_it_was(tmp_path: Path, fit_scripted: 
 
 
 def test_a_selection_without_epochs_can_be_saved(tmp_path: Path) -> None:
-    selection = Selection(tmp_path, "lowest_val_loss")
-    selection.load_state_dict(Selection(tmp_path, "lowest_val_loss").state_dict())
+    selection = BestCheckpoint(tmp_path, "lowest_val_loss")
+    selection.load_state_dict(BestCheckpoint(tmp_path, "lowest_val_loss").state_dict())
     assert selection.epoch is None
 
 
 def test_the_best_checkpoint_contains_its_epoch(tmp_path: Path, fit_scripted: Fit) -> None:
-    selection = Selection(tmp_path, "lowest_val_loss")
+    selection = BestCheckpoint(tmp_path, "lowest_val_loss")
     fit_scripted([selection], [2.0, 1.0, 3.0])
     saved = torch.load(selection.best_path, weights_only=True)
     assert saved["epoch"] == selection.epoch == 1

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.data.data_module import BatchSampler
-from snnlab.nn.losses import LOSSES, Part
+from snnlab.nn.losses import LOSSES, LossTerm
 from snnlab.training import distributed
 from snnlab.training.distributed import LossWeights, size_of
 
 from ..nn.losses.conftest import HIDDEN, K, T, bound, built_loss
 
 BATCH = 2
-STEPS_AND_SPIKES = {"type": "cross_entropy_steps", "parts": {"spikes": {"type": "spikes", "weight": 0.3}}}
+STEPS_AND_SPIKES = {"type": "cross_entropy_steps", "regularizers": {"spikes": {"type": "spikes", "weight": 0.3}}}
 
 
 class Epoch:
     """An epoch of recordings, with losses and gradients of batches."""
 
-    def __init__(self, part: Part, number: int) -> None:
+    def __init__(self, part: LossTerm, number: int) -> None:
         rng = torch.Generator().manual_seed(3)
         self.part = part
         self.lengths = torch.randint(1, T + 1, (number,), generator=rng)
@@ -41,11 +41,11 @@ class Epoch:
         self.parameters = [self.scale, *weights]
 
     def loss(self, places: Any) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-        targets = self.targets[self.part.takes[0]]
+        targets = self.targets[self.part.supported_targets[0]]
         targets = targets[:, places] if targets.shape[0] == T else targets[places]
         counts = {key: n[places] * self.scale.mean() for key, n in self.counts.items()}
         loss, parts = self.part(self.y[:, places] * self.scale, targets, self.lengths[places], counts)
-        return loss, parts, self.part.labelled(targets)
+        return loss, parts, self.part.num_labelled_steps(targets)
 
     def gradients(self) -> list[Tensor]:
         found = [p.grad.clone() for p in self.parameters if p.grad is not None]
@@ -54,7 +54,7 @@ class Epoch:
         return found
 
 
-def _more_counts(part: Part) -> list[str]:
+def _more_counts(part: LossTerm) -> list[str]:
     return [part.cost.key] if hasattr(part, "cost") else []  # type: ignore[attr-defined]
 
 
@@ -90,8 +90,10 @@ def steps_of(
             for at in group:
                 size, places = size_of(trainer, at, len(draws[rank][at])), draws[rank][at]
                 seen += places[: size.local].tolist()
-                loss, parts, labelled = epoch.loss(places)
-                weighted_loss = loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters)
+                loss, parts, num_labelled_steps = epoch.loss(places)
+                weighted_loss = loss_weights.weighted_loss(
+                    trainer, at, size, loss, parts, num_labelled_steps, epoch.parameters
+                )
                 (weighted_loss / batches).backward()
             mine = epoch.gradients()
             means = [a + b / world for a, b in zip(means or [torch.zeros_like(b) for b in mine], mine, strict=True)]
@@ -124,7 +126,7 @@ def test_batches_of_equal_size_keep_their_loss(monkeypatch: pytest.MonkeyPatch) 
     trainer = trainer_of(BatchSampler(np.arange(12), BATCH, 7, rank=1, world=2), 3)
     epoch.scale.grad = torch.ones_like(epoch.scale)
     for at in range(3):
-        loss, parts, labelled = epoch.loss([at])
+        loss, parts, num_labelled_steps = epoch.loss([at])
         size = size_of(trainer, at, BATCH)
-        assert loss_weights.weighted_loss(trainer, at, size, loss, parts, labelled, epoch.parameters) is loss
+        assert loss_weights.weighted_loss(trainer, at, size, loss, parts, num_labelled_steps, epoch.parameters) is loss
     assert (epoch.scale.grad == 1).all()

@@ -10,7 +10,7 @@ import torch
 from snnlab.nn import ALIF, LI, LIF, AdLIF, CubaLIF, LavaCuba, SinabsLIF, SnntorchAlpha
 from snnlab.nn.neurons import NEURONS
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, NeuronInfo
-from snnlab.runs.console_tables import cure_text, neuron_words, warning_text
+from snnlab.runs.console_tables import fix_text, neuron_properties, warning_text
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ from snnlab.runs.console_tables import cure_text, neuron_words, warning_text
     ids=lambda value: type(value).__name__,
 )
 def test_a_neuron_is_described(neuron: Any, words: dict[str, str]) -> None:
-    assert neuron_words(neuron.info()) == words
+    assert neuron_properties(neuron.info()) == words
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_neuron_is_described(neuron: Any, words: dict[str, str]) -> None:
 def test_feedback_is_described(recurrent: Any, text: str) -> None:
     in_shape = (4,) if recurrent is True else (2, 5, 5)
     neuron = NEURONS.build("lif", {"recurrent": recurrent}, "lif", dt=1.0, in_shape=in_shape)
-    assert neuron_words(neuron.info())["feedback"] == text
+    assert neuron_properties(neuron.info())["feedback"] == text
 
 
 def test_a_rest_is_described_and_different_values_are_a_range() -> None:
     rest = AfterSpike("value", rest_steps=3.0)
-    assert neuron_words(NeuronInfo(reset=rest)) == {"reset": "to 0, then 3 steps of rest"}
+    assert neuron_properties(NeuronInfo(reset=rest)) == {"reset": "to 0, then 3 steps of rest"}
     spread = AfterSpike("subtract", torch.tensor([0.5, 2.0]))
-    assert neuron_words(NeuronInfo(reset=spread)) == {"reset": "subtract 0.5 to 2"}
+    assert neuron_properties(NeuronInfo(reset=spread)) == {"reset": "subtract 0.5 to 2"}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_rest_is_described_and_different_values_are_a_range() -> None:
     ],
 )
 def test_a_dt_warning_has_a_text_and_a_fix(warning: DtWarning, text: str, cure: str) -> None:
-    assert (warning_text(warning), cure_text(warning)) == (text, cure)
+    assert (warning_text(warning), fix_text(warning)) == (text, cure)
 
 
 @pytest.mark.parametrize("cause", get_args(Cause))

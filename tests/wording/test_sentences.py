@@ -22,7 +22,10 @@ class Neuron: ...
         (ConfigError("seed", "is no number", "write seed=1"), "seed: is no number; write seed=1"),
         (ConfigError("seed", "is not there", "Did you mean 'seeds'?"), "seed: is not there. Did you mean 'seeds'?"),
         (ConfigError("loss", "is none", allowed=["a", "b"]), "loss: is none\n  there are: a, b"),
-        (DataError("data.root", "is empty").moved(origin=(Path("mine.yaml"), 3)), "mine.yaml:3: data.root: is empty"),
+        (
+            DataError("data.root", "is empty").with_fields(origin=(Path("mine.yaml"), 3)),
+            "mine.yaml:3: data.root: is empty",
+        ),
         (DamagedError(Path("a"), "cut", "remove it"), "a: cannot be read (cut); remove it"),
     ],
 )

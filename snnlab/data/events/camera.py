@@ -62,7 +62,7 @@ class CameraPath:
         inside &= (y >= 0) & (y < height)
         return events._replace(x=x, y=y), inside
 
-    def still(self, events: Events, size: SensorSize) -> Events:
+    def stabilize(self, events: Events, size: SensorSize) -> Events:
         """Return a recording without the motion and without the events outside the sensor."""
         moved, inside = self.subtract_motion(events, size)
         return moved.take(inside)

@@ -18,7 +18,7 @@ from snnlab.data.events.recording import Events, SensorSize, check_sensor_size
 from snnlab.data.events.store import Packed
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.event_lists import BITS, Places, list_cells, places_of
+from snnlab.event_lists import BITS, CellPositions, cell_positions, list_cells
 from snnlab.threads import share
 
 
@@ -113,7 +113,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     rows, columns = np.empty((2, num_events), np.int32)
     values = np.empty(num_events, np.float32)
     inside, in_order = np.empty((2, num_recordings), bool)
-    places = places_of(height, width)
+    places = cell_positions(height, width)
     to = offsets, rows, columns, values, inside, in_order
     run = partial(_list, *arrays, num_bins, duration_us, channels, width, places, *to)
     share(run, num_recordings, num_events)
@@ -136,7 +136,7 @@ def _list(
     duration: int,
     channels: int,
     width: int,
-    places: Places,
+    places: CellPositions,
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,

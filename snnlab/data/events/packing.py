@@ -52,19 +52,19 @@ _CHUNKS_IN_FLIGHT = 3
 _source: Source | None = None
 
 
-def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generator[Events | Unusable]:
+def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Generator[Events | Unusable]:
     """Yield every recording, checked, in the source's order, or the reason why it cannot be used.
 
     Args:
         source: The dataset.
         workers: Number of reading processes; 0 and 1 read in this process.
-        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
+        max_serial_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
 
     Raises:
         DataError: If a worker was killed.
     """
     done, started = 0, time.perf_counter()
-    while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, alone_s)):
+    while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, max_serial_s)):
         yield _read(source, done)
         done += 1
     if done == len(source):
@@ -85,9 +85,9 @@ def read_all(source: Source, workers: int = 0, alone_s: float = 0.0) -> Generato
         pool.shutdown(cancel_futures=True)
 
 
-def _should_start_workers(done: int, size: int, started: float, alone_s: float) -> bool:
+def _should_start_workers(done: int, size: int, started: float, max_serial_s: float) -> bool:
     passed = time.perf_counter() - started
-    return alone_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > alone_s)
+    return max_serial_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > max_serial_s)
 
 
 def _read_in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
@@ -279,7 +279,7 @@ def open_or_build(
     *,
     progress: Progress | None = None,
     workers: int = 0,
-    alone_s: float = 0.0,
+    max_serial_s: float = 0.0,
     on_bad: OnBad = "fail",
 ) -> Store:
     """Open the source's packed store; pack the recordings first if there is none.
@@ -292,7 +292,7 @@ def open_or_build(
         store_dir: Folder of the stores.
         progress: Shows progress, for example a wrapper of tqdm.
         workers: Number of reading processes; 0 and 1 read in this process. The result is the same for any number.
-        alone_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
+        max_serial_s: Workers start only if one second of reading estimates a longer remaining time than this (s).
         on_bad: Reaction to recordings that cannot be used: `fail`, or `skip` them, so that splits leave them out.
 
     Raises:
@@ -303,7 +303,7 @@ def open_or_build(
     if not os.path.exists(path):
         with store_lock(path):
             if not os.path.exists(path):
-                _build(source, path, progress, workers, alone_s, on_bad)
+                _build(source, path, progress, workers, max_serial_s, on_bad)
     store = Store.open(path)
     if getattr(source, "split_not_packed", False):
         store = store.with_split(source.split, source.groups)
@@ -327,7 +327,9 @@ def remove(source: Source, store_dir: Path) -> Path | None:
     return path
 
 
-def _build(source: Source, path: Path, progress: Progress | None, workers: int, alone_s: float, on_bad: OnBad) -> None:
+def _build(
+    source: Source, path: Path, progress: Progress | None, workers: int, max_serial_s: float, on_bad: OnBad
+) -> None:
     _check_source(source)
     building = path.with_name(path.name + ".building")
     # Under the lock no other process builds here: an existing folder was left by a killed process.
@@ -335,7 +337,7 @@ def _build(source: Source, path: Path, progress: Progress | None, workers: int, 
     try:
         with _write_errors(path):
             building.mkdir()
-        _pack(source, building, progress, read_all(source, workers, alone_s), on_bad)
+        _pack(source, building, progress, read_all(source, workers, max_serial_s), on_bad)
         with _write_errors(path):
             building.rename(path)
     finally:
@@ -487,7 +489,9 @@ class Copy(NamedTuple):
 def copies(store_dir: Path) -> list[Copy]:
     """Return all packed copies in a folder, and unfinished ones of killed processes, sorted by path."""
     found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
-    return [Copy(path, path.name.rpartition("-")[0], _origin(path), size_of(path)) for path in found if path.is_dir()]
+    return [
+        Copy(path, path.name.rpartition("-")[0], _origin(path), folder_size(path)) for path in found if path.is_dir()
+    ]
 
 
 def copies_of(store_dir: Path, label: str, origin: str | None) -> list[Copy]:
@@ -518,7 +522,7 @@ def remove_copies(found: list[Copy]) -> Iterator[Copy]:
         yield copy
 
 
-def size_of(path: Path) -> int:
+def folder_size(path: Path) -> int:
     """Return the total size of the files of a folder, bytes."""
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
 

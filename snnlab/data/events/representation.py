@@ -18,7 +18,7 @@ from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.registry import Registry
-from snnlab.settings import Count, NotNegative, above, at_least, checks_arguments
+from snnlab.settings import Count, NonNegative, above, at_least, checks_arguments
 from snnlab.target_kinds import IGNORED, kind_of
 
 BinBy = Literal["time", "count"]
@@ -48,7 +48,7 @@ class Steps:
     num_bins: int
     bin_by: BinBy = "time"
     events_per_bin: Annotated[int | None, at_least(1)] = None
-    overlap_us: NotNegative = 0
+    overlap_us: NonNegative = 0
 
     def __post_init__(self) -> None:
         if self.events_per_bin is not None and self.bin_by == "time":
@@ -189,7 +189,7 @@ def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, T
     return torch.where(inside, place, 0).to(column.dtype), inside
 
 
-FRAMES = Registry("representation")
+REPRESENTATIONS = Registry("representation")
 
 
 class BinnedEvents(NamedTuple):
@@ -240,7 +240,7 @@ class Representation(ABC):
         """Return the frames, with one channel per polarity of `binned.size`."""
 
 
-@FRAMES.register("counts")
+@REPRESENTATIONS.register("counts")
 class Counts(Representation):
     """The number of events in each cell.
 
@@ -277,7 +277,7 @@ class Counts(Representation):
         return counts
 
 
-@FRAMES.register("binary")
+@REPRESENTATIONS.register("binary")
 class Binary(Counts):
     """1 in each cell with an event, else 0.
 
@@ -290,7 +290,7 @@ class Binary(Counts):
         return counts.clamp_(max=1)
 
 
-@FRAMES.register("rate")
+@REPRESENTATIONS.register("rate")
 class Rate(Counts):
     """The event rate of each cell, 1/ms: counts divided by the length of a step.
 
@@ -305,7 +305,7 @@ class Rate(Counts):
         return counts.mul_(1000 * steps.num_bins / steps.duration_us)
 
 
-@FRAMES.register("relative")
+@REPRESENTATIONS.register("relative")
 class Relative(Counts):
     """The number of events in each cell, divided by the largest count of the frame: 0 to 1.
 
@@ -322,7 +322,7 @@ class Relative(Counts):
         return counts.div_(most.view(*counts.shape[:2], *[1] * (counts.ndim - 2)))
 
 
-@FRAMES.register("signed")
+@REPRESENTATIONS.register("signed")
 class Signed(Counts):
     """The number of ON minus OFF events in each cell, in one channel."""
 
@@ -346,7 +346,7 @@ class Signed(Counts):
         return (on - off).unsqueeze(-1)
 
 
-@FRAMES.register("voxel_grid")
+@REPRESENTATIONS.register("voxel_grid")
 class VoxelGrid(Representation):
     """A voxel grid of ON minus OFF events: each event is shared between the two steps with the nearest centres in time.
 
@@ -410,7 +410,7 @@ class Surface(Representation):
         self.tau_us = 1000 * tau
 
 
-@FRAMES.register("time_surface")
+@REPRESENTATIONS.register("time_surface")
 class TimeSurface(Surface):
     """The exponentially decayed age of the last event of each cell, at the end of each step.
 
@@ -435,7 +435,7 @@ class TimeSurface(Surface):
         return torch.where(last == DROPPED, 0.0, ((last - ends) / self.tau_us).exp()).float()
 
 
-@FRAMES.register("decaying_surface")
+@REPRESENTATIONS.register("decaying_surface")
 class DecayingSurface(Surface):
     """The sum of all earlier events of each cell, each with exponential decay from its time.
 
@@ -476,7 +476,7 @@ def _shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
 def _require_two(polarities: int, name: str) -> None:
     if polarities != 2:
         raise ConfigError(
-            "frames", f"{name} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
+            "representation", f"{name} is ON minus OFF events, and the sensor has {polarities} polarities", "use counts"
         )
 
 
@@ -512,13 +512,13 @@ LengthFrom = Literal["window", "recording"]
 
 @checks_arguments
 @dataclass(frozen=True)
-class Framing:
+class FrameBuilder:
     """The conversion of a batch of packed events to frames.
 
     Args:
         region: The used part of the sensor.
         steps: The division of the window into steps.
-        kind: The representation.
+        representation: The representation.
         length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`
             in it. With `events_per_bin` it is always the latter.
 
@@ -528,29 +528,29 @@ class Framing:
 
     region: Region
     steps: Steps
-    kind: Representation
+    representation: Representation
     length_from: LengthFrom = "window"
 
     def __post_init__(self) -> None:
-        self.kind.channels(self.region.size[2])
-        if self.kind.needs_times and not self.steps.plain:
-            raise ConfigError("frames", "this type needs bin_by: time without overlap_ms")
+        self.representation.channels(self.region.size[2])
+        if self.representation.needs_times and not self.steps.plain:
+            raise ConfigError("representation", "this type needs bin_by: time without overlap_ms")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
         width, height, polarities = self.region.size
-        channels = self.kind.channels(polarities)
+        channels = self.representation.channels(polarities)
         if height > 1:
             return channels, height, width
         return (channels, width) if channels > 1 else (width,)
 
-    def __call__(self, batch: EventBatch, *, lists: bool = False) -> Batch:
+    def __call__(self, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
         """Return the frames, channels-last in memory.
 
         Args:
             batch: Packed events, on the device where the frames are made.
-            lists: Whether the frames may be lists of events, if possible.
+            allow_lists: Whether the frames may be lists of events, if possible.
 
         Shape:
             frames float32 `[T, B, C, H, W]`; without rows `[T, B, C, W]`, or `[T, B, W]` for C = 1.
@@ -564,8 +564,10 @@ class Framing:
             raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y is needed exactly for H > 1")
         events = self.region(batch)
         binned = BinnedEvents(events, self.steps, self.region.size)
-        listed = self.kind.event_lists(binned) if lists and isinstance(self.kind, Counts) else None
-        frames = channels_last(self.kind(binned), events.y is not None) if listed is None else listed
+        listed = (
+            self.representation.event_lists(binned) if allow_lists and isinstance(self.representation, Counts) else None
+        )
+        frames = channels_last(self.representation(binned), events.y is not None) if listed is None else listed
         lengths = self.valid_steps(events)
         targets = batch.targets
         if kind_of(targets) == "steps":
@@ -584,14 +586,14 @@ class Framing:
         return torch.full_like(events.offsets[1:], self.steps.num_bins)
 
 
-def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor]:
+def frame_chunks(frame_builder: FrameBuilder, batch: EventBatch, size: int) -> Iterator[Tensor]:
     """Yield the frames of a window in chunks of time, bit for bit equal to the whole.
 
     Frames that count events are made one chunk at a time. Other frames, and frames with overlap, depend on events
     outside a chunk: they are made at once, and cut.
 
     Args:
-        framing: The conversion of events to frames.
+        frame_builder: The conversion of events to frames.
         batch: The packed events of one recording.
         size: Steps of a chunk; the last chunk may have fewer.
 
@@ -602,12 +604,12 @@ def in_pieces(framing: Framing, batch: EventBatch, size: int) -> Iterator[Tensor
         DataError: if y does not go with the sensor's height, or an event is outside.
     """
     assert batch.num_recordings == 1
-    steps, representation = framing.steps, framing.kind
+    steps, representation = frame_builder.steps, frame_builder.representation
     if size >= steps.num_bins or not isinstance(representation, Counts) or steps.overlap_us:
-        yield from framing(batch).x.split(size)
+        yield from frame_builder(batch).x.split(size)
         return
-    cells = representation.with_polarities(framing.region.size)
-    sorted_events = _sort_by_step(next(steps.assign_steps(framing.region(batch))))
+    cells = representation.with_polarities(frame_builder.region.size)
+    sorted_events = _sort_by_step(next(steps.assign_steps(frame_builder.region(batch))))
     for first in range(0, steps.num_bins, size):
         num_steps = min(size, steps.num_bins - first)
         counts = count_frames(_select_steps(sorted_events, first, num_steps), num_steps, num_steps, cells)

@@ -180,7 +180,7 @@ class Store:
         """Pickle the path alone, for a loader's worker: pickling a memory map would copy the whole dataset."""
         return _reopen, (self.path, self.camera)
 
-    def still(self, camera: CameraPath) -> Store:
+    def stabilize(self, camera: CameraPath) -> Store:
         """Return a view of this store that subtracts a camera's motion from its recordings."""
         return Store(self.path, self.manifest, self._columns, self._arrays, camera)
 
@@ -208,7 +208,7 @@ class Store:
     def __getitem__(self, index: int) -> Events:
         """Return one recording, as read-only views of the memory maps unless a camera motion is subtracted."""
         events = self._packed(index)
-        return events if self.camera is None else self.camera.still(events, self.sensor_size)
+        return events if self.camera is None else self.camera.stabilize(events, self.sensor_size)
 
     def _packed(self, index: int) -> Events:
         place = operator.index(index)
@@ -322,7 +322,7 @@ class Store:
         return self.count(indices) - self.count(indices, None, duration_us)
 
     @contextmanager
-    def blamed(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
+    def report_damage(self, indices: Callable[[], np.ndarray]) -> Iterator[None]:
         """Turn an error inside into a StoreError if the recordings no longer pass the checks made at packing.
 
         Args:
@@ -387,7 +387,7 @@ class Store:
 
 def _reopen(path: Path, camera: CameraPath | None) -> Store:
     store = Store.open(path)
-    return store if camera is None else store.still(camera)
+    return store if camera is None else store.stabilize(camera)
 
 
 def _concatenate(column: np.ndarray, pieces: list[slice]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.formats import SUFFIXES, Reading, TimeOrigin, TimeUnit, read_file
+from snnlab.data.formats import SUFFIXES, ReadOptions, TimeOrigin, TimeUnit, read_file
 from snnlab.data.splits import (
     PART_BY_NAME,
     TEST,
@@ -501,7 +501,7 @@ class Folder:
     Attributes:
         display_name: Name of the recordings for users.
         origin: Their folder.
-        draws_test: True if no test recordings are given, so that a split file may define them.
+        has_no_test_part: True if no test recordings are given, so that a split file may define them.
     """
 
     label = "folder"
@@ -529,7 +529,7 @@ class Folder:
             )
         names = None if columns is None else tuple(columns)
         values = None if polarity_values is None else tuple(polarity_values)
-        self.reading = Reading(time_unit, time_origin, sort, names, values)
+        self.reading = ReadOptions(time_unit, time_origin, sort, names, values)
         self.root = self.origin = Path(root or "data").expanduser()
         self.sensor_size: SensorSize = (sensor_size[0], sensor_size[1], sensor_size[2])
         table = None if labels is None else self._table_path(labels)
@@ -543,7 +543,7 @@ class Folder:
         people = None if test_groups is None else list(map(str, test_groups))
         self.groups = merged.groups
         self.split = assign_parts(self._entries, strata(self.targets, len(self)), merged, test_fraction, people)
-        self.draws_test = test_groups is None and self._entries[0].part is None
+        self.has_no_test_part = test_groups is None and self._entries[0].part is None
         self.display_name = name or self.label
         self.notes = [f"{self.display_name}: {note}" for note in (self._summary(table), *found.notes)]
         self._last: tuple[Path, Events] | None = None

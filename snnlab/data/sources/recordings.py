@@ -15,7 +15,7 @@ from scipy.io.matlab import MatReadError
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_from_columns, read_file
+from snnlab.data.formats import ReadOptions, events_from_columns, read_file
 from snnlab.data.splits import stratified_holdout
 from snnlab.errors import DataError
 from snnlab.seeds import Stream, generator
@@ -64,7 +64,7 @@ class RecordingFiles:
     sensor_size: SensorSize
     num_classes: int
     class_names: Sequence[str] | None = None
-    reading = Reading()
+    reading = ReadOptions()
     expected_files: str  # the expected files in a part's folder, for a message
     manual_download = ""  # how to download the dataset by hand, if no program can
     requires_test = True  # False: a copy without test recordings is accepted
@@ -147,7 +147,7 @@ class UnsplitFiles(RecordingFiles):
         ValueError: if the fraction is out of its range.
     """
 
-    draws_test = True
+    has_no_test_part = True
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class NMNIST(RecordingFiles):
     class_folders = tuple("0123456789")
     sensor_size = (34, 34, 2)
     num_classes = 10
-    reading = Reading(time_origin="zero")
+    reading = ReadOptions(time_origin="zero")
     expected_files = "0/*.bin to 9/*.bin"
 
 
@@ -262,7 +262,7 @@ class PokerDVS(RecordingFiles):
     class_names = ("clubs", "hearts", "diamonds", "spades")
     sensor_size = (35, 35, 2)
     num_classes = 4
-    reading = Reading(time_origin="first", sort=True, columns=("t", "x", "y", "p"))
+    reading = ReadOptions(time_origin="first", sort=True, columns=("t", "x", "y", "p"))
     expected_files = "cl/*.npy, he/*.npy, di/*.npy and sp/*.npy"
 
 
@@ -292,7 +292,7 @@ class NCars(RecordingFiles):
     class_names = ("background", "car")
     sensor_size = (120, 100, 2)
     num_classes = 2
-    reading = Reading(time_origin="zero", sort=True)
+    reading = ReadOptions(time_origin="zero", sort=True)
     expected_files = "cars/*.dat and background/*.dat"
 
     def find(self, folder: Path) -> list[RecordingFile]:
@@ -336,7 +336,7 @@ class DVSLip(RecordingFiles):
     class_folders = class_names = WORDS
     sensor_size = (128, 128, 2)
     num_classes = 100
-    reading = Reading(time_origin="first", sort=True)
+    reading = ReadOptions(time_origin="first", sort=True)
     expected_files = "accused/*.npy to young/*.npy"
     manual_download = (
         "download DVS-Lip.zip as described at https://sites.google.com/view/event-based-lipreading and put it into"
@@ -379,7 +379,7 @@ class DVSGesture(RecordingFiles):
         "air guitar",
         "other",
     )
-    reading = Reading("ms", "zero", columns=("x", "y", "p", "t"))
+    reading = ReadOptions("ms", "zero", columns=("x", "y", "p", "t"))
     requires_test = False
     expected_files = "user01_fluorescent/0.npy and others"
 
@@ -424,7 +424,7 @@ class CIFAR10DVS(UnsplitFiles):
     )
     sensor_size = (128, 128, 2)
     num_classes = 10
-    reading = Reading(time_origin="first", sort=True)
+    reading = ReadOptions(time_origin="first", sort=True)
     expected_files = "airplane/*.aedat4 to truck/*.aedat4"
 
 
@@ -461,7 +461,7 @@ class NCaltech101(UnsplitFiles):
     class_folders = class_names = THINGS
     sensor_size = (240, 180, 2)
     num_classes = 101
-    reading = Reading(time_origin="zero", sort=True)
+    reading = ReadOptions(time_origin="zero", sort=True)
     expected_files = "accordion/*.bin to yin_yang/*.bin"
 
     def find(self, folder: Path) -> list[RecordingFile]:
@@ -492,7 +492,7 @@ class ASLDVS(UnsplitFiles):
     class_names = LETTERS
     sensor_size = (240, 180, 2)
     num_classes = 24
-    reading = Reading(time_origin="first", sort=True)
+    reading = ReadOptions(time_origin="first", sort=True)
     expected_files = "a_0001.mat to y_4200.mat, in any folders"
     manual_download = (
         "download ICCV2019_DVS_dataset.zip as described at https://github.com/PIX2NVS/NVS2Graph; unpack it and the"

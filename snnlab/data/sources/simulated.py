@@ -30,7 +30,7 @@ from snnlab.data.splits import TEST, merge_groups, stratified_holdout
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.seeds import Stream, generator
-from snnlab.settings import NotNegative, at_least, between
+from snnlab.settings import NonNegative, at_least, between
 
 # The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300
@@ -50,7 +50,7 @@ class SaccadeDataset(ABC):
         ValueError: if the seed is negative.
     """
 
-    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, simulation_seed: NonNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
         self.simulation_seed, self.encoder = simulation_seed, None if encoder is None else dict(encoder)
         if self.encoder is not None:
             if self.encoder.get("type") not in ENCODERS:
@@ -112,7 +112,7 @@ class SaccadeDigits(SaccadeDataset):
     groups = None
     class_names = None
 
-    def __init__(self, simulation_seed: NotNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, simulation_seed: NonNegative = 0, encoder: Mapping[str, Any] | None = None) -> None:
         super().__init__(simulation_seed, encoder)
         self.notes: list[str] = []
 
@@ -184,7 +184,7 @@ class SaccadeMNIST(SaccadeDataset):
         archives: Sequence[Mapping[str, Any]] = (),
         num_train: Annotated[int | None, at_least(1)] = None,
         num_test: Annotated[int | None, at_least(1)] = None,
-        simulation_seed: NotNegative = 0,
+        simulation_seed: NonNegative = 0,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
@@ -250,7 +250,7 @@ class SaccadeImages(SaccadeDataset):
         root: str | None,
         image_size: Annotated[int, between(8, 4096)] = 28,
         test_fraction: Annotated[float, between(0, 1, with_high=False)] = 0.2,
-        simulation_seed: NotNegative = 0,
+        simulation_seed: NonNegative = 0,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
@@ -262,7 +262,7 @@ class SaccadeImages(SaccadeDataset):
         self.num_classes = len(self.class_names)
         alone = merge_groups(range(len(self._entries)), [None] * len(self._entries))
         self.split = assign_parts(self._entries, self.targets, alone, test_fraction)
-        self.draws_test = self._entries[0].part is None
+        self.has_no_test_part = self._entries[0].part is None
         tests = int((self.split == TEST).sum())
         self.notes = [f"saccade_images: {len(self):,} images in {self.root}, {tests:,} for testing"]
         self.notes += [f"saccade_images: {note}" for note in notes]
@@ -325,7 +325,7 @@ class SpikePatterns:
     recipe = Recipe()
 
     def __init__(
-        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NotNegative = 0
+        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NonNegative = 0
     ) -> None:
         if num_recordings < 2 * num_classes:
             raise ConfigError(

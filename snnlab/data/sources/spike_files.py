@@ -14,7 +14,7 @@ import numpy as np
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
-from snnlab.data.formats import Reading, events_from_columns, own
+from snnlab.data.formats import ReadOptions, events_from_columns, get_local
 from snnlab.data.sources.recordings import DatasetPart, partial_notes
 from snnlab.errors import DataError
 from snnlab.printable import printable
@@ -49,7 +49,7 @@ class SpikeFiles(ABC):
     parts: tuple[DatasetPart, ...]  # `folder` is a file here
     sensor_size: SensorSize
     num_classes: int
-    reading = Reading("s", "zero", sort=True)
+    reading = ReadOptions("s", "zero", sort=True)
 
     def __init__(self, root: str | None, download: bool = True, archives: Sequence[Mapping[str, Any]] = ()) -> None:
         self.folder = self.origin = Path(root or "data").expanduser() / self.folder_name
@@ -171,12 +171,12 @@ class NTIDIGITS(SpikeFiles):
     parts = (DatasetPart(FILE, 0, 2463), DatasetPart(FILE, 1, 2486))
     sensor_size: SensorSize = (64, 1, 1)
     num_classes = len(DIGITS)
-    reading = Reading("s", "first", sort=True)
+    reading = ReadOptions("s", "first", sort=True)
 
     def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the recordings of one digit."""
         name = ("train", "test")[part.use]
-        called = [label.decode().split("-") for label in np.asarray(own(file, f"{name}_labels")).tolist()]
+        called = [label.decode().split("-") for label in np.asarray(get_local(file, f"{name}_labels")).tolist()]
         single = [words for words in called if len(words[-1]) == 1]
         return PartContents(
             keys=[f"{name}/{'-'.join(words)}" for words in single],
@@ -188,8 +188,8 @@ class NTIDIGITS(SpikeFiles):
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         part, _, called = key.partition("/")
         return {
-            "t": np.asarray(own(own(file, f"{part}_timestamps"), called)),
-            "x": np.asarray(own(own(file, f"{part}_addresses"), called)),
+            "t": np.asarray(get_local(get_local(file, f"{part}_timestamps"), called)),
+            "x": np.asarray(get_local(get_local(file, f"{part}_addresses"), called)),
         }
 
 
@@ -202,8 +202,8 @@ class Heidelberg(SpikeFiles):
     sensor_size: SensorSize = (700, 1, 1)
 
     def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
-        labels = np.asarray(own(file, "labels"))
-        keys = np.asarray(own(file, "extra/keys")) if "extra/keys" in file else np.array([])
+        labels = np.asarray(get_local(file, "labels"))
+        keys = np.asarray(get_local(file, "extra/keys")) if "extra/keys" in file else np.array([])
         return PartContents(range(labels.size), labels, names=[printable(key.decode()) for key in keys.tolist()])
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
@@ -232,11 +232,11 @@ class SHD(Heidelberg):
 
     def discover(self, file: h5py.File, part: DatasetPart) -> PartContents:
         """List the rows with their speakers."""
-        return super().discover(file, part)._replace(speakers=np.asarray(own(file, "extra/speaker")))
+        return super().discover(file, part)._replace(speakers=np.asarray(get_local(file, "extra/speaker")))
 
 
 def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
-    return np.asarray(own(file, name)[key])
+    return np.asarray(get_local(file, name)[key])
 
 
 @DATASETS.register("ssc")

@@ -112,7 +112,7 @@ def repeat(in_shape: Shape, dt: float | None, num_steps: int | None, *, times: C
     for number in range(1, times + 1):
         built = _build_copy(context, layers, in_shape, number)
         copies[f"copy{number}"], in_shape = built.network, last_shape(built)
-    return Network(copies, kinds=dict.fromkeys(copies, "copy"))
+    return Network(copies, layer_types=dict.fromkeys(copies, "copy"))
 
 
 def _build_copy(context: Context, layers: Layers, in_shape: Shape, number: int) -> BuiltNetwork:
@@ -121,7 +121,7 @@ def _build_copy(context: Context, layers: Layers, in_shape: Shape, number: int) 
     except ConfigError as error:
         if number == 1:
             raise
-        raise error.moved(message=f"{error.message} (copy {number})") from error
+        raise error.with_fields(message=f"{error.message} (copy {number})") from error
 
 
 Join = Literal["concat", "add"]
@@ -148,7 +148,7 @@ class Parallel(Network):
     def __init__(self, branches: Mapping[str, nn.Module], join: Join = "concat") -> None:
         if not branches:
             raise ConfigError("branches", "a parallel block needs at least one")
-        super().__init__({}, kinds=dict.fromkeys(branches, "branch"), beside=branches)
+        super().__init__({}, layer_types=dict.fromkeys(branches, "branch"), extra_layers=branches)
         self.join: Join = join
 
     def connection(self) -> str:
@@ -163,9 +163,9 @@ class Parallel(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps."""
-        before = self.known(state)
+        before = self.check_state(state)
         after: NetworkState = {}
-        parts = [self.run_line([branch], x, before, after, lengths, counts) for branch in self.named_children()]
+        parts = [self.run_layers([branch], x, before, after, lengths, counts) for branch in self.named_children()]
         y = concat(parts) if self.join == "concat" else sum(parts[1:], parts[0])
         return zero_past_end(y, lengths), after
 
@@ -256,9 +256,9 @@ class Residual(Network):
         connect: Connect = "add",
         shortcut: nn.Module | None = None,
         *,
-        kinds: Mapping[str, str] | None = None,
+        layer_types: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(layers, kinds=kinds, beside={} if shortcut is None else {SHORTCUT: shortcut})
+        super().__init__(layers, layer_types=layer_types, extra_layers={} if shortcut is None else {SHORTCUT: shortcut})
         self.connect: Connect = connect
 
     def connection(self) -> str:
@@ -273,8 +273,8 @@ class Residual(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         branch, after = super().forward(x, state, lengths=lengths, counts=counts)
-        shortcut = [(name, self.get_submodule(name)) for name in self._beside]
-        x = self.run_line(shortcut, x, state or {}, after, lengths, counts)
+        shortcut = [(name, self.get_submodule(name)) for name in self._extra_layers]
+        x = self.run_layers(shortcut, x, state or {}, after, lengths, counts)
         return zero_past_end(_JOIN[self.connect](x, branch), lengths), after
 
 
@@ -309,8 +309,10 @@ def residual(
     _require_fit(
         connect, in_shape, in_shape if shortcut_branch is None else last_shape(shortcut_branch), last_shape(built)
     )
-    kinds = {**built.network.kinds, SHORTCUT: "shortcut"}
-    return Residual(children(built), connect, None if shortcut_branch is None else shortcut_branch.network, kinds=kinds)
+    layer_types = {**built.network.layer_types, SHORTCUT: "shortcut"}
+    return Residual(
+        children(built), connect, None if shortcut_branch is None else shortcut_branch.network, layer_types=layer_types
+    )
 
 
 def _require_fit(connect: Connect, in_shape: Shape, x: Shape, branch: Shape) -> None:

@@ -160,23 +160,23 @@ class Loop(Network):
         layers: Mapping[str, nn.Module],
         feedback: Sequence[LoopFeedback],
         *,
-        kinds: Mapping[str, str] | None = None,
+        layer_types: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(layers, kinds=kinds, beside={path.name: path.layer for path in feedback})
+        super().__init__(layers, layer_types=layer_types, extra_layers={path.name: path.layer for path in feedback})
         names = list(layers)
         ends = [(names.index(path.target), names.index(path.source)) for path in feedback]
         if not ends or any(target > source for target, source in ends):
             raise ConfigError("feedback", "a loop needs one, and each must lead to the same or an earlier layer")
-        self.ways = tuple(_FeedbackPath(path.name, path.source, path.target, path.shape) for path in feedback)
+        self.feedback_paths = tuple(_FeedbackPath(path.name, path.source, path.target, path.shape) for path in feedback)
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        return listing(f"{path.source} → {path.target}" for path in self.ways)
+        return listing(f"{path.source} → {path.target}" for path in self.feedback_paths)
 
-    def stepped(self) -> Iterator[tuple[str, nn.Module]]:
+    def step_by_step_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that run step by step, with names: those that feedbacks span, and those of feedbacks."""
-        yield from list(self.line())[self._first : self._last + 1]
-        yield from ((path.name, self.get_submodule(path.name)) for path in self.ways)
+        yield from list(self.layers())[self._first : self._last + 1]
+        yield from ((path.name, self.get_submodule(path.name)) for path in self.feedback_paths)
 
     def forward(
         self,
@@ -187,26 +187,26 @@ class Loop(Network):
         counts: Counts | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run all steps."""
-        line, before = list(self.line()), self.known(state)
+        layers, before = list(self.layers()), self.check_state(state)
         after: NetworkState = {}
-        x = self.run_line(line[: self._first], x, before, after, lengths, counts)
-        x, inner = self._run_steps(line[self._first : self._last + 1], x, before, lengths, counts)
+        x = self.run_layers(layers[: self._first], x, before, after, lengths, counts)
+        x, inner = self._run_steps(layers[self._first : self._last + 1], x, before, lengths, counts)
         after |= inner
-        x = self.run_line(line[self._last + 1 :], x, before, after, lengths, counts)
+        x = self.run_layers(layers[self._last + 1 :], x, before, after, lengths, counts)
         return zero_past_end(x, lengths), after
 
     def _run_steps(
         self,
-        line: list[tuple[str, nn.Module]],
+        layers: list[tuple[str, nn.Module]],
         x: Tensor,
         before: NetworkState,
         lengths: Tensor | None,
         counts: Counts | None,
     ) -> tuple[Tensor, NetworkState]:
         """Run the layers that feedbacks span step by step; return their output and state."""
-        spanned = self._spanned_layers(line)
-        state = {name: before[name] for name, _ in line if name in before}
-        for path in self.ways:
+        spanned = self._spanned_layers(layers)
+        state = {name: before[name] for name, _ in layers if name in before}
+        for path in self.feedback_paths:
             rest = FeedbackState(x.new_zeros(x.shape[1], *path.shape), None)
             state[path.name] = before.get(path.name, rest)
         outputs = []
@@ -219,15 +219,19 @@ class Loop(Network):
         # Concatenation along the folded axis keeps channels-last memory.
         return torch.cat(outputs).unflatten(0, x.shape[:2]), state
 
-    def _spanned_layers(self, line: list[tuple[str, nn.Module]]) -> list[_SpannedLayer]:
+    def _spanned_layers(self, layers: list[tuple[str, nn.Module]]) -> list[_SpannedLayer]:
         """Return the layers that feedbacks span, each with the feedbacks that end and start at it."""
         return [
             _SpannedLayer(
                 Stage(name, layer),
-                [Stage(path.name, self.get_submodule(path.name)) for path in self.ways if path.target == name],
-                [path.name for path in self.ways if path.source == name],
+                [
+                    Stage(path.name, self.get_submodule(path.name))
+                    for path in self.feedback_paths
+                    if path.target == name
+                ],
+                [path.name for path in self.feedback_paths if path.source == name],
             )
-            for name, layer in line
+            for name, layer in layers
         ]
 
 
@@ -301,18 +305,18 @@ def loop(
         if path.name in paths:
             raise ConfigError(place, f"there is already a feedback from {path.source} to {path.target}", "keep one")
         paths[path.name] = path
-    kinds = {**built.network.kinds, **dict.fromkeys(paths, "feedback")}
-    block = Loop(children(built), list(paths.values()), kinds=kinds)
+    layer_types = {**built.network.layer_types, **dict.fromkeys(paths, "feedback")}
+    block = Loop(children(built), list(paths.values()), layer_types=layer_types)
     _require_single_steps(block)
     return block
 
 
 def _require_single_steps(block: Loop) -> None:
     """Raise a ConfigError if a layer that runs step by step needs whole recordings in training."""
-    for name, layer in block.stepped():
+    for name, layer in block.step_by_step_layers():
         if reach_of([layer]) == "recording":
             raise ConfigError(
-                "feedback" if name in (path.name for path in block.ways) else f"layers.{name}",
+                "feedback" if name in (path.name for path in block.feedback_paths) else f"layers.{name}",
                 f"per_step of batch_norm needs all steps at once, but {name} runs step by step",
                 "put it before or after the layers that the feedback spans, or remove per_step",
             )

@@ -12,13 +12,13 @@ from snnlab.errors import ConfigError
 from snnlab.nn.layer import (
     LAYERS,
     Padding,
+    PositiveSize,
     Shape,
     Size,
-    Window,
     per_axis,
     require_groups,
     require_window,
-    short,
+    size_text,
     split_channels,
 )
 from snnlab.nn.layers.dense import apply_weight_norm
@@ -38,10 +38,10 @@ def _conv(dims: int) -> Module:
         in_shape: Shape,
         *,
         out_channels: Count,
-        kernel_size: Window,
-        stride: Window = 1,
+        kernel_size: PositiveSize,
+        stride: PositiveSize = 1,
         padding: Padding | Literal["same", "valid"] = 0,
-        dilation: Window = 1,
+        dilation: PositiveSize = 1,
         groups: Count = 1,
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
@@ -90,11 +90,11 @@ def _conv_transpose(dims: int) -> Module:
         in_shape: Shape,
         *,
         out_channels: Count,
-        kernel_size: Window,
-        stride: Window = 1,
+        kernel_size: PositiveSize,
+        stride: PositiveSize = 1,
         padding: Padding = 0,
         output_padding: Padding = 0,
-        dilation: Window = 1,
+        dilation: PositiveSize = 1,
         groups: Count = 1,
         bias: bool = True,
         weight_norm: bool = False,
@@ -130,12 +130,12 @@ def _conv_transpose(dims: int) -> Module:
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
             raise ConfigError(
                 "output_padding",
-                f"must be smaller than stride {short(step)} or dilation {short(spread)}, got {short(extra)}",
+                f"must be smaller than stride {size_text(step)} or dilation {size_text(spread)}, got {size_text(extra)}",
             )
         rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]
         if min(out_size) < 1:
-            raise ConfigError("padding", f"{short(pad)} makes the output empty: {out_size}")
+            raise ConfigError("padding", f"{size_text(pad)} makes the output empty: {out_size}")
         module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
         module = _channels_last(module, dims)
         return apply_weight_norm(module, dim=1) if weight_norm else module

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.layer import LAYERS, Counts, TemporalLayer, valid_steps
-from snnlab.settings import Fraction
+from snnlab.settings import UnitInterval
 
 
 class DropoutState(NamedTuple):
@@ -35,7 +35,7 @@ class Dropout(TemporalLayer):
     Source: Gal and Ghahramani, Dropout in recurrent neural networks, NeurIPS 2016.
     """
 
-    def __init__(self, p: Fraction = 0.5, *, mask: Literal["shared", "per_step"] = "shared") -> None:
+    def __init__(self, p: UnitInterval = 0.5, *, mask: Literal["shared", "per_step"] = "shared") -> None:
         super().__init__()
         self.p, self.mask = p, mask
 

@@ -8,7 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Padding, Shape, Size, Window, behind_channels, per_axis, require_window, short
+from snnlab.nn.layer import (
+    LAYERS,
+    Padding,
+    PositiveSize,
+    Shape,
+    Size,
+    per_axis,
+    require_window,
+    size_text,
+    spatial_size,
+)
 
 Module = Callable[..., nn.Module]
 
@@ -22,10 +32,10 @@ _ADAPTIVE_AVG: dict[int, Module] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPo
 def max_pool(
     in_shape: Shape,
     *,
-    kernel_size: Window,
-    stride: Window | None = None,
+    kernel_size: PositiveSize,
+    stride: PositiveSize | None = None,
     padding: Padding = 0,
-    dilation: Window = 1,
+    dilation: PositiveSize = 1,
     ceil_mode: bool = False,
 ) -> nn.Module:
     """Return the largest value of each window; for spikes, whether there is one.
@@ -44,7 +54,7 @@ def max_pool(
     Raises:
         ConfigError: if a setting is out of its range or does not fit the input.
     """
-    size = behind_channels("max_pool", in_shape)
+    size = spatial_size("max_pool", in_shape)
     kernel, step, pad, spread = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
     return _MAX[len(size)](kernel, step, pad, spread, ceil_mode=ceil_mode)
 
@@ -53,8 +63,8 @@ def max_pool(
 def avg_pool(
     in_shape: Shape,
     *,
-    kernel_size: Window,
-    stride: Window | None = None,
+    kernel_size: PositiveSize,
+    stride: PositiveSize | None = None,
     padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -75,7 +85,7 @@ def avg_pool(
     Raises:
         ConfigError: if a setting is out of its range or does not fit the input.
     """
-    size = behind_channels("avg_pool", in_shape)
+    size = spatial_size("avg_pool", in_shape)
     kernel, step, pad, _ = _sizes_per_axis(size, kernel_size, stride, padding)
     return _AVG[len(size)](kernel, step, pad, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
 
@@ -116,8 +126,8 @@ class SumPool(nn.Module):
 def sum_pool(
     in_shape: Shape,
     *,
-    kernel_size: Window,
-    stride: Window | None = None,
+    kernel_size: PositiveSize,
+    stride: PositiveSize | None = None,
     padding: Padding = 0,
 ) -> SumPool:
     """Return the sum of each window; for spikes, their number.
@@ -134,12 +144,12 @@ def sum_pool(
     Raises:
         ConfigError: if a setting is out of its range or does not fit the input.
     """
-    kernel, step, pad, _ = _sizes_per_axis(behind_channels("sum_pool", in_shape), kernel_size, stride, padding)
+    kernel, step, pad, _ = _sizes_per_axis(spatial_size("sum_pool", in_shape), kernel_size, stride, padding)
     return SumPool(kernel, step, pad)
 
 
 @LAYERS.register("adaptive_max_pool")
-def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
+def adaptive_max_pool(in_shape: Shape, *, output_size: PositiveSize) -> nn.Module:
     """Return the largest value of each of `output_size` windows that cover the input.
 
     Args:
@@ -152,12 +162,12 @@ def adaptive_max_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     Raises:
         ConfigError: if a size is not positive.
     """
-    dims = len(behind_channels("adaptive_max_pool", in_shape))
+    dims = len(spatial_size("adaptive_max_pool", in_shape))
     return _ADAPTIVE_MAX[dims](per_axis("output_size", output_size, dims))
 
 
 @LAYERS.register("adaptive_avg_pool")
-def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
+def adaptive_avg_pool(in_shape: Shape, *, output_size: PositiveSize) -> nn.Module:
     """Return the mean of each of `output_size` windows that cover the input.
 
     Args:
@@ -170,7 +180,7 @@ def adaptive_avg_pool(in_shape: Shape, *, output_size: Window) -> nn.Module:
     Raises:
         ConfigError: if a size is not positive.
     """
-    dims = len(behind_channels("adaptive_avg_pool", in_shape))
+    dims = len(spatial_size("adaptive_avg_pool", in_shape))
     return _ADAPTIVE_AVG[dims](per_axis("output_size", output_size, dims))
 
 
@@ -184,6 +194,6 @@ def _sizes_per_axis(
     pad = per_axis("padding", padding, dims)
     spread = per_axis("dilation", dilation, dims)
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
-        raise ConfigError("padding", f"must be at most half of kernel_size {short(kernel)}, got {short(pad)}")
+        raise ConfigError("padding", f"must be at most half of kernel_size {size_text(kernel)}, got {size_text(pad)}")
     require_window(in_size, kernel, pad, spread)
     return kernel, step, pad, spread

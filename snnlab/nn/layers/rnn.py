@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
 from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, valid_steps
-from snnlab.settings import Count, Fraction
+from snnlab.settings import Count, UnitInterval
 
 
 class GRUState(NamedTuple):
@@ -79,7 +79,7 @@ class LSTM(RecurrentLayer, nn.LSTM):  # pyright: ignore[reportIncompatibleMethod
 def _recurrent(kind: str, module: type[GRU] | type[LSTM]) -> Callable[..., RecurrentLayer]:
     @LAYERS.register(kind)
     def build(
-        in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: Fraction = 0.0
+        in_shape: Shape, *, hidden_size: Count, num_layers: Count = 1, bias: bool = True, dropout: UnitInterval = 0.0
     ) -> RecurrentLayer:
         """Run torch's recurrent layers of this name over all steps, as a baseline that does not spike.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from snnlab.nn.losses.loss import (
     LOSSES as LOSSES,
-    REGULARISERS as REGULARISERS,
+    REGULARIZERS as REGULARIZERS,
     Loss as Loss,
-    Part as Part,
-    Regulariser as Regulariser,
+    LossTerm as LossTerm,
+    RegularizedLoss as RegularizedLoss,
+    Regularizer as Regularizer,
     Task as Task,
-    WeightedParts as WeightedParts,
     build_loss as build_loss,
-    check_takes as check_takes,
+    check_supported_targets as check_supported_targets,
 )
 from snnlab.nn.losses.readout_losses import (
     CrossEntropy as CrossEntropy,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, did_you_mean, located
+from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.layer import Counts, valid_steps
 from snnlab.nn.network import BuiltNetwork, Shape
 from snnlab.registry import Registry
@@ -20,7 +20,7 @@ from snnlab.settings import at_least, type_problem
 from snnlab.target_kinds import Targets
 
 LOSSES = Registry("loss")
-REGULARISERS = Registry("regularizer", within=LOSSES)
+REGULARIZERS = Registry("regularizer", within=LOSSES)
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -42,7 +42,7 @@ class Task(NamedTuple):
     num_classes: int
 
 
-class Part(nn.Module, ABC):
+class LossTerm(nn.Module, ABC):
     """A term of the minimized sum: a loss or a regularizer.
 
     Shape:
@@ -50,7 +50,7 @@ class Part(nn.Module, ABC):
         `[B, ...]` by layer; weight: `[B]`.
     """
 
-    takes: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps")
+    supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps")
     """The supported kinds of targets."""
 
     @property
@@ -66,10 +66,10 @@ class Part(nn.Module, ABC):
             ValueError: if the loss cannot be used with them.
         """
 
-    def count_classes(self, counts: Tensor) -> None:
+    def set_class_counts(self, counts: Tensor) -> None:
         """Set the number of training recordings of each class, `[K]`."""
 
-    def labelled(self, targets: Tensor) -> Tensor | None:
+    def num_labelled_steps(self, targets: Tensor) -> Tensor | None:
         """Return the number of labelled steps if the loss is a mean over them; None if it is a mean over samples.
 
         With it, several processes and accumulated batches compute the same gradient as one large batch.
@@ -83,10 +83,10 @@ class Part(nn.Module, ABC):
         """Return the loss and its terms by name: means over the samples, each sample times its weight."""
 
 
-class Loss(Part):
+class Loss(LossTerm):
     """A loss: it compares outputs with targets, and also defines the readout."""
 
-    takes: ClassVar[tuple[Targets, ...]] = ("class",)
+    supported_targets: ClassVar[tuple[Targets, ...]] = ("class",)
 
     @abstractmethod
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class Loss(Part):
         """Return the answer at each step from the steps up to it: classes `[T, B]`, or values `[T, B, K]`."""
 
 
-class Regulariser(Part):
+class Regularizer(LossTerm):
     """A penalty in addition to a loss, without a readout."""
 
 
@@ -187,7 +187,7 @@ class ClassWeights(nn.Module):
         if self.weights is not None and not self.balanced and len(self.weights) != num_classes:
             raise ConfigError("class_weight", f"has {len(self.weights)} weights, but there are {num_classes} classes")
 
-    def count_classes(self, counts: Tensor) -> None:
+    def set_class_counts(self, counts: Tensor) -> None:
         """Compute balanced weights from the numbers of training recordings of each class, `[K]`."""
         if self.balanced:
             n = counts.to(torch.float32)
@@ -228,14 +228,14 @@ class ClassWeighted(Loss):
         """Return the class of the largest readout up to each step."""
         return self.running(y).argmax(-1)
 
-    def count_classes(self, counts: Tensor) -> None:
-        self.class_weights.count_classes(counts)
+    def set_class_counts(self, counts: Tensor) -> None:
+        self.class_weights.set_class_counts(counts)
 
 
 _TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
 
 
-def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") -> None:
+def check_supported_targets(loss: LossTerm, name: str, targets: Targets, place: str = "loss") -> None:
     """Check that a loss supports the targets of the data.
 
     Args:
@@ -247,14 +247,14 @@ def check_takes(loss: Part, name: str, targets: Targets, place: str = "loss") ->
     Raises:
         ConfigError: naming a loss for these targets.
     """
-    if targets in loss.takes:
+    if targets in loss.supported_targets:
         return
-    losses = {other: LOSSES.get(other, place) for other in LOSSES if other not in REGULARISERS}
-    supporting = [other for other, factory in losses.items() if targets in getattr(factory, "takes", ())]
+    losses = {other: LOSSES.get(other, place) for other in LOSSES if other not in REGULARIZERS}
+    supporting = [other for other, factory in losses.items() if targets in getattr(factory, "supported_targets", ())]
     instead = f"{place}{'=' if place == 'loss' else '.type='}{supporting[0]}"
     more = " or another loss for them, see snnlab list losses" if len(supporting) > 1 else ""
     raise ConfigError(
-        place, f"{name} is for {_TARGET_NAMES[loss.takes[0]]}, data.targets={targets} needs {instead}{more}"
+        place, f"{name} is for {_TARGET_NAMES[loss.supported_targets[0]]}, data.targets={targets} needs {instead}{more}"
     )
 
 
@@ -263,10 +263,10 @@ class WeightedTerm(NamedTuple):
 
     kind: str
     weight: float
-    term: Part
+    term: LossTerm
 
 
-class WeightedParts(Loss):
+class RegularizedLoss(Loss):
     """Sum of a loss and weighted terms; only the loss defines the readout.
 
         total = loss + sum_n weight[n] * term[n]
@@ -282,7 +282,7 @@ class WeightedParts(Loss):
     def __init__(self, kind: str, loss: Loss, weighted_terms: Mapping[str, WeightedTerm]) -> None:
         super().__init__()
         self.kind, self.main = kind, loss
-        self.takes = loss.takes  # pyright: ignore[reportAttributeAccessIssue]
+        self.supported_targets = loss.supported_targets  # pyright: ignore[reportAttributeAccessIssue]
         self.parts = nn.ModuleList(each.term for each in weighted_terms.values())
         self._term_settings = {name: (each.kind, each.weight) for name, each in weighted_terms.items()}
 
@@ -293,27 +293,27 @@ class WeightedParts(Loss):
     def weighted_terms(self) -> Iterator[tuple[str, WeightedTerm]]:
         """Yield the weighted terms with their names."""
         for (name, (kind, weight)), term in zip(self._term_settings.items(), self.parts, strict=True):
-            assert isinstance(term, Part)
+            assert isinstance(term, LossTerm)
             yield name, WeightedTerm(kind, weight, term)
 
-    def check_parts(self, targets: Targets) -> None:
+    def check_terms(self, targets: Targets) -> None:
         """Raise a ConfigError for the first term that does not support the targets."""
         for name, each in self.weighted_terms():
-            check_takes(each.term, each.kind, targets, f"loss.parts.{name}")
+            check_supported_targets(each.term, each.kind, targets, f"loss.regularizers.{name}")
 
     def bind(self, task: Task) -> None:
         self.main.bind(task)
         for name, each in self.weighted_terms():
-            with located(f"parts.{name}"):
+            with error_context(f"parts.{name}"):
                 each.term.bind(task)
 
-    def count_classes(self, counts: Tensor) -> None:
-        self.main.count_classes(counts)
+    def set_class_counts(self, counts: Tensor) -> None:
+        self.main.set_class_counts(counts)
         for _, each in self.weighted_terms():
-            each.term.count_classes(counts)
+            each.term.set_class_counts(counts)
 
-    def labelled(self, targets: Tensor) -> Tensor | None:
-        return self.main.labelled(targets)
+    def num_labelled_steps(self, targets: Tensor) -> Tensor | None:
+        return self.main.num_labelled_steps(targets)
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -349,22 +349,24 @@ def build_loss(node: Mapping[str, Any]) -> Loss:
         ConfigError: naming the place, if a node is wrong or `type` is a regularizer.
     """
     settings = dict(node)
-    kind, parts = settings.pop("type", None), settings.pop("parts", None)
+    kind, parts = settings.pop("type", None), settings.pop("regularizers", None)
     loss = LOSSES.build(kind, settings, "loss")
     if not isinstance(loss, Loss):
         raise ConfigError(
             "loss",
             f"{kind} is a regularizer, which has no readout",
-            f"add it to a loss: +loss.parts.NAME.type={kind}",
+            f"add it to a loss: +loss.regularizers.NAME.type={kind}",
         )
     if problem := type_problem(parts, Mapping[str, Any] | None):
-        raise ConfigError("loss.parts", problem, "write {NAME: {type: ...}}")
+        raise ConfigError("loss.regularizers", problem, "write {NAME: {type: ...}}")
     built = {
-        str(name): _build_term(term, f"loss.parts.{name}") for name, term in (parts or {}).items() if term is not None
+        str(name): _build_term(term, f"loss.regularizers.{name}")
+        for name, term in (parts or {}).items()
+        if term is not None
     }
     if kind in built:
-        raise ConfigError(f"loss.parts.{kind}", "is the name of the loss itself", "choose another name")
-    return WeightedParts(str(kind), loss, built) if built else loss
+        raise ConfigError(f"loss.regularizers.{kind}", "is the name of the loss itself", "choose another name")
+    return RegularizedLoss(str(kind), loss, built) if built else loss
 
 
 def _build_term(node: Any, place: str) -> WeightedTerm:

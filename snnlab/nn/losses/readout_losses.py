@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.errors import located
+from snnlab.errors import error_context
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses.loss import (
     LOSSES,
@@ -72,7 +72,7 @@ class CrossEntropy(ClassWeighted):
     def bind(self, task: Task) -> None:
         super().bind(task)
         if self.reduction == "first_spike":
-            with located("readout"):
+            with error_context("readout"):
                 require_spikes(task.built, "first_spike reads spikes", "read out the mean")
                 require_several_steps(task.num_steps, "first_spike")
 
@@ -89,12 +89,12 @@ class CrossEntropy(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
-        with located("loss.readout"):
+        with error_context("loss.readout"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the reduction up to each step."""
-        with located("loss.readout"):
+        with error_context("loss.readout"):
             return self._running(y)
 
 
@@ -113,14 +113,14 @@ class StepCrossEntropy(Loss):
         loss = mean of w[target] * -log softmax(y[t, b])[target[t, b]] over the labelled steps of all samples
 
     A recording with more labelled steps has more weight, so that the loss is the same for any batch size and any number
-    of processes. With `trainer.accumulate_grad_batches` the terms of `loss.parts` are weighted in the same way.
+    of processes. With `trainer.accumulate_grad_batches` the terms of `loss.regularizers` are weighted in the same way.
 
     Args:
         label_smoothing: Fraction of each target that is spread over all classes.
         class_weight: Weight of a step of each class, a list; null for equal weights.
     """
 
-    takes = ("steps",)
+    supported_targets = ("steps",)
 
     def __init__(self, label_smoothing: FractionBelowOne = 0.0, class_weight: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class StepCrossEntropy(Loss):
     def bind(self, task: Task) -> None:
         self.class_weights.bind(task.num_classes)
 
-    def labelled(self, targets: Tensor) -> Tensor:
+    def num_labelled_steps(self, targets: Tensor) -> Tensor:
         return (targets != IGNORED).sum()
 
     def forward(
@@ -146,7 +146,7 @@ class StepCrossEntropy(Loss):
         )
         each = self.class_weights(each.unflatten(0, targets.shape), targets)
         each = each if weight is None else each * weight
-        loss = each.sum() / self.labelled(targets).clamp(min=1)
+        loss = each.sum() / self.num_labelled_steps(targets).clamp(min=1)
         return loss, {"cross_entropy_steps": loss}
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ class SquaredError(Loss):
         ValueError: if readout is not allowed.
     """
 
-    takes = ("value",)
+    supported_targets = ("value",)
 
     def __init__(self, readout: ValueReadout = "mean") -> None:
         super().__init__()

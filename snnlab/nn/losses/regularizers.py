@@ -21,11 +21,11 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.reference import unroll
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
-from snnlab.nn.losses.loss import REGULARISERS, LossAndTerms, Regulariser, Task, mean_over_samples, select_layers
+from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, Regularizer, Task, mean_over_samples, select_layers
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
-from snnlab.nn.neurons.base import Neuron, exact, rounded
+from snnlab.nn.neurons.base import Neuron, cast_coefficients, to_full_precision
 from snnlab.nn.operations import fan_out
-from snnlab.nn.surrogate import Surrogate, watching
+from snnlab.nn.surrogate import Surrogate, observe_membranes
 from snnlab.settings import above, below
 
 _log = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class MembraneBandCost:
             assert membrane is not None
             return self._squared_distance(membrane), after
 
-        x = exact(x)
+        x = to_full_precision(x)
         state = neuron.initial_state(x[0]) if state is None else state
-        return unroll(step, x, state, rounded(neuron.coefficients(), x), lengths)[0].sum(0)
+        return unroll(step, x, state, cast_coefficients(neuron.coefficients(), x), lengths)[0].sum(0)
 
     def _squared_distance(self, membrane: Tensor) -> Tensor:
         cost = torch.zeros_like(membrane)
@@ -90,7 +90,7 @@ def membrane_of_step(neuron: Neuron, x: Tensor, state: Any, k: Any) -> tuple[Ten
     def observe(distance: Tensor, surrogate: Surrogate, v_threshold: float | Tensor) -> None:
         membranes.append(1.0 + distance / v_threshold)
 
-    with watching(observe):
+    with observe_membranes(observe):
         _, after = neuron.step(x, state, k)
     return (membranes[-1] if membranes else None), after  # with a delayed reset, the last call is this step's spike
 
@@ -100,12 +100,12 @@ def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
     first = next(neuron.parameters(), None)
     x = torch.zeros(1, *shape, device=None if first is None else first.device)
     with torch.no_grad():
-        k = rounded(neuron.coefficients(), x)
+        k = cast_coefficients(neuron.coefficients(), x)
         return membrane_of_step(neuron, x, neuron.initial_state(x), k)[0] is not None
 
 
-@REGULARISERS.register("membrane_band")
-class MembraneBand(Regulariser):
+@REGULARIZERS.register("membrane_band")
+class MembraneBand(Regularizer):
     """Squared distance of membranes below a lower or above an upper bound, at each step, in units of the threshold.
 
         value = mean over samples, layers, neurons and steps of max(0, lower - u)^2 + max(0, u - upper)^2
@@ -167,7 +167,7 @@ class MembraneBand(Regulariser):
 WARNING_FACTOR = 10
 
 
-class Budget(Regulariser):
+class Budget(Regularizer):
     """Base class of budgets: the squared logarithm of the ratio of a sample's spending to the budget, if above 1.
 
     The gradient at 100 times the budget is only a few times larger than at 2 times, so that a network that begins far
@@ -246,8 +246,8 @@ def sum_over_layers(parts: Iterable[Tensor]) -> Tensor:
     return torch.stack([part.sum(1) for part in parts]).sum(0)
 
 
-@REGULARISERS.register("spikes")
-class Spikes(Regulariser):
+@REGULARIZERS.register("spikes")
+class Spikes(Regularizer):
     """Number of spikes of a sample, or the sum of the squared spike counts of its neurons.
 
         value = mean over samples of sum_i n[i]^power,   n[i]: spikes of neuron i
@@ -273,7 +273,7 @@ class Spikes(Regulariser):
         return value, {"spikes": value}
 
 
-@REGULARISERS.register("spike_budget")
+@REGULARIZERS.register("spike_budget")
 class SpikeBudget(Budget):
     """Squared logarithm of the ratio of a sample's number of spikes to a budget, if it is above 1.
 
@@ -299,7 +299,7 @@ class SpikeBudget(Budget):
         return sum_over_layers(counts[name].flatten(1) for name in self._names)
 
 
-@REGULARISERS.register("synaptic_operations")
+@REGULARIZERS.register("synaptic_operations")
 class SynapticOperations(Budget):
     """Squared logarithm of the ratio of a sample's synaptic operations to a budget, if it is above 1.
 
@@ -337,8 +337,8 @@ class SynapticOperations(Budget):
         )
 
 
-@REGULARISERS.register("rate_band")
-class RateBand(Regulariser):
+@REGULARIZERS.register("rate_band")
+class RateBand(Regularizer):
     """Relative distance of rates below a lower or above an upper bound.
 
         value = mean over samples, layers and units of max(0, 1 - rate/lower)^2 + max(0, ln(rate/upper))^2
@@ -406,8 +406,8 @@ class RateBand(Regulariser):
             raise ConfigError("upper", f"{self.upper:g} cannot be exceeded: at most {most}")
 
 
-@REGULARISERS.register("weights")
-class Weights(Regulariser):
+@REGULARIZERS.register("weights")
+class Weights(Regularizer):
     """Sum of the absolute or squared weights of layers, without biases, norms and constants of neurons.
 
         value = sum |w|^power

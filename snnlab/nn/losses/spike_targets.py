@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from snnlab.compat import ConvNd
-from snnlab.errors import ConfigError, located
+from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Counts
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.losses.loss import (
@@ -65,7 +65,7 @@ def spikes_at_most_once(network: nn.Module) -> bool:
 
 
 def _layer_without_spikes(network: Network, within: str) -> str | None:
-    for name, layer in reversed(list(network.line())):
+    for name, layer in reversed(list(network.layers())):
         if isinstance(layer, _SPIKES_FROM_SPIKES):
             continue
         if type(layer) is Network:
@@ -264,12 +264,12 @@ class FirstSpikeError(ClassWeighted):
 
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the number of steps since each output's first spike."""
-        with located("loss"):
+        with error_context("loss"):
             return self._reduce(y, lengths)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the number of steps from each output's first spike to each step."""
-        with located("loss"):
+        with error_context("loss"):
             return self._running(y)
 
     def _goal(self, at: float | None, steps: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels import function
-from snnlab.kernels.function import Backend, Output
+from snnlab.kernels.function import Backend, KernelOutput
 from snnlab.kernels.layout import Pool
-from snnlab.nn.layer import OWN, Counts, Reach, TemporalLayer
+from snnlab.nn.layer import OWN_SPIKES, Counts, Reach, TemporalLayer
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.settings import checks_arguments
@@ -88,16 +88,16 @@ class Neuron(TemporalLayer, ABC):
         *,
         pool: Pool | None = None,
         inplace: bool = False,
-    ) -> Output:
+    ) -> KernelOutput:
         """Run all steps with the neuron's backend, with an optional pooling of the output, or in place of the input."""
-        x = exact(x)
+        x = to_full_precision(x)
         if state is None:
             state = self.initial_state(x[0])
         done = function.run(
             self.step,
             x,
             state,
-            rounded(self.coefficients(), x),
+            cast_coefficients(self.coefficients(), x),
             lengths,
             backend=backend_of(self),
             count=self.spiking and counts is not None,
@@ -105,11 +105,11 @@ class Neuron(TemporalLayer, ABC):
             inplace=inplace,
         )
         if counts is not None and done.counts is not None:
-            counts[OWN] = done.counts
+            counts[OWN_SPIKES] = done.counts
         return done
 
 
-def exact(x: Tensor) -> Tensor:
+def to_full_precision(x: Tensor) -> Tensor:
     """Return the input in single precision if autocast has reduced it to half precision.
 
     A membrane sums over all steps, so that rounding errors accumulate.
@@ -117,12 +117,12 @@ def exact(x: Tensor) -> Tensor:
     return x.float() if x.dtype in HALF and torch.is_autocast_enabled(x.device.type) else x
 
 
-def rounded(coefficients: Any, like: Tensor) -> Any:
+def cast_coefficients(coefficients: Any, like: Tensor) -> Any:
     """Return coefficients with learned ones, which are tensors, rounded to the input's precision."""
     if isinstance(coefficients, Tensor):
         return coefficients.to(like.dtype)
     if isinstance(coefficients, tuple):
-        parts: list[Any] = [part if type(part) is float else rounded(part, like) for part in coefficients]
+        parts: list[Any] = [part if type(part) is float else cast_coefficients(part, like) for part in coefficients]
         return type(coefficients)(*parts) if hasattr(coefficients, "_fields") else type(coefficients)(parts)
     return coefficients
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snnlab.compat import bare
+from snnlab.compat import has_no_hooks
 from snnlab.errors import ConfigError
 from snnlab.kernels import function, recurrent_loops
-from snnlab.kernels.function import Kernel, Output
+from snnlab.kernels.function import Kernel, KernelOutput
 from snnlab.kernels.reference import unroll
-from snnlab.nn.layer import OWN, Counts, per_axis, short, split_channels
-from snnlab.nn.neurons.base import Neuron, backend_of, exact, rounded
+from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_channels
+from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 from snnlab.nn.neurons.info import LATE_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
@@ -51,7 +51,7 @@ class Feedback(nn.Module, ABC):
     """
 
     autapse: Tensor
-    # Whether this class defines `to_outputs` and `to_weights`; a subclass must set it again.
+    # Whether this class defines `output_gradient` and `weight_gradients`; a subclass must set it again.
     handwritten_gradient: ClassVar[bool] = False
 
     def __init__(
@@ -82,11 +82,11 @@ class Feedback(nn.Module, ABC):
     def forward(self, s: Tensor, weights: Weights) -> Tensor:
         """Return the feedback of the outputs `s` of one step, `[B, ...]`."""
 
-    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
         """Return the gradient of the outputs; `g`, `[B, ...]`, is the gradient of their feedback."""
         raise NotImplementedError
 
-    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight and bias, summed over all outputs `s` and their `g`, `[T * B, ...]`."""
         raise NotImplementedError
 
@@ -114,11 +114,11 @@ class DenseFeedback(Feedback):
         """Return W s + b."""
         return functional.linear(s.flatten(1), *weights).view_as(s)
 
-    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
         """Return W^T g."""
         return (g.flatten(1) @ weights.weight).view_as(g)
 
-    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
         """Return the sum of g s^T, and that of g."""
         g = g.flatten(1)
         return g.T @ s.flatten(1), None if weights.bias is None else g.sum(0)
@@ -158,10 +158,10 @@ class ConvFeedback(Feedback):
         channels, _ = split_channels("conv", in_shape, dims)
         kernel = per_axis("kernel_size", kernel_size, dims)
         if any(k % 2 == 0 for k in kernel):
-            odd = short(tuple(k + 1 - k % 2 for k in kernel))
+            odd = size_text(tuple(k + 1 - k % 2 for k in kernel))
             raise ConfigError(
                 "kernel_size",
-                f"must be odd, so that the feedback has the layer's size, got {short(kernel)}",
+                f"must be odd, so that the feedback has the layer's size, got {size_text(kernel)}",
                 f"set it to {odd}",
             )
         shape = (channels, channels, *kernel)
@@ -177,11 +177,11 @@ class ConvFeedback(Feedback):
         """Return the convolution of s."""
         return self.convolve(s, *weights, padding=self.padding)
 
-    def to_outputs(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
         """Return the transposed convolution of g."""
         return self._backward(g, g, weights, (True, False, False))[0]
 
-    def to_weights(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
         """Return the correlation of g with s, and the sum of g."""
         _, weight, bias = self._backward(g, s, weights, (False, True, weights.bias is not None))
         return weight, bias
@@ -260,27 +260,29 @@ class Recurrent(Neuron):
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
     ) -> tuple[Tensor, Any]:
         """Run all steps, by rendered loops if the neurons' step can be traced."""
-        x = exact(x)
+        x = to_full_precision(x)
         state = self.initial_state(x[0]) if state is None else state
-        k, weights = rounded(self.coefficients(), x)
+        k, weights = cast_coefficients(self.coefficients(), x)
         count = self.spiking and counts is not None
         found = self._kernel(x, state, k, weights)
         if isinstance(found, str):
             y, state = unroll(self.step, x, state, (k, weights), lengths)
-            done = Output(y, state, y.sum(0) if count else None)
+            done = KernelOutput(y, state, y.sum(0) if count else None)
         else:
             s, own = state
             ran = recurrent_loops.run(found, self.feedback, x, s, own, k, weights, lengths, count=count)
-            done = Output(ran.y, RecurrentState(ran.s, ran.state), ran.counts)
+            done = KernelOutput(ran.y, RecurrentState(ran.s, ran.state), ran.counts)
         if counts is not None and done.counts is not None:
-            counts[OWN] = done.counts
+            counts[OWN_SPIKES] = done.counts
         return done.y, done.state
 
     def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
         """Return the kernel of the neurons' step, or the reason for the plain loop."""
-        if function.resolve(backend_of(self), x.device, x.dtype) == "reference":
+        if function.resolve_backend(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
-        handwritten_gradient = type(self.feedback).__dict__.get("handwritten_gradient", False) and bare(self.feedback)
+        handwritten_gradient = type(self.feedback).__dict__.get("handwritten_gradient", False) and has_no_hooks(
+            self.feedback
+        )
         if not handwritten_gradient and backend_of(self) == "auto":
             return "reference"
         if not handwritten_gradient:

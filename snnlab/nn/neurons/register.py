@@ -13,7 +13,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackSetting, Recurrent, feedback
 from snnlab.registry import Registry
-from snnlab.settings import checks_arguments, tell_arguments
+from snnlab.settings import checks_arguments, document_arguments
 
 N = TypeVar("N", bound=type[Neuron])
 
@@ -25,7 +25,7 @@ class NeuronRegistry(Registry):
         """Return a decorator that registers a neuron's class under `name`."""
 
         def decorate(neuron: N) -> N:
-            tell_arguments(neuron)
+            document_arguments(neuron)
             super(NeuronRegistry, self).register(name)(_with_recurrence(checks_arguments(neuron)))
             return neuron
 

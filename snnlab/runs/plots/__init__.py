@@ -6,9 +6,9 @@ Importing it imports matplotlib.
 from __future__ import annotations
 
 from snnlab.runs.plots.activity import (
-    Seen as Seen,
-    draw_answer as draw_answer,
+    SpikeRecord as SpikeRecord,
     draw_membranes as draw_membranes,
+    draw_network_activity as draw_network_activity,
     draw_raster as draw_raster,
     draw_rates as draw_rates,
     draw_recording as draw_recording,

@@ -146,7 +146,7 @@ def _draw_membrane(ax: Axes, times: np.ndarray, v: np.ndarray, fired: np.ndarray
     ax.vlines(fired, v[np.isin(times, fired)], top + margin, color=style.VERMILION, linewidth=1.4)
     ax.plot(times, v, color=style.BLUE, linewidth=1.4)
     ax.set_ylim(v.min() - 0.2 * margin, top + 1.1 * margin)
-    style.plain_numbers(ax)
+    style.short_tick_numbers(ax)
 
 
 BINS = 40
@@ -241,7 +241,7 @@ def _short_number(value: float) -> str:
 MAX_TITLE_VALUES = 3
 
 
-class Seen(NamedTuple):
+class SpikeRecord(NamedTuple):
     """One recording, with the spikes, membranes and outputs of a network.
 
     Args:
@@ -273,28 +273,38 @@ class Seen(NamedTuple):
     names: Sequence[str] | None = None
 
 
-def draw_recording(seen: Seen) -> Iterator[tuple[str, Figure]]:
+def draw_recording(spike_record: SpikeRecord) -> Iterator[tuple[str, Figure]]:
     """Yield the name and figure of each plot of the recording's events."""
-    window = (seen.events, seen.sensor_size, seen.duration_ms, _target_text(seen.target, seen.names))
+    window = (
+        spike_record.events,
+        spike_record.sensor_size,
+        spike_record.duration_ms,
+        _target_text(spike_record.target, spike_record.names),
+    )
     yield "events", draw_events(*window)
     yield "events_over_time", draw_event_times(*window)
 
 
-def draw_answer(seen: Seen) -> Iterator[tuple[str, Figure]]:
+def draw_network_activity(spike_record: SpikeRecord) -> Iterator[tuple[str, Figure]]:
     """Yield the name and figure of each plot of the network, one at a time to save memory."""
-    for layer, spikes in seen.spikes.items():
-        yield f"raster/{layer}", draw_raster(spikes, seen.dt, layer)
-        if layer in seen.membranes:
-            threshold = seen.thresholds.get(layer)
-            yield f"membranes/{layer}", draw_membranes(seen.membranes[layer], spikes, seen.dt, layer, threshold)
-    yield "readout", _readout(seen)
+    for layer, spikes in spike_record.spikes.items():
+        yield f"raster/{layer}", draw_raster(spikes, spike_record.dt, layer)
+        if layer in spike_record.membranes:
+            threshold = spike_record.thresholds.get(layer)
+            yield (
+                f"membranes/{layer}",
+                draw_membranes(spike_record.membranes[layer], spikes, spike_record.dt, layer, threshold),
+            )
+    yield "readout", _readout(spike_record)
 
 
-def _readout(seen: Seen) -> Figure:
-    if isinstance(seen.target, int):
-        return draw_readout(seen.y, seen.answers, seen.target, seen.dt, seen.names)
-    draw = draw_values if seen.answers.ndim == 2 else draw_labels
-    return draw(seen.answers, seen.target, seen.dt, seen.names)
+def _readout(spike_record: SpikeRecord) -> Figure:
+    if isinstance(spike_record.target, int):
+        return draw_readout(
+            spike_record.y, spike_record.answers, spike_record.target, spike_record.dt, spike_record.names
+        )
+    draw = draw_values if spike_record.answers.ndim == 2 else draw_labels
+    return draw(spike_record.answers, spike_record.target, spike_record.dt, spike_record.names)
 
 
 def _target_text(target: int | np.ndarray, names: Sequence[str] | None) -> str:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snnlab.runs.early_exit import Clock, Row
+from snnlab.runs.early_exit import StepTime, ThresholdResult
 from snnlab.runs.plots.style import (
     BLUE,
     DASHED,
@@ -28,7 +28,7 @@ from snnlab.runs.plots.style import (
     legend,
     letters,
     new_figure,
-    plain_numbers,
+    short_tick_numbers,
     step_times,
     time_axis,
     title,
@@ -166,7 +166,7 @@ def draw_readout(
     label(ax, ax.get_xlabel(), "readout (dimensionless)")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
-    plain_numbers(ax)
+    short_tick_numbers(ax)
     legend(ax, loc="upper left", ncol=3 if len(answer_name) + len(target_name) <= _MAX_LEGEND_LETTERS else 2)
     title(ax, f"class {target_name}: {_answer_text(answers, target, dt, answer_name)}")
     return figure
@@ -211,7 +211,7 @@ def draw_values(
     label(ax, ax.get_xlabel(), "answer so far")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
-    plain_numbers(ax)
+    short_tick_numbers(ax)
     legend(ax, loc="upper left", ncol=3)
     more = f", first {MAX_VALUES} of {len(target)} values" if len(target) > MAX_VALUES else ""
     title(ax, f"mean error at the end {np.abs(answers[-1] - target).mean():.3g}{more}")
@@ -258,7 +258,7 @@ def draw_labels(
     return figure
 
 
-def draw_findings(
+def draw_predictions(
     found: Mapping[str, Any], names: Sequence[str], dt: float | None, *, labelled_steps: bool = False
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the name and figure of each plot of an evaluation.
@@ -292,7 +292,7 @@ def draw_errors(errors: Mapping[str, Sequence[float]], dt: float | None) -> Figu
     time_axis(ax, len(shown[0][1]), dt)
     label(ax, ax.get_xlabel(), "mean absolute error")
     ax.set_ylim(0, 1.2 * ax.get_ylim()[1])  # room for the legend
-    plain_numbers(ax)
+    short_tick_numbers(ax)
     legend(ax, loc="upper right", ncol=2)
     more = f"; first {MAX_VALUES} of {len(errors)} values" if len(errors) > MAX_VALUES else ""
     title(ax, f"error if recordings ended there{more}")
@@ -304,7 +304,9 @@ _LABELLED_THRESHOLDS = (0.5, 0.8, 0.99)
 _FLAT = 0.85  # start of the flat part of the curve, as a part of the largest x
 
 
-def draw_anytime(rows: Sequence[Row], step_time: Clock, chosen: Row | None = None) -> Figure:
+def draw_early_exit(
+    rows: Sequence[ThresholdResult], step_time: StepTime, chosen: ThresholdResult | None = None
+) -> Figure:
     """Draw accuracy against latency and spikes for all thresholds of early exit.
 
     Args:
@@ -330,7 +332,13 @@ def draw_anytime(rows: Sequence[Row], step_time: Clock, chosen: Row | None = Non
     return figure
 
 
-def _curve(ax: Axes, rows: Sequence[Row], x: Sequence[float], chosen_x: float | None, chosen: Row | None) -> None:
+def _curve(
+    ax: Axes,
+    rows: Sequence[ThresholdResult],
+    x: Sequence[float],
+    chosen_x: float | None,
+    chosen: ThresholdResult | None,
+) -> None:
     y = [row.accuracy for row in rows]
     ax.plot(x, y, "o-", color=BLUE, linewidth=1.4, markersize=3.5)
     for row, at, height in zip(rows, x, y, strict=True):

@@ -21,16 +21,16 @@ from snnlab.data.events import Events
 from snnlab.data.events.frames import Batch, EventBatch
 from snnlab.nn.network import Network
 from snnlab.nn.record import record
-from snnlab.runs.plots import Seen, default_style, draw_answer, draw_rates, draw_recording, render
+from snnlab.runs.plots import SpikeRecord, default_style, draw_network_activity, draw_rates, draw_recording, render
 from snnlab.runs.plots.answers import draw_confusion
 from snnlab.settings import Count, checks_arguments
 from snnlab.target_kinds import IGNORED, kind_of
-from snnlab.training.module import Outputs, SpikingModule, counted_targets
-from snnlab.training.weight_averaging import averaged
+from snnlab.training.module import Outputs, SpikingModule, scored_targets
+from snnlab.training.weight_averaging import averaged_weights
 
 
 @checks_arguments
-class Pictures(L.Callback):
+class Plots(L.Callback):
     """Draws rasters, membranes, readout, rates and confusion every few epochs and at the end, in TensorBoard.
 
     The recordings' events do not change and are drawn only once. Without TensorBoard or validation recordings nothing
@@ -67,7 +67,7 @@ class Pictures(L.Callback):
         self._steps = self._steps + batch.lengths.sum()
         if kind_of(batch.targets) != "value":
             scores = pl_module.loss.readout(outputs.y, batch.lengths)
-            new = _count_answers(scores.argmax(-1), counted_targets(batch), scores.shape[-1])
+            new = _count_answers(scores.argmax(-1), scored_targets(batch), scores.shape[-1])
             self._confusion = new if self._confusion is None else self._confusion + new
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -94,11 +94,13 @@ class Pictures(L.Callback):
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the tag and the pixels of each plot."""
         data = _data(trainer)
-        with default_style(), averaged(trainer, module):
+        with default_style(), averaged_weights(trainer, module):
             for index in _choose_recordings(data.store.targets, data.split.val, self.recordings).tolist():
                 device, context = module.device, trainer.precision_plugin.val_step_context()
-                seen = see(data, module.network, module.loss, index, device, context)
-                for plot, figure in chain(() if self._events_drawn else draw_recording(seen), draw_answer(seen)):
+                spike_record = run_recording(data, module.network, module.loss, index, device, context)
+                for plot, figure in chain(
+                    () if self._events_drawn else draw_recording(spike_record), draw_network_activity(spike_record)
+                ):
                     yield f"recording_{index}/{plot}", render(figure)
             self._events_drawn = True
             for name, counts in self._counts.items():
@@ -138,14 +140,14 @@ def _choose_recordings(targets: np.ndarray, places: np.ndarray, number: int) -> 
     return first_of_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
 
 
-def see(
+def run_recording(
     data: EventDataModule,
     network: Network,
     loss: Any,
     index: int,
     device: torch.device,
     context: AbstractContextManager[Any],
-) -> Seen:
+) -> SpikeRecord:
     """Run one recording through a network as validation does, without changing the network or the random state.
 
     Args:
@@ -153,7 +155,7 @@ def see(
         index: Index of the recording in the store; of its windows the first is used.
         context: Context in which the network runs, such as autocast.
     """
-    events: EventBatch = data.events_of(data.places_of(np.array([index]))[:1])
+    events: EventBatch = data.gather_events(data.epoch_items(np.array([index]))[:1])
     moved = EventBatch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
     batch: Batch = data.on_after_batch_transfer(moved, 0)
     with (
@@ -163,7 +165,7 @@ def see(
         recording = record(network, batch.x, lengths=batch.lengths)
         answers = loss.answers(recording.y)
     valid = int(batch.lengths[0])
-    return Seen(
+    return SpikeRecord(
         Events(*(None if column is None else column.numpy() for column in events[:4])),  # type: ignore[arg-type]
         data.settings.size,
         data.settings.duration_ms,

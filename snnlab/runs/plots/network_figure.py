@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.transforms import Bbox
 
 from snnlab.errors import ConfigError
-from snnlab.nn.summary import LayerRow, Summary, shape_text
+from snnlab.nn.summary import LayerSummary, Summary, shape_text
 from snnlab.runs.plots.style import default_style
 
 _BOX_WIDTH, _LINE_HEIGHT, _GAP_X, _GAP_Y, _LANE_HEIGHT, _DOT_SIZE = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
@@ -71,10 +71,10 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
 
 def chains_of(summary: Summary) -> list[Chain]:
     """Return the chain of the network's boxes, then those of its blocks, outer ones first."""
-    chains, pending = [], [LayerRow("", "", "block", summary.in_shape, 0, 0)]
+    chains, pending = [], [LayerSummary("", "", "block", summary.in_shape, 0, 0)]
     for block in pending:
         rows = [row for row in summary.layers if row.name.rpartition(".")[0] == block.name]
-        units, previous, times = list[list[LayerRow]](), "", list[int]()
+        units, previous, times = list[list[LayerSummary]](), "", list[int]()
         for unit in _box_layers([row for row in rows if row.follows], folded=block.kind != "loop"):
             inside = [r for row in unit for r in summary.layers if f"{r.name}.".startswith(f"{row.name}.")]
             description = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
@@ -128,9 +128,9 @@ def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
     return figure
 
 
-def _box_layers(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow]]:
+def _box_layers(rows: Sequence[LayerSummary], *, folded: bool) -> list[list[LayerSummary]]:
     """Return the layers of each box; `folded` joins layers without weights to the weights before them."""
-    units: list[list[LayerRow]] = []
+    units: list[list[LayerSummary]] = []
     for row in rows:
         if not folded or row.family in ("weights", "block") or not units or units[-1][0].family != "weights":
             units.append([])
@@ -138,7 +138,7 @@ def _box_layers(rows: Sequence[LayerRow], *, folded: bool) -> list[list[LayerRow
     return units
 
 
-def _box(unit: Sequence[LayerRow], times: int, summary: Summary) -> Box:
+def _box(unit: Sequence[LayerSummary], times: int, summary: Summary) -> Box:
     family = next(family for family in _FAMILIES if any(row.family == family for row in unit))
     neurons = [neuron for neuron in summary.neurons for row in unit if neuron.name == row.name]
     names = tuple(row.name.rpartition(".")[2] for row in unit)

@@ -71,7 +71,7 @@ def letters(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-class Picture(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook displays without pyplot."""
 
     def _repr_png_(self) -> bytes:
@@ -95,7 +95,7 @@ def new_figure(
         left: Margin for the tick labels, as a part of the width.
         layout: Further arguments of matplotlib's GridSpec.
     """
-    figure = Picture(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
+    figure = NotebookFigure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     margins = {"left": left, "right": 0.97, "bottom": 0.5 / height, "top": 1 - 0.36 / height, "hspace": 0.16, **layout}
     grid = figure.subplots(rows, columns, sharex="col", sharey="row", squeeze=False, gridspec_kw=margins)
     for ax in grid.flat:
@@ -121,7 +121,7 @@ def label(ax: Axes, x: str = "", y: str = "") -> None:
     ax.set_ylabel(y, fontsize=TEXT)
 
 
-def plain_numbers(ax: Axes) -> None:
+def short_tick_numbers(ax: Axes) -> None:
     """Write the y axis' numbers as short as possible, so that small values fit into the margin."""
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
 

@@ -20,7 +20,7 @@ from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.packing import store_path
 from snnlab.errors import DataError
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 
 MEGABYTE = 2**20
 BUILD = """
@@ -126,7 +126,7 @@ def test_a_read_only_folder_is_read_and_cannot_be_built_in(tmp_path: Path) -> No
     finally:
         tmp_path.chmod(0o700)
     assert answer[0] == built.fingerprint
-    assert_says(answer[1], tmp_path, "Permission")
+    assert_text_has(answer[1], tmp_path, "Permission")
     assert folders(tmp_path) == [built.path.name]
 
 

@@ -28,7 +28,7 @@ def moved(at: np.ndarray, x: float, y: float) -> Events:
 
 
 def test_a_dot_that_moved_with_the_camera_is_at_one_place() -> None:
-    result = CameraPath(CORNERS).still(moved(np.arange(400), 17, 12), SIZE)
+    result = CameraPath(CORNERS).stabilize(moved(np.arange(400), 17, 12), SIZE)
     assert result.y is not None
     assert set(result.x.tolist()) == {17}
     assert set(result.y.tolist()) == {12}
@@ -39,14 +39,14 @@ def test_a_dot_that_moved_with_the_camera_is_at_one_place() -> None:
 def test_only_events_outside_the_sensor_are_dropped() -> None:
     x, y = np.array([29, 28, 29], np.int16), np.array([3, 3, 3], np.int16)
     events = Events(np.array([0, 0, 200_000]), x, y, np.array([True] * 3))
-    result = CameraPath(CORNERS).still(events, SIZE)
+    result = CameraPath(CORNERS).stabilize(events, SIZE)
     assert result.y is not None
     assert (result.x.tolist(), result.y.tolist(), result.t.tolist()) == ([33, 24], [8, 8], [0, 200_000])
 
 
 def test_a_sensor_without_rows_has_columns_to_move() -> None:
     events = Events(np.array([0, 200_000]), np.array([10, 20], np.int16), None, np.array([True, False]))
-    result = CameraPath(CORNERS).still(events, (34, 1, 2))
+    result = CameraPath(CORNERS).stabilize(events, (34, 1, 2))
     assert (result.x.tolist(), result.y) == ([15, 15], None)
 
 
@@ -55,7 +55,7 @@ def test_a_stabilized_simulated_digit_is_sharper() -> None:
     image[6:22, 13:16] = 1.0
     events = simulate_saccades(image, np.random.default_rng(0), Saccades())
     camera = CameraPath([[0, 0, 0], [100, -2.75, -5.5], [205, -5.5, 0], [310, 0, 0]])
-    assert _sharpness(camera.still(events, SIZE)) > 1.2 * _sharpness(events)
+    assert _sharpness(camera.stabilize(events, SIZE)) > 1.2 * _sharpness(events)
 
 
 def _sharpness(events: Events) -> float:
@@ -70,19 +70,19 @@ def test_a_store_stabilizes_recordings_alone_in_batches_and_in_windows(
     tmp_path: Path, sensor_size: tuple[int, int, int]
 ) -> None:
     packed, camera = open_or_build(ToySource(sensor_size=sensor_size), tmp_path), CameraPath([[0, 0, 0], [1, 4, 2]])
-    store = pickle.loads(pickle.dumps(packed.still(camera)))
+    store = pickle.loads(pickle.dumps(packed.stabilize(camera)))
     indices = np.array([5, 3, 0, 5, 36])
     together = store.gather(indices)
     parts = list(zip(together.offsets[:-1].tolist(), together.offsets[1:].tolist(), strict=True))
     for place, (start, stop) in zip(indices.tolist(), parts, strict=True):
-        expected = camera.still(packed[place], sensor_size)
+        expected = camera.stabilize(packed[place], sensor_size)
         for found in (store[place], Events(*together[:4]).take(slice(start, stop))):
             assert _rows(found) == _rows(expected)
     assert 0 < together.t.size < packed.gather(indices).t.size
     begins = np.full(indices.size, 1_000)
     windows = store.gather(indices, begins, 2_000)
     for place, (start, stop) in enumerate(zip(windows.offsets[:-1], windows.offsets[1:], strict=True)):
-        whole = camera.still(packed[int(indices[place])], sensor_size)
+        whole = camera.stabilize(packed[int(indices[place])], sensor_size)
         inside = (whole.t >= 1_000) & (whole.t < 3_000)
         cut = whole.take(inside)
         assert _rows(Events(*windows[:4]).take(slice(start, stop))) == _rows(cut._replace(t=cut.t - 1_000))

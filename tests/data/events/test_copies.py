@@ -8,7 +8,7 @@ import pytest
 from toy_source import ToySource
 
 from snnlab.data.events import open_or_build
-from snnlab.data.events.packing import copies, copies_of, remove_copies, size_of
+from snnlab.data.events.packing import copies, copies_of, folder_size, remove_copies
 
 
 class Placed(ToySource):
@@ -33,7 +33,7 @@ def test_copies_name_the_folder_of_their_recordings(stores: Path, tmp_path: Path
         *[str((tmp_path / "here").resolve())] * 2,
         str((tmp_path / "there").resolve()),
     ]
-    assert all(copy.size == size_of(copy.path) > 1000 for copy in found)
+    assert all(copy.size == folder_size(copy.path) > 1000 for copy in found)
 
 
 def test_copies_of_other_folders_and_datasets_are_separate(stores: Path, tmp_path: Path) -> None:

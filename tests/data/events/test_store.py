@@ -195,7 +195,7 @@ def test_an_error_from_changed_events_is_reported_as_a_damaged_copy(tmp_path: Pa
     store = open_or_build(ToySource(), tmp_path)
 
     def raising(places: list[int]) -> None:
-        with store.blamed(lambda: np.array(places)):
+        with store.report_damage(lambda: np.array(places)):
             raise DataError("", "check data.sensor_size")
 
     with assert_raises(DataError, "", "data.sensor_size"):

@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import FRAMES, Framing, Region, Steps, step_labels
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps, step_labels
 from snnlab.errors import DataError, StoreError
 from snnlab.target_kinds import IGNORED, NO_END, gather_targets, kind_of
 
@@ -153,8 +153,10 @@ def test_frames_carry_labels_of_steps_up_to_each_length(tmp_path: Path) -> None:
     packed = store.gather(np.array([4, 1]), np.array([100, 0]), 500)
     batch = EventBatch.from_packed(packed)
     for lengths in ("window", "recording"):
-        framing = Framing(Region((7, 5, 2)), Steps(500, 5), FRAMES.build("counts", {}, "data"), lengths)
-        done = framing(batch)
+        frame_builder = FrameBuilder(
+            Region((7, 5, 2)), Steps(500, 5), REPRESENTATIONS.build("counts", {}, "data"), lengths
+        )
+        done = frame_builder(batch)
         assert done.x.shape[:2] == done.targets.shape == (5, 2)
         expected = np.array(labels(packed.targets, 2, 5, 500))
         expected[np.arange(5)[:, None] >= done.lengths.numpy()] = IGNORED
@@ -163,6 +165,6 @@ def test_frames_carry_labels_of_steps_up_to_each_length(tmp_path: Path) -> None:
 
 def test_frames_carry_values(tmp_path: Path) -> None:
     store = open_or_build(source(VALUES), tmp_path)
-    framing = Framing(Region((7, 5, 2)), Steps(1000, 5), FRAMES.build("counts", {}, "data"))
-    done = framing(EventBatch.from_packed(store.gather(np.array([5, 2]))))
+    frame_builder = FrameBuilder(Region((7, 5, 2)), Steps(1000, 5), REPRESENTATIONS.build("counts", {}, "data"))
+    done = frame_builder(EventBatch.from_packed(store.gather(np.array([5, 2]))))
     np.testing.assert_array_equal(done.targets.numpy(), VALUES[[5, 2]])

@@ -12,7 +12,7 @@ from snnlab.data.sources.recordings import DVSGesture
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 
 FILES = [
     "ibmGestureTrain/user02_lab/0.npy",
@@ -43,7 +43,7 @@ def test_recordings_come_by_part_person_light_and_gesture(root: Path) -> None:
     assert gestures.split.tolist() == [0, 0, 0, 0, 1]
     assert gestures.class_names is not None
     assert len(gestures.class_names) == gestures.num_classes == 11
-    assert_says(gestures.notes[0], "dvsgesture", "4 of 1,077 recordings")
+    assert_text_has(gestures.notes[0], "dvsgesture", "4 of 1,077 recordings")
 
 
 def test_a_row_is_x_y_p_t_and_times_are_in_ms(root: Path) -> None:

@@ -15,7 +15,7 @@ from snnlab.data.sources.folder import Folder
 from snnlab.errors import ConfigError, DataError
 from snnlab.target_kinds import NO_END
 
-from ...refusals import assert_lines_say, assert_raises, assert_says
+from ...refusals import assert_lines_have, assert_raises, assert_text_has
 
 SENSOR = (16, 12, 2)
 
@@ -48,7 +48,7 @@ def test_folders_become_classes_in_order_and_a_fifth_of_each_is_for_testing(clas
     assert (folder.class_names, folder.num_classes, len(folder)) == (["down", "up"], 2, 20)
     assert np.bincount(folder.targets[folder.split == 1]).tolist() == [2, 2]
     assert folder.groups is None
-    assert_lines_say(folder.notes, ("20 recordings", classes, 4, "0 down, 1 up"))
+    assert_lines_have(folder.notes, ("20 recordings", classes, 4, "0 down, 1 up"))
     assert (Folder(str(classes), SENSOR).split == folder.split).all()
 
 
@@ -67,7 +67,7 @@ def test_parts_of_a_recording_begin_at_0_and_hold_their_events_alone(tmp_path: P
     t = whole - whole[0]
     assert first.t.tolist() == t[t < 250_000].tolist()
     assert (second.t + 250_000).tolist() == t[t >= 250_000].tolist()
-    assert_says(folder.name(1), tmp_path / "0.npy", "inf")
+    assert_text_has(folder.name(1), tmp_path / "0.npy", "inf")
 
 
 def test_parts_of_one_recording_and_members_of_a_group_stay_together(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_folder_of_validation_recordings_is_for_validation(classes: Path, tmp_
             write(tmp_path / "parts" / part / name / "a.npy", number)
     folder = Folder(str(tmp_path / "parts"), SENSOR)
     assert sorted(folder.split.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert_says(folder.notes[0], 2, "testing", 2, "validation")
+    assert_text_has(folder.notes[0], 2, "testing", 2, "validation")
 
 
 def test_classes_next_to_a_folder_of_a_part_are_an_error(tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_classes_next_to_a_folder_of_a_part_are_an_error(tmp_path: Path) -> None
 
 
 def test_inputs_that_are_no_recordings_are_named(classes: Path) -> None:
-    (classes / "still").mkdir()
+    (classes / "stabilize").mkdir()
     (classes / "up" / "notes.mat").touch()
     (classes / "up" / "gone.npy").symlink_to(classes / "nowhere.npy")
     _, *notes = Folder(str(classes), SENSOR).notes
-    assert_lines_say(notes, ("no", classes / "still"), ("links", "up/gone.npy"), ("endings", "up/notes.mat"))
+    assert_lines_have(notes, ("no", classes / "stabilize"), ("links", "up/gone.npy"), ("endings", "up/notes.mat"))
 
 
 def test_columns_of_a_table_that_are_not_used_are_named(tmp_path: Path) -> None:
     table(tmp_path)
     (tmp_path / "labels.csv").write_text("path,label,camera\n0.npy,a,x\n1.npy,a,y\n2.npy,b,x\n3.npy,b,x\n")
-    assert_lines_say(Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:], ("columns", "camera"))
+    assert_lines_have(Folder(str(tmp_path), SENSOR, labels="labels.csv").notes[1:], ("columns", "camera"))
 
 
 def test_hidden_files_of_other_systems_are_no_recordings(classes: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_table_in_the_root_folder_comes_before_one_in_the_working_folder(
     (root / "labels.csv").unlink()
     other = Folder(str(root), SENSOR, labels="labels.csv", test_fraction=0)
     assert other.class_names == ["x", "y"]
-    assert_says(other.notes[0], "2 recordings", root, "labels.csv")
+    assert_text_has(other.notes[0], "2 recordings", root, "labels.csv")
 
 
 PEOPLE = [f"{n}.npy,{label},{who}" for n, (label, who) in enumerate(zip("abab", ("p1", "p1", "p2", "p3"), strict=True))]
@@ -288,8 +288,8 @@ def test_named_groups_are_held_out_for_testing(tmp_path: Path) -> None:
     root = people(tmp_path)
     folder = Folder(root, SENSOR, labels="labels.csv", group_by="user", test_groups=["p1"])
     assert folder.split.tolist() == [1, 1, 0, 0]
-    assert not folder.draws_test
-    assert Folder(root, SENSOR, labels="labels.csv", group_by="user").draws_test
+    assert not folder.has_no_test_part
+    assert Folder(root, SENSOR, labels="labels.csv", group_by="user").has_no_test_part
     with assert_raises(ConfigError, "test_groups", "data.labels"):
         Folder(root, SENSOR, test_groups=["p1"])
     with assert_raises(ConfigError, "group_by", "data.labels"):

@@ -12,7 +12,7 @@ from snnlab.data.events import open_or_build
 from snnlab.data.sources.recordings import THINGS, NCaltech101
 from snnlab.errors import DataError
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 
 PICTURES = {"yin_yang": 10, "BACKGROUND_Google": 10, "ant": 3}
 
@@ -45,7 +45,7 @@ def test_images_are_sorted_by_class_and_number(root: Path) -> None:
     things = NCaltech101(str(root), download=False)
     assert things.targets.tolist() == [0] * 10 + [THINGS.index("ant")] * 3 + [100] * 10
     assert things.name(1).endswith("BACKGROUND_Google/image_0002.bin")
-    assert_says(things.notes[0], "ncaltech101", "23 of 8,709 recordings")
+    assert_text_has(things.notes[0], "ncaltech101", "23 of 8,709 recordings")
 
 
 @pytest.mark.parametrize(("rule", "last"), [("last", [9, 12, 22]), ("random", None)])

@@ -16,7 +16,7 @@ from snnlab.data.events import Events, open_or_build
 from snnlab.data.sources.recordings import NMNIST, DatasetPart
 from snnlab.errors import DataError
 
-from ...refusals import assert_lines_say, assert_raises, assert_says, assert_tells
+from ...refusals import assert_error_has, assert_lines_have, assert_raises, assert_text_has
 
 ROOT = Path(__file__).parents[3]
 OVERFLOW_Y, OVERFLOW_US = 240, 2**13
@@ -105,7 +105,7 @@ def test_it_packs_and_opens_again(root: Path, store_dir: Path) -> None:
 def test_a_partial_copy_is_reported(root: Path) -> None:
     folder = root / "NMNIST"
     train, test = ("nmnist", "4 of 60,000", folder / "Train"), ("nmnist", "2 of 10,000", folder / "Test")
-    assert_lines_say(_source(root).notes, train, test)
+    assert_lines_have(_source(root).notes, train, test)
 
 
 def test_a_whole_copy_says_nothing_and_fetches_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,10 +171,10 @@ def test_a_failing_download_names_the_existing_recordings_and_a_hint(root: Path)
     folder, url = root / "NMNIST", (root / "nowhere.zip").as_uri()
     with pytest.raises(DataError) as caught:
         NMNIST(str(root), archives=[archive(root / "nowhere.zip")])
-    assert_tells(
+    assert_error_has(
         caught.value, "data.root", "4 of 60,000", folder / "Train", "2 of 10,000", folder / "Test", "[Errno 2]"
     )
-    assert_says(caught.value.hint, "data.download=false", "data.root=FOLDER", "NMNIST", url, folder / "train.zip")
+    assert_text_has(caught.value.hint, "data.download=false", "data.root=FOLDER", "NMNIST", url, folder / "train.zip")
 
 
 def test_a_finished_download_is_used(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

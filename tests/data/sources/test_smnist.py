@@ -14,7 +14,7 @@ from snnlab.data.events import open_or_build
 from snnlab.data.sources.mnist import SMNIST, crossings
 from snnlab.errors import ConfigError, DataError
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 
 SENSOR = (99, 1, 1)
 SIZES = {"train": 6, "t10k": 3}
@@ -80,7 +80,7 @@ def test_the_store_takes_it_and_a_reading_process_opens_the_files_itself(root: P
     store = open_or_build(source, store_dir, workers=2)
     assert np.array_equal(store[7].t, source.read(7).t)
     assert len(pickle.dumps(source)) < 4000
-    assert_says(source.name(7), "t10k-images-idx3-ubyte", "image 1")
+    assert_text_has(source.name(7), "t10k-images-idx3-ubyte", "image 1")
 
 
 def test_a_missing_or_damaged_file_is_named(root: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from snnlab.data.sources.spike_files import NTIDIGITS, SHD, SSC
 from snnlab.data.splits import make_split
 from snnlab.errors import DataError
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 
 
 def ragged(rows: list[np.ndarray]) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_shd_has_its_classes_and_official_test(shd: Path) -> None:
     assert digits.split.tolist() == [0] * 6 + [1] * 3
     assert digits.class_names is not None
     assert digits.class_names[:2] == ["digit0", "digit1"]
-    assert_says(digits.notes[0], "shd", "6 of 8,156 recordings")
+    assert_text_has(digits.notes[0], "shd", "6 of 8,156 recordings")
     assert digits.name(7) == f"{shd / 'SHD/shd_test.h5'} (1)"
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import build_network
-from snnlab.nn.losses import LOSSES, Part, Task, build_loss
+from snnlab.nn.losses import LOSSES, LossTerm, Task, build_loss
 
 T, B, K, HIDDEN, INPUTS = 9, 5, 3, 4, 6
 LENGTHS = torch.tensor([9, 1, 4, 7, 9])
@@ -59,7 +59,7 @@ def given() -> Given:
     return Given(y, {**targets, "steps": labels}, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
 
 
-def bound(name: str, **settings: Any) -> Part:
+def bound(name: str, **settings: Any) -> LossTerm:
     """Return a registered loss or regularizer, bound to the spiking network."""
     part = LOSSES.build(name, {**SETTINGS.get(name, {}), **settings}, "loss")
     part.bind(make_task())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snnlab.data.events.frames import Batch, Mix
-from snnlab.nn.losses import LOSSES, REGULARISERS, Loss, Part
+from snnlab.nn.losses import LOSSES, REGULARIZERS, Loss, LossTerm
 from snnlab.nn.losses.regularizers import MembraneBandCost
 from snnlab.settings import argument_texts, first_sentence, settings_of
 from snnlab.training.module import batch_loss
@@ -17,13 +17,13 @@ from snnlab.training.module import batch_loss
 from .conftest import LENGTHS, SETTINGS, B, Given, T, bound
 
 ALL = list(LOSSES)
-OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").takes]  # type: ignore[attr-defined]
+OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").supported_targets]  # type: ignore[attr-defined]
 BAND = MembraneBandCost(**SETTINGS["membrane_band"])
 PAST = torch.arange(T)[:, None] >= LENGTHS
 
 
-def value(part: Part, given: Given, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-    targets = given.targets[part.takes[0]]
+def value(part: LossTerm, given: Given, y: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+    targets = given.targets[part.supported_targets[0]]
     return part(given.y if y is None else y, targets, given.lengths, all_counts(given), weight)[0]
 
 
@@ -46,17 +46,17 @@ def test_values_past_the_end_change_neither_loss_nor_gradient(name: str, given: 
         assert torch.equal(clean.grad, dirty.grad)
         assert not dirty.grad[PAST].any()
         readouts = [part.readout(y, LENGTHS) for y in (clean, dirty)]
-        if part.takes != ("steps",):
+        if part.supported_targets != ("steps",):
             assert torch.equal(*readouts)
 
 
 OVER_TIME = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse": ("per_step",)}
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARIZERS])
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
 def test_nan_past_the_end_changes_neither_loss_nor_gradient(name: str, garbage: float, given: Given) -> None:
-    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+    for settings in ({}, *({"readout": way} for way in OVER_TIME.get(name, ()))):
         part = bound(name, **settings)
         y = torch.where(PAST[..., None], garbage, given.y).requires_grad_()
         loss = value(part, given, y)
@@ -72,7 +72,7 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_recordings(name: str, given: G
     each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
     for b, length in enumerate(LENGTHS.tolist()):
         counts = {key: n[b : b + 1] for key, n in all_counts(given).items()}
-        targets = given.targets[part.takes[0]][b : b + 1]
+        targets = given.targets[part.supported_targets[0]][b : b + 1]
         each.append(part(given.y[:length, b : b + 1], targets, LENGTHS[b : b + 1], counts)[0])
     torch.testing.assert_close(value(part, given), torch.stack(each).mean())
     torch.testing.assert_close(value(part, given, weight=weight), (torch.stack(each) * weight).mean())
@@ -89,7 +89,7 @@ def test_mixed_recordings_have_a_weighted_sum_of_both_losses(name: str, given: G
     assert list(parts.values()) == [mixed]
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARIZERS])
 def test_gradients_are_those_of_the_formula(name: str, given: Given) -> None:
     part = bound(name)
     # Between 0 and 1, where products of spikes are smooth.
@@ -99,18 +99,18 @@ def test_gradients_are_those_of_the_formula(name: str, given: Given) -> None:
     assert torch.autograd.gradcheck(lambda y: value(part, given, y), y.requires_grad_())
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARISERS])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARIZERS])
 def test_the_last_answer_is_that_of_the_readout(name: str, given: Given) -> None:
     loss = bound(name)
     assert isinstance(loss, Loss)
     readout, answers = loss.readout(given.y, torch.full((B,), T)), loss.answers(given.y)
-    last = readout if loss.takes == ("value",) else readout.argmax(-1)
-    assert torch.equal(answers[-1], last[-1] if loss.takes == ("steps",) else last)
+    last = readout if loss.supported_targets == ("value",) else readout.argmax(-1)
+    assert torch.equal(answers[-1], last[-1] if loss.supported_targets == ("steps",) else last)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARISERS, "cross_entropy_steps")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARIZERS, "cross_entropy_steps")])
 def test_the_running_readout_is_the_readout_of_the_steps_so_far(name: str, given: Given) -> None:
-    for settings in ({}, *({"over_time": way} for way in OVER_TIME.get(name, ()))):
+    for settings in ({}, *({"readout": way} for way in OVER_TIME.get(name, ()))):
         loss = bound(name, **settings)
         assert isinstance(loss, Loss)
         each = Loss.running(loss, given.y)

@@ -34,7 +34,7 @@ def smoothed(scores: np.ndarray, target: int, part: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("part", [0.0, 0.2])
-@pytest.mark.parametrize("over_time", ["mean", "softmax_sum", "per_step"])
+@pytest.mark.parametrize("readout", ["mean", "softmax_sum", "per_step"])
 def test_smoothing_and_weights_follow_the_formula(y: Tensor, given: Given, over_time: str, part: float) -> None:
     each = []
     for b, (length, target) in enumerate(zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)):
@@ -82,7 +82,7 @@ def test_rates_and_counts_equal_snntorch(given: Given) -> None:
 
 def test_balanced_classes_have_equal_total_weight() -> None:
     weights = ClassWeights("balanced")
-    weights.count_classes(torch.tensor([6, 2, 0, 4]))
+    weights.set_class_counts(torch.tensor([6, 2, 0, 4]))
     assert weights.weights is not None
     assert weights.weights.tolist() == pytest.approx([12 / 18, 2.0, 1.0, 1.0])
     assert not weights.state_dict()

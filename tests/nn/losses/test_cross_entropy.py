@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnlab.errors import ConfigError
-from snnlab.nn.losses import LOSSES, CrossEntropy, SquaredError, StepCrossEntropy, check_takes
+from snnlab.nn.losses import LOSSES, CrossEntropy, SquaredError, StepCrossEntropy, check_supported_targets
 from snnlab.target_kinds import IGNORED
 
 from ...refusals import assert_raises
@@ -35,16 +35,16 @@ def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
     return functional.cross_entropy(readout[over_time], target)
 
 
-@pytest.mark.parametrize("over_time", OVER_TIME)
+@pytest.mark.parametrize("readout", OVER_TIME)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
 def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
-    loss, parts = LOSSES.build("cross_entropy", {"over_time": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
+    loss, parts = LOSSES.build("cross_entropy", {"readout": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
     expected = torch.stack([_plainly(over_time, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
     torch.testing.assert_close(loss, expected)
     assert parts == {"cross_entropy": loss}
 
 
-@pytest.mark.parametrize("over_time", OVER_TIME)
+@pytest.mark.parametrize("readout", OVER_TIME)
 def test_values_past_the_end_have_no_gradient(y: Tensor, over_time: str) -> None:
     lengths = torch.tensor(LENGTHS[1])
     past = torch.arange(T)[:, None] >= lengths
@@ -55,7 +55,7 @@ def test_values_past_the_end_have_no_gradient(y: Tensor, over_time: str) -> None
     assert (y.grad.abs().sum((0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("over_time", OVER_TIME)
+@pytest.mark.parametrize("readout", OVER_TIME)
 def test_the_answer_at_a_step_is_that_of_the_cut_recording(y: Tensor, over_time: str) -> None:
     loss = CrossEntropy(over_time)  # type: ignore[arg-type]
     answers = loss.answers(y)
@@ -71,17 +71,17 @@ def test_the_default_is_the_mean() -> None:
 
 
 def test_an_unknown_reduction_is_refused() -> None:
-    with assert_raises(ConfigError, "loss.over_time", "softmax_sum", "first_spike", "per_step"):
-        LOSSES.build("cross_entropy", {"over_time": "median"}, "loss")
-    with assert_raises(ConfigError, "over_time", "softmax_sum", "first_spike", "per_step", "median"):
+    with assert_raises(ConfigError, "loss.readout", "softmax_sum", "first_spike", "per_step"):
+        LOSSES.build("cross_entropy", {"readout": "median"}, "loss")
+    with assert_raises(ConfigError, "readout", "softmax_sum", "first_spike", "per_step", "median"):
         CrossEntropy("median")  # type: ignore[arg-type]
 
 
 def test_first_spike_rejects_a_membrane() -> None:
     loss, membrane = CrossEntropy("first_spike"), torch.full((T, B, K), -0.5)
-    with assert_raises(ConfigError, "loss.over_time", "first_spike", 0, 1, -0.5):
+    with assert_raises(ConfigError, "loss.readout", "first_spike", 0, 1, -0.5):
         loss(membrane, TARGETS, torch.tensor(LENGTHS[0]), {})
-    with assert_raises(ConfigError, "loss.over_time", "first_spike"):
+    with assert_raises(ConfigError, "loss.readout", "first_spike"):
         loss.answers(membrane)
 
 
@@ -97,7 +97,7 @@ def test_the_class_that_spikes_first_is_the_answer() -> None:
 VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0, 1.0, 1.0]])
 
 
-@pytest.mark.parametrize("over_time", ["mean", "sum", "last", "max", "per_step"])
+@pytest.mark.parametrize("readout", ["mean", "sum", "last", "max", "per_step"])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
 def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
     loss = SquaredError(over_time)
@@ -116,10 +116,10 @@ def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, 
 def test_the_last_answer_of_values_is_the_readout() -> None:
     values = torch.randn(T, B, K)
     for over_time in ("mean", "sum", "last", "max", "per_step"):
-        loss = LOSSES.build("mse", {"over_time": over_time}, "loss")
+        loss = LOSSES.build("mse", {"readout": over_time}, "loss")
         torch.testing.assert_close(loss.answers(values)[-1], loss.readout(values, torch.full((B,), T)))
-    with assert_raises(ConfigError, "loss.over_time", "per_step", "first_spike"):
-        LOSSES.build("mse", {"over_time": "first_spike"}, "loss")
+    with assert_raises(ConfigError, "loss.readout", "per_step", "first_spike"):
+        LOSSES.build("mse", {"readout": "first_spike"}, "loss")
 
 
 def _labels() -> Tensor:
@@ -161,6 +161,6 @@ def test_the_loss_is_0_without_labelled_steps() -> None:
 def test_a_loss_for_other_targets_names_the_right_one(name: str, targets: Any, fragments: tuple) -> None:
     loss = LOSSES.build(name, {}, "loss")
     with assert_raises(ConfigError, *fragments) as caught:
-        check_takes(loss, name, targets)
+        check_supported_targets(loss, name, targets)
     assert "\n" not in str(caught.value)
-    check_takes(loss, name, loss.takes[0])
+    check_supported_targets(loss, name, loss.supported_targets[0])

@@ -20,7 +20,7 @@ from snnlab.nn.neurons.base import Neuron, set_backend
 from snnlab.nn.record import record
 from snnlab.nn.tbptt import run_windows
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 from .conftest import HIDDEN, INPUTS, LENGTHS, B, K, T, make_task
 
 LOWER, UPPER = -0.4, 1.3
@@ -146,7 +146,7 @@ def test_the_log_says_at_the_first_training_batch_that_steps_take_longer(caplog:
         for _ in range(2):
             gradients(net, part)
     (logged,) = caplog.records
-    assert_says(logged.getMessage(), "lif", "loop")
+    assert_text_has(logged.getMessage(), "lif", "loop")
 
 
 class _Closed(Neuron):

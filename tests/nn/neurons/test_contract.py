@@ -14,12 +14,12 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.kernels.trace import _WithSlope
 from snnlab.nn import NEURONS, Neuron
-from snnlab.nn.layer import OWN, reach_of
+from snnlab.nn.layer import OWN_SPIKES, reach_of
 from snnlab.nn.neurons import Recurrent
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.surrogate import Atan
-from snnlab.runs.console_tables import neuron_words
-from snnlab.settings import takes
+from snnlab.runs.console_tables import neuron_properties
+from snnlab.settings import has_parameter
 
 from ...refusals import assert_raises
 
@@ -133,7 +133,7 @@ def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind:
     counts: dict[str, Tensor] = {}
     y, _ = neuron(drive(), lengths=torch.tensor([T, 2, 4]), counts=counts)
     if neuron.spiking:
-        assert torch.equal(counts[OWN], y.sum(0))
+        assert torch.equal(counts[OWN_SPIKES], y.sum(0))
         assert (y == y.round()).all()
     else:
         assert counts == {}
@@ -163,8 +163,8 @@ def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, mo
     if name in NOT_A_DERIVATIVE:
         pytest.skip(NOT_A_DERIVATIVE[name])
     factory = NEURONS.get(name, name)
-    changes: dict[str, Any] = {"detach_reset": False} if takes(factory, "detach_reset") else {}
-    if takes(factory, "surrogate"):
+    changes: dict[str, Any] = {"detach_reset": False} if has_parameter(factory, "detach_reset") else {}
+    if has_parameter(factory, "surrogate"):
         changes["surrogate"] = Atan(0.4, 0.8)
     neuron = build(kind, in_shape=(3,), **changes).double()
     set_backend(neuron, "reference")  # kernels support only the discontinuous spike function
@@ -271,7 +271,7 @@ def test_channels_last_memory_is_kept(kind: str) -> None:
 def test_its_info_has_what_show_prints(kind: str) -> None:
     neuron = build(kind)
     assert all(constant.factor < 1 for constant in neuron.constants())
-    assert neuron_words(neuron.info())
+    assert neuron_properties(neuron.info())
     assert repr(neuron).startswith(type(neuron).__name__)
 
 

@@ -13,7 +13,7 @@ from snnlab.errors import ConfigError
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, Network, build_network
 from snnlab.nn.neurons import IAF, CubaLI
 from snnlab.nn.neurons.info import Firing
-from snnlab.nn.summary import learned, learned_figures
+from snnlab.nn.summary import learned, learned_metrics
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
@@ -241,7 +241,7 @@ def test_a_learned_quantity_has_a_unit_for_each_setting(
     stored(neuron, learns, to)
     found = {each.key: float(each.values) for each in learned(Network({"a": neuron}))}
     assert found == pytest.approx(expected, rel=1e-6)
-    assert learned_figures(Network({"a": neuron})) == pytest.approx(
+    assert learned_metrics(Network({"a": neuron})) == pytest.approx(
         {f"learned/{key}/a": value for key, value in expected.items()}, rel=1e-6
     )
 

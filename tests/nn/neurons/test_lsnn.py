@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN
+from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
 from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
@@ -152,7 +152,7 @@ def test_past_its_end_a_sample_rests_and_only_valid_spikes_count() -> None:
         short, last = neuron(x[:n, b : b + 1])
         assert torch.equal(y[:n, b : b + 1], short)
         assert not y[n:, b].any()
-        assert torch.equal(counts[OWN][b], short.sum((0, 1)))
+        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
         assert all(torch.equal(part[b : b + 1], other) for part, other in zip(state, last, strict=True))
 
 

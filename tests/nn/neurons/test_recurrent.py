@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS
-from snnlab.nn.layer import OWN
+from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import LIFState, Recurrent, RecurrentState
 from snnlab.nn.neurons.base import named_neurons
 from snnlab.nn.neurons.recurrent import FEEDBACKS, ConvFeedback, DenseFeedback
@@ -142,7 +142,7 @@ def test_past_its_end_a_sample_gives_zeros_and_keeps_both_parts_of_its_state() -
         assert (y[n:, b] == 0).all()
         assert torch.equal(state.s[b : b + 1], last.s)
         assert torch.equal(state.neuron.v[b : b + 1], last.neuron.v)
-    assert torch.equal(counts[OWN], y.sum(0))
+    assert torch.equal(counts[OWN_SPIKES], y.sum(0))
 
 
 def test_at_rest_there_is_no_output_yet() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN
+from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
 
 from ...refusals import assert_raises
@@ -158,7 +158,7 @@ def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_ru
         short, last = neuron(x[:n, b : b + 1])
         assert torch.equal(y[:n, b : b + 1], short)
         assert (y[n:, b] == 0).all()
-        assert torch.equal(counts[OWN][b], short.sum((0, 1)))
+        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
         assert all(torch.equal(part[b : b + 1], whole) for part, whole in zip(state, last, strict=True))
 
 

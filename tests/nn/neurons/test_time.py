@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF, CubaLIFState, LIFState, LIState, Neuron
-from snnlab.nn.layer import OWN
+from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import CubaLI
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
@@ -93,15 +93,15 @@ def test_counts_are_the_spikes_of_the_valid_steps(kind: Any, lengths: Tensor | N
     y, _ = kind(2.0)(drive(), lengths=lengths, counts=counts)
     steps = [T] * B if lengths is None else lengths.tolist()
     expected = torch.stack([y[:n, b].sum(0) for b, n in enumerate(steps)])
-    assert list(counts) == [OWN]
-    assert counts[OWN].sum() > 0
-    assert torch.equal(counts[OWN], expected)
+    assert list(counts) == [OWN_SPIKES]
+    assert counts[OWN_SPIKES].sum() > 0
+    assert torch.equal(counts[OWN_SPIKES], expected)
 
 
 def test_counts_are_differentiable() -> None:
     x, counts = drive().requires_grad_(), {}
     y, _ = LIF(2.0)(x, counts=counts)
-    by_counts, by_spikes = (torch.autograd.grad(n.sum(), x, retain_graph=True)[0] for n in (counts[OWN], y))
+    by_counts, by_spikes = (torch.autograd.grad(n.sum(), x, retain_graph=True)[0] for n in (counts[OWN_SPIKES], y))
     assert by_counts.any()
     torch.testing.assert_close(by_counts, by_spikes)
 

@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.events import SensorSize
 from snnlab.errors import ConfigError
-from snnlab.runs.plots.callback import Pictures, _count_answers, first_of_classes
+from snnlab.runs.plots.callback import Plots, _count_answers, first_of_classes
 from snnlab.training.module import SpikingModule
 
 from ...refusals import assert_raises
@@ -31,7 +31,7 @@ def _images(folder: Path) -> dict[str, list[int]]:
 
 
 def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, fit: Fit) -> None:
-    fit(Pictures(recordings=2, every_epochs=2), max_epochs=3)
+    fit(Plots(recordings=2, every_epochs=2), max_epochs=3)
     images = _images(tmp_path)
     tags = {f"pictures/recording_{index}/{what}" for index in (0, 2) for what in OF_A_RECORDING}
     assert set(images) == tags | {"pictures/rates/lif", "pictures/rates/cuba", "pictures/confusion"}
@@ -41,7 +41,7 @@ def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, f
 
 
 def test_the_last_epoch_is_drawn_only_once(tmp_path: Path, fit: Fit) -> None:
-    fit(Pictures(recordings=1, every_epochs=2), max_epochs=2)
+    fit(Plots(recordings=1, every_epochs=2), max_epochs=2)
     assert set(map(tuple, _images(tmp_path).values())) == {(3,)}
 
 
@@ -52,7 +52,7 @@ def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit) -> None:
         modes = [part.training for part in module.modules()]
         return module.state_dict(), modes, torch.get_rng_state(), np.random.get_state(), dict(trainer.callback_metrics)
 
-    plain, drawn = outcome(), outcome(Pictures(recordings=2, every_epochs=1))
+    plain, drawn = outcome(), outcome(Plots(recordings=2, every_epochs=1))
     assert plain[0].keys() == drawn[0].keys()
     assert all(torch.equal(plain[0][key], drawn[0][key]) for key in plain[0])
     assert plain[1] == drawn[1]
@@ -72,7 +72,7 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     from snnlab.nn import Network
 
     network, before = Network({"odd": RandomInEvaluation(), "flatten": torch.nn.Flatten()}), []
-    pictures = Pictures(recordings=1)
+    pictures = Plots(recordings=1)
     draw = pictures._draw
 
     def watched(trainer: L.Trainer, module: SpikingModule) -> None:
@@ -87,18 +87,18 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
 
 @pytest.mark.parametrize("sensor", [(5, 1, 1), (5, 1, 2), (5, 4, 1)], ids=str)
 def test_every_kind_of_sensor_is_drawn(tmp_path: Path, fit: Fit, sensor: SensorSize) -> None:
-    fit(Pictures(recordings=1), sensor=sensor)
+    fit(Plots(recordings=1), sensor=sensor)
     assert {f"pictures/recording_0/{what}" for what in OF_A_RECORDING} <= set(_images(tmp_path))
 
 
 def test_a_silent_network_is_drawn(tmp_path: Path, fit: Fit) -> None:
-    trainer, _ = fit(Pictures(recordings=1), gain=1e-6)
+    trainer, _ = fit(Plots(recordings=1), gain=1e-6)
     assert trainer.callback_metrics["val/silent/lif"] == 1
     assert "pictures/rates/lif" in _images(tmp_path)
 
 
 def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
-    pictures = Pictures(recordings=1)
+    pictures = Plots(recordings=1)
     trainer, _ = fit(pictures, max_epochs=2)
     assert int(pictures._steps) == 5 * 6
     rate = pictures._counts["lif"].mean() / pictures._steps * 1000 / 2.0
@@ -106,7 +106,7 @@ def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
 
 
 def test_the_confusion_matrix_is_of_all_validation_recordings(fit: Fit) -> None:
-    pictures = Pictures(recordings=1)
+    pictures = Plots(recordings=1)
     trainer, _ = fit(pictures, max_epochs=2)
     assert pictures._confusion is not None
     assert pictures._confusion.sum(1).tolist() == [1, 3, 1]  # the classes 1, 1, 0, 2, 1
@@ -122,7 +122,7 @@ def test_steps_without_a_label_are_not_in_the_confusion_matrix() -> None:
 @pytest.mark.filterwarnings("ignore:Total length of .list. across ranks is zero")
 @pytest.mark.parametrize("changes", [{"logger": False}, {"val": 0}], ids=["no TensorBoard", "no validation"])
 def test_without_tensorboard_or_recordings_nothing_is_drawn(tmp_path: Path, fit: Fit, changes: dict[str, Any]) -> None:
-    fit(Pictures(), **changes)
+    fit(Plots(), **changes)
     assert not _images(tmp_path)
 
 
@@ -132,7 +132,7 @@ class StopAfterFirst(L.Callback):
 
 
 def test_a_training_that_stops_early_is_drawn_at_its_end(tmp_path: Path, fit: Fit) -> None:
-    fit(Pictures(recordings=1, every_epochs=100), StopAfterFirst(), max_epochs=9)
+    fit(Plots(recordings=1, every_epochs=100), StopAfterFirst(), max_epochs=9)
     assert set(map(tuple, _images(tmp_path).values())) == {(1,)}
 
 
@@ -157,4 +157,4 @@ def test_recordings_are_of_different_classes_as_far_as_possible(
 @pytest.mark.parametrize("name", ["recordings", "every_epochs"])
 def test_numbers_below_one_are_refused(name: str) -> None:
     with assert_raises(ConfigError, name, 1, 0):
-        Pictures(**{name: 0})
+        Plots(**{name: 0})

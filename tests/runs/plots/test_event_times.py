@@ -6,7 +6,7 @@ import pytest
 from snnlab.data.events import SensorSize
 from snnlab.runs.plots import draw_event_times
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import MakeEvents, words
 from .test_events import SENSORS
 
@@ -15,9 +15,9 @@ from .test_events import SENSORS
 @pytest.mark.parametrize("count", [0, 300])
 def test_every_kind_of_sensor_is_drawn_with_units(sensor_size: SensorSize, count: int, make_events: MakeEvents) -> None:
     text = words(draw_event_times(make_events(sensor_size, count, 20.0), sensor_size, 20.0, "class 3"))
-    assert_says(text, "class 3")
+    assert_text_has(text, "class 3")
     places = ("address (px)",) if sensor_size[1] == 1 else ("column (px)", "row (px)")
-    assert_says(text, *places, "time (ms)", "per ms")
+    assert_text_has(text, *places, "time (ms)", "per ms")
     assert ("OFF" in text) == (sensor_size[2] == 2)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from snnlab.runs.plots.activity import draw_gradients
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 
@@ -19,7 +19,7 @@ def test_layers_are_in_order_over_time_on_one_scale_from_the_largest_norm() -> N
 
 
 def test_a_layer_without_gradient_has_a_note() -> None:
-    assert_says(words(draw_gradients({"lif1": [0.0, 0.0]}, None)), "no gradient")
+    assert_text_has(words(draw_gradients({"lif1": [0.0, 0.0]}, None)), "no gradient")
 
 
 def test_a_gradient_that_is_not_finite_is_drawn() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from snnlab.runs.plots import draw_membranes
 from snnlab.runs.plots.activity import MAX_MEMBRANES, choose_neurons
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 
@@ -22,7 +22,7 @@ def test_without_spikes_the_highest_membranes_are_drawn() -> None:
     v = np.zeros((8, 20))
     v[3, [4, 9]] = 0.5, 0.9
     assert choose_neurons(v, np.zeros_like(v)).tolist()[:2] == [9, 4]
-    assert_says(words(draw_membranes(v, np.zeros_like(v), 2.0, "lif1", 1.0)), "no spikes")
+    assert_text_has(words(draw_membranes(v, np.zeros_like(v), 2.0, "lif1", 1.0)), "no spikes")
 
 
 def test_membrane_threshold_and_spikes_are_drawn() -> None:

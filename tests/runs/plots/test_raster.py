@@ -6,7 +6,7 @@ import pytest
 from snnlab.runs.plots import draw_raster
 from snnlab.runs.plots.activity import MAX_RASTER_NEURONS, evenly_spaced
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 
@@ -19,7 +19,7 @@ def test_each_spike_is_a_line_at_its_step_and_neuron() -> None:
     assert middles == [(7.5, 2.0), (17.5, 4.0)]
     text = words(figure)
     assert "time (ms)" in text
-    assert_says(text, "lif1", "16.7 Hz", "66.7% silent")
+    assert_text_has(text, "lif1", "16.7 Hz", "66.7% silent")
 
 
 def test_of_a_large_layer_evenly_spaced_neurons_are_drawn() -> None:
@@ -35,7 +35,7 @@ def test_of_a_large_layer_evenly_spaced_neurons_are_drawn() -> None:
 @pytest.mark.parametrize("shape", [(5, 8), (1, 1), (200, 4, 4, 4)])
 def test_a_silent_layer_says_so(shape: tuple[int, ...]) -> None:
     text = words(draw_raster(np.zeros(shape), 1.0, "lif1"))
-    assert_says(text, "no neuron")
+    assert_text_has(text, "no neuron")
     assert "100.0% silent" in text
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from snnlab.runs.plots import draw_rates
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 
@@ -17,17 +17,17 @@ def test_every_neuron_that_fires_is_counted_once_and_the_silent_are_in_the_title
     assert edges[0] == pytest.approx(0.5 * 5.0)  # half a spike in 200 ms, Hz
     assert edges[-1] > 500.0
     text = words(figure)
-    assert_says(text, "lif1", "90 Hz", "33.3% silent")
+    assert_text_has(text, "lif1", "90 Hz", "33.3% silent")
     assert "rate (Hz)" in text
-    assert_says(text, "of 6")
+    assert_text_has(text, "of 6")
 
 
 @pytest.mark.parametrize("num_steps", [1, 3, 5000])
 def test_a_silent_layer_says_so(num_steps: int) -> None:
-    assert_says(words(draw_rates(np.zeros(7), num_steps, 2.0, "lif1")), "no neuron")
+    assert_text_has(words(draw_rates(np.zeros(7), num_steps, 2.0, "lif1")), "no neuron")
 
 
 def test_without_dt_the_rate_is_in_spikes_per_step() -> None:
     text = words(draw_rates(np.array([1, 3]), 4, None, "lif1"))
     assert "rate (spikes per step)" in text
-    assert_says(text, "0.5 spikes per step")
+    assert_text_has(text, "0.5 spikes per step")

@@ -6,7 +6,7 @@ import pytest
 from snnlab.runs.plots import draw_readout
 from snnlab.runs.plots.style import BLUE, GREY, VERMILION
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 Y = np.random.default_rng(0).normal(size=(4, 5))
@@ -19,7 +19,7 @@ def test_target_and_a_wrong_answer_stand_out() -> None:
     np.testing.assert_array_equal(lines[VERMILION].get_ydata(), Y[:, 1])
     assert [line.get_color() for line in figure.axes[0].lines].count(GREY) == 3
     text = words(figure)
-    assert_says(text, "class 2", "wrong", "other", "answer 1", "target 2")
+    assert_text_has(text, "class 2", "wrong", "other", "answer 1", "target 2")
     assert "time (ms)" in text
 
 
@@ -33,7 +33,7 @@ def test_target_and_a_wrong_answer_stand_out() -> None:
 )
 def test_the_title_has_the_time_of_the_right_answer(answers: list[int], dt: float | None, facts: tuple) -> None:
     figure = draw_readout(Y, np.array(answers), 2, dt)
-    assert_says(words(figure), *facts)
+    assert_text_has(words(figure), *facts)
     assert VERMILION not in {line.get_color() for line in figure.axes[0].lines}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from snnlab.runs.plots.answers import draw_errors, draw_labels, draw_values
 from snnlab.runs.plots.style import BLUE, GREY, VERMILION
 
-from ...refusals import assert_says
+from ...refusals import assert_text_has
 from .conftest import words
 
 
@@ -15,7 +15,7 @@ def test_values_approach_their_targets() -> None:
     drawn = [line.get_ydata() for line in figure.axes[0].lines if line.get_color() == BLUE]
     np.testing.assert_array_equal(drawn, answers.T)
     text = words(figure)
-    assert_says(text, "time (ms)", 0.25, "target", "value 1")
+    assert_text_has(text, "time (ms)", 0.25, "target", "value 1")
 
 
 def test_of_many_values_the_first_are_drawn() -> None:
@@ -30,14 +30,14 @@ def test_right_and_wrong_steps_stand_out_and_those_without_a_label_are_left_out(
     assert points[GREY] == [[2.5, 0], [7.5, 1], [12.5, 2]]
     assert points[BLUE] == [[2.5, 0], [7.5, 1]]
     assert points[VERMILION] == [[12.5, 1]]
-    assert_says(words(figure), "66.7% of 3 labelled")
+    assert_text_has(words(figure), "66.7% of 3 labelled")
 
 
 def test_a_recording_without_labels_says_so() -> None:
-    assert_says(words(draw_labels(np.zeros(3, int), np.full(3, -100), None)), "no labels")
+    assert_text_has(words(draw_labels(np.zeros(3, int), np.full(3, -100), None)), "no labels")
 
 
 def test_errors_over_time_have_a_line_a_value() -> None:
     figure = draw_errors({name: [0.5, 0.25] for name in "abcdef"}, 10.0)
     assert len(figure.axes[0].lines) == 4
-    assert_says(words(figure), "first 4 of 6", "a", "d")
+    assert_text_has(words(figure), "first 4 of 6", "a", "d")

@@ -94,7 +94,7 @@ def test_another_value_of_a_number_needs_no_other_loop() -> None:
         state = neuron.initial_state(X[0])
         kernel = function.kernel_for(neuron.step, X, state, neuron.coefficients(), backend="numba")
         assert isinstance(kernel, function.Kernel)
-        kernels.append(kernel.traced.loop("forward", function.Form()))
+        kernels.append(kernel.traced.loop("forward", function.LoopVariant()))
     assert kernels[0] is kernels[1]
 
 

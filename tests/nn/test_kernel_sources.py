@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import LIF, build_network
-from snnlab.nn.rendered import rendered, rounding_otherwise
+from snnlab.nn.kernel_sources import kernel_sources, layers_rounding_differently
 
-from ..refusals import assert_says
+from ..refusals import assert_text_has
 
 
 def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
@@ -20,12 +20,12 @@ def test_each_neuron_shows_its_loops_or_why_it_has_none() -> None:
         "own": {"type": "lif", "learn": {"tau_mem": "neuron"}},
         "whole": {"type": "lava_cuba"},
     }
-    texts = dict(rendered(build_network(layers, in_shape=(3,), dt=1.0)))
+    texts = dict(kernel_sources(build_network(layers, in_shape=(3,), dt=1.0)))
     assert list(texts) == ["lif", "own", "whole"]
     for way in ("def forward(", "def backward("):
         assert way in texts["lif"]
     assert "k_a[n]" in texts["own"]
-    assert_says(texts["whole"], "plain loop", "LavaCuba.forward", "line")
+    assert_text_has(texts["whole"], "plain loop", "LavaCuba.forward", "line")
 
 
 class Exponential(LIF):
@@ -49,5 +49,5 @@ def test_neurons_that_round_differently_are_named() -> None:
     built = build_network(layers | {"d": lif | {"recurrent": True}}, in_shape=(3,), dt=1.0)
     for name, cls in (("b", Exponential), ("c", Exact), ("d.neuron", Exponential)):
         built.network.get_submodule(name).__class__ = cls
-    assert rounding_otherwise(built, "numba") == ["b", "d"]
-    assert rounding_otherwise(built, "reference") == []
+    assert layers_rounding_differently(built, "numba") == ["b", "d"]
+    assert layers_rounding_differently(built, "reference") == []

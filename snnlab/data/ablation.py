@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 
 from snnlab.data.events import Packed
-from snnlab.data.events.representation import Counts, Framing, Spread, Steps
+from snnlab.data.events.representation import Counts, FrameBuilder, Spread, Steps
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError
 from snnlab.seeds import Stream, generator
 
 Control = Literal["shuffled_labels", "permuted_test_labels", "shuffled_time", "counts_only"]
-MEANING: dict[Control, str] = {
+CONTROL_TEXTS: dict[Control, str] = {
     "shuffled_labels": "training and validation labels are shuffled, so the test accuracy should be at chance level",
     "permuted_test_labels": "test labels are shuffled, so the test accuracy should be at chance level; all else stays",
     "shuffled_time": "the times of a recording's events are permuted, so the relation of place and time is lost",
@@ -28,7 +28,7 @@ MEANING: dict[Control, str] = {
 
 
 @dataclass(frozen=True)
-class Controlled:
+class Ablation:
     """An ablation: the removal of information by one control, applied to batches of recordings.
 
         shuffled_labels       labels of training recordings are permuted, and so are those of validation recordings
@@ -56,9 +56,9 @@ class Controlled:
     labels: np.ndarray | None = None
 
     @property
-    def meaning(self) -> str:
+    def description(self) -> str:
         """A description of the control, as text."""
-        return MEANING[self.kind]
+        return CONTROL_TEXTS[self.kind]
 
     def apply(self, packed: Packed) -> Packed:
         """Return recordings with permuted labels or times."""
@@ -66,23 +66,25 @@ class Controlled:
             return packed._replace(targets=self.labels[packed.index])
         return self._shuffle_times(packed) if self.kind == "shuffled_time" else packed
 
-    def framing(self, framing: Framing) -> Framing:
+    def frame_builder(self, frame_builder: FrameBuilder) -> FrameBuilder:
         """Return the conversion of events to frames under the control.
 
         Raises:
             ConfigError: if the representation does not depend on counts.
         """
         if self.kind != "counts_only":
-            return framing
-        if not isinstance(framing.kind, Counts):
+            return frame_builder
+        if not isinstance(frame_builder.representation, Counts):
             raise ConfigError(
                 "control",
-                "counts_only spreads counts of events, and data.frames depends on their times",
-                "set data.frames: counts",
+                "counts_only spreads counts of events, and data.representation depends on their times",
+                "set data.representation: counts",
             )
         # Steps by count and valid lengths would reveal the times of events.
-        steps = Steps(framing.steps.duration_us, framing.steps.num_bins)
-        return replace(framing, steps=steps, kind=Spread(framing.kind), lengths="window")
+        steps = Steps(frame_builder.steps.duration_us, frame_builder.steps.num_bins)
+        return replace(
+            frame_builder, steps=steps, representation=Spread(frame_builder.representation), lengths="window"
+        )
 
     def _shuffle_times(self, packed: Packed) -> Packed:
         """Permute the times of events in the window; t stays sorted, and events after the window do not change."""
@@ -97,7 +99,7 @@ class Controlled:
         return packed._replace(x=packed.x[order], y=y, p=packed.p[order])
 
 
-def controlled(kind: Control, split: Split, targets: np.ndarray, seed: int, duration_us: int) -> Controlled:
+def build_ablation(kind: Control, split: Split, targets: np.ndarray, seed: int, duration_us: int) -> Ablation:
     """Return the ablation of a control for a split.
 
     Args:
@@ -112,8 +114,8 @@ def controlled(kind: Control, split: Split, targets: np.ndarray, seed: int, dura
     """
     parts = {"shuffled_labels": (split.train, split.val), "permuted_test_labels": (split.test,)}.get(kind)
     if parts is None:
-        return Controlled(kind, seed, duration_us)
+        return Ablation(kind, seed, duration_us)
     labels = targets.copy()
     for number, part in enumerate(parts):
         labels[part] = targets[generator(seed, Stream.CONTROL, number).permutation(part)]
-    return Controlled(kind, seed, duration_us, labels)
+    return Ablation(kind, seed, duration_us, labels)

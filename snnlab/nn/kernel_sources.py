@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import located
-from snnlab.kernels.emit import Form
+from snnlab.errors import error_context
+from snnlab.kernels.emit import LoopVariant
 from snnlab.kernels.function import Backend, Kernel, kernel_for
 from snnlab.nn.blocks import Loop
 from snnlab.nn.network import BuiltNetwork, Network, Shape
-from snnlab.nn.neurons.base import Neuron, named_neurons, rounded
+from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons
 from snnlab.nn.neurons.recurrent import Recurrent
 from snnlab.nn.plan import InputSpec, make_plan
 from snnlab.nn.stages import NamedLayers, Stage
 
 
-def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
+def kernel_sources(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
     """Yield the source of each neuron's forward and backward loops, or why it has none, with the layer's name."""
     for name, layer in named_neurons(built.network):
         found = _kernel(layer, built.shapes.get(name, (1,)))
@@ -28,22 +28,23 @@ def rendered(built: BuiltNetwork) -> Iterator[tuple[str, str]]:
         kernel, per_neuron = found
         yield (
             name,
-            "\n" + "\n\n".join(kernel.traced.source(way, Form(per_neuron)).text for way in ("forward", "backward")),
+            "\n"
+            + "\n\n".join(kernel.traced.source(way, LoopVariant(per_neuron)).text for way in ("forward", "backward")),
         )
 
 
-def require_loops(built: BuiltNetwork) -> None:
+def require_kernels(built: BuiltNetwork) -> None:
     """Check that each neuron has a kernel for its backend.
 
     Raises:
         ConfigError: naming the first layer without one.
     """
     for name, layer in named_neurons(built.network):
-        with located(f"model.layers.{name}"):
+        with error_context(f"model.layers.{name}"):
             _kernel(layer, built.shapes.get(name, (1,)))
 
 
-def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
+def layers_rounding_differently(built: BuiltNetwork, backend: Backend) -> list[str]:
     """Return the layers whose neurons a backend rounds differently from the plain loop."""
     found = []
     for name, layer in named_neurons(built.network) if backend != "reference" else ():
@@ -54,7 +55,7 @@ def rounding_otherwise(built: BuiltNetwork, backend: Backend) -> list[str]:
     return found
 
 
-def planned(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
+def planned_layers(built: BuiltNetwork, in_shape: Shape) -> list[tuple[str, str]]:
     """Return the layers that run together in training on the CPU, each with how they run, as text.
 
     Args:
@@ -85,14 +86,14 @@ def _plan_rows(
 
 def _planned_layers(network: Network) -> Iterator[tuple[NamedLayers, str]]:
     """Yield the layers of a network that share a plan, and a prefix for the text of how they run."""
-    stepped = dict(network.stepped()) if isinstance(network, Loop) else dict[str, nn.Module]()
-    layers = [(name, layer) for name, layer in network.line() if name not in stepped]
+    step_by_step_layers = dict(network.step_by_step_layers()) if isinstance(network, Loop) else dict[str, nn.Module]()
+    layers = [(name, layer) for name, layer in network.layers() if name not in step_by_step_layers]
     if layers:
         yield layers, ""
     known = {name for name, _ in layers}
     for name, layer in network.named_children():
         if name not in known:
-            yield [(name, layer)], "step by step: " if name in stepped else ""
+            yield [(name, layer)], "step by step: " if name in step_by_step_layers else ""
 
 
 def _stage_text(stage: Stage, shape: Shape, not_fused: Mapping[str, str]) -> str:
@@ -108,7 +109,7 @@ def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
     """Return a neuron's kernel with the names of its per-neuron coefficients, or as text why it has no kernel."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
     x = torch.zeros(1, 1, *shape, requires_grad=True)
-    k = rounded(neuron.coefficients(), x)
+    k = cast_coefficients(neuron.coefficients(), x)
     kernel = kernel_for(neuron.step, x, neuron.initial_state(x[0]), k, backend=neuron.backend)
     if isinstance(kernel, str):
         return f"the plain loop, {'as configured' if kernel == 'reference' else f'because of {kernel}'}"

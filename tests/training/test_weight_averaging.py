@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from snnlab.errors import ConfigError
-from snnlab.training.module import Options
+from snnlab.training.module import TrainingOptions
 from snnlab.training.weight_averaging import (
     AverageRule,
     Averaging,
     ExponentialAverage,
     StochasticWeightAverage,
-    averaged,
+    averaged_weights,
 )
 
 from ..refusals import assert_raises
@@ -77,7 +77,7 @@ class Seen(L.Callback):
             own = checkpoint.get("current_model_state", checkpoint["state_dict"])
             self.saved.append(checkpoint["state_dict"]["network.fc.weight"])
             self.own.append(own["network.fc.weight"])
-        with averaged(trainer, pl_module), averaged(trainer, pl_module):
+        with averaged_weights(trainer, pl_module), averaged_weights(trainer, pl_module):
             assert torch.equal(self._weight(pl_module), self.saved[-1])
         assert torch.equal(self._weight(pl_module), self.trained[-1])
 
@@ -135,4 +135,4 @@ def test_batch_norm_statistics_are_averaged_too() -> None:
 
 
 def test_a_module_without_options_has_none() -> None:
-    assert Options() == (None, ())
+    assert TrainingOptions() == (None, ())

@@ -8,10 +8,10 @@ import pytest
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Store
-from snnlab.data.inspection import remarks, too_early
+from snnlab.data.inspection import split_warnings, time_unit_warning
 from snnlab.data.splits import Split
 
-from ..refusals import assert_lines_say, assert_says
+from ..refusals import assert_lines_have, assert_text_has
 
 NAMES = ["up", "down", "left"]
 
@@ -32,29 +32,31 @@ def split(train: list[int], val: list[int], test: list[int]) -> Split:
 
 
 def test_a_part_that_lacks_a_class_is_reported() -> None:
-    assert list(remarks(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
-    assert_lines_say(
-        list(remarks(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
+    assert list(split_warnings(store(), split([0, 1, 2], [3, 4, 5], []), NAMES)) == []
+    assert_lines_have(
+        list(split_warnings(store(), split([0, 1, 2, 3], [4], [5]), NAMES)),
         ("validation", "2 of 3 classes", "up, left"),
         ("test", "2 of 3 classes", "up, down"),
     )
-    assert_lines_say(
-        list(remarks(store(), split([0, 1], [4], [2, 3]), None)),
+    assert_lines_have(
+        list(split_warnings(store(), split([0, 1], [4], [2, 3]), None)),
         ("training", "1 of 3 classes: 2"),
         ("validation", "2 of 3 classes: 0, 2"),
         ("test", "1 of 3 classes: 1"),
     )
     values = np.zeros((6, 1), np.float32)
-    assert list(remarks(store(targets=values), split([0], [1], [2]), NAMES)) == []
+    assert list(split_warnings(store(targets=values), split([0], [1], [2]), NAMES)) == []
 
 
 def test_a_group_in_two_parts_is_reported() -> None:
     groups = np.array([0, 0, 1, 1, 2, 2])
     whole, divided = split([0, 1, 2, 3, 4, 5], [], []), split([0, 2, 3, 4, 5], [], [1])
-    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
-    assert_lines_say(list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)), ("groups", 1))
+    assert list(split_warnings(store(groups=groups, targets=np.zeros(6, np.int64)), whole, None)) == []
+    assert_lines_have(
+        list(split_warnings(store(groups=groups, targets=np.zeros(6, np.int64)), divided, None)), ("groups", 1)
+    )
     batch = split([0, 1], [0, 1], [])  # one batch, for overfitting
-    assert list(remarks(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []
+    assert list(split_warnings(store(groups=groups, targets=np.zeros(6, np.int64)), batch, None)) == []
 
 
 @pytest.mark.parametrize(
@@ -75,12 +77,12 @@ def test_events_at_the_very_start_of_a_window_are_noticed(
 ) -> None:
     last_t = np.full(6, round(1000 * last_ms))
     last_t[0] = -1  # without events
-    found = too_early(store(last_t=last_t), DataSettings([8, 6, 2], 2, 100.0, **{"num_bins": 4, **settings}))
+    found = time_unit_warning(store(last_t=last_t), DataSettings([8, 6, 2], 2, 100.0, **{"num_bins": 4, **settings}))
     assert (found is None) == (unit is None)
     if found is not None:
-        assert_says(found, f"data.time_unit={unit}", "data=folder")
-        assert_says(found, "5 recordings")
+        assert_text_has(found, f"data.time_unit={unit}", "data=folder")
+        assert_text_has(found, "5 recordings")
 
 
 def test_recordings_without_events_say_nothing_of_their_unit() -> None:
-    assert too_early(store(last_t=np.full(6, -1)), DataSettings([8, 6, 2], 2, 100.0, num_bins=4)) is None
+    assert time_unit_warning(store(last_t=np.full(6, -1)), DataSettings([8, 6, 2], 2, 100.0, num_bins=4)) is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import FRAMES, Framing, Region, Steps, in_pieces
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps, frame_chunks
 
 W, H, DURATION, STEPS = 6, 5, 1000, 7
 
@@ -42,16 +42,18 @@ def _recording(rows: bool = True) -> EventBatch:
 def test_chunks_equal_the_whole(
     kind: str, settings: dict[str, Any], steps: dict[str, Any], region: dict[str, Any], size: int
 ) -> None:
-    framing = Framing(
-        Region((W, H, 2), **region), Steps(DURATION, STEPS, **steps), FRAMES.build(kind, settings, "frames")
+    frame_builder = FrameBuilder(
+        Region((W, H, 2), **region), Steps(DURATION, STEPS, **steps), REPRESENTATIONS.build(kind, settings, "frames")
     )
     batch = _recording()
-    pieces = list(in_pieces(framing, batch, size))
+    pieces = list(frame_chunks(frame_builder, batch, size))
     assert [len(piece) for piece in pieces[:-1]] == [size] * (len(pieces) - 1)
-    assert torch.cat(pieces).equal(framing(batch).x)
+    assert torch.cat(pieces).equal(frame_builder(batch).x)
 
 
 def test_chunks_of_a_sensor_without_rows() -> None:
-    framing = Framing(Region((W, 1, 1)), Steps(DURATION, STEPS), FRAMES.build("counts", {}, "frames"))
+    frame_builder = FrameBuilder(
+        Region((W, 1, 1)), Steps(DURATION, STEPS), REPRESENTATIONS.build("counts", {}, "frames")
+    )
     batch = _recording(rows=False)
-    assert torch.cat(list(in_pieces(framing, batch, 2))).equal(framing(batch).x)
+    assert torch.cat(list(frame_chunks(frame_builder, batch, 2))).equal(frame_builder(batch).x)

@@ -183,7 +183,7 @@ VOTES = {**SPIKING, "vote": {"type": "voting", "group_size": 1}}
         (CountError(), ("", "mse_count", "loss=mse_rate")),
         (FirstSpikeError(), ("", "mse_first_spike", "loss=cross_entropy")),
         (VanRossum(5.0, 40.0), ("", "van_rossum", "loss=cross_entropy")),
-        (CrossEntropy("first_spike"), ("over_time", "first_spike")),
+        (CrossEntropy("first_spike"), ("readout", "first_spike")),
     ],
 )
 def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
@@ -221,7 +221,7 @@ def test_impossible_or_equal_target_values_are_rejected(make: Any, fragments: tu
         make().bind(make_task())
 
 
-@pytest.mark.parametrize(("loss", "place"), [(FirstSpikeError(), ""), (CrossEntropy("first_spike"), "over_time")])
+@pytest.mark.parametrize(("loss", "place"), [(FirstSpikeError(), ""), (CrossEntropy("first_spike"), "readout")])
 def test_first_spikes_need_several_steps(loss: Any, place: str) -> None:
     with assert_raises(ConfigError, place, 1, "data.num_bins"):
         loss.bind(make_task(steps=1))

@@ -15,7 +15,7 @@ from snnlab.nn import build_network
 from snnlab.nn.losses import RateBand, SpikeBudget, Spikes, SynapticOperations, Task, Weights
 from snnlab.nn.neurons.base import set_backend
 
-from ...refusals import assert_raises, assert_says
+from ...refusals import assert_raises, assert_text_has
 from .conftest import HIDDEN, LENGTHS, SPIKING, B, Given, K, T, bound, make_task
 
 WEIGHT = torch.tensor([1.0, 0.0, 0.5, 2.0, 1.0], dtype=torch.float64)
@@ -182,12 +182,12 @@ def test_a_budget_of_a_silent_network_gives_one_warning(given: Given, caplog: py
             for _ in range(2):
                 value(part, given._replace(counts=silent))
         assert len(caplog.records) == 1
-        assert_says(caplog.text, "budget", "fires")
+        assert_text_has(caplog.text, "budget", "fires")
         caplog.clear()
     value(bound("spike_budget"), given)
     assert not caplog.records
     value(bound("spike_budget", budget=0.5), given)
-    assert_says(caplog.text, "budget", 0.5)
+    assert_text_has(caplog.text, "budget", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.nn import LAYERS, build_network
-from snnlab.nn.memory_estimate import Footprint, MemoryTracker, footprint
+from snnlab.nn.memory_estimate import MemoryEstimate, MemoryTracker, estimate_memory
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -103,12 +103,12 @@ def predicted(
     backend: Any = "auto",
     optimizer: str = "Adam",
     window: int | None = None,
-) -> Footprint:
+) -> MemoryEstimate:
     built = build_network(layers, in_shape=in_shape, dt=10.0, num_steps=steps)
     set_backend(built.network, backend)
     if segments:
         built.network.configure(checkpoint_segments=segments)
-    return footprint(built, in_shape, steps, batch, making(optimizer), window)
+    return estimate_memory(built, in_shape, steps, batch, making(optimizer), window)
 
 
 # One case for each way of running; the others compile more loops and take a minute.
@@ -146,9 +146,9 @@ def test_its_terms_follow_from_the_shapes():
     weights = 4 * (12 * 2 * 25 + 32 * 12 * 25 + 800 * 10)
     a_step = 12 * 30 * 30 + 12 * 15 * 15 + 32 * 11 * 11 + 800 + 800  # membranes, pooled spikes, and those flattened
     assert found.frames == 4 * 30 * 32 * 2 * 34 * 34
-    assert found.learning == pytest.approx(3 * weights, rel=1e-3)
-    assert found.kept == pytest.approx(4 * 30 * 32 * a_step, rel=0.05)
-    assert found.peak == pytest.approx(found.frames + found.learning + found.kept + found.passing)
+    assert found.weights_and_optimizer == pytest.approx(3 * weights, rel=1e-3)
+    assert found.saved == pytest.approx(4 * 30 * 32 * a_step, rel=0.05)
+    assert found.peak == pytest.approx(found.frames + found.weights_and_optimizer + found.saved + found.temporary)
 
 
 def test_the_optimizer_sets_the_peak_of_a_network_with_many_weights():
@@ -169,7 +169,7 @@ def test_windows_of_a_plain_loop_are_extrapolated():
     layers = dense(LIF, 64)
     few, many = (predicted(layers, steps, 4, backend="reference", window=8) for steps in (24, 200))
     whole = predicted(layers, 200, 4, backend="reference")
-    assert many.kept - few.kept < 0.2 * (whole.kept - few.kept)
+    assert many.saved - few.saved < 0.2 * (whole.saved - few.saved)
 
 
 def test_the_network_does_not_change():
@@ -177,7 +177,7 @@ def test_the_network_does_not_change():
     built.network.eval()
     state = copy.deepcopy(built.network.state_dict())
     random = torch.get_rng_state()
-    footprint(built, IMAGE, 4, 2, ADAM)
+    estimate_memory(built, IMAGE, 4, 2, ADAM)
     assert torch.equal(random, torch.get_rng_state())
     assert not built.network.training
     assert all(torch.equal(part, state[name]) for name, part in built.network.state_dict().items())
@@ -203,7 +203,7 @@ def test_a_network_that_does_not_train_raises_its_error():
     layers: Layers = {"norm": {"type": "batch_norm", "per_step": True}, **dense(LIF, 8)}
     built = build_network(layers, in_shape=(2,), dt=10.0, num_steps=3)
     with assert_raises(ConfigError, "", 1):
-        footprint(built, (2,), 3, 1, ADAM)
+        estimate_memory(built, (2,), 3, 1, ADAM)
 
 
 @pytest.mark.parametrize(
@@ -222,17 +222,17 @@ def test_the_state_of_each_optimizer_is_counted(
     name: str, settings: Layers, states: int, temporary_weights: int | None
 ):
     weights, built = 4 * 1000 * 1000, build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
-    found = footprint(built, (1000,), 1, 1, making(name, **settings))
-    assert found.counted
-    assert found.learning == pytest.approx((1 + states) * weights, rel=0.02)
+    found = estimate_memory(built, (1000,), 1, 1, making(name, **settings))
+    assert found.optimizer_known
+    assert found.weights_and_optimizer == pytest.approx((1 + states) * weights, rel=0.02)
     if temporary_weights is not None:
         assert found.peak == pytest.approx((2 + states + temporary_weights) * weights, rel=0.02)
 
 
 def test_the_state_of_an_optimizer_with_a_closure_is_not_counted():
     built = build_network({"fc": FC}, in_shape=(1000,), dt=10.0)
-    found = footprint(built, (1000,), 1, 1, making("LBFGS"))
-    assert (found.counted, found.learning) == (False, 4_000_000)
+    found = estimate_memory(built, (1000,), 1, 1, making("LBFGS"))
+    assert (found.optimizer_known, found.weights_and_optimizer) == (False, 4_000_000)
 
 
 def test_the_tracker_adds_new_storages_and_subtracts_freed_ones():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snnlab.data.events import Events, representation as kinds
 from snnlab.data.events.frames import EventBatch, count_frames, frames_of_batch
-from snnlab.data.events.representation import FRAMES, BinBy, Framing, Region, Steps
+from snnlab.data.events.representation import REPRESENTATIONS, BinBy, FrameBuilder, Region, Steps
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 
@@ -44,11 +44,13 @@ def _events(batch: EventBatch) -> list[list[tuple[int, int, int, int]]]:
     return [[tuple(row) for row in table[start:stop] if row[0] < DURATION] for start, stop in itertools.pairwise(ends)]
 
 
-def _make(kind: str = "counts", region: Region | None = None, lengths: Any = "window", **settings: Any) -> Framing:
+def _make(kind: str = "counts", region: Region | None = None, lengths: Any = "window", **settings: Any) -> FrameBuilder:
     steps = {name: settings.pop(name) for name in ("bin_by", "events_per_bin", "overlap_us") if name in settings}
     num_bins = settings.pop("num_bins", 7)
     of_sensor = region or Region(SENSOR)
-    return Framing(of_sensor, Steps(DURATION, num_bins, **steps), FRAMES.build(kind, settings, "frames"), lengths)
+    return FrameBuilder(
+        of_sensor, Steps(DURATION, num_bins, **steps), REPRESENTATIONS.build(kind, settings, "frames"), lengths
+    )
 
 
 def _expected(batch: EventBatch, channels: int, value: Callable[..., float], num_bins: int = 7) -> Tensor:
@@ -83,8 +85,8 @@ def test_counts_by_time_are_to_frames() -> None:
 def test_every_event_of_the_window_is_in_exactly_one_frame() -> None:
     batch = _batch()
     expected = [len(events) for events in _events(batch)]
-    for framing in (_make(), _make(bin_by="count"), _make(bin_by="count", events_per_bin=60)):
-        assert framing(batch).x.sum((0, 2, 3, 4)).tolist() == expected
+    for frame_builder in (_make(), _make(bin_by="count"), _make(bin_by="count", events_per_bin=60)):
+        assert frame_builder(batch).x.sum((0, 2, 3, 4)).tolist() == expected
 
 
 def test_binary_is_whether_there_is_any() -> None:
@@ -257,33 +259,36 @@ def test_hot_pixels_are_silent_and_others_as_they_were() -> None:
     assert whole.sum() > quiet.sum()
 
 
-@pytest.mark.parametrize("kind", sorted(FRAMES))
+@pytest.mark.parametrize("kind", sorted(REPRESENTATIONS))
 def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_the_same(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, framing = _batch(), _make(kind)
-    x = framing(batch).x
+    batch, frame_builder = _batch(), _make(kind)
+    x = frame_builder(batch).x
     assert x.dtype == torch.float32
     assert x.permute(0, 1, 3, 4, 2).is_contiguous()
-    assert framing.shape == tuple(x.shape[2:])
+    assert frame_builder.shape == tuple(x.shape[2:])
     from snnlab.data.events import frames as module
 
     monkeypatch.setattr(module, "_count_on_cpu", module._count_by_scatter)
-    assert torch.equal(framing(batch).x, x)
+    assert torch.equal(frame_builder(batch).x, x)
 
 
 @pytest.mark.parametrize(
     ("make", "message_parts"),
     [
-        (lambda: _make("rate", bin_by="count"), ("frames",)),
-        (lambda: _make("time_surface", overlap_us=5), ("frames",)),
-        (lambda: _make("signed", region=Region((W, H, 1))), ("frames",)),
+        (lambda: _make("rate", bin_by="count"), ("representation",)),
+        (lambda: _make("time_surface", overlap_us=5), ("representation",)),
+        (lambda: _make("signed", region=Region((W, H, 1))), ("representation",)),
         (lambda: _make(lengths="all"), ("lengths",)),
         (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", "bin_by")),
         (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", "bin_by")),
         (lambda: Region(SENSOR, (0, 0, 7, 5)), ("crop", "[left, top, width, height]", 6, 5)),
         (lambda: Region(SENSOR, downsample=6), ("downsample",)),
-        (lambda: FRAMES.build("time_surface", {"tau": 0}, "data.frames"), ("data.frames.tau", "> 0")),
+        (
+            lambda: REPRESENTATIONS.build("time_surface", {"tau": 0}, "data.representation"),
+            ("data.representation.tau", "> 0"),
+        ),
     ],
 )
 def test_contradictory_settings_are_refused(make: Callable[[], Any], message_parts: tuple) -> None:
@@ -311,7 +316,9 @@ def test_counts_are_tonics_to_frame_on_genuine_recordings(real_data: Path, dt_us
     from snnlab.data.sources.recordings import NMNIST
 
     source = NMNIST(str(real_data), download=False)
-    framing = Framing(Region((34, 34, 2)), Steps(320_000, 320_000 // dt_us), FRAMES.build("counts", {}, "frames"))
+    frame_builder = FrameBuilder(
+        Region((34, 34, 2)), Steps(320_000, 320_000 // dt_us), REPRESENTATIONS.build("counts", {}, "frames")
+    )
     for index in range(0, len(source), 97):
         events = source.read(index)
         events = events._replace(t=events.t - events.t[0])
@@ -319,7 +326,7 @@ def test_counts_are_tonics_to_frame_on_genuine_recordings(real_data: Path, dt_us
         columns = [torch.from_numpy(column) for column in (events.t, events.x, events.y, events.p)]  # type: ignore[arg-type]
         one = torch.zeros(1, dtype=torch.int64)
         offsets = torch.tensor([0, events.t.size])
-        ours = framing(EventBatch(columns[0], columns[1], columns[2], columns[3], offsets, one, one)).x
+        ours = frame_builder(EventBatch(columns[0], columns[1], columns[2], columns[3], offsets, one, one)).x
         assert len(theirs) >= 290_000 // dt_us - 1
         assert np.array_equal(ours[: len(theirs), 0].numpy(), theirs)
 
@@ -336,7 +343,7 @@ LISTED = {"counts": {}, "counts merged": {"merge": True}, "binary": {}, "rate": 
 @pytest.mark.parametrize("kind", LISTED)
 def test_lists_of_events_are_the_same_frames(kind: str, region: Region | None) -> None:
     make = _make(kind.split()[0], region, lengths="recording", **LISTED[kind])
-    listed, plain = make(_batch(), lists=True), make(_batch())
+    listed, plain = make(_batch(), allow_lists=True), make(_batch())
     assert isinstance(listed.frames, EventFrames)
     assert isinstance(plain.frames, Tensor)
     assert torch.equal(listed.x, plain.x)
@@ -345,22 +352,22 @@ def test_lists_of_events_are_the_same_frames(kind: str, region: Region | None) -
 
 @pytest.mark.parametrize("kind", ["relative", "signed", "voxel_grid", "time_surface"])
 def test_frames_of_more_than_their_own_counts_are_never_lists(kind: str) -> None:
-    assert isinstance(_make(kind)(_batch(), lists=True).frames, Tensor)
+    assert isinstance(_make(kind)(_batch(), allow_lists=True).frames, Tensor)
 
 
 @pytest.mark.parametrize("settings", [{"overlap_us": 100}, {"events_per_bin": 9, "bin_by": "count"}], ids=str)
 def test_steps_of_another_kind_have_no_lists(settings: dict[str, Any]) -> None:
-    assert isinstance(_make(**settings)(_batch(), lists=True).frames, Tensor)
+    assert isinstance(_make(**settings)(_batch(), allow_lists=True).frames, Tensor)
 
 
 def test_events_without_rows_have_no_lists() -> None:
     make = _make(region=Region((W, 1, 2)))
-    assert isinstance(make(_batch(rows=False), lists=True).frames, Tensor)
+    assert isinstance(make(_batch(rows=False), allow_lists=True).frames, Tensor)
 
 
-@pytest.mark.parametrize("kind", list(FRAMES))
+@pytest.mark.parametrize("kind", list(REPRESENTATIONS))
 def test_a_frame_holds_events_of_look_ahead_steps_after_its_end(kind: str) -> None:
-    framing = _make(kind, num_bins=4)
+    frame_builder = _make(kind, num_bins=4)
     step = DURATION // 4
 
     def first_frame(late_us: float) -> Tensor:
@@ -368,9 +375,9 @@ def test_a_frame_holds_events_of_look_ahead_steps_after_its_end(kind: str) -> No
         t = torch.tensor([step // 2, step + round(late_us)])
         place = torch.ones(2, dtype=torch.int16)
         offsets, index = torch.tensor([0, 2]), torch.zeros(1, dtype=torch.int64)
-        return framing(EventBatch(t, place, place, torch.tensor([True, True]), offsets, index, index)).x[0]
+        return frame_builder(EventBatch(t, place, place, torch.tensor([True, True]), offsets, index, index)).x[0]
 
-    ahead = framing.kind.look_ahead_steps * step
+    ahead = frame_builder.representation.look_ahead_steps * step
     far = first_frame(3 * step - 1)
     assert torch.equal(first_frame(ahead + 2), far)
     if ahead:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels import cpu, gpu
-from snnlab.kernels.emit import Form, Source
+from snnlab.kernels.emit import LoopVariant, Source
 from snnlab.kernels.trace import StepGraph, UntraceableError, describe, trace, value_of
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,11 @@ class TracedStep:
         given = numbers_of(k)
         return {name: value_of(node, given) for name, node in self.step.numbers.items()}
 
-    def source(self, direction: Direction, options: Form, device: ModuleType = cpu) -> Source:
+    def source(self, direction: Direction, options: LoopVariant, device: ModuleType = cpu) -> Source:
         """Return the source of a loop, rendered by the module `cpu` or `gpu`."""
         return getattr(device, direction)(self.step, options, self.title)
 
-    def loop(self, direction: Direction, options: Form) -> Any:
+    def loop(self, direction: Direction, options: LoopVariant) -> Any:
         """Return a loop for CPUs."""
         if (direction, options) not in self._loops:
             source = self.source(direction, options)
@@ -71,7 +71,7 @@ class TracedStep:
             self._loops[direction, options] = _make_loop(source.text, title, direction, tuple(source.arguments))
         return self._loops[direction, options]
 
-    def kernel(self, direction: Direction, options: Form) -> tuple[Any, list[str]]:
+    def kernel(self, direction: Direction, options: LoopVariant) -> tuple[Any, list[str]]:
         """Return a kernel for GPUs, and the names of its arguments."""
         if (gpu, direction, options) not in self._loops:
             source = self.source(direction, options, gpu)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snnlab.errors import ConfigError, UnknownSettingError
-from snnlab.nn.losses import CrossEntropy, WeightedParts, build_loss
+from snnlab.nn.losses import CrossEntropy, RegularizedLoss, build_loss
 
 from ...refusals import assert_raises
 from .conftest import LENGTHS, Given, bound, built_loss
@@ -32,14 +32,14 @@ def test_terms_are_weighted_and_named(given: Given) -> None:
 
 
 def test_readout_and_answers_are_those_of_the_loss(given: Given) -> None:
-    loss, alone = built_loss(type="cross_entropy", over_time="max", parts={"rate": BAND}), CrossEntropy("max")
+    loss, alone = built_loss(type="cross_entropy", readout="max", parts={"rate": BAND}), CrossEntropy("max")
     assert torch.equal(loss.readout(given.y, LENGTHS), alone.readout(given.y, LENGTHS))
     assert torch.equal(loss.answers(given.y), alone.answers(given.y))
 
 
 def test_without_terms_the_loss_does_not_change() -> None:
     for parts in (None, {}, {"rate": None}):
-        loss = build_loss({"type": "cross_entropy", "parts": parts})
+        loss = build_loss({"type": "cross_entropy", "regularizers": parts})
         assert type(loss) is CrossEntropy
         assert loss.names == ()
 
@@ -47,15 +47,15 @@ def test_without_terms_the_loss_does_not_change() -> None:
 def test_every_term_gets_the_class_counts(given: Given) -> None:
     balanced = {"class_weight": "balanced"}
     loss = built_loss(type="cross_entropy", **balanced, parts={"rate": BAND, "rates": {"type": "mse_rate", **balanced}})
-    loss.count_classes(torch.tensor([1, 2, 3]))
+    loss.set_class_counts(torch.tensor([1, 2, 3]))
     assert torch.isfinite(loss(given.y, given.targets["class"], LENGTHS, given.counts)[0])
 
 
 def test_regularizers_support_any_targets(given: Given) -> None:
     for kind, targets in (("mse", "value"), ("cross_entropy_steps", "steps")):
         loss = built_loss(type=kind, parts={"rate": BAND, "small": {"type": "weights", "weight": 1e-4}})
-        assert isinstance(loss, WeightedParts)
-        loss.check_parts(targets)  # type: ignore[arg-type]
+        assert isinstance(loss, RegularizedLoss)
+        loss.check_terms(targets)  # type: ignore[arg-type]
         assert torch.isfinite(loss(given.y, given.targets[targets], LENGTHS, given.counts)[0])
 
 
@@ -63,31 +63,31 @@ def test_regularizers_support_any_targets(given: Given) -> None:
     ("node", "fragments"),
     [
         ({"type": "rate_band", "upper": 5.0}, ("loss", "rate_band")),
-        ({"type": "cross_entropy", "parts": [BAND]}, ("loss.parts", "mapping")),
-        ({"type": "cross_entropy", "parts": {"rate": 3}}, ("loss.parts.rate", "mapping")),
-        ({"type": "cross_entropy", "parts": {"rate": {"weight": 3}}}, ("loss.parts.rate", "type")),
+        ({"type": "cross_entropy", "regularizers": [BAND]}, ("loss.regularizers", "mapping")),
+        ({"type": "cross_entropy", "regularizers": {"rate": 3}}, ("loss.regularizers.rate", "mapping")),
+        ({"type": "cross_entropy", "regularizers": {"rate": {"weight": 3}}}, ("loss.regularizers.rate", "type")),
         (
-            {"type": "cross_entropy", "parts": {"rate": {"type": "rate_bnd"}}},
-            ("loss.parts.rate.type", "rate_bnd", "rate_band"),
+            {"type": "cross_entropy", "regularizers": {"rate": {"type": "rate_bnd"}}},
+            ("loss.regularizers.rate.type", "rate_bnd", "rate_band"),
         ),
         (
-            {"type": "cross_entropy", "parts": {"rate": {**BAND, "weight": "much"}}},
-            ("loss.parts.rate.weight", "much"),
+            {"type": "cross_entropy", "regularizers": {"rate": {**BAND, "weight": "much"}}},
+            ("loss.regularizers.rate.weight", "much"),
         ),
         (
-            {"type": "cross_entropy", "parts": {"rate": {**BAND, "weight": -1}}},
-            ("loss.parts.rate.weight", ">= 0"),
+            {"type": "cross_entropy", "regularizers": {"rate": {**BAND, "weight": -1}}},
+            ("loss.regularizers.rate.weight", ">= 0"),
         ),
         (
-            {"type": "cross_entropy", "parts": {"rate": {**BAND, "uper": 1.0}}},
-            ("loss.parts.rate.uper", "upper"),
+            {"type": "cross_entropy", "regularizers": {"rate": {**BAND, "uper": 1.0}}},
+            ("loss.regularizers.rate.uper", "upper"),
         ),
         (
-            {"type": "cross_entropy", "parts": {"cross_entropy": BAND}},
-            ("loss.parts.cross_entropy", "itself"),
+            {"type": "cross_entropy", "regularizers": {"cross_entropy": BAND}},
+            ("loss.regularizers.cross_entropy", "itself"),
         ),
         (
-            {"type": "cross_entropy", "parts": {"rate": {**BAND, "layers": ["lif3"]}}},
+            {"type": "cross_entropy", "regularizers": {"rate": {**BAND, "layers": ["lif3"]}}},
             ("parts.rate.layers", "lif3", "lif"),
         ),
     ],
@@ -98,7 +98,7 @@ def test_an_error_names_its_place(node: dict[str, Any], fragments: tuple) -> Non
 
 
 def test_a_term_for_other_targets_is_rejected() -> None:
-    loss = build_loss({"type": "cross_entropy", "parts": {"more": {"type": "mse"}}})
-    assert isinstance(loss, WeightedParts)
-    with assert_raises(ConfigError, "loss.parts.more", "mse"):
-        loss.check_parts("class")
+    loss = build_loss({"type": "cross_entropy", "regularizers": {"more": {"type": "mse"}}})
+    assert isinstance(loss, RegularizedLoss)
+    with assert_raises(ConfigError, "loss.regularizers.more", "mse"):
+        loss.check_terms("class")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.training.distributed import all_reduce_max, gathered, is_loss
-from snnlab.training.ranks import ALONE, Team
+from snnlab.training.distributed import all_gather, all_reduce_max, is_lost_process
+from snnlab.training.ranks import SINGLE_PROCESS, RankInfo
 
 
 def test_a_single_process_gets_its_own_values():
     assert all_reduce_max(3) == 3
-    assert gathered({"a": 1}) == [{"a": 1}]
-    assert ALONE.leads
+    assert all_gather({"a": 1}) == [{"a": 1}]
+    assert SINGLE_PROCESS.is_rank_zero
 
 
 def test_the_group_rank_follows_from_the_local_world_size():
-    machines = [Team(rank, 4, rank % 2, 2).as_environment()["GROUP_RANK"] for rank in range(4)]
+    machines = [RankInfo(rank, 4, rank % 2, 2).as_environment()["GROUP_RANK"] for rank in range(4)]
     assert machines == ["0", "0", "1", "1"]
 
 
@@ -28,4 +28,4 @@ def test_the_group_rank_follows_from_the_local_world_size():
     ],
 )
 def test_errors_of_lost_processes_are_recognized(words: str, lost: bool):
-    assert is_loss(RuntimeError(words)) == lost
+    assert is_lost_process(RuntimeError(words)) == lost

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
 
-from snnlab.errors import RecordError
+from snnlab.errors import RunFolderError
 from snnlab.experiments.suite_reading import Energy, SuiteRun
-from snnlab.experiments.verdicts import Arm
+from snnlab.experiments.verdicts import MethodResults
 
 # Fields without which a published result cannot be judged.
 _REQUIRED = ("name", "accuracy", "architecture", "steps", "params", "protocol")
@@ -57,15 +57,15 @@ def check_published(nodes: Sequence[Mapping[str, Any]], place: str) -> None:
     """Check the numbers of published results.
 
     Raises:
-        RecordError: for the first value that is no number, or an accuracy that is not in percent.
+        RunFolderError: for the first value that is no number, or an accuracy that is not in percent.
     """
     for node in nodes:
         where = f"{place}.published: {node.get('name', 'without a name')}"
         for key in _NUMBERS:
             if not isinstance(node.get(key, 0), int | float | None):
-                raise RecordError(where, f"{key} must be a number, got {node[key]!r}")
+                raise RunFolderError(where, f"{key} must be a number, got {node[key]!r}")
         if (accuracy := node.get("accuracy")) is not None and not 1 < accuracy <= 100:
-            raise RecordError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
+            raise RunFolderError(where, f"accuracy is in percent, above 1 and at most 100, got {accuracy:g}")
 
 
 def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple[list[PublishedResult], list[str]]:
@@ -76,7 +76,7 @@ def published_results(nodes: Sequence[Mapping[str, Any]], dataset: str) -> tuple
         dataset: The dataset's name.
 
     Raises:
-        RecordError: if a value is no number.
+        RunFolderError: if a value is no number.
     """
     check_published(nodes, "suite")
     found, problems = [], []
@@ -200,7 +200,7 @@ def _accuracy_over_time(run: SuiteRun) -> dict[str, float]:
     assert run.recorded is not None
     try:
         arrays = run.recorded.predictions()
-    except RecordError:
+    except RunFolderError:
         return {}
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
@@ -213,7 +213,7 @@ def _best_on_test(run: SuiteRun) -> float | None:
     """Return the best accuracy of the tested epochs: the chosen one, the last one, and those in `metrics.csv`."""
     assert run.recorded is not None
     tested = [run.metrics[key] for key in ("test/accuracy", "last/test/accuracy") if key in run.metrics]
-    with suppress(RecordError):  # without metrics.csv the tests of the result remain
+    with suppress(RunFolderError):  # without metrics.csv the tests of the result remain
         tested += [float(value) for value in run.recorded.epochs().get("test/accuracy", ()) if value == value]
     return max(tested, default=None)
 
@@ -292,7 +292,7 @@ class MethodRow:
     """
 
     dataset: str
-    arm: str
+    method: str
     role: str
     seeds: Sequence[int]
     planned: int
@@ -302,7 +302,7 @@ class MethodRow:
     note: str | None = None
     differs: Sequence[str] = ()
     runs: Sequence[SuiteRun] = field(default=(), repr=False, compare=False)
-    test_results: Arm | str = field(default="it was not tested", repr=False, compare=False)
+    test_results: MethodResults | str = field(default="it was not tested", repr=False, compare=False)
 
     @property
     def tested(self) -> list[SuiteRun]:
@@ -320,7 +320,7 @@ class MethodRow:
         """Return the row for JSON."""
         values = {key: value._asdict() for key, value in self.values.items()}
         return {
-            **{"dataset": self.dataset, "arm": self.arm, "role": self.role, "seeds": list(self.seeds)},
+            **{"dataset": self.dataset, "arm": self.method, "role": self.role, "seeds": list(self.seeds)},
             **{"asked": self.planned, "failed": self.failed, "values": values, "flags": list(self.flags)},
             **{"note": self.note, "differs": list(self.differs)},
         }
