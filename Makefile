@@ -15,7 +15,7 @@ GPU := $(VENV)/.gpu
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 STEP := $(VENV)/bin/python scripts/bench_step.py --rounds 3
 LIBRARIES := snnlab spikingjelly_compiled norse sinabs
-MAIN_ARMS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntorch relu relu_bf16 convs
+MAIN_METHODS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snntorch relu relu_bf16 convs
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
@@ -49,12 +49,12 @@ calibrate: $(STAMP) ## simulate the error rate of the verdicts of `snnlab bench`
 	$(VENV)/bin/python scripts/calibrate_verdicts.py --out docs/verdicts.md
 
 bench: $(PEERS) ## measure the README's speed numbers, with nothing else running: an hour, a quarter of it compiling
-	$(STEP) --steps 10 30 100 300 --arms $(MAIN_ARMS)
-	$(STEP) --steps 10 30 100 300 --arms $(LIBRARIES) --out outputs/bench_step_libraries
-	$(STEP) --steps 10 30 100 --spikes busy --arms snnlab spikingjelly_compiled snntorch relu --out outputs/bench_step_busy
-	$(STEP) --steps 30 --batch 1 128 --arms $(MAIN_ARMS) --out outputs/bench_step_batch
-	$(STEP) --steps 30 100 --pool max --arms $(MAIN_ARMS) --out outputs/bench_step_max
-	$(STEP) --kind dense --arms snnlab spikingjelly norse snntorch relu --out outputs/bench_step_dense
+	$(STEP) --steps 10 30 100 300 --methods $(MAIN_METHODS)
+	$(STEP) --steps 10 30 100 300 --methods $(LIBRARIES) --out outputs/bench_step_libraries
+	$(STEP) --steps 10 30 100 --spikes busy --methods snnlab spikingjelly_compiled snntorch relu --out outputs/bench_step_busy
+	$(STEP) --steps 30 --batch 1 128 --methods $(MAIN_METHODS) --out outputs/bench_step_batch
+	$(STEP) --steps 30 100 --pool max --methods $(MAIN_METHODS) --out outputs/bench_step_max
+	$(STEP) --kind dense --methods snnlab spikingjelly norse snntorch relu --out outputs/bench_step_dense
 	$(VENV)/bin/python scripts/bench_data.py
 	$(VENV)/bin/python scripts/bench_train.py
 

@@ -46,7 +46,11 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--ways", nargs="+", default=WAYS, metavar="WAY", help="(default: a list of 9)")
     add(
-        "--arms", nargs="+", default=["snnlab", "relu"], metavar="METHOD", help="of bench_step.py (default snnlab relu)"
+        "--methods",
+        nargs="+",
+        default=["snnlab", "relu"],
+        metavar="METHOD",
+        help="of bench_step.py (default snnlab relu)",
     )
     add("--busy", nargs="+", type=int, default=[0, 1, 2, 3], metavar="N", help="busy processes (default 0 1 2 3)")
     add("--rounds", type=int, default=3, help="turns of each way for each number of processes (default 3)")
@@ -135,11 +139,11 @@ def busy(number: int) -> Iterator[None]:
 def measure(settings: argparse.Namespace) -> dict[str, dict[str, list[list[float]]]]:
     """Return the seconds of each method's ways, for each number of busy processes."""
     workers: dict[tuple[str, str], Worker] = {}
-    for method in settings.arms:
+    for method in settings.methods:
         for way in settings.ways:  # one after the other: they compile
             workers[method, way] = Worker(way, method, settings)
             workers[method, way].run(0)
-    found = {method: {way: [[] for _ in settings.busy] for way in settings.ways} for method in settings.arms}
+    found = {method: {way: [[] for _ in settings.busy] for way in settings.ways} for method in settings.methods}
     for turn in range(settings.rounds):
         for at, number in enumerate(settings.busy):
             with busy(number):

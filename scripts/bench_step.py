@@ -2,7 +2,7 @@
 
     python scripts/bench_step.py
     python scripts/bench_step.py --steps 10 30 100 300 --batch 1 32 128 --pool avg max
-    python scripts/bench_step.py --kind dense --arms snnlab_numba spikingjelly snntorch
+    python scripts/bench_step.py --kind dense --methods snnlab_numba spikingjelly snntorch
 
 A step is forward, loss, backward and Adam on the same frames. First each method's outputs and gradients are compared
 with those of snnlab's plain loop on the same weights: if one differs, nothing is timed. Then each method runs in its
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "neurons, 16384, whose matrix product takes minutes on a CPU)",
     )
     add("--neurons", type=positive, default=16_384, help="neurons of dense (default 16384)")
-    add("--arms", nargs="+", metavar="METHOD", help="methods (default: all available)")
+    add("--methods", nargs="+", metavar="METHOD", help="methods (default: all available)")
     add("--rounds", type=positive, default=7, help="turns of each method, of 3 measured steps (default 7)")
     add("--threads", type=positive, default=2, help="CPU threads of each method (default 2)")
     add(

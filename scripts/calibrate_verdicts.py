@@ -208,11 +208,11 @@ def false_looks(scenario: Scenario, draws: int, seed: int) -> float:
     """Return the rate of false verdicts at any of several looks at an increasing number of seeds."""
     samples, wrong = simulate(scenario, 2, np.random.default_rng(seed)), 0
     for _ in range(draws):
-        arms = next(samples)
+        methods = next(samples)
         for look, seeds in enumerate(LOOKS, 1):
             now = [
-                arm._replace(seeds=arm.seeds[:seeds], right=arm.right[:seeds], splits=arm.splits[:seeds])
-                for arm in arms
+                method._replace(seeds=method.seeds[:seeds], right=method.right[:seeds], splits=method.splits[:seeds])
+                for method in methods
             ]
             if verdicts(now, looks=lambda one, other, look=look: look)[0].significant:
                 wrong += 1

@@ -122,7 +122,7 @@ def run_bench(
     report: dict[str, Any], label: str, bench: Bench, arguments: list[str], seconds: float, out: Path
 ) -> None:
     """Time the methods and record the bench's results; if it fails, record its last line."""
-    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--arms", *bench.methods, *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "bench_step.py"), "--methods", *bench.methods, *arguments]
     said = ""
     for line in streamed([*command, "--out", str(out)], seconds, bench.environment):
         said = line.strip() or said

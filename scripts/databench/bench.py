@@ -42,7 +42,7 @@ def run(settings: argparse.Namespace, goal: int) -> None:
             found["data"][name] = {
                 "recordings": sum(map(len, workload.batches)),
                 "events_a_recording": workload.events,
-                "arms": measure(name, workload, turns, settings.rounds),
+                "methods": measure(name, workload, turns, settings.rounds),
                 "figures": measure_loading(workload, overrides, folder),
             }
             print(table(name, found["data"][name], goal), flush=True)
@@ -111,10 +111,10 @@ def table(name: str, found: dict[str, Any], goal: int) -> str:
         "| method | timed work | recordings a second per core | fastest turn | x tonic |",
         "|---|---|---:|---:|---:|",
     ]
-    for method, of in sorted(found["arms"].items(), key=lambda item: -item[1]["per_s"]):
+    for method, of in sorted(found["methods"].items(), key=lambda item: -item[1]["per_s"]):
         speeds = f"{of['per_s']:,.0f} | {of['best_per_s']:,.0f} | {of['to_tonic']:.1f}"
         lines.append(f"| {method} | {of['does']} | {speeds} |")
-    reached = found["arms"][OURS]["per_s"]
+    reached = found["methods"][OURS]["per_s"]
     verdict = "reached" if reached >= goal else "missed"
     lines += [f"\ngoal {goal:,} for {OURS}: {verdict}\n", *(f"- {text}" for text in describe(found["figures"]))]
     return "\n".join(lines)
@@ -126,7 +126,7 @@ def draw(found: dict[str, Any], goal: int) -> Figure:
     for axes, (name, of) in zip(
         figure.subplots(len(found["data"]), squeeze=False)[:, 0], found["data"].items(), strict=True
     ):
-        rates = {method: each["per_s"] for method, each in of["arms"].items()}
+        rates = {method: each["per_s"] for method, each in of["methods"].items()}
         colours = ["tab:blue" if method.startswith(OURS) else "tab:orange" for method in rates]
         axes.bar_label(axes.barh(list(rates), list(rates.values()), color=colours), fmt=" {:,.0f}")
         axes.axvline(goal, color="0.4", linestyle=":")

@@ -86,7 +86,7 @@ def speed_verdict(bench: dict[str, Any]) -> Verdict:
 
 def cases(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return title and methods of each size that was timed with snnlab."""
-    return [(case["title"], case["arms"]) for case in found["cases"] if OURS in case["arms"]]
+    return [(case["title"], case["methods"]) for case in found["cases"] if OURS in case["methods"]]
 
 
 def libraries(methods: dict[str, Any]) -> list[str]:
@@ -160,6 +160,6 @@ def joined_cases(bench: dict[str, Any]) -> list[dict[str, Any]]:
     joined: dict[str, dict[str, Any]] = {}
     for found in bench.values():
         for case in found["cases"]:
-            known = joined.setdefault(case["title"], {"title": case["title"], "arms": {}})
-            known["arms"] = case["arms"] | known["arms"]
+            known = joined.setdefault(case["title"], {"title": case["title"], "methods": {}})
+            known["methods"] = case["methods"] | known["methods"]
     return list(joined.values())

@@ -39,7 +39,7 @@ def _compared(name: str, method: Method, small: Workload, device: str) -> list[d
         if exact and not torch.equal(given.outputs, expected.outputs):
             raise BenchError(f"{name}: its outputs are not those of the plain loop; nothing was timed")
         errors = compare(f"{name} ({variant})", given, expected, method.tolerance)
-        found.append({"arm": name, "variant": str(variant), "spikes": small.spikes, "errors": errors})
+        found.append({"method": name, "variant": str(variant), "spikes": small.spikes, "errors": errors})
     return found
 
 

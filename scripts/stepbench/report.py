@@ -39,7 +39,7 @@ def table(case: dict[str, Any]) -> str:
     for name, found in by_time(case):
         if name.endswith(HALF):
             continue
-        half = number(case["arms"].get(name + HALF, {}).get("median_ms"), 1)
+        half = number(case["methods"].get(name + HALF, {}).get("median_ms"), 1)
         ratios = " | ".join(number(found[key], 2) for key in ("to_relu", "to_fastest_library"))
         memory = number(found["peak_mb"], 0)
         lines.append(f"| {name} | {found['variant']} | {found['median_ms']:.1f} | {ratios} | {memory} | {half} |")
@@ -48,7 +48,7 @@ def table(case: dict[str, Any]) -> str:
 
 def draw(cases: list[dict[str, Any]], path: Path) -> None:
     """Draw a row of bars for each case: the step's time, and the memory."""
-    figure = Figure(figsize=(11, len(cases) * (0.32 * len(cases[0]["arms"]) + 1.1)), layout="constrained")
+    figure = Figure(figsize=(11, len(cases) * (0.32 * len(cases[0]["methods"]) + 1.1)), layout="constrained")
     for (times, memories), case in zip(figure.subplots(len(cases), 2, squeeze=False), cases, strict=True):
         methods = by_time(case)
         names, colours = [name for name, _ in methods], [COLOURS[family(name)] for name, _ in methods]
@@ -70,7 +70,7 @@ def draw(cases: list[dict[str, Any]], path: Path) -> None:
 
 def by_time(case: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return a case's methods, the fastest first."""
-    return sorted(case["arms"].items(), key=lambda method: method[1]["median_ms"])
+    return sorted(case["methods"].items(), key=lambda method: method[1]["median_ms"])
 
 
 def family(name: str) -> str:

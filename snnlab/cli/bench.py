@@ -23,11 +23,11 @@ methods. A failed training is recorded, and the others continue; a missing datas
   snnlab bench
   snnlab bench suite=saccade --dry-run
   snnlab bench suite=nmnist data.root=FOLDER data.download=false
-  snnlab bench suite=neurons arms=[lif,cuba_lif] seeds=[0,1,2,3,4] workers=4
+  snnlab bench suite=neurons methods=[lif,cuba_lif] seeds=[0,1,2,3,4] workers=4
   snnlab bench suite=smoke trainer.max_epochs=3 folder=outputs/longer
   snnlab bench suite=saccade engine=submitit 'submitit={slurm_partition: gpu, gpus_per_node: 1, timeout_min: 240}'
 
-Settings of the suite: arms=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params,
+Settings of the suite: methods=[...] and datasets=[...] choose, seeds=[...], controls=[...], match.by=params,
 match.within=0.1, tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are
 those of snnlab train and apply to all trainings. The last line on stdout is the folder: suite.yaml, suite.json, runs/,
 controls/, tune/, table.md, table.csv, table.json, table.tex, report.html.

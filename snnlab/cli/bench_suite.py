@@ -207,7 +207,7 @@ def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunS
     if page is not None:
         require_same_settings(plan, page, set(CHANGEABLE_ON_RESUME) - {"trainer.max_epochs"})
     # Methods and datasets that only the folder has are kept, and not trained by this command.
-    chosen = request.choice.arms or list(settings.arms), request.choice.datasets or list(settings.datasets)
+    chosen = request.choice.methods or list(settings.methods), request.choice.datasets or list(settings.datasets)
     specs = plan.run_specs(SuiteSelection(*chosen), settings.seeds)
     if not specs:
         raise ConfigError("bench", "none of these methods is trained on these datasets")
@@ -234,7 +234,7 @@ def _datasets_without_files(suite_: Suite, user_dir: Path | None) -> frozenset[s
 def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> None:
     """Refuse overrides that all methods set themselves, and warn of those that some methods set."""
     keys = keys_set_by_methods(suite_, choice)
-    number = len(choice.arms or suite_.arms)
+    number = len(choice.methods or suite_.methods)
     for text in typed:
         if key_of(text) in ("data", "experiment"):
             names = listing(suite_.datasets)
@@ -242,7 +242,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
         methods = keys.get(key_of(text), [])
         if methods and len(methods) == number:
             raise ConfigError(
-                text, f"each method sets {key_of(text)} itself", f"arms=[{methods[0]}] chooses among them"
+                text, f"each method sets {key_of(text)} itself", f"methods=[{methods[0]}] chooses among them"
             )
         if methods:
             _log.warning("%s does not apply to %s, which set it themselves", text, listing(methods))

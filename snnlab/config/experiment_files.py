@@ -85,7 +85,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
         if head not in known:
             _require_training(text, known, user_dir)
             typed.append(text)
-        elif head in ("arms", "datasets"):
+        elif head in ("methods", "datasets"):
             if "." in key:
                 raise ConfigError(text, f"{head} are defined in the suite's file", f"{head}=[...] chooses among them")
             chosen[head] = _names(text, settings.get(head))
@@ -100,7 +100,7 @@ def read_suite(name: str, user_dir: Path | None) -> dict[str, Any]:
     Raises:
         ConfigError: if there is none of this name, it is not a mapping, or its `submitit` would run commands.
     """
-    settings = read_file(SUITE, name, user_dir, "suite", "arms: {...} and datasets: {...}")
+    settings = read_file(SUITE, name, user_dir, "suite", "methods: {...} and datasets: {...}")
     require_plain_queue(settings.get("submitit"), f"{SUITE}.submitit")
     return settings
 

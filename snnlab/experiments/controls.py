@@ -25,7 +25,7 @@ _RENAMED = 10_000
 
 
 def judge_controls(suite_state: SuiteState, trained: Collection[RunSpec]) -> list[dict[str, Any]]:
-    """Return the verdict of each control of a suite: {name, dataset, arm, passed, said}.
+    """Return the verdict of each control of a suite: {name, dataset, method, passed, said}.
 
     `passed` is None if a control only gives numbers, or there is no verdict.
 
@@ -33,12 +33,19 @@ def judge_controls(suite_state: SuiteState, trained: Collection[RunSpec]) -> lis
         suite_state: The suite's state, with the verdicts of earlier commands.
         trained: Runs of this command; the verdicts of other runs are kept.
     """
-    kept = {(one["name"], one["dataset"], one["arm"]): one for one in suite_state.controls if one["passed"] is not None}
+    kept = {
+        (one["name"], one["dataset"], one["method"]): one for one in suite_state.controls if one["passed"] is not None
+    }
     found = [one for one in suite_state.controls if one["name"] == "duplicates"]
     for spec in (spec for spec in suite_state.states if spec.control is not None):
         verdict = kept.get((spec.control, spec.dataset, spec.method))
         if verdict is None or spec in trained or spec.reference in trained:
-            verdict = {"name": spec.control, "dataset": spec.dataset, "arm": spec.method, **_judge(suite_state, spec)}
+            verdict = {
+                "name": spec.control,
+                "dataset": spec.dataset,
+                "method": spec.method,
+                **_judge(suite_state, spec),
+            }
         found.append(verdict)
     return found
 

@@ -320,7 +320,7 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
     subtitle = f"{datasets}, {len({row.method for row in rows})} methods, {done} of {planned} runs with a result"
     controls = [
         (
-            *(one.get("name"), one.get("dataset") or "", one.get("arm") or ""),
+            *(one.get("name"), one.get("dataset") or "", one.get("method") or ""),
             *(VERDICTS.get(one.get("passed"), "-"), one.get("said") or ""),
         )
         for one in suite.controls

@@ -17,6 +17,7 @@ from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
 from snnlab.experiments.workers import Task, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, printable_data, without_passwords
+from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.signature import sign
 from snnlab.settings import key_of
@@ -64,7 +65,7 @@ class SearchPlan:
             RunFolderError: if a setting is not searched.
         """
         self.require_searched(values)
-        return [*self.common, *overrides(values)]
+        return [*self.common, *_overrides(values)]
 
     def require_searched(self, values: Values) -> None:
         """Raise for settings that are not searched: anybody who can write the study could set any of them.
@@ -89,7 +90,7 @@ class SearchPlan:
         common = [text for text in self.common if seed is None or key_of(text) != "seed"]
         tested = f"test={str(test).lower()}"
         self.require_searched(values)
-        texts = [*quiet, *shared, *common, *overrides(values), *seeds, tested]
+        texts = [*quiet, *shared, *common, *_overrides(values), *seeds, tested]
         return Task(str(self.folder / folder), texts, self.config_dir, self.place)
 
     def with_pruning(self, task: Task, number: int, url: str) -> Task:
@@ -127,6 +128,11 @@ class SearchPlan:
             raise unwritable(self.folder, error) from error
 
 
+def _overrides(values: Values) -> list[str]:
+    """Return the overrides of a trial; the study of an older search has settings under their older names."""
+    return renamed_overrides(overrides(values))
+
+
 def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
     """Return the content of a search's `sweep.yaml`.
 
@@ -149,7 +155,7 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         raise RunFolderError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(page):
         raise _damaged(path, f"{wrong} was not written by a search")
-    return {str(key): value for key, value in page.items()}
+    return {**{str(key): value for key, value in page.items()}, "overrides": renamed_overrides(page["overrides"])}
 
 
 def _wrong_part(page: Mapping[Any, Any]) -> str | None:

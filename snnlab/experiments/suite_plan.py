@@ -114,26 +114,28 @@ class SuitePlan:
             selection: The selected methods and datasets; None: all.
             seeds: The selected seeds; None: all.
         """
-        arms, datasets = _selected_names(self.suite, selection)
+        methods, datasets = _selected_names(self.suite, selection)
         wanted = self.suite.seeds if seeds is None else seeds
-        run_specs = [RunSpec(d, a, s) for s in wanted for d in datasets for a in arms if self.suite.trains(a, d)]
+        run_specs = [RunSpec(d, a, s) for s in wanted for d in datasets for a in methods if self.suite.trains(a, d)]
         return run_specs + [
             RunSpec(dataset, first, self.suite.seeds[0], control)
             for dataset in datasets
-            if (first := self.first_method(dataset)) in arms and self.suite.seeds[0] in wanted
+            if (first := self.first_method(dataset)) in methods and self.suite.seeds[0] in wanted
             for control in self.suite.controls
         ]
 
     def first_method(self, dataset: str) -> str | None:
         """Return the first method of a dataset: the reference of its controls and of `match`."""
-        arms = [name for name in self.suite.arms if self.suite.trains(name, dataset)]
-        return next((name for name in arms if self.suite.arms[name].role == "arm"), arms[0] if arms else None)
+        methods = [name for name in self.suite.methods if self.suite.trains(name, dataset)]
+        return next(
+            (name for name in methods if self.suite.methods[name].role == "method"), methods[0] if methods else None
+        )
 
     def method_overrides(self, dataset: str, method: str) -> list[str]:
         """Return the overrides of a method on a dataset, without the seed and the tuned values."""
         dropped = FILE_SETTINGS if dataset in self.simulated else ()
         common = [text for text in self.common if key_of(text) not in dropped]
-        return [*self.suite.datasets[dataset], *common, *self.suite.arms[method].overrides]
+        return [*self.suite.datasets[dataset], *common, *self.suite.methods[method].overrides]
 
     def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
         """Return the task of a run.
@@ -162,8 +164,8 @@ class SuitePlan:
         suite = self.suite
         return {
             "name": self.name,
-            "arms": {
-                name: {**vars(method), "overrides": list(method.overrides)} for name, method in suite.arms.items()
+            "methods": {
+                name: {**vars(method), "overrides": list(method.overrides)} for name, method in suite.methods.items()
             },
             "datasets": {name: list(texts) for name, texts in suite.datasets.items()},
             "seeds": list(suite.seeds),
@@ -178,15 +180,15 @@ class SuitePlan:
 
 
 def _selected_names(suite: Suite, selection: SuiteSelection | None) -> tuple[list[str], list[str]]:
-    arms = selection.arms if selection and selection.arms is not None else suite.arms
+    methods = selection.methods if selection and selection.methods is not None else suite.methods
     datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
-    return [name for name in suite.arms if name in arms], [name for name in suite.datasets if name in datasets]
+    return [name for name in suite.methods if name in methods], [name for name in suite.datasets if name in datasets]
 
 
 def keys_set_by_methods(suite: Suite, selection: SuiteSelection) -> Mapping[str, list[str]]:
     """Return the settings that methods set themselves, each with the names of those methods."""
     found: dict[str, list[str]] = {}
     for name in _selected_names(suite, selection)[0]:
-        for text in suite.arms[name].overrides:
+        for text in suite.methods[name].overrides:
             found.setdefault(key_of(text), []).append(name)
     return found

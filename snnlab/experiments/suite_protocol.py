@@ -62,7 +62,7 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
         "runs": _runs(rows),
         "seeds": f"{_grouped_text((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
         **{about: _grouped_text(_row_texts(rows, text_of)) for about, text_of in _FIELDS.items()},
-        "arms": differs if several else "",
+        "methods": differs if several else "",
         "budget": _budget(suite, rows) if suite.match is not None else "",
         "accuracy": _ACCURACY,
         "ranking": _RANKING if several else "",
@@ -128,7 +128,7 @@ def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
     groups = {text: [row.method for row, _ in of] for text, of in group_by(texts, lambda one: one[1]).items()}
     if len(groups) == 1:
         return next(iter(groups))
-    return "; ".join(f"{listing(arms)}: {text}" for text, arms in groups.items())
+    return "; ".join(f"{listing(methods)}: {text}" for text, methods in groups.items())
 
 
 def _runs(rows: Sequence[MethodRow]) -> str:

@@ -15,6 +15,7 @@ from snnlab.errors import ConfigError, RunFolderError
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
+from snnlab.runs.renamed_settings import renamed_overrides
 from snnlab.runs.run_folder import CONFIG
 from snnlab.runs.runs_table import (
     DAMAGED,
@@ -114,9 +115,9 @@ class SuiteRun:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """Information on a method: its role (arm or baseline), a note, and its differences from others, a line each."""
+    """Information on a method: its role (method or baseline), a note, and its differences from others, a line each."""
 
-    role: str = "arm"
+    role: str = "method"
     note: str | None = None
     differs: Sequence[str] = ()
 
@@ -126,13 +127,13 @@ class RecordedSuite:
     """The content of a suite's folder, from which its tables are made.
 
     Attributes:
-        arms: The methods by name, in order.
+        methods: The methods by name, in order.
         command: The command that started it, or None.
         energy: Constants of the energy estimate.
         tune: The settings of tuning, or None.
         match: The quantity that methods should have in common, or None.
         matched: By dataset and method, {value, off, beyond}.
-        controls: {name, dataset, arm, passed, said} each.
+        controls: {name, dataset, method, passed, said} each.
         published: Published results of others, as in the suite's settings.
         looks: By dataset, the number of seeds of each method at each interim look.
         problems: What could not be read, a line each.
@@ -140,7 +141,7 @@ class RecordedSuite:
 
     name: str
     runs: Sequence[SuiteRun]
-    arms: Mapping[str, MethodInfo]
+    methods: Mapping[str, MethodInfo]
     command: str | None = None
     energy: Energy = field(default_factory=Energy)
     tune: Mapping[str, Any] | None = None
@@ -183,14 +184,14 @@ def _read_suite(folder: Path) -> RecordedSuite:
     page = _read_suite_yaml(folder)
     problems: list[str] = []
     state = _read_suite_json(folder, problems)
-    arms = {
-        name: MethodInfo(node.get("role", "arm"), node.get("note"), list(node.get("overrides") or ()))
-        for name, node in page["arms"].items()
+    methods = {
+        name: MethodInfo(node.get("role", "method"), node.get("note"), list(node.get("overrides") or ()))
+        for name, node in page["methods"].items()
     }
     return RecordedSuite(
         page.get("name") or folder.name,
         [_run_of_entry(folder, entry, problems) for entry in _run_entries(page, state)],
-        arms,
+        methods,
         page.get("command"),
         energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
         page.get("tune"),
@@ -215,11 +216,11 @@ def _read_runs(folder: Path) -> RecordedSuite:
     settings = [training_settings(runs[0].config) for runs in groups]
     names, columns = distinguishing_names(settings), differing_settings(settings)
     runs = [replace(one, method=name) for name, of in zip(names, groups, strict=True) for one in of]
-    arms = {
+    methods = {
         name: MethodInfo(differs=[f"{key}={values[place]}" for key, values in columns.items()])
         for place, name in enumerate(names)
     }
-    return RecordedSuite(folder.resolve().name, runs, arms, problems=problems)
+    return RecordedSuite(folder.resolve().name, runs, methods, problems=problems)
 
 
 def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | None:
@@ -243,7 +244,7 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
     elif run is None and entry.get("status") == "failed":
         status = "failed"
     error = error or entry.get("error")
-    names = (entry["dataset"], entry["arm"], int(entry["seed"]))
+    names = (entry["dataset"], entry["method"], int(entry["seed"]))
     return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
@@ -268,9 +269,38 @@ def _read_suite_yaml(folder: Path) -> dict[str, Any]:
         page = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({error})") from error
-    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA or not page.get("arms"):
+    page = current_suite_yaml(page) if isinstance(page, dict) else {}
+    if page.get("schema") != SUITE_SCHEMA or not page.get("methods"):
         raise RunFolderError(path, f"is not a suite of schema {SUITE_SCHEMA}")
     return page
+
+
+def current_suite_yaml(page: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a `suite.yaml` with the current names of its keys and of the settings in its overrides."""
+    made = {"methods" if key == "arms" else str(key): value for key, value in page.items()}
+    methods = made.get("methods")
+    if isinstance(methods, Mapping):
+        made["methods"] = {name: _current_method(node) for name, node in methods.items()}
+    for key in ("datasets", "common"):
+        made[key] = renamed_overrides(made.get(key))
+    return made
+
+
+def _current_method(node: Any) -> Any:
+    if not isinstance(node, Mapping):
+        return node
+    role = {"role": "method"} if node.get("role") == "arm" else {}
+    return {**node, **role, "overrides": renamed_overrides(node.get("overrides"))}
+
+
+def current_suite_json(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a `suite.json` with the current names of its keys."""
+    entries = {key: [_current_entry(one) for one in state.get(key) or ()] for key in ("cells", "controls")}
+    return {**state, **entries}
+
+
+def _current_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"method" if key == "arm" else key: value for key, value in entry.items()}
 
 
 def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
@@ -286,19 +316,19 @@ def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     if not isinstance(state, dict) or state.get("schema") != SUITE_SCHEMA:
         problems.append(f"{SUITE_STATE}: is not of schema {SUITE_SCHEMA}; its content is not shown")
         return {}
-    return state
+    return current_suite_json(state)
 
 
 def _run_entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
     for dataset in page.get("datasets") or {}:
-        for method, node in page["arms"].items():
+        for method, node in page["methods"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
             for seed in page.get("seeds") or ():
                 folder = relative_run_folder(dataset, method, seed)
-                yield {"dataset": dataset, "arm": method, "seed": seed, "folder": folder, **known.get(folder, {})}
+                yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder, **known.get(folder, {})}
 
 
 def latest_per_seed(runs: Iterable[SuiteRun]) -> tuple[list[SuiteRun], list[int]]:

@@ -103,7 +103,7 @@ def match_values(plan: SuitePlan, suite_state: SuiteState) -> dict[str, dict[str
     for dataset in plan.suite.datasets:
         values = {
             method: value
-            for method in plan.suite.arms
+            for method in plan.suite.methods
             if (value := _mean_value(suite_state, dataset, method, match.by)) is not None
         }
         first = values.get(plan.first_method(dataset) or "")
@@ -312,7 +312,7 @@ class SuiteRunner:
         control = {
             "name": "duplicates",
             "dataset": dataset,
-            "arm": None,
+            "method": None,
             "passed": found.apart,
             "said": found.duplicates,
         }

@@ -46,7 +46,7 @@ class Method:
     """
 
     overrides: Sequence[str] = ()
-    role: Literal["arm", "baseline"] = "arm"
+    role: Literal["method", "baseline"] = "method"
     note: str | None = None
     datasets: Sequence[str] | None = None
     tune: Mapping[str, Any] | bool | None = None
@@ -70,7 +70,7 @@ class Suite:
     """A suite: methods that are trained on datasets with several seeds.
 
     Args:
-        arms: The methods by name: {overrides, role, note, datasets, tune}, or only the overrides.
+        methods: The methods by name: {overrides, role, note, datasets, tune}, or only the overrides.
         datasets: The datasets by name, each with the overrides that select it.
         seeds: Seeds of the runs.
         common: Overrides of all runs.
@@ -85,7 +85,7 @@ class Suite:
         folder: The suite's folder; null: outputs/suite_NAME.
     """
 
-    arms: Mapping[str, Method]
+    methods: Mapping[str, Method]
     datasets: Mapping[str, Sequence[str]]
     seeds: Annotated[Sequence[int], at_least(0)] = (0, 1, 2)
     common: Sequence[str] = ()
@@ -111,12 +111,12 @@ class Suite:
 
     def trains(self, method: str, dataset: str) -> bool:
         """Return whether a method is trained on a dataset."""
-        wanted = self.arms[method].datasets
+        wanted = self.methods[method].datasets
         return wanted is None or dataset in wanted
 
     def tuning_settings(self, method: str) -> Mapping[str, Any] | None:
         """Return the settings of the search that tunes a method, or None."""
-        own = self.arms[method].tune
+        own = self.methods[method].tune
         if self.tune is None or own is False:
             return None
         return {**self.tune, **own} if isinstance(own, Mapping) else self.tune
@@ -131,7 +131,7 @@ class Suite:
 class SuiteSelection:
     """The methods and datasets of a suite that a command runs; None: all."""
 
-    arms: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
 
 
@@ -143,20 +143,20 @@ def parse_settings(values: Mapping[str, Any]) -> Suite:
     """
     check_settings(Suite, values, PLACE, "a suite")
     suite = Suite(**values)
-    for part in ("arms", "datasets", "seeds"):
+    for part in ("methods", "datasets", "seeds"):
         if not getattr(suite, part):
             raise ConfigError(f"{PLACE}.{part}", "is empty", "name at least one")
-    arms = {str(name): _parse_method(str(name), node) for name, node in suite.arms.items()}
+    methods = {str(name): _parse_method(str(name), node) for name, node in suite.methods.items()}
     datasets = {str(name): _parse_dataset(str(name), node) for name, node in suite.datasets.items()}
-    suite = replace(suite, arms=arms, datasets=datasets)
+    suite = replace(suite, methods=methods, datasets=datasets)
     check_overrides(suite.common, f"{PLACE}.common")
-    for name, method in arms.items():
-        check_names(method.datasets or (), datasets, f"{PLACE}.arms.{name}.datasets", "dataset")
+    for name, method in methods.items():
+        check_names(method.datasets or (), datasets, f"{PLACE}.methods.{name}.datasets", "dataset")
     check_names(suite.controls, CONTROLS, f"{PLACE}.controls", "control")
     _check_seeds(suite.seeds)
     _check_match(suite.match)
     _check_table_settings(suite)
-    for name in arms:
+    for name in methods:
         _check_tuning(suite, name)
     return suite
 
@@ -196,7 +196,7 @@ _METHOD_FIELDS = tuple(one.name for one in fields(Method))
 
 
 def _parse_method(name: str, node: Any) -> Method:
-    place = f"{PLACE}.arms.{name}"
+    place = f"{PLACE}.methods.{name}"
     _check_name(name, place)
     settings: Any = {"overrides": node} if isinstance(node, list) else node
     if not isinstance(settings, Mapping):
@@ -250,10 +250,10 @@ def _check_table_settings(suite: Suite) -> None:
 
 
 def _check_tuning(suite: Suite, name: str) -> None:
-    own = suite.arms[name].tune
+    own = suite.methods[name].tune
     if isinstance(own, Mapping) and (other := sorted(set(own) - {"space"})):
         raise ConfigError(
-            f"{PLACE}.arms.{name}.tune", f"{other[0]} is the same for all methods", "a method sets only space"
+            f"{PLACE}.methods.{name}.tune", f"{other[0]} is the same for all methods", "a method sets only space"
         )
     node = suite.tuning_settings(name)
     if node is None:

@@ -13,7 +13,13 @@ from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
-from snnlab.experiments.suite_reading import SUITE_PAGE, SUITE_SCHEMA, SUITE_STATE
+from snnlab.experiments.suite_reading import (
+    SUITE_PAGE,
+    SUITE_SCHEMA,
+    SUITE_STATE,
+    current_suite_json,
+    current_suite_yaml,
+)
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import unwritable, write_json, write_text
 from snnlab.printable import printable_data
@@ -40,7 +46,7 @@ def read_suite_yaml(folder: Path) -> Mapping[str, Any] | None:
         raise RunFolderError(path, f"cannot be read ({error})") from error
     if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return {str(key): value for key, value in page.items()}
+    return current_suite_yaml(page)
 
 
 def is_begun(folder: Path) -> bool:
@@ -86,11 +92,11 @@ def unite_suite(suite: Suite, selection: SuiteSelection, page: Mapping[str, Any]
         selection: The selected methods and datasets.
         page: The content of the folder's `suite.yaml`, or None.
     """
-    before: Mapping[str, Any] = page or {"arms": {}, "datasets": {}, "seeds": []}
-    arms = {
-        name: suite.arms[name] if name in suite.arms else Method(**before["arms"][name])
-        for name in [*suite.arms, *before["arms"]]
-        if name in before["arms"] or selection.arms is None or name in selection.arms
+    before: Mapping[str, Any] = page or {"methods": {}, "datasets": {}, "seeds": []}
+    methods = {
+        name: suite.methods[name] if name in suite.methods else Method(**before["methods"][name])
+        for name in [*suite.methods, *before["methods"]]
+        if name in before["methods"] or selection.methods is None or name in selection.methods
     }
     datasets = {
         name: suite.datasets[name] if name in suite.datasets else before["datasets"][name]
@@ -98,7 +104,7 @@ def unite_suite(suite: Suite, selection: SuiteSelection, page: Mapping[str, Any]
         if name in before["datasets"] or selection.datasets is None or name in selection.datasets
     }
     seeds = list(dict.fromkeys([*before["seeds"], *suite.seeds]))
-    return replace(suite, arms=arms, datasets=datasets, seeds=seeds)
+    return replace(suite, methods=methods, datasets=datasets, seeds=seeds)
 
 
 def require_same_settings(plan: SuitePlan, page: Mapping[str, Any], free: Collection[str]) -> None:
@@ -112,11 +118,11 @@ def require_same_settings(plan: SuitePlan, page: Mapping[str, Any], free: Collec
         ConfigError: with the first difference.
     """
     now = plan.to_dict()
-    for name, method in now["arms"].items():
-        old = page["arms"].get(name)
+    for name, method in now["methods"].items():
+        old = page["methods"].get(name)
         if old is not None:
-            _require_equal(plan, f"arms.{name}", old["overrides"], method["overrides"], free)
-            _require_equal(plan, f"arms.{name}.tune", [str(old.get("tune"))], [str(method["tune"])], free)
+            _require_equal(plan, f"methods.{name}", old["overrides"], method["overrides"], free)
+            _require_equal(plan, f"methods.{name}.tune", [str(old.get("tune"))], [str(method["tune"])], free)
     for name, overrides in now["datasets"].items():
         if name in page["datasets"]:
             _require_equal(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
@@ -182,7 +188,7 @@ class SuiteState:
     Attributes:
         states: The states by planned run.
         match: By dataset and method: {value, off, beyond}.
-        controls: {name, dataset, arm, passed, said} each.
+        controls: {name, dataset, method, passed, said} each.
         looks: By dataset, the number of seeds of each method at each interim look (each time a table was shown).
         damaged: Whether `suite.json` cannot be read; it is renamed before a new one is written.
     """
@@ -215,7 +221,7 @@ class SuiteState:
         """Write `suite.json`."""
         run_specs = [
             {
-                **{"dataset": spec.dataset, "arm": spec.method, "seed": spec.seed, "control": spec.control},
+                **{"dataset": spec.dataset, "method": spec.method, "seed": spec.seed, "control": spec.control},
                 **{"folder": spec.folder, **asdict(state)},
             }
             for spec, state in self.states.items()
@@ -299,4 +305,4 @@ def _read_state_file(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return page
+    return current_suite_json(page)

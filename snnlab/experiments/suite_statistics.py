@@ -279,7 +279,7 @@ class MethodRow:
     """A method on a dataset.
 
     Attributes:
-        role: arm or baseline.
+        role: method or baseline.
         seeds: Seeds of the completed and tested runs.
         planned: Number of planned runs.
         failed: Number of failed runs.
@@ -320,7 +320,7 @@ class MethodRow:
         """Return the row for JSON."""
         values = {key: value._asdict() for key, value in self.values.items()}
         return {
-            **{"dataset": self.dataset, "arm": self.method, "role": self.role, "seeds": list(self.seeds)},
+            **{"dataset": self.dataset, "method": self.method, "role": self.role, "seeds": list(self.seeds)},
             **{"asked": self.planned, "failed": self.failed, "values": values, "flags": list(self.flags)},
             **{"note": self.note, "differs": list(self.differs)},
         }

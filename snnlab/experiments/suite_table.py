@@ -81,7 +81,7 @@ class SuiteTable(NamedTuple):
     """The tables of all datasets of a suite, or of a folder of runs.
 
     Attributes:
-        controls: {name, dataset, arm, passed, said} each.
+        controls: {name, dataset, method, passed, said} each.
         energy: Constants of the energy estimate.
         problems: What could not be read or shown, a line each.
         command: The command that started the suite and continues it, or None.
@@ -154,7 +154,7 @@ def _row(
     best_on_test: bool,
 ) -> MethodRow:
     tested = [run for run in runs if run.tested]
-    method = found.arms.get(name) or MethodInfo()
+    method = found.methods.get(name) or MethodInfo()
     each = [run_statistics(run, found.energy, best_on_test) for run in tested]
     # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
@@ -198,8 +198,8 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
     The results choose the pairs that are shown, so p is adjusted for the comparisons of all pairs. Rows without
     accuracy are left out.
     """
-    arms = {row.method: row.test_results for row in rows if "test_accuracy" in row.values}
-    comparable = [method for method in arms.values() if isinstance(method, MethodResults)]
+    methods = {row.method: row.test_results for row in rows if "test_accuracy" in row.values}
+    comparable = [method for method in methods.values() if isinstance(method, MethodResults)]
 
     def same_test(one: MethodResults, other: MethodResults) -> bool:
         return one.data == other.data and np.array_equal(one.recordings, other.recordings)
@@ -209,11 +209,11 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
     def compared(pair: tuple[str, str]) -> Comparison:
         if (verdict := found.get(pair)) is not None:
             return Comparison(*pair, verdict.significant, verdict.sentence)
-        reasons = [each for each in (arms[pair[0]], arms[pair[1]]) if isinstance(each, str)]
+        reasons = [each for each in (methods[pair[0]], methods[pair[1]]) if isinstance(each, str)]
         why = f" ({reasons[0]})" if reasons else ": they were tested on other recordings"
         return Comparison(*pair, None, f"{pair[0]} and {pair[1]}: not compared{why}")
 
-    names = list(arms)
+    names = list(methods)
     return [compared(pair) for pair in pairwise(names)], [compared((names[0], name)) for name in names[1:]]
 
 
@@ -245,7 +245,7 @@ _TITLES = {
     "cost": ": cost",
     "operations": ": synaptic operations and energy",
 }
-_FIRST = ("dataset", "rank", "arm", "role", "seeds", "asked", "failed")
+_FIRST = ("dataset", "rank", "method", "role", "seeds", "asked", "failed")
 _LAST = ("flags", "note")
 
 
@@ -344,12 +344,13 @@ def paper_tables(found: SuiteTable, columns: Sequence[Column], by_dataset: bool)
 
 def _paper_table(title: str, parts: Sequence[DatasetTables], columns: Sequence[Column], by_dataset: bool) -> Table:
     rows = [{row.method: row for row in part.rows} for part in parts]
-    arms = list(dict.fromkeys(row.method for part in parts for row in part.rows))
+    methods = list(dict.fromkeys(row.method for part in parts for row in part.rows))
     head = [f"{part.dataset}, {c.heading}" if by_dataset else c.heading for part in parts for c in columns]
     if by_dataset and len(columns) == 1:
         title, head = f"{title}: {columns[0].heading}", [part.dataset for part in parts]
     lines = [
-        [_method_label(method, rows), *(_format(of.get(method), c) for of in rows for c in columns)] for method in arms
+        [_method_label(method, rows), *(_format(of.get(method), c) for of in rows for c in columns)]
+        for method in methods
     ]
     return Table(["method", *head], lines, title)
 
@@ -399,7 +400,7 @@ def _control_lines(found: SuiteTable) -> list[str]:
     lines = []
     for one in found.controls:
         verdict = VERDICTS.get(one.get("passed"))
-        where = " ".join(str(one[key]) for key in ("dataset", "arm") if one.get(key))
+        where = " ".join(str(one[key]) for key in ("dataset", "method") if one.get(key))
         lines.append(f"{one.get('name')} ({where}): {f'{verdict}: ' if verdict else ''}{one.get('said')}")
     return lines
 
@@ -428,7 +429,7 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
             **{
                 "dataset": row.dataset,
                 "rank": part.rank(row),
-                "arm": row.method,
+                "method": row.method,
                 "role": row.role,
                 "asked": row.planned,
             },
@@ -448,7 +449,7 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
 
 def _published_line(dataset: str, one: PublishedResult) -> dict[str, Any]:
     return {
-        **{"dataset": dataset, "arm": one.name, "role": "published"},
+        **{"dataset": dataset, "method": one.name, "role": "published"},
         **{"test_accuracy": _number(one.accuracy), "params": _number(one.params)},
         "flags": f"not ranked; epoch chosen on {one.chosen_on}",
         "note": f"{one.architecture}, T = {one.steps}; {one.protocol}; {one.source or 'no source'}",

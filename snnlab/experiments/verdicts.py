@@ -80,9 +80,9 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
     Raises:
         RunFolderError: if one has no tested run, or their test recordings differ.
     """
-    arms = [read_method(folder) for folder in folders]
-    first = arms[0]
-    for method in arms[1:]:
+    methods = [read_method(folder) for folder in folders]
+    first = methods[0]
+    for method in methods[1:]:
         if method.data != first.data:
             raise RunFolderError(
                 "", f"{method.name} and {first.name}: were tested on other recordings", "they cannot be compared"
@@ -97,7 +97,7 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
                 ),
                 "nothing can be compared",
             )
-    return arms
+    return methods
 
 
 def read_method(folder: Path) -> MethodResults:
@@ -262,7 +262,7 @@ class Verdict:
 
 
 def verdicts(
-    arms: Sequence[MethodResults],
+    methods: Sequence[MethodResults],
     comparable: Callable[[MethodResults, MethodResults], bool] | None = None,
     looks: CountLooks | None = None,
 ) -> list[Verdict]:
@@ -274,7 +274,7 @@ def verdicts(
         comparable: Returns whether two methods were tested on the same recordings; None: all were.
         looks: Returns the number of interim looks at two methods, with this one; None: once.
     """
-    pairs = [(a, b) for a, b in combinations(arms, 2) if comparable is None or comparable(a, b)]
+    pairs = [(a, b) for a, b in combinations(methods, 2) if comparable is None or comparable(a, b)]
     found = [compare_methods(a.right, b.right, a.clusters, paired=split_follows_seed(a, b)) for a, b in pairs]
     decided = [place for place, each in enumerate(found) if each.no_verdict_reason is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
@@ -300,11 +300,11 @@ def _seeds_text(one: MethodResults, other: MethodResults) -> str:
     return f"{numbers[0]} seeds" if numbers[0] == numbers[1] else f"{numbers[0]} and {numbers[1]} seeds"
 
 
-def print_comparison(arms: Sequence[MethodResults]) -> None:
+def print_comparison(methods: Sequence[MethodResults]) -> None:
     """Print the methods, and the verdict on each pair of them."""
     head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
-    Table(head, list(map(_table_row, arms)), words=(0, 1, 4, 5)).print()
-    for verdict in verdicts(arms):
+    Table(head, list(map(_table_row, methods)), words=(0, 1, 4, 5)).print()
+    for verdict in verdicts(methods):
         say(verdict.sentence, *_mcnemar_per_seed(verdict))
 
 

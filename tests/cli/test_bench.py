@@ -47,7 +47,7 @@ def recorded(
 
 
 @pytest.fixture
-def arms(tmp_path: Path) -> Path:
+def methods(tmp_path: Path) -> Path:
     """Return a folder with methods a, b and c of five seeds: b is worse, c equals a."""
     rng = np.random.default_rng(0)
     difficulty = rng.beta(9, 1, N)
@@ -57,15 +57,15 @@ def arms(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_better_method_is_named(snnlab: Snnlab, arms: Path):
-    done = snnlab("bench", "compare", str(arms / "b"), str(arms / "a"))
+def test_a_better_method_is_named(snnlab: Snnlab, methods: Path):
+    done = snnlab("bench", "compare", str(methods / "b"), str(methods / "a"))
     assert done.status == 0, done.err
     assert_text_has(done.out, "a is better", "b: -15.1 points")
     assert "McNemar's p" in done.out
 
 
-def test_an_undecided_comparison_names_the_detectable_difference(snnlab: Snnlab, arms: Path):
-    done = snnlab("bench", "compare", *(str(arms / name) for name in "acb"))
+def test_an_undecided_comparison_names_the_detectable_difference(snnlab: Snnlab, methods: Path):
+    done = snnlab("bench", "compare", *(str(methods / name) for name in "acb"))
     assert done.status == 0, done.err
     assert_text_has(done.out, "a against c")
     smallest, needed = re.findall(r"detect ([0-9.]+) points in 80 % of cases; 3 points need ([0-9,]+) seeds", done.out)[
@@ -76,8 +76,8 @@ def test_an_undecided_comparison_names_the_detectable_difference(snnlab: Snnlab,
     assert_text_has(done.out, "c is better", "b: ")
 
 
-def test_one_seed_speaks_of_two_networks(snnlab: Snnlab, arms: Path):
-    done = snnlab("bench", "compare", str(arms / "a" / "2026_0"), str(arms / "b" / "2026_0"))
+def test_one_seed_speaks_of_two_networks(snnlab: Snnlab, methods: Path):
+    done = snnlab("bench", "compare", str(methods / "a" / "2026_0"), str(methods / "b" / "2026_0"))
     assert_text_has(done.out, "a/2026_0", "seed 0", "better", "b/2026_0")
 
 
@@ -121,29 +121,29 @@ def test_a_comparison_of_many_seeds_and_recordings_needs_little_memory(snnlab: S
     assert peak < 100e6
 
 
-def test_a_run_that_was_reproduced_counts_once(snnlab: Snnlab, arms: Path):
-    shutil.copytree(arms / "b" / "2026_0", arms / "b" / "2027_0_repeated")
-    assert snnlab("bench", "compare", str(arms / "a"), str(arms / "b")).status == 0
+def test_a_run_that_was_reproduced_counts_once(snnlab: Snnlab, methods: Path):
+    shutil.copytree(methods / "b" / "2026_0", methods / "b" / "2027_0_repeated")
+    assert snnlab("bench", "compare", str(methods / "a"), str(methods / "b")).status == 0
 
 
-def harmed(arms: Path, harm: str) -> None:
-    first = arms / "b" / "2026_0"
+def harmed(methods: Path, harm: str) -> None:
+    first = methods / "b" / "2026_0"
     if harm == "no folder":
-        shutil.rmtree(arms / "b")
+        shutil.rmtree(methods / "b")
         return
     if harm == "no run":
-        shutil.rmtree(arms / "b")
-        (arms / "b").mkdir()
+        shutil.rmtree(methods / "b")
+        (methods / "b").mkdir()
         return
     if harm == "the same seed twice":
-        shutil.copytree(first, arms / "b" / "2026_again")
+        shutil.copytree(first, methods / "b" / "2026_again")
         return
     shutil.rmtree(first)
     right = np.ones(N - 1 if harm == "other recordings" else N, bool)
     recorded(first, 0, right, 0.2 if harm == "another setting" else 0.1, "xyz" if harm == "other data" else "abc")
     if harm != "another setting":
         for seed in range(1, 5):
-            shutil.rmtree(arms / "b" / f"2026_{seed}")
+            shutil.rmtree(methods / "b" / f"2026_{seed}")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def harmed(arms: Path, harm: str) -> None:
         ("other data", ("", "recordings")),
     ],
 )
-def test_what_cannot_be_compared_is_refused(snnlab: Snnlab, arms: Path, harm: str, told: tuple):
-    harmed(arms, harm)
-    done = snnlab("bench", "compare", str(arms / "a"), str(arms / "b"))
+def test_what_cannot_be_compared_is_refused(snnlab: Snnlab, methods: Path, harm: str, told: tuple):
+    harmed(methods, harm)
+    done = snnlab("bench", "compare", str(methods / "a"), str(methods / "b"))
     assert (done.status, done.out) == (2, "")
     assert_error_has(done.error, *told)

@@ -93,8 +93,10 @@ def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab
     (workplace / "run" / "checkpoints").mkdir(parents=True)
     (workplace / "run" / "config.yaml").write_text("")
     (workplace / "mine" / "suite").mkdir(parents=True)
-    arms = "{good: [model=mlp_lif], bad: [model=mlp_liff]}"
-    (workplace / "mine" / "suite" / "wrong.yaml").write_text(f"arms: {arms}\ndatasets: {{p: [data=spike_patterns]}}\n")
+    methods = "{good: [model=mlp_lif], bad: [model=mlp_liff]}"
+    (workplace / "mine" / "suite" / "wrong.yaml").write_text(
+        f"methods: {methods}\ndatasets: {{p: [data=spike_patterns]}}\n"
+    )
     before = set(workplace.rglob("*"))
     done = snnlab("bench", *arguments)
     assert done.status == 2
@@ -118,8 +120,10 @@ def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_correcte
 
 def test_a_dry_run_says_which_methods_do_not_build(workplace: Path, snnlab: Snnlab):
     (workplace / "suite").mkdir()
-    arms = "{good: [model=mlp_lif], bad: [model=mlp_liff], tuned: {overrides: [], tune: {space: {optimizer.lrr: [1]}}}}"
-    text = f"arms: {arms}\ndatasets: {{p: [data=spike_patterns]}}\ntune: {{trials: 1, space: {{optimizer.lr: [1]}}}}\n"
+    methods = (
+        "{good: [model=mlp_lif], bad: [model=mlp_liff], tuned: {overrides: [], tune: {space: {optimizer.lrr: [1]}}}}"
+    )
+    text = f"methods: {methods}\ndatasets: {{p: [data=spike_patterns]}}\ntune: {{trials: 1, space: {{optimizer.lr: [1]}}}}\n"
     (workplace / "suite" / "mine.yaml").write_text(text)
     done = snnlab("bench", "suite=mine", "--config-dir", str(workplace), "--dry-run")
     lines = done.out.splitlines()
@@ -132,7 +136,7 @@ def test_a_dry_run_says_which_methods_do_not_build(workplace: Path, snnlab: Snnl
 
 def test_a_dataset_that_is_missing_is_a_gap(workplace: Path, snnlab: Snnlab):
     (workplace / "suite").mkdir()
-    text = "arms: {a: []}\ndatasets: {nmnist: [data=nmnist, data.root=nowhere, data.download=false]}\nengine: here\n"
+    text = "methods: {a: []}\ndatasets: {nmnist: [data=nmnist, data.root=nowhere, data.download=false]}\nengine: here\n"
     (workplace / "suite" / "mine.yaml").write_text(text)
     done = snnlab("bench", "suite=mine", "--config-dir", str(workplace))
     assert done.status == 2

@@ -122,10 +122,10 @@ def test_the_killed_one_resumes_with_its_best_epoch(copy_of: Callable[[str], Pat
 def test_the_table_of_the_suite_has_the_accuracies_of_its_runs(snnlab: Snnlab) -> None:
     done = snnlab("bench", "table", str(RECORDED / "suite"), "--format", "csv")
     assert done.status == 0, done.err
-    rows = {row["arm"]: row for row in csv.DictReader(done.out.splitlines())}
+    rows = {row["method"]: row for row in csv.DictReader(done.out.splitlines())}
     assert set(rows) == {"lif", "counts"}
-    for arm, row in rows.items():
-        runs = RECORDED / "suite" / "runs" / "patterns" / arm
+    for method, row in rows.items():
+        runs = RECORDED / "suite" / "runs" / "patterns" / method
         assert float(row["test_accuracy"]) == pytest.approx(np.mean([accuracy(runs / seed) for seed in "01"]))
     assert snnlab("bench", "table", str(RECORDED / "suite")).status == 0
 

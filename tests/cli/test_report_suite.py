@@ -35,22 +35,22 @@ PUBLISHED = {
 def suite(tmp_path: Path) -> Path:
     """Write a suite with a baseline, a failed run, controls, and a published result."""
     accuracies = {"small": [0.7, 0.72, 0.69], "large": [0.91, 0.9, 0.89], "gru": [0.95, 0.94]}
-    nodes = {method: {"overrides": [f"model={method}"], "role": "arm", "note": None} for method in accuracies}
+    nodes = {method: {"overrides": [f"model={method}"], "role": "method", "note": None} for method in accuracies}
     nodes["gru"]["role"] = "baseline"
     said = "25.0% with labels shuffled; chance is 25%"
     controls = [
-        {"name": "shuffled_labels", "dataset": "digits", "arm": "large", "passed": True, "said": said},
-        {"name": "permuted_test_labels", "dataset": "digits", "arm": "large", "passed": False, "said": "differs"},
+        {"name": "shuffled_labels", "dataset": "digits", "method": "large", "passed": True, "said": said},
+        {"name": "permuted_test_labels", "dataset": "digits", "method": "large", "passed": False, "said": "differs"},
     ]
     folder = make_suite(
-        tmp_path / "suite", accuracies, page={"arms": nodes, "published": [PUBLISHED]}, state={"controls": controls}
+        tmp_path / "suite", accuracies, page={"methods": nodes, "published": [PUBLISHED]}, state={"controls": controls}
     )
     for path in folder.glob("runs/*/*/*/result.json"):
         page = json.loads(path.read_text())
         page["metrics"] |= dict.fromkeys(("params", "test/synops_macs"), PARAMS[path.parents[1].name])
         path.write_text(json.dumps(page))
     state = json.loads((folder / "suite.json").read_text())
-    lost = {"dataset": "digits", "arm": "gru", "seed": 2, "control": None, "folder": "runs/digits/gru/2"}
+    lost = {"dataset": "digits", "method": "gru", "seed": 2, "control": None, "folder": "runs/digits/gru/2"}
     state["cells"].append({**lost, "status": "failed", "error": "out of memory", "wall_s": None, "tuned": None})
     (folder / "suite.json").write_text(json.dumps(state))
     return folder

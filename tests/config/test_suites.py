@@ -26,7 +26,7 @@ SHOWN = [line.strip() for line in USAGE.splitlines() if re.match(r" *snnlab benc
 def test_a_suite_is_right(path: Path):
     node = read_suite(path.stem, None)
     suite = parse_settings(node)
-    assert (list(suite.arms), list(suite.datasets)) == (list(node["arms"]), list(node["datasets"]))
+    assert (list(suite.methods), list(suite.datasets)) == (list(node["methods"]), list(node["datasets"]))
     assert suite.seeds
 
 
@@ -39,11 +39,11 @@ def test_every_neuron_that_spikes_is_in_neurons():
         values = {key: value for key, value in settings.items() if key != "type"}
         return NEURONS.build(settings["type"], values, "neuron", dt=10.0, in_shape=(4, 8, 8)).spiking
 
-    assert set(read_suite("neurons", None)["arms"]) == {name for name, node in files.items() if spikes(node)}
+    assert set(read_suite("neurons", None)["methods"]) == {name for name, node in files.items() if spikes(node)}
 
 
 def test_every_surrogate_is_in_surrogates():
-    assert set(read_suite("surrogates", None)["arms"]) == set(SURROGATES)
+    assert set(read_suite("surrogates", None)["methods"]) == set(SURROGATES)
 
 
 def test_every_dataset_of_snnlab_is_in_classic():
@@ -57,7 +57,7 @@ def test_a_suite_that_help_shows_is_right(line: str):
     words = [word for word in shlex.split(line)[2:] if not word.startswith("--")]
     request = read_suite_request(words, None)
     check_overrides(request.typed, "bench")
-    assert parse_settings(request.settings).arms.keys() == read_suite(request.name, None)["arms"].keys()
+    assert parse_settings(request.settings).methods.keys() == read_suite(request.name, None)["methods"].keys()
 
 
 def test_help_shows_suites():
@@ -66,9 +66,9 @@ def test_help_shows_suites():
 
 def test_typed_settings_are_the_suites_or_of_all_trainings():
     request = read_suite_request(
-        ["suite=smoke", "arms=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None
+        ["suite=smoke", "methods=[recurrent]", "seeds=[7]", "match.within=0.5", "data.root=mine"], None
     )
-    assert request.choice.arms == ["recurrent"]
+    assert request.choice.methods == ["recurrent"]
     assert request.choice.datasets is None
     assert request.settings["seeds"] == [7]
     assert request.settings["match"] == {"by": "params", "within": 0.5}
@@ -77,14 +77,14 @@ def test_typed_settings_are_the_suites_or_of_all_trainings():
 
 def test_a_suite_of_the_users_folder_is_found(tmp_path: Path):
     (tmp_path / "suite").mkdir()
-    (tmp_path / "suite" / "mine.yaml").write_text("arms: {a: []}\ndatasets: {d: [data=saccade_digits]}\n")
-    assert parse_settings(read_suite("mine", tmp_path)).arms["a"].overrides == []
+    (tmp_path / "suite" / "mine.yaml").write_text("methods: {a: []}\ndatasets: {d: [data=saccade_digits]}\n")
+    assert parse_settings(read_suite("mine", tmp_path)).methods["a"].overrides == []
 
 
 def test_a_method_that_does_not_build_is_named(tmp_path: Path):
     (tmp_path / "suite").mkdir()
-    arms = "{good: [model=mlp_lif], bad: [model=mlp_lif, neuron.tau_men=3]}"
-    (tmp_path / "suite" / "mine.yaml").write_text(f"arms: {arms}\ndatasets: {{d: [data=saccade_digits]}}\n")
+    methods = "{good: [model=mlp_lif], bad: [model=mlp_lif, neuron.tau_men=3]}"
+    (tmp_path / "suite" / "mine.yaml").write_text(f"methods: {methods}\ndatasets: {{d: [data=saccade_digits]}}\n")
     with assert_raises(UnknownSettingError, "bad on d: neuron.tau_men", "tau_mem"):
         check_suite("mine", [], tmp_path)
 
@@ -95,7 +95,7 @@ def test_a_method_that_does_not_build_is_named(tmp_path: Path):
         (["suite=smoek"], ("suite=smoek", "smoke")),
         (["suite=smoke", "suite=saccade"], ("bench", "suite")),
         (["data.root=x"], ("bench", "suite=smoke")),
-        (["suite=smoke", "arms=[recurent]"], ("arms=recurent", "recurrent")),
+        (["suite=smoke", "methods=[recurent]"], ("methods=recurent", "recurrent")),
         (["suite=smoke", "datasets=[]"], ("datasets", "empty")),
         (["suite=smoke", "seeds=1,2"], ("seeds=1,2", "[a,b]")),
         (["suite=smoke", "seeds.first=1"], ("seeds.first", "seeds=VALUE")),

@@ -23,7 +23,7 @@ from snnlab.experiments.workers import InProcessWorker, Outcome, Task
 
 N = 200
 SUITE: dict[str, Any] = {
-    "arms": {"a": ["neuron=lif"], "b": ["neuron=cuba_lif"]},
+    "methods": {"a": ["neuron=lif"], "b": ["neuron=cuba_lif"]},
     "datasets": {"digits": ["data=saccade_digits"], "patterns": ["data=spike_patterns"]},
     "seeds": [0, 1],
     "engine": "here",

@@ -95,7 +95,7 @@ def make_run(
 
 def make_suite(
     folder: Path,
-    arms: Mapping[str, Sequence[float]],
+    methods: Mapping[str, Sequence[float]],
     *,
     seeds: Sequence[int] = (0, 1, 2),
     page: Mapping[str, Any] | None = None,
@@ -103,14 +103,20 @@ def make_suite(
 ) -> Path:
     """Write a suite of methods on `digits`, each with the accuracies of its seeds; seeds without one are missing."""
     cells = []
-    for method, accuracies in arms.items():
+    for method, accuracies in methods.items():
         for seed, accuracy in zip(seeds, accuracies, strict=False):
             place = f"runs/digits/{method}/{seed}"
             make_run(folder / place, seed, accuracy)
-            names = {"dataset": "digits", "arm": method, "seed": seed, "control": None, "folder": place}
+            names = {"dataset": "digits", "method": method, "seed": seed, "control": None, "folder": place}
             cells.append({**names, "status": "completed", "error": None, "wall_s": 20.0, "tuned": None})
-    nodes = {method: {"overrides": [f"neuron={method}"], "role": "arm", "note": None} for method in arms}
-    said = {"schema": 1, "name": "mine", "arms": nodes, "datasets": {"digits": ["data=digits"]}, "seeds": list(seeds)}
+    nodes = {method: {"overrides": [f"neuron={method}"], "role": "method", "note": None} for method in methods}
+    said = {
+        "schema": 1,
+        "name": "mine",
+        "methods": nodes,
+        "datasets": {"digits": ["data=digits"]},
+        "seeds": list(seeds),
+    }
     said |= {"common": [], "match": None, "tune": None, "published": [], "command": "snnlab bench suite=mine"}
     folder.mkdir(exist_ok=True)
     (folder / "suite.yaml").write_text(yaml.safe_dump({**said, **(page or {})}))

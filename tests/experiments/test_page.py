@@ -40,23 +40,23 @@ def begun(folder: Path, *arguments: Any, **values: Any) -> SuitePlan:
 def test_methods_datasets_and_seeds_are_added_to_the_suite(tmp_path: Path):
     begun(tmp_path, choice=SuiteSelection(["b"], ["digits"]))
     more = begun(tmp_path, choice=SuiteSelection(["a"]), seeds=[5])
-    assert list(more.suite.arms) == ["a", "b"]
+    assert list(more.suite.methods) == ["a", "b"]
     assert list(more.suite.datasets) == ["digits", "patterns"]
     assert more.suite.seeds == [0, 1, 5]
 
 
 def test_a_method_that_is_no_longer_in_the_file_stays(tmp_path: Path):
     begun(tmp_path)
-    later = plan(tmp_path, arms={"a": ["neuron=lif"], "c": ["neuron=iaf"]})
-    assert list(later.suite.arms) == ["a", "c", "b"]
-    assert later.suite.arms["b"].overrides == ["neuron=cuba_lif"]
+    later = plan(tmp_path, methods={"a": ["neuron=lif"], "c": ["neuron=iaf"]})
+    assert list(later.suite.methods) == ["a", "c", "b"]
+    assert later.suite.methods["b"].overrides == ["neuron=cuba_lif"]
 
 
 @pytest.mark.parametrize(
     ("typed", "values", "told"),
     [
         (["trainer.max_epochs=3"], {}, "common: trainer.max_epochs=3"),
-        ([], {"arms": {"a": ["neuron=iaf"]}}, "arms.a: neuron=lif"),
+        ([], {"methods": {"a": ["neuron=iaf"]}}, "methods.a: neuron=lif"),
         ([], {"datasets": {"digits": ["data=nmnist"]}}, "datasets.digits: data=saccade_digits"),
         ([], {"tune": {"trials": 2, "space": {"optimizer.lr": [0.1, 0.2]}}}, "tune: None"),
     ],

@@ -35,7 +35,7 @@ def test_what_holds_for_all_is_stated_once(tmp_path: Path):
     assert_text_has(said["precision"], "32-true", "numba")
     assert said["devices"] == "a processor, 1 thread"
     assert said["commit"] == "c0ffee" * 6
-    assert said["arms"] == "a: neuron=a; b: neuron=b"
+    assert said["methods"] == "a: neuron=a; b: neuron=b"
     assert said["command"] == "snnlab bench suite=mine"
     assert_text_has(said["energy"], "estimate", "4.6 pJ a MAC", "0.9 pJ an AC")
     assert_text_has(said["test set"], "abc")

@@ -54,7 +54,7 @@ def test_a_half_written_suite_json_loses_only_its_own_content(tmp_path: Path):
 
 
 def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path):
-    failed = {"dataset": "digits", "arm": "a", "seed": 1, "control": None, "folder": "runs/digits/a/1"}
+    failed = {"dataset": "digits", "method": "a", "seed": 1, "control": None, "folder": "runs/digits/a/1"}
     state = {"cells": [{**failed, "status": "failed", "error": "a loss that is no number", "wall_s": None}]}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, state=state)
     first, second, third = read(suite).runs
@@ -66,8 +66,8 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
 
 
 def test_a_method_of_some_datasets_is_not_missing_on_the_others(tmp_path: Path):
-    arms = {"a": {"overrides": []}, "b": {"overrides": [], "datasets": ["other"]}}
-    page = {"datasets": {"digits": [], "other": []}, "arms": arms}
+    methods = {"a": {"overrides": []}, "b": {"overrides": [], "datasets": ["other"]}}
+    page = {"datasets": {"digits": [], "other": []}, "methods": methods}
     suite = make_suite(tmp_path / "s", {"a": [0.9, 0.9, 0.9]}, page=page)
     parts = {part.dataset: [row.method for row in part.rows] for part in read_table(suite).parts}
     assert parts == {"digits": ["a"], "other": ["a", "b"]}

@@ -11,32 +11,35 @@ from snnlab.experiments.suite_settings import parse_settings
 
 from ..refusals import assert_raises
 
-GOOD: dict[str, Any] = {"arms": {"lif": ["neuron=lif"]}, "datasets": {"digits": ["data=saccade_digits"]}}
+GOOD: dict[str, Any] = {"methods": {"lif": ["neuron=lif"]}, "datasets": {"digits": ["data=saccade_digits"]}}
 
 
 def test_a_method_may_be_only_its_overrides():
-    suite = parse_settings({**GOOD, "arms": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
-    assert suite.arms["a"].overrides == ["neuron=lif"]
-    assert [method.role for method in suite.arms.values()] == ["arm", "baseline"]
+    suite = parse_settings({**GOOD, "methods": {"a": ["neuron=lif"], "b": {"overrides": [], "role": "baseline"}}})
+    assert suite.methods["a"].overrides == ["neuron=lif"]
+    assert [method.role for method in suite.methods.values()] == ["method", "baseline"]
     assert suite.seeds == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"arms": {}}, ("suite.arms", "empty")),
+        ({"methods": {}}, ("suite.methods", "empty")),
         ({"datasets": {}}, ("suite.datasets", "empty")),
         ({"seeds": []}, ("suite.seeds", "empty")),
         ({"seeds": [0, 0]}, ("suite.seeds", "different")),
         ({"seeds": [1000]}, ("suite.seeds", 1000)),
         ({"seeds": ["a"]}, ("suite.seeds", "expected")),
-        ({"arms": {"a/b": []}}, ("suite.arms.a/b", "folder")),
-        ({"arms": {"a": "neuron=lif"}}, ("suite.arms.a", "[neuron=lif]")),
-        ({"arms": {"a": {"override": []}}}, ("suite.arms.a.override", "overrides")),
-        ({"arms": {"a": {"model": "mlp_lif", "neuron": "alif"}}}, ("suite.arms.a", "[model=mlp_lif, neuron=alif]")),
-        ({"arms": {"a": ["neuron"]}}, ("suite.arms.a", "model=conv_lif", "neuron")),
-        ({"arms": {"a": ["seed=3"]}}, ("suite.arms.a: seed=3", "1,2")),
-        ({"arms": {"a": {"datasets": ["digit"]}}}, ("suite.arms.a.datasets", "digit", "digits")),
+        ({"methods": {"a/b": []}}, ("suite.methods.a/b", "folder")),
+        ({"methods": {"a": "neuron=lif"}}, ("suite.methods.a", "[neuron=lif]")),
+        ({"methods": {"a": {"override": []}}}, ("suite.methods.a.override", "overrides")),
+        (
+            {"methods": {"a": {"model": "mlp_lif", "neuron": "alif"}}},
+            ("suite.methods.a", "[model=mlp_lif, neuron=alif]"),
+        ),
+        ({"methods": {"a": ["neuron"]}}, ("suite.methods.a", "model=conv_lif", "neuron")),
+        ({"methods": {"a": ["seed=3"]}}, ("suite.methods.a: seed=3", "1,2")),
+        ({"methods": {"a": {"datasets": ["digit"]}}}, ("suite.methods.a.datasets", "digit", "digits")),
         ({"datasets": {"digits": None}}, ("suite.datasets.digits", "overrides")),
         ({"common": ["hydra.run.dir=x"]}, ("suite.common: hydra.run.dir=x", "folders")),
         ({"common": ["control=counts_only"]}, ("suite.common: control=counts_only", "controls=[shuffled_labels]")),
@@ -45,7 +48,7 @@ def test_a_method_may_be_only_its_overrides():
         ({"match": {"within": -1}}, ("suite.match.within", 0)),
         ({"workers": 0}, ("suite.workers", 1)),
         ({"engine": "slurm"}, ("suite.engine", "submitit")),
-        ({"arms": {"a": ["seed=3"]}}, ("suite.arms.a: seed=3",)),
+        ({"methods": {"a": ["seed=3"]}}, ("suite.methods.a: seed=3",)),
         ({"tune": {"trials": 2}}, ("suite.tune.space", "empty")),
         ({"tune": {"trials": 0, "space": {"a": [1]}}}, ("suite.tune.trials", 1)),
         ({"energy": {"mac": 3}}, ("suite.energy", "mac")),
@@ -53,7 +56,7 @@ def test_a_method_may_be_only_its_overrides():
         ({"tune": {"space": {"a": [1]}, "workers": 2}}, ("suite.tune.workers",)),
         ({"published": [{"name": "N", "accuracy": "99"}]}, ("suite.published: N", "accuracy", 99)),
         ({"published": [{"name": "N", "accuracy": 0.99}]}, ("suite.published: N", "accuracy")),
-        ({"arm": {}}, ("suite.arm", "arms")),
+        ({"method": {}}, ("suite.method", "methods")),
     ],
 )
 def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
@@ -64,10 +67,10 @@ def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
 def test_all_methods_are_tuned_with_the_same_budget_each_in_its_own_space():
     own = {"space": {"optimizer.lr": [0.1, 0.2]}}
     tune = {"trials": 3, "space": {"neuron.tau_mem": [5, 10]}}
-    arms: dict[str, Any] = {"a": [], "b": {"tune": own}, "c": {"tune": False}}
-    suite = parse_settings({**GOOD, "arms": arms, "tune": tune})
+    methods: dict[str, Any] = {"a": [], "b": {"tune": own}, "c": {"tune": False}}
+    suite = parse_settings({**GOOD, "methods": methods, "tune": tune})
     assert suite.tuning_settings("a") == tune
     assert suite.tuning_settings("b") == {**tune, **own}
     assert suite.tuning_settings("c") is None
-    with assert_raises(ConfigError, "suite.arms.a.tune", "trials"):
-        parse_settings({**GOOD, "arms": {"a": {"tune": {"trials": 9}}}, "tune": tune})
+    with assert_raises(ConfigError, "suite.methods.a.tune", "trials"):
+        parse_settings({**GOOD, "methods": {"a": {"tune": {"trials": 9}}}, "tune": tune})

@@ -27,13 +27,13 @@ ENOUGH = {"dataset": "digits", "architecture": "2 layers", "steps": 10, "params"
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    arms = {"worst": [0.5, 0.5, 0.49, 0.51], "best": [0.91, 0.9, 0.89, 0.9], "as_good": [0.9, 0.9, 0.89, 0.89]}
+    methods = {"worst": [0.5, 0.5, 0.49, 0.51], "best": [0.91, 0.9, 0.89, 0.9], "as_good": [0.9, 0.9, 0.89, 0.89]}
     controls = [
-        {"name": "shuffled_labels", "dataset": "digits", "arm": "best", "passed": True, "said": "25.0% | chance"}
+        {"name": "shuffled_labels", "dataset": "digits", "method": "best", "passed": True, "said": "25.0% | chance"}
     ]
-    command = "snnlab bench suite=mine arms=[worst,best]"
+    command = "snnlab bench suite=mine methods=[worst,best]"
     page = {"published": [{**ENOUGH, **node} for node in PUBLISHED], "command": command}
-    return make_suite(tmp_path / "s", arms, seeds=range(4), page=page, state={"controls": controls})
+    return make_suite(tmp_path / "s", methods, seeds=range(4), page=page, state={"controls": controls})
 
 
 def test_rows_are_ranked_and_ties_are_marked(suite: Path):
@@ -48,8 +48,8 @@ def test_rows_are_ranked_and_ties_are_marked(suite: Path):
 
 
 def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp_path: Path):
-    arms = {f"arm{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
-    said = remarks(read_table(make_suite(tmp_path / "s", arms, seeds=(0,))).parts[0])
+    methods = {f"method{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
+    said = remarks(read_table(make_suite(tmp_path / "s", methods, seeds=(0,))).parts[0])
     assert_text_has(said[1], "arm0: arm1, arm2")
     assert_lines_have(said[2:], ("arm7", "better", "arm8", "seed 0"))
 
@@ -63,14 +63,14 @@ def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):
 
 
 def test_p_is_adjusted_for_all_pairs_and_for_earlier_looks(tmp_path: Path):
-    arms = {"a": [0.9, 0.91, 0.92, 0.9, 0.9], "b": [0.82, 0.83, 0.84, 0.82, 0.82]}
-    folder = make_suite(tmp_path / "s", arms, seeds=range(5))
+    methods = {"a": [0.9, 0.91, 0.92, 0.9, 0.9], "b": [0.82, 0.83, 0.84, 0.82, 0.82]}
+    folder = make_suite(tmp_path / "s", methods, seeds=range(5))
     once = p_of(folder)
     looked = {"looks": {"digits": [{"a": 3, "b": 3}, {"a": 4, "b": 4}, {"a": 5, "b": 5}]}}
     state = json.loads((folder / "suite.json").read_text())
     (folder / "suite.json").write_text(json.dumps({**state, **looked}))
     assert p_of(folder) == pytest.approx(4 * once, rel=0.1)  # with 4 and with 5 seeds: with 3 there was no verdict
-    more = make_suite(tmp_path / "more", {**arms, "c": [0.5] * 5, "d": [0.4] * 5}, seeds=range(5))
+    more = make_suite(tmp_path / "more", {**methods, "c": [0.5] * 5, "d": [0.4] * 5}, seeds=range(5))
     assert p_of(more) == pytest.approx(once, rel=0.1)  # the largest of six by Holm: the other five are far smaller
 
 
@@ -133,7 +133,7 @@ def test_csv_has_a_line_per_method_with_plain_numbers(suite: Path):
     path = next(path for path in write_tables(suite) if path.suffix == ".csv")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["arm"] for row in rows] == ["best", "as_good", "worst", "Theirs & 50%", "Silent", "Careful"]
+    assert [row["method"] for row in rows] == ["best", "as_good", "worst", "Theirs & 50%", "Silent", "Careful"]
     assert float(rows[0]["test_accuracy"]) == pytest.approx(0.9)
     assert float(rows[0]["test_accuracy_low"]) < 0.9 < float(rows[0]["test_accuracy_high"])
     assert rows[0]["wall_s"] == "20"
@@ -146,9 +146,19 @@ def test_json_has_what_a_program_needs(suite: Path):
     assert page["schema"] == 1
     (part,) = page["datasets"]
     row = part["rows"][0]
-    assert {"rank", "dataset", "arm", "role", "seeds", "asked", "failed", "values", "flags", "note", "differs"} == set(
-        row
-    )
+    assert {
+        "rank",
+        "dataset",
+        "method",
+        "role",
+        "seeds",
+        "asked",
+        "failed",
+        "values",
+        "flags",
+        "note",
+        "differs",
+    } == set(row)
     assert row["values"]["test_accuracy"]["n"] == 4
     assert set(row["values"]["params"]) == {"n", "mean", "sd", "low", "high"}
     assert {column["of"] for column in page["columns"]} >= set(row["values"])
@@ -180,7 +190,7 @@ def test_the_console_shows_rows_protocol_and_controls(suite: Path, capsys: pytes
     assert "90.0 ± 0.8" in out
     assert_text_has(out, "cannot tell (")
     assert "stratified 0.1" in out
-    assert "snnlab bench suite=mine arms=[worst,best]" in out
+    assert "snnlab bench suite=mine methods=[worst,best]" in out
     assert_text_has(out, "control shuffled_labels", "passed", "25.0%")
 
 
@@ -235,8 +245,8 @@ def test_the_command_says_what_it_takes(tmp_path: Path, suite: Path, capsys: pyt
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """Return a suite of two methods on two datasets; one method is on one dataset only."""
-    arms = {"lif": {"overrides": []}, "gru": {"overrides": [], "role": "baseline", "datasets": ["digits"]}}
-    page = {"arms": arms, "datasets": {"digits": [], "gestures": []}}
+    methods = {"lif": {"overrides": []}, "gru": {"overrides": [], "role": "baseline", "datasets": ["digits"]}}
+    page = {"methods": methods, "datasets": {"digits": [], "gestures": []}}
     folder = make_suite(tmp_path / "two", {"lif": [0.9, 0.8], "gru": [0.7, 0.75]}, seeds=(0, 1), page=page)
     make_run(folder / "runs/gestures/lif/0", 0, 0.6)
     return folder
@@ -269,7 +279,7 @@ def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(["--columns", "parms"], ("bench table", "params")), (["--by", "arm"], ("bench table", "--by"))],
+    [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("bench table", "--by"))],
 )
 def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], told: tuple):
     with assert_raises(ConfigError, *told):

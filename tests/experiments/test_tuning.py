@@ -15,7 +15,7 @@ from .conftest import Stub, settings_of
 
 TUNE: dict[str, Any] = {"trials": 2, "sampler": "grid", "space": {"optimizer.lr": [0.1, 0.2]}}
 SMALL: dict[str, Any] = {
-    "arms": {"a": ["neuron=lif"], "b": {"overrides": ["neuron=iaf"], "tune": False}},
+    "methods": {"a": ["neuron=lif"], "b": {"overrides": ["neuron=iaf"], "tune": False}},
     "datasets": {"digits": ["data=saccade_digits"]},
     "seeds": [0],
     "tune": TUNE,

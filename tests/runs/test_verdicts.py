@@ -24,24 +24,24 @@ def method(name: str, right: np.ndarray, splits: Sequence[str] | None = None) ->
 
 
 @pytest.fixture
-def arms() -> list[MethodResults]:
+def methods() -> list[MethodResults]:
     """Return three methods, of which the last is worse."""
     rng = np.random.default_rng(0)
     difficulty = rng.beta(9, 1, N)
     return [method(name, rng.random((5, N)) < difficulty - less) for name, less in (("a", 0), ("b", 0.01), ("c", 0.3))]
 
 
-def test_the_better_method_is_named_in_either_order(arms: list[MethodResults]):
-    for order, sign in ((arms, "+"), (arms[::-1], "-")):
+def test_the_better_method_is_named_in_either_order(methods: list[MethodResults]):
+    for order, sign in ((methods, "+"), (methods[::-1], "-")):
         (found,) = [each for each in verdicts(order) if {each.one.name, each.other.name} == {"a", "c"}]
         assert found.significant
         assert_text_has(found.sentence, "a", "better", f"c: {sign}")
 
 
 def test_an_undecided_comparison_has_the_smallest_detectable_difference_and_the_seeds_for_three_points(
-    arms: list[MethodResults],
+    methods: list[MethodResults],
 ):
-    undecided = verdicts(arms)[0]
+    undecided = verdicts(methods)[0]
     assert not undecided.significant
     smallest_detectable, needed = re.findall(
         r"detect ([0-9.]+) points in 80 % .* 3 points need ([0-9,]+) seeds", undecided.sentence
@@ -51,30 +51,30 @@ def test_an_undecided_comparison_has_the_smallest_detectable_difference_and_the_
     assert int(needed) == undecided.difference.seeds_needed(0.03, level)
 
 
-def test_p_is_holms_over_all_pairs_and_counts_the_looks(arms: list[MethodResults]):
-    alone = verdicts(arms[:2])[0].p
-    looked = verdicts(arms[:2], looks=lambda one, other: 2)[0]
-    assert verdicts(arms)[0].p == pytest.approx(alone)  # the largest of three
+def test_p_is_holms_over_all_pairs_and_counts_the_looks(methods: list[MethodResults]):
+    alone = verdicts(methods[:2])[0].p
+    looked = verdicts(methods[:2], looks=lambda one, other: 2)[0]
+    assert verdicts(methods)[0].p == pytest.approx(alone)  # the largest of three
     assert looked.p == pytest.approx(min(1, 4 * alone))
     assert_text_has(looked.sentence, "2 times")
 
 
-def test_comparisons_without_a_verdict_do_not_count_in_holms_method(arms: list[MethodResults]):
-    few = method("few", arms[0].right[:2])
-    found = verdicts([*arms[:2], few])
+def test_comparisons_without_a_verdict_do_not_count_in_holms_method(methods: list[MethodResults]):
+    few = method("few", methods[0].right[:2])
+    found = verdicts([*methods[:2], few])
     assert [each.comparisons for each in found] == [1, 1, 1]
-    assert found[0].p == verdicts(arms[:2])[0].p
+    assert found[0].p == verdicts(methods[:2])[0].p
     assert_text_has(found[1].sentence, "no", "verdict")
 
 
-def test_seeds_are_paired_only_where_the_split_follows_them(arms: list[MethodResults]):
+def test_seeds_are_paired_only_where_the_split_follows_them(methods: list[MethodResults]):
     splits = [f"split {seed}" for seed in range(5)]
-    one, other = (method(name, of.right, splits) for name, of in zip("ab", arms, strict=False))
+    one, other = (method(name, of.right, splits) for name, of in zip("ab", methods, strict=False))
     assert split_follows_seed(one, other)
-    assert not split_follows_seed(arms[0], arms[1])
-    assert not split_follows_seed(one, arms[1])
+    assert not split_follows_seed(methods[0], methods[1])
+    assert not split_follows_seed(one, methods[1])
     assert len(verdicts([one, other])[0].difference.variance.of_seeds) == 1
-    assert len(verdicts(arms[:2])[0].difference.variance.of_seeds) == 2
+    assert len(verdicts(methods[:2])[0].difference.variance.of_seeds) == 2
 
 
 def test_tested_on_names_the_rows():

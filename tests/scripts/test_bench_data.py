@@ -49,11 +49,11 @@ def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) 
     assert list(found["data"]) == ["saccade_digits"]
     of_data = found["data"]["saccade_digits"]
     assert of_data["recordings"] == 4
-    assert "snnlab" in of_data["arms"]
-    for name, method in of_data["arms"].items():
+    assert "snnlab" in of_data["methods"]
+    for name, method in of_data["methods"].items():
         assert len(method["seconds"]) == 2
         assert method["per_s"] == pytest.approx(2 * 4 / sum(method["seconds"]))  # of two, the median is the mean
-        assert method["to_tonic"] == pytest.approx(method["per_s"] / of_data["arms"]["tonic"]["per_s"])
+        assert method["to_tonic"] == pytest.approx(method["per_s"] / of_data["methods"]["tonic"]["per_s"])
         assert f"| {name} |" in done.stdout
 
 

@@ -41,21 +41,21 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     methods = ["relu", "convs", "snnlab_reference"]
-    done = bench(*TINY, "--arms", *methods, "--out", tmp_path / "out")
+    done = bench(*TINY, "--methods", *methods, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "out")
     (case,) = found["cases"]
     assert (case["work"]["steps"], case["work"]["batch"], case["work"]["pool"]) == (4, 2, "avg")
-    assert list(case["arms"]) == methods
-    for name, method in case["arms"].items():
+    assert list(case["methods"]) == methods
+    for name, method in case["methods"].items():
         assert [len(turn) for turn in method["seconds"]] == [3]
         assert method["median_ms"] == pytest.approx(1e3 * sorted(method["seconds"][0])[1])
-        assert method["to_relu"] == pytest.approx(method["median_ms"] / case["arms"]["relu"]["median_ms"])
+        assert method["to_relu"] == pytest.approx(method["median_ms"] / case["methods"]["relu"]["median_ms"])
         assert method["to_fastest_library"] is None
         assert f"| {name} |" in done.stdout
-    assert set(case["arms"]["relu"]["tried"]) == {"channels-last", "contiguous"}
+    assert set(case["methods"]["relu"]["tried"]) == {"channels-last", "contiguous"}
     # Compared at a high spike rate, and at the measured one.
-    compared = [(line["arm"], line["spikes"]) for line in found["equality"]]
+    compared = [(line["method"], line["spikes"]) for line in found["equality"]]
     assert compared == [("snnlab_reference", "busy"), ("snnlab_reference", "trained")]
     assert found["versions"]["torch"]
     assert found["machine"]
@@ -65,21 +65,21 @@ def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) 
 @pytest.mark.peers
 def test_a_library_is_timed_after_it_was_found_to_be_equal(tmp_path: Path) -> None:
     pytest.importorskip("spikingjelly")
-    done = bench(*TINY, "--pool", "max", "--arms", "spikingjelly", "--out", tmp_path / "out")
+    done = bench(*TINY, "--pool", "max", "--methods", "spikingjelly", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "out")
     assert {line["variant"] for line in found["equality"]} == {"channels-last", "contiguous"}
     assert max(error for line in found["equality"] for error in line["errors"].values()) < 1e-3
     (case,) = found["cases"]
-    assert case["arms"]["spikingjelly"]["to_fastest_library"] == 1.0
-    assert case["arms"]["spikingjelly"]["to_relu"] is None
+    assert case["methods"]["spikingjelly"]["to_fastest_library"] == 1.0
+    assert case["methods"]["spikingjelly"]["to_relu"] is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        (["--arms", "nengo"], ("bench_step",)),
-        (["--arms", "relu", "--rounds", "0"], (1, "got 0")),
+        (["--methods", "nengo"], ("bench_step",)),
+        (["--methods", "relu", "--rounds", "0"], (1, "got 0")),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], facts: tuple, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_nothing_is_timed_if_one_method_is_another_network(
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC"):
         monkeypatch.setenv(name, "2")  # so that what the script sets is undone
     monkeypatch.setattr(
-        sys, "argv", ["bench_step.py", *TINY, "--arms", "relu", "wrong", "--out", str(tmp_path / "out")]
+        sys, "argv", ["bench_step.py", *TINY, "--methods", "relu", "wrong", "--out", str(tmp_path / "out")]
     )
     spec = importlib.util.spec_from_file_location("bench_step", SCRIPT)
     assert spec is not None

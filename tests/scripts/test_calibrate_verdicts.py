@@ -57,7 +57,7 @@ def test_three_points_and_the_smallest_difference_are_detected(calibrate: Module
 def test_simulated_networks_have_the_accuracy_of_their_scenario(calibrate: ModuleType, of: dict[str, Any]):
     scenario = calibrate.Scenario(seeds=5, accuracy=0.9, by_recording=1.0, **of)
     samples = calibrate.simulate(scenario, 2, np.random.default_rng(0))
-    drawn = [[arm.right.mean() for arm in next(samples)] for _ in range(300)]
+    drawn = [[method.right.mean() for method in next(samples)] for _ in range(300)]
     assert np.mean(drawn, 0) == pytest.approx([0.9 + scenario.better / 100, 0.9], abs=0.008)
 
 

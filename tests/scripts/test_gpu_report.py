@@ -36,7 +36,7 @@ def method(ms: float, mb: float | None = 100.0) -> dict[str, Any]:
 
 def bench(**methods: float) -> dict[str, Any]:
     title = "conv, avg pooling, T = 30, batch 32"
-    return {"cases": [{"title": title, "arms": {name: method(ms) for name, ms in methods.items()}}]}
+    return {"cases": [{"title": title, "methods": {name: method(ms) for name, ms in methods.items()}}]}
 
 
 def synthetic() -> dict[str, Any]:

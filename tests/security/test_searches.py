@@ -232,10 +232,10 @@ def test_code_is_no_setting_to_search(name: str) -> None:
     assert list(Space.parse({"model.layers.plugins_x.hydra_net": [1, 2]}).parameters)
 
 
-SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
+SUITE = "methods:\n  a: {method}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: {common}\n"
 
 
-@pytest.mark.parametrize("part", ["arm", "dataset", "common"])
+@pytest.mark.parametrize("part", ["method", "dataset", "common"])
 @pytest.mark.parametrize(
     "override",
     [
@@ -251,7 +251,7 @@ SUITE = "arms:\n  a: {arm}\ndatasets:\n  digits: {dataset}\nseeds: [0]\ncommon: 
 def test_the_file_of_a_suite_names_no_code(
     part: str, override: str, theirs: Theirs, canary: Path, snnlab: Snnlab, workplace: Path
 ) -> None:
-    blocks = {"arm": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
+    blocks = {"method": "[]", "dataset": "[]", "common": "[]", part: f"['{override}']"}
     theirs({"suite/nice.yaml": SUITE.format(**blocks), "evilmod.py": f"open({str(canary)!r}, 'w').close()\n"})
     for words in (["bench", "suite=nice", "--config-dir", "theirs"], ["validate", "theirs"]):
         done = snnlab(*words)
@@ -300,13 +300,13 @@ def test_runs_named_only_in_the_folder_of_a_suite_are_not_trained(workplace: Pat
     wanted = read_bench_request(words, "theirs")
     plan, run_specs = plan_suite(wanted, "")
     page = {"schema": 1, **plan.to_dict()}
-    page["arms"]["evil"] = {**page["arms"]["a"], "overrides": ["plugins=[theirs.evilmod]"]}
+    page["methods"]["evil"] = {**page["methods"]["a"], "overrides": ["plugins=[theirs.evilmod]"]}
     page["datasets"] = {"digits": [], "theirs": ["plugins=[theirs.evilmod]"]}
     (plan.folder / "runs" / "digits" / "a" / "0").mkdir(parents=True)
     (plan.folder / "runs" / "digits" / "a" / "0" / "config.yaml").write_text("")
     (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))
     again, trained = plan_suite(wanted, "")
-    assert set(again.suite.arms) == {"a", "evil"}
+    assert set(again.suite.methods) == {"a", "evil"}
     assert [(cell.dataset, cell.method) for cell in trained] == [(cell.dataset, cell.method) for cell in run_specs]
     page["datasets"]["digits"] = ["plugins=[theirs.evilmod]"]
     (plan.folder / "suite.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(page, default=list))))

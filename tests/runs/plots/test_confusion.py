@@ -8,7 +8,7 @@ import pytest
 from snnlab.runs.plots import default_style, render
 from snnlab.runs.plots.answers import MAX_NAMED_CLASSES, draw_confusion
 
-GESTURES = ["hand clapping", "right hand wave", "right arm clockwise", "right arm counter clockwise", "air drums"]
+GESTURES = ["hand clapping", "right hand wave", "right method clockwise", "right method counter clockwise", "air drums"]
 
 
 @pytest.mark.parametrize("names", [["down", "left", "right", "up"], GESTURES, [*map(str, range(10))]])
