@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from snnlab.analysis.findings import MIN_UPDATE, Finding, findings, is_silent, short_time_constant
 from snnlab.analysis.layer_statistics import LayerStatistics, NetworkStatistics
-from snnlab.nn.init import INITS, FluctuationDriven, Initialisation
+from snnlab.nn.init import INITS, FluctuationDriven, Initialization
 
 Node = Mapping[str, Any]
 
@@ -152,11 +152,11 @@ def _larger_weights(statistics: NetworkStatistics, settings: ExperimentSettings)
         )
 
 
-def _scalable_init(settings: ExperimentSettings) -> type[Initialisation] | None:
+def _scalable_init(settings: ExperimentSettings) -> type[Initialization] | None:
     """Return the class of the configured initialization if it declares a scale, else None."""
     kind = None if settings.init is None else INITS.get(settings.init.get("type"), "model.init")
     return (
-        kind if isinstance(kind, type) and issubclass(kind, Initialisation) and hasattr(kind, "scale_setting") else None
+        kind if isinstance(kind, type) and issubclass(kind, Initialization) and hasattr(kind, "scale_setting") else None
     )
 
 

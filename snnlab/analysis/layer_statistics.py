@@ -89,8 +89,8 @@ class NetworkStatistics(NamedTuple):
         input_mean: Mean value of a frame's pixel at a step.
         input_std: Its standard deviation.
         mean_length: Mean number of valid steps of a recording.
-        spikes_after: For each silent layer that was tested by training, the number of steps until a neuron spiked; None: none
-            spiked.
+        spikes_after: For each silent layer that was tested by training, the number of steps until a neuron spiked;
+            None: none spiked.
     """
 
     layers: tuple[LayerStatistics, ...]

@@ -181,11 +181,11 @@ REGISTRIES = {
     "neurons": ("snnlab.nn", "NEURONS", ("neuron.type", "model.layers.NAME.type")),
     "surrogates": ("snnlab.nn", "SURROGATES", ("neuron.surrogate.type", "model.layers.NAME.surrogate.type")),
     "encoders": ("snnlab.nn", "ENCODERS", ("data.encoder.type",)),
-    "initialisations": ("snnlab.nn", "INITS", ("model.init.type",)),
+    "initializations": ("snnlab.nn", "INITS", ("model.init.type",)),
     "losses": ("snnlab.nn.losses", "LOSSES", ("loss.type", "loss.regularizers.NAME.type")),
-    "regularisers": ("snnlab.nn.losses", "REGULARISERS", ("loss.regularizers.NAME.type",)),
+    "regularizers": ("snnlab.nn.losses", "REGULARIZERS", ("loss.regularizers.NAME.type",)),
     "datasets": ("snnlab.data.data_settings", "DATASETS", ("data.type",)),
-    "frames": (
+    "representations": (
         "snnlab.data.events.representation",
         "REPRESENTATIONS",
         ("data.representation", "data.representation.type"),

@@ -144,11 +144,11 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
     plan = _new_plan(overrides, config_dir) if overrides else None
     other = None if plan is None else first_difference(plan, page)
     if plan is None or other is not None:
-        differs = f" (the typed ones differ in {other})" if other else ""
+        differs, words = f" (the typed ones differ in {other})" if other else "", " ".join(command_words(page))
         raise ConfigError(
             folder,
             "was not started here by you, or was moved or edited since",
-            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {' '.join(command_words(page))}",
+            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {words}",
         )
     return replace(plan, folder=folder.absolute(), seed=page["seed"])
 

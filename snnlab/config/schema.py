@@ -78,7 +78,7 @@ class Experiment:
 
     Args:
         name: Folder under `output_dir` for its runs.
-        seed: Seeds separate random streams of initialisation, order, augmentation and dropout; >= 0.
+        seed: Seeds separate random streams of initialization, order, augmentation and dropout; >= 0.
         tags: Words by which its runs are found.
         model: `layers`, by name, in the order of computation; every `type` is a registered layer.
         data: `type` and the settings of a dataset.

@@ -60,7 +60,7 @@ class DataSettings:
         stride_ms: After the split, recordings are cut into windows of duration_ms, one every stride_ms, ms; null: one
             window from the start.
         length_from: Valid steps of a recording: all of the `window`, or those until the last event of the `recording`.
-        representation: How events become frames: a node of `list representations` or its type alone: counts, binary, ...
+        representation: How events become frames: a node of `list representations` or its type: counts, binary, ...
         camera_path: Motion of a static scene over the sensor while the camera moves: corners [ms, x, y], pixels.
         stabilize: Whether the motion of camera_path is subtracted, so that each part of the scene stays at its place.
         crop: [left, top, width, height] of the used part of the sensor, pixels.

@@ -325,8 +325,8 @@ def to_frames(
         num_bins: Number of steps T.
         duration_ms: Length of the window, ms; later events are dropped.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities); with P = 1 both polarities are summed.
-        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list representations`, with
-            settings as in `{"type": "time_surface", "tau": 30}`.
+        representation: Content of a frame: `counts` (events per cell), or another of `snnlab list
+            representations`, with settings as in `{"type": "time_surface", "tau": 30}`.
         time_unit: Unit of the times in files and arrays: s, ms, us or ns; those of `Events` are in us.
         time_origin: Time 0 in files and arrays: `first`, the first event, or `zero`, the time 0 of the file.
 

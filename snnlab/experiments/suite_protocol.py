@@ -16,7 +16,7 @@ from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.runs_table import group_by, is_limit
 from snnlab.runs.statistics import LEVEL, MIN_CLUSTERS, MIN_SEEDS
 
-_SEEDS = "a seed changes initialisation, order, augmentation and dropout; the split and the test recordings stay"
+_SEEDS = "a seed changes initialization, order, augmentation and dropout; the split and the test recordings stay"
 _ACCURACY = (
     "on the test recordings, at the epoch that was chosen without them; mean ± standard deviation over seeds (n - 1);"
     " the 95 % interval holds for new seeds and new test recordings (Student's t over both; with one seed, for that"

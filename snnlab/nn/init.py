@@ -1,7 +1,7 @@
 """Initial weights for spiking layers.
 
 torch's default weights keep the variance of real-valued activations. Spikes are rare, so a deep spiking network with
-them is dead; the initialisations here set the variance of a layer's input, or of its membrane.
+them is dead; the initializations here set the variance of a layer's input, or of its membrane.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.registry import Registry
 from snnlab.settings import Positive, above, between
 
-INITS = Registry("initialisation")
+INITS = Registry("initialization")
 # An impulse response ends when it is below this fraction of its peak.
 NEGLIGIBLE = 1e-5
 MAX_STEPS = 10_000
@@ -43,7 +43,7 @@ class Activity(NamedTuple):
         return self.square - self.mean**2
 
 
-class Initialisation(ABC):
+class Initialization(ABC):
     """Normal weights with mean 0, whose standard deviation depends on the input and on the neuron after them.
 
     Only weights that reach spiking neurons are set; weights of a readout, and biases, do not change.
@@ -100,7 +100,7 @@ class Initialisation(ABC):
 
 
 @INITS.register("variance_preserving")
-class VariancePreserving(Initialisation):
+class VariancePreserving(Initialization):
     """Every layer's input has the same standard deviation at a step, for any size and any rate of its inputs.
 
         std(w) = std * v_threshold / sqrt(n * E[s^2]),   n inputs; for binary spikes E[s^2] is their rate per step
@@ -130,7 +130,7 @@ class VariancePreserving(Initialisation):
 
 
 @INITS.register("fluctuation_driven")
-class FluctuationDriven(Initialisation):
+class FluctuationDriven(Initialization):
     """Every membrane fluctuates so that its threshold is `xi` standard deviations away: it fires sometimes.
 
         std(u) = v_threshold / xi,   std(w) = std(u) / sqrt(n * Var[s] * sum_t e[t]^2)
@@ -181,7 +181,7 @@ def threshold_of(neuron: Neuron) -> float:
     learns = isinstance(neuron, LeakyMembrane)
     value = neuron.value("v_threshold") if learns else getattr(neuron, "v_threshold", None)
     if value is None:
-        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialisation needs")
+        raise ConfigError("", f"{type(neuron).__name__} has no v_threshold, which this initialization needs")
     return float(torch.as_tensor(value).detach().mean())
 
 

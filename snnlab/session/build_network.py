@@ -36,7 +36,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.sparse_input])
     built.network.configure(checkpoint_segments=experiment.checkpoint_segments)
     if experiment.model.get("init") is not None:
-        _initialise(built, experiment.model["init"], data)
+        _initialize(built, experiment.model["init"], data)
     freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
@@ -52,13 +52,13 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     return built
 
 
-def _initialise(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
+def _initialize(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
     if not isinstance(node, Mapping):
         raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)
-    initialise = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
+    initialize = INITS.build(settings.pop("type", None), settings, "model.init", dt=data.step_ms)
     with error_context("model.init"):
-        done = initialise(built.network)
+        done = initialize(built.network)
     if not done:
         raise ConfigError(
             "model.init", "no layer with weights is before a spiking neuron, so there is nothing to initialize"

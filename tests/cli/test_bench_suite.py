@@ -123,7 +123,8 @@ def test_a_dry_run_says_which_methods_do_not_build(workplace: Path, snnlab: Snnl
     methods = (
         "{good: [model=mlp_lif], bad: [model=mlp_liff], tuned: {overrides: [], tune: {space: {optimizer.lrr: [1]}}}}"
     )
-    text = f"methods: {methods}\ndatasets: {{p: [data=spike_patterns]}}\ntune: {{trials: 1, space: {{optimizer.lr: [1]}}}}\n"
+    text = f"methods: {methods}\ndatasets: {{p: [data=spike_patterns]}}\n"
+    text += "tune: {trials: 1, space: {optimizer.lr: [1]}}\n"
     (workplace / "suite" / "mine.yaml").write_text(text)
     done = snnlab("bench", "suite=mine", "--config-dir", str(workplace), "--dry-run")
     lines = done.out.splitlines()

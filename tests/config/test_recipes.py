@@ -10,7 +10,7 @@ from snnlab.nn import BuiltNetwork
 from snnlab.session import Session
 
 # Counted by hand from the sources that the experiments name.
-CONVOLUTIONS = 2 * 9 * 128 + 2 * 128  # and its normalisation; the others have 128 channels to read
+CONVOLUTIONS = 2 * 9 * 128 + 2 * 128  # and its normalization; the others have 128 channels to read
 PARAMETERS = {
     "nmnist_plif": CONVOLUTIONS + (128 * 9 * 128 + 2 * 128) + 128 * 8 * 8 * 2048 + 2048 * 100 + 4,
     "dvsgesture_plif": CONVOLUTIONS + 4 * (128 * 9 * 128 + 2 * 128) + 128 * 4 * 4 * 512 + 512 * 110 + 7,

@@ -21,7 +21,7 @@ def clauses(folder: Path) -> dict[str, str]:
 def test_what_holds_for_all_is_stated_once(tmp_path: Path):
     said = clauses(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
     assert_text_has(said["runs"], "6 of 6 completed", "0 failed")
-    assert_text_has(said["seeds"], "0, 1, 2", "initialisation")
+    assert_text_has(said["seeds"], "0, 1, 2", "initialization")
     assert_text_has(said["split"], "stratified 0.1", "split_seed 0")
     assert_text_has(said["sizes"], "900 to train", "100 to validate", "200 to test")
     assert_text_has(said["selection"], "lowest val", "5 epochs")

@@ -29,7 +29,7 @@ _PART = 10
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave nine tenths of the kernels' parametrised tests, and of those of fused layers, to `make slow`."""
+    """Leave nine tenths of the kernels' parametrized tests, and of those of fused layers, to `make slow`."""
     here = Path(__file__).parent
     fused = [here.parent / "nn" / f"{name}.py" for name in ("test_plan_pooling", "test_plan_events")]
     for item in items:

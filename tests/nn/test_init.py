@@ -23,7 +23,7 @@ def network(in_shape: tuple[int, ...] = (400,), **layers: dict[str, Any]) -> Any
     return build_network(layers, in_shape=in_shape, dt=1.0).network
 
 
-def initialised(kind: str, of: Any, **settings: Any) -> list[str]:
+def initialized(kind: str, of: Any, **settings: Any) -> list[str]:
     torch.manual_seed(1)
     return INITS.build(kind, settings, "model.init", dt=1.0)(of)
 
@@ -41,7 +41,7 @@ FC = {"type": "linear", "out_features": 300, "bias": False}
 @pytest.mark.parametrize("std", [0.5, 1.0])
 def test_the_standard_deviation_of_the_input_is_the_configured_one(std: float) -> None:
     net = network(fc=FC, lif={"type": "lif", "v_threshold": 2.0})
-    assert initialised("variance_preserving", net, per_step=RATE, std=std) == ["fc"]
+    assert initialized("variance_preserving", net, per_step=RATE, std=std) == ["fc"]
     drive = net.fc(spikes(400, 400, counts=True))
     assert drive.std().item() == pytest.approx(std * 2.0, rel=0.05)
     assert abs(drive.mean().item()) < 0.05
@@ -59,7 +59,7 @@ def test_the_standard_deviation_of_the_input_is_the_configured_one(std: float) -
 def test_the_membranes_deviation_is_the_threshold_over_xi(neuron: dict[str, Any], xi: float) -> None:
     settings = {key: value for key, value in neuron.items() if key != "type"}
     net = network(fc=FC, lif={**neuron, "v_threshold": 1.5})
-    initialised("fluctuation_driven", net, per_step=RATE, xi=xi)
+    initialized("fluctuation_driven", net, per_step=RATE, xi=xi)
     free = NEURONS.build("cuba_lif" if "tau_syn" in neuron else "lif", {**settings, **SILENT}, "free", dt=1.0)
     x = net.fc(spikes(800, 2, 400, counts=True)).detach()
     state, k = free.initial_state(x[0]), free.coefficients()
@@ -80,7 +80,7 @@ def test_the_second_layer_expects_spikes_of_the_first_and_pools_between_them() -
         "lif2": {"type": "lif"},
     }
     net = network((2, 16, 16), **layers)
-    initialised("variance_preserving", net, per_step=RATE)
+    initialized("variance_preserving", net, per_step=RATE)
     pooled = 1 - (1 - RATE) ** 4  # a pool of four has a spike where one of them has
     assert net.conv2.weight.std().item() == pytest.approx(0.5 / math.sqrt(8 * 9 * pooled), rel=0.05)
     assert net.conv1.weight.std().item() == pytest.approx(0.5 / math.sqrt(2 * 9 * (RATE + RATE**2)), rel=0.15)
@@ -96,7 +96,7 @@ def test_means_and_sums_of_spikes_have_different_mean_squares(kind: str, square:
         "lif2": {"type": "lif"},
     }
     net = network((4, 12, 12), **layers)
-    initialised("variance_preserving", net, per_step=RATE)
+    initialized("variance_preserving", net, per_step=RATE)
     assert net.conv.weight.std().item() == pytest.approx(0.5 / math.sqrt(36 * square), rel=0.05)
 
 
@@ -111,7 +111,7 @@ def test_a_deep_network_spikes_although_it_is_silent_with_default_weights() -> N
         assert usual(x)[0].sum() == 0
         for kind in ("variance_preserving", "fluctuation_driven"):
             alive = network(**layers)
-            assert len(initialised(kind, alive, per_step=RATE)) == 6
+            assert len(initialized(kind, alive, per_step=RATE)) == 6
             counts: dict[str, torch.Tensor] = {}
             alive(x, counts=counts)
             rates = [n.mean().item() / 200 for n in counts.values()]
@@ -121,14 +121,14 @@ def test_a_deep_network_spikes_although_it_is_silent_with_default_weights() -> N
 def test_readouts_and_biases_do_not_change() -> None:
     net = network(fc={**FC, "bias": True}, lif={"type": "lif"}, out={**FC}, readout={"type": "li"})
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert initialised("fluctuation_driven", net) == ["fc"]
+    assert initialized("fluctuation_driven", net) == ["fc"]
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"fc.weight"}
 
 
 def test_a_normalized_weight_is_initialized() -> None:
     net = network(fc={**FC, "weight_norm": True}, lif={"type": "lif"})
-    assert initialised("variance_preserving", net, per_step=RATE) == ["fc"]
+    assert initialized("variance_preserving", net, per_step=RATE) == ["fc"]
     assert net.fc.weight.std().item() == pytest.approx(0.5 / math.sqrt(400 * (RATE + RATE**2)), rel=0.05)
 
 
@@ -136,14 +136,14 @@ def test_neurons_in_blocks_and_with_feedback_are_initialized() -> None:
     inner = {"fc": FC, "rec": {"type": "lif", "recurrent": True}}
     net = network(block={"type": "sequential", "layers": inner})
     feedback = net.block.rec.feedback.weight.clone()
-    assert initialised("fluctuation_driven", net) == ["block.fc"]
+    assert initialized("fluctuation_driven", net) == ["block.fc"]
     assert torch.equal(net.block.rec.feedback.weight, feedback)
 
 
 def test_the_same_random_state_gives_the_same_weights() -> None:
     one, other = network(fc=FC, lif={"type": "lif"}), network(fc=FC, lif={"type": "lif"})
-    initialised("fluctuation_driven", one)
-    initialised("fluctuation_driven", other)
+    initialized("fluctuation_driven", one)
+    initialized("fluctuation_driven", other)
     assert torch.equal(one.fc.weight, other.fc.weight)
 
 

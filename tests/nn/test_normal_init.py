@@ -27,7 +27,7 @@ def network() -> Network:
     return build_network(LAYERS, in_shape=(16, 5, 5), dt=1.0).network
 
 
-def initialised(net: Network, **settings: Any) -> list[str]:
+def initialized(net: Network, **settings: Any) -> list[str]:
     torch.manual_seed(1)
     return INITS.build("normal", settings, "model.init", dt=1.0)(net)
 
@@ -45,7 +45,7 @@ def weight(net: Network, name: str) -> torch.Tensor:
 )
 def test_the_deviation_is_the_gain_over_the_root_of_the_connections(fan: str, connections: dict[str, int]) -> None:
     net = network()
-    assert initialised(net, gain=0.5, fan=fan) == ["conv", "fc", "lif", "block.fc"]
+    assert initialized(net, gain=0.5, fan=fan) == ["conv", "fc", "lif", "block.fc"]
     for name, number in connections.items():
         assert weight(net, name).std().item() == pytest.approx(0.5 / number**0.5, rel=0.03)
         assert weight(net, name).mean().abs().item() < 0.01
@@ -54,13 +54,13 @@ def test_the_deviation_is_the_gain_over_the_root_of_the_connections(fan: str, co
 def test_a_transposed_convolutions_axes_are_taken_the_other_way_round() -> None:
     node = {"up": {"type": "conv_transpose2d", "out_channels": 64, "kernel_size": 3}}
     net = build_network(node, in_shape=(16, 5, 5), dt=1.0).network
-    initialised(net, gain=1.0)
+    initialized(net, gain=1.0)
     assert weight(net, "up").std().item() == pytest.approx((16 * 9) ** -0.5, rel=0.03)
 
 
 def test_only_named_layers_are_initialized_and_biases_do_not_change() -> None:
     net, as_built = network(), network()
-    assert initialised(net, layers=["lif", "block"]) == ["lif", "block.fc"]
+    assert initialized(net, layers=["lif", "block"]) == ["lif", "block.fc"]
     for name, before in as_built.named_parameters():
         after = net.get_parameter(name)
         assert torch.equal(before, after) == (name not in ("lif.feedback.weight", "block.fc.weight"))
@@ -70,12 +70,12 @@ def test_errors_name_the_setting() -> None:
     with assert_raises(ConfigError, "model.init.gain", "> 0"):
         INITS.build("normal", {"gain": 0.0}, "model.init", dt=1.0)
     with assert_raises(ConfigError, "layers", "fcc", "fc"):
-        initialised(network(), layers=["fcc"])
+        initialized(network(), layers=["fcc"])
     with assert_raises(ConfigError, "layers", "flatten"):
-        initialised(network(), layers=["flatten"])
+        initialized(network(), layers=["flatten"])
 
 
 def test_it_sets_any_module_of_torch() -> None:
     net = Network({"fc": nn.Linear(400, 300)})
-    assert initialised(net) == ["fc"]
+    assert initialized(net) == ["fc"]
     assert weight(net, "fc").std().item() == pytest.approx(0.05, rel=0.03)

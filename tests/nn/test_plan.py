@@ -88,7 +88,7 @@ CHANGES: dict[str, Callable[[Network], Any]] = {
     "a hook": hook,
     "another layer": another_layer,
     "another size of windows": another_size,
-    "a parametrisation": lambda net: parametrizations.weight_norm(net.get_submodule("conv2")),
+    "a parametrization": lambda net: parametrizations.weight_norm(net.get_submodule("conv2")),
     "a backend": lambda net: set_backend(net, "reference"),
     "no fusing": lambda net: net.configure(fuse=False),
     "evaluation": lambda net: net.eval(),

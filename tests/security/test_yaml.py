@@ -187,7 +187,7 @@ TARGETS = {
     "an augmentation": "data: {augment: [{type: os.system, command: touch CANARY}]}",
     "a transform of tonic": "data: {augment: [{type: tonic.transforms.Compose, transforms: [x]}]}",
     "an average": f"average: {NESTED}",
-    "an initialisation": "model: {init: {type: os.system}}",
+    "an initialization": "model: {init: {type: os.system}}",
 }
 
 

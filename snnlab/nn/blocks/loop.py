@@ -139,7 +139,7 @@ class Loop(Network):
 
     The output before the first step is 0. This is feedback around one or more layers; `recurrent: true` of a neuron is
     the feedback of one population to itself, through its own weights. The layers from target to source run step by
-    step, with T = 1, so that a normalisation over the batch there has single steps; the layers before and after them
+    step, with T = 1, so that a normalization over the batch there has single steps; the layers before and after them
     run all steps at once.
 
     Args:

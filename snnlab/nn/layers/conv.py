@@ -130,7 +130,7 @@ def _conv_transpose(dims: int) -> Module:
         if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
             raise ConfigError(
                 "output_padding",
-                f"must be smaller than stride {size_text(step)} or dilation {size_text(spread)}, got {size_text(extra)}",
+                f"must be below stride {size_text(step)} or dilation {size_text(spread)}, got {size_text(extra)}",
             )
         rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]

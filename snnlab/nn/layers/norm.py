@@ -1,4 +1,4 @@
-"""Normalisations; those over the batch are temporal layers, because they leave out the steps after a sample's end.
+"""Normalizations; those over the batch are temporal layers, because they leave out the steps after a sample's end.
 
 Axes: T steps, B samples, C channels.
 """
@@ -19,13 +19,13 @@ from snnlab.settings import Count, Positive, at_least, between
 
 
 class BatchNorm(TemporalLayer, BatchNormNd):
-    """Batch normalisation over all valid steps and samples together.
+    """Batch normalization over all valid steps and samples together.
 
         y = weight * (x - mean) / sqrt(var + eps) + bias
 
     In training mean and variance are those of the valid steps, for each channel; in evaluation the running ones. If
     all steps are valid it equals torch's BatchNorm of the T * B samples; the state dict is the same. A single value per
-    channel, such as the last step of the longest recording within a `loop`, has no variance: it is normalised by the
+    channel, such as the last step of the longest recording within a `loop`, has no variance: it is normalized by the
     running statistics, which then do not change.
 
     Args:
@@ -50,14 +50,14 @@ class BatchNorm(TemporalLayer, BatchNormNd):
         valid = valid_steps(lengths, x.shape[0], x)
         samples = x.flatten(0, 1)
         if valid is None:
-            y = self._normalise(samples)
+            y = self._normalize(samples)
         else:
             kept = valid.flatten().nonzero().squeeze(1)
-            y = torch.zeros_like(samples).index_put((kept,), self._normalise(samples[kept]))
+            y = torch.zeros_like(samples).index_put((kept,), self._normalize(samples[kept]))
         return y.unflatten(0, x.shape[:2]), None
 
-    def _normalise(self, samples: Tensor) -> Tensor:
-        """Normalise samples `[N, C, ...]`."""
+    def _normalize(self, samples: Tensor) -> Tensor:
+        """Normalize samples `[N, C, ...]`."""
         if not self.training or samples.numel() != self.num_features:
             return super().forward(samples)
         require_statistics(self, samples)
@@ -85,18 +85,18 @@ def require_statistics(norm: BatchNormNd, x: Tensor) -> None:
 
 
 class PerStepState(NamedTuple):
-    """Number of normalised steps of each sample, int64 `[B]`."""
+    """Number of normalized steps of each sample, int64 `[B]`."""
 
     step: Tensor
 
 
 class PerStepBatchNorm(TemporalLayer, BatchNormNd):
-    """Batch normalisation of each step separately, with its own statistics, weight and bias.
+    """Batch normalization of each step separately, with its own statistics, weight and bias.
 
         y[t] = weight[t] * (x[t] - mean[t]) / sqrt(var[t] + eps) + bias[t]
 
     In training mean and variance are those of the samples for which step t is valid, for each channel; in evaluation
-    the running ones of that step. A step with only a single valid value per channel has no variance: it is normalised
+    the running ones of that step. A step with only a single valid value per channel has no variance: it is normalized
     by the running statistics, which then do not change. BNTT is this without the bias.
 
     Args:
@@ -156,25 +156,25 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         samples = x.flatten(0, 1)
         if state is None and valid is None:
             # Splitting and joining along the folded axis keeps channels-last memory.
-            y = torch.cat([self._normalise(x_t, t) for t, x_t in enumerate(samples.split(max(batch, 1)))])
+            y = torch.cat([self._normalize(x_t, t) for t, x_t in enumerate(samples.split(max(batch, 1)))])
             return y.unflatten(0, x.shape[:2]), PerStepState(before + num_steps)
         at = before + torch.arange(num_steps, device=x.device)[:, None]
         own = num_steps if lengths is None else lengths.clamp(max=num_steps)
-        y = self._normalise_each(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
+        y = self._normalize_each(samples, (at if valid is None else torch.where(valid, at, -1)).flatten())
         return y.unflatten(0, x.shape[:2]), PerStepState(before + own)
 
-    def _normalise_each(self, samples: Tensor, at: Tensor) -> Tensor:
-        """Normalise each sample with the statistics of its step `at`; -1 makes it zero."""
+    def _normalize_each(self, samples: Tensor, at: Tensor) -> Tensor:
+        """Normalize each sample with the statistics of its step `at`; -1 makes it zero."""
         order = at.argsort(stable=True)
         past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
         if len(sizes) > self.num_steps:
             raise self._length_error(len(sizes))
         order = order[past:]
-        parts = [self._normalise(part, t) for t, part in enumerate(samples[order].split(sizes))]
+        parts = [self._normalize(part, t) for t, part in enumerate(samples[order].split(sizes))]
         return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
 
-    def _normalise(self, samples: Tensor, t: int) -> Tensor:
-        """Normalise samples `[N, C, ...]` of step t."""
+    def _normalize(self, samples: Tensor, t: int) -> Tensor:
+        """Normalize samples `[N, C, ...]` of step t."""
         mean, var = self.running_mean[t], self.running_var[t]
         weight, bias = (None, None) if self.weight is None else (self.weight[t], self.bias[t])
         if not self.training or samples.numel() <= self.num_features:
@@ -207,7 +207,7 @@ def batch_norm(
     affine: bool = True,
     per_step: bool = False,
 ) -> BatchNorm | PerStepBatchNorm:
-    """Normalise each channel over all valid steps and samples together, or at each step separately.
+    """Normalize each channel over all valid steps and samples together, or at each step separately.
 
     Args:
         in_shape: Shape of one sample at one step.
@@ -240,11 +240,11 @@ def layer_norm(
     elementwise_affine: bool = True,
     bias: bool = True,
 ) -> nn.LayerNorm:
-    """Normalise each sample at each step over its last axes.
+    """Normalize each sample at each step over its last axes.
 
     Args:
         in_shape: Shape of one sample at one step.
-        normalized_shape: Sizes of the last axes, over which it normalises; by default all axes.
+        normalized_shape: Sizes of the last axes, over which it normalizes; by default all axes.
         eps: Added to the variance.
         elementwise_affine: Whether there is a weight.
         bias: Whether there is a bias.
@@ -265,7 +265,7 @@ def layer_norm(
 
 @LAYERS.register("group_norm")
 def group_norm(in_shape: Shape, *, num_groups: Count, eps: Positive = 1e-5, affine: bool = True) -> nn.GroupNorm:
-    """Normalise each sample at each step over groups of channels.
+    """Normalize each sample at each step over groups of channels.
 
     Args:
         in_shape: Shape of one sample at one step.

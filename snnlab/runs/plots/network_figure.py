@@ -31,7 +31,7 @@ _FAMILIES = {
     "block": ("#cfd3f2", "#4b4fa8", "block, drawn below"),
     "weights": ("#cfe4f7", "#2f78b7", "weights"),
     "pooling": ("#cdeee0", "#1f8f6a", "pooling"),
-    "norm": ("#f8f0b5", "#a8920b", "normalisation"),
+    "norm": ("#f8f0b5", "#a8920b", "normalization"),
     "other": ("#e6e9ec", "#87929d", "other"),
 }
 _JOINS = {"add": "+", "and": "×", "iand": "∧¬", "concat": "||"}

@@ -32,7 +32,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 # Their gradients are not derivatives of a function: they leave out the same terms as the library.
 NOT_A_DERIVATIVE = {
-    "lava_cuba": "quantised states; its backward passes resets by",
+    "lava_cuba": "quantized states; its backward passes resets by",
     "snntorch_alpha": "its reset is detached",
     "sinabs_lif": "several spikes a step, each with the same bell",
 }

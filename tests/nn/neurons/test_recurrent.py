@@ -96,7 +96,7 @@ def test_without_autapses_no_neuron_reaches_itself_and_none_is_learned(
         assert (rec.feedback.weight != before).any()
 
 
-def test_norses_initialisation_is_normal_with_its_deviation() -> None:
+def test_norses_initialization_is_normal_with_its_deviation() -> None:
     torch.manual_seed(0)
     weight = DenseFeedback((400,), autapses=False, init="norse").weight
     assert weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
@@ -104,7 +104,7 @@ def test_norses_initialisation_is_normal_with_its_deviation() -> None:
     assert abs(weight.mean().item()) < 1e-3
 
 
-def test_the_other_initialisations() -> None:
+def test_the_other_initializations() -> None:
     torch.manual_seed(0)
     uniform = DenseFeedback((100,), bias=True)
     assert uniform.weight.abs().max() <= 0.1
