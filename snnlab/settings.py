@@ -492,6 +492,6 @@ SURROGATE_EXCLUSIONS: Exclusions = {
 }
 
 
-def size_groups(names: Collection[str]) -> list[tuple[str, ...]]:
-    """Return the groups of size settings of a surrogate with settings of these names, without width and height."""
+def library_size_groups(names: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the groups of `SURROGATE_SIZES` that a surrogate with these settings has, except (width, height)."""
     return [tuple(name for name in group if name in names) for group in SURROGATE_SIZES[1:] if group[0] in names]

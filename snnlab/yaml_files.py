@@ -47,18 +47,18 @@ def too_large(path: Path, loader: Any = yaml.SafeLoader) -> str | None:
     if len(content) > MAX_BYTES:
         return f"is larger than {MAX_BYTES:,} bytes, the limit for a YAML file"
     try:
-        return _problem(content.decode("utf-8"), loader)
+        return _exceeded_limit(content.decode("utf-8"), loader)
     except (UnicodeDecodeError, yaml.YAMLError):
         return None
 
 
-def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
+def _exceeded_limit(text: str, loader: Any, *, parse_string: bool = True) -> str | None:
     """Return the limit that a YAML text exceeds, or None.
 
     Args:
         text: YAML.
         loader: The loader of its reader.
-        again: Whether to parse a document that is one text as YAML again, as OmegaConf does.
+        parse_string: Whether to parse a document that is one text as YAML again, as OmegaConf does.
     """
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
@@ -81,8 +81,8 @@ def _problem(text: str, loader: Any, *, again: bool = True) -> str | None:
             total += 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
-            if not opened and again:
-                return _problem(event.value, loader, again=False)
+            if not opened and parse_string:
+                return _exceeded_limit(event.value, loader, parse_string=False)
             number = event.implicit[0] or str(event.tag).endswith((":int", ":float"))
             if number and len(event.value) > MAX_DIGITS and _NUMBER.match(event.value):
                 return f"has a number of {len(event.value):,} digits"

@@ -181,7 +181,7 @@ def _run_trials(plan: SearchPlan, workers: Executor, started: float) -> None:
         study = SharedStudy(plan.folder, plan.sweep, plan.space, lock, identity)
         driver = SearchRunner(plan, study, workers, started)
         driver.run()
-        _raise_stopped(plan, study, workers)
+        _raise_if_stopped(plan, study, workers)
         driver.check_failures()
         _finish(plan, study, workers)
     finally:
@@ -201,7 +201,7 @@ def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) 
         _log.warning(words)
 
 
-def _raise_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
+def _raise_if_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
     if workers.fatal_error:
         raise RunFolderError("", workers.fatal_error, _continue_hint(plan))
     if workers.stopped is not None:
@@ -220,7 +220,7 @@ def _finish(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
             return
         search_report.write_trials(plan, study)
         winner = find_winner(plan, study, workers)
-        _raise_stopped(plan, study, workers)
+        _raise_if_stopped(plan, study, workers)
         names = plan.sweep.names()
         with quiet_optuna():
             found = {name: importances(study.study, place) for place, name in enumerate(names)}

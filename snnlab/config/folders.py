@@ -41,9 +41,9 @@ def group_files(group: str, user_dir: Path | None) -> dict[str, Path]:
 
 
 def description(path: Path) -> str:
-    """Return a file's description: the first sentence from its second comment line on, or the class that it names.
+    """Return the first sentence of a YAML file's comments after its first line, else its `_target_`, else "".
 
-    The first comment line is the command that runs it; Hydra's `@package` line is skipped.
+    The first line is the command that runs it; Hydra's `@package` line is skipped.
     """
     text = path.read_text(encoding="utf-8")
     head = [line for line in text.splitlines() if not line.startswith("# @package")]

@@ -153,7 +153,7 @@ def _limit_file_size(original: Any) -> Any:
                 raise ConfigError(config_path, "is not a file of a group", "your files are in --config-dir DIR")
             source = self._find_object_source(config_path, ObjectType.CONFIG)
             if source is not None and source.scheme() == "file":
-                require_bounded_file(_file(source.path, config_path))
+                require_bounded_file(_config_file(source.path, config_path))
         return original(self, config_path)
 
     return load_config
@@ -163,7 +163,7 @@ def _refuse_hydra_settings(original: Any) -> Any:
     def load_single(self: ConfigLoaderImpl, default: Any, repo: Any) -> Any:
         loaded = original(self, default, repo)
         if _guarding.get() and loaded.provider not in ("hydra", "schema"):
-            path = _file(loaded.path.partition("://")[2], default.config_path)
+            path = _config_file(loaded.path.partition("://")[2], default.config_path)
             if not path.is_relative_to(config_folder().resolve()):
                 _require_no_hydra_settings(path, loaded.config, default.package or "")
                 _require_no_hydra_choice(path, loaded.defaults_list or ())
@@ -191,7 +191,7 @@ _patch(ConfigLoaderImpl, "_load_single_config", _refuse_hydra_settings)
 _patch(ConfigLoaderImpl, "load_configuration", _limit_config_size)
 
 
-def _file(folder: str, config_path: str) -> Path:
+def _config_file(folder: str, config_path: str) -> Path:
     name = config_path if config_path.endswith(".yaml") else f"{config_path}.yaml"
     return Path(folder, name).resolve()
 

@@ -59,8 +59,10 @@ _MOVED: Mapping[str, str] = {
 _GAIN_BEFORE_AVERAGE: Mapping[str, float | str] = {"li": 1.0, "cuba_li": "1-a", "cuba_lif": "1-a"}
 
 
-def migrate(cfg: DictConfig) -> Iterator[str]:
-    """Update an older configuration in place to the current names and values, and yield a text for each change.
+def replace_outdated_values(cfg: DictConfig) -> Iterator[str]:
+    """Replace moved classes, removed values and old defaults in place; yield a text for each change but a moved class.
+
+    Nothing changes before it is iterated.
 
     Args:
         cfg: The content of a run's config.yaml.
@@ -503,7 +505,7 @@ def recorded_config(run: Path) -> DictConfig:
     if old := renames(raw):
         pairs = ", ".join(f"{before} is {after}" for before, after in old.items())
         _log.info("%s: settings that were renamed: %s", path, pairs)
-    for change in migrate(cfg):
+    for change in replace_outdated_values(cfg):
         _log.warning("%s: %s", path, change)
     return cfg
 

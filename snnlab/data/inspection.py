@@ -37,7 +37,7 @@ def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> I
         names: Names of the classes; None: their numbers.
     """
     if kind_of(store.targets) == "class":
-        yield from _missing_classes(store.targets, split, names)
+        yield from _missing_class_warnings(store.targets, split, names)
     part_of = np.full(len(store), -1)
     for part, places in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
         part_of[places] = part
@@ -46,7 +46,7 @@ def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> I
         yield f"groups of recordings in two of training, validation and test: {found.size:,}"
 
 
-def _missing_classes(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
+def _missing_class_warnings(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
     everything = np.unique(targets[np.concatenate([split.train, split.val, split.test])])
     parts = (("training", split.train), ("validation", split.val), ("test", split.test))
     for what, places in parts:

@@ -218,7 +218,9 @@ def _compare(rows: Sequence[MethodRow], looks: CountLooks) -> tuple[list[Compari
 
 
 def _number_of_looks(looks: Sequence[Mapping[str, int]], one: MethodResults, other: MethodResults) -> int:
-    """Return the number of interim looks at two methods, with this one; a look has other numbers of seeds than before.
+    """Return the number of distinct pairs of seed numbers at which two methods were compared.
+
+    These are the earlier pairs with at least `MIN_SEEDS` each, and the present one.
 
     Args:
         looks: The number of seeds of each method at each earlier look.

@@ -41,7 +41,7 @@ def output_levels(layers: Iterable[nn.Module], levels: int | None) -> int | None
         if isinstance(layer, Neuron):
             levels = 1 if layer.spiking else None
         elif isinstance(layer, _AVERAGE):
-            levels = None if levels is None else levels * _window_size(layer)
+            levels = None if levels is None else levels * _average_window_size(layer)
         elif not isinstance(layer, (*_MAX, nn.Flatten)):
             levels = None
     return levels
@@ -69,7 +69,7 @@ def save_as_uint8(x: Tensor, levels: int) -> saved_tensors_hooks:
     return saved_tensors_hooks(pack, unpack)
 
 
-def _window_size(layer: nn.Module) -> int:
+def _average_window_size(layer: nn.Module) -> int:
     """Return the number of cells in a window of an average pooling."""
     size = layer.kernel_size
     dims = next(n for n, kind in enumerate(_AVERAGE, 1) if isinstance(layer, kind))
@@ -199,11 +199,11 @@ class RestoreBuffers(AbstractContextManager[None]):
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
-        self.owners = [module for layer in layers for module in layer.modules() if _buffers(module)]
+        self.owners = [module for layer in layers for module in layer.modules() if _own_buffers(module)]
         self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
     def __enter__(self) -> None:
-        self.later_buffers = [_buffers(owner) for owner in self.owners]
+        self.later_buffers = [_own_buffers(owner) for owner in self.owners]
         self._set(self.first_buffers)
         self.first_buffers = [_cloned_buffers(owner) for owner in self.owners]
 
@@ -216,9 +216,9 @@ class RestoreBuffers(AbstractContextManager[None]):
                 setattr(owner, name, buffer)
 
 
-def _buffers(owner: nn.Module) -> dict[str, Tensor]:
+def _own_buffers(owner: nn.Module) -> dict[str, Tensor]:
     return dict(owner.named_buffers(recurse=False))
 
 
 def _cloned_buffers(owner: nn.Module) -> dict[str, Tensor]:
-    return {name: buffer.clone() for name, buffer in _buffers(owner).items()}
+    return {name: buffer.clone() for name, buffer in _own_buffers(owner).items()}

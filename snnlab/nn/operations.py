@@ -263,7 +263,7 @@ class OperationCounter:
             if isinstance(stage, FusedEvents):
                 self._add(stage.first[1], x, lengths)
             if stage.pooling is not None:  # the fused stage does not return the neurons' own outputs
-                y = y.new_empty(*x.shape[:2], *_own_spikes(counts).shape[1:])
+                y = y.new_empty(*x.shape[:2], *_spikes_per_neuron(counts).shape[1:])
         if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):
@@ -302,7 +302,7 @@ def count_operations(network: Network) -> Iterator[OperationCounter]:
         hook.remove()
 
 
-def _own_spikes(counts: Counts | None) -> Tensor:
+def _spikes_per_neuron(counts: Counts | None) -> Tensor:
     assert counts is not None, "counting operations needs counts"
     return counts[OWN_SPIKES]
 

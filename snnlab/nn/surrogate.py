@@ -15,7 +15,7 @@ from torch import Tensor
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.registry import Registry
-from snnlab.settings import Positive, above, at_least, checks_arguments, size_groups
+from snnlab.settings import Positive, above, at_least, checks_arguments, library_size_groups
 
 SURROGATES = Registry("surrogate")
 DEFAULT_WIDTH = 0.3
@@ -123,12 +123,12 @@ class LibrarySurrogate(Surrogate):
         given = {name: float(value) for name, value in library.items() if value is not None}
         if given:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_parametrization([*given, *own], size_groups(library))
-            self.size = self.library_size(given)
+            _require_one_size_group([*given, *own], library_size_groups(library))
+            self.size = self.size_from_library(given)
 
     @abstractmethod
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
-        """Return the size for a library's parameters, which are in units of u."""
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
+        """Return width and height for the parameters of another library, with their units."""
 
 
 class AlphaSurrogate(LibrarySurrogate):
@@ -161,7 +161,7 @@ class SlopeSurrogate(LibrarySurrogate):
         super().__init__(width, height, alpha=alpha, slope=slope)
 
 
-def _require_one_parametrization(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
+def _require_one_size_group(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
     if not any(way[0] in names and set(names) <= set(way) for way in ways):
         options = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
         raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {listing(names)}")
@@ -181,7 +181,7 @@ class Atan(AlphaSurrogate):
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
         return SurrogateSize(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
 
@@ -208,7 +208,7 @@ class SuperSpike(SlopeSurrogate):
 
     half_width = math.sqrt(2.0) - 1.0
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
         return SurrogateSize(self.half_width / alpha, 1.0, absolute=True)
 
@@ -230,7 +230,7 @@ class Sigmoid(SlopeSurrogate):
 
     half_width = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         (alpha,) = given.values()
         return SurrogateSize(self.half_width / alpha, alpha / 4.0, absolute=True)
 
@@ -252,7 +252,7 @@ class Tanh(AlphaSurrogate):
 
     half_width = math.log(1.0 + math.sqrt(2.0))
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half_width / given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -273,7 +273,7 @@ class Circ(AlphaSurrogate):
 
     half_width = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half_width * given["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -318,7 +318,7 @@ class Gaussian(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
         return SurrogateSize(
             self.half_width / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True
@@ -343,7 +343,7 @@ class Erfc(AlphaSurrogate):
 
     half_width = Gaussian.half_width
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half_width / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -392,7 +392,7 @@ class MultiGaussian(LibrarySurrogate):
             self.half_width = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         sigma = given["sigma"]
         height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
         return SurrogateSize(self.half_width * sigma, height, absolute=True)
@@ -408,7 +408,7 @@ class MultiGaussian(LibrarySurrogate):
         return -0.5 / (self.s * self.s)
 
     def _find_half_width(self) -> float:
-        """Return the half width in sigma, by bisection; the lobes make it smaller than that of a Gaussian."""
+        """Return the half width at half maximum for sigma = 1, by bisection; the lobes make it narrower than a Gaussian."""
         low, high = 0.0, 1.2
         for _ in range(60):
             middle = (low + high) / 2
@@ -439,7 +439,7 @@ class Triangle(AlphaSurrogate):
 
     half_width = 0.5
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         return SurrogateSize(self.half_width, given["alpha"], absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -460,7 +460,7 @@ class Rectangular(AlphaSurrogate):
     Source: Wu et al., Spatio-temporal backpropagation, Frontiers in Neuroscience 12, 2018.
     """
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         alpha = given["alpha"]
         return SurrogateSize(0.5 / alpha, alpha, absolute=True)
 
@@ -506,7 +506,7 @@ class Exponential(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
-    def library_size(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
         if "grad_width" in given:
             reach = given["grad_width"]
             return SurrogateSize(self.half_width * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)

@@ -53,7 +53,7 @@ class Monitors(L.Callback):
         self, every_steps: Count = 100, recordings: Annotated[int, at_least(2)] = 8, every_epochs: Count = 4
     ) -> None:
         self.every_steps, self.recordings, self.every_epochs = every_steps, recordings, every_epochs
-        self._vitals: NetworkStatistics | None = None
+        self._statistics: NetworkStatistics | None = None
         self._measured_step = self._drawn_step = -1
         self._pending = self._disabled = False
         self._update: WeightUpdate | None = None
@@ -65,13 +65,13 @@ class Monitors(L.Callback):
         if not due or self._disabled or not trainer.loggers or not trainer.is_global_zero:
             return
         dt = trainer.datamodule.settings.step_ms  # type: ignore[attr-defined]
-        self._vitals = measure_batch(trainer, pl_module, first_recordings(batch, self.recordings), dt)
-        if self._vitals is None:
+        self._statistics = measure_batch(trainer, pl_module, first_recordings(batch, self.recordings), dt)
+        if self._statistics is None:
             self._disabled = True
             return
         self._measured_step, self._pending = step, True
-        _log_metrics(trainer, scalars(self._vitals), step)
-        for name, histogram in histograms(self._vitals):
+        _log_metrics(trainer, scalars(self._statistics), step)
+        for name, histogram in histograms(self._statistics):
             for writer in _tensorboard_writers(trainer):
                 writer.add_histogram_raw(f"monitors/{name}", **histogram, global_step=step)
         for learned_parameter in learned(pl_module.network):
@@ -104,14 +104,14 @@ class Monitors(L.Callback):
 
     def _draw(self, trainer: L.Trainer) -> None:
         writers = _tensorboard_writers(trainer)
-        if self._vitals is None or self._drawn_step == self._measured_step or not writers:
+        if self._statistics is None or self._drawn_step == self._measured_step or not writers:
             return
         self._drawn_step = self._measured_step
-        rows = {layer.name: layer.drive_gradient for layer in self._vitals.layers if layer.drive_gradient}
+        rows = {layer.name: layer.drive_gradient for layer in self._statistics.layers if layer.drive_gradient}
         if not rows:
             return
         with default_style():
-            pixels = render(draw_gradients(rows, self._vitals.dt))
+            pixels = render(draw_gradients(rows, self._statistics.dt))
         for writer in writers:
             writer.add_image("monitors/input_gradient", pixels, self._measured_step, dataformats="HWC")
 

@@ -101,7 +101,7 @@ def trainer_builder(
     loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_plugin_classes(experiment)}
     nodes = _nodes(experiment.callbacks, "callbacks")
-    more = [_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
+    more = [_build_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
     bars = draws_bars() and is_rank_zero
     if not bars and "enable_progress_bar" not in experiment.trainer:
         # A user-defined bar is not drawn into a file either, and Lightning would refuse it.
@@ -124,7 +124,7 @@ def _plugin_classes(experiment: Experiment) -> InnerClasses:
     return dict.fromkeys(experiment.plugins, object)
 
 
-def _callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: InnerClasses) -> L.Callback:
+def _build_callback(node: Mapping[str, Any], modules: Sequence[str], place: str, inner: InnerClasses) -> L.Callback:
     patience = node.get("patience")
     if isinstance(patience, int) and patience < 0:
         raise ConfigError(f"{place}.patience", f"must be >= 0, got {patience}")

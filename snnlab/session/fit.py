@@ -149,7 +149,7 @@ def evaluate_chosen_epoch(
         write_npz(Path(trainer.default_root_dir) / "predictions.npz", arrays)
     if tests and selection.epoch == trainer.current_epoch - 1:
         last |= _last_scores(metrics)
-    return {**metrics, **last, **_size(built), **learned_metrics(module.network)}
+    return {**metrics, **last, **_size_metrics(built), **learned_metrics(module.network)}
 
 
 def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
@@ -157,7 +157,7 @@ def _last_scores(values: Mapping[str, float]) -> dict[str, float]:
     return {f"last/{key}": value for name in _SCORES if (value := values.get(key := f"test/{name}")) is not None}
 
 
-def _size(built: BuiltNetwork) -> dict[str, float]:
+def _size_metrics(built: BuiltNetwork) -> dict[str, float]:
     return {
         "params": float(sum(p.numel() for p in built.network.parameters())),
         "footprint_bytes": float(footprint_bytes(built.network)),

@@ -245,7 +245,7 @@ def check_supported_targets(loss: LossTerm, name: str, targets: Targets, place: 
         place: Path of the loss in the configuration.
 
     Raises:
-        ConfigError: naming a loss for these targets.
+        ConfigError: if it does not; the message names a loss that does.
     """
     if targets in loss.supported_targets:
         return

@@ -254,5 +254,5 @@ class SquaredError(Loss):
         return self._running(y)
 
     def answers(self, y: Tensor) -> Tensor:
-        """Return the reduction up to each step."""
+        """Return the readout of the steps up to each step, `[T, B, K]`."""
         return self._running(y)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, Synapse, Synaptic
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, Synapse, SynapticMembrane
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.settings import Finite
@@ -22,10 +22,10 @@ class CubaLIState(NamedTuple):
 
 
 @NEURONS.register("cuba_li")
-class CubaLI(Synaptic):
+class CubaLI(SynapticMembrane):
     """Leaky integrator whose input is added to a decaying synaptic current; its output is its membrane.
 
-    The arguments are those of `Synaptic` and `LeakyMembrane`.
+    The arguments are those of `SynapticMembrane` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `CubaLIState(v, i)`, each `[B, ...]`; returns the membrane, `[T, B, ...]`, and the

@@ -15,7 +15,7 @@ from snnlab.nn.neurons.membrane import (
     SpikingMembrane,
     SurrogateSetting,
     Synapse,
-    Synaptic,
+    SynapticMembrane,
     Threshold,
 )
 from snnlab.nn.neurons.register import NEURONS
@@ -31,10 +31,10 @@ class CubaLIFState(NamedTuple):
 
 
 @NEURONS.register("cuba_lif")
-class CubaLIF(Synaptic, SpikingMembrane):
+class CubaLIF(SynapticMembrane, SpikingMembrane):
     """Leaky integrate-and-fire neuron whose input is added to a decaying synaptic current.
 
-    The arguments are those of `Synaptic`, `SpikingMembrane` and `LeakyMembrane`.
+    The arguments are those of `SynapticMembrane`, `SpikingMembrane` and `LeakyMembrane`.
 
     Shape:
         x: `[T, B, ...]`; state: `CubaLIFState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and

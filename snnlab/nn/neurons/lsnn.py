@@ -15,7 +15,7 @@ from snnlab.nn.neurons.membrane import (
     InputGain,
     Reset,
     SurrogateSetting,
-    Synaptic,
+    SynapticMembrane,
     Threshold,
     ThresholdCoefficients,
 )
@@ -33,7 +33,7 @@ class LSNNState(NamedTuple):
 
 
 @NEURONS.register("lsnn")
-class LSNN(AdaptiveThreshold, Synaptic):  # pyright: ignore[reportIncompatibleMethodOverride]
+class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Leaky integrate-and-fire neuron with an adaptive threshold, with the order of operations of Norse's LSNN.
 
     With `neuron=norse_lsnn` it is Norse's LSNN and LSNNCell, and with `recurrent: {autapses: false, init: norse}` and

@@ -357,7 +357,7 @@ _JUMP_WARNINGS = {
 }
 
 
-class Synaptic(LeakyMembrane):
+class SynapticMembrane(LeakyMembrane):
     """A membrane whose input is added to a decaying current; for use with `LeakyMembrane` or `SpikingMembrane`.
 
         j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]

@@ -120,7 +120,7 @@ def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
+def choose_across_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
     """Return the first `number` recordings of different classes, then the second ones of each class, and so on.
 
     Args:
@@ -137,7 +137,7 @@ def first_of_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np
 
 
 def _choose_recordings(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
-    return first_of_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
+    return choose_across_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
 
 
 def run_recording(

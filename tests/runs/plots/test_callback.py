@@ -10,7 +10,7 @@ import torch
 
 from snnlab.data.events import SensorSize
 from snnlab.errors import ConfigError
-from snnlab.runs.plots.callback import Plots, _count_answers, first_of_classes
+from snnlab.runs.plots.callback import Plots, _count_answers, choose_across_classes
 from snnlab.training.module import SpikingModule
 
 from ...refusals import assert_raises
@@ -151,7 +151,7 @@ def test_recordings_are_of_different_classes_as_far_as_possible(
 ) -> None:
     of_store, places = np.full(9, 5), np.array([3, 4, 5, 6, 8])
     of_store[places] = targets
-    assert first_of_classes(of_store, places, number).tolist() == chosen
+    assert choose_across_classes(of_store, places, number).tolist() == chosen
 
 
 @pytest.mark.parametrize("name", ["recordings", "every_epochs"])
