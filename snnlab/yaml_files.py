@@ -58,7 +58,7 @@ def _exceeded_limit(text: str, loader: Any, *, parse_string: bool = True) -> str
     Args:
         text: YAML.
         loader: The loader of its reader.
-        parse_string: Whether to parse a document that is one text as YAML again, as OmegaConf does.
+        parse_string: Whether a document that is only a string is parsed as YAML again, as OmegaConf does.
     """
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []

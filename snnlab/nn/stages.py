@@ -114,7 +114,7 @@ class FusedNeuron(Stage):
 
     @property
     def layers(self) -> NamedLayers:
-        """The layers of this stage, in order."""
+        """The neurons, then the pooling that is fused with them, if any."""
         return ((self.name, self.layer), *([] if self.pooling is None else [self.pooling]))
 
     def run(

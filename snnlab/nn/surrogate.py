@@ -408,7 +408,7 @@ class MultiGaussian(LibrarySurrogate):
         return -0.5 / (self.s * self.s)
 
     def _find_half_width(self) -> float:
-        """Return the half width at half maximum for sigma = 1, by bisection; the lobes make it narrower than a Gaussian."""
+        """Return the half width at half maximum for sigma = 1, by bisection; lobes make it narrower than a Gaussian."""
         low, high = 0.0, 1.2
         for _ in range(60):
             middle = (low + high) / 2

@@ -121,7 +121,7 @@ def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor
 
 
 def choose_across_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
-    """Return the first `number` recordings of different classes, then the second ones of each class, and so on.
+    """Return the indices of `number` recordings: the first of each class, then the second of each, and so on.
 
     Args:
         targets: Class of each recording of the store.
