@@ -304,7 +304,7 @@ class RegularizedLoss(Loss):
     def bind(self, task: Task) -> None:
         self.main.bind(task)
         for name, each in self.weighted_terms():
-            with error_context(f"parts.{name}"):
+            with error_context(f"regularizers.{name}"):
                 each.term.bind(task)
 
     def set_class_counts(self, counts: Tensor) -> None:
