@@ -18,11 +18,11 @@ def test_errors_of_torch_on_a_cpu_and_on_a_gpu_are_out_of_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "cure"),
+    ("batch_size", "hint"),
     [
         (32, ("set data.batch_size=16", "data.num_bins=50", "checkpoint_segments=10")),
         (1, ("set data.num_bins=50", "checkpoint_segments=10")),
     ],
 )
-def test_half_of_the_memory_is_suggested(batch_size: int, cure: tuple) -> None:
-    assert_text_has(out_of_memory_hint(batch_size, 100)[1], *cure)
+def test_half_of_the_memory_is_suggested(batch_size: int, hint: tuple) -> None:
+    assert_text_has(out_of_memory_hint(batch_size, 100)[1], *hint)

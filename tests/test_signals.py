@@ -56,11 +56,11 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
 
 
 def test_another_handler_stays() -> None:
-    heard: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
     with raise_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert heard == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]
 
 
 def test_in_another_thread_nothing_is_changed() -> None:

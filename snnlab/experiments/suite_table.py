@@ -107,7 +107,7 @@ class SuiteTable(NamedTuple):
                     "neighbours": [pair.record() for pair in part.neighbours],
                     "against_best": [pair.record() for pair in part.against_best],
                     "published": [{**one._asdict(), "ranked": False} for one in part.published],
-                    "protocol": {clause.about: clause.said for clause in part.protocol},
+                    "protocol": {entry.about: entry.said for entry in part.protocol},
                 }
                 for part in self.parts
             ],

@@ -147,7 +147,7 @@ def harmed(methods: Path, harm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "facts"),
     [
         ("no folder", ("", "b")),
         ("no run", ("b", "tested")),
@@ -157,8 +157,8 @@ def harmed(methods: Path, harm: str) -> None:
         ("other data", ("", "recordings")),
     ],
 )
-def test_what_cannot_be_compared_is_refused(snnlab: Snnlab, methods: Path, harm: str, told: tuple):
+def test_what_cannot_be_compared_is_refused(snnlab: Snnlab, methods: Path, harm: str, facts: tuple):
     harmed(methods, harm)
     done = snnlab("bench", "compare", str(methods / "a"), str(methods / "b"))
     assert (done.status, done.out) == (2, "")
-    assert_error_has(done.error, *told)
+    assert_error_has(done.error, *facts)

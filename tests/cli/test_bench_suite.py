@@ -82,14 +82,14 @@ def test_without_a_suite_they_are_listed(workplace: Path, snnlab: Snnlab):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["suite=wrong", "--config-dir", "mine"], ("model=mlp_liff", "file")),
         (["suite=smoke", "folder=run"], ("folder", "run")),
         (["suite=smoke", "folder=run/inner"], ("folder", "run")),
     ],
 )
-def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab, arguments: list[str], told: tuple):
+def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab, arguments: list[str], facts: tuple):
     (workplace / "run" / "checkpoints").mkdir(parents=True)
     (workplace / "run" / "config.yaml").write_text("")
     (workplace / "mine" / "suite").mkdir(parents=True)
@@ -100,20 +100,20 @@ def test_a_mistake_is_found_before_anything_runs(workplace: Path, snnlab: Snnlab
     before = set(workplace.rglob("*"))
     done = snnlab("bench", *arguments)
     assert done.status == 2
-    assert_error_has(done.error, *told)
+    assert_error_has(done.error, *facts)
     assert set(workplace.rglob("*")) == before
 
 
 def test_a_setting_that_no_training_can_have_ends_it_at_once_and_can_be_corrected(
     workplace: Path, store: str, snnlab: Snnlab
 ):
-    for mistake, *told in [
+    for mistake, *facts in [
         ("trainer.max_epoch=3", "trainer.max_epoch", "max_epochs"),
         ("threads=0", "threads", 1, 0),
     ]:
         done = snnlab(*SMOKE, store, mistake)
         assert done.status == 2
-        assert_error_has(done.error, *told)
+        assert_error_has(done.error, *facts)
         assert "  | " not in done.err  # no run was started
     assert snnlab(*SMOKE, store, "trainer.max_epochs=3", "--dry-run").status == 0
 

@@ -68,8 +68,8 @@ def test_the_file_and_the_remedy_are_named(snnlab: Snnlab, search: Path, name: s
     done = snnlab("report", str(search))
     assert (done.status, done.out) == (2, "")
     assert_error_has(done.error, search / name, "read")
-    cure = "snnlab runs list" if name == "sweep.yaml" else f"snnlab sweep resume={search}"
-    assert cure in done.err
+    hint = "snnlab runs list" if name == "sweep.yaml" else f"snnlab sweep resume={search}"
+    assert hint in done.err
     assert len(done.err.splitlines()) == 1
 
 

@@ -38,7 +38,7 @@ def proposed(done: Outcome) -> list[str]:
 
 
 def fixes(done: Outcome) -> list[str]:
-    """Return the overrides that the doctor says cure a finding."""
+    """Return the overrides that the doctor says fix a finding."""
     return [shlex.split(found)[0] for found in re.findall(r"^  fixed by (.+)$", done.out, re.M)]
 
 

@@ -69,9 +69,9 @@ def test_a_signal_ends_the_training_with_a_message_and_a_run_folder(
     assert not out
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert "SIG" not in err
-    line, cure = err.splitlines()[-2:]
+    line, hint = err.splitlines()[-2:]
     assert_text_has(line, "interrupted")
-    assert_text_has(cure, f"snnlab train resume={record.parent}")
+    assert_text_has(hint, f"snnlab train resume={record.parent}")
     assert_text_has(line, record.parent, "weights", "last", "best")
     result = json.loads(record.read_text())
     assert result["status"] == "interrupted"
@@ -99,9 +99,9 @@ def test_a_signal_before_the_first_batch_records_an_interrupted_run(workplace: P
     assert status == 143
     (record,) = workplace.glob("outputs/*/*/result.json")
     assert json.loads(record.read_text())["status"] == "interrupted"
-    line, cure = (workplace / "log").read_text().splitlines()[-2:]
+    line, hint = (workplace / "log").read_text().splitlines()[-2:]
     assert_text_has(line, "0 of 100000 epochs")
-    assert_text_has(cure, f"snnlab train resume={record.parent}")
+    assert_text_has(hint, f"snnlab train resume={record.parent}")
 
 
 def test_ctrl_c_stops_a_sweep_and_not_only_its_run(workplace: Path, digits_store: str):
@@ -159,6 +159,6 @@ def test_a_signal_in_a_validation_reports_the_epochs_to_train_again(
     two = [text.replace("limit_val_batches=1", "limit_val_batches=2") for text in LONG]
     with pytest.raises(Interrupted) as caught:
         train(*two, digits_store, "checkpoint_every_s=null")
-    _, again, cure = str(caught.value).splitlines()
+    _, again, hint = str(caught.value).splitlines()
     assert_text_has(again, "epoch 2", "batch 1")
-    assert_text_has(cure, "snnlab train resume=")
+    assert_text_has(hint, "snnlab train resume=")

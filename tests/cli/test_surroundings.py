@@ -81,11 +81,11 @@ def test_warnings_of_other_packages_are_no_errors_of_ours(workplace: Path):
 
 
 def test_too_little_address_space_is_reported(snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch):
-    def no_room(*_: object) -> None:
+    def no_memory(*_: object) -> None:
         raise OSError("Could not find/load shared object file 'libllvmlite.so'")
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1_200_000_000, 1_200_000_000))
-    monkeypatch.setattr(importlib, "import_module", no_room)
+    monkeypatch.setattr(importlib, "import_module", no_memory)
     done = snnlab("show")
     assert done.status == 2
     assert_text_has(done.err, "snnlab", "memory: 1.2 GB")

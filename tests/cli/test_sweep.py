@@ -105,7 +105,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "facts"),
     [
         (["sweep.objectives={test/accuracy: maximize}"], ("sweep.objectives.test/accuracy", "recordings")),
         (["sweep.objectives={val/acuracy: maximize}"], ("sweep.objectives.val/acuracy", "val/loss", "val/accuracy")),
@@ -122,14 +122,14 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(
-    workplace: Path, store: str, snnlab: Snnlab, arguments: list[str], told: tuple
+    workplace: Path, store: str, snnlab: Snnlab, arguments: list[str], facts: tuple
 ):
     space = SEARCH[:1] if not any(text.startswith("sweep.space") for text in arguments) else ()
     resumes = any(text.startswith("resume=") for text in arguments)
     given = () if resumes else (*NET[:-3], *NET[-2:], *space, "sweep.engine=here", store)
     done = snnlab("sweep", *given, *arguments)
     assert done.status == 2, done.out
-    assert_error_has(done.error, *told)
+    assert_error_has(done.error, *facts)
     assert not list(workplace.glob("outputs/*/*_sweep"))
 
 

@@ -33,10 +33,10 @@ def test_runs_on_gpus_of_their_own_are_one_row(tmp_path: Path):
         make_run(tmp_path / f"x/{seed}_{seed}", seed, config={"trainer": {"devices": devices}})
     make_run(tmp_path / "x/3_0", 0, config={"trainer": {"devices": 2}})
     assert sorted(len(row.seeds) for row in read_table(tmp_path).parts[0].rows) == [1, 3]
-    assert read_arm_of(tmp_path / "x", 3) == [0, 1, 2]
+    assert read_method_of(tmp_path / "x", 3) == [0, 1, 2]
 
 
-def read_arm_of(folder: Path, left_out: int) -> list[int]:
+def read_method_of(folder: Path, left_out: int) -> list[int]:
     shutil.rmtree(folder / f"{left_out}_0")
     return read_method(folder).seeds
 

@@ -53,7 +53,7 @@ def test_a_method_that_is_no_longer_in_the_file_stays(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "values", "told"),
+    ("typed", "values", "facts"),
     [
         (["trainer.max_epochs=3"], {}, "common: trainer.max_epochs=3"),
         ([], {"methods": {"a": ["neuron=iaf"]}}, "methods.a: neuron=lif"),
@@ -62,10 +62,10 @@ def test_a_method_that_is_no_longer_in_the_file_stays(tmp_path: Path):
     ],
 )
 def test_other_settings_are_refused_in_the_same_folder(
-    tmp_path: Path, typed: list[str], values: dict[str, Any], told: str
+    tmp_path: Path, typed: list[str], values: dict[str, Any], facts: str
 ):
     begun(tmp_path)
-    with assert_raises(ConfigError, tmp_path, told):
+    with assert_raises(ConfigError, tmp_path, facts):
         require_same_settings(plan(tmp_path, typed, **values), read_suite_yaml(tmp_path) or {}, ["data.root"])
 
 

@@ -14,12 +14,12 @@ from ..refusals import assert_text_has
 from .making import make_run, make_suite
 
 
-def clauses(folder: Path) -> dict[str, str]:
-    return {clause.about: clause.said for clause in read_table(folder).parts[0].protocol}
+def protocol_texts(folder: Path) -> dict[str, str]:
+    return {entry.about: entry.said for entry in read_table(folder).parts[0].protocol}
 
 
 def test_what_holds_for_all_is_stated_once(tmp_path: Path):
-    said = clauses(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
+    said = protocol_texts(make_suite(tmp_path / "s", {"a": [0.9, 0.8, 0.7], "b": [0.7, 0.7, 0.7]}))
     assert_text_has(said["runs"], "6 of 6 completed", "0 failed")
     assert_text_has(said["seeds"], "0, 1, 2", "initialization")
     assert_text_has(said["split"], "stratified 0.1", "split_seed 0")
@@ -45,7 +45,7 @@ def test_differences_are_stated_per_method(tmp_path: Path):
     suite = make_suite(tmp_path / "s", {"a": [0.9], "b": [0.8]}, seeds=(0,))
     (suite / "runs/digits/b").rename(suite / "before")
     make_run(suite / "runs/digits/b/0", config={"data": {"num_bins": 1}, "loss": {"readout": "last"}})
-    said = clauses(suite)
+    said = protocol_texts(suite)
     assert_text_has(said["clock"], "a: 320 ms", "8 steps", "b: 320 ms", "1 step")
     assert_text_has(said["readout"], "a: li, mean", "b: li, last")
 
@@ -70,19 +70,19 @@ def test_differences_are_stated_per_method(tmp_path: Path):
 )
 def test_frames_and_time_steps_are_described(tmp_path: Path, data: dict[str, Any], about: str, expected: tuple):
     make_run(tmp_path / "x/0_0", config={"data": data})
-    assert_text_has(clauses(tmp_path)[about], *expected)
+    assert_text_has(protocol_texts(tmp_path)[about], *expected)
 
 
 def test_a_search_is_the_tuning_of_a_plain_run(tmp_path: Path):
     make_run(tmp_path / "x/0_0", more={"search": {"trials": 40, "val_size": 100}})
-    assert_text_has(clauses(tmp_path)["tuning"], "40 trials", "100 validation")
+    assert_text_has(protocol_texts(tmp_path)["tuning"], "40 trials", "100 validation")
 
 
 def test_the_budget_says_how_near_each_method_came(tmp_path: Path):
     matched = {"digits": {"a": {"value": 1000, "off": 1.0, "beyond": False}}}
     page = {"match": {"by": "params", "within": 0.1}}
     suite = make_suite(tmp_path / "s", {"a": [0.9]}, seeds=(0,), page=page, state={"match": matched})
-    assert_text_has(clauses(suite)["budget"], "within 10%", "a 1 k", "1.00 x")
+    assert_text_has(protocol_texts(suite)["budget"], "within 10%", "a 1 k", "1.00 x")
 
 
 def test_the_size_of_a_batch_is_the_one_that_ran_where_the_settings_leave_it_open(tmp_path: Path):
@@ -104,4 +104,4 @@ def test_the_commit_of_an_older_run_is_that_of_its_working_folder(tmp_path: Path
     page = json.loads(path.read_text())
     del page["provenance"]["working_folder"]
     path.write_text(json.dumps(page))
-    assert_text_has(clauses(suite)["commit"], "c0ffee" * 6, "working folder")
+    assert_text_has(protocol_texts(suite)["commit"], "c0ffee" * 6, "working folder")

@@ -61,7 +61,7 @@ def test_what_was_not_trained_is_missing_and_what_failed_says_why(tmp_path: Path
     assert (first.status, second.status, third.status) == ("completed", "failed", "missing")
     table = read_table(suite)
     assert table.parts[0].rows[0].flags == ["1 of 3 failed", "seed 2 missing"]
-    runs = next(clause.said for clause in table.parts[0].protocol if clause.about == "runs")
+    runs = next(entry.said for entry in table.parts[0].protocol if entry.about == "runs")
     assert_text_has(runs, "1 of 3 completed", "1 failed: a seed 1")
 
 

@@ -13,7 +13,7 @@ SPACE = {"a": {"low": 1, "high": 3}}
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "facts"),
     [
         ({}, ("sweep", "space")),
         ({"trails": 3}, ("sweep.trails", "trials")),
@@ -34,8 +34,8 @@ SPACE = {"a": {"low": 1, "high": 3}}
         ({"objectives": {"val/loss": "minimize"}}, ("sweep.objectives.val/loss", "minimize", "minimize")),
     ],
 )
-def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_is_named_with_its_place(values: dict[str, Any], facts: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
         parse_settings({**({"space": SPACE} if values else {}), **values})
 
 

@@ -97,7 +97,7 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "facts"),
     [
         ({}, ("sweep.space", "empty")),
         (
@@ -116,8 +116,8 @@ def test_values_are_written_as_overrides_that_mean_the_same(value: Any, text: st
         ({"a": {"choices": [1], "when": {"b": 1}}, "b": [1]}, ("sweep.space.a.when", "b")),
     ],
 )
-def test_a_mistake_is_named_with_its_place(node: dict[str, Any], told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_is_named_with_its_place(node: dict[str, Any], facts: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
         Space.parse(node)
 
 

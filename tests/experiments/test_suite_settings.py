@@ -22,7 +22,7 @@ def test_a_method_may_be_only_its_overrides():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "facts"),
     [
         ({"methods": {}}, ("suite.methods", "empty")),
         ({"datasets": {}}, ("suite.datasets", "empty")),
@@ -59,8 +59,8 @@ def test_a_method_may_be_only_its_overrides():
         ({"method": {}}, ("suite.method", "methods")),
     ],
 )
-def test_a_mistake_is_named_with_its_place(values: dict[str, Any], told: tuple):
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_a_mistake_is_named_with_its_place(values: dict[str, Any], facts: tuple):
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
         parse_settings({**GOOD, **values})
 
 

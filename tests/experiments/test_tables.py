@@ -278,9 +278,9 @@ def test_without_a_dataset_as_column_each_has_a_table(two: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "facts"),
     [(["--columns", "parms"], ("bench table", "params")), (["--by", "method"], ("bench table", "--by"))],
 )
-def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], told: tuple):
-    with assert_raises(ConfigError, *told):
+def test_a_column_that_there_is_not_is_named(two: Path, options: list[str], facts: tuple):
+    with assert_raises(ConfigError, *facts):
         main([str(two), *options], 0.0)

@@ -253,9 +253,9 @@ def test_an_error_names_its_place(node: dict[str, Any], fragments: tuple) -> Non
 @pytest.mark.parametrize("connect", ["add", "and", "iand"])
 def test_an_error_for_mismatched_sides_proposes_a_fix(connect: str) -> None:
     node = {"type": "residual", "connect": connect, "layers": {"fc": {"type": "linear", "out_features": 6}}}
-    cure = {"fc": {"type": "linear", "out_features": 6}}
+    hint = {"fc": {"type": "linear", "out_features": 6}}
     assert_refused(node, (4,), ".connect", connect, [4], [6], "{fc: {type: linear, out_features: 6}}")
-    assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(4,), dt=1.0).shapes == {"block": (6,)}
+    assert build_network({"block": {**node, "shortcut": hint}}, in_shape=(4,), dt=1.0).shapes == {"block": (6,)}
 
 
 def test_an_error_for_mismatched_images_proposes_a_convolution() -> None:
@@ -263,8 +263,8 @@ def test_an_error_for_mismatched_images_proposes_a_convolution() -> None:
     node = {"type": "residual", "layers": {"conv": conv}}
     offered = "{conv: {type: conv2d, out_channels: 8, kernel_size: 1, stride: 2}}"
     assert_refused(node, (2, 9, 7), ".connect", "shortcut", [8, 5, 4], offered)
-    cure = {"conv": {"type": "conv2d", "out_channels": 8, "kernel_size": 1, "stride": 2}}
-    assert build_network({"block": {**node, "shortcut": cure}}, in_shape=(2, 9, 7), dt=1.0).shapes == {
+    hint = {"conv": {"type": "conv2d", "out_channels": 8, "kernel_size": 1, "stride": 2}}
+    assert build_network({"block": {**node, "shortcut": hint}}, in_shape=(2, 9, 7), dt=1.0).shapes == {
         "block": (8, 5, 4)
     }
     node = {"type": "residual", "layers": {"conv": {**conv, "stride": 1, "padding": 0}}}

@@ -57,7 +57,7 @@ def test_a_gain_for_the_other_kind_of_input_gives_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "cause", "cure"),
+    ("settings", "cause", "hint"),
     [
         ({"tau_mem": "2 steps"}, "constant_in_steps", "tau_mem: 20"),
         ({"beta": 0.9}, "constant_as_factor", "tau_mem: 94.91"),
@@ -77,10 +77,10 @@ def test_a_gain_for_the_other_kind_of_input_gives_a_warning() -> None:
     ],
 )
 def test_each_setting_that_depends_on_dt_gives_a_warning_with_its_fix(
-    settings: dict[str, Any], cause: str, cure: str
+    settings: dict[str, Any], cause: str, hint: str
 ) -> None:
     ((layer, warning),) = warned(fc=FC, lif={"type": "lif", **settings})
-    assert (layer, warning.cause, fix_text(warning)) == ("lif", cause, cure)
+    assert (layer, warning.cause, fix_text(warning)) == ("lif", cause, hint)
 
 
 @pytest.mark.parametrize("settings", [{"tau_mem": 20.0, "decay": "euler"}, {"tau_mem": 10.0}])

@@ -274,8 +274,8 @@ def test_an_error_names_its_place_and_proposes_a_fix(feedback: Any, fragments: t
 def test_the_proposed_fix_for_images_is_a_convolution() -> None:
     conv = {"type": "conv2d", "kernel_size": 2, "stride": 2, "out_channels": 4}
     layers = {"up": {"type": "conv_transpose2d", "kernel_size": 2, "stride": 2, "out_channels": 3}, "lif": LIF_NODE}
-    cure = "{conv: {type: conv2d, out_channels: 2, kernel_size: 1, stride: 2}}"
-    with assert_raises(ConfigError, "model.layers.loop.feedback", cure):
+    hint = "{conv: {type: conv2d, out_channels: 2, kernel_size: 1, stride: 2}}"
+    with assert_raises(ConfigError, "model.layers.loop.feedback", hint):
         build({}, layers, (2, 5, 4))
     with assert_raises(ConfigError, "model.layers.loop.feedback", [2, 6, 4]):
         build({}, {"conv": conv}, (2, 6, 4))

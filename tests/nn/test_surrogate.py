@@ -34,7 +34,7 @@ from ..refusals import assert_raises, assert_text_has
 Formula = Callable[[Tensor, float], Tensor]
 
 X = torch.arange(-30, 31, dtype=torch.float64) / 10.3  # 0 is among them, no edge of a box is
-BELLS = [kind for kind in SURROGATES if kind != "straight_through"]
+SMOOTH = [kind for kind in SURROGATES if kind != "straight_through"]
 PI = math.pi
 
 
@@ -88,20 +88,20 @@ def double(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("kind", BELLS)
+@pytest.mark.parametrize("kind", SMOOTH)
 def test_every_surrogate_has_its_peak_and_half_width(kind: str):
-    bell = SURROGATES.build(kind, {"width": 0.5, "height": 0.7}, "surrogate")
-    torch.testing.assert_close(bell.shape(double(0, 1, -1)), double(1, 0.5, 0.5), rtol=1e-12, atol=0)
-    at = bell.derivative(double(0, 1, -1), 2.0)
+    surrogate = SURROGATES.build(kind, {"width": 0.5, "height": 0.7}, "surrogate")
+    torch.testing.assert_close(surrogate.shape(double(0, 1, -1)), double(1, 0.5, 0.5), rtol=1e-12, atol=0)
+    at = surrogate.derivative(double(0, 1, -1), 2.0)
     torch.testing.assert_close(at, double(0.7, 0.35, 0.35), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("kind", list(SURROGATES))
 def test_every_surrogate_is_even_and_decreases_to_its_half_width(kind: str):
-    bell = SURROGATES.build(kind, {}, "surrogate")
-    at = bell.shape(torch.linspace(0, 1, 50, dtype=torch.float64))
+    surrogate = SURROGATES.build(kind, {}, "surrogate")
+    at = surrogate.shape(torch.linspace(0, 1, 50, dtype=torch.float64))
     assert (at.diff() <= 0).all()
-    assert torch.equal(bell.shape(X), bell.shape(-X))
+    assert torch.equal(surrogate.shape(X), surrogate.shape(-X))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SURROGATES if kind != "multi_gaussian"])
@@ -158,17 +158,18 @@ def test_the_surrogate_is_the_derivative_of_its_sigmoid(
 
 @pytest.mark.parametrize("kind", list(SURROGATES))
 def test_the_width_is_in_units_of_the_threshold(kind: str):
-    bell = SURROGATES.build(kind, {}, "surrogate")
-    torch.testing.assert_close(bell.derivative(X * 4, 4.0), bell.derivative(X, 1.0), rtol=1e-12, atol=1e-15)
+    surrogate = SURROGATES.build(kind, {}, "surrogate")
+    torch.testing.assert_close(surrogate.derivative(X * 4, 4.0), surrogate.derivative(X, 1.0), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("settings", [{}, {"alpha": 3.0}, {"grad_width": 0.5}])
 def test_a_tensor_of_thresholds_gives_each_channel_its_own_width(settings: dict[str, float]):
-    bell = Exponential(**settings)
+    surrogate = Exponential(**settings)
     thresholds = double(0.5, 1.0, 2.0)
     x = X.expand(3, -1)
-    at = bell.derivative(x, thresholds[:, None])
-    torch.testing.assert_close(at, torch.stack([bell.derivative(X, float(v)) for v in thresholds]), rtol=1e-12, atol=0)
+    at = surrogate.derivative(x, thresholds[:, None])
+    each = torch.stack([surrogate.derivative(X, float(v)) for v in thresholds])
+    torch.testing.assert_close(at, each, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("strict", "at_threshold"), [(False, 1.0), (True, 0.0)])
@@ -187,9 +188,9 @@ def test_a_learned_threshold_gets_its_gradient_only_through_the_distance():
     u = double(0.2, 0.9, 1.3, 2.0).reshape(2, 2)
     v_threshold = double(0.8, 1.5).requires_grad_()
     spike(u - v_threshold, Atan(0.3), v_threshold).sum().backward()
-    bell = 1 / (1 + ((u - v_threshold) / (0.3 * v_threshold)) ** 2)
+    surrogate = 1 / (1 + ((u - v_threshold) / (0.3 * v_threshold)) ** 2)
     assert v_threshold.grad is not None
-    torch.testing.assert_close(v_threshold.grad, -bell.sum(0).detach())
+    torch.testing.assert_close(v_threshold.grad, -surrogate.sum(0).detach())
 
 
 def test_a_learned_threshold_scales_the_width_as_a_number_does_in_the_second_derivative_too():
@@ -200,16 +201,16 @@ def test_a_learned_threshold_scales_the_width_as_a_number_does_in_the_second_der
     torch.testing.assert_close(second, (-2 * x / 0.24 / (1 + x**2) ** 2).sum().reshape(1))
 
 
-@pytest.mark.parametrize("kind", BELLS)
+@pytest.mark.parametrize("kind", SMOOTH)
 @pytest.mark.parametrize("v_threshold", [0.5, torch.tensor(0.5, dtype=torch.float64)])
 def test_a_second_derivative_is_the_derivative_of_the_surrogate(kind: str, v_threshold: float | Tensor):
-    bell = SURROGATES.build(kind, {"height": 0.7}, "surrogate")
+    surrogate = SURROGATES.build(kind, {"height": 0.7}, "surrogate")
     x = double(-0.41, -0.07, 0.03, 0.28).requires_grad_()
-    (first,) = torch.autograd.grad(spike(x, bell, v_threshold).sum(), x, create_graph=True)
+    (first,) = torch.autograd.grad(spike(x, surrogate, v_threshold).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((first * first.detach()).sum(), x)
     step = 1e-6
     with torch.no_grad():
-        slope = (bell.derivative(x + step, v_threshold) - bell.derivative(x - step, v_threshold)) / (2 * step)
+        slope = (surrogate.derivative(x + step, v_threshold) - surrogate.derivative(x - step, v_threshold)) / (2 * step)
     torch.testing.assert_close(second, first.detach() * slope, rtol=1e-6, atol=1e-8)
 
 

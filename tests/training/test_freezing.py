@@ -45,9 +45,9 @@ def test_matched_parameters_have_no_gradient(words: list[str], frozen: set[str])
     assert {name for name, p in network.named_parameters() if not p.requires_grad} == frozen
 
 
-@pytest.mark.parametrize(("words", "told"), [(["fc9"], ("", "kind", "fc9")), (["*"], ("", "no", "left"))])
-def test_words_that_match_nothing_or_everything_are_errors(words: list[str], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+@pytest.mark.parametrize(("words", "facts"), [(["fc9"], ("", "kind", "fc9")), (["*"], ("", "no", "left"))])
+def test_words_that_match_nothing_or_everything_are_errors(words: list[str], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         freeze(built().network, words)
 
 

@@ -68,14 +68,14 @@ def test_frozen_parameters_are_in_no_group(network: Network) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "told"),
+    ("groups", "facts"),
     [
         ([Group("thresholds", ["thresholds"], {})], ("groups.thresholds", "kind")),
         ([Group("a", ["*"], {}), Group("b", ["out"], {})], ("groups.b",)),
     ],
 )
-def test_an_empty_group_is_an_error(network: Network, groups: list[Group], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_an_empty_group_is_an_error(network: Network, groups: list[Group], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         GroupedOptimizer(ADAMW, groups)(network)
 
 

@@ -71,7 +71,7 @@ def test_a_rest_is_described_and_different_values_are_a_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("warning", "text", "cure"),
+    ("warning", "text", "hint"),
     [
         (
             DtWarning("gain", fix=(("input_gain", 1.0),), about="1-a", power=-1),
@@ -101,8 +101,8 @@ def test_a_rest_is_described_and_different_values_are_a_range() -> None:
         ),
     ],
 )
-def test_a_dt_warning_has_a_text_and_a_fix(warning: DtWarning, text: str, cure: str) -> None:
-    assert (warning_text(warning), fix_text(warning)) == (text, cure)
+def test_a_dt_warning_has_a_text_and_a_fix(warning: DtWarning, text: str, hint: str) -> None:
+    assert (warning_text(warning), fix_text(warning)) == (text, hint)
 
 
 @pytest.mark.parametrize("cause", get_args(Cause))

@@ -11,12 +11,12 @@ import pytest
 
 from snnlab.data.events import Events
 
-Twin = Callable[..., Any]
+Reference = Callable[..., Any]
 Same = Callable[..., bool]
 
 
 @pytest.fixture
-def tonic_reference() -> Twin:
+def tonic_reference() -> Reference:
     """Return a function that makes tonic's dataset of a name on the files of a folder, for any number of files."""
     import tonic.datasets
 

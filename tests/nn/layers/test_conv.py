@@ -83,7 +83,7 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_shape", "settings", "told"),
+    ("kind", "in_shape", "settings", "facts"),
     [
         ("conv2d", (800,), OK, ("layers.a", "conv2d", 3, "[C, H, W]", [800])),
         ("conv1d", (2, 8, 8), OK, ("layers.a", "conv1d", "[C, W]", [2, 8, 8])),
@@ -164,13 +164,13 @@ OK: dict[str, Any] = {"out_channels": 6, "kernel_size": 3}
         ),
     ],
 )
-def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build(kind, in_shape, **settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({**OK, "padding": "full"}, ("layers.a.padding", "expected")),
         ({**OK, "padding_mode": "zero"}, ("layers.a.padding_mode", "reflect")),
@@ -178,8 +178,8 @@ def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict
         ({"kernel_size": 3}, ("layers.a", "conv2d", "out_channels")),
     ],
 )
-def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_wrong_types_are_named_by_their_place(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build("conv2d", (2, 8, 8), **settings)
 
 

@@ -60,14 +60,14 @@ def test_the_gradient_of_a_direction_is_at_a_right_angle_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_shape", "size", "told"),
+    ("in_shape", "size", "facts"),
     [
         ((5,), 0, ("layers.a.out_features",)),
         ((), 3, ("layers.a", "linear", 1, [])),
     ],
 )
-def test_mistakes_are_named(in_shape: tuple[int, ...], size: int, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(in_shape: tuple[int, ...], size: int, facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build("linear", in_shape, out_features=size)
 
 

@@ -94,7 +94,7 @@ def test_channels_last_memory_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"p": 1.5}, ("layers.a.p", 0, 1, 1.5)),
         ({"p": -0.1}, ("layers.a.p", 0, 1, -0.1)),
@@ -102,8 +102,8 @@ def test_channels_last_memory_is_kept() -> None:
         ({"mask": "same"}, ("layers.a.mask", "per_step", "same")),
     ],
 )
-def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         LAYERS.build("dropout", settings, "layers.a", in_shape=(3,), dt=1.0)
 
 

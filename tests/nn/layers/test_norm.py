@@ -154,7 +154,7 @@ def test_group_norm_is_torchs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "in_shape", "settings", "told"),
+    ("kind", "in_shape", "settings", "facts"),
     [
         ("batch_norm", (), {}, ("layers.a", "batch_norm", 1, [])),
         ("batch_norm", (4,), {"eps": 0.0}, ("layers.a.eps", "> 0", 0.0)),
@@ -179,8 +179,8 @@ def test_group_norm_is_torchs() -> None:
         ("group_norm", (4,), {"num_groups": 3}, ("layers.a.num_groups", "4", "3")),
     ],
 )
-def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build(kind, in_shape, **settings)
 
 

@@ -75,7 +75,7 @@ def test_sum_pool_prints_its_sizes() -> None:
 
 @pytest.mark.parametrize("kind", ["max_pool", "avg_pool", "sum_pool"])
 @pytest.mark.parametrize(
-    ("in_shape", "settings", "told"),
+    ("in_shape", "settings", "facts"),
     [
         ((8,), {"kernel_size": 2}, ("layers.a", 2, 4, "[C, H, W]", [8])),
         (
@@ -96,9 +96,9 @@ def test_sum_pool_prints_its_sizes() -> None:
     ],
 )
 def test_mistakes_in_windows_are_named(
-    kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], told: tuple
+    kind: str, in_shape: tuple[int, ...], settings: dict[str, Any], facts: tuple
 ) -> None:
-    with assert_raises(ConfigError, *told):
+    with assert_raises(ConfigError, *facts):
         build(kind, in_shape, **settings)
 
 
@@ -109,13 +109,13 @@ def test_max_pool_counts_the_dilation() -> None:
 
 @pytest.mark.parametrize("kind", ["adaptive_max_pool", "adaptive_avg_pool"])
 @pytest.mark.parametrize(
-    ("in_shape", "size", "told"),
+    ("in_shape", "size", "facts"),
     [
         ((8,), 1, ("layers.a", 2, 4, "[C, H, W]", [8])),
         ((2, 8, 8), 0, ("layers.a.output_size", ">= 1", 0)),
         ((2, 8, 8), [1, 2, 3], ("layers.a.output_size", "[1, 2, 3]")),
     ],
 )
-def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_in_adaptive_pools_are_named(kind: str, in_shape: tuple[int, ...], size: Any, facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build(kind, in_shape, output_size=size)

@@ -121,7 +121,7 @@ def test_gradients_are_right(kind: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"hidden_size": 0}, ("layers.a.hidden_size",)),
         ({"num_layers": 0}, ("layers.a.num_layers",)),
@@ -129,8 +129,8 @@ def test_gradients_are_right(kind: str) -> None:
         ({"dropout": 0.5}, ("layers.a.dropout", "num_layers", "1")),
     ],
 )
-def test_mistakes_are_named(kind: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(kind: str, settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build(kind, **settings)
 
 

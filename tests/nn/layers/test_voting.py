@@ -34,7 +34,7 @@ def test_an_empty_batch_has_no_votes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_shape", "group_size", "told"),
+    ("in_shape", "group_size", "facts"),
     [
         ((800,), 7, ("layers.a.group_size", "800", "7", "5", "8")),
         ((7,), 9, ("layers.a.group_size", "7", "9")),
@@ -43,8 +43,8 @@ def test_an_empty_batch_has_no_votes() -> None:
         ((), 2, ("layers.a", "voting", 1, [])),
     ],
 )
-def test_mistakes_are_named(in_shape: tuple[int, ...], group_size: int, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(in_shape: tuple[int, ...], group_size: int, facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         build(in_shape, group_size)
 
 

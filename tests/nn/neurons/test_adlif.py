@@ -303,7 +303,7 @@ def test_recurrence_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"a": math.inf}, ("a",)),
         ({"q": math.nan}, ("q",)),
@@ -330,8 +330,8 @@ def test_recurrence_is_a_setting() -> None:
         ),
     ],
 )
-def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *facts):
         AdLIF(1.0, **settings)
 
 

@@ -135,15 +135,15 @@ def test_the_last_channels_adapt_and_the_others_are_lif(learn: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("adaptive", "in_shape", "told"),
+    ("adaptive", "in_shape", "facts"),
     [
         (3, None, ("adaptive", "in_shape")),
         (0, (8,), ("adaptive", "1", "8", "0")),
         (9, (8,), ("adaptive", "1", "8", "9")),
     ],
 )
-def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_an_impossible_number_of_adaptive_neurons_is_named(adaptive: int, in_shape: Any, facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         ALIF(adaptive=adaptive, in_shape=in_shape)
 
 
@@ -276,7 +276,7 @@ def test_recurrence_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"adaptation": -0.1}, ("adaptation", ">= 0", -0.1)),
         ({"adaptation": math.nan}, ("adaptation",)),
@@ -292,8 +292,8 @@ def test_recurrence_is_a_setting() -> None:
         ({"tau_adapt": 0.0}, ("tau_adapt", "> 0", 0.0)),
     ],
 )
-def test_refused_settings_say_why(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ValueError, ConfigError), *told):
+def test_refused_settings_say_why(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises((ValueError, ConfigError), *facts):
         ALIF(1.0, **settings)
 
 

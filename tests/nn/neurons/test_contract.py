@@ -34,7 +34,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 NOT_A_DERIVATIVE = {
     "lava_cuba": "quantized states; its backward passes resets by",
     "snntorch_alpha": "its reset is detached",
-    "sinabs_lif": "several spikes a step, each with the same bell",
+    "sinabs_lif": "several spikes a step, each with the same surrogate gradient",
 }
 
 

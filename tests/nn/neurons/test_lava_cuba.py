@@ -256,7 +256,7 @@ def test_its_time_constants_are_in_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"v_threshold": 0.01}, ("lif1.v_threshold", "1", "0.015625", "0.01")),
         ({"v_threshold": -1.0}, ("lif1.v_threshold", -1.0)),
@@ -270,8 +270,8 @@ def test_its_time_constants_are_in_steps() -> None:
         ),
     ],
 )
-def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         NEURONS.build("lava_cuba", settings, "lif1", dt=1.0)
 
 

@@ -185,9 +185,9 @@ def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
     assert neuron.info().learned == {"tau_mem": "channel"}
     with torch.no_grad():
         neuron.learned["tau_mem"].fill_(math.log(10.0))
-    told = neuron.constants()[0]
-    assert told.given == "ms"
-    assert told.ms == pytest.approx(10.0, rel=1e-6)
+    constant = neuron.constants()[0]
+    assert constant.given == "ms"
+    assert constant.ms == pytest.approx(10.0, rel=1e-6)
 
 
 def stored(neuron: Any, name: str, *values: float) -> None:
@@ -253,7 +253,7 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "told"),
+    ("kind", "settings", "constant"),
     [
         (
             "lif",
@@ -290,8 +290,8 @@ def test_a_recurrent_layer_learns_under_its_own_name() -> None:
         ("lif", {"beta": 0.0, "learn": ["beta"]}, ("lif1.beta", "0")),
     ],
 )
-def test_a_quantity_that_cannot_be_learned_is_named(kind: str, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_a_quantity_that_cannot_be_learned_is_named(kind: str, settings: dict[str, Any], constant: tuple) -> None:
+    with assert_raises(ConfigError, *constant):
         NEURONS.build(kind, settings, "lif1", dt=1.0, in_shape=SHAPE)
 
 

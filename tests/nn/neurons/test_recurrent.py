@@ -196,7 +196,7 @@ def test_every_registered_neuron_takes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recurrent", "in_shape", "told"),
+    ("recurrent", "in_shape", "facts"),
     [
         (
             {"kernel_size": 4},
@@ -223,8 +223,8 @@ def test_every_registered_neuron_takes_it() -> None:
         ("yes", (N,), ("lif1.recurrent", "yes")),
     ],
 )
-def test_errors_have_a_place_and_a_fix(recurrent: Any, in_shape: tuple[int, ...], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_errors_have_a_place_and_a_fix(recurrent: Any, in_shape: tuple[int, ...], facts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
         build(recurrent, in_shape)
 
 

@@ -67,7 +67,7 @@ STEPS = "'N steps'"
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "told"),
+    ("kind", "settings", "facts"),
     [
         (LI, {"tau_mem": 0.0}, ("tau_mem", "> 0", 0.0)),
         (LI, {"tau_mem": -3.0}, ("tau_mem", "> 0", -3.0)),
@@ -107,13 +107,13 @@ STEPS = "'N steps'"
         (CubaLIF, {"synapse": "late"}, ("synapse", "jump_first", "decay_first", "'late'")),
     ],
 )
-def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, ValueError), *told):
+def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises((ConfigError, ValueError), *facts):
         kind(**{"dt": 1.0, **settings})
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"tau": 3.0}, ("lif1.tau", "tau_mem", "v_leak", "v_threshold")),
         ({"tau_mem": [1]}, ("lif1.tau_mem", [1])),
@@ -123,8 +123,8 @@ def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], told: tup
         ({"beta": 2.0}, ("lif1.beta", 2.0)),
     ],
 )
-def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises((ConfigError, UnknownSettingError), *told):
+def test_mistakes_in_the_yaml_have_their_place(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises((ConfigError, UnknownSettingError), *facts):
         NEURONS.build("lif", settings, "lif1", dt=1.0)
 
 

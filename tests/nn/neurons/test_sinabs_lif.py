@@ -204,7 +204,7 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"v_threshold": 0.0}, ("lif1.v_threshold", "> 0", 0.0)),
         ({"v_threshold": math.nan}, ("lif1.v_threshold",)),
@@ -220,8 +220,8 @@ def test_it_learns_the_decays_that_it_was_given() -> None:
         ),
     ],
 )
-def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         NEURONS.build("sinabs_lif", settings, "lif1", dt=1.0)
 
 

@@ -169,7 +169,7 @@ def test_its_time_constants_are_in_steps(reset: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "facts"),
     [
         ({"alpha": 0.8, "beta": 0.9}, ("lif1.alpha", "0.8", "0.9")),
         ({"alpha": 0.9, "beta": 0.9}, ("lif1.alpha", "0.9")),
@@ -186,8 +186,8 @@ def test_its_time_constants_are_in_steps(reset: Any) -> None:
         ({"reset": "zero"}, ("lif1.reset", "zero")),
     ],
 )
-def test_mistakes_are_named(settings: dict[str, Any], told: tuple) -> None:
-    with assert_raises(ConfigError, *told):
+def test_mistakes_are_named(settings: dict[str, Any], facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
         NEURONS.build("snntorch_alpha", settings, "lif1", dt=1.0)
 
 
