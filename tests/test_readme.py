@@ -39,7 +39,7 @@ SHORT = (
 FEW = (
     "model=mlp_lif",
     "model.layers.fc1.out_features=8",
-    *(text for text in SHORT if not text.startswith(("pictures", "monitors"))),
+    *(text for text in SHORT if not text.startswith(("plots", "monitors"))),
     "sweep.trials=2",
     "sweep.engine=here",
     "sweep.finalists=0",

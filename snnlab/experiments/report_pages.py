@@ -53,19 +53,19 @@ class Page(NamedTuple):
     Attributes:
         template: Its file in `templates`.
         subtitle: The line below the title.
-        pictures: The plots by section.
+        plots: The plots by section.
         values: Further variables of the template.
     """
 
     template: str
     title: str
     subtitle: str
-    pictures: Mapping[str, Sequence[Plot]]
+    plots: Mapping[str, Sequence[Plot]]
     values: Mapping[str, Any]
 
     def html(self) -> str:
         """Return the whole page."""
-        own = {"title": self.title, "subtitle": self.subtitle, "pictures": self.pictures, "address": _data_url}
+        own = {"title": self.title, "subtitle": self.subtitle, "plots": self.plots, "address": _data_url}
         return render(self.template, **own, **self.values)
 
     def write_figures(self, folder: Path, form: str) -> list[Path]:
@@ -77,7 +77,7 @@ class Page(NamedTuple):
         """
         folder.mkdir(parents=True, exist_ok=True)
         files = []
-        for name, plot in (one for section in self.pictures.values() for one in section):
+        for name, plot in (one for section in self.plots.values() for one in section):
             stem = re.sub(r"\W+", "_", name).strip("_")
             files.append(folder / f"{stem}.{form if isinstance(plot, Figure) else 'png'}")
             content = _content(plot, form)
@@ -158,7 +158,7 @@ def run_page(
     }
     with default_style():
         of_early = [draw_early_exit(early, when.clock)] if early else []
-    pictures: dict[str, Sequence[Plot]] = {
+    plots: dict[str, Sequence[Plot]] = {
         "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
         "answers": list(_prediction_plots(arrays, names, when.clock.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
@@ -166,7 +166,7 @@ def run_page(
     }
     status = ", ".join([recorded.status, *run_marks(here)])
     title = f"{recorded.name}, seed {recorded.seed}"
-    return Page("run.html", title, f"{folder.absolute().name}, {status}", pictures, values)
+    return Page("run.html", title, f"{folder.absolute().name}, {status}", plots, values)
 
 
 def _repeat_commands(recorded: RecordedRun) -> Iterator[str]:
@@ -332,8 +332,8 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
         if not run.tested
     ]
     values = {"suite": suite, "folder": folder, "tables": tables, "remarks": remarks}
-    pictures = {part.dataset: list(_suite_costs(part, several=len(suite.parts) > 1)) for part in suite.parts}
-    return Page("suite.html", suite.name, subtitle, pictures, {**values, "controls": controls, "missing": missing})
+    plots = {part.dataset: list(_suite_costs(part, several=len(suite.parts) > 1)) for part in suite.parts}
+    return Page("suite.html", suite.name, subtitle, plots, {**values, "controls": controls, "missing": missing})
 
 
 def _suite_costs(part: DatasetTables, *, several: bool) -> Iterator[Plot]:
@@ -378,14 +378,14 @@ class SearchFolder(NamedTuple):
         page: The content of `sweep.yaml`.
         summary: The content of `search.json`; empty while the search is running.
         trials: The rows of `trials.csv`, one for each trial.
-        pictures: The plots with their names.
+        plots: The plots with their names.
     """
 
     folder: str
     page: Mapping[str, Any]
     summary: Mapping[str, Any]
     trials: Sequence[Mapping[str, str]]
-    pictures: Sequence[Plot]
+    plots: Sequence[Plot]
 
 
 def sweep_page(search: SearchFolder) -> Page:
@@ -442,7 +442,7 @@ def _finalists(search: SearchFolder) -> Iterator[tuple[str, ...]]:
 
 def _titled_plots(search: SearchFolder) -> Iterator[Plot]:
     kinds = list(_PLOT_TITLES)
-    known = [(name.partition("_"), plot) for name, plot in search.pictures if name.partition("_")[0] in kinds]
+    known = [(name.partition("_"), plot) for name, plot in search.plots if name.partition("_")[0] in kinds]
     for (kind, _, objective), plot in sorted(known, key=lambda one: kinds.index(one[0][0])):
         yield f"{objective.replace('_', '/', 1)}: {_PLOT_TITLES[kind]}" if objective else _PLOT_TITLES[kind], plot
 

@@ -29,7 +29,7 @@ defaults:
   - override /model: mlp_lif
   - override /loss: {loss}
 name: {loss}
-pictures: {{recordings: 1}}
+plots: {{recordings: 1}}
 data:
   root: {root}
   labels: labels.csv

@@ -99,9 +99,9 @@ def write_search(folder: Path, trials: list[dict[str, Any]], ended: bool) -> Pat
     table.writeheader()
     table.writerows(trials)
     (folder / "trials.csv").write_text(text.getvalue())
-    (folder / "pictures").mkdir()
+    (folder / "plots").mkdir()
     for name in ("slice_val_accuracy", "importance_val_accuracy", "parallel_val_accuracy"):
-        matplotlib.image.imsave(folder / "pictures" / f"{name}.png", np.zeros((80, 120, 3)))
+        matplotlib.image.imsave(folder / "plots" / f"{name}.png", np.zeros((80, 120, 3)))
     values = {"optimizer.lr": 0.01}
     winner = {
         "trial": 1,
@@ -168,7 +168,7 @@ def test_plots_of_a_search_without_a_study_are_its_png_files(snnlab: Snnlab, tmp
     assert done.status == 0, done.err
     *figures, page = map(Path, done.out.split())
     assert page == folder / "report.html"
-    drawn = sorted((folder / "pictures").glob("*.png"))
+    drawn = sorted((folder / "plots").glob("*.png"))
     assert sorted(path.read_bytes() for path in figures) == [path.read_bytes() for path in drawn]
     assert done.err.count("\n") == 1
     assert "study.db" in done.err

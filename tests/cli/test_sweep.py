@@ -97,7 +97,7 @@ def test_four_trials_in_two_processes_end_with_a_winner_that_is_tested(workplace
         assert search == {"trials": 4, "val_size": 8, "seeds": [1]}
     assert_text_has(done.out, "validation", "chosen")
     assert re.search(r"validation .*\b8 ", done.out + done.err)
-    assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "pictures").iterdir()}
+    assert {"pareto.png", "slice_val_loss.png"} <= {path.name for path in (folder / "plots").iterdir()}
     again = next(line for line in done.out.splitlines() if line.startswith("snnlab train --config-dir"))
     checked = snnlab(*again.split()[1:], "--cfg", "job")
     assert checked.status == 0, checked.err
@@ -305,7 +305,7 @@ def test_twenty_trials_on_digits_are_killed_twice_and_end_with_a_pareto_plot(
     after = finished_at(folder)
     assert len(after) == 20
     assert {number: after[number] for number in finished} == finished
-    assert (folder / "pictures" / "pareto.png").stat().st_size > 10_000
+    assert (folder / "plots" / "pareto.png").stat().st_size > 10_000
     overhead = json.loads((folder / "search.json").read_text())["overhead_s"]
     print(f"{engine}: a trial took {overhead:.2f} s beyond its training (median)")
 

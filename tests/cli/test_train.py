@@ -134,7 +134,7 @@ def test_plots_are_in_tensorboard_unless_they_are_null(workplace: Path, digits_s
     assert not tags[1]
     assert same(weights(drawn), weights(plain))
     assert (drawn / "metrics.csv").read_bytes() == (plain / "metrics.csv").read_bytes()
-    assert OmegaConf.load(drawn / "config.yaml").pictures == {"recordings": 1, "every_epochs": 12}
+    assert OmegaConf.load(drawn / "config.yaml").plots == {"recordings": 1, "every_epochs": 12}
 
 
 def test_the_same_seed_gives_the_same_weights_and_metrics_bit_for_bit(workplace: Path, digits_store: str):

@@ -33,7 +33,7 @@ def test_typed_overrides_keep_their_text_and_order() -> None:
         ({"optimizer": {"lr": 0.01, "fused": True}}, ["optimizer.lr=0.01", "optimizer.fused=true"]),
         ({"model": {"layers": {"lif1": {"tau_mem": 5}}}}, ["model.layers.lif1.tau_mem=5"]),
         ({"data": {"representation": {"type": "voxel_grid"}}}, ["data.representation={type: voxel_grid}"]),
-        ({"pictures": {"recordings": 1}}, ["plots={recordings: 1}"]),
+        ({"plots": {"recordings": 1}}, ["plots={recordings: 1}"]),
         ({"data.root": Path("/a b/c"), "plugins": ("mine",)}, ["data.root='/a b/c'", "plugins=[mine]"]),
         ({"trainer": {"max_epochs": np.int64(3)}, "seed": np.int32(2)}, ["trainer.max_epochs=3", "seed=2"]),
         ({"data.sensor_size": np.array([8, 6, 2])}, ["data.sensor_size=[8, 6, 2]"]),

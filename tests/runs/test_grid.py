@@ -124,7 +124,7 @@ def test_the_page_of_a_grid_has_metrics_against_swept_settings(tmp_path: Path) -
     runs = {f"{k}_{k % 2}": {"neuron.tau_mem": ("5", "200")[k // 2], "seed": str(k % 2)} for k in range(4)}
     Grid(tmp_path, [], ["neuron.tau_mem", "seed"], dict(runs)).write()
     page = runs_page(tmp_path, [])
-    (accuracy, figure), (loss, _) = page.pictures["swept"]
+    (accuracy, figure), (loss, _) = page.plots["swept"]
     assert (accuracy, loss) == ("val/accuracy against neuron.tau_mem", "val/loss against neuron.tau_mem")
     assert isinstance(figure, Figure)
     (ax,) = figure.axes

@@ -357,5 +357,5 @@ def test_a_run_folder_cannot_configure_hydra(
     for words in (["show", "run"], ["report", "run"], ["evaluate", "run"], ["train", "resume=run"]):
         done = snnlab(*words)
         assert done.status == 2
-        assert_error_has(done.error, "run/config.yaml", "recorded")
+        assert_error_has(done.error, "run/config.yaml", "run")
     assert not canary.exists()

@@ -44,12 +44,12 @@ def _events(batch: EventBatch) -> list[list[tuple[int, int, int, int]]]:
     return [[tuple(row) for row in table[start:stop] if row[0] < DURATION] for start, stop in itertools.pairwise(ends)]
 
 
-def _make(kind: str = "counts", region: Region | None = None, lengths: Any = "window", **settings: Any) -> FrameBuilder:
+def _make(kind: str = "counts", region: Region | None = None, length_from: Any = "window", **settings: Any) -> FrameBuilder:
     steps = {name: settings.pop(name) for name in ("bin_by", "events_per_bin", "overlap_us") if name in settings}
     num_bins = settings.pop("num_bins", 7)
     of_sensor = region or Region(SENSOR)
     return FrameBuilder(
-        of_sensor, Steps(DURATION, num_bins, **steps), REPRESENTATIONS.build(kind, settings, "frames"), lengths
+        of_sensor, Steps(DURATION, num_bins, **steps), REPRESENTATIONS.build(kind, settings, "representation"), length_from
     )
 
 
@@ -210,7 +210,7 @@ def test_equal_parts_differ_by_one_event() -> None:
 
 def test_a_recording_is_over_after_its_last_event() -> None:
     batch = _batch()
-    frames = _make(lengths="recording", num_bins=50)(batch)
+    frames = _make(length_from="recording", num_bins=50)(batch)
     last = [_step(events[-1][0], 50) + 1 if events else 1 for events in _events(batch)]
     assert frames.lengths.tolist() == last
     for b, length in enumerate(last):
@@ -280,7 +280,7 @@ def test_memory_is_channels_last_and_a_device_without_the_compiled_count_makes_t
         (lambda: _make("rate", bin_by="count"), ("representation",)),
         (lambda: _make("time_surface", overlap_us=5), ("representation",)),
         (lambda: _make("signed", region=Region((W, H, 1))), ("representation",)),
-        (lambda: _make(lengths="all"), ("lengths",)),
+        (lambda: _make(length_from="all"), ("length_from",)),
         (lambda: Steps(10, 5, "count", overlap_us=3), ("overlap_ms", "bin_by")),
         (lambda: Steps(10, 5, events_per_bin=3), ("events_per_bin", "bin_by")),
         (lambda: Region(SENSOR, (0, 0, 7, 5)), ("crop", "[left, top, width, height]", 6, 5)),
@@ -342,7 +342,7 @@ LISTED = {"counts": {}, "counts merged": {"merge": True}, "binary": {}, "rate": 
 @pytest.mark.parametrize("region", [None, Region(SENSOR, crop=(1, 0, 4, 4), downsample=2)], ids=["whole", "cells"])
 @pytest.mark.parametrize("kind", LISTED)
 def test_lists_of_events_are_the_same_frames(kind: str, region: Region | None) -> None:
-    make = _make(kind.split()[0], region, lengths="recording", **LISTED[kind])
+    make = _make(kind.split()[0], region, length_from="recording", **LISTED[kind])
     listed, plain = make(_batch(), allow_lists=True), make(_batch())
     assert isinstance(listed.frames, EventFrames)
     assert isinstance(plain.frames, Tensor)

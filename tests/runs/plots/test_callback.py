@@ -33,8 +33,8 @@ def _images(folder: Path) -> dict[str, list[int]]:
 def test_every_few_epochs_and_at_the_end_all_plots_are_written(tmp_path: Path, fit: Fit) -> None:
     fit(Plots(recordings=2, every_epochs=2), max_epochs=3)
     images = _images(tmp_path)
-    tags = {f"pictures/recording_{index}/{what}" for index in (0, 2) for what in OF_A_RECORDING}
-    assert set(images) == tags | {"pictures/rates/lif", "pictures/rates/cuba", "pictures/confusion"}
+    tags = {f"plots/recording_{index}/{what}" for index in (0, 2) for what in OF_A_RECORDING}
+    assert set(images) == tags | {"plots/rates/lif", "plots/rates/cuba", "plots/confusion"}
     once = {tag for tag in tags if "/events" in tag}  # a recording does not change
     assert all(steps == ([3] if tag in once else [3, 5]) for tag, steps in images.items())
     assert {3, 5} <= {scalar.step for scalar in reload(tmp_path).Scalars("val/loss")}
@@ -88,13 +88,13 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
 @pytest.mark.parametrize("sensor", [(5, 1, 1), (5, 1, 2), (5, 4, 1)], ids=str)
 def test_every_kind_of_sensor_is_drawn(tmp_path: Path, fit: Fit, sensor: SensorSize) -> None:
     fit(Plots(recordings=1), sensor=sensor)
-    assert {f"pictures/recording_0/{what}" for what in OF_A_RECORDING} <= set(_images(tmp_path))
+    assert {f"plots/recording_0/{what}" for what in OF_A_RECORDING} <= set(_images(tmp_path))
 
 
 def test_a_silent_network_is_drawn(tmp_path: Path, fit: Fit) -> None:
     trainer, _ = fit(Plots(recordings=1), gain=1e-6)
     assert trainer.callback_metrics["val/silent/lif"] == 1
-    assert "pictures/rates/lif" in _images(tmp_path)
+    assert "plots/rates/lif" in _images(tmp_path)
 
 
 def test_rates_are_those_of_all_validation_recordings(fit: Fit) -> None:
