@@ -75,6 +75,6 @@ def test_a_network_is_built_without_compiling(monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(function, "traced", refuse)
+    monkeypatch.setattr(function, "trace_step", refuse)
     built = build_network({"n1": {"type": "lif"}}, in_shape=(4,), dt=1.0)
     assert built.network.get_submodule("n1").backend == "auto"

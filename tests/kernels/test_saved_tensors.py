@@ -54,7 +54,7 @@ def test_no_node_of_the_graph_holds_arrays_or_tensors_besides_saved_ones() -> No
                 # The lengths: one number for each sample.
                 assert not isinstance(part, Tensor) or part.numel() <= 1, name
                 assert not isinstance(part, np.ndarray) or part.size <= BATCH, name
-    assert {"_RecurrenceBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
+    assert {"_LoopFunctionBackward", "_ConvolutionBackward"} <= {type(node).__name__ for node in seen}
 
 
 def test_saved_tensors_go_through_checkpoint_hooks() -> None:
