@@ -2,7 +2,7 @@
 
 Hydra instantiates `hydra.callbacks`, `hydra.launcher` and `hydra.sweeper` of any class, sets up loggers by any
 function, and imports the packages of `hydra.searchpath`, all before snnlab sees the configuration. The user is trusted
-with what they type; a file may come from somebody else.
+with what they type; a file may come from another person.
 
 Hydra has no public hook for every composed file; the methods that are patched below are private, in Hydra 1.3.2 to
 1.3.8.

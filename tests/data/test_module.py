@@ -107,19 +107,19 @@ def test_memory_of_a_batch_is_that_of_its_windows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
 @pytest.mark.parametrize(
-    ("frames", "changes"),
+    ("representation", "changes"),
     [
-        (frames, changes)
-        for frames in sorted(REPRESENTATIONS)
+        (name, changes)
+        for name in sorted(REPRESENTATIONS)
         for changes in ({}, {"length_from": "recording"}, {"bin_by": "count"}, {"overlap_ms": 0.25})
-        if not (REPRESENTATIONS.get(frames, "").needs_times and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
+        if not (REPRESENTATIONS.get(name, "").needs_times and changes.keys() & {"bin_by", "overlap_ms"})  # type: ignore[attr-defined]
     ],
     ids=str,
 )
 def test_frames_are_those_of_whole_recordings(
-    frames: str, changes: dict[str, Any], tiny_store: Store, tiny_split: Split
+    representation: str, changes: dict[str, Any], tiny_store: Store, tiny_split: Split
 ) -> None:
-    module = _module(tiny_store, tiny_split, duration_ms=0.7, frames=frames, **changes)
+    module = _module(tiny_store, tiny_split, duration_ms=0.7, representation=representation, **changes)
     for batch in _batches(module, "val"):
         cut = module.frame_builder(batch)
         whole = module.frame_builder(EventBatch.from_packed(tiny_store.gather(batch.index.numpy())))

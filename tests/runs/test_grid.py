@@ -114,7 +114,7 @@ def test_a_damaged_run_of_a_grid_is_missing(grid: Grid) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1, "overrides": [], "keys": [], "runs": [1]}'])
 def test_a_damaged_grid_is_reported_with_a_fix(grid: Grid, text: str) -> None:
     (grid.folder / "grid.json").write_text(text)
-    with assert_raises(DamagedError, "grid.json", "removed"):
+    with assert_raises(DamagedError, "grid.json", "remove"):
         read_grid(grid.folder)
 
 

@@ -159,7 +159,7 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     done = snnlab("sweep", f"resume={folder}")
     assert done.status == 2
     (line,) = done.err.splitlines()
-    assert_text_has(line, "named")
+    assert_text_has(line, "repeat")
     assert "model=mlp_lif" in line
     assert "sweep.space=" in line
     words = [*SEARCH, f"output_dir={workplace / 'before'}"]
@@ -195,7 +195,7 @@ def test_a_foreign_search_does_not_resume_by_itself(
     here = os.getcwd()
     done = snnlab("sweep", f"resume={plan.folder}")
     assert done.status == 2
-    assert_error_has(done.error, plan.folder, "named")
+    assert_error_has(done.error, plan.folder, "repeat")
     assert os.getcwd() == here
     assert sorted(os.listdir(plan.folder)) == before
     assert not (folder / "outside.db").exists()

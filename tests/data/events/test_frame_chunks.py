@@ -43,7 +43,9 @@ def test_chunks_equal_the_whole(
     kind: str, settings: dict[str, Any], steps: dict[str, Any], region: dict[str, Any], size: int
 ) -> None:
     frame_builder = FrameBuilder(
-        Region((W, H, 2), **region), Steps(DURATION, STEPS, **steps), REPRESENTATIONS.build(kind, settings, "representation")
+        Region((W, H, 2), **region),
+        Steps(DURATION, STEPS, **steps),
+        REPRESENTATIONS.build(kind, settings, "representation"),
     )
     batch = _recording()
     pieces = list(frame_chunks(frame_builder, batch, size))

@@ -44,12 +44,17 @@ def _events(batch: EventBatch) -> list[list[tuple[int, int, int, int]]]:
     return [[tuple(row) for row in table[start:stop] if row[0] < DURATION] for start, stop in itertools.pairwise(ends)]
 
 
-def _make(kind: str = "counts", region: Region | None = None, length_from: Any = "window", **settings: Any) -> FrameBuilder:
+def _make(
+    kind: str = "counts", region: Region | None = None, length_from: Any = "window", **settings: Any
+) -> FrameBuilder:
     steps = {name: settings.pop(name) for name in ("bin_by", "events_per_bin", "overlap_us") if name in settings}
     num_bins = settings.pop("num_bins", 7)
     of_sensor = region or Region(SENSOR)
     return FrameBuilder(
-        of_sensor, Steps(DURATION, num_bins, **steps), REPRESENTATIONS.build(kind, settings, "representation"), length_from
+        of_sensor,
+        Steps(DURATION, num_bins, **steps),
+        REPRESENTATIONS.build(kind, settings, "representation"),
+        length_from,
     )
 
 

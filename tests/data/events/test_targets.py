@@ -71,7 +71,7 @@ def test_a_store_of_classes_is_the_same_as_before_other_targets(tmp_path: Path) 
         (SEGMENTS[:, :3], ("toy", 4)),
         (SEGMENTS[::-1], ("toy", "out")),
         (np.array([[4, 0, 250, 1], [4, 249, 300, 0]]), ("toy", "overlap")),
-        (np.array([[37, 0, 250, 1]]), ("toy", "none", 37)),
+        (np.array([[37, 0, 250, 1]]), ("toy", "outside", 36)),
     ],
 )
 def test_arrays_that_are_no_targets_are_refused(targets: np.ndarray, message_parts: tuple, tmp_path: Path) -> None:
