@@ -83,7 +83,7 @@ class Ablation:
         # Steps by count and valid lengths would reveal the times of events.
         steps = Steps(frame_builder.steps.duration_us, frame_builder.steps.num_bins)
         return replace(
-            frame_builder, steps=steps, representation=Spread(frame_builder.representation), lengths="window"
+            frame_builder, steps=steps, representation=Spread(frame_builder.representation), length_from="window"
         )
 
     def _shuffle_times(self, packed: Packed) -> Packed:

@@ -45,7 +45,7 @@ FILES = [
     (f"{HEAD}seed: ${{foo\n", "mine.yaml", "seed"),
     (f"{HEAD}neuron.tau_mem: 3\n", "neuron.tau_mem"),
     (f"{HEAD}nothing: 3\n", "nothing", "mine.yaml:2"),
-    (f"{HEAD}neuron: &a {{x: *a}}\n", "mine.yaml", "inside", "itself"),
+    (f"{HEAD}neuron: &a {{x: *a}}\n", "mine.yaml", "inside", "anchor"),
     (f"{HEAD}seed: 1\n".encode("utf-16"), "mine.yaml", "UTF-16", "UTF-8"),
     (f"{HEAD}name: jürgen\n".encode("latin-1"), "mine.yaml:2", "0xfc", "UTF-8"),
     (bytes(range(256)), "mine.yaml:2", "UTF-8"),

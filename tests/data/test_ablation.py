@@ -90,7 +90,7 @@ def test_counts_alone_are_the_same_in_each_step_whenever_events_were(
     frames: str, tiny_store: Store, tiny_split: Split
 ) -> None:
     plain = module(tiny_store, tiny_split, None)
-    ablation = module(tiny_store, tiny_split, "counts_only", frames=frames)
+    ablation = module(tiny_store, tiny_split, "counts_only", representation=frames)
     counts, x = all_of(plain, "test").x.sum(0) / 8, all_of(ablation, "test").x
     assert torch.equal(x, x[:1].expand_as(x))
     most = counts.flatten(1).amax(1).view(-1, *[1] * (counts.ndim - 1))
@@ -109,4 +109,4 @@ def test_counts_only_ignores_other_binnings(settings: dict[str, Any], tiny_store
 
 def test_counts_only_refuses_frames_of_times(tiny_store: Store, tiny_split: Split) -> None:
     with assert_raises(ConfigError, "control", "counts_only", "data.representation"):
-        module(tiny_store, tiny_split, "counts_only", frames="time_surface")
+        module(tiny_store, tiny_split, "counts_only", representation="time_surface")

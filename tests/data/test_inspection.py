@@ -99,7 +99,7 @@ def test_events_in_no_frame_are_counted(store: Store) -> None:
         return inspect(store, split, settings, None).binning.dropped
 
     assert dropped(whole) == 0
-    assert dropped(replace(whole, frames="time_surface")) == 0
+    assert dropped(replace(whole, representation="time_surface")) == 0
     # All 5 events of the window are at pixel (0, 0).
     assert dropped(replace(whole, crop=[1, 0, 3, 2])) == 1
     # Recordings 1 and 3 have two events, of which one step by count, with one event, holds the first.

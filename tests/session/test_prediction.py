@@ -107,7 +107,7 @@ def test_other_layers_continue_from_their_state(layers: list[dict[str, Any]], si
 
 
 def test_a_recording_ends_with_its_last_event() -> None:
-    settings = _settings(lengths="recording")
+    settings = _settings(length_from="recording")
     network = _network(settings, *DENSE, {"type": "lif"})
     events = _events(33_000)
     outputs = list(stream_window(network, settings.frame_builder(), events, 3))
