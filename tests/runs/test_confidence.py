@@ -14,8 +14,8 @@ T, B, K = 6, 3, 4
 
 
 @pytest.mark.parametrize("readout", ["mean", "sum", "last", "max"])
-def test_it_is_the_probability_of_the_answer_to_a_cut_recording(over_time: Readout) -> None:
-    loss, y = CrossEntropy(over_time), torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
+def test_it_is_the_probability_of_the_answer_to_a_cut_recording(readout: Readout) -> None:
+    loss, y = CrossEntropy(readout), torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
     sure = confidences(loss, y, torch.full((B,), T))
     assert sure.shape == (T, B)
     for t in range(T):

@@ -69,8 +69,8 @@ def test_every_neuron_continues_from_its_state(kind: str, recurrent: bool, size:
 
 @pytest.mark.parametrize("size", [1, 5, STEPS])
 @pytest.mark.parametrize("readout", get_args(Readout))
-def test_every_readout_is_the_same_for_a_stream(over_time: Readout, size: int) -> None:
-    settings, loss = _settings(), CrossEntropy(over_time)
+def test_every_readout_is_the_same_for_a_stream(readout: Readout, size: int) -> None:
+    settings, loss = _settings(), CrossEntropy(readout)
     network = _network(settings, *DENSE, {"type": "lif"})
     batch = settings.frame_builder()(_batch(_events(60_000)))
     whole = loss.readout(network(batch.x)[0], batch.lengths)

@@ -25,9 +25,9 @@ def batch(weight: Tensor | None) -> Batch:
     return Batch(torch.zeros(T, B, 2), LENGTHS, TARGETS, torch.arange(B), mix)
 
 
-def output(over_time: str) -> Tensor:
+def output(readout: str) -> Tensor:
     y = 2 * torch.randn(T, B, K, generator=torch.Generator().manual_seed(0))
-    return (y > 1).float() if over_time == "first_spike" else y
+    return (y > 1).float() if readout == "first_spike" else y
 
 
 def test_it_is_the_loss_computed_by_hand() -> None:
@@ -41,8 +41,8 @@ def test_it_is_the_loss_computed_by_hand() -> None:
 
 
 @pytest.mark.parametrize("readout", get_args(Readout))
-def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(over_time: Readout) -> None:
-    loss, y = CrossEntropy(over_time), output(over_time)
+def test_no_weight_is_the_own_classes_loss_and_full_weight_the_others(readout: Readout) -> None:
+    loss, y = CrossEntropy(readout), output(readout)
     own, others = loss(y, TARGETS, LENGTHS, {})[0], loss(y, OTHERS, LENGTHS, {})[0]
     assert torch.equal(batch_loss(loss, y, batch(None), {})[0], own)
     for weight, expected in ((0.0, own), (1.0, others), (0.25, 0.75 * own + 0.25 * others)):

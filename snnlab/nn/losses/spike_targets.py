@@ -213,7 +213,7 @@ class FirstSpikeError(ClassWeighted):
 
     For an output without spikes the time is the end of the recording. Its gradient still reaches all steps, because in
     the product a first spike at any step changes the time. The output that fires first is the answer. `cross_entropy`
-    with `over_time: first_spike` is the cross-entropy of these times.
+    with `readout: first_spike` is the cross-entropy of these times.
 
     Args:
         correct: Target time of the correct class's first spike, from the start of the recording.

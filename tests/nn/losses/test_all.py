@@ -50,13 +50,13 @@ def test_values_past_the_end_change_neither_loss_nor_gradient(name: str, given: 
             assert torch.equal(*readouts)
 
 
-OVER_TIME = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse": ("per_step",)}
+READOUTS = {"cross_entropy": ("per_step", "softmax_sum", "max", "last"), "mse": ("per_step",)}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in REGULARIZERS])
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf")])
 def test_nan_past_the_end_changes_neither_loss_nor_gradient(name: str, garbage: float, given: Given) -> None:
-    for settings in ({}, *({"readout": way} for way in OVER_TIME.get(name, ()))):
+    for settings in ({}, *({"readout": way} for way in READOUTS.get(name, ()))):
         part = bound(name, **settings)
         y = torch.where(PAST[..., None], garbage, given.y).requires_grad_()
         loss = value(part, given, y)
@@ -110,7 +110,7 @@ def test_the_last_answer_is_that_of_the_readout(name: str, given: Given) -> None
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARIZERS, "cross_entropy_steps")])
 def test_the_running_readout_is_the_readout_of_the_steps_so_far(name: str, given: Given) -> None:
-    for settings in ({}, *({"readout": way} for way in OVER_TIME.get(name, ()))):
+    for settings in ({}, *({"readout": way} for way in READOUTS.get(name, ()))):
         loss = bound(name, **settings)
         assert isinstance(loss, Loss)
         each = Loss.running(loss, given.y)

@@ -35,14 +35,14 @@ def smoothed(scores: np.ndarray, target: int, part: float) -> np.ndarray:
 
 @pytest.mark.parametrize("part", [0.0, 0.2])
 @pytest.mark.parametrize("readout", ["mean", "softmax_sum", "per_step"])
-def test_smoothing_and_weights_follow_the_formula(y: Tensor, given: Given, over_time: str, part: float) -> None:
+def test_smoothing_and_weights_follow_the_formula(y: Tensor, given: Given, readout: str, part: float) -> None:
     each = []
     for b, (length, target) in enumerate(zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)):
         own = y[:length, b].numpy()
         softmax = np.exp(log_softmax(own))
-        read = {"mean": own.mean(0), "softmax_sum": softmax.sum(0), "per_step": own}[over_time]
+        read = {"mean": own.mean(0), "softmax_sum": softmax.sum(0), "per_step": own}[readout]
         each.append(WEIGHTS[target] * smoothed(read, target, part).mean())
-    loss = bound("cross_entropy", over_time=over_time, label_smoothing=part, class_weight=WEIGHTS)
+    loss = bound("cross_entropy", readout=readout, label_smoothing=part, class_weight=WEIGHTS)
     assert float(loss(y, given.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
 
 
@@ -75,8 +75,8 @@ def test_tet_equals_spikingjelly(y: Tensor, given: Given) -> None:
 def test_rates_and_counts_equal_snntorch(given: Given) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
     y, targets, lengths = given.y.float(), given.targets["class"], torch.full((B,), T)
-    for over_time, peer in (("sum", snntorch.ce_count_loss()), ("per_step", snntorch.ce_rate_loss())):
-        actual = bound("cross_entropy", over_time=over_time)(y, targets, lengths, {})[0]
+    for readout, peer in (("sum", snntorch.ce_count_loss()), ("per_step", snntorch.ce_rate_loss())):
+        actual = bound("cross_entropy", readout=readout)(y, targets, lengths, {})[0]
         torch.testing.assert_close(actual, peer(y, targets).squeeze())
 
 

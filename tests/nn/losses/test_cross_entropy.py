@@ -16,48 +16,48 @@ from ...refusals import assert_raises
 T, B, K = 7, 4, 3
 TARGETS = torch.tensor([2, 0, 1, 1])
 LENGTHS = [[7, 7, 7, 7], [7, 1, 4, 6]]
-OVER_TIME = ["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
+READOUTS = ["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
 
 
 @pytest.fixture
-def y(over_time: str) -> Tensor:
+def y(readout: str) -> Tensor:
     values = torch.randn(T, B, K, generator=torch.Generator().manual_seed(0)) * 2
-    return (values > 1).float() if over_time == "first_spike" else values
+    return (values > 1).float() if readout == "first_spike" else values
 
 
-def _plainly(over_time: str, y: Tensor, target: Tensor) -> Tensor:
+def _plainly(readout: str, y: Tensor, target: Tensor) -> Tensor:
     """Return the loss of one sample `[L, K]` without padding."""
-    if over_time == "per_step":
+    if readout == "per_step":
         return torch.stack([functional.cross_entropy(step, target) for step in y]).mean()
     since = (y.cumsum(0) > 0).float().sum(0)
-    readout = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}
-    readout["softmax_sum"] = y.softmax(-1).sum(0)
-    return functional.cross_entropy(readout[over_time], target)
+    values = {"mean": y.mean(0), "sum": y.sum(0), "last": y[-1], "max": y.amax(0), "first_spike": since}
+    values["softmax_sum"] = y.softmax(-1).sum(0)
+    return functional.cross_entropy(values[readout], target)
 
 
-@pytest.mark.parametrize("readout", OVER_TIME)
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, over_time: str, lengths: list[int]) -> None:
-    loss, parts = LOSSES.build("cross_entropy", {"readout": over_time}, "loss")(y, TARGETS, torch.tensor(lengths), {})
-    expected = torch.stack([_plainly(over_time, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
+def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, readout: str, lengths: list[int]) -> None:
+    loss, parts = LOSSES.build("cross_entropy", {"readout": readout}, "loss")(y, TARGETS, torch.tensor(lengths), {})
+    expected = torch.stack([_plainly(readout, y[:n, b], TARGETS[b]) for b, n in enumerate(lengths)]).mean()
     torch.testing.assert_close(loss, expected)
     assert parts == {"cross_entropy": loss}
 
 
-@pytest.mark.parametrize("readout", OVER_TIME)
-def test_values_past_the_end_have_no_gradient(y: Tensor, over_time: str) -> None:
+@pytest.mark.parametrize("readout", READOUTS)
+def test_values_past_the_end_have_no_gradient(y: Tensor, readout: str) -> None:
     lengths = torch.tensor(LENGTHS[1])
     past = torch.arange(T)[:, None] >= lengths
     y = torch.where(past[..., None], 1e4, y).requires_grad_()
-    CrossEntropy(over_time)(y, TARGETS, lengths, {})[0].backward()  # type: ignore[arg-type]
+    CrossEntropy(readout)(y, TARGETS, lengths, {})[0].backward()  # type: ignore[arg-type]
     assert y.grad is not None
     assert not y.grad[past].any()
     assert (y.grad.abs().sum((0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("readout", OVER_TIME)
-def test_the_answer_at_a_step_is_that_of_the_cut_recording(y: Tensor, over_time: str) -> None:
-    loss = CrossEntropy(over_time)  # type: ignore[arg-type]
+@pytest.mark.parametrize("readout", READOUTS)
+def test_the_answer_at_a_step_is_that_of_the_cut_recording(y: Tensor, readout: str) -> None:
+    loss = CrossEntropy(readout)  # type: ignore[arg-type]
     answers = loss.answers(y)
     assert answers.shape == (T, B)
     for t in range(T):
@@ -99,12 +99,12 @@ VALUES = torch.tensor([[0.5, -1.0, 2.0], [0.0, 0.0, 1.0], [3.0, 1.0, -2.0], [1.0
 
 @pytest.mark.parametrize("readout", ["mean", "sum", "last", "max", "per_step"])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=["equal", "unequal"])
-def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, lengths: list[int]) -> None:
-    loss = SquaredError(over_time)
+def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, readout: Any, lengths: list[int]) -> None:
+    loss = SquaredError(readout)
     each = []
     for b, length in enumerate(lengths):
         own = y[:length, b]
-        read = {"mean": own.mean(0), "sum": own.sum(0), "last": own[-1], "max": own.amax(0), "per_step": own}[over_time]
+        read = {"mean": own.mean(0), "sum": own.sum(0), "last": own[-1], "max": own.amax(0), "per_step": own}[readout]
         each.append((read - VALUES[b]).square().mean())
     expected, weight = torch.stack(each), torch.tensor([0.0, 1.0, 0.5, 2.0])
     value, parts = loss(y, VALUES, torch.tensor(lengths), {})
@@ -115,8 +115,8 @@ def test_squared_errors_are_those_of_the_valid_steps(y: Tensor, over_time: Any, 
 
 def test_the_last_answer_of_values_is_the_readout() -> None:
     values = torch.randn(T, B, K)
-    for over_time in ("mean", "sum", "last", "max", "per_step"):
-        loss = LOSSES.build("mse", {"readout": over_time}, "loss")
+    for readout in ("mean", "sum", "last", "max", "per_step"):
+        loss = LOSSES.build("mse", {"readout": readout}, "loss")
         torch.testing.assert_close(loss.answers(values)[-1], loss.readout(values, torch.full((B,), T)))
     with assert_raises(ConfigError, "loss.readout", "per_step", "first_spike"):
         LOSSES.build("mse", {"readout": "first_spike"}, "loss")
