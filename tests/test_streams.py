@@ -80,13 +80,13 @@ def python(code: str, *options: str, **surroundings: object) -> subprocess.Compl
 
 def test_a_command_exits_with_its_status_after_its_exit_functions() -> None:
     code = "import atexit; atexit.register(print, 'at the end'); from snnlab import process; process.open_streams();"
-    done = python(f"{code} print('said'); process.leave(3)")
+    done = python(f"{code} print('said'); process.exit_at_once(3)")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"said\nat the end\n", b"")
 
 
 def test_a_command_waits_for_its_threads() -> None:
     thread = "import threading, time; threading.Thread(target=lambda: (time.sleep(.3), print('over'))).start()"
-    done = python(f"from snnlab import process; process.open_streams()\n{thread}\nprocess.leave(0)")
+    done = python(f"from snnlab import process; process.open_streams()\n{thread}\nprocess.exit_at_once(0)")
     assert (done.returncode, done.stdout) == (0, b"over\n")
 
 

@@ -260,7 +260,7 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
     late = ["data.labels=late.csv", "data.duration_ms=10"]
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), *late)
     assert done.status == 2
-    assert_error_has(done.error, "data.labels", "nothing", 10)
+    assert_error_has(done.error, "data.labels", "label", 10)
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")
     assert done.status == 2
     assert_error_has(done.error, "data.targets")

@@ -88,7 +88,7 @@ def test_too_little_address_space_is_reported(snnlab: Snnlab, monkeypatch: pytes
     monkeypatch.setattr(importlib, "import_module", no_memory)
     done = snnlab("show")
     assert done.status == 2
-    assert_text_has(done.err, "snnlab", "memory: 1.2 GB")
+    assert_text_has(done.err, "snnlab", "1.2 GB")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     with assert_raises(OSError, "libllvmlite"):
         snnlab("show")
@@ -101,7 +101,7 @@ def test_a_missing_working_folder_is_reported(workplace: Path, snnlab: Snnlab, c
     (workplace / "gone").rmdir()
     done = snnlab(command)
     assert done.status == 2
-    assert_lines_have(done.err.splitlines(), ("snnlab", "gone", "cd"))
+    assert_lines_have(done.err.splitlines(), ("snnlab", "deleted", "cd"))
 
 
 def test_a_working_folder_with_a_reference_for_its_name_is_no_reference(

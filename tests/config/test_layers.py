@@ -44,7 +44,7 @@ def test_after_may_name_a_layer_that_is_placed_later_in_the_file():
     ("layers", "facts"),
     [
         ({"a": {"type": "relu", "after": "bb"}, "b": {"type": "relu"}}, ("model.layers.a.after", "bb", "b")),
-        ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, ("model.layers", "another")),
+        ({"a": {"type": "relu", "after": "b"}, "b": {"type": "relu", "after": "a"}}, ("model.layers", "cycle")),
         ({"a": {"type": "relu", "after": "a"}}, ("model.layers", "cycle")),
         ({"lif1": {"type": "neuron"}, "lfi1": {"tau_mem": 5}}, ("model.layers.lfi1", "lif1")),
         ({"a": 3}, ("model.layers.a", "mapping")),

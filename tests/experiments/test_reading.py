@@ -41,7 +41,7 @@ def test_a_run_of_another_schema_is_named_and_left_out(tmp_path: Path):
     path = suite / "runs/digits/a/0/result.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 7}))
     table = read_table(suite)
-    assert_lines_have(table.problems, ("runs/digits/a/0: result.json", "schema 7", 1))
+    assert_lines_have(table.problems, ("runs/digits/a/0: result.json", 7, 1))
     assert list(table.parts[0].rows[0].seeds) == [1]
 
 

@@ -115,7 +115,7 @@ def test_a_result_of_another_schema_is_left_alone_and_shown(stub: Stub):
     stub.run()
     assert not stub.trained
     assert_text_has(
-        page(stub)["cells"][0]["error"], "runs/digits/a/0/result.json", "schema 7", "reads 1", "remove runs/digits/a/0"
+        page(stub)["cells"][0]["error"], "runs/digits/a/0/result.json", 7, "reads 1", "remove runs/digits/a/0"
     )
 
 

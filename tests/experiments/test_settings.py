@@ -31,7 +31,7 @@ SPACE = {"a": {"low": 1, "high": 3}}
         ({"sampler": "grid", "space": {"a": {"low": 0.5, "high": 1.0}}}, ("sweep.space.a", "grid")),
         ({"space": [1]}, ("sweep.space", "optimizer.lr", [1])),
         ({"objectives": "val/loss"}, ("sweep.objectives", "val/loss")),
-        ({"objectives": {"val/loss": "minimize"}}, ("sweep.objectives.val/loss", "minimize", "minimize")),
+        ({"objectives": {"val/loss": "minimise"}}, ("sweep.objectives.val/loss", "minimise", "minimize")),
     ],
 )
 def test_a_mistake_is_named_with_its_place(values: dict[str, Any], facts: tuple):

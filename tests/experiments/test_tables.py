@@ -50,8 +50,8 @@ def test_rows_are_ranked_and_ties_are_marked(suite: Path):
 def test_many_methods_have_marks_in_place_of_sentences_and_one_seed_is_named(tmp_path: Path):
     methods = {f"method{place}": [0.9 - 0.3 * (place > 7)] for place in range(10)}
     said = remarks(read_table(make_suite(tmp_path / "s", methods, seeds=(0,))).parts[0])
-    assert_text_has(said[1], "arm0: arm1, arm2")
-    assert_lines_have(said[2:], ("arm7", "better", "arm8", "seed 0"))
+    assert_text_has(said[1], "method0: method1, method2")
+    assert_lines_have(said[2:], ("method7", "better", "method8", "seed 0"))
 
 
 def test_fewer_than_four_seeds_rank_and_give_no_verdict(tmp_path: Path):

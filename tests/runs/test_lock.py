@@ -35,7 +35,7 @@ def test_a_lock_that_its_owner_has_just_removed_is_not_valid(tmp_path: Path, mon
     with locked(tmp_path):
         assert raced
         done = subprocess.run([sys.executable, "-c", _OTHER, str(tmp_path)], capture_output=True, text=True)
-        assert "RecordError" in done.stderr
+        assert "RunFolderError" in done.stderr
         assert "process" in done.stderr
     assert not path.exists()
 

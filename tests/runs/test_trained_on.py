@@ -28,5 +28,5 @@ def test_a_damaged_file_is_named(content: bytes, tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     np.save(tmp_path / TRAINED_ON_FILE, np.zeros((2, 2)))
-    with assert_raises(RunFolderError, "trained_on.npy", "recorded"):
+    with assert_raises(RunFolderError, "trained_on.npy", "run"):
         read_trained_on(tmp_path)

@@ -54,7 +54,7 @@ def test_every_parameter_has_its_kinds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "is_meant"),
+    ("wanted", "is_match"),
     [
         ("biases", True),
         ("weights", False),

@@ -48,7 +48,7 @@ def weights_after(trainer: Any, batches: list[Batch], lr: float = 0.1) -> dict[s
     return {name: p.detach() for name, p in built.network.named_parameters()}
 
 
-@pytest.mark.parametrize("regularizers", [2, 4])
+@pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_batches_of_equal_size_are_one_batch(quiet_trainer: Trainer, parts: int) -> None:
     size = 8 // parts
     small = [batch(first, size) for first in range(0, 8, size)]

@@ -15,7 +15,7 @@ BAND = {"type": "rate_band", "lower": 120.0, "upper": 210.0}
 
 
 def test_terms_are_weighted_and_named(given: Given) -> None:
-    loss = built_loss(type="cross_entropy", parts={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}})
+    loss = built_loss(type="cross_entropy", regularizers={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}})
     assert loss.names == ("cross_entropy", "rate", "count")
     value, parts = loss(given.y, given.targets["class"], LENGTHS, given.counts)
     alone = [
@@ -32,7 +32,7 @@ def test_terms_are_weighted_and_named(given: Given) -> None:
 
 
 def test_readout_and_answers_are_those_of_the_loss(given: Given) -> None:
-    loss, alone = built_loss(type="cross_entropy", readout="max", parts={"rate": BAND}), CrossEntropy("max")
+    loss, alone = built_loss(type="cross_entropy", readout="max", regularizers={"rate": BAND}), CrossEntropy("max")
     assert torch.equal(loss.readout(given.y, LENGTHS), alone.readout(given.y, LENGTHS))
     assert torch.equal(loss.answers(given.y), alone.answers(given.y))
 
@@ -46,14 +46,14 @@ def test_without_terms_the_loss_does_not_change() -> None:
 
 def test_every_term_gets_the_class_counts(given: Given) -> None:
     balanced = {"class_weight": "balanced"}
-    loss = built_loss(type="cross_entropy", **balanced, parts={"rate": BAND, "rates": {"type": "mse_rate", **balanced}})
+    loss = built_loss(type="cross_entropy", **balanced, regularizers={"rate": BAND, "rates": {"type": "mse_rate", **balanced}})
     loss.set_class_counts(torch.tensor([1, 2, 3]))
     assert torch.isfinite(loss(given.y, given.targets["class"], LENGTHS, given.counts)[0])
 
 
 def test_regularizers_support_any_targets(given: Given) -> None:
     for kind, targets in (("mse", "value"), ("cross_entropy_steps", "steps")):
-        loss = built_loss(type=kind, parts={"rate": BAND, "small": {"type": "weights", "weight": 1e-4}})
+        loss = built_loss(type=kind, regularizers={"rate": BAND, "small": {"type": "weights", "weight": 1e-4}})
         assert isinstance(loss, RegularizedLoss)
         loss.check_terms(targets)  # type: ignore[arg-type]
         assert torch.isfinite(loss(given.y, given.targets[targets], LENGTHS, given.counts)[0])
@@ -88,7 +88,7 @@ def test_regularizers_support_any_targets(given: Given) -> None:
         ),
         (
             {"type": "cross_entropy", "regularizers": {"rate": {**BAND, "layers": ["lif3"]}}},
-            ("parts.rate.layers", "lif3", "lif"),
+            ("regularizers.rate.layers", "lif3", "lif"),
         ),
     ],
 )
