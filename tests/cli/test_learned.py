@@ -54,7 +54,7 @@ def test_show_of_a_run_without_a_checkpoint_prints_the_initial_values(
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
     done = snnlab("show", str(tmp_path))
     assert done.status == 0, done.err
-    assert_text_has(done.out, "start")
+    assert_text_has(done.out, "initial values")
 
 
 def test_export_has_them_in_ms_next_to_the_trained_parameter(

@@ -366,7 +366,7 @@ def test_no_event_lists_are_made_where_steps_are_split(
 def test_checkpoint_segments_do_not_change_the_training(workplace: Path, digits_store: str) -> None:
     kept, again = (train(*FAST, f"checkpoint_segments={n}", digits_store).metrics for n in (0, 2))
     assert again["val/loss"] == pytest.approx(kept["val/loss"], rel=1e-5)
-    with assert_raises(ConfigError, "recompute", 0, -1):
+    with assert_raises(ConfigError, "checkpoint_segments", 0, -1):
         train(*FAST, "checkpoint_segments=-1", digits_store)
 
 
