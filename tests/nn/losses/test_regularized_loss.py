@@ -15,7 +15,9 @@ BAND = {"type": "rate_band", "lower": 120.0, "upper": 210.0}
 
 
 def test_terms_are_weighted_and_named(given: Given) -> None:
-    loss = built_loss(type="cross_entropy", regularizers={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}})
+    loss = built_loss(
+        type="cross_entropy", regularizers={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}}
+    )
     assert loss.names == ("cross_entropy", "rate", "count")
     value, parts = loss(given.y, given.targets["class"], LENGTHS, given.counts)
     alone = [
@@ -46,7 +48,9 @@ def test_without_terms_the_loss_does_not_change() -> None:
 
 def test_every_term_gets_the_class_counts(given: Given) -> None:
     balanced = {"class_weight": "balanced"}
-    loss = built_loss(type="cross_entropy", **balanced, regularizers={"rate": BAND, "rates": {"type": "mse_rate", **balanced}})
+    loss = built_loss(
+        type="cross_entropy", **balanced, regularizers={"rate": BAND, "rates": {"type": "mse_rate", **balanced}}
+    )
     loss.set_class_counts(torch.tensor([1, 2, 3]))
     assert torch.isfinite(loss(given.y, given.targets["class"], LENGTHS, given.counts)[0])
 
