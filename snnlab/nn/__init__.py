@@ -14,13 +14,13 @@ from snnlab.nn.blocks.branches import (
     residual as residual,
     sequential as sequential,
 )
+from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.blocks.loop import (
     FeedbackState as FeedbackState,
     Loop as Loop,
     LoopFeedback as LoopFeedback,
     loop as loop,
 )
-from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.encoders import (
     ENCODERS as ENCODERS,
     ConstantCurrent as ConstantCurrent,
