@@ -78,7 +78,7 @@ def attach(graph: Any, metadata: Metadata) -> None:
     state = values.pop("state")
     values |= {"format": FORMAT, "digests": node_digests(graph, metadata.weights)}
     values |= {name: getattr(metadata, name) for name in ("discretization", "spikes", "cycle_delay")}
-    graph.metadata[KEY] = json.dumps(values, sort_keys=True)
+    graph.metadata[KEY] = json.dumps(values)
     graph.metadata.pop(STATE_KEY, None)
     if state:
         graph.metadata[STATE_KEY] = dict(state)
