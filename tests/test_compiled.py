@@ -24,7 +24,7 @@ def test_loops_without_a_cache_are_compiled_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])  # as in a container whose folders are read-only
-    of_numba._say.cache_clear()
+    of_numba._warn_no_cache.cache_clear()
     assert compiled(nogil=True)(twice)(3) == 6
     assert compiled(nogil=True)(twice)(4) == 8
     assert caplog.text.count("NUMBA_CACHE_DIR") == 1

@@ -54,7 +54,7 @@ def test_the_end_of_reading_is_no_error_that_a_library_would_take_for_its_own() 
 
 
 def test_characters_that_an_encoding_has_not_become_question_marks_and_bytes_of_names_stay() -> None:
-    codecs.register_error(process._REPLACED, process._replaced)
+    codecs.register_error(process._ERROR_HANDLER, process._replace)
     with stdout_to_a_pipe(read=True) as (output, reader):
         print("34 \N{MULTIPLICATION SIGN} 34", "caf\udce9")
         output.flush()

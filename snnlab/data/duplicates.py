@@ -50,7 +50,7 @@ class Duplicates(NamedTuple):
             f"{self.train_in_test:,} training and {self.val_in_test:,} validation recordings are also test recordings"
         )
         rest = f"{self.train_in_val:,} training recordings are also validation recordings; {self.compared:,} compared"
-        return f"{found}; {rest}{', and the copies are dropped' if self.left_out else ''}"
+        return f"{found}; {rest}{', and the copies are dropped' if self.dropped else ''}"
 
 
 def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, dropped: bool) -> Duplicates:

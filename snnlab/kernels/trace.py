@@ -43,7 +43,7 @@ class UntraceableError(Exception):
 class Node:
     """An expression: a value of one neuron at one step, or a number that is the same at all steps."""
 
-    __slots__ = ("args", "at", "name", "of_floats", "of_numbers", "op")
+    __slots__ = ("args", "at", "is_float", "is_number", "name", "op")
 
     def __init__(self, at: int, op: str, args: tuple[Node, ...], name: Any) -> None:
         self.at, self.op, self.args, self.name = at, op, args, name

@@ -42,9 +42,8 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
         parts = merge_validation(parts)
     if experiment.mode == "overfit":
         parts = overfit_split(parts, data.batch_size, experiment.seed)
-        done = ablation(experiment, data, parts, packed)
-        names = recordings.class_names
-        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=names, control=done)
+        made, names = ablation(experiment, data, parts, packed), recordings.class_names
+        return EventDataModule(packed, parts, data, experiment.seed, OVERFIT_STEPS, class_names=names, ablation=made)
     return EventDataModule(
         packed,
         parts,

@@ -153,5 +153,5 @@ def test_a_run_that_cannot_be_repeated_is_refused(
     (run / "result.json").write_text(json.dumps(page))
     done = snnlab("reproduce", *(str(run) if word == "RUN" else word for word in arguments))
     assert done.status == 2
-    place, *facts = facts
-    assert_error_has(done.error, place or run, *facts)
+    place, *details = facts
+    assert_error_has(done.error, place or run, *details)

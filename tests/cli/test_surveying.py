@@ -27,7 +27,7 @@ def test_the_first_valid_method_describes_the_data(workplace: Path, digits_store
 def test_another_gap_is_no_verdict_on_copies(
     workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch, apart: bool
 ):
-    copies = Duplicates(100, val_in_test=0, train_in_test=0 if apart else 3, train_in_val=0, left_out=False)
+    copies = Duplicates(100, val_in_test=0, train_in_test=0 if apart else 3, train_in_val=0, dropped=False)
 
     def broken(*_: Any) -> None:
         raise DataError("", "missing")

@@ -27,7 +27,7 @@ def test_a_search_that_readme_or_help_shows_is_right(line: str):
     settings, common = sweep_settings(shlex.split(line)[2:], None)
     _, space = parse_settings(settings)
     check_common_overrides(common, space)
-    assert space.parts.keys() == settings["space"].keys()
+    assert space.parameters.keys() == settings["space"].keys()
 
 
 def test_readme_and_help_show_searches():

@@ -58,14 +58,14 @@ def test_a_residual_block_has_a_shortcut_and_a_sum() -> None:
     assert [box.layers for box in first.boxes] == [("frames",), ("block",), ("last",)]
     assert_text_has(second.title, "block", "residual", "add")
     assert [box.lines[0] for box in second.boxes] == ["", "inner: lif", "+"]
-    assert second.ways == [(0, 2, "shortcut")]
+    assert second.connections == [(0, 2, "shortcut")]
     assert_text_has(third.title, "block.shortcut: shortcut")
     assert arrows({"block": block, "last": LIF}) == {"follows": 4, "around": 1}
 
 
 def test_branches_are_connections_from_the_input_to_their_join() -> None:
     chain = chains_of(summary({"both": {"type": "parallel", "branches": {"a": {"lif": LIF}, "b": {"fc": FC}}}}))[1]
-    assert chain.ways == [(0, 1, "a"), (0, 1, "b")]
+    assert chain.connections == [(0, 1, "a"), (0, 1, "b")]
     assert chain.boxes[1].lines == ("||",)
 
 
@@ -73,7 +73,7 @@ def test_feedback_and_recurrence_have_arrows_back() -> None:
     loop = {"type": "loop", "layers": {"fc1": FC, "lif1": LIF, "lif2": LIF}, "feedback": {"from": "lif2", "to": "lif1"}}
     chain = chains_of(summary({"loop": loop}))[1]
     assert [box.layers for box in chain.boxes] == [("fc1",), ("lif1",), ("lif2",)]
-    assert chain.ways == [(2, 1, "lif2_to_lif1")]
+    assert chain.connections == [(2, 1, "lif2_to_lif1")]
     assert arrows({"loop": loop})["back"] == 1
     recurrent = {"fc": FC, "lif": {**LIF, "recurrent": True, "learn": ["tau_mem"]}}
     assert arrows(recurrent)["recurrent"] == 1

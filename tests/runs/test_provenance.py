@@ -145,7 +145,7 @@ def record_of(text: str) -> dict[str, Any]:
         backend="numba",
         kernels=7,
         approximate=["lif2"],
-        first_layer="events",
+        sparse_input=True,
         heap_kept=True,
         precision="bf16-mixed",
         processes={"number": 2},
@@ -169,7 +169,7 @@ def test_it_has_code_versions_machine_configuration_and_data(repository: Path, m
     assert record["threads"] == torch.get_num_threads()
     assert record["numerics"]["default_dtype"] == "float32"
     numerics = record["numerics"]
-    assert (numerics["backend"], numerics["first_layer"], numerics["heap_kept"]) == ("numba", "events", True)
+    assert (numerics["backend"], numerics["sparse_input"], numerics["heap_kept"]) == ("numba", True, True)
     assert (numerics["precision"], numerics["kernels"]) == ("bf16-mixed", 7)
     assert numerics["approximate"] == ["lif2"]
     assert record["device"]

@@ -337,7 +337,7 @@ def test_the_values_of_a_study_are_only_compared_with_a_foreign_space(workplace:
         with assert_raises(RunFolderError, plan.folder, "searched"):
             _select_finalists(plan, SharedStudy(plan.folder, plan.sweep, plan.space, me, {}))
     finally:
-        me.leave()
+        me.release()
 
 
 def test_a_sweep_of_a_file_with_a_storage_prints_its_address_without_the_password(
