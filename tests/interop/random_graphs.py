@@ -10,6 +10,7 @@ import numpy as np
 Rng = np.random.Generator
 Shape = tuple[int, ...]
 STEP = 1e-3  # s
+BACK = 0.2  # gain of feedback; with several spikes a step more of it explodes
 
 
 def random_graph(seed: int) -> Any:
@@ -65,8 +66,8 @@ class _Maker:
             return np.full(shape, self.rng.uniform(low, high))
         return self.rng.uniform(low, high, shape)
 
-    def affine(self, shape: Shape, out: Shape) -> Any:
-        weight = self.rng.normal(0.1, 1.5 / np.sqrt(shape[0]), (*out, *shape)).astype(np.float32)
+    def affine(self, shape: Shape, out: Shape, gain: float = 1.0) -> Any:
+        weight = (gain * self.rng.normal(0.1, 1.5 / np.sqrt(shape[0]), (*out, *shape))).astype(np.float32)
         if self.rng.random() < 0.3:
             return nir.Linear(weight)
         return nir.Affine(weight, self.rng.normal(0, 0.1, out).astype(np.float32))
@@ -130,7 +131,7 @@ class _Maker:
     def cycle(self, ends: str, shape: Shape) -> tuple[str, Shape]:
         out = (6,)
         lif = self.add(self.add(ends, self.affine(shape, out)), self.population(out, self.spiking()))
-        back = self.add(lif, self.affine(out, out))
+        back = self.add(lif, self.affine(out, out, BACK))
         self.edges.append((back, lif))
         return lif, out
 
@@ -138,7 +139,7 @@ class _Maker:
         out = (5,)
         one = self.add(self.add(ends, self.affine(shape, out)), self.population(out, self.spiking()))
         other = self.add(self.add(one, self.affine(out, (4,))), self.population((4,), self.spiking()))
-        back = self.add(other, self.affine((4,), out))
+        back = self.add(other, self.affine((4,), out, BACK))
         if self.rng.random() < 0.5:
             back = self.add(back, nir.Delay(np.full(out, 2 * STEP)))
         self.edges.append((back, one))
