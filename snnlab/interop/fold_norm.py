@@ -90,7 +90,8 @@ def _fold_weights(layers: list[tuple[str, nn.Module]], into: nn.Module) -> None:
 
 def _apply(norm: BatchNorm, target: nn.Module) -> None:
     weight, bias = target.get_parameter("weight").double(), target.get_parameter("bias").double()
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = torch.zeros_like(scale)
     if norm.affine:
