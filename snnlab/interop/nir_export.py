@@ -80,6 +80,22 @@ class Unsayable(NamedTuple):
     instead: str = ""
 
 
+class Sketch(NamedTuple):
+    """The nodes of a network with the nearest that NIR can say, right or not.
+
+    Attributes:
+        edges: Pairs of names of nodes, `input` and `output` among them.
+        layer_of: Path of the layer of each node.
+        in_shapes: Shape of the input of each node, of one sample at one step.
+        unsayable: What the nodes do not say.
+    """
+
+    edges: Sequence[tuple[str, str]]
+    layer_of: Mapping[str, str]
+    in_shapes: Mapping[str, Shape]
+    unsayable: Sequence[Unsayable]
+
+
 class Exported(NamedTuple):
     """A graph, and what its nodes do not say."""
 
@@ -142,6 +158,13 @@ def to_graph(
     return Exported(graph, writer.unsayable)
 
 
+def sketch(network: Network, in_shape: Shape, dt: float | None) -> Sketch:
+    """Return the nodes and edges of a network, also where NIR cannot say what its layers do."""
+    writer = _Writer(dt)
+    writer.write(network, in_shape)
+    return Sketch(writer.edges(), writer.layer_of, writer.in_shapes, writer.unsayable)
+
+
 def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
     """Return the error for what NIR cannot say: at most four lines, layers with the same problems in one."""
     by_layer: dict[str, list[str]] = {}
@@ -175,6 +198,7 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.weights: dict[str, nir_metadata.Where] = {}
         self.layer_of: dict[str, str] = {}
+        self.in_shapes: dict[str, Shape] = {}
         self.unsayable: list[Unsayable] = []
         self._edges: list[tuple[str, str]] = []
         # A feedback begins at a layer that is written later: its place holder, and the sources it stands for.
@@ -190,9 +214,11 @@ class _Writer:
 
     def graph(self) -> Any:
         """Return the graph."""
-        edges = [(begin, target) for source, target in self._edges for begin in self._begins(source)]
-        edges = self._without_duplicates(edges)
-        return self.nir.NIRGraph(nodes=self.nodes, edges=edges)
+        return self.nir.NIRGraph(nodes=self.nodes, edges=self._without_duplicates(self.edges()))
+
+    def edges(self) -> list[tuple[str, str]]:
+        """Return the edges between nodes."""
+        return [(begin, target) for source, target in self._edges for begin in self._begins(source)]
 
     def _begins(self, source: str, within: tuple[str, ...] = ()) -> Sources:
         """Return the nodes that a source stands for."""
@@ -224,6 +250,13 @@ class _Writer:
     def _cannot(self, layer: str, what: str, fix: str, instead: str = "") -> None:
         self.unsayable.append(Unsayable(layer, what, fix, instead))
 
+    def _no_node(self, sources: Sources, layer: str, what: str, fix: str) -> Sources:
+        """Note a layer without any node; its edges are those of a node that does not exist."""
+        self._cannot(layer, what, fix)
+        self._edges += [(source, layer) for source in sources]
+        self.layer_of[layer] = layer
+        return [layer]
+
     # The methods below return the sources of the next layer, and the shape of one sample there.
 
     def _layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
@@ -240,6 +273,7 @@ class _Writer:
         if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
             return sources, shape
         out_shape = _output_shape(layer, shape)
+        self.in_shapes[path] = shape
         if isinstance(layer, Delay):
             delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))
             return self._add(path, delay, sources, path), out_shape
@@ -321,8 +355,8 @@ class _Writer:
             return self._convolution(layer, path, sources, shape)
         if isinstance(layer, nn.Linear):
             if len(shape) != 1:
-                self._cannot(path, f"a linear layer over the last of {len(shape)} axes", "add a flatten layer before")
-                return [path]
+                what = f"a linear layer over the last of {len(shape)} axes"
+                return self._no_node(sources, path, what, "add a flatten layer before")
             return self._affine(layer, path, sources)
         if isinstance(layer, Voting):
             mean = torch.eye(out_shape[-1]).repeat_interleave(layer.group_size, 1) / layer.group_size
@@ -339,12 +373,11 @@ class _Writer:
         if isinstance(layer, SumPool | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             return self._pooling(layer, path, sources, shape, out_shape)
         if isinstance(layer, BatchNorm):
-            self._cannot(path, "batch_norm", "--fold-norm (fold_norm=True) after a convolution or a linear layer")
-        elif isinstance(layer, PerStepBatchNorm):
-            self._cannot(path, "per_step: true", "per_step: false and --fold-norm")
-        else:
-            self._cannot(path, _kind(layer), "remove it, or use a layer that NIR has")
-        return [path]
+            fix = "--fold-norm (fold_norm=True) after a convolution or a linear layer"
+            return self._no_node(sources, path, "batch_norm", fix)
+        if isinstance(layer, PerStepBatchNorm):
+            return self._no_node(sources, path, "per_step: true", "per_step: false and --fold-norm")
+        return self._no_node(sources, path, _kind(layer), "remove it, or use a layer that NIR has")
 
     def _elementwise(self, layer: Scale | Threshold, path: str, sources: Sources) -> Sources:
         if isinstance(layer, Scale):
@@ -391,8 +424,7 @@ class _Writer:
 
     def _pooling(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
         if len(shape) != 3:
-            self._cannot(path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
-            return [path]
+            return self._no_node(sources, path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
         if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             if any(n % out for n, out in zip(shape[1:], out_shape[1:], strict=True)):
                 self._cannot(
@@ -444,8 +476,7 @@ class _Writer:
 
     def _population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
         if type(neuron) not in (*_EXACT, *_NEAR):
-            self._cannot(path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
-            return [name]
+            return self._no_node(sources, path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
         for what, fix, instead in _lost_of(neuron):
             self._cannot(path, what, fix, instead)
         spec = _constants(neuron, self.dt)
