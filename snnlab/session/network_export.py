@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from snnlab.errors import ConfigError, DataError
+from snnlab.interop import nir_metadata
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import write_graph
+from snnlab.interop.nir_import import ReadOptions, from_graph
+from snnlab.interop.speck import assignment_lines, fit
 from snnlab.nn import Network
 from snnlab.nn.layer import only_spikes
 from snnlab.session.session import Session
@@ -65,11 +68,14 @@ def export_nir(session: Session, target: Path, options: NirOptions) -> Iterator[
     """
     network = session.network.eval()
     written = fold_norm(network) if options.fold_norm else network
+    lines = [*assignment_lines(fit(written))] if options.speck else []
     readout = session.experiment.loss.get("readout")
     exported = to_graph(written, lossy=options.lossy, readout=readout if isinstance(readout, str) else None)
-    lines = [*_lost_lines(exported)]
-    if options.fold_norm and not options.lossy:
+    lines += _lost_lines(exported)
+    if options.fold_norm:
         lines.append(f"fold_norm rounds: {_measure(session, network, written)}")
+    if exported.lost:
+        lines.append(f"as NIR says it: {_measure(session, network, as_nir_says(exported.graph))}")
     write_graph(target, exported.graph)
     yield from lines
     yield f"{len(exported.graph.nodes)} nodes, {len(exported.graph.edges)} edges"
@@ -81,6 +87,22 @@ def _lost_lines(exported: Exported) -> Iterator[str]:
         by_text.setdefault(f"{each.what} -> {each.instead}", []).append(each.layer)
     for text, layers in by_text.items():
         yield f"lost: {', '.join(layers)}: {text}"
+
+
+def as_nir_says(graph: Any) -> Network:
+    """Return the network that a reader makes of a graph of snnlab without its metadata, by forward Euler."""
+    own = nir_metadata.read(graph)
+    assert own is not None
+    has_reset = any(hasattr(node, "v_reset") for node in graph.nodes.values())
+    options = ReadOptions(
+        time_unit=own.time_unit,
+        dt=own.dt or 1.0,
+        discretization="euler",
+        spikes="current",
+        reset=None if has_reset else "zero",
+        ignore_metadata=True,
+    )
+    return from_graph(graph, options).build().network
 
 
 def _measure(session: Session, network: Network, other: Network) -> str:
