@@ -18,6 +18,7 @@ from snnlab.errors import ConfigError, listing
 from snnlab.interop.nir_export import Shape, Sketch, sketch
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.iaf import IAF
 
 Ki = 1024
@@ -84,7 +85,7 @@ def fit(network: Network) -> list[Core]:
     chip = _Chip(drawn, modules)
     needs = chip.needs()
     if chip.misfits:
-        raise _misfit(chip.misfits)
+        raise _misfit([f"{listing(layers)}: {text}" for text, layers in chip.misfits.items()])
     cores = assign(list(needs.values()))
     if cores is None:
         hopeless = [f"{name} needs {need}" for name, need in needs.items() if not any(c.holds(need) for c in CORES)]
@@ -131,18 +132,18 @@ class _Chip:
     """Checks the layers of a network one after another.
 
     Attributes:
-        misfits: What does not fit, each as one line.
+        misfits: What does not fit, each with the layers concerned.
     """
 
     def __init__(self, drawn: Sketch, modules: Mapping[str, nn.Module]) -> None:
         self.drawn, self.modules = drawn, modules
-        self.misfits: list[str] = []
+        self.misfits: dict[str, list[str]] = {}
 
     def needs(self) -> dict[str, Memory]:
         """Return the memory that each convolution or linear layer needs, in the order of the network."""
         for node, module in self.modules.items():
             if not isinstance(module, nn.Conv2d | nn.Linear | IAF | SumPool | nn.AvgPool2d | nn.Flatten):
-                self._no(node, f"{_what(module)}; Speck has conv2d, linear, iaf, sum_pool and avg_pool")
+                self._no(node, _what(module))
         found: dict[str, Memory] = {}
         for node, module in self.modules.items():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -154,7 +155,7 @@ class _Chip:
         return found
 
     def _no(self, node: str, text: str) -> None:
-        self.misfits.append(f"{self.drawn.layer_of[node]}: {text}")
+        self.misfits.setdefault(text, []).append(self.drawn.layer_of[node])
 
     def _after(self, node: str) -> list[str]:
         """Return the nodes after one, a flatten is none."""
@@ -288,5 +289,8 @@ def _sizes(sizes: Sequence[int]) -> str:
 
 
 def _what(module: nn.Module) -> str:
-    names = {nn.MaxPool2d: "max_pool", nn.AdaptiveMaxPool2d: "adaptive_max_pool"}
-    return names.get(type(module), type(module).__name__)
+    if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+        return "max_pool -> sum_pool or avg_pool"
+    if isinstance(module, Neuron):
+        return f"{type(module).__name__} -> type: iaf"
+    return f"{type(module).__name__}: a core has conv2d or linear, iaf, sum_pool or avg_pool"
