@@ -3,9 +3,9 @@
     python scripts/nir_readers.py                                     the readers of this environment
     python scripts/nir_readers.py --with sinabs=ENV1/bin/python --with spyx=ENV2/bin/python   others of their own
 
-Readers pin different versions of `nir`, so that each may need an environment of its own: with its library and `nir`,
-without snnlab. A file is written by the version of `nir` of this environment, as a user's would be. Each reader gets the
-same spikes, and each row of the table has the spikes of snnlab, those of the reader, and in how many bins they differ.
+Readers pin different versions of `nir`, so that each may need an environment of its own: the library and `nir`, and no
+snnlab. Files are written by the version of `nir` of this environment. Each reader gets the same input; a row
+has the output spikes of snnlab, those of the reader, and the number of bins in which they differ.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ _LIBRARIES = {
     "spyx": ("spyx", "nir", "jax"),
 }
 READERS = tuple(_LIBRARIES)
+# Why a reader's spikes differ, from its source.
+_WHY = {
+    "norse": "r of a LIF is not used",
+    "snntorch": "steps of 0.1 ms, fixed; an IF becomes a Leaky with beta 0.9, which returns a tuple",
+    "spikingjelly": "it needs r = 1 or tau / dt, 1 / dt for an IF, and equal constants of all neurons of a node",
+    "sinabs": "tau in steps, factor exp(-1 / tau), r not used, reset by subtraction, several spikes a step, an IF's"
+    " membranes at least -v_threshold, no CubaLIF; its nir 1.0.4 reads no v_reset, which later ones write",
+    "spyx": "a spike comes one step after the threshold, reset by subtraction; r and w_in are not used",
+}
 
 
 class Case(NamedTuple):
@@ -249,7 +258,7 @@ def report(reader: str, folder: Path, ours: Mapping[str, np.ndarray]) -> None:
         spikes = folder / f"{name}.{reader}.npy"
         text = verdict(ours[name], np.load(spikes)) if spikes.exists() else found["errors"][name]
         print(f"  {case.about:48}  {text}")
-    print()
+    print(f"  why: {_WHY[reader]}\n")
 
 
 if __name__ == "__main__":
