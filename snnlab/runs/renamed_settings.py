@@ -12,12 +12,12 @@ RENAMED: Mapping[str, str] = {
     "recompute": "checkpoint_segments",
     "pictures": "plots",
     "average": "weight_averaging",
-    "loss.readout": "loss.readout",
-    "loss.regularizers": "loss.regularizers",
-    "data.representation": "data.representation",
-    "data.length_from": "data.length_from",
-    "data.stabilize": "data.stabilize",
-    "data.label_map": "data.label_map",
+    "loss.over_time": "loss.readout",
+    "loss.parts": "loss.regularizers",
+    "data.frames": "data.representation",
+    "data.lengths": "data.length_from",
+    "data.still": "data.stabilize",
+    "data.labels_after": "data.label_map",
 }
 # By the name of today.
 _VALUES: Mapping[str, Mapping[str, Any]] = {"sparse_input": {"frames": False, "events": True}}
@@ -40,7 +40,7 @@ def renames(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def renamed_override(text: str) -> str:
-    """Return an override, such as `checkpoint_segments=4`, with the names and values of today."""
+    """Return an override, such as `recompute=4`, with the names and values of today."""
     found = _OVERRIDE.fullmatch(text)
     if found is None:
         return text
