@@ -105,6 +105,7 @@ from snnlab.nn.neurons import (
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
     CubaLIFState as CubaLIFState,
+    Integrator as Integrator,
     LavaCuba as LavaCuba,
     LIFState as LIFState,
     LIState as LIState,
