@@ -166,7 +166,9 @@ def _check_weights(weights: Any, init_from: str | None) -> None:
     if file is not None and not file.strip():
         raise ConfigError("model.weights.file", "is empty", "name a file of torch.save, null starts with new weights")
     if file is not None and init_from is not None:
-        raise ConfigError("model.weights.file", "and init_from both give the initial weights", "set one of them to null")
+        raise ConfigError(
+            "model.weights.file", "and init_from both give the initial weights", "set one of them to null"
+        )
 
 
 def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:

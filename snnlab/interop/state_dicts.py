@@ -156,7 +156,7 @@ def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any
             _require_fitting(path, name, value, target, own[target])
             weights[target] = value
             if value.dtype != own[target].dtype:
-                cast[name] = str(value.dtype).removeprefix("torch.")
+                cast[name] = _type(value)
         elif target is not None:
             _require_number(path, name, value, target, network)
             checked.append(name)
@@ -215,7 +215,7 @@ def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Ten
     if value.shape != own.shape:
         raise DataError(path, f"{name}{as_ours} has shape {list(value.shape)}, and this network's {list(own.shape)}")
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
-        raise DataError(path, f"{name}{as_ours} has type {value.dtype}, and this network's {own.dtype}")
+        raise DataError(path, f"{name}{as_ours} has type {_type(value)}, and this network's {_type(own)}")
     if not bool(torch.isfinite(value).all()):
         raise DataError(path, f"{name}{as_ours} has NaN or infinite values")
 
@@ -236,8 +236,20 @@ def _require_number(path: Path, name: str, value: Tensor, target: str | float, n
     if value.numel() != 1:
         raise DataError(path, f"{name} has {value.numel():,} values, expected the number {expected:g}")
     if not bool((value == torch.tensor(expected, dtype=value.dtype)).all()):
-        fix = f"set model.layers.{target}={value.item()!r}" if isinstance(target, str) else ""
-        raise DataError(path, f"{name} is {value.item():.9g}, expected {expected:.9g}", fix)
+        number = _number_text(value)
+        fix = f"set model.layers.{target}={number}" if isinstance(target, str) else ""
+        raise DataError(path, f"{name} is {number}, expected {expected:.9g}", fix)
+
+
+def _number_text(value: Tensor) -> str:
+    """Return the value of a tensor with as many digits as its precision needs."""
+    if value.is_floating_point() and value.dtype is not torch.float64:
+        return str(value.float().numpy().flat[0])
+    return str(value.item())
+
+
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
 
 
 def _names(names: list[str]) -> str:
