@@ -1,1 +1,1 @@
-"""Networks of other projects: NIR files, state dicts, and what hardware can run."""
+"""Networks in the formats of other programs: NIR, foreign state dicts, chips."""

@@ -14,6 +14,7 @@ from snnlab.nn.blocks.branches import (
     residual as residual,
     sequential as sequential,
 )
+from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.blocks.loop import (
     FeedbackState as FeedbackState,
     Loop as Loop,
@@ -55,6 +56,14 @@ from snnlab.nn.layers.dense import (
     voting as voting,
 )
 from snnlab.nn.layers.dropout import Dropout as Dropout
+from snnlab.nn.layers.elementwise import (
+    Delay as Delay,
+    Scale as Scale,
+    Threshold as Threshold,
+    delay as delay,
+    scale as scale,
+    threshold as threshold,
+)
 from snnlab.nn.layers.norm import (
     BatchNorm as BatchNorm,
     PerStepBatchNorm as PerStepBatchNorm,

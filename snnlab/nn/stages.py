@@ -165,7 +165,11 @@ class FusedEvents(FusedNeuron):
         """Run all steps on events; return None if the input must be frames."""
         from snnlab.kernels import events
 
-        if isinstance(x, Tensor) and not self.always and (x.numel() < MIN_CELLS or not events.has_few_events(x, SPARSE_FRACTION)):
+        if (
+            isinstance(x, Tensor)
+            and not self.always
+            and (x.numel() < MIN_CELLS or not events.has_few_events(x, SPARSE_FRACTION))
+        ):
             return None
         like = x if isinstance(x, Tensor) else x.like
         neuron, pool, convolution = self.layer, self.pool, self.first[1]

@@ -232,7 +232,8 @@ class LeakyMembrane(Neuron):
         """Return the constants that `print(network)` shows."""
         given = self.membrane_decay.given
         value = getattr(self, given)
-        return f"{given}={number_text(value) if given in self.learn_per else value}, dt={self.dt}"
+        short = isinstance(value, Tensor) or given in self.learn_per
+        return f"{given}={number_text(value) if short else value}, dt={self.dt}"
 
 
 def _values_key(name: str) -> str:
