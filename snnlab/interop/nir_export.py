@@ -338,7 +338,9 @@ class _Writer:
             return [path]
         if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             if any(n % out for n, out in zip(shape[1:], out_shape[1:], strict=True)):
-                self._cannot(path, f"windows of different sizes, {list(shape[1:])} to {list(out_shape[1:])}", "avg_pool")
+                self._cannot(
+                    path, f"windows of different sizes, {list(shape[1:])} to {list(out_shape[1:])}", "avg_pool"
+                )
                 return [path]
             kernel = tuple(n // out for n, out in zip(shape[1:], out_shape[1:], strict=True))
             stride, padding = kernel, (0, 0)
