@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from .conftest import FAST, Outcome
 
 import snnlab as package
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_error_has, assert_text_has
+from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
 RENAME = "model.weights.rename={first: fc1, second: out}"
