@@ -28,6 +28,13 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _CONFIG_DIR), ()),
     "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "import": (
+        (
+            *("--out", "--time-unit", "--dt", "--discretization", "--spikes", "--reset", "--threshold"),
+            *("--spikes-per-step", "--floor", "--synapse", "--cycle-delay", _CONFIG_DIR),
+        ),
+        ("--ignore-metadata",),
+    ),
     "list": ((_CONFIG_DIR,), ()),
     "new": ((_CONFIG_DIR,), ("--force",)),
     "predict": (
