@@ -27,6 +27,13 @@ _TENSORS = re.compile(
     r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (Size|\w+Storage)|"
     r"torch\.storage UntypedStorage"
 )
+# What torch raises for a pickle of tensors that is broken.
+_BROKEN = (
+    *(OSError, RuntimeError, EOFError, MemoryError, pickle.UnpicklingError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+# The pickles of torch.save by default.
+_PROTOCOL = 2
 # Operations of pickles that name a class by other texts of the pickle; torch.save does not write them.
 _INDIRECT = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 # A message lists no more names than this.
@@ -58,7 +65,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise DataError(path, "is a folder", "name a file of torch.save") from error
     except zipfile.BadZipFile as error:
         raise DataError(path, f"is not a whole file of torch.save ({one_line(error)})") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError) as error:
+    except _BROKEN as error:
         raise DataError(path, f"cannot be read as a state dict ({printable(one_line(error))})") from error
     tensors = _tensors(path, content)
     for name, value in tensors.items():
@@ -77,11 +84,13 @@ def _require_plain(path: Path) -> None:
         damaged = archive.testzip()  # torch writes checksums, but does not verify them
         if damaged is not None:
             raise DataError(path, f"is damaged: the checksum of {printable(damaged)} does not match")
-        pickles = [info for info in infos if info.filename.endswith("data.pkl")]
+        pickles = [info for info in infos if info.filename.lower().endswith("data.pkl")]  # torch ignores the case
         if len(pickles) != 1:
             raise DataError(path, "is not a file of torch.save: it has no data.pkl")
         content = archive.read(pickles[0])
     for operation, argument, _ in pickletools.genops(content):
+        if operation.name == "PROTO" and argument != _PROTOCOL:
+            raise DataError(path, f"has a pickle of protocol {argument}, not {_PROTOCOL}, the default of torch.save")
         named = str(argument) if operation.name == "GLOBAL" else ""
         if operation.name in _INDIRECT or (named and not _TENSORS.fullmatch(named)):
             what = printable(named.replace(" ", ".")) or "classes"
@@ -136,9 +145,10 @@ def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any
         network: The network; it is not changed if an error is raised.
         path: A file of `torch.save`, see `read_state_dict`.
         rename: Names in the file, or their first parts, to names of the network: `{features.0: conv1}` loads
-            `features.0.weight` as `conv1.weight`; `{fc: {weight: out.weight}}` is `{fc.weight: out.weight}`. A number
-            that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`, must be equal to it in the file's
-            precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names are the network's own.
+            `features.0.weight` as `conv1.weight`, `{module: ""}` drops a first part, and `{fc: {weight: out.weight}}`
+            is `{fc.weight: out.weight}`. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`,
+            must be equal to it in the file's precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names
+            are the network's own.
 
     Raises:
         DataError: if the file cannot be read, or its tensors do not fit the network.
@@ -187,12 +197,13 @@ def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict
         if prefix in table:
             used.add(prefix)
             new = table[prefix]
-            targets[name] = f"{new}{name.removeprefix(prefix)}" if isinstance(new, str) else new
+            targets[name] = f"{new}{name.removeprefix(prefix)}".lstrip(".") if isinstance(new, str) else new
         else:
             targets[name] = name
     for name in table:
         if name not in used:
-            raise ConfigError(f"rename.{name}", "names nothing in the file", did_you_mean(name, tensors))
+            hint = did_you_mean(name, tensors) or f"it has {_names(list(tensors))}"
+            raise ConfigError(f"rename.{name}", "names nothing in the file", hint)
     return targets
 
 
