@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from snnlab.cli.options import CHECKPOINTS, SPLITS, option_choice, split_options, split_run
@@ -89,6 +90,8 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
     console_logging()
     measured = {"--lossy", "--fold-norm"} & {*options}
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data" if measured else "network")
+    if "download" in experiment.data:  # a measurement is no reason to fetch a dataset
+        experiment = replace(experiment, data={**experiment.data, "download": False})
 
     from snnlab.session import Session, network_export
 

@@ -84,6 +84,36 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             }
         },
     ),
+    "graph": (
+        (5,),
+        {
+            "block": {
+                "type": "graph",
+                "layers": {"fc": {**FC, "out_features": 5}, "lif": LIF, "back": {**FC, "out_features": 5}, "late": FC},
+                "edges": [
+                    ["input", "fc"],
+                    ["fc", "lif"],
+                    ["lif", "back", 1],
+                    ["back", "lif"],
+                    ["lif", "late", 3],
+                    ["input", "late"],
+                    ["late", "output"],
+                ],
+            },
+            "last": LIF,
+        },
+    ),
+    "elementwise": (
+        (2, 3, 4),
+        {
+            "scale": {"type": "scale", "scale": 0.7},
+            "threshold": {"type": "threshold", "v_threshold": 0.4},
+            "delay": {"type": "delay", "delay": 4.0},
+            "flatten": {"type": "flatten", "start_axis": 1},
+            "sum": {"type": "integrator", "input_gain": 0.3},
+        },
+    ),
+    "per neuron": ((4,), {"lif": {**LIF, "per_neuron": ["tau_mem", "v_threshold", "input_gain"], "input_gain": 0.9}}),
     "one dimension": (
         (2, 20),
         {"conv": {"type": "conv1d", "out_channels": 3, "kernel_size": 5, "padding": 2}, "lif": LIF},
