@@ -155,7 +155,7 @@ def _sinabs(path: str, x: np.ndarray, dt: float) -> np.ndarray:
 
 def _spyx(path: str, x: np.ndarray, dt: float) -> np.ndarray:
     import nir
-    from spyx.nir import from_nir
+    from spyx.nir import from_nir  # pyright: ignore[reportMissingImports]
 
     x = x[:, None]
     if x.ndim == 5:  # channels last

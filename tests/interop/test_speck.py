@@ -18,7 +18,7 @@ from ..refusals import assert_error_has
 IAF = {"type": "iaf"}
 
 
-def conv(channels: int, kernel: int = 3, **settings: Any) -> dict[str, Any]:
+def conv(channels: int, kernel: int | list[int] = 3, **settings: Any) -> dict[str, Any]:
     return {"type": "conv2d", "out_channels": channels, "kernel_size": kernel, "bias": False, **settings}
 
 
