@@ -7,9 +7,10 @@ from pathlib import Path
 from snnlab.cli.options import split_options
 from snnlab.console import console_logging, say
 from snnlab.errors import ConfigError
-from snnlab.settings import is_override
+from snnlab.settings import is_override, key_of
 
 USAGE = """usage: snnlab import FILE.nir --out FOLDER [OPTIONS] [OVERRIDES]
+       snnlab import FILE --out FOLDER model=NAME [OVERRIDES]
 
 Read a network from a NIR file, and write it as a folder that every command takes as a run's: config.yaml with named
 layers, the weights, and in result.json the hash of the file, versions, and all that was assumed, which is also printed,
@@ -31,9 +32,13 @@ a line each. The folder is printed last. A file that snnlab wrote is read exactl
 
 Without data=NAME the config.yaml describes a folder of recordings that fit the input.
 
+With model=NAME the file is a state dict of PyTorch (torch.save) for that model; nothing in it is executed. The table
+model.weights.rename of the model maps its names: neurobench_gesture and speck_gesture have one.
+
   snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
   snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1
   snnlab show cnn
+  snnlab import dvs_gesture_params.pt --out speck model=speck_gesture data=dvsgesture data.dt=10
 """
 
 
@@ -48,15 +53,21 @@ def main(arguments: list[str], started: float) -> int:
     overrides = [word for word in words if is_override(word)]
     console_logging()
 
-    from snnlab.interop import import_run
-    from snnlab.interop.nir_import import read_options
+    folder, path = Path(options.pop("--out")).expanduser(), Path(files[0]).expanduser()
+    config_dir = options.pop("--config-dir", None)
+    if any(key_of(word) == "model" for word in overrides):
+        if options:
+            raise ConfigError("import", f"{next(iter(options))} is for NIR files, and model=NAME for state dicts")
 
-    folder = Path(options["--out"]).expanduser()
-    chosen = read_options({name: options[name] for name in options if name not in ("--out", "--config-dir")})
-    path = Path(files[0]).expanduser()
-    read = import_run.import_nir(path, folder, chosen, overrides, options.get("--config-dir"))
-    for line in read.assumptions:
+        from snnlab.session.import_weights import import_weights
+
+        lines = [import_weights(path, folder, overrides, config_dir)]
+    else:
+        from snnlab.interop import import_run
+        from snnlab.interop.nir_import import read_options
+
+        lines = import_run.import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
+    for line in lines:
         say(line)
     print(folder)
     return 0
-

@@ -160,9 +160,7 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _result(
-    folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str
-) -> Result:
+def _result(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str) -> Result:
     params = sum(parameter.numel() for parameter in built.network.parameters())
     provenance = {
         "git": code_state(CODE),
@@ -196,5 +194,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-

@@ -123,9 +123,7 @@ class ReadNetwork:
         Raises:
             ConfigError: if a layer's settings are refused.
         """
-        built = build_network(
-            self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers"
-        )
+        built = build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
         load_weights(built.network, self.weights)
         built.network.eval()
         return built
@@ -271,7 +269,9 @@ class _Reader:
                 known = self.shapes.get(name)
                 if known is not None:
                     if known != out[source]:
-                        raise self._error(name, f"gets {list(out[source])} from {source}, and {list(known)} from another")
+                        raise self._error(
+                            name, f"gets {list(out[source])} from {source}, and {list(known)} from another"
+                        )
                     continue
                 self.shapes[name] = out[source]
                 out[name] = self._out_shape(name, flat.nodes[name], out[source])
@@ -338,9 +338,7 @@ class _Reader:
             size = self._windows(name, shape[1:], kernel, stride, _sizes(node.padding, dims), dilation)
         return (int(node.weight.shape[0]), *size)
 
-    def _windows(
-        self, name: str, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
-    ) -> Shape:
+    def _windows(self, name: str, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
         if min(*stride, *dilation, *kernel) < 1 or min(padding) < 0:
             raise self._error(name, f"has kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}")
         rows = zip(size, kernel, stride, padding, dilation, strict=True)
@@ -575,7 +573,9 @@ class _Reader:
         if options.reset == "subtract" or (options.reset is None and reset is None):
             layer["reset"] = "subtract"
         elif options.spikes_per_step == "several":
-            raise self._error(name, "has a v_reset, but several spikes a step subtract the threshold", "set reset: subtract")
+            raise self._error(
+                name, "has a v_reset, but several spikes a step subtract the threshold", "set reset: subtract"
+            )
         else:
             layer["reset"] = "value"
             if options.reset is None:
@@ -641,7 +641,9 @@ class _Reader:
         elif given:
             yield "reset: a spike resets the membrane to the v_reset of the file"
         if options.reset is None and len(given) < len(populations):
-            who = "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
+            who = (
+                "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
+            )
             yield f"reset: {who}, so a spike subtracts the threshold"
         at = "above" if options.strict else "at or above"
         number = "one spike" if options.spikes_per_step == "one" else "several spikes"

@@ -40,7 +40,7 @@ def renames(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def renamed_override(text: str) -> str:
-    """Return an override, such as `checkpoint_segments=4`, with the names and values of today."""
+    """Return an override, such as `recompute=4`, with the names and values of today."""
     found = _OVERRIDE.fullmatch(text)
     if found is None:
         return text

@@ -342,5 +342,10 @@ def windows_of(x: Array, kernel: tuple[int, ...], stride: list[int], dilation: l
     dims = len(kernel)
     whole = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
     found = sliding_window_view(x, whole, tuple(range(2, 2 + dims)))  # pyright: ignore[reportCallIssue, reportArgumentType]
-    steps = (slice(None), slice(None), *[slice(None, None, s) for s in stride], *[slice(None, None, d) for d in dilation])
+    steps = (
+        slice(None),
+        slice(None),
+        *[slice(None, None, s) for s in stride],
+        *[slice(None, None, d) for d in dilation],
+    )
     return found[steps]

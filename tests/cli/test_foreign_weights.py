@@ -1,0 +1,81 @@
+"""Weights of another project as an experiment's setting: read once, before the data, and never from a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import snnlab as package
+from snnlab.errors import ConfigError
+
+from ..refusals import assert_error_has, assert_text_has
+from .conftest import FAST, Outcome
+
+Snnlab = Callable[..., Outcome]
+RENAME = "model.weights.rename={first: fc1, second: out}"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Return another project's file of the weights of the fast network, all of them 0.01."""
+    path = tmp_path / "theirs.pt"
+    size = 2 * 34 * 34
+    torch.save({"first.weight": torch.full((16, size), 0.01), "second.weight": torch.full((10, 16), 0.01)}, path)
+    return path
+
+
+def fast(digits_store: str, tmp_path: Path, *more: str) -> list[str]:
+    return [*FAST, digits_store, f"output_dir={tmp_path / 'runs'}", "data=saccade_digits", *more]
+
+
+def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
+    weights: Path, digits_store: str, tmp_path: Path, snnlab: Snnlab
+) -> None:
+    words = fast(digits_store, tmp_path, f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9")
+    done = snnlab("train", *words)
+    assert done.status == 0, done.err
+    run = Path(done.out.splitlines()[-1])
+    assert_text_has(done.err, "2 tensors", weights)
+    assert_text_has(done.err, "model.weights", weights)  # it may have been trained on our test recordings
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["weights"] == {"file": str(weights), "rename": {"first": "fc1", "second": "out"}}
+    page = json.loads((run / "result.json").read_text())
+    assert page["selection"]["trained_before"] == {"run": str(weights), "val": None, "test": None}
+    weights.unlink()
+    network: Any = package.load(run).network
+    assert torch.allclose(network.fc1.weight, torch.tensor(0.01), atol=1e-6)
+    assert snnlab("show", str(run)).status == 0
+
+
+MISTAKES: list[tuple[list[str], list[object]]] = [
+    (["model.weights.file=nowhere.pt"], ["model.weights.file", "nowhere.pt"]),
+    (["model.weights.file=''"], ["model.weights.file", "empty"]),
+    (["model.weights=theirs.pt"], ["model.weights", "theirs.pt"]),
+    (["model.weights={files: theirs.pt}"], ["model.weights.files", "file"]),
+    (["model.weights={file: theirs.pt, rename: [a]}"], ["model.weights.rename"]),
+    (["model.weights.file=theirs.pt", "init_from=run"], ["model.weights.file", "init_from"]),
+    (["model.weights.file=theirs.pt"], ["model.weights.file", "fc1.weight", "first.weight"]),
+    (
+        ["model.weights.file=theirs.pt", RENAME, "data.downsample=2"],
+        [*("model.weights.file", "first.weight"), 2312, 578],
+    ),
+    (["model.weights.file=theirs.pt", "model.weights.rename={frist: fc1}"], ["model.weights.rename.frist"]),
+]
+
+
+@pytest.mark.parametrize(("words", "facts"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_is_named_in_a_line_before_recordings_are_read(
+    words: list[str], facts: list[object], weights: Path, tmp_path: Path, workplace: Path, snnlab: Snnlab
+) -> None:
+    done = snnlab("train", *FAST, f"data.store_dir={tmp_path / 'store'}", "data=saccade_digits", *words)
+    assert done.status == 2
+    assert_error_has(done.error, *facts)
+    assert isinstance(done.error, ConfigError)
+    assert len(done.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.pt"]
