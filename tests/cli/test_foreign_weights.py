@@ -15,30 +15,29 @@ import snnlab as package
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_error_has, assert_text_has
-from .conftest import FAST, Outcome
+from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
 RENAME = "model.weights.rename={first: fc1, second: out}"
+PATTERNS = (
+    *("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8"),
+    *("model=mlp_lif", "model.layers.fc1.out_features=16", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+    *("plots=null", "monitors=null", "logger=csv"),
+)
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """Return another project's file of the weights of the fast network, all of them 0.01."""
     path = tmp_path / "theirs.pt"
-    size = 2 * 34 * 34
-    torch.save({"first.weight": torch.full((16, size), 0.01), "second.weight": torch.full((10, 16), 0.01)}, path)
+    torch.save({"first.weight": torch.full((16, 700), 0.01), "second.weight": torch.full((3, 16), 0.01)}, path)
     return path
 
 
-def fast(digits_store: str, tmp_path: Path, *more: str) -> list[str]:
-    return [*FAST, digits_store, f"output_dir={tmp_path / 'runs'}", "data=saccade_digits", *more]
-
-
 def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
-    weights: Path, digits_store: str, tmp_path: Path, snnlab: Snnlab
+    weights: Path, tmp_path: Path, workplace: Path, snnlab: Snnlab
 ) -> None:
-    words = fast(digits_store, tmp_path, f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9")
-    done = snnlab("train", *words)
+    done = snnlab("train", *PATTERNS, f"model.weights.file={weights}", RENAME, "optimizer.lr=1e-9")
     assert done.status == 0, done.err
     run = Path(done.out.splitlines()[-1])
     assert_text_has(done.err, "2 tensors", weights)
@@ -63,7 +62,7 @@ MISTAKES: list[tuple[list[str], list[object]]] = [
     (["model.weights.file=theirs.pt"], ["model.weights.file", "fc1.weight", "first.weight"]),
     (
         ["model.weights.file=theirs.pt", RENAME, "data.downsample=2"],
-        [*("model.weights.file", "first.weight"), 2312, 578],
+        [*("model.weights.file", "first.weight"), 700, 350],
     ),
     (["model.weights.file=theirs.pt", "model.weights.rename={frist: fc1}"], ["model.weights.rename.frist"]),
 ]
@@ -73,7 +72,7 @@ MISTAKES: list[tuple[list[str], list[object]]] = [
 def test_a_mistake_is_named_in_a_line_before_recordings_are_read(
     words: list[str], facts: list[object], weights: Path, tmp_path: Path, workplace: Path, snnlab: Snnlab
 ) -> None:
-    done = snnlab("train", *FAST, f"data.store_dir={tmp_path / 'store'}", "data=saccade_digits", *words)
+    done = snnlab("train", *PATTERNS, *words)
     assert done.status == 2
     assert_error_has(done.error, *facts)
     assert isinstance(done.error, ConfigError)

@@ -57,6 +57,7 @@ def interpret(graph: Any, x: Array, reading: Reading) -> Trace:
     delays = cycle_delays(first, nodes, edges, reading)
     order = sorted_nodes(nodes, [edge for edge in edges if not delays.get(edge)])
     machines = {name: Machine(node, reading, broken(name, node, delays, reading)) for name, node in nodes.items()}
+    rest = zero_inputs(first, nodes, edges, x[0], reading)
     y: dict[str, list[Array]] = {name: [] for name in nodes}
     u: dict[str, list[Array]] = {name: [] for name in nodes}
     for t in range(x.shape[0]):
@@ -70,7 +71,7 @@ def interpret(graph: Any, x: Array, reading: Reading) -> Trace:
                     at = t - delays.get(edge, 0)
                     parts.append(y[edge[0]][at] if at >= 0 else None)
             known = [part for part in parts if part is not None]
-            drive = sum(known[1:], known[0]) if known else np.zeros(1)
+            drive = sum(known[1:], known[0]) if known else rest[name]
             y[name].append(machines[name].step(drive))
             if machines[name].u is not None:
                 u[name].append(machines[name].u)
@@ -78,6 +79,22 @@ def interpret(graph: Any, x: Array, reading: Reading) -> Trace:
         {name: np.stack(np.broadcast_arrays(*ys)) for name, ys in y.items()},
         {name: np.stack(us) for name, us in u.items() if us},
     )
+
+
+def zero_inputs(
+    first: str, nodes: dict[str, Any], edges: list[tuple[str, str]], x: Array, reading: Reading
+) -> dict[str, Array]:
+    """Return zeros of the shape of each node's input."""
+    found = {first: np.zeros(x.shape)}
+    waiting = [first]
+    while waiting:
+        name = waiting.pop()
+        y = Machine(nodes[name], reading, False).step(found[name])
+        for edge in edges:
+            if edge[0] == name and edge[1] not in found:
+                found[edge[1]] = np.zeros(y.shape)
+                waiting.append(edge[1])
+    return found
 
 
 def flat(graph: Any, prefix: str = "") -> tuple[dict[str, Any], list[tuple[str, str]]]:

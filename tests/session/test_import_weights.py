@@ -15,7 +15,8 @@ import torch
 import snnlab as package
 from snnlab.cli import main
 
-MODEL = ("model=mlp_lif", "model.layers.fc1.out_features=16", "data=saccade_digits", "data.num_bins=4")
+DATA = ("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8")
+MODEL = (*DATA, "model=mlp_lif", "model.layers.fc1.out_features=16", "~model.layers.flatten")
 RENAME = "model.weights.rename={first: fc1, second: out}"
 Command = Callable[..., tuple[int, str, str]]
 
@@ -37,8 +38,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     path = tmp_path / "it's theirs, [1].pt"
-    size = 2 * 34 * 34
-    torch.save({"first.weight": torch.full((16, size), 0.01), "second.weight": torch.full((10, 16), 0.01)}, path)
+    torch.save({"first.weight": torch.full((16, 700), 0.01), "second.weight": torch.full((3, 16), 0.01)}, path)
     return path
 
 
@@ -77,10 +77,10 @@ def test_an_evaluation_counts_right_answers_and_prints_no_accuracy(
     "words",
     [
         (*MODEL, "model.weights.rename={frist: fc1}"),
-        (*MODEL, RENAME, "data.downsample=2"),
+        (*MODEL, RENAME, "model.layers.out.bias=true"),
         (*MODEL, RENAME, "--dt", "2"),
         ("model=mlp_lif", RENAME, "data=nothing"),
-        ("data=saccade_digits",),
+        DATA,
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
