@@ -64,7 +64,7 @@ def main(arguments: list[str], started: float) -> int:
         lines = [import_weights(path, folder, overrides, config_dir)]
     else:
         from snnlab.interop import import_run
-        from snnlab.interop.nir_import import read_options
+        from snnlab.interop.nir_options import read_options
 
         lines = import_run.import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
     for line in lines:

@@ -19,7 +19,8 @@ from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
-from snnlab.interop.nir_import import ReadNetwork, ReadOptions, read_network
+from snnlab.interop.nir_import import ReadNetwork, read_network
+from snnlab.interop.nir_options import ReadOptions
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import CODE, code_state, config_hash

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def read_graph(path: Path) -> GraphFile:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             with h5py.File(stream, "r") as file:
                 tree = _read_tree(file, path)
-                version = _text(file["version"][()]) if isinstance(file.get("version"), h5py.Dataset) else ""
+                recorded = file.get("version")
+                version = _text(recorded[()]) if isinstance(recorded, h5py.Dataset) else ""
     except NIRError:
         raise
     except _FILE_ERRORS as error:
@@ -108,20 +110,19 @@ def read_graph(path: Path) -> GraphFile:
 
 def _read_tree(file: h5py.File, path: Path) -> dict[str, Any]:
     """Return the content of the group `node` as nested dicts."""
-    if not isinstance(file.get("node", getlink=True), h5py.HardLink) or not isinstance(file["node"], h5py.Group):
+    node = file["node"] if isinstance(file.get("node", getlink=True), h5py.HardLink) else None
+    if not isinstance(node, h5py.Group):
         raise NIRError(path, "is an HDF5 file, but no NIR graph: it has no group 'node'")
     budget = _Budget(path)
-    budget.check(file["node"], "", 0)
-    if "type" not in file["node"]:
+    budget.check(node, "", 0)
+    if "type" not in node:
         raise NIRError(path, "is an HDF5 file, but no NIR graph: its group 'node' has no 'type'")
-    return _content(file["node"])
+    return _content(node)
 
 
 def _content(group: h5py.Group) -> dict[str, Any]:
-    return {
-        name: _content(item) if isinstance(item, h5py.Group) else _value(item[()])
-        for name, item in ((str(name), group[name]) for name in group)
-    }
+    items: dict[str, Any] = {str(name): group[name] for name in group}
+    return {name: _content(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in items.items()}
 
 
 def _value(value: Any) -> Any:
@@ -260,7 +261,7 @@ def _two_integrators(nir: Any, name: str, values: dict[str, Any], place: str) ->
     shape = np.array(zero.shape)
     nodes = {"input": nir.Input(shape), "synapse": synapse, "membrane": membrane, "output": nir.Output(shape)}
     names = list(nodes)
-    return make_graph(nir, nodes, list(zip(names, names[1:], strict=False)), {})
+    return make_graph(nir, nodes, list(pairwise(names)), {})
 
 
 def _require_fields(cls: Any, kind: str, values: Mapping[str, Any], place: str) -> None:

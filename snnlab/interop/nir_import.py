@@ -16,15 +16,15 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import listing
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
 from snnlab.interop.nir_graphs import (
@@ -35,62 +35,15 @@ from snnlab.interop.nir_graphs import (
     delay_cycles,
     flatten_graph,
     kind_of,
-    require_size,
     segments,
 )
+from snnlab.interop.nir_options import UNITS, Facts, ReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.network import BuiltNetwork, Network, build_network
-from snnlab.settings import FINITE, Count, above, check_settings
 
 Layer = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-# Length of a file's unit of time, ms; a step for `steps`.
-_UNITS = {"s": 1000.0, "ms": 1.0}
-_LINEAR = ("Affine", "Linear")
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a graph is read where it leaves something open.
-
-    Args:
-        time_unit: Unit of its time constants: `s`, `ms` or `steps`.
-        dt: Length of a step, ms.
-        discretization: Factors of one step: `exact` or `euler`.
-        spikes: The input of 1 in a step is an `impulse` of 1 or a `current` of 1 during the step; null: an impulse for
-            IF and I, a current for neurons that leak.
-        reset: `subtract` the threshold, or to `zero`; null: to v_reset where the graph has it, else subtract.
-        threshold: A spike above it, `strict`, or at it too, `inclusive`; null: strict, and inclusive with several
-            spikes a step.
-        spikes_per_step: `one` at most, or `several`.
-        floor: Lower bound of the membranes; null: none.
-        synapse: The input jumps onto the synaptic current before the membrane reads it: `jump_first`, or it decays
-            before: `decay_first`, or the membrane reads the current of the step before: `next_step`.
-        cycle_delay: Steps by which the output of a population returns to itself.
-        ignore_metadata: Read graphs of snnlab by these options too.
-    """
-
-    time_unit: Literal["s", "ms", "steps"] = "s"
-    dt: Annotated[float, "ms", above(0)] = 1.0
-    discretization: Literal["exact", "euler"] = "exact"
-    spikes: Literal["impulse", "current"] | None = None
-    reset: Literal["subtract", "zero"] | None = None
-    threshold: Literal["strict", "inclusive"] | None = None
-    spikes_per_step: Literal["one", "several"] = "one"
-    floor: Annotated[float | None, FINITE] = None
-    synapse: Literal["jump_first", "decay_first", "next_step"] = "jump_first"
-    cycle_delay: Count = 1
-    ignore_metadata: bool = False
-
-    @property
-    def step(self) -> float:
-        """Length of a step in the unit of the time constants."""
-        return 1.0 if self.time_unit == "steps" else self.dt / _UNITS[self.time_unit]
-
-    @property
-    def strict(self) -> bool:
-        """Whether a membrane at the threshold does not spike."""
-        return (self.threshold or ("inclusive" if self.spikes_per_step == "several" else "strict")) == "strict"
 
 
 @dataclass
@@ -152,9 +105,10 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         NIRError: naming the node that cannot be read.
         ConfigError: if options contradict each other.
     """
-    _check(options)
+    check_options(options)
     own = None if options.ignore_metadata else nir_metadata.read(file.graph)
-    if own is not None and own.layers is not None and not (changed := nir_metadata.changes(file.graph, own)):
+    changed = [] if own is None else nir_metadata.changes(file.graph, own)
+    if own is not None and own.layers is not None and not changed:
         weights = nir_metadata.full_state(file.graph, own)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
@@ -174,14 +128,6 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
         found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
     return found
-
-
-def _check(options: ReadOptions) -> None:
-    if options.spikes_per_step == "several":
-        if options.reset == "zero":
-            raise ConfigError("spikes_per_step", "several needs reset: subtract")
-        if options.threshold == "strict":
-            raise ConfigError("spikes_per_step", "several needs threshold: inclusive")
 
 
 class _Value(NamedTuple):
@@ -208,11 +154,6 @@ def _shortest(number: Any) -> float:
     return float(str(number)) if isinstance(number, np.floating) else float(number)
 
 
-def _rounded(value: float) -> float:
-    """Return a value without the digits that a change of its unit added."""
-    return float(f"{value:.15g}")
-
-
 class _Reader:
     """Reads one graph by its options.
 
@@ -227,7 +168,6 @@ class _Reader:
         self.names: dict[str, str] = {}
         self.shapes: dict[str, Shape] = {}
         self.shortened: list[str] = []
-        self.kinds: set[str] = set()
         self._maps: dict[str, Any] = {}
         self.constants: list[float] = []
 
@@ -238,8 +178,8 @@ class _Reader:
             name: int(self._steps(name, node).min()) for name, node in flat.nodes.items() if kind_of(node) == "Delay"
         }
         delayed, self.shortened = delay_cycles(flat, self.options.cycle_delay, delays, self.place)
-        self._infer_shapes(flat)
-        self.kinds = {kind_of(node) for node in flat.nodes.values()}
+        self.shapes = infer_shapes(flat, self.file.graph, self.place)
+        kinds = {name: kind_of(node) for name, node in flat.nodes.items()}
         returning = self._recurrent(delayed)
         self._maps = {weights: delayed.nodes.pop(weights) for weights in returning.values()}
         self.names = layer_names(delayed.nodes, {name: name.removesuffix(".lif") for name in returning})
@@ -251,111 +191,11 @@ class _Reader:
             layers["identity1"] = {"type": "identity"}
         read = ReadNetwork(layers, self.weights, flat.in_shape, self.options.dt)
         read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
-        read.assumptions = [*self._assumptions(flat, delayed, returning)]
+        late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
+        doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
+        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
+        read.assumptions = [*assumption_lines(facts, self.options)]
         return read
-
-    # Shapes.
-
-    def _infer_shapes(self, flat: FlatGraph) -> None:
-        """Find the input shape of each node, from the input on, and check that the shapes of edges fit."""
-        out: dict[str, Shape] = {flat.input: flat.in_shape}
-        waiting = [flat.input]
-        while waiting:
-            source = waiting.pop()
-            for edge in flat.edges:
-                if edge.source != source or edge.target == flat.output:
-                    continue
-                name = edge.target
-                known = self.shapes.get(name)
-                if known is not None:
-                    if known != out[source]:
-                        raise self._error(
-                            name, f"gets {list(out[source])} from {source}, and {list(known)} from another"
-                        )
-                    continue
-                self.shapes[name] = out[source]
-                out[name] = self._out_shape(name, flat.nodes[name], out[source])
-                waiting.append(name)
-        ends = {out[edge.source] for edge in flat.edges if edge.target == flat.output}
-        if len(ends) > 1:
-            raise self._error(flat.output, f"gets outputs of different shapes: {sorted(map(list, ends))}")
-        said = self.file.graph.nodes[flat.output].output_type
-        wanted = None if said is None or said.get("output") is None else tuple(int(n) for n in said["output"])
-        (found,) = ends
-        if wanted is not None and wanted != found:
-            raise self._error(flat.output, f"has the shape {list(wanted)}, but gets {list(found)}")
-
-    def _out_shape(self, name: str, node: Any, shape: Shape) -> Shape:
-        """Return the output shape of a node for an input, checked against its parameters."""
-        kind, found = kind_of(node), shape
-        if kind in _LINEAR:
-            if node.weight.ndim != 2 or len(shape) != 1 or node.weight.shape[1] != shape[0]:
-                raise self._error(name, f"its weight {list(node.weight.shape)} does not fit its input {list(shape)}")
-            found = (int(node.weight.shape[0]),)
-            if kind == "Affine" and np.shape(node.bias) != found:
-                raise self._error(name, f"its bias is {list(np.shape(node.bias))}, not {list(found)}")
-        elif kind in ("Conv1d", "Conv2d"):
-            found = self._convolved(name, node, shape)
-        elif kind in ("SumPool2d", "AvgPool2d"):
-            if len(shape) != 3:
-                raise self._error(name, f"a {kind} needs an input [C, H, W], gets {list(shape)}")
-            sizes = (_pair(getattr(node, key)) for key in ("kernel_size", "stride", "padding"))
-            kernel, stride, padding = sizes
-            found = (shape[0], *self._windows(name, shape[1:], kernel, stride, padding, (1, 1)))
-        elif kind == "Flatten":
-            start, end = self._axes(name, node, shape)
-            found = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-        else:
-            for key, array in _parameters(node).items():
-                if not _fits(array.shape, shape):
-                    raise self._error(name, f"{key} has the shape {list(array.shape)}, its input {list(shape)}")
-        require_size(found, f"{self.place}: {name}")
-        return found
-
-    def _convolved(self, name: str, node: Any, shape: Shape) -> Shape:
-        dims = 1 if kind_of(node) == "Conv1d" else 2
-        if node.weight.ndim != dims + 2:
-            raise self._error(name, f"its weight has the shape {list(node.weight.shape)}")
-        groups, channels = int(node.groups), int(node.weight.shape[1])
-        if len(shape) != dims + 1 or groups < 1 or channels * groups != shape[0] or node.weight.shape[0] % groups:
-            what = f"its weight {list(node.weight.shape)} with {groups} groups"
-            raise self._error(name, f"{what} does not fit its input {list(shape)}")
-        said = None if node.input_shape is None else tuple(int(n) for n in np.atleast_1d(node.input_shape))
-        if said is not None and said != shape[1:]:
-            raise self._error(name, f"its input_shape is {list(said)}, but its input is {list(shape)}")
-        bias = getattr(node, "bias", None)
-        if bias is not None and np.shape(bias) != node.weight.shape[:1]:
-            raise self._error(name, f"its bias is {list(np.shape(bias))}, not {list(node.weight.shape[:1])}")
-        stride, dilation = _sizes(node.stride, dims), _sizes(node.dilation, dims)
-        kernel = tuple(int(n) for n in node.weight.shape[2:])
-        if isinstance(node.padding, str):
-            if node.padding == "same" and set(stride) != {1}:
-                raise self._error(name, f"padding: same needs a stride of 1, has {list(stride)}")
-            size = shape[1:]
-            if node.padding == "valid":
-                size = self._windows(name, size, kernel, stride, (0,) * dims, dilation)
-        else:
-            size = self._windows(name, shape[1:], kernel, stride, _sizes(node.padding, dims), dilation)
-        return (int(node.weight.shape[0]), *size)
-
-    def _windows(self, name: str, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
-        if min(*stride, *dilation, *kernel) < 1 or min(padding) < 0:
-            raise self._error(name, f"has kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}")
-        rows = zip(size, kernel, stride, padding, dilation, strict=True)
-        found = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows)
-        if min(found) < 1:
-            raise self._error(name, f"its window {list(kernel)} is larger than its input {list(size)}")
-        return found
-
-    def _axes(self, name: str, node: Any, shape: Shape) -> tuple[int, int]:
-        """Return the first and the last flattened axis."""
-        start, end = (int(axis) + (len(shape) if axis < 0 else 0) for axis in (node.start_dim, node.end_dim))
-        said = None if node.input_type is None else node.input_type.get("input")
-        if said is not None and tuple(int(n) for n in said) != shape:
-            raise self._error(name, f"its input_type is {[int(n) for n in said]}, but its input is {list(shape)}")
-        if not 0 <= start <= end < len(shape):
-            raise self._error(name, f"flattens axes {node.start_dim} to {node.end_dim} of {list(shape)}")
-        return start, end
 
     # Layers.
 
@@ -363,7 +203,7 @@ class _Reader:
         """Return the populations with a linear map of their own output as their only return, and its node."""
         found = {}
         for name, node in delayed.nodes.items():
-            if kind_of(node) not in _LINEAR or self.options.cycle_delay != 1:
+            if kind_of(node) not in LINEAR or self.options.cycle_delay != 1:
                 continue
             before = [edge for edge in delayed.edges if edge.target == name]
             after = [edge for edge in delayed.edges if edge.source == name]
@@ -399,15 +239,15 @@ class _Reader:
         """Return the layer of a node, and keep its weights."""
         kind, key = kind_of(node), f"{within}{self.names[name]}"
         shape = self.shapes[name]
-        if kind in _LINEAR:
+        if kind in LINEAR:
             return self._linear(node, key)
         if kind in ("Conv1d", "Conv2d"):
             return self._convolution(node, key)
         if kind in ("SumPool2d", "AvgPool2d"):
-            sizes = {name: list(_pair(getattr(node, name))) for name in ("kernel_size", "stride", "padding")}
+            sizes = {name: list(pair(getattr(node, name))) for name in ("kernel_size", "stride", "padding")}
             return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short(sizes, pooling=True)}
         if kind == "Flatten":
-            start, end = self._axes(name, node, shape)
+            start, end = flatten_axes(node, shape, f"{self.place}: {name}")
             whole = start == 0 and end == len(shape) - 1
             return {"type": "flatten"} if whole else {"type": "flatten", "start_axis": start, "end_axis": end}
         if kind == "Scale":
@@ -445,8 +285,8 @@ class _Reader:
         if bias is not None:
             self.weights[f"{key}.bias"] = bias
         sizes: Layer = {"kernel_size": [int(n) for n in node.weight.shape[2:]]}
-        sizes |= {name: list(_sizes(getattr(node, name), dims)) for name in ("stride", "dilation")}
-        sizes["padding"] = node.padding if isinstance(node.padding, str) else list(_sizes(node.padding, dims))
+        sizes |= {name: list(sizes_per_axis(getattr(node, name), dims)) for name in ("stride", "dilation")}
+        sizes["padding"] = node.padding if isinstance(node.padding, str) else list(sizes_per_axis(node.padding, dims))
         groups = {} if int(node.groups) == 1 else {"groups": int(node.groups)}
         no_bias = {} if bias is not None else {"bias": False}
         return {"type": f"conv{dims}d", "out_channels": int(node.weight.shape[0])} | _short(sizes) | groups | no_bias
@@ -481,7 +321,7 @@ class _Reader:
     def _population(self, name: str, node: Any, key: str, shape: Shape) -> Layer:
         """Return the layer of a population, and keep the parameters that differ between its neurons."""
         kind, options = kind_of(node), self.options
-        values = {field: _Value.of(array, shape) for field, array in _parameters(node).items()}
+        values = {field: _Value.of(array, shape) for field, array in parameters(node).items()}
         current = (options.spikes or ("impulse" if kind in ("IF", "I") else "current")) == "current"
         layer: Layer = {"type": _LAYER_OF[kind]}
         each: Arrays = {}
@@ -510,13 +350,13 @@ class _Reader:
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
             elif options.time_unit == "steps":
-                layer[setting] = f"{_rounded(tau.setting):.15g} steps"
+                layer[setting] = f"{rounded(tau.setting):.15g} steps"
                 if tau.each is not None:
                     each[setting] = tau.each
             else:
-                _put(layer, each, setting, tau.map(lambda value: value * _UNITS[options.time_unit]), round_it=True)
+                _put(layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True)
             if options.time_unit != "steps":
-                self.constants += [_UNITS[options.time_unit] * tau.setting]
+                self.constants += [UNITS[options.time_unit] * tau.setting]
             whole = tau.setting if tau.each is None else tau.each
             steps = whole / options.step
             parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
@@ -596,91 +436,9 @@ class _Reader:
     def _error(self, name: str, message: str, hint: str = "") -> NIRError:
         return NIRError(f"{self.place}: {name}", message, hint)
 
-    # What was assumed.
 
-    def _assumptions(self, flat: FlatGraph, delayed: FlatGraph, returning: Mapping[str, str]) -> Iterator[str]:
-        options, kinds = self.options, self.kinds
-        leaky = kinds & {"LIF", "LI", "CubaLIF", "CubaLI"}
-        if self.constants:
-            low, high = (f"{_rounded(value):.4g}" for value in (min(self.constants), max(self.constants)))
-            length = f"{low} ms" if low == high else f"{low} to {high} ms"
-            yield f"time_unit: time constants are in {options.time_unit}, so that they are {length}"
-        elif leaky or "Delay" in kinds:
-            yield f"time_unit: time constants are in {options.time_unit}"
-        if leaky or "Delay" in kinds or (kinds & {"IF", "I"} and options.spikes == "current"):
-            yield f"dt: a step is {options.dt:g} ms"
-        if leaky:
-            factor = {"exact": "exp(-dt / tau)", "euler": "1 - dt / tau"}[options.discretization]
-            yield f"discretization: {options.discretization}, a factor of {factor} in one step"
-        if leaky:
-            kind = options.spikes or "current"
-            gain = {"current": "a current of 1 during the step", "impulse": "an impulse of 1"}[kind]
-            yield f"spikes: to neurons that leak a spike is {gain} (spikes: {kind})"
-        if kinds & {"IF", "I"}:
-            kind = options.spikes or "impulse"
-            gain = {"current": "r dt", "impulse": "r"}[kind]
-            yield f"spikes: to IF and I a spike adds {gain} to the membrane (spikes: {kind})"
-        if kinds & {*POPULATIONS}:
-            yield from self._firing_assumptions(flat)
-        if kinds & {"CubaLIF", "CubaLI"}:
-            order = {
-                "jump_first": "the input reaches the membrane in its own step, through the synapse",
-                "decay_first": "the input decays by a step before the membrane reads it",
-                "next_step": "the membrane reads the synaptic current of the step before",
-            }[options.synapse]
-            yield f"synapse: {order} (synapse: {options.synapse})"
-        yield from self._structure(flat, delayed, returning)
-
-    def _firing_assumptions(self, flat: FlatGraph) -> Iterator[str]:
-        options = self.options
-        populations = [name for name, node in flat.nodes.items() if kind_of(node) in POPULATIONS]
-        given = [name for name in populations if name in self.file.resets]
-        if options.reset is not None:
-            what = "subtracts the threshold" if options.reset == "subtract" else "resets the membrane to zero"
-            yield f"reset: a spike {what} (reset: {options.reset})"
-        elif given:
-            yield "reset: a spike resets the membrane to the v_reset of the file"
-        if options.reset is None and len(given) < len(populations):
-            who = (
-                "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
-            )
-            yield f"reset: {who}, so a spike subtracts the threshold"
-        at = "above" if options.strict else "at or above"
-        number = "one spike" if options.spikes_per_step == "one" else "several spikes"
-        yield f"threshold: a membrane {at} v_threshold spikes; {number} a step at most".replace(
-            "several spikes a step at most", "once for each multiple of it in a step"
-        )
-        if options.floor is not None:
-            yield f"floor: membranes stay at or above {options.floor:g}"
-
-    def _structure(self, flat: FlatGraph, delayed: FlatGraph, returning: Mapping[str, str]) -> Iterator[str]:
-        late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
-        if late:
-            plural = "step" if self.options.cycle_delay == 1 else "steps"
-            yield f"cycle_delay: {listing(late)} return {self.options.cycle_delay} {plural} later"
-        if flat.dropped:
-            yield f"no path from input to output leads through {listing(flat.dropped)}; they are left out"
-        doubles = {str(value.dtype) for key, value in self.weights.items() if key.endswith((".weight", ".bias"))}
-        if "float64" in doubles:
-            yield "weights in double precision are rounded to single precision"
-
-
+_WEIGHTS = (".weight", ".bias")
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
-
-
-def _parameters(node: Any) -> Arrays:
-    """Return the arrays of a node that have a value for each neuron; v_reset is that of the file."""
-    names = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "w_in", "scale", "threshold", "delay")
-    found = {name: getattr(node, name) for name in names if getattr(node, name, None) is not None}
-    return {name: np.atleast_1d(np.asarray(value)) for name, value in found.items()}
-
-
-def _fits(shape: Shape, wanted: Shape) -> bool:
-    """Return whether an array of a shape broadcasts to another; a size of 1 is one value for all."""
-    try:
-        return np.broadcast_shapes(shape, wanted) == wanted
-    except ValueError:
-        return False
 
 
 def _put(
@@ -689,21 +447,11 @@ def _put(
     """Set a setting of a layer, unless it is the default; values that differ between neurons become weights."""
     if math.isnan(value.setting):  # set already
         return
-    setting = _rounded(value.setting) if round_it else value.setting
+    setting = rounded(value.setting) if round_it else value.setting
     if setting != default or value.each is not None:
         layer[name] = setting
     if value.each is not None:
         each[name] = value.each
-
-
-def _sizes(value: Any, dims: int) -> Shape:
-    """Return sizes per axis."""
-    flat = [int(n) for n in np.atleast_1d(value)]
-    return tuple(flat * dims if len(flat) == 1 else flat)
-
-
-def _pair(value: Any) -> Shape:
-    return _sizes(value, 2)
 
 
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1}
@@ -746,26 +494,3 @@ def layer_names(nodes: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str
         taken.add(name)
         found[path] = name
     return found
-
-
-def read_options(given: Mapping[str, str]) -> ReadOptions:
-    """Return the options of a command line, such as `{"--time-unit": "ms"}`.
-
-    Raises:
-        ConfigError: for a value that an option does not take.
-    """
-    values: dict[str, Any] = {}
-    for option, text in given.items():
-        name = option.removeprefix("--").replace("-", "_")
-        values[name] = True if name == "ignore_metadata" else _number(text)
-    check_settings(ReadOptions, values, "import", "import")
-    return ReadOptions(**values)
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

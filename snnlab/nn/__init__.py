@@ -102,7 +102,12 @@ from snnlab.nn.losses import (
     Weights as Weights,
     build_loss as build_loss,
 )
-from snnlab.nn.network import BuiltNetwork as BuiltNetwork, Network as Network, build_network as build_network
+from snnlab.nn.network import (
+    BuiltNetwork as BuiltNetwork,
+    Network as Network,
+    build_network as build_network,
+    from_nir as from_nir,
+)
 from snnlab.nn.neurons import (
     ALIF as ALIF,
     IAF as IAF,

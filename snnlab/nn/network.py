@@ -274,6 +274,26 @@ def build_network(
     return BuiltNetwork(network, shapes, spiking, most_tried)
 
 
+def from_nir(graph: Any, **options: Any) -> Network:
+    """Return the network of a `nir.NIRGraph`, with its weights, in evaluation mode.
+
+    A graph that `Network.to_nir` wrote gives the same network again. Others are read by NIR's equations; the options
+    say what these leave open.
+
+    Args:
+        graph: The graph.
+        options: Fields of `snnlab.interop.nir_options.ReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
+
+    Raises:
+        NIRError: naming the node that cannot be read.
+        ConfigError: for an option that does not exist, or a value that it does not take.
+        MissingPackageError: if the package `nir` is not installed.
+    """
+    reading = import_module("snnlab.interop.nir_import")  # it imports this package
+    checked_options = import_module("snnlab.interop.nir_options").checked_options
+    return reading.from_graph(graph, checked_options(options)).build().network
+
+
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:
     """Run a layer on zeros; return the shape of its output and its counts."""
     try:

@@ -35,17 +35,17 @@ def first_differences(
     """
     found: dict[int, Difference] = {}
     for node in order:
-        layer = layer_of.get(node)
+        layer = layer_of.get(node, "")
         if layer not in spikes:
             continue
         ours = np.asarray(spikes[layer])
         wrong = ours != trace.y[node]
-        for sample in np.flatnonzero(wrong.any((0, *range(2, wrong.ndim)))):
+        for sample in map(int, np.flatnonzero(wrong.any((0, *range(2, wrong.ndim))))):
             step = int(np.argmax(wrong[:, sample].reshape(len(wrong), -1).any(1)))
             if sample not in found or step < found[sample].step:
                 at = wrong[step, sample]
                 distance = distance_of(trace.u[node][step, sample], trace.y[node][step, sample], at)
-                found[int(sample)] = Difference(node, step, int(sample), distance)
+                found[sample] = Difference(node, step, sample, distance)
     return list(found.values())
 
 

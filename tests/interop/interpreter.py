@@ -73,8 +73,8 @@ def interpret(graph: Any, x: Array, reading: Reading) -> Trace:
             known = [part for part in parts if part is not None]
             drive = sum(known[1:], known[0]) if known else rest[name]
             y[name].append(machines[name].step(drive))
-            if machines[name].u is not None:
-                u[name].append(machines[name].u)
+            if (membrane := machines[name].u) is not None:
+                u[name].append(membrane)
     return Trace(
         {name: np.stack(np.broadcast_arrays(*ys)) for name, ys in y.items()},
         {name: np.stack(us) for name, us in u.items() if us},
@@ -102,6 +102,7 @@ def flat(graph: Any, prefix: str = "") -> tuple[dict[str, Any], list[tuple[str, 
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
     ends: dict[tuple[str, str], str] = {}
+    pairs: list[tuple[str, str]] = list(graph.edges)
     for name, node in graph.nodes.items():
         path = prefix + name
         if type(node).__name__ == "NIRGraph":
@@ -113,8 +114,9 @@ def flat(graph: Any, prefix: str = "") -> tuple[dict[str, Any], list[tuple[str, 
                     ends[path, type(child).__name__] = f"{path}.{part}"
         else:
             nodes[path] = node
-    for a, b in graph.edges:
-        edges.append((ends.get((prefix + a, "Output"), prefix + a), ends.get((prefix + b, "Input"), prefix + b)))
+    for a, b in pairs:
+        source, target = (prefix + a, "Output"), (prefix + b, "Input")
+        edges.append((ends.get(source, source[0]), ends.get(target, target[0])))
     return nodes, edges
 
 
@@ -199,35 +201,35 @@ class Machine:
 
     def step(self, x: Array) -> Array:
         """Return the output of one step."""
-        return getattr(self, f"_{self.kind}")(x)
+        return getattr(self, f"_{self.kind.lower()}")(x)
 
     def _get(self, name: str) -> Array:
         return np.asarray(getattr(self.node, name), np.float64)
 
-    def _Input(self, x: Array) -> Array:
+    def _input(self, x: Array) -> Array:
         return x
 
-    _Output = _Input
+    _output = _input
 
-    def _Affine(self, x: Array) -> Array:
+    def _affine(self, x: Array) -> Array:
         return x @ self._get("weight").T + self._get("bias")
 
-    def _Linear(self, x: Array) -> Array:
+    def _linear(self, x: Array) -> Array:
         return x @ self._get("weight").T
 
-    def _Scale(self, x: Array) -> Array:
+    def _scale(self, x: Array) -> Array:
         return x * self._get("scale")
 
-    def _Flatten(self, x: Array) -> Array:
+    def _flatten(self, x: Array) -> Array:
         dims = x.ndim - 1
         start, end = (int(axis) % dims for axis in (self.node.start_dim, self.node.end_dim))
         return x.reshape(*x.shape[: start + 1], -1, *x.shape[end + 2 :])
 
-    def _Threshold(self, x: Array) -> Array:
+    def _threshold(self, x: Array) -> Array:
         self.u = np.array(x - self._get("threshold"))
         return (self.u > 0 if self.reading.strict else self.u >= 0).astype(np.float64)
 
-    def _Delay(self, x: Array) -> Array:
+    def _delay(self, x: Array) -> Array:
         self.past.append(x)
         steps = np.broadcast_to(np.rint(self._get("delay") / self.reading.dt).astype(int) - self.shorter, x.shape[1:])
         found = np.zeros(x.shape)
@@ -236,10 +238,10 @@ class Machine:
                 found = np.where(steps == number, self.past[-1 - number], found)
         return found
 
-    def _Conv2d(self, x: Array) -> Array:
+    def _conv2d(self, x: Array) -> Array:
         return self._convolve(x, 2)
 
-    def _Conv1d(self, x: Array) -> Array:
+    def _conv1d(self, x: Array) -> Array:
         return self._convolve(x, 1)
 
     def _convolve(self, x: Array, dims: int) -> Array:
@@ -260,14 +262,14 @@ class Machine:
             parts.append(np.moveaxis(y.reshape(len(x), *size, -1), -1, 1))
         return np.concatenate(parts, 1) + self._get("bias").reshape(-1, *[1] * dims)
 
-    def _SumPool2d(self, x: Array) -> Array:
+    def _sumpool2d(self, x: Array) -> Array:
         node = self.node
         kernel, stride, padding = (per_axis(getattr(node, n), 2) for n in ("kernel_size", "stride", "padding"))
         padded = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
         return windows_of(padded, tuple(kernel), stride, [1, 1]).sum((-1, -2))
 
-    def _AvgPool2d(self, x: Array) -> Array:
-        return self._SumPool2d(x) / np.prod(per_axis(self.node.kernel_size, 2))
+    def _avgpool2d(self, x: Array) -> Array:
+        return self._sumpool2d(x) / np.prod(per_axis(self.node.kernel_size, 2))
 
     def _advance(self, v: Any, tau: Array, target: Any, impulse: Any) -> Array:
         """Return v one step later, where tau dv/dt = target - v, and an impulse / tau arrives at the end."""
@@ -295,25 +297,25 @@ class Machine:
         v = leak + np.zeros(x.shape) if self.v is None else self.v
         return self._advance(v, self._get("tau_mem"), leak + r * self.i, 0.0)
 
-    def _LI(self, x: Array) -> Array:
+    def _li(self, x: Array) -> Array:
         self.v = self._leaky(x)
         return self.v
 
-    def _I(self, x: Array) -> Array:
+    def _i(self, x: Array) -> Array:
         self.v = self._integrated(x)
         return self.v
 
-    def _CubaLI(self, x: Array) -> Array:
+    def _cubali(self, x: Array) -> Array:
         self.v = self._filtered(x)
         return self.v
 
-    def _LIF(self, x: Array) -> Array:
+    def _lif(self, x: Array) -> Array:
         return self._fire(self._leaky(x))
 
-    def _IF(self, x: Array) -> Array:
+    def _if(self, x: Array) -> Array:
         return self._fire(self._integrated(x))
 
-    def _CubaLIF(self, x: Array) -> Array:
+    def _cubalif(self, x: Array) -> Array:
         return self._fire(self._filtered(x))
 
     def _fire(self, u: Array) -> Array:

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from snnlab.interop.nir_graphs import flatten_graph
+from snnlab.interop.nir_import import from_graph
+from snnlab.interop.nir_options import ReadOptions
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.record import record
 
-nir = pytest.importorskip("nir")
-
-from snnlab.interop.nir_files import read_graph, write_graph
-from snnlab.interop.nir_graphs import flatten_graph
-from snnlab.interop.nir_import import ReadOptions, from_graph, read_network
-
-from .comparing import first_differences
 from .interpreter import Reading, interpret
 from .random_graphs import STEP, random_graph
 
@@ -26,7 +21,10 @@ READINGS: list[tuple[dict[str, Any], Reading]] = [
     ({"discretization": "euler"}, Reading(STEP, euler=True)),
     ({"reset": "zero", "threshold": "inclusive"}, Reading(STEP, reset="value", strict=False)),
     ({"spikes_per_step": "several", "floor": -1.0}, Reading(STEP, several=True, strict=False, floor=-1.0)),
-    ({"spikes": "current", "cycle_delay": 2, "floor": -0.5}, Reading(STEP, spikes="current", cycle_delay=2, floor=-0.5)),
+    (
+        {"spikes": "current", "cycle_delay": 2, "floor": -0.5},
+        Reading(STEP, spikes="current", cycle_delay=2, floor=-0.5),
+    ),
 ]
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("nir")
-
 from snnlab.interop.nir_files import read_graph
-from snnlab.interop.nir_import import ReadOptions, read_network
+from snnlab.interop.nir_import import read_network
+from snnlab.interop.nir_options import ReadOptions
+
+pytest.importorskip("nir")
 
 DT = 0.1  # ms
 # Steps by which a platform writes its spikes later, and the reading that meets them.
