@@ -85,7 +85,9 @@ def compose_imported(
     last = list(built.network.layers())[-1][1]
     spiking = isinstance(last, Neuron) and last.spiking
     readout = read.readout or ("sum" if spiking else "mean")
-    chosen = ["model=imported", "loss=cross_entropy", f"loss.readout={readout}", f"name={_plain(name)}", *own]
+    # A single output is no class.
+    loss = "mse" if "data.targets=value" in own else "cross_entropy"
+    chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain(name)}", *own]
     with tempfile.TemporaryDirectory() as made:
         if config_dir is not None:
             shutil.copytree(config_dir, made, dirs_exist_ok=True)
@@ -117,9 +119,11 @@ def _folder_data(read: ReadNetwork, built: BuiltNetwork) -> list[str]:
             "snnlab.nn.from_nir reads it in Python",
         )
     dt = read.dt or 1.0
+    single = not outputs or outputs[0] == 1
     return [
         "data=folder",
         "data.root=data",
+        *(["data.targets=value"] if single else []),
         f"data.sensor_size=[{width},{height},{channels}]",
         f"data.num_classes={outputs[0] if outputs else 1}",
         f"data.duration_ms={100 * dt:g}",

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from snnlab import load, train
-from snnlab.interop.nir_files import read_graph
+from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_metadata import node_digests
+from snnlab.nn import build_network
 
 from ..refusals import assert_text_has
 from .conftest import Outcome
@@ -106,3 +107,12 @@ def test_wrong_options_are_refused_and_nothing_is_written(
     assert done.status == 2
     assert_text_has(done.err, *facts)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_network_with_one_output_is_imported_as_a_regression(snnlab: Snnlab, tmp_path: Path) -> None:
+    made = build_network({"fc": {"type": "linear", "out_features": 1}}, in_shape=(1,), dt=1.0).network
+    write_graph(tmp_path / "a.nir", made.to_nir())
+    done = snnlab("import", str(tmp_path / "a.nir"), "--out", str(tmp_path / "run"))
+    assert done.status == 0, done.err
+    done = snnlab("export", str(tmp_path / "run"), "--nir", str(tmp_path / "b.nir"))
+    assert done.status == 0, done.err
