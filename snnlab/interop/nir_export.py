@@ -29,10 +29,12 @@ from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
+from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
 from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.layer import TemporalLayer, fold_time
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.layers.dropout import Dropout
+from snnlab.nn.layers.elementwise import Delay, Scale, Threshold
 from snnlab.nn.layers.norm import BatchNorm, PerStepBatchNorm
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
@@ -42,6 +44,7 @@ from snnlab.nn.neurons.base import Neuron, plain_loops
 from snnlab.nn.neurons.cuba_li import CubaLI
 from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.integrator import Integrator
 from snnlab.nn.neurons.lava_cuba import DECAY_SCALE, LavaCuba
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
@@ -54,8 +57,9 @@ Shape = tuple[int, ...]
 # Names of the nodes whose output a layer's input is the sum of.
 Sources = list[str]
 
-_EXACT = (LIF, LI, IAF, CubaLIF, CubaLI)
+_EXACT = (LIF, LI, IAF, CubaLIF, CubaLI, Integrator)
 _NEAR = (SinabsLIF, ALIF, LSNN, AdLIF, LavaCuba)
+_INCLUSIVE = ("threshold: inclusive", "threshold: strict", "the next float below the threshold")
 # A message about a network that NIR cannot say has no more lines than this.
 MOST_LINES = 4
 
@@ -74,6 +78,22 @@ class Unsayable(NamedTuple):
     what: str
     fix: str
     instead: str = ""
+
+
+class Sketch(NamedTuple):
+    """The nodes of a network with the nearest that NIR can say, right or not.
+
+    Attributes:
+        edges: Pairs of names of nodes, `input` and `output` among them.
+        layer_of: Path of the layer of each node.
+        in_shapes: Shape of the input of each node, of one sample at one step.
+        unsayable: What the nodes do not say.
+    """
+
+    edges: Sequence[tuple[str, str]]
+    layer_of: Mapping[str, str]
+    in_shapes: Mapping[str, Shape]
+    unsayable: Sequence[Unsayable]
 
 
 class Exported(NamedTuple):
@@ -138,6 +158,13 @@ def to_graph(
     return Exported(graph, writer.unsayable)
 
 
+def sketch(network: Network, in_shape: Shape, dt: float | None) -> Sketch:
+    """Return the nodes and edges of a network, also where NIR cannot say what its layers do."""
+    writer = _Writer(dt)
+    writer.write(network, in_shape)
+    return Sketch(writer.edges(), writer.layer_of, writer.in_shapes, writer.unsayable)
+
+
 def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
     """Return the error for what NIR cannot say: at most four lines, layers with the same problems in one."""
     by_layer: dict[str, list[str]] = {}
@@ -171,6 +198,7 @@ class _Writer:
         self.nodes: dict[str, Any] = {}
         self.weights: dict[str, nir_metadata.Where] = {}
         self.layer_of: dict[str, str] = {}
+        self.in_shapes: dict[str, Shape] = {}
         self.unsayable: list[Unsayable] = []
         self._edges: list[tuple[str, str]] = []
         # A feedback begins at a layer that is written later: its place holder, and the sources it stands for.
@@ -186,11 +214,19 @@ class _Writer:
 
     def graph(self) -> Any:
         """Return the graph."""
-        edges: list[tuple[str, str]] = []
-        for source, target in self._edges:
-            edges += [(begin, target) for begin in self._later.get(source, [source])]
-        edges = self._without_duplicates(edges)
-        return self.nir.NIRGraph(nodes=self.nodes, edges=edges)
+        return self.nir.NIRGraph(nodes=self.nodes, edges=self._without_duplicates(self.edges()))
+
+    def edges(self) -> list[tuple[str, str]]:
+        """Return the edges between nodes."""
+        return [(begin, target) for source, target in self._edges for begin in self._begins(source)]
+
+    def _begins(self, source: str, within: tuple[str, ...] = ()) -> Sources:
+        """Return the nodes that a source stands for."""
+        if source not in self._later:
+            return [source]
+        if source in within:
+            raise ConfigError("export", f"{source[1:]} is a cycle without nodes")
+        return [begin for each in self._later[source] for begin in self._begins(each, (*within, source))]
 
     def _without_duplicates(self, edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the edges, the second of two equal ones through a scale of 1: an input that is added twice."""
@@ -214,11 +250,20 @@ class _Writer:
     def _cannot(self, layer: str, what: str, fix: str, instead: str = "") -> None:
         self.unsayable.append(Unsayable(layer, what, fix, instead))
 
+    def _no_node(self, sources: Sources, layer: str, what: str, fix: str) -> Sources:
+        """Note a layer without any node; its edges are those of a node that does not exist."""
+        self._cannot(layer, what, fix)
+        self._edges += [(source, layer) for source in sources]
+        self.layer_of[layer] = layer
+        return [layer]
+
     # The methods below return the sources of the next layer, and the shape of one sample there.
 
     def _layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
         if isinstance(layer, Loop):
             return self._loop(layer, path, sources, shape)
+        if isinstance(layer, Graph):
+            return self._graph(layer, path, sources, shape)
         if isinstance(layer, Residual):
             return self._residual(layer, path, sources, shape)
         if isinstance(layer, Parallel):
@@ -228,6 +273,10 @@ class _Writer:
         if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
             return sources, shape
         out_shape = _output_shape(layer, shape)
+        self.in_shapes[path] = shape
+        if isinstance(layer, Delay):
+            delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))
+            return self._add(path, delay, sources, path), out_shape
         if isinstance(layer, Neuron):
             return self._neurons(layer, path, sources, shape), out_shape
         return self._stateless(layer, path, sources, shape, out_shape), out_shape
@@ -272,13 +321,42 @@ class _Writer:
             )
         return sources, shape
 
+    def _graph(self, block: Graph, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        layers = dict(block.layers())
+        shapes: dict[str, Shape] = {INPUT: shape}
+        holders = {name: [f"@{below(path, name)}"] for name in layers} | {INPUT: sources}
+        while waiting := [name for name in layers if name not in shapes]:
+            known = {edge.target: shapes[edge.source] for edge in block.edges if edge.source in shapes}
+            name = next(name for name in waiting if name in known)
+            arriving = self._arriving(block, name, path, holders, known[name])
+            found, shapes[name] = self._layer(layers[name], below(path, name), arriving, known[name])
+            self._later[holders[name][0]] = found
+        last = next(edge.source for edge in block.edges if edge.target == OUTPUT)
+        return self._arriving(block, OUTPUT, path, holders, shapes[last]), shapes[last]
+
+    def _arriving(self, block: Graph, name: str, path: str, holders: Mapping[str, Sources], shape: Shape) -> Sources:
+        """Return the sources of a layer of a graph; a delay that is not that of a cycle is a node."""
+        parts = components([*dict(block.layers())], block.edges)
+        found: Sources = []
+        for edge in block.edges:
+            if edge.target != name:
+                continue
+            in_cycle = any({edge.source, edge.target} <= {*part} for part in parts)
+            steps = edge.delay - (1 if edge.delay and in_cycle else 0)
+            if steps:
+                delay = self.nir.Delay(delay=np.full(shape, steps * self.dt, np.float32))
+                found += self._add(below(path, edge.name), delay, holders[edge.source], path)
+            else:
+                found += holders[edge.source]
+        return found
+
     def _stateless(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
             return self._convolution(layer, path, sources, shape)
         if isinstance(layer, nn.Linear):
             if len(shape) != 1:
-                self._cannot(path, f"a linear layer over the last of {len(shape)} axes", "add a flatten layer before")
-                return [path]
+                what = f"a linear layer over the last of {len(shape)} axes"
+                return self._no_node(sources, path, what, "add a flatten layer before")
             return self._affine(layer, path, sources)
         if isinstance(layer, Voting):
             mean = torch.eye(out_shape[-1]).repeat_interleave(layer.group_size, 1) / layer.group_size
@@ -286,17 +364,29 @@ class _Writer:
                 self._cannot(path, f"voting over the last of {len(shape)} axes", "add a flatten layer before")
             return self._add(path, self._zero_bias(mean), sources, path)
         if isinstance(layer, nn.Flatten):
-            node = self.nir.Flatten(input_type={"input": np.array(shape)}, start_dim=0, end_dim=-1)
+            # NIR's axes are those of one sample.
+            start, end = (axis - 1 if axis > 0 else axis for axis in (layer.start_dim, layer.end_dim))
+            node = self.nir.Flatten(input_type={"input": np.array(shape)}, start_dim=start, end_dim=end)
             return self._add(path, node, sources, path)
+        if isinstance(layer, Scale | Threshold):
+            return self._elementwise(layer, path, sources)
         if isinstance(layer, SumPool | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             return self._pooling(layer, path, sources, shape, out_shape)
         if isinstance(layer, BatchNorm):
-            self._cannot(path, "batch_norm", "--fold-norm (fold_norm=True) after a convolution or a linear layer")
-        elif isinstance(layer, PerStepBatchNorm):
-            self._cannot(path, "per_step: true", "per_step: false and --fold-norm")
-        else:
-            self._cannot(path, _kind(layer), "remove it, or use a layer that NIR has")
-        return [path]
+            fix = "--fold-norm (fold_norm=True) after a convolution or a linear layer"
+            return self._no_node(sources, path, "batch_norm", fix)
+        if isinstance(layer, PerStepBatchNorm):
+            return self._no_node(sources, path, "per_step: true", "per_step: false and --fold-norm")
+        return self._no_node(sources, path, _kind(layer), "remove it, or use a layer that NIR has")
+
+    def _elementwise(self, layer: Scale | Threshold, path: str, sources: Sources) -> Sources:
+        if isinstance(layer, Scale):
+            self.weights[below(path, "weight")] = (path, "scale")
+            return self._add(path, self.nir.Scale(scale=array(layer.weight)), sources, path)
+        if not layer.strict:
+            self._cannot(path, *_INCLUSIVE)
+        value = layer.v_threshold if layer.strict else _next_below(layer.v_threshold)
+        return self._add(path, self.nir.Threshold(threshold=array(value.float())), sources, path)
 
     def _affine(self, layer: nn.Linear, path: str, sources: Sources) -> Sources:
         # An affine map also without a bias: Sinabs reads no linear node.
@@ -334,8 +424,7 @@ class _Writer:
 
     def _pooling(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
         if len(shape) != 3:
-            self._cannot(path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
-            return [path]
+            return self._no_node(sources, path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
         if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             if any(n % out for n, out in zip(shape[1:], out_shape[1:], strict=True)):
                 self._cannot(
@@ -387,8 +476,7 @@ class _Writer:
 
     def _population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
         if type(neuron) not in (*_EXACT, *_NEAR):
-            self._cannot(path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
-            return [name]
+            return self._no_node(sources, path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
         for what, fix, instead in _lost_of(neuron):
             self._cannot(path, what, fix, instead)
         spec = _constants(neuron, self.dt)
@@ -400,7 +488,7 @@ class _Writer:
             sources = self._add(f"{name}.synapse", synapse, sources, path)
             return self._add(name, self._node("LI", full | {"tau": full["tau_mem"]}), sources, path)
         if not neuron.spiking:
-            return self._add(name, self._node("LI", full), sources, path)
+            return self._add(name, self._node("LI" if "tau" in full else "I", full), sources, path)
         kind = "CubaLIF" if "tau_syn" in full else "LIF" if "tau" in full else "IF"
         return self._add(name, self._node(kind, full), sources, path)
 
@@ -420,7 +508,8 @@ def _lost_of(neuron: Neuron) -> list[tuple[str, str, str]]:
     if isinstance(neuron, LavaCuba):
         found.append(("integer states (lava_cuba)", "type: cuba_lif", "real numbers"))
     if firing is not None and firing.several:
-        found.append(("several spikes a step", "type: lif, cuba_lif or iaf", "one spike a step, reset to 0"))
+        fix = "type: lif or cuba_lif" if isinstance(neuron, SinabsLIF) else "spikes: one, reset: value"
+        found.append(("several spikes a step", fix, "one spike a step, reset to 0"))
     if firing is not None and firing.rise is not None:
         found.append(("an adaptive threshold", "type: lif or cuba_lif", "a constant threshold"))
     if info.adaptation is not None:
@@ -435,9 +524,10 @@ def _lost_of(neuron: Neuron) -> list[tuple[str, str, str]]:
         if reset.rest_steps:
             found.append(("a refractory period", "none", "no refractory period"))
     if info.lowest is not None:
-        found.append(("min_v_mem", "no lowest potential", "no lowest potential"))
+        name = "min_v_mem" if isinstance(neuron, SinabsLIF) else "floor"
+        found.append((f"{name}: {info.lowest:g}", f"{name}: null", "no lowest potential"))
     if firing is not None and not firing.strict:
-        found.append(("threshold: inclusive", "threshold: strict", "the next float below the threshold"))
+        found.append(_INCLUSIVE)
     if isinstance(neuron, IAF) and neuron.v_init not in (0.0, "v_reset"):
         found.append((f"v_init: {neuron.v_init}", "v_init: 0", "a membrane that starts at 0"))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,10 @@ def write_graph(path: Path, graph: Any) -> None:
     Raises:
         ConfigError: if it cannot be written.
     """
+    content = BytesIO()  # HDF5 reads what it writes, which a file that is only written does not allow
+    nir_package().write(content, graph)
     try:
-        write_atomically(path, lambda file: nir_package().write(file, graph))
+        write_atomically(path, lambda file: file.write(content.getbuffer()))
     except OSError as error:
         raise ConfigError("export", f"{path} cannot be written ({error.strerror or error})") from error
 

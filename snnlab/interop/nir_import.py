@@ -250,7 +250,7 @@ class _Reader:
         if not layers:
             layers["identity1"] = {"type": "identity"}
         read = ReadNetwork(layers, self.weights, flat.in_shape, self.options.dt)
-        read.names = {**self.names, **{weights: self.names[name] for name, weights in returning.items()}}
+        read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
         read.assumptions = [*self._assumptions(flat, delayed, returning)]
         return read
 

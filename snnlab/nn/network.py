@@ -196,9 +196,8 @@ class Network(TemporalLayer):
             MissingPackageError: if the package `nir` is not installed.
         """
         # Not imported at the top: snnlab.interop imports this package.
-        export = import_module("snnlab.interop.nir_export")
-        network = export.fold_norm(self) if fold_norm else self
-        return export.to_graph(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
+        network = import_module("snnlab.interop.fold_norm").fold_norm(self) if fold_norm else self
+        return import_module("snnlab.interop.nir_export").to_graph(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
 
     def check_state(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""

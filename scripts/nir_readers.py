@@ -1,0 +1,265 @@
+"""Runs the readers of NIR files that are installed on files of ours, and prints how their spikes differ.
+
+    python scripts/nir_readers.py                                     the readers of this environment
+    python scripts/nir_readers.py --with sinabs=ENV1/bin/python --with spyx=ENV2/bin/python   others of their own
+
+Readers pin different versions of `nir`, so that each may need an environment of its own: the library and `nir`, and no
+snnlab. Files are written by the version of `nir` of this environment. Each reader gets the same input; a row
+has the output spikes of snnlab, those of the reader, and the number of bins in which they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NUM_STEPS, SEED = 200, 0
+_LIBRARIES = {
+    "norse": ("norse", "nir", "nirtorch"),
+    "snntorch": ("snntorch", "nir", "nirtorch"),
+    "spikingjelly": ("spikingjelly", "nir", "nirtorch"),
+    "sinabs": ("sinabs", "nir", "nirtorch"),
+    "spyx": ("spyx", "nir", "jax"),
+}
+READERS = tuple(_LIBRARIES)
+# Why a reader's spikes differ, from its source.
+_WHY = {
+    "norse": "r of a LIF is not used",
+    "snntorch": "steps of 0.1 ms, fixed; an IF becomes a Leaky with beta 0.9, which returns a tuple",
+    "spikingjelly": "it needs r = 1 or tau / dt, 1 / dt for an IF, and equal constants of all neurons of a node",
+    "sinabs": "tau in steps, factor exp(-1 / tau), r not used, reset by subtraction, several spikes a step, an IF's"
+    " membranes at least -v_threshold, no CubaLIF; its nir 1.0.4 reads no v_reset, which later ones write",
+    "spyx": "a spike comes one step after the threshold, reset by subtraction; r and w_in are not used",
+}
+
+
+class Case(NamedTuple):
+    """A network that is written and read.
+
+    Attributes:
+        about: What it is.
+        dt: Length of a step, ms; None for steps without length.
+        in_shape: Shape of the input.
+        layers: Its layers, as in a YAML.
+    """
+
+    about: str
+    dt: float | None
+    in_shape: tuple[int, ...]
+    layers: Mapping[str, Any]
+
+
+_SAID = {"reset": "value", "threshold": "strict"}
+_EULER = {**_SAID, "decay": "euler", "input_gain": "1-a", "v_threshold": 0.31}
+
+
+def _dense(neuron: Mapping[str, Any]) -> dict[str, Any]:
+    fc = {"type": "linear", "out_features": 20}
+    return {"fc1": fc, "n1": dict(neuron), "fc2": fc, "n2": dict(neuron)}
+
+
+_LIF = {"type": "lif", "tau_mem": 10.0, **_EULER}
+_GAIN = {"type": "lif", "tau_mem": 10.0, **_SAID}
+_STEPS = {"type": "lif", "tau_mem": "10 steps", **_SAID, "input_gain": 1.0}
+_CUBA = {"type": "cuba_lif", "tau_mem": 10.0, "tau_syn": 5.0, **_SAID, "decay": "euler", "input_gain": 1.0}
+_IAF = {"type": "iaf", **_SAID}
+_CONV = {
+    "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1},
+    "n1": _IAF,
+    "pool": {"type": "sum_pool", "kernel_size": 2},
+    "flatten": {"type": "flatten"},
+    "fc": {"type": "linear", "out_features": 10},
+    "n2": _IAF,
+}
+CASES: dict[str, Case] = {
+    "lif": Case("LIF, r = 1", 1.0, (16,), _dense(_LIF)),
+    "lif 0.1 ms": Case("LIF, r = 1, steps of 0.1 ms", 0.1, (16,), _dense({**_LIF, "tau_mem": 1.0})),
+    "lif gain 1": Case("LIF, r = tau / dt", 1.0, (16,), _dense(_GAIN)),
+    "lif gain 1 0.1 ms": Case("LIF, r = tau / dt, steps of 0.1 ms", 0.1, (16,), _dense({**_GAIN, "tau_mem": 1.0})),
+    "lif steps": Case("LIF, r = tau, tau in steps", None, (16,), _dense(_STEPS)),
+    "iaf": Case("IF, r = 1 / dt", 1.0, (16,), _dense(_IAF)),
+    "iaf steps": Case("IF, r = 1, no dt", None, (16,), _dense(_IAF)),
+    "cuba": Case("CubaLIF, r = tau_mem / dt, w_in = tau_syn / dt", 1.0, (16,), _dense(_CUBA)),
+    "cuba 0.1 ms": Case("the same, steps of 0.1 ms", 0.1, (16,), _dense({**_CUBA, "tau_mem": 1.0, "tau_syn": 0.5})),
+    "recurrent": Case(
+        "LIF, recurrent",
+        0.1,
+        (16,),
+        {"fc": {"type": "linear", "out_features": 20}, "n": {**_GAIN, "tau_mem": 1.0, "recurrent": True}},
+    ),
+    "conv": Case("conv, IF, sum pooling, linear, IF; no dt", None, (2, 8, 8), _CONV),
+    "conv 1 ms": Case("the same at 1 ms", 1.0, (2, 8, 8), _CONV),
+}
+
+
+# What the readers do, each in an environment without snnlab: spikes [T, N] of a graph for an input [T, ...].
+
+
+def _by_step(step: Callable[[Any, Any], tuple[Any, Any]], x: np.ndarray) -> np.ndarray:
+    import torch
+
+    state, found = None, []
+    with torch.no_grad():
+        for x_t in torch.from_numpy(x):
+            y, state = step(x_t[None], state)
+            found.append(y.flatten())
+    return torch.stack(found).numpy()
+
+
+def _norse(path: str, x: np.ndarray, dt: float) -> np.ndarray:
+    import nir
+    from norse.torch.utils.import_nir import from_nir
+
+    module = from_nir(nir.read(path), dt=dt)
+    return _by_step(module, x)
+
+
+def _snntorch(path: str, x: np.ndarray, dt: float) -> np.ndarray:
+    import nir
+    from snntorch.import_nir import import_from_nir
+
+    module = import_from_nir(nir.read(path))  # dt is 1e-4, fixed in its source
+
+    def step(x_t: Any, state: Any) -> tuple[Any, Any]:
+        found = module(x_t, state)
+        return found if isinstance(found, tuple) else (found, None)
+
+    return _by_step(step, x)
+
+
+def _spikingjelly(path: str, x: np.ndarray, dt: float) -> np.ndarray:
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+    return _by_step(import_from_nir(path, dt=dt), x)
+
+
+def _sinabs(path: str, x: np.ndarray, dt: float) -> np.ndarray:
+    import nir
+    import torch
+    from sinabs.nir import from_nir
+
+    module = from_nir(nir.read(path), batch_size=1)  # has no dt: time constants are in steps
+    with torch.no_grad():
+        found = module(torch.from_numpy(x))
+    return (found[0] if isinstance(found, tuple) else found).reshape(len(x), -1).numpy()
+
+
+def _spyx(path: str, x: np.ndarray, dt: float) -> np.ndarray:
+    import nir
+    from spyx.nir import from_nir  # pyright: ignore[reportMissingImports]
+
+    x = x[:, None]
+    if x.ndim == 5:  # channels last
+        x = x.transpose(0, 1, 3, 4, 2)
+    _, found = from_nir(nir.read(path), x, dt=dt)
+    return np.asarray(found).reshape(len(x), -1)
+
+
+_READ: Mapping[str, Callable[[str, np.ndarray, float], np.ndarray]] = {
+    "norse": _norse,
+    "snntorch": _snntorch,
+    "spikingjelly": _spikingjelly,
+    "sinabs": _sinabs,
+    "spyx": _spyx,
+}
+
+
+def read(reader: str, folder: Path) -> None:
+    """Run a reader on all files of a folder, and write its spikes, or its error, beside them."""
+    versions = {name: metadata.version(name) for name in _LIBRARIES[reader]}
+    found: dict[str, Any] = {"versions": versions, "errors": {}}
+    for path in sorted(folder.glob("*.nir")):
+        given = np.load(path.with_suffix(".npz"))
+        try:
+            spikes = _READ[reader](str(path), given["x"], float(given["dt"]))
+        except Exception as error:  # any: it is what the table shows
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            found["errors"][path.stem] = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        else:
+            np.save(folder / f"{path.stem}.{reader}.npy", spikes)
+    (folder / f"{reader}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def write(folder: Path) -> dict[str, np.ndarray]:
+    """Write the file and the input of each case; return the spikes of snnlab."""
+    import torch
+
+    from snnlab.interop.nir_files import write_graph
+    from snnlab.nn import build_network
+
+    found = {}
+    for number, (name, case) in enumerate(CASES.items()):
+        torch.manual_seed(SEED + number)
+        network = build_network(case.layers, in_shape=case.in_shape, dt=case.dt).network.eval()
+        x = (torch.rand(NUM_STEPS, *case.in_shape) < 0.3).float()
+        with torch.no_grad():
+            for key, value in network.named_parameters():
+                value.mul_(3.0 if key.startswith("fc") else 1.5)
+            found[name] = network(x[:, None])[0].flatten(1).numpy()
+        write_graph(folder / f"{name}.nir", network.to_nir())
+        # A reader gets the length of a step in the file's unit of time: s, or a step.
+        dt = 1.0 if case.dt is None else case.dt / 1000.0
+        np.savez(folder / f"{name}.npz", x=x.numpy(), dt=dt)
+    return found
+
+
+def verdict(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Return how a reader's spikes differ from ours."""
+    if theirs.shape != ours.shape:
+        return f"shape {list(theirs.shape[1:])} for {list(ours.shape[1:])}"
+    total = f"{int(ours.sum()):,} -> {int(theirs.sum()):,}"
+    differ = int((ours != theirs).sum())
+    if not differ:
+        return f"equal ({int(ours.sum()):,})"
+    if len(ours) > 1 and not (ours[:-1] != theirs[1:]).any():
+        return f"equal, one step later ({int(ours.sum()):,})"
+    return f"{total}, {differ:,} bins differ"
+
+
+def main() -> None:
+    """Parse the command line; write, read and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--with", dest="others", action="append", default=[], metavar="READER=PYTHON")
+    parser.add_argument("--read", nargs=2, metavar=("READER", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        read(options.read[0], Path(options.read[1]))
+        return
+    pythons = dict.fromkeys(READERS, sys.executable) | dict(text.split("=", 1) for text in options.others)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        ours = write(folder)
+        print(
+            f"files written with nir {metadata.version('nir')}, {NUM_STEPS} steps; spikes of snnlab -> of the reader\n"
+        )
+        for reader, python in pythons.items():
+            command = [python, "-P", __file__, "--read", reader, made]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(f"{reader}: not read ({done.stderr.strip().splitlines()[-1]})\n")
+                continue
+            report(reader, folder, ours)
+
+
+def report(reader: str, folder: Path, ours: Mapping[str, np.ndarray]) -> None:
+    """Print the table of one reader."""
+    found = json.loads((folder / f"{reader}.json").read_text(encoding="utf-8"))
+    print(", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    for name, case in CASES.items():
+        spikes = folder / f"{name}.{reader}.npy"
+        text = verdict(ours[name], np.load(spikes)) if spikes.exists() else found["errors"][name]
+        print(f"  {case.about:48}  {text}")
+    print(f"  why: {_WHY[reader]}\n")
+
+
+if __name__ == "__main__":
+    main()
