@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, DataError, did_you_mean, listing, one_line
 from snnlab.nn.network import Network
-from snnlab.printable import printable
+from snnlab.printable import is_printable, printable
 
 # The classes and functions that the pickle of a state dict names; torch itself allows more, such as `bytearray`, which
 # takes as much memory as the file asks for.
@@ -59,6 +59,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         _require_plain(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(path, "is not there") from error
     except IsADirectoryError as error:
@@ -69,6 +71,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise DataError(path, f"cannot be read as a state dict ({printable(one_line(error))})") from error
     tensors = _tensors(path, content)
     for name, value in tensors.items():
+        if not is_printable(name):
+            raise DataError(path, f"a name in it has control characters: {printable(name)}")
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
             raise DataError(path, f"{name} is not a dense tensor")
     return tensors
@@ -101,20 +105,17 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     """Return the tensors of a state dict, or those of the only state dict in a checkpoint."""
     if _is_state_dict(content):
         return dict(content)
-    found = {str(key): value for key, value in content.items() if _is_state_dict(value)} if _is_dict(content) else {}
+    entries = content.items() if isinstance(content, Mapping) else ()
+    found = {str(key): value for key, value in entries if _is_state_dict(value)}
     if len(found) == 1:
         return dict(next(iter(found.values())))
     several = f"contains several: {printable(listing(found))}" if found else "contains no tensors by name"
     raise DataError(path, f"is not a state dict: it {several}")
 
 
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
 def _is_state_dict(value: Any) -> bool:
     return (
-        _is_dict(value)
+        isinstance(value, Mapping)
         and len(value) > 0
         and all(isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items())
     )

@@ -50,6 +50,11 @@ def test_a_training_starts_with_them_and_its_run_needs_the_file_no_more(
     network: Any = package.load(run).network
     assert torch.allclose(network.fc1.weight, torch.tensor(0.01), atol=1e-6)
     assert snnlab("show", str(run)).status == 0
+    done = snnlab("train", f"resume={run}", "trainer.max_epochs=2")
+    assert done.status == 0, done.err
+    done = snnlab("train", str(run / "config.yaml"), f"output_dir={tmp_path / 'again'}")
+    assert done.status == 2
+    assert_error_has(done.error, "model.weights.file", weights)
 
 
 MISTAKES: list[tuple[list[str], list[object]]] = [

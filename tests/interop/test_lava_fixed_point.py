@@ -1,11 +1,12 @@
-"""The traces of one LIF neuron on Lava's fixed-point simulation and on the Loihi chip, from the NIR paper.
+"""`lava_cuba` has the traces of one neuron on Lava's fixed-point simulation and on the Loihi chip, from the NIR paper.
+
+`test_traces.py` has the rule in integers.
 
 Axes: T steps, B samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +30,6 @@ class Trace(NamedTuple):
     s: np.ndarray
 
 
-Rule = Callable[[np.ndarray], Trace]
-
-
 def trace(real_data: Path, platform: str) -> Trace:
     path = real_data / "foreign" / "nir-paper" / "01_lif" / f"lif_{platform}.csv"
     if not path.is_file():
@@ -43,18 +41,7 @@ def trace(real_data: Path, platform: str) -> Trace:
     return Trace(*found)
 
 
-def integer_rule(x: np.ndarray) -> Trace:
-    """Return the trace by integers alone; an input acts one step later."""
-    v, membranes, spikes = 0, [], []
-    for before in [0, *x[:-1].tolist()]:
-        v = ((v * (SCALE - DECAY)) >> 12) + WEIGHT * STATE_BITS * before
-        spikes.append(int(v > THRESHOLD * STATE_BITS))
-        v *= 1 - spikes[-1]
-        membranes.append(v)
-    return Trace(x, np.array(membranes), np.array(spikes))
-
-
-def our_neuron(x: np.ndarray) -> Trace:
+def lava_cuba(x: np.ndarray) -> Trace:
     """Return the trace of `lava_cuba` without a synapse, for the same input one step later."""
     settings = {"beta": 1 - DECAY / SCALE, "alpha": 0.0, "v_threshold": float(THRESHOLD), "scale": 1}
     neuron = NEURONS.build("lava_cuba", settings, "neuron", dt=0.1, in_shape=(1,))
@@ -66,19 +53,17 @@ def our_neuron(x: np.ndarray) -> Trace:
     return Trace(x, np.array(membranes), np.array(spikes))
 
 
-@pytest.mark.parametrize("rule", [integer_rule, our_neuron])
-def test_all_voltages_and_spikes_are_those_of_lavas_fixed_point_simulation(real_data: Path, rule: Rule) -> None:
+def test_all_voltages_and_spikes_are_those_of_lavas_fixed_point_simulation(real_data: Path) -> None:
     given = trace(real_data, "lava_cpu_fixed")
-    found = rule(given.x)
+    found = lava_cuba(given.x)
     assert given.s.sum() == 4
     assert np.array_equal(found.v, given.v)
     assert np.array_equal(found.s, given.s)
 
 
-@pytest.mark.parametrize("rule", [integer_rule, our_neuron])
-def test_all_spikes_are_those_of_the_loihi_chip(real_data: Path, rule: Rule) -> None:
+def test_all_spikes_are_those_of_the_loihi_chip(real_data: Path) -> None:
     """Its probe shows other voltages only at the spikes."""
     given = trace(real_data, "lava_loihi_fixed")
-    found = rule(given.x)
+    found = lava_cuba(given.x)
     assert np.array_equal(found.s, given.s)
     assert np.array_equal(np.flatnonzero(found.v != given.v), np.flatnonzero(given.s))

@@ -123,6 +123,7 @@ MISFITS: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]], list[object
     ("constant", with_(layers__1__beta=torch.tensor(0.8)), ["layers.1.beta", "0.8", "0.9", "model.layers.lif.beta"]),
     ("mode", with_(layers__1__mode=torch.tensor(1)), ["layers.1.mode", 1, 0]),
     ("several", with_(layers__1__beta=torch.full((4,), 0.9)), ["layers.1.beta", 4]),
+    ("control characters", with_(**{"a\x1b[2J": torch.ones(2)}), ["\\x1b"]),
     ("twice", with_(out__weight=torch.ones(2, 4)), ["head.weight", "out.weight"]),
 ]
 
@@ -178,6 +179,7 @@ def test_pickles_with_code_are_not_loaded(
     path = saved(tmp_path, {"weight": torch.ones(2), "code": code}, pickle_protocol=protocol)
     with assert_raises(DataError, "foreign.pt", "nothing" if protocol == 2 else "protocol") as caught:
         read_state_dict(path)
+    assert str(caught.value).count("foreign.pt") == 1
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "ran").exists()
 

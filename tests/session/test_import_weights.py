@@ -98,3 +98,23 @@ def test_a_folder_with_content_is_not_overwritten(weights: Path, tmp_path: Path,
     assert status == 2
     assert str(tmp_path) in err
     assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+
+
+def test_names_with_dots_stand_in_a_yaml(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"module.a.0.weight": torch.ones(3, 700), "module.out.weight": torch.ones(3, 3)}, "theirs.pt")
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "net.yaml").write_text(
+        "# snnlab train model=net\n"
+        "layers:\n"
+        "  fc1: {type: linear, out_features: 3, bias: false}\n"
+        "  lif1: {type: neuron}\n"
+        "  out: {type: linear, out_features: 3, bias: false}\n"
+        "weights:\n"
+        "  rename:\n"
+        "    module.a.0: fc1\n"
+        '    module: ""\n'
+    )
+    status, _, err = command("import", "theirs.pt", "--out", "theirs", "--config-dir", "mine", *DATA, "model=net")
+    assert status == 0, err
+    assert command("show", "theirs", "data.num_bins=16")[0] == 0
