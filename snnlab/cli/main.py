@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train and test a network that a YAML file describes",
     "evaluate": "evaluate the network of a run: accuracy by class and over time",
     "predict": "predict the class or the values of files of events",
+    "import": "make a run's folder of a network in a foreign file: NIR, state dict",
     "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
     "bench": "compare methods on the same test recordings, with confidence intervals",
@@ -35,7 +36,7 @@ COMMANDS = {
     "validate": "check every YAML file of a folder without training",
 }
 # Commands that print their usage when they get no arguments.
-NEEDS_ARGUMENTS = ("evaluate", "predict", "export", "reproduce", "report", "data", "bench_table")
+NEEDS_ARGUMENTS = ("evaluate", "predict", "export", "import", "reproduce", "report", "data", "bench_table")
 # Names of commands in other frameworks.
 _SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML
@@ -99,9 +100,14 @@ def main() -> int:
     return _run(name, arguments, started)
 
 
+def _module(name: str) -> str:
+    """Return the name of a command's file: `import` is a keyword of Python."""
+    return "import_network" if name == "import" else name
+
+
 def _usage(name: str) -> str | None:
     """Return a command's usage without importing its file; None for train, whose help Hydra prints."""
-    source = pkgutil.get_data("snnlab.cli", f"{name}.py")
+    source = pkgutil.get_data("snnlab.cli", f"{_module(name)}.py")
     assert source is not None
     found = re.search(r'^USAGE = """(.*?)"""', source.decode(), re.DOTALL | re.MULTILINE)
     return found and found[1]
@@ -126,7 +132,7 @@ def _status(name: str, arguments: list[str], started: float) -> int:
         if wants_usage and (usage := _usage(name)):
             print(usage, end="")
             return 0
-        return importlib.import_module(f"snnlab.cli.{name}").main(arguments, started)
+        return importlib.import_module(f"snnlab.cli.{_module(name)}").main(arguments, started)
     except Interrupted as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop
         with suppress(OSError):  # the terminal may be gone, which is what SIGHUP reports

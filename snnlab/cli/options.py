@@ -25,9 +25,19 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     **dict.fromkeys(("data prepare", "data verify", "data where"), ((_CONFIG_DIR,), ())),
     "doctor": ((_CONFIG_DIR,), ()),
     "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _CONFIG_DIR), ("--anytime",)),
-    "export": (("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", _CONFIG_DIR), ()),
+    "export": (
+        ("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", "--nir", "--for", _CONFIG_DIR),
+        ("--lossy", "--fold-norm"),
+    ),
     "find batch_size": (("--to", "--steps", "--figure", _CONFIG_DIR), ()),
     "find lr": (("--from", "--to", "--steps", "--figure", _CONFIG_DIR), ()),
+    "import": (
+        (
+            *("--out", "--time-unit", "--dt", "--discretization", "--spikes", "--reset", "--threshold"),
+            *("--spikes-per-step", "--floor", "--synapse", "--cycle-delay", _CONFIG_DIR),
+        ),
+        ("--ignore-metadata",),
+    ),
     "list": ((_CONFIG_DIR,), ()),
     "new": ((_CONFIG_DIR,), ("--force",)),
     "predict": (

@@ -33,7 +33,7 @@ from snnlab.config.overrides import mark_overrides, repetition_warnings, to_hydr
 from snnlab.config.own_files import FIRST_LINE, OwnFile, check_chosen, files_and_packages, type_conflict
 from snnlab.config.plugins import require_typed_plugins
 from snnlab.config.references import external_references, iterate_texts
-from snnlab.config.schema import Experiment, Origin, line_of
+from snnlab.config.schema import Experiment, ForeignWeights, Origin, line_of
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, did_you_mean
 from snnlab.printable import masked
@@ -118,9 +118,10 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
     _check_known(resolved, neuron)
     check_settings(Experiment, resolved, ROOT, "an experiment", given=_NOT_SETTINGS)
     _check_values(resolved)
-    if unknown := sorted(resolved["model"].keys() - {"layers", "init"}):
+    if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
-        raise ConfigError("model", f"takes layers and init, got {', '.join(unknown)}{hint}")
+        raise ConfigError("model", f"takes layers, init and weights, got {', '.join(unknown)}{hint}")
+    _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
 
@@ -153,6 +154,21 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
         raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")
     for place, problem in _not_numbers(resolved):
         raise ConfigError(place, problem)
+
+
+def _check_weights(weights: Any, init_from: str | None) -> None:
+    if weights is None:
+        return
+    if not isinstance(weights, Mapping):
+        raise ConfigError("model.weights", f"expected a mapping such as {{file: PATH}}, got {value_text(weights)}")
+    check_settings(ForeignWeights, weights, "model.weights", "weights")
+    file = weights.get("file")
+    if file is not None and not file.strip():
+        raise ConfigError("model.weights.file", "is empty", "name a file of torch.save, null starts with new weights")
+    if file is not None and init_from is not None:
+        raise ConfigError(
+            "model.weights.file", "and init_from both give the initial weights", "set one of them to null"
+        )
 
 
 def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -243,7 +259,10 @@ def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
 # References that stay in a run's config.yaml, so that they follow a later change of their target.
 KEPT_REFERENCES = ("${data.", "${trainer.")
 # Paths, recorded by value: without them a record is of no use.
-PATHS = ("output_dir", "init_from", "data.root", "data.store_dir", "data.labels", "data.split_file")
+PATHS = (
+    *("output_dir", "init_from", "model.weights.file"),
+    *("data.root", "data.store_dir", "data.labels", "data.split_file"),
+)
 _VARIABLE = re.compile(r"oc\.env:\s*['\"]?(\w+)")
 
 

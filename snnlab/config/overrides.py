@@ -40,7 +40,7 @@ _OBJECTS = ("optimizer", "scheduler", "loss")
 _ASSIGNMENT = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
 # Settings that are texts, mostly paths: Hydra's grammar would parse `2024`, `a,b` and `[x]` as other types.
 _TEXTS = (
-    *("name", "output_dir", "init_from", "dir", "dirpath", "save_dir"),
+    *("name", "output_dir", "init_from", "file", "dir", "dirpath", "save_dir"),
     *("root", "store_dir", "labels", "split_file", "folder", "storage"),
 )
 # The settings of Hydra that snnlab uses: the folders of runs. The others are for Hydra's launchers, which it does not.

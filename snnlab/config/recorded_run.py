@@ -228,6 +228,9 @@ def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use)
         yield _override_text("output_dir", raw["output_dir"])
     if raw.get("init_from") is not None and not typed.has("init_from"):
         yield _override_text("init_from", raw["init_from"])
+    weights = _mapping(_mapping(raw, "model"), "weights")
+    if weights.get("file") is not None and not typed.has("model.weights.file"):
+        yield _override_text("model.weights.file", weights["file"])
     for group in ("logger", "callbacks"):
         for name, node in _mapping(raw, group).items():
             known = typed.has(f"{group}.{name}") or _is_of_plugin(node, raw, typed)

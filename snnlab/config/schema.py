@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,6 +73,20 @@ Selection = Literal["lowest_val_loss", "best_val_accuracy", "last"]
 
 
 @dataclass(frozen=True)
+class ForeignWeights:
+    """The weights of another project's file, for a network of the same layers.
+
+    Args:
+        file: A file of `torch.save` with a state dict; null: random weights.
+        rename: Names in the file, or their first parts, to names of the network; to numbers that they must be equal
+            to; or to null for those that are not used.
+    """
+
+    file: str | None = None
+    rename: Node = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One experiment, checked and resolved.
 
@@ -80,7 +94,8 @@ class Experiment:
         name: Folder under `output_dir` for its runs.
         seed: Seeds separate random streams of initialization, order, augmentation and dropout; >= 0.
         tags: Words by which its runs are found.
-        model: `layers`, by name, in the order of computation; every `type` is a registered layer.
+        model: `layers`, by name, in the order of computation; every `type` is a registered layer. `init`, an
+            initialization. `weights`, the `file` of another project and a table of names, `rename`.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
         optimizer: `_target_` and its arguments.
@@ -159,6 +174,17 @@ class Experiment:
     origin: Origin | None = None
     command: Sequence[str] = ()
     of_run: Path | None = None
+
+    @property
+    def foreign_weights(self) -> ForeignWeights | None:
+        """The weights of another project's file that the network starts with, or None."""
+        found = ForeignWeights(**(self.model.get("weights") or {}))
+        return None if found.file is None else found
+
+    def without_initial_weights(self) -> Experiment:
+        """Return the experiment without `init_from` and `model.weights`, for a network that gets other weights."""
+        model = {key: value for key, value in self.model.items() if key != "weights"}
+        return replace(self, init_from=None, model=model)
 
     @contextmanager
     def located_errors(self) -> Iterator[None]:

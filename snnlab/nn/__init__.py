@@ -14,6 +14,7 @@ from snnlab.nn.blocks.branches import (
     residual as residual,
     sequential as sequential,
 )
+from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.blocks.loop import (
     FeedbackState as FeedbackState,
     Loop as Loop,
@@ -55,6 +56,14 @@ from snnlab.nn.layers.dense import (
     voting as voting,
 )
 from snnlab.nn.layers.dropout import Dropout as Dropout
+from snnlab.nn.layers.elementwise import (
+    Delay as Delay,
+    Scale as Scale,
+    Threshold as Threshold,
+    delay as delay,
+    scale as scale,
+    threshold as threshold,
+)
 from snnlab.nn.layers.norm import (
     BatchNorm as BatchNorm,
     PerStepBatchNorm as PerStepBatchNorm,
@@ -93,7 +102,12 @@ from snnlab.nn.losses import (
     Weights as Weights,
     build_loss as build_loss,
 )
-from snnlab.nn.network import BuiltNetwork as BuiltNetwork, Network as Network, build_network as build_network
+from snnlab.nn.network import (
+    BuiltNetwork as BuiltNetwork,
+    Network as Network,
+    build_network as build_network,
+    from_nir as from_nir,
+)
 from snnlab.nn.neurons import (
     ALIF as ALIF,
     IAF as IAF,
@@ -105,6 +119,7 @@ from snnlab.nn.neurons import (
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
     CubaLIFState as CubaLIFState,
+    Integrator as Integrator,
     LavaCuba as LavaCuba,
     LIFState as LIFState,
     LIState as LIState,

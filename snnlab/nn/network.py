@@ -6,6 +6,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -22,6 +23,16 @@ from snnlab.nn.stages import NamedLayers, Stage, run_stages
 from snnlab.settings import at_least, check_settings, has_parameter
 
 NetworkState = dict[str, Any]
+Shape = tuple[int, ...]
+
+
+class BuiltFrom(NamedTuple):
+    """The arguments of `build_network` that a network was built from."""
+
+    layers: Mapping[str, Mapping[str, Any]]
+    in_shape: Shape
+    dt: float | None
+    num_steps: int | None
 
 
 class Network(TemporalLayer):
@@ -52,6 +63,7 @@ class Network(TemporalLayer):
         super().__init__()
         self.layer_types = dict(layer_types or {})
         self.run_settings = RunSettings()
+        self.built_from: BuiltFrom | None = None
         self._plans = PlanCache()
         self._extra_layers = frozenset(extra_layers or ())
         for name, layer in (*layers.items(), *(extra_layers or {}).items()):
@@ -168,6 +180,25 @@ class Network(TemporalLayer):
             return run_in_segments(plan.stages, dense(x), before, after, lengths, counts, num_segments=segments)
         return run_stages(plan.stages, x, before, after, lengths, counts)
 
+    def to_nir(
+        self, *, in_shape: Shape | None = None, dt: float | None = None, lossy: bool = False, fold_norm: bool = False
+    ) -> Any:
+        """Return the network as a `nir.NIRGraph`, in evaluation mode, with metadata to read it back exactly.
+
+        Args:
+            in_shape: Shape of one sample at one step; not needed after `build_network`.
+            dt: Length of a step, ms; not needed after `build_network`.
+            lossy: Write what NIR cannot say as the nearest that it can; the metadata has the rest.
+            fold_norm: Fold batch normalizations into the convolution or linear layer before them.
+
+        Raises:
+            ConfigError: if NIR cannot say what a layer does, naming the layer and the setting to change.
+            MissingPackageError: if the package `nir` is not installed.
+        """
+        # Not imported at the top: snnlab.interop imports this package.
+        network = import_module("snnlab.interop.fold_norm").fold_norm(self) if fold_norm else self
+        return import_module("snnlab.interop.nir_export").to_graph(network, in_shape=in_shape, dt=dt, lossy=lossy).graph
+
     def check_state(self, state: NetworkState | None) -> NetworkState:
         """Return the state by layer name, empty for None; raise a ValueError for a name that is no layer."""
         if state is None:
@@ -181,9 +212,6 @@ def zero_past_end(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Return x with zeros at the steps past each sample's length."""
     valid = valid_steps(lengths, x.shape[0], x)
     return x if valid is None else torch.where(valid, x, 0)
-
-
-Shape = tuple[int, ...]
 
 
 class BuiltNetwork(NamedTuple):
@@ -241,7 +269,29 @@ def build_network(
         )
         most_tried = max(most_tried, tried)
     with error_context(place):
-        return BuiltNetwork(Network(built, layer_types=layer_types), shapes, spiking, most_tried)
+        network = Network(built, layer_types=layer_types)
+    network.built_from = BuiltFrom(layers, in_shape, dt, num_steps)
+    return BuiltNetwork(network, shapes, spiking, most_tried)
+
+
+def from_nir(graph: Any, **options: Any) -> Network:
+    """Return the network of a `nir.NIRGraph`, with its weights, in evaluation mode.
+
+    A graph that `Network.to_nir` wrote gives the same network again. Others are read by NIR's equations; the options
+    say what these leave open.
+
+    Args:
+        graph: The graph.
+        options: Fields of `snnlab.interop.nir_options.ReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
+
+    Raises:
+        NIRError: naming the node that cannot be read.
+        ConfigError: for an option that does not exist, or a value that it does not take.
+        MissingPackageError: if the package `nir` is not installed.
+    """
+    reading = import_module("snnlab.interop.nir_import")  # it imports this package
+    checked_options = import_module("snnlab.interop.nir_options").checked_options
+    return reading.from_graph(graph, checked_options(options)).build().network
 
 
 def _probe(layer: nn.Module, in_shape: Shape, num_steps: int, place: str, kind: str) -> tuple[Shape, Counts]:

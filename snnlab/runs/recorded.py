@@ -303,6 +303,12 @@ def read_run_if_ended(folder: Path) -> RecordedRun | None:
     return read_run(folder) if (folder / RESULT).is_file() else None
 
 
+def is_imported(folder: Path) -> bool:
+    """Return whether the network of a folder was imported from another project's file, not trained there."""
+    found = read_run_if_ended(folder)
+    return found is not None and "imported" in found.provenance
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a run's `config.yaml` with the names of today; nothing in it is resolved or imported.
 

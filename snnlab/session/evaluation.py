@@ -24,7 +24,7 @@ from snnlab.runs.early_exit import at_threshold, early_exit_csv, early_exit_curv
 from snnlab.runs.plots.answers import draw_early_exit, draw_predictions
 from snnlab.runs.plots.style import default_style, render
 from snnlab.runs.predictions import CumulativeSpikes, Predictions, layer_names, prediction_metrics
-from snnlab.runs.recorded import is_run, read_run_if_ended
+from snnlab.runs.recorded import is_imported, is_run, read_run_if_ended
 from snnlab.runs.run_folder import require_no_links
 from snnlab.session.early_exit_options import EarlyExitOptions, EarlyExitResult, early_exit_lines, step_time
 from snnlab.session.fit import operation_metrics
@@ -90,6 +90,7 @@ def evaluate(
     plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
     values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    values["imported"] = is_imported(run)
     if early_exit:
         values["anytime"] = early_exit.record
     _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit)
@@ -102,6 +103,9 @@ def result_lines(values: dict[str, Any]) -> list[str]:
     if values["targets"] == "value":
         mae, rmse, r2 = (metrics[f"{part}/{name}"] for name in ("mae", "rmse", "r2"))
         score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
+    elif values.get("imported"):
+        right, of = (sum(column) for column in zip(*values["accuracy_of_class"].values(), strict=True))
+        score = f"{right:,} of {of:,} right, no accuracy: what an imported network was trained on is not known"
     else:
         score = f"accuracy {metrics[f'{part}/accuracy']:.1%}"
     text_lines = [f"control: {values['control']}: these numbers are not a result"] if values.get("control") else []
@@ -113,7 +117,8 @@ def result_lines(values: dict[str, Any]) -> list[str]:
     names = values.get("accuracy_of_class", {})
     width = max(map(len, names), default=0)
     for name, (right, of) in names.items():
-        text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}" + (f"  {right / of:6.1%}" if of else ""))
+        share = f"  {right / of:6.1%}" if of and not values.get("imported") else ""
+        text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}{share}")
     return [*text_lines, *early_exit_lines(values["anytime"])] if "anytime" in values else text_lines
 
 

@@ -26,7 +26,14 @@ from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
 from snnlab.session.checks import check_batches, check_monitors, check_targets
-from snnlab.session.weights import Checkpoint, checkpoint_file, find_trained_before, init_from, load_weights
+from snnlab.session.weights import (
+    Checkpoint,
+    checkpoint_file,
+    find_trained_before,
+    init_from,
+    load_foreign,
+    load_weights,
+)
 
 if TYPE_CHECKING:
     import lightning as L
@@ -60,7 +67,8 @@ class Session:
     Args:
         experiment: The experiment.
         folder: The folder of its run.
-        run: A recorded run whose weights the network gets; None: those of `init_from`, or random ones.
+        run: A recorded run whose weights the network gets; None: those of `init_from` or `model.weights`, or random
+            ones.
         checkpoint: The checkpoint of that run.
         skip_target_check: Do not check that the loss fits the data.
         data: The data module of another session with the same data settings.
@@ -125,6 +133,8 @@ class Session:
             load_weights(network, self.run, self.checkpoint)
         elif self.experiment.init_from is not None:
             _log.info(init_from(network, Path(self.experiment.init_from).expanduser()))
+        elif self.experiment.foreign_weights is not None:
+            _log.info(load_foreign(network, self.experiment.foreign_weights))
         return network
 
     @cached_property

@@ -85,7 +85,7 @@ def resume(
         kernels = changed_kernels(resumption.node, now.backend)
         resumption = replace(resumption, command=[masked(word) for word in typed], kernels=kernels)
         if resumption.checkpoint is not None:
-            now = replace(now, init_from=None)  # its weights are in the checkpoint
+            now = now.without_initial_weights()  # its weights are in the checkpoint
         check_epochs(now.trainer.get("max_epochs"), resumption)
         return _continue_run(now, folder, started, resumption)
 

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from snnlab.data.duplicates import FEW_EVENTS
-from snnlab.errors import ConfigError, DamagedError, RunFolderError
+from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, error_context
 from snnlab.files import write_atomically
+from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
 from snnlab.runs.recorded import read_config, read_run, read_split
 from snnlab.runs.run_folder import SPLIT
+from snnlab.runs.signature import file_hash
 from snnlab.training.checkpoints import network_weights
 
 if TYPE_CHECKING:
-    from snnlab.config.schema import Experiment
+    from snnlab.config.schema import Experiment, ForeignWeights
     from snnlab.data.data_module import EventDataModule
     from snnlab.data.events import Store
 
@@ -113,6 +115,21 @@ def init_from(network: Network, run: Path) -> str:
     return f"loaded {len(taken)} of {len(own)} tensors from {run}{rest}"
 
 
+def load_foreign(network: Network, weights: ForeignWeights) -> str:
+    """Load the weights of another project's file, and return a log line.
+
+    Raises:
+        ConfigError: if the file cannot be read, or its weights do not fit the network.
+    """
+    path = Path(weights.file or "").expanduser()
+    with error_context("model.weights"):
+        try:
+            loaded = load_state_dict(network, path, weights.rename)
+        except DataError as error:
+            raise ConfigError("file", error) from error
+    return loaded_text(loaded, path, file_hash(path))
+
+
 TRAINED_BEFORE = "trained_before"
 
 
@@ -145,23 +162,26 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
 
 
 def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:
-    """Return the validation and test recordings that the run of `init_from` was trained on, for the run folder.
+    """Return the validation and test recordings that the initial weights were trained on, for the run folder.
 
     Args:
-        warn: Log a warning if there are any, or if it is not known.
+        warn: Log a warning if there are any, or if it is not known, as for another project's weights.
 
     Raises:
         ConfigError: if there are any, unless `on_trained_before: record`.
         RunFolderError: if that run's folder cannot be read.
     """
-    if experiment.init_from is None:
+    weights = experiment.foreign_weights
+    found = _trained_before(experiment.init_from, weights and weights.file, data)
+    if found is None:
         return None
-    run = Path(experiment.init_from).expanduser()
-    found = _trained_before(run, data)
+    run = Path(found["run"])
     if found["val"] is None:
         if warn:
+            place = "model.weights" if experiment.init_from is None else "init_from"
             _log.warning(
-                "init_from: %s did not record its training recordings; some may be validation or test recordings now",
+                "%s: %s did not record its training recordings; some may be validation or test recordings now",
+                place,
                 run,
             )
     elif found["val"] or found["test"]:
@@ -186,11 +206,15 @@ def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] |
     try:
         return read_split(folder).get(TRAINED_BEFORE)
     except DamagedError:
-        init_from_run = read_config(folder).get("init_from")
-        return None if init_from_run is None else _trained_before(Path(init_from_run).expanduser(), data)
+        config = read_config(folder)
+        weights = (config.get("model") or {}).get("weights") or {}
+        return _trained_before(config.get("init_from"), weights.get("file"), data)
 
 
-def _trained_before(run: Path, data: EventDataModule) -> dict[str, Any]:
+def _trained_before(init_from: str | None, weights_file: str | None, data: EventDataModule) -> dict[str, Any] | None:
+    if init_from is None:
+        return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
+    run = Path(init_from).expanduser()
     seen = trained_on_mask(run, data.store)
     if seen is None:
         return {"run": str(run), "val": None, "test": None}

@@ -22,6 +22,7 @@ from snnlab.session.session import compose_and_check
 SPIKES = ["model.layers.readout.type=lif"]
 NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
+    "speck_gesture": ["data=dvsgesture", "data.root=mine", "data.num_bins=5"],
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }

@@ -19,8 +19,8 @@ def test_it_is_the_probability_of_the_answer_to_a_cut_recording(readout: Readout
     sure = confidences(loss, y, torch.full((B,), T))
     assert sure.shape == (T, B)
     for t in range(T):
-        readout = loss.readout(y[: t + 1], torch.full((B,), t + 1))
-        torch.testing.assert_close(sure[t], readout.softmax(-1).amax(-1))
+        scores = loss.readout(y[: t + 1], torch.full((B,), t + 1))
+        torch.testing.assert_close(sure[t], scores.softmax(-1).amax(-1))
 
 
 def test_the_work_is_linear_in_the_number_of_steps() -> None:

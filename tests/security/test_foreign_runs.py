@@ -150,6 +150,7 @@ WRITERS: dict[str, Mapping[str, object]] = {
         "callbacks": {"x": {"_target_": "lightning.pytorch.callbacks.OnExceptionCheckpoint", "dirpath": "{outside}"}}
     },
     "weights of another run": {"init_from": "{outside}"},
+    "weights of another project": {"model.weights": {"file": "{outside}"}},
     "the trainer's folder": {"trainer.default_root_dir": "{outside}"},
     "a profile": {
         "trainer.profiler": {"_target_": "lightning.pytorch.profilers.SimpleProfiler", "dirpath": "{outside}"}

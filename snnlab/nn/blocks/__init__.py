@@ -6,4 +6,5 @@ from snnlab.nn.blocks.branches import (
     repeat as repeat,
     sequential as sequential,
 )
+from snnlab.nn.blocks.graph import Edge as Edge, Graph as Graph
 from snnlab.nn.blocks.loop import FeedbackState as FeedbackState, Loop as Loop, LoopFeedback as LoopFeedback

@@ -3,6 +3,12 @@
 from snnlab.nn.layers import conv as conv
 from snnlab.nn.layers.dense import Voting as Voting, flatten as flatten, linear as linear
 from snnlab.nn.layers.dropout import Dropout as Dropout, DropoutState as DropoutState
+from snnlab.nn.layers.elementwise import (
+    Delay as Delay,
+    DelayState as DelayState,
+    Scale as Scale,
+    Threshold as Threshold,
+)
 from snnlab.nn.layers.norm import (
     BatchNorm as BatchNorm,
     PerStepBatchNorm as PerStepBatchNorm,

@@ -62,13 +62,25 @@ def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_no
 
 
 @LAYERS.register("flatten")
-def flatten() -> nn.Flatten:
-    """Flatten all axes of a sample to one.
+def flatten(in_shape: Shape = (), *, start_axis: int = 0, end_axis: int = -1) -> nn.Flatten:
+    """Flatten the axes of a sample to one, by default all of them.
+
+    Args:
+        in_shape: Shape of one sample at one step.
+        start_axis: First flattened axis of the sample, from 0; negative: from the end.
+        end_axis: Last flattened axis.
 
     Shape:
-        `[N, ...]` to `[N, F]`.
+        `[N, ...]` to `[N, F]`, or with the axes before and after the flattened ones.
+
+    Raises:
+        ConfigError: if there are no such axes.
     """
-    return nn.Flatten(1)
+    dims = len(in_shape)
+    start, end = (axis + dims if axis < 0 else axis for axis in (start_axis, end_axis))
+    if dims and not 0 <= start <= end < dims:
+        raise ConfigError("start_axis", f"axes {start_axis} to {end_axis} are not those of {list(in_shape)}")
+    return nn.Flatten(start + 1, -1 if end == dims - 1 else end + 1)
 
 
 @LAYERS.register("relu")

@@ -9,6 +9,7 @@ from snnlab.nn.neurons.base import Neuron as Neuron
 from snnlab.nn.neurons.cuba_li import CubaLI as CubaLI, CubaLIState as CubaLIState
 from snnlab.nn.neurons.cuba_lif import CubaLIF as CubaLIF, CubaLIFState as CubaLIFState
 from snnlab.nn.neurons.iaf import IAF as IAF, IAFState as IAFState
+from snnlab.nn.neurons.integrator import Integrator as Integrator, IntegratorState as IntegratorState
 from snnlab.nn.neurons.lava_cuba import LavaCuba as LavaCuba, LavaCubaState as LavaCubaState
 from snnlab.nn.neurons.li import LI as LI, LIState as LIState
 from snnlab.nn.neurons.lif import LIF as LIF, LIFState as LIFState

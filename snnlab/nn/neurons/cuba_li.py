@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, Synapse, SynapticMembrane
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, PerNeuron, Synapse, SynapticMembrane
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.settings import Finite
@@ -52,11 +52,12 @@ class CubaLI(SynapticMembrane):
         v_leak: Finite = 0.0,
         decay: DecayRule = "exact",
         learn: Learn = (),
+        per_neuron: PerNeuron = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
         self.set_synapse(tau_syn, alpha, synapse)
-        self.create_parameters(learn, in_shape)
+        self.create_parameters(learn, in_shape, per_neuron)
 
     def initial_state(self, x: Tensor) -> CubaLIState:
         return CubaLIState(self.rest(x), torch.zeros_like(x))

@@ -10,8 +10,11 @@ from torch import Tensor
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
     Coefficients,
+    Floor,
     InputGain,
+    PerNeuron,
     Reset,
+    SpikesPerStep,
     SpikingMembrane,
     SurrogateSetting,
     Synapse,
@@ -64,8 +67,11 @@ class CubaLIF(SynapticMembrane, SpikingMembrane):
         reset_delay: bool = False,
         detach_reset: bool = True,
         threshold: Threshold = "inclusive",
+        spikes: SpikesPerStep = "one",
+        floor: Floor = None,
         surrogate: SurrogateSetting | None = None,
         learn: Learn = (),
+        per_neuron: PerNeuron = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(
@@ -82,9 +88,11 @@ class CubaLIF(SynapticMembrane, SpikingMembrane):
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,
+            spikes=spikes,
+            floor=floor,
         )
         self.set_synapse(tau_syn, alpha, synapse)
-        self.create_parameters(learn, in_shape)
+        self.create_parameters(learn, in_shape, per_neuron)
 
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))

@@ -9,7 +9,10 @@ from torch import Tensor
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import (
     Coefficients,
+    Floor,
+    PerNeuron,
     Reset,
+    SpikesPerStep,
     SpikingMembrane,
     SurrogateSetting,
     Threshold,
@@ -62,8 +65,11 @@ class IAF(SpikingMembrane):
         reset_delay: bool = False,
         detach_reset: bool = True,
         threshold: Threshold = "inclusive",
+        spikes: SpikesPerStep = "one",
+        floor: Floor = None,
         surrogate: SurrogateSetting | None = None,
         learn: Learn = (),
+        per_neuron: PerNeuron = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(
@@ -80,9 +86,11 @@ class IAF(SpikingMembrane):
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,
+            spikes=spikes,
+            floor=floor,
         )
         self.v_init: VInit = v_init
-        self.create_parameters(learn, in_shape)
+        self.create_parameters(learn, in_shape, per_neuron)
 
     def initial_state(self, x: Tensor) -> IAFState:
         v_init = self.v_init

@@ -30,7 +30,8 @@ def learnable_quantity(name: str) -> Any:
     """
 
     def get(neuron: Any) -> Any:
-        return neuron.current_value(name) if name in neuron.__dict__.get("learn_per", ()) else neuron.__dict__[name]
+        several = name in neuron.__dict__.get("learn_per", ()) or name in neuron.__dict__.get("per_neuron", ())
+        return neuron.current_value(name) if several else neuron.__dict__[name]
 
     def put(neuron: Any, given: Any) -> None:
         neuron.__dict__[name] = given
@@ -64,11 +65,12 @@ def as_learn(learn: Learn) -> dict[str, Per]:
     return wanted
 
 
-def require_learnable(name: Any, learnable: Collection[str]) -> None:
-    """Raise a ConfigError if `name` is not among the quantities that a neuron can learn."""
+def require_learnable(name: Any, learnable: Collection[str], place: str = "learn") -> None:
+    """Raise a ConfigError if `name` is not among the quantities that can be learned, or have a value per neuron."""
     if name not in learnable:
         instead = did_you_mean(str(name), learnable) if learnable else "this neuron has no learnable quantities"
-        raise ConfigError("learn", f"'{name}' cannot be learned", instead, learnable)
+        what = "be learned" if place == "learn" else "have a value per neuron"
+        raise ConfigError(place, f"'{name}' cannot {what}", instead, learnable)
 
 
 def learned_parameter(name: str, value: float, within: Interval, per: Per, in_shape: Shape | None) -> nn.Parameter:

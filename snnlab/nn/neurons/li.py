@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane
+from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import Finite
@@ -43,10 +43,11 @@ class LI(LeakyMembrane):
         decay: DecayRule = "exact",
         input_gain: InputGain = "average",
         learn: Learn = (),
+        per_neuron: PerNeuron = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        self.create_parameters(learn, in_shape)
+        self.create_parameters(learn, in_shape, per_neuron)
 
     def initial_state(self, x: Tensor) -> LIState:
         return LIState(self.rest(x))

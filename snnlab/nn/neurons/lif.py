@@ -7,7 +7,17 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    Floor,
+    InputGain,
+    PerNeuron,
+    Reset,
+    SpikesPerStep,
+    SpikingMembrane,
+    SurrogateSetting,
+    Threshold,
+)
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import Finite, Positive
@@ -51,8 +61,11 @@ class LIF(SpikingMembrane):
         reset_delay: bool = False,
         detach_reset: bool = True,
         threshold: Threshold = "inclusive",
+        spikes: SpikesPerStep = "one",
+        floor: Floor = None,
         surrogate: SurrogateSetting | None = None,
         learn: Learn = (),
+        per_neuron: PerNeuron = (),
         in_shape: Shape | None = None,
     ) -> None:
         super().__init__(
@@ -69,8 +82,10 @@ class LIF(SpikingMembrane):
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,
+            spikes=spikes,
+            floor=floor,
         )
-        self.create_parameters(learn, in_shape)
+        self.create_parameters(learn, in_shape, per_neuron)
 
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))

@@ -9,14 +9,16 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
@@ -31,10 +33,12 @@ from snnlab.nn.neurons.learn import (
     require_learnable,
 )
 from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, TimeConstant
-from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, spike
+from snnlab.nn.surrogate import Atan, Surrogate, as_surrogate, notify_observers, spike
 from snnlab.settings import FINITE, Interval, above, below
 
 InputGain = Annotated[float | Literal["1-a", "average"], FINITE]
+# Settings that have a value for each neuron, in the weights and not learned.
+PerNeuron = Sequence[str]
 DEFAULT_TAU_MEM = 20.0
 
 
@@ -75,7 +79,9 @@ class LeakyMembrane(Neuron):
             step's end, of an impulse at any moment of it, (1 - a) * tau_mem / dt; `1-a` (for a filtered current).
         learn: Learned quantities: `[tau_mem, v_leak]`, one value per layer; or `{tau_mem: channel}` with the value per
             layer, channel or neuron.
-        in_shape: Shape of one sample at one step; needed for quantities learned per channel or neuron.
+        per_neuron: Quantities, or `input_gain`, that are not learned and have a value for each neuron, which is part of
+            the weights; the setting is the initial value of all.
+        in_shape: Shape of one sample at one step; needed for quantities with a value per channel or neuron.
 
     Attributes:
         tau_mem: The setting; where it is learned, its current value: ms, a number, or a tensor with a value per channel
@@ -109,9 +115,10 @@ class LeakyMembrane(Neuron):
             raise ConfigError("input_gain", "average needs beta > 0, got 0", "set input_gain: 1")
         self.membrane_decay = Decay("tau_mem", "beta", tau_mem, beta, dt, decay)
         self.learn_per: dict[str, Per] = {}
+        self.per_neuron: tuple[str, ...] = ()
         self._ranges: dict[str, Interval] = {}
 
-    def create_parameters(self, learn: Learn, in_shape: Shape | None) -> None:
+    def create_parameters(self, learn: Learn, in_shape: Shape | None, per_neuron: PerNeuron = ()) -> None:
         """Check all settings together and create the learned parameters; every constructor ends with this call."""
         wanted = as_learn(learn)
         self.coefficients()
@@ -124,6 +131,23 @@ class LeakyMembrane(Neuron):
             )
             self._ranges = {name: legal[name][1] for name in wanted}
             self.learn_per = wanted
+        self._create_values(per_neuron, legal, in_shape)
+
+    def _create_values(
+        self, per_neuron: PerNeuron, legal: Mapping[str, tuple[float, Interval]], in_shape: Shape | None
+    ) -> None:
+        """Create the values of the quantities that have one for each neuron, in double precision."""
+        known = {name: start for name, (start, _) in legal.items()}
+        if isinstance(self.input_gain, float):
+            known["input_gain"] = self.input_gain
+        for name in per_neuron:
+            require_learnable(name, known, "per_neuron")
+            if name in self.learn_per:
+                raise ConfigError("per_neuron", f"{name} is learned", f"set learn: {{{name}: neuron}} alone")
+            if in_shape is None:
+                raise ConfigError("per_neuron", "needs in_shape, the shape of one sample at one step")
+            self.register_buffer(_values_key(name), torch.full(in_shape, known[name], dtype=torch.float64))
+        self.per_neuron = tuple(per_neuron)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the learnable quantities, each with its initial value and its legal values."""
@@ -137,6 +161,8 @@ class LeakyMembrane(Neuron):
         """Return a quantity: a number, or its learned value in double precision."""
         if name in self._ranges:
             return self._ranges[name].value(self.learned[name].double())
+        if name in self.per_neuron:
+            return self.get_buffer(_values_key(name)).double()
         return getattr(self, name)
 
     def learned_value(self, name: str) -> Tensor:
@@ -148,11 +174,13 @@ class LeakyMembrane(Neuron):
         value = self.learned_value(name)
         decay = next((decay for decay in self.decays() if decay.tau_name == name), None)
         value = value if decay is None else decay.length(value)
-        return value.item() if value.dim() == 0 else value.to(self.learned[name].dtype)
+        if value.dim() == 0:
+            return value.item()
+        return value.to(self.learned[name].dtype) if name in self._ranges else value
 
     def factor(self, decay: Decay) -> Number:
         """Return the factor by which a variable decays in one step."""
-        if decay.given in self._ranges:
+        if decay.given in self._ranges or decay.given in self.per_neuron:
             return decay.learned_factor(torch.as_tensor(self.value(decay.given)))
         return decay.per_step()
 
@@ -162,9 +190,12 @@ class LeakyMembrane(Neuron):
         if self.input_gain == "1-a":
             g = 1.0 - a
         else:
-            g = mean_remainder(a, self.decay) if self.input_gain == "average" else float(self.input_gain)
+            g = mean_remainder(a, self.decay) if self.input_gain == "average" else self._gain()
         v_leak = self.value("v_leak")
         return Coefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
+
+    def _gain(self) -> Number:
+        return self.value("input_gain") if "input_gain" in self.per_neuron else float(self.input_gain)
 
     def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
@@ -182,7 +213,9 @@ class LeakyMembrane(Neuron):
     def constants(self) -> list[Constant]:
         """Return the current time constants."""
         return [
-            decay.learned_constant(self.learned_value(decay.given)) if decay.given in self._ranges else decay.constant()
+            decay.learned_constant(self.learned_value(decay.given))
+            if decay.given in self._ranges or decay.given in self.per_neuron
+            else decay.constant()
             for decay in self.decays()
         ]
 
@@ -199,7 +232,12 @@ class LeakyMembrane(Neuron):
         """Return the constants that `print(network)` shows."""
         given = self.membrane_decay.given
         value = getattr(self, given)
-        return f"{given}={number_text(value) if given in self.learn_per else value}, dt={self.dt}"
+        short = isinstance(value, Tensor) or given in self.learn_per
+        return f"{given}={number_text(value) if short else value}, dt={self.dt}"
+
+
+def _values_key(name: str) -> str:
+    return f"{name}_values"
 
 
 def expand_potential(value: Number, x: Tensor) -> Tensor:
@@ -225,6 +263,8 @@ def equals_constant(value: Number, number: float) -> bool:
 SurrogateSetting = Surrogate | Mapping[str, Any]
 Reset = Literal["subtract", "value", "none"]
 Threshold = Literal["inclusive", "strict"]
+SpikesPerStep = Literal["one", "several"]
+Floor = Annotated[float | None, FINITE]
 
 
 class SpikingMembrane(LeakyMembrane):
@@ -248,6 +288,9 @@ class SpikingMembrane(LeakyMembrane):
         reset_delay: Whether the reset acts one step after its spike.
         detach_reset: Whether the reset has no gradient.
         threshold: `inclusive`: a spike at u >= v_threshold; `strict`: at u > v_threshold.
+        spikes: `one` per step at most, or `several`: trunc(u / v_threshold) of them, each of which subtracts the
+            threshold; the surrogate gradient is that of the first.
+        floor: Lower bound of the membrane after the reset; None: no bound.
         surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` lists them.
 
     Raises:
@@ -273,6 +316,8 @@ class SpikingMembrane(LeakyMembrane):
         detach_reset: bool,
         threshold: Threshold,
         surrogate: SurrogateSetting | None,
+        spikes: SpikesPerStep = "one",
+        floor: float | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
         if v_threshold <= v_leak:
@@ -281,6 +326,16 @@ class SpikingMembrane(LeakyMembrane):
             raise ConfigError("v_reset", f"must be below v_threshold ({v_threshold}), got {v_reset}")
         if reset == "none" and reset_delay:
             raise ConfigError("reset_delay", "needs a reset", "set reset: subtract or value, or reset_delay: false")
+        if floor is not None and floor > (v_reset if reset == "value" else v_leak):
+            raise ConfigError("floor", f"must not be above {'v_reset' if reset == 'value' else 'v_leak'}, got {floor}")
+        if reset_delay and floor is not None:
+            raise ConfigError("floor", "needs reset_delay: false")
+        if spikes == "several" and (reset, reset_delay, threshold) != ("subtract", False, "inclusive"):
+            needed = "reset: subtract, reset_delay: false and threshold: inclusive"
+            raise ConfigError("spikes", f"several needs {needed}")
+        self.spikes: SpikesPerStep = spikes
+        self.graded = spikes == "several"  # type: ignore[misc]
+        self.floor = None if floor is None else float(floor)
         self.v_threshold, self.v_reset = float(v_threshold), float(v_reset)
         self.reset: Reset = reset
         self.reset_delay, self.detach_reset = reset_delay, detach_reset
@@ -310,8 +365,9 @@ class SpikingMembrane(LeakyMembrane):
         """Return the spikes of one step and the membrane after it."""
         if not self.reset_delay:
             u = self.integrate(v, j, k)
-            s = self._spike(u, k)
-            return s, self._reset(u, s, k)
+            s = multi_spike(u, self.surrogate, k.v_threshold) if self.graded else self._spike(u, k)
+            after = self._reset(u, s, k)
+            return s, after if self.floor is None else after.clamp(min=self.floor)
         s_before = self._spike(v, k)
         if self.reset == "value":
             u = self.integrate(self._reset(v, s_before, k), j, k)
@@ -330,8 +386,9 @@ class SpikingMembrane(LeakyMembrane):
         own = super().info()
         return replace(
             own,
-            firing=Firing(self.v_threshold, strict=self.strict),
+            firing=Firing(self.v_threshold, strict=self.strict, several=self.graded),
             reset=AfterSpike(self.reset, level, delayed=self.reset_delay),
+            lowest=self.floor,
             warnings=(*own.warnings, *found),
         )
 
@@ -346,6 +403,27 @@ class SpikingMembrane(LeakyMembrane):
             return u - s * k.r
         kept = (1.0 - s) * u
         return kept if equals_constant(k.v_reset, 0.0) else kept + s * k.v_reset
+
+
+def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: Number) -> Tensor:
+    """Return trunc(u / v_threshold) for u > 0, else 0, with the surrogate gradient around the threshold.
+
+    Shape:
+        u: any; returns whole numbers >= 0, same shape.
+    """
+    if not isinstance(u, Symbol):
+        notify_observers(u - v_threshold, surrogate, v_threshold)
+    if isinstance(v_threshold, Tensor | Symbol):
+        v_threshold = v_threshold.detach()
+    return with_slope(partial(_spike_count, v_threshold), u, partial(_gradient, surrogate, v_threshold))
+
+
+def _spike_count(v_threshold: Number, u: Tensor) -> Tensor:
+    return torch.trunc(u.clamp(min=0.0) / v_threshold)
+
+
+def _gradient(surrogate: Surrogate, v_threshold: Number, u: Tensor) -> Tensor:
+    return surrogate.derivative(u - v_threshold, v_threshold)
 
 
 Synapse = Literal["jump_first", "decay_first"]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape, learnable_quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting
+from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting, multi_spike
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
-from snnlab.nn.surrogate import Exponential, Surrogate, as_surrogate, notify_observers
+from snnlab.nn.surrogate import Exponential, as_surrogate
 from snnlab.settings import FINITE, Interval, Positive
 
 InputGain = Annotated[float | Literal["1-a"], FINITE]
@@ -138,22 +136,3 @@ class SinabsLIF(LeakyMembrane):
         fixes: dict[int, Fix] = {1: (("input_gain", "1-a"),)}
         warning = DtWarning("jump_decays_first")
         return replace(own, synapse="decay_first", drive_power=power, fixes=fixes, warnings=(warning,))
-
-
-def multi_spike(u: Tensor, surrogate: Surrogate, v_threshold: float) -> Tensor:
-    """Return trunc(u / v_threshold) for u > 0, else 0, with the surrogate gradient around the threshold.
-
-    Shape:
-        u: any; returns whole numbers >= 0, same shape.
-    """
-    if not isinstance(u, Symbol):
-        notify_observers(u - v_threshold, surrogate, v_threshold)
-    return with_slope(partial(_spike_count, v_threshold), u, partial(_gradient, surrogate, v_threshold))
-
-
-def _spike_count(v_threshold: float, u: Tensor) -> Tensor:
-    return torch.trunc(u.clamp(min=0.0) / v_threshold)
-
-
-def _gradient(surrogate: Surrogate, v_threshold: float, u: Tensor) -> Tensor:
-    return surrogate.derivative(u - v_threshold, v_threshold)

@@ -17,6 +17,7 @@ from ...refusals import assert_raises
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
+EDGES = [["input", "fc"], ["fc", "lif"], ["lif", "output"]]
 # For each type an input shape and the required settings.
 MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adaptive_avg_pool": (IMAGE, {"output_size": 2}),
@@ -33,14 +34,17 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "conv_transpose3d": (VOLUME, CONV),
     "cuba_li": (IMAGE, {}),
     "cuba_lif": (IMAGE, {}),
+    "delay": (IMAGE, {"delay": "2 steps"}),
     "dropout": (IMAGE, {}),
     "flatten": (IMAGE, {}),
     "gelu": (IMAGE, {}),
+    "graph": ((5,), {"layers": WITHIN, "edges": [*EDGES, ["lif", "fc", 1], ["input", "lif", 2]]}),
     "group_norm": (IMAGE, {"num_groups": 2}),
     "gru": ((5,), {"hidden_size": 3}),
     "iaf": (IMAGE, {}),
     "identity": (IMAGE, {}),
     "lava_cuba": (IMAGE, {}),
+    "integrator": (IMAGE, {}),
     "layer_norm": (IMAGE, {}),
     "leaky_relu": (IMAGE, {}),
     "li": (IMAGE, {}),
@@ -54,12 +58,14 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "relu": (IMAGE, {}),
     "repeat": (IMAGE, {"times": 2, "layers": WITHIN}),
     "residual": (IMAGE, {"layers": WITHIN}),
+    "scale": (IMAGE, {"scale": 0.5}),
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
     "sum_pool": (IMAGE, {"kernel_size": 2}),
     "tanh": (IMAGE, {}),
+    "threshold": (IMAGE, {}),
     "voting": ((4, 6), {"group_size": 3}),
 }
 KINDS = sorted(MINIMAL)

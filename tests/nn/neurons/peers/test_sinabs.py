@@ -52,6 +52,13 @@ def test_sinabs_lif_single(layers: Any, dtype: torch.dtype, norm_input: bool) ->
     assert_agree(f"sinabs_lif_single norm_input={norm_input}", ours, theirs, drive, factors=(TAU_MEM,))
 
 
+@pytest.mark.parametrize("mean", [0.05, 0.6], ids=["few spikes", "several a step"])
+def test_sinabs_iaf(layers: Any, dtype: torch.dtype, mean: float) -> None:
+    drive = noise(dtype, mean, 4 * mean)
+    theirs = batch_first(layer(layers, "IAF", min_v_mem=-1.0), drive)
+    assert_agree(f"sinabs_iaf mean={mean}", run(build("sinabs_iaf", dtype), drive), theirs, drive)
+
+
 @pytest.mark.parametrize("norm_input", [False, True], ids=["defaults", "norm_input=True"])
 def test_sinabs_expleak(layers: Any, dtype: torch.dtype, norm_input: bool) -> None:
     drive = noise(dtype, 0.05, 0.2)

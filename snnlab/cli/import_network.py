@@ -1,0 +1,73 @@
+"""`snnlab import`: makes of a network in a foreign file a folder that every command takes as a run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnlab.cli.options import split_options
+from snnlab.console import console_logging, say
+from snnlab.errors import ConfigError
+from snnlab.settings import is_override, key_of
+
+USAGE = """usage: snnlab import FILE.nir --out FOLDER [OPTIONS] [OVERRIDES]
+       snnlab import FILE --out FOLDER model=NAME [OVERRIDES]
+
+Read a network from a NIR file, and write it as a folder that every command takes as a run's: config.yaml with named
+layers, the weights, and in result.json the hash of the file, versions, and all that was assumed, which is also printed,
+a line each. The folder is printed last. A file that snnlab wrote is read exactly. What others leave open:
+
+  --time-unit s|ms|steps         unit of time constants; s is what most programs write, Sinabs writes steps
+  --dt MS                        length of a step, ms; 1
+  --discretization exact|euler   factor of one step: exp(-dt / tau), or 1 - dt / tau
+  --spikes impulse|current       a spike is an impulse of 1, or a current of 1 during its step: for IF r or r dt; by
+                                 default an impulse for IF and I, a current for neurons that leak
+  --reset subtract|zero          by default to v_reset where the file has it, else the threshold is subtracted
+  --threshold strict|inclusive   a spike above the threshold, as NIR says, or at it too
+  --spikes-per-step one|several  several: one for each multiple of the threshold, as Sinabs does
+  --floor V                      lower bound of the membranes; none
+  --synapse jump_first|decay_first|next_step   the input reaches the synaptic current before it decays; after; or the
+                                 membrane reads the current of the step before
+  --cycle-delay N                steps by which a population's output returns to itself; 1
+  --ignore-metadata              read a file of snnlab by these options too
+
+Without data=NAME the config.yaml describes a folder of recordings that fit the input.
+
+With model=NAME the file is a state dict of PyTorch (torch.save) for that model; nothing in it is executed. The table
+model.weights.rename of the model maps its names: neurobench_gesture and speck_gesture have one.
+
+  snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
+  snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1
+  snnlab show cnn
+  snnlab import dvs_gesture_params.pt --out speck model=speck_gesture data=dvsgesture data.dt=10
+"""
+
+
+def main(arguments: list[str], started: float) -> int:
+    """Run the command line; return the exit status."""
+    options, words = split_options("import", arguments)
+    files = [word for word in words if not is_override(word)]
+    if len(files) != 1:
+        raise ConfigError("import", f"name one file, such as network.nir, got {len(files)}")
+    if not options.get("--out"):
+        raise ConfigError("import", "--out must name the new folder")
+    overrides = [word for word in words if is_override(word)]
+    console_logging()
+
+    folder, path = Path(options.pop("--out")).expanduser(), Path(files[0]).expanduser()
+    config_dir = options.pop("--config-dir", None)
+    if any(key_of(word) == "model" for word in overrides):
+        if options:
+            raise ConfigError("import", f"{next(iter(options))} is for NIR files, and model=NAME for state dicts")
+
+        from snnlab.session.import_weights import import_weights
+
+        lines = [import_weights(path, folder, overrides, config_dir)]
+    else:
+        from snnlab.interop import import_run
+        from snnlab.interop.nir_options import read_options
+
+        lines = import_run.import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
+    for line in lines:
+        say(line)
+    print(folder)
+    return 0

@@ -1,0 +1,612 @@
+"""Writes networks as NIR graphs. The metadata of these graphs is described in `nir_metadata.py`.
+
+A membrane u[t] = a v[t-1] + g x[t] + (1 - a) v_leak becomes the NIR node whose forward Euler step at dt is the same:
+
+    tau = dt / (1 - a)      r = g / (1 - a)                     LI, LIF, CubaLIF
+    r = g / dt                                                  IF
+    tau_syn = dt / (1 - b)  w_in = 1 / (1 - b), or b / (1 - b)  CubaLIF; the second where a jump decays at once
+
+so tau is the network's time constant only where `decay` is `euler`. Time constants are in s; without dt a step is 1.
+A cell's input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
+`lif1` has the nodes `lif1.lif` and `lif1.w_rec`, which is what snnTorch looks for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnlab import __version__
+from snnlab.compat import ConvNd
+from snnlab.errors import ConfigError, listing
+from snnlab.interop import nir_metadata
+from snnlab.interop.nir_files import make_graph, nir_package
+from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
+from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
+from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.layer import TemporalLayer, fold_time
+from snnlab.nn.layers.dense import Voting
+from snnlab.nn.layers.dropout import Dropout
+from snnlab.nn.layers.elementwise import Delay, Scale, Threshold
+from snnlab.nn.layers.norm import BatchNorm, PerStepBatchNorm
+from snnlab.nn.layers.pool import SumPool
+from snnlab.nn.network import Network
+from snnlab.nn.neurons.adlif import AdLIF
+from snnlab.nn.neurons.alif import ALIF
+from snnlab.nn.neurons.base import Neuron, plain_loops
+from snnlab.nn.neurons.cuba_li import CubaLI
+from snnlab.nn.neurons.cuba_lif import CubaLIF
+from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.integrator import Integrator
+from snnlab.nn.neurons.lava_cuba import DECAY_SCALE, LavaCuba
+from snnlab.nn.neurons.li import LI
+from snnlab.nn.neurons.lif import LIF
+from snnlab.nn.neurons.lsnn import LSNN
+from snnlab.nn.neurons.membrane import LeakyMembrane, Synaptic
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
+from snnlab.nn.neurons.sinabs_lif import SinabsLIF
+
+Shape = tuple[int, ...]
+# Names of the nodes whose output a layer's input is the sum of.
+Sources = list[str]
+
+_EXACT = (LIF, LI, IAF, CubaLIF, CubaLI, Integrator)
+_NEAR = (SinabsLIF, ALIF, LSNN, AdLIF, LavaCuba)
+_INCLUSIVE = ("threshold: inclusive", "threshold: strict", "the next float below the threshold")
+# A message about a network that NIR cannot say has no more lines than this.
+MOST_LINES = 4
+
+
+class Unsayable(NamedTuple):
+    """Something that NIR cannot say.
+
+    Attributes:
+        layer: Path of the layer.
+        what: The setting, as in a YAML, or what the layer does.
+        fix: What says it instead.
+        instead: What `lossy` writes in its place; empty where nothing is near.
+    """
+
+    layer: str
+    what: str
+    fix: str
+    instead: str = ""
+
+
+class Sketch(NamedTuple):
+    """The nodes of a network with the nearest that NIR can say, right or not.
+
+    Attributes:
+        edges: Pairs of names of nodes, `input` and `output` among them.
+        layer_of: Path of the layer of each node.
+        in_shapes: Shape of the input of each node, of one sample at one step.
+        unsayable: What the nodes do not say.
+    """
+
+    edges: Sequence[tuple[str, str]]
+    layer_of: Mapping[str, str]
+    in_shapes: Mapping[str, Shape]
+    unsayable: Sequence[Unsayable]
+
+
+class Exported(NamedTuple):
+    """A graph, and what its nodes do not say."""
+
+    graph: Any
+    lost: Sequence[Unsayable]
+
+
+def to_graph(
+    network: Network,
+    *,
+    in_shape: Shape | None = None,
+    dt: float | None = None,
+    lossy: bool = False,
+    readout: str | None = None,
+) -> Exported:
+    """Return a network as a NIR graph, with metadata to read it back exactly.
+
+    Args:
+        network: The network; it is described in evaluation mode.
+        in_shape: Shape of one sample at one step; not needed after `build_network`.
+        dt: Length of a step, ms; not needed after `build_network`.
+        lossy: Write what NIR cannot say as the nearest that it can.
+        readout: The loss's readout, for the metadata.
+
+    Raises:
+        ConfigError: if NIR cannot say what a layer does, or the shape is not known.
+    """
+    built = network.built_from
+    if built is not None:
+        in_shape, dt = built.in_shape, built.dt
+    if in_shape is None:
+        raise ConfigError("in_shape", "is not known", "pass the shape of one sample at one step, such as (2, 34, 34)")
+    writer = _Writer(dt)
+    writer.write(network, tuple(in_shape))
+    hopeless = [each for each in writer.unsayable if not each.instead]
+    if hopeless or (writer.unsayable and not lossy):
+        raise refusal(hopeless if lossy else writer.unsayable, lossy=lossy)
+    layers = None if built is None else _as_json(built.layers)
+    if writer.unsayable and layers is None:
+        raise ConfigError(
+            "lossy", "needs the network's settings, to read it back", "build it with snnlab.nn.build_network"
+        )
+    graph = writer.graph()
+    in_nodes = writer.weights
+    state = {key: array(value) for key, value in network.state_dict().items() if key not in in_nodes}
+    metadata = nir_metadata.Metadata(
+        version=__version__,
+        dt=dt,
+        time_unit="steps" if dt is None else "s",
+        in_shape=tuple(in_shape),
+        num_steps=None if built is None else built.num_steps,
+        layers=layers,
+        readout=readout,
+        nodes=writer.layer_of,
+        weights=in_nodes,
+        lost=[f"{each.layer}: {each.what} -> {each.instead}" for each in writer.unsayable],
+        state=state,
+    )
+    nir_metadata.attach(graph, metadata)
+    return Exported(graph, writer.unsayable)
+
+
+def sketch(network: Network, in_shape: Shape, dt: float | None) -> Sketch:
+    """Return the nodes and edges of a network, also where NIR cannot say what its layers do."""
+    writer = _Writer(dt)
+    writer.write(network, in_shape)
+    return Sketch(writer.edges(), writer.layer_of, writer.in_shapes, writer.unsayable)
+
+
+def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
+    """Return the error for what NIR cannot say: at most four lines, layers with the same problems in one."""
+    by_layer: dict[str, list[str]] = {}
+    for each in found:
+        by_layer.setdefault(each.layer, []).append(f"{each.what} -> {each.fix}")
+    groups: dict[str, list[str]] = {}
+    for layer, texts in by_layer.items():
+        groups.setdefault("; ".join(texts), []).append(layer)
+    lines = [f"{listing(layers)}: {text}" for text, layers in groups.items()]
+    if len(lines) > MOST_LINES - 1:
+        rest = [layer for layers in [*groups.values()][MOST_LINES - 2 :] for layer in layers]
+        lines = [*lines[: MOST_LINES - 2], f"and what {listing(rest)} do"]
+    head = "NIR cannot say what these layers do" + ("" if lossy else "; change them, or add --lossy")
+    return ConfigError("export", "\n  ".join([head, *lines]))
+
+
+class _Writer:
+    """Writes layer after layer as nodes and edges, and collects what NIR cannot say.
+
+    Attributes:
+        dt: Length of a step in the unit of the nodes: s, or 1.
+        nodes: The nodes by name.
+        weights: The node and its field of each entry of the state dict that is in one.
+        layer_of: The path of the layer of each node.
+        unsayable: What the nodes do not say.
+    """
+
+    def __init__(self, dt: float | None) -> None:
+        self.nir = nir_package()
+        self.dt = 1.0 if dt is None else dt / 1000.0
+        self.nodes: dict[str, Any] = {}
+        self.weights: dict[str, nir_metadata.Where] = {}
+        self.layer_of: dict[str, str] = {}
+        self.in_shapes: dict[str, Shape] = {}
+        self.unsayable: list[Unsayable] = []
+        self._edges: list[tuple[str, str]] = []
+        # A feedback begins at a layer that is written later: its place holder, and the sources it stands for.
+        self._later: dict[str, Sources] = {}
+
+    def write(self, network: Network, in_shape: Shape) -> None:
+        """Write the whole network between an input and an output node."""
+        taken = {name for name, _ in network.named_children()}
+        first, last = ("input", "output") if not taken & {"input", "output"} else ("nir_input", "nir_output")
+        self.nodes[first] = self.nir.Input(input_type=np.array(in_shape))
+        sources, shape = self._layer(network, "", [first], in_shape)
+        self._add(last, self.nir.Output(output_type=np.array(shape)), sources, "")
+
+    def graph(self) -> Any:
+        """Return the graph."""
+        return make_graph(self.nir, self.nodes, self._without_duplicates(self.edges()), {})
+
+    def edges(self) -> list[tuple[str, str]]:
+        """Return the edges between nodes."""
+        return [(begin, target) for source, target in self._edges for begin in self._begins(source)]
+
+    def _begins(self, source: str, within: tuple[str, ...] = ()) -> Sources:
+        """Return the nodes that a source stands for."""
+        if source not in self._later:
+            return [source]
+        if source in within:
+            raise ConfigError("export", f"{source[1:]} is a cycle without nodes")
+        return [begin for each in self._later[source] for begin in self._begins(each, (*within, source))]
+
+    def _without_duplicates(self, edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the edges, the second of two equal ones through a scale of 1: an input that is added twice."""
+        found: list[tuple[str, str]] = []
+        for (source, target), number in Counter(edges).items():
+            found.append((source, target))
+            for copy in range(1, number):
+                name = f"{source}.copy{copy}.{target}"
+                shape = next(iter(self.nodes[source].output_type.values()))
+                self.nodes[name] = self.nir.Scale(scale=np.ones(tuple(shape), np.float32))
+                found += [(source, name), (name, target)]
+        return found
+
+    def _add(self, name: str, node: Any, sources: Sources, layer: str) -> Sources:
+        self.nodes[name] = node
+        self._edges += [(source, name) for source in sources]
+        if layer:
+            self.layer_of[name] = layer
+        return [name]
+
+    def _cannot(self, layer: str, what: str, fix: str, instead: str = "") -> None:
+        self.unsayable.append(Unsayable(layer, what, fix, instead))
+
+    def _no_node(self, sources: Sources, layer: str, what: str, fix: str) -> Sources:
+        """Note a layer without any node; its edges are those of a node that does not exist."""
+        self._cannot(layer, what, fix)
+        self._edges += [(source, layer) for source in sources]
+        self.layer_of[layer] = layer
+        return [layer]
+
+    # The methods below return the sources of the next layer, and the shape of one sample there.
+
+    def _layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        if isinstance(layer, Loop):
+            return self._loop(layer, path, sources, shape)
+        if isinstance(layer, Graph):
+            return self._graph(layer, path, sources, shape)
+        if isinstance(layer, Residual):
+            return self._residual(layer, path, sources, shape)
+        if isinstance(layer, Parallel):
+            return self._parallel(layer, path, sources, shape)
+        if type(layer) is Network:
+            return self._sequence([*layer.layers()], path, sources, shape)
+        if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
+            return sources, shape
+        out_shape = _output_shape(layer, shape)
+        self.in_shapes[path] = shape
+        if isinstance(layer, Delay):
+            delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))
+            return self._add(path, delay, sources, path), out_shape
+        if isinstance(layer, Neuron):
+            return self._neurons(layer, path, sources, shape), out_shape
+        return self._stateless(layer, path, sources, shape, out_shape), out_shape
+
+    def _sequence(
+        self, layers: Sequence[tuple[str, nn.Module]], path: str, sources: Sources, shape: Shape
+    ) -> tuple[Sources, Shape]:
+        for name, layer in layers:
+            sources, shape = self._layer(layer, below(path, name), sources, shape)
+        return sources, shape
+
+    def _residual(self, block: Residual, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        if block.connect != "add":
+            self._cannot(path, f"connect: {block.connect}", "connect: add")
+        ends, out_shape = self._sequence([*block.layers()], path, sources, shape)
+        shortcut = dict(block.named_children()).get(SHORTCUT)
+        if shortcut is not None:
+            sources, _ = self._layer(shortcut, below(path, SHORTCUT), sources, shape)
+        return [*sources, *ends], out_shape
+
+    def _parallel(self, block: Parallel, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        if block.join != "add":
+            self._cannot(path, f"join: {block.join}", "join: add")
+        ends = [self._layer(branch, below(path, name), sources, shape) for name, branch in block.named_children()]
+        return [source for found, _ in ends for source in found], ends[0][1]
+
+    def _loop(self, block: Loop, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        layers = [*block.layers()]
+        if not any(isinstance(part, Neuron) for _, each in block.step_by_step_layers() for part in each.modules()):
+            self._cannot(path, "a feedback over layers without state", "put a neuron between them")
+        outputs: dict[str, tuple[Sources, Shape]] = {}
+        for name, layer in layers:
+            arriving = [each.name for each in block.feedback_paths if each.target == name]
+            holders = [f"@{below(path, each)}" for each in arriving]
+            sources, shape = self._layer(layer, below(path, name), [*sources, *holders], shape)
+            outputs[name] = (sources, shape)
+        for each in block.feedback_paths:
+            begin, begin_shape = outputs[each.source]
+            inner = block.get_submodule(each.name)
+            self._later[f"@{below(path, each.name)}"], _ = self._layer(
+                inner, below(path, each.name), begin, begin_shape
+            )
+        return sources, shape
+
+    def _graph(self, block: Graph, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        layers = dict(block.layers())
+        shapes: dict[str, Shape] = {INPUT: shape}
+        holders = {name: [f"@{below(path, name)}"] for name in layers} | {INPUT: sources}
+        while waiting := [name for name in layers if name not in shapes]:
+            known = {edge.target: shapes[edge.source] for edge in block.edges if edge.source in shapes}
+            name = next(name for name in waiting if name in known)
+            arriving = self._arriving(block, name, path, holders, known[name])
+            found, shapes[name] = self._layer(layers[name], below(path, name), arriving, known[name])
+            self._later[holders[name][0]] = found
+        last = next(edge.source for edge in block.edges if edge.target == OUTPUT)
+        return self._arriving(block, OUTPUT, path, holders, shapes[last]), shapes[last]
+
+    def _arriving(self, block: Graph, name: str, path: str, holders: Mapping[str, Sources], shape: Shape) -> Sources:
+        """Return the sources of a layer of a graph; a delay that is not that of a cycle is a node."""
+        parts = components([*dict(block.layers())], block.edges)
+        found: Sources = []
+        for edge in block.edges:
+            if edge.target != name:
+                continue
+            in_cycle = any({edge.source, edge.target} <= {*part} for part in parts)
+            steps = edge.delay - (1 if edge.delay and in_cycle else 0)
+            if steps:
+                delay = self.nir.Delay(delay=np.full(shape, steps * self.dt, np.float32))
+                found += self._add(below(path, edge.name), delay, holders[edge.source], path)
+            else:
+                found += holders[edge.source]
+        return found
+
+    def _stateless(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            return self._convolution(layer, path, sources, shape)
+        if isinstance(layer, nn.Linear):
+            if len(shape) != 1:
+                what = f"a linear layer over the last of {len(shape)} axes"
+                return self._no_node(sources, path, what, "add a flatten layer before")
+            return self._affine(layer, path, sources)
+        if isinstance(layer, Voting):
+            mean = torch.eye(out_shape[-1]).repeat_interleave(layer.group_size, 1) / layer.group_size
+            if len(shape) != 1:
+                self._cannot(path, f"voting over the last of {len(shape)} axes", "add a flatten layer before")
+            return self._add(path, self._zero_bias(mean), sources, path)
+        if isinstance(layer, nn.Flatten):
+            # NIR's axes are those of one sample.
+            start, end = (axis - 1 if axis > 0 else axis for axis in (layer.start_dim, layer.end_dim))
+            node = self.nir.Flatten(input_type={"input": np.array(shape)}, start_dim=start, end_dim=end)
+            return self._add(path, node, sources, path)
+        if isinstance(layer, Scale | Threshold):
+            return self._elementwise(layer, path, sources)
+        if isinstance(layer, SumPool | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            return self._pooling(layer, path, sources, shape, out_shape)
+        if isinstance(layer, BatchNorm):
+            fix = "--fold-norm (fold_norm=True) after a convolution or a linear layer"
+            return self._no_node(sources, path, "batch_norm", fix)
+        if isinstance(layer, PerStepBatchNorm):
+            return self._no_node(sources, path, "per_step: true", "per_step: false and --fold-norm")
+        return self._no_node(sources, path, _kind(layer), "remove it, or use a layer that NIR has")
+
+    def _elementwise(self, layer: Scale | Threshold, path: str, sources: Sources) -> Sources:
+        if isinstance(layer, Scale):
+            self.weights[below(path, "weight")] = (path, "scale")
+            return self._add(path, self.nir.Scale(scale=array(layer.weight)), sources, path)
+        if not layer.strict:
+            self._cannot(path, *_INCLUSIVE)
+        value = layer.v_threshold if layer.strict else _next_below(layer.v_threshold)
+        return self._add(path, self.nir.Threshold(threshold=array(value.float())), sources, path)
+
+    def _affine(self, layer: nn.Linear, path: str, sources: Sources) -> Sources:
+        # An affine map also without a bias: Sinabs reads no linear node.
+        found = self._add(path, self._zero_bias(layer.weight, layer.bias), sources, path)
+        self._note_weights(layer, path, path)
+        return found
+
+    def _zero_bias(self, weight: Tensor, bias: Tensor | None = None) -> Any:
+        bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+        return self.nir.Affine(weight=array(weight), bias=array(bias))
+
+    def _convolution(self, layer: ConvNd, path: str, sources: Sources, shape: Shape) -> Sources:
+        if layer.padding_mode != "zeros":
+            self._cannot(path, f"padding_mode: {layer.padding_mode}", "padding_mode: zeros")
+        flat = isinstance(layer, nn.Conv1d)
+        padding: Any = layer.padding
+        if padding == "same" and all(k % 2 for k in layer.kernel_size):
+            padding = tuple(d * (k - 1) // 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
+        elif padding == "valid":
+            padding = (0,) * len(layer.kernel_size)
+        bias = layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
+        first = (lambda sizes: sizes if isinstance(sizes, str) else sizes[0]) if flat else (lambda sizes: sizes)
+        node = (self.nir.Conv1d if flat else self.nir.Conv2d)(
+            input_shape=first(shape[1:]),
+            weight=array(layer.weight),
+            stride=first(layer.stride),
+            padding=first(padding),
+            dilation=first(layer.dilation),
+            groups=layer.groups,
+            bias=array(bias),
+        )
+        found = self._add(path, node, sources, path)
+        self._note_weights(layer, path, path)
+        return found
+
+    def _pooling(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
+        if len(shape) != 3:
+            return self._no_node(sources, path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
+        if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            if any(n % out for n, out in zip(shape[1:], out_shape[1:], strict=True)):
+                self._cannot(
+                    path, f"windows of different sizes, {list(shape[1:])} to {list(out_shape[1:])}", "avg_pool"
+                )
+                return [path]
+            kernel = tuple(n // out for n, out in zip(shape[1:], out_shape[1:], strict=True))
+            stride, padding = kernel, (0, 0)
+        else:
+            kernel, stride, padding = (_pair(getattr(layer, name)) for name in ("kernel_size", "stride", "padding"))
+        if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
+            adaptive = "adaptive_" if isinstance(layer, nn.AdaptiveMaxPool2d) else ""
+            self._cannot(path, f"{adaptive}max_pool", "sum_pool or avg_pool", "sum_pool")
+            if isinstance(layer, nn.MaxPool2d) and _pair(layer.dilation) != (1, 1):
+                self._cannot(path, f"dilation: {layer.dilation}", "dilation: 1")
+        if getattr(layer, "ceil_mode", False):
+            self._cannot(path, "ceil_mode: true", "ceil_mode: false", "ceil_mode: false")
+        if isinstance(layer, nn.AvgPool2d) and any(padding) and not layer.count_include_pad:
+            self._cannot(path, "count_include_pad: false", "count_include_pad: true", "count_include_pad: true")
+        mean = isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+        kind = self.nir.AvgPool2d if mean else self.nir.SumPool2d
+        node = kind(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
+        return self._add(path, node, sources, path)
+
+    def _note_weights(self, module: nn.Module, path: str, node: str) -> None:
+        """Note which arrays of a node are entries of the state dict; a weight with a norm is none."""
+        for name, _ in module.named_parameters(recurse=False):
+            self.weights[below(path, name)] = (node, name)
+
+    def _neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
+        if not isinstance(layer, Recurrent):
+            return self._population(layer, path, path, sources, shape)
+        node, back = f"{path}.lif", f"{path}.w_rec"
+        ends = self._population(layer.neuron, path, node, [*sources, back], shape)
+        feedback = layer.feedback
+        weight, bias = feedback.weights()
+        if isinstance(feedback, DenseFeedback) and len(shape) == 1:
+            self._add(back, self._zero_bias(weight, bias), ends, path)
+        elif isinstance(feedback, ConvFeedback) and len(shape) == 3:
+            one = (1, 1)
+            bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+            node2d = self.nir.Conv2d(shape[1:], array(weight), one, feedback.padding, one, 1, array(bias))
+            self._add(back, node2d, ends, path)
+        else:
+            self._cannot(path, f"a {_kind(feedback)} of shape {list(shape)}", "a dense feedback of features")
+        if feedback.autapses:
+            self._note_weights(feedback, f"{path}.feedback", back)
+        return ends
+
+    def _population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
+        if type(neuron) not in (*_EXACT, *_NEAR):
+            return self._no_node(sources, path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
+        for what, fix, instead in _lost_of(neuron):
+            self._cannot(path, what, fix, instead)
+        spec = _constants(neuron, self.dt)
+        full = {key: _spread(value, shape) for key, value in spec.items()}
+        if not neuron.spiking and "tau_syn" in full:
+            # NIR's CubaLI is younger than some readers' nir; two leaky integrators are the same.
+            zero = np.zeros(shape, np.float32)
+            synapse = self.nir.LI(tau=full["tau_syn"], r=full["w_in"], v_leak=zero)
+            sources = self._add(f"{name}.synapse", synapse, sources, path)
+            return self._add(name, self._node("LI", full | {"tau": full["tau_mem"]}), sources, path)
+        if not neuron.spiking:
+            return self._add(name, self._node("LI" if "tau" in full else "I", full), sources, path)
+        kind = "CubaLIF" if "tau_syn" in full else "LIF" if "tau" in full else "IF"
+        return self._add(name, self._node(kind, full), sources, path)
+
+    def _node(self, kind: str, values: Mapping[str, np.ndarray]) -> Any:
+        """Return a neuron node; `v_reset` is a field of nir 1.0.5 and later, before that a reset is to zero."""
+        known = {each.name for each in fields(getattr(self.nir, kind))}
+        if "v_reset" not in known and values.get("v_reset", np.zeros(1)).any():
+            raise ConfigError("export", f"v_reset needs nir 1.0.6 or later, got {self.nir.version}", "upgrade nir")
+        return getattr(self.nir, kind)(**{key: value for key, value in values.items() if key in known})
+
+
+def _lost_of(neuron: Neuron) -> list[tuple[str, str, str]]:
+    """Return what NIR cannot say of a neuron: the setting, its fix, and what stands in its place."""
+    info = neuron.info()
+    found: list[tuple[str, str, str]] = []
+    firing, reset = info.firing, info.reset
+    if isinstance(neuron, LavaCuba):
+        found.append(("integer states (lava_cuba)", "type: cuba_lif", "real numbers"))
+    if firing is not None and firing.several:
+        fix = "type: lif or cuba_lif" if isinstance(neuron, SinabsLIF) else "spikes: one, reset: value"
+        found.append(("several spikes a step", fix, "one spike a step, reset to 0"))
+    if firing is not None and firing.rise is not None:
+        found.append(("an adaptive threshold", "type: lif or cuba_lif", "a constant threshold"))
+    if info.adaptation is not None:
+        found.append(("an adaptation current", "type: lif", "no adaptation"))
+    if info.synapse == "next_step":
+        found.append(("a current of the step before", "type: cuba_lif", "the current of the step"))
+    if reset is not None and not (firing is not None and firing.several):
+        if reset.kind != "value":
+            found.append((f"reset: {reset.kind}", "reset: value", "a reset to 0"))
+        if reset.delayed:
+            found.append(("reset_delay: true", "reset_delay: false", "a reset at once"))
+        if reset.rest_steps:
+            found.append(("a refractory period", "none", "no refractory period"))
+    if info.lowest is not None:
+        name = "min_v_mem" if isinstance(neuron, SinabsLIF) else "floor"
+        found.append((f"{name}: {info.lowest:g}", f"{name}: null", "no lowest potential"))
+    if firing is not None and not firing.strict:
+        found.append(_INCLUSIVE)
+    if isinstance(neuron, IAF) and neuron.v_init not in (0.0, "v_reset"):
+        found.append((f"v_init: {neuron.v_init}", "v_init: 0", "a membrane that starts at 0"))
+    return found
+
+
+def _constants(neuron: Neuron, dt: float) -> dict[str, Any]:
+    """Return the fields of the node of a neuron, numbers or tensors in double precision."""
+    jump: Any = 1.0
+    if isinstance(neuron, LavaCuba):
+        kept = neuron.coefficients()
+        a, b, g, v_leak = kept.v / DECAY_SCALE, kept.i / DECAY_SCALE, 1.0, 0.0
+        v_threshold, v_reset, has_synapse = neuron.v_threshold, 0.0, True
+    else:
+        assert isinstance(neuron, LeakyMembrane)
+        k = neuron.coefficients()
+        k = getattr(k, "membrane", k)
+        a, b, g, v_threshold = k.a, k.b, k.g, k.v_threshold
+        v_leak = neuron.value("v_leak") if neuron.leaks else 0.0
+        v_reset = k.v_reset if getattr(neuron, "reset", None) == "value" else 0.0
+        decays_first = isinstance(neuron, SinabsLIF)
+        has_synapse = isinstance(neuron, Synaptic) or (decays_first and neuron.synapse_decay is not None)
+        jump = b if decays_first or getattr(neuron, "synapse", None) == "decay_first" else 1.0
+    found: dict[str, Any] = {"r": g / (1.0 - a), "v_leak": v_leak} if getattr(neuron, "leaks", True) else {"r": g / dt}
+    if has_synapse:
+        found |= {"tau_mem": dt / (1.0 - a), "tau_syn": dt / (1.0 - b), "w_in": jump / (1.0 - b)}
+    elif getattr(neuron, "leaks", True):
+        found["tau"] = dt / (1.0 - a)
+    if neuron.spiking:
+        firing = neuron.info().firing
+        strict = firing is not None and firing.strict
+        found |= {"v_threshold": v_threshold if strict else _next_below(v_threshold), "v_reset": v_reset}
+    return found
+
+
+def _next_below(value: Any) -> Tensor:
+    """Return the largest number of single precision below the value rounded to it: u > it where u >= value."""
+    single = torch.as_tensor(value, dtype=torch.float64).detach().float()
+    return torch.nextafter(single, torch.tensor(-torch.inf))
+
+
+def _spread(value: Any, shape: Shape) -> np.ndarray:
+    """Return a number, or a value per channel or neuron, for each neuron."""
+    return np.array(np.broadcast_to(np.asarray(torch.as_tensor(value).detach().cpu(), np.float32), shape))
+
+
+def array(value: Tensor) -> np.ndarray:
+    """Return a tensor's values."""
+    return np.ascontiguousarray(value.detach().cpu().numpy())
+
+
+def below(path: str, name: str) -> str:
+    """Return the path of a layer within another one."""
+    return f"{path}.{name}" if path else name
+
+
+def _output_shape(layer: nn.Module, shape: Shape) -> Shape:
+    training = layer.training
+    layer.eval()
+    like = next((p for p in layer.parameters() if p.is_floating_point()), torch.empty(0))
+    x = torch.zeros(1, 1, *shape, dtype=like.dtype, device=like.device)
+    try:
+        with torch.no_grad(), plain_loops():
+            y = layer(x)[0] if isinstance(layer, TemporalLayer) else fold_time(layer, x)
+    finally:
+        layer.train(training)
+    return tuple(y.shape[2:])
+
+
+def _pair(sizes: Any) -> tuple[int, int]:
+    return (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
+
+
+def _kind(layer: nn.Module) -> str:
+    return type(layer).__name__
+
+
+def _as_json(layers: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the layers as they are read from JSON; None where they hold objects of Python."""
+    try:
+        return json.loads(json.dumps(layers, allow_nan=False))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,274 @@
+"""The structure of NIR graphs: graphs within graphs made flat, checks, shapes, cycles, and their order as layers.
+
+A cycle is broken where it closes, seen from the input: the output of its last population arrives `cycle_delay` steps
+later. A cycle through a Delay of a step or more is broken there, and the Delay is a step shorter: its own delay stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from snnlab.errors import listing
+from snnlab.interop.nir_files import NIRError
+from snnlab.nn.blocks.graph import Edge, components
+
+Shape = tuple[int, ...]
+POPULATIONS = ("LIF", "IF", "CubaLIF")
+STATEFUL = (*POPULATIONS, "I", "LI", "CubaLI", "Delay")
+# More values than any layer has: the shapes of a graph are checked before memory is taken.
+MOST_VALUES = 10**9
+MOST_NODES = 10_000
+
+
+class FlatGraph(NamedTuple):
+    """A graph without graphs in it.
+
+    Attributes:
+        nodes: The nodes by path, without inputs and outputs.
+        edges: The connections; the graph's own input and output have their names.
+        input: Name of the input node.
+        output: Name of the output node.
+        in_shape: Shape of the input, of one sample at one step.
+        dropped: Nodes that no path connects with input and output.
+    """
+
+    nodes: dict[str, Any]
+    edges: list[Edge]
+    input: str
+    output: str
+    in_shape: Shape
+    dropped: list[str]
+
+
+def kind_of(node: Any) -> str:
+    """Return the name of a node's primitive."""
+    return type(node).__name__
+
+
+def flatten_graph(graph: Any, place: str) -> FlatGraph:
+    """Return a graph with the nodes of all graphs in it, and without their inputs and outputs.
+
+    Args:
+        graph: A `nir.NIRGraph`.
+        place: The file, for errors.
+
+    Raises:
+        NIRError: if an edge names no node, or there is not one input and one output.
+    """
+    nodes: dict[str, Any] = {}
+    edges: list[tuple[str, str]] = []
+    _collect(graph, "", nodes, edges, place)
+    if len(nodes) > MOST_NODES:
+        raise NIRError(place, f"has {len(nodes):,} nodes, {MOST_NODES:,} at most are read")
+    first, last = (_only(graph, kind, "", place) for kind in ("Input", "Output"))
+    for name, node in [*nodes.items()]:
+        if kind_of(node) in ("Input", "Output") and name not in (first, last):
+            before, after = [a for a, b in edges if b == name], [b for a, b in edges if a == name]
+            edges = [edge for edge in edges if name not in edge] + [(a, b) for a in before for b in after]
+            del nodes[name]
+    shape = graph.nodes[first].input_type["input"]
+    if shape is None:
+        raise NIRError(f"{place}: {first}", "has no shape")
+    in_shape = tuple(int(size) for size in np.atleast_1d(shape))
+    require_size(in_shape, f"{place}: {first}")
+    alive = _reached(first, edges) & _reached(last, [(b, a) for a, b in edges])
+    if last not in alive:
+        raise NIRError(place, f"no path leads from {first} to {last}")
+    inner = {name: node for name, node in nodes.items() if name in alive and name not in (first, last)}
+    found = [Edge(a, b) for a, b in edges if {a, b} <= {*inner, first, last}]
+    if ends := [edge for edge in found if edge.target == first or edge.source == last]:
+        raise NIRError(f"{place}: {ends[0].source}", f"an edge leads from it to {ends[0].target}")
+    dropped = [name for name in nodes if name not in alive]
+    return FlatGraph(inner, found, first, last, in_shape, dropped)
+
+
+def _collect(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]], place: str) -> None:
+    """Add the nodes and edges of a graph, under its prefix."""
+    ends: dict[tuple[str, str], str] = {}
+    for name, node in graph.nodes.items():
+        path = f"{prefix}{name}"
+        if path in nodes:
+            raise NIRError(f"{place}: {path}", "is the name of two nodes")
+        if hasattr(node, "nodes"):
+            _collect(node, f"{path}.", nodes, edges, place)
+            ends |= {(path, kind): f"{path}.{_only(node, kind, path, place)}" for kind in ("Input", "Output")}
+        else:
+            nodes[path] = node
+    for source, target in graph.edges:
+        pair = []
+        for name, kind in ((f"{prefix}{source}", "Output"), (f"{prefix}{target}", "Input")):
+            found = ends.get((name, kind), name)
+            if found not in nodes:
+                raise NIRError(f"{place}: {name}", f"is no node, but the edge {source} → {target} names it")
+            pair.append(found)
+        edges.append((pair[0], pair[1]))
+
+
+def _only(graph: Any, kind: str, path: str, place: str) -> str:
+    """Return the name of the only Input or Output of a graph."""
+    found = [name for name, node in graph.nodes.items() if kind_of(node) == kind]
+    if len(found) != 1:
+        where = f"{place}: {path}" if path else place
+        names = f": {listing(found)}" if found else ""
+        raise NIRError(where, f"has {len(found)} {kind} nodes{names}; snnlab reads graphs with one")
+    return found[0]
+
+
+def _reached(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
+    targets: dict[str, list[str]] = {}
+    for source, target in edges:
+        targets.setdefault(source, []).append(target)
+    found, waiting = {start}, [start]
+    while waiting:
+        for target in targets.get(waiting.pop(), ()):
+            if target not in found:
+                found.add(target)
+                waiting.append(target)
+    return found
+
+
+def require_size(shape: Shape, place: str) -> None:
+    """Raise a NIRError for a shape with a size below 1, or too many values."""
+    if any(size < 1 for size in shape):
+        raise NIRError(place, f"has the shape {list(shape)}")
+    number = 1
+    for size in shape:
+        number *= size
+    if number > MOST_VALUES:
+        raise NIRError(place, f"has {number:,} values a step; snnlab reads {MOST_VALUES:,} at most")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A layer, or layers connected by edges that form a block.
+
+    Attributes:
+        nodes: Names of the nodes, in order.
+        edges: Connections of a block; None for a layer. `input` and `output` are those of the block.
+    """
+
+    nodes: list[str]
+    edges: list[Edge] | None = None
+
+
+def delay_cycles(flat: FlatGraph, steps: int, delays: Mapping[str, int], place: str) -> tuple[FlatGraph, list[str]]:
+    """Return a graph in which each cycle has a delay, and the nodes whose Delay is a step shorter for it.
+
+    Args:
+        flat: The graph.
+        steps: Delay of a cycle, steps.
+        delays: The shortest delay of each Delay node, steps.
+        place: The file, for errors.
+
+    Raises:
+        NIRError: for a cycle without state.
+    """
+    edges = list(flat.edges)
+    shortened: list[str] = []
+    order = [flat.input, *sorted(flat.nodes)]
+    for part in components(order, edges):
+        inner = [edge for edge in edges if edge.source in part and edge.target in part]
+        if not inner:
+            continue
+        if not any(kind_of(flat.nodes[name]) in STATEFUL for name in part):
+            raise NIRError(f"{place}: {min(part)}", f"is in a cycle without state: {listing(sorted(part))}")
+        for name in [name for name in sorted(part) if delays.get(name, 0) >= 1]:
+            shortened.append(name)
+            edges = [edge._replace(delay=1) if edge.source == name else edge for edge in edges]
+    entries = [edge.target for edge in edges if edge.source == flat.input]
+    for edge in _closing(sorted(entries), [edge for edge in edges if not edge.delay]):
+        moved = _before_weights(edge, edges, flat)
+        edges[edges.index(moved)] = moved._replace(delay=steps)
+    return flat._replace(edges=edges), shortened
+
+
+def _closing(entries: Sequence[str], edges: Sequence[Edge]) -> list[Edge]:
+    """Return the edges that close a cycle in a depth-first search, which takes targets in the order of their names."""
+    targets: dict[str, list[Edge]] = {}
+    for edge in sorted(edges):
+        targets.setdefault(edge.source, []).append(edge)
+    closing: list[Edge] = []
+    done: set[str] = set()
+    for entry in entries:
+        if entry in done:
+            continue
+        path, work = {entry}, [(entry, iter(targets.get(entry, ())))]
+        while work:
+            name, rest = work[-1]
+            edge = next(rest, None)
+            if edge is None:
+                work.pop()
+                path.discard(name)
+                done.add(name)
+            elif edge.target in path:
+                closing.append(edge)
+            elif edge.target not in done:
+                path.add(edge.target)
+                work.append((edge.target, iter(targets.get(edge.target, ()))))
+    return list(dict.fromkeys(closing))
+
+
+def _before_weights(edge: Edge, edges: Sequence[Edge], flat: FlatGraph) -> Edge:
+    """Return the edge that leaves the last node with a state before one that closes a cycle.
+
+    The nodes between are stateless, with one input and one output; the delay stands before their weights, so that a
+    bias acts from the first step on, as in recurrent layers everywhere.
+    """
+    while kind_of(flat.nodes[edge.source]) not in STATEFUL:
+        before = [other for other in edges if other.target == edge.source]
+        after = [other for other in edges if other.source == edge.source]
+        if len(before) != 1 or len(after) != 1 or before[0].source == flat.input or before[0].delay:
+            break
+        edge = before[0]
+    return edge
+
+
+def segments(flat: FlatGraph) -> list[Segment]:
+    """Return the nodes of a graph as a sequence of layers and blocks: a block where edges branch, join or return.
+
+    Args:
+        flat: A graph in which each cycle has a delay.
+    """
+    parts = components([flat.input, *sorted(flat.nodes), flat.output], flat.edges)
+    position = {name: at for at, part in enumerate(parts) for name in part}
+    found: list[Segment] = []
+    block: list[list[str]] = []
+    before = flat.input
+    for at, part in enumerate(parts[1:], 1):
+        if part == [flat.output]:
+            continue
+        block.append(part)
+        crossing = {edge.source for edge in flat.edges if position[edge.source] <= at < position[edge.target]}
+        if len(crossing) == 1 and crossing <= set(part):
+            (last,) = crossing
+            if all(edge.delay == 0 for edge in flat.edges if edge.source == last and position[edge.target] > at):
+                found.append(_segment([name for names in block for name in names], before, last, flat.edges))
+                block, before = [], last
+    if block:  # several edges, or one with a delay, lead to the output
+        found.append(_segment([name for names in block for name in names], before, flat.output, flat.edges))
+    return found
+
+
+def _segment(names: list[str], before: str, last: str, edges: Sequence[Edge]) -> Segment:
+    inner = [edge for edge in edges if edge.target in names and (edge.source in names or edge.source == before)]
+    if names == [last] and inner == [Edge(before, last)]:
+        return Segment(names)
+    renamed = [edge._replace(source="input") if edge.source == before else edge for edge in inner]
+    if last in names:
+        renamed.append(Edge(last, "output"))
+    else:
+        ends = [edge for edge in edges if edge.target == last and edge.source in (*names, before)]
+        renamed += [
+            edge._replace(source="input" if edge.source == before else edge.source, target="output") for edge in ends
+        ]
+    return Segment(names, renamed)
+
+
+def duplicates(edges: Sequence[Edge]) -> list[Edge]:
+    """Return the edges that a graph has more than once."""
+    return [edge for edge, number in Counter(edges).items() if number > 1]

@@ -1,0 +1,496 @@
+"""Reads NIR graphs as networks: named layers as in a model's YAML, weights, and what was assumed.
+
+NIR says what a neuron is in continuous time, and leaves open how time is cut into steps. With steps of dt and factors
+a, b of one step (`exact`: exp(-dt / tau); `euler`: 1 - dt / tau):
+
+    LIF, LI          u = a v + (1 - a) (v_leak + r x)                                        spikes: current
+                     u = a v + (1 - a) v_leak + r / tau x                                    spikes: impulse
+    IF, I            u = v + r dt x,   or v + r x                                            current, impulse
+    CubaLIF, CubaLI  i = b i + (1 - b) w_in x, or b i + w_in / tau_syn x;  u = a v + (1 - a) (v_leak + r i)
+
+dt and tau are in the unit of the file's time constants.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnlab.errors import listing
+from snnlab.interop import nir_metadata
+from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
+from snnlab.interop.nir_graphs import (
+    POPULATIONS,
+    FlatGraph,
+    Segment,
+    Shape,
+    delay_cycles,
+    flatten_graph,
+    kind_of,
+    segments,
+)
+from snnlab.interop.nir_options import UNITS, Facts, ReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
+from snnlab.nn.blocks.graph import Edge
+from snnlab.nn.network import BuiltNetwork, Network, build_network
+
+Layer = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class ReadNetwork:
+    """A network that a graph describes.
+
+    Attributes:
+        layers: Its layers, as in a model's YAML.
+        weights: Entries of its state dict that come from the graph.
+        in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms; None where steps have no length.
+        num_steps: Steps of a recording, where a layer depends on it; None if unknown.
+        assumptions: What was assumed, each as one line.
+        names: Name of the layer of each node.
+        readout: The loss's readout, if it is recorded.
+    """
+
+    layers: dict[str, Layer]
+    weights: Arrays
+    in_shape: Shape
+    dt: float | None
+    num_steps: int | None = None
+    assumptions: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    readout: str | None = None
+
+    def build(self) -> BuiltNetwork:
+        """Return the network with its weights, in evaluation mode.
+
+        Raises:
+            ConfigError: if a layer's settings are refused.
+        """
+        built = build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
+        load_weights(built.network, self.weights)
+        built.network.eval()
+        return built
+
+
+def load_weights(network: Network, weights: Mapping[str, np.ndarray]) -> None:
+    """Load weights into a network; all of its entries that the graph has none for are zeros, such as missing biases."""
+    found: dict[str, Tensor] = {key: torch.as_tensor(value) for key, value in weights.items()}
+    network.load_state_dict(found)
+
+
+def from_graph(graph: Any, options: ReadOptions | None = None) -> ReadNetwork:
+    """Return the network of a `nir.NIRGraph`.
+
+    Raises:
+        NIRError: naming the node that cannot be read.
+    """
+    resets = {name: node.v_reset for name, node in iterate_nodes(graph) if getattr(node, "v_reset", None) is not None}
+    return read_network(GraphFile(graph, resets, "", ""), "graph", options or ReadOptions())
+
+
+def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwork:
+    """Return the network of a graph: exactly, if snnlab wrote it and nothing has changed, else by the options.
+
+    Raises:
+        NIRError: naming the node that cannot be read.
+        ConfigError: if options contradict each other.
+    """
+    check_options(options)
+    own = None if options.ignore_metadata else nir_metadata.read(file.graph)
+    changed = [] if own is None else nir_metadata.changes(file.graph, own)
+    if own is not None and own.layers is not None and not changed:
+        weights = nir_metadata.full_state(file.graph, own)
+        said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
+        said += [f"its nodes do not say: {line}" for line in own.lost]
+        read = ReadNetwork(
+            {name: dict(node) for name, node in own.layers.items()},
+            weights,
+            own.in_shape,
+            own.dt,
+            own.num_steps,
+            said,
+            dict(own.nodes),
+            own.readout,
+        )
+        return read
+    found = _Reader(file, place, options).read()
+    if own is not None:
+        why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
+        found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
+    return found
+
+
+class _Value(NamedTuple):
+    """A parameter of a population: one number for all, or one per neuron."""
+
+    setting: float
+    each: np.ndarray | None
+
+    @classmethod
+    def of(cls, array: np.ndarray, shape: Shape) -> _Value:
+        flat = array.reshape(-1)
+        if bool((flat == flat[0]).all()):
+            return cls(_shortest(flat[0]), None)
+        each = np.array(np.broadcast_to(array, shape), np.float64)
+        return cls(float(each.flat[0]), each)
+
+    def map(self, function: Any) -> _Value:
+        """Return the value after a function of numbers and arrays."""
+        return _Value(float(function(self.setting)), None if self.each is None else function(self.each))
+
+
+def _shortest(number: Any) -> float:
+    """Return a number as a Python float: for single precision the shortest decimal that rounds to it."""
+    return float(str(number)) if isinstance(number, np.floating) else float(number)
+
+
+class _Reader:
+    """Reads one graph by its options.
+
+    Attributes:
+        weights: Entries of the state dict.
+        said: Assumptions.
+    """
+
+    def __init__(self, file: GraphFile, place: str, options: ReadOptions) -> None:
+        self.file, self.place, self.options = file, place, options
+        self.weights: Arrays = {}
+        self.names: dict[str, str] = {}
+        self.shapes: dict[str, Shape] = {}
+        self.shortened: list[str] = []
+        self._maps: dict[str, Any] = {}
+        self.constants: list[float] = []
+
+    def read(self) -> ReadNetwork:
+        """Return the network."""
+        flat = flatten_graph(self.file.graph, self.place)
+        delays = {
+            name: int(self._steps(name, node).min()) for name, node in flat.nodes.items() if kind_of(node) == "Delay"
+        }
+        delayed, self.shortened = delay_cycles(flat, self.options.cycle_delay, delays, self.place)
+        self.shapes = infer_shapes(flat, self.file.graph, self.place)
+        kinds = {name: kind_of(node) for name, node in flat.nodes.items()}
+        returning = self._recurrent(delayed)
+        self._maps = {weights: delayed.nodes.pop(weights) for weights in returning.values()}
+        self.names = layer_names(delayed.nodes, {name: name.removesuffix(".lif") for name in returning})
+        layers: dict[str, Layer] = {}
+        for segment in segments(_without(delayed, returning)):
+            name, layer = self._segment(segment, flat, returning, layers)
+            layers[name] = layer
+        if not layers:
+            layers["identity1"] = {"type": "identity"}
+        read = ReadNetwork(layers, self.weights, flat.in_shape, self.options.dt)
+        read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
+        late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
+        doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
+        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
+        read.assumptions = [*assumption_lines(facts, self.options)]
+        return read
+
+    # Layers.
+
+    def _recurrent(self, delayed: FlatGraph) -> dict[str, str]:
+        """Return the populations with a linear map of their own output as their only return, and its node."""
+        found = {}
+        for name, node in delayed.nodes.items():
+            if kind_of(node) not in LINEAR or self.options.cycle_delay != 1:
+                continue
+            before = [edge for edge in delayed.edges if edge.target == name]
+            after = [edge for edge in delayed.edges if edge.source == name]
+            if len(before) == len(after) == 1 and before[0] == Edge(after[0].target, name, 1) and not after[0].delay:
+                population = after[0].target
+                fits = kind_of(delayed.nodes[population]) in POPULATIONS and len(self.shapes[population]) == 1
+                if fits and population not in found:
+                    found[population] = name
+        return found
+
+    def _segment(
+        self, segment: Segment, flat: FlatGraph, returning: Mapping[str, str], taken: Mapping[str, Any]
+    ) -> tuple[str, Layer]:
+        """Return a layer with its name."""
+        if segment.edges is None:
+            (name,) = segment.nodes
+            return self.names[name], self._layer(name, flat.nodes[name], "", returning.get(name), flat)
+        block = next(f"graph{n}" for n in range(1, len(taken) + 2) if f"graph{n}" not in taken)
+        while block in self.names.values():
+            block += "_"
+        layers = {
+            self.names[name]: self._layer(name, flat.nodes[name], f"{block}.", returning.get(name), flat)
+            for name in segment.nodes
+        }
+        edges = [
+            [self.names.get(edge.source, edge.source), self.names.get(edge.target, edge.target)]
+            + ([edge.delay] if edge.delay else [])
+            for edge in segment.edges
+        ]
+        return block, {"type": "graph", "layers": layers, "edges": edges}
+
+    def _layer(self, name: str, node: Any, within: str, weights: str | None, flat: FlatGraph) -> Layer:
+        """Return the layer of a node, and keep its weights."""
+        kind, key = kind_of(node), f"{within}{self.names[name]}"
+        shape = self.shapes[name]
+        if kind in LINEAR:
+            return self._linear(node, key)
+        if kind in ("Conv1d", "Conv2d"):
+            return self._convolution(node, key)
+        if kind in ("SumPool2d", "AvgPool2d"):
+            sizes = {name: list(pair(getattr(node, name))) for name in ("kernel_size", "stride", "padding")}
+            return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short(sizes, pooling=True)}
+        if kind == "Flatten":
+            start, end = flatten_axes(node, shape, f"{self.place}: {name}")
+            whole = start == 0 and end == len(shape) - 1
+            return {"type": "flatten"} if whole else {"type": "flatten", "start_axis": start, "end_axis": end}
+        if kind == "Scale":
+            self.weights[f"{key}.weight"] = np.array(np.broadcast_to(node.scale, shape), node.scale.dtype)
+            return {"type": "scale"}
+        if kind == "Threshold":
+            return self._threshold(node, key, shape)
+        if kind == "Delay":
+            steps = self._steps(name, node) - (name in self.shortened)
+            self.weights[f"{key}.steps"] = np.array(np.broadcast_to(steps, shape), np.int64)
+            return {"type": "delay", "delay": f"{int(steps.flat[0])} steps"}
+        layer = self._population(name, node, f"{key}.neuron" if weights else key, shape)
+        if weights:
+            layer["recurrent"] = self._feedback(self._maps[weights], key)
+        return layer
+
+    def _linear(self, node: Any, key: str) -> Layer:
+        self.weights[f"{key}.weight"] = node.weight
+        bias = kind_of(node) == "Affine"
+        if bias:
+            self.weights[f"{key}.bias"] = node.bias
+        return {"type": "linear", "out_features": int(node.weight.shape[0])} | ({} if bias else {"bias": False})
+
+    def _feedback(self, node: Any, key: str) -> Layer:
+        self.weights[f"{key}.feedback.weight"] = node.weight
+        bias = kind_of(node) == "Affine"
+        if bias:
+            self.weights[f"{key}.feedback.bias"] = node.bias
+        return {"type": "dense", "bias": bias}
+
+    def _convolution(self, node: Any, key: str) -> Layer:
+        dims = 1 if kind_of(node) == "Conv1d" else 2
+        self.weights[f"{key}.weight"] = node.weight
+        bias = getattr(node, "bias", None)
+        if bias is not None:
+            self.weights[f"{key}.bias"] = bias
+        sizes: Layer = {"kernel_size": [int(n) for n in node.weight.shape[2:]]}
+        sizes |= {name: list(sizes_per_axis(getattr(node, name), dims)) for name in ("stride", "dilation")}
+        sizes["padding"] = node.padding if isinstance(node.padding, str) else list(sizes_per_axis(node.padding, dims))
+        groups = {} if int(node.groups) == 1 else {"groups": int(node.groups)}
+        no_bias = {} if bias is not None else {"bias": False}
+        return {"type": f"conv{dims}d", "out_channels": int(node.weight.shape[0])} | _short(sizes) | groups | no_bias
+
+    def _threshold(self, node: Any, key: str, shape: Shape) -> Layer:
+        self.weights[f"{key}.v_threshold"] = np.array(np.broadcast_to(node.threshold, shape), np.float64)
+        said = _Value.of(node.threshold, shape)
+        return {
+            "type": "threshold",
+            "v_threshold": said.setting,
+            "threshold": "strict" if self.options.strict else "inclusive",
+        }
+
+    def _steps(self, name: str, node: Any) -> np.ndarray:
+        """Return the delays of a Delay node in steps."""
+        exact = np.asarray(node.delay, np.float64) / self.options.step
+        steps = np.rint(exact)
+        if (steps < 0).any():
+            raise self._error(name, f"has a negative delay, {exact.min() * self.options.step:g}")
+        if steps.max() > 1e6:
+            raise self._error(name, f"delays by {steps.max():,.0f} steps")
+        if not np.allclose(exact, steps, rtol=1e-5, atol=1e-5):
+            unit = self.options.time_unit
+            at = int(np.abs(exact - steps).argmax())
+            raise self._error(
+                name, f"its delay of {float(np.ravel(node.delay)[at]):g} {unit} is no whole number of steps of dt"
+            )
+        return steps.astype(np.int64)
+
+    # Populations.
+
+    def _population(self, name: str, node: Any, key: str, shape: Shape) -> Layer:
+        """Return the layer of a population, and keep the parameters that differ between its neurons."""
+        kind, options = kind_of(node), self.options
+        values = {field: _Value.of(array, shape) for field, array in parameters(node).items()}
+        current = (options.spikes or ("impulse" if kind in ("IF", "I") else "current")) == "current"
+        layer: Layer = {"type": _LAYER_OF[kind]}
+        each: Arrays = {}
+        if kind in ("IF", "I"):
+            gain = values["r"].map(lambda r: r * options.step if current else r)
+        else:
+            gain = self._leak(name, kind, values, current, layer, each)
+        _put(layer, each, "input_gain", gain, default=1.0)
+        if kind in POPULATIONS:
+            self._firing(name, values, layer, each)
+        if each:
+            layer["per_neuron"] = list(each)
+            self.weights |= {f"{key}.{field}_values": value for field, value in each.items()}
+        return layer
+
+    def _leak(
+        self, name: str, kind: str, values: Mapping[str, _Value], current: bool, layer: Layer, each: Arrays
+    ) -> _Value:
+        """Set the time constants of a population, and return its gain."""
+        options = self.options
+        fields = {"tau_mem": "tau_mem", "tau_syn": "tau_syn"} if "tau_mem" in values else {"tau_mem": "tau"}
+        parts: dict[str, Any] = {}
+        for setting, given in fields.items():
+            tau = values[given]
+            self._require_tau(name, given, tau)
+            if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
+                layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
+            elif options.time_unit == "steps":
+                layer[setting] = f"{rounded(tau.setting):.15g} steps"
+                if tau.each is not None:
+                    each[setting] = tau.each
+            else:
+                _put(layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True)
+            if options.time_unit != "steps":
+                self.constants += [UNITS[options.time_unit] * tau.setting]
+            whole = tau.setting if tau.each is None else tau.each
+            steps = whole / options.step
+            parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
+            parts[f"{setting}_steps"] = whole
+        if options.discretization == "euler":
+            layer["decay"] = "euler"
+        _put(layer, each, "v_leak", values["v_leak"], default=0.0)
+        return self._gain(kind, values, parts, current, layer)
+
+    def _gain(
+        self, kind: str, values: Mapping[str, _Value], parts: Mapping[str, Any], current: bool, layer: Layer
+    ) -> _Value:
+        """Return the factor of the input of a population that leaks."""
+        r = values["r"]
+        whole: Any = r.setting if r.each is None else r.each
+        a = parts["tau_mem"]
+        if "tau_syn" in parts:
+            w_in = values["w_in"]
+            b, jump = parts["tau_syn"], w_in.setting if w_in.each is None else w_in.each
+            whole = whole * (1.0 - a) * jump * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
+            if self.options.synapse != "jump_first":
+                layer["synapse"] = self.options.synapse
+        elif current and r.each is None and r.setting == 1.0:
+            layer["input_gain"] = "1-a"
+            return _Value(math.nan, None)
+        else:
+            whole = whole * ((1.0 - a) if current else 1.0 / parts["tau_mem_steps"])
+        if np.ndim(whole) == 0:
+            return _Value(float(whole), None)
+        return _Value(float(np.ravel(whole)[0]), np.asarray(whole, np.float64))
+
+    def _require_tau(self, name: str, given: str, tau: _Value) -> None:
+        """Raise a NIRError for a time constant that is not positive, or below a step."""
+        low = tau.setting if tau.each is None else float(tau.each.min())
+        unit = self.options.time_unit
+        if low <= 0:
+            raise self._error(name, f"{given} must be > 0, got {low:g}")
+        if low < self.options.step * (1 - 1e-9):
+            step = "a step" if unit == "steps" else f"dt, {self.options.step:g} {unit}"
+            raise self._error(
+                name, f"{given} is {low:g} {unit}, below {step}", "set a shorter dt, or another time_unit"
+            )
+
+    def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:
+        options = self.options
+        threshold = values["v_threshold"]
+        low = threshold.setting if threshold.each is None else float(threshold.each.min())
+        if low <= 0:
+            raise self._error(name, f"v_threshold must be > 0, got {low:g}")
+        if "v_leak" in values:
+            self._require_below(name, "v_leak", values["v_leak"], threshold)
+        _put(layer, each, "v_threshold", threshold, default=1.0)
+        reset = self.file.resets.get(name)
+        if options.reset == "subtract" or (options.reset is None and reset is None):
+            layer["reset"] = "subtract"
+        elif options.spikes_per_step == "several":
+            raise self._error(
+                name, "has a v_reset, but several spikes a step subtract the threshold", "set reset: subtract"
+            )
+        else:
+            layer["reset"] = "value"
+            if options.reset is None:
+                value = _Value.of(np.asarray(reset), self.shapes[name])
+                self._require_below(name, "v_reset", value, threshold)
+                _put(layer, each, "v_reset", value, default=0.0)
+        layer["threshold"] = "strict" if options.strict else "inclusive"
+        if options.spikes_per_step == "several":
+            layer["spikes"] = "several"
+        if options.floor is not None:
+            layer["floor"] = options.floor
+
+    def _require_below(self, name: str, what: str, value: _Value, threshold: _Value) -> None:
+        high = value.setting if value.each is None else value.each
+        if np.any(high >= (threshold.setting if threshold.each is None else threshold.each)):
+            raise self._error(name, f"{what} must be below v_threshold, got {np.max(high):g}")
+
+    def _error(self, name: str, message: str, hint: str = "") -> NIRError:
+        return NIRError(f"{self.place}: {name}", message, hint)
+
+
+_WEIGHTS = (".weight", ".bias")
+_LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
+
+
+def _put(
+    layer: Layer, each: Arrays, name: str, value: _Value, *, default: float | None = None, round_it: bool = False
+) -> None:
+    """Set a setting of a layer, unless it is the default; values that differ between neurons become weights."""
+    if math.isnan(value.setting):  # set already
+        return
+    setting = rounded(value.setting) if round_it else value.setting
+    if setting != default or value.each is not None:
+        layer[name] = setting
+    if value.each is not None:
+        each[name] = value.each
+
+
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1}
+
+
+def _short(sizes: Mapping[str, Any], *, pooling: bool = False) -> Layer:
+    """Return sizes as one number where they are equal on all axes, without those of the defaults."""
+    found = {name: size if isinstance(size, str) or len({*size}) > 1 else size[0] for name, size in sizes.items()}
+    return {name: size for name, size in found.items() if pooling or size != _DEFAULTS.get(name)}
+
+
+def _without(flat: FlatGraph, returning: Mapping[str, str]) -> FlatGraph:
+    """Return a graph without the maps that became a population's own feedback."""
+    gone = {*returning.values()}
+    return flat._replace(edges=[edge for edge in flat.edges if not {edge.source, edge.target} & gone])
+
+
+_PREFIX = {
+    **{"Conv1d": "conv", "Conv2d": "conv", "Affine": "fc", "Linear": "fc", "SumPool2d": "pool", "AvgPool2d": "pool"},
+    **{"CubaLIF": "lif", "CubaLI": "li"},
+}
+
+
+def layer_names(nodes: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return a layer's name for each node: its own where that is possible, `conv0` for a Conv2d `0`.
+
+    Args:
+        nodes: The nodes by path.
+        wanted: Other names for some paths.
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    reserved = {*dir(Network({})), "input", "output"}
+    for path, node in nodes.items():
+        name = re.sub(r"[^A-Za-z0-9_]", "_", wanted.get(path, path))
+        if not name[:1].isalpha():
+            name = f"{_PREFIX.get(kind_of(node), kind_of(node).lower())}{name.lstrip('_')}"
+        while name in taken or name in reserved or keyword.iskeyword(name):
+            name += "_"
+        taken.add(name)
+        found[path] = name
+    return found

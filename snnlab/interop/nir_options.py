@@ -1,0 +1,189 @@
+"""The options for what NIR leaves open, and what they decide for a graph, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+from snnlab.errors import ConfigError, listing
+from snnlab.interop.nir_graphs import POPULATIONS
+from snnlab.settings import FINITE, Count, above, check_settings
+
+# Length of a file's unit of time, ms; a step for `steps`.
+UNITS = {"s": 1000.0, "ms": 1.0}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a graph is read where it leaves something open.
+
+    Args:
+        time_unit: Unit of its time constants: `s`, `ms` or `steps`.
+        dt: Length of a step, ms.
+        discretization: Factors of one step: `exact` or `euler`.
+        spikes: The input of 1 in a step is an `impulse` of 1 or a `current` of 1 during the step; null: an impulse for
+            IF and I, a current for neurons that leak.
+        reset: `subtract` the threshold, or to `zero`; null: to v_reset where the graph has it, else subtract.
+        threshold: A spike above it, `strict`, or at it too, `inclusive`; null: strict, and inclusive with several
+            spikes a step.
+        spikes_per_step: `one` at most, or `several`.
+        floor: Lower bound of the membranes; null: none.
+        synapse: The input jumps onto the synaptic current before the membrane reads it: `jump_first`, or it decays
+            before: `decay_first`, or the membrane reads the current of the step before: `next_step`.
+        cycle_delay: Steps by which the output of a population returns to itself.
+        ignore_metadata: Read graphs of snnlab by these options too.
+    """
+
+    time_unit: Literal["s", "ms", "steps"] = "s"
+    dt: Annotated[float, "ms", above(0)] = 1.0
+    discretization: Literal["exact", "euler"] = "exact"
+    spikes: Literal["impulse", "current"] | None = None
+    reset: Literal["subtract", "zero"] | None = None
+    threshold: Literal["strict", "inclusive"] | None = None
+    spikes_per_step: Literal["one", "several"] = "one"
+    floor: Annotated[float | None, FINITE] = None
+    synapse: Literal["jump_first", "decay_first", "next_step"] = "jump_first"
+    cycle_delay: Count = 1
+    ignore_metadata: bool = False
+
+    @property
+    def step(self) -> float:
+        """Length of a step in the unit of the time constants."""
+        return 1.0 if self.time_unit == "steps" else self.dt / UNITS[self.time_unit]
+
+    @property
+    def strict(self) -> bool:
+        """Whether a membrane at the threshold does not spike."""
+        return (self.threshold or ("inclusive" if self.spikes_per_step == "several" else "strict")) == "strict"
+
+
+def check_options(options: ReadOptions) -> None:
+    """Raise a ConfigError for options that contradict each other."""
+    if options.spikes_per_step == "several":
+        if options.reset == "zero":
+            raise ConfigError("spikes_per_step", "several needs reset: subtract")
+        if options.threshold == "strict":
+            raise ConfigError("spikes_per_step", "several needs threshold: inclusive")
+
+
+def read_options(given: Mapping[str, str]) -> ReadOptions:
+    """Return the options of a command line, such as `{"--time-unit": "ms"}`.
+
+    Raises:
+        ConfigError: for a value that an option does not take.
+    """
+    values: dict[str, Any] = {}
+    for option, text in given.items():
+        name = option.removeprefix("--").replace("-", "_")
+        values[name] = True if name == "ignore_metadata" else _number(text)
+    return checked_options(values)
+
+
+def checked_options(values: Mapping[str, Any]) -> ReadOptions:
+    """Return options, their names and values checked.
+
+    Raises:
+        ConfigError: for an option that does not exist, or a value that it does not take.
+    """
+    check_settings(ReadOptions, values, "import", "import")
+    return ReadOptions(**values)
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+class Facts(NamedTuple):
+    """What of a graph its assumptions depend on.
+
+    Attributes:
+        kinds: The primitive of each node.
+        resets: Nodes that have a v_reset in the file.
+        constants: Time constants, ms.
+        late: Populations whose output returns later.
+        dropped: Nodes that are left out.
+        doubles: Whether there are weights in double precision.
+    """
+
+    kinds: Mapping[str, str]
+    resets: Collection[str]
+    constants: Collection[float]
+    late: Collection[str]
+    dropped: Collection[str]
+    doubles: bool
+
+
+def assumption_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+    """Yield what the options of a graph decide, each as one line."""
+    kinds = {*facts.kinds.values()}
+    leaky = kinds & {"LIF", "LI", "CubaLIF", "CubaLI"}
+    if facts.constants:
+        low, high = (f"{rounded(value):.4g}" for value in (min(facts.constants), max(facts.constants)))
+        length = f"{low} ms" if low == high else f"{low} to {high} ms"
+        yield f"time_unit: time constants are in {options.time_unit}, so that they are {length}"
+    elif leaky or "Delay" in kinds:
+        yield f"time_unit: time constants are in {options.time_unit}"
+    if leaky or "Delay" in kinds or (kinds & {"IF", "I"} and options.spikes == "current"):
+        yield f"dt: a step is {options.dt:g} ms"
+    if leaky:
+        factor = {"exact": "exp(-dt / tau)", "euler": "1 - dt / tau"}[options.discretization]
+        yield f"discretization: {options.discretization}, a factor of {factor} in one step"
+    if leaky:
+        kind = options.spikes or "current"
+        gain = {"current": "a current of 1 during the step", "impulse": "an impulse of 1"}[kind]
+        yield f"spikes: to neurons that leak a spike is {gain} (spikes: {kind})"
+    if kinds & {"IF", "I"}:
+        kind = options.spikes or "impulse"
+        gain = {"current": "r dt", "impulse": "r"}[kind]
+        yield f"spikes: to IF and I a spike adds {gain} to the membrane (spikes: {kind})"
+    if kinds & {*POPULATIONS}:
+        yield from _firing_lines(facts, options)
+    if kinds & {"CubaLIF", "CubaLI"}:
+        order = {
+            "jump_first": "the input reaches the membrane in its own step, through the synapse",
+            "decay_first": "the input decays by a step before the membrane reads it",
+            "next_step": "the membrane reads the synaptic current of the step before",
+        }[options.synapse]
+        yield f"synapse: {order} (synapse: {options.synapse})"
+    yield from _structure_lines(facts, options)
+
+
+def _firing_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+    populations = [name for name, kind in facts.kinds.items() if kind in POPULATIONS]
+    given = [name for name in populations if name in facts.resets]
+    if options.reset is not None:
+        what = "subtracts the threshold" if options.reset == "subtract" else "resets the membrane to zero"
+        yield f"reset: a spike {what} (reset: {options.reset})"
+    elif given:
+        yield "reset: a spike resets the membrane to the v_reset of the file"
+    if options.reset is None and len(given) < len(populations):
+        who = "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
+        yield f"reset: {who}, so a spike subtracts the threshold"
+    at = "above" if options.strict else "at or above"
+    number = "one spike" if options.spikes_per_step == "one" else "several spikes"
+    yield f"threshold: a membrane {at} v_threshold spikes; {number} a step at most".replace(
+        "several spikes a step at most", "once for each multiple of it in a step"
+    )
+    if options.floor is not None:
+        yield f"floor: membranes stay at or above {options.floor:g}"
+
+
+def _structure_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+    if facts.late:
+        plural = "step" if options.cycle_delay == 1 else "steps"
+        yield f"cycle_delay: the output of {listing(facts.late)} returns {options.cycle_delay} {plural} later"
+    if facts.dropped:
+        yield f"no path from input to output leads through {listing(facts.dropped)}: left out"
+    if facts.doubles:
+        yield "weights in double precision are rounded to single precision"
+
+
+def rounded(value: float) -> float:
+    """Return a value without the digits that a change of its unit added."""
+    return float(f"{value:.15g}")

@@ -1,0 +1,278 @@
+"""Weights of other PyTorch projects: state dicts that are read without executing anything, and renamed to our layers.
+
+A file of `torch.save` is a ZIP archive of a pickle and of one record for each storage. Before it is loaded, its pickle
+may only name tensors. Its records are mapped, not read, and shapes are compared before values.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError, DataError, did_you_mean, listing, one_line
+from snnlab.nn.network import Network
+from snnlab.printable import is_printable, printable
+
+# The classes and functions that the pickle of a state dict names; torch itself allows more, such as `bytearray`, which
+# takes as much memory as the file asks for.
+_TENSORS = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch (Size|\w+Storage)|"
+    r"torch\.storage UntypedStorage"
+)
+# What torch raises for a pickle of tensors that is broken.
+_BROKEN = (
+    *(OSError, RuntimeError, EOFError, MemoryError, pickle.UnpicklingError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+)
+# The pickles of torch.save by default.
+_PROTOCOL = 2
+# Operations of pickles that name a class by other texts of the pickle; torch.save does not write them.
+_INDIRECT = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
+# A message lists no more names than this.
+_MOST_NAMES = 6
+
+# The name of a tensor of the file: a name of the network, a number that it must be equal to, or null: not used.
+Target = str | float | None
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of `torch.save` by name: a state dict, or a checkpoint that contains one.
+
+    Nothing in the file is executed. The tensors are mapped from the file, so that their values are read at the first
+    use.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: if it is missing, damaged, or contains anything but tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    try:
+        _require_plain(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(path, "is not there") from error
+    except IsADirectoryError as error:
+        raise DataError(path, "is a folder", "name a file of torch.save") from error
+    except zipfile.BadZipFile as error:
+        raise DataError(path, f"is not a whole file of torch.save ({one_line(error)})") from error
+    except _BROKEN as error:
+        raise DataError(path, f"cannot be read as a state dict ({printable(one_line(error))})") from error
+    tensors = _tensors(path, content)
+    for name, value in tensors.items():
+        if not is_printable(name):
+            raise DataError(path, f"a name in it has control characters: {printable(name)}")
+        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise DataError(path, f"{name} is not a dense tensor")
+    return tensors
+
+
+def _require_plain(path: Path) -> None:
+    """Raise an error unless a file is an undamaged archive of tensors, with no more in it than its size."""
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos)
+        if packed or sum(info.file_size for info in infos) > path.stat().st_size:
+            raise DataError(path, "is not a file of torch.save: its parts are packed, or larger than the file")
+        damaged = archive.testzip()  # torch writes checksums, but does not verify them
+        if damaged is not None:
+            raise DataError(path, f"is damaged: the checksum of {printable(damaged)} does not match")
+        pickles = [info for info in infos if info.filename.lower().endswith("data.pkl")]  # torch ignores the case
+        if len(pickles) != 1:
+            raise DataError(path, "is not a file of torch.save: it has no data.pkl")
+        content = archive.read(pickles[0])
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name == "PROTO" and argument != _PROTOCOL:
+            raise DataError(path, f"has a pickle of protocol {argument}, not {_PROTOCOL}, the default of torch.save")
+        named = str(argument) if operation.name == "GLOBAL" else ""
+        if operation.name in _INDIRECT or (named and not _TENSORS.fullmatch(named)):
+            what = printable(named.replace(" ", ".")) or "classes"
+            raise DataError(path, f"contains {what}, not only tensors; nothing in it was loaded", "save its state_dict")
+
+
+def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    """Return the tensors of a state dict, or those of the only state dict in a checkpoint."""
+    if _is_state_dict(content):
+        return dict(content)
+    entries = content.items() if isinstance(content, Mapping) else ()
+    found = {str(key): value for key, value in entries if _is_state_dict(value)}
+    if len(found) == 1:
+        return dict(next(iter(found.values())))
+    several = f"contains several: {printable(listing(found))}" if found else "contains no tensors by name"
+    raise DataError(path, f"is not a state dict: it {several}")
+
+
+def _is_state_dict(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items())
+    )
+
+
+class Loaded(NamedTuple):
+    """What `load_state_dict` did.
+
+    Attributes:
+        weights: Tensors of the network that were replaced: all of them.
+        values: Their number of values.
+        checked: Names in the file of the numbers that are equal to a setting of the network.
+        unused: Names in the file that the table maps to null.
+        cast: Names in the file of the tensors whose type was converted, with their type.
+    """
+
+    weights: int
+    values: int
+    checked: tuple[str, ...]
+    unused: tuple[str, ...]
+    cast: Mapping[str, str]
+
+
+def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any] | None = None) -> Loaded:
+    """Replace all weights of a network by those of another project's file.
+
+    Args:
+        network: The network; it is not changed if an error is raised.
+        path: A file of `torch.save`, see `read_state_dict`.
+        rename: Names in the file, or their first parts, to names of the network: `{features.0: conv1}` loads
+            `features.0.weight` as `conv1.weight`, `{module: ""}` drops a first part, and `{fc: {weight: out.weight}}`
+            is `{fc.weight: out.weight}`. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`,
+            must be equal to it in the file's precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names
+            are the network's own.
+
+    Raises:
+        DataError: if the file cannot be read, or its tensors do not fit the network.
+        ConfigError: if the table names what is not in the file.
+    """
+    path = Path(path).expanduser()
+    tensors = read_state_dict(path)
+    targets = _targets(tensors, dict(_flat(rename or {})))
+    own = network.state_dict()
+    _require_all(path, own, targets)
+    weights, checked, cast = dict[str, Tensor](), [], {}
+    for name, value in tensors.items():
+        target = targets[name]
+        if isinstance(target, str) and target in own:
+            _require_fitting(path, name, value, target, own[target])
+            weights[target] = value
+            if value.dtype != own[target].dtype:
+                cast[name] = _type(value)
+        elif target is not None:
+            _require_number(path, name, value, target, network)
+            checked.append(name)
+    network.load_state_dict(weights)
+    unused = tuple(name for name, target in targets.items() if target is None)
+    return Loaded(len(weights), sum(value.numel() for value in weights.values()), tuple(checked), unused, cast)
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Target]]:
+    for key, value in table.items():
+        name = f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif value is None or isinstance(value, str | int | float):
+            yield name, value
+        else:
+            raise ConfigError(f"rename.{name}", f"expected a name, a number or null, got {value!r}")
+
+
+def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict[str, Target]:
+    """Return the name in the network of each tensor of the file."""
+    targets: dict[str, Target] = {}
+    used = set()
+    for name in tensors:
+        prefix = name
+        while prefix not in table and "." in prefix:
+            prefix = prefix.rpartition(".")[0]
+        if prefix in table:
+            used.add(prefix)
+            new = table[prefix]
+            targets[name] = f"{new}{name.removeprefix(prefix)}".lstrip(".") if isinstance(new, str) else new
+        else:
+            targets[name] = name
+    for name in table:
+        if name not in used:
+            hint = did_you_mean(name, tensors) or f"it has {_names(list(tensors))}"
+            raise ConfigError(f"rename.{name}", "names nothing in the file", hint)
+    return targets
+
+
+def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Target]) -> None:
+    """Raise an error if tensors of the network are not in the file, or twice."""
+    named = [target for target in targets.values() if isinstance(target, str)]
+    missing = [name for name in own if name not in named]
+    if missing:
+        others = [name for name, target in targets.items() if isinstance(target, str) and target not in own]
+        hint = f"model.weights.rename maps its names: {_names(others)}" if others else ""
+        raise DataError(path, f"has no {_names(missing)} ({len(missing)} of {len(own)} tensors)", hint)
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        sources = [name for name, target in targets.items() if target == twice]
+        raise DataError(path, f"{listing(sources)} are both {twice}")
+
+
+def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Tensor) -> None:
+    """Raise an error unless a tensor has the shape and the kind of the network's, and is finite."""
+    as_ours = "" if name == target else f" ({target})"
+    if value.shape != own.shape:
+        raise DataError(path, f"{name}{as_ours} has shape {list(value.shape)}, and this network's {list(own.shape)}")
+    if value.is_floating_point() != own.is_floating_point() or value.is_complex():
+        raise DataError(path, f"{name}{as_ours} has type {_type(value)}, and this network's {_type(own)}")
+    if not bool(torch.isfinite(value).all()):
+        raise DataError(path, f"{name}{as_ours} has NaN or infinite values")
+
+
+def _require_number(path: Path, name: str, value: Tensor, target: str | float, network: nn.Module) -> None:
+    """Raise an error unless all values of a tensor are a number, or a setting of the network."""
+    if isinstance(target, str):
+        layer, _, setting = target.rpartition(".")
+        try:
+            expected = getattr(network.get_submodule(layer), setting)
+        except AttributeError:
+            expected = None
+        if isinstance(expected, bool) or not isinstance(expected, int | float):
+            as_ours = "" if name == target else f" ({target})"
+            raise DataError(path, f"{name}{as_ours} is not in this network", "map it to null to leave it out")
+    else:
+        expected = target
+    if value.numel() != 1:
+        raise DataError(path, f"{name} has {value.numel():,} values, expected the number {expected:g}")
+    if not bool((value == torch.tensor(expected, dtype=value.dtype)).all()):
+        number = _number_text(value)
+        fix = f"set model.layers.{target}={number}" if isinstance(target, str) else ""
+        raise DataError(path, f"{name} is {number}, expected {expected:.9g}", fix)
+
+
+def _number_text(value: Tensor) -> str:
+    """Return the value of a tensor with as many digits as its precision needs."""
+    if value.is_floating_point() and value.dtype is not torch.float64:
+        return str(value.float().numpy().flat[0])
+    return str(value.item())
+
+
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _names(names: list[str]) -> str:
+    shown = [printable(name) for name in names[:_MOST_NAMES]]
+    return listing([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])
+
+
+def loaded_text(loaded: Loaded, path: str | Path, sha256: str) -> str:
+    """Return what was loaded as a log line."""
+    more = [f"{len(loaded.checked)} numbers equal the settings"] if loaded.checked else []
+    more += [f"not used: {_names(list(loaded.unused))}"] if loaded.unused else []
+    more += [f"converted: {listing(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []
+    what = f"loaded {loaded.weights} tensors, {loaded.values:,} values, from {path} (sha256 {sha256[:12]})"
+    return "; ".join([what, *more])

@@ -1,0 +1,158 @@
+"""Exports the network of a run as a NIR file, and measures what a lossy export loses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from snnlab.errors import ConfigError, DataError
+from snnlab.interop import nir_metadata
+from snnlab.interop.fold_norm import fold_norm
+from snnlab.interop.nir_export import Exported, to_graph
+from snnlab.interop.nir_files import write_graph
+from snnlab.interop.nir_import import ReadOptions, from_graph
+from snnlab.interop.speck import assignment_lines, fit
+from snnlab.nn import Network
+from snnlab.nn.layer import only_spikes
+from snnlab.session.session import Session
+
+# Recordings on which an export is measured, at most.
+MOST_RECORDINGS = 1024
+
+
+class NirOptions(NamedTuple):
+    """How a network is written.
+
+    Attributes:
+        lossy: Write what NIR cannot say as the nearest that it can.
+        fold_norm: Fold batch normalizations into the layer before them.
+        speck: Check whether the network fits Speck.
+    """
+
+    lossy: bool = False
+    fold_norm: bool = False
+    speck: bool = False
+
+
+class Difference(NamedTuple):
+    """Answers of two networks on the same recordings.
+
+    Attributes:
+        recordings: Their number.
+        same: Recordings with the same answer.
+        right: Right answers of both; None where the targets are no classes.
+        spikes: Spikes of both.
+    """
+
+    recordings: int
+    same: int
+    right: tuple[int, int] | None
+    spikes: tuple[int, int]
+
+    def __str__(self) -> str:
+        right = "" if self.right is None else f", right {self.right[0]:,} -> {self.right[1]:,}"
+        return (
+            f"{self.same:,} of {self.recordings:,} validation recordings have the same answer{right},"
+            f" spikes {self.spikes[0]:,} -> {self.spikes[1]:,}"
+        )
+
+
+def export_nir(session: Session, target: Path, options: NirOptions) -> Iterator[str]:
+    """Write the network of a session into a NIR file, and yield lines that say what was lost.
+
+    Raises:
+        ConfigError: if NIR cannot say what a layer does, or the file cannot be written.
+    """
+    network = session.network.eval()
+    written = fold_norm(network) if options.fold_norm else network
+    lines = [*assignment_lines(fit(written))] if options.speck else []
+    readout = session.experiment.loss.get("readout")
+    exported = to_graph(written, lossy=options.lossy, readout=readout if isinstance(readout, str) else None)
+    lines += _lost_lines(exported)
+    if options.fold_norm:
+        lines.append(f"fold_norm rounds: {_measure(session, network, written)}")
+    if exported.lost:
+        lines.append(f"as NIR says it: {_measure(session, network, as_nir_says(exported.graph))}")
+    write_graph(target, exported.graph)
+    yield from lines
+    yield f"{len(exported.graph.nodes)} nodes, {len(exported.graph.edges)} edges"
+
+
+def _lost_lines(exported: Exported) -> Iterator[str]:
+    by_text: dict[str, list[str]] = {}
+    for each in exported.lost:
+        by_text.setdefault(f"{each.what} -> {each.instead}", []).append(each.layer)
+    for text, layers in by_text.items():
+        yield f"lost: {', '.join(layers)}: {text}"
+
+
+def as_nir_says(graph: Any) -> Network:
+    """Return the network that a reader makes of a graph of snnlab without its metadata, by forward Euler."""
+    own = nir_metadata.read(graph)
+    assert own is not None
+    has_reset = any(hasattr(node, "v_reset") for node in graph.nodes.values())
+    options = ReadOptions(
+        time_unit=own.time_unit,
+        dt=own.dt or 1.0,
+        discretization="euler",
+        spikes="current",
+        reset=None if has_reset else "zero",
+        ignore_metadata=True,
+    )
+    return from_graph(graph, options).build().network
+
+
+def _measure(session: Session, network: Network, other: Network) -> str:
+    """Return how two networks differ on the validation recordings, or why this cannot be measured."""
+    try:
+        data = session.data
+    except DataError as error:
+        return f"not measured ({error.message})"
+    places = data.epoch_items(data.split.val)[:MOST_RECORDINGS]
+    if not len(places):
+        return "not measured (no validation recordings)"
+    return str(compare(session, network, other, [int(place) for place in places]))
+
+
+@torch.no_grad()
+def compare(session: Session, network: Network, other: Network, places: Sequence[int]) -> Difference:
+    """Return how two networks differ on recordings of a session's data, in evaluation mode."""
+    size = session.settings.batch_size
+    same = right = right_other = 0
+    spikes = [0, 0]
+    classes = session.settings.targets == "class"
+    for start in range(0, len(places), size):
+        batch = session.data.frame_builder(
+            session.data.gather_events(torch.tensor(places[start : start + size]).numpy())
+        )
+        answers = []
+        for index, each in enumerate((network, other)):
+            counts: dict[str, torch.Tensor] = {}
+            y, _ = each(batch.x, lengths=batch.lengths, counts=counts)
+            answers.append(session.loss.readout(y, batch.lengths))
+            spikes[index] += int(sum(n.sum().item() for n in only_spikes(counts).values()))
+        if classes:
+            first, second = (answer.argmax(-1) for answer in answers)
+            right += int((first == batch.targets).sum())
+            right_other += int((second == batch.targets).sum())
+            same += int((first == second).sum())
+        else:
+            same += int((answers[0] == answers[1]).flatten(1).all(1).sum())
+    return Difference(len(places), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))
+
+
+def nir_target(text: str) -> Path:
+    """Return the file of `--nir`.
+
+    Raises:
+        ConfigError: if it does not end in .nir, or its folder does not exist.
+    """
+    target = Path(text).expanduser()
+    if target.suffix != ".nir":
+        raise ConfigError("export", f"--nir must be a file that ends in .nir, got {text or 'nothing'}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError("export", f"there is no folder {target.parent}")
+    return target

@@ -1,0 +1,240 @@
+"""Broken and hostile files are refused in one line that names the node, before memory is taken."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from snnlab.interop.import_run import import_nir
+from snnlab.interop.nir_files import NIRError, read_graph
+from snnlab.interop.nir_import import from_graph, read_network
+from snnlab.interop.nir_options import ReadOptions
+
+from ..refusals import assert_raises
+
+nir: Any = pytest.importorskip("nir")
+
+ONE = np.ones(4, np.float32)
+NODES: dict[str, dict[str, Any]] = {
+    "input": {"type": "Input", "shape": np.array([3])},
+    "fc": {"type": "Affine", "weight": np.ones((4, 3), np.float32), "bias": np.zeros(4, np.float32)},
+    "lif": {"type": "LIF", "tau": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "v_threshold": ONE},
+    "output": {"type": "Output", "shape": np.array([4])},
+}
+EDGES = [("input", "fc"), ("fc", "lif"), ("lif", "output")]
+
+
+def write(path: Path, nodes: dict[str, dict[str, Any]] = NODES, edges: list[tuple[str, str]] = EDGES) -> Path:
+    """Write a graph field by field, also what the package `nir` would refuse."""
+    with h5py.File(path, "w") as file:
+        file["version"] = "0.2.0"
+        group = file.create_group("node")
+        group["type"] = "NIRGraph"
+        group["edges"] = np.array(edges, dtype=h5py.string_dtype())
+        for name, fields in nodes.items():
+            node = group.create_group(f"nodes/{name}")
+            for field, value in fields.items():
+                node[field] = value
+    return path
+
+
+def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
+    """Return the nodes with other fields of one; a field of None is left out."""
+    kept = {key: value for key, value in {**NODES[name], **fields}.items() if value is not None}
+    return {**NODES, name: kept}
+
+
+def load(path: Path, **options: Any) -> Any:
+    return read_network(read_graph(path), str(path), ReadOptions(**options)).build()
+
+
+def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
+    assert [*load(write(tmp_path / "a.nir")).shapes] == ["fc", "lif"]
+
+
+CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
+    "NaN weights": (lambda: changed("fc", weight=np.full((4, 3), np.nan)), "fc", ("12", "NaN", "weight")),
+    "infinite": (lambda: changed("lif", tau=np.inf * ONE), "lif", ("4", "tau")),
+    "missing field": (lambda: changed("lif", tau=None), "lif", ("tau", "LIF")),
+    "missing shape": (lambda: changed("input", shape=None), "input", ("shape", "Input")),
+    "missing type": (lambda: changed("lif", type=None), "lif", ("type",)),
+    "unknown field": (lambda: changed("lif", capacity=ONE), "lif", ("capacity",)),
+    "unknown primitive": (lambda: changed("lif", type="Izhikevich"), "lif", ("Izhikevich",)),
+    "negative tau": (lambda: changed("lif", tau=-0.01 * ONE), "lif", ("tau", "-0.01")),
+    "zero tau": (lambda: changed("lif", tau=0 * ONE), "lif", ("tau", "0")),
+    "tau below dt": (lambda: changed("lif", tau=0.0005 * ONE), "lif", ("tau", "0.0005 s", "dt")),
+    "threshold": (lambda: changed("lif", v_threshold=-ONE), "lif", ("v_threshold", "-1")),
+    "leak above": (lambda: changed("lif", v_leak=2 * ONE), "lif", ("v_leak", "2")),
+    "reset above": (lambda: changed("lif", v_reset=3 * ONE), "lif", ("v_reset", "3")),
+    "shapes": (lambda: changed("lif", r=np.ones(3)), "lif", ("r [3]", "tau [4]")),
+    "width": (lambda: changed("fc", weight=np.ones((4, 5))), "fc", ("[4, 5]", "[3]")),
+    "bias": (lambda: changed("fc", bias=np.ones(2)), "fc", ("[2]", "[4]")),
+    "population": (lambda: changed("fc", weight=np.ones((5, 3)), bias=np.ones(5)), "lif", ("[4]", "[5]")),
+    "output": (lambda: changed("output", shape=np.array([9])), "output", ("[9]", "[4]")),
+    "empty": (lambda: changed("fc", weight=np.ones((0, 3)), bias=np.ones(0)), "fc", ("empty",)),
+    "input": (lambda: changed("input", shape=np.array([0])), "input", ("[0]",)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_node_is_named_in_one_line(tmp_path: Path, case: str) -> None:
+    nodes, name, facts = CASES[case]
+    path = write(tmp_path / "a.nir", nodes())
+    with assert_raises(NIRError, f"{path}: {name}", *facts) as caught:
+        load(path)
+    assert "\n" not in str(caught.value.with_fields(allowed=()))
+
+
+@pytest.mark.parametrize(
+    ("edges", "place"),
+    [
+        ([*EDGES, ("lif", "gone")], ": gone"),
+        ([("input", "fc"), ("lif", "output")], ""),
+        ([*EDGES, ("output", "fc")], ": output"),
+        ([], ""),
+    ],
+)
+def test_edges_that_dangle_are_refused(tmp_path: Path, edges: list[tuple[str, str]], place: str) -> None:
+    path = write(tmp_path / "a.nir", edges=edges)
+    with assert_raises(NIRError, f"{path}{place}"):
+        load(path)
+
+
+def test_a_cycle_without_state_is_refused(tmp_path: Path) -> None:
+    nodes = {**NODES, "back": {"type": "Linear", "weight": np.ones((3, 4), np.float32)}}
+    edges = [("input", "fc"), ("fc", "back"), ("back", "fc"), ("fc", "lif"), ("lif", "output")]
+    path = write(tmp_path / "a.nir", nodes, edges)
+    with assert_raises(NIRError, f"{path}: back", "cycle", "back, fc"):
+        load(path)
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    nodes = {**NODES, "second": NODES["input"]}
+    path = write(tmp_path / "a.nir", nodes, [*EDGES, ("second", "fc")])
+    with assert_raises(NIRError, str(path), "2 Input", "input, second"):
+        load(path)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 600, 3000])
+def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
+    path = write(tmp_path / "a.nir")
+    path.write_bytes(path.read_bytes()[:cut])
+    with assert_raises(NIRError, str(path)):
+        load(path)
+
+
+def test_bytes_flipped_anywhere_never_give_another_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        broken = bytearray(content)
+        for at in rng.integers(0, len(broken), 20):
+            broken[at] = rng.integers(0, 256)
+        path.write_bytes(bytes(broken))
+        with suppress(NIRError):
+            load(path)
+
+
+@pytest.mark.parametrize("content", ["text", "hdf5", "array", "folder", "gone"])
+def test_a_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.nir"
+    if content == "text":
+        path.write_text("a network\n")
+    elif content == "hdf5":
+        with h5py.File(path, "w") as file:
+            file["layer/0/weight"] = ONE
+    elif content == "array":
+        with h5py.File(path, "w") as file:
+            file["node"] = ONE
+    elif content == "folder":
+        path.mkdir()
+    with assert_raises(NIRError, str(path)):
+        load(path)
+
+
+def test_10_to_the_12_neurons_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        for name in ("tau", "r", "v_leak", "v_threshold"):
+            del file[f"node/nodes/lif/{name}"]
+            file.create_dataset(f"node/nodes/lif/{name}", shape=(10**12,), dtype="f4", chunks=(1024,))
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with assert_raises(NIRError, f"{path}: lif.r", "1,000,000,000,000"):
+        load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6]])
+def test_an_input_of_10_to_the_12_values_is_refused(tmp_path: Path, shape: list[int]) -> None:
+    path = write(tmp_path / "a.nir", changed("input", shape=np.array(shape)))
+    with assert_raises(NIRError, f"{path}: input", "1,000,000,000,000"):
+        load(path)
+
+
+def test_links_to_other_files_and_cycles_of_groups_are_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["weight"] = np.ones((4, 3), np.float32)
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file["node/nodes/fc/weight"] = h5py.ExternalLink(str(secret), "weight")
+    with assert_raises(NIRError, f"{path}: fc.weight", "link"):
+        load(path)
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file["node/nodes/fc/weight"] = file["node"]
+    with assert_raises(NIRError, str(path), "32"):
+        load(path)
+
+
+def test_objects_are_not_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file.create_dataset("node/nodes/fc/weight", (1,), dtype=h5py.vlen_dtype(np.float32))
+    with assert_raises(NIRError, f"{path}: fc.weight"):
+        load(path)
+
+
+def test_a_size_of_1_is_one_value_for_all_neurons(tmp_path: Path) -> None:
+    one = np.ones(1, np.float32)
+    path = write(tmp_path / "a.nir", changed("lif", tau=0.02 * one, r=one, v_leak=0 * one, v_threshold=0.5 * one))
+    network = load(path).network
+    assert (network.lif.tau_mem, network.lif.v_threshold) == (20.0, 0.5)
+    path = write(tmp_path / "b.nir", changed("lif", tau=0.02 * one, v_threshold=np.array([1.0, 2.0, 3.0, 4.0])))
+    assert load(path).network.lif.v_threshold.tolist() == [1, 2, 3, 4]
+
+
+def test_a_v_reset_of_the_file_is_used_and_none_is_invented(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", v_reset=-0.5 * ONE))
+    lif = load(path).network.lif
+    assert (lif.reset, lif.v_reset) == ("value", -0.5)
+    assert load(write(path)).network.lif.reset == "subtract"
+
+
+def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
+    fields = {"type": "CubaLI", "tau_mem": 0.02 * ONE, "tau_syn": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "w_in": ONE}
+    network = load(write(tmp_path / "a.nir", {**NODES, "lif": fields})).network
+    assert {layer.__class__.__name__ for layer in network.children()} <= {"Linear", "LI", "CubaLI"}
+
+
+def test_nothing_is_written_where_a_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", tau=-ONE))
+    with pytest.raises(NIRError):
+        import_nir(path, tmp_path / "out", ReadOptions(), [])
+    assert [each.name for each in tmp_path.iterdir()] == ["a.nir"]
+
+
+def test_a_graph_of_python_needs_no_file() -> None:
+    graph = nir.NIRGraph.from_list(nir.Affine(np.ones((4, 3)), np.zeros(4)), nir.LIF(0.01 * ONE, ONE, 0 * ONE, ONE))
+    assert [*from_graph(graph).layers] == ["affine", "lif"]

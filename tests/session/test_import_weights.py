@@ -1,0 +1,120 @@
+"""State dicts that are imported for a model become folders that commands take as a run's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import snnlab as package
+from snnlab.cli import main
+
+DATA = ("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8")
+MODEL = (*DATA, "model=mlp_lif", "model.layers.fc1.out_features=16", "~model.layers.flatten")
+RENAME = "model.weights.rename={first: fc1, second: out}"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs a command here, and returns its status, output and messages."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["snnlab", *map(str, words)])
+        capfd.readouterr()
+        status = main.main()
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "it's theirs, [1].pt"
+    torch.save({"first.weight": torch.full((16, 700), 0.01), "second.weight": torch.full((3, 16), 0.01)}, path)
+    return path
+
+
+def test_the_folder_has_the_weights_and_their_source(weights: Path, tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "theirs"
+    status, out, err = command("import", weights, "--out", folder, *MODEL, RENAME)
+    assert status == 0, err
+    assert out.splitlines()[-1] == str(folder)
+    page = json.loads((folder / "result.json").read_text())
+    source = page["provenance"]["imported"]
+    assert source["file"] == str(weights)
+    assert len(source["sha256"]) == 64
+    weights.unlink()
+    network: Any = package.load(folder).network
+    assert bool((network.fc1.weight == torch.tensor(0.01)).all())
+    assert command("show", folder)[0] == 0
+
+
+def test_an_evaluation_counts_right_answers_and_prints_no_accuracy(
+    weights: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = tmp_path / "theirs"
+    command("import", weights, "--out", folder, *MODEL, RENAME, f"data.store_dir={tmp_path / 'store'}")
+    status, out, err = command("evaluate", folder, "trainer.accelerator=cpu")
+    assert status == 0, err
+    said = err + out
+    assert "no accuracy" in said
+    assert "%" not in said.partition("no accuracy")[2].replace("100%", "")
+    page = json.loads((next((folder / "evaluations").iterdir()) / "result.json").read_text())
+    assert page["imported"] is True
+    right = int(np.trace(page["confusion"]))
+    assert f"{right} of {page['recordings']}" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*MODEL, "model.weights.rename={frist: fc1}"),
+        (*MODEL, RENAME, "model.layers.out.bias=true"),
+        (*MODEL, RENAME, "--dt", "2"),
+        ("model=mlp_lif", RENAME, "data=nothing"),
+        DATA,
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    words: tuple[str, ...], weights: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command("import", weights, "--out", tmp_path / "theirs", *words)
+    assert status == 2
+    assert len([line for line in err.splitlines() if not line.startswith("  there are")]) == 1, err
+    assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+
+
+def test_a_folder_with_content_is_not_overwritten(weights: Path, tmp_path: Path, command: Command) -> None:
+    status, _, err = command("import", weights, "--out", tmp_path, *MODEL, RENAME)
+    assert status == 2
+    assert str(tmp_path) in err
+    assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+
+
+def test_names_with_dots_stand_in_a_yaml(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"module.a.0.weight": torch.ones(3, 700), "module.out.weight": torch.ones(3, 3)}, "theirs.pt")
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "net.yaml").write_text(
+        "# snnlab train model=net\n"
+        "layers:\n"
+        "  fc1: {type: linear, out_features: 3, bias: false}\n"
+        "  lif1: {type: neuron}\n"
+        "  out: {type: linear, out_features: 3, bias: false}\n"
+        "weights:\n"
+        "  rename:\n"
+        "    module.a.0: fc1\n"
+        '    module: ""\n'
+    )
+    status, _, err = command("import", "theirs.pt", "--out", "theirs", "--config-dir", "mine", *DATA, "model=net")
+    assert status == 0, err
+    assert command("show", "theirs", "data.num_bins=16")[0] == 0
