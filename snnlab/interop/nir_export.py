@@ -49,7 +49,7 @@ from snnlab.nn.neurons.lava_cuba import DECAY_SCALE, LavaCuba
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
 from snnlab.nn.neurons.lsnn import LSNN
-from snnlab.nn.neurons.membrane import LeakyMembrane, Synaptic
+from snnlab.nn.neurons.membrane import LeakyMembrane, SynapticMembrane
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
@@ -548,7 +548,7 @@ def _constants(neuron: Neuron, dt: float) -> dict[str, Any]:
         v_leak = neuron.value("v_leak") if neuron.leaks else 0.0
         v_reset = k.v_reset if getattr(neuron, "reset", None) == "value" else 0.0
         decays_first = isinstance(neuron, SinabsLIF)
-        has_synapse = isinstance(neuron, Synaptic) or (decays_first and neuron.synapse_decay is not None)
+        has_synapse = isinstance(neuron, SynapticMembrane) or (decays_first and neuron.synapse_decay is not None)
         jump = b if decays_first or getattr(neuron, "synapse", None) == "decay_first" else 1.0
     found: dict[str, Any] = {"r": g / (1.0 - a), "v_leak": v_leak} if getattr(neuron, "leaks", True) else {"r": g / dt}
     if has_synapse:
