@@ -27,7 +27,7 @@ from snnlab import __version__
 from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
-from snnlab.interop.nir_files import nir_package
+from snnlab.interop.nir_files import make_graph, nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
 from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
 from snnlab.nn.blocks.loop import Loop
@@ -214,7 +214,7 @@ class _Writer:
 
     def graph(self) -> Any:
         """Return the graph."""
-        return self.nir.NIRGraph(nodes=self.nodes, edges=self._without_duplicates(self.edges()))
+        return make_graph(self.nir, self.nodes, self._without_duplicates(self.edges()), {})
 
     def edges(self) -> list[tuple[str, str]]:
         """Return the edges between nodes."""

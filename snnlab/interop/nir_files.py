@@ -62,7 +62,7 @@ def nir_package() -> Any:
     try:
         import nir
     except ImportError as error:
-        raise MissingPackageError("nir", "is not installed", "pip install 'snnlab[nir]'") from error
+        raise MissingPackageError("nir", "is not installed", "pip install 'snnlab-train[nir]'") from error
     return nir
 
 

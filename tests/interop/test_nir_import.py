@@ -17,12 +17,15 @@ from .interpreter import Reading, interpret
 from .random_graphs import STEP, random_graph
 
 READINGS: list[tuple[dict[str, Any], Reading]] = [
-    ({}, Reading(STEP)),
-    ({"discretization": "euler"}, Reading(STEP, euler=True)),
+    ({"reset": "subtract"}, Reading(STEP)),
+    ({"reset": "subtract", "discretization": "euler"}, Reading(STEP, euler=True)),
     ({"reset": "zero", "threshold": "inclusive"}, Reading(STEP, reset="value", strict=False)),
-    ({"spikes_per_step": "several", "floor": -1.0}, Reading(STEP, several=True, strict=False, floor=-1.0)),
     (
-        {"spikes": "current", "cycle_delay": 2, "floor": -0.5},
+        {"reset": "subtract", "spikes_per_step": "several", "floor": -1.0},
+        Reading(STEP, several=True, strict=False, floor=-1.0),
+    ),
+    (
+        {"reset": "subtract", "spikes": "current", "cycle_delay": 2, "floor": -0.5},
         Reading(STEP, spikes="current", cycle_delay=2, floor=-0.5),
     ),
 ]
