@@ -103,6 +103,16 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             "last": LIF,
         },
     ),
+    "late cycle": (
+        (5,),
+        {
+            "block": {
+                "type": "graph",
+                "layers": {"fc": {**FC, "out_features": 5}, "lif": LIF, "back": {**FC, "out_features": 5}},
+                "edges": [["input", "fc"], ["fc", "lif"], ["lif", "back", 3], ["back", "lif"], ["lif", "output"]],
+            }
+        },
+    ),
     "elementwise": (
         (2, 3, 4),
         {
