@@ -7,7 +7,7 @@ A membrane u[t] = a v[t-1] + g x[t] + (1 - a) v_leak becomes the NIR node whose 
     tau_syn = dt / (1 - b)  w_in = 1 / (1 - b), or b / (1 - b)  CubaLIF; the second where a jump decays at once
 
 so tau is the network's time constant only where `decay` is `euler`. Time constants are in s; without dt a step is 1.
-A cell's input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
+An input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
 `lif1` has the nodes `lif1.lif` and `lif1.w_rec`, which is what snnTorch looks for.
 """
 
