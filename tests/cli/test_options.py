@@ -34,7 +34,8 @@ def test_a_wrong_option_is_named(arguments: list[str], facts: tuple) -> None:
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
 def test_help_names_each_option_of_a_command(command: str) -> None:
-    usage = importlib.import_module(f"snnlab.cli.{command}").USAGE
+    file = "import_network" if command == "import" else command
+    usage = importlib.import_module(f"snnlab.cli.{file}").USAGE
     usage += importlib.import_module("snnlab.cli.bench_table").USAGE if command == "bench" else ""
     own = [both for name, both in OPTIONS.items() if name.split()[0] == command]
     known = {option for with_value, without in own for option in (*with_value, *without)}
