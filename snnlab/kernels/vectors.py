@@ -193,13 +193,14 @@ def truncate(context: Any, row: Any) -> Any:
 
 @_vector_intrinsic
 def total(context: Any, row: Any) -> Any:
-    """Return the sum of a vector's lanes, from the first on."""
+    """Return the sum of a vector's lanes, in any order."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         kind, zero = arguments[0].type, ir.Constant(arguments[0].type.element, 0.0)
         name = f"llvm.vector.reduce.fadd.v{kind.count}f{row.dtype.bitwidth}"
         function = ir.FunctionType(kind.element, [kind.element, kind])
-        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [zero, *arguments])
+        called = cgutils.get_or_insert_function(builder.module, function, name)
+        return builder.call(called, [zero, *arguments], fastmath=("reassoc",))
 
     return row.dtype(row), build
 

@@ -32,8 +32,8 @@ _WHOLE_NUMBERS = (
     *("in_height", "in_width", "in_channels", "in_used", "in_words", "is_whole"),
     *("rows", "row_dilation", "columns", "stride_y", "stride_x", "pad_y", "pad_x"),
     *("height", "width", "channels", "words", "left", "current_width"),
-    # The windows, and the rules of the neurons.
-    *("current_pool_y", "current_pool_x", "pool", "pool_y", "pool_x"),
+    # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
+    *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
     # Places in the array of numbers, of bits, and of weights.
     *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows", "weights", "bias"),
@@ -160,7 +160,7 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["unused"] = layout.take_values(channels)
     row["touched"], row["touched_rows"] = layout.take_bitmap(height, _words(width))
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
-    row["pool_y"], row["pool_x"] = layer.window
+    row["per_pool_y"], row["per_pool_x"] = (-(-(1 << 32) // size) for size in layer.window)
     row["weights"] = layout.take_weights(_weight_rows(layer, int(row["in_channels"]), channels))
     bias = np.zeros(channels, np.float32)
     if layer.bias is not None:

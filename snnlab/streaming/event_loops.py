@@ -7,12 +7,12 @@ the results are those of the plain loop bit for bit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from snnlab.compiled import compiled
+from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import (
     LANES,
     above,
@@ -41,7 +41,7 @@ STILL = np.uint64(16)
 ZERO = np.float32(0)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
-_loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy")
+_loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 @_inner
@@ -204,6 +204,85 @@ def leak(values: Any, first: Any, count: Any, a: Any) -> None:
         store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
 
 
+class Rules(NamedTuple):
+    """The numbers that a layer's neurons need, in registers: fields of `LAYER`, and those of the next layer's input."""
+
+    channels: Any
+    membrane: Any
+    width: Any
+    current_width: Any
+    current: Any
+    left: Any
+    current_pool_y: Any
+    current_pool_x: Any
+    pool: Any
+    per_pool_y: Any
+    per_pool_x: Any
+    unused: Any
+    reset: Any
+    delayed: Any
+    strict: Any
+    several: Any
+    floor_rule: Any
+    is_dense: Any
+    has_bias: Any
+    bias: Any
+    a: Any
+    g: Any
+    c: Any
+    v_threshold: Any
+    r: Any
+    v_reset: Any
+    floor: Any
+    to_input: Any
+    to_in_height: Any
+    to_in_width: Any
+    to_in_bits: Any
+    to_in_rows: Any
+    to_in_words: Any
+
+
+@_inner
+def rules_of(layers: Any, k: Any) -> Rules:
+    """Return the numbers of layer k."""
+    t, then = layers[k], layers[k + 1]
+    return Rules(
+        t.channels,
+        t.membrane,
+        t.width,
+        t.current_width,
+        t.current,
+        t.left,
+        t.current_pool_y,
+        t.current_pool_x,
+        t.pool,
+        t.per_pool_y,
+        t.per_pool_x,
+        t.unused,
+        t.reset,
+        t.delayed,
+        t.strict,
+        t.several,
+        t.floor_rule,
+        t.is_dense,
+        t.has_bias,
+        t.bias,
+        t.a,
+        t.g,
+        t.c,
+        t.v_threshold,
+        t.r,
+        t.v_reset,
+        t.floor,
+        then.input,
+        then.in_height,
+        then.in_width,
+        then.in_bits,
+        then.in_rows,
+        then.in_words,
+    )
+
+
 @_inner
 def spikes_at(t: Any, v: Any) -> np.uint64:
     """Return the lanes where membranes reach the threshold, as bits."""
@@ -298,6 +377,11 @@ def current_of(t: Any, values: Any, weights: Any, y: Any, x: Any, block: Any) ->
     """Return the current of a vector of neurons, the maximum of a window, with the bias; clear it."""
     nothing = splat(ZERO, LANES)
     found = nothing
+    if not t.is_dense:
+        at = t.current + (y * t.current_width + x + t.left) * t.channels + block
+        found = load(values, at, LANES)
+        store(nothing, values, at)
+        return found
     for row in range(t.current_pool_y):
         for column in range(t.current_pool_x):
             in_y, in_x = y * t.current_pool_y + row, x * t.current_pool_x + column
@@ -310,15 +394,14 @@ def current_of(t: Any, values: Any, weights: Any, y: Any, x: Any, block: Any) ->
 
 @_inner
 def update_pixel(
-    k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, y: Any, x: Any, is_touched: Any
+    t: Any, count: Any, values: Any, bits: Any, weights: Any, y: Any, x: Any, is_touched: Any
 ) -> np.uint64:
-    """Update the neurons of one pixel of layer k, whose outputs are the input of layer k + 1."""
-    t, then = layers[k], layers[k + 1]
-    to_y, to_x = (y // t.pool_y, x // t.pool_x) if t.pool != 0 else (y, x)
-    width = t.width // t.current_pool_x
+    """Update the neurons of one pixel and send their outputs to the next layer."""
+    to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
+    width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
-    is_kept = to_y < then.in_height and to_x < then.in_width
-    to = then.input + (to_y * then.in_width + to_x) * t.channels if is_kept else t.unused
+    is_kept = to_y < t.to_in_height and to_x < t.to_in_width
+    to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels if is_kept else t.unused
     decays = t.is_dense and t.a != 1
     any_lane = np.uint64(0)
     for block in range(0, t.channels, LANES):
@@ -328,16 +411,16 @@ def update_pixel(
             current = load(weights, t.bias + block, LANES)
         else:
             current = splat(ZERO, LANES)
-        any_lane |= fire(t, counts[k], values, at + block, current, to + block, decays)
+        any_lane |= fire(t, count, values, at + block, current, to + block, decays)
     if any_lane & SPIKED != 0 and is_kept:
-        set_bit(bits, then.in_bits, then.in_rows, then.in_words, to_y, to_x)
+        set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
     return any_lane
 
 
 @_inner
 def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
-    t = layers[k]
+    t, rules, count = layers[k], rules_of(layers, k), counts[k]
     if t.a != 1:
         leak(values, t.membrane, t.height * t.width * t.channels, t.a)
     for group in range((t.height + 63) >> 6):
@@ -352,14 +435,14 @@ def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, co
                 while pixels != 0:
                     x = (part << 6) + trailing_zeros(pixels)
                     pixels &= pixels - ONE
-                    if update_pixel(k, layers, values, bits, weights, counts, y, x, True) > SPIKED:
+                    if update_pixel(rules, count, values, bits, weights, y, x, True) > SPIKED:
                         set_bit(bits, t.touched, t.touched_rows, t.words, y, x)
 
 
 @_inner
 def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update all neurons of layer k."""
-    t = layers[k]
+    t, rules, count = layers[k], rules_of(layers, k), counts[k]
     size_y, size_x = t.current_pool_y, t.current_pool_x
     for y in range(t.height // size_y):
         for x in range(t.width // size_x):
@@ -367,7 +450,7 @@ def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts
             for row in range(y * size_y, (y + 1) * size_y):
                 for column in range(x * size_x, (x + 1) * size_x):
                     some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
-            update_pixel(k, layers, values, bits, weights, counts, y, x, some != 0)
+            update_pixel(rules, count, values, bits, weights, y, x, some != 0)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
@@ -423,6 +506,8 @@ def run_steps(
     outside = first_outside(layers, x, y, p, 0, x.size)
     if outside >= 0:
         return outside
+    layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
+    starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
     first = 0
     for n in range(stops.size):
         take_events(layers, values, bits, x, y, p, first, stops[n])

@@ -18,6 +18,7 @@ from snnlab.streaming.buffers import lay_out, membranes, reset
 from snnlab.streaming.event_loops import run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
+_INT64 = np.dtype(np.int64)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
 _MOST_STEPS = 4096
 
@@ -102,11 +103,11 @@ class EventStream:
         Raises:
             DataError: if an event is outside the sensor; the stream is then as before.
         """
-        x = np.atleast_1d(np.asarray(x, np.int64))
-        p = np.atleast_1d(np.asarray(p, np.int64))
-        y = np.zeros_like(x) if y is None else np.atleast_1d(np.asarray(y, np.int64))
-        if not x.shape == y.shape == p.shape:
-            raise DataError("step", f"x, y and p need equal shapes, got {x.shape}, {y.shape}, {p.shape}")
+        if not (_is_column(x) and _is_column(y) and _is_column(p)):  # converting takes as long as a short step
+            x, p = _as_column(x), _as_column(p)
+            y = np.zeros_like(x) if y is None else _as_column(y)
+        if not x.size == y.size == p.size:
+            raise DataError("step", f"x, y and p need equal lengths, got {x.size}, {y.size}, {p.size}")
         self._stop[0] = x.size
         self._run(x, y, p, self._stop, self._output)
         return self._view
@@ -211,6 +212,14 @@ class EventStream:
 
 def _no_events() -> tuple[np.ndarray, ...]:
     return tuple(np.zeros(0, np.int64) for _ in range(4))
+
+
+def _is_column(column: Any) -> bool:
+    return type(column) is np.ndarray and column.dtype is _INT64 and column.ndim == 1 and column.flags.c_contiguous
+
+
+def _as_column(column: Any) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(column), np.int64).reshape(-1)
 
 
 def _columns(events: Any) -> tuple[np.ndarray, ...]:

@@ -1,211 +1,137 @@
-"""The event-driven engine equals plain dense loops bit for bit: the membranes of all layers after every step."""
+"""Feeding a stream: steps, events in pieces, states, mistakes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from snnlab.errors import DataError
+from snnlab.data.events import Events
+from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.session import Session
 from snnlab.streaming import EventStream
-from snnlab.streaming.dense_loops import DenseLoops
 
 from ..refusals import assert_raises
 
-Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+SHAPE = (2, 6, 8)
+LAYERS: dict[str, dict[str, Any]] = {
+    "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "bias": False},
+    "lif": {"type": "lif", "v_threshold": 0.3},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 3},
+    "readout": {"type": "li"},
+}
 
 
-def frame_of(columns: Columns, shape: tuple[int, ...]) -> np.ndarray:
-    frame = np.zeros(shape, np.float32)
-    x, y, p = columns
-    places: tuple[np.ndarray, ...] = {1: (p,), 2: (p, x), 3: (p, y, x)}[len(shape)]
-    np.add.at(frame, places, 1.0)
-    return frame
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return build_network(LAYERS, in_shape=SHAPE, dt=2.0).network.eval()
 
 
-def random_steps(shape: tuple[int, ...], num_steps: int, most: int, seed: int = 0) -> list[Columns]:
-    """Return steps with 0 to `most` events, several in a cell among them."""
+def recording(count: int = 300, last_us: int = 60_000, seed: int = 0) -> Events:
     random = np.random.default_rng(seed)
-    channels, height, width = {1: (*shape, 1, 1), 2: (*shape[:1], 1, *shape[1:])}.get(len(shape), shape)
-    found = []
-    for _ in range(num_steps):
-        count = int(random.integers(0, most + 1)) * int(random.random() < 0.8)
-        p, y, x = (random.integers(0, size, count) for size in (channels, height, width))
-        found.append((np.repeat(x, 2)[:count], np.repeat(y, 2)[:count], np.repeat(p, 2)[:count]))
-    return found
+    p, y, x = (random.integers(0, size, count) for size in SHAPE)
+    t = np.sort(random.integers(0, last_us, count))
+    return Events(t, x.astype(np.int16), y.astype(np.int16), p.astype(bool))
 
 
-def assert_equals_dense_loops(network: Network, steps: list[Columns], shape: tuple[int, ...]) -> dict[str, int]:
-    """Compare membranes and numbers of spikes of all layers, and the output, after every step; return the spikes."""
-    stream, dense = EventStream(network, shape), DenseLoops(network)
-    total: dict[str, int] = {}
-    for number, columns in enumerate(steps):
-        found, expected = stream.step(*columns), dense.step(frame_of(columns, shape))
-        np.testing.assert_array_equal(found.reshape(-1), expected.reshape(-1), f"output of step {number}")
-        membranes = stream.membranes()
-        for name, v in dense.membranes.items():
-            same = membranes[name].reshape(v.shape).view(np.int32) == v.view(np.int32)
-            assert same.all(), f"{name}, step {number}: {np.count_nonzero(~same)} membranes differ"
-        total = {name: total.get(name, 0) + spikes for name, spikes in dense.num_spikes.items()}
-    layers = stream.stats()["layers"]
-    assert {name: layers[name]["spikes"] for name in total} == total
-    return total
+def outputs(stream: EventStream, *pieces: Any) -> np.ndarray:
+    """Return the outputs of all steps of a recording in pieces, the last one included."""
+    found = [steps.y for piece in pieces for steps in stream.feed(piece)]
+    return np.concatenate([*found, stream.finish()[None]])
 
 
-def random_network(layers: Mapping[str, Mapping[str, Any]], shape: tuple[int, ...], *, scale: float = 3.0) -> Network:
-    torch.manual_seed(0)
-    network = build_network(layers, in_shape=shape, dt=1.0).network.eval()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
-                module.weight *= scale
-    return network
+def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
+    events = recording()
+    whole = outputs(EventStream(network), events)
+    pieces = [events.take(slice(i, i + 7)) for i in range(0, 300, 7)]
+    assert np.array_equal(outputs(EventStream(network), *pieces), whole)
+    stream, step = EventStream(network), events.t // 2000
+    one_by_one = [stream.step(*(column[step == n] for column in (events.x, events.y, events.p))) for n in range(30)]
+    assert whole.shape == (30, 3)
+    assert np.array_equal(one_by_one[-1], whole[-1])
+    assert stream.stats()["events"] == 300
 
 
-NEURONS: dict[str, dict[str, Any]] = {
-    "lif": {"type": "lif"},
-    "strict": {"type": "lif", "threshold": "strict", "tau_mem": 3.0},
-    "to_value": {"type": "lif", "reset": "value", "v_reset": -0.25},
-    "no_reset": {"type": "lif", "reset": "none", "tau_mem": 2.0},
-    "average": {"type": "lif", "input_gain": "average"},
-    "floor": {"type": "lif", "floor": -0.5},
-    "v_leak": {"type": "lif", "v_leak": 0.3},
-    "delayed": {"type": "lif", "reset_delay": True, "threshold": "strict"},
-    "delayed_value": {"type": "lif", "reset_delay": True, "reset": "value", "v_reset": 0.1},
-    "iaf": {"type": "iaf"},
-    "iaf_several": {"type": "iaf", "spikes": "several", "floor": -1.0},
-    "iaf_start": {"type": "iaf", "v_init": 0.4},
-    "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
-}
+def test_the_times_of_steps_are_their_ends(network: Network) -> None:
+    (steps,) = EventStream(network).feed(recording())
+    assert steps.t.tolist() == [2.0 * n for n in range(1, 30)]
 
 
-@pytest.mark.parametrize("kind", NEURONS)
-def test_all_neurons_equal_dense_loops(kind: str) -> None:
-    layers = {
-        "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False},
-        "first": NEURONS[kind],
-        "pool": {"type": "avg_pool", "kernel_size": 2},
-        "conv2": {"type": "conv2d", "out_channels": 20, "kernel_size": 3, "bias": False},
-        "second": NEURONS[kind],
-        "flatten": {"type": "flatten"},
-        "out": {"type": "linear", "out_features": 4, "bias": False},
-        "readout": {"type": "li"},
-    }
-    shape = (2, 9, 11)
-    spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 120, 12), shape)
-    assert spikes["first"] > 500
-    assert spikes["second"] > 5
+def test_a_step_can_have_another_length(network: Network) -> None:
+    stream = EventStream(network, dt=0.5)
+    rebuilt = build_network(LAYERS, in_shape=SHAPE, dt=0.5).network.eval()
+    rebuilt.load_state_dict(network.state_dict())
+    assert np.array_equal(outputs(stream, recording()), outputs(EventStream(rebuilt), recording()))
+    assert stream.num_steps == 120
 
 
-CONVOLUTIONS: dict[str, dict[str, Any]] = {
-    "bias": {"kernel_size": 3},
-    "stride": {"kernel_size": 2, "stride": 2, "bias": False},
-    "wide_stride": {"kernel_size": 2, "stride": 3, "padding": 1, "bias": False},
-    "uneven": {"kernel_size": [3, 5], "stride": [2, 1], "padding": [0, 2], "bias": False},
-    "dilation": {"kernel_size": 3, "dilation": [2, 3], "padding": 3, "bias": False},
-    "groups": {"kernel_size": 3, "groups": 2, "bias": False},
-    "same": {"kernel_size": 4, "padding": "same", "bias": False},
-    "wide_padding": {"kernel_size": 1, "padding": 2, "bias": False},
-}
+def test_steps_of_a_third_of_a_ms_get_each_event_once(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network, dt=1 / 3)
+    outputs(stream, events)
+    assert stream.num_steps == int(events.t[-1] * 3 // 1000) + 1
+    assert stream.num_events == 300
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
-@pytest.mark.parametrize("kind", CONVOLUTIONS)
-@pytest.mark.parametrize("shape", [(2, 13, 12), (18, 7, 150)], ids=str)
-def test_all_convolutions_equal_dense_loops(kind: str, shape: tuple[int, ...]) -> None:
-    layers = {
-        "conv": {"type": "conv2d", "out_channels": 6, **CONVOLUTIONS[kind]},
-        "lif": {"type": "lif"},
-        "pool": {"type": "max_pool", "kernel_size": [2, 3]},
-        "conv2": {"type": "conv2d", "out_channels": 18, "kernel_size": 1, "bias": False},
-        "lif2": {"type": "lif"},
-    }
-    spikes = assert_equals_dense_loops(random_network(layers, shape, scale=5.0), random_steps(shape, 40, 60), shape)
-    assert spikes["lif"] > 50
-    assert spikes["lif2"] > 20
+def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
+    layers = {**LAYERS, "out": {**LAYERS["out"], "bias": False}}
+    stream = EventStream(build_network(layers, in_shape=SHAPE, dt=2.0).network)
+    assert np.concatenate([steps.y for steps in stream.feed(recording())]).any()
+    late = recording(1, 1)
+    parts = [steps.y for steps in stream.feed(late._replace(t=late.t + 40_000_000))]
+    assert len(parts) == 5
+    assert np.abs(parts[-1]).max() < 1e-40  # products of subnormal numbers are rounded up
 
 
-POOLINGS: dict[str, dict[str, Any]] = {
-    "max": {"type": "max_pool", "kernel_size": 2},
-    "avg": {"type": "avg_pool", "kernel_size": 3},
-    "sum": {"type": "sum_pool", "kernel_size": [2, 4]},
-}
+def test_a_loaded_state_goes_on_where_it_was_taken(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network)
+    list(stream.feed(events.take(slice(0, 150))))
+    state = stream.state()
+    expected = outputs(stream, events.take(slice(150, 300)))
+    other = EventStream(network)
+    other.load(state)
+    assert np.array_equal(outputs(other, events.take(slice(150, 300))), expected)
+    with assert_raises(ConfigError, "state"):
+        EventStream(build_network(LAYERS, in_shape=(2, 8, 8), dt=2.0).network).load(state)
 
 
-@pytest.mark.parametrize(
-    ("kind", "before"), [*((kind, False) for kind in POOLINGS), pytest.param("max", True, id="max-currents")]
-)
-def test_all_poolings_equal_dense_loops(kind: str, before: bool) -> None:
-    pool, lif = {"pool": POOLINGS[kind]}, {"lif": {"type": "lif"}}
-    layers = {
-        "conv": {"type": "conv2d", "out_channels": 3, "kernel_size": 4, "bias": before},
-        **({**pool, **lif} if before else {**lif, **pool}),
-        "flatten": {"type": "flatten"},
-        "out": {"type": "linear", "out_features": 30},
-        "lif2": {"type": "lif"},
-    }
-    shape = (2, 14, 16)
-    spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 100, 20), shape)
-    assert spikes["lif"] > 50
-    assert spikes["lif2"] > 50
+def test_reset_starts_again(network: Network) -> None:
+    stream = EventStream(network)
+    first = outputs(stream, recording())
+    stream.reset()
+    assert np.array_equal(outputs(stream, recording()), first)
+    stream.reset()
+    assert stream.stats()["layers"]["lif"] == {"inputs": 0, "operations": 0, "spikes": 0}
 
 
-def test_one_axis_and_features_equal_dense_loops() -> None:
-    conv = {"type": "conv1d", "out_channels": 4, "kernel_size": 5, "stride": 2, "padding": 1}
-    end = {"out": {"type": "linear", "out_features": 3, "bias": False}, "lif2": {"type": "iaf"}}
-    lines = {"conv": conv, "lif": {"type": "lif"}, "pool": {"type": "max_pool", "kernel_size": 2}}
-    lines |= {"flatten": {"type": "flatten"}, **end}
-    assert_equals_dense_loops(random_network(lines, (2, 200)), random_steps((2, 200), 60, 20), (2, 200))
-    features = {"hidden": {"type": "linear", "out_features": 33}, "lif": {"type": "lif"}, **end}
-    assert_equals_dense_loops(random_network(features, (70,)), random_steps((70,), 60, 20), (70,))
-
-
-def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:
-    layers = {"out": {"type": "linear", "out_features": 1, "bias": False}, "iaf": {"type": "iaf"}}
-    network = build_network(layers, in_shape=(1,), dt=1.0).network.eval()
-    torch.nn.init.constant_(network.get_submodule("out").get_parameter("weight"), 3.5)
-    stream, none = EventStream(network), np.zeros(0, np.int64)
-    assert [
-        float(y[0]) for y in [stream.step(0, None, 0).copy(), *(stream.step(none, None, none).copy() for _ in range(4))]
-    ] == [1, 1, 1, 0, 0]
-
-
-@pytest.mark.parametrize("target", [3, 9])
-def test_all_layers_of_speck_equal_dense_loops(real_data: Path, target: int) -> None:
-    spikes = assert_equals_dense_loops(of_speck(real_data), gesture_steps(real_data, target, 100), (2, 128, 128))
-    assert len(spikes) == 9
-    assert spikes["iaf9"] > 0
-
-
-def of_speck(real_data: Path) -> Network:
-    file = real_data / "foreign" / "sinabs" / "dvs_gesture_params.pt"
-    if not file.exists():
-        pytest.skip(f"{file} is missing")
-    data = ["data=dvsgesture", "data.duration_ms=1440", "data.dt=1"]
-    return Session.composed("model=speck_gesture", *data, f"model.weights.file={file}").network.eval()
-
-
-def gesture_steps(real_data: Path, target: int, num_steps: int) -> list[Columns]:
-    """Return the first steps of 1 ms of a recording."""
-    (path,) = (real_data / "DVSGesture").rglob(f"{target}.npy")
-    x, y, p, t = np.load(path, allow_pickle=False).astype(np.int64)[:, :4].T
-    stops = np.searchsorted(t, np.arange(num_steps + 1))
-    return [(x[i:j], y[i:j], p[i:j]) for i, j in pairwise(stops)]
-
-
-def test_events_outside_the_sensor_are_refused_and_change_nothing() -> None:
-    layers = {"out": {"type": "linear", "out_features": 2}, "iaf": {"type": "iaf"}}
-    stream = EventStream(build_network(layers, in_shape=(3,), dt=1.0).network)
+def test_events_outside_the_sensor_are_refused_and_change_nothing(network: Network) -> None:
+    stream = EventStream(network)
+    stream.step(1, 1, 1)
     before = stream.state()
-    for x, y, p in [(0, 0, 3), (1, 0, 0), (0, -1, 0)]:
+    for x, y, p in [(8, 0, 0), (-1, 0, 0), (0, 6, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1)]:
         with assert_raises(DataError, "stream", f"x={x}", f"y={y}", f"p={p}"):
             stream.step([0, x], [0, y], [1, p])
     assert np.array_equal(stream.state().values, before.values)
-    assert stream.num_steps == 0
+    assert stream.num_steps == 1
+
+
+@pytest.mark.parametrize(("times", "number"), [([5000, 3000], 3000), ([-1, 0], -1)])
+def test_times_that_fall_or_are_negative_are_refused(network: Network, times: list[int], number: int) -> None:
+    columns = {name: np.zeros(2, np.int64) for name in "xyp"}
+    with assert_raises(DataError, "stream", number):
+        EventStream(network).feed({"t": np.array(times), **columns})
+
+
+def test_events_of_a_step_that_has_ended_are_refused(network: Network) -> None:
+    stream = EventStream(network)
+    outputs(stream, recording(last_us=10_000))
+    with assert_raises(DataError, "stream", "ended"):
+        stream.feed(recording(1, 1))
+
+
+def test_columns_of_unequal_lengths_are_refused(network: Network) -> None:
+    with assert_raises(DataError, "step", 2, 1):
+        EventStream(network).step([1, 2], [1], [0])
