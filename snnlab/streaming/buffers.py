@@ -29,7 +29,8 @@ _RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": 
 
 _WHOLE_NUMBERS = (
     # Sizes of the input, of its bitmap, of the kernel and of the currents.
-    *("in_height", "in_width", "in_channels", "in_used", "in_words", "is_whole"),
+    *("in_height", "in_width", "in_channels", "in_words", "is_whole"),
+    *("sensor_height", "sensor_width", "polarities", "is_merged"),
     *("rows", "row_dilation", "columns", "stride_y", "stride_x", "pad_y", "pad_x"),
     *("height", "width", "channels", "words", "left", "current_width"),
     # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
@@ -56,6 +57,7 @@ class Buffers(NamedTuple):
         weights: Weights and biases.
         starts, factors: The channels of one pixel that are not zero: places of their weights, and their values.
         counts: A row of `COUNTS` for each layer.
+        cells: The `SensorMap`'s cells.
     """
 
     layers: np.ndarray
@@ -65,6 +67,32 @@ class Buffers(NamedTuple):
     starts: np.ndarray
     factors: np.ndarray
     counts: np.ndarray
+    cells: np.ndarray
+
+
+class SensorMap(NamedTuple):
+    """Where the events of each pixel of a sensor enter the network.
+
+    Attributes:
+        cells: channel << 32 | y << 16 | x of the first layer's input, int64; negative: its events are dropped.
+        polarities: Number of polarities, from 0; the polarity is added to the channel.
+        is_merged: Whether all polarities share a channel.
+
+    Shape:
+        cells: `[H, W]`.
+    """
+
+    cells: np.ndarray
+    polarities: int
+    is_merged: bool = False
+
+
+def plain_sensor(in_shape: tuple[int, ...]) -> SensorMap:
+    """Return the map of a sensor that is the network's input: (P, H, W), (P, W) or (W,)."""
+    if len(in_shape) == 1:
+        return SensorMap(np.arange(in_shape[0], dtype=np.int64)[None] << 32, 1)
+    height, width = in_shape[-2] if len(in_shape) == 3 else 1, in_shape[-1]
+    return SensorMap(np.arange(height)[:, None] << 16 | np.arange(width), in_shape[0])
 
 
 def whole_vectors(count: int) -> int:
@@ -107,12 +135,11 @@ class _Layout:
     def place_input(self, row: np.void, shape: tuple[int, ...], channels: int) -> None:
         """Set the fields of a layer's input."""
         row["in_height"], row["in_width"], row["in_channels"], row["in_words"] = *shape[1:], channels, _words(shape[2])
-        row["in_used"] = shape[0]
         row["input"] = self.take_values(prod(shape[1:]) * channels)
         row["in_bits"], row["in_rows"] = self.take_bitmap(shape[1], _words(shape[2]))
 
 
-def lay_out(layers: Sequence[StreamLayer]) -> Buffers:
+def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     """Return the arrays for layers in order, with all membranes at rest."""
     table = np.zeros(len(layers) + 1, LAYER)
     layout = _Layout()
@@ -128,6 +155,8 @@ def lay_out(layers: Sequence[StreamLayer]) -> Buffers:
         divisor = prod(layer.window) if layer.pool == "avg" else 1
     layout.place_input(table[-1], layers[-1].out_shape, channels)
     table[-1]["divisor"] = divisor
+    table[0]["sensor_height"], table[0]["sensor_width"] = sensor.cells.shape
+    table[0]["polarities"], table[0]["is_merged"] = sensor.polarities, sensor.is_merged
     most = max(int(table["in_channels"].max()), LANES)
     weights = aligned_zeros(layout.num_weights)
     weights[:] = np.concatenate(layout.parts)
@@ -139,6 +168,7 @@ def lay_out(layers: Sequence[StreamLayer]) -> Buffers:
         np.zeros(most, np.int64),
         np.zeros(most, np.float32),
         np.zeros(len(layers), COUNTS),
+        np.ascontiguousarray(sensor.cells, np.int64).ravel(),
     )
     reset(found)
     return found

@@ -56,20 +56,25 @@ def first_outside(layers: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) ->
     """Return the index of the first event outside the sensor, or -1."""
     t = layers[0]
     for n in range(first, stop):
-        inside = 0 <= x[n] < t.in_width and 0 <= y[n] < t.in_height and 0 <= p[n] < t.in_used
+        inside = 0 <= x[n] < t.sensor_width and 0 <= y[n] < t.sensor_height and 0 <= p[n] < t.polarities
         if not inside:
             return n
     return -1
 
 
 @_inner
-def take_events(layers: Any, values: Any, bits: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> None:
+def take_events(layers: Any, values: Any, bits: Any, cells: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> None:
     """Add events to the input of the first layer."""
     t = layers[0]
     to, width, channels, bitmap, summary, words = t.input, t.in_width, t.in_channels, t.in_bits, t.in_rows, t.in_words
+    sensor_width, per_polarity = t.sensor_width, 0 if t.is_merged else 1
     for n in range(first, stop):
-        values[to + (y[n] * width + x[n]) * channels + p[n]] += np.float32(1)
-        set_bit(bits, bitmap, summary, words, y[n], x[n])
+        cell = cells[y[n] * sensor_width + x[n]]
+        if cell >= 0:
+            in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
+            channel = (cell >> 32) + p[n] * per_polarity
+            values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
+            set_bit(bits, bitmap, summary, words, in_y, in_x)
 
 
 @_inner
@@ -490,6 +495,7 @@ def run_steps(
     starts: Any,
     factors: Any,
     counts: Any,
+    cells: Any,
     x: Any,
     y: Any,
     p: Any,
@@ -507,10 +513,10 @@ def run_steps(
     if outside >= 0:
         return outside
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
-    starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
+    starts, factors, counts, cells = borrow(starts), borrow(factors), borrow(counts), borrow(cells)
     first = 0
     for n in range(stops.size):
-        take_events(layers, values, bits, x, y, p, first, stops[n])
+        take_events(layers, values, bits, cells, x, y, p, first, stops[n])
         first = stops[n]
         step(layers, values, bits, weights, starts, factors, counts)
         take_output(layers, values, bits, outputs[n])

@@ -14,7 +14,7 @@ import numpy as np
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import lay_out, membranes, reset
+from snnlab.streaming.buffers import SensorMap, lay_out, membranes, plain_sensor, reset
 from snnlab.streaming.event_loops import run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
@@ -36,6 +36,14 @@ class StreamState(NamedTuple):
     bits: np.ndarray
     steps: int
     waiting: tuple[np.ndarray, ...]
+
+
+class UsableEvents(NamedTuple):
+    """Events in order, and how many were left out: of steps that have ended, and outside the sensor."""
+
+    events: dict[str, np.ndarray]
+    late: int
+    outside: int
 
 
 class StreamedSteps(NamedTuple):
@@ -63,12 +71,20 @@ class EventStream:
         network: A network of `build_network`, or any other with `in_shape`; evaluation is assumed.
         in_shape: Shape of one sample at one step, such as (2, 128, 128); not needed after `build_network`.
         dt: Length of a step, ms; None: that of the network.
+        sensor: The sensor's pixels in the input; None: the sensor is the input.
 
     Raises:
         ConfigError: naming the first layer that cannot run on events.
     """
 
-    def __init__(self, network: Network, in_shape: Shape | None = None, *, dt: float | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        in_shape: Shape | None = None,
+        *,
+        dt: float | None = None,
+        sensor: SensorMap | None = None,
+    ) -> None:
         built = network.built_from
         if built is not None:
             in_shape = built.in_shape
@@ -79,7 +95,8 @@ class EventStream:
             raise ConfigError("in_shape", "is needed for this network", "for example in_shape=(2, 128, 128)")
         self.in_shape, self.dt = tuple(in_shape), dt
         self.layers = stream_layers(network, self.in_shape)
-        self._buffers = lay_out(self.layers)
+        self.sensor = plain_sensor(self.in_shape) if sensor is None else sensor
+        self._buffers = lay_out(self.layers, self.sensor)
         last = self.layers[-1].out_shape
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
@@ -93,9 +110,9 @@ class EventStream:
         """Run one step with its events and return the output, a view that the next step overwrites.
 
         Args:
-            x: Columns.
+            x: Columns; of an input of one axis, the features.
             y: Rows; None for a sensor of one row.
-            p: Polarities, or channels.
+            p: Polarities, from 0.
 
         Shape:
             x, y, p: `[N]`, or numbers for one event; returns `[K]`.
@@ -115,10 +132,11 @@ class EventStream:
     def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, stops: np.ndarray, outputs: np.ndarray) -> None:
         outside = run_steps(*self._arguments, x, y, p, stops, outputs)
         if outside >= 0:
+            height, width = self.sensor.cells.shape
             raise DataError(
                 "stream",
-                f"an event at x={x[outside]}, y={y[outside]}, p={p[outside]} is outside the input"
-                f" {list(self.in_shape)}",
+                f"an event at x={x[outside]}, y={y[outside]}, p={p[outside]} is outside the sensor"
+                f" of {width} x {height} pixels and {self.sensor.polarities} polarities",
             )
         self.num_steps += stops.size
         self.num_events += x.size
@@ -143,9 +161,7 @@ class EventStream:
         if (falls := np.flatnonzero(np.diff(t) < 0)).size or (t.size and t[0] < 0):
             at = int(falls[0]) + 1 if falls.size else 0
             raise DataError("stream", f"an event at {t[at]} us is earlier than the one before it", "sort the events")
-        # Exact also for a step that is no whole number of us.
-        us = Fraction(str(self.dt)) * 1000
-        step = t * us.denominator // us.numerator
+        step = self._step_of(t)
         if t.size and step[0] < self.num_steps:
             raise DataError("stream", f"an event at {t[0]} us is in a step that has ended", "feed events in order")
         return self._feed(columns, step)
@@ -163,6 +179,28 @@ class EventStream:
             self._waiting = tuple(column[stops[-1] :] for column in self._waiting)
             step = step[stops[-1] :]
             yield StreamedSteps((numbers + 1) * float(self.dt or 0), outputs.reshape(-1, *self.out_shape))
+
+    def in_order(self, events: Any) -> UsableEvents:
+        """Return the waiting events and new ones, by time, without those that `feed` would refuse; nothing waits then.
+
+        Args:
+            events: Columns as in `feed`, in any order.
+        """
+        columns = tuple(map(np.concatenate, zip(self._waiting, _columns(events), strict=True)))
+        self._waiting = _no_events()
+        t, x, y, p = columns
+        height, width = self.sensor.cells.shape
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+        in_time = (t >= 0) & (self._step_of(t) >= self.num_steps)
+        kept = np.flatnonzero(inside & in_time)
+        kept = kept[np.argsort(t[kept], kind="stable")]
+        usable = dict(zip("txyp", (column[kept] for column in columns), strict=True))
+        return UsableEvents(usable, int(np.count_nonzero(~in_time)), int(np.count_nonzero(in_time & ~inside)))
+
+    def _step_of(self, t: np.ndarray) -> np.ndarray:
+        # Exact also for a step that is no whole number of us.
+        us = Fraction(str(self.dt)) * 1000
+        return t * us.denominator // us.numerator
 
     def finish(self) -> np.ndarray:
         """End the step of the waiting events and return its output, as `step` does."""

@@ -22,7 +22,7 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 def frame_of(columns: Columns, shape: tuple[int, ...]) -> np.ndarray:
     frame = np.zeros(shape, np.float32)
     x, y, p = columns
-    places: tuple[np.ndarray, ...] = {1: (p,), 2: (p, x), 3: (p, y, x)}[len(shape)]
+    places: tuple[np.ndarray, ...] = {1: (x,), 2: (p, x), 3: (p, y, x)}[len(shape)]
     np.add.at(frame, places, 1.0)
     return frame
 
@@ -30,7 +30,7 @@ def frame_of(columns: Columns, shape: tuple[int, ...]) -> np.ndarray:
 def random_steps(shape: tuple[int, ...], num_steps: int, most: int, seed: int = 0) -> list[Columns]:
     """Return steps with 0 to `most` events, several in a cell among them."""
     random = np.random.default_rng(seed)
-    channels, height, width = {1: (*shape, 1, 1), 2: (*shape[:1], 1, *shape[1:])}.get(len(shape), shape)
+    channels, height, width = {1: (1, 1, *shape), 2: (*shape[:1], 1, *shape[1:])}.get(len(shape), shape)
     found = []
     for _ in range(num_steps):
         count = int(random.integers(0, most + 1)) * int(random.random() < 0.8)

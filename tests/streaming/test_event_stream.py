@@ -48,7 +48,8 @@ def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
     pieces = [events.take(slice(i, i + 7)) for i in range(0, 300, 7)]
     assert np.array_equal(outputs(EventStream(network), *pieces), whole)
     stream, step = EventStream(network), events.t // 2000
-    one_by_one = [stream.step(*(column[step == n] for column in (events.x, events.y, events.p))) for n in range(30)]
+    columns = np.stack([events.x, np.asarray(events.y), events.p])
+    one_by_one = [stream.step(*columns[:, step == n]) for n in range(30)]
     assert whole.shape == (30, 3)
     assert np.array_equal(one_by_one[-1], whole[-1])
     assert stream.stats()["events"] == 300
@@ -130,6 +131,19 @@ def test_events_of_a_step_that_has_ended_are_refused(network: Network) -> None:
     outputs(stream, recording(last_us=10_000))
     with assert_raises(DataError, "stream", "ended"):
         stream.feed(recording(1, 1))
+
+
+def test_events_in_any_order_are_sorted_and_those_too_late_or_outside_are_counted(network: Network) -> None:
+    events = recording()
+    shuffled = events.take(np.random.default_rng(0).permutation(300))
+    stream = EventStream(network)
+    usable = stream.in_order(shuffled)
+    assert (usable.late, usable.outside) == (0, 0)
+    assert np.array_equal(outputs(stream, usable.events), outputs(EventStream(network), events))
+    columns = {"t": np.array([0, -1, 70_000, 69_000]), "x": np.array([0, 0, 8, 1]), "y": np.zeros(4), "p": np.zeros(4)}
+    usable = stream.in_order(columns)
+    assert (usable.late, usable.outside) == (2, 1)
+    assert usable.events["t"].tolist() == [69_000]
 
 
 def test_columns_of_unequal_lengths_are_refused(network: Network) -> None:
