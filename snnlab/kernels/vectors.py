@@ -149,20 +149,21 @@ def _mask_bits(builder: ir.IRBuilder, mask: Any) -> Any:
     return builder.zext(builder.bitcast(mask, ir.IntType(mask.type.count)), ir.IntType(64))
 
 
-def _comparison(sign: str) -> Callable[..., Any]:
+def _comparison(name: str, sign: str) -> Callable[..., Any]:
     def typing(context: Any, one: Any, other: Any) -> Any:
         def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            return _mask_bits(builder, builder.fcmp_unordered(sign, *arguments))
+            return _mask_bits(builder, getattr(builder, name)(sign, *arguments))
 
         return types.uint64(one, one), build
 
     return _vector_intrinsic(typing)
 
 
-at_least, above, differs = _comparison(">="), _comparison(">"), _comparison("!=")
+at_least, above = _comparison("fcmp_ordered", ">="), _comparison("fcmp_ordered", ">")
+differs = _comparison("fcmp_unordered", "!=")
 """Return the lanes where one vector is at least, is above, or differs from another, as the bits of a number.
 
-A lane that is not a number counts, so that it is never lost.
+A lane that is not a number is not at least another and not above it, but differs, as in PyTorch.
 """
 
 

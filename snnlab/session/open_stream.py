@@ -138,15 +138,15 @@ class LiveStream:
 
     def read_file(self, file: Path, time_unit: str | None) -> Iterator[Any]:
         """Yield the events of a file, read as in the run's dataset."""
-        reading = reading_settings(self.run.experiment.data, {} if time_unit is None else {"--time-unit": time_unit})
+        if time_unit is not None:
+            _unit_us(time_unit)
+        options = {} if time_unit is None else {"--time-unit": time_unit}
+        reading = reading_settings(self.run.experiment.data, options)
         yield read_file(file, reading, self.run.session.settings.size)
 
     def read_lines(self, pieces: Iterable[bytes], time_unit: str | None) -> Iterator[Any]:
         """Yield the events of pieces of lines."""
-        unit = time_unit or "us"
-        if unit not in UNITS_US:
-            raise ConfigError("stream", f"--time-unit must be one of {listing(UNITS_US)}, got {unit}")
-        lines = EventLines(UNITS_US[unit])
+        lines = EventLines(_unit_us(time_unit or "us"))
         for piece in pieces:
             yield lines.read(piece)
         yield lines.finish()
@@ -158,6 +158,8 @@ class LiveStream:
             self.num_late, self.num_outside = self.num_late + usable.late, self.num_outside + usable.outside
             for steps in self.stream.feed(usable.events):
                 yield from self._answers(steps)
+        if not self.stream.num_waiting:  # nothing has arrived
+            return
         y = self.stream.finish()
         end = self.stream.num_steps
         yield from self._answers(StreamedSteps(np.array([end * float(self.stream.dt or 0)]), y[None]), last=True)
@@ -174,6 +176,12 @@ class LiveStream:
         own = self.stream
         dropped = f"dropped {self.num_late:,} late, {self.num_outside:,} outside the sensor"
         return f"{own.num_steps:,} steps of {own.dt:g} ms, {own.num_events:,} events; {dropped}"
+
+
+def _unit_us(unit: str) -> float:
+    if unit not in UNITS_US:
+        raise ConfigError("stream", f"--time-unit must be one of {listing(UNITS_US)}, got {unit}")
+    return UNITS_US[unit]
 
 
 class EventLines:

@@ -87,7 +87,7 @@ class EventStream:
     ) -> None:
         built = network.built_from
         if built is not None:
-            in_shape = built.in_shape
+            in_shape = built.in_shape if in_shape is None else in_shape
             if dt is not None and dt != built.dt:
                 network = with_step(network, dt)
             dt = dt or built.dt
@@ -132,14 +132,19 @@ class EventStream:
     def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, stops: np.ndarray, outputs: np.ndarray) -> None:
         outside = run_steps(*self._arguments, x, y, p, stops, outputs)
         if outside >= 0:
-            height, width = self.sensor.cells.shape
-            raise DataError(
-                "stream",
-                f"an event at x={x[outside]}, y={y[outside]}, p={p[outside]} is outside the sensor"
-                f" of {width} x {height} pixels and {self.sensor.polarities} polarities",
-            )
+            raise self._outside(x[outside], y[outside], p[outside])
         self.num_steps += stops.size
         self.num_events += x.size
+
+    def _outside(self, x: int, y: int, p: int) -> DataError:
+        height, width = self.sensor.cells.shape
+        sensor = f"{width} x {height} pixels and {self.sensor.polarities} polarities"
+        return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor of {sensor}")
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of events that wait for the end of their step."""
+        return self._waiting[0].size
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
@@ -152,7 +157,8 @@ class EventStream:
                 or an array with these fields; y is None for a sensor of one row.
 
         Raises:
-            DataError: if an event is outside the sensor, or earlier than the one before it.
+            DataError: if an event is outside the sensor, or earlier than the one before it; the stream is then as
+                before.
         """
         if self.dt is None:
             raise ConfigError("dt", "is needed to cut events into steps", "for example dt=1.0, in ms")
@@ -164,6 +170,8 @@ class EventStream:
         step = self._step_of(t)
         if t.size and step[0] < self.num_steps:
             raise DataError("stream", f"an event at {t[0]} us is in a step that has ended", "feed events in order")
+        if (outside := np.flatnonzero(~self._inside(columns))).size:
+            raise self._outside(*(column[outside[0]] for column in columns[1:]))
         return self._feed(columns, step)
 
     def _feed(self, columns: tuple[np.ndarray, ...], step: np.ndarray) -> Iterator[StreamedSteps]:
@@ -188,14 +196,18 @@ class EventStream:
         """
         columns = tuple(map(np.concatenate, zip(self._waiting, _columns(events), strict=True)))
         self._waiting = _no_events()
-        t, x, y, p = columns
-        height, width = self.sensor.cells.shape
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+        t = columns[0]
+        inside = self._inside(columns)
         in_time = (t >= 0) & (self._step_of(t) >= self.num_steps)
         kept = np.flatnonzero(inside & in_time)
         kept = kept[np.argsort(t[kept], kind="stable")]
         usable = dict(zip("txyp", (column[kept] for column in columns), strict=True))
         return UsableEvents(usable, int(np.count_nonzero(~in_time)), int(np.count_nonzero(in_time & ~inside)))
+
+    def _inside(self, columns: tuple[np.ndarray, ...]) -> np.ndarray:
+        _, x, y, p = columns
+        height, width = self.sensor.cells.shape
+        return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
 
     def _step_of(self, t: np.ndarray) -> np.ndarray:
         # Exact also for a step that is no whole number of us.

@@ -6,6 +6,7 @@ linear layer is a convolution whose kernel covers the whole input.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -126,6 +127,8 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     """
     reader = _Reader(in_shape, place)
     for name, module in network.layers():
+        if other := next((p.dtype for p in module.parameters() if p.dtype != torch.float32), None):
+            raise ConfigError(f"{place}.{name}", f"streaming needs float32, got {other}", "call network.float()")
         reader.read(name, module)
     return reader.finish()
 
@@ -197,6 +200,8 @@ class _Reader:
             self._refuse(name, "a convolution after flatten cannot run on events")
         if module.padding_mode != "zeros":
             self._refuse(name, f"padding_mode {module.padding_mode} cannot run on events", "set padding_mode: zeros")
+        if module.in_channels != self.shape[0]:
+            self._refuse(name, f"needs {module.in_channels} channels, and its input is {list(self.shape)}")
         kernel, stride, dilation = (self._sizes(size) for size in (module.kernel_size, module.stride, module.dilation))
         reach = dilation[0] * (kernel[0] - 1) + 1, dilation[1] * (kernel[1] - 1) + 1
         padding = self._padding(module, reach)
@@ -207,7 +212,7 @@ class _Reader:
         return StreamLayer(
             name,
             _full_weight(module, kernel, dilation[1]),
-            _array(module.bias),
+            _bias(module),
             self.shape,
             (module.out_channels, *size),
             stride=stride,
@@ -218,8 +223,10 @@ class _Reader:
     def _linear(self, name: str, module: nn.Linear) -> StreamLayer:
         if not self.is_flat:
             self._refuse(name, f"linear on {list(self.shape)} cannot run on events", "put a flatten layer before it")
-        weight = module.weight.detach().float().numpy().reshape(-1, *self.shape)
-        return StreamLayer(name, weight, _array(module.bias), self.shape, (module.out_features, 1, 1), whole=True)
+        if module.in_features != prod(self.shape):
+            self._refuse(name, f"needs {module.in_features} features, and its input is {list(self.shape)}")
+        weight = _array(module.weight).reshape(-1, *self.shape)
+        return StreamLayer(name, weight, _bias(module), self.shape, (module.out_features, 1, 1), whole=True)
 
     def _add_neurons(self, name: str, module: Neuron) -> None:
         if self.current is None or self.has_neurons:
@@ -302,16 +309,20 @@ class _Reader:
 
 def _advice(module: nn.Module) -> str:
     kind = type(module).__name__
-    return "fold it: fold_norm" if "BatchNorm" in kind else ""
+    return "set fold_norm=True, or --fold-norm" if "BatchNorm" in kind else ""
 
 
-def _array(values: Tensor | None) -> np.ndarray | None:
-    return None if values is None else values.detach().float().numpy()
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear) -> np.ndarray | None:
+    return None if module.bias is None else _array(module.bias)
 
 
 def _full_weight(module: nn.Conv1d | nn.Conv2d, kernel: Pair, column_dilation: int) -> np.ndarray:
     """Return a kernel `[C', C, rows, columns]`, with zeros between dilated columns and for other groups' channels."""
-    own = module.weight.detach().float().reshape(module.out_channels, -1, *kernel).numpy()
+    own = _array(module.weight).reshape(module.out_channels, -1, *kernel)
     columns = column_dilation * (kernel[1] - 1) + 1
     full = np.zeros((module.out_channels, module.in_channels, kernel[0], columns), np.float32)
     outputs, inputs = module.out_channels // module.groups, module.in_channels // module.groups

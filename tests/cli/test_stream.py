@@ -121,6 +121,11 @@ def test_a_wrong_argument_is_one_line(
     assert_error_has(done.error, *facts)
 
 
+def test_nothing_arrives_and_nothing_is_answered(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
+    pipe_in(b"")
+    assert rows(snnlab("stream", str(run))) == []
+
+
 def test_a_line_that_is_no_event_ends_the_stream_with_its_number(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
     pipe_in(b"0,0,0,0\nhello\n")
     done = snnlab("stream", str(run))

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.record import record
 from snnlab.session import Session
 from snnlab.streaming import EventStream
 from snnlab.streaming.dense_loops import DenseLoops
@@ -185,6 +186,24 @@ def test_all_layers_of_speck_equal_dense_loops(real_data: Path, target: int) -> 
     spikes = assert_equals_dense_loops(network, gesture_steps(real_data, target, 100), (2, 128, 128))
     assert len(spikes) == 9
     assert spikes["iaf9"] > 0
+
+
+def test_on_a_grid_of_weights_all_layers_of_speck_equal_the_network(real_data: Path) -> None:
+    """Sums of such weights are exact, so that any order gives the same bits."""
+    file = foreign_file(real_data, "sinabs/dvs_gesture_params.pt")
+    network = composed("model=speck_gesture", "data.dt=1", f"model.weights.file={file}")
+    with torch.no_grad():
+        for weight in network.parameters():
+            grid = 2.0 ** torch.ceil(torch.log2(weight.abs().max() / 127))
+            weight.copy_((weight / grid).round() * grid)
+    shape, steps = (2, 128, 128), gesture_steps(real_data, 3, 80)
+    expected = record(network, torch.from_numpy(np.stack([frame_of(columns, shape) for columns in steps]))[:, None])
+    stream = EventStream(network)
+    for number, columns in enumerate(steps):
+        assert np.array_equal(stream.step(*columns), expected.y[number, 0])
+        for name, v in stream.membranes().items():
+            assert np.array_equal(v.ravel(), expected.states[name]["v"][number, 0].ravel()), f"{name}, step {number}"
+    assert expected.spikes["iaf9"].sum() > 0
 
 
 def test_all_layers_of_neurobench_equal_dense_loops(real_data: Path) -> None:

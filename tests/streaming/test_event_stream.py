@@ -133,6 +133,16 @@ def test_events_of_a_step_that_has_ended_are_refused(network: Network) -> None:
         stream.feed(recording(1, 1))
 
 
+def test_a_refused_piece_does_not_stop_the_stream(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network)
+    found = [steps.y for steps in stream.feed(events.take(slice(0, 100)))]
+    with assert_raises(DataError, "stream", "x=8"):
+        stream.feed(events.take(slice(100, 101))._replace(x=np.array([8])))
+    found += [steps.y for steps in stream.feed(events.take(slice(100, 300)))]
+    assert np.array_equal(np.concatenate([*found, stream.finish()[None]]), outputs(EventStream(network), events))
+
+
 def test_events_in_any_order_are_sorted_and_those_too_late_or_outside_are_counted(network: Network) -> None:
     events = recording()
     shuffled = events.take(np.random.default_rng(0).permutation(300))

@@ -41,6 +41,15 @@ def test_a_network_that_cannot_run_on_events_is_refused_by_its_layer(layers: dic
         stream_layers(network, (2, 9, 9))
 
 
+def test_a_network_in_double_precision_or_for_another_sensor_is_refused() -> None:
+    network = build_network({"conv": CONV, "lif": LIF, **END}, in_shape=(2, 9, 9), dt=1.0).network
+    for shape, at in [((3, 9, 9), "conv"), ((2, 9, 10), "out")]:
+        with assert_raises(ConfigError, f"model.layers.{at}"):
+            stream_layers(network, shape)
+    with assert_raises(ConfigError, "model.layers.conv", "float64"):
+        stream_layers(network.double(), (2, 9, 9))
+
+
 def test_dropout_and_identity_do_nothing() -> None:
     layers = {"conv": CONV, "lif": LIF, "drop": {"type": "dropout"}, "same": {"type": "identity"}, **END}
     network = build_network(layers, in_shape=(2, 9, 9), dt=1.0).network.eval()
