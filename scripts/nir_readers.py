@@ -37,7 +37,7 @@ _WHY = {
     "snntorch": "steps of 0.1 ms, fixed; an IF becomes a Leaky with beta 0.9, which returns a tuple",
     "spikingjelly": "it needs r = 1 or tau / dt, 1 / dt for an IF, and equal constants of all neurons of a node",
     "sinabs": "tau in steps, factor exp(-1 / tau), r not used, reset by subtraction, several spikes a step, an IF's"
-    " membranes at least -v_threshold, no CubaLIF; its nir 1.0.4 reads no v_reset, which later ones write",
+    " membranes at least -v_threshold, no recurrence, no CubaLIF; its nir 1.0.4 reads no v_reset",
     "spyx": "a spike comes one step after the threshold, reset by subtraction then; r and w_in are not used; a flatten"
     " takes the channels last",
 }
@@ -243,7 +243,7 @@ def as_read(reader: str, kind: str, node: Any, dt: float) -> list[dict[str, Any]
 
     Args:
         reader: The reader.
-        kind: `LIF` or `IF`.
+        kind: `LIF`, `CubaLIF` or `IF`.
         node: The node, all of its neurons equal.
         dt: Length of a step in its unit of time.
     """
@@ -253,6 +253,10 @@ def as_read(reader: str, kind: str, node: Any, dt: float) -> list[dict[str, Any]
         if reader == "sinabs":
             return [{**iaf, "spikes": "several", "floor": -level}]
         return [{**iaf, **_LATE}, _ONE_STEP] if reader == "spyx" else None
+    if kind == "CubaLIF":
+        a, b = (1 - dt / float(tau.flat[0]) for tau in (node.tau_mem, node.tau_syn))
+        cuba = {"type": "cuba_lif", "v_threshold": level, "beta": a, "alpha": b, "input_gain": 1.0}
+        return [{**cuba, "reset": "subtract", "threshold": "strict"}, _ONE_STEP] if reader == "spyx" else None
     tau, r, lif = float(node.tau.flat[0]), float(node.r.flat[0]), {"type": "lif", "v_threshold": level}
     if reader == "norse":
         return [{**lif, "beta": 1 - dt / tau, "input_gain": dt / tau, **_IMMEDIATE}]
@@ -269,20 +273,24 @@ def explained(reader: str, case: Case, written: Written, theirs: np.ndarray) -> 
 
     layers: dict[str, Any] = {}
     for name, layer in case.layers.items():
-        node = written.graph.nodes.get(f"{name}.lif" if layer.get("recurrent") else name)
-        kind = type(node).__name__
-        if kind not in ("LIF", "IF"):
-            if layer["type"] == "cuba_lif":
-                return False
+        recurrent = bool(layer.get("recurrent"))
+        node = written.graph.nodes[f"{name}.lif" if recurrent else name]
+        if not hasattr(node, "v_threshold"):
             layers[name] = layer
             continue
-        own = as_read(reader, kind, node, _unit_step(case))
-        if own is None or (layer.get("recurrent") and reader != "norse"):
+        own = as_read(reader, type(node).__name__, node, _unit_step(case))
+        if own is None:
             return False
-        layers[name] = {**own[0], **({"recurrent": True} if layer.get("recurrent") else {})}
+        # Sinabs runs a layer over all steps at once, so that nothing returns to it.
+        layers[name] = {**own[0], **({"recurrent": True} if recurrent and reader != "sinabs" else {})}
         layers |= {f"{name}_after{number}": after for number, after in enumerate(own[1:])}
     network = build_network(layers, in_shape=case.in_shape, dt=None).network.eval()
     network.load_state_dict(written.network.state_dict(), strict=False)
+    if reader == "spyx" and "flatten" in layers:
+        channels, height, width = map(int, written.graph.nodes["flatten"].input_type["input"])
+        weight = network.get_submodule("fc").get_parameter("weight")
+        last = weight.data.reshape(-1, height, width, channels)
+        weight.data = last.permute(0, 3, 1, 2).reshape(weight.shape)
     return np.array_equal(_spikes(network, written.x), theirs)
 
 

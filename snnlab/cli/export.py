@@ -86,6 +86,7 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
             raise ConfigError("export", f"{option} is for arrays, not for --nir")
     if options.get("--for", "speck") != "speck":
         raise ConfigError("export", f"--for must be speck, got {options['--for']}")
+    target = _nir_target(options["--nir"])
     checkpoint = option_choice("export", options, "--checkpoint", CHECKPOINTS)
     console_logging()
     measured = {"--lossy", "--fold-norm"} & {*options}
@@ -95,7 +96,6 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
 
     from snnlab.session import Session, network_export
 
-    target = network_export.nir_target(options["--nir"])
     wanted = network_export.NirOptions("--lossy" in options, "--fold-norm" in options, "--for" in options)
     with experiment.located_errors():
         session = Session(experiment, run, run=run, checkpoint=checkpoint)
@@ -104,3 +104,13 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
             say(line)
     print(target)
     return 0
+
+
+def _nir_target(text: str) -> Path:
+    """Return the file of `--nir`."""
+    target = Path(text).expanduser()
+    if target.suffix != ".nir":
+        raise ConfigError("export", f"--nir must be a file that ends in .nir, got {text or 'nothing'}")
+    if not target.absolute().parent.is_dir():
+        raise ConfigError("export", f"there is no folder {target.parent}")
+    return target

@@ -7,7 +7,7 @@ A membrane u[t] = a v[t-1] + g x[t] + (1 - a) v_leak becomes the NIR node whose 
     tau_syn = dt / (1 - b)  w_in = 1 / (1 - b), or b / (1 - b)  CubaLIF; the second where a jump decays at once
 
 so tau is the network's time constant only where `decay` is `euler`. Time constants are in s; without dt a step is 1.
-A cell's input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
+An input of 1 in a step is a current of 1 during that step. Nodes have the names of the layers; a recurrent layer
 `lif1` has the nodes `lif1.lif` and `lif1.w_rec`, which is what snnTorch looks for.
 """
 
@@ -335,16 +335,15 @@ class _Writer:
         return self._arriving(block, OUTPUT, path, holders, shapes[last]), shapes[last]
 
     def _arriving(self, block: Graph, name: str, path: str, holders: Mapping[str, Sources], shape: Shape) -> Sources:
-        """Return the sources of a layer of a graph; a delay that is not that of a cycle is a node."""
+        """Return the sources of a layer; a delay is a node, but for the one step that every cycle has."""
         parts = components([*dict(block.layers())], block.edges)
         found: Sources = []
         for edge in block.edges:
             if edge.target != name:
                 continue
             in_cycle = any({edge.source, edge.target} <= {*part} for part in parts)
-            steps = edge.delay - (1 if edge.delay and in_cycle else 0)
-            if steps:
-                delay = self.nir.Delay(delay=np.full(shape, steps * self.dt, np.float32))
+            if edge.delay > (1 if in_cycle else 0):
+                delay = self.nir.Delay(delay=np.full(shape, edge.delay * self.dt, np.float32))
                 found += self._add(below(path, edge.name), delay, holders[edge.source], path)
             else:
                 found += holders[edge.source]

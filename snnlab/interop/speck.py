@@ -20,6 +20,7 @@ from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.iaf import IAF
+from snnlab.nn.neurons.recurrent import Recurrent
 
 Ki = 1024
 MAX_INPUT, MAX_OUTPUT, MAX_CHANNELS, MAX_KERNEL = 128, 64, 1024, 16
@@ -155,7 +156,9 @@ class _Chip:
         return found
 
     def _no(self, node: str, text: str) -> None:
-        self.misfits.setdefault(text, []).append(self.drawn.layer_of[node])
+        layers = self.misfits.setdefault(text, [])
+        if self.drawn.layer_of[node] not in layers:  # a recurrent layer has two nodes
+            layers.append(self.drawn.layer_of[node])
 
     def _after(self, node: str) -> list[str]:
         """Return the nodes after one, a flatten is none."""
@@ -170,7 +173,8 @@ class _Chip:
         return isinstance(self.modules.get(node), kinds)
 
     def _core(self, node: str, module: nn.Conv2d | nn.Linear) -> Memory:
-        if not all(self._is(each, IAF) for each in self._after(node)):
+        after = self._after(node)
+        if not after or not all(self._is(each, Neuron) for each in after):  # other neurons are named by themselves
             self._no(node, "no integrate-and-fire neurons (type: iaf) follow it")
         if isinstance(module, nn.Linear):
             in_shape = self._map_before(node)
@@ -291,6 +295,8 @@ def _sizes(sizes: Sequence[int]) -> str:
 def _what(module: nn.Module) -> str:
     if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
         return "max_pool -> sum_pool or avg_pool"
+    if isinstance(module, Recurrent):
+        return "recurrent -> type: iaf, recurrent: false"
     if isinstance(module, Neuron):
         return f"{type(module).__name__} -> type: iaf"
     return f"{type(module).__name__}: a core has conv2d or linear, iaf, sum_pool or avg_pool"

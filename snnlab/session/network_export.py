@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import DataError
 from snnlab.interop import nir_metadata
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.nir_export import Exported, to_graph
@@ -142,17 +142,3 @@ def compare(session: Session, network: Network, other: Network, places: Sequence
         else:
             same += int((answers[0] == answers[1]).flatten(1).all(1).sum())
     return Difference(len(places), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))
-
-
-def nir_target(text: str) -> Path:
-    """Return the file of `--nir`.
-
-    Raises:
-        ConfigError: if it does not end in .nir, or its folder does not exist.
-    """
-    target = Path(text).expanduser()
-    if target.suffix != ".nir":
-        raise ConfigError("export", f"--nir must be a file that ends in .nir, got {text or 'nothing'}")
-    if not target.absolute().parent.is_dir():
-        raise ConfigError("export", f"there is no folder {target.parent}")
-    return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from snnlab.nn.neurons.base import plain_loops
 
 from ..refusals import assert_error_has, assert_raises
 
-pytest.importorskip("nir")
+nir = pytest.importorskip("nir")
 
 # No threshold is a sum of a few spikes, which the rounding of a gain decides.
 SAYABLE = {"reset": "value", "threshold": "strict", "v_threshold": 0.931}
@@ -101,6 +102,16 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
                 ],
             },
             "last": LIF,
+        },
+    ),
+    "late cycle": (
+        (5,),
+        {
+            "block": {
+                "type": "graph",
+                "layers": {"fc": {**FC, "out_features": 5}, "lif": LIF, "back": {**FC, "out_features": 5}},
+                "edges": [["input", "fc"], ["fc", "lif"], ["lif", "back", 3], ["back", "lif"], ["lif", "output"]],
+            }
         },
     ),
     "elementwise": (
@@ -299,3 +310,12 @@ def test_folded_norms_are_written() -> None:
     torch.testing.assert_close(
         folded.get_submodule("fc")(x[0]), made.get_submodule("norm")(made.get_submodule("fc")(x[0])[None])[0][0]
     )
+
+
+def test_a_reset_to_another_potential_needs_a_nir_that_has_it() -> None:
+    made = network({"lif": {**LIF, "v_reset": -0.25}}, (3,))
+    if "v_reset" in {field.name for field in fields(nir.LIF)}:
+        np.testing.assert_array_equal(made.to_nir().nodes["lif"].v_reset, [-0.25] * 3)
+    else:
+        with assert_raises(ConfigError, "export", "v_reset", nir.version):
+            made.to_nir()

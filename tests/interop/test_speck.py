@@ -71,6 +71,8 @@ def test_a_network_with_max_pooling_is_refused_by_name() -> None:
         ({"conv": conv(4, 3, groups=2)}, ("conv", "groups 2")),
         ({"conv": conv(1025, 1, stride=8)}, ("conv", "1,025", "1,024")),
         ({"iaf": {"type": "lif"}}, ("iaf", "LIF")),
+        ({"iaf": {"type": "iaf", "recurrent": True}}, ("iaf:", "recurrent: false")),
+        ({"last": {"type": "identity"}}, ("fc", "type: iaf")),
         ({"iaf": {"type": "iaf", "reset": "none"}}, ("iaf", "reset none")),
         ({"pool": {"type": "sum_pool", "kernel_size": 8}}, ("iaf", "8x8", "1, 2 or 4")),
         ({"pool": {"type": "sum_pool", "kernel_size": 2, "stride": 1}}, ("pool", "stride 1")),

@@ -57,7 +57,7 @@ def test_installed_readers_give_the_same_spikes(script: ModuleType, reader: str,
     [
         ("norse", ("lif gain 1", "lif gain 1 0.1 ms", "lif steps", "recurrent")),
         ("snntorch", ("lif", "lif gain 1", "lif steps")),
-        ("sinabs", ("lif", "lif gain 1", "lif steps", "iaf", "iaf steps", "conv", "conv 1 ms")),
+        ("sinabs", ("lif", "lif gain 1", "lif steps", "iaf", "iaf steps", "recurrent", "conv", "conv 1 ms")),
     ],
 )
 def test_spikes_that_differ_are_those_of_the_readers_rule(
