@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ import yaml
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
+from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
@@ -96,6 +98,14 @@ def compose_imported(
         text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
         (place / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
+    settings = read_settings(experiment.data)[0]
+    frames, step = settings.frame_shape, settings.step_ms
+    if frames != read.in_shape:
+        message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
+        raise ConfigError("data", message, "leave it out, or choose other recordings")
+    if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
+        length = "no length" if step is None else f"{step:g} ms"
+        raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
     return experiment
 
 

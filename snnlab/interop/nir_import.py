@@ -59,6 +59,7 @@ class ReadNetwork:
         assumptions: What was assumed, each as one line.
         names: Name of the layer of each node.
         readout: The loss's readout, if it is recorded.
+        fixed_dt: Whether the layers are right for this dt alone.
     """
 
     layers: dict[str, Layer]
@@ -69,6 +70,7 @@ class ReadNetwork:
     assumptions: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     readout: str | None = None
+    fixed_dt: bool = False
 
     def build(self) -> BuiltNetwork:
         """Return the network with its weights, in evaluation mode.
@@ -195,6 +197,7 @@ class _Reader:
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
         facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
         read.assumptions = [*assumption_lines(facts, self.options)]
+        read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
 
     # Layers.
@@ -395,9 +398,9 @@ class _Reader:
         if low <= 0:
             raise self._error(name, f"{given} must be > 0, got {low:g}")
         if low < self.options.step * (1 - 1e-9):
-            step = "a step" if unit == "steps" else f"dt, {self.options.step:g} {unit}"
+            step = "a step" if unit == "steps" else f"dt, {self.options.step:.9g} {unit}"
             raise self._error(
-                name, f"{given} is {low:g} {unit}, below {step}", "set a shorter dt, or another time_unit"
+                name, f"{given} is {low:.9g} {unit}, below {step}", "set a shorter dt, or another time_unit"
             )
 
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:

@@ -28,6 +28,10 @@ READINGS: list[tuple[dict[str, Any], Reading]] = [
         {"reset": "subtract", "spikes": "current", "cycle_delay": 2, "floor": -0.5},
         Reading(STEP, spikes="current", cycle_delay=2, floor=-0.5),
     ),
+    (
+        {"reset": "subtract", "synapse": "next_step", "discretization": "euler"},
+        Reading(STEP, euler=True, late_current=True),
+    ),
 ]
 
 
