@@ -178,7 +178,7 @@ def document_arguments(kind: Callable[..., Any]) -> None:
 F = TypeVar("F", bound=Callable[..., Any])
 MISSING = inspect.Parameter.empty
 # A message with a "Did you mean" lists no more settings than this.
-LONG_LIST = 16
+LONG_LIST = 20
 _OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
