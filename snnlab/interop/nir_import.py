@@ -112,6 +112,7 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
     changed = [] if own is None else nir_metadata.changes(file.graph, own)
     if own is not None and own.layers is not None and not changed:
         weights = nir_metadata.full_state(file.graph, own)
+        _require_fit(own, weights, place)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
         read = ReadNetwork(
@@ -130,6 +131,29 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
         found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
     return found
+
+
+def _require_fit(own: nir_metadata.Metadata, weights: Mapping[str, np.ndarray], place: str) -> None:
+    """Raise a NIRError if layers of the metadata do not have the weights of the graph, before memory is taken for them.
+
+    The network is built on the meta device, whose tensors have no values.
+    """
+    assert own.layers is not None
+    with torch.device("meta"):
+        made = build_network(own.layers, in_shape=own.in_shape, dt=own.dt, num_steps=own.num_steps, place="layers")
+    wanted = {key: tuple(value.shape) for key, value in made.network.state_dict().items()}
+    # A single number may come back as an array of one.
+    found = {
+        key: () if value.shape == (1,) and wanted.get(key) == () else value.shape for key, value in weights.items()
+    }
+    for key in [*wanted, *(key for key in found if key not in wanted)]:
+        if wanted.get(key) != found.get(key):
+            sizes = " and ".join(
+                str(list(shape)) if shape is not None else "none" for shape in (wanted.get(key), found.get(key))
+            )
+            raise NIRError(
+                place, f"the metadata of snnlab does not fit the nodes: {key} is {sizes}", "--ignore-metadata"
+            )
 
 
 class _Value(NamedTuple):

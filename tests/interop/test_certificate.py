@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from snnlab.data.data_module import EventDataModule
 from snnlab.interop.import_run import import_nir
-from snnlab.interop.nir_files import read_graph, write_graph
+from snnlab.interop.nir_files import NIRError, read_graph, write_graph
 from snnlab.interop.nir_import import ReadNetwork, from_graph, read_network
 from snnlab.interop.nir_options import ReadOptions
 from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
 
+from ..refusals import assert_raises
 from .comparing import Difference, first_differences
 from .interpreter import Reading, interpret
 
@@ -176,3 +178,13 @@ def test_a_graph_that_another_program_changed_is_read_by_its_nodes() -> None:
     read = from_graph(graph, ReadOptions(discretization="euler"))
     assert read.layers["lif"]["v_threshold"] == 0.5
     assert "metadata" in read.assumptions[0]
+
+
+def test_metadata_with_larger_layers_than_the_nodes_is_refused_before_memory_is_taken() -> None:
+    in_shape, layers = NETWORKS["lif"]
+    graph = build_network(layers, in_shape=in_shape, dt=1.0).network.eval().to_nir()
+    page = json.loads(graph.metadata["snnlab"])
+    page["layers"]["conv"]["out_channels"] = 10**9
+    graph.metadata["snnlab"] = json.dumps(page)
+    with assert_raises(NIRError, "graph", "conv.weight", "1000000000"):
+        from_graph(graph)
