@@ -262,9 +262,9 @@ class _Reader:
         ]
         return block, {"type": "graph", "layers": layers, "edges": edges}
 
-    def _layer(self, name: str, node: Any, within: str, weights: str | None, flat: FlatGraph) -> Layer:
-        """Return the layer of a node, and keep its weights."""
-        kind, key = kind_of(node), f"{within}{self.names[name]}"
+    def _layer(self, name: str, node: Any, prefix: str, weights: str | None, flat: FlatGraph) -> Layer:
+        """Return a node's layer as settings, and store its weights; `weights`: the node of its feedback."""
+        kind, key = kind_of(node), f"{prefix}{self.names[name]}"
         shape = self.shapes[name]
         if kind in LINEAR:
             return self._linear(node, key)

@@ -90,7 +90,7 @@ def _operation(op: str, swapped: bool = False) -> Any:
 
     def method(self: Symbol, *others: Any) -> Symbol:
         nodes = [self.value, *map(self._to_node, others)]
-        return self._make(op, *(reversed(nodes) if swapped else nodes))
+        return self._apply(op, *(reversed(nodes) if swapped else nodes))
 
     return method
 
@@ -99,7 +99,7 @@ def _logical(op: str) -> Any:
     def method(self: Symbol, *others: Any) -> Symbol:
         if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
             raise UntraceableError("a logical operation on numbers")
-        return self._make(op, self.node, *(each.node for each in others))
+        return self._apply(op, self.node, *(each.node for each in others))
 
     return method
 
@@ -135,7 +135,7 @@ class Symbol:
         """The dtype: that of the input, or bool."""
         return torch.bool if self.is_condition else _SAME_DTYPE
 
-    def _make(self, op: str, *nodes: Node) -> Symbol:
+    def _apply(self, op: str, *nodes: Node) -> Symbol:
         return Symbol(self.graph, self.graph.make(op, *nodes))
 
     def _to_node(self, other: Any) -> Node:
@@ -165,7 +165,7 @@ class Symbol:
         one, other = self.value, self._to_node(other)
         if one.is_float and not other.is_number:  # torch divides a Python float by a tensor in this way
             return Symbol(self.graph, self.graph.multiply(self.graph.make("div", self.graph.const(1.0), other), one))
-        return self._make("div", one, other)
+        return self._apply("div", one, other)
 
     def __rtruediv__(self, other: Any) -> Symbol:
         return Symbol(self.graph, self._to_node(other)) / self
@@ -237,7 +237,7 @@ _SAME_DTYPE = _SameDtype()
 def _where(condition: Any, one: Any, other: Any) -> Symbol:
     if not (isinstance(condition, Symbol) and condition.is_condition):
         raise UntraceableError("torch's where without a comparison")
-    return condition._make("where", condition.node, condition._to_node(one), condition._to_node(other))
+    return condition._apply("where", condition.node, condition._to_node(one), condition._to_node(other))
 
 
 def _full_like(like: Symbol, value: Any) -> Symbol:
@@ -294,7 +294,7 @@ def with_slope(value: Callable[[Any], Any], at: Any, slope: Callable[[Any], Any]
         return (_WithSlope if torch.compiler.is_compiling() else _WithSlopeForward).apply(at, value, slope)
     y, gradient = value(at), slope(at)
     gradient = gradient.value if isinstance(gradient, Symbol) else at.graph.const(gradient)
-    return at._make("with_slope", y.value, at.value, gradient)
+    return at._apply("with_slope", y.value, at.value, gradient)
 
 
 class StepGraph(NamedTuple):

@@ -45,7 +45,9 @@ def test_a_cycle_equals_the_loop_block() -> None:
     )
     torch.manual_seed(0)
     feedback = {"from": "lif", "to": "lif", "layers": {"back": back}}
-    loop = build_network({"l": {"type": "loop", "layers": {"lif": LIF}, "feedback": feedback}}, in_shape=(5,), dt=1.0)
+    loop: Any = build_network(
+        {"l": {"type": "loop", "layers": {"lif": LIF}, "feedback": feedback}}, in_shape=(5,), dt=1.0
+    )
     loop.network.l.lif_to_lif.back.load_state_dict(graph.g.back.state_dict())
     x, counts = torch.randn(30, 3, 5) * 2, {}
     y, _ = graph(x, counts=counts)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import IAF, LIF, CubaLIF
@@ -14,7 +13,7 @@ from snnlab.nn import IAF, LIF, CubaLIF
 from ...refusals import assert_raises
 
 
-def run(neuron: Any, *x: float) -> tuple[list[float], Tensor]:
+def run(neuron: Any, *x: float) -> tuple[list[float], Any]:
     y, state = neuron(torch.tensor(x).reshape(-1, 1, 1))
     return y.flatten().tolist(), state
 
