@@ -123,7 +123,7 @@ class Delay(TemporalLayer):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, DelayState]:
-        longest = int(self.steps.max())
+        longest = 0 if self.steps.is_meta else int(self.steps.max())  # without values: only shapes are wanted
         before = x.new_zeros(longest, *x.shape[1:]) if state is None else state.x.transpose(0, 1)
         x_all = torch.cat([before, x])
         steps = torch.arange(x.shape[0], device=x.device).reshape(-1, *[1] * (x.dim() - 1)) + longest
