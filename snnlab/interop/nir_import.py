@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from snnlab.errors import listing
+from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
 from snnlab.interop.nir_graphs import (
@@ -76,18 +75,39 @@ class ReadNetwork:
         """Return the network with its weights, in evaluation mode.
 
         Raises:
-            ConfigError: if a layer's settings are refused.
+            ConfigError: if a layer's settings are refused, or a weight does not fit.
         """
-        built = build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
-        load_weights(built.network, self.weights)
+        with torch.device("meta"):  # shapes first: the layers of a crafted file may need any memory
+            self._require_fitting(self._build_layers().network)
+        built = self._build_layers()
+        self.load_into(built.network)
         built.network.eval()
         return built
 
+    def load_into(self, network: Network) -> None:
+        """Load the weights into a network.
 
-def load_weights(network: Network, weights: Mapping[str, np.ndarray]) -> None:
-    """Load weights into a network; all of its entries that the graph has none for are zeros, such as missing biases."""
-    found: dict[str, Tensor] = {key: torch.as_tensor(value) for key, value in weights.items()}
-    network.load_state_dict(found)
+        Raises:
+            ConfigError: if one does not fit.
+        """
+        self._require_fitting(network)
+        network.load_state_dict({key: torch.as_tensor(value) for key, value in self.weights.items()})
+
+    def _require_fitting(self, network: Network) -> None:
+        own = network.state_dict()
+        wrong = [key for key in {**own, **self.weights} if _shape(own, key) != _shape(self.weights, key)]
+        if wrong:
+            shapes = [_shape(found, wrong[0]) for found in (self.weights, own)]
+            said, needed = ("missing" if shape is None else list(shape) for shape in shapes)
+            raise ConfigError("layers", f"{wrong[0]} is {said} in the file, and {needed} in the network")
+
+    def _build_layers(self) -> BuiltNetwork:
+        return build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
+
+
+def _shape(state: Mapping[str, Any], key: str) -> tuple[int, ...] | None:
+    """Return the shape of an entry; a single number, which `nir` writes as an array of one, has a size of 1."""
+    return (tuple(state[key].shape) or (1,)) if key in state else None
 
 
 def from_graph(graph: Any, options: ReadOptions | None = None) -> ReadNetwork:
@@ -108,7 +128,7 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         ConfigError: if options contradict each other.
     """
     check_options(options)
-    own = None if options.ignore_metadata else nir_metadata.read(file.graph)
+    own = None if options.ignore_metadata else nir_metadata.read(file.graph, place)
     changed = [] if own is None else nir_metadata.changes(file.graph, own)
     if own is not None and own.layers is not None and not changed:
         weights = nir_metadata.full_state(file.graph, own)
@@ -205,6 +225,8 @@ class _Reader:
         }
         delayed, self.shortened = delay_cycles(flat, self.options.cycle_delay, delays, self.place)
         self.shapes = infer_shapes(flat, self.file.graph, self.place)
+        for edge in delayed.edges:
+            self._require_delay(edge.source, edge.delay + delays.get(edge.source, 0))
         kinds = {name: kind_of(node) for name, node in flat.nodes.items()}
         returning = self._recurrent(delayed)
         self._maps = {weights: delayed.nodes.pop(weights) for weights in returning.values()}
@@ -333,8 +355,7 @@ class _Reader:
         steps = np.rint(exact)
         if (steps < 0).any():
             raise self._error(name, f"has a negative delay, {exact.min() * self.options.step:g}")
-        if steps.max() > 1e6:
-            raise self._error(name, f"delays by {steps.max():,.0f} steps")
+        self._require_delay(name, int(steps.max()))
         if not np.allclose(exact, steps, rtol=1e-5, atol=1e-5):
             unit = self.options.time_unit
             at = int(np.abs(exact - steps).argmax())
@@ -342,6 +363,14 @@ class _Reader:
                 name, f"its delay of {float(np.ravel(node.delay)[at]):g} {unit} is no whole number of steps of dt"
             )
         return steps.astype(np.int64)
+
+    def _require_delay(self, name: str, steps: int) -> None:
+        """Raise a NIRError for a delay that holds more values than memory has."""
+        size = math.prod(self.shapes.get(name, ()))
+        if steps > _MOST_STEPS or steps * size > _MOST_DELAYED:
+            raise self._error(
+                name, f"delays {size:,} values by {steps:,} steps; snnlab holds {_MOST_DELAYED:,} at most"
+            )
 
     # Populations.
 
@@ -373,6 +402,7 @@ class _Reader:
         parts: dict[str, Any] = {}
         for setting, given in fields.items():
             tau = values[given]
+            whole = tau.setting if tau.each is None else tau.each
             self._require_tau(name, given, tau)
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
@@ -383,8 +413,7 @@ class _Reader:
             else:
                 _put(layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True)
             if options.time_unit != "steps":
-                self.constants += [UNITS[options.time_unit] * tau.setting]
-            whole = tau.setting if tau.each is None else tau.each
+                self.constants += [UNITS[options.time_unit] * value for value in (np.min(whole), np.max(whole))]
             steps = whole / options.step
             parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
             parts[f"{setting}_steps"] = whole
@@ -465,6 +494,8 @@ class _Reader:
 
 
 _WEIGHTS = (".weight", ".bias")
+# Longest delay, steps, and values that delays hold for one sample.
+_MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
 
 

@@ -77,7 +77,13 @@ def read_options(given: Mapping[str, str]) -> ReadOptions:
     for option, text in given.items():
         name = option.removeprefix("--").replace("-", "_")
         values[name] = True if name == "ignore_metadata" else _number(text)
-    return checked_options(values)
+    try:
+        options = checked_options(values)
+        check_options(options)
+    except ConfigError as error:
+        name = error.place.removeprefix("import.").replace("_", "-")
+        raise error.with_fields(place=f"--{name}") from None
+    return options
 
 
 def checked_options(values: Mapping[str, Any]) -> ReadOptions:

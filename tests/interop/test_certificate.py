@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from snnlab.data.data_module import EventDataModule
-from snnlab.interop.import_run import import_nir
 from snnlab.interop.nir_files import NIRError, read_graph, write_graph
 from snnlab.interop.nir_import import ReadNetwork, from_graph, read_network
 from snnlab.interop.nir_options import ReadOptions
 from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
+from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises
 from .comparing import Difference, first_differences
