@@ -12,9 +12,9 @@ import torch
 
 from snnlab.cli.main import main
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.interop.import_run import import_nir
 from snnlab.interop.nir_files import write_graph
 from snnlab.interop.nir_options import ReadOptions
+from snnlab.session.import_run import import_nir
 from snnlab.session.loading import load
 
 from ..refusals import assert_raises, assert_text_has
