@@ -15,6 +15,7 @@ import torch
 
 import snnlab as package
 from snnlab.cli import main
+from snnlab.errors import RunFolderError
 
 DATA = ("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8")
 MODEL = (*DATA, "model=mlp_lif", "model.layers.fc1.out_features=16", "~model.layers.flatten")
@@ -179,3 +180,14 @@ def test_overrides_of_an_imported_network_are_taken_without_a_warning(tmp_path: 
     status, _, err = command("reproduce", tmp_path / "run")
     assert status == 2
     assert "imported" in err
+
+
+def test_a_graph_in_the_place_of_a_run_is_answered_with_import(tmp_path: Path, command: Command) -> None:
+    path = _graph_file(tmp_path / "a.nir")
+    np.save(tmp_path / "a.npy", np.zeros((1, 4)))
+    for words in (("evaluate", path), ("predict", path, tmp_path / "a.npy")):
+        status, _, err = command(*words)
+        assert status == 2
+        assert "snnlab import" in err
+    with pytest.raises(RunFolderError, match="snnlab import"):
+        package.load(path)
