@@ -390,11 +390,13 @@ def describe_type(annotation: Any, interval: Interval | None = None) -> str:
     ends = f" {interval}" if interval and interval.has_ends else ""
     if _is_abc(origin or annotation, Sequence):
         inner = [a for a in args if a is not Ellipsis]
-        if not inner:
+        if not inner or inner[0] is Any:
             return "a list"
         if get_origin(inner[0]) in (Union, types.UnionType):
             return f"a list, each of it {describe_type(inner[0], interval)}"
-        return f"a list of {describe_type(inner[0])}s{ends}".replace("a list of a ", "a list of ")
+        of = describe_type(inner[0])
+        of = of.replace("a list", "lists", 1) if of.startswith("a list") else f"{of.removeprefix('a ')}s"
+        return f"a list of {of}{ends}"
     if _is_abc(origin or annotation, Mapping):
         return "a mapping"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
