@@ -172,10 +172,8 @@ def _firing_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
         who = "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
         yield f"reset: {who}, so a spike subtracts the threshold"
     at = "above" if options.strict else "at or above"
-    number = "one spike" if options.spikes_per_step == "one" else "several spikes"
-    yield f"threshold: a membrane {at} v_threshold spikes; {number} a step at most".replace(
-        "several spikes a step at most", "once for each multiple of it in a step"
-    )
+    often = "one spike a step at most" if options.spikes_per_step == "one" else "once for each multiple of it in a step"
+    yield f"threshold: a membrane {at} v_threshold spikes; {often}"
     if options.floor is not None:
         yield f"floor: membranes stay at or above {options.floor:g}"
 
