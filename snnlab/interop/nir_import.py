@@ -36,7 +36,7 @@ from snnlab.interop.nir_graphs import (
     kind_of,
     segments,
 )
-from snnlab.interop.nir_options import UNITS, Facts, ReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.network import BuiltNetwork, Network, build_network
@@ -110,17 +110,17 @@ def _shape(state: Mapping[str, Any], key: str) -> tuple[int, ...] | None:
     return (tuple(state[key].shape) or (1,)) if key in state else None
 
 
-def from_graph(graph: Any, options: ReadOptions | None = None) -> ReadNetwork:
+def from_graph(graph: Any, options: NIRReadOptions | None = None) -> ReadNetwork:
     """Return the network of a `nir.NIRGraph`.
 
     Raises:
         NIRError: naming the node that cannot be read.
     """
     resets = {name: node.v_reset for name, node in iterate_nodes(graph) if getattr(node, "v_reset", None) is not None}
-    return read_network(GraphFile(graph, resets, "", ""), "graph", options or ReadOptions())
+    return read_network(GraphFile(graph, resets, "", ""), "graph", options or NIRReadOptions())
 
 
-def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwork:
+def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNetwork:
     """Return the network of a graph: exactly, if snnlab wrote it and nothing has changed, else by the options.
 
     Raises:
@@ -208,7 +208,7 @@ class _Reader:
         said: Assumptions.
     """
 
-    def __init__(self, file: GraphFile, place: str, options: ReadOptions) -> None:
+    def __init__(self, file: GraphFile, place: str, options: NIRReadOptions) -> None:
         self.file, self.place, self.options = file, place, options
         self.weights: Arrays = {}
         self.names: dict[str, str] = {}

@@ -54,7 +54,7 @@ class Node:
         return f"{self.at}={self.op}({', '.join(str(arg.at) for arg in self.args)}){self.name or ''}"
 
 
-class Graph:
+class ExpressionGraph:
     """A set of expressions, in which equal ones are one node."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Symbol:
 
     __array_ufunc__ = None  # so that operations of NumPy scalars call the methods of Symbol
 
-    def __init__(self, graph: Graph, node: Node) -> None:
+    def __init__(self, graph: ExpressionGraph, node: Node) -> None:
         self.graph, self.node = graph, node
 
     @property
@@ -351,7 +351,7 @@ def trace(
     Raises:
         UntraceableError: if the step has an operation that no loop can render.
     """
-    graph, names = Graph(), make_state._fields
+    graph, names = ExpressionGraph(), make_state._fields
     x = graph.make("x", name="x")
     before = {name: graph.make("state", name=name) for name in names}
     y, after = step(
@@ -405,7 +405,7 @@ def _output_node(part: Any) -> Node:
     return part.node
 
 
-def _values(graph: Graph) -> dict[Node, Node]:
+def _values(graph: ExpressionGraph) -> dict[Node, Node]:
     """Return each node's value: without `with_slope` and `detach`, which affect derivatives only, except on numbers."""
     values: dict[Node, Node] = {}
     for node in list(graph.nodes.values()):  # arguments come before the nodes that use them
@@ -447,7 +447,7 @@ def _numbers(roots: Iterable[Node]) -> dict[str, Node]:
     return {number_name(node): node for node in nodes if node.is_number and not is_literal(node)}
 
 
-def _learned_numbers(graph: Graph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
+def _learned_numbers(graph: ExpressionGraph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
     """Return the loops' numbers that depend on learned coefficients."""
 
     def is_learned(node: Node) -> bool:
@@ -462,7 +462,7 @@ def _learned_numbers(graph: Graph, learned: Collection[str], roots: Iterable[Nod
 
 
 def _gradients(
-    graph: Graph, incoming: Mapping[Node, Node], inputs: Sequence[Node], values: Mapping[Node, Node]
+    graph: ExpressionGraph, incoming: Mapping[Node, Node], inputs: Sequence[Node], values: Mapping[Node, Node]
 ) -> dict[Node, Node]:
     """Return the gradients of some inputs that have one, from the gradients `incoming` of the outputs."""
     nodes = sorted(_ancestors(incoming), key=lambda node: node.at)
@@ -481,7 +481,7 @@ def _gradients(
     return {node: found[node] for node in inputs if node in found}
 
 
-def _vjp(graph: Graph, node: Node, grad: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
+def _vjp(graph: ExpressionGraph, node: Node, grad: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
     """Yield each argument of an operation with its part of the gradient (the vector-Jacobian product)."""
     make, where, zero = graph.make, graph.where, graph.const(0.0)
     if not node.args:

@@ -23,7 +23,7 @@ from snnlab.errors import ConfigError, DataError, RunFolderError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
-from snnlab.interop.nir_options import ReadOptions, read_options
+from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import CODE, code_state, config_hash
@@ -57,7 +57,7 @@ def import_file(
 
 
 def import_nir(
-    path: Path, folder: Path, options: ReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
+    path: Path, folder: Path, options: NIRReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
 ) -> ReadNetwork:
     """Read a NIR graph from a file, and write its network as the folder of a run.
 

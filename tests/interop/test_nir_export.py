@@ -15,7 +15,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import NIRError, read_graph, write_graph
-from snnlab.interop.nir_import import ReadNetwork, ReadOptions, from_graph, read_network
+from snnlab.interop.nir_import import NIRReadOptions, ReadNetwork, from_graph, read_network
 from snnlab.nn import IAF, Network, build_network
 from snnlab.nn.neurons.base import plain_loops
 
@@ -156,7 +156,7 @@ def output(made: Network, x: torch.Tensor) -> torch.Tensor:
 
 def reread(exported: Exported, path: Path) -> ReadNetwork:
     write_graph(path, exported.graph)
-    return read_network(read_graph(path), str(path), ReadOptions())
+    return read_network(read_graph(path), str(path), NIRReadOptions())
 
 
 def assert_graphs_equal(first: Any, second: Any) -> None:
@@ -189,7 +189,7 @@ def test_a_network_comes_back_with_equal_nodes_edges_arrays_and_spikes(name: str
 def test_the_nodes_alone_give_the_same_output_by_forward_euler(name: str) -> None:
     in_shape, layers = NETWORKS[name]
     made = network(layers, in_shape).double()
-    options = ReadOptions(
+    options = NIRReadOptions(
         dt=2.0, discretization="euler", spikes="current", reset="zero", threshold="strict", ignore_metadata=True
     )
     other = from_graph(to_graph(made).graph, options).build().network.double()

@@ -15,7 +15,7 @@ import pytest
 
 from snnlab.interop.nir_files import NIRError, read_graph
 from snnlab.interop.nir_import import from_graph, read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises
@@ -53,7 +53,7 @@ def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 
 def load(path: Path, **options: Any) -> Any:
-    return read_network(read_graph(path), str(path), ReadOptions(**options)).build()
+    return read_network(read_graph(path), str(path), NIRReadOptions(**options)).build()
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_delay_of_more_values_than_memory_has_is_refused(tmp_path: Path) -> No
 
 def test_the_assumptions_name_all_time_constants(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.01, 0.03, 0.02])))
-    read = read_network(read_graph(path), str(path), ReadOptions())
+    read = read_network(read_graph(path), str(path), NIRReadOptions())
     assert "10 to 30 ms" in read.assumptions[0]
 
 
@@ -277,7 +277,7 @@ def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
 def test_nothing_is_written_where_a_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir", changed("lif", tau=-ONE))
     with pytest.raises(NIRError):
-        import_nir(path, tmp_path / "out", ReadOptions(), [])
+        import_nir(path, tmp_path / "out", NIRReadOptions(), [])
     assert [each.name for each in tmp_path.iterdir()] == ["a.nir"]
 
 

@@ -11,7 +11,7 @@ import torch
 from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_graphs import flatten_graph
 from snnlab.interop.nir_import import from_graph, read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.record import record
 
@@ -39,7 +39,7 @@ READINGS: list[tuple[dict[str, Any], Reading]] = [
 
 def compare(graph: Any, options: dict[str, Any], reading: Reading) -> tuple[int, int]:
     """Return the numbers of spikes and of different values of all layers, in double precision."""
-    read = from_graph(graph, ReadOptions(**options))
+    read = from_graph(graph, NIRReadOptions(**options))
     network = read.build().network.double()
     set_backend(network, "reference")  # the loops of kernels are compared with the plain loop elsewhere
     steps = 16 if reading.several else 40  # several spikes a step in a cycle explode
@@ -77,7 +77,7 @@ def test_the_random_graphs_hold_all_primitives_of_the_installed_nir() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_graph_read_from_its_file_is_the_same_network(seed: int, tmp_path: Path) -> None:
-    graph, options = random_graph(seed), ReadOptions(reset="subtract")
+    graph, options = random_graph(seed), NIRReadOptions(reset="subtract")
     write_graph(tmp_path / "a.nir", graph)
     one, other = from_graph(graph, options), read_network(read_graph(tmp_path / "a.nir"), "a.nir", options)
     assert one.layers == other.layers

@@ -13,7 +13,7 @@ import torch
 from snnlab.cli.main import main
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.interop.nir_files import write_graph
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.session.import_run import import_nir
 from snnlab.session.loading import load
 
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_imported_network_is_loaded_with_its_weights(path: Path, tmp_path: Path) -> None:
-    read = import_nir(path, tmp_path / "run", ReadOptions(reset="subtract"), [])
+    read = import_nir(path, tmp_path / "run", NIRReadOptions(reset="subtract"), [])
     network = load(tmp_path / "run").network
     x = torch.rand(30, 2, 8)
     assert torch.equal(network(x)[0], read.build().network(x)[0])
@@ -47,7 +47,7 @@ def test_an_imported_network_is_loaded_with_its_weights(path: Path, tmp_path: Pa
 
 
 def test_the_result_says_where_it_comes_from_and_what_was_assumed(path: Path, tmp_path: Path) -> None:
-    read = import_nir(path, tmp_path / "run", ReadOptions(), [])
+    read = import_nir(path, tmp_path / "run", NIRReadOptions(), [])
     page = json.loads((tmp_path / "run" / "result.json").read_text())["provenance"]["imported"]
     assert len(page["sha256"]) == 64
     assert page["assumptions"] == read.assumptions
@@ -89,11 +89,11 @@ def test_a_mistake_exits_with_2_and_writes_nothing(
 
 def test_a_folder_with_content_is_not_overwritten(path: Path, tmp_path: Path) -> None:
     with assert_raises(RunFolderError, "import", str(tmp_path)):
-        import_nir(path, tmp_path, ReadOptions(), [])
+        import_nir(path, tmp_path, NIRReadOptions(), [])
     assert [each.name for each in tmp_path.iterdir()] == ["two.nir"]
 
 
 def test_recordings_of_another_step_are_refused_where_time_constants_depend_on_it(path: Path, tmp_path: Path) -> None:
     overrides = ["data=shd", "data.sensor_size=[8,1,1]", "data.num_classes=3", "data.num_bins=null", "data.dt=10"]
     with assert_raises(ConfigError, "data.dt", "10 ms", "--dt 1"):
-        import_nir(path, tmp_path / "run", ReadOptions(), overrides)
+        import_nir(path, tmp_path / "run", NIRReadOptions(), overrides)
