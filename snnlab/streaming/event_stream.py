@@ -136,7 +136,7 @@ class EventStream:
         self.num_steps += stops.size
         self.num_events += x.size
 
-    def _outside(self, x: int, y: int, p: int) -> DataError:
+    def _outside(self, x: Any, y: Any, p: Any) -> DataError:
         height, width = self.sensor.cells.shape
         sensor = f"{width} x {height} pixels and {self.sensor.polarities} polarities"
         return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor of {sensor}")

@@ -128,7 +128,11 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     reader = _Reader(in_shape, place)
     for name, module in network.layers():
         if other := next((p.dtype for p in module.parameters() if p.dtype != torch.float32), None):
-            raise ConfigError(f"{place}.{name}", f"streaming needs float32, got {other}", "call network.float()")
+            raise ConfigError(
+                f"{place}.{name}",
+                f"streaming needs float32, got {str(other).removeprefix('torch.')}",
+                "call network.float()",
+            )
         reader.read(name, module)
     return reader.finish()
 
