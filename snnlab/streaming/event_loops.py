@@ -496,6 +496,7 @@ def run_steps(
     factors: Any,
     counts: Any,
     cells: Any,
+    clock: Any,
     x: Any,
     y: Any,
     p: Any,
@@ -520,4 +521,77 @@ def run_steps(
         first = stops[n]
         step(layers, values, bits, weights, starts, factors, counts)
         take_output(layers, values, bits, outputs[n])
+    clock[0].step += stops.size
+    clock[0].events += x.size
+    clock[0].waiting = 0
     return -1
+
+
+@_inner
+def first_us(number: Any, clock: Any) -> int:
+    """Return the first whole us of a step."""
+    return -((-number * clock.us_numerator) // clock.us_denominator)
+
+
+@_loop
+def feed_events(
+    layers: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    counts: Any,
+    cells: Any,
+    clock: Any,
+    t: Any,
+    x: Any,
+    y: Any,
+    p: Any,
+    first: Any,
+    end: Any,
+    outputs: Any,
+) -> tuple[int, int]:
+    """Take events from the one at `first` on, and run each step that an event of a later step, or `end`, ends.
+
+    Events of the open step wait in the input of the first layer, where their order makes no difference. Events of
+    earlier steps, too far ahead, or outside the sensor are counted in `clock`.
+
+    Returns:
+        The index of the event to go on with, and the number of steps that have run: it stops where `outputs` is full.
+
+    Shape:
+        t, x, y, p: `[N]`; outputs: `[T, K]`.
+    """
+    layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
+    starts, factors, counts, cells = borrow(starts), borrow(factors), borrow(counts), borrow(cells)
+    own, ran, n = clock[0], 0, first
+    begin, after = first_us(own.step, own), first_us(own.step + 1, own)
+    while True:
+        target = end
+        if n < t.size:
+            outside, late = first_outside(layers, x, y, p, n, n + 1) >= 0, t[n] < begin
+            ahead = t[n] - begin > own.most_ahead
+            if outside or late or ahead:
+                own.outside += outside
+                own.late += late and not outside
+                own.ahead += ahead and not outside
+                own.dropped = n
+                n += 1
+                continue
+            target = own.step if t[n] < after else t[n] * own.us_denominator // own.us_numerator
+        while own.step < target:
+            if ran == outputs.shape[0]:
+                return n, ran
+            step(layers, values, bits, weights, starts, factors, counts)
+            take_output(layers, values, bits, outputs[ran])
+            ran += 1
+            own.step += 1
+            own.waiting = 0
+            begin, after = after, first_us(own.step + 1, own)
+        if n >= t.size:
+            return n, ran
+        take_events(layers, values, bits, cells, x, y, p, n, n + 1)
+        own.events += 1
+        own.waiting += 1
+        n += 1
