@@ -12,6 +12,7 @@ import select
 import socket
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -44,10 +45,11 @@ class PipeSource:
 
     Args:
         descriptor: Descriptor of the open file.
+        closes: Whether `close` closes it.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, *, closes: bool = False) -> None:
+        self._descriptor, self._closes = descriptor, closes
 
     def read(self, timeout_s: float | None) -> bytes | None:
         """Return what has arrived."""
@@ -56,8 +58,8 @@ class PipeSource:
         return os.read(self._descriptor, _PIECE)
 
     def close(self) -> None:
-        """Close the pipe, but not standard input."""
-        if self._descriptor > 2:
+        """Close the pipe if it was opened for this."""
+        if self._closes:
             os.close(self._descriptor)
 
 
@@ -177,19 +179,19 @@ def parse_address(address: str) -> tuple[str, int]:
     Raises:
         ConfigError: if it has another form.
     """
-    try:
+    host = port = None
+    with suppress(ValueError):
         parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or port is None or parts.path or parts.query:
+        if not parts.path:
+            host, port = parts.hostname, parts.port
+    if host is None or port is None:
         raise ConfigError(address, "is no address", "write tcp://HOST:PORT, such as tcp://127.0.0.1:7000")
     return host, port
 
 
 def open_pipe(path: Path) -> PipeSource:
     """Open a FIFO, or another file that is no regular file; wait for its writer."""
-    return PipeSource(os.open(path, os.O_RDONLY))
+    return PipeSource(os.open(path, os.O_RDONLY), closes=True)
 
 
 def is_pipe(path: Path) -> bool:

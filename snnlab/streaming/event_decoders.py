@@ -1,7 +1,7 @@
 """Decoders of event streams: bytes arrive in any pieces, columns of whole events leave.
 
-    LineDecoder     lines of numbers, `t,x,y,p`, separated by commas, semicolons, spaces or tabs
-    BinaryDecoder   16 bytes for an event, little endian: t int64, x uint16, y uint16, p uint8, three bytes 0
+LineDecoder     lines of numbers, `t,x,y,p`, separated by commas, semicolons, spaces or tabs
+BinaryDecoder   16 bytes for an event, little endian: t int64, x uint16, y uint16, p uint8, three bytes 0
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class BinaryDecoder:
     """Decodes events of 16 bytes."""
 
     def __init__(self) -> None:
-        self.num_bad, self.first_bad = 0, None
-        self._rest = b""
+        self.num_bad, self._rest = 0, b""
+        self.first_bad: BadLine | None = None
 
     @property
     def num_waiting_bytes(self) -> int:
@@ -239,7 +239,7 @@ def parse_lines(data: Any, order: Any, power: Any, lowest: Any, table: Any) -> t
         table: The columns t, x, y, p.
 
     Returns:
-        The numbers of events, of lines, and of lines that are no events; the number of the first of these and its place.
+        The numbers of events, lines, and lines that are no events; the number and the place of the first of these.
     """
     at, count, lines, bad, first_line, first_byte = 0, 0, 0, 0, 0, 0
     while at < data.size:

@@ -486,6 +486,15 @@ def take_output(layers: Any, values: Any, bits: Any, output: Any) -> None:
         bits[word] = 0
 
 
+@_inner
+def all_spikes(counts: Any) -> int:
+    """Return the number of spikes of all layers."""
+    total = 0
+    for k in range(counts.size):
+        total += counts[k].spikes
+    return total
+
+
 @_loop
 def run_steps(
     layers: Any,
@@ -502,13 +511,14 @@ def run_steps(
     p: Any,
     stops: Any,
     outputs: Any,
+    spikes: Any,
 ) -> int:
     """Run a step for each number of `stops`, with the events before it; return the first event outside, or -1.
 
-    The arguments are the `Buffers`, the events' columns, the ends of the steps in them, and the outputs, to be filled.
+    The arguments are the `Buffers`, the clock, the events' columns, the ends of the steps in them, and what is filled.
 
     Shape:
-        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`.
+        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`; spikes: `[T]`, the number in all layers since the start.
     """
     outside = first_outside(layers, x, y, p, 0, x.size)
     if outside >= 0:
@@ -521,6 +531,7 @@ def run_steps(
         first = stops[n]
         step(layers, values, bits, weights, starts, factors, counts)
         take_output(layers, values, bits, outputs[n])
+        spikes[n] = all_spikes(counts)
     clock[0].step += stops.size
     clock[0].events += x.size
     clock[0].waiting = 0
@@ -551,6 +562,7 @@ def feed_events(
     first: Any,
     end: Any,
     outputs: Any,
+    spikes: Any,
 ) -> tuple[int, int]:
     """Take events from the one at `first` on, and run each step that an event of a later step, or `end`, ends.
 
@@ -561,7 +573,7 @@ def feed_events(
         The index of the event to go on with, and the number of steps that have run: it stops where `outputs` is full.
 
     Shape:
-        t, x, y, p: `[N]`; outputs: `[T, K]`.
+        t, x, y, p: `[N]`; outputs: `[T, K]`; spikes: `[T]`, the number in all layers since the start.
     """
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
     starts, factors, counts, cells = borrow(starts), borrow(factors), borrow(counts), borrow(cells)
@@ -585,6 +597,7 @@ def feed_events(
                 return n, ran
             step(layers, values, bits, weights, starts, factors, counts)
             take_output(layers, values, bits, outputs[ran])
+            spikes[ran] = all_spikes(counts)
             ran += 1
             own.step += 1
             own.waiting = 0
@@ -594,4 +607,5 @@ def feed_events(
         take_events(layers, values, bits, cells, x, y, p, n, n + 1)
         own.events += 1
         own.waiting += 1
+        own.latest = max(own.latest, t[n])
         n += 1

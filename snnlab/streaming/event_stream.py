@@ -46,13 +46,15 @@ class StreamedSteps(NamedTuple):
     Attributes:
         t: Ends of the steps since the stream's start, ms.
         y: Outputs of the last layer.
+        spikes: Numbers of spikes of all layers since the stream's start.
 
     Shape:
-        t: `[T]`; y: `[T, ...]`.
+        t, spikes: `[T]`; y: `[T, ...]`.
     """
 
     t: np.ndarray
     y: np.ndarray
+    spikes: np.ndarray
 
 
 class EventStream:
@@ -98,6 +100,7 @@ class EventStream:
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
         self._view = self._output.reshape(self.out_shape)
         self._rows = np.zeros((_MOST_STEPS, self._output.size), np.float32)
+        self._spikes = np.zeros(_MOST_STEPS, np.int64)
         self._stop, self._clock = np.zeros(1, np.int64), clock_of(dt)
         self._arguments = (*self._buffers, self._clock)
 
@@ -121,18 +124,21 @@ class EventStream:
         if not x.size == y.size == p.size:
             raise DataError("step", f"x, y and p need equal lengths, got {x.size}, {y.size}, {p.size}")
         self._stop[0] = x.size
-        self._run(x, y, p, self._stop, self._output)
+        self._run(x, y, p, self._stop, self._output, self._spikes)
         return self._view
 
-    def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, stops: np.ndarray, outputs: np.ndarray) -> None:
-        outside = run_steps(*self._arguments, x, y, p, stops, outputs)
+    def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, *steps: np.ndarray) -> None:
+        outside = run_steps(*self._arguments, x, y, p, *steps)
         if outside >= 0:
             raise self._outside(x[outside], y[outside], p[outside])
 
     def _outside(self, x: Any, y: Any, p: Any) -> DataError:
+        return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor: {self.sensor_text()}")
+
+    def sensor_text(self) -> str:
+        """Return the size of the sensor, as text."""
         height, width = self.sensor.cells.shape
-        sensor = f"{width} x {height} pixels and {self.sensor.polarities} polarities"
-        return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor of {sensor}")
+        return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
     def num_steps(self) -> int:
@@ -148,6 +154,16 @@ class EventStream:
     def num_waiting(self) -> int:
         """Number of events in the open step."""
         return int(self._clock["waiting"][0])
+
+    @property
+    def latest_us(self) -> int:
+        """Time of the latest event that was fed, us."""
+        return int(self._clock["latest"][0])
+
+    @property
+    def num_spikes(self) -> int:
+        """Number of spikes of all layers since the start."""
+        return int(self._buffers.counts["spikes"].sum())
 
     @property
     def dropped(self) -> DroppedEvents:
@@ -178,7 +194,7 @@ class EventStream:
         most = self._clock["most_ahead"] - (self.start_us(1) + 1)  # counted from the start of a step
         if (far := np.flatnonzero(np.diff(t, prepend=start) > most)).size:
             raise DataError("stream", f"an event at {t[far[0]]} us is more than an hour after the one before it")
-        if (outside := np.flatnonzero(~self._inside(columns))).size:
+        if (outside := np.flatnonzero(~self.inside(events))).size:
             raise self._outside(*(column[outside[0]] for column in columns[1:]))
         return self._feed(columns)
 
@@ -190,8 +206,8 @@ class EventStream:
         """
         return self._feed(self._timed(events))
 
-    def feed_each(self, events: Any) -> np.ndarray:
-        """Run a step for each event, and return their outputs.
+    def feed_each(self, events: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Run a step for each event, and return their outputs, and the numbers of spikes since the stream's start.
 
         Args:
             events: Columns as in `feed`; their times do not matter.
@@ -201,14 +217,19 @@ class EventStream:
             DataError: if an event is outside the sensor; the stream is then as before.
 
         Shape:
-            returns `[N, ...]`.
+            returns `[N, ...]` and `[N]`.
         """
-        if name := next((layer.neuron.name or layer.name for layer in self.layers if layer.changes_alone), None):
-            raise ConfigError(f"model.layers.{name}", "changes with time, so that its steps need a length", "set dt")
+        self.check_each()
         _, x, y, p = _columns(events)
-        outputs = np.zeros((x.size, self._output.size), np.float32)
-        self._run(x, y, p, np.arange(1, x.size + 1), outputs)
-        return outputs.reshape(-1, *self.out_shape)
+        outputs, spikes = np.zeros((x.size, self._output.size), np.float32), np.zeros(x.size, np.int64)
+        self._run(x, y, p, np.arange(1, x.size + 1), outputs, spikes)
+        return outputs.reshape(-1, *self.out_shape), spikes
+
+    def check_each(self) -> None:
+        """Raise a ConfigError if a step without events changes the network, so that `feed_each` has no meaning."""
+        if name := next((layer.neuron.name or layer.name for layer in self.layers if layer.changes_alone), None):
+            problem = "changes with time, so that single events are no steps"
+            raise ConfigError(f"model.layers.{name}", problem, "use a short dt")
 
     def end_steps(self, number: int) -> Iterator[StreamedSteps]:
         """Run steps until a number of them have ended, although no event of a later step has arrived.
@@ -226,6 +247,14 @@ class EventStream:
         """Return the first whole us of a step."""
         return -(-number * int(self._clock["us_numerator"][0]) // int(self._clock["us_denominator"][0]))
 
+    def step_at(self, t_us: float) -> int:
+        """Return the index of the step of a time, us."""
+        return int(t_us) * int(self._clock["us_denominator"][0]) // int(self._clock["us_numerator"][0])
+
+    def count_outside(self, number: int) -> None:
+        """Add to the number of events that were dropped because they were outside the sensor."""
+        self._clock["outside"] += number
+
     def _timed(self, events: Any) -> tuple[np.ndarray, ...]:
         if self.dt is None:
             raise ConfigError("dt", "is needed to cut events into steps", "for example dt=1.0, in ms")
@@ -234,14 +263,19 @@ class EventStream:
     def _feed(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[StreamedSteps]:
         taken, ran = 0, _MOST_STEPS
         while ran == _MOST_STEPS:
-            taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows)
+            taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
             if ran:
                 last = self.num_steps
                 t = np.arange(last - ran + 1, last + 1) * float(self.dt or 0)
-                yield StreamedSteps(t, self._rows[:ran].copy().reshape(-1, *self.out_shape))
+                yield StreamedSteps(t, self._rows[:ran].copy().reshape(-1, *self.out_shape), self._spikes[:ran].copy())
 
-    def _inside(self, columns: tuple[np.ndarray, ...]) -> np.ndarray:
-        _, x, y, p = columns
+    def inside(self, events: Any) -> np.ndarray:
+        """Return which events are inside the sensor, `[N]`.
+
+        Args:
+            events: Columns as in `feed`.
+        """
+        _, x, y, p = _columns(events)
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
 
@@ -268,12 +302,17 @@ class EventStream:
             raise ConfigError("state", "is of another network")
         own.values[:], own.bits[:], self._clock[:] = state.values, state.bits, state.clock
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of the state."""
+        return self._buffers.values.nbytes + self._buffers.bits.nbytes + self._clock.nbytes
+
     def digest(self) -> str:
         """Return a checksum of the network's layers and weights, the sensor and the step."""
         own = self._buffers
         found = hashlib.sha256()
-        for array in (own.layers, own.weights, own.cells, self._clock[["us_numerator", "us_denominator"]]):
-            found.update(np.ascontiguousarray(array).tobytes())
+        for array in (own.layers, own.weights, own.cells, self._clock["us_numerator"], self._clock["us_denominator"]):
+            found.update(array.tobytes())
         return found.hexdigest()
 
     def membranes(self) -> dict[str, np.ndarray]:

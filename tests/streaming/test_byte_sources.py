@@ -17,7 +17,7 @@ from ..refusals import assert_raises
 
 def test_a_pipe_gives_what_has_arrived_and_ends_with_its_writer() -> None:
     reading, writing = os.pipe()
-    source = PipeSource(reading)
+    source = PipeSource(reading, closes=True)
     assert source.read(0.001) is None
     os.write(writing, b"one")
     assert source.read(1) == b"one"

@@ -55,9 +55,10 @@ def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
     assert stream.stats()["events"] == 300
 
 
-def test_the_times_of_steps_are_their_ends(network: Network) -> None:
+def test_steps_have_the_times_of_their_ends_and_the_spikes_so_far(network: Network) -> None:
     (steps,) = EventStream(network).feed(recording())
     assert steps.t.tolist() == [2.0 * n for n in range(1, 30)]
+    assert 0 < steps.spikes[0] < steps.spikes[-1]
 
 
 def test_a_step_can_have_another_length(network: Network) -> None:
@@ -179,7 +180,8 @@ def test_each_event_can_be_a_step() -> None:
     layers["readout"] = {"type": "iaf"}
     network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
     events, stream, other = recording(), EventStream(network), EventStream(network)
-    found = stream.feed_each(events)
+    found, spikes = stream.feed_each(events)
+    assert spikes[-1] == sum(layer["spikes"] for layer in stream.stats()["layers"].values())
     assert np.array_equal(
         found, [other.step(x, y, p).copy() for x, y, p in zip(events.x, np.asarray(events.y), events.p, strict=True)]
     )

@@ -25,4 +25,8 @@ def test_times_of_any_size_are_counted() -> None:
     assert histogram.percentile(50) == 0
     for us in (0.0, 1e15):
         histogram.add(us)
-    assert (histogram.percentile(50), histogram.percentile(100), histogram.count) == (0.1, pytest.approx(1.2e9, rel=0.1), 2)
+    assert (histogram.percentile(50), histogram.percentile(100), histogram.count) == (
+        0.1,
+        pytest.approx(1.2e9, rel=0.1),
+        2,
+    )
