@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,6 @@ from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
-from snnlab.streaming.event_stream import StreamedSteps
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.state_file import load_state, save_state
 
@@ -31,6 +30,9 @@ _SAVE_S = 10.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Row = dict[str, Any]
+# Outputs `[T, K]` and the numbers of spikes since the start, `[T]`.
+Steps = tuple[np.ndarray, np.ndarray]
+_NO_EVENTS = tuple(np.zeros(0, np.int64) for _ in range(4))
 
 
 class LiveOptions(NamedTuple):
@@ -93,6 +95,7 @@ class LiveStream:
         self._spikes_before = 0
         self._bin = -1  # the open step of `by_event`
         self._told: set[str] = set()
+        self._dropped_before = self.stream.dropped
         self._is_done = False
 
     def rows(self, events: EventInput, name: str = "", state: Path | None = None) -> Generator[Row]:
@@ -109,10 +112,10 @@ class LiveStream:
                 arrived = events.read(self._until_clock(events))
                 held = _hold_signals(state is not None)
                 is_whole = False
-                found = list(self._piece(events, arrived))
+                found = self._piece(events, arrived)
                 self.place, is_whole = SavedPlace(name, events.position, events.origin_us), True
                 _release_signals(held)
-                self._tell(events, arrived)
+                self._tell(events)
                 yield from found
                 if state is not None and time.monotonic() - saved_s > _SAVE_S:
                     self.save(state)
@@ -124,14 +127,13 @@ class LiveStream:
             if state is not None and is_whole:
                 self.save(state)
 
-    def _piece(self, events: EventInput, arrived: Columns | None) -> Iterator[Row]:
+    def _piece(self, events: EventInput, arrived: Columns | None) -> list[Row]:
         if arrived is None:
-            now_us = self._now_us(events)
-            yield from self._rows(self.stream.end_steps(self.stream.step_at(now_us)), time.perf_counter())
-        elif self.options.by_event:
-            yield from self._event_rows(arrived, events.arrived_s)
-        else:
-            yield from self._rows(self.stream.feed_usable(arrived), events.arrived_s)
+            end = self.stream.step_at(self._now_us(events))
+            return self._rows(self.stream.views(_NO_EVENTS, end), time.perf_counter())
+        if self.options.by_event:
+            return self._event_rows(arrived, events.arrived_s)
+        return self._rows(self.stream.views(tuple(arrived.values())), events.arrived_s)
 
     def _now_us(self, events: EventInput) -> float:
         """Return the time of the source, less the time that a step waits: it goes on since the last event came."""
@@ -144,46 +146,48 @@ class LiveStream:
             return None
         return max(0.0, (self.stream.start_us(self.stream.num_steps + 1) - self._now_us(events)) / 1e6)
 
-    def _last_rows(self, events: EventInput) -> Iterator[Row]:
+    def _last_rows(self, events: EventInput) -> list[Row]:
         """End the open step, if it has events."""
         if self.options.by_event or not self.stream.num_waiting:
-            return
-        y = self.stream.finish()
-        end = np.array([self.stream.num_steps * self.dt])
-        spikes = np.array([self.stream.num_spikes])
-        yield from self._rows([StreamedSteps(end, y[None], spikes)], events.arrived_s, is_last=True)
+            return []
+        y = self.stream.finish().reshape(1, -1)
+        return self._rows([(y, np.array([self.stream.num_spikes]))], events.arrived_s, is_last=True)
 
-    def _rows(self, parts: Iterable[StreamedSteps], arrived_s: float, *, is_last: bool = False) -> Iterator[Row]:
-        """Add outputs to the window, and yield a row at the end of each interval."""
-        for steps in parts:
-            outputs = steps.y.reshape(len(steps.y), -1)
-            done = 0
-            first = self.stream.num_steps - len(outputs)
-            while done < len(outputs):
-                stop = min(len(outputs), (first + done) // self._every * self._every + self._every - first)
-                self._answers.add(outputs[done:stop])
+    def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
+        """Add outputs to the window, and return a row for the end of each interval."""
+        rows: list[Row] = []
+        for outputs, spikes in parts:
+            if self._is_done:  # the steps after the last answer run, but are not answered
+                continue
+            end = self.stream.num_steps
+            first = end - len(outputs)
+            done = first
+            while done < end and not self._is_done:
+                stop = end if is_last else min(end, done // self._every * self._every + self._every)
+                self._answers.add(outputs[done - first : stop - first])
                 done = stop
-                if is_last or (first + done) % self._every == 0:
-                    yield self._row(float(steps.t[done - 1]), int(steps.spikes[done - 1]), arrived_s)
-                    if self._is_done:
-                        return
+                if is_last or done % self._every == 0:
+                    rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
+        return rows
 
-    def _event_rows(self, events: Columns, arrived_s: float) -> Iterator[Row]:
-        """Run each event, and yield a row for each one that causes an output."""
+    def _event_rows(self, events: Columns, arrived_s: float) -> list[Row]:
+        """Run each event, and return a row for each one that causes an output."""
         inside = self.stream.inside(events)
         self.stream.count_outside(int(np.count_nonzero(~inside)))
         usable = {name: column[inside] for name, column in events.items()}
         outputs, spikes = self.stream.feed_each(usable)
         outputs = outputs.reshape(usable["t"].size, -1)
+        rows: list[Row] = []
         for n in np.flatnonzero(outputs.any(1)):
             t = int(usable["t"][n])
             step = max(self._bin, self.stream.step_at(t))
             self._answers.add(np.zeros((min(step - self._bin, self._answers.num_steps), outputs.shape[1]), np.float32))
             self._bin = step
             self._answers.add_to_last(outputs[n])
-            yield self._row(t / 1e3, int(spikes[n]), arrived_s)
+            rows.append(self._row(t / 1e3, int(spikes[n]), arrived_s))
             if self._is_done:
-                return
+                break
+        return rows
 
     def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:
         row = {"t_ms": round(t_ms, 4), **self._answers.answer(), "spikes": spikes - self._spikes_before}
@@ -195,9 +199,12 @@ class LiveStream:
             row["latency_us"] = round(us, 1)
         return row
 
-    def _tell(self, events: EventInput, arrived: Columns | None) -> None:
+    def _tell(self, events: EventInput) -> None:
         """Say once of each kind that events are dropped."""
         dropped = self.stream.dropped
+        if dropped == self._dropped_before and events.first_bad is None:
+            return
+        self._dropped_before = dropped
         for kind, count, advice in (
             ("outside the sensor", dropped.outside, self.stream.sensor_text()),
             ("of a step that had ended", dropped.late, "send events in the order of their times"),

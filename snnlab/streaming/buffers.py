@@ -47,14 +47,13 @@ LAYER = np.dtype(
 
 COUNTS = np.dtype([(name, np.int64) for name in ("inputs", "operations", "spikes")])
 
-# The open step; events so far and those in the open step; the latest time, us; events that were dropped, and the index
-# of the last one in its piece; the length of a step, us, as a fraction; how far an event may be after the start of the
-# open step, us.
+# The open step; events so far and those in the open step; the latest time, us; events that were dropped; the length of
+# a step, us, as a fraction; how far an event may be after the start of the open step, us.
 CLOCK = np.dtype(
     [
         (name, np.int64)
         for name in (
-            *("step", "events", "waiting", "latest", "late", "ahead", "outside", "dropped"),
+            *("step", "events", "waiting", "latest", "late", "ahead", "outside"),
             *("us_numerator", "us_denominator", "most_ahead"),
         )
     ]

@@ -588,7 +588,6 @@ def feed_events(
                 own.outside += outside
                 own.late += late and not outside
                 own.ahead += ahead and not outside
-                own.dropped = n
                 n += 1
                 continue
             target = own.step if t[n] < after else t[n] * own.us_denominator // own.us_numerator

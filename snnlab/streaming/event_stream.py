@@ -13,10 +13,12 @@ import numpy as np
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
+from snnlab.streaming.buffers import CLOCK, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
 from snnlab.streaming.event_loops import feed_events, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
+# Where the clock has the numbers of `DroppedEvents`.
+_DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
 _INT64 = np.dtype(np.int64)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
 _MOST_STEPS = 1024
@@ -168,7 +170,7 @@ class EventStream:
     @property
     def dropped(self) -> DroppedEvents:
         """Numbers of events that `feed_usable` dropped."""
-        return DroppedEvents(*(int(self._clock[name][0]) for name in DroppedEvents._fields))
+        return DroppedEvents(*self._clock[0].item()[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
@@ -261,13 +263,26 @@ class EventStream:
         return _columns(events)
 
     def _feed(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[StreamedSteps]:
+        for outputs, spikes in self.views(columns, end):
+            last = self.num_steps
+            t = np.arange(last - len(spikes) + 1, last + 1) * float(self.dt or 0)
+            yield StreamedSteps(t, outputs.copy().reshape(-1, *self.out_shape), spikes.copy())
+
+    def views(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Do as `feed_usable`, for columns t, x, y, p of int64 and with little time of Python.
+
+        Args:
+            columns: The columns.
+            end: Number of steps that end in any case.
+
+        Shape:
+            yields outputs `[T, K]` and spikes since the start `[T]`, which the next result overwrites.
+        """
         taken, ran = 0, _MOST_STEPS
         while ran == _MOST_STEPS:
             taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
             if ran:
-                last = self.num_steps
-                t = np.arange(last - ran + 1, last + 1) * float(self.dt or 0)
-                yield StreamedSteps(t, self._rows[:ran].copy().reshape(-1, *self.out_shape), self._spikes[:ran].copy())
+                yield self._rows[:ran], self._spikes[:ran]
 
     def inside(self, events: Any) -> np.ndarray:
         """Return which events are inside the sensor, `[N]`.

@@ -46,14 +46,14 @@ def load_state(path: Path, stream: EventStream, most_bytes: int) -> dict[str, np
         ConfigError: if it is the state of another network, sensor or step.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             size = sum(part.file_size for part in archive.zip.infolist())
             if size > stream.num_bytes + most_bytes:
                 raise ConfigError(path, "is the state of a larger network", "name another file")
             found = {name: archive[name] for name in archive.files}
         state = StreamState(found["values"], found["bits"], found["clock"].view(CLOCK))
         digest = str(found["digest"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, NotImplementedError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
         raise DataError(path, f"is no state of a stream ({error})", "delete it, or name another file") from None
