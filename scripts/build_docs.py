@@ -124,7 +124,7 @@ def settings_page() -> str:
     return "\n".join(
         [
             "# Settings",
-            "\nA setting is `key=value` on the command line. `snnlab train --cfg job` prints all of them with their values.",
+            "\nA setting is `key=value` on the command line. `snnlab train --cfg job` prints all with their values.",
             "\n## Of an experiment\n",
             markdown_table(own),
             "\n## Of the data\n",
