@@ -38,6 +38,9 @@ NO_SETTINGS = ("record", "origin", "command", "of_run")
 # Modules with a page of their public names.
 MODULES = ("snnlab", "snnlab.nn", "snnlab.data")
 
+# Material's plugin for pages in a folder loads this script from the network; docs/assets has a copy.
+WORKER_SCRIPT = "https://unpkg.com/iframe-worker/shim"
+
 
 class Page(NamedTuple):
     """A page of the reference: its path below `reference/`, and its text."""
@@ -85,6 +88,10 @@ def build_site(sources: Path, site: Path) -> None:
     status = subprocess.run(command, env=environment, check=False).returncode
     if status:
         raise SystemExit(status)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        script = os.path.relpath(site / "assets" / "iframe-worker.js", page.parent)
+        page.write_text(text.replace(WORKER_SCRIPT, script), encoding="utf-8")
     print(site / "index.html")
 
 
