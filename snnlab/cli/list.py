@@ -19,6 +19,7 @@ from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
+from snnlab.runs.recorded import read_unresolved
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
@@ -80,8 +81,6 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
-
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
