@@ -94,7 +94,7 @@ class LiveStream:
         self.place = SavedPlace()
         self._spikes_before = 0
         self._bin = -1  # the open step of `by_event`
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._dropped_before = self.stream.dropped
         self._is_done = False
 
@@ -115,7 +115,7 @@ class LiveStream:
                 found = self._piece(events, arrived)
                 self.place, is_whole = SavedPlace(name, events.position, events.origin_us), True
                 _release_signals(held)
-                self._tell(events)
+                self._report(events)
                 yield from found
                 if state is not None and time.monotonic() - saved_s > _SAVE_S:
                     self.save(state)
@@ -199,7 +199,7 @@ class LiveStream:
             row["latency_us"] = round(us, 1)
         return row
 
-    def _tell(self, events: EventInput) -> None:
+    def _report(self, events: EventInput) -> None:
         """Say once of each kind that events are dropped."""
         dropped = self.stream.dropped
         if dropped == self._dropped_before and events.first_bad is None:
@@ -210,12 +210,12 @@ class LiveStream:
             ("of a step that had ended", dropped.late, "send events in the order of their times"),
             ("more than an hour ahead", dropped.ahead, "see --time-origin and --max-wait"),
         ):
-            if count and kind not in self._told:
-                self._told.add(kind)
+            if count and kind not in self._reported:
+                self._reported.add(kind)
                 log.warning("%s", f"an event {kind} was dropped, as all such events will be; {advice}")
         bad = events.first_bad
-        if bad is not None and "bad" not in self._told:
-            self._told.add("bad")
+        if bad is not None and "bad" not in self._reported:
+            self._reported.add("bad")
             log.warning("line %d is no event, got '%s'; all such lines will be dropped", *bad)
 
     def save(self, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Decoders of event streams: bytes arrive in any pieces, columns of whole events leave.
 
 LineDecoder     lines of numbers, `t,x,y,p`, separated by commas, semicolons, spaces or tabs
-BinaryDecoder   16 bytes for an event, little endian: t int64, x uint16, y uint16, p uint8, three bytes 0
+BinaryDecoder   16 bytes for an event, little endian: t int64, x uint16, y uint16, p uint8, three not read
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Columns = dict[str, np.ndarray]
 UNIT_POWERS = {"s": 6, "ms": 3, "us": 0, "ns": -3}
 EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("unused", "V3")])
 _NAMES = "txyp"
+# Other names in a first line; faery writes `t,x@128,y@128,on`.
+_SYNONYMS = {"ts": "t", "time": "t", "timestamp": "t", "pol": "p", "polarity": "p", "on": "p"}
 # The shortest line with a column t and a column x, `1,1` and its end, in bytes.
 _SHORTEST_LINE = 4
 _LONGEST_LINE = 1 << 16
@@ -150,7 +152,8 @@ class LineDecoder:
 
     def _without_header(self, text: bytes) -> bytes:
         end = text.index(b"\n") + 1
-        words = text[:end].decode("utf-8", "replace").replace(",", " ").replace(";", " ").split()
+        line = text[:end].decode("utf-8", "replace").lower().replace(",", " ").replace(";", " ")
+        words = [_SYNONYMS.get(name, name) for word in line.split() for name in [word.partition("@")[0]]]
         if not {"t", "x"} <= set(words) <= {*_NAMES, "-"}:
             return text
         self._order, self.num_lines = _order(words), 1

@@ -55,6 +55,7 @@ def test_times_are_whole_us_rounded_down(unit: str, text: str, us: int) -> None:
 def test_columns_have_any_order() -> None:
     assert decoded(LineDecoder(columns=["x", "-", "t"]), b"1,2,3\n") == [[3, 1, 0, 0]]
     assert decoded(LineDecoder(), b"x y t p\n1 2 3 0\n") == [[3, 1, 2, 0]]
+    assert decoded(LineDecoder(), b"on,x@128,y@128,t\n1,2,3,0\n") == [[0, 2, 3, 1]]
     for columns in (["x", "y"], ["t", "x", "x"], ["t", "x", "z"]):
         with assert_raises(ConfigError, "--columns"):
             LineDecoder(columns=columns)
