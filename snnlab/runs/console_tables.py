@@ -9,6 +9,7 @@ from typing import Any
 from snnlab.console import say
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.inspection import PARTS, Inspection, LabelStats, RangeStats, RecordingStats, ValueStats
+from snnlab.errors import listing
 from snnlab.nn.dt_checks import LayerWarning
 from snnlab.nn.memory_estimate import MemoryEstimate
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
@@ -121,6 +122,8 @@ def print_summary(head: str, summary: Summary, steps: int, memory: str, about_le
     """
     print(head)
     layer_table(summary).print()
+    if len(summary.parameters_by_kind) > 1:
+        print(f"  Parameters: {listing(f'{n:,} {kind}' for kind, n in summary.parameters_by_kind.items())}.")
     print(
         f"  Dense operations: multiply-accumulates of inputs with weights, zeros included;"
         f" {_large_number(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network
+from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network, conv1d, linear
 from snnlab.nn.layers.rnn import GRU, LSTM
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
@@ -75,6 +75,9 @@ def test_neurons_have_constants_and_info() -> None:
         (GRU(7, 3, 2), (7,), 3 * (3 * 7 + 3 * 3) + 3 * (3 * 3 + 3 * 3)),
         (LSTM(7, 3), (7,), 4 * (3 * 7 + 3 * 3)),
         (nn.Sequential(nn.Linear(4, 5), nn.PReLU()), (4,), None),
+        (linear((7,), 1.0, out_features=3, delay={"max": 4, "count": 2}), (2, 7), 2 * 7 * 3 * 2),
+        (conv1d((4, 9), 1.0, out_channels=6, kernel_size=3, groups=2, delay={"max": 4}), (4, 9), 6 * 7 * (4 // 2) * 3),
+        (Recurrent(LIF(1.0), DenseFeedback((7,), dt=1.0, delay={"max": 4})), (7,), 49),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
 )
@@ -211,3 +214,23 @@ def test_a_graph_with_a_delayed_edge_has_a_row_for_each_layer_and_none_for_the_e
     edges = [["input", "fc"], ["fc", "lif"], ["lif", "fc", 1], ["lif", "output"]]
     built = build_network({"g": {"type": "graph", "layers": layers, "edges": edges}}, in_shape=(3,), dt=1.0)
     assert [row.name for row in summarize(built, (3,)).layers] == ["g", "g.fc", "g.lif"]
+
+
+def test_parameters_are_split_by_kind_and_frozen_ones_left_out() -> None:
+    layers = {
+        "fc": {"type": "linear", "out_features": 6, "delay": {"max": 4, "learn": True, "count": 2}},
+        "norm": {"type": "batch_norm"},
+        "lif": {"type": "lif", "learn": ["tau_mem"], "recurrent": {"delay": {"max": 4, "learn": True}}},
+        "out": {"type": "linear", "out_features": 2, "delay": {"max": 4}},
+    }
+    built = build_network(layers, in_shape=(5,), dt=1.0)
+    built.network.get_parameter("norm.bias").requires_grad_(False)
+    weights = 5 * 6 * 2 + 6 + 6 * 6 + 6 * 2 + 2
+    found = summarize(built, (5,))
+    assert found.parameters_by_kind == {
+        "weights and biases": weights,
+        "delays": 5 * 6 * 2 + 6 * 6,
+        "norms": 6,
+        "constants of neurons": 1,
+    }
+    assert found.parameters == sum(found.parameters_by_kind.values())
