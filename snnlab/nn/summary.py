@@ -75,7 +75,6 @@ class Summary(NamedTuple):
         warnings: The parts that depend on the length of a step, but should not.
         parameters: Number of trainable parameters, shared ones counted once.
         operations: Dense operations of one sample at one step, summed over the layers where they are known.
-        parameters_by_kind: The trainable parameters by kind: weights and biases, delays, norms, constants of neurons.
     """
 
     in_shape: Shape
@@ -84,7 +83,6 @@ class Summary(NamedTuple):
     warnings: list[LayerWarning]
     parameters: int
     operations: int
-    parameters_by_kind: dict[str, int]
 
 
 def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
@@ -98,9 +96,8 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
     run = [each for each in _named_layers(built.network) if each.name in costs]  # the names of delayed edges do not run
     layers = [_layer_summary(each, costs[each.name]) for each in run]
     neurons = [NeuronSummary(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
-    kinds = _parameters_by_kind(built.network)
     known = sum(row.operations or 0 for row in layers if row.family != "block")  # a block holds sums
-    return Summary(in_shape, layers, neurons, dt_warnings(built.network), sum(kinds.values()), known, kinds)
+    return Summary(in_shape, layers, neurons, dt_warnings(built.network), _num_trainable(built.network), known)
 
 
 def _layer_summary(named_layer: _NamedLayer, cost: LayerCost) -> LayerSummary:
@@ -226,24 +223,6 @@ def shape_text(shape: Shape) -> str:
 
 def _num_trainable(layer: nn.Module) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.requires_grad)
-
-
-_KINDS: tuple[tuple[str, tuple[type[nn.Module], ...]], ...] = (
-    ("delays", (Delays,)),
-    ("norms", NORMS),
-    ("constants of neurons", (nn.ParameterDict,)),
-)
-
-
-def _parameters_by_kind(network: nn.Module) -> dict[str, int]:
-    """Return the number of trainable parameters of each kind that the network has, shared ones counted once."""
-    found = dict.fromkeys(["weights and biases", *(kind for kind, _ in _KINDS)], 0)
-    owners = dict(network.named_modules())
-    for name, parameter in network.named_parameters():
-        owner = owners[name.rpartition(".")[0]]
-        kind = next((kind for kind, types in _KINDS if isinstance(owner, types)), "weights and biases")
-        found[kind] += parameter.numel() if parameter.requires_grad else 0
-    return {kind: number for kind, number in found.items() if number}
 
 
 # Prefix of the metrics of learned values.

@@ -214,23 +214,3 @@ def test_a_graph_with_a_delayed_edge_has_a_row_for_each_layer_and_none_for_the_e
     edges = [["input", "fc"], ["fc", "lif"], ["lif", "fc", 1], ["lif", "output"]]
     built = build_network({"g": {"type": "graph", "layers": layers, "edges": edges}}, in_shape=(3,), dt=1.0)
     assert [row.name for row in summarize(built, (3,)).layers] == ["g", "g.fc", "g.lif"]
-
-
-def test_parameters_are_split_by_kind_and_frozen_ones_left_out() -> None:
-    layers = {
-        "fc": {"type": "linear", "out_features": 6, "delay": {"max": 4, "learn": True, "count": 2}},
-        "norm": {"type": "batch_norm"},
-        "lif": {"type": "lif", "learn": ["tau_mem"], "recurrent": {"delay": {"max": 4, "learn": True}}},
-        "out": {"type": "linear", "out_features": 2, "delay": {"max": 4}},
-    }
-    built = build_network(layers, in_shape=(5,), dt=1.0)
-    built.network.get_parameter("norm.bias").requires_grad_(False)
-    weights = 5 * 6 * 2 + 6 + 6 * 6 + 6 * 2 + 2
-    found = summarize(built, (5,))
-    assert found.parameters_by_kind == {
-        "weights and biases": weights,
-        "delays": 5 * 6 * 2 + 6 * 6,
-        "norms": 6,
-        "constants of neurons": 1,
-    }
-    assert found.parameters == sum(found.parameters_by_kind.values())
