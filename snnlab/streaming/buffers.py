@@ -20,12 +20,15 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.kernels.vectors import LANES
-from snnlab.streaming.stream_layers import StreamLayer, StreamNeuron
+from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
 NO_POOL, SUM_POOL, MAX_POOL = 0, 1, 2
 SUBTRACT, VALUE, NO_RESET, INTEGRATE = 0, 1, 2, 3
 NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
+NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
+# The coefficients that may differ between neurons, and the values that change nothing.
+COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": 1.0, "r": 0.0, "v_reset": 0.0, "start": 0.0}
 _RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE}
 
 _WHOLE_NUMBERS = (
@@ -37,8 +40,22 @@ _WHOLE_NUMBERS = (
     # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
+    # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
+    *("arrays", "span"),
     # Places in the array of numbers, of bits, and of weights.
-    *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows", "weights", "bias"),
+    *(
+        "input",
+        "current",
+        "membrane",
+        "unused",
+        "in_bits",
+        "in_rows",
+        "touched",
+        "touched_rows",
+        "weights",
+        "bias",
+        "coefficients",
+    ),
 )
 _FRACTIONS = ("divisor", "a", "g", "c", "v_threshold", "r", "v_reset", "floor", "start")
 LAYER = np.dtype(
@@ -219,7 +236,7 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     if layer.bias is not None:
         bias[: layer.bias.size] = layer.bias
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
-    _set_neuron(row, layer.neuron)
+    _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
 
 
@@ -239,12 +256,28 @@ def _weight_rows(layer: StreamLayer, in_channels: int, channels: int) -> np.ndar
     return full
 
 
-def _set_neuron(row: np.void, neuron: StreamNeuron) -> None:
-    for name in ("a", "g", "c", "v_threshold", "r", "v_reset", "delayed", "strict", "several", "start"):
+def _set_neuron(layout: _Layout, row: np.void, layer: StreamLayer) -> None:
+    neuron = layer.neuron
+    for name in ("delayed", "strict", "several"):
         row[name] = getattr(neuron, name)
     row["reset"] = _RESETS[neuron.reset]
     if neuron.floor is not None:
         row["floor"], row["floor_rule"] = neuron.floor, ROUNDED_FLOOR if neuron.rounded_floor else FLOOR
+    given = {name: np.asarray(getattr(neuron, name), np.float32) for name in COEFFICIENTS}
+    for name, neutral in COEFFICIENTS.items():
+        # Of arrays, a value that says whether the operation changes anything.
+        effective = given[name][given[name] != neutral]
+        row[name] = effective.flat[0] if effective.size else neutral
+    if all(values.size == 1 for values in given.values()):
+        return
+    shape = layer.shape if any(values.size > layer.shape[0] for values in given.values()) else (layer.shape[0], 1, 1)
+    row["arrays"] = PER_CHANNEL if shape[1:] == (1, 1) else PER_NEURON
+    row["span"] = prod(shape[1:]) * int(row["channels"])
+    table = np.zeros((len(given), *shape[1:], int(row["channels"])), np.float32)
+    for part, (name, neutral) in zip(table, COEFFICIENTS.items(), strict=True):
+        part[:] = neutral
+        part[..., : shape[0]] = np.broadcast_to(given[name], shape).transpose(1, 2, 0)
+    row["coefficients"] = layout.take_weights(table)
 
 
 def reset(buffers: Buffers) -> None:
@@ -253,8 +286,13 @@ def reset(buffers: Buffers) -> None:
     buffers.bits[:] = 0
     buffers.counts[:] = 0
     for row in buffers.layers[:-1]:
-        if row["start"]:
-            membranes(buffers, row)[:] = row["start"]
+        v = membranes(buffers, row)
+        if row["arrays"]:
+            first = row["coefficients"] + row["span"] * list(COEFFICIENTS).index("start")
+            start = buffers.weights[first : first + row["span"]]
+            v[:] = start if row["arrays"] == PER_CHANNEL else start.reshape(v.shape)
+        else:
+            v[:] = row["start"]
 
 
 def membranes(buffers: Buffers, row: np.void) -> np.ndarray:

@@ -31,7 +31,17 @@ from snnlab.kernels.vectors import (
     trailing_zeros,
     truncate,
 )
-from snnlab.streaming.buffers import FLOOR, INTEGRATE, MAX_POOL, NO_FLOOR, SUBTRACT, VALUE
+from snnlab.streaming.buffers import (
+    COEFFICIENTS,
+    FLOOR,
+    INTEGRATE,
+    MAX_POOL,
+    NO_ARRAYS,
+    NO_FLOOR,
+    PER_CHANNEL,
+    SUBTRACT,
+    VALUE,
+)
 
 ONE = np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -39,6 +49,7 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 SPIKED = np.uint64(0xFFFF)
 STILL = np.uint64(16)
 ZERO = np.float32(0)
+A, G, C, V_THRESHOLD, R, V_RESET, _ = range(len(COEFFICIENTS))
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
@@ -202,11 +213,28 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
 
 
 @_inner
-def leak(values: Any, first: Any, count: Any, a: Any) -> None:
-    """Multiply membranes by a; 0 is added as the plain loop does, which turns -0 to 0."""
-    factor, nothing = splat(a, LANES), splat(ZERO, LANES)
-    for n in range(0, count, LANES):
-        store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
+def leak(t: Any, values: Any, weights: Any) -> None:
+    """Multiply a layer's membranes by a; 0 is added as the plain loop does, which turns -0 to 0."""
+    factor, nothing, first = splat(t.a, LANES), splat(ZERO, LANES), t.membrane
+    if t.arrays == NO_ARRAYS:
+        for n in range(0, t.height * t.width * t.channels, LANES):
+            store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
+        return
+    for pixel in range(t.height * t.width):
+        for block in range(0, t.channels, LANES):
+            n = pixel * t.channels + block
+            factor = load(weights, t.coefficients + (block if t.arrays == PER_CHANNEL else n), LANES)
+            store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
+
+
+@_inner
+def coefficient(t: Any, weights: Any, at: Any, number: Any, alone: Any) -> Any:
+    """Return a vector of coefficient `number` of the neurons whose membranes are at a place; `alone` is for all."""
+    if t.arrays == NO_ARRAYS:
+        return splat(alone, LANES)
+    n = at - t.membrane
+    place = n % t.channels if t.arrays == PER_CHANNEL else n
+    return load(weights, t.coefficients + number * t.span + place, LANES)
 
 
 class Rules(NamedTuple):
@@ -239,6 +267,9 @@ class Rules(NamedTuple):
     r: Any
     v_reset: Any
     floor: Any
+    arrays: Any
+    coefficients: Any
+    span: Any
     to_input: Any
     to_in_height: Any
     to_in_width: Any
@@ -279,6 +310,9 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.r,
         t.v_reset,
         t.floor,
+        t.arrays,
+        t.coefficients,
+        t.span,
         then.input,
         then.in_height,
         then.in_width,
@@ -289,40 +323,41 @@ def rules_of(layers: Any, k: Any) -> Rules:
 
 
 @_inner
-def spikes_at(t: Any, v: Any) -> np.uint64:
+def spikes_at(t: Any, weights: Any, at: Any, v: Any) -> np.uint64:
     """Return the lanes where membranes reach the threshold, as bits."""
-    threshold = splat(t.v_threshold, LANES)
+    threshold = coefficient(t, weights, at, V_THRESHOLD, t.v_threshold)
     return above(v, threshold) if t.strict else at_least(v, threshold)
 
 
 @_inner
-def after_reset(t: Any, v: Any, spiked: Any, number: Any) -> Any:
+def after_reset(t: Any, weights: Any, at: Any, v: Any, spiked: Any, number: Any) -> Any:
     """Return membranes after a reset of the lanes that spiked; `number` is how often."""
     if t.reset == SUBTRACT:
-        return subtract(v, multiply(number, splat(t.r, LANES)))
+        return subtract(v, multiply(number, coefficient(t, weights, at, R, t.r)))
     if t.reset == VALUE:
-        return select(spiked, splat(t.v_reset, LANES), v)
+        return select(spiked, coefficient(t, weights, at, V_RESET, t.v_reset), v)
     return v
 
 
 @_inner
-def spike_numbers(t: Any, v: Any, spiked: Any) -> Any:
+def spike_numbers(t: Any, weights: Any, at: Any, v: Any, spiked: Any) -> Any:
     """Return how often each lane spikes."""
     nothing = splat(ZERO, LANES)
     if t.several:
-        return select(spiked, truncate(divide(v, splat(t.v_threshold, LANES))), nothing)
+        threshold = coefficient(t, weights, at, V_THRESHOLD, t.v_threshold)
+        return select(spiked, truncate(divide(v, threshold)), nothing)
     return select(spiked, splat(np.float32(1), LANES), nothing)
 
 
 @_inner
-def integrate(t: Any, v: Any, current: Any, decays: Any) -> Any:
+def integrate(t: Any, weights: Any, at: Any, v: Any, current: Any, decays: Any) -> Any:
     """Return a * v + (g * current + c), without the operations that change nothing."""
     if t.g != 1:
-        current = multiply(splat(t.g, LANES), current)
+        current = multiply(coefficient(t, weights, at, G, t.g), current)
     if t.c != 0:
-        current = add(current, splat(t.c, LANES))
+        current = add(current, coefficient(t, weights, at, C, t.c))
     if decays:
-        v = multiply(splat(t.a, LANES), v)
+        v = multiply(coefficient(t, weights, at, A, t.a), v)
     return add(v, current)
 
 
@@ -337,35 +372,35 @@ def send(t: Any, values: Any, to: Any, output: Any) -> None:
 
 
 @_inner
-def fire(t: Any, count: Any, values: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
+def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
     """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
     v = load(values, at, LANES)
     if t.delayed:
-        spiked = spikes_at(t, v)
-        number = spike_numbers(t, v, spiked)
+        spiked = spikes_at(t, weights, at, v)
+        number = spike_numbers(t, weights, at, v, spiked)
         if t.reset == VALUE:
-            u = integrate(t, after_reset(t, v, spiked, number), current, decays)
+            u = integrate(t, weights, at, after_reset(t, weights, at, v, spiked, number), current, decays)
         else:
-            u = after_reset(t, integrate(t, v, current, decays), spiked, number)
+            u = after_reset(t, weights, at, integrate(t, weights, at, v, current, decays), spiked, number)
         store(u, values, at)
-        spiked = spikes_at(t, u)
+        spiked = spikes_at(t, weights, at, u)
         if spiked != 0:
-            number = spike_numbers(t, u, spiked)
+            number = spike_numbers(t, weights, at, u, spiked)
             send(t, values, to, number)
             count.spikes += np.int64(total(number))
         return spiked
-    u = integrate(t, v, current, decays)
+    u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
         store(u, values, at)
         store(u, values, to)
         return SPIKED
-    spiked = spikes_at(t, u)
+    spiked = spikes_at(t, weights, at, u)
     if spiked != 0:
-        number = spike_numbers(t, u, spiked)
-        u = after_reset(t, u, spiked, number)
+        number = spike_numbers(t, weights, at, u, spiked)
+        u = after_reset(t, weights, at, u, spiked, number)
         send(t, values, to, number)
         count.spikes += np.int64(total(number))
-        spiked |= spikes_at(t, u) << STILL
+        spiked |= spikes_at(t, weights, at, u) << STILL
     if t.floor_rule != NO_FLOOR:
         floor, nothing = splat(t.floor, LANES), splat(ZERO, LANES)
         if t.floor_rule == FLOOR:
@@ -416,7 +451,7 @@ def update_pixel(
             current = load(weights, t.bias + block, LANES)
         else:
             current = splat(ZERO, LANES)
-        any_lane |= fire(t, count, values, at + block, current, to + block, decays)
+        any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
     if any_lane & SPIKED != 0 and is_kept:
         set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
     return any_lane
@@ -427,7 +462,7 @@ def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, co
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
     t, rules, count = layers[k], rules_of(layers, k), counts[k]
     if t.a != 1:
-        leak(values, t.membrane, t.height * t.width * t.channels, t.a)
+        leak(t, values, weights)
     for group in range((t.height + 63) >> 6):
         some_rows = bits[t.touched_rows + group]
         bits[t.touched_rows + group] = 0

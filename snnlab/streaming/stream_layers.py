@@ -32,6 +32,7 @@ class StreamNeuron(NamedTuple):
     """Coefficients and rules of a layer's neurons; see `snnlab.nn.neurons.membrane.Coefficients`.
 
     Attributes:
+        a, g, c, v_threshold, r, v_reset, start: One for all, or arrays `[C, 1, 1]` or `[C, H, W]`.
         reset: `subtract`, `value`, `none`, or `integrate`: no spikes, the output is the membrane.
         start: Membrane before the first step.
         floor: Lower bound of the membrane; None: no bound.
@@ -39,27 +40,33 @@ class StreamNeuron(NamedTuple):
     """
 
     name: str
-    a: float = 1.0
-    g: float = 1.0
-    c: float = 0.0
-    v_threshold: float = 1.0
-    r: float = 1.0
-    v_reset: float = 0.0
+    a: float | np.ndarray = 1.0
+    g: float | np.ndarray = 1.0
+    c: float | np.ndarray = 0.0
+    v_threshold: float | np.ndarray = 1.0
+    r: float | np.ndarray = 1.0
+    v_reset: float | np.ndarray = 0.0
     reset: Literal["subtract", "value", "none", "integrate"] = "subtract"
     delayed: bool = False
     strict: bool = False
     several: bool = False
-    start: float = 0.0
+    start: float | np.ndarray = 0.0
     floor: float | None = None
     rounded_floor: bool = False
 
     @property
+    def leaks(self) -> bool:
+        """Whether a membrane changes by itself."""
+        return bool(np.any(np.asarray(self.a) != 1))
+
+    @property
     def is_driven(self) -> bool:
         """Whether only input changes a neuron at rest or lets it spike, apart from its leak."""
-        at_rest = self.v_threshold > max(self.start, 0.0) and (self.floor is None or self.floor <= self.start)
+        is_above = self.floor is None or bool(np.all(self.floor <= np.asarray(self.start)))
+        at_rest = is_above and bool(np.all(self.v_threshold > np.maximum(self.start, 0.0)))
         # A membrane that leaks is rounded again in each step.
-        rounds = self.rounded_floor and self.floor is not None and self.a != 1
-        return at_rest and self.c == 0 and self.reset != "integrate" and not self.delayed and not rounds
+        rounds = self.rounded_floor and self.floor is not None and self.leaks
+        return at_rest and not np.any(self.c) and self.reset != "integrate" and not self.delayed and not rounds
 
 
 # A linear layer or a convolution that no neurons follow, at the end of a network.
@@ -103,7 +110,7 @@ class StreamLayer(NamedTuple):
     def changes_alone(self) -> bool:
         """Whether a step without input can change the layer or its output."""
         is_plain = self.neuron.name == "" and self.bias is None
-        return not is_plain and (not self.neuron.is_driven or self.neuron.a != 1 or self.bias is not None)
+        return not is_plain and (not self.neuron.is_driven or self.neuron.leaks or self.bias is not None)
 
     @property
     def shape(self) -> Shape:
@@ -255,12 +262,9 @@ class _Reader:
             self._refuse(name, "a synapse cannot run on events yet", "leave out tau_syn and alpha")
         own: dict[str, Any] = {}
         for key, value in module.coefficients()._asdict().items():
-            number = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
-            if number.numel() > 1:
-                self._refuse(name, "values per channel or neuron cannot run on events yet")
-            own[key] = float(number.item())
+            own[key] = self._coefficient(name, value)
         own.pop("b")
-        start = module.initial_state(torch.zeros(1, 1)).v.item()
+        start = self._start(module)
         if isinstance(module, LI):
             return StreamNeuron(name, own["a"], own["g"], own["c"], reset="integrate", start=start)
         if isinstance(module, SinabsLIF):
@@ -276,6 +280,25 @@ class _Reader:
             start=start,
             floor=module.floor,
         )
+
+    def _start(self, module: LIF | IAF | LI | SinabsLIF) -> float | np.ndarray:
+        """Return the membranes before the first step: a number, or an array `[C, H, W]`."""
+        channels, height, width = self.shape
+        shape = (channels,) if self.is_flat else (channels, width) if self.has_one_axis else (channels, height, width)
+        v = module.initial_state(torch.zeros(1, *shape)).v.detach().numpy().reshape(self.shape)
+        return float(v.flat[0]) if (v == v.flat[0]).all() else v
+
+    def _coefficient(self, name: str, value: Any) -> float | np.ndarray:
+        """Return a coefficient: a number, or an array `[C, 1, 1]` or `[C, H, W]`."""
+        number = value.detach().float().cpu() if isinstance(value, Tensor) else torch.tensor(value)
+        if number.numel() == 1:
+            return float(number.item())
+        shape = {1: (*number.shape, 1, 1), 2: (number.shape[0], 1, *number.shape[1:])}.get(number.dim(), number.shape)
+        if self.is_flat or len(shape) != 3 or shape[0] != self.shape[0] or shape[1:] not in ((1, 1), self.shape[1:]):
+            shape = (number.numel(), 1, 1)
+        if shape[0] != self.shape[0]:
+            self._refuse(name, f"values of shape {list(number.shape)} cannot run on events")
+        return number.numpy().reshape(shape)
 
     def _add_pool(self, name: str, module: nn.Module) -> None:
         window = self._window(name, module)

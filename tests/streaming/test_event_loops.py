@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.record import record
 from snnlab.session import Session
 from snnlab.streaming import EventStream
@@ -63,11 +64,14 @@ def random_network(layers: Mapping[str, Mapping[str, Any]], shape: tuple[int, ..
 
 
 def scaled(network: Network, scale: float) -> Network:
-    """Multiply the weights, so that more neurons spike."""
+    """Multiply the weights, so that more neurons spike; make learned values of neurons differ."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
                 module.weight *= scale
+            elif isinstance(module, Neuron):
+                for parameter in module.parameters():
+                    parameter += 0.3 * torch.randn_like(parameter)
     return network
 
 
@@ -84,6 +88,9 @@ NEURONS: dict[str, dict[str, Any]] = {
     "iaf": {"type": "iaf"},
     "iaf_several": {"type": "iaf", "spikes": "several", "floor": -1.0},
     "iaf_start": {"type": "iaf", "v_init": 0.4},
+    "learned": {"type": "lif", "learn": {"tau_mem": "channel", "v_threshold": "layer", "v_leak": "channel"}},
+    "learned_thresholds": {"type": "lif", "learn": {"v_threshold": "channel", "tau_mem": "channel"}},
+    "learned_of_neurons": {"type": "lif", "reset": "value", "learn": {"tau_mem": "neuron", "v_threshold": "neuron"}},
     "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
 }
 

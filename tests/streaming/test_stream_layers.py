@@ -24,7 +24,6 @@ END: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type"
         ({"conv": CONV, "relu": {"type": "relu"}}, "relu"),
         ({"conv": CONV, "lif": {"type": "alif"}}, "lif"),
         ({"conv": CONV, "lif": {**LIF, "recurrent": True}}, "lif"),
-        ({"conv": CONV, "lif": {**LIF, "learn": {"tau_mem": "channel"}}}, "lif"),
         ({"conv": CONV, "pool": {"type": "avg_pool", "kernel_size": 2}, "lif": LIF}, "pool"),
         ({"conv": CONV, "lif": LIF, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}}, "pool"),
         ({"pool": {"type": "sum_pool", "kernel_size": 2}, "conv": CONV}, "pool"),
