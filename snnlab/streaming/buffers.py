@@ -39,6 +39,7 @@ _WHOLE_NUMBERS = (
     *("height", "width", "channels", "words", "left", "current_width"),
     # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
+    *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
     # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
     *("arrays", "span"),
@@ -231,6 +232,9 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["touched"], row["touched_rows"] = layout.take_bitmap(height, _words(width))
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
     row["per_pool_y"], row["per_pool_x"] = (-(-(1 << 32) // size) for size in layer.window)
+    row["overlaps"], (row["window_y"], row["window_x"]) = layer.windows_overlap, layer.window
+    row["pool_stride_y"], row["pool_stride_x"] = layer.pool_stride or layer.window
+    row["pool_pad_y"], row["pool_pad_x"] = layer.pool_padding
     row["weights"] = layout.take_weights(_weight_rows(layer, int(row["in_channels"]), channels))
     bias = np.zeros(channels, np.float32)
     if layer.bias is not None:

@@ -251,6 +251,13 @@ class Rules(NamedTuple):
     pool: Any
     per_pool_y: Any
     per_pool_x: Any
+    overlaps: Any
+    window_y: Any
+    window_x: Any
+    pool_stride_y: Any
+    pool_stride_x: Any
+    pool_pad_y: Any
+    pool_pad_x: Any
     unused: Any
     reset: Any
     delayed: Any
@@ -294,6 +301,13 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.pool,
         t.per_pool_y,
         t.per_pool_x,
+        t.overlaps,
+        t.window_y,
+        t.window_x,
+        t.pool_stride_y,
+        t.pool_stride_x,
+        t.pool_pad_y,
+        t.pool_pad_x,
         t.unused,
         t.reset,
         t.delayed,
@@ -433,6 +447,34 @@ def current_of(t: Any, values: Any, weights: Any, y: Any, x: Any, block: Any) ->
 
 
 @_inner
+def window_at(place: Any, offset: Any, padding: Any, stride: Any, size: Any) -> int:
+    """Return the window in which a pixel has this offset, or -1."""
+    found = place + padding - offset
+    if found < 0 or found % stride != 0 or found // stride >= size:
+        return -1
+    return found // stride
+
+
+@_inner
+def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
+    """Join the outputs of a pixel, which are at `unused`, to each window that has the pixel; clear them."""
+    for row in range(t.window_y):
+        to_y = window_at(y, row, t.pool_pad_y, t.pool_stride_y, t.to_in_height)
+        if to_y < 0:
+            continue
+        for column in range(t.window_x):
+            to_x = window_at(x, column, t.pool_pad_x, t.pool_stride_x, t.to_in_width)
+            if to_x < 0:
+                continue
+            to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels
+            for block in range(0, t.channels, LANES):
+                send(t, values, to + block, load(values, t.unused + block, LANES))
+            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+    for block in range(0, t.channels, LANES):
+        store(splat(ZERO, LANES), values, t.unused + block)
+
+
+@_inner
 def update_pixel(
     t: Any, count: Any, values: Any, bits: Any, weights: Any, y: Any, x: Any, is_touched: Any
 ) -> np.uint64:
@@ -440,7 +482,7 @@ def update_pixel(
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
     width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
-    is_kept = to_y < t.to_in_height and to_x < t.to_in_width
+    is_kept = not t.overlaps and to_y < t.to_in_height and to_x < t.to_in_width
     to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels if is_kept else t.unused
     decays = t.is_dense and t.a != 1
     any_lane = np.uint64(0)
@@ -452,8 +494,11 @@ def update_pixel(
         else:
             current = splat(ZERO, LANES)
         any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
-    if any_lane & SPIKED != 0 and is_kept:
-        set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+    if any_lane & SPIKED != 0:
+        if is_kept:
+            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+        elif t.overlaps:
+            send_to_windows(t, values, bits, y, x)
     return any_lane
 
 

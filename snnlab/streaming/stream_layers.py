@@ -86,7 +86,7 @@ class StreamLayer(NamedTuple):
         row_dilation: Distance between the kernel's rows.
         conv_shape: Shape of its currents.
         current_pool: Window of a max pooling of the currents.
-        pool, window: Pooling of the spikes.
+        pool, window, pool_stride, pool_padding: Pooling of the spikes; without a stride, windows are side by side.
 
     Shape:
         weight: `[C', C, rows, columns]`; bias: `[C']`.
@@ -105,6 +105,8 @@ class StreamLayer(NamedTuple):
     neuron: StreamNeuron = CURRENT
     pool: PoolKind = "none"
     window: Pair = (1, 1)
+    pool_stride: Pair | None = None
+    pool_padding: Pair = (0, 0)
 
     @property
     def changes_alone(self) -> bool:
@@ -120,11 +122,19 @@ class StreamLayer(NamedTuple):
     @property
     def out_shape(self) -> Shape:
         """Shape of the pooled spikes."""
-        return _pooled(self.shape, self.window)
+        return _pooled(self.shape, self.window, self.pool_stride, self.pool_padding)
+
+    @property
+    def windows_overlap(self) -> bool:
+        """Whether a spike may be in another number of windows than one."""
+        return self.pool_stride is not None and (self.pool_stride != self.window or any(self.pool_padding))
 
 
-def _pooled(shape: Shape, window: Pair) -> Shape:
-    return shape[0], shape[1] // window[0], shape[2] // window[1]
+def _pooled(shape: Shape, window: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Shape:
+    height, width = (
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], window, stride or window, padding, strict=True)
+    )
+    return shape[0], height, width
 
 
 def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers") -> list[StreamLayer]:
@@ -301,7 +311,7 @@ class _Reader:
         return number.numpy().reshape(shape)
 
     def _add_pool(self, name: str, module: nn.Module) -> None:
-        window = self._window(name, module)
+        window, stride, padding = self._window(name, module)
         kind: PoolKind = "sum" if isinstance(module, SumPool) else "avg"
         kind = "max" if isinstance(module, nn.MaxPool1d | nn.MaxPool2d) else kind
         layer = self.current
@@ -314,25 +324,27 @@ class _Reader:
             self._refuse(name, "two poolings in a row cannot run on events", "use one with a larger window")
         if not self.has_neurons and kind != "max":
             self._refuse(name, f"{kind} pooling of currents cannot run on events", "pool the spikes, or use max_pool")
+        if not self.has_neurons and (stride != window or any(padding)):
+            self._refuse(name, "windows of currents that overlap or are padded cannot run on events", "pool the spikes")
         if self.has_neurons:
-            self.current = layer._replace(pool=kind, window=window)
+            self.current = layer._replace(pool=kind, window=window, pool_stride=stride, pool_padding=padding)
+            self.shape = self.current.out_shape
         else:
             self.current = layer._replace(current_pool=window)
-        self.shape = _pooled(self.shape, window)
+            self.shape = self.current.shape
 
-    def _window(self, name: str, module: Any) -> Pair:
+    def _window(self, name: str, module: Any) -> tuple[Pair, Pair, Pair]:
+        """Return the window of a pooling, its stride and its padding."""
         kernel, stride = self._sizes(module.kernel_size), self._sizes(module.stride)
-        others = (self._sizes(module.padding, 0), self._sizes(getattr(module, "dilation", 1)))
-        if (
-            kernel != stride
-            or any(others[0])
-            or max(others[1]) > 1
-            or getattr(module, "divisor_override", 1) not in (1, None)
-        ):
-            self._refuse(name, "windows that overlap, are padded or dilated cannot run on events yet")
-        if getattr(module, "ceil_mode", False) and any(n % k for n, k in zip(self.shape[1:], kernel, strict=True)):
+        padding, dilation = self._sizes(module.padding, 0), self._sizes(getattr(module, "dilation", 1))
+        if max(dilation) > 1 or getattr(module, "divisor_override", 1) not in (1, None):
+            self._refuse(name, "windows that are dilated cannot run on events yet")
+        if any(padding) and not getattr(module, "count_include_pad", True):
+            self._refuse(name, "means of windows that are not full cannot run on events", "set count_include_pad: true")
+        sizes = zip(self.shape[1:], kernel, stride, padding, strict=True)
+        if getattr(module, "ceil_mode", False) and any((n + 2 * p - k) % s for n, k, s, p in sizes):
             self._refuse(name, "windows that are not full cannot run on events yet", "set ceil_mode: false")
-        return kernel
+        return kernel, stride, padding
 
     def _flatten(self, name: str, module: nn.Flatten) -> None:
         if module.start_dim != 1 or module.end_dim not in (-1, 3):

@@ -145,6 +145,9 @@ POOLINGS: dict[str, dict[str, Any]] = {
     "max": {"type": "max_pool", "kernel_size": 2},
     "avg": {"type": "avg_pool", "kernel_size": 3},
     "sum": {"type": "sum_pool", "kernel_size": [2, 4]},
+    "overlapping": {"type": "max_pool", "kernel_size": 3, "stride": 2, "padding": 1},
+    "padded": {"type": "avg_pool", "kernel_size": 3, "stride": 1, "padding": 1},
+    "gaps": {"type": "sum_pool", "kernel_size": 2, "stride": 3},
 }
 
 
@@ -163,7 +166,7 @@ def test_all_poolings_equal_dense_loops(kind: str, before: bool) -> None:
     shape = (2, 14, 16)
     spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 100, 20), shape)
     assert spikes["lif"] > 50
-    assert spikes["lif2"] > 50
+    assert spikes["lif2"] > 20
 
 
 def test_one_axis_and_features_equal_dense_loops() -> None:

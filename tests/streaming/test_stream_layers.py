@@ -25,7 +25,7 @@ END: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type"
         ({"conv": CONV, "lif": {"type": "alif"}}, "lif"),
         ({"conv": CONV, "lif": {**LIF, "recurrent": True}}, "lif"),
         ({"conv": CONV, "pool": {"type": "avg_pool", "kernel_size": 2}, "lif": LIF}, "pool"),
-        ({"conv": CONV, "lif": LIF, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}}, "pool"),
+        ({"conv": CONV, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}, "lif": LIF}, "pool"),
         ({"pool": {"type": "sum_pool", "kernel_size": 2}, "conv": CONV}, "pool"),
         ({"conv": CONV, "li": {"type": "li"}, "conv2": CONV}, "conv2"),
         ({"conv": CONV, "conv2": CONV}, "conv2"),
