@@ -24,12 +24,12 @@ from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
 NO_POOL, SUM_POOL, MAX_POOL = 0, 1, 2
-SUBTRACT, VALUE, NO_RESET, INTEGRATE = 0, 1, 2, 3
+SUBTRACT, VALUE, NO_RESET, INTEGRATE, RELAY = 0, 1, 2, 3, 4
 NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
 NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
 # The coefficients that may differ between neurons, and the values that change nothing.
 COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": 1.0, "r": 0.0, "v_reset": 0.0, "start": 0.0}
-_RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE}
+_RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE, "relay": RELAY}
 
 _WHOLE_NUMBERS = (
     # Sizes of the input, of its bitmap, of the kernel and of the currents.
@@ -41,6 +41,8 @@ _WHOLE_NUMBERS = (
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
+    # Where outputs go, and a second place of the input; -1: none.
+    *("to", "copy_to", "adds_to_next", "feeds_itself"),
     # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
     *("arrays", "span"),
     # Places in the array of numbers, of bits, and of weights.
@@ -58,6 +60,8 @@ _WHOLE_NUMBERS = (
         "coefficients",
     ),
 )
+# The fields that two layers share whose currents are added.
+_OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
 _FRACTIONS = ("divisor", "a", "g", "c", "v_threshold", "r", "v_reset", "floor", "start")
 LAYER = np.dtype(
     [*((name, np.int64) for name in _WHOLE_NUMBERS), *((name, np.float32) for name in _FRACTIONS)], align=True
@@ -183,19 +187,23 @@ class _Layout:
 def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     """Return the arrays for layers in order, with all membranes at rest."""
     table = np.zeros(len(layers) + 1, LAYER)
+    table["divisor"], table["copy_to"] = 1, -1
     layout = _Layout()
-    channels = layers[0].in_shape[0]
-    if channels >= LANES:
-        channels = whole_vectors(channels)
-    divisor = 1
-    for row, layer in zip(table, layers, strict=False):
-        layout.place_input(row, layer.in_shape, channels)
-        row["divisor"] = divisor
-        channels = whole_vectors(layer.weight.shape[0])
-        _place_layer(layout, row, layer, channels)
-        divisor = prod(layer.window) if layer.pool == "avg" else 1
-    layout.place_input(table[-1], layers[-1].out_shape, channels)
-    table[-1]["divisor"] = divisor
+    for k, (row, layer) in enumerate(zip(table, layers, strict=False)):
+        alone = k == 0 and layer.in_shape[0] < LANES
+        layout.place_input(row, layer.in_shape, layer.in_shape[0] if alone else whole_vectors(layer.in_shape[0]))
+        row["to"] = k + 1 if layer.to is None else layer.to
+        row["copy_to"] = -1 if layer.copy_to is None else layer.copy_to
+        _place_layer(layout, row, layer, whole_vectors(layer.weight.shape[0]))
+        following = layers[k + 1] if layer.adds_to_next else None
+        if k and layers[k - 1].adds_to_next:
+            for name in _OF_CURRENTS:
+                row[name] = table[k - 1][name]
+        else:
+            _place_currents(layout, row, layer, following)
+        if layer.pool == "avg":
+            table[row["to"]]["divisor"] = prod(layer.window)
+    layout.place_input(table[-1], layers[-1].out_shape, whole_vectors(layers[-1].out_shape[0]))
     table[0]["sensor_height"], table[0]["sensor_width"] = sensor.cells.shape
     table[0]["polarities"], table[0]["is_merged"] = sensor.polarities, sensor.is_merged
     most = max(int(table["in_channels"].max()), LANES)
@@ -221,15 +229,11 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["is_whole"] = layer.whole
     (row["stride_y"], row["stride_x"]), (row["pad_y"], row["pad_x"]) = layer.stride, layer.padding
     row["rows"], row["row_dilation"] = layer.weight.shape[2], layer.row_dilation
-    row["columns"] = 1 if layer.whole else -(-layer.weight.shape[3] // layer.stride[1])
-    row["left"] = row["columns"] - 1
-    right = 0 if layer.whole else max(0, (layer.in_shape[2] - 1 + layer.padding[1]) // layer.stride[1] - width + 1)
-    row["current_width"] = row["left"] + width + right
-    row["current"] = layout.take_values(height * int(row["current_width"]) * channels)
+    row["columns"] = _columns(layer)
+    row["adds_to_next"], row["feeds_itself"] = layer.adds_to_next, layer.feeds_itself
     row["current_pool_y"], row["current_pool_x"] = layer.current_pool
     row["membrane"] = layout.take_values(prod(layer.shape[1:]) * channels)
     row["unused"] = layout.take_values(channels)
-    row["touched"], row["touched_rows"] = layout.take_bitmap(height, _words(width))
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
     row["per_pool_y"], row["per_pool_x"] = (-(-(1 << 32) // size) for size in layer.window)
     row["overlaps"], (row["window_y"], row["window_x"]) = layer.windows_overlap, layer.window
@@ -242,6 +246,26 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
     _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
+
+
+def _columns(layer: StreamLayer) -> int:
+    """Return the number of adjacent outputs of an input."""
+    return 1 if layer.whole else -(-layer.weight.shape[3] // layer.stride[1])
+
+
+def _beyond(layer: StreamLayer) -> int:
+    """Return the number of columns on the right that kernels reach and that do not exist."""
+    reached = (layer.in_shape[2] - 1 + layer.padding[1]) // layer.stride[1]
+    return 0 if layer.whole else max(0, reached - layer.conv_shape[2] + 1)
+
+
+def _place_currents(layout: _Layout, row: np.void, layer: StreamLayer, following: StreamLayer | None) -> None:
+    """Set the place of a layer's currents, which may be those of the following one too."""
+    both = [layer] if following is None else [layer, following]
+    row["left"] = max(_columns(one) for one in both) - 1
+    row["current_width"] = row["left"] + row["width"] + max(_beyond(one) for one in both)
+    row["current"] = layout.take_values(int(row["height"] * row["current_width"] * row["channels"]))
+    row["touched"], row["touched_rows"] = layout.take_bitmap(int(row["height"]), int(row["words"]))
 
 
 def _weight_rows(layer: StreamLayer, in_channels: int, channels: int) -> np.ndarray:

@@ -39,6 +39,7 @@ from snnlab.streaming.buffers import (
     NO_ARRAYS,
     NO_FLOOR,
     PER_CHANNEL,
+    RELAY,
     SUBTRACT,
     VALUE,
 )
@@ -153,6 +154,16 @@ def mark_columns(bits: Any, row: Any, words: Any, width: Any, first: Any, count:
 
 
 @_inner
+def copy_pixel(to: Any, values: Any, bits: Any, at: Any, channels: Any, divisor: Any, y: Any, x: Any) -> None:
+    """Add the channels of a pixel to the input of another layer."""
+    place = to.input + (y * to.in_width + x) * to.in_channels
+    for channel in range(channels):
+        if values[at + channel] != 0:
+            values[place + channel] += values[at + channel] / divisor
+    set_bit(bits, to.in_bits, to.in_rows, to.in_words, y, x)
+
+
+@_inner
 def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Add the inputs of layer k to its currents, and mark the currents that they reach."""
     t = layers[k]
@@ -185,6 +196,8 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     phase = right % stride_x if stride_x > 1 else 0
                     begin = first_weight + (pixel * in_channels * channels if whole else phase * run)
                     at = inputs + pixel * in_channels
+                    if t.copy_to >= 0:
+                        copy_pixel(layers[t.copy_to], values, bits, at, in_channels, divisor, y, x)
                     count = take_channels(values, at, in_channels, divisor, begin, distance, starts, factors)
                     if count == 0:
                         continue
@@ -277,6 +290,11 @@ class Rules(NamedTuple):
     arrays: Any
     coefficients: Any
     span: Any
+    feeds_itself: Any
+    input: Any
+    in_bits: Any
+    in_rows: Any
+    in_words: Any
     to_input: Any
     to_in_height: Any
     to_in_width: Any
@@ -288,7 +306,8 @@ class Rules(NamedTuple):
 @_inner
 def rules_of(layers: Any, k: Any) -> Rules:
     """Return the numbers of layer k."""
-    t, then = layers[k], layers[k + 1]
+    t = layers[k]
+    then = layers[t.to]
     return Rules(
         t.channels,
         t.membrane,
@@ -327,6 +346,11 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.arrays,
         t.coefficients,
         t.span,
+        t.feeds_itself,
+        t.input,
+        t.in_bits,
+        t.in_rows,
+        t.in_words,
         then.input,
         then.in_height,
         then.in_width,
@@ -401,8 +425,13 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
         if spiked != 0:
             number = spike_numbers(t, weights, at, u, spiked)
             send(t, values, to, number)
+            if t.feeds_itself:
+                store(number, values, t.input + at - t.membrane)
             count.spikes += np.int64(total(number))
         return spiked
+    if t.reset == RELAY:
+        send(t, values, to, current)
+        return differs(current, splat(ZERO, LANES))
     u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
         store(u, values, at)
@@ -413,6 +442,8 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
         number = spike_numbers(t, weights, at, u, spiked)
         u = after_reset(t, weights, at, u, spiked, number)
         send(t, values, to, number)
+        if t.feeds_itself:
+            store(number, values, t.input + at - t.membrane)
         count.spikes += np.int64(total(number))
         spiked |= spikes_at(t, weights, at, u) << STILL
     if t.floor_rule != NO_FLOOR:
@@ -495,6 +526,8 @@ def update_pixel(
             current = splat(ZERO, LANES)
         any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
     if any_lane & SPIKED != 0:
+        if t.feeds_itself:
+            set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
         if is_kept:
             set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
         elif t.overlaps:
@@ -545,6 +578,8 @@ def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors
     """Run all layers on the input that has been taken."""
     for k in range(layers.size - 1):
         scatter(k, layers, values, bits, weights, starts, factors, counts)
+        if layers[k].adds_to_next:
+            continue
         if layers[k].is_dense:
             update_all(k, layers, values, bits, weights, counts)
         else:

@@ -6,6 +6,7 @@ linear layer is a convolution whose kernel covers the whole input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
@@ -21,6 +23,7 @@ from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.iaf import IAF
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Feedback, Recurrent
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 Shape = tuple[int, ...]
@@ -33,7 +36,7 @@ class StreamNeuron(NamedTuple):
 
     Attributes:
         a, g, c, v_threshold, r, v_reset, start: One for all, or arrays `[C, 1, 1]` or `[C, H, W]`.
-        reset: `subtract`, `value`, `none`, or `integrate`: no spikes, the output is the membrane.
+        reset: `subtract`, `value`, `none`; `integrate`: the output is the membrane; `relay`: it is the input.
         start: Membrane before the first step.
         floor: Lower bound of the membrane; None: no bound.
         rounded_floor: Whether the bound is relu(v - floor) + floor, which rounds twice.
@@ -46,7 +49,7 @@ class StreamNeuron(NamedTuple):
     v_threshold: float | np.ndarray = 1.0
     r: float | np.ndarray = 1.0
     v_reset: float | np.ndarray = 0.0
-    reset: Literal["subtract", "value", "none", "integrate"] = "subtract"
+    reset: Literal["subtract", "value", "none", "integrate", "relay"] = "subtract"
     delayed: bool = False
     strict: bool = False
     several: bool = False
@@ -71,6 +74,8 @@ class StreamNeuron(NamedTuple):
 
 # A linear layer or a convolution that no neurons follow, at the end of a network.
 CURRENT = StreamNeuron("", a=0.0, reset="integrate")
+# Passes spikes on, so that they can be pooled or added.
+RELAY = StreamNeuron("", reset="relay")
 
 
 class StreamLayer(NamedTuple):
@@ -87,6 +92,10 @@ class StreamLayer(NamedTuple):
         conv_shape: Shape of its currents.
         current_pool: Window of a max pooling of the currents.
         pool, window, pool_stride, pool_padding: Pooling of the spikes; without a stride, windows are side by side.
+        adds_to_next: Whether its currents are added to those of the next layer, instead of neurons of its own.
+        feeds_itself: Whether its input at a step is its own spikes of the step before.
+        to: Index of the layer that its output is added to the input of; None: the next one.
+        copy_to: Index of a layer that gets its input too; None: none.
 
     Shape:
         weight: `[C', C, rows, columns]`; bias: `[C']`.
@@ -107,6 +116,15 @@ class StreamLayer(NamedTuple):
     window: Pair = (1, 1)
     pool_stride: Pair | None = None
     pool_padding: Pair = (0, 0)
+    adds_to_next: bool = False
+    feeds_itself: bool = False
+    to: int | None = None
+    copy_to: int | None = None
+
+    @property
+    def has_membranes(self) -> bool:
+        """Whether it has neurons, or is a readout of currents."""
+        return not self.adds_to_next and self.neuron.reset != "relay"
 
     @property
     def changes_alone(self) -> bool:
@@ -151,11 +169,8 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     reader = _Reader(in_shape, place)
     for name, module in network.layers():
         if other := next((p.dtype for p in module.parameters() if p.dtype != torch.float32), None):
-            raise ConfigError(
-                f"{place}.{name}",
-                f"streaming needs float32, got {str(other).removeprefix('torch.')}",
-                "call network.float()",
-            )
+            kind = str(other).removeprefix("torch.")
+            raise ConfigError(f"{place}.{name}", f"streaming needs float32, got {kind}", "call network.float()")
         reader.read(name, module)
     return reader.finish()
 
@@ -180,12 +195,18 @@ class _Reader:
             self._begin(name, self._convolution(name, module))
         elif isinstance(module, nn.Linear):
             self._begin(name, self._linear(name, module))
+        elif isinstance(module, Recurrent):
+            self._add_recurrent(name, module)
         elif isinstance(module, Neuron):
             self._add_neurons(name, module)
         elif isinstance(module, nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d | SumPool):
             self._add_pool(name, module)
         elif isinstance(module, nn.Flatten):
             self._flatten(name, module)
+        elif isinstance(module, Residual):
+            self._read_residual(name, module)
+        elif type(module) is Network:
+            self._read_branch(name, module)
         elif not isinstance(module, Dropout | nn.Identity):
             self._refuse(name, f"{type(module).__name__} cannot run on events", _advice(module))
 
@@ -221,6 +242,47 @@ class _Reader:
         if self.current is not None:
             self.done.append(self.current)
         self.current = None
+
+    def _relay(self, name: str) -> None:
+        """Begin a layer that passes its input on."""
+        identity = np.eye(self.shape[0], dtype=np.float32)[:, :, None, None]
+        self._begin(name, StreamLayer(name, identity, None, self.shape, self.shape, neuron=RELAY))
+        self.has_neurons = True
+
+    def _read_branch(self, name: str, network: Network) -> None:
+        for inner, module in network.layers():
+            self.read(f"{name}.{inner}", module)
+
+    def _read_residual(self, name: str, module: Residual) -> None:
+        """Read the layers of a block; its input goes to them, and to the shortcut or to the sum."""
+        if module.connect != "add":
+            self._refuse(name, f"connect: {module.connect} cannot run on events", "set connect: add")
+        self._close()
+        shape, is_flat, first = self.shape, self.is_flat, len(self.done)
+        self._read_addend(name, [(f"{name}.{inner}", layer) for inner, layer in module.layers()])
+        last, end = len(self.done) - 1, self.shape
+        if (shortcut := getattr(module, SHORTCUT, None)) is not None:
+            self.shape, self.is_flat, copy = shape, is_flat, len(self.done)
+            self._read_addend(name, [(f"{name}.{SHORTCUT}", shortcut)])
+        else:
+            copy = len(self.done)
+        self.done[last] = self.done[last]._replace(to=len(self.done))
+        self.done[first] = self.done[first]._replace(copy_to=copy)
+        self.shape = end
+
+    def _read_addend(self, name: str, layers: Sequence[tuple[str, nn.Module]]) -> None:
+        """Read layers that begin with the input of a block, and end with spikes for its sum."""
+        before = len(self.done)
+        if layers and isinstance(_first_layer(layers[0][1]), Residual):
+            self._relay(name)  # a layer copies its input to one other layer only
+        for inner, module in layers:
+            self.read(inner, module)
+        if self.current is not None and self.current.neuron.reset == "integrate":
+            self._refuse(name, "its sum are no spikes", "end its layers with spiking neurons")
+        is_empty = self.current is None and len(self.done) == before
+        if is_empty or (self.current is not None and self.current.pool == "avg"):
+            self._relay(name)  # which divides sums
+        self._close()
 
     def _convolution(self, name: str, module: nn.Conv1d | nn.Conv2d) -> StreamLayer:
         if self.is_flat:
@@ -263,6 +325,37 @@ class _Reader:
             self._refuse(name, f"{self.current.pool} pooling of currents cannot run on events", "set type: max_pool")
         assert self.current is not None
         self.current, self.has_neurons = self.current._replace(neuron=neuron), True
+
+    def _add_recurrent(self, name: str, module: Recurrent) -> None:
+        """Add neurons whose spikes feed back: a layer of its own, to which the currents of the one before are added."""
+        self._add_neurons(name, module.neuron)
+        layer, feedback = self.current, module.feedback
+        assert layer is not None
+        if layer.neuron.reset == "integrate" or layer.current_pool != (1, 1):
+            self._refuse(name, "a feedback of currents cannot run on events", "use spiking neurons, without pooling")
+        if feedback.delays is not None:
+            self._refuse(name, "a feedback with delays cannot run on events")
+        if feedback.bias is not None and layer.bias is not None:
+            self._refuse(name, "two biases are added in an order of their own", f"set bias: false at {layer.name}")
+        is_dense = isinstance(feedback, DenseFeedback)
+        if not is_dense and not isinstance(feedback, ConvFeedback):
+            self._refuse(name, f"the feedback {type(feedback).__name__} cannot run on events", "use dense or conv")
+        if is_dense and self.shape[1:] != (1, 1):
+            self._refuse(name, "a dense feedback of a convolution cannot run on events", "set feedback: conv")
+        weight = _array(feedback.weights().weight).reshape(self.shape[0], self.shape[0], *_kernel(feedback))
+        self.done.append(layer._replace(bias=None, adds_to_next=True, neuron=CURRENT))
+        self.current = layer._replace(
+            name=f"{name}.feedback",
+            weight=weight,
+            bias=_bias(feedback) if layer.bias is None else layer.bias,
+            in_shape=self.shape,
+            conv_shape=self.shape,
+            whole=is_dense,
+            stride=(1, 1),
+            padding=(weight.shape[2] // 2, weight.shape[3] // 2),
+            row_dilation=1,
+            feeds_itself=True,
+        )
 
     def _neuron(self, name: str, module: Neuron) -> StreamNeuron:
         if type(module) not in (LIF, IAF, LI, SinabsLIF):
@@ -314,14 +407,15 @@ class _Reader:
         window, stride, padding = self._window(name, module)
         kind: PoolKind = "sum" if isinstance(module, SumPool) else "avg"
         kind = "max" if isinstance(module, nn.MaxPool1d | nn.MaxPool2d) else kind
+        is_pooled = self.current is not None and self.current.pool != "none"
+        if self.current is None or (is_pooled and self.has_neurons):
+            self._relay(name)
         layer = self.current
-        if layer is None:
-            self._refuse(name, "pooling of the input cannot run on events yet", "set data.downsample")
         assert layer is not None
         if self.has_neurons and layer.neuron.reset == "integrate":
             self._refuse(name, "pooling of membranes cannot run on events")
-        if layer.pool != "none" or (layer.current_pool != (1, 1) and not self.has_neurons):
-            self._refuse(name, "two poolings in a row cannot run on events", "use one with a larger window")
+        if layer.current_pool != (1, 1) and not self.has_neurons:
+            self._refuse(name, "two poolings of currents cannot run on events", "use one with a larger window")
         if not self.has_neurons and kind != "max":
             self._refuse(name, f"{kind} pooling of currents cannot run on events", "pool the spikes, or use max_pool")
         if not self.has_neurons and (stride != window or any(padding)):
@@ -361,7 +455,20 @@ def _array(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear) -> np.ndarray | None:
+def _first_layer(module: nn.Module) -> nn.Module:
+    """Return the first layer of nested networks."""
+    while type(module) is Network:
+        module = next(layer for _, layer in module.layers())
+    return module
+
+
+def _kernel(feedback: Feedback) -> Pair:
+    """Return the rows and columns of a feedback's kernel."""
+    sizes = (1, 1, *feedback.weight.shape[2:])
+    return sizes[-2], sizes[-1]
+
+
+def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear | Feedback) -> np.ndarray | None:
     return None if module.bias is None else _array(module.bias)
 
 

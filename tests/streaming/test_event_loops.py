@@ -179,6 +179,49 @@ def test_one_axis_and_features_equal_dense_loops() -> None:
     assert_equals_dense_loops(random_network(features, (70,)), random_steps((70,), 60, 20), (70,))
 
 
+CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False}
+LIF: dict[str, Any] = {"type": "lif", "tau_mem": 5.0}
+ROW: dict[str, Any] = {"conv": CONV, "lif": LIF}
+AVG: dict[str, Any] = {"type": "avg_pool", "kernel_size": 2}
+END: dict[str, Any] = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 20}, "lif2": LIF}
+BLOCK: dict[str, Any] = {"type": "residual", "layers": ROW}
+SHORT: dict[str, Any] = {"conv": {**CONV, "kernel_size": 1, "padding": 0}, "lif": LIF}
+GRAPHS: dict[str, dict[str, Any]] = {
+    "residual": {**ROW, "block": BLOCK, "block2": BLOCK, **END},
+    "pooled": {**ROW, "pool": AVG, "block": BLOCK, "pool2": {"type": "max_pool", "kernel_size": 2}, **END},
+    "shortcut": {**ROW, "block": {**BLOCK, "shortcut": SHORT}, "conv2": CONV, "lif3": LIF},
+    "down": {
+        **ROW,
+        "block": {"type": "residual", "layers": {**ROW, "pool": AVG}, "shortcut": {"pool": AVG, **SHORT}},
+        **END,
+    },
+    "nested": {**ROW, "block": {"type": "residual", "layers": {"inner": BLOCK, "conv": CONV, "lif": LIF}}, "end": CONV},
+    "at_the_end": {**ROW, "block": BLOCK},
+    "pooled_input": {"pool": AVG, **ROW, "pool2": AVG, "pool3": {"type": "sum_pool", "kernel_size": 2}, **END},
+    "recurrent": {"flatten": {"type": "flatten"}, "fc": END["out"], "lif": {**LIF, "recurrent": True}},
+    "recurrent_conv": {
+        "conv": {**CONV, "bias": True, "stride": 2},
+        "lif": {**LIF, "recurrent": {"type": "conv", "kernel_size": 5}},
+        "pool": AVG,
+        **END,
+    },
+    "recurrent_late": {
+        "conv": {**CONV, "kernel_size": 5, "padding": 2},
+        "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 1, "autapses": False}},
+        **END,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
+    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    network = random_network(GRAPHS[kind], shape)
+    spikes = assert_equals_dense_loops(network, random_steps(shape, 60, 20), shape)
+    assert spikes
+    assert all(spikes.values())
+
+
 def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:
     layers = {"out": {"type": "linear", "out_features": 1, "bias": False}, "iaf": {"type": "iaf"}}
     network = build_network(layers, in_shape=(1,), dt=1.0).network.eval()
