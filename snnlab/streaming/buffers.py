@@ -29,6 +29,10 @@ NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
 NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
 # The coefficients that may differ between neurons, and the values that change nothing.
 COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": 1.0, "r": 0.0, "v_reset": 0.0, "start": 0.0}
+COEFFICIENTS |= {"b": 0.0, "rho": 0.0, "adaptation": 0.0}
+NO_SYNAPSE, JUMP_FIRST, DECAY_FIRST, NEXT_STEP = 0, 1, 2, 3
+_SYNAPSES = {"none": NO_SYNAPSE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST, "next_step": NEXT_STEP}
+NO_ADAPTATION, ADAPTED, ADAPTED_RESET = 0, 1, 2
 _RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE, "relay": RELAY}
 
 _WHOLE_NUMBERS = (
@@ -40,29 +44,18 @@ _WHOLE_NUMBERS = (
     # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
-    *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
+    *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias", "synapse", "adapts"),
     # Where outputs go, and a second place of the input; -1: none.
     *("to", "copy_to", "adds_to_next", "feeds_itself"),
     # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
     *("arrays", "span"),
     # Places in the array of numbers, of bits, and of weights.
-    *(
-        "input",
-        "current",
-        "membrane",
-        "unused",
-        "in_bits",
-        "in_rows",
-        "touched",
-        "touched_rows",
-        "weights",
-        "bias",
-        "coefficients",
-    ),
+    *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows"),
+    *("weights", "bias", "coefficients", "synaptic", "adaptive"),
 )
 # The fields that two layers share whose currents are added.
 _OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
-_FRACTIONS = ("divisor", "a", "g", "c", "v_threshold", "r", "v_reset", "floor", "start")
+_FRACTIONS = ("divisor", "floor", *COEFFICIENTS)
 LAYER = np.dtype(
     [*((name, np.int64) for name in _WHOLE_NUMBERS), *((name, np.float32) for name in _FRACTIONS)], align=True
 )
@@ -291,6 +284,10 @@ def _set_neuron(layout: _Layout, row: np.void, layer: StreamLayer) -> None:
     row["reset"] = _RESETS[neuron.reset]
     if neuron.floor is not None:
         row["floor"], row["floor_rule"] = neuron.floor, ROUNDED_FLOOR if neuron.rounded_floor else FLOOR
+    row["synapse"], row["adapts"] = _SYNAPSES[neuron.synapse], neuron.adapts + neuron.adapted_reset
+    count = prod(layer.shape[1:]) * int(row["channels"])
+    row["synaptic"] = layout.take_values(count) if row["synapse"] else 0
+    row["adaptive"] = layout.take_values(count) if row["adapts"] else 0
     given = {name: np.asarray(getattr(neuron, name), np.float32) for name in COEFFICIENTS}
     for name, neutral in COEFFICIENTS.items():
         # Of arrays, a value that says whether the operation changes anything.

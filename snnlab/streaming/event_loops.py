@@ -32,12 +32,16 @@ from snnlab.kernels.vectors import (
     truncate,
 )
 from snnlab.streaming.buffers import (
+    ADAPTED_RESET,
     COEFFICIENTS,
+    DECAY_FIRST,
     FLOOR,
     INTEGRATE,
     MAX_POOL,
+    NEXT_STEP,
     NO_ARRAYS,
     NO_FLOOR,
+    NO_SYNAPSE,
     PER_CHANNEL,
     RELAY,
     SUBTRACT,
@@ -50,7 +54,7 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 SPIKED = np.uint64(0xFFFF)
 STILL = np.uint64(16)
 ZERO = np.float32(0)
-A, G, C, V_THRESHOLD, R, V_RESET, _ = range(len(COEFFICIENTS))
+A, G, C, V_THRESHOLD, R, V_RESET, _, B, RHO, ADAPTATION = range(len(COEFFICIENTS))
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
@@ -287,6 +291,13 @@ class Rules(NamedTuple):
     r: Any
     v_reset: Any
     floor: Any
+    synapse: Any
+    synaptic: Any
+    b: Any
+    adapts: Any
+    adaptive: Any
+    rho: Any
+    adaptation: Any
     arrays: Any
     coefficients: Any
     span: Any
@@ -343,6 +354,13 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.r,
         t.v_reset,
         t.floor,
+        t.synapse,
+        t.synaptic,
+        t.b,
+        t.adapts,
+        t.adaptive,
+        t.rho,
+        t.adaptation,
         t.arrays,
         t.coefficients,
         t.span,
@@ -361,16 +379,45 @@ def rules_of(layers: Any, k: Any) -> Rules:
 
 
 @_inner
-def spikes_at(t: Any, weights: Any, at: Any, v: Any) -> np.uint64:
-    """Return the lanes where membranes reach the threshold, as bits."""
+def synaptic_current(t: Any, values: Any, weights: Any, at: Any, current: Any) -> Any:
+    """Add an input to the decaying currents of neurons, and return the current that the membranes read."""
+    place = t.synaptic + at - t.membrane
+    before, b = load(values, place, LANES), coefficient(t, weights, at, B, t.b)
+    after = multiply(b, add(before, current)) if t.synapse == DECAY_FIRST else add(multiply(b, before), current)
+    store(after, values, place)
+    return before if t.synapse == NEXT_STEP else after
+
+
+@_inner
+def threshold_of(t: Any, values: Any, weights: Any, at: Any) -> Any:
+    """Return the thresholds of neurons, which their spikes may have raised."""
     threshold = coefficient(t, weights, at, V_THRESHOLD, t.v_threshold)
+    if t.adapts:
+        w = load(values, t.adaptive + at - t.membrane, LANES)
+        return add(multiply(coefficient(t, weights, at, ADAPTATION, t.adaptation), w), threshold)
+    return threshold
+
+
+@_inner
+def adapt(t: Any, values: Any, weights: Any, at: Any, number: Any) -> None:
+    """Let adaptations decay, and add the numbers of spikes."""
+    place = t.adaptive + at - t.membrane
+    w = multiply(coefficient(t, weights, at, RHO, t.rho), load(values, place, LANES))
+    store(add(w, number), values, place)
+
+
+@_inner
+def spikes_at(t: Any, threshold: Any, v: Any) -> np.uint64:
+    """Return the lanes where membranes reach the threshold, as bits."""
     return above(v, threshold) if t.strict else at_least(v, threshold)
 
 
 @_inner
-def after_reset(t: Any, weights: Any, at: Any, v: Any, spiked: Any, number: Any) -> Any:
+def after_reset(t: Any, weights: Any, at: Any, threshold: Any, v: Any, spiked: Any, number: Any) -> Any:
     """Return membranes after a reset of the lanes that spiked; `number` is how often."""
     if t.reset == SUBTRACT:
+        if t.adapts == ADAPTED_RESET:
+            return subtract(v, multiply(number, threshold))
         return subtract(v, multiply(number, coefficient(t, weights, at, R, t.r)))
     if t.reset == VALUE:
         return select(spiked, coefficient(t, weights, at, V_RESET, t.v_reset), v)
@@ -378,11 +425,10 @@ def after_reset(t: Any, weights: Any, at: Any, v: Any, spiked: Any, number: Any)
 
 
 @_inner
-def spike_numbers(t: Any, weights: Any, at: Any, v: Any, spiked: Any) -> Any:
+def spike_numbers(t: Any, threshold: Any, v: Any, spiked: Any) -> Any:
     """Return how often each lane spikes."""
     nothing = splat(ZERO, LANES)
     if t.several:
-        threshold = coefficient(t, weights, at, V_THRESHOLD, t.v_threshold)
         return select(spiked, truncate(divide(v, threshold)), nothing)
     return select(spiked, splat(np.float32(1), LANES), nothing)
 
@@ -410,49 +456,64 @@ def send(t: Any, values: Any, to: Any, output: Any) -> None:
 
 
 @_inner
+def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, number: Any) -> None:
+    """Send the numbers of spikes of a vector of neurons, also to themselves, and count them."""
+    send(t, values, to, number)
+    if t.feeds_itself:
+        store(number, values, t.input + at - t.membrane)
+    count.spikes += np.int64(total(number))
+
+
+@_inner
+def bounded(t: Any, u: Any) -> Any:
+    """Return membranes that are not below their floor."""
+    floor, nothing = splat(t.floor, LANES), splat(ZERO, LANES)
+    if t.floor_rule == FLOOR:
+        return select(above(floor, u), floor, u)
+    over = subtract(u, floor)
+    return add(select(above(over, nothing), over, nothing), floor)
+
+
+@_inner
 def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
     """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
     v = load(values, at, LANES)
-    if t.delayed:
-        spiked = spikes_at(t, weights, at, v)
-        number = spike_numbers(t, weights, at, v, spiked)
-        if t.reset == VALUE:
-            u = integrate(t, weights, at, after_reset(t, weights, at, v, spiked, number), current, decays)
-        else:
-            u = after_reset(t, weights, at, integrate(t, weights, at, v, current, decays), spiked, number)
-        store(u, values, at)
-        spiked = spikes_at(t, weights, at, u)
-        if spiked != 0:
-            number = spike_numbers(t, weights, at, u, spiked)
-            send(t, values, to, number)
-            if t.feeds_itself:
-                store(number, values, t.input + at - t.membrane)
-            count.spikes += np.int64(total(number))
-        return spiked
     if t.reset == RELAY:
         send(t, values, to, current)
         return differs(current, splat(ZERO, LANES))
+    if t.synapse != NO_SYNAPSE:
+        current = synaptic_current(t, values, weights, at, current)
+    threshold = threshold_of(t, values, weights, at)
+    if t.delayed:
+        spiked = spikes_at(t, threshold, v)
+        number = spike_numbers(t, threshold, v, spiked)
+        if t.reset == VALUE:
+            v = after_reset(t, weights, at, threshold, v, spiked, number)
+            u = integrate(t, weights, at, v, current, decays)
+        else:
+            u = integrate(t, weights, at, v, current, decays)
+            u = after_reset(t, weights, at, threshold, u, spiked, number)
+        store(u, values, at)
+        spiked = spikes_at(t, threshold, u)
+        if spiked != 0:
+            send_spikes(t, count, values, at, to, spike_numbers(t, threshold, u, spiked))
+        return spiked
     u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
         store(u, values, at)
         store(u, values, to)
         return SPIKED
-    spiked = spikes_at(t, weights, at, u)
+    spiked = spikes_at(t, threshold, u)
+    number = splat(ZERO, LANES)
     if spiked != 0:
-        number = spike_numbers(t, weights, at, u, spiked)
-        u = after_reset(t, weights, at, u, spiked, number)
-        send(t, values, to, number)
-        if t.feeds_itself:
-            store(number, values, t.input + at - t.membrane)
-        count.spikes += np.int64(total(number))
-        spiked |= spikes_at(t, weights, at, u) << STILL
+        number = spike_numbers(t, threshold, u, spiked)
+        u = after_reset(t, weights, at, threshold, u, spiked, number)
+        send_spikes(t, count, values, at, to, number)
+        spiked |= spikes_at(t, threshold, u) << STILL
+    if t.adapts:
+        adapt(t, values, weights, at, number)
     if t.floor_rule != NO_FLOOR:
-        floor, nothing = splat(t.floor, LANES), splat(ZERO, LANES)
-        if t.floor_rule == FLOOR:
-            u = select(above(floor, u), floor, u)
-        else:
-            over = subtract(u, floor)
-            u = add(select(above(over, nothing), over, nothing), floor)
+        u = bounded(t, u)
     store(u, values, at)
     return spiked
 

@@ -19,7 +19,10 @@ from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.alif import ALIF
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.cuba_li import CubaLI
+from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.neurons.iaf import IAF
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
@@ -28,6 +31,7 @@ from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
+_NEURONS = (LIF, IAF, LI, SinabsLIF, CubaLIF, CubaLI, ALIF)
 PoolKind = Literal["none", "max", "avg", "sum"]
 
 
@@ -35,9 +39,11 @@ class StreamNeuron(NamedTuple):
     """Coefficients and rules of a layer's neurons; see `snnlab.nn.neurons.membrane.Coefficients`.
 
     Attributes:
-        a, g, c, v_threshold, r, v_reset, start: One for all, or arrays `[C, 1, 1]` or `[C, H, W]`.
+        a, g, c, b, v_threshold, r, v_reset, start, rho, adaptation: One for all, or arrays `[C, 1, 1]` or `[C, H, W]`.
         reset: `subtract`, `value`, `none`; `integrate`: the output is the membrane; `relay`: it is the input.
         start: Membrane before the first step.
+        synapse: When the input reaches the membrane; `none`: at once.
+        adapts, adapted_reset: Whether spikes raise the threshold, and whether the raised one is subtracted.
         floor: Lower bound of the membrane; None: no bound.
         rounded_floor: Whether the bound is relu(v - floor) + floor, which rounds twice.
     """
@@ -56,6 +62,12 @@ class StreamNeuron(NamedTuple):
     start: float | np.ndarray = 0.0
     floor: float | None = None
     rounded_floor: bool = False
+    b: float | np.ndarray = 0.0
+    synapse: Literal["none", "jump_first", "decay_first", "next_step"] = "none"
+    rho: float | np.ndarray = 0.0
+    adaptation: float | np.ndarray = 0.0
+    adapts: bool = False
+    adapted_reset: bool = False
 
     @property
     def leaks(self) -> bool:
@@ -69,6 +81,8 @@ class StreamNeuron(NamedTuple):
         at_rest = is_above and bool(np.all(self.v_threshold > np.maximum(self.start, 0.0)))
         # A membrane that leaks is rounded again in each step.
         rounds = self.rounded_floor and self.floor is not None and self.leaks
+        if self.synapse != "none" or self.adapts:
+            return False
         return at_rest and not np.any(self.c) and self.reset != "integrate" and not self.delayed and not rounds
 
 
@@ -358,21 +372,24 @@ class _Reader:
         )
 
     def _neuron(self, name: str, module: Neuron) -> StreamNeuron:
-        if type(module) not in (LIF, IAF, LI, SinabsLIF):
-            self._refuse(name, f"{type(module).__name__} cannot run on events yet", "use lif, iaf, sinabs_lif or li")
-        assert isinstance(module, LIF | IAF | LI | SinabsLIF)
-        if isinstance(module, SinabsLIF) and module.synapse_decay is not None:
-            self._refuse(name, "a synapse cannot run on events yet", "leave out tau_syn and alpha")
-        own: dict[str, Any] = {}
-        for key, value in module.coefficients()._asdict().items():
-            own[key] = self._coefficient(name, value)
-        own.pop("b")
-        start = self._start(module)
-        if isinstance(module, LI):
-            return StreamNeuron(name, own["a"], own["g"], own["c"], reset="integrate", start=start)
+        if type(module) not in _NEURONS:
+            allowed = "use lif, iaf, cuba_lif, alif, sinabs_lif, li or cuba_li"
+            self._refuse(name, f"{type(module).__name__} cannot run on events yet", allowed)
+        assert isinstance(module, LIF | IAF | LI | SinabsLIF | CubaLIF | CubaLI | ALIF)
+        given: dict[str, Any] = module.coefficients()._asdict()
+        given |= given.pop("membrane")._asdict() if isinstance(module, ALIF) else {}
+        own: dict[str, Any] = {
+            key: self._coefficient(name, value) for key, value in given.items() if key in StreamNeuron._fields
+        }
+        own["start"] = self._start(module)
+        own["synapse"] = getattr(module, "synapse", "none")
+        if isinstance(module, LI | CubaLI):
+            return StreamNeuron(name, **own | {"v_threshold": 1.0, "r": 1.0, "reset": "integrate"})
         if isinstance(module, SinabsLIF):
-            own["r"] = own["v_threshold"]
+            own["r"], own["synapse"] = own["v_threshold"], "none" if module.synapse_decay is None else "decay_first"
             return StreamNeuron(name, **own, several=True, floor=module.min_v_mem, rounded_floor=True)
+        if isinstance(module, ALIF) and module.adapted_reset and module.input_gain == "average":
+            self._refuse(name, "adapted_reset with input_gain: average cannot run on events", "set input_gain: 1-a")
         return StreamNeuron(
             name,
             **own,
@@ -380,11 +397,12 @@ class _Reader:
             delayed=module.reset_delay,
             strict=module.strict,
             several=module.graded,
-            start=start,
             floor=module.floor,
+            adapts=isinstance(module, ALIF),
+            adapted_reset=isinstance(module, ALIF) and module.adapted_reset,
         )
 
-    def _start(self, module: LIF | IAF | LI | SinabsLIF) -> float | np.ndarray:
+    def _start(self, module: Neuron) -> float | np.ndarray:
         """Return the membranes before the first step: a number, or an array `[C, H, W]`."""
         channels, height, width = self.shape
         shape = (channels,) if self.is_flat else (channels, width) if self.has_one_axis else (channels, height, width)

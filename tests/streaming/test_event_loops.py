@@ -91,6 +91,17 @@ NEURONS: dict[str, dict[str, Any]] = {
     "learned": {"type": "lif", "learn": {"tau_mem": "channel", "v_threshold": "layer", "v_leak": "channel"}},
     "learned_thresholds": {"type": "lif", "learn": {"v_threshold": "channel", "tau_mem": "channel"}},
     "learned_of_neurons": {"type": "lif", "reset": "value", "learn": {"tau_mem": "neuron", "v_threshold": "neuron"}},
+    "cuba": {"type": "cuba_lif", "input_gain": 1.0, "tau_syn": 3.0, "floor": -2.0},
+    "cuba_decay_first": {"type": "cuba_lif", "synapse": "decay_first", "input_gain": 1.0, "spikes": "several"},
+    "cuba_next_step": {
+        "type": "cuba_lif",
+        "synapse": "next_step",
+        "input_gain": "1-a",
+        "learn": {"tau_syn": "channel"},
+    },
+    "alif": {"type": "alif", "adaptation": 0.2, "reset": "value"},
+    "alif_adapted": {"type": "alif", "adaptive": 3, "adapted_reset": True, "learn": {"tau_adapt": "channel"}},
+    "sinabs_synapse": {"type": "sinabs_lif", "tau_syn": 4.0, "input_gain": 1.0},
     "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
 }
 
@@ -105,7 +116,7 @@ def test_all_neurons_equal_dense_loops(kind: str) -> None:
         "second": NEURONS[kind],
         "flatten": {"type": "flatten"},
         "out": {"type": "linear", "out_features": 4, "bias": False},
-        "readout": {"type": "li"},
+        "readout": {"type": "cuba_li" if kind == "cuba" else "li"},
     }
     shape = (2, 9, 11)
     spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 120, 12), shape)
