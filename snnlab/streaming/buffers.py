@@ -45,6 +45,7 @@ _WHOLE_NUMBERS = (
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias", "synapse", "adapts"),
+    "is_plain",
     # Where outputs go, and a second place of the input; -1: none.
     *("to", "copy_to", "adds_to_next", "feeds_itself"),
     # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
@@ -239,6 +240,9 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
     _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
+    # What most layers are: they reset by subtraction, and have nothing else; see `plain_rules_of`.
+    special = ("is_dense", "delayed", "overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    row["is_plain"] = row["reset"] == SUBTRACT and row["g"] == 1 and not any(row[name] for name in special)
 
 
 def _columns(layer: StreamLayer) -> int:
