@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import listing
-from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge, components
 
 Shape = tuple[int, ...]

@@ -25,7 +25,7 @@ import torch
 
 from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
-from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
+from snnlab.interop.nir_files import GraphFile, iterate_nodes
 from snnlab.interop.nir_graphs import (
     POPULATIONS,
     FlatGraph,
@@ -38,6 +38,7 @@ from snnlab.interop.nir_graphs import (
 )
 from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.network import BuiltNetwork, Network, build_network
 

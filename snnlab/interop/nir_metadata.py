@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from snnlab.errors import one_line
-from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_tree import NIRError
 from snnlab.interop.nir_graphs import MOST_VALUES, require_size
 from snnlab.printable import is_printable, printable
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_files import PER_NEURON
 from snnlab.interop.nir_graphs import FlatGraph, Shape, kind_of, require_size
+from snnlab.interop.nir_tree import NIRError
 
 LINEAR = ("Affine", "Linear")
-_PER_NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "w_in", "scale", "threshold", "delay")
 
 
 def infer_shapes(flat: FlatGraph, graph: Any, place: str) -> dict[str, Shape]:
@@ -145,7 +145,8 @@ def flatten_axes(node: Any, shape: Shape, place: str) -> tuple[int, int]:
 
 def parameters(node: Any) -> dict[str, np.ndarray]:
     """Return the arrays of a node that have a value for each neuron; v_reset is that of the file."""
-    found = {name: getattr(node, name) for name in _PER_NEURON if getattr(node, name, None) is not None}
+    names = [name for name in PER_NEURON if name != "v_reset"]
+    found = {name: getattr(node, name) for name in names if getattr(node, name, None) is not None}
     return {name: np.atleast_1d(np.asarray(value)) for name, value in found.items()}
 
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from snnlab.data.data_module import EventDataModule
-from snnlab.interop.nir_files import NIRError, read_graph, write_graph
+from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_import import ReadNetwork, from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session

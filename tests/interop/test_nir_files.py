@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab.interop.nir_files import NIRError, read_graph
+from snnlab.interop.nir_files import read_graph
 from snnlab.interop.nir_import import from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.interop.nir_tree import NIRError
 from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises
@@ -53,7 +54,7 @@ def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 
 def load(path: Path, **options: Any) -> Any:
-    return read_network(read_graph(path), str(path), NIRReadOptions(**options)).build()
+    return read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(**options)).build()
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
@@ -217,6 +218,23 @@ def test_10_to_the_12_neurons_are_refused_before_memory_is_taken(tmp_path: Path)
         load(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
     assert time.process_time() - began < 5
+
+
+def test_values_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file.create_dataset("node/nodes/fc/weight", shape=(10**8, 4), dtype="f4", chunks=(10**6, 4))
+    with assert_raises(NIRError, f"{path}: fc.weight", "400,000,000", "0 bytes"):
+        load(path)
+
+
+def test_compressed_weights_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file.create_dataset("node/nodes/fc/weight", data=np.full((4, 3), 0.5, "f4"), compression="gzip", shuffle=True)
+    assert load(path).network.fc.weight.unique().tolist() == [0.5]
 
 
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6]])
