@@ -70,7 +70,12 @@ class _Shapes:
         """Return the output shape of a node for an input, checked against its parameters."""
         kind, found = kind_of(node), shape
         if kind in LINEAR:
-            if node.weight.ndim != 2 or len(shape) != 1 or node.weight.shape[1] != shape[0]:
+            if node.weight.ndim != 2:
+                raise self._error(
+                    name,
+                    f"its weight has {node.weight.ndim} axes, {list(node.weight.shape)}; NIR says y = W x for 2 alone",
+                )
+            if len(shape) != 1 or node.weight.shape[1] != shape[0]:
                 raise self._error(name, f"its weight {list(node.weight.shape)} does not fit its input {list(shape)}")
             found = (int(node.weight.shape[0]),)
             if kind == "Affine" and np.shape(node.bias) != found:

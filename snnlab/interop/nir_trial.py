@@ -1,7 +1,7 @@
 """Reads the file of a NIR graph once in a process of its own, with limits of time and memory.
 
-HDF5's library may loop for ever in a damaged file, crash, or take more memory than the file's arrays have; no code of the
-same process survives that. What is read is thrown away: the second reading gives the same values.
+HDF5's library may loop for ever in a damaged file, crash, or take more memory than the file's arrays have; no code of
+the same process survives that. What is read is thrown away: the second reading gives the same values.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
+from snnlab.errors import ConfigError
 from snnlab.interop.nir_files import read_graph
 from snnlab.interop.nir_import import from_graph, read_network
-from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.interop.nir_tree import NIRError
 from snnlab.session.import_run import import_nir
 
@@ -77,6 +78,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "reset above": (lambda: changed("lif", v_reset=3 * ONE), "lif", ("v_reset", "3")),
     "shapes": (lambda: changed("lif", r=np.ones(3)), "lif", ("r [3]", "tau [4]")),
     "width": (lambda: changed("fc", weight=np.ones((4, 5))), "fc", ("[4, 5]", "[3]")),
+    "three axes": (lambda: changed("fc", weight=np.ones((2, 4, 3))), "fc", ("3 axes", "[2, 4, 3]")),
     "bias": (lambda: changed("fc", bias=np.ones(2)), "fc", ("[2]", "[4]")),
     "population": (lambda: changed("fc", weight=np.ones((5, 3)), bias=np.ones(5)), "lif", ("[4]", "[5]")),
     "output": (lambda: changed("output", shape=np.array([9])), "output", ("[9]", "[4]")),
@@ -100,10 +102,11 @@ def test_a_wrong_node_is_named_in_one_line(tmp_path: Path, case: str) -> None:
         ([*EDGES, ("lif", "gone")], ": gone"),
         ([("input", "fc"), ("lif", "output")], ""),
         ([*EDGES, ("output", "fc")], ": output"),
+        ([*EDGES, EDGES[1]], ": fc"),
         ([], ""),
     ],
 )
-def test_edges_that_dangle_are_refused(tmp_path: Path, edges: list[tuple[str, str]], place: str) -> None:
+def test_edges_that_dangle_or_stand_twice_are_refused(tmp_path: Path, edges: list[tuple[str, str]], place: str) -> None:
     path = write(tmp_path / "a.nir", edges=edges)
     with assert_raises(NIRError, f"{path}{place}"):
         load(path)
@@ -161,6 +164,44 @@ def test_the_assumptions_name_all_time_constants(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.01, 0.03, 0.02])))
     read = read_network(read_graph(path), str(path), NIRReadOptions())
     assert "10 to 30 ms" in read.assumptions[0]
+
+
+@pytest.mark.parametrize("discretization", ["exact", "euler"])
+def test_a_time_constant_of_a_step_but_for_rounding_is_a_step(tmp_path: Path, discretization: str) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.02, 0.02, 0.0009999998], np.float32)))
+    read = read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(discretization=discretization))
+    assert read.weights["lif.tau_mem_values"].tolist() == pytest.approx([20, 20, 20, 1], rel=1e-6)
+    assert read.weights["lif.tau_mem_values"].min() == 1
+    (line,) = [line for line in read.assumptions if "rounding" in line]
+    assert "lif" in line
+    assert "0.000999999815 s" in line
+    one = read_network(
+        read_graph(write(path, changed("lif", tau=np.full(4, 0.0009999998))), trusted=True),
+        str(path),
+        NIRReadOptions(discretization=discretization),
+    )
+    assert one.layers["lif"].get("beta" if discretization == "euler" else "tau_mem") == (discretization != "euler")
+
+
+@pytest.mark.parametrize(("r", "who"), [(0 * ONE, "r of lif"), (np.array([1.0, 0, 0, 1]), "2 of 4 neurons of lif")])
+def test_neurons_without_an_input_are_named(tmp_path: Path, r: np.ndarray, who: str) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", r=r))
+    read = read_network(read_graph(path, trusted=True), str(path), NIRReadOptions())
+    assert sum(who in line for line in read.assumptions) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "facts"),
+    [
+        ({"--dt": "1e-300"}, ("--dt", "1e-06", "1e-300")),
+        ({"--reset": "none"}, ("--reset", "subtract", "zero", "none")),
+        ({"--floor": "low"}, ("--floor", "low")),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_refused(options: dict[str, str], facts: tuple[str, ...]) -> None:
+    with assert_raises(ConfigError, *facts) as caught:
+        read_options(options)
+    assert "null" not in str(caught.value)
 
 
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
