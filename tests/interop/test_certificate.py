@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,16 @@ def foreign(real_data: Path, name: str) -> Path:
     return path
 
 
-def differences(network: Network, x: Tensor, trace: Any, layer_of: dict[str, str]) -> tuple[int, list[Difference]]:
+def differences(
+    network: Network, x: Tensor, trace: Any, layer_of: dict[str, str], edges: Sequence[tuple[str, str]] = ()
+) -> tuple[int, list[Difference]]:
     """Return the number of spikes that differ, and the first difference of each sample."""
     with torch.no_grad():
         spikes = record(network, x).spikes
     known = {node: layer for node, layer in layer_of.items() if layer in spikes}
     total = sum(int((spikes[layer].numpy() != trace.y[node]).sum()) for node, layer in known.items())
     order = sorted(known, key=lambda node: [*spikes].index(known[node]))
-    return total, first_differences(spikes, trace, known, order)
+    return total, first_differences(spikes, trace, known, order, edges)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -136,6 +139,10 @@ def test_a_foreign_convolutional_network_has_the_spikes_of_the_interpreter(
     assert total == 0
 
 
+# Recordings with a spike that differs in single precision.
+IN_SINGLE = {"zero": 1, "subtract": 1, "floor": 1, "several": 5}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reading", FOUR)
 def test_all_spikes_of_all_100_recordings_are_those_of_the_interpreter(
@@ -144,14 +151,21 @@ def test_all_spikes_of_all_100_recordings_are_those_of_the_interpreter(
     options, choices, right = FOUR[reading]
     path = foreign(real_data, "02_cnn/cnn_sinabs.nir")
     read = import_nir(path, tmp_path / "run", NIRReadOptions(**options), [])
-    graph, counted = read_graph(path).graph, 0
+    graph, counted, single = read_graph(path).graph, 0, []
     for start in range(0, 100, 20):
         session, batch = batch_of(tmp_path / "run", real_data, store_dir, range(start, start + 20))
         trace = interpret(graph, batch.x.numpy(), choices)
-        total, first = differences(session.network.eval().double(), batch.x.double(), trace, read.names)
+        network = session.network.eval()
+        single += differences(network, batch.x, trace, read.names, graph.edges)[1]
+        total, first = differences(network.double(), batch.x.double(), trace, read.names)
         assert total == 0, first
         counted += int((trace.y["output"].sum(0).argmax(1) == batch.targets.numpy()).sum())
     assert counted == right
+    for each in single:
+        part = each.distance / each.rounding
+        print(f"{reading}: {each.node}, step {each.step}: {each.distance:.1e} from a threshold, {part:.2f} of rounding")
+    assert len(single) == IN_SINGLE[reading]
+    assert all(each.distance < each.rounding for each in single)
 
 
 def test_the_import_of_a_file_takes_less_than_3_seconds(real_data: Path, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_the_assumptions_name_all_time_constants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("discretization", ["exact", "euler"])
-def test_a_time_constant_of_a_step_but_for_rounding_is_a_step(tmp_path: Path, discretization: str) -> None:
+def test_a_time_constant_of_a_step_but_for_rounding_is_a_step(tmp_path: Path, discretization: Any) -> None:
     path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.02, 0.02, 0.0009999998], np.float32)))
     read = read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(discretization=discretization))
     assert read.weights["lif.tau_mem_values"].tolist() == pytest.approx([20, 20, 20, 1], rel=1e-6)
