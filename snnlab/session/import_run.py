@@ -91,7 +91,7 @@ def import_nir(
         "format": f"nir {file.version}" if file.version else "nir",
         "read_by": f"nir {nir_package().__version__}",
         "options": vars(options),
-        "dt": read.dt if read.fixed_dt else None,
+        "dt": read.dt,
         "assumptions": read.assumptions,
         "layer_of_node": read.names,
     }

@@ -101,8 +101,8 @@ def warn_of_other_dt(run: Path, step: float | None) -> None:
     dt = found and found.provenance.get("imported", {}).get("dt")
     if isinstance(dt, float) and (step is None or not math.isclose(step, dt)):
         length = "have no length" if step is None else f"are of {step:g} ms"
-        again = f"snnlab import --dt {step or dt:g} reads the file for others"
-        _log.warning("%s was read from its file for steps of %g ms, and these %s; %s", run, dt, length, again)
+        what = "gains that depend on dt, and biases, which act once a step, are those of the former"
+        _log.warning("%s was imported for steps of %g ms, and these %s: %s", run, dt, length, what)
 
 
 def init_from(network: Network, run: Path, step: float | None) -> str:
