@@ -31,6 +31,7 @@ PER_NEURON = (
 )
 # Sizes and axes, whole numbers; `padding` may be a text.
 _WHOLE = ("shape", "input_shape", "kernel_size", "stride", "padding", "dilation", "groups", "start_dim", "end_dim")
+_POSITIVE = ("kernel_size", "stride", "dilation", "groups")
 # Fields of a node that `nir` fills itself.
 _TYPES = ("input_type", "output_type")
 
@@ -114,9 +115,9 @@ def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.
     """Return the graph of a tree, its nodes checked and built one by one, so that an error names its node."""
     where = f"{path}: {printable(prefix[:-1])}" if prefix else str(path)
     kind = tree.get("type")
+    if not isinstance(kind, str):
+        raise NIRError(where, "has a type that is no text")
     if kind != _GRAPH:
-        if prefix or not isinstance(kind, str):
-            raise NIRError(where, f"is a {printable(str(kind))}, not a graph")
         return nir.NIRGraph.from_list(_node(nir, "node", tree, resets, path))
     nodes, edges = tree.get("nodes"), tree.get("edges")
     if not isinstance(nodes, Mapping) or not nodes:
@@ -157,7 +158,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
         return _two_integrators(nir, name, values, place)
     cls = getattr(nir, kind)
     _require_fields(cls, kind, values, place)
-    _require_numbers(values, place)
+    _require_numbers(values, place, kind)
     _spread_single_values(values, place)
     if "metadata" not in {field.name for field in fields(cls)}:
         values.pop("metadata", None)  # nir 1.0.4 has none for some nodes
@@ -167,7 +168,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
             del values["v_reset"]  # nir 1.0.4 has no such field
     try:
         return cls.from_dict({"type": kind, **values})
-    except (AssertionError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (AssertionError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         raise NIRError(place, f"is no valid {kind} ({printable(one_line(error))})") from error
 
 
@@ -182,7 +183,7 @@ def _two_integrators(nir: Any, name: str, values: dict[str, Any], place: str) ->
         if field not in values:
             raise NIRError(place, f"has no {field}, which CubaLI needs")
     values.setdefault("w_in", np.ones(1))
-    _require_numbers(values, place)
+    _require_numbers(values, place, "CubaLI")
     _spread_single_values(values, place)
     zero = np.zeros_like(values["v_leak"])
     synapse = nir.LI(tau=values["tau_syn"], r=values["w_in"], v_leak=zero)
@@ -213,10 +214,10 @@ def _require_fields(cls: Any, kind: str, values: Mapping[str, Any], place: str) 
             raise NIRError(place, f"has a field '{printable(name)}', which {kind} does not have")
 
 
-def _require_numbers(values: Mapping[str, Any], place: str) -> None:
+def _require_numbers(values: Mapping[str, Any], place: str, kind: str) -> None:
     """Raise a NIRError unless the fields of a node are numbers, finite in single precision, and sizes whole."""
     for name, value in values.items():
-        if name in (*_TYPES, "metadata") or (name == "padding" and isinstance(value, str)):
+        if name in (*_TYPES, "metadata") or (name == "padding" and isinstance(value, str) and kind.startswith("Conv")):
             continue
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
@@ -225,6 +226,11 @@ def _require_numbers(values: Mapping[str, Any], place: str) -> None:
             raise NIRError(place, f"{name} is empty")
         if name in _WHOLE and (array.ndim > 1 or array.dtype.kind not in "iu"):
             raise NIRError(place, f"{name} is not a whole number, nor a list of them")
+        axes = 2 if kind.endswith("2d") and name != "groups" else 1
+        if name in _WHOLE and name != "shape" and array.size not in (1, axes):
+            raise NIRError(place, f"{name} has {array.size} numbers; {axes} at most are for a {kind}")
+        if name in _POSITIVE and (array < 1).any():
+            raise NIRError(place, f"{name} must be >= 1, got {array.min()}")
         if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
             raise NIRError(place, f"{bad:,} of {array.size:,} values of {name} are NaN or infinite")
         if array.dtype.kind == "f" and (most := float(np.abs(array).max())) > _MOST_SINGLE:

@@ -96,6 +96,44 @@ def test_a_wrong_node_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value.with_fields(allowed=()))
 
 
+POOL = {"kernel_size": np.array([2, 2]), "stride": np.array([2, 2]), "padding": np.array([0, 0])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("SumPool2d", "padding", np.array([0, 0, 0])),
+        ("SumPool2d", "padding", "same"),
+        ("AvgPool2d", "stride", np.array([2, 0])),
+        ("AvgPool2d", "kernel_size", np.array([[2, 2]])),
+        ("Conv2d", "stride", 0),
+        ("Conv2d", "groups", np.array([1, 1])),
+        ("Conv1d", "dilation", np.array([1, 1])),
+        ("Flatten", "start_dim", np.array([0, 1])),
+    ],
+)
+def test_sizes_of_a_node_that_are_none_are_refused(tmp_path: Path, kind: str, field: str, value: Any) -> None:
+    one = np.ones((2, 1, 3, 3)[: 4 if kind == "Conv2d" else 3], np.float32)
+    conv = {"weight": one, "bias": np.zeros(2), "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+    flatten = {"start_dim": 0, "end_dim": -1}
+    sizes = conv if kind.startswith("Conv") else flatten if kind == "Flatten" else POOL
+    nodes = {"input": {"type": "Input", "shape": np.array([1, 8, 8])}, "node": {"type": kind, **sizes, field: value}}
+    edges = [("input", "node"), ("node", "output")]
+    path = write(tmp_path / "a.nir", {**nodes, "output": NODES["output"]}, edges)
+    with assert_raises(NIRError, f"{path}: node", field):
+        load(path)
+
+
+@pytest.mark.parametrize("kind", [3, np.array([b"NIRGraph", b"LIF"])], ids=str)
+def test_a_graph_whose_type_is_no_text_is_refused(tmp_path: Path, kind: Any) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/type"]
+        file["node/type"] = kind
+    with assert_raises(NIRError, str(path), "type"):
+        load(path)
+
+
 @pytest.mark.parametrize(
     ("edges", "place"),
     [
