@@ -136,6 +136,8 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         _require_fit(own, weights, place)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
+        if unused := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions, name)]:
+            said.append(f"not used: {listing(unused)}; ignore_metadata reads the nodes by these options")
         read = ReadNetwork(
             {name: dict(node) for name, node in own.layers.items()},
             weights,

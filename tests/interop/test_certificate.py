@@ -195,6 +195,15 @@ def test_a_graph_that_another_program_changed_is_read_by_its_nodes() -> None:
     assert "metadata" in read.assumptions[0]
 
 
+def test_options_that_a_file_of_snnlab_does_not_need_are_named() -> None:
+    in_shape, layers = NETWORKS["lif"]
+    graph = build_network(layers, in_shape=in_shape, dt=1.0).network.eval().to_nir()
+    read = from_graph(graph, NIRReadOptions(dt=2.0, reset="subtract"))
+    assert (read.dt, read.layers["lif"]["reset"]) == (1.0, "value")
+    assert "dt, reset" in read.assumptions[-1]
+    assert not any("not used" in line for line in from_graph(graph).assumptions)
+
+
 def test_metadata_with_larger_layers_than_the_nodes_is_refused_before_memory_is_taken() -> None:
     in_shape, layers = NETWORKS["lif"]
     graph = build_network(layers, in_shape=in_shape, dt=1.0).network.eval().to_nir()
