@@ -38,7 +38,7 @@ model.weights.rename of the model maps its names: neurobench_gesture and speck_g
   snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
   snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1
   snnlab show cnn
-  snnlab train --config-dir cnn model=imported init_from=cnn data=nmnist data.root=FOLDER data.dt=1
+  snnlab train cnn/config.yaml init_from=cnn data=nmnist data.root=FOLDER data.dt=1
   snnlab import dvs_gesture_params.pt --out speck model=speck_gesture data=dvsgesture data.dt=10
 """
 

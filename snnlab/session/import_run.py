@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,12 @@ from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import read_settings
 from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
-from snnlab.files import unwritable, write_atomically, write_text
+from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
 from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
-from snnlab.printable import printable
 from snnlab.runs.provenance import CODE, code_state, config_hash
 from snnlab.runs.run_folder import CHECKPOINTS, Result, config_text, create_run_folder
 from snnlab.runs.signature import file_hash
@@ -35,8 +33,6 @@ from snnlab.session.session import Session
 from snnlab.session.weights import load_foreign
 from snnlab.settings import key_of, literal
 
-# The layers of a NIR graph as a YAML file of the group `model`.
-_MODEL = "model/imported.yaml"
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
 
@@ -99,7 +95,7 @@ def import_nir(
         "assumptions": read.assumptions,
         "layer_of_node": read.names,
     }
-    _write_run(folder, experiment, session.built, source, model=True)
+    _write_run(folder, experiment, session.built, source)
     return read
 
 
@@ -182,7 +178,10 @@ def compose_imported(
     with tempfile.TemporaryDirectory() as made:
         if config_dir is not None:
             shutil.copytree(config_dir, made, dirs_exist_ok=True)
-        _write_model(Path(made), read.layers, "")
+        place = Path(made) / "model"
+        place.mkdir(exist_ok=True)
+        text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
+        (place / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
     settings = read_settings(experiment.data)[0]
     frames, step = settings.frame_shape, settings.step_ms
@@ -193,13 +192,6 @@ def compose_imported(
         length = "no length" if step is None else f"{step:g} ms"
         raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
     return experiment
-
-
-def _write_model(config_dir: Path, layers: Mapping[str, Any], weights: str) -> None:
-    """Write layers as `model=imported` of a folder of YAML files; `weights`: the option for their weights."""
-    (config_dir / "model").mkdir(exist_ok=True)
-    head = printable(f"# snnlab train model=imported --config-dir {shlex.quote(str(config_dir))}{weights}")
-    write_text(config_dir / _MODEL, f"{head}\n{yaml.safe_dump({'layers': layers}, sort_keys=False)}")
 
 
 def _plain(name: str) -> str:
@@ -234,9 +226,7 @@ def _folder_data(read: ReadNetwork, built: BuiltNetwork) -> list[str]:
     ]
 
 
-def _write_run(
-    folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], *, model: bool = False
-) -> None:
+def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any]) -> None:
     """Write the files of a run's folder for an imported network: config.yaml, weights, result.json.
 
     Args:
@@ -244,13 +234,11 @@ def _write_run(
         experiment: The experiment, with the network's layers.
         built: The network with its weights.
         source: Where it comes from, and what was assumed; for the provenance.
-        model: Write the layers as a model too, so that a training can start with them: no other file has them.
 
     Raises:
         RunFolderError: if it cannot be written.
     """
-    record = experiment.record or {}
-    text = config_text(record)
+    text = config_text(experiment.record or {})
     new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,8 +247,6 @@ def _write_run(
         for name in ("best", "last"):
             target = folder / CHECKPOINTS / f"{name}.ckpt"
             write_atomically(target, lambda file: torch.save({"state_dict": state, "epoch": 0}, file))
-        if model:
-            _write_model(folder, record["model"]["layers"], f" init_from={shlex.quote(str(folder))}")
         _result(folder, experiment, built, source, text).write()
     except BaseException as error:
         (shutil.rmtree(folder, ignore_errors=True) if new else _empty(folder))

@@ -101,16 +101,6 @@ def test_recordings_of_another_step_are_refused_where_time_constants_depend_on_i
         import_nir(path, tmp_path / "run", NIRReadOptions(), overrides)
 
 
-def test_a_training_can_start_with_an_imported_network(path: Path, tmp_path: Path) -> None:
-    run = tmp_path / "a folder\nof 2"
-    import_nir(path, run, NIRReadOptions(), ["model.layers.li.v_leak=0.5"])
-    words = ("model=imported", f"init_from='{run}'", "data=shd", "data.sensor_size=[8,1,1]", "data.num_classes=3")
-    network: Any = Session.composed(*words, config_dir=run).network
-    theirs = load(run).network.state_dict()
-    assert network.li.v_leak == 0.5
-    assert all(torch.equal(value, theirs[key]) for key, value in network.state_dict().items())
-
-
 def test_steps_of_another_length_than_those_of_the_import_are_named(
     path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
