@@ -19,7 +19,7 @@ COMMANDS = {
     "train": "train and test a network that a YAML file describes",
     "evaluate": "evaluate the network of a run: accuracy by class and over time",
     "predict": "predict the class or the values of files of events",
-    "stream": "answer while events arrive, from a file or standard input",
+    "stream": "answer while events arrive, from a file, a pipe or a socket",
     "import": "make a run's folder of a network in a foreign file: NIR, state dict",
     "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
