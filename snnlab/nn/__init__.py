@@ -50,7 +50,10 @@ from snnlab.nn.init import (
     VariancePreserving as VariancePreserving,
 )
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
-from snnlab.nn.layers.attention import AttentionProduct as AttentionProduct, attention_product as attention_product
+from snnlab.nn.layers.attention_product import (
+    AttentionProduct as AttentionProduct,
+    attention_product as attention_product,
+)
 from snnlab.nn.layers.conv import (
     conv1d as conv1d,
     conv2d as conv2d,

@@ -18,7 +18,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape
 from snnlab.nn.blocks.expansion import NeuronNode, build_sequence
 from snnlab.nn.layer import LAYERS, Counts, Shape
-from snnlab.nn.layers.attention import require_heads
+from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end
 from snnlab.settings import Count, Positive, checks_arguments
 
