@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snnlab.errors import DataError, listing
+from snnlab.interop.spikingjelly_attention import in_order_of_use
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.printable import printable
@@ -47,6 +48,7 @@ def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Netwo
     Raises:
         DataError: if the file has more or fewer layers of a type, or a layer has more tensors there.
     """
+    tensors = in_order_of_use(tensors, network.state_dict())
     theirs, ours = _by_type(tensors), _by_type(network.state_dict())
     for kind in {**theirs, **ours}:
         _require_as_many(path, kind, theirs.get(kind, {}), ours.get(kind, {}))

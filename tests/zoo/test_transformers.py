@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.config.compose import compose_experiment
+from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.interop.spikingjelly_attention import in_order_of_use
-from snnlab.nn import Network, build_network
+from snnlab.interop.state_dicts import load_state_dict
+from snnlab.nn import build_network
 
 STEPS, BATCH = 3, 2
 # SpikingJelly's LIFNode with tau = 2 and a detached reset.
@@ -175,14 +178,6 @@ def randomize(network: nn.Module) -> None:
                 value.copy_(noise + (1.0 if name.endswith(("weight", "running_var")) else 0.5))
 
 
-def load(ours: Network, theirs: nn.Module) -> dict[str, str]:
-    """Load SpikingJelly's weights; return the names of ours by theirs."""
-    tensors = in_order_of_use(theirs.state_dict(), ours.state_dict())
-    names = dict(zip(tensors, ours.state_dict(), strict=True))
-    ours.load_state_dict({names[name]: value for name, value in tensors.items()})
-    return names
-
-
 def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, atol: float = 0.0) -> None:
     """Assert that the error is at most a fraction of the largest value."""
     assert found is not None
@@ -192,14 +187,15 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("name", PAIRS)
-def test_it_agrees_with_spikingjelly_on_the_same_weights(name: str) -> None:
+def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pair = PAIRS[name]
     theirs = pair.theirs().double()
     library("functional").set_step_mode(theirs, "m")
     randomize(theirs)
     ours = build_network(pair.layers, in_shape=(pair.channels, pair.size, pair.size), dt=None).network.double()
-    names = load(ours, theirs)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
+    load_state_dict(ours, tmp_path / "theirs.pt", "spikingjelly")
 
     x = torch.poisson(torch.full((STEPS, BATCH, pair.channels, pair.size, pair.size), 0.5, dtype=torch.float64))
     x.requires_grad_()
@@ -213,11 +209,11 @@ def test_it_agrees_with_spikingjelly_on_the_same_weights(name: str) -> None:
     (expected * weights).sum().backward()
     assert_near(x.grad, x_theirs.grad, 1e-4)
 
-    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters()}
-    own = dict(ours.named_parameters())
-    found = in_order_of_use({key: grad for key, grad in gradients.items() if grad is not None}, dict(ours.state_dict()))
-    assert {names[key] for key in found} == own.keys()
-    for key, grad in found.items():
+    own, names = dict(ours.named_parameters()), match_spikingjelly(tmp_path, theirs.state_dict(), ours).targets
+    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters() if parameter.grad is not None}
+    joined = in_order_of_use(gradients, ours.state_dict())
+    assert {names[key] for key in joined} == own.keys()
+    for key, grad in joined.items():
         # The gradient of a bias before a normalization is 0 up to rounding.
         assert_near(own[names[key]].grad, grad, 1e-4, atol=1e-10)
 
