@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.config.compose import compose_experiment
-from snnlab.interop.spikingjelly import match_spikingjelly
-from snnlab.interop.spikingjelly_attention import in_order_of_use
+from snnlab.interop.spikingjelly import in_order_of_use, match_spikingjelly
 from snnlab.interop.state_dicts import load_state_dict
 from snnlab.nn import build_network
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
-from snnlab.nn.blocks.branches import Context, Layers, children, last_shape
-from snnlab.nn.blocks.expansion import NeuronNode, build_sequence
+from snnlab.nn.blocks.branches import Context, Layers, NeuronNode, build_sequence, children, last_shape
 from snnlab.nn.layer import LAYERS, Counts, Shape
 from snnlab.nn.layers.attention_product import require_heads
 from snnlab.nn.network import Network, NetworkState, zero_past_end

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from snnlab.errors import ConfigError
-from snnlab.nn.blocks.branches import Context, Residual
-from snnlab.nn.blocks.expansion import NeuronNode, build_residual, build_sequence
+from snnlab.nn.blocks.branches import Context, NeuronNode, Residual, build_residual, build_sequence
 from snnlab.nn.layer import LAYERS, Shape, spatial_size
 from snnlab.nn.network import Network
 from snnlab.settings import Positive, at_least
