@@ -69,7 +69,7 @@ def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Netwo
                 name = f"{layer}.{own}".lstrip(".")
                 targets[name] = f"{target}.{own}"
                 if own not in names:
-                    hint = f"set {_setting(target)}.bias=true" if own == "bias" else ""
+                    hint = f"set {_setting(network, target)}.bias=true" if own == "bias" else ""
                     raise DataError(path, f"{printable(name)} is not in this network's {target}", hint)
     return Matched(converted, targets)
 
@@ -119,10 +119,20 @@ def _count(number: int, kind: str) -> str:
     return f"{number} {kind.replace('layer', 'layers', 1) if 'layer' in kind else f'{kind}s'}"
 
 
-def _setting(layer: str) -> str:
-    """Return the place of a layer in the configuration."""
-    first, *rest = layer.split(".")
-    return ".".join(["model.layers", first, *(f"layers.{name}" for name in rest)])
+def _setting(network: Network, layer: str) -> str:
+    """Return the place of a layer in the configuration, or that of the block that it belongs to."""
+    place, before, module = "model", ".layers", network
+    for name in layer.split("."):
+        kind, module = module.layer_types.get(name), module.get_submodule(name)
+        if kind == "copy":  # all copies have one node
+            continue
+        if kind in ("shortcut", "branch"):
+            place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
+            continue
+        place, before = f"{place}{before}.{name}", ".layers"
+        if not isinstance(module, Network) or module.expanded is not None:
+            break
+    return place
 
 
 def _stored(w: Tensor, network: Network, layer: str, setting: str) -> Tensor:
