@@ -50,9 +50,13 @@ NETWORKS = {
     "sew_resnet34": ZooNetwork(("model=sew_resnet34", *IMAGENET), 21_797_672, COLOURS),
     "sew_resnet50": ZooNetwork(("model=sew_resnet50", *IMAGENET), 25_557_032, COLOURS),
     "vgg_snn": ZooNetwork(("experiment=cifar10dvs_vgg_tet", "data.root=FOLDER"), 9_271_498),
+    "neurobench_gesture": ZooNetwork(of("dvsgesture", "model=neurobench_gesture", "data.downsample=4"), 76_187),
+    "mlp_radlif": ZooNetwork(of("shd", "model=mlp_radlif"), 3_895_356),
+    "mlp_adlif": ZooNetwork(of("shd", "model=mlp_adlif", "data.downsample=5"), 450_020),
+    "mlp_adlif_small": ZooNetwork(of("shd", "model=mlp_adlif_small", "data.downsample=5"), 37_524),
 }
-# Height and width at which they are tested: networks that end in adaptive pooling take any.
-SIZES = {name: 32 if name.startswith("sew_resnet") else 128 for name in NETWORKS} | {"plif_conv2": 34}
+# Height and width at which those that end in adaptive pooling are tested.
+SIZES = dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50"), 32)
 
 
 def count(network: torch.nn.Module) -> int:

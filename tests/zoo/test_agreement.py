@@ -49,7 +49,7 @@ def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, 
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SIZES]
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in jelly.MAKE]
 )
 def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -57,13 +57,12 @@ def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name
     randomize(theirs)
     stop_dropout(theirs)
     torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
-    network, size = NETWORKS[name], SIZES[name]
-    ours = network.build(*(() if name == "vgg_snn" else ATAN), size=size).network
+    ours = NETWORKS[name].build(*(() if name == "vgg_snn" else ATAN), size=SIZES.get(name)).network
     stop_dropout(ours.double())
     load_state_dict(ours, tmp_path / "theirs.pt", "spikingjelly")
 
-    channels = 2 if network.in_shape is None else network.in_shape[0]
-    x = torch.poisson(torch.full((STEPS, 1, channels, size, size), 0.5, dtype=torch.float64)).requires_grad_()
+    assert ours.built_from is not None
+    x = torch.poisson(torch.full((STEPS, 1, *ours.built_from.in_shape), 0.5, dtype=torch.float64)).requires_grad_()
     x_theirs = x.detach().clone().requires_grad_()
     y, expected = ours(x)[0], theirs(x_theirs)
     assert expected.std() > 0.01
