@@ -115,6 +115,7 @@ from snnlab.nn.neurons import (
     LIF as LIF,
     LSNN as LSNN,
     NEURONS as NEURONS,
+    PSN as PSN,
     AdLIF as AdLIF,
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
@@ -123,9 +124,11 @@ from snnlab.nn.neurons import (
     LavaCuba as LavaCuba,
     LIFState as LIFState,
     LIState as LIState,
+    MaskedPSN as MaskedPSN,
     Neuron as Neuron,
     Recurrent as Recurrent,
     SinabsLIF as SinabsLIF,
+    SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
 )
 from snnlab.nn.surrogate import (

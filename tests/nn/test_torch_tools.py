@@ -117,7 +117,7 @@ def assert_compiles(module: Network, x: Tensor, backend: str, *, whole: bool = T
 
 @pytest.mark.parametrize("kind", list(NEURONS))
 def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
-    neuron = NEURONS.build(kind, {}, "n", in_shape=(F,), dt=1.0)
+    neuron = NEURONS.build(kind, {}, "n", in_shape=(F,), dt=1.0, num_steps=T)
     assert_compiles(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
 
 

@@ -14,9 +14,12 @@ from snnlab.nn.neurons.lava_cuba import LavaCuba as LavaCuba, LavaCubaState as L
 from snnlab.nn.neurons.li import LI as LI, LIState as LIState
 from snnlab.nn.neurons.lif import LIF as LIF, LIFState as LIFState
 from snnlab.nn.neurons.lsnn import LSNN as LSNN, LSNNState as LSNNState
+from snnlab.nn.neurons.masked_psn import MaskedPSN as MaskedPSN, MaskedPSNState as MaskedPSNState
+from snnlab.nn.neurons.psn import PSN as PSN, PSNState as PSNState
 from snnlab.nn.neurons.recurrent import Recurrent as Recurrent, RecurrentState as RecurrentState
 from snnlab.nn.neurons.register import NEURONS as NEURONS
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF, SinabsLIFState as SinabsLIFState
+from snnlab.nn.neurons.sliding_psn import SlidingPSN as SlidingPSN, SlidingPSNState as SlidingPSNState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha, SnntorchAlphaState as SnntorchAlphaState
 
 for _module in pkgutil.iter_modules(__path__):

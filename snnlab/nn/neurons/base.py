@@ -43,6 +43,8 @@ class Neuron(TemporalLayer, ABC):
     graded: ClassVar[bool] = False
     # True if rendered loops may round differently from the plain loop, as with an exponential function.
     approximate: ClassVar[bool] = False
+    # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
+    parallel: ClassVar[bool] = False
     backend: Backend = "auto"
 
     @abstractmethod

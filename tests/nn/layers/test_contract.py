@@ -62,12 +62,15 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
+    "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
     "sum_pool": (IMAGE, {"kernel_size": 2}),
     "tanh": (IMAGE, {}),
     "threshold": (IMAGE, {}),
     "voting": ((4, 6), {"group_size": 3}),
 }
+# They need the number of steps, and all of them in one call.
+WHOLE = {"masked_psn", "psn"}
 KINDS = sorted(MINIMAL)
 T, B = 4, 3
 
@@ -80,7 +83,7 @@ def network_of(kind: str) -> tuple[Network, tuple[int, ...], tuple[int, ...]]:
 
 def test_every_kind_of_ours_is_in_the_table() -> None:
     ours = {kind for kind in LAYERS if LAYERS.get(kind, "").__module__.startswith("snnlab.")}
-    assert ours == MINIMAL.keys()
+    assert ours == MINIMAL.keys() | WHOLE
 
 
 @pytest.mark.parametrize("kind", KINDS)

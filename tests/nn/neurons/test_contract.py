@@ -25,8 +25,11 @@ from ...refusals import assert_raises
 
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
-NAMES = sorted({*FILES, *NEURONS})
-KINDS = [*NAMES, *(f"{name}-recurrent" for name in NEURONS)]
+# They compute all steps at once: tests of their own.
+PARALLEL = {"psn", "masked_psn", "sliding_psn"}
+STEPWISE = [name for name in NEURONS if name not in PARALLEL]
+NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
+KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -255,7 +258,10 @@ def test_the_plain_loop_can_be_compiled(kind: str) -> None:
     expected, last = neuron(x)
     y, state = torch.compile(neuron, backend="eager")(x)
     assert torch.equal(y, expected)
-    assert_same(state, last)
+    if neuron.approximate or getattr(neuron, "neuron", neuron).approximate:
+        torch.testing.assert_close(leaves(state), leaves(last))
+    else:
+        assert_same(state, last)
     ours, theirs = (torch.autograd.grad(out.sum(), x)[0] for out in (y, expected))
     torch.testing.assert_close(ours, theirs)
 
@@ -281,7 +287,7 @@ def test_no_step_is_refused_in_words(kind: str) -> None:
         build(kind)(drive(steps=0))
 
 
-@pytest.mark.parametrize("kind", list(NEURONS))
+@pytest.mark.parametrize("kind", STEPWISE)
 def test_a_neuron_has_equations_and_needs_no_later_step(kind: str) -> None:
     neuron = NEURONS.build(kind, {}, kind, dt=1.0, in_shape=(4,))
     assert any("[t-1]" in line for line in neuron.info().equations)
