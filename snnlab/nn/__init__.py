@@ -110,6 +110,7 @@ from snnlab.nn.network import (
 )
 from snnlab.nn.neurons import (
     ALIF as ALIF,
+    BRF as BRF,
     IAF as IAF,
     LI as LI,
     LIF as LIF,
@@ -127,6 +128,7 @@ from snnlab.nn.neurons import (
     MaskedPSN as MaskedPSN,
     Neuron as Neuron,
     Recurrent as Recurrent,
+    ResonateAndFire as ResonateAndFire,
     SinabsLIF as SinabsLIF,
     SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
@@ -135,6 +137,7 @@ from snnlab.nn.surrogate import (
     SURROGATES as SURROGATES,
     Atan as Atan,
     Circ as Circ,
+    DoubleGaussian as DoubleGaussian,
     Erfc as Erfc,
     Exponential as Exponential,
     Gaussian as Gaussian,

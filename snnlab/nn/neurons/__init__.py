@@ -6,6 +6,7 @@ import pkgutil
 from snnlab.nn.neurons.adlif import AdLIF as AdLIF, AdLIFState as AdLIFState
 from snnlab.nn.neurons.alif import ALIF as ALIF, ALIFState as ALIFState
 from snnlab.nn.neurons.base import Neuron as Neuron
+from snnlab.nn.neurons.brf import BRF as BRF, BRFState as BRFState
 from snnlab.nn.neurons.cuba_li import CubaLI as CubaLI, CubaLIState as CubaLIState
 from snnlab.nn.neurons.cuba_lif import CubaLIF as CubaLIF, CubaLIFState as CubaLIFState
 from snnlab.nn.neurons.iaf import IAF as IAF, IAFState as IAFState
@@ -18,6 +19,10 @@ from snnlab.nn.neurons.masked_psn import MaskedPSN as MaskedPSN, MaskedPSNState 
 from snnlab.nn.neurons.psn import PSN as PSN, PSNState as PSNState
 from snnlab.nn.neurons.recurrent import Recurrent as Recurrent, RecurrentState as RecurrentState
 from snnlab.nn.neurons.register import NEURONS as NEURONS
+from snnlab.nn.neurons.resonate_and_fire import (
+    ResonateAndFire as ResonateAndFire,
+    ResonateAndFireState as ResonateAndFireState,
+)
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF, SinabsLIFState as SinabsLIFState
 from snnlab.nn.neurons.sliding_psn import SlidingPSN as SlidingPSN, SlidingPSNState as SlidingPSNState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha, SnntorchAlphaState as SnntorchAlphaState

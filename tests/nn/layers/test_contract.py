@@ -61,6 +61,8 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "scale": (IMAGE, {"scale": 0.5}),
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
+    "brf": (IMAGE, {}),
+    "resonate_and_fire": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),

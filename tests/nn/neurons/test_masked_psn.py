@@ -36,9 +36,9 @@ def test_a_step_sees_the_last_ones_alone() -> None:
 @pytest.mark.parametrize("order", [1, 3, 9])
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_in_evaluation_pieces_equal_the_whole(order: int, size: int) -> None:
-    one, x, state = neuron(order).eval(), drive(), None
+    one, x = neuron(order).eval(), drive()
     whole, last = one(x)
-    outputs = []
+    outputs, state = [], one.initial_state(x[0])
     for piece in x.split(size):
         y, state = one(piece, state)
         outputs.append(y)

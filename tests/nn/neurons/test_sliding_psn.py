@@ -23,9 +23,9 @@ def test_an_impulse_gives_the_filter() -> None:
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_pieces_equal_the_whole(order: int, size: int) -> None:
     torch.manual_seed(0)
-    neuron, x, state = SlidingPSN(order=order).double(), torch.randn(7, 3, 4, 5).double() * 5, None
+    neuron, x = SlidingPSN(order=order).double(), torch.randn(7, 3, 4, 5).double() * 5
     whole, last = neuron(x)
-    outputs = []
+    outputs, state = [], neuron.initial_state(x[0])
     for piece in x.split(size):
         y, state = neuron(piece, state)
         outputs.append(y)
