@@ -63,6 +63,8 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "sigmoid": (IMAGE, {}),
     "brf": (IMAGE, {}),
     "resonate_and_fire": (IMAGE, {}),
+    "lif_refrac": (IMAGE, {}),
+    "klif": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
