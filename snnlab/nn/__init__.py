@@ -111,6 +111,7 @@ from snnlab.nn.network import (
 from snnlab.nn.neurons import (
     ALIF as ALIF,
     BRF as BRF,
+    GLIF as GLIF,
     IAF as IAF,
     KLIF as KLIF,
     LI as LI,

@@ -65,6 +65,7 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "resonate_and_fire": (IMAGE, {}),
     "lif_refrac": (IMAGE, {}),
     "klif": (IMAGE, {}),
+    "glif": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
