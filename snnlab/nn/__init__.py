@@ -121,6 +121,7 @@ from snnlab.nn.neurons import (
     PSN as PSN,
     AdEx as AdEx,
     AdLIF as AdLIF,
+    CobaLIF as CobaLIF,
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
     CubaLIFState as CubaLIFState,
@@ -138,6 +139,7 @@ from snnlab.nn.neurons import (
     SinabsLIF as SinabsLIF,
     SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
+    TsodyksMarkram as TsodyksMarkram,
 )
 from snnlab.nn.surrogate import (
     SURROGATES as SURROGATES,

@@ -8,6 +8,7 @@ from snnlab.nn.neurons.adlif import AdLIF as AdLIF, AdLIFState as AdLIFState
 from snnlab.nn.neurons.alif import ALIF as ALIF, ALIFState as ALIFState
 from snnlab.nn.neurons.base import Neuron as Neuron
 from snnlab.nn.neurons.brf import BRF as BRF, BRFState as BRFState
+from snnlab.nn.neurons.coba_lif import CobaLIF as CobaLIF, CobaLIFState as CobaLIFState
 from snnlab.nn.neurons.cuba_li import CubaLI as CubaLI, CubaLIState as CubaLIState
 from snnlab.nn.neurons.cuba_lif import CubaLIF as CubaLIF, CubaLIFState as CubaLIFState
 from snnlab.nn.neurons.glif import GLIF as GLIF, GLIFState as GLIFState
@@ -32,6 +33,10 @@ from snnlab.nn.neurons.resonate_and_fire import (
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF, SinabsLIFState as SinabsLIFState
 from snnlab.nn.neurons.sliding_psn import SlidingPSN as SlidingPSN, SlidingPSNState as SlidingPSNState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha, SnntorchAlphaState as SnntorchAlphaState
+from snnlab.nn.neurons.tsodyks_markram import (
+    TsodyksMarkram as TsodyksMarkram,
+    TsodyksMarkramState as TsodyksMarkramState,
+)
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

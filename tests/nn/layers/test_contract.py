@@ -69,6 +69,8 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "izhikevich": (IMAGE, {}),
     "lif_ex": (IMAGE, {}),
     "adex": (IMAGE, {}),
+    "coba_lif": (IMAGE, {}),
+    "tsodyks_markram": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
