@@ -119,6 +119,8 @@ from snnlab.nn.neurons import (
     LSNN as LSNN,
     NEURONS as NEURONS,
     PSN as PSN,
+    TCLIF as TCLIF,
+    TSLIF as TSLIF,
     AdEx as AdEx,
     AdLIF as AdLIF,
     CobaLIF as CobaLIF,

@@ -33,6 +33,8 @@ from snnlab.nn.neurons.resonate_and_fire import (
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF as SinabsLIF, SinabsLIFState as SinabsLIFState
 from snnlab.nn.neurons.sliding_psn import SlidingPSN as SlidingPSN, SlidingPSNState as SlidingPSNState
 from snnlab.nn.neurons.snntorch_alpha import SnntorchAlpha as SnntorchAlpha, SnntorchAlphaState as SnntorchAlphaState
+from snnlab.nn.neurons.tc_lif import TCLIF as TCLIF, TCLIFState as TCLIFState
+from snnlab.nn.neurons.ts_lif import TSLIF as TSLIF, TSLIFState as TSLIFState
 from snnlab.nn.neurons.tsodyks_markram import (
     TsodyksMarkram as TsodyksMarkram,
     TsodyksMarkramState as TsodyksMarkramState,

@@ -71,6 +71,8 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adex": (IMAGE, {}),
     "coba_lif": (IMAGE, {}),
     "tsodyks_markram": (IMAGE, {}),
+    "tc_lif": (IMAGE, {}),
+    "ts_lif": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
     "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
