@@ -25,11 +25,12 @@ NEEDS = {"norse_lif_box": ["model.init={type: fluctuation_driven}"]}
 
 def spikes(name: str) -> bool:
     settings = dict(FILES[name])
-    return NEURONS.build(settings.pop("type"), settings, name, dt=10.0, in_shape=(4, 8, 8)).spiking
+    return NEURONS.build(settings.pop("type"), settings, name, dt=10.0, in_shape=(4, 8, 8), num_steps=30).spiking
 
 
 SPIKING = [name for name in FILES if spikes(name)]
-READOUTS = [name for name in FILES if name not in SPIKING]
+# The output of these two is made of spikes: they are no readouts.
+READOUTS = [name for name in FILES if name not in SPIKING and name not in ("ts_lif", "tsodyks_markram")]
 
 
 def accuracy(workplace: Path, *overrides: str) -> float:
