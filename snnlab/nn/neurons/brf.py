@@ -22,10 +22,10 @@ DEFAULT_DT = 10.0
 
 
 class BRFState(NamedTuple):
-    """Real and imaginary part u and v of the membrane, and the refractory variable q, each `[B, ...]`."""
+    """Real part v of the membrane, which spikes, imaginary part w, and the refractory variable q, each `[B, ...]`."""
 
-    u: Tensor
     v: Tensor
+    w: Tensor
     q: Tensor
 
 
@@ -66,7 +66,7 @@ class BRF(Neuron):
         in_shape: Shape of one sample at one step.
 
     Shape:
-        x: `[T, B, ...]`; state: `BRFState(u, v, q)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        x: `[T, B, ...]`; state: `BRFState(v, w, q)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
         state.
 
     Raises:
@@ -77,9 +77,9 @@ class BRF(Neuron):
 
     equations: ClassVar[tuple[str, ...]] = (
         "p(omega) = (-1 + sqrt(1 - (dt * omega)^2)) / dt,   b[t] = p(omega) - b' - q[t-1]",
-        "u[t] = u[t-1] + dt * (b[t] * u[t-1] - omega * v[t-1] + x[t])",
-        "v[t] = v[t-1] + dt * (omega * u[t-1] + b[t] * v[t-1])",
-        "s[t] = H(u[t] - v_threshold - q[t-1]),   q[t] = gamma * q[t-1] + s[t]",
+        "v[t] = v[t-1] + dt * (b[t] * v[t-1] - omega * w[t-1] + x[t])",
+        "w[t] = w[t-1] + dt * (omega * v[t-1] + b[t] * w[t-1])",
+        "s[t] = H(v[t] - v_threshold - q[t-1]),   q[t] = gamma * q[t-1] + s[t]",
     )
 
     def __init__(
@@ -127,19 +127,19 @@ class BRF(Neuron):
         return BRFState(torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: BRFState, coefficients: BRFCoefficients) -> tuple[Tensor, BRFState]:
-        k, (u, v, q) = coefficients, state
+        k, (v, w, q) = coefficients, state
         damping = k.damping - k.dt * q
-        u_new = u + damping * u - k.rotation * v + k.gain * x
-        v_new = v + k.rotation * u + damping * v
-        s = spike(u_new - self.v_threshold - q, self.surrogate, self.v_threshold, strict=True)
-        return s, BRFState(u_new, v_new, k.gamma * q + s)
+        v_new = v + damping * v - k.rotation * w + k.gain * x
+        w_new = w + k.rotation * v + damping * w
+        s = spike(v_new - self.v_threshold - q, self.surrogate, self.v_threshold, strict=True)
+        return s, BRFState(v_new, w_new, k.gamma * q + s)
 
     def constants(self) -> list[Constant]:
         return [self.refractory.constant()]
 
     def info(self) -> NeuronInfo:
         gain = Gain(self.input_gain, self.input_gain * self.seconds)
-        firing = Firing(self.v_threshold, strict=True, rise=1.0)
+        firing = Firing(self.v_threshold, strict=True, variable="v", rise=1.0)
         return NeuronInfo(self.equations, gain, firing, AfterSpike("none"), drive_power=-1)
 
 

@@ -66,13 +66,13 @@ def test_without_spikes_it_oscillates_at_its_frequency_and_is_damped() -> None:
     neuron = BRF(1.0, omega=[20.0, 20.0], damping=[2.0, 2.0], in_shape=(1,)).double()
     x = torch.zeros(629, 1, 1, dtype=torch.float64)
     x[0] = 1.0
-    u, state = [], None
+    v, state = [], None
     for x_t in x.split(1):
         _, state = neuron(x_t, state)
-        u.append(state.u.item())
+        v.append(state.v.item())
     # After two periods, 628 ms, it is back at its phase, and smaller by exp(-2 * 0.628).
-    assert u[628] / u[0] == pytest.approx(math.exp(-2.0 * 0.628), rel=0.02)
-    assert u[157] == pytest.approx(-u[0] * math.exp(-2.0 * 0.157), rel=0.02)
+    assert v[628] / v[0] == pytest.approx(math.exp(-2.0 * 0.628), rel=0.02)
+    assert v[157] == pytest.approx(-v[0] * math.exp(-2.0 * 0.157), rel=0.02)
 
 
 @pytest.mark.parametrize(
