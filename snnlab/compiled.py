@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,9 +38,18 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         # it would run old versions of these from its cache.
         index: Any = loop._cache._cache_file  # pyright: ignore[reportAttributeAccessIssue]
         index._source_stamp = index._source_stamp, _checksum(Path(function.__code__.co_filename).parent)
+        index._load_index = partial(_load_index, index._load_index)
         return loop
 
     return decorate
+
+
+def _load_index(load: Callable[[], Any]) -> Any:
+    """Return numba's index of a cache; none if it has a class of an older version that was renamed or moved."""
+    try:
+        return load()
+    except (AttributeError, ImportError):
+        return {}
 
 
 @cache

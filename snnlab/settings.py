@@ -178,7 +178,7 @@ def document_arguments(kind: Callable[..., Any]) -> None:
 F = TypeVar("F", bound=Callable[..., Any])
 MISSING = inspect.Parameter.empty
 # A message with a "Did you mean" lists no more settings than this.
-LONG_LIST = 16
+LONG_LIST = 20
 _OVERRIDE = re.compile(r"~(?!/)|[+]{0,2}[A-Za-z_][^\s=]*=")
 
 
@@ -204,13 +204,13 @@ class Setting:
 
     def problem(self, value: Any) -> str | None:
         """Return why a value is invalid, or None."""
-        if not _fits(value, self.annotation):
+        if not _matches_type(value, self.annotation):
             return f"expected {describe_type(self.annotation)}, got {value_text(value)}"
         return self.range_problem(value)
 
     def range_problem(self, value: Any) -> str | None:
         """Return why a number, or one in a list, is out of range, or None."""
-        numbers = [v for v in (value if _is_list(value) else [value]) if _fits(v, float)]
+        numbers = [v for v in (value if _is_list(value) else [value]) if _matches_type(v, float)]
         if self.interval is None or all(number in self.interval for number in numbers):
             return None
         return f"must be {self.interval}, got {value_text(list(value) if _is_list(value) else value)}"
@@ -390,11 +390,13 @@ def describe_type(annotation: Any, interval: Interval | None = None) -> str:
     ends = f" {interval}" if interval and interval.has_ends else ""
     if _is_abc(origin or annotation, Sequence):
         inner = [a for a in args if a is not Ellipsis]
-        if not inner:
+        if not inner or inner[0] is Any:
             return "a list"
         if get_origin(inner[0]) in (Union, types.UnionType):
             return f"a list, each of it {describe_type(inner[0], interval)}"
-        return f"a list of {describe_type(inner[0])}s{ends}".replace("a list of a ", "a list of ")
+        of = describe_type(inner[0])
+        of = of.replace("a list", "lists", 1) if of.startswith("a list") else f"{of.removeprefix('a ')}s"
+        return f"a list of {of}{ends}"
     if _is_abc(origin or annotation, Mapping):
         return "a mapping"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
@@ -403,17 +405,17 @@ def describe_type(annotation: Any, interval: Interval | None = None) -> str:
     )
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def _matches_type(value: Any, annotation: Any) -> bool:
     annotation = _split(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return any(_fits(value, a) for a in args)
+        return any(_matches_type(value, a) for a in args)
     if origin is Literal:
         return value in args and not (isinstance(value, bool) and True not in args and False not in args)
     if origin is tuple and Ellipsis not in args:
-        return _is_list(value) and len(value) == len(args) and all(map(_fits, value, args))
+        return _is_list(value) and len(value) == len(args) and all(map(_matches_type, value, args))
     if _is_abc(origin or annotation, Sequence):
-        return _is_list(value) and all(_fits(v, args[0]) for v in value if args)
+        return _is_list(value) and all(_matches_type(v, args[0]) for v in value if args)
     if _is_abc(origin or annotation, Mapping):
         return isinstance(value, Mapping)
     if annotation in (int, float):

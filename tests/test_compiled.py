@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from numba.core import caching
+from numba.core import caching, config
 
 from snnlab import compiled as of_numba
 from snnlab.compiled import compiled
@@ -52,3 +53,21 @@ def test_loops_are_recompiled_when_one_that_they_call_from_another_file_has_chan
         return subprocess.run([sys.executable, str(loop)], capture_output=True, text=True, check=True).stdout
 
     assert [said("x + 1"), said("x + 1"), said("x + 3")] == ["2 0\n", "2 1\n", "4 0\n"]
+
+
+def test_a_cache_of_a_version_whose_classes_had_other_names_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "renamed_classes.py"
+    for name, value in (("Old", 3), ("New", 4)):
+        path.write_text(
+            "from typing import NamedTuple\nfrom snnlab.compiled import compiled\n\n\n"
+            f"class {name}(NamedTuple):\n    x: int\n\n\n"
+            "@compiled(nogil=True)\ndef twice(pair):\n    return 2 * pair.x\n"
+        )
+        monkeypatch.delitem(sys.modules, "renamed_classes", raising=False)
+        importlib.invalidate_caches()
+        module = importlib.import_module("renamed_classes")
+        assert module.twice(getattr(module, name)(value)) == 2 * value

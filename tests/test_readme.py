@@ -16,6 +16,8 @@ import pytest
 from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.simulated import SaccadeDigits
+from snnlab.interop.nir_files import write_graph
+from snnlab.nn import build_network
 
 from .refusals import assert_text_has
 
@@ -99,6 +101,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = np.flatnonzero(SaccadeDigits().split == 0)[:60].tolist()
     rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
     shutil.copytree(train(*SHORT, f"output_dir={folder / 'outputs'}").folder, folder / "RUN")
+    neuron = {"type": "lif", "reset": "value", "threshold": "strict"}
+    theirs = build_network({"fc": {"type": "linear", "out_features": 3}, "lif": neuron}, in_shape=(8,), dt=1.0)
+    write_graph(folder / "theirs.nir", theirs.network.to_nir())
     (folder / "split.csv").write_text("\n".join(["recording,split", *rows]))
     return folder
 

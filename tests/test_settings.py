@@ -104,10 +104,10 @@ def test_open_ended_factories_refuse_a_likely_typo() -> None:
 
 
 def test_a_long_list_is_left_out_where_the_meant_one_is_named() -> None:
-    known = {f"setting_{c}": Setting(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopq"}
-    with assert_raises(UnknownSettingError, "m.setting_", 17):
+    known = {f"setting_{c}": Setting(f"setting_{c}", int, "", 1) for c in "abcdefghijklmnopqrstu"}
+    with assert_raises(UnknownSettingError, "m.setting_", 21):
         check_known(known, {"setting_": 2}, "m", "x")
-    with assert_raises(UnknownSettingError, "m.zzz", "setting_a", "setting_b", "setting_q"):
+    with assert_raises(UnknownSettingError, "m.zzz", "setting_a", "setting_b", "setting_u"):
         check_known(known, {"zzz": 2}, "m", "x")
 
 

@@ -59,7 +59,7 @@ def steps_until_spiking(
     return spikes_after
 
 
-Kind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "rate"]
+FindingKind = Literal["input", "loss", "no_memory", "silent", "saturated", "narrow", "rate"]
 # A membrane that keeps less than this part after a step has no memory.
 MIN_DECAY = 0.05
 # A silent layer whose membranes stay below this part of the threshold is a finding even before training.
@@ -77,7 +77,7 @@ MIN_UPDATE, MAX_UPDATE = 1e-6, 10.0
 class Finding(NamedTuple):
     """A problem of a network: its kind, its layer (or input channel), and its cause as text."""
 
-    kind: Kind
+    kind: FindingKind
     layer: str
     text: str
 

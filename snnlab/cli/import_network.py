@@ -51,23 +51,15 @@ def main(arguments: list[str], started: float) -> int:
     if not options.get("--out"):
         raise ConfigError("import", "--out must name the new folder")
     overrides = [word for word in words if is_override(word)]
-    console_logging()
-
     folder, path = Path(options.pop("--out")).expanduser(), Path(files[0]).expanduser()
     config_dir = options.pop("--config-dir", None)
-    if any(key_of(word) == "model" for word in overrides):
-        if options:
-            raise ConfigError("import", f"{next(iter(options))} is for NIR files, and model=NAME for state dicts")
+    if options and any(key_of(word) == "model" for word in overrides):
+        raise ConfigError("import", f"{next(iter(options))} is for NIR files, and model=NAME for state dicts")
+    console_logging()
 
-        from snnlab.session.import_weights import import_weights
+    from snnlab.session.import_run import import_file
 
-        lines = [import_weights(path, folder, overrides, config_dir)]
-    else:
-        from snnlab.interop import import_run
-        from snnlab.interop.nir_options import read_options
-
-        lines = import_run.import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
-    for line in lines:
+    for line in import_file(path, folder, options, overrides, config_dir):
         say(line)
     print(folder)
     return 0

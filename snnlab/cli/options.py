@@ -64,12 +64,12 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
         arguments: The command's arguments; an option is `--name value` or `--name=value`, anywhere.
 
     Raises:
-        ConfigError: if an option is unknown, or has no value.
+        ConfigError: if an option is unknown, has no value, or has two.
     """
     known, flags = OPTIONS[command]
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS)
     for name in known:
-        parser.add_argument(name, dest=name)
+        parser.add_argument(name, dest=name, action="append")
     for name in flags:
         parser.add_argument(name, dest=name, action="store_const", const="")
     try:
@@ -81,7 +81,12 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
         name = unknown.partition("=")[0]
         near = did_you_mean(name, [*known, *flags])
         raise ConfigError(command, f"there is no option {name}", near, () if near else (*known, *flags))
-    return vars(found), others
+    options: dict[str, str] = {}
+    for name, values in vars(found).items():
+        if isinstance(values, list) and len(set(values)) > 1:
+            raise ConfigError(name, f"is given as {listing(values)}", "give it once")
+        options[name] = values[0] if isinstance(values, list) else values
+    return options, others
 
 
 def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -62,7 +62,7 @@ def main(arguments: list[str], started: float) -> int:
     reading = {name: options.get(f"--{name.replace('_', '-')}") for name in ("time_unit", "time_origin", "columns")}
     given = prediction.RunPredictor(run, reading)
     with until_pipe_closes():
-        found = given.predictions(files, options.get("--pieces"), until, each=form == "jsonl")
+        found = given.predict_files(files, options.get("--pieces"), until, each=form == "jsonl")
         write(found, [*given.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)
     return 0
 

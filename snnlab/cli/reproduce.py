@@ -52,6 +52,8 @@ def main(arguments: list[str], started: float) -> int:
         print(install_line(recorded))
         return 0
     require_settable(recorded.folder, words[1:])
+    if "imported" in recorded.provenance:
+        raise RunFolderError(recorded.folder, "was imported, not trained", "snnlab import reads its file again")
     if recorded.status != "completed":
         raise RunFolderError(recorded.folder, f"is {recorded.status}", "only a completed run can be repeated")
     if extended := [text for text in map(_extension, recorded.resumed) if text]:

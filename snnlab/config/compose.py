@@ -334,7 +334,7 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
 
 
 def call_hydra(words: Sequence[str]) -> None:
-    """Let `hydra.main` answer a command line whose flags make it print and run nothing."""
+    """Call `hydra.main` with flags that only print, such as `--cfg job`; sets `sys.argv` and `HYDRA_FULL_ERROR`."""
     sys.argv = [sys.argv[0], *words]
     # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"

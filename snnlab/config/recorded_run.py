@@ -36,7 +36,7 @@ from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RunFolderError, listing
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import read_config, read_unresolved
+from snnlab.runs.recorded import read_config, read_unresolved, require_no_file
 from snnlab.runs.renamed_settings import renamed, renames
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
@@ -493,8 +493,7 @@ def recorded_config(run: Path) -> DictConfig:
         RunFolderError: if there is none, or it was not written by a run.
     """
     path = run / CONFIG
-    if run.is_file():
-        raise RunFolderError(run, "is a file", f"name the run's folder, {run.parent}")
+    require_no_file(run)
     if not path.is_file():
         raise RunFolderError(run, f"is not a run's folder, there is no {CONFIG} in it")
     read_config(run)  # raises if no run wrote it

@@ -90,7 +90,7 @@ class TonicTransform(Augmentation):
         p: Probability = 1.0,
     ) -> None:
         self.name, self.sensor_size = name, (sensor_size[0], sensor_size[1], sensor_size[2])
-        _check_name(name, self.sensor_size[1])
+        _check_transform(name, self.sensor_size[1])
         self._make = transform(name)
         given = dict(settings or {})
         _check_transform_settings(name, self._make, given, self.sensor_size)
@@ -157,7 +157,7 @@ class TonicTransform(Augmentation):
             ) from error
 
 
-def _check_name(name: str, height: int) -> None:
+def _check_transform(name: str, height: int) -> None:
     if name in _HINTS:
         raise ConfigError("name", f"tonic's {name} cannot be an augmentation", _HINTS[name])
     if name not in ALLOWED:

@@ -198,7 +198,7 @@ class Executor:
         try:
             return future.result()
         except BrokenExecutor as error:
-            self._drop(0)
+            self._close_worker(0)
             raise WorkerLostError("", f"the worker died before the first run: {one_line(error)}") from error
 
     def start(self, key: Any, task: Task, worker_deaths: int = 0) -> None:
@@ -213,11 +213,11 @@ class Executor:
             try:
                 return self._workers[slot].submit(function, *arguments)
             except BrokenExecutor:  # it died after its last task
-                self._drop(slot)
+                self._close_worker(slot)
         self._workers[slot] = self._make()
         return self._workers[slot].submit(function, *arguments)
 
-    def _drop(self, slot: int) -> None:
+    def _close_worker(self, slot: int) -> None:
         self._workers.pop(slot).close()
 
     def run(
@@ -263,7 +263,7 @@ class Executor:
             try:
                 outcome: Outcome = running.future.result()
             except BrokenExecutor as error:
-                self._drop(slot)
+                self._close_worker(slot)
                 if self.is_stopping:
                     continue
                 if running.worker_deaths + 1 < MAX_TRIES:
@@ -296,7 +296,7 @@ class Executor:
         """Close all workers."""
         self._stop()  # all of them first: each may take some seconds
         for slot in list(self._workers):
-            self._drop(slot)
+            self._close_worker(slot)
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def learned_lines(columns: Iterable[str]) -> Iterator[tuple[str, list[tuple[str,
     """Yield for each learned quantity its name with the unit, and its columns with the names of their layers."""
     found: dict[str, list[tuple[str, str]]] = {}
     for column, quantity, layer in _learned(columns):
-        found.setdefault(_quantity_text(quantity), []).append((column, layer))
+        found.setdefault(_quantity_label(quantity), []).append((column, layer))
     yield from found.items()
 
 
@@ -120,7 +120,7 @@ def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, 
     for name, quantity, layer in _learned(metrics):
         ends = [metrics.get(f"{LEARNED_PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
         spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
-        yield layer, _quantity_text(quantity), f"{metrics[name]:.4g}", spread
+        yield layer, _quantity_label(quantity), f"{metrics[name]:.4g}", spread
 
 
 def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
@@ -131,7 +131,7 @@ def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
             yield name, quantity, layer
 
 
-def _quantity_text(quantity: str) -> str:
+def _quantity_label(quantity: str) -> str:
     name, _, unit = quantity.rpartition("_")
     return f"{name} ({unit})" if unit in _UNITS else quantity
 

@@ -96,7 +96,7 @@ def _content(plot: Figure | bytes, form: str) -> bytes:
 
 
 def _data_url(plot: Figure | bytes) -> str:
-    """Return a plot as a data URL: a figure as SVG, which stays sharp when printed, else a PNG."""
+    """Return a plot as a data URL: a figure as SVG, which stays sharp when printed; bytes are a PNG file."""
     kind = "svg+xml" if isinstance(plot, Figure) else "png"
     return f"data:image/{kind};base64,{base64.b64encode(_content(plot, 'svg')).decode()}"
 

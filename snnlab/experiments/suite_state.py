@@ -202,8 +202,8 @@ class SuiteState:
     damaged: bool = False
 
     def count(self, status: Status, run_specs: Sequence[RunSpec] | None = None) -> int:
-        """Return the number of runs with a status."""
-        return sum(self.states[spec].status == status for spec in run_specs or self.states)
+        """Return the number of runs with a status, among `run_specs`; None: among all runs."""
+        return sum(self.states[spec].status == status for spec in (self.states if run_specs is None else run_specs))
 
     def record_look(self) -> None:
         """Record an interim look: the number of seeds of each method, as a table of them is shown now."""

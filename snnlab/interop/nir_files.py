@@ -13,21 +13,25 @@ from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import h5py
 import numpy as np
 
 from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, listing, one_line
 from snnlab.files import write_atomically
-from snnlab.printable import printable
+from snnlab.printable import is_printable, printable
 
 # Limits of a file: bytes of all arrays together, values of an array of text, groups and arrays, depth.
 MOST_BYTES, MOST_TEXTS, MOST_ENTRIES, MOST_DEPTH = 2**31, 10**6, 10**6, 32
 # Errors of h5py and HDF5 for a truncated or changed file.
 _FILE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, AttributeError, OverflowError)
 _GRAPH = "NIRGraph"
+_MOST_SINGLE = float(np.finfo(np.float32).max)
 # Arrays with a value for each neuron, which may be given as one value for all.
 _PER_NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
+# Sizes and axes, whole numbers; `padding` may be a text.
+_WHOLE = ("shape", "input_shape", "kernel_size", "stride", "padding", "dilation", "groups", "start_dim", "end_dim")
 # Fields of a node that `nir` fills itself.
 _TYPES = ("input_type", "output_type")
 
@@ -103,7 +107,8 @@ def read_graph(path: Path) -> GraphFile:
         raise
     except _FILE_ERRORS as error:
         problem = "is empty" if size == 0 else f"is no HDF5 file, or is truncated ({printable(one_line(error))})"
-        raise NIRError(path, problem) from error
+        archive = is_zipfile(path)
+        raise NIRError(path, problem, "if torch.save wrote it, add model=NAME" if archive else "") from error
     resets: dict[str, np.ndarray] = {}
     return GraphFile(_graph(nir, tree, "", resets, path), resets, version, sha256)
 
@@ -126,7 +131,13 @@ def _content(group: h5py.Group) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    return value.decode("utf8") if isinstance(value, bytes) else value
+    """Return a text, or numbers in the byte order and a precision that torch takes."""
+    if isinstance(value, bytes):
+        return value.decode("utf8")
+    array = np.asarray(value)
+    if array.dtype.kind != "f" or (array.dtype.isnative and array.dtype.itemsize <= 8):
+        return value
+    return array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
 
 
 def _text(value: Any) -> str:
@@ -145,6 +156,8 @@ class _Budget:
             raise NIRError(self.path, f"its groups are nested more than {MOST_DEPTH} deep")
         for name in group:
             where = f"{place}/{name}" if place else str(name)
+            if not is_printable(str(name)):
+                raise NIRError(_place(self.path, where), "has control characters in its name")
             self.entries += 1
             if self.entries > MOST_ENTRIES:
                 raise NIRError(self.path, f"has more than {MOST_ENTRIES:,} entries")
@@ -200,7 +213,7 @@ def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.
     built = {}
     for name, node in nodes.items():
         full = f"{prefix}{name}"
-        if not isinstance(node, Mapping) or "type" not in node:
+        if not isinstance(node, Mapping) or not isinstance(node.get("type"), str):
             raise NIRError(f"{path}: {printable(full)}", "has no type")
         subgraph = node["type"] == _GRAPH
         built[name] = _graph(nir, node, f"{full}.", resets, path) if subgraph else _node(nir, full, node, resets, path)
@@ -218,7 +231,7 @@ def make_graph(nir: Any, nodes: Mapping[str, Any], edges: list[tuple[str, str]],
 def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.ndarray], path: Path) -> Any:
     """Return the node of a mapping of fields."""
     place = f"{path}: {printable(name)}"
-    kind = str(node["type"])
+    kind = node["type"]
     if kind not in primitives(nir):
         newer = "; a newer version of nir may" if kind.isidentifier() else ""
         known = sorted(primitives(nir))
@@ -228,7 +241,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
         return _two_integrators(nir, name, values, place)
     cls = getattr(nir, kind)
     _require_fields(cls, kind, values, place)
-    _require_finite(values, place)
+    _require_numbers(values, place)
     _spread_single_values(values, place)
     if "metadata" not in {field.name for field in fields(cls)}:
         values.pop("metadata", None)  # nir 1.0.4 has none for some nodes
@@ -251,9 +264,9 @@ def _two_integrators(nir: Any, name: str, values: dict[str, Any], place: str) ->
     """Return a CubaLI as the graph of two leaky integrators that defines it, for a `nir` without CubaLI."""
     for field in ("tau_syn", "tau_mem", "r", "v_leak"):
         if field not in values:
-            raise NIRError(place, f"has no {field}, which a CubaLI needs")
+            raise NIRError(place, f"has no {field}, which CubaLI needs")
     values.setdefault("w_in", np.ones(1))
-    _require_finite(values, place)
+    _require_numbers(values, place)
     _spread_single_values(values, place)
     zero = np.zeros_like(values["v_leak"])
     synapse = nir.LI(tau=values["tau_syn"], r=values["w_in"], v_leak=zero)
@@ -277,22 +290,29 @@ def _require_fields(cls: Any, kind: str, values: Mapping[str, Any], place: str) 
     ]
     for name in [*needed, *([shape] if shape == "shape" else [])]:
         if name not in values:
-            raise NIRError(place, f"has no {name}, which a {kind} needs")
+            raise NIRError(place, f"has no {name}, which {kind} needs")
     allowed = {*known, "v_reset", "input_shape", *([shape] if shape else [])}
     for name in values:
         if name not in allowed:
-            raise NIRError(place, f"has a field '{printable(name)}', which a {kind} does not have")
+            raise NIRError(place, f"has a field '{printable(name)}', which {kind} does not have")
 
 
-def _require_finite(values: Mapping[str, Any], place: str) -> None:
+def _require_numbers(values: Mapping[str, Any], place: str) -> None:
+    """Raise a NIRError unless the fields of a node are numbers, finite in single precision, and sizes whole."""
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if name in (*_TYPES, "metadata") or (name == "padding" and isinstance(value, str)):
             continue
         array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise NIRError(place, f"{name} is not a number, nor an array of numbers")
+        if array.size == 0:
+            raise NIRError(place, f"{name} is empty")
+        if name in _WHOLE and (array.ndim > 1 or array.dtype.kind not in "iu"):
+            raise NIRError(place, f"{name} is not a whole number, nor a list of them")
         if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
             raise NIRError(place, f"{bad:,} of {array.size:,} values of {name} are NaN or infinite")
-        if array.dtype.kind in "fiu" and array.size == 0:
-            raise NIRError(place, f"{name} is empty")
+        if array.dtype.kind == "f" and (most := float(np.abs(array).max())) > _MOST_SINGLE:
+            raise NIRError(place, f"{name} has the value {most:g}, too large for single precision")
 
 
 def _spread_single_values(values: dict[str, Any], place: str) -> None:

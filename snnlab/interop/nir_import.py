@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from snnlab.errors import listing
+from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
 from snnlab.interop.nir_graphs import (
@@ -37,7 +36,7 @@ from snnlab.interop.nir_graphs import (
     kind_of,
     segments,
 )
-from snnlab.interop.nir_options import UNITS, Facts, ReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.network import BuiltNetwork, Network, build_network
@@ -59,6 +58,7 @@ class ReadNetwork:
         assumptions: What was assumed, each as one line.
         names: Name of the layer of each node.
         readout: The loss's readout, if it is recorded.
+        fixed_dt: Whether the layers are right for this dt alone.
     """
 
     layers: dict[str, Layer]
@@ -69,36 +69,58 @@ class ReadNetwork:
     assumptions: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     readout: str | None = None
+    fixed_dt: bool = False
 
     def build(self) -> BuiltNetwork:
         """Return the network with its weights, in evaluation mode.
 
         Raises:
-            ConfigError: if a layer's settings are refused.
+            ConfigError: if a layer's settings are refused, or a weight does not fit.
         """
-        built = build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
-        load_weights(built.network, self.weights)
+        with torch.device("meta"):  # shapes first: the layers of a crafted file may need any memory
+            self._require_fitting(self._build_layers().network)
+        built = self._build_layers()
+        self.load_into(built.network)
         built.network.eval()
         return built
 
+    def load_into(self, network: Network) -> None:
+        """Load the weights into a network.
 
-def load_weights(network: Network, weights: Mapping[str, np.ndarray]) -> None:
-    """Load weights into a network; all of its entries that the graph has none for are zeros, such as missing biases."""
-    found: dict[str, Tensor] = {key: torch.as_tensor(value) for key, value in weights.items()}
-    network.load_state_dict(found)
+        Raises:
+            ConfigError: if one does not fit.
+        """
+        self._require_fitting(network)
+        network.load_state_dict({key: torch.as_tensor(value) for key, value in self.weights.items()})
+
+    def _require_fitting(self, network: Network) -> None:
+        own = network.state_dict()
+        wrong = [key for key in {**own, **self.weights} if _shape(own, key) != _shape(self.weights, key)]
+        if wrong:
+            shapes = [_shape(found, wrong[0]) for found in (self.weights, own)]
+            said, needed = ("missing" if shape is None else list(shape) for shape in shapes)
+            raise ConfigError("layers", f"{wrong[0]} is {said} in the file, and {needed} in the network")
+
+    def _build_layers(self) -> BuiltNetwork:
+        return build_network(self.layers, in_shape=self.in_shape, dt=self.dt, num_steps=self.num_steps, place="layers")
 
 
-def from_graph(graph: Any, options: ReadOptions | None = None) -> ReadNetwork:
+def _shape(state: Mapping[str, Any], key: str) -> tuple[int, ...] | None:
+    """Return the shape of an entry; a single number, which `nir` writes as an array of one, has a size of 1."""
+    return (tuple(state[key].shape) or (1,)) if key in state else None
+
+
+def from_graph(graph: Any, options: NIRReadOptions | None = None) -> ReadNetwork:
     """Return the network of a `nir.NIRGraph`.
 
     Raises:
         NIRError: naming the node that cannot be read.
     """
     resets = {name: node.v_reset for name, node in iterate_nodes(graph) if getattr(node, "v_reset", None) is not None}
-    return read_network(GraphFile(graph, resets, "", ""), "graph", options or ReadOptions())
+    return read_network(GraphFile(graph, resets, "", ""), "graph", options or NIRReadOptions())
 
 
-def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwork:
+def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNetwork:
     """Return the network of a graph: exactly, if snnlab wrote it and nothing has changed, else by the options.
 
     Raises:
@@ -106,10 +128,11 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         ConfigError: if options contradict each other.
     """
     check_options(options)
-    own = None if options.ignore_metadata else nir_metadata.read(file.graph)
+    own = None if options.ignore_metadata else nir_metadata.read(file.graph, place)
     changed = [] if own is None else nir_metadata.changes(file.graph, own)
     if own is not None and own.layers is not None and not changed:
         weights = nir_metadata.full_state(file.graph, own)
+        _require_fit(own, weights, place)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
         read = ReadNetwork(
@@ -128,6 +151,29 @@ def read_network(file: GraphFile, place: str, options: ReadOptions) -> ReadNetwo
         why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
         found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
     return found
+
+
+def _require_fit(own: nir_metadata.Metadata, weights: Mapping[str, np.ndarray], place: str) -> None:
+    """Raise a NIRError if layers of the metadata do not have the weights of the graph, before memory is taken for them.
+
+    The network is built on the meta device, whose tensors have no values.
+    """
+    assert own.layers is not None
+    with torch.device("meta"):
+        made = build_network(own.layers, in_shape=own.in_shape, dt=own.dt, num_steps=own.num_steps, place="layers")
+    wanted = {key: tuple(value.shape) for key, value in made.network.state_dict().items()}
+    # A single number may come back as an array of one.
+    found = {
+        key: () if value.shape == (1,) and wanted.get(key) == () else value.shape for key, value in weights.items()
+    }
+    for key in [*wanted, *(key for key in found if key not in wanted)]:
+        if wanted.get(key) != found.get(key):
+            sizes = " and ".join(
+                str(list(shape)) if shape is not None else "none" for shape in (wanted.get(key), found.get(key))
+            )
+            raise NIRError(
+                place, f"the metadata of snnlab does not fit the nodes: {key} is {sizes}", "--ignore-metadata"
+            )
 
 
 class _Value(NamedTuple):
@@ -162,7 +208,7 @@ class _Reader:
         said: Assumptions.
     """
 
-    def __init__(self, file: GraphFile, place: str, options: ReadOptions) -> None:
+    def __init__(self, file: GraphFile, place: str, options: NIRReadOptions) -> None:
         self.file, self.place, self.options = file, place, options
         self.weights: Arrays = {}
         self.names: dict[str, str] = {}
@@ -179,6 +225,8 @@ class _Reader:
         }
         delayed, self.shortened = delay_cycles(flat, self.options.cycle_delay, delays, self.place)
         self.shapes = infer_shapes(flat, self.file.graph, self.place)
+        for edge in delayed.edges:
+            self._require_delay(edge.source, edge.delay + delays.get(edge.source, 0))
         kinds = {name: kind_of(node) for name, node in flat.nodes.items()}
         returning = self._recurrent(delayed)
         self._maps = {weights: delayed.nodes.pop(weights) for weights in returning.values()}
@@ -195,6 +243,7 @@ class _Reader:
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
         facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
         read.assumptions = [*assumption_lines(facts, self.options)]
+        read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
 
     # Layers.
@@ -235,9 +284,9 @@ class _Reader:
         ]
         return block, {"type": "graph", "layers": layers, "edges": edges}
 
-    def _layer(self, name: str, node: Any, within: str, weights: str | None, flat: FlatGraph) -> Layer:
-        """Return the layer of a node, and keep its weights."""
-        kind, key = kind_of(node), f"{within}{self.names[name]}"
+    def _layer(self, name: str, node: Any, prefix: str, weights: str | None, flat: FlatGraph) -> Layer:
+        """Return a node's layer as settings, and store its weights; `weights`: the node of its feedback."""
+        kind, key = kind_of(node), f"{prefix}{self.names[name]}"
         shape = self.shapes[name]
         if kind in LINEAR:
             return self._linear(node, key)
@@ -306,8 +355,7 @@ class _Reader:
         steps = np.rint(exact)
         if (steps < 0).any():
             raise self._error(name, f"has a negative delay, {exact.min() * self.options.step:g}")
-        if steps.max() > 1e6:
-            raise self._error(name, f"delays by {steps.max():,.0f} steps")
+        self._require_delay(name, int(steps.max()))
         if not np.allclose(exact, steps, rtol=1e-5, atol=1e-5):
             unit = self.options.time_unit
             at = int(np.abs(exact - steps).argmax())
@@ -315,6 +363,14 @@ class _Reader:
                 name, f"its delay of {float(np.ravel(node.delay)[at]):g} {unit} is no whole number of steps of dt"
             )
         return steps.astype(np.int64)
+
+    def _require_delay(self, name: str, steps: int) -> None:
+        """Raise a NIRError for a delay that holds more values than memory has."""
+        size = math.prod(self.shapes.get(name, ()))
+        if steps > _MOST_STEPS or steps * size > _MOST_DELAYED:
+            raise self._error(
+                name, f"delays {size:,} values by {steps:,} steps; snnlab holds {_MOST_DELAYED:,} at most"
+            )
 
     # Populations.
 
@@ -346,6 +402,7 @@ class _Reader:
         parts: dict[str, Any] = {}
         for setting, given in fields.items():
             tau = values[given]
+            whole = tau.setting if tau.each is None else tau.each
             self._require_tau(name, given, tau)
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
@@ -356,8 +413,7 @@ class _Reader:
             else:
                 _put(layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True)
             if options.time_unit != "steps":
-                self.constants += [UNITS[options.time_unit] * tau.setting]
-            whole = tau.setting if tau.each is None else tau.each
+                self.constants += [UNITS[options.time_unit] * value for value in (np.min(whole), np.max(whole))]
             steps = whole / options.step
             parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
             parts[f"{setting}_steps"] = whole
@@ -395,9 +451,9 @@ class _Reader:
         if low <= 0:
             raise self._error(name, f"{given} must be > 0, got {low:g}")
         if low < self.options.step * (1 - 1e-9):
-            step = "a step" if unit == "steps" else f"dt, {self.options.step:g} {unit}"
+            step = "a step" if unit == "steps" else f"dt, {self.options.step:.9g} {unit}"
             raise self._error(
-                name, f"{given} is {low:g} {unit}, below {step}", "set a shorter dt, or another time_unit"
+                name, f"{given} is {low:.9g} {unit}, below {step}", "set a shorter dt, or another time_unit"
             )
 
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:
@@ -438,6 +494,8 @@ class _Reader:
 
 
 _WEIGHTS = (".weight", ".bias")
+# Longest delay, steps, and values that delays hold for one sample.
+_MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
 
 

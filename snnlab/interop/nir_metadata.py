@@ -17,13 +17,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from snnlab.errors import ConfigError
+from snnlab.errors import one_line
+from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_graphs import MOST_VALUES, require_size
+from snnlab.printable import is_printable, printable
 
 FORMAT = 1
 KEY, STATE_KEY = "snnlab", "snnlab_state"
@@ -84,11 +88,15 @@ def attach(graph: Any, metadata: Metadata) -> None:
         graph.metadata[STATE_KEY] = dict(state)
 
 
-def read(graph: Any) -> Metadata | None:
+def read(graph: Any, place: str = "graph") -> Metadata | None:
     """Return the metadata of a graph that snnlab wrote; None for any other graph.
 
+    Args:
+        graph: A `nir.NIRGraph`.
+        place: The file, for errors.
+
     Raises:
-        ConfigError: if a newer version of snnlab wrote it, or it is damaged.
+        NIRError: if a newer version of snnlab wrote it, or it is damaged.
     """
     text = graph.metadata.get(KEY)
     if text is None:
@@ -97,19 +105,45 @@ def read(graph: Any) -> Metadata | None:
         values = json.loads(text)
         version = values.pop("format")
         if version > FORMAT:
-            raise ConfigError(
-                "metadata", f"is of format {version}, this version of snnlab reads {FORMAT}", "upgrade snnlab"
+            raise NIRError(
+                f"{place}: metadata",
+                f"is of format {version}, this version of snnlab reads {FORMAT}",
+                "upgrade snnlab",
             )
         for name in ("discretization", "spikes", "cycle_delay"):
             values.pop(name)
+        _require_types(values)
         values["in_shape"] = tuple(int(size) for size in values["in_shape"])
+        require_size(values["in_shape"], f"{place}: metadata")
         values["weights"] = {key: (str(node), str(name)) for key, (node, name) in values["weights"].items()}
         state = {str(key): np.asarray(value) for key, value in graph.metadata.get(STATE_KEY, {}).items()}
         return Metadata(**values, state=state)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError("metadata", f"snnlab's is damaged ({error})", "export the network again") from error
+    except NIRError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise damaged(place, one_line(error)) from error
+
+
+def damaged(place: str, why: str) -> NIRError:
+    """Return the error for metadata of snnlab that were changed."""
+    hint = "--ignore-metadata reads the nodes alone"
+    return NIRError(f"{place}: metadata", f"snnlab's is damaged ({printable(why)})", hint)
+
+
+def _require_types(values: Mapping[str, Any]) -> None:
+    """Raise a TypeError for a field of another type than snnlab writes, or a text with control characters."""
+    layers, dt, steps = values["layers"], values["dt"], values["num_steps"]
+    texts = [values["version"], values["readout"] or "", *values["lost"]]
+    for name, good in {
+        "layers": layers is None or (isinstance(layers, dict) and all(isinstance(n, dict) for n in layers.values())),
+        "dt": dt is None or (type(dt) in (int, float) and 0 < dt < math.inf),
+        "num_steps": steps is None or (type(steps) is int and 0 < steps <= MOST_VALUES),
+        "nodes": all(isinstance(text, str) for text in values["nodes"].items() for text in text),
+        "digests": isinstance(values["digests"], dict),
+        "version, readout or lost": all(isinstance(text, str) and is_printable(text) for text in texts),
+    }.items():
+        if not good:
+            raise TypeError(name)
 
 
 def changes(graph: Any, metadata: Metadata) -> list[str]:
@@ -123,13 +157,13 @@ def full_state(graph: Any, metadata: Metadata) -> dict[str, np.ndarray]:
     """Return the state dict of the network: the arrays of the nodes, and those beside them.
 
     Raises:
-        ConfigError: if a node lacks an array.
+        NIRError: if a node lacks an array.
     """
     found = dict(metadata.state)
     for key, (node, name) in metadata.weights.items():
         value = getattr(graph.nodes.get(node), name, None)
         if not isinstance(value, np.ndarray):
-            raise ConfigError(node, f"has no {name}")
+            raise NIRError(printable(node), f"has no {printable(name)}")
         found[key] = value
     return found
 

@@ -15,7 +15,7 @@ UNITS = {"s": 1000.0, "ms": 1.0}
 
 
 @dataclass(frozen=True)
-class ReadOptions:
+class NIRReadOptions:
     """How a graph is read where it leaves something open.
 
     Args:
@@ -58,7 +58,7 @@ class ReadOptions:
         return (self.threshold or ("inclusive" if self.spikes_per_step == "several" else "strict")) == "strict"
 
 
-def check_options(options: ReadOptions) -> None:
+def check_options(options: NIRReadOptions) -> None:
     """Raise a ConfigError for options that contradict each other."""
     if options.spikes_per_step == "several":
         if options.reset == "zero":
@@ -67,7 +67,7 @@ def check_options(options: ReadOptions) -> None:
             raise ConfigError("spikes_per_step", "several needs threshold: inclusive")
 
 
-def read_options(given: Mapping[str, str]) -> ReadOptions:
+def read_options(given: Mapping[str, str]) -> NIRReadOptions:
     """Return the options of a command line, such as `{"--time-unit": "ms"}`.
 
     Raises:
@@ -77,17 +77,23 @@ def read_options(given: Mapping[str, str]) -> ReadOptions:
     for option, text in given.items():
         name = option.removeprefix("--").replace("-", "_")
         values[name] = True if name == "ignore_metadata" else _number(text)
-    return checked_options(values)
+    try:
+        options = checked_options(values)
+        check_options(options)
+    except ConfigError as error:
+        name = error.place.removeprefix("import.").replace("_", "-")
+        raise error.with_fields(place=f"--{name}") from None
+    return options
 
 
-def checked_options(values: Mapping[str, Any]) -> ReadOptions:
+def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
     """Return options, their names and values checked.
 
     Raises:
         ConfigError: for an option that does not exist, or a value that it does not take.
     """
-    check_settings(ReadOptions, values, "import", "import")
-    return ReadOptions(**values)
+    check_settings(NIRReadOptions, values, "import", "import")
+    return NIRReadOptions(**values)
 
 
 def _number(text: str) -> Any:
@@ -119,7 +125,7 @@ class Facts(NamedTuple):
     doubles: bool
 
 
-def assumption_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+def assumption_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     """Yield what the options of a graph decide, each as one line."""
     kinds = {*facts.kinds.values()}
     leaky = kinds & {"LIF", "LI", "CubaLIF", "CubaLI"}
@@ -154,7 +160,7 @@ def assumption_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
     yield from _structure_lines(facts, options)
 
 
-def _firing_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+def _firing_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     populations = [name for name, kind in facts.kinds.items() if kind in POPULATIONS]
     given = [name for name in populations if name in facts.resets]
     if options.reset is not None:
@@ -166,15 +172,13 @@ def _firing_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
         who = "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
         yield f"reset: {who}, so a spike subtracts the threshold"
     at = "above" if options.strict else "at or above"
-    number = "one spike" if options.spikes_per_step == "one" else "several spikes"
-    yield f"threshold: a membrane {at} v_threshold spikes; {number} a step at most".replace(
-        "several spikes a step at most", "once for each multiple of it in a step"
-    )
+    often = "one spike a step at most" if options.spikes_per_step == "one" else "once for each multiple of it in a step"
+    yield f"threshold: a membrane {at} v_threshold spikes; {often}"
     if options.floor is not None:
         yield f"floor: membranes stay at or above {options.floor:g}"
 
 
-def _structure_lines(facts: Facts, options: ReadOptions) -> Iterator[str]:
+def _structure_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     if facts.late:
         plural = "step" if options.cycle_delay == 1 else "steps"
         yield f"cycle_delay: the output of {listing(facts.late)} returns {options.cycle_delay} {plural} later"

@@ -587,7 +587,7 @@ def _mode(mode: Literal["python", "off"]) -> Iterator[None]:
 
 
 def loops_disabled() -> AbstractContextManager[None]:
-    """Disable the loops of this thread within the context, to measure the memory of a run without computing."""
+    """Skip the kernels' loops in this thread within the context; a memory estimate does not need their values."""
     return _mode("off")
 
 

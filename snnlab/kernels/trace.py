@@ -54,7 +54,7 @@ class Node:
         return f"{self.at}={self.op}({', '.join(str(arg.at) for arg in self.args)}){self.name or ''}"
 
 
-class Graph:
+class ExpressionGraph:
     """A set of expressions, in which equal ones are one node."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def _operation(op: str, swapped: bool = False) -> Any:
 
     def method(self: Symbol, *others: Any) -> Symbol:
         nodes = [self.value, *map(self._to_node, others)]
-        return self._make(op, *(reversed(nodes) if swapped else nodes))
+        return self._apply(op, *(reversed(nodes) if swapped else nodes))
 
     return method
 
@@ -99,7 +99,7 @@ def _logical(op: str) -> Any:
     def method(self: Symbol, *others: Any) -> Symbol:
         if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
             raise UntraceableError("a logical operation on numbers")
-        return self._make(op, self.node, *(each.node for each in others))
+        return self._apply(op, self.node, *(each.node for each in others))
 
     return method
 
@@ -116,7 +116,7 @@ class Symbol:
 
     __array_ufunc__ = None  # so that operations of NumPy scalars call the methods of Symbol
 
-    def __init__(self, graph: Graph, node: Node) -> None:
+    def __init__(self, graph: ExpressionGraph, node: Node) -> None:
         self.graph, self.node = graph, node
 
     @property
@@ -135,7 +135,7 @@ class Symbol:
         """The dtype: that of the input, or bool."""
         return torch.bool if self.is_condition else _SAME_DTYPE
 
-    def _make(self, op: str, *nodes: Node) -> Symbol:
+    def _apply(self, op: str, *nodes: Node) -> Symbol:
         return Symbol(self.graph, self.graph.make(op, *nodes))
 
     def _to_node(self, other: Any) -> Node:
@@ -165,7 +165,7 @@ class Symbol:
         one, other = self.value, self._to_node(other)
         if one.is_float and not other.is_number:  # torch divides a Python float by a tensor in this way
             return Symbol(self.graph, self.graph.multiply(self.graph.make("div", self.graph.const(1.0), other), one))
-        return self._make("div", one, other)
+        return self._apply("div", one, other)
 
     def __rtruediv__(self, other: Any) -> Symbol:
         return Symbol(self.graph, self._to_node(other)) / self
@@ -237,7 +237,7 @@ _SAME_DTYPE = _SameDtype()
 def _where(condition: Any, one: Any, other: Any) -> Symbol:
     if not (isinstance(condition, Symbol) and condition.is_condition):
         raise UntraceableError("torch's where without a comparison")
-    return condition._make("where", condition.node, condition._to_node(one), condition._to_node(other))
+    return condition._apply("where", condition.node, condition._to_node(one), condition._to_node(other))
 
 
 def _full_like(like: Symbol, value: Any) -> Symbol:
@@ -294,7 +294,7 @@ def with_slope(value: Callable[[Any], Any], at: Any, slope: Callable[[Any], Any]
         return (_WithSlope if torch.compiler.is_compiling() else _WithSlopeForward).apply(at, value, slope)
     y, gradient = value(at), slope(at)
     gradient = gradient.value if isinstance(gradient, Symbol) else at.graph.const(gradient)
-    return at._make("with_slope", y.value, at.value, gradient)
+    return at._apply("with_slope", y.value, at.value, gradient)
 
 
 class StepGraph(NamedTuple):
@@ -351,7 +351,7 @@ def trace(
     Raises:
         UntraceableError: if the step has an operation that no loop can render.
     """
-    graph, names = Graph(), make_state._fields
+    graph, names = ExpressionGraph(), make_state._fields
     x = graph.make("x", name="x")
     before = {name: graph.make("state", name=name) for name in names}
     y, after = step(
@@ -405,7 +405,7 @@ def _output_node(part: Any) -> Node:
     return part.node
 
 
-def _values(graph: Graph) -> dict[Node, Node]:
+def _values(graph: ExpressionGraph) -> dict[Node, Node]:
     """Return each node's value: without `with_slope` and `detach`, which affect derivatives only, except on numbers."""
     values: dict[Node, Node] = {}
     for node in list(graph.nodes.values()):  # arguments come before the nodes that use them
@@ -447,7 +447,7 @@ def _numbers(roots: Iterable[Node]) -> dict[str, Node]:
     return {number_name(node): node for node in nodes if node.is_number and not is_literal(node)}
 
 
-def _learned_numbers(graph: Graph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
+def _learned_numbers(graph: ExpressionGraph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
     """Return the loops' numbers that depend on learned coefficients."""
 
     def is_learned(node: Node) -> bool:
@@ -462,7 +462,7 @@ def _learned_numbers(graph: Graph, learned: Collection[str], roots: Iterable[Nod
 
 
 def _gradients(
-    graph: Graph, incoming: Mapping[Node, Node], inputs: Sequence[Node], values: Mapping[Node, Node]
+    graph: ExpressionGraph, incoming: Mapping[Node, Node], inputs: Sequence[Node], values: Mapping[Node, Node]
 ) -> dict[Node, Node]:
     """Return the gradients of some inputs that have one, from the gradients `incoming` of the outputs."""
     nodes = sorted(_ancestors(incoming), key=lambda node: node.at)
@@ -481,7 +481,7 @@ def _gradients(
     return {node: found[node] for node in inputs if node in found}
 
 
-def _vjp(graph: Graph, node: Node, grad: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
+def _vjp(graph: ExpressionGraph, node: Node, grad: Node, values: Mapping[Node, Node]) -> Iterable[tuple[Node, Node]]:
     """Yield each argument of an operation with its part of the gradient (the vector-Jacobian product)."""
     make, where, zero = graph.make, graph.where, graph.const(0.0)
     if not node.args:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from snnlab.kernels import cpu, gpu
 from snnlab.kernels.emit import LoopVariant, Source
+from snnlab.kernels.runtime import Loop, load_module
 from snnlab.kernels.trace import StepGraph, UntraceableError, describe, trace, value_of
 
 log = logging.getLogger(__name__)
@@ -90,15 +91,11 @@ class UntraceableStep(NamedTuple):
 
 @cache
 def _make_loop(text: str, title: str, direction: str, arguments: tuple[str, ...]) -> Any:
-    from snnlab.kernels.runtime import Loop  # late, because numba takes a second to import
-
     return Loop(text, title, direction, arguments)
 
 
 @cache
 def _load_kernel(text: str, title: str) -> Any:
-    from snnlab.kernels.runtime import load_module  # late, as above
-
     return load_module(text, title, None)
 
 

@@ -282,7 +282,7 @@ def from_nir(graph: Any, **options: Any) -> Network:
 
     Args:
         graph: The graph.
-        options: Fields of `snnlab.interop.nir_options.ReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
+        options: Fields of `snnlab.interop.nir_options.NIRReadOptions`, such as `time_unit="ms"`, `dt=0.1` (ms).
 
     Raises:
         NIRError: naming the node that cannot be read.

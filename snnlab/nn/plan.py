@@ -81,7 +81,9 @@ class InputSpec(NamedTuple):
         """Return the properties of an input, in the current mode."""
         like, device = (x, x.device.type) if isinstance(x, Tensor) else (x.like, "cpu")
         last = isinstance(x, Tensor) and x.dim() == 5 and x.stride(2) == 1 and x.permute(0, 1, 3, 4, 2).is_contiguous()
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        # The meta device has no autocast.
+        cast = device != "meta" and torch.is_autocast_enabled(device)
+        autocast = torch.get_autocast_dtype(device) if cast else None
         grad = torch.is_grad_enabled()
         wants = like.requires_grad
         event_lists = not isinstance(x, Tensor)

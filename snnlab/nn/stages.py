@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames, dense
+from snnlab.kernels import events
 from snnlab.kernels.function import KernelOutput, kernel_for
 from snnlab.kernels.layout import Pool
+from snnlab.kernels.spike_conv import convolution
 from snnlab.nn.layer import OWN_SPIKES, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 
@@ -84,9 +86,6 @@ class SpikeConvolution(Stage):
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any]:
         """Run all steps; the result equals the layer's up to rounding."""
-        # Imported late, because numba takes a second to import.
-        from snnlab.kernels.spike_conv import convolution
-
         layer, x = self.layer, dense(x)
         if not accepts_frames(layer, torch.Size(x.shape[2:]), x.dtype):
             return fold_time(layer, x), None
@@ -163,8 +162,6 @@ class FusedEvents(FusedNeuron):
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
     ) -> tuple[Tensor, Any] | None:
         """Run all steps on events; return None if the input must be frames."""
-        from snnlab.kernels import events
-
         if (
             isinstance(x, Tensor)
             and not self.always

@@ -91,7 +91,8 @@ def summarize(built: BuiltNetwork, in_shape: Shape) -> Summary:
         in_shape: Input shape of one sample at one step.
     """
     costs = probe_layers(built.network, in_shape, built.num_steps)
-    layers = [_layer_summary(named_layer, costs[named_layer.name]) for named_layer in _named_layers(built.network)]
+    run = [each for each in _named_layers(built.network) if each.name in costs]  # the names of delayed edges do not run
+    layers = [_layer_summary(each, costs[each.name]) for each in run]
     neurons = [NeuronSummary(name, n.constants(), n.info()) for name, n in named_neurons(built.network)]
     known = sum(row.operations or 0 for row in layers if row.family != "block")  # a block holds sums
     return Summary(in_shape, layers, neurons, dt_warnings(built.network), _num_trainable(built.network), known)

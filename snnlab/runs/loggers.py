@@ -96,7 +96,7 @@ class StepsCSV(Logger):
     """Writes `steps.csv` with the columns step, name, value: the curves of TensorBoard.
 
     Args:
-        purge_step: First step whose earlier lines a resumed run removes; None keeps all.
+        purge_step: For a resumed run, existing lines from this step on are removed; None keeps all.
     """
 
     def __init__(self, save_dir: str, purge_step: int | None = None) -> None:

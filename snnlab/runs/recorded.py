@@ -270,6 +270,14 @@ def read_split(folder: Path) -> dict[str, Any]:
     return parts
 
 
+def require_no_file(run: Path) -> None:
+    """Raise a RunFolderError if the path of a run is that of a file."""
+    if run.is_file():
+        is_graph = run.suffix == ".nir"
+        hint = "snnlab import makes a run's folder of it" if is_graph else f"name the run's folder, {run.parent}"
+        raise RunFolderError(run, "is a file", hint)
+
+
 def read_run(folder: Path) -> RecordedRun:
     """Read a run's result.
 
@@ -278,6 +286,7 @@ def read_run(folder: Path) -> RecordedRun:
         VersionError: if another version of snnlab wrote it.
         RunFolderError: if the folder is not a run folder, or the run has not ended.
     """
+    require_no_file(folder)
     path = folder / RESULT
     if not path.is_file():
         what = "this run has not ended" if (folder / CONFIG).is_file() else "is not a run folder"

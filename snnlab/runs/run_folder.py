@@ -252,7 +252,7 @@ def summary_table(result: Result) -> Table:
         ("control", result.control or ""),
         ("test accuracy", _percent(metrics.get("test/accuracy"), _count_text(result, "test"))),
         ("test error", _error_text(result, "test")),
-        ("trained on before", _trained_before(selection)),
+        ("trained on before", _trained_before_text(selection)),
         ("validation accuracy", _percent(metrics.get("val/accuracy"), _count_text(result, "val"))),
         ("validation error", _error_text(result, "val")),
         ("chosen epoch", _epoch_text(selection)),
@@ -327,8 +327,8 @@ def _metrics_of_values(metrics: Mapping[str, float], prefix: str) -> str:
     return f"mean {mae:.4g}, rms {rmse:.4g}, R2 {r2:.3f}"
 
 
-def _trained_before(selection: Mapping[str, Any]) -> str:
-    """Return, as text, the number of validation and test recordings on which the run of `init_from` was trained."""
+def _trained_before_text(selection: Mapping[str, Any]) -> str:
+    """Return as text on how many test and validation recordings `init_from` was trained; empty if none or unknown."""
     found = selection.get("trained_before") or {}
     parts = [
         (part_name, found.get(part), selection[f"{part}_size"])

@@ -36,7 +36,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     built.network.configure(fuse=experiment.fuse, sparse_input=sparse[experiment.sparse_input])
     built.network.configure(checkpoint_segments=experiment.checkpoint_segments)
     if experiment.model.get("init") is not None:
-        _initialize(built, experiment.model["init"], data)
+        _initialize_weights(built, experiment.model["init"], data)
     freeze(experiment, built.network)
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
@@ -52,7 +52,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     return built
 
 
-def _initialize(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
+def _initialize_weights(built: BuiltNetwork, node: Any, data: DataSettings) -> None:
     if not isinstance(node, Mapping):
         raise ConfigError("model.init", f"expected a mapping such as {{type: fluctuation_driven}}, got {node!r}")
     settings = dict(node)

@@ -89,12 +89,12 @@ def trainer_builder(
     logged_steps: int | None = None,
     rank_info: RankInfo | None = None,
 ) -> Callable[[], L.Trainer]:
-    """Return a function that builds the trainer; settings are checked now, the devices of this machine are not.
+    """Build loggers and callbacks, check the settings, and return a function that builds the trainer.
 
     Args:
         callbacks: Further callbacks.
         logged_steps: For a resumed run, the step from which loggers discard what they logged.
-        rank_info: The processes of the training; None: this process alone, independent of the experiment.
+        rank_info: Rank and world size; None: one process on one device, whatever the experiment sets.
     """
     modules = (*LIGHTNING, "snnlab.experiments", *experiment.plugins)
     is_rank_zero = rank_info is None or rank_info.is_rank_zero
@@ -353,7 +353,7 @@ class Processes(NamedTuple):
     """The processes of a training."""
 
     world_size: int
-    local: int
+    local_world_size: int
     device: torch.device
 
     @property
@@ -367,7 +367,7 @@ class Processes(NamedTuple):
         Args:
             batch_size: Recordings per step of each process.
         """
-        machines = self.world_size // self.local
+        machines = self.world_size // self.local_world_size
         return {"number": self.world_size, "machines": machines, "recordings_per_step": self.world_size * batch_size}
 
 
@@ -437,7 +437,7 @@ def rank_settings(trainer: Mapping[str, Any], rank_info: RankInfo | None) -> dic
     """Return the trainer settings for one process of a training.
 
     Args:
-        rank_info: The processes; None: this process alone, independent of the settings.
+        rank_info: Rank and world size; None: one process on one device, whatever the settings say.
     """
     if rank_info is None or rank_info.world_size == 1:
         devices = trainer.get("devices", 1)

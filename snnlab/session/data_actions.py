@@ -88,7 +88,7 @@ def where(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
 
 
 def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
-    """Delete the packed copy."""
+    """Delete the packed copy of the recordings, and list older copies."""
     folder = store_folder(settings)
     freed = _megabytes(store_path(dataset, folder))
     path = remove(dataset, folder)

@@ -253,12 +253,14 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
     command = _start_command(experiment, folder, resumption)
     kernels = kernel_version(experiment.backend)
     identity = {"config_hash": config_hash(text), **hashes, "command": command, "kernels": kernels}
-    with share_threads(experiment.threads, processes.local) as threads, ExitStack() as stack:
+    with share_threads(experiment.threads, processes.local_world_size) as threads, ExitStack() as stack:
         spec = TrainingSpec(experiment, folder, resumption, identity, threads, processes.gpu)
         if processes.world_size > 1:
             _log.info("starting %d processes", processes.world_size)
         group = stack.enter_context(
-            process_group(spec, processes.world_size, processes.local, ranks_of_training(processes.world_size))
+            process_group(
+                spec, processes.world_size, processes.local_world_size, ranks_of_training(processes.world_size)
+            )
         )
         training = _build_training(spec, session, started, group.rank_info)
         if resumption:

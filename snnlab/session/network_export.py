@@ -13,7 +13,7 @@ from snnlab.interop import nir_metadata
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import write_graph
-from snnlab.interop.nir_import import ReadOptions, from_graph
+from snnlab.interop.nir_import import NIRReadOptions, from_graph
 from snnlab.interop.speck import assignment_lines, fit
 from snnlab.nn import Network
 from snnlab.nn.layer import only_spikes
@@ -37,7 +37,7 @@ class NirOptions(NamedTuple):
     speck: bool = False
 
 
-class Difference(NamedTuple):
+class ExportComparison(NamedTuple):
     """Answers of two networks on the same recordings.
 
     Attributes:
@@ -94,7 +94,7 @@ def as_nir_says(graph: Any) -> Network:
     own = nir_metadata.read(graph)
     assert own is not None
     has_reset = any(hasattr(node, "v_reset") for node in graph.nodes.values())
-    options = ReadOptions(
+    options = NIRReadOptions(
         time_unit=own.time_unit,
         dt=own.dt or 1.0,
         discretization="euler",
@@ -118,7 +118,7 @@ def _measure(session: Session, network: Network, other: Network) -> str:
 
 
 @torch.no_grad()
-def compare(session: Session, network: Network, other: Network, places: Sequence[int]) -> Difference:
+def compare(session: Session, network: Network, other: Network, places: Sequence[int]) -> ExportComparison:
     """Return how two networks differ on recordings of a session's data, in evaluation mode."""
     size = session.settings.batch_size
     same = right = right_other = 0
@@ -141,4 +141,4 @@ def compare(session: Session, network: Network, other: Network, places: Sequence
             same += int((first == second).sum())
         else:
             same += int((answers[0] == answers[1]).flatten(1).all(1).sum())
-    return Difference(len(places), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))
+    return ExportComparison(len(places), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))

@@ -367,16 +367,16 @@ class RunPredictor:
             for row in predict_windows(self.run, self.rows, self.frame_builder, events, name)
         ]
 
-    def predictions(
+    def predict_files(
         self, files: Sequence[Path], pieces: str | None = None, until: float | None = None, *, each: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Return the answers to each window of each file.
+        """Return the network's answers to each window of each file, as rows; a file is read when its rows are.
 
         Args:
             files: The files.
-            pieces: The length of a piece, ms; None: the whole window at once, or single steps with `until`.
+            pieces: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
             until: Answer as soon as this probability is reached; None: at the end of the window.
-            each: Return a row after each piece too, if `pieces` is set.
+            each: Whether to return a row after each piece; ignored without `pieces`, and with `until`.
 
         Raises:
             SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.

@@ -158,7 +158,7 @@ class Session:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The recordings on this machine."""
+        """The dataset of the experiment: its recordings on this machine."""
         self.build("settings")  # plugins may register the dataset
         return build_dataset(self.experiment.data)
 

@@ -241,7 +241,7 @@ def find_rate(experiment: Experiment, folder: Path, low: float, high: float, ste
     """
     session = _short_session(experiment, folder, steps)
     range_test = LRRangeTest(low, high, steps)
-    _trainer(session, range_test).fit(session.module, datamodule=session.data)
+    _prepare_trainer(session, range_test).fit(session.module, datamodule=session.data)
     return analyze_losses(range_test.rates, range_test.losses), range_test.exploded
 
 
@@ -279,7 +279,7 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
 
 def _measure_speed(session: Session, memory: float | None) -> BatchSizeSpeed:
     clock = StepTimer()
-    trainer = _trainer(session, clock)
+    trainer = _prepare_trainer(session, clock)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
@@ -299,7 +299,7 @@ def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:
     return session
 
 
-def _trainer(session: Session, callback: L.Callback) -> L.Trainer:
+def _prepare_trainer(session: Session, callback: L.Callback) -> L.Trainer:
     trainer = session.trainer([callback, *annealing_callbacks(session.experiment, session.network)])
     session.decide_computation(trainer.strategy.root_device)
     return trainer

@@ -32,10 +32,10 @@ TRAINED_ON_FILE = "trained_on.npy"
 
 
 def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
-    """Write the checksums of recordings' events.
+    """Write the checksums of the recordings on which a run is trained, sorted and each once.
 
     Args:
-        checksums: Hashes of recordings, as in `Store.hashes`.
+        checksums: Checksum of each recording's events, from `Store.hashes`.
 
     Shape:
         checksums: uint64 `[N]`.

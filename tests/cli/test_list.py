@@ -100,7 +100,7 @@ def test_a_dataset_is_listed_with_the_shared_settings(snnlab: Snnlab):
 
 
 def test_an_entry_without_settings_is_reported_as_such(snnlab: Snnlab):
-    assert snnlab("list", "layers", "flatten").out.endswith(" no settings.\n")
+    assert snnlab("list", "layers", "identity").out.endswith(" no settings.\n")
 
 
 def test_a_file_is_printed_whole_below_its_path(snnlab: Snnlab):

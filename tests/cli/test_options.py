@@ -25,6 +25,7 @@ def test_options_stand_anywhere_in_both_spellings() -> None:
         (["-m"], ("show", "-m", "--figure", "--config-dir", "--plan", "--kernels")),
         (["--pla"], ("show", "--pla", "--plan")),
         (["--figure"], ("--figure",)),
+        (["--figure", "a.png", "--figure=b.png"], ("--figure", "a.png", "b.png")),
     ],
 )
 def test_a_wrong_option_is_named(arguments: list[str], facts: tuple) -> None:

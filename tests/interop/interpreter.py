@@ -30,6 +30,7 @@ class Reading:
         several: Whether a neuron spikes once for each multiple of its threshold.
         floor: Lower bound of the membranes after the reset.
         cycle_delay: Steps of a cycle.
+        late_current: Whether a membrane reads the synaptic current of the step before.
     """
 
     dt: float = 1.0
@@ -40,6 +41,7 @@ class Reading:
     several: bool = False
     floor: float | None = None
     cycle_delay: int = 1
+    late_current: bool = False
 
 
 @dataclass
@@ -290,12 +292,14 @@ class Machine:
 
     def _filtered(self, x: Array) -> Array:
         leak, r, w_in = self._get("v_leak"), self._get("r"), self._get("w_in")
+        before = self.i
         if self.reading.spikes == "impulse":
             self.i = self._advance(self.i, self._get("tau_syn"), 0.0, w_in * x)
         else:
             self.i = self._advance(self.i, self._get("tau_syn"), w_in * x, 0.0)
         v = leak + np.zeros(x.shape) if self.v is None else self.v
-        return self._advance(v, self._get("tau_mem"), leak + r * self.i, 0.0)
+        current = before if self.reading.late_current else self.i
+        return self._advance(v, self._get("tau_mem"), leak + r * current, 0.0)
 
     def _li(self, x: Array) -> Array:
         self.v = self._leaky(x)

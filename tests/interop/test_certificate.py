@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ import torch
 from torch import Tensor
 
 from snnlab.data.data_module import EventDataModule
-from snnlab.interop.import_run import import_nir
-from snnlab.interop.nir_files import read_graph, write_graph
+from snnlab.interop.nir_files import NIRError, read_graph, write_graph
 from snnlab.interop.nir_import import ReadNetwork, from_graph, read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn import Network, build_network, from_nir
 from snnlab.nn.record import record
 from snnlab.session import Session
+from snnlab.session.import_run import import_nir
 
+from ..refusals import assert_raises
 from .comparing import Difference, first_differences
 from .interpreter import Reading, interpret
 
@@ -125,7 +127,7 @@ def test_a_foreign_convolutional_network_has_the_spikes_of_the_interpreter(
 ) -> None:
     options, choices, _ = FOUR[reading]
     path = foreign(real_data, "02_cnn/cnn_sinabs.nir")
-    read = import_nir(path, tmp_path / "run", ReadOptions(**options), [])
+    read = import_nir(path, tmp_path / "run", NIRReadOptions(**options), [])
     session, batch = batch_of(tmp_path / "run", real_data, store_dir, range(0, 100, 50))
     trace = interpret(read_graph(path).graph, batch.x.numpy(), choices)
     total, _ = differences(session.network.eval().double(), batch.x.double(), trace, read.names)
@@ -140,7 +142,7 @@ def test_all_spikes_of_all_100_recordings_are_those_of_the_interpreter(
 ) -> None:
     options, choices, right = FOUR[reading]
     path = foreign(real_data, "02_cnn/cnn_sinabs.nir")
-    read = import_nir(path, tmp_path / "run", ReadOptions(**options), [])
+    read = import_nir(path, tmp_path / "run", NIRReadOptions(**options), [])
     graph, counted = read_graph(path).graph, 0
     for start in range(0, 100, 20):
         session, batch = batch_of(tmp_path / "run", real_data, store_dir, range(start, start + 20))
@@ -154,13 +156,13 @@ def test_all_spikes_of_all_100_recordings_are_those_of_the_interpreter(
 def test_the_import_of_a_file_takes_less_than_3_seconds(real_data: Path, tmp_path: Path) -> None:
     path = foreign(real_data, "02_cnn/cnn_sinabs.nir")
     began = time.process_time()
-    import_nir(path, tmp_path / "run", ReadOptions(), [])
+    import_nir(path, tmp_path / "run", NIRReadOptions(), [])
     assert time.process_time() - began < 3
 
 
 def test_the_recurrent_network_of_the_paper_is_one_with_its_interpreter(real_data: Path) -> None:
     file = read_graph(foreign(real_data, "03_rnn/braille_noDelay_bias_zero.nir"))
-    read: ReadNetwork = read_network(file, "braille", ReadOptions(dt=0.1, discretization="euler", reset="zero"))
+    read: ReadNetwork = read_network(file, "braille", NIRReadOptions(dt=0.1, discretization="euler", reset="zero"))
     assert read.layers["lif1"]["recurrent"] == {"type": "dense", "bias": True}
     x = (np.random.default_rng(0).random((256, 8, 12)) < 0.2).astype(np.float64)
     trace = interpret(file.graph, x, Reading(1e-4, euler=True, reset="value"))
@@ -173,6 +175,16 @@ def test_a_graph_that_another_program_changed_is_read_by_its_nodes() -> None:
     in_shape, layers = NETWORKS["lif"]
     graph = build_network(layers, in_shape=in_shape, dt=1.0).network.eval().to_nir()
     graph.nodes["lif"].v_threshold[:] = 0.5
-    read = from_graph(graph, ReadOptions(discretization="euler"))
+    read = from_graph(graph, NIRReadOptions(discretization="euler"))
     assert read.layers["lif"]["v_threshold"] == 0.5
     assert "metadata" in read.assumptions[0]
+
+
+def test_metadata_with_larger_layers_than_the_nodes_is_refused_before_memory_is_taken() -> None:
+    in_shape, layers = NETWORKS["lif"]
+    graph = build_network(layers, in_shape=in_shape, dt=1.0).network.eval().to_nir()
+    page = json.loads(graph.metadata["snnlab"])
+    page["layers"]["conv"]["out_channels"] = 10**9
+    graph.metadata["snnlab"] = json.dumps(page)
+    with assert_raises(NIRError, "graph", "conv.weight", "1000000000"):
+        from_graph(graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, SnnlabError
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_export import Exported, to_graph
-from snnlab.interop.nir_files import read_graph, write_graph
-from snnlab.interop.nir_import import ReadNetwork, ReadOptions, from_graph, read_network
+from snnlab.interop.nir_files import NIRError, read_graph, write_graph
+from snnlab.interop.nir_import import NIRReadOptions, ReadNetwork, from_graph, read_network
 from snnlab.nn import IAF, Network, build_network
 from snnlab.nn.neurons.base import plain_loops
 
@@ -155,7 +156,7 @@ def output(made: Network, x: torch.Tensor) -> torch.Tensor:
 
 def reread(exported: Exported, path: Path) -> ReadNetwork:
     write_graph(path, exported.graph)
-    return read_network(read_graph(path), str(path), ReadOptions())
+    return read_network(read_graph(path), str(path), NIRReadOptions())
 
 
 def assert_graphs_equal(first: Any, second: Any) -> None:
@@ -188,7 +189,7 @@ def test_a_network_comes_back_with_equal_nodes_edges_arrays_and_spikes(name: str
 def test_the_nodes_alone_give_the_same_output_by_forward_euler(name: str) -> None:
     in_shape, layers = NETWORKS[name]
     made = network(layers, in_shape).double()
-    options = ReadOptions(
+    options = NIRReadOptions(
         dt=2.0, discretization="euler", spikes="current", reset="zero", threshold="strict", ignore_metadata=True
     )
     other = from_graph(to_graph(made).graph, options).build().network.double()
@@ -287,8 +288,39 @@ def test_damaged_and_newer_metadata_are_refused() -> None:
     text = graph.metadata["snnlab"]
     for changed in ("{", text.replace('"format": 1', '"format": 99'), text.replace('"weights"', '"other"')):
         graph.metadata["snnlab"] = changed
-        with assert_raises(ConfigError, "metadata"):
+        with assert_raises(NIRError, "metadata"):
             nir_metadata.read(graph)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"layers": [1]},
+        {"layers": {"fc": 3}},
+        {"layers": {}},
+        {"layers": {"fc": {**FC, "out_features": 10**9}}},
+        {"in_shape": [-1]},
+        {"in_shape": [5]},
+        {"in_shape": [10**12]},
+        {"dt": "1"},
+        {"dt": -1.0},
+        {"num_steps": 10**12},
+        {"lost": ["\x1b[2J"]},
+        {"lost": 3},
+        {"version": "1\nsnnlab: all is well"},
+        {"nodes": [1]},
+        {"digests": []},
+        {"weights": {"fc.weight": ["fc", "weight"], "fc.bias": ["fc", "bias"], "other": ["fc", "bias"]}},
+    ],
+    ids=str,
+)
+def test_crafted_metadata_are_refused_before_memory_is_taken(changed: dict[str, Any]) -> None:
+    graph = to_graph(network({"fc": FC}, (4,))).graph
+    graph.metadata["snnlab"] = json.dumps({**json.loads(graph.metadata["snnlab"]), **changed})
+    with pytest.raises(SnnlabError) as caught:
+        from_graph(graph).build()
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_network_that_was_not_built_from_a_yaml_needs_a_shape_and_no_losses() -> None:

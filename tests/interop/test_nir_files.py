@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab.interop.import_run import import_nir
 from snnlab.interop.nir_files import NIRError, read_graph
 from snnlab.interop.nir_import import from_graph, read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises
 
@@ -53,7 +53,7 @@ def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 
 def load(path: Path, **options: Any) -> Any:
-    return read_network(read_graph(path), str(path), ReadOptions(**options)).build()
+    return read_network(read_graph(path), str(path), NIRReadOptions(**options)).build()
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
@@ -114,6 +114,52 @@ def test_a_cycle_without_state_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir", nodes, edges)
     with assert_raises(NIRError, f"{path}: back", "cycle", "back, fc"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("node", "field", "value"),
+    [
+        ("lif", "type", np.array([b"LIF", b"LIF"])),
+        ("lif", "type", 3),
+        ("lif", "tau", "abc"),
+        ("lif", "tau", np.array([b"a", b"b", b"c", b"d"])),
+        ("fc", "weight", np.full((4, 3), 1e300)),
+        ("fc", "weight", "abc"),
+        ("input", "shape", "3"),
+        ("input", "shape", np.array([[3]])),
+        ("input", "shape", np.array([3.5])),
+    ],
+    ids=str,
+)
+def test_a_field_of_the_wrong_type_is_named(tmp_path: Path, node: str, field: str, value: Any) -> None:
+    with assert_raises(NIRError, node, field):
+        load(write(tmp_path / "a.nir", changed(node, **{field: value})))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble, np.float16])
+def test_any_precision_and_byte_order_is_read(tmp_path: Path, dtype: Any) -> None:
+    weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+    built = load(write(tmp_path / "a.nir", changed("fc", weight=weight.astype(dtype))))
+    np.testing.assert_array_equal(built.network.state_dict()["fc.weight"].numpy(), weight)
+
+
+def test_a_name_with_control_characters_is_refused(tmp_path: Path) -> None:
+    nodes = {**NODES, "l\x1b[2J": NODES["lif"]}
+    with pytest.raises(NIRError, match=r"l\\x1b\[2J: has control characters"):
+        load(write(tmp_path / "a.nir", nodes))
+
+
+def test_a_delay_of_more_values_than_memory_has_is_refused(tmp_path: Path) -> None:
+    nodes = {**NODES, "w": {"type": "Affine", "weight": np.eye(4, dtype=np.float32), "bias": 0 * ONE}}
+    path = write(tmp_path / "a.nir", nodes, [*EDGES, ("lif", "w"), ("w", "lif")])
+    with assert_raises(NIRError, "lif", "1,000,000,000"):
+        load(path, cycle_delay=10**9)
+
+
+def test_the_assumptions_name_all_time_constants(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.01, 0.03, 0.02])))
+    read = read_network(read_graph(path), str(path), NIRReadOptions())
+    assert "10 to 30 ms" in read.assumptions[0]
 
 
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
@@ -231,7 +277,7 @@ def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
 def test_nothing_is_written_where_a_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.nir", changed("lif", tau=-ONE))
     with pytest.raises(NIRError):
-        import_nir(path, tmp_path / "out", ReadOptions(), [])
+        import_nir(path, tmp_path / "out", NIRReadOptions(), [])
     assert [each.name for each in tmp_path.iterdir()] == ["a.nir"]
 
 

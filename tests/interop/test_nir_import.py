@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_graphs import flatten_graph
-from snnlab.interop.nir_import import from_graph
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_import import from_graph, read_network
+from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.nn.neurons.base import set_backend
 from snnlab.nn.record import record
 
@@ -28,12 +30,16 @@ READINGS: list[tuple[dict[str, Any], Reading]] = [
         {"reset": "subtract", "spikes": "current", "cycle_delay": 2, "floor": -0.5},
         Reading(STEP, spikes="current", cycle_delay=2, floor=-0.5),
     ),
+    (
+        {"reset": "subtract", "synapse": "next_step", "discretization": "euler"},
+        Reading(STEP, euler=True, late_current=True),
+    ),
 ]
 
 
 def compare(graph: Any, options: dict[str, Any], reading: Reading) -> tuple[int, int]:
     """Return the numbers of spikes and of different values of all layers, in double precision."""
-    read = from_graph(graph, ReadOptions(**options))
+    read = from_graph(graph, NIRReadOptions(**options))
     network = read.build().network.double()
     set_backend(network, "reference")  # the loops of kernels are compared with the plain loop elsewhere
     steps = 16 if reading.several else 40  # several spikes a step in a cycle explode
@@ -67,3 +73,13 @@ def test_the_random_graphs_hold_all_primitives_of_the_installed_nir() -> None:
     needed = {"Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Delay", "Flatten"}
     needed |= {"I", "IF", "LI", "LIF", "CubaLIF", "Threshold"}
     assert needed <= kinds.keys()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_graph_read_from_its_file_is_the_same_network(seed: int, tmp_path: Path) -> None:
+    graph, options = random_graph(seed), NIRReadOptions(reset="subtract")
+    write_graph(tmp_path / "a.nir", graph)
+    one, other = from_graph(graph, options), read_network(read_graph(tmp_path / "a.nir"), "a.nir", options)
+    assert one.layers == other.layers
+    assert one.weights.keys() == other.weights.keys()
+    assert all(np.array_equal(value, other.weights[key]) for key, value in one.weights.items())

@@ -11,7 +11,7 @@ import torch
 
 from snnlab.interop.nir_files import read_graph
 from snnlab.interop.nir_import import read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions
 
 pytest.importorskip("nir")
 
@@ -48,7 +48,7 @@ def trace(folder: Path, platform: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def run_ours(folder: Path, x: np.ndarray, gain: float | None = None, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return spikes and membranes of the neuron of `lif_norse.nir`."""
-    read = read_network(read_graph(folder / "lif_norse.nir"), "lif_norse.nir", ReadOptions(dt=DT, **options))
+    read = read_network(read_graph(folder / "lif_norse.nir"), "lif_norse.nir", NIRReadOptions(dt=DT, **options))
     if gain is not None:
         read.layers["lif1"]["input_gain"] = gain
     network, state, spikes, v = read.build().network, None, [], []

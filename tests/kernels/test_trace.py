@@ -218,7 +218,7 @@ def test_an_operation_in_place_is_refused() -> None:
 
 
 def test_the_value_of_a_symbol_cannot_be_read() -> None:
-    symbol = Symbol(trace.Graph(), trace.Node(0, "x", (), "x"))
+    symbol = Symbol(trace.ExpressionGraph(), trace.Node(0, "x", (), "x"))
     for look in (bool, len, list, float):
         with pytest.raises(UntraceableError):
             look(symbol)

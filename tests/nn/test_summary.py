@@ -204,3 +204,10 @@ def test_families_and_shapes_as_text() -> None:
     assert family(nn.AdaptiveAvgPool2d(1)) == "pooling"
     assert family(nn.ReLU()) == "other"
     assert shape_text((12, 30, 30)) == "12 × 30 × 30"
+
+
+def test_a_graph_with_a_delayed_edge_has_a_row_for_each_layer_and_none_for_the_edge() -> None:
+    layers = {"fc": {"type": "linear", "out_features": 3}, "lif": {"type": "lif"}}
+    edges = [["input", "fc"], ["fc", "lif"], ["lif", "fc", 1], ["lif", "output"]]
+    built = build_network({"g": {"type": "graph", "layers": layers, "edges": edges}}, in_shape=(3,), dt=1.0)
+    assert [row.name for row in summarize(built, (3,)).layers] == ["g", "g.fc", "g.lif"]

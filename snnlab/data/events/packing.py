@@ -238,7 +238,7 @@ class Source(Protocol):
 
     @property
     def split(self) -> np.ndarray:
-        """0 for training, 1 for test, 2 for validation if the dataset has such a part, `[R]`, uint8."""
+        """Part of each recording, `[R]`, uint8: 0 training, 1 test, 2 validation, if the dataset has such a part."""
         ...
 
     @property

@@ -32,7 +32,7 @@ def read_images(path: Path) -> np.ndarray:
     Raises:
         DataError: if the format is another one, or the file is truncated.
     """
-    return _read(path, _IMAGES, 3)
+    return _read_idx(path, _IMAGES, 3)
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -47,10 +47,10 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         DataError: if the format is another one, or the file is truncated.
     """
-    return _read(path, _LABELS, 1)
+    return _read_idx(path, _LABELS, 1)
 
 
-def _read(path: Path, magic: int, axes: int) -> np.ndarray:
+def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
     head = 4 * (1 + axes)
     try:
         with path.open("rb") as file:

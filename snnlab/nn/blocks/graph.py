@@ -119,7 +119,7 @@ class Graph(Network):
             part.sort(key=lambda name: position.get(name, len(position)))
 
     def connection(self) -> str:
-        return listing(f"{edge.source} → {edge.target}" for edge in self.edges)
+        return listing(f"{e.source} → {e.target}" + (f" (delay {e.delay})" if e.delay else "") for e in self.edges)
 
     def forward(
         self,
@@ -227,6 +227,9 @@ def _is_cycle(part: Sequence[str], edges: Sequence[Edge]) -> bool:
 def check_edges(layers: Iterable[str], edges: Sequence[Edge]) -> None:
     """Raise a ConfigError if an edge names no layer, a layer has no input or output, or a cycle has no delay."""
     names = [*layers]
+    for name in (INPUT, OUTPUT):
+        if name in names:
+            raise ConfigError(f"layers.{name}", f"is the name of the graph's {name}", "give the layer another one")
     for number, edge in enumerate(edges):
         for end, known in ((edge.source, [INPUT, *names]), (edge.target, [*names, OUTPUT])):
             if end not in known:

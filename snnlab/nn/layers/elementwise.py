@@ -113,7 +113,12 @@ class Delay(TemporalLayer):
 
     def __init__(self, in_shape: Shape, steps: int = 1) -> None:
         super().__init__()
+        self.initial_steps = steps
         self.register_buffer("steps", torch.full(in_shape, steps, dtype=torch.int64))
+
+    def longest(self) -> int:
+        """Return the longest delay, steps; on the meta device, which has no values, the initial one."""
+        return self.initial_steps if self.steps.is_meta else int(self.steps.max())
 
     def forward(
         self,
@@ -123,7 +128,7 @@ class Delay(TemporalLayer):
         lengths: Tensor | None = None,
         counts: Counts | None = None,
     ) -> tuple[Tensor, DelayState]:
-        longest = int(self.steps.max())
+        longest = self.longest()
         before = x.new_zeros(longest, *x.shape[1:]) if state is None else state.x.transpose(0, 1)
         x_all = torch.cat([before, x])
         steps = torch.arange(x.shape[0], device=x.device).reshape(-1, *[1] * (x.dim() - 1)) + longest

@@ -371,14 +371,14 @@ class RateBand(Regularizer):
             raise ConfigError("lower", f"must be below upper ({upper:g}), got {lower:g}")
         self.lower, self.upper, self.of, self.layers = lower, upper, of, layers
         self._names: list[str] = []
-        self._per_step = 1.0
+        self._rate_every_step = 1.0
 
     def bind(self, task: Task) -> None:
         self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
-        self._per_step = 1.0 if task.dt is None else 1000.0 / task.dt
+        self._rate_every_step = 1.0 if task.dt is None else 1000.0 / task.dt
         if spikes_at_most_once(task.built.network):
             self._require_reachable(
-                "1 spike a step" if task.dt is None else f"{self._per_step:g} Hz, a spike in every step"
+                "1 spike a step" if task.dt is None else f"{self._rate_every_step:g} Hz, a spike in every step"
             )
 
     def forward(
@@ -389,7 +389,7 @@ class RateBand(Regularizer):
         return value, {"rate_band": value}
 
     def _squared_distance(self, counts: Tensor, lengths: Tensor) -> Tensor:
-        rates = counts.flatten(1) * (self._per_step / lengths[:, None])
+        rates = counts.flatten(1) * (self._rate_every_step / lengths[:, None])
         if self.of == "layer":
             rates = rates.mean(1, keepdim=True)
         costs = torch.zeros_like(rates)
@@ -400,9 +400,9 @@ class RateBand(Regularizer):
         return costs.mean(1)
 
     def _require_reachable(self, most: str) -> None:
-        if self.lower is not None and self.lower > self._per_step:
+        if self.lower is not None and self.lower > self._rate_every_step:
             raise ConfigError("lower", f"{self.lower:g} cannot be reached: at most {most}")
-        if self.upper is not None and self.upper >= self._per_step:
+        if self.upper is not None and self.upper >= self._rate_every_step:
             raise ConfigError("upper", f"{self.upper:g} cannot be exceeded: at most {most}")
 
 

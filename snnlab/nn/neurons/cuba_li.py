@@ -34,6 +34,7 @@ class CubaLI(SynapticMembrane):
 
     equations: ClassVar[tuple[str, ...]] = (
         'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
+        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
         "v[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak",
     )
 
@@ -64,6 +65,6 @@ class CubaLI(SynapticMembrane):
 
     def step(self, x: Tensor, state: CubaLIState, coefficients: Coefficients) -> tuple[Tensor, CubaLIState]:
         """Return the membrane after one step, and the state."""
-        j = self.current(state.i, x, coefficients)
-        v = self.integrate(state.v, j, coefficients)
-        return v, CubaLIState(v, j)
+        i = self.current(state.i, x, coefficients)
+        v = self.integrate(state.v, self.read(state.i, i), coefficients)
+        return v, CubaLIState(v, i)

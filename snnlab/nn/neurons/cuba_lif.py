@@ -46,6 +46,7 @@ class CubaLIF(SynapticMembrane, SpikingMembrane):
 
     equations: ClassVar[tuple[str, ...]] = (
         'j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]',
+        'j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")',
         "u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak,   s[t] = H(u[t] - v_threshold),   v[t] = u[t] reset by s[t]",
     )
 
@@ -98,6 +99,6 @@ class CubaLIF(SynapticMembrane, SpikingMembrane):
         return CubaLIFState(self.rest(x), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: CubaLIFState, coefficients: Coefficients) -> tuple[Tensor, CubaLIFState]:
-        j = self.current(state.i, x, coefficients)
-        s, v = self.fire(state.v, j, coefficients)
-        return s, CubaLIFState(v, j)
+        i = self.current(state.i, x, coefficients)
+        s, v = self.fire(state.v, self.read(state.i, i), coefficients)
+        return s, CubaLIFState(v, i)

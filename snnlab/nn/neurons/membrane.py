@@ -426,12 +426,13 @@ def _gradient(surrogate: Surrogate, v_threshold: Number, u: Tensor) -> Tensor:
     return surrogate.derivative(u - v_threshold, v_threshold)
 
 
-Synapse = Literal["jump_first", "decay_first"]
+Synapse = Literal["jump_first", "decay_first", "next_step"]
 DEFAULT_TAU_SYN = 10.0
 _AVERAGE = ("input_gain", "average")
 _JUMP_WARNINGS = {
     "jump_first": DtWarning("jump_for_a_whole_step", fix=(_AVERAGE,)),
     "decay_first": DtWarning("jump_decays_first", fix=(("synapse", "jump_first"), _AVERAGE)),
+    "next_step": DtWarning("late_current", fix=(("synapse", "jump_first"), _AVERAGE)),
 }
 
 
@@ -439,11 +440,13 @@ class SynapticMembrane(LeakyMembrane):
     """A membrane whose input is added to a decaying current; for use with `LeakyMembrane` or `SpikingMembrane`.
 
         j[t] = b * i[t-1] + x[t]   (synapse "jump_first")   or   b * (i[t-1] + x[t])   ("decay_first"),   i[t] = j[t]
+        j[t] = i[t-1],   i[t] = b * i[t-1] + x[t]   ("next_step")
 
     Args:
         tau_syn: Synaptic time constant, ms, or `"2 steps"`; 10 ms where neither it nor `alpha` is given.
         alpha: The factor b, in place of `tau_syn`.
-        synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`).
+        synapse: Whether a jump decays from the next step on (`jump_first`) or at once (`decay_first`), or reaches the
+            membrane in the next step (`next_step`).
         input_gain: g: `average`: the average remainder, at a step's end, of a jump at any moment of it, filtered by the
             membrane, (1 - a) * (1 - b) * tau_syn / dt; `1-a`, which filters the current; or a number.
         decay: `exact` or `euler`, for both time constants.
@@ -456,7 +459,7 @@ class SynapticMembrane(LeakyMembrane):
         """Set the synapse's settings, which are not arguments of the membrane's constructor."""
         if tau_syn is None and alpha is None:
             tau_syn = DEFAULT_TAU_SYN
-        if self.input_gain == "average" and (alpha == 0 or synapse == "decay_first"):
+        if self.input_gain == "average" and (alpha == 0 or synapse != "jump_first"):
             raise ConfigError(
                 "input_gain", "average needs alpha > 0 and synapse: jump_first", "set input_gain: 1-a instead"
             )
@@ -476,8 +479,12 @@ class SynapticMembrane(LeakyMembrane):
         return own._replace(b=b)
 
     def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
-        """Return j, the current after the jump."""
+        """Return the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
+
+    def read(self, before: Tensor, after: Tensor) -> Tensor:
+        """Return j, the current that the membrane reads: the one after the jump, or of the step before."""
+        return before if self.synapse == "next_step" else after
 
     def decays(self) -> list[Decay]:
         return [*super().decays(), self.synapse_decay]

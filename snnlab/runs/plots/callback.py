@@ -120,24 +120,24 @@ def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def choose_across_classes(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
+def choose_across_classes(targets: np.ndarray, candidates: np.ndarray, number: int) -> np.ndarray:
     """Return the indices of `number` recordings: the first of each class, then the second of each, and so on.
 
     Args:
         targets: Class of each recording of the store.
-        places: The recordings to choose from, in order.
+        candidates: The recordings to choose from, in order.
         number: Number of recordings; all if there are fewer.
     """
     times_seen: dict[int, int] = {}
     rounds = []
-    for label in targets[places].tolist():
+    for label in targets[candidates].tolist():
         rounds.append(times_seen.get(label, 0))
         times_seen[label] = rounds[-1] + 1
-    return places[np.argsort(rounds, kind="stable")[:number]]
+    return candidates[np.argsort(rounds, kind="stable")[:number]]
 
 
-def _choose_recordings(targets: np.ndarray, places: np.ndarray, number: int) -> np.ndarray:
-    return choose_across_classes(targets, places, number) if kind_of(targets) == "class" else places[:number]
+def _choose_recordings(targets: np.ndarray, candidates: np.ndarray, number: int) -> np.ndarray:
+    return choose_across_classes(targets, candidates, number) if kind_of(targets) == "class" else candidates[:number]
 
 
 def run_recording(

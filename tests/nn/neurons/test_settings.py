@@ -115,7 +115,7 @@ def test_refused_settings_say_why(kind: Any, settings: dict[str, Any], facts: tu
 @pytest.mark.parametrize(
     ("settings", "facts"),
     [
-        ({"tau": 3.0}, ("lif1.tau", "tau_mem", "v_leak", "v_threshold")),
+        ({"tau": 3.0}, ("lif1.tau", "tau_mem")),
         ({"tau_mem": [1]}, ("lif1.tau_mem", [1])),
         ({"reset": "zero"}, ("lif1.reset", "zero")),
         ({"surrogate": {"type": "atn"}}, ("lif1.surrogate.type", "atn", "atan")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 import snnlab as package
 from snnlab.cli import main
+from snnlab.errors import RunFolderError
 
 DATA = ("data=spike_patterns", "data.num_recordings=60", "data.num_classes=3", "data.num_bins=8")
 MODEL = (*DATA, "model=mlp_lif", "model.layers.fc1.out_features=16", "~model.layers.flatten")
@@ -118,3 +120,73 @@ def test_names_with_dots_stand_in_a_yaml(tmp_path: Path, command: Command, monke
     status, _, err = command("import", "theirs.pt", "--out", "theirs", "--config-dir", "mine", *DATA, "model=net")
     assert status == 0, err
     assert command("show", "theirs", "data.num_bins=16")[0] == 0
+
+
+def test_a_nir_file_is_no_state_dict_and_the_other_way_round(weights: Path, tmp_path: Path, command: Command) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.nir", "w") as file:
+        file["node/type"] = "NIRGraph"
+    status, _, err = command("import", tmp_path / "a.nir", "--out", tmp_path / "run", *MODEL)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "HDF5" in err
+    pytest.importorskip("nir")
+    status, _, err = command("import", weights, "--out", tmp_path / "run")
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "model=" in err
+    assert not (tmp_path / "run").exists()
+
+
+def _graph_file(path: Path) -> Path:
+    nir = pytest.importorskip("nir")
+    one = np.ones(3, np.float32)
+    nodes = {
+        "input": nir.Input(np.array([3])),
+        "fc": nir.Affine(np.eye(3, dtype=np.float32), 0 * one),
+        "lif": nir.LIF(tau=0.02 * one, r=one, v_leak=0 * one, v_threshold=one),
+        "output": nir.Output(np.array([3])),
+    }
+    names = list(nodes)
+    nir.write(path, nir.NIRGraph(nodes=nodes, edges=list(pairwise(names))))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("--dt", "nan"), "--dt: "),
+        (("--time-unit", "sec"), "--time-unit: "),
+        (("--spikes-per-step", "several", "--reset", "zero"), "--spikes-per-step: "),
+        (("model.layers.fc.out_features=5",), "model.layers.lif: "),
+        (("data=shd",), "data: "),
+        (("loss.readout=none",), "loss.readout: "),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named_as_it_was_typed_and_nothing_is_written(
+    words: tuple[str, ...], place: str, tmp_path: Path, command: Command
+) -> None:
+    status, _, err = command("import", _graph_file(tmp_path / "a.nir"), "--out", tmp_path / "run", *words)
+    assert (status, len(err.splitlines())) == (2, 1), err
+    assert err.startswith(f"snnlab: {place}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_overrides_of_an_imported_network_are_taken_without_a_warning(tmp_path: Path, command: Command) -> None:
+    path = _graph_file(tmp_path / "a.nir")
+    status, out, err = command("import", path, "--out", tmp_path / "run", "name=theirs")
+    assert status == 0, err
+    assert "times" not in out + err
+    status, _, err = command("reproduce", tmp_path / "run")
+    assert status == 2
+    assert "imported" in err
+
+
+def test_a_graph_in_the_place_of_a_run_is_answered_with_import(tmp_path: Path, command: Command) -> None:
+    path = _graph_file(tmp_path / "a.nir")
+    np.save(tmp_path / "a.npy", np.zeros((1, 4)))
+    for words in (("evaluate", path), ("predict", path, tmp_path / "a.npy")):
+        status, _, err = command(*words)
+        assert status == 2
+        assert "snnlab import" in err
+    with pytest.raises(RunFolderError, match="snnlab import"):
+        package.load(path)

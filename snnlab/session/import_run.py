@@ -1,8 +1,9 @@
-"""Writes an imported network as a folder that every command takes as a run's."""
+"""Writes a network of a foreign file, NIR or a state dict, as a folder that every command takes as a run's."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import shutil
 import tempfile
@@ -11,27 +12,52 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 import yaml
 
 from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, RunFolderError
+from snnlab.data.data_settings import read_settings
+from snnlab.errors import ConfigError, DataError, RunFolderError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
-from snnlab.interop.nir_options import ReadOptions
+from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.nn.network import BuiltNetwork
 from snnlab.nn.neurons.base import Neuron
 from snnlab.runs.provenance import CODE, code_state, config_hash
 from snnlab.runs.run_folder import CHECKPOINTS, Result, config_text, create_run_folder
-from snnlab.settings import key_of
+from snnlab.runs.signature import file_hash
+from snnlab.session.session import Session
+from snnlab.session.weights import load_foreign
+from snnlab.settings import key_of, literal
 
 _PACKAGES = ("snnlab-train", "torch", "numpy", "nir", "h5py")
 
 
+def import_file(
+    path: Path, folder: Path, options: Mapping[str, str], overrides: Sequence[str], config_dir: str | Path | None = None
+) -> list[str]:
+    """Write the network of a file as the folder of a run, and return what was assumed or loaded as lines.
+
+    Args:
+        path: A state dict of PyTorch if the overrides name a model, else a NIR file.
+        folder: The new folder.
+        options: Those of the command line for NIR files, such as `{"--dt": "1"}`.
+        overrides: Settings of the experiment, such as `data=nmnist`.
+        config_dir: A folder of the user's YAML files.
+
+    Raises:
+        SnnlabError: if the file, an option or an override is wrong, or the folder has content; nothing is written then.
+    """
+    if any(key_of(text) == "model" for text in overrides):
+        return [import_weights(path, folder, overrides, config_dir)]
+    return import_nir(path, folder, read_options(options), overrides, config_dir).assumptions
+
+
 def import_nir(
-    path: Path, folder: Path, options: ReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
+    path: Path, folder: Path, options: NIRReadOptions, overrides: Sequence[str], config_dir: str | Path | None = None
 ) -> ReadNetwork:
     """Read a NIR graph from a file, and write its network as the folder of a run.
 
@@ -50,6 +76,15 @@ def import_nir(
     read = read_network(file, str(path), options)
     built = read.build()
     experiment = compose_imported(read, built, path.stem, overrides, config_dir)
+    session = Session(experiment, folder)
+    session.build("built", "loss")
+    read.load_into(session.built.network)
+    step = session.settings.step_ms
+    if None not in (step, read.dt) and step != read.dt:
+        fix = f"set data.dt={read.dt:g}, or --dt {step:g}"
+        read.assumptions.append(
+            f"dt: the data have steps of {step:g} ms, the network was read for {read.dt:g} ms; {fix}"
+        )
     source = {
         "file": str(path.absolute()),
         "sha256": file.sha256,
@@ -59,8 +94,44 @@ def import_nir(
         "assumptions": read.assumptions,
         "layer_of_node": read.names,
     }
-    write_imported(folder, experiment, built, source)
+    _write_run(folder, experiment, session.built, source)
     return read
+
+
+def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_dir: str | Path | None = None) -> str:
+    """Load a state dict into the network of an experiment, write it as the folder of a run, and return what was loaded.
+
+    Args:
+        path: A file of `torch.save`, see `snnlab.interop.state_dicts`.
+        folder: The new folder.
+        overrides: The experiment, such as `model=speck_gesture data=dvsgesture data.dt=10`; `model.weights.rename` of
+            the model maps the names of the file.
+        config_dir: A folder of the user's YAML files.
+
+    Raises:
+        SnnlabError: if the file, its weights or an override is wrong, or the folder has content; nothing is written
+            then.
+    """
+    require_new(folder)
+    if path.is_file() and h5py.is_hdf5(path):
+        raise DataError(path, "is an HDF5 file, not one of torch.save", "without model=NAME it is read as a NIR file")
+    chosen = [*overrides, f"model.weights.file={literal(str(path.absolute()))}"]
+    experiment, _ = compose_experiment(chosen, config_dir)
+    with experiment.located_errors():
+        session = Session(experiment, folder)
+        session.build("built", "loss")
+        weights = experiment.foreign_weights
+        assert weights is not None
+        loaded = load_foreign(session.built.network, weights)
+    source = {
+        "file": str(path.absolute()),
+        "sha256": file_hash(path),
+        "format": "state dict",
+        "read_by": f"torch {torch.__version__}",
+        "assumptions": [loaded],
+    }
+    _write_run(folder, experiment, session.built, source)
+    return loaded
 
 
 def require_new(folder: Path) -> None:
@@ -88,6 +159,8 @@ def compose_imported(
     # A single output is no class.
     loss = "mse" if "data.targets=value" in own else "cross_entropy"
     chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain(name)}", *own]
+    given = {key_of(text) for text in overrides}
+    chosen = [text for text in chosen if key_of(text) not in given]
     with tempfile.TemporaryDirectory() as made:
         if config_dir is not None:
             shutil.copytree(config_dir, made, dirs_exist_ok=True)
@@ -96,6 +169,14 @@ def compose_imported(
         text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
         (place / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
+    settings = read_settings(experiment.data)[0]
+    frames, step = settings.frame_shape, settings.step_ms
+    if frames != read.in_shape:
+        message = f"its frames are {list(frames)}, but the input of the network is {list(read.in_shape)}"
+        raise ConfigError("data", message, "leave it out, or choose other recordings")
+    if read.fixed_dt and (step is None or read.dt is None or not math.isclose(step, read.dt)):
+        length = "no length" if step is None else f"{step:g} ms"
+        raise ConfigError("data.dt", f"a step has {length}, but the network was read with --dt {read.dt:g}")
     return experiment
 
 
@@ -131,7 +212,7 @@ def _folder_data(read: ReadNetwork, built: BuiltNetwork) -> list[str]:
     ]
 
 
-def write_imported(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any]) -> None:
+def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any]) -> None:
     """Write the files of a run's folder for an imported network: config.yaml, weights, result.json.
 
     Args:
