@@ -19,8 +19,13 @@ pytestmark = pytest.mark.slow
 FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 
 
-# With torch's initial weights it is silent, and its surrogate is too narrow to train it.
-NEEDS = {"norse_lif_box": ["model.init={type: fluctuation_driven}"]}
+# With torch's initial weights these are silent, or their surrogate is too narrow to train them.
+NEEDS = {
+    "norse_lif_box": ["model.init={type: fluctuation_driven}"],
+    "brf": ["neuron.input_gain=100"],
+    "coba_lif": ["neuron.surrogate={type: atan}"],
+    "izhikevich": ["neuron.input_gain=100", "neuron.surrogate={type: atan}"],
+}
 
 
 def spikes(name: str) -> bool:

@@ -59,6 +59,10 @@ class Neuron(TemporalLayer, ABC):
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
 
+    def weighted_input(self, x: Tensor) -> Tensor:
+        """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
+        return x
+
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []

@@ -160,6 +160,12 @@ class GLIF(Neuron):
         y = spike(u - k.v_threshold, self.surrogate, k.v_threshold)
         return y, GLIFState(u, y)
 
+    def weighted_input(self, x: Tensor) -> Tensor:
+        if not self.conductance_per_step:
+            return x
+        gain = self._gain()
+        return x * gain.reshape(self.num_steps, *[1] * (x.dim() - gain.dim()), *gain.shape[1:]).to(x.dtype)
+
     def run(
         self,
         x: Tensor,
@@ -176,9 +182,7 @@ class GLIF(Neuron):
             raise ConfigError(
                 "", f"glif with conductance_per_step needs all {self.num_steps} steps in one call, got {x.shape[0]}"
             )
-        gain = self._gain()
-        gain = gain.reshape(self.num_steps, *[1] * (x.dim() - gain.dim()), *gain.shape[1:]).to(x.dtype)
-        return super().run(gain * x, state, lengths, counts)
+        return super().run(self.weighted_input(x), state, lengths, counts)
 
     def info(self) -> NeuronInfo:
         threshold = float(self.value("v_threshold").detach().mean())

@@ -31,7 +31,7 @@ def test_it_spikes_less_and_less_for_a_constant_input() -> None:
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("changes", [{}, {"tau_adapt": "20 steps", "b": 0.3}], ids=["defaults", "strong adaptation"])
-def test_it_is_norses_lif_adex(dtype: torch.dtype, changes: dict[str, Any]) -> None:
+def test_it_is_norses_lif_adex(dtype: torch.dtype, batch: int, changes: dict[str, Any]) -> None:
     norse = pytest.importorskip("norse.torch.functional.lif_adex")
     p = norse.LIFAdExParameters(*(p.to(dtype) if isinstance(p, torch.Tensor) else p for p in norse.LIFAdExParameters()))
     # Exact values: Norse's 0.02, in single precision, is another number in double.
@@ -48,4 +48,4 @@ def test_it_is_norses_lif_adex(dtype: torch.dtype, changes: dict[str, Any]) -> N
 
     # Release 1.1.0 ignores its alpha of 100 and computes with 1.
     ours = preset("norse_adex", dtype, surrogate={"type": "superspike", "alpha": 1.0}, **changes)
-    assert_agrees(ours, theirs, noise(dtype, 0.3, 1.0))
+    assert_agrees(ours, theirs, noise(dtype, batch, 0.3, 1.0))

@@ -15,7 +15,7 @@ from snnlab.nn import NEURONS
 from snnlab.nn.neurons.brf import BRF
 
 from ...refusals import assert_raises
-from .agreement import BATCH, BOTH, FEATURES, STEPS, assert_agrees, noise, preset
+from .agreement import BOTH, FEATURES, assert_agrees, noise, preset
 
 
 def normal(x: Tensor, sigma: float) -> Tensor:
@@ -44,11 +44,11 @@ def authors(x: Tensor, omega: Tensor, b_offset: Tensor, dt: float) -> tuple[Tens
 
 
 @BOTH
-def test_spikes_states_and_gradients_are_those_of_the_authors(dtype: torch.dtype) -> None:
+def test_spikes_states_and_gradients_are_those_of_the_authors(dtype: torch.dtype, batch: int) -> None:
     torch.manual_seed(3)
     neuron: Any = NEURONS.build("brf", {}, "brf", dt=10.0, in_shape=(FEATURES,)).to(dtype)
     omega, damping = (part.detach().clone().requires_grad_() for part in (neuron.omega, neuron.damping))
-    x = noise(dtype, 1.0, 30.0, STEPS, BATCH, FEATURES)
+    x = noise(dtype, batch, 1.0, 30.0)
     pairs = [(neuron.omega, omega), (neuron.damping, damping)]
     assert_agrees(neuron, lambda x: authors(x, omega, damping, 0.01), x, learned=pairs)
 

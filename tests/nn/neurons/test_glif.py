@@ -77,7 +77,7 @@ def library_node(channels: int | None, dtype: torch.dtype) -> Any:
 @BOTH
 @pytest.mark.parametrize("per", ["layer", "channel"])
 @pytest.mark.parametrize("per_step", [False, True])
-def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, per: str, per_step: bool) -> None:
+def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, batch: int, per: str, per_step: bool) -> None:
     torch.manual_seed(0)
     node = library_node(None if per == "layer" else 20, dtype)
     shape = (20, 10, 10)
@@ -94,7 +94,7 @@ def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, per: str, per_st
         (ours.learned[name], getattr(node, other)) for name, other in NAMES.items() if per_step or name != "conductance"
     ]
     torch.manual_seed(1)
-    x = (torch.randn(200, 10, *shape, dtype=torch.float64) * 0.6 + 0.4).to(dtype).requires_grad_()
+    x = (torch.randn(200, batch, *shape, dtype=torch.float64) * 0.6 + 0.4).to(dtype).requires_grad_()
 
     def theirs(x: torch.Tensor) -> Any:
         y = node(x)

@@ -32,7 +32,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_spikingjellys_klif_node(dtype: torch.dtype, way: str) -> None:
+def test_it_is_spikingjellys_klif_node(dtype: torch.dtype, batch: int, way: str) -> None:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
     changes, settings = WAYS[way]
     node = library.KLIFNode(step_mode="m", **settings).to(dtype)
@@ -44,4 +44,4 @@ def test_it_is_spikingjellys_klif_node(dtype: torch.dtype, way: str) -> None:
         y = node(x)
         return y, (node.v,)
 
-    assert_agrees(ours, theirs, noise(dtype, 0.4, 0.8), learned=[(ours.learned["k"], node.k)])
+    assert_agrees(ours, theirs, noise(dtype, batch, 0.4, 0.8), learned=[(ours.learned["k"], node.k)])

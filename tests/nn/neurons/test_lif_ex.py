@@ -24,7 +24,7 @@ def test_the_membrane_grows_exponentially_near_its_threshold() -> None:
 
 @pytest.mark.peers
 @BOTH
-def test_it_is_norses_lif_ex(dtype: torch.dtype) -> None:
+def test_it_is_norses_lif_ex(dtype: torch.dtype, batch: int) -> None:
     norse = pytest.importorskip("norse.torch.functional.lif_ex")
     p = norse.LIFExParameters(*(p.to(dtype) if isinstance(p, torch.Tensor) else p for p in norse.LIFExParameters()))
 
@@ -38,4 +38,4 @@ def test_it_is_norses_lif_ex(dtype: torch.dtype) -> None:
 
     # Release 1.1.0 ignores its alpha of 100 and computes with 1.
     ours = preset("norse_lif_ex", dtype, surrogate={"type": "superspike", "alpha": 1.0})
-    assert_agrees(ours, theirs, noise(dtype, 0.2, 0.8))
+    assert_agrees(ours, theirs, noise(dtype, batch, 0.2, 0.8))

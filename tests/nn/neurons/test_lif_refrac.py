@@ -34,7 +34,7 @@ WAYS: dict[str, tuple[dict[str, Any], float]] = {"defaults": ({}, 5.0), "rest of
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_norses_lif_refrac(dtype: torch.dtype, way: str) -> None:
+def test_it_is_norses_lif_refrac(dtype: torch.dtype, batch: int, way: str) -> None:
     norse = pytest.importorskip("norse.torch")
     changes, rest = WAYS[way]
     lif = norse.LIFParameters(*(p.to(dtype) if isinstance(p, torch.Tensor) else p for p in norse.LIFParameters()))
@@ -51,4 +51,4 @@ def test_it_is_norses_lif_refrac(dtype: torch.dtype, way: str) -> None:
 
     # Release 1.1.0 ignores its alpha of 100 and computes with 1.
     ours = preset("norse_lif_refrac", dtype, surrogate={"type": "superspike", "alpha": 1.0}, **changes)
-    assert_agrees(ours, theirs, noise(dtype, 0.3, 1.0))
+    assert_agrees(ours, theirs, noise(dtype, batch, 0.3, 1.0))

@@ -73,7 +73,7 @@ def test_more_steps_than_it_was_built_for_are_refused() -> None:
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("masking", [0.0, 0.3, 1.0])
-def test_it_is_spikingjellys_masked_psn(dtype: torch.dtype, masking: float) -> None:
+def test_it_is_spikingjellys_masked_psn(dtype: torch.dtype, batch: int, masking: float) -> None:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
     surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
     theirs = library.MaskedPSN(8, 200, masking, surrogate.ATan(), step_mode="m").to(dtype)
@@ -84,4 +84,6 @@ def test_it_is_spikingjellys_masked_psn(dtype: torch.dtype, masking: float) -> N
         ours.weight.mul_(scale)
         theirs.weight.mul_(scale)
     pairs = [(ours.weight, theirs.weight), (ours.bias, theirs.bias)]
-    assert_agrees(ours, lambda x: (theirs(x), ()), noise(dtype, 0.0, 2.0), learned=pairs, state_fields=(), fused=False)
+    assert_agrees(
+        ours, lambda x: (theirs(x), ()), noise(dtype, batch, 0.0, 2.0), learned=pairs, state_fields=(), fused=False
+    )

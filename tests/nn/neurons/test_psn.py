@@ -97,14 +97,16 @@ def test_feedback_and_single_steps_are_refused(kind: str) -> None:
 
 @pytest.mark.peers
 @BOTH
-def test_it_is_spikingjellys_psn(dtype: torch.dtype) -> None:
+def test_it_is_spikingjellys_psn(dtype: torch.dtype, batch: int) -> None:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
     surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
     theirs = library.PSN(200, surrogate.ATan()).to(dtype)
     ours = preset("psn", dtype)
     ours.load_state_dict(theirs.state_dict())
     pairs = [(ours.weight, theirs.weight), (ours.bias, theirs.bias)]
-    assert_agrees(ours, lambda x: (theirs(x), ()), noise(dtype, 0.0, 2.0), learned=pairs, state_fields=(), fused=False)
+    assert_agrees(
+        ours, lambda x: (theirs(x), ()), noise(dtype, batch, 0.0, 2.0), learned=pairs, state_fields=(), fused=False
+    )
 
 
 def test_it_starts_with_spikingjellys_weights() -> None:

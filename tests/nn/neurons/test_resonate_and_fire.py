@@ -41,7 +41,7 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("way", WAYS)
-def test_it_is_spikingjellys_raf_node(dtype: torch.dtype, way: str) -> None:
+def test_it_is_spikingjellys_raf_node(dtype: torch.dtype, batch: int, way: str) -> None:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
     changes, settings = WAYS[way]
     node = library.RAFNode(step_mode="m", **settings)
@@ -52,4 +52,4 @@ def test_it_is_spikingjellys_raf_node(dtype: torch.dtype, way: str) -> None:
         y = node(x)
         return y, (node.u, node.v)
 
-    assert_agrees(preset("resonate_and_fire", dtype, **changes), theirs, noise(dtype, 0.0, 0.8))
+    assert_agrees(preset("resonate_and_fire", dtype, **changes), theirs, noise(dtype, batch, 0.0, 0.8))

@@ -46,7 +46,7 @@ def test_past_its_end_a_sample_gives_zeros_and_keeps_its_last_inputs() -> None:
 @pytest.mark.peers
 @BOTH
 @pytest.mark.parametrize("init", ["powers", "uniform"])
-def test_it_is_spikingjellys_sliding_psn(dtype: torch.dtype, init: str) -> None:
+def test_it_is_spikingjellys_sliding_psn(dtype: torch.dtype, batch: int, init: str) -> None:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
     surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
     torch.manual_seed(5)
@@ -55,4 +55,6 @@ def test_it_is_spikingjellys_sliding_psn(dtype: torch.dtype, init: str) -> None:
     ours = preset("sliding_psn", dtype, init=init)
     assert torch.equal(ours.weight, theirs.weight)
     pairs = [(ours.weight, theirs.weight), (ours.bias, theirs.bias)]
-    assert_agrees(ours, lambda x: (theirs(x), ()), noise(dtype, 0.0, 2.0), learned=pairs, state_fields=(), fused=False)
+    assert_agrees(
+        ours, lambda x: (theirs(x), ()), noise(dtype, batch, 0.0, 2.0), learned=pairs, state_fields=(), fused=False
+    )

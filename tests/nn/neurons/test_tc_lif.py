@@ -27,7 +27,9 @@ def triangle(gap: torch.Tensor) -> torch.Tensor:
 
 @BOTH
 @pytest.mark.parametrize("detach", [False, True])
-def test_spikes_states_and_gradients_are_those_of_the_authors_equations(dtype: torch.dtype, detach: bool) -> None:
+def test_spikes_states_and_gradients_are_those_of_the_authors_equations(
+    dtype: torch.dtype, batch: int, detach: bool
+) -> None:
     betas = [torch.tensor(value, dtype=dtype, requires_grad=True) for value in (1.5, -0.5)]
 
     def authors(x: torch.Tensor) -> Any:
@@ -44,4 +46,4 @@ def test_spikes_states_and_gradients_are_those_of_the_authors_equations(dtype: t
 
     neuron = preset("tc_lif", dtype, beta1=1.5, beta2=-0.5, detach_reset=detach)
     pairs = list(zip((neuron.learned["beta1"], neuron.learned["beta2"]), betas, strict=True))
-    assert_agrees(neuron, authors, noise(dtype, 0.3, 0.5), learned=pairs)
+    assert_agrees(neuron, authors, noise(dtype, batch, 0.3, 0.5), learned=pairs)

@@ -22,7 +22,7 @@ def atan(gap: torch.Tensor) -> torch.Tensor:
 
 
 @BOTH
-def test_outputs_states_and_gradients_are_those_of_the_authors_equations(dtype: torch.dtype) -> None:
+def test_outputs_states_and_gradients_are_those_of_the_authors_equations(dtype: torch.dtype, batch: int) -> None:
     torch.manual_seed(2)
     neuron = preset("ts_lif", dtype)
     own = {name: part.detach().clone().requires_grad_() for name, part in neuron.learned.items()}
@@ -40,7 +40,7 @@ def test_outputs_states_and_gradients_are_those_of_the_authors_equations(dtype: 
         return torch.stack(outputs), (v1, v2)
 
     pairs = [(neuron.learned[name], own[name]) for name in own]
-    assert_agrees(neuron, authors, noise(dtype, 0.8, 2.0), learned=pairs)
+    assert_agrees(neuron, authors, noise(dtype, batch, 0.8, 2.0), learned=pairs)
 
 
 def test_its_output_is_no_spike_and_is_not_counted() -> None:

@@ -36,11 +36,11 @@ def test_an_input_above_one_is_one_spike_and_below_zero_none() -> None:
 
 @pytest.mark.peers
 @BOTH
-def test_it_is_norses_synapse(dtype: torch.dtype) -> None:
+def test_it_is_norses_synapse(dtype: torch.dtype, batch: int) -> None:
     norse = pytest.importorskip("norse.torch.functional.tsodyks_makram")
     p = norse.TsodyksMakramParameters()
     torch.manual_seed(0)
-    x = (torch.rand(200, 10, 2000) < 0.1).to(dtype).requires_grad_()
+    x = (torch.rand(200, batch, 2000) < 0.1).to(dtype).requires_grad_()
 
     def theirs(x: torch.Tensor) -> Any:
         state, outputs = norse.TsodyksMakramState(torch.zeros_like(x[0]), torch.ones_like(x[0])), []
