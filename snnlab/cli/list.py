@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from platformdirs import user_cache_path
 
+from snnlab.cards import without_card
 from snnlab.cli.options import split_options
-from snnlab.config.folders import description, file_kinds, group_files, user_folder
-from snnlab.console import until_pipe_closes
+from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
+from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
 from snnlab.printable import printable
@@ -108,7 +109,7 @@ def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> 
 
 
 # Arguments to build a neuron for its properties, which do not depend on them.
-DT, IN_SHAPE = 1.0, (4, 8, 8)
+CONTEXT: dict[str, Any] = {"dt": 1.0, "in_shape": (4, 8, 8), "num_steps": 10}
 NEURON_LEGEND = """
 * its constants or its rate depend on dt; `snnlab show neuron=NAME` shows why
 snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
@@ -145,7 +146,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, settings, name, **CONTEXT).dt_invariant
     except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return NeuronLine(name, str(kind), description(path), dt_invariant)
@@ -154,7 +155,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
 def _neuron_of_type(kind: str) -> NeuronLine:
     text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        dt_invariant = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, {}, kind, **CONTEXT).dt_invariant
     except ConfigError:  # it has settings without a default
         dt_invariant = False
     return NeuronLine(kind, kind, text, dt_invariant)
@@ -169,7 +170,8 @@ List what a configuration can name.
   snnlab list layers conv2d      its settings
   snnlab list neurons            types and presets, and which depend on dt
   snnlab list datasets           the datasets, and which are on this machine
-  snnlab list models conv_lif    the YAML file
+  snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
+  snnlab list presets cuba_lif   the YAML file
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
   optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
@@ -213,7 +215,7 @@ def main(arguments: list[str], started: float) -> int:
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:
-            list_files(kind, group_files(files[kind], user_dir), name)
+            list_files(kind, group_files(files[kind], user_dir), name, user_dir)
         else:
             raise unknown("kind", kind, [*REGISTRIES, *files])
     return 0
@@ -244,15 +246,20 @@ def list_registry(kind: str, name: str | None) -> None:
         print_settings(name, entries.get(name, kind), shared_settings(kind))
 
 
-def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
-    """Print the files of a group, or the text of one."""
+def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Path | None) -> None:
+    """Print the files of a group, or the text of one; that of a model after its card."""
     if name is None:
         print_lines((stem, description(path)) for stem, path in files.items())
-    elif name not in files:
+        return
+    if name not in files:
         raise unknown(f"file of {kind}", name, files)
-    else:
-        print(f"# {files[name]}")
-        print(printable(files[name].read_text(encoding="utf-8"), "\n\t"), end="")
+    text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
+    if kind == PLURALS["model"]:
+        cards = importlib.import_module("snnlab.session.model_card")  # brings torch, as a registry
+        say(*cards.card_lines(cards.model_card(name, files[name], user_dir)), "")
+        text = without_card(text)
+    print(f"# {files[name]}")
+    print(text, end="")
 
 
 def registry(kind: str) -> Registry:

@@ -20,6 +20,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.errors import ConfigError, listing
 from snnlab.kernels.reference import unroll
+from snnlab.nn.delays import Delays
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
 from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, Regularizer, Task, mean_over_samples, select_layers
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
@@ -68,7 +69,7 @@ class MembraneBandCost:
             assert membrane is not None
             return self._squared_distance(membrane), after
 
-        x = to_full_precision(x)
+        x = neuron.weighted_input(to_full_precision(x))
         state = neuron.initial_state(x[0]) if state is None else state
         return unroll(step, x, state, cast_coefficients(neuron.coefficients(), x), lengths)[0].sum(0)
 
@@ -96,7 +97,9 @@ def membrane_of_step(neuron: Neuron, x: Tensor, state: Any, k: Any) -> tuple[Ten
 
 
 def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
-    """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: it calls `spike`."""
+    """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: its step spikes."""
+    if neuron.parallel:
+        return False
     first = next(neuron.parameters(), None)
     x = torch.zeros(1, *shape, device=None if first is None else first.device)
     with torch.no_grad():
@@ -440,7 +443,7 @@ class Weights(Regularizer):
 def _modules_with_weights(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
     """Yield the dotted names of the modules with weights, and where these weights are stored."""
     for name, module in network.named_modules():
-        if isinstance(module, (Neuron, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:
+        if isinstance(module, (Neuron, Delays, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:
             continue
         own = [key for key, value in module.named_parameters(recurse=False) if value.dim() > 1]
         if is_parametrized(module):
