@@ -246,7 +246,7 @@ def _spread_single_values(values: dict[str, Any], place: str) -> None:
         shapes = listing(f"{name} {list(array.shape)}" for name, array in arrays.items())
         raise NIRError(place, f"its parameters have shapes that do not fit: {shapes}") from None
     for name, array in arrays.items():
-        values[name] = np.ascontiguousarray(np.broadcast_to(array, shape))
+        values[name] = np.array(np.broadcast_to(array, shape))
 
 
 def iterate_nodes(graph: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
