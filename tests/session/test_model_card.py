@@ -12,7 +12,9 @@ from snnlab.session.model_card import CardNetwork, card_lines, model_card
 from ..refusals import assert_text_has
 
 MODELS = group_files("model", config_folder())
-LARGE = ("plif_conv5", "vgg_snn")  # tests/config/test_recipes.py counts their parameters
+# tests/zoo/test_counts.py counts their parameters.
+LARGE = {"plif_conv4", "plif_conv5", "vgg_snn", "dvsgesture_net", "sew_gesture", "mlp_adlif", "mlp_radlif"}
+LARGE |= {"sew_resnet18", "sew_resnet34", "sew_resnet50"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 
 
