@@ -11,8 +11,17 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"snnlab", "configs", "tests"}
-FILES = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+FOLDERS = {"snnlab", "configs", "docs", "tests"}
+FILES = {
+    "pyproject.toml",
+    "mkdocs.yml",
+    "Makefile",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+}
 ADDED_BY_HATCHLING = {"PKG-INFO", ".gitignore"}
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from snnlab.errors import ConfigError, listing
-from snnlab.nn.layer import LAYERS, Shape, last_axis
+from snnlab.nn.delays import DelaySetting
+from snnlab.nn.layer import LAYERS, Shape, last_axis, near_divisors
+from snnlab.nn.layers.delayed import DelayedLinear
 from snnlab.settings import Count
 
 
@@ -42,22 +44,34 @@ def apply_weight_norm(module: nn.Module, dim: int) -> nn.Module:
 
 
 @LAYERS.register("linear")
-def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_norm: bool = False) -> nn.Module:
+def linear(
+    in_shape: Shape,
+    dt: float | None = None,
+    *,
+    out_features: Count,
+    bias: bool = True,
+    weight_norm: bool = False,
+    delay: DelaySetting = None,
+) -> nn.Module:
     """Return y = W x + b over the last axis.
 
     Args:
         in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
         out_features: Size of the last axis of the output.
         bias: Whether there is a bias b.
         weight_norm: Whether each row of W is trained as length and direction.
+        delay: Delays of the connections, `{max: 25, learn: true}`, max in ms; `snnlab list layers delay`
+            names all settings.
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
 
     Raises:
-        ConfigError: if `out_features` is not positive.
+        ConfigError: if `out_features` is not positive, or a setting of the delays is wrong.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
+    module = module if delay is None else DelayedLinear(module, delay, dt)
     return apply_weight_norm(module, dim=0) if weight_norm else module
 
 
@@ -169,14 +183,8 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
     """
     features = last_axis("voting", in_shape)
     if features % group_size:
-        near = listing(map(str, _near_divisors(features, group_size)))
+        near = listing(map(str, near_divisors(features, group_size)))
         raise ConfigError(
             "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
         )
     return Voting(group_size)
-
-
-def _near_divisors(number: int, wanted: int) -> list[int]:
-    """Return the nearest divisors of `number` below and above `wanted`, if they exist."""
-    divisors = [n for n in range(1, number + 1) if number % n == 0]
-    return [n for n in divisors if n < wanted][-1:] + [n for n in divisors if n > wanted][:1]
