@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from snnlab.cli.list import REGISTRIES, registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -105,3 +110,17 @@ def last_digit(text: str) -> float:
     mantissa, _, exponent = text.partition("e")
     decimals = len(mantissa.partition(".")[2])
     return 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
+
+
+@contextmanager
+def own_registries() -> Iterator[None]:
+    """Within it, what code of a page registers or imports is there; after it, it is gone."""
+    modules = set(sys.modules)
+    entries = {kind: dict(registry(kind)._entries) for kind in REGISTRIES}
+    yield
+    for kind, before in entries.items():
+        registry(kind)._entries.clear()
+        registry(kind)._entries.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_"):
+            del sys.modules[name]

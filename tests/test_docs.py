@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from snnlab.data.sources.simulated import SaccadeDigits
 from snnlab.interop.nir_files import write_graph
 from snnlab.nn import build_network
 
-from .pages import BLOCKS as ALL_BLOCKS, FILE, PAGES, ROOT, TUTORIALS, Block, assert_shows, commands_of
+from .pages import (
+    BLOCKS as ALL_BLOCKS,
+    FILE,
+    PAGES,
+    ROOT,
+    TUTORIALS,
+    Block,
+    assert_shows,
+    commands_of,
+    own_registries,
+)
 from .refusals import assert_text_has
 
 # The blocks of a tutorial run one after the other: tests/test_tutorials.py.
@@ -60,6 +71,12 @@ def commands(*, sweeps: bool = False) -> list[str]:
 
 
 SHOWN = {line: shown for block in BLOCKS for line, shown in commands_of(block).items() if shown}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_registries() -> Iterator[None]:
+    with own_registries():
+        yield
 
 
 def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:

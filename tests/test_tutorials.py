@@ -13,7 +13,7 @@ import pytest
 
 from snnlab.cli import main
 
-from .pages import FILE, PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of
+from .pages import FILE, PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
 
 # The tutorials that take seconds; the others run in `make slow`.
 QUICK = ()
@@ -28,13 +28,19 @@ def test_a_tutorial_works(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    with own_registries():
+        run_page(page, tmp_path, monkeypatch, capfd)
+
+
+def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Run the blocks of a page in a folder, one after the other."""
     names: dict[str, Any] = {"__name__": "tutorial"}
     printed = ""
     for block in blocks_of(page, PAGES[page]):
         if block.not_run:
             continue
         if named := FILE.match(block.text):
-            path = tmp_path / named[1]
+            path = folder / named[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
         elif block.language == "python":
