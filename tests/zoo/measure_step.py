@@ -46,7 +46,7 @@ def main() -> None:
         return
     workers = {variant: start(variant) for variant in VARIANTS}
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    memory = dict.fromkeys(VARIANTS, 0)
+    memory: dict[str, int] = dict.fromkeys(VARIANTS, 0)
     for number in range(arguments.rounds + 1):
         for variant, worker in workers.items():
             assert worker.stdin is not None
