@@ -10,7 +10,7 @@ import numpy as np
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import DataSettings
 from snnlab.errors import ConfigError
-from snnlab.runs.early_exit import StepTime, ThresholdResult
+from snnlab.runs.early_exit import StepTime, ThresholdResult, share_text
 from snnlab.runs.tables import Table
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def step_time(settings: DataSettings) -> StepTime:
     return StepTime(dt, settings.overlap_ms + ahead)
 
 
-def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the results as text."""
+def early_exit_lines(found: Mapping[str, Any], *, imported: bool = False) -> Iterator[str]:
+    """Yield the results as text; for an imported network how many answers are right, and no accuracy."""
     spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
-    head = ["threshold", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
+    of_test, of_val = (found.get(part) if imported else None for part in ("recordings", "val_recordings"))
+    head = ["threshold", "right" if imported else "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the probability reaches the threshold:"
-    yield Table(head, list(map(_row_texts, found["thresholds"])), words=()).text()
+    yield Table(head, [_row_texts(row, of_test) for row in found["thresholds"]], words=()).text()
     if "asked" not in found:
         return
     share = f"{found['asked']:.1%} of the validation recordings"
@@ -77,11 +78,11 @@ def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"no threshold answers {share} correctly; try a lower --accuracy"
         return
     yield f"the threshold that answers {share} correctly with the lowest latency, on validation and test recordings:"
-    both = [["validation", *_row_texts(found["on_val"])], ["test", *_row_texts(found["on_test"])]]
-    yield Table(["recordings", *head[: len(both[0]) - 1]], both).text()
+    both = [["validation", *_row_texts(found["on_val"], of_val)], ["test", *_row_texts(found["on_test"], of_test)]]
+    yield Table(["recordings", *head], [row + [""] * (len(head) + 1 - len(row)) for row in both]).text()
 
 
-def _row_texts(row: Mapping[str, Any]) -> list[str]:
+def _row_texts(row: Mapping[str, Any], right_of: int | None) -> list[str]:
     threshold = "the end" if row["threshold"] is None else f"{row['threshold']:.4g}"
     spikes = [] if row["spikes"] is None else [f"{row['spikes']:,.0f}"]
-    return [threshold, f"{row['accuracy']:.1%}", f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]
+    return [threshold, share_text(row["accuracy"], right_of), f"{row['latency']:.1f}", f"{row['early']:.1%}", *spikes]

@@ -142,6 +142,8 @@ class LeakyMembrane(Neuron):
             known["input_gain"] = self.input_gain
         for name in per_neuron:
             require_learnable(name, known, "per_neuron")
+            if list(per_neuron).count(name) > 1:
+                raise ConfigError("per_neuron", f"{name} is in it twice")
             if name in self.learn_per:
                 raise ConfigError("per_neuron", f"{name} is learned", f"set learn: {{{name}: neuron}} alone")
             if in_shape is None:
