@@ -74,7 +74,7 @@ def evaluate(
             require_not_trained_on(run, data, used)
     _select_part(data, part)
     if early:
-        early.check(experiment, settings, data)
+        early.check(experiment, settings, data, session.network)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
