@@ -35,6 +35,17 @@ COMMANDS = {
     "cp": "copy a packaged YAML file, to change it",
     "new": "save overrides as an experiment's YAML file",
     "validate": "check every YAML file of a folder without training",
+    "docs": "list the pages of the documentation, or open one",
+}
+# Page of the documentation of each command, if it has another name; each `--help` ends with it.
+PAGES = {
+    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report"), "runs"),
+    **dict.fromkeys(("show", "list", "cp", "new", "validate"), "layers"),
+    "import": "nir",
+    "bench": "benchmarks",
+    "bench_table": "benchmarks",
+    "sweep": "search",
+    "find": "doctor",
 }
 # Commands that print their usage when they get no arguments.
 NEEDS_ARGUMENTS = ("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "data", "bench_table")
@@ -131,7 +142,7 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     try:
         wants_usage = {"-h", "--help"} & {*arguments} or (name in NEEDS_ARGUMENTS and not arguments)
         if wants_usage and (usage := _usage(name)):
-            print(usage, end="")
+            print(usage, end="" if name == "docs" else f"\nmore: snnlab docs {PAGES.get(name, name)}\n")
             return 0
         return importlib.import_module(f"snnlab.cli.{_module(name)}").main(arguments, started)
     except Interrupted as stop:
