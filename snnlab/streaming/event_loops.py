@@ -21,6 +21,8 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
+# A step is compiled once for all loops that call it.
+_once = njit(nogil=True, error_model="numpy")
 
 
 @_inner
@@ -297,9 +299,11 @@ def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
 
-@_inner
+@_once
 def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Run all layers on the input that has been taken."""
+    layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
+    starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
     for k in range(layers.size - 1):
         scatter(k, layers, values, bits, weights, starts, factors, counts)
         if layers[k].adds_to_next:
