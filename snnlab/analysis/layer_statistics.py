@@ -228,10 +228,10 @@ def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneS
 
 
 def _histogram(relative_v: Tensor) -> Tensor:
-    places = relative_v.sub(LOW).mul_(BINS / (HIGH - LOW)).clamp_(0, BINS - 1).nan_to_num_(0.0).int()
+    bins = relative_v.sub(LOW).mul_(BINS / (HIGH - LOW)).clamp_(0, BINS - 1).nan_to_num_(0.0).int()
     # Flattened in memory order, so that nothing is copied.
-    axes = sorted(range(places.dim()), key=places.stride, reverse=True)
-    return torch.bincount(places.permute(axes).reshape(-1), minlength=BINS)
+    axes = sorted(range(bins.dim()), key=bins.stride, reverse=True)
+    return torch.bincount(bins.permute(axes).reshape(-1), minlength=BINS)
 
 
 def _relative_surrogate_gradient(call: _SpikeCall) -> Tensor:

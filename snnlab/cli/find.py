@@ -55,9 +55,9 @@ def main(arguments: list[str], started: float) -> int:
     tuner.write_figure(draw, target)
     print(f"  the curve: {target}")
     if override:
-        given = [text for text in overrides if key_of(text) != key_of(override)]
-        words = [f"--config-dir {options['--config-dir']}"] if "--config-dir" in options else []
-        print("  snnlab train", *words, *map(shlex.quote, [*given, override]))
+        others = [text for text in overrides if key_of(text) != key_of(override)]
+        options_text = [f"--config-dir {options['--config-dir']}"] if "--config-dir" in options else []
+        print("  snnlab train", *options_text, *map(shlex.quote, [*others, override]))
     return 0
 
 

@@ -15,7 +15,7 @@ from snnlab.cli.options import split_options
 from snnlab.config.folders import description, file_kinds, group_files, user_folder
 from snnlab.console import until_pipe_closes
 from snnlab.data.events.packing import copies
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
@@ -197,11 +197,11 @@ REGISTRIES = {
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("list", arguments)
+    options, positional = split_options("list", arguments)
     user_dir = user_folder(options.get("--config-dir"))
-    if len(words) > 2:
-        raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
-    kind, name = (*words, None, None)[:2]
+    if len(positional) > 2:
+        raise ConfigError("list", f"takes a kind and a name, got {join_names(positional)}")
+    kind, name = (*positional, None, None)[:2]
     files = file_kinds(user_dir)
     with until_pipe_closes():
         if kind is None:
@@ -223,7 +223,7 @@ def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     """Print the kinds, the number of entries of each, and the settings that name them."""
     print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
-        print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {join_names(REGISTRIES[kind][2])}")
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")

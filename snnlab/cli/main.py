@@ -85,7 +85,7 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
-        print(USAGE.format(commands="\n".join(f"  {c:{width}}   {words}" for c, words in COMMANDS.items())), end="")
+        print(USAGE.format(commands="\n".join(f"  {c:{width}}   {summary}" for c, summary in COMMANDS.items())), end="")
         return 0
     if name == "--version":
         print(__version__)
@@ -122,8 +122,8 @@ def _run(name: str, arguments: list[str], started: float) -> int:
 
 
 def _status(name: str, arguments: list[str], started: float) -> int:
-    if words := process.working_folder_problem():
-        print(f"snnlab: {words}", file=sys.stderr)
+    if problem := process.working_folder_problem():
+        print(f"snnlab: {problem}", file=sys.stderr)
         return 2
     if (name, *arguments[:1]) == ("bench", "table"):
         name, arguments = "bench_table", arguments[1:]
@@ -147,10 +147,10 @@ def _status(name: str, arguments: list[str], started: float) -> int:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        words = process.environment_problem(error)
-        if words is None:
+        problem = process.environment_problem(error)
+        if problem is None:
             raise
-        print(f"snnlab: {words}", file=sys.stderr)
+        print(f"snnlab: {problem}", file=sys.stderr)
         return 2
 
 

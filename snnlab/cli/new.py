@@ -57,11 +57,11 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
     path, user_dir = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
         raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
-    given = read_overrides(overrides, user_dir)
-    experiment, place = compose_experiment(given, user_dir)
-    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
-    text = experiment_text(name, given, command, folder)
-    check_experiment(experiment, place, here=False)
+    typed = read_overrides(overrides, user_dir)
+    experiment, run_folder = compose_experiment(typed, user_dir)
+    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", typed)
+    text = experiment_text(name, typed, command, folder)
+    check_experiment(experiment, run_folder, here=False)
     write_new(path, text, replace=force)
     return command
 

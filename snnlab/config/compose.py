@@ -116,7 +116,7 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
     for old, now in renames(resolved).items():
         raise ConfigError(old, f"was renamed to {now}")
     _check_known(resolved, neuron)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=_NOT_SETTINGS)
+    check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
@@ -333,9 +333,9 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
             raise
 
 
-def call_hydra(words: Sequence[str]) -> None:
+def call_hydra(arguments: Sequence[str]) -> None:
     """Call `hydra.main` with flags that only print, such as `--cfg job`; sets `sys.argv` and `HYDRA_FULL_ERROR`."""
-    sys.argv = [sys.argv[0], *words]
+    sys.argv = [sys.argv[0], *arguments]
     # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -353,8 +353,8 @@ def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    for words in repetition_warnings(overrides):
-        _log.warning(words)
+    for warning in repetition_warnings(overrides):
+        _log.warning(warning)
     experiment, (folder,) = _compose(overrides, config_dir, "run.dir")
     where = [] if config_dir is None else ["--config-dir", str(config_dir)]
     experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
@@ -374,9 +374,9 @@ def compose_grid_run(
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    place = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
-    given = [f"hydra.job.num={number}", *place]
-    experiment, (above, below) = _compose(overrides, config_dir, "sweep.dir", "sweep.subdir", extra=given)
+    sweep_dir = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
+    hydra_overrides = [f"hydra.job.num={number}", *sweep_dir]
+    experiment, (above, below) = _compose(overrides, config_dir, "sweep.dir", "sweep.subdir", extra=hydra_overrides)
     found = Path(above).expanduser().absolute()
     return experiment, found, found / below
 
@@ -419,7 +419,7 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
         where: Overrides with the search path of files.
     """
     layers = OmegaConf.select(cfg, "model.layers")
-    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
+    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.loaded)}
     typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
     nodes = layers if isinstance(layers, DictConfig) else {}
     new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
@@ -436,9 +436,9 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
             raise ConfigError(f"{at}{place}", "a new layer needs its place", "set after: NAME", before)
 
 
-def _layers(page: Mapping[str, Any]) -> list[str]:
+def _layers(content: Mapping[str, Any]) -> list[str]:
     """Return the names of the layers that an experiment's file sets."""
-    model = page.get("model")
+    model = content.get("model")
     layers = model.get("layers") if isinstance(model, Mapping) else None
     return list(layers) if isinstance(layers, Mapping) else []
 
@@ -446,8 +446,8 @@ def _layers(page: Mapping[str, Any]) -> list[str]:
 def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[list[str], list[OwnFile]]:
     """Return overrides for Hydra, and the user's files that they choose, checked."""
     names = groups(config_folder(), user_dir)
-    given = read_overrides(overrides, user_dir)
-    return mark_overrides(given, names), check_chosen(user_dir, given, names)
+    typed = read_overrides(overrides, user_dir)
+    return mark_overrides(typed, names), check_chosen(user_dir, typed, names)
 
 
 def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]:

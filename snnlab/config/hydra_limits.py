@@ -32,7 +32,7 @@ from snnlab.config.folders import config_folder
 from snnlab.config.hints import file_hint
 from snnlab.config.references import require_bounded, require_printable
 from snnlab.config.schema import line_of
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.yaml_files import require_bounded as require_bounded_file
 
 INSTEAD_OF_HYDRA_PLUGINS = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
@@ -208,7 +208,7 @@ def _require_no_hydra_settings(path: Path, composed: Any, package: str) -> None:
             line = line_of(path, place, package) or line_of(path, key, package)
             raise ConfigError(
                 f"{path}{f':{line}' if line else ''}",
-                f"{place}: of Hydra's settings a file can set only {listing(ALLOWED_HYDRA_SETTINGS)}",
+                f"{place}: of Hydra's settings a file can set only {join_names(ALLOWED_HYDRA_SETTINGS)}",
                 "others are for the command line",
             )
 

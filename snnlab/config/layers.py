@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions, value_text
 
 Nodes = dict[str, dict[str, Any]]
@@ -71,7 +71,7 @@ def _order(nodes: Nodes, place: str) -> list[str]:
     while waiting:
         ready = next((name for name, target in waiting.items() if target in order), None)
         if ready is None:
-            raise ConfigError(place, f"{listing(waiting)} follow each other in a cycle")
+            raise ConfigError(place, f"{join_names(waiting)} follow each other in a cycle")
         target = waiting.pop(ready)
         position = order.index(target) + 1
         while position < len(order) and after.get(order[position]) == target:  # keep the file's order

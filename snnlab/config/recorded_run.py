@@ -33,7 +33,7 @@ from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
 from snnlab.runs.recorded import read_config, read_unresolved, require_no_file
@@ -172,13 +172,13 @@ def require_named(
     Raises:
         ConfigError: with the overrides to type.
     """
-    words = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
-    if words:
+    missing = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
+    if missing:
         own_message = (
             "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
         )
         foreign_message = "was not recorded here by you, or was moved or edited since; type again what it may use:"
-        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(words)}")
+        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(missing)}")
 
 
 def forbids_download(raw: Mapping[str, Any], typed: TypedSettings) -> bool:
@@ -343,7 +343,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[
         if not any(name == free or name.startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
             raise ConfigError(
                 name,
-                f"a resumed run keeps {one.get(name)!r}; only {listing(CHANGEABLE_ON_RESUME)} can change",
+                f"a resumed run keeps {one.get(name)!r}; only {join_names(CHANGEABLE_ON_RESUME)} can change",
                 "snnlab train init_from=RUN ... starts another run with its weights",
             )
     return {name: [one.get(name), other.get(name)] for name in names}
@@ -382,9 +382,9 @@ def compose_run(
     recorded = recorded_config(run)
     cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)
-    given = read_overrides(overrides, user_dir)
-    check_chosen(user_dir, given, names)
-    chosen, values = _split_overrides(given, names, cfg)
+    typed_overrides = read_overrides(overrides, user_dir)
+    check_chosen(user_dir, typed_overrides, names)
+    chosen, values = _split_overrides(typed_overrides, names, cfg)
     for group, name in chosen.items():
         cfg[group] = _compose_group_file(group, name, user_dir)[group]
     marked = mark_overrides(values, names)
@@ -396,7 +396,7 @@ def compose_run(
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
         composed = hydra.compose("config", marked)
     experiment = check_config(composed, (), chosen)
-    if any(key_of(text).startswith("trainer") for text in given):
+    if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
@@ -461,10 +461,10 @@ def _has_record_of(run: Path, experiment: Experiment) -> bool:
 
 def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
     """Return whether a plugin is the same file that was imported when the run was recorded."""
-    if name not in known or not (places := module_paths(name)):
+    if name not in known or not (paths := module_paths(name)):
         return False
     path, content = known[name]
-    return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
+    return paths[-1].resolve() == path and path.is_file() and file_hash(path) == content
 
 
 def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: TypedSettings, use: Use) -> None:
@@ -529,7 +529,7 @@ def _split_overrides(
                 "a run's neurons are in its layers",
                 (
                     f"override those, such as model.layers.{_spiking_layers(cfg)[0]}.NAME=VALUE (layers:"
-                    f" {listing(_spiking_layers(cfg))})"
+                    f" {join_names(_spiking_layers(cfg))})"
                 ),
             )
         if found and found["group"] in _FIXED:

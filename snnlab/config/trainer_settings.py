@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, join_names
 from snnlab.settings import Count, NonNegative, at_least, check_settings
 
 Number = int | float
@@ -86,10 +86,10 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     for key in map(str, settings):
         if key in ELSEWHERE:
             raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
-        if key not in known and (words := _unknown_hint(key, known)):
-            raise UnknownSettingError("trainer", key, words)
+        if key not in known and (hint := _unknown_hint(key, known)):
+            raise UnknownSettingError("trainer", key, hint)
     if isinstance(settings.get("strategy"), Mapping):
-        names = listing(get_args(Strategy))
+        names = join_names(get_args(Strategy))
         raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _invalid_settings(settings, test):
@@ -111,7 +111,7 @@ def precision_of(value: Any) -> str:
             "use bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true",
         )
     if name not in _PRECISIONS:
-        raise ConfigError("trainer.precision", f"expected one of {listing(_PRECISIONS)}, got {value!r}")
+        raise ConfigError("trainer.precision", f"expected one of {join_names(_PRECISIONS)}, got {value!r}")
     return name
 
 

@@ -125,5 +125,5 @@ def _format_copies(
     )
 
 
-def _part(split: Split, place: int) -> str:
-    return "test" if place in split.test else "validation" if place in split.val else "training"
+def _part(split: Split, index: int) -> str:
+    return "test" if index in split.test else "validation" if index in split.val else "training"

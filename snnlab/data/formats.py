@@ -16,7 +16,7 @@ from snnlab.data import tonic_adapter
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
-from snnlab.errors import ConfigError, DataError, listing
+from snnlab.errors import ConfigError, DataError, join_names
 from snnlab.settings import Count, above, checks_arguments
 
 
@@ -117,7 +117,7 @@ def events_from_columns(
         columns.pop("y", None)
     needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
     if missing := [standard for standard in needed if standard not in columns]:
-        has = f"; it has {listing(found)}" if found else ""
+        has = f"; it has {join_names(found)}" if found else ""
         raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
     sizes = {standard: len(values) for standard, values in columns.items()}
     if len(set(sizes.values())) > 1:
@@ -192,7 +192,7 @@ def _polarity(
     known = usual if values is None else np.asarray(values)
     unknown = np.flatnonzero(~np.isin(p, known))
     if unknown.size:
-        allowed = listing(f"{value:g}" for value in known)
+        allowed = join_names(f"{value:g}" for value in known)
         raise DataError(
             name,
             f"p is {float(p[unknown[0]]):g} at event {unknown[0]}, but polarities are {allowed}",
@@ -238,7 +238,7 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
+        raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
     try:
         columns = read(path, reading, sensor_size)
     except DataError:
@@ -275,11 +275,11 @@ def read_array(
     return events_from_columns(columns, reading, sensor_size, name)
 
 
-def iter_recordings(given: Any, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
+def iter_recordings(recordings: Any, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
     """Yield one or several recordings given in Python, with their names in messages.
 
     Args:
-        given: `Events`, a file, or an array as for `read_array`; or a list of these.
+        recordings: `Events`, a file, or an array as for `read_array`; or a list of these.
         reading: The reading options of files and arrays.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
@@ -287,9 +287,9 @@ def iter_recordings(given: Any, reading: ReadOptions, sensor_size: SensorSize) -
         DataError: if one holds no events of this sensor.
         TypeError: if one is of another type.
     """
-    several = isinstance(given, list | tuple) and not isinstance(given, Events)
-    for place, one in enumerate(given if several else [given]):
-        name = f"events[{place}]" if several else "events"
+    several = isinstance(recordings, list | tuple) and not isinstance(recordings, Events)
+    for index, one in enumerate(recordings if several else [recordings]):
+        name = f"events[{index}]" if several else "events"
         if isinstance(one, Events):
             yield name, one
         elif isinstance(one, str | Path):
@@ -390,18 +390,18 @@ def _read_text(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Col
     with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
-        words = [word.strip().strip('"') for word in head.split(delimiter)]
-        named = not all(_is_number(word) for word in words)
+        names = [word.strip().strip('"') for word in head.split(delimiter)]
+        named = not all(_is_number(word) for word in names)
         rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
         return {name: np.empty(0, np.int64) for name in "txyp"}
     # Integers stay integers: a double has not enough digits for nanoseconds since 1970.
     whole = not any(mark in line for line in rows for mark in ".eE")
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
-    if named and table.shape[1] == len(words):
-        if twice := [word for word in words if words.count(word) > 1]:
+    if named and table.shape[1] == len(names):
+        if twice := [word for word in names if names.count(word) > 1]:
             raise DataError(path, f"names the column {twice[0]} twice")
-        return {word: table[:, number] for number, word in enumerate(words)}
+        return {word: table[:, number] for number, word in enumerate(names)}
     return _columns_of_array(table, path, reading, sensor_size)
 
 
@@ -416,8 +416,8 @@ def _is_number(word: str) -> bool:
 def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
-        place = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if place is None else get_local(file, place)
+        name_in_file = next((name for name in ("events", "CD/events") if name in file), None)
+        group: Any = file if name_in_file is None else get_local(file, name_in_file)
         if isinstance(group, h5py.Dataset):
             return _columns_of_array(group[()], path, reading, sensor_size)
         parts = {name: get_local(group, name) for name in group}

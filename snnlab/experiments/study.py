@@ -237,8 +237,8 @@ class SharedStudy:
         self.limit = _minimum(sweep.trials, len(self._grid) if self._grid else None)
 
     def _require_same_search(self, identity: Mapping[str, Any]) -> None:
-        page = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
-        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(page))}
+        content = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
+        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(content))}
         stored = self.study.user_attrs.get(IDENTITY)
         if stored is None and not self.study.get_trials(deepcopy=False):
             if _has_runs(self.folder):
@@ -385,17 +385,17 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
 
 
 @contextmanager
-def open_study_copy(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+def open_study_copy(folder: Path, content: Mapping[str, Any]) -> Iterator[Study]:
     """Yield the study of a search from a copy of its file: nothing is written, and no other file is opened.
 
     Args:
-        page: The content of its `sweep.yaml`.
+        content: The content of its `sweep.yaml`.
 
     Raises:
         RunFolderError: if there is none that can be read, or it is in another storage.
     """
     require_optuna()
-    named, path = page["sweep"].get("storage"), folder / FILE
+    named, path = content["sweep"].get("storage"), folder / FILE
     if named is not None:
         raise RunFolderError(
             "report",
@@ -407,9 +407,9 @@ def open_study_copy(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
         )
     if path.is_symlink() or not path.is_file():
         raise RunFolderError("report", f"{folder}: the search has no trial yet")
-    with TemporaryDirectory() as place, quiet_optuna():
-        _copy(path, Path(place) / FILE)
-        storage = open_storage(storage_url(Path(place), None))
+    with TemporaryDirectory() as temporary, quiet_optuna():
+        _copy(path, Path(temporary) / FILE)
+        storage = open_storage(storage_url(Path(temporary), None))
         try:
             # It holds one study, whose name is that of the folder when the search began.
             yield optuna.load_study(study_name=None, storage=storage)

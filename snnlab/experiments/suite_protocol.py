@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.runs_table import group_by, is_limit
@@ -60,7 +60,7 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
     differs = "; ".join(f"{row.method}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
     fields = {
         "runs": _runs(rows),
-        "seeds": f"{_grouped_text((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
+        "seeds": f"{_grouped_text((row, join_names(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
         **{about: _grouped_text(_row_texts(rows, text_of)) for about, text_of in _FIELDS.items()},
         "methods": differs if several else "",
         "budget": _budget(suite, rows) if suite.match is not None else "",
@@ -94,7 +94,7 @@ def flags(
         *(f"seed {seed} was trained several times: the last run counts" for seed in repeated_seeds),
     ]
     if controls := list(dict.fromkeys(str(name) for run in tested if (name := _result_page(run).get("control")))):
-        found.append(f"control {listing(controls)}: no result")
+        found.append(f"control {join_names(controls)}: no result")
     if any((run.part("provenance").get("git") or {}).get("dirty") for run in tested):
         found.append("dirty tree")
     if any(run.part("provenance").get("git") is None for run in tested):
@@ -114,7 +114,7 @@ def flags(
 
 
 def _result_page(run: SuiteRun) -> Mapping[str, Any]:
-    return {} if run.recorded is None else run.recorded.page
+    return {} if run.recorded is None else run.recorded.content
 
 
 def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | None]) -> list[tuple[MethodRow, str]]:
@@ -128,7 +128,7 @@ def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
     groups = {text: [row.method for row, _ in of] for text, of in group_by(texts, lambda one: one[1]).items()}
     if len(groups) == 1:
         return next(iter(groups))
-    return "; ".join(f"{listing(methods)}: {text}" for text, methods in groups.items())
+    return "; ".join(f"{join_names(methods)}: {text}" for text, methods in groups.items())
 
 
 def _runs(rows: Sequence[MethodRow]) -> str:
@@ -154,8 +154,8 @@ def _split(run: SuiteRun) -> str | None:
 
 
 def _sizes(run: SuiteRun) -> str:
-    words = {"train": "to train", "val": "to validate", "test": "to test"}
-    parts = [(run.part("selection").get(f"{part}_size"), what) for part, what in words.items()]
+    phrase = {"train": "to train", "val": "to validate", "test": "to test"}
+    parts = [(run.part("selection").get(f"{part}_size"), what) for part, what in phrase.items()]
     return ", ".join(f"{size:,} {what}" for size, what in parts if size is not None)
 
 
@@ -257,9 +257,9 @@ def _training(run: SuiteRun) -> str:
 def _precision(run: SuiteRun) -> str:
     numerics = run.part("provenance").get("numerics") or {}
     items = [str(run.config.get("trainer.precision", numerics.get("default_dtype", "")))]
-    for key, words in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
+    for key, phrase in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
         if numerics.get(key) is not None:
-            items.append(words.format(numerics[key]))
+            items.append(phrase.format(numerics[key]))
     if numerics.get("deterministic_algorithms"):
         items.append("deterministic algorithms")
     return ", ".join(part for part in items if part)
@@ -337,8 +337,8 @@ def _test_list_hash(path: Path) -> str | None:
 @cache
 def _read_list_hash(path: Path, changed: int) -> str:
     """Return the hash of a long list; the result is cached until the file changes."""
-    page = json.loads(path.read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(page["test"]).encode()).hexdigest()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(content["test"]).encode()).hexdigest()
 
 
 def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:
@@ -346,7 +346,7 @@ def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:
     found = [f"{failed} of {len(runs)} failed"] if failed else []
     why = group_by((run for run in runs if not run.tested and run.status != "failed"), _reason)
     for reason, of in why.items():
-        found.append(f"seed{'s' if len(of) > 1 else ''} {listing(str(run.seed) for run in of)} {reason}")
+        found.append(f"seed{'s' if len(of) > 1 else ''} {join_names(str(run.seed) for run in of)} {reason}")
     return found
 
 
@@ -360,7 +360,7 @@ def _version_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> lis
     all_versions, own = ([_versions(run) for run in runs] for runs in (peers, tested))
     usual = {name: _most_common(found.get(name) for found in all_versions) for found in own for name in found}
     other = [name for name, value in usual.items() if any(found.get(name) != value for found in own)]
-    return [f"mixed versions: {listing(other)}"] if other else []
+    return [f"mixed versions: {join_names(other)}"] if other else []
 
 
 def _versions(run: SuiteRun) -> dict[str, str]:

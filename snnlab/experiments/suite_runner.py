@@ -21,7 +21,7 @@ from snnlab.experiments.suite_settings import PLACE, TUNE_SEED
 from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent, read_result
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
-from snnlab.experiments.workers import MACHINE_SETTINGS, Task, threads_per_run
+from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
 from snnlab.runs.tables import format_duration, format_path
 from snnlab.settings import key_of
 
@@ -164,7 +164,9 @@ def tuning_plan(plan: SuitePlan, dataset: str, method: str, merge: Callable[[Seq
     except ConfigError as error:
         raise error.with_fields(place=f"{PLACE}.tune of {method} on {dataset}: {error.place}") from error
     folder = plan.folder / "tune" / dataset / method
-    return SearchPlan(folder, f"{method}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
+    return SearchPlan(
+        folder, f"{method}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.working_folder
+    )
 
 
 def tune(
@@ -292,7 +294,7 @@ class SuiteRunner:
         methods = dict.fromkeys(spec.method for spec in todo if spec.dataset == dataset)
         probes = [self._work.merge(self.plan.method_overrides(dataset, method)) for method in methods]
         try:
-            return self.executor.call(self._work.preflight, probes, self.plan.config_dir, self.plan.place)
+            return self.executor.call(self._work.preflight, probes, self.plan.config_dir, self.plan.working_folder)
         except WorkerLostError as error:
             return PreflightResult(gap=error)
         except Interrupted:
@@ -347,7 +349,7 @@ class SuiteRunner:
             self.suite_state.states[spec].status = "missing"
         self._running = []
 
-    def _next(self) -> tuple[RunSpec, Task] | None:
+    def _next(self) -> tuple[RunSpec, RunTask] | None:
         if not self._waiting:
             return None
         spec = self._waiting.pop(0)

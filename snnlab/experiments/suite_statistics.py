@@ -106,7 +106,7 @@ _METRICS = (
 )
 
 
-class Spread(NamedTuple):
+class SeedSummary(NamedTuple):
     """Mean and spread over seeds.
 
     Attributes:
@@ -137,11 +137,11 @@ class Column(NamedTuple):
     key: str
     statistic: str
     heading: str
-    text: Callable[[Spread], str]
+    text: Callable[[SeedSummary], str]
     about: str
 
 
-def spread(values: Sequence[float]) -> Spread:
+def summarize_seeds(values: Sequence[float]) -> SeedSummary:
     """Return mean, standard deviation and 95 % interval of values.
 
         mean +- t(n - 1) sd / sqrt(n)
@@ -155,10 +155,10 @@ def spread(values: Sequence[float]) -> Spread:
         raise ValueError("no values have no mean")
     n, mean = len(values), fmean(values)
     if n == 1:
-        return Spread(1, mean)
+        return SeedSummary(1, mean)
     sd = stdev(values)
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
-    return Spread(n, mean, sd, mean - half, mean + half)
+    return SeedSummary(n, mean, sd, mean - half, mean + half)
 
 
 def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
@@ -218,27 +218,27 @@ def _best_on_test(run: SuiteRun) -> float | None:
     return max(tested, default=None)
 
 
-def _percent(value: Spread) -> str:
+def _percent(value: SeedSummary) -> str:
     return f"{100 * value.mean:.1f}" + ("" if value.sd is None else f" ± {100 * value.sd:.1f}")
 
 
-def _interval(value: Spread) -> str:
+def _interval(value: SeedSummary) -> str:
     return "" if value.low is None or value.high is None else f"{100 * value.low:.1f} to {100 * value.high:.1f}"
 
 
-def _with_sd(form: str) -> Callable[[Spread], str]:
+def _with_sd(form: str) -> Callable[[SeedSummary], str]:
     return lambda value: format(value.mean, form) + (f" ± {format(value.sd, form)}" if value.sd else "")
 
 
-def _mean(form: str) -> Callable[[Spread], str]:
+def _mean(form: str) -> Callable[[SeedSummary], str]:
     return lambda value: format(value.mean, form)
 
 
-def _short(value: Spread) -> str:
+def _short(value: SeedSummary) -> str:
     return short_number(value.mean)
 
 
-def _sparsity(value: Spread) -> str:
+def _sparsity(value: SeedSummary) -> str:
     return f"{100 * value.mean:.1f}"
 
 
@@ -297,7 +297,7 @@ class MethodRow:
     seeds: Sequence[int]
     planned: int
     failed: int
-    values: Mapping[str, Spread]
+    values: Mapping[str, SeedSummary]
     flags: Sequence[str]
     note: str | None = None
     differs: Sequence[str] = ()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.console import say
-from snnlab.errors import ConfigError, RunFolderError, did_you_mean, listing
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
 from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
 from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
 from snnlab.experiments.suite_statistics import (
@@ -22,7 +22,7 @@ from snnlab.experiments.suite_statistics import (
     published_results,
     run_statistics,
     short_number,
-    spread,
+    summarize_seeds,
 )
 from snnlab.experiments.verdicts import CountLooks, MethodResults, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
@@ -158,7 +158,7 @@ def _row(
     each = [run_statistics(run, found.energy, best_on_test) for run in tested]
     # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
-    values = {key: spread([one[key] for one in each]) for key in keys}
+    values = {key: summarize_seeds([one[key] for one in each]) for key in keys}
     answers = _test_results(name, tested)
     if "test_accuracy" in values:
         # The interval for new seeds and new recordings, if predictions were recorded.
@@ -263,7 +263,7 @@ def remarks(part: DatasetTables) -> list[str]:
     if any(pair.significant is False for pair in part.neighbours):
         notes.append(TIED)
     if level := [pair.worse for pair in part.against_best if pair.significant is False]:
-        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {listing(level)}.")
+        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {join_names(level)}.")
     # With many methods the marks replace the sentences.
     notes += [pair.said for pair in part.neighbours if len(part.rows) <= _MAX_SENTENCES or pair.significant]
     return [*notes, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else notes
@@ -394,7 +394,7 @@ def _published_table(part: DatasetTables) -> Table:
         ]
         for one in part.published
     ]
-    faint = [place for place, one in enumerate(part.published) if one.on_test]
+    faint = [index for index, one in enumerate(part.published) if one.on_test]
     return Table(head, rows, f"{part.dataset}: published by others, not ranked", [0, 2, 5, 6, 7], [5, 6, 7], faint)
 
 

@@ -52,7 +52,7 @@ class TrialAddress:
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """One run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Task:
     folder: str
     overrides: Sequence[str]
     config_dir: str | None
-    place: str
+    working_folder: str
     trial_address: TrialAddress | None = None
 
 

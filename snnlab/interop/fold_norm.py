@@ -38,8 +38,8 @@ def fold_norm(network: Network) -> Network:
     folded = build_network(layers, in_shape=built.in_shape, dt=built.dt, num_steps=built.num_steps).network
     first = next(network.parameters(), torch.empty(0))
     folded.to(first.device, first.dtype).train(network.training)
-    own, given = folded.state_dict(), network.state_dict()
-    folded.load_state_dict({key: given.get(key, value) for key, value in own.items()})
+    own, before = folded.state_dict(), network.state_dict()
+    folded.load_state_dict({key: before.get(key, value) for key, value in own.items()})
     for path, block in network.named_modules():
         if isinstance(block, Network):
             _fold_weights([*block.layers()], folded.get_submodule(path))

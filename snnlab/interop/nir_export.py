@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from snnlab import __version__
 from snnlab.compat import ConvNd
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import make_graph, nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
@@ -173,10 +173,10 @@ def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
     groups: dict[str, list[str]] = {}
     for layer, texts in by_layer.items():
         groups.setdefault("; ".join(texts), []).append(layer)
-    lines = [f"{listing(layers)}: {text}" for text, layers in groups.items()]
+    lines = [f"{join_names(layers)}: {text}" for text, layers in groups.items()]
     if len(lines) > MOST_LINES - 1:
         rest = [layer for layers in [*groups.values()][MOST_LINES - 2 :] for layer in layers]
-        lines = [*lines[: MOST_LINES - 2], f"and what {listing(rest)} do"]
+        lines = [*lines[: MOST_LINES - 2], f"and what {join_names(rest)} do"]
     head = "NIR cannot say what these layers do" + ("" if lossy else "; change them, or add --lossy")
     return ConfigError("export", "\n  ".join([head, *lines]))
 
@@ -479,7 +479,7 @@ class _Writer:
         for what, fix, instead in _lost_of(neuron):
             self._cannot(path, what, fix, instead)
         spec = _constants(neuron, self.dt)
-        full = {key: _spread(value, shape) for key, value in spec.items()}
+        full = {key: _broadcast(value, shape) for key, value in spec.items()}
         if not neuron.spiking and "tau_syn" in full:
             # NIR's CubaLI is younger than some readers' nir; two leaky integrators are the same.
             zero = np.zeros(shape, np.float32)
@@ -567,7 +567,7 @@ def _next_below(value: Any) -> Tensor:
     return torch.nextafter(single, torch.tensor(-torch.inf))
 
 
-def _spread(value: Any, shape: Shape) -> np.ndarray:
+def _broadcast(value: Any, shape: Shape) -> np.ndarray:
     """Return a number, or a value per channel or neuron, for each neuron."""
     return np.array(np.broadcast_to(np.asarray(torch.as_tensor(value).detach().cpu(), np.float32), shape))
 

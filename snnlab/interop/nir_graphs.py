@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.interop.nir_files import NIRError
 from snnlab.nn.blocks.graph import Edge, components
 
@@ -114,7 +114,7 @@ def _only(graph: Any, kind: str, path: str, place: str) -> str:
     found = [name for name, node in graph.nodes.items() if kind_of(node) == kind]
     if len(found) != 1:
         where = f"{place}: {path}" if path else place
-        names = f": {listing(found)}" if found else ""
+        names = f": {join_names(found)}" if found else ""
         raise NIRError(where, f"has {len(found)} {kind} nodes{names}; snnlab reads graphs with one")
     return found[0]
 
@@ -176,7 +176,7 @@ def delay_cycles(flat: FlatGraph, steps: int, delays: Mapping[str, int], place: 
         if not inner:
             continue
         if not any(kind_of(flat.nodes[name]) in STATEFUL for name in part):
-            raise NIRError(f"{place}: {min(part)}", f"is in a cycle without state: {listing(sorted(part))}")
+            raise NIRError(f"{place}: {min(part)}", f"is in a cycle without state: {join_names(sorted(part))}")
         for name in [name for name in sorted(part) if delays.get(name, 0) >= 1]:
             shortened.append(name)
             edges = [edge._replace(delay=1) if edge.source == name else edge for edge in edges]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
 from snnlab.interop.nir_graphs import (
@@ -148,7 +148,7 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         return read
     found = _Reader(file, place, options).read()
     if own is not None:
-        why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
+        why = f"since {join_names(changed)} changed" if own.layers is not None and changed else "which has no layers"
         found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
     return found
 
@@ -239,9 +239,9 @@ class _Reader:
             layers["identity1"] = {"type": "identity"}
         read = ReadNetwork(layers, self.weights, flat.in_shape, self.options.dt)
         read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
-        late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
+        delayed_sources = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
-        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
+        facts = Facts(kinds, self.file.resets, self.constants, delayed_sources, flat.dropped, doubles)
         read.assumptions = [*assumption_lines(facts, self.options)]
         read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
@@ -400,10 +400,10 @@ class _Reader:
         options = self.options
         fields = {"tau_mem": "tau_mem", "tau_syn": "tau_syn"} if "tau_mem" in values else {"tau_mem": "tau"}
         parts: dict[str, Any] = {}
-        for setting, given in fields.items():
-            tau = values[given]
+        for setting, key in fields.items():
+            tau = values[key]
             whole = tau.setting if tau.each is None else tau.each
-            self._require_tau(name, given, tau)
+            self._require_tau(name, key, tau)
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
             elif options.time_unit == "steps":
@@ -444,16 +444,16 @@ class _Reader:
             return _Value(float(whole), None)
         return _Value(float(np.ravel(whole)[0]), np.asarray(whole, np.float64))
 
-    def _require_tau(self, name: str, given: str, tau: _Value) -> None:
+    def _require_tau(self, name: str, key: str, tau: _Value) -> None:
         """Raise a NIRError for a time constant that is not positive, or below a step."""
         low = tau.setting if tau.each is None else float(tau.each.min())
         unit = self.options.time_unit
         if low <= 0:
-            raise self._error(name, f"{given} must be > 0, got {low:g}")
+            raise self._error(name, f"{key} must be > 0, got {low:g}")
         if low < self.options.step * (1 - 1e-9):
             step = "a step" if unit == "steps" else f"dt, {self.options.step:.9g} {unit}"
             raise self._error(
-                name, f"{given} is {low:.9g} {unit}, below {step}", "set a shorter dt, or another time_unit"
+                name, f"{key} is {low:.9g} {unit}, below {step}", "set a shorter dt, or another time_unit"
             )
 
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:

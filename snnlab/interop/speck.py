@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop.nir_export import Shape, Sketch, sketch
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
@@ -86,7 +86,7 @@ def fit(network: Network) -> list[Core]:
     chip = _Chip(drawn, modules)
     needs = chip.needs()
     if chip.misfits:
-        raise _misfit([f"{listing(layers)}: {text}" for text, layers in chip.misfits.items()])
+        raise _misfit([f"{join_names(layers)}: {text}" for text, layers in chip.misfits.items()])
     cores = assign(list(needs.values()))
     if cores is None:
         hopeless = [f"{name} needs {need}" for name, need in needs.items() if not any(c.holds(need) for c in CORES)]
@@ -98,17 +98,17 @@ def assign(needs: Sequence[Memory], cores: Sequence[Memory] = CORES) -> list[int
     """Return a different core for each layer, None if there are too few: a matching by augmenting paths."""
     layer_of: dict[int, int] = {}
 
-    def place(layer: int, tried: set[int]) -> bool:
+    def assign_layer(layer: int, tried: set[int]) -> bool:
         for number, core in enumerate(cores):
             if number in tried or not core.holds(needs[layer]):
                 continue
             tried.add(number)
-            if number not in layer_of or place(layer_of[number], tried):
+            if number not in layer_of or assign_layer(layer_of[number], tried):
                 layer_of[number] = layer
                 return True
         return False
 
-    if not all(place(layer, set()) for layer in range(len(needs))):
+    if not all(assign_layer(layer, set()) for layer in range(len(needs))):
         return None
     found = {layer: core for core, layer in layer_of.items()}
     return [found[layer] for layer in range(len(needs))]
@@ -120,7 +120,7 @@ def _crowd(needs: Mapping[str, Memory]) -> str:
     for group in sorted({*options.values(), frozenset(range(len(CORES)))}, key=len):
         names = [name for name, cores in options.items() if cores <= group]
         if len(names) > len(group):
-            return f"{listing(names)}: {len(names)} layers, but {len(group)} cores can hold them"
+            return f"{join_names(names)}: {len(names)} layers, but {len(group)} cores can hold them"
     return f"{len(needs)} layers have no assignment to {len(CORES)} cores"
 
 
@@ -216,7 +216,7 @@ class _Chip:
         if kernel[0] != kernel[1]:
             self._no(node, f"kernel {kernel[0]}x{kernel[1]} is not square")
         if any(step not in STRIDES for step in module.stride):
-            self._no(node, f"stride {_sizes(module.stride)}, must be {listing(map(str, STRIDES))}")
+            self._no(node, f"stride {_sizes(module.stride)}, must be {join_names(map(str, STRIDES))}")
         if padding == "same":
             padding = tuple((k - 1) // 2 for k in kernel)
         if not isinstance(padding, str) and max(padding) > MAX_PADDING:

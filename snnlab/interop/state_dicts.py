@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, DataError, did_you_mean, listing, one_line
+from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
 from snnlab.nn.network import Network
 from snnlab.printable import is_printable, printable
 
@@ -109,7 +109,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     found = {str(key): value for key, value in entries if _is_state_dict(value)}
     if len(found) == 1:
         return dict(next(iter(found.values())))
-    several = f"contains several: {printable(listing(found))}" if found else "contains no tensors by name"
+    several = f"contains several: {printable(join_names(found))}" if found else "contains no tensors by name"
     raise DataError(path, f"is not a state dict: it {several}")
 
 
@@ -218,7 +218,7 @@ def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Ta
         raise DataError(path, f"has no {_names(missing)} ({len(missing)} of {len(own)} tensors)", hint)
     if twice := next((name for name in named if named.count(name) > 1), None):
         sources = [name for name, target in targets.items() if target == twice]
-        raise DataError(path, f"{listing(sources)} are both {twice}")
+        raise DataError(path, f"{join_names(sources)} are both {twice}")
 
 
 def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Tensor) -> None:
@@ -266,13 +266,15 @@ def _type(value: Tensor) -> str:
 
 def _names(names: list[str]) -> str:
     shown = [printable(name) for name in names[:_MOST_NAMES]]
-    return listing([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])
+    return join_names([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])
 
 
 def loaded_text(loaded: Loaded, path: str | Path, sha256: str) -> str:
     """Return what was loaded as a log line."""
     more = [f"{len(loaded.checked)} numbers equal the settings"] if loaded.checked else []
     more += [f"not used: {_names(list(loaded.unused))}"] if loaded.unused else []
-    more += [f"converted: {listing(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []
+    more += (
+        [f"converted: {join_names(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []
+    )
     what = f"loaded {loaded.weights} tensors, {loaded.values:,} values, from {path} (sha256 {sha256[:12]})"
     return "; ".join([what, *more])

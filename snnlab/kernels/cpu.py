@@ -10,7 +10,7 @@ Axes: T steps, B samples, n neurons in the order of memory.
 
 from __future__ import annotations
 
-from snnlab.kernels.emit import Lines, LoopVariant, Source, Syntax, Writer, block, input_index, source
+from snnlab.kernels.emit import Lines, LoopSource, LoopVariant, Syntax, Writer, block, input_index, source
 from snnlab.kernels.trace import StepGraph
 
 NUMBA = Syntax(
@@ -37,7 +37,7 @@ _BLOCK_OFFSET = f"((t * batch + sample) * (neurons // {_BLOCK_SIZE}) + start // 
 _SHIFT = "shift = (line - {0}) // width * stride + margin"
 
 
-def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def forward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the forward loop, which writes the values to save."""
     writer = Writer(step, options, NUMBA, "{0}[n]")
     x = "drive[n - line + shift]" if options.events else f"x[{input_index(step, options)}]"
@@ -67,7 +67,7 @@ def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
     return _source(title, "forward", "y", step, options, buffers, tasks)
 
 
-def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the backward loop; gradients of numbers are summed for each sample and neuron, in double precision."""
     writer = Writer(step, options, NUMBA, "{0}[n]")
     real = "d_bias" if options.events else "saved0" if options.inplace else "dx"
@@ -139,7 +139,7 @@ def _in_row_blocks(options: LoopVariant, steps: Lines) -> Lines:
 
 def _source(
     title: str, name: str, real: str, step: StepGraph, options: LoopVariant, buffers: Lines, tasks: Lines
-) -> Source:
+) -> LoopSource:
     events = ["lists, kernel, bias = events[:4], events[4], events[5]"] * options.events
     events += ["stride, margin = np.uintp(geometry[-2]), np.uintp(geometry[-1])"] * options.events
     functions = ["exp_", *["pool", "average_pool_backward", "max_pool_backward"] * bool(options.pool)]

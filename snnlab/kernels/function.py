@@ -616,7 +616,7 @@ def _bind_loop(
         return loop.bind(args if call.lengths is None else args | {"lengths": call.lengths})
     kernel, names = traced.kernel(direction, options)
     lengths = None if call.lengths is None else call.lengths.to(like.device)
-    return gpu.Launch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
+    return gpu.KernelLaunch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
 class _CpuLoop:

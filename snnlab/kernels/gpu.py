@@ -15,8 +15,8 @@ from torch import Tensor
 
 from snnlab.kernels.emit import (
     Lines,
+    LoopSource,
     LoopVariant,
-    Source,
     Syntax,
     Writer,
     block,
@@ -49,7 +49,7 @@ BLOCK, PER_WARP = 256, 128
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def forward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the forward kernel, which writes the values to save."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"s_{name}" for name in step.after], ["counts"] * options.counts
@@ -66,7 +66,7 @@ def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
     return _source(title, "forward", "y", writer, lines)
 
 
-def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the backward kernel; gradients of numbers are summed for each sample and neuron."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"g_{name}" for name in step.before], ["gn"] * options.counts
@@ -100,7 +100,7 @@ def _add_to(name: str) -> str:
     return _write(name, "s + n", f"{_read(name, 's + n')} + {name}_n")
 
 
-def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> Source:
+def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> LoopSource:
     used, per_neuron = identifiers(lines), writer.options.per_neuron
     numbers = [name for name in writer.step.numbers if name in used]
     loads = [f"{name} = {_read(name, 'n') if name in per_neuron else f'tl.load({name})'}" for name in numbers]
@@ -147,7 +147,7 @@ def sqrt_(a):
     return tl.sqrt_rn(a) if a.dtype == tl.float32 else tl.sqrt(a)""".splitlines()
 
 
-class Launch:
+class KernelLaunch:
     """A kernel with its arguments; a call runs some steps."""
 
     def __init__(

@@ -392,11 +392,11 @@ def describe(step: StepGraph) -> str:
     return f"{nodes} {[(name, node.at) for name, node in roots.items()]} {[node.at for node in step.saved]}"
 
 
-def value_of(node: Node, given: Mapping[str, Any]) -> Any:
+def value_of(node: Node, values: Mapping[str, Any]) -> Any:
     """Return the value of a node of numbers, computed with the operations of the plain loop."""
     if node.op in _NUMBERS:
-        return node.name if node.op == "const" else given[node.name]
-    return _OF_NUMBERS[node.op](*(value_of(arg, given) for arg in node.args))
+        return node.name if node.op == "const" else values[node.name]
+    return _OF_NUMBERS[node.op](*(value_of(arg, values) for arg in node.args))
 
 
 def _output_node(part: Any) -> Node:

@@ -35,7 +35,7 @@ from snnlab.nn.layer import OWN_SPIKES, Counts, valid_steps
 from snnlab.nn.layers import Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
-from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
+from snnlab.nn.neurons.recurrent import Feedback, FeedbackWeights, Recurrent
 from snnlab.nn.record import evaluation
 from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
 from snnlab.nn.summary import has_weights
@@ -109,7 +109,7 @@ def _weight_sums(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: to
 
 def _apply_weights(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(layer, Feedback):
-        return layer(x, Weights(weight, None))
+        return layer(x, FeedbackWeights(weight, None))
     if isinstance(layer, ConvTransposeNd):
         settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
         return _TRANSPOSED[weight.dim() - 2](x, weight, None, *settings)  # type: ignore[arg-type]

@@ -254,10 +254,10 @@ def learned(network: nn.Module) -> Iterator[Learned]:
             continue
         for name in neuron.learn_per:
             value = neuron.learned_value(name)
-            decay = next((decay for decay in neuron.decays() if decay.given == name), None)
+            decay = next((decay for decay in neuron.decays() if decay.setting == name), None)
             if decay is not None:
                 yield Learned(layer, decay.tau_name, "steps" if decay.dt is None else "ms", decay.length(value))
-            if decay is None or decay.given == decay.factor_name:
+            if decay is None or decay.setting == decay.factor_name:
                 yield Learned(layer, name, "", value)
 
 

@@ -64,7 +64,7 @@ def neuron_properties(info: NeuronInfo) -> dict[str, str]:
 def _neuron_properties(info: NeuronInfo) -> Iterator[tuple[str, str]]:
     if info.gain is not None:
         value = f"{info.gain.value:.4g}"
-        yield "gain", f"{info.gain.given} = {value}" if isinstance(info.gain.given, str) else value
+        yield "gain", f"{info.gain.setting} = {value}" if isinstance(info.gain.setting, str) else value
     if info.learned:
         yield "learns", ", ".join(f"{name} per {per}" for name, per in info.learned.items())
     if info.firing is not None:
@@ -147,7 +147,7 @@ def layer_table(summary: Summary) -> Table:
     more = "+ ?" if any(row.operations is None for row in summary.layers) else ""
     rows.append(("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}"))
     head = ("layer", "type", "output a step", "parameters", "dense operations a step")
-    return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
+    return Table(head, rows, text_columns=(0, 1), faint=(0,), sum=True)
 
 
 def dt_warning_line(warned: LayerWarning) -> str:
@@ -175,14 +175,14 @@ def memory_text(found: MemoryEstimate, batch: int, steps: int, unknown: str | No
 
 def _neuron_table(neurons: list[NeuronSummary]) -> Table:
     properties = {row.name: neuron_properties(row.info) for row in neurons}
-    words = list(dict.fromkeys(word for values in properties.values() for word in values))
-    range_head = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
+    properties_shown = list(dict.fromkeys(word for values in properties.values() for word in values))
+    range_head = ["least to most"] if any(constant.min_max for row in neurons for constant in row.constants) else []
     rows = []
     for row in neurons:
-        values = [properties[row.name].get(word, "") for word in words]
+        values = [properties[row.name].get(word, "") for word in properties_shown]
         for number, constant in enumerate(row.constants):
             ms = "" if constant.ms is None else f"{constant.ms:.4g}"
-            spread = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
+            spread = "" if constant.min_max is None else "{:.4g} to {:.4g}".format(*constant.min_max)
             cells = [
                 constant.name,
                 ms,
@@ -190,11 +190,11 @@ def _neuron_table(neurons: list[NeuronSummary]) -> Table:
                 f"{constant.steps:.4g}",
                 f"{constant.factor:.4f}",
             ]
-            rows.append(["" if number else row.name, *cells, *([""] * len(words) if number else values)])
+            rows.append(["" if number else row.name, *cells, *([""] * len(properties_shown) if number else values)])
         if not row.constants:
             rows.append([row.name, *[""] * (4 + len(range_head)), *values])
-    head = ["neuron", "constant", "ms", *range_head, "steps", "factor a step", *words]
-    return Table(head, rows, words=[0, 1, *range(len(head) - len(words), len(head))])
+    head = ["neuron", "constant", "ms", *range_head, "steps", "factor a step", *properties_shown]
+    return Table(head, rows, text_columns=[0, 1, *range(len(head) - len(properties_shown), len(head))])
 
 
 def _large_number(number: int) -> str:
@@ -235,7 +235,7 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
         ]
         for one in settings.values()
     ]
-    Table(("setting", "type", "unit", "default", "meaning"), rows, words=range(5)).print()
+    Table(("setting", "type", "unit", "default", "meaning"), rows, text_columns=range(5)).print()
     if not rows:
         print("It takes no settings.")
 

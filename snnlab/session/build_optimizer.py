@@ -47,7 +47,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     """
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules, inner = ("torch.optim", *experiment.plugins), dict.fromkeys(experiment.plugins, object)
-    make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",), inner=inner)
+    make = partial_target(node, [Optimizer], modules, "optimizer", supplied=("params",), inner=inner)
     check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
@@ -86,7 +86,7 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
         raise ConfigError(f"{place}.match", problem)
     check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
     # Build an optimizer of the group alone: torch checks the defaults of all groups, but not the values of one.
-    partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
+    partial_target({**node, **settings}, [Optimizer], modules, place, supplied=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
 
 
@@ -140,7 +140,9 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
         made = _for_run(node, length)
-        return partial_target(made, [LRScheduler], modules, "scheduler", given=("optimizer",), inner=inner)(optimizer)
+        return partial_target(made, [LRScheduler], modules, "scheduler", supplied=("optimizer",), inner=inner)(
+            optimizer
+        )
 
     def make(optimizer: Optimizer, run: RunLength | None) -> LRScheduler:
         if run is None:

@@ -30,7 +30,7 @@ from snnlab.console import draws_bars
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.representation import Counts
-from snnlab.errors import ConfigError, MissingPackageError, error_context, listing
+from snnlab.errors import ConfigError, MissingPackageError, error_context, join_names
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
@@ -116,7 +116,7 @@ def trainer_builder(
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **_plugin_classes(experiment)}
-    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra, inner=inner)
+    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", supplied=tuple(fixed), extra=extra, inner=inner)
 
 
 def _plugin_classes(experiment: Experiment) -> InnerClasses:
@@ -200,7 +200,7 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
     node = experiment.surrogate_annealing
     if node is None:
         return []
-    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
+    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", supplied=("network",))
     with error_context("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
 
@@ -388,7 +388,7 @@ def find_processes(experiment: Experiment) -> Processes:
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
     if processes.world_size > 1 and strategy not in _STRATEGIES:
-        raise ConfigError("trainer.strategy", f"expected one of {listing(_STRATEGIES)}, got {strategy!r}")
+        raise ConfigError("trainer.strategy", f"expected one of {join_names(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
         raise ConfigError(
             "trainer.sync_batchnorm",
@@ -427,7 +427,7 @@ def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -
     if processes.world_size == 1 or not norms:
         return None
     return (
-        f"batch norm ({listing(norms)}) uses the {batch_size} recordings of each process, not all"
+        f"batch norm ({join_names(norms)}) uses the {batch_size} recordings of each process, not all"
         f" {processes.world_size * batch_size} of a step; the running means are those of rank 0"
     )
 
@@ -533,8 +533,8 @@ def event_density(data: EventDataModule) -> float:
     It is an upper bound of the share of values that are not 0.
     """
     num_values = math.prod(data.settings.frame_shape) * data.settings.steps
-    places, duration_us = data.epoch_items(data.split.train), data.settings.duration_us
+    items, duration_us = data.epoch_items(data.split.train), data.settings.duration_us
     if data.windows is None:
-        return data.store.count(places, None, duration_us) / (places.size * num_values)
-    events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)
-    return events / (places.size * num_values)
+        return data.store.count(items, None, duration_us) / (items.size * num_values)
+    events = data.store.count(data.windows.recording[items], data.windows.start_us[items], duration_us)
+    return events / (items.size * num_values)

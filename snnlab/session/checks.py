@@ -13,7 +13,7 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.losses import Loss, RegularizedLoss, Task, check_supported_targets
+from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
         raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
     _check_control(experiment, data)
     with error_context("loss"):
-        loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+        loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
 
 
 def _check_control(experiment: Experiment, data: DataSettings) -> None:

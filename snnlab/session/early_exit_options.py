@@ -27,7 +27,7 @@ class EarlyExitResult(NamedTuple):
     """
 
     rows: list[ThresholdResult]
-    clock: StepTime
+    times: StepTime
     arrays: Mapping[str, np.ndarray]
     record: dict[str, Any]
     chosen: ThresholdResult | None = None
@@ -69,7 +69,7 @@ def early_exit_lines(found: Mapping[str, Any]) -> Iterator[str]:
     spikes = [] if found["thresholds"][0]["spikes"] is None else ["mean spikes"]
     head = ["threshold", "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the probability reaches the threshold:"
-    yield Table(head, list(map(_row_texts, found["thresholds"])), words=()).text()
+    yield Table(head, list(map(_row_texts, found["thresholds"])), text_columns=()).text()
     if "asked" not in found:
         return
     share = f"{found['asked']:.1%} of the validation recordings"

@@ -310,7 +310,7 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     command = resumption.node.get("command")
     with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
         if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
-            command = ended.page.get("provenance", {}).get("command")
+            command = ended.content.get("provenance", {}).get("command")
     return list(command or resumption.command)
 
 

@@ -159,15 +159,15 @@ def compose_imported(
     # A single output is no class.
     loss = "mse" if "data.targets=value" in own else "cross_entropy"
     chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain(name)}", *own]
-    given = {key_of(text) for text in overrides}
-    chosen = [text for text in chosen if key_of(text) not in given]
+    typed = {key_of(text) for text in overrides}
+    chosen = [text for text in chosen if key_of(text) not in typed]
     with tempfile.TemporaryDirectory() as made:
         if config_dir is not None:
             shutil.copytree(config_dir, made, dirs_exist_ok=True)
-        place = Path(made) / "model"
-        place.mkdir(exist_ok=True)
+        folder = Path(made) / "model"
+        folder.mkdir(exist_ok=True)
         text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
-        (place / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
+        (folder / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
     settings = read_settings(experiment.data)[0]
     frames, step = settings.frame_shape, settings.step_ms

@@ -61,7 +61,7 @@ class NetworkTables:
         with until_pipe_closes():
             print(self.head)
             rows = planned_layers(self.built, self.settings.frame_shape)
-            Table(("layers", "run by"), rows, words=(0, 1), sentences=(1,)).print()
+            Table(("layers", "run by"), rows, text_columns=(0, 1), sentences=(1,)).print()
 
     def print_kernels(self) -> None:
         """Print the source of the kernels of its neurons."""
@@ -150,7 +150,7 @@ def record_layer_io(network: Network, batch: Batch) -> Iterator[LayerIO]:
         seen.append(LayerIO(name, inputs[0], y, 2 if isinstance(layer, TemporalLayer) else 1))
 
     handles = [
-        layer.register_forward_hook(lambda *given, name=name: hook(name, *given))
+        layer.register_forward_hook(lambda *call, name=name: hook(name, *call))
         for name, layer in network.named_children()
     ]
     try:

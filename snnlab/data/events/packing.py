@@ -90,10 +90,10 @@ def _should_start_workers(done: int, size: int, started: float, max_serial_s: fl
     return max_serial_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > max_serial_s)
 
 
-def _read_in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Events | Unusable]:
     pending: deque[Future[list[Events | Unusable]]] = deque()
-    for start in places[::_CHUNK]:
-        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
+    for start in indices[::_CHUNK]:
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, indices.stop)))
         if len(pending) == in_flight:
             yield from pending.popleft().result()
     while pending:
@@ -357,15 +357,15 @@ def _pack(
             if progress
             else recordings
         )
-        for place, events in enumerate(iterator):
+        for index, events in enumerate(iterator):
             with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
                 else:
                     writer.append(events)
-            if len(reasons) == place + 1 == max_bad:
-                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(place, len(source))}")
+            if len(reasons) == index + 1 == max_bad:
+                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(index, len(source))}")
         with _write_errors(folder):
             if (origin := origin_of(source)) is not None:
                 (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")

@@ -184,9 +184,9 @@ class Region:
 def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, Tensor]:
     """Return each event's cell along one axis, 0 outside, and a mask of the events inside."""
     # Wider than the store's int16, in which a difference might wrap.
-    place = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
-    inside = (place >= 0) & (place < cells)
-    return torch.where(inside, place, 0).to(column.dtype), inside
+    cell = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
+    inside = (cell >= 0) & (cell < cells)
+    return torch.where(inside, cell, 0).to(column.dtype), inside
 
 
 REPRESENTATIONS = Registry("representation")
@@ -378,16 +378,16 @@ class VoxelGrid(Representation):
         batch, steps = binned.batch, binned.steps
         sign = torch.where(batch.p, 1.0, -1.0)
         inside = steps.step_per_event(batch) != DROPPED
-        place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
-        place = place.clamp(0, steps.num_bins - 1)
-        first = place.floor()
-        late = torch.where(inside, (place - first).float(), 0.0)
-        early = torch.where(inside, 1 - late, 0.0)
+        position = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
+        position = position.clamp(0, steps.num_bins - 1)
+        first = position.floor()
+        after_share = torch.where(inside, (position - first).float(), 0.0)
+        first_share = torch.where(inside, 1 - after_share, 0.0)
         first = first.long()
         after = (first + 1).clamp(max=steps.num_bins - 1)
         size = (*binned.size[:2], 1)
         x = torch.zeros(_shape(binned, size), device=batch.t.device)
-        for step, share in ((first, early), (after, late)):
+        for step, share in ((first, first_share), (after, after_share)):
             x.view(-1).scatter_add_(0, to_cell_indices(batch, step, size), sign * share)
         return x
 
@@ -480,7 +480,7 @@ def _require_two(polarities: int, name: str) -> None:
         )
 
 
-class Spread(Representation):
+class TimeAverage(Representation):
     """In each step 1/T of all events of the window, converted as counts.
 
         x[t] = representation(N / T),  N the events of each cell in the window
@@ -559,9 +559,9 @@ class FrameBuilder:
             DataError: if y does not go with the sensor's height, or an event is outside.
         """
         if (batch.y is None) != (self.region.sensor_size[1] == 1):
-            given = "no y" if batch.y is None else "y"
+            got = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
-            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y is needed exactly for H > 1")
+            raise DataError("", f"the recordings have {got}, sensor_size is {size}", "y is needed exactly for H > 1")
         events = self.region(batch)
         binned = BinnedEvents(events, self.steps, self.region.size)
         listed = (
@@ -646,12 +646,12 @@ def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: i
     Shape:
         segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
     """
-    place, start, end, label = segments.unbind(1)
+    recording, start, end, label = segments.unbind(1)
     # A segment adds label + 1 at the first step whose centre it contains, and subtracts it at the first step after it.
     change = segments.new_zeros(num_bins + 1, lengths.numel())
     for moment, by in ((start, label + 1), (end, -(label + 1))):
         first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
-        change.index_put_((first, place), by, accumulate=True)
+        change.index_put_((first, recording), by, accumulate=True)
     found = change[:-1].cumsum(0) - 1
     step = torch.arange(num_bins, device=segments.device)
     return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

@@ -140,14 +140,14 @@ def _path(camera: Saccades, amplitude: float) -> np.ndarray:
     half = amplitude / 2
     corners = np.array([(-half, -half), (0.0, half), (half, -half), (-half, -half)])
     time = np.arange(round(camera.duration / camera.step) + 1) * camera.step
-    place = np.tile(corners[0], (time.size, 1))
+    position = np.tile(corners[0], (time.size, 1))
     for k, onset in enumerate(camera.onsets):
         s = np.clip((time - onset) / camera.saccade, 0.0, 1.0)[:, None]
-        place += s**3 * (10 - 15 * s + 6 * s**2) * (corners[(k + 1) % 3] - corners[k % 3])
+        position += s**3 * (10 - 15 * s + 6 * s**2) * (corners[(k + 1) % 3] - corners[k % 3])
     # The compiled sampling does not check its bounds.
-    if np.abs(place).max() >= _MARGIN:
+    if np.abs(position).max() >= _MARGIN:
         raise ValueError(f"an amplitude of {amplitude:.1f} px leaves the image's surroundings; at most 20 px")
-    return place
+    return position
 
 
 @compiled()

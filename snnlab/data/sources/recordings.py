@@ -299,8 +299,8 @@ class NCars(RecordingFiles):
         """List the recordings of a part, in the first known folder that has any."""
         short = folder.name.removeprefix("n-cars_")
         above = [folder.parent / within for within in WITHIN]
-        for place in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
-            if found := super().find(place):
+        for candidate in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
+            if found := super().find(candidate):
                 return found
         return []
 
@@ -385,19 +385,21 @@ class DVSGesture(RecordingFiles):
 
     def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings of a part, sorted by person, light and gesture."""
-        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user_number(place), place.name))
+        people = sorted(folder.glob("user*_*/"), key=lambda person: (_user_number(person), person.name))
         return [
-            RecordingFile(path, stat, int(path.stem), _user_number(place))
-            for place in people
-            for path, stat in sorted(list_files(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
+            RecordingFile(path, stat, int(path.stem), _user_number(person))
+            for person in people
+            for path, stat in sorted(
+                list_files(person, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem)
+            )
             if path.stem.isdecimal()
         ]
 
 
-def _user_number(place: Path) -> int:
-    found = _USER.match(place.name)
+def _user_number(folder: Path) -> int:
+    found = _USER.match(folder.name)
     if found is None:
-        raise DataError(place, "its name should be like user01_fluorescent")
+        raise DataError(folder, "its name should be like user01_fluorescent")
     return int(found[1])
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.nn.layer import LAYERS, Shape, last_axis
 from snnlab.settings import Count
 
@@ -169,7 +169,7 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
     """
     features = last_axis("voting", in_shape)
     if features % group_size:
-        near = listing(map(str, _near_divisors(features, group_size)))
+        near = join_names(map(str, _near_divisors(features, group_size)))
         raise ConfigError(
             "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
         )

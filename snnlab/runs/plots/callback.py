@@ -115,8 +115,8 @@ class Plots(L.Callback):
 
 def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """Return the confusion matrix, without steps that have no label, `[K, K]`: class, answer."""
-    labelled = targets != IGNORED
-    pairs = targets[labelled] * num_classes + answers[labelled]
+    has_label = targets != IGNORED
+    pairs = targets[has_label] * num_classes + answers[has_label]
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

@@ -70,10 +70,10 @@ def assert_same(one: Any, other: Any) -> None:
         assert torch.equal(a, b)
 
 
-def pieces(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
+def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
     outputs, state = [], None
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     return torch.cat(outputs), state
 
@@ -98,7 +98,7 @@ def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dty
 def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int) -> None:
     neuron, x = build(kind), drive()
     whole, last = neuron(x)
-    parts, state = pieces(neuron, x, size)
+    parts, state = chunks(neuron, x, size)
     assert torch.equal(parts, whole)
     assert_same(state, last)
 
