@@ -19,7 +19,7 @@ MAIN_METHODS := snnlab snnlab_cuba snnlab_recompute snnlab_bf16 spikingjelly snn
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check lint format slow calibrate bench gpu clean
+.PHONY: help train test check lint format slow docs calibrate bench gpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ format: $(STAMP) ## reformat all files
 
 slow: $(ENGINES) ## run the tests marked slow
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)
+
+docs: $(STAMP) ## build the documentation, write build/site/index.html: half a minute
+	@$(VENV)/bin/python scripts/build_docs.py $(ARGS)
 
 calibrate: $(STAMP) ## simulate the error rate of the verdicts of `snnlab bench`, write docs/verdicts.md: an hour
 	$(VENV)/bin/python scripts/calibrate_verdicts.py --out docs/verdicts.md

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from snnlab.cli.train import train
     from snnlab.session import Session
     from snnlab.session.loading import load
+    from snnlab.session.open_stream import stream
 
 __version__ = "0.1.0"
-__all__ = ["Session", "__version__", "load", "nn", "train"]
+__all__ = ["Session", "__version__", "load", "nn", "stream", "train"]
 
 
 # Names that are imported at their first use, and their modules.
-_LAZY_IMPORTS = {"Session": "snnlab.session", "load": "snnlab.session.loading", "train": "snnlab.cli.train"}
+_LAZY_IMPORTS = {
+    "Session": "snnlab.session",
+    "load": "snnlab.session.loading",
+    "stream": "snnlab.session.open_stream",
+    "train": "snnlab.cli.train",
+}
 
 
 def __dir__() -> list[str]:

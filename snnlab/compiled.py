@@ -54,8 +54,9 @@ def _load_index(load: Callable[[], Any]) -> Any:
 
 @cache
 def _checksum(folder: Path) -> str:
-    """Return a checksum of all files that use numba, in this file's folder and in another one."""
-    files = sorted({file for parent in (Path(__file__).parent, folder) for file in parent.glob("*.py")})
+    """Return a checksum of all files that use numba: in this file's folder, in `kernels`, and in another one."""
+    own = Path(__file__).parent
+    files = sorted({file for parent in (own, own / "kernels", folder) for file in parent.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 

@@ -60,11 +60,8 @@ NO_NAMES = frozenset(
         "asked",
         "clock",
         "labelled",
-        "late",
         "left_out",
         "listing",
-        "piece",
-        "pieces",
         "told",
         "watched",
     ]
@@ -140,7 +137,9 @@ def test_no_file_is_named_with_one() -> None:
 
 
 def test_no_sentence_has_one() -> None:
-    files = [*python_files(), *(ROOT / "configs").rglob("*.yaml"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pages.remove(ROOT / "docs" / "glossary.md")  # which lists them
+    files = [*python_files(), *(ROOT / "configs").rglob("*.yaml"), *pages]
     found = {
         f"{path.relative_to(ROOT)}: {word}"
         for path in files

@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from platformdirs import user_cache_path
 
+from snnlab.cards import without_card
 from snnlab.cli.options import split_options
-from snnlab.config.folders import description, file_kinds, group_files, user_folder
-from snnlab.console import until_pipe_closes
+from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
+from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
+from snnlab.runs.recorded import read_unresolved
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
@@ -79,8 +81,6 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
-
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
@@ -169,7 +169,8 @@ List what a configuration can name.
   snnlab list layers conv2d      its settings
   snnlab list neurons            types and presets, and which depend on dt
   snnlab list datasets           the datasets, and which are on this machine
-  snnlab list models conv_lif    the YAML file
+  snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
+  snnlab list presets cuba_lif   the YAML file
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
   optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
@@ -213,7 +214,7 @@ def main(arguments: list[str], started: float) -> int:
         elif kind in REGISTRIES:
             list_registry(kind, name)
         elif kind in files:
-            list_files(kind, group_files(files[kind], user_dir), name)
+            list_files(kind, group_files(files[kind], user_dir), name, user_dir)
         else:
             raise unknown("kind", kind, [*REGISTRIES, *files])
     return 0
@@ -244,15 +245,21 @@ def list_registry(kind: str, name: str | None) -> None:
         print_settings(name, entries.get(name, kind), shared_settings(kind))
 
 
-def list_files(kind: str, files: dict[str, Path], name: str | None) -> None:
-    """Print the files of a group, or the text of one."""
+def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Path | None) -> None:
+    """Print the files of a group, or the text of one; that of a model after its card."""
     if name is None:
         print_lines((stem, description(path)) for stem, path in files.items())
-    elif name not in files:
+        return
+    if name not in files:
         raise unknown(f"file of {kind}", name, files)
-    else:
-        print(f"# {files[name]}")
-        print(printable(files[name].read_text(encoding="utf-8"), "\n\t"), end="")
+    text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
+    if kind == PLURALS["model"]:
+        from snnlab.session import model_card
+
+        say(*model_card.card_lines(model_card.model_card(name, files[name], user_dir)), "")
+        text = without_card(text)
+    print(f"# {files[name]}")
+    print(text, end="")
 
 
 def registry(kind: str) -> Registry:

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train and test a network that a YAML file describes",
     "evaluate": "evaluate the network of a run: accuracy by class and over time",
     "predict": "predict the class or the values of files of events",
+    "stream": "answer while events arrive, from a file or standard input",
     "import": "make a run's folder of a network in a foreign file: NIR, state dict",
     "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
@@ -36,7 +37,7 @@ COMMANDS = {
     "validate": "check every YAML file of a folder without training",
 }
 # Commands that print their usage when they get no arguments.
-NEEDS_ARGUMENTS = ("evaluate", "predict", "export", "import", "reproduce", "report", "data", "bench_table")
+NEEDS_ARGUMENTS = ("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "data", "bench_table")
 # Names of commands in other frameworks.
 _SYNONYMS = {"test": "evaluate", "eval": "evaluate", "fit": "train", "infer": "predict", "ls": "list", "run": "train"}
 USAGE = """snnlab: train spiking neural networks on event-camera data, described in YAML

@@ -50,6 +50,7 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "runs delete": ((), ()),
     "runs list": (("--where", "--sort"), ()),
     "show": (("--figure", _CONFIG_DIR), ("--plan", "--kernels")),
+    "stream": (("--dt", "--every", "--checkpoint", "--time-unit"), ("--fold-norm",)),
     "sweep": ((_CONFIG_DIR,), ()),
     "train resume=RUN": ((_CONFIG_DIR,), ()),
     "validate": ((_CONFIG_DIR,), ()),
@@ -77,7 +78,7 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
     except ArgumentError as error:
         needs = "takes no value" if error.argument_name in flags else "needs a value"
         raise ConfigError(str(error.argument_name), needs) from None
-    if unknown := next((word for word in others if word.startswith("-")), None):
+    if unknown := next((word for word in others if word.startswith("-") and word != "-"), None):
         name = unknown.partition("=")[0]
         near = did_you_mean(name, [*known, *flags])
         raise ConfigError(command, f"there is no option {name}", near, () if near else (*known, *flags))

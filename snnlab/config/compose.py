@@ -25,6 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from snnlab.cards import KEY, parse_card
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import group_hint, setting_hint, word_hint
 from snnlab.config.hydra_limits import explain, guarded_hydra
@@ -92,7 +93,7 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
     """
     with readable_errors():
         raw = _plain(cfg, resolve=False)
-        neuron, model = raw.pop("neuron", None), raw.get("model")
+        neuron, model = raw.pop("neuron", None), _without_card(raw.get("model"))
         if not isinstance(model, Mapping):
             raise ConfigError(
                 "model", f"expected a mapping with layers, got {value_text(model)}", group_hint("model", model)
@@ -124,6 +125,14 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
     _check_weights(resolved["model"].get("weights"), resolved.get("init_from"))
     ordered = {f.name: resolved[f.name] for f in fields(Experiment) if f.name in resolved}
     return Experiment(**ordered, neuron=neuron, record=experiment_record(raw, resolved))
+
+
+def _without_card(model: Any) -> Any:
+    """Return the model without its card, which describes a file and not an experiment; refuse a mistake in it."""
+    if not isinstance(model, Mapping) or KEY not in model:
+        return model
+    parse_card(model[KEY])
+    return {key: value for key, value in model.items() if key != KEY}
 
 
 def _require_nothing(group: str, node: Any) -> None:

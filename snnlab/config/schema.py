@@ -79,11 +79,12 @@ class ForeignWeights:
     Args:
         file: A file of `torch.save` with a state dict; null: random weights.
         rename: Names in the file, or their first parts, to names of the network; to numbers that they must be equal
-            to; or to null for those that are not used.
+            to; or to null for those that are not used. Or `spikingjelly`: the n-th layer of each type in the file is
+            the n-th here.
     """
 
     file: str | None = None
-    rename: Node = field(default_factory=dict)
+    rename: Node | Literal["spikingjelly"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Experiment:
         seed: Seeds separate random streams of initialization, order, augmentation and dropout; >= 0.
         tags: Words by which its runs are found.
         model: `layers`, by name, in the order of computation; every `type` is a registered layer. `init`, an
-            initialization. `weights`, the `file` of another project and a table of names, `rename`.
+            initialization. `weights`, the `file` of another project and `rename`, a table of its names.
         data: `type` and the settings of a dataset.
         loss: `type` and the settings of a loss.
         optimizer: `_target_` and its arguments.

@@ -12,12 +12,13 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
+from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.nn.network import Network
 from snnlab.printable import is_printable, printable
 
@@ -41,6 +42,8 @@ _MOST_NAMES = 6
 
 # The name of a tensor of the file: a name of the network, a number that it must be equal to, or null: not used.
 Target = str | float | None
+# A table of names, or whose names they are: the layers are matched in order then.
+Rename = Mapping[str, Any] | Literal["spikingjelly"]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -139,7 +142,7 @@ class Loaded(NamedTuple):
     cast: Mapping[str, str]
 
 
-def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any] | None = None) -> Loaded:
+def load_state_dict(network: Network, path: str | Path, rename: Rename | None = None) -> Loaded:
     """Replace all weights of a network by those of another project's file.
 
     Args:
@@ -149,7 +152,8 @@ def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any
             `features.0.weight` as `conv1.weight`, `{module: ""}` drops a first part, and `{fc: {weight: out.weight}}`
             is `{fc.weight: out.weight}`. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`,
             must be equal to it in the file's precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names
-            are the network's own.
+            are the network's own. Or `spikingjelly`: the n-th layer of each type in the file is the n-th here, see
+            `snnlab.interop.spikingjelly`.
 
     Raises:
         DataError: if the file cannot be read, or its tensors do not fit the network.
@@ -157,7 +161,13 @@ def load_state_dict(network: Network, path: str | Path, rename: Mapping[str, Any
     """
     path = Path(path).expanduser()
     tensors = read_state_dict(path)
-    targets = _targets(tensors, dict(_flat(rename or {})))
+    targets: Mapping[str, Target]
+    if rename == "spikingjelly":
+        tensors, targets = match_spikingjelly(path, tensors, network)
+    elif isinstance(rename, str):
+        raise ConfigError("rename", f"expected a table of names, or spikingjelly, got {rename!r}")
+    else:
+        targets = _targets(tensors, dict(_flat(rename or {})))
     own = network.state_dict()
     _require_all(path, own, targets)
     weights, checked, cast = dict[str, Tensor](), [], {}

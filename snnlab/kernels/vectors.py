@@ -103,6 +103,9 @@ def _elementwise(name: str) -> Callable[..., Any]:
 add, multiply = _elementwise("add"), _elementwise("mul")
 """Return the sum of two vectors; return their product."""
 
+subtract, divide = _elementwise("sub"), _elementwise("div")
+"""Return the difference of two vectors; return their quotient."""
+
 
 @_vector_intrinsic
 def multiply_add(context: Any, one: Any, other: Any, to: Any) -> Any:
@@ -140,3 +143,126 @@ def add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last
         return found
 
     return rows(rows, factors, types.intp, types.intp, types.intp, row), build
+
+
+def _mask_bits(builder: ir.IRBuilder, mask: Any) -> Any:
+    return builder.zext(builder.bitcast(mask, ir.IntType(mask.type.count)), ir.IntType(64))
+
+
+def _comparison(name: str, sign: str) -> Callable[..., Any]:
+    def typing(context: Any, one: Any, other: Any) -> Any:
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return _mask_bits(builder, getattr(builder, name)(sign, *arguments))
+
+        return types.uint64(one, one), build
+
+    return _vector_intrinsic(typing)
+
+
+at_least, above = _comparison("fcmp_ordered", ">="), _comparison("fcmp_ordered", ">")
+differs = _comparison("fcmp_unordered", "!=")
+"""Return the lanes where one vector is at least, is above, or differs from another, as the bits of a number.
+
+A lane that is not a number is not at least another and not above it, but differs, as in PyTorch.
+"""
+
+
+@_vector_intrinsic
+def select(context: Any, bits: Any, one: Any, other: Any) -> Any:
+    """Return the lanes of one vector where a bit is set, and those of another elsewhere."""
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        lanes = one.lanes
+        short = builder.trunc(arguments[0], ir.IntType(lanes))
+        return builder.select(builder.bitcast(short, ir.VectorType(ir.IntType(1), lanes)), *arguments[1:])
+
+    return one(types.uint64, one, one), build
+
+
+@_vector_intrinsic
+def truncate(context: Any, row: Any) -> Any:
+    """Return a vector rounded towards zero."""
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        name = f"llvm.trunc.v{kind.count}f{row.dtype.bitwidth}"
+        called = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name)
+        return builder.call(called, arguments)
+
+    return row(row), build
+
+
+@_vector_intrinsic
+def total(context: Any, row: Any) -> Any:
+    """Return the sum of a vector's lanes, in any order."""
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kind, zero = arguments[0].type, ir.Constant(arguments[0].type.element, 0.0)
+        name = f"llvm.vector.reduce.fadd.v{kind.count}f{row.dtype.bitwidth}"
+        function = ir.FunctionType(kind.element, [kind.element, kind])
+        called = cgutils.get_or_insert_function(builder.module, function, name)
+        return builder.call(called, [zero, *arguments], fastmath=("reassoc",))
+
+    return row.dtype(row), build
+
+
+@_vector_intrinsic
+def trailing_zeros(context: Any, number: Any) -> Any:
+    """Return the index of the lowest bit of a number that is not 0."""
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(64), [ir.IntType(64), ir.IntType(1)])
+        # With the flag, the result for 0 is undefined.
+        given = [*arguments, ir.IntType(1)(True)]
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.cttz.i64"), given)
+
+    return types.int64(types.uint64), build
+
+
+@_vector_intrinsic
+def add_scaled_rows(
+    context: Any, to: Any, at: Any, values: Any, starts: Any, factors: Any, count: Any, shift: Any, vectors: Any
+) -> Any:
+    """Add rows of an array, each times its factor, to the row of another: in their order, each product rounded.
+
+        to[at + n] += sum over k < count of factors[k] * values[starts[k] + shift + n],   n < 16 * vectors
+
+    `vectors` is a literal number; the sums stay in registers. `count` is 1 or more.
+    """
+    rows, kind = vectors.literal_value, Vector(to.dtype, LANES)
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        arrays, (_, at, _, _, _, count, shift, _) = signature.args, arguments
+        index, vector = at.type, context.get_value_type(kind)
+        target, source, start, factor = (
+            context.make_array(arrays[k])(context, builder, arguments[k]).data for k in (0, 2, 3, 4)
+        )
+
+        def place(memory: Any, at: Any) -> Any:
+            return builder.bitcast(builder.gep(memory, [at]), ir.PointerType(vector))
+
+        ends = [place(target, builder.add(at, index(LANES * n))) for n in range(rows)]
+        begun = [builder.load(end, align=4) for end in ends]
+        entry, body = builder.block, builder.append_basic_block("row")
+        after = builder.append_basic_block("rows_end")
+        builder.branch(body)
+        builder.position_at_end(body)
+        k, sums = builder.phi(index), [builder.phi(vector) for _ in range(rows)]
+        first = builder.add(builder.load(builder.gep(start, [k])), shift)
+        scale = _broadcast(builder, builder.load(builder.gep(factor, [k])), LANES)
+        added = []
+        for n, total in enumerate(sums):
+            row = builder.load(place(source, builder.add(first, index(LANES * n))), align=4)
+            added.append(builder.fadd(total, builder.fmul(scale, row)))
+        following = builder.add(k, index(1))
+        for phi, zeroth, later in zip([k, *sums], [index(0), *begun], [following, *added], strict=True):
+            phi.add_incoming(zeroth, entry)
+            phi.add_incoming(later, body)
+        builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+        builder.position_at_end(after)
+        for total, end in zip(added, ends, strict=True):
+            builder.store(total, end, align=4)
+        return context.get_dummy_value()
+
+    intp = types.intp
+    return types.void(to, intp, values, starts, factors, intp, intp, vectors), build

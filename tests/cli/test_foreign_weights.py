@@ -70,6 +70,11 @@ MISTAKES: list[tuple[list[str], list[object]]] = [
         [*("model.weights.file", "first.weight"), 700, 350],
     ),
     (["model.weights.file=theirs.pt", "model.weights.rename={frist: fc1}"], ["model.weights.rename.frist"]),
+    (["model.weights.file=theirs.pt", "model.weights.rename=jelly"], ["model.weights.rename", "spikingjelly"]),
+    (
+        ["model.weights.file=theirs.pt", "model.weights.rename=spikingjelly", "data.downsample=2"],
+        ["model.weights.file", "first.weight", "fc1.weight", 700, 350],
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from snnlab.nn.losses.readout_losses import CrossEntropy
 from snnlab.nn.surrogate import Triangle
 from snnlab.settings import argument_texts, first_sentence, settings_of
 
+from ..refusals import assert_text_has
 from .conftest import Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -104,15 +105,23 @@ def test_an_entry_without_settings_is_reported_as_such(snnlab: Snnlab):
 
 
 def test_a_file_is_printed_whole_below_its_path(snnlab: Snnlab):
+    path = config_folder() / "neuron" / "cuba_lif.yaml"
+    assert snnlab("list", "presets", "cuba_lif").out == f"# {path}\n{path.read_text()}"
+
+
+def test_a_model_is_listed_with_its_card_before_the_text_of_its_layers(snnlab: Snnlab):
     path = config_folder() / "model" / "conv_lif.yaml"
-    assert snnlab("list", "models", "conv_lif").out == f"# {path}\n{path.read_text()}"
+    card, text = snnlab("list", "models", "conv_lif").out.split(f"# {path}\n")
+    assert_text_has(card, "conv1 conv2d · lif1 lif", "12 × 15 × 15", "18,200", "1,709,600", "this project")
+    assert text == path.read_text().partition("card:")[0]
 
 
 def test_the_users_own_files_are_listed(workplace: Path, snnlab: Snnlab):
     (workplace / "mine" / "model").mkdir(parents=True)
     (workplace / "mine" / "model" / "net.yaml").write_text("# snnlab train model=net\n# Mine.\nlayers: {}\n")
     assert rows(snnlab("list", "models", "--config-dir", "mine").out)["net"] == ["Mine."]
-    assert snnlab("list", "--config-dir=mine", "models", "net").out.splitlines()[0].endswith("mine/model/net.yaml")
+    listed = snnlab("list", "--config-dir=mine", "models", "net").out
+    assert_text_has(listed, "Mine", "model.layers", "mine/model/net.yaml")
 
 
 def test_a_closed_pipe_ends_it_quietly():

@@ -20,9 +20,14 @@ from snnlab.session.session import compose_and_check
 
 # Values that files leave to their user, and those that a loss of spikes needs.
 SPIKES = ["model.layers.readout.type=lif"]
+FEW_STEPS = ["data.num_bins=2"]
+GESTURES = ["data=dvsgesture", "data.root=mine", "data.num_bins=5"]
 NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
-    "speck_gesture": ["data=dvsgesture", "data.root=mine", "data.num_bins=5"],
+    **dict.fromkeys(("speck_gesture", "plif_conv5", "dvsgesture_net", "sew_gesture"), GESTURES),
+    # As many steps as show that they build and run.
+    **dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50", "vgg_snn", "cifar10dvs_vgg_tet"), FEW_STEPS),
+    "dvsgesture_plif": FEW_STEPS,
     "saccade_images": ["data.root=mine", "data.num_classes=3"],
     "folder": ["data.root=mine", "data.sensor_size=[34,34,2]", "data.num_classes=3", "data.duration_ms=100"],
 }

@@ -14,23 +14,23 @@ from snnlab.experiments.sweep_settings import parse_settings
 
 from ..refusals import assert_raises
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
 SHOWN = [
     line.partition(" #")[0].strip()
-    for line in (README + USAGE).splitlines()
+    for line in (PAGE + USAGE).splitlines()
     if re.match(r" *snnlab sweep(?! *\[)(?!.*resume)", line)
 ]
 
 
 @pytest.mark.parametrize("line", SHOWN)
-def test_a_search_that_readme_or_help_shows_is_right(line: str):
+def test_a_search_that_the_documentation_or_help_shows_is_right(line: str):
     settings, common = sweep_settings(shlex.split(line)[2:], None)
     _, space = parse_settings(settings)
     check_common_overrides(common, space)
     assert space.parameters.keys() == settings["space"].keys()
 
 
-def test_readme_and_help_show_searches():
+def test_the_documentation_and_help_show_searches():
     assert len(SHOWN) >= 8
 
 

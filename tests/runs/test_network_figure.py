@@ -9,7 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 
 from snnlab.nn import build_network
 from snnlab.nn.summary import Summary, summarize
-from snnlab.runs.plots.network_figure import chains_of, draw, network_figure
+from snnlab.runs.diagram import chains_of
+from snnlab.runs.plots.network_figure import draw, network_figure
 
 from ..refusals import assert_text_has
 

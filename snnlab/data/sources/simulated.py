@@ -30,7 +30,7 @@ from snnlab.data.splits import TEST, merge_groups, stratified_holdout
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
 from snnlab.seeds import Stream, generator
-from snnlab.settings import NonNegative, at_least, between
+from snnlab.settings import Count, NonNegative, at_least, between
 
 # The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300
@@ -157,8 +157,10 @@ class SaccadeMNIST(SaccadeDataset):
         root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
         download: Whether missing files are downloaded.
         archives: Files to download: a name, an md5 and a url each.
-        num_train: Number of training digits, from the first; null: all.
-        num_test: Number of test digits, from the first; null: all.
+        num_train: Number of training digits, from `first_train` on; null: all.
+        num_test: Number of test digits, from the first; 0: none, null: all.
+        first_train: Number of the first training digit, from 1, as N-MNIST numbers its files; 1001 leaves out the
+            digits of N-MNIST's files 1 to 1000.
         simulation_seed: Seed of the simulated cameras; recording k depends on (simulation_seed, k) alone.
         encoder: Encoder that replaces the camera for 300 ms, `{type: poisson, max_rate_hz: 50}` or
             `{type: latency}`; null: the camera.
@@ -183,24 +185,29 @@ class SaccadeMNIST(SaccadeDataset):
         download: bool = True,
         archives: Sequence[Mapping[str, Any]] = (),
         num_train: Annotated[int | None, at_least(1)] = None,
-        num_test: Annotated[int | None, at_least(1)] = None,
+        num_test: Annotated[int | None, at_least(0)] = None,
+        first_train: Count = 1,
         simulation_seed: NonNegative = 0,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(simulation_seed, encoder)
         self._files = MNISTFiles.fetch(root, archives, download)
         self.origin = self._files.folder
-        numbers = enumerate((num_train, num_test))
-        parts = [np.flatnonzero(self._files.split == part)[:number] for part, number in numbers]
-        # A digit's index in all of MNIST decides its camera, for any num_train and num_test.
-        self._sources = np.concatenate(parts)
+        train, test = (np.flatnonzero(self._files.split == part) for part in (0, 1))
+        if first_train > train.size:
+            raise ConfigError("first_train", f"there are {train.size:,} training digits, got {first_train}")
+        self._first_train = first_train
+        # A digit's index in all of MNIST decides its camera, for any first_train, num_train and num_test.
+        self._sources = np.concatenate([train[first_train - 1 :][:num_train], test[:num_test]])
         self.targets, self.split = self._files.targets[self._sources], self._files.split[self._sources]
         self.notes: list[str] = []
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the files, the numbers of digits, and the camera."""
         numbers = np.bincount(self.split, minlength=2).tolist()
-        return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **self.camera()}
+        # Without an entry for 1, earlier packed recordings stay valid.
+        first = {} if self._first_train == 1 else {"first_train": self._first_train}
+        return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **first, **self.camera()}
 
     def __len__(self) -> int:
         return self._sources.size

@@ -1,6 +1,6 @@
-"""Diagram of a network: boxes in reading order, with shortcuts and feedback as lines below; blocks are drawn below.
+"""Diagram of a network as a figure: boxes in reading order, shortcuts and feedback as lines below; blocks below.
 
-A box contains weights with their norm, neuron and pool; equal neighbours are one box. Units are inches, y down.
+Units are inches, y down.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +16,8 @@ from matplotlib.patches import FancyBboxPatch, Patch
 from matplotlib.transforms import Bbox
 
 from snnlab.errors import ConfigError
-from snnlab.nn.summary import LayerSummary, Summary, shape_text
+from snnlab.nn.summary import Summary
+from snnlab.runs.diagram import Box, Chain, chains_of
 from snnlab.runs.plots.style import default_style
 
 _BOX_WIDTH, _LINE_HEIGHT, _GAP_X, _GAP_Y, _LANE_HEIGHT, _DOT_SIZE = 1.7, 0.2, 0.36, 0.5, 0.26, 0.3
@@ -34,24 +34,6 @@ _FAMILIES = {
     "norm": ("#f8f0b5", "#a8920b", "normalization"),
     "other": ("#e6e9ec", "#87929d", "other"),
 }
-_JOINS = {"add": "+", "and": "×", "iand": "∧¬", "concat": "||"}
-
-
-class Box(NamedTuple):
-    """Consecutive layers in one box: their names, family and text; a box without layers is a dot."""
-
-    layers: tuple[str, ...]
-    family: str
-    lines: tuple[str, ...]
-    recurrent: bool = False
-
-
-class Chain(NamedTuple):
-    """Consecutive boxes, with further connections between them: source, target, name."""
-
-    title: str
-    boxes: list[Box]
-    connections: list[tuple[int, int, str]]
 
 
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
@@ -67,40 +49,6 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
             )
         except OSError as error:
             raise ConfigError("--figure", f"{path} cannot be written ({error.strerror})") from error
-
-
-def chains_of(summary: Summary) -> list[Chain]:
-    """Return the chain of the network's boxes, then those of its blocks, outer ones first."""
-    chains, pending = [], [LayerSummary("", "", "block", summary.in_shape, 0, 0)]
-    for block in pending:
-        rows = [row for row in summary.layers if row.name.rpartition(".")[0] == block.name]
-        units, previous, times = list[list[LayerSummary]](), "", list[int]()
-        for unit in _box_layers([row for row in rows if row.follows], folded=block.kind != "loop"):
-            inside = [r for row in unit for r in summary.layers if f"{r.name}.".startswith(f"{row.name}.")]
-            description = str([(r.kind, r.shape, r.parameters, r.connection) for r in inside])
-            if units and description == previous and block.kind != "loop":
-                times[-1] += 1
-                continue
-            units, times, previous = [*units, unit], [*times, 1], description
-        boxes = [_box(unit, count, summary) for unit, count in zip(units, times, strict=True)]
-        parallel = [row for row in rows if not row.follows]
-        pending += [row for row in [*(r for unit in units for r in unit), *parallel] if row.family == "block"]
-        connections: list[tuple[int, int, str]] = []
-        if not block.name:
-            boxes.insert(0, Box(("frames",), "input", ("frames", f"→ {shape_text(summary.in_shape)}")))
-        elif block.kind == "loop":
-            index_of = {name: index for index, box in enumerate(boxes) for name in box.layers}
-            connections = [
-                (index_of[source], index_of[target], f"{source}_to_{target}") for source, target in block.feedback
-            ]
-        elif sign := _JOINS.get(block.connection):
-            boxes = [Box((), "input", ("",)), *boxes, Box((), "input", (sign,))]
-            connections = [
-                (0, len(boxes) - 1, name) for name in [row.name.rpartition(".")[2] for row in parallel] or [""]
-            ]
-        kind = ", ".join(filter(None, (block.kind, block.connection)))
-        chains.append(Chain(f"{block.name}: {kind}" if block.name else "", boxes, connections))
-    return chains
 
 
 def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
@@ -126,33 +74,6 @@ def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
     keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
     axes.legend(handles=keys, loc="lower left", ncols=max(len(keys), 1), frameon=False, fontsize=8.5, labelcolor=_FAINT)
     return figure
-
-
-def _box_layers(rows: Sequence[LayerSummary], *, folded: bool) -> list[list[LayerSummary]]:
-    """Return the layers of each box; `folded` joins layers without weights to the weights before them."""
-    units: list[list[LayerSummary]] = []
-    for row in rows:
-        if not folded or row.family in ("weights", "block") or not units or units[-1][0].family != "weights":
-            units.append([])
-        units[-1].append(row)
-    return units
-
-
-def _box(unit: Sequence[LayerSummary], times: int, summary: Summary) -> Box:
-    family = next(family for family in _FAMILIES if any(row.family == family for row in unit))
-    neurons = [neuron for neuron in summary.neurons for row in unit if neuron.name == row.name]
-    names = tuple(row.name.rpartition(".")[2] for row in unit)
-    lines = [f"{name}: {row.kind}" for name, row in zip(names, unit, strict=True)]
-    for neuron in neurons:
-        for one in neuron.constants:
-            symbol = re.sub(r"^tau_([a-z]+)$", r"$\\tau_{\\mathrm{\1}}$", one.name)
-            learned = ", learned" if one.name in neuron.info.learned else ""
-            lines.append(f"{symbol} {f'{one.steps:.3g} steps' if one.ms is None else f'{one.ms:.3g} ms'}{learned}")
-    if parameters := sum(row.parameters for row in unit):
-        lines.append(f"{parameters:,} parameters")
-    lines.append(f"→ {shape_text(unit[-1].shape)}" + (f", {times} times" if times > 1 else ""))
-    recurrent = any(neuron.info.feedback for neuron in neurons)
-    return Box(names, family, tuple(lines), recurrent)
 
 
 def _box_positions(chain: Chain, top: float) -> list[Bbox]:

@@ -48,9 +48,21 @@ def test_fewer_digits_are_the_first_ones_with_the_same_cameras(root: Path) -> No
     assert few.fingerprint() != every.fingerprint()
 
 
+def test_digits_before_the_first_one_and_test_digits_can_be_left_out(root: Path) -> None:
+    rest, every = SaccadeMNIST(str(root), first_train=3, num_test=0), SaccadeMNIST(str(root))
+    assert rest.targets.tolist() == [2, 3, 4]
+    assert rest.name(0) == every.name(2)
+    assert np.array_equal(rest.read(0).t, every.read(2).t)
+    other = SaccadeMNIST(str(root), first_train=2, num_train=3, num_test=0)
+    assert len(other) == len(rest)
+    assert other.fingerprint() != rest.fingerprint()
+
+
 def test_missing_files_and_impossible_numbers_are_refused(root: Path, tmp_path: Path) -> None:
-    with assert_raises(ConfigError, "num_test", 1):
-        SaccadeMNIST(str(root), num_test=0)
+    with assert_raises(ConfigError, "num_train", 1):
+        SaccadeMNIST(str(root), num_train=0)
+    with assert_raises(ConfigError, "first_train", 5):
+        SaccadeMNIST(str(root), first_train=6)
     with assert_raises(ConfigError, "simulation_seed"):
         SaccadeMNIST(str(root), simulation_seed=-1)
     with assert_raises(DataError, "data.root", "data.download=true"):

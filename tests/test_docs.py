@@ -1,4 +1,4 @@
-"""The commands, files and Python code of the README work as they are."""
+"""The commands, files and Python code of README.md and of the pages of docs/ work as they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,8 +21,32 @@ from snnlab.nn import build_network
 
 from .refusals import assert_text_has
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+
+
+FILE = re.compile(r"# ([\w/]+\.(?:yaml|py))\b")  # the first line of a block that is a file
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int  # of its text, from 1
+    not_run: str | None  # the reason, from the comment above it: <!-- not run: ... -->
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks_of(page: Path, text: str) -> list[Block]:
+    found = re.finditer(r"(?:<!-- not run: ([^>]+?) -->\n)?^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(page, text.count("\n", 0, match.start(3)) + 1, *match.groups()) for match in found]
+
+
+BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, text)]
 
 # Overrides for seconds instead of minutes; the README's settings of the experiment stay.
 SHORT = (
@@ -49,18 +73,33 @@ FEW = (
 )
 
 
+def commands_of(block: Block) -> dict[str, str]:
+    """Return each command of a block of shell commands, and the output that stands below it, after a line with `$`."""
+    if block.not_run or block.language not in ("", "sh", "bash"):
+        return {}
+    found: dict[str, str] = {}
+    command = None
+    for line in block.text.splitlines(keepends=True):
+        text = line.removeprefix("$ ").partition(" #")[0].strip()
+        if text.startswith("snnlab ") and (line.startswith("$ ") or command is None):
+            command = text if line.startswith("$ ") else None
+            found[text] = ""
+        elif command:
+            found[command] += line
+    return found
+
+
 def commands(*, sweeps: bool = False) -> list[str]:
-    """Return the commands of the shell blocks, with those that show an error and `snnlab show --figure`.
+    """Return the commands of all pages, each once.
 
     Args:
         sweeps: Whether searches are returned, which are run with other settings, or all else.
     """
-    found: dict[str, None] = {}
-    for language, block in BLOCKS:
-        if language in ("", "sh", "bash"):
-            lines = (line.removeprefix("$ ").partition(" #")[0].strip() for line in block.splitlines())
-            found.update(dict.fromkeys(line for line in lines if line.startswith("snnlab ")))
+    found = dict.fromkeys(line for block in BLOCKS for line in commands_of(block))
     return [line for line in found if line.startswith("snnlab sweep") == sweeps]
+
+
+SHOWN = {line: shown for block in BLOCKS for line, shown in commands_of(block).items() if shown}
 
 
 def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
@@ -71,13 +110,12 @@ def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the README's files, a tiny synthetic N-MNIST and recordings of two classes."""
+    """Return a folder with the files of the pages, a tiny synthetic N-MNIST and recordings of two classes."""
     folder = tmp_path_factory.mktemp("readme")
-    for _, block in BLOCKS:
-        named = re.match(r"# ([\w/]+\.(?:yaml|py))\b", block)
-        if named:
+    for block in BLOCKS:
+        if named := FILE.match(block.text):
             (folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
-            (folder / named[1]).write_text(block)
+            (folder / named[1]).write_text(block.text)
     rng = np.random.default_rng(0)
     for part, number in (("Train", 4), ("Test", 1)):
         for digit in range(10):
@@ -102,8 +140,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{digit},{('train', 'train', 'val')[k % 3]}" for k, digit in enumerate(training)]
     shutil.copytree(train(*SHORT, f"output_dir={folder / 'outputs'}").folder, folder / "RUN")
     neuron = {"type": "lif", "reset": "value", "threshold": "strict"}
-    theirs = build_network({"fc": {"type": "linear", "out_features": 3}, "lif": neuron}, in_shape=(8,), dt=1.0)
-    write_graph(folder / "theirs.nir", theirs.network.to_nir())
+    for name, out, in_shape in (("theirs", 3, (8,)), ("cnn_sinabs", 10, (2, 34, 34))):  # stand-ins for files of others
+        layers = {"flatten": {"type": "flatten"}, "fc": {"type": "linear", "out_features": out}, "lif": neuron}
+        theirs = build_network(layers, in_shape=in_shape, dt=1.0)
+        write_graph(folder / f"{name}.nir", theirs.network.to_nir())
     (folder / "split.csv").write_text("\n".join(["recording,split", *rows]))
     return folder
 
@@ -128,7 +168,7 @@ def test_there_are_commands_to_run():
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_works(
+def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     _, *arguments = shlex.split(command)
@@ -148,22 +188,61 @@ def test_a_command_of_the_readme_works(
     except SystemExit as exit_:  # Hydra's --help exits
         status = exit_.code
     captured = capfd.readouterr()
-    shown_as_mistake = f"$ {command}\n" in README
-    shown_with = 1 if arguments[0] == "doctor" else 2  # the doctor has found something
-    assert status == (shown_with if shown_as_mistake else 0), captured.err
-    if shown_as_mistake:
-        expected = README.partition(f"$ {command}\n")[2].partition("\n")[0]
-        assert all(part in captured.out + captured.err for part in expected.split("...")), captured.err
+    shown = SHOWN.get(command, "")
+    status_shown = (
+        1 if arguments[0] == "doctor" else 2 if shown.startswith("snnlab: ") else 0
+    )  # the doctor finds a problem
+    assert status == (status_shown if shown else 0), captured.err
+    if shown:
+        assert_shows(captured.out + captured.err, shown)
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def assert_shows(output: str, shown: str) -> None:
+    """Assert that an output has the lines that a page shows, in this order.
+
+    A line of `...` stands for any lines, `...` within a line for any text. Numbers may differ by a tenth of a percent
+    of themselves, or by one of the last digit that is shown: sums are rounded otherwise on other machines.
+    """
+    lines = iter(output.splitlines())
+    for expected in (line for line in shown.splitlines() if line.strip() not in ("", "...")):
+        assert any(is_alike(line, expected) for line in lines), f"{expected!r} is not next in\n{output}"
+
+
+def is_alike(line: str, expected: str) -> bool:
+    """Return whether a line of an output is the expected one, up to the tolerance of numbers."""
+    parts = [re.escape(NUMBER.sub("0", part.strip())) for part in expected.split("...")]
+    if not re.fullmatch(r"\s*" + ".*".join(parts) + r"\s*", NUMBER.sub("0", line)):
+        return False
+    if "..." in expected:
+        return True
+    pairs = zip(NUMBER.findall(line), NUMBER.findall(expected), strict=True)
+    return all(
+        abs(number(one) - number(other)) <= max(last_digit(other), 1e-3 * abs(number(other))) for one, other in pairs
+    )
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def last_digit(text: str) -> float:
+    """Return the value of one in the last digit of a number as text: 0.01 for 0.35, 0 for a whole number."""
+    mantissa, _, exponent = text.partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    return 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
 
 
 def searched() -> list[Any]:
-    """Return the searches of the README, of which all but the first are slow, and the one that is resumed."""
+    """Return the searches of the pages, of which all but the first are slow, and the one that is resumed."""
     fresh = [line for line in commands(sweeps=True) if "resume=" not in line]
     return [pytest.param(line, marks=pytest.mark.slow if k else ()) for k, line in enumerate(fresh)]
 
 
 @pytest.mark.parametrize("command", searched())
-def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
+def test_a_search_of_a_page_finds_a_winner_and_goes_on(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
@@ -179,9 +258,45 @@ def test_a_search_of_the_readme_finds_a_winner_and_goes_on(
     assert "trials: 3 complete" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
-def test_the_python_of_the_readme_runs(block: str):
-    anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_the_readme")', block)  # the commands import it as a plugin
-    made: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(anew, "README.md", "exec"), made)
-    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block, re.M)) <= made.keys()
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "python" and not block.not_run], ids=str
+)
+def test_the_python_of_a_page_runs(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(place)
+    anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_a_page")', block.text)  # the commands import it as a plugin
+    made: dict[str, Any] = {"__name__": "page"}
+    exec(compile(anew, str(block.page), "exec"), made)
+    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block.text, re.M)) <= made.keys()
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "yaml" and not block.not_run], ids=str
+)
+def test_the_yaml_of_a_page_is_a_file_with_a_name(block: Block):
+    assert FILE.match(block.text)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_block_is_run_or_says_why_not(block: Block):
+    runs = block.language in ("python", "yaml") or bool(commands_of(block))
+    assert runs or block.not_run
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names of the headings of a page, as links give them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_links_of_a_page_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
+    for target in (target for target in targets if not target.startswith("http")):
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name) if name else page
+        assert (ROOT / path).exists(), target
+        assert not anchor or anchor in anchors((ROOT / path).read_text(encoding="utf-8")), target
+
+
+def test_the_front_page_is_short():
+    assert len(PAGES[Path("README.md")].encode()) <= 6000

@@ -1,0 +1,148 @@
+"""A network step by step with plain dense sums, in a stated order: what the event-driven engine must equal bit for bit.
+
+Axes: B = 1 sample, then C, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snnlab.compiled import compiled
+from snnlab.nn.layer import TemporalLayer
+from snnlab.nn.network import Network
+from snnlab.nn.neurons.base import Neuron, cast_coefficients
+
+Shape = tuple[int, ...]
+
+
+@compiled(nogil=True, error_model="numpy")
+def add_dense(x: Any, weight: Any, stride: Any, padding: Any, dilation: Any, u: Any) -> None:
+    """Add a convolution to u by a plain loop, whose sums go over kernel rows, kernel columns, channels.
+
+    Shape:
+        x: `[H, W, C]`; weight: `[rows, columns, C, C']`; u: `[H', W', C']`.
+    """
+    rows, columns, channels, outputs = weight.shape
+    for to_y in range(u.shape[0]):
+        for to_x in range(u.shape[1]):
+            total = u[to_y, to_x]
+            for row in range(rows):
+                y = to_y * stride[0] + row * dilation[0] - padding[0]
+                if y < 0 or y >= x.shape[0]:
+                    continue
+                for column in range(columns):
+                    at = to_x * stride[1] + column * dilation[1] - padding[1]
+                    if at < 0 or at >= x.shape[1]:
+                        continue
+                    for channel in range(channels):
+                        value = x[y, at, channel]
+                        line = weight[row, column, channel]
+                        for output in range(outputs):
+                            total[output] += value * line[output]
+
+
+class DenseLoops:
+    """Run a network of convolutions, linear layers, neurons and pooling on frames, one step at a time.
+
+    Convolutions and linear layers are plain loops, and a linear layer after a flatten is a convolution that covers the
+    whole input; neurons are their own `step` in PyTorch.
+
+    Args:
+        network: The network, in eval mode.
+
+    Attributes:
+        membranes: Membranes after the last step, by the name of the neurons, `[C, H, W]`.
+        num_spikes: Numbers of spikes in the last step, by the name of the neurons.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.membranes: dict[str, np.ndarray] = {}
+        self.num_spikes: dict[str, int] = {}
+        self._states: dict[str, Any] = {}
+        self._flattened: Shape = ()
+
+    def step(self, frame: np.ndarray) -> np.ndarray:
+        """Run one step and return the output.
+
+        Shape:
+            frame: one sample at one step, float32; returns one sample at one step.
+        """
+        with torch.no_grad():
+            x = torch.from_numpy(frame)[None]
+            for name, layer in self.network.layers():
+                x = self._apply(name, layer, x)
+        return x[0].numpy()
+
+    def _apply(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+        if isinstance(layer, nn.Conv2d):
+            return _convolution(layer, x)
+        if isinstance(layer, nn.Conv1d):
+            return _convolution(layer, x[:, :, None])[:, :, 0]
+        if isinstance(layer, nn.Linear):
+            shape, self._flattened = self._flattened or (x.shape[1], 1, 1), ()
+            return _summed(x.reshape(1, *shape), layer.weight.reshape(-1, *shape), layer.bias).flatten(1)
+        if isinstance(layer, nn.Flatten):
+            self._flattened = (x.shape[1], *(1,) * (4 - x.dim()), *x.shape[2:])
+        if isinstance(layer, Neuron):
+            return self._neurons(name, layer, x)
+        return layer(x[None])[0][0] if isinstance(layer, TemporalLayer) else layer(x)
+
+    def _neurons(self, name: str, layer: Neuron, x: Tensor) -> Tensor:
+        state = self._states.get(name)
+        state = layer.initial_state(x) if state is None else state
+        y, state = layer.step(x, state, cast_coefficients(layer.coefficients(), x))
+        self._states[name] = state
+        self.membranes[name] = state.v[0].numpy()
+        self.num_spikes[name] = int(y.sum()) if layer.spiking else 0
+        return y
+
+
+def _convolution(layer: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """Return a convolution of frames `[1, C, H, W]`; one over one axis has H = 1."""
+    lines = isinstance(layer, nn.Conv1d)
+    weight = layer.weight[:, :, None] if lines else layer.weight
+
+    def sizes(size: Any, alone: int) -> tuple[int, int]:
+        return (alone, *size) if lines else tuple(size)
+
+    if layer.padding == "same":
+        whole = [d * (k - 1) for d, k in zip(sizes(layer.dilation, 1), weight.shape[2:], strict=True)]
+        x, padding = nn.functional.pad(x, [n for p in reversed(whole) for n in (p // 2, p - p // 2)]), (0, 0)
+    else:
+        padding = (0, 0) if isinstance(layer.padding, str) else sizes(layer.padding, 0)
+    rules = sizes(layer.stride, 1), padding, sizes(layer.dilation, 1)
+    return _summed(x, weight, layer.bias, *rules, groups=layer.groups)
+
+
+def _summed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    *,
+    groups: int = 1,
+) -> Tensor:
+    size = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride, strict=True)
+    ]
+    parts = []
+    for values, kernel in _groups(x[0].float().numpy(), weight.detach().float().numpy(), groups):
+        u = np.zeros((*size, kernel.shape[0]), np.float32)
+        ordered = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
+        add_dense(np.ascontiguousarray(values.transpose(1, 2, 0)), ordered, stride, padding, dilation, u)
+        parts.append(u.transpose(2, 0, 1))
+    y = torch.from_numpy(np.concatenate(parts))[None]
+    return y if bias is None else y + bias[:, None, None]
+
+
+def _groups(x: np.ndarray, weight: np.ndarray, groups: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    yield from zip(np.split(x, groups), np.split(weight, groups), strict=True)

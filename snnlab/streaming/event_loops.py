@@ -1,0 +1,523 @@
+"""The compiled loops of the event-driven engine: a step goes through all layers, and only where something arrives.
+
+A current is the sum over its inputs row by row, within a pixel by channel; each product is rounded before it is added.
+That is the order of a plain loop over (kernel row, kernel column, channel), and sums of zeros change nothing, so that
+the results are those of the plain loop bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from snnlab.compiled import borrow, compiled
+from snnlab.kernels.vectors import (
+    LANES,
+    above,
+    add,
+    add_scaled_rows,
+    at_least,
+    differs,
+    divide,
+    load,
+    multiply,
+    select,
+    splat,
+    store,
+    subtract,
+    total,
+    trailing_zeros,
+    truncate,
+)
+from snnlab.streaming.buffers import FLOOR, INTEGRATE, MAX_POOL, NO_FLOOR, SUBTRACT, VALUE
+
+ONE = np.uint64(1)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+# Bits 0 to 15: lanes that spiked; bits 16 to 31: lanes that are still at the threshold.
+SPIKED = np.uint64(0xFFFF)
+STILL = np.uint64(16)
+ZERO = np.float32(0)
+
+# Only the loops that Python calls are cached on disk; the others are part of these.
+_loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+@_inner
+def set_bit(bits: Any, bitmap: Any, summary: Any, words: Any, y: Any, x: Any) -> None:
+    """Mark a pixel in a bitmap and its row in the summary."""
+    bits[bitmap + y * words + (x >> 6)] |= ONE << np.uint64(x & 63)
+    bits[summary + (y >> 6)] |= ONE << np.uint64(y & 63)
+
+
+@_inner
+def first_outside(layers: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> int:
+    """Return the index of the first event outside the sensor, or -1."""
+    t = layers[0]
+    for n in range(first, stop):
+        inside = 0 <= x[n] < t.sensor_width and 0 <= y[n] < t.sensor_height and 0 <= p[n] < t.polarities
+        if not inside:
+            return n
+    return -1
+
+
+@_inner
+def take_events(layers: Any, values: Any, bits: Any, cells: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> None:
+    """Add events to the input of the first layer."""
+    t = layers[0]
+    to, width, channels, bitmap, summary, words = t.input, t.in_width, t.in_channels, t.in_bits, t.in_rows, t.in_words
+    sensor_width, per_polarity = t.sensor_width, 0 if t.is_merged else 1
+    for n in range(first, stop):
+        cell = cells[y[n] * sensor_width + x[n]]
+        if cell >= 0:
+            in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
+            channel = (cell >> 32) + p[n] * per_polarity
+            values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
+            set_bit(bits, bitmap, summary, words, in_y, in_x)
+
+
+@_inner
+def take_channels(
+    values: Any, at: Any, channels: Any, divisor: Any, weights: Any, distance: Any, starts: Any, factors: Any
+) -> int:
+    """List the channels of a pixel that are not zero, with the places of their weights; clear them."""
+    found = 0
+    if channels < LANES:
+        for channel in range(channels):
+            if values[at + channel] != 0:
+                starts[found] = weights + channel * distance
+                factors[found] = values[at + channel] / divisor
+                values[at + channel] = 0
+                found += 1
+        return found
+    nothing = splat(ZERO, LANES)
+    for block in range(0, channels, LANES):
+        lanes = differs(load(values, at + block, LANES), nothing)
+        if lanes == 0:
+            continue
+        while lanes != 0:
+            channel = block + trailing_zeros(lanes)
+            lanes &= lanes - ONE
+            starts[found] = weights + channel * distance
+            factors[found] = values[at + channel] / divisor
+            found += 1
+        store(nothing, values, at + block)
+    return found
+
+
+@_inner
+def add_rows(
+    values: Any, at: Any, weights: Any, starts: Any, factors: Any, count: Any, shift: Any, vectors: Any
+) -> None:
+    """Add the weights of the listed channels to `vectors` vectors of currents."""
+    if vectors == 1:
+        add_scaled_rows(values, at, weights, starts, factors, count, shift, 1)
+    elif vectors == 3:
+        add_scaled_rows(values, at, weights, starts, factors, count, shift, 3)
+    elif vectors == 5:
+        add_scaled_rows(values, at, weights, starts, factors, count, shift, 5)
+    else:
+        n = 0
+        while n + 6 <= vectors:
+            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 6)
+            n += 6
+        while n + 2 <= vectors:
+            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 2)
+            n += 2
+        if n < vectors:
+            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 1)
+
+
+@_inner
+def mark_columns(bits: Any, row: Any, words: Any, width: Any, first: Any, count: Any) -> None:
+    """Set the bits of the columns from `first` on that exist, in a row of a bitmap."""
+    stop = min(first + count, width)
+    first = max(first, 0)
+    while first < stop:
+        last = min(stop, (first | 63) + 1)
+        ones = ALL >> np.uint64(64 - (last - first))
+        bits[row + (first >> 6)] |= ones << np.uint64(first & 63)
+        first = last
+
+
+@_inner
+def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
+    """Add the inputs of layer k to its currents, and mark the currents that they reach."""
+    t = layers[k]
+    in_height, in_width, in_channels, in_words, in_bits = t.in_height, t.in_width, t.in_channels, t.in_words, t.in_bits
+    channels, height, width, words, left = t.channels, t.height, t.width, t.words, t.left
+    kernel_rows, dilation, columns = t.rows, t.row_dilation, t.columns
+    stride_y, stride_x, pad_y, pad_x = t.stride_y, t.stride_x, t.pad_y, t.pad_x
+    inputs, currents, current_width, first_weight = t.input, t.current, t.current_width, t.weights
+    touched, touched_rows, divisor, whole = t.touched, t.touched_rows, t.divisor, t.is_whole
+    run = columns * channels
+    kernel_row = stride_x * run
+    distance = channels if whole else kernel_rows * kernel_row
+    operations = 0
+    active = 0
+    for group in range((in_height + 63) >> 6):
+        some_rows = bits[t.in_rows + group]
+        bits[t.in_rows + group] = 0
+        while some_rows != 0:
+            y = (group << 6) + trailing_zeros(some_rows)
+            some_rows &= some_rows - ONE
+            for part in range(in_words):
+                word = in_bits + y * in_words + part
+                pixels = bits[word]
+                bits[word] = 0
+                while pixels != 0:
+                    x = (part << 6) + trailing_zeros(pixels)
+                    pixels &= pixels - ONE
+                    pixel = y * in_width + x
+                    right = x + pad_x
+                    phase = right % stride_x if stride_x > 1 else 0
+                    begin = first_weight + (pixel * in_channels * channels if whole else phase * run)
+                    at = inputs + pixel * in_channels
+                    count = take_channels(values, at, in_channels, divisor, begin, distance, starts, factors)
+                    if count == 0:
+                        continue
+                    active += count
+                    if whole:
+                        add_rows(values, currents, weights, starts, factors, count, 0, channels // LANES)
+                        set_bit(bits, touched, touched_rows, words, 0, 0)
+                        operations += count * channels
+                        continue
+                    column = (right - phase) // stride_x - (columns - 1) if stride_x > 1 else right - (columns - 1)
+                    for kernel_y in range(kernel_rows):
+                        below = y + pad_y - kernel_y * dilation
+                        if stride_y > 1:
+                            if below % stride_y != 0:
+                                continue
+                            below //= stride_y
+                        if below < 0 or below >= height:
+                            continue
+                        to = currents + (below * current_width + column + left) * channels
+                        add_rows(values, to, weights, starts, factors, count, kernel_y * kernel_row, run // LANES)
+                        mark_columns(bits, touched + below * words, words, width, column, columns)
+                        bits[touched_rows + (below >> 6)] |= ONE << np.uint64(below & 63)
+                        operations += count * run
+    counts[k].operations += operations
+    counts[k].inputs += active
+
+
+@_inner
+def leak(values: Any, first: Any, count: Any, a: Any) -> None:
+    """Multiply membranes by a; 0 is added as the plain loop does, which turns -0 to 0."""
+    factor, nothing = splat(a, LANES), splat(ZERO, LANES)
+    for n in range(0, count, LANES):
+        store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
+
+
+class Rules(NamedTuple):
+    """The numbers that a layer's neurons need, in registers: fields of `LAYER`, and those of the next layer's input."""
+
+    channels: Any
+    membrane: Any
+    width: Any
+    current_width: Any
+    current: Any
+    left: Any
+    current_pool_y: Any
+    current_pool_x: Any
+    pool: Any
+    per_pool_y: Any
+    per_pool_x: Any
+    unused: Any
+    reset: Any
+    delayed: Any
+    strict: Any
+    several: Any
+    floor_rule: Any
+    is_dense: Any
+    has_bias: Any
+    bias: Any
+    a: Any
+    g: Any
+    c: Any
+    v_threshold: Any
+    r: Any
+    v_reset: Any
+    floor: Any
+    to_input: Any
+    to_in_height: Any
+    to_in_width: Any
+    to_in_bits: Any
+    to_in_rows: Any
+    to_in_words: Any
+
+
+@_inner
+def rules_of(layers: Any, k: Any) -> Rules:
+    """Return the numbers of layer k."""
+    t, then = layers[k], layers[k + 1]
+    return Rules(
+        t.channels,
+        t.membrane,
+        t.width,
+        t.current_width,
+        t.current,
+        t.left,
+        t.current_pool_y,
+        t.current_pool_x,
+        t.pool,
+        t.per_pool_y,
+        t.per_pool_x,
+        t.unused,
+        t.reset,
+        t.delayed,
+        t.strict,
+        t.several,
+        t.floor_rule,
+        t.is_dense,
+        t.has_bias,
+        t.bias,
+        t.a,
+        t.g,
+        t.c,
+        t.v_threshold,
+        t.r,
+        t.v_reset,
+        t.floor,
+        then.input,
+        then.in_height,
+        then.in_width,
+        then.in_bits,
+        then.in_rows,
+        then.in_words,
+    )
+
+
+@_inner
+def spikes_at(t: Any, v: Any) -> np.uint64:
+    """Return the lanes where membranes reach the threshold, as bits."""
+    threshold = splat(t.v_threshold, LANES)
+    return above(v, threshold) if t.strict else at_least(v, threshold)
+
+
+@_inner
+def after_reset(t: Any, v: Any, spiked: Any, number: Any) -> Any:
+    """Return membranes after a reset of the lanes that spiked; `number` is how often."""
+    if t.reset == SUBTRACT:
+        return subtract(v, multiply(number, splat(t.r, LANES)))
+    if t.reset == VALUE:
+        return select(spiked, splat(t.v_reset, LANES), v)
+    return v
+
+
+@_inner
+def spike_numbers(t: Any, v: Any, spiked: Any) -> Any:
+    """Return how often each lane spikes."""
+    nothing = splat(ZERO, LANES)
+    if t.several:
+        return select(spiked, truncate(divide(v, splat(t.v_threshold, LANES))), nothing)
+    return select(spiked, splat(np.float32(1), LANES), nothing)
+
+
+@_inner
+def integrate(t: Any, v: Any, current: Any, decays: Any) -> Any:
+    """Return a * v + (g * current + c), without the operations that change nothing."""
+    if t.g != 1:
+        current = multiply(splat(t.g, LANES), current)
+    if t.c != 0:
+        current = add(current, splat(t.c, LANES))
+    if decays:
+        v = multiply(splat(t.a, LANES), v)
+    return add(v, current)
+
+
+@_inner
+def send(t: Any, values: Any, to: Any, output: Any) -> None:
+    """Join outputs to the input of the next layer: the sum of a window, or its maximum."""
+    before = load(values, to, LANES)
+    if t.pool == MAX_POOL:
+        store(select(above(output, before), output, before), values, to)
+    else:
+        store(add(before, output), values, to)
+
+
+@_inner
+def fire(t: Any, count: Any, values: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
+    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
+    v = load(values, at, LANES)
+    if t.delayed:
+        spiked = spikes_at(t, v)
+        number = spike_numbers(t, v, spiked)
+        if t.reset == VALUE:
+            u = integrate(t, after_reset(t, v, spiked, number), current, decays)
+        else:
+            u = after_reset(t, integrate(t, v, current, decays), spiked, number)
+        store(u, values, at)
+        spiked = spikes_at(t, u)
+        if spiked != 0:
+            number = spike_numbers(t, u, spiked)
+            send(t, values, to, number)
+            count.spikes += np.int64(total(number))
+        return spiked
+    u = integrate(t, v, current, decays)
+    if t.reset == INTEGRATE:
+        store(u, values, at)
+        store(u, values, to)
+        return SPIKED
+    spiked = spikes_at(t, u)
+    if spiked != 0:
+        number = spike_numbers(t, u, spiked)
+        u = after_reset(t, u, spiked, number)
+        send(t, values, to, number)
+        count.spikes += np.int64(total(number))
+        spiked |= spikes_at(t, u) << STILL
+    if t.floor_rule != NO_FLOOR:
+        floor, nothing = splat(t.floor, LANES), splat(ZERO, LANES)
+        if t.floor_rule == FLOOR:
+            u = select(above(floor, u), floor, u)
+        else:
+            over = subtract(u, floor)
+            u = add(select(above(over, nothing), over, nothing), floor)
+    store(u, values, at)
+    return spiked
+
+
+@_inner
+def current_of(t: Any, values: Any, weights: Any, y: Any, x: Any, block: Any) -> Any:
+    """Return the current of a vector of neurons, the maximum of a window, with the bias; clear it."""
+    nothing = splat(ZERO, LANES)
+    found = nothing
+    if not t.is_dense:
+        at = t.current + (y * t.current_width + x + t.left) * t.channels + block
+        found = load(values, at, LANES)
+        store(nothing, values, at)
+        return found
+    for row in range(t.current_pool_y):
+        for column in range(t.current_pool_x):
+            in_y, in_x = y * t.current_pool_y + row, x * t.current_pool_x + column
+            at = t.current + (in_y * t.current_width + in_x + t.left) * t.channels + block
+            one = load(values, at, LANES)
+            store(nothing, values, at)
+            found = one if row + column == 0 else select(above(one, found), one, found)
+    return add(found, load(weights, t.bias + block, LANES)) if t.has_bias else found
+
+
+@_inner
+def update_pixel(
+    t: Any, count: Any, values: Any, bits: Any, weights: Any, y: Any, x: Any, is_touched: Any
+) -> np.uint64:
+    """Update the neurons of one pixel and send their outputs to the next layer."""
+    to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
+    width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
+    at = t.membrane + (y * width + x) * t.channels
+    is_kept = to_y < t.to_in_height and to_x < t.to_in_width
+    to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels if is_kept else t.unused
+    decays = t.is_dense and t.a != 1
+    any_lane = np.uint64(0)
+    for block in range(0, t.channels, LANES):
+        if is_touched:
+            current = current_of(t, values, weights, y, x, block)
+        elif t.has_bias:
+            current = load(weights, t.bias + block, LANES)
+        else:
+            current = splat(ZERO, LANES)
+        any_lane |= fire(t, count, values, at + block, current, to + block, decays)
+    if any_lane & SPIKED != 0 and is_kept:
+        set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+    return any_lane
+
+
+@_inner
+def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+    """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
+    t, rules, count = layers[k], rules_of(layers, k), counts[k]
+    if t.a != 1:
+        leak(values, t.membrane, t.height * t.width * t.channels, t.a)
+    for group in range((t.height + 63) >> 6):
+        some_rows = bits[t.touched_rows + group]
+        bits[t.touched_rows + group] = 0
+        while some_rows != 0:
+            y = (group << 6) + trailing_zeros(some_rows)
+            some_rows &= some_rows - ONE
+            for part in range(t.words):
+                pixels = bits[t.touched + y * t.words + part]
+                bits[t.touched + y * t.words + part] = 0
+                while pixels != 0:
+                    x = (part << 6) + trailing_zeros(pixels)
+                    pixels &= pixels - ONE
+                    if update_pixel(rules, count, values, bits, weights, y, x, True) > SPIKED:
+                        set_bit(bits, t.touched, t.touched_rows, t.words, y, x)
+
+
+@_inner
+def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+    """Update all neurons of layer k."""
+    t, rules, count = layers[k], rules_of(layers, k), counts[k]
+    size_y, size_x = t.current_pool_y, t.current_pool_x
+    for y in range(t.height // size_y):
+        for x in range(t.width // size_x):
+            some = np.uint64(0)
+            for row in range(y * size_y, (y + 1) * size_y):
+                for column in range(x * size_x, (x + 1) * size_x):
+                    some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
+            update_pixel(rules, count, values, bits, weights, y, x, some != 0)
+    bits[t.touched : t.touched + t.height * t.words] = 0
+    bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
+
+
+@_inner
+def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
+    """Run all layers on the input that has been taken."""
+    for k in range(layers.size - 1):
+        scatter(k, layers, values, bits, weights, starts, factors, counts)
+        if layers[k].is_dense:
+            update_all(k, layers, values, bits, weights, counts)
+        else:
+            update_touched(k, layers, values, bits, weights, counts)
+
+
+@_inner
+def take_output(layers: Any, values: Any, bits: Any, output: Any) -> None:
+    """Move the last layer's output, `[H, W, C]` in memory, to `[C * H * W]`."""
+    t = layers[layers.size - 1]
+    channels = output.size // (t.in_height * t.in_width)
+    for pixel in range(t.in_height * t.in_width):
+        at = t.input + pixel * t.in_channels
+        for channel in range(channels):
+            output[channel * t.in_height * t.in_width + pixel] = values[at + channel] / t.divisor
+        for block in range(0, t.in_channels, LANES):
+            store(splat(ZERO, LANES), values, at + block)
+    for word in range(t.in_bits, t.in_rows + ((t.in_height + 63) >> 6)):
+        bits[word] = 0
+
+
+@_loop
+def run_steps(
+    layers: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    counts: Any,
+    cells: Any,
+    x: Any,
+    y: Any,
+    p: Any,
+    stops: Any,
+    outputs: Any,
+) -> int:
+    """Run a step for each number of `stops`, with the events before it; return the first event outside, or -1.
+
+    The arguments are the `Buffers`, the events' columns, the ends of the steps in them, and the outputs, to be filled.
+
+    Shape:
+        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`.
+    """
+    outside = first_outside(layers, x, y, p, 0, x.size)
+    if outside >= 0:
+        return outside
+    layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
+    starts, factors, counts, cells = borrow(starts), borrow(factors), borrow(counts), borrow(cells)
+    first = 0
+    for n in range(stops.size):
+        take_events(layers, values, bits, cells, x, y, p, first, stops[n])
+        first = stops[n]
+        step(layers, values, bits, weights, starts, factors, counts)
+        take_output(layers, values, bits, outputs[n])
+    return -1

@@ -1,0 +1,123 @@
+"""The site of the documentation: complete, without dead links, and readable on a phone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from snnlab import nn
+from snnlab.cli.list import REGISTRIES, registry
+from snnlab.cli.main import COMMANDS
+from snnlab.config.schema import Experiment
+from snnlab.settings import settings_of
+
+from ..cli.browser import BROWSER, in_a_browser
+
+ROOT = Path(__file__).parents[2]
+# Loads each page in a frame of each width; the title is the list of those that are wider than their frame.
+MEASURE = """<body><script>
+const wide = [], pages = PAGES, widths = [400, 1400];
+let left = pages.length * widths.length;
+for (const page of pages) for (const width of widths) {
+  const frame = document.createElement("iframe");
+  frame.style = `width:${width}px;height:900px`;
+  frame.onload = () => {
+    const root = frame.contentDocument.documentElement;
+    if (root.scrollWidth > root.clientWidth) wide.push(`${page} at ${width}: ${root.scrollWidth}`);
+    if (!--left) document.title = `measured ${JSON.stringify(wide)}`;
+  };
+  frame.src = page;
+  document.body.append(frame);
+}
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def build_docs() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return importlib.import_module("build_docs")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, str(ROOT / "scripts" / "build_docs.py"), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr  # a warning of MkDocs, such as a dead link, is an error
+    return out / "site"
+
+
+def headings(page: Path) -> set[str]:
+    return set(re.findall(r'<h2 id="([^"]+)"', page.read_text(encoding="utf-8")))
+
+
+def test_every_public_name_of_nn_has_a_section(site: Path, build_docs: ModuleType):
+    names = {name.lower() for name in build_docs.public_names(nn)}
+    assert len(names) > 100
+    assert names <= {re.sub(r"_\d+$", "", heading) for heading in headings(site / "reference/python/snnlab_nn.html")}
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_every_type_has_a_section(site: Path, kind: str):
+    assert set(registry(kind)) <= headings(site / f"reference/{kind}.html")
+
+
+def test_every_setting_and_command_is_there(site: Path, build_docs: ModuleType):
+    text = (site / "reference/settings.html").read_text(encoding="utf-8")
+    assert all(f"<code>{name}</code>" in text for name in settings_of(Experiment) if name not in build_docs.NO_SETTINGS)
+    assert {f"snnlab-{name}" for name in COMMANDS} <= headings(site / "reference/commands.html")
+
+
+def test_every_page_is_in_the_menu():
+    text = re.sub(r"!ENV ", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    menu = json.dumps(yaml.safe_load(text)["nav"])
+    assert [
+        path.name for path in (ROOT / "docs").rglob("*.md") if f'"{path.relative_to(ROOT / "docs")}"' not in menu
+    ] == []
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path):
+    loads = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+rel="(?:stylesheet|icon)"[^>]+href="(?:https?:)?//'
+    )
+    assert [page.name for page in site.rglob("*.html") if loads.search(page.read_text(encoding="utf-8"))] == []
+
+
+@in_a_browser
+def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path):
+    pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if path.name != "404.html")
+    measure = site / "measure.html"
+    measure.write_text(MEASURE.replace("PAGES", json.dumps(pages)))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    command = [str(BROWSER), *options, "--virtual-time-budget=60000", measure.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    measured = re.search(r"<title>measured (.*?)</title>", shown)
+    assert measured, shown[-2000:]
+    assert json.loads(measured[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("equation", "shown"),
+    [
+        (
+            "v[t] = a * v[t-1] + g * x[t]",
+            "<i>v</i>[<i>t</i>] = <i>a</i> · <i>v</i>[<i>t</i>−1] + <i>g</i> · <i>x</i>[<i>t</i>]",
+        ),
+        ("s[t] = H(u >= v_threshold)", "<i>s</i>[<i>t</i>] = <i>H</i>(<i>u</i> ≥ <i>v</i><sub>threshold</sub>)"),
+        (
+            "  a = exp(-dt / tau_mem)   `decay`",
+            '&emsp;<i>a</i> = exp(-<i>dt</i> / <i>τ</i><sub>mem</sub>) <span class="when">`decay`</span>',
+        ),
+    ],
+)
+def test_an_equation_is_typeset(build_docs: ModuleType, equation: str, shown: str):
+    assert build_docs.typeset(equation) == shown

@@ -1,0 +1,161 @@
+"""Feeding a stream: steps, events in pieces, states, mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from snnlab.data.events import Events
+from snnlab.errors import ConfigError, DataError
+from snnlab.nn.network import Network, build_network
+from snnlab.streaming import EventStream
+
+from ..refusals import assert_raises
+
+SHAPE = (2, 6, 8)
+LAYERS: dict[str, dict[str, Any]] = {
+    "conv": {"type": "conv2d", "out_channels": 4, "kernel_size": 3, "bias": False},
+    "lif": {"type": "lif", "v_threshold": 0.3},
+    "flatten": {"type": "flatten"},
+    "out": {"type": "linear", "out_features": 3},
+    "readout": {"type": "li"},
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return build_network(LAYERS, in_shape=SHAPE, dt=2.0).network.eval()
+
+
+def recording(count: int = 300, last_us: int = 60_000, seed: int = 0) -> Events:
+    random = np.random.default_rng(seed)
+    p, y, x = (random.integers(0, size, count) for size in SHAPE)
+    t = np.sort(random.integers(0, last_us, count))
+    return Events(t, x.astype(np.int16), y.astype(np.int16), p.astype(bool))
+
+
+def outputs(stream: EventStream, *pieces: Any) -> np.ndarray:
+    """Return the outputs of all steps of a recording in pieces, the last one included."""
+    found = [steps.y for piece in pieces for steps in stream.feed(piece)]
+    return np.concatenate([*found, stream.finish()[None]])
+
+
+def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
+    events = recording()
+    whole = outputs(EventStream(network), events)
+    pieces = [events.take(slice(i, i + 7)) for i in range(0, 300, 7)]
+    assert np.array_equal(outputs(EventStream(network), *pieces), whole)
+    stream, step = EventStream(network), events.t // 2000
+    columns = np.stack([events.x, np.asarray(events.y), events.p])
+    one_by_one = [stream.step(*columns[:, step == n]) for n in range(30)]
+    assert whole.shape == (30, 3)
+    assert np.array_equal(one_by_one[-1], whole[-1])
+    assert stream.stats()["events"] == 300
+
+
+def test_the_times_of_steps_are_their_ends(network: Network) -> None:
+    (steps,) = EventStream(network).feed(recording())
+    assert steps.t.tolist() == [2.0 * n for n in range(1, 30)]
+
+
+def test_a_step_can_have_another_length(network: Network) -> None:
+    stream = EventStream(network, dt=0.5)
+    rebuilt = build_network(LAYERS, in_shape=SHAPE, dt=0.5).network.eval()
+    rebuilt.load_state_dict(network.state_dict())
+    assert np.array_equal(outputs(stream, recording()), outputs(EventStream(rebuilt), recording()))
+    assert stream.num_steps == 120
+
+
+def test_steps_of_a_third_of_a_ms_get_each_event_once(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network, dt=1 / 3)
+    outputs(stream, events)
+    assert stream.num_steps == int(events.t[-1] * 3 // 1000) + 1
+    assert stream.num_events == 300
+
+
+def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
+    layers = {**LAYERS, "out": {**LAYERS["out"], "bias": False}}
+    stream = EventStream(build_network(layers, in_shape=SHAPE, dt=2.0).network)
+    assert np.concatenate([steps.y for steps in stream.feed(recording())]).any()
+    late = recording(1, 1)
+    parts = [steps.y for steps in stream.feed(late._replace(t=late.t + 40_000_000))]
+    assert len(parts) == 5
+    assert np.abs(parts[-1]).max() < 1e-40  # products of subnormal numbers are rounded up
+
+
+def test_a_loaded_state_goes_on_where_it_was_taken(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network)
+    list(stream.feed(events.take(slice(0, 150))))
+    state = stream.state()
+    expected = outputs(stream, events.take(slice(150, 300)))
+    other = EventStream(network)
+    other.load(state)
+    assert np.array_equal(outputs(other, events.take(slice(150, 300))), expected)
+    with assert_raises(ConfigError, "state"):
+        EventStream(build_network(LAYERS, in_shape=(2, 8, 8), dt=2.0).network).load(state)
+
+
+def test_reset_starts_again(network: Network) -> None:
+    stream = EventStream(network)
+    first = outputs(stream, recording())
+    stream.reset()
+    assert np.array_equal(outputs(stream, recording()), first)
+    stream.reset()
+    assert stream.stats()["layers"]["lif"] == {"inputs": 0, "operations": 0, "spikes": 0}
+
+
+def test_events_outside_the_sensor_are_refused_and_change_nothing(network: Network) -> None:
+    stream = EventStream(network)
+    stream.step(1, 1, 1)
+    before = stream.state()
+    for x, y, p in [(8, 0, 0), (-1, 0, 0), (0, 6, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1)]:
+        with assert_raises(DataError, "stream", f"x={x}", f"y={y}", f"p={p}"):
+            stream.step([0, x], [0, y], [1, p])
+    assert np.array_equal(stream.state().values, before.values)
+    assert stream.num_steps == 1
+
+
+@pytest.mark.parametrize(("times", "number"), [([5000, 3000], 3000), ([-1, 0], -1)])
+def test_times_that_fall_or_are_negative_are_refused(network: Network, times: list[int], number: int) -> None:
+    columns = {name: np.zeros(2, np.int64) for name in "xyp"}
+    with assert_raises(DataError, "stream", number):
+        EventStream(network).feed({"t": np.array(times), **columns})
+
+
+def test_events_of_a_step_that_has_ended_are_refused(network: Network) -> None:
+    stream = EventStream(network)
+    outputs(stream, recording(last_us=10_000))
+    with assert_raises(DataError, "stream", "ended"):
+        stream.feed(recording(1, 1))
+
+
+def test_a_refused_piece_does_not_stop_the_stream(network: Network) -> None:
+    events = recording()
+    stream = EventStream(network)
+    found = [steps.y for steps in stream.feed(events.take(slice(0, 100)))]
+    with assert_raises(DataError, "stream", "x=8"):
+        stream.feed(events.take(slice(100, 101))._replace(x=np.array([8])))
+    found += [steps.y for steps in stream.feed(events.take(slice(100, 300)))]
+    assert np.array_equal(np.concatenate([*found, stream.finish()[None]]), outputs(EventStream(network), events))
+
+
+def test_events_in_any_order_are_sorted_and_those_too_late_or_outside_are_counted(network: Network) -> None:
+    events = recording()
+    shuffled = events.take(np.random.default_rng(0).permutation(300))
+    stream = EventStream(network)
+    usable = stream.in_order(shuffled)
+    assert (usable.late, usable.outside) == (0, 0)
+    assert np.array_equal(outputs(stream, usable.events), outputs(EventStream(network), events))
+    columns = {"t": np.array([0, -1, 70_000, 69_000]), "x": np.array([0, 0, 8, 1]), "y": np.zeros(4), "p": np.zeros(4)}
+    usable = stream.in_order(columns)
+    assert (usable.late, usable.outside) == (2, 1)
+    assert usable.events["t"].tolist() == [69_000]
+
+
+def test_columns_of_unequal_lengths_are_refused(network: Network) -> None:
+    with assert_raises(DataError, "step", 2, 1):
+        EventStream(network).step([1, 2], [1], [0])

@@ -1,0 +1,73 @@
+"""Which networks can run on events, and the errors of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from snnlab.errors import ConfigError
+from snnlab.nn.network import build_network
+from snnlab.streaming.stream_layers import stream_layers
+
+from ..refusals import assert_raises
+
+CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 2, "kernel_size": 3}
+LIF: dict[str, Any] = {"type": "lif"}
+END: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 2}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "at"),
+    [
+        ({"conv": CONV, "norm": {"type": "batch_norm"}, "lif": LIF}, "norm"),
+        ({"conv": CONV, "relu": {"type": "relu"}}, "relu"),
+        ({"conv": CONV, "lif": {"type": "alif"}}, "lif"),
+        ({"conv": CONV, "lif": {**LIF, "recurrent": True}}, "lif"),
+        ({"conv": CONV, "lif": {**LIF, "learn": {"tau_mem": "channel"}}}, "lif"),
+        ({"conv": CONV, "pool": {"type": "avg_pool", "kernel_size": 2}, "lif": LIF}, "pool"),
+        ({"conv": CONV, "lif": LIF, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}}, "pool"),
+        ({"pool": {"type": "sum_pool", "kernel_size": 2}, "conv": CONV}, "pool"),
+        ({"conv": CONV, "li": {"type": "li"}, "conv2": CONV}, "conv2"),
+        ({"conv": CONV, "conv2": CONV}, "conv2"),
+        ({"lif": LIF}, "lif"),
+        ({"conv": {**CONV, "padding": 1, "padding_mode": "circular"}}, "conv"),
+        ({"conv": CONV, "lif": LIF, "out": {"type": "linear", "out_features": 2}}, "out"),
+    ],
+)
+def test_a_network_that_cannot_run_on_events_is_refused_by_its_layer(layers: dict[str, Any], at: str) -> None:
+    network = build_network(layers, in_shape=(2, 9, 9), dt=1.0).network.eval()
+    with assert_raises(ConfigError, f"model.layers.{at}"):
+        stream_layers(network, (2, 9, 9))
+
+
+def test_a_network_in_double_precision_or_for_another_sensor_is_refused() -> None:
+    network = build_network({"conv": CONV, "lif": LIF, **END}, in_shape=(2, 9, 9), dt=1.0).network
+    for shape, at in [((3, 9, 9), "conv"), ((2, 9, 10), "out")]:
+        with assert_raises(ConfigError, f"model.layers.{at}"):
+            stream_layers(network, shape)
+    with assert_raises(ConfigError, "model.layers.conv", "float64"):
+        stream_layers(network.double(), (2, 9, 9))
+
+
+def test_dropout_and_identity_do_nothing() -> None:
+    layers = {"conv": CONV, "lif": LIF, "drop": {"type": "dropout"}, "same": {"type": "identity"}, **END}
+    network = build_network(layers, in_shape=(2, 9, 9), dt=1.0).network.eval()
+    found = stream_layers(network, (2, 9, 9))
+    assert [layer.name for layer in found] == ["conv", "out"]
+    assert [layer.neuron.name for layer in found] == ["lif", ""]
+    assert found[1].whole
+
+
+def test_only_neurons_that_wait_for_input_are_driven() -> None:
+    def driven(**settings: Any) -> bool:
+        layers = {"conv": CONV, "neuron": settings}
+        (layer,) = stream_layers(build_network(layers, in_shape=(2, 9, 9), dt=1.0).network, (2, 9, 9))
+        return layer.neuron.is_driven
+
+    assert driven(type="lif")
+    assert driven(type="iaf", spikes="several", floor=-1.0)
+    assert not driven(type="lif", v_leak=0.2)
+    assert not driven(type="lif", reset_delay=True)
+    assert not driven(type="iaf", v_init=2.0)
+    assert not driven(type="li")

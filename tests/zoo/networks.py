@@ -1,0 +1,63 @@
+"""The zoo's networks, with the published numbers of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from snnlab.config.compose import compose_experiment
+from snnlab.data.data_settings import read_settings
+from snnlab.nn.network import BuiltNetwork, build_network
+
+
+class ZooNetwork(NamedTuple):
+    """A network of the zoo.
+
+    Attributes:
+        words: Its experiment.
+        parameters: Published number of trainable parameters.
+        in_shape: Shape of one sample at one step; None: that of the data.
+    """
+
+    words: Sequence[str]
+    parameters: int
+    in_shape: tuple[int, ...] | None = None
+
+    def build(self, *more: str, size: int | None = None) -> BuiltNetwork:
+        """Build it, with more settings, for frames of another size."""
+        experiment, _ = compose_experiment([*self.words, *more], None)
+        shape = self.in_shape or read_settings(experiment.data)[0].frame_shape
+        return build_network(
+            experiment.model["layers"], in_shape=shape if size is None else (shape[0], size, size), dt=None
+        )
+
+
+def of(data: str, *words: str) -> list[str]:
+    return [f"data={data}", "data.root=FOLDER", *words]
+
+
+COLOURS = (3, 224, 224)
+IMAGENET = ("data.num_classes=1000",)
+NETWORKS = {
+    "plif_conv2": ZooNetwork(of("nmnist", "model=plif_conv2"), 17_132_292),
+    "plif_conv4": ZooNetwork(of("cifar10dvs", "model=plif_conv4"), 17_427_718),
+    "plif_conv5": ZooNetwork(of("dvsgesture", "model=plif_conv5"), 1_698_311),
+    "dvsgesture_net": ZooNetwork(of("dvsgesture", "model=dvsgesture_net"), 1_698_926),
+    "sew_gesture": ZooNetwork(of("dvsgesture", "model=sew_gesture"), 130_426),
+    "sew_resnet18": ZooNetwork(("model=sew_resnet18", *IMAGENET), 11_689_512, COLOURS),
+    "sew_resnet34": ZooNetwork(("model=sew_resnet34", *IMAGENET), 21_797_672, COLOURS),
+    "sew_resnet50": ZooNetwork(("model=sew_resnet50", *IMAGENET), 25_557_032, COLOURS),
+    "vgg_snn": ZooNetwork(("experiment=cifar10dvs_vgg_tet", "data.root=FOLDER"), 9_271_498),
+    "neurobench_gesture": ZooNetwork(of("dvsgesture", "model=neurobench_gesture", "data.downsample=4"), 76_187),
+    "mlp_radlif": ZooNetwork(of("shd", "model=mlp_radlif"), 3_895_356),
+    "mlp_adlif": ZooNetwork(of("shd", "model=mlp_adlif", "data.downsample=5"), 450_020),
+    "mlp_adlif_small": ZooNetwork(of("shd", "model=mlp_adlif_small", "data.downsample=5"), 37_524),
+}
+# Height and width at which those that end in adaptive pooling are tested.
+SIZES = dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50"), 32)
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

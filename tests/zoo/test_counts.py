@@ -1,0 +1,12 @@
+"""The zoo's networks have the published numbers of parameters."""
+
+from __future__ import annotations
+
+import pytest
+
+from .networks import NETWORKS, SIZES, count
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_has_the_published_number_of_parameters(name: str) -> None:
+    assert count(NETWORKS[name].build(size=SIZES.get(name)).network) == NETWORKS[name].parameters
