@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from snnlab.nn import Network
+from snnlab.nn.delays import Delays
 from snnlab.nn.layer import Counts, valid_steps
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, named_neurons, to_full_precision
 from snnlab.nn.neurons.time_constants import Constant
@@ -145,7 +146,7 @@ def weight_groups(network: Network) -> dict[str, list[nn.Parameter]]:
     groups: dict[str, list[nn.Parameter]] = {}
     pending: list[nn.Parameter] = []
     for name, module in network.named_modules():
-        pending.extend(module.parameters(recurse=False))
+        pending.extend(() if isinstance(module, Delays) else module.parameters(recurse=False))
         owner = next((neuron for neuron in names if name == neuron or name.startswith(f"{neuron}.")), None)
         if owner is not None:
             groups.setdefault(owner, []).extend(pending)

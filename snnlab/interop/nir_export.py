@@ -32,6 +32,7 @@ from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
 from snnlab.nn.blocks.graph import INPUT, OUTPUT, Graph, components
 from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.layer import TemporalLayer, fold_time
+from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.elementwise import Delay, Scale, Threshold
@@ -369,6 +370,8 @@ class _Writer:
             return self._add(path, node, sources, path)
         if isinstance(layer, Scale | Threshold):
             return self._elementwise(layer, path, sources)
+        if isinstance(layer, DelayedConnections):
+            return self._no_node(sources, path, "delays of connections", "a layer of type delay before it")
         if isinstance(layer, SumPool | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             return self._pooling(layer, path, sources, shape, out_shape)
         if isinstance(layer, BatchNorm):
@@ -459,7 +462,9 @@ class _Writer:
         node, back = f"{path}.lif", f"{path}.w_rec"
         ends = self._population(layer.neuron, path, node, [*sources, back], shape)
         feedback = layer.feedback
-        weight, bias = feedback.weights()
+        weight, bias = feedback.connections(), feedback.bias
+        if feedback.delays is not None:
+            self._cannot(path, "delays of a feedback", "recurrent without delay")
         if isinstance(feedback, DenseFeedback) and len(shape) == 1:
             self._add(back, self._zero_bias(weight, bias), ends, path)
         elif isinstance(feedback, ConvFeedback) and len(shape) == 3:

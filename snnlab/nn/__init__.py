@@ -43,6 +43,7 @@ from snnlab.nn.layers.conv import (
     conv_transpose2d as conv_transpose2d,
     conv_transpose3d as conv_transpose3d,
 )
+from snnlab.nn.layers.delayed import DelayedConnections as DelayedConnections
 from snnlab.nn.layers.dense import (
     Voting as Voting,
     flatten as flatten,
@@ -58,6 +59,7 @@ from snnlab.nn.layers.dense import (
 from snnlab.nn.layers.dropout import Dropout as Dropout
 from snnlab.nn.layers.elementwise import (
     Delay as Delay,
+    LearnedDelay as LearnedDelay,
     Scale as Scale,
     Threshold as Threshold,
     delay as delay,

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.errors import ConfigError, did_you_mean
+from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
@@ -227,7 +228,7 @@ def _weighted_layers(network: nn.Module, rate: float) -> Iterator[tuple[str, Any
             waiting, input_activity = [], Activity(rate, rate)
         elif any(name.startswith(f"{neuron}.") for neuron in neurons):
             continue
-        elif isinstance(layer, (nn.Linear, ConvNd)):
+        elif isinstance(layer, (nn.Linear, ConvNd, DelayedConnections)):
             waiting = [(name, layer, input_activity)]  # without a neuron between layers, the last one drives it
         elif isinstance(layer, _POOLS):
             input_activity = _pooled_activity(layer, input_activity)
@@ -305,7 +306,7 @@ def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, layer in network.named_modules():
         if isinstance(layer, Feedback):
             yield name.removesuffix(".feedback"), layer
-        elif isinstance(layer, (nn.Linear, ConvNd)):
+        elif isinstance(layer, (nn.Linear, ConvNd, DelayedConnections)):
             yield name, layer
 
 

@@ -16,6 +16,7 @@ from snnlab.compat import has_no_hooks, traced_by_torch
 from snnlab.errors import ConfigError, error_context, one_line, out_of_memory
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
+from snnlab.nn.delays import longest_delay
 from snnlab.nn.layer import LAYERS, OWN_SPIKES, Counts, Reach, TemporalLayer, fold_time, reach_of, valid_steps
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, first_layers_accept_events
@@ -261,6 +262,7 @@ def build_network(
         settings = dict(node)
         kind = settings.pop("type", None)
         layer = LAYERS.build(kind, settings, f"{place}.{name}", in_shape=shape, dt=dt, num_steps=num_steps)
+        _require_shorter_delays(layer, num_steps, f"{place}.{name}")
         tried = num_steps or 1 if has_parameter(LAYERS.get(kind, place), "num_steps") else 1
         shape, counts = _probe(layer, shape, tried, f"{place}.{name}", str(kind))
         built[name], shapes[name], layer_types[name] = layer, shape, str(kind)
@@ -272,6 +274,17 @@ def build_network(
         network = Network(built, layer_types=layer_types)
     network.built_from = BuiltFrom(layers, in_shape, dt, num_steps)
     return BuiltNetwork(network, shapes, spiking, most_tried)
+
+
+def _require_shorter_delays(layer: nn.Module, num_steps: int | None, place: str) -> None:
+    """Raise a ConfigError if a delay is not shorter than a recording: what it delays would never arrive."""
+    longest = longest_delay(layer)
+    if num_steps is not None and longest >= num_steps:
+        raise ConfigError(
+            place,
+            f"its longest delay, {longest} steps, must be shorter than the window, {num_steps} steps",
+            "shorten it",
+        )
 
 
 def from_nir(graph: Any, **options: Any) -> Network:

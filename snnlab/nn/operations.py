@@ -31,8 +31,8 @@ from snnlab.compiled import compiled
 from snnlab.errors import ConfigError
 from snnlab.nn.blocks import Residual
 from snnlab.nn.dt_checks import NORMS
-from snnlab.nn.layer import OWN_SPIKES, Counts, valid_steps
-from snnlab.nn.layers import Dropout, SumPool, Voting
+from snnlab.nn.layer import OWN_SPIKES, Counts, fold_time, valid_steps
+from snnlab.nn.layers import Delay, DelayedConnections, Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.recurrent import Feedback, FeedbackWeights, Recurrent
@@ -62,7 +62,8 @@ def add_nonzero_cells(x: np.ndarray, valid: np.ndarray, cells: np.ndarray, first
                 cells[part, kind, at] += x[n, at] != 0
 
 
-Connection = nn.Linear | ConvNd | nn.RNNBase | Feedback
+Weighted = nn.Linear | ConvNd | DelayedConnections | Feedback
+Connection = Weighted | nn.RNNBase
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
@@ -90,7 +91,7 @@ def weight_counts(layer: Connection, shape: torch.Size) -> WeightCounts:
     if isinstance(layer, nn.RNNBase):
         return _count_rnn_weights(layer, shape)
     with torch.inference_mode(False), torch.autocast(layer.weight.device.type, enabled=False):
-        weight = (layer.weights() if isinstance(layer, Feedback) else layer).weight.detach()
+        weight = (layer.connections() if isinstance(layer, Feedback) else layer.weight).detach()
         # Double precision: sums of whole numbers are exact up to 2^53.
         nonzero = (weight != 0).double()
         return WeightCounts(
@@ -99,7 +100,7 @@ def weight_counts(layer: Connection, shape: torch.Size) -> WeightCounts:
         )
 
 
-def _weight_sums(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: torch.Size) -> Tensor:
+def _weight_sums(layer: Weighted, weight: Tensor, shape: torch.Size) -> Tensor:
     """Return for each cell the sum of its weights: the gradient of the summed output."""
     with torch.enable_grad():
         x = torch.ones(1, *shape, dtype=weight.dtype, device=weight.device, requires_grad=True)
@@ -107,9 +108,11 @@ def _weight_sums(layer: nn.Linear | ConvNd | Feedback, weight: Tensor, shape: to
     return found[0]
 
 
-def _apply_weights(layer: nn.Linear | ConvNd | Feedback, x: Tensor, weight: Tensor) -> Tensor:
+def _apply_weights(layer: Weighted, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(layer, Feedback):
         return layer(x, FeedbackWeights(weight, None))
+    if isinstance(layer, DelayedConnections):
+        return layer.without_delays(x, weight)
     if isinstance(layer, ConvTransposeNd):
         settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
         return _TRANSPOSED[weight.dim() - 2](x, weight, None, *settings)  # type: ignore[arg-type]
@@ -264,7 +267,7 @@ class OperationCounter:
                 self._add(stage.first[1], x, lengths)
             if stage.pooling is not None:  # the fused stage does not return the neurons' own outputs
                 y = y.new_empty(*x.shape[:2], *_spikes_per_neuron(counts).shape[1:])
-        if isinstance(layer, nn.Linear | ConvNd | nn.RNNBase):
+        if isinstance(layer, nn.Linear | ConvNd | DelayedConnections | nn.RNNBase):
             self._add(layer, x, lengths)
         elif isinstance(layer, Neuron):
             outputs = int(_valid(lengths, x).sum()) * y.shape[2:].numel()
@@ -275,7 +278,7 @@ class OperationCounter:
                 active = int(torch.count_nonzero(y) if spikes is None else spikes.sum(dtype=torch.float64).round())
                 self._totals += OperationCounts(active=active, outputs=outputs)
             if isinstance(layer, Recurrent):
-                first = torch.zeros_like(y[0]) if state is None else state.s
+                first = torch.zeros_like(y[0]) if state is None else state.s[:, -y.shape[2] :]
                 self._add(layer.feedback, torch.cat([first[None], y[:-1]]), lengths)
         elif isinstance(layer, _ACTIVATIONS):
             valid = _valid(lengths, y)
@@ -331,8 +334,8 @@ def connection_sparsity(network: nn.Module) -> float:
 def _weights(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(module, Feedback):
-            yield module.weights().weight.detach()
-        elif isinstance(module, nn.Linear | ConvNd):
+            yield module.connections().detach()
+        elif isinstance(module, nn.Linear | ConvNd | DelayedConnections):
             yield module.weight.detach()
         elif isinstance(module, nn.RNNBase):
             yield from (part.detach() for part in module.parameters() if part.dim() == 2)
@@ -341,7 +344,7 @@ def _weights(network: nn.Module) -> Iterator[Tensor]:
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, SumPool)
-_REPLACED_BY_IDENTITY = (*NORMS, nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU)
+_REPLACED_BY_IDENTITY = (*NORMS, nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, Delay)
 # Layers that pass every spike on unchanged.
 _IDENTITIES = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, Dropout)
 
@@ -409,7 +412,7 @@ def _replace_by_leaf(leaves: dict[str, Tensor], name: str, module: nn.Module, in
 def _pass_spikes(reached: list[Tensor], name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
     """Pass each spike separately through a layer without weights; record the outputs of a layer with weights."""
     x, y = inputs[0], output[0] if isinstance(output, tuple) else output
-    if isinstance(module, (ConvNd, nn.Linear, nn.RNNBase)):
+    if isinstance(module, (ConvNd, nn.Linear, DelayedConnections, nn.RNNBase)):
         reached.append(_sum_of_outputs(module, x))
         y = y.detach()
     elif isinstance(module, _REPLACED_BY_IDENTITY):
@@ -436,8 +439,10 @@ def _sum_of_outputs(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, nn.RNNBase):
         matrix = module.get_parameter("weight_ih_l0")
         return x.sum() * (len(matrix) * (2 if module.bidirectional else 1))
-    assert isinstance(module, (ConvNd, nn.Linear))
+    assert isinstance(module, (ConvNd, nn.Linear, DelayedConnections))
     ones = torch.ones_like(module.weight)
+    if isinstance(module, DelayedConnections):
+        return fold_time(lambda frames: module.without_delays(frames, ones), x).sum()
     if isinstance(module, nn.Linear):
         return F.linear(x, ones).sum()
     if isinstance(module, ConvTransposeNd):

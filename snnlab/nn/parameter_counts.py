@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snnlab.nn.delays import Delays, delays_of
 from snnlab.nn.dt_checks import NORMS
 from snnlab.nn.network import BuiltNetwork, Shape
 from snnlab.nn.neurons.base import Neuron, plain_loops
@@ -60,6 +61,8 @@ def _kinds(module: nn.Module, kind: str) -> Iterator[tuple[str, nn.Parameter]]:
         kind = "norms"
     elif isinstance(module, Feedback):
         kind = "weights"
+    elif isinstance(module, Delays):
+        kind = "delays"
     elif isinstance(module, Neuron):
         kind = "neurons"
     for name, parameter in module.named_parameters(recurse=False):
@@ -72,6 +75,8 @@ def _used_parameters(built: BuiltNetwork, in_shape: Shape) -> set[int]:
     """Return the identities of the parameters on which the output depends: those of the graph of its gradient."""
     steps = built.num_steps if built.num_steps > 1 else _STEPS
     with evaluation(built.network), plain_loops(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        for delays in delays_of(built.network):
+            delays.train()  # the whole steps of evaluation have no gradient
         y, _ = built.network(torch.ones(steps, 1, *in_shape))
     return {id(parameter) for parameter in _leaves(y)}
 

@@ -13,8 +13,10 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.compat import ConvNd, ConvTransposeNd
 from snnlab.nn.blocks.loop import Loop
+from snnlab.nn.delays import Delays
 from snnlab.nn.dt_checks import NORMS, LayerWarning, dt_warnings
 from snnlab.nn.layer import TemporalLayer
+from snnlab.nn.layers import DelayedConnections
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.info import NeuronInfo
@@ -180,7 +182,7 @@ def _add_operations(counted: dict[str, int | None], name: str, module: nn.Module
 
 def has_weights(module: nn.Module) -> bool:
     """Return whether a module itself has weights that its input is multiplied with."""
-    if isinstance(module, (Neuron, *NORMS, nn.ParameterDict, ParametrizationList)):
+    if isinstance(module, (Neuron, Delays, *NORMS, nn.ParameterDict, ParametrizationList)):
         return False
     return is_parametrized(module) or any(True for _ in module.parameters(recurse=False))
 
@@ -192,6 +194,8 @@ def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int 
         return output.numel() * (module.in_channels // module.groups) * prod(module.kernel_size)
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
+    if isinstance(module, DelayedConnections):  # in whole steps, each weight has one input
+        return output[0].numel() * module.weight[0].numel()
     if isinstance(module, Feedback):
         return output.numel() * module.weight[0].numel()
     if isinstance(module, nn.RNNBase):

@@ -9,10 +9,12 @@ from typing import Any
 from snnlab.console import say
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.inspection import PARTS, Inspection, LabelStats, RangeStats, RecordingStats, ValueStats
+from snnlab.errors import join_names
 from snnlab.nn.dt_checks import LayerWarning
 from snnlab.nn.memory_estimate import MemoryEstimate
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import number_text
+from snnlab.nn.parameter_counts import ParameterCounts
 from snnlab.nn.summary import NeuronSummary, Summary, shape_text
 from snnlab.runs.tables import Table
 from snnlab.settings import argument_texts, first_sentence, settings_of
@@ -110,17 +112,27 @@ def _value(value: str | float | bool) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def print_summary(head: str, summary: Summary, steps: int, memory: str, about_learned: str | None = None) -> None:
+def print_summary(
+    head: str,
+    summary: Summary,
+    counts: ParameterCounts,
+    steps: int,
+    memory: str,
+    about_learned: str | None = None,
+) -> None:
     """Print a network to stdout.
 
     Args:
         head: The name of the experiment and its input.
+        counts: The parameters of the network by kind.
         steps: Steps of a recording.
         memory: The memory of a training step, as text.
         about_learned: The source of the learned constants, as text; None without learned constants, or before training.
     """
     print(head)
     layer_table(summary).print()
+    if len(kinds := {kind: n for kind, n in counts._asdict().items() if n}) > 1:
+        print(f"  Parameters: {join_names(f'{n:,} {kind}' for kind, n in kinds.items())}.")
     print(
         f"  Dense operations: multiply-accumulates of inputs with weights, zeros included;"
         f" {_large_number(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"

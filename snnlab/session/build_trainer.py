@@ -34,6 +34,7 @@ from snnlab.errors import ConfigError, MissingPackageError, error_context, join_
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
+from snnlab.nn.delays import delays_of
 from snnlab.nn.kernel_sources import layers_rounding_differently
 from snnlab.nn.layer import reach_of
 from snnlab.nn.losses import Loss
@@ -47,6 +48,7 @@ from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import InnerClasses, find_target, partial_target
 from snnlab.settings import check_settings, has_parameter
+from snnlab.training.delay_annealing import DelayAnnealing
 from snnlab.training.health import OverfitCheck
 from snnlab.training.module import SpikingModule, TrainingOptions
 from snnlab.training.ranks import RankInfo
@@ -203,6 +205,11 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
     check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", supplied=("network",))
     with error_context("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
+
+
+def delay_callbacks(network: nn.Module) -> list[L.Callback]:
+    """Return the callback that makes learned delays exact during the training, if the network has delays."""
+    return [DelayAnnealing(network)] if delays_of(network) else []
 
 
 def averaging_callbacks(experiment: Experiment) -> list[L.Callback]:

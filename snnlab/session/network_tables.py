@@ -24,6 +24,7 @@ from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.kernel_sources import kernel_sources, planned_layers
 from snnlab.nn.layer import TemporalLayer
 from snnlab.nn.memory_estimate import estimate_memory
+from snnlab.nn.parameter_counts import count_parameters
 from snnlab.nn.summary import learned, summarize
 from snnlab.runs.console_tables import memory_text, print_summary
 from snnlab.runs.tables import Table
@@ -54,7 +55,8 @@ class NetworkTables:
         summary = summarize(self.built, self.settings.frame_shape)
         with until_pipe_closes():
             memory = _memory_text(self.experiment, self.settings, self.built)
-            print_summary(self.head, summary, self.settings.steps, memory, self.learned_note)
+            counts = count_parameters(self.built, self.settings.frame_shape)
+            print_summary(self.head, summary, counts, self.settings.steps, memory, self.learned_note)
 
     def print_plan(self) -> None:
         """Print the groups of layers that run together on a CPU, and the kernel of each."""

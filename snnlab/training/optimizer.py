@@ -12,14 +12,15 @@ from torch.optim import Optimizer
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, did_you_mean, error_context
+from snnlab.nn.delays import Delays, clamp_delays, delays_of
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Decay
 
 Kinds = Mapping[str, frozenset[str]]
-WEIGHTS, RECURRENT, BIASES, NORMS = "weights", "recurrent", "biases", "norms"
+WEIGHTS, RECURRENT, BIASES, DELAYS, NORMS = "weights", "recurrent", "biases", "delays", "norms"
 NEURONS, TIME_CONSTANTS, THRESHOLDS = "neurons", "time_constants", "thresholds"
-KINDS = (WEIGHTS, RECURRENT, BIASES, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
+KINDS = (WEIGHTS, RECURRENT, BIASES, DELAYS, NORMS, NEURONS, TIME_CONSTANTS, THRESHOLDS)
 """`neurons`: all that neurons learn, with time constants and thresholds. Biases of norms are `norms` and `biases`."""
 _NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
 
@@ -48,6 +49,8 @@ def _neuron_parameter_kinds(neuron: LeakyMembrane, quantity: str) -> frozenset[s
 
 
 def _layer_parameter_kinds(owner: nn.Module, name: str) -> frozenset[str]:
+    if isinstance(owner, Delays):
+        return frozenset({DELAYS})
     kinds = set[str]()
     if name.startswith("bias"):
         kinds.add(BIASES)
@@ -120,11 +123,17 @@ class GroupedOptimizer(NamedTuple):
     decays: Sequence[str] | None = None
 
     def __call__(self, network: nn.Module) -> Optimizer:
-        """Return the optimizer of the parameters that require a gradient.
+        """Return the optimizer of the parameters that require a gradient; after each step it clamps learned delays.
 
         Raises:
             ConfigError: if a group has no parameters; its place is the group.
         """
+        optimizer = self._ungrouped(network)
+        if delays_of(network):
+            optimizer.register_step_post_hook(lambda *_: clamp_delays(network))
+        return optimizer
+
+    def _ungrouped(self, network: nn.Module) -> Optimizer:
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         if not self.groups and self.decays is None:
             return self.make(list(trained.values()))

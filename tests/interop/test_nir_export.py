@@ -121,6 +121,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
             "scale": {"type": "scale", "scale": 0.7},
             "threshold": {"type": "threshold", "v_threshold": 0.4},
             "delay": {"type": "delay", "delay": 4.0},
+            "learned": {"type": "delay", "delay": {"max": 6.0, "learn": True}},
             "flatten": {"type": "flatten", "start_axis": 1},
             "sum": {"type": "integrator", "input_gain": 0.3},
         },
@@ -252,6 +253,8 @@ def test_what_nir_cannot_say_is_refused_or_comes_back_from_a_lossy_graph(name: s
         {"type": "conv_transpose2d", "out_channels": 2, "kernel_size": 2},
         {**CONV, "padding": 1, "padding_mode": "circular"},
         {"type": "linear", "out_features": 3},
+        {"type": "linear", "out_features": 3, "delay": {"max": 4}},
+        {**LIF, "recurrent": {"delay": {"max": 4}}},
         {"type": "residual", "connect": "iand", "layers": {"lif": LIF}},
     ],
 )

@@ -124,3 +124,13 @@ def test_a_layer_with_unknown_fan_out_is_rejected() -> None:
     of = built({"fc": {"type": "linear", "out_features": 4}, "lif": LIF, "x": joined}, (6,))
     with assert_raises(ConfigError, "", "operations", "x"):
         fan_out(of, (6,))
+
+
+def test_delays_change_no_fan_out_but_several_of_a_connection_do() -> None:
+    delay = {"max": 3.0, "learn": True}
+    layers: Layers = {
+        "lif": {**LIF, "recurrent": {"delay": delay}},
+        "axon": {"type": "delay", "delay": delay},
+        "fc": {"type": "linear", "out_features": 5, "delay": delay | {"count": 2}},
+    }
+    assert fan_out(built(layers, (4,)), (4,))["lif"].tolist() == [4 + 5 * 2] * 4

@@ -196,3 +196,21 @@ def test_nonzero_outputs_are_counted_with_and_without_graded_spikes(kind: str):
     y = net(x, lengths=lengths)[0]
     assert (y.max() > 1) == (kind == "sinabs_lif")
     assert count(net, x, lengths).active == y.count_nonzero()
+
+
+def test_each_weight_with_a_delay_costs_an_operation_for_each_spike_of_its_source():
+    delay = {"max": 20.0, "learn": True}
+    layers = {
+        "fc": {"type": "linear", "out_features": 8, "bias": False, "delay": delay | {"count": 2}},
+        "lif": {"type": "lif", "tau_mem": 20.0, "v_threshold": 0.2, "recurrent": {"delay": delay}},
+        "axon": {"type": "delay", "delay": delay},
+        "out": {"type": "linear", "out_features": 3},
+    }
+    net, x = network(layers, (4,)), spikes(6, 2, 4)
+    with torch.no_grad():
+        fired, _ = net.get_submodule("lif")(net.get_submodule("fc")(x)[0], counts={})
+        arrived, _ = net.get_submodule("axon")(fired)
+    found = count(net, x)
+    assert found.macs == 0
+    assert found.acs == 8 * 2 * x.sum() + 8 * fired[:-1].sum() + 3 * arrived.sum()
+    assert found.dense == 12 * (4 * 8 * 2 + 8 * 8 + 8 * 3)

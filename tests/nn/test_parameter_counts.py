@@ -51,3 +51,15 @@ def test_delays_unused_and_shared_parameters() -> None:
     network = Network({"a": layer, "frozen": frozen, "b": again})
     built = BuiltNetwork(network, {}, {}, 1)
     assert count_parameters(built, (4,)) == ParameterCounts(weights=4, delays=14, unused=18)
+
+
+def test_learned_delays_are_counted_apart_from_their_weights() -> None:
+    learned = {"max": 4, "learn": True}
+    layers = {
+        "fc": {"type": "linear", "out_features": 6, "delay": learned | {"count": 2}},
+        "lif": {"type": "lif", "recurrent": {"delay": learned}},
+        "axon": {"type": "delay", "delay": learned},
+        "out": {"type": "linear", "out_features": 2, "delay": {"max": 4}},
+    }
+    weights = 5 * 6 * 2 + 6 + 6 * 6 + 6 * 2 + 2
+    assert counts(layers, (5,)) == ParameterCounts(weights=weights, delays=5 * 6 * 2 + 6 * 6 + 6)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network
+from snnlab.nn import LI, LIF, Network, TemporalLayer, build_network, conv1d, linear
 from snnlab.nn.layers.rnn import GRU, LSTM
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Recurrent
@@ -75,6 +75,9 @@ def test_neurons_have_constants_and_info() -> None:
         (GRU(7, 3, 2), (7,), 3 * (3 * 7 + 3 * 3) + 3 * (3 * 3 + 3 * 3)),
         (LSTM(7, 3), (7,), 4 * (3 * 7 + 3 * 3)),
         (nn.Sequential(nn.Linear(4, 5), nn.PReLU()), (4,), None),
+        (linear((7,), 1.0, out_features=3, delay={"max": 4, "count": 2}), (2, 7), 2 * 7 * 3 * 2),
+        (conv1d((4, 9), 1.0, out_channels=6, kernel_size=3, groups=2, delay={"max": 4}), (4, 9), 6 * 7 * (4 // 2) * 3),
+        (Recurrent(LIF(1.0), DenseFeedback((7,), dt=1.0, delay={"max": 4})), (7,), 49),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
 )

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
+from snnlab.nn.delays import last_steps
 from snnlab.nn.layer import LAYERS, Counts
-from snnlab.nn.layers.elementwise import last_steps
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 

@@ -1,11 +1,12 @@
 """Layers that do not spike, one file per family; importing this package registers them."""
 
 from snnlab.nn.layers import conv as conv
+from snnlab.nn.layers.delayed import DelayedConnections as DelayedConnections
 from snnlab.nn.layers.dense import Voting as Voting, flatten as flatten, linear as linear
 from snnlab.nn.layers.dropout import Dropout as Dropout, DropoutState as DropoutState
 from snnlab.nn.layers.elementwise import (
     Delay as Delay,
-    DelayState as DelayState,
+    LearnedDelay as LearnedDelay,
     Scale as Scale,
     Threshold as Threshold,
 )

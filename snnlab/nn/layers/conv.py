@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import nn
 
+from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError
+from snnlab.nn.delays import DelaySetting
 from snnlab.nn.layer import (
     LAYERS,
     Padding,
@@ -21,6 +23,7 @@ from snnlab.nn.layer import (
     size_text,
     split_channels,
 )
+from snnlab.nn.layers.delayed import DelayedConv
 from snnlab.nn.layers.dense import apply_weight_norm
 from snnlab.settings import Count
 
@@ -36,6 +39,7 @@ def _conv(dims: int) -> Module:
     @LAYERS.register(kind)
     def build(
         in_shape: Shape,
+        dt: float | None = None,
         *,
         out_channels: Count,
         kernel_size: PositiveSize,
@@ -46,11 +50,13 @@ def _conv(dims: int) -> Module:
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         weight_norm: bool = False,
+        delay: DelaySetting = None,
     ) -> nn.Module:
         """Convolve the axes after the channels.
 
         Args:
             in_shape: Shape of one sample at one step.
+            dt: Length of a step, ms.
             out_channels: Filters.
             kernel_size: Size of the kernel, one number or one per axis, like the next three arguments.
             stride: Stride of the kernel.
@@ -60,6 +66,8 @@ def _conv(dims: int) -> Module:
             bias: Whether each filter has a bias.
             padding_mode: Contents of the added cells.
             weight_norm: Whether each filter is trained as length and direction.
+            delay: Delays of the kernel's cells, `{max: 25, learn: true}`, max in ms; `snnlab list layers
+                delay` names all settings.
 
         Shape:
             `[N, C, *size]` to `[N, out_channels, *size']`,
@@ -75,7 +83,11 @@ def _conv(dims: int) -> Module:
         if pad != "same":
             require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, dilations)
         module = _CONV[dims](in_channels, out_channels, kernel, step, pad, dilations, groups, bias, padding_mode)
-        module = _channels_last(module, dims)
+        if delay is None:
+            module = _channels_last(module, dims)
+        else:
+            assert isinstance(module, ConvNd)
+            module = DelayedConv(module, delay, dt)
         return apply_weight_norm(module, dim=0) if weight_norm else module
 
     build.__name__ = kind

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from snnlab.errors import ConfigError, join_names
+from snnlab.nn.delays import DelaySetting
 from snnlab.nn.layer import LAYERS, Shape, last_axis
+from snnlab.nn.layers.delayed import DelayedLinear
 from snnlab.settings import Count
 
 
@@ -42,22 +44,34 @@ def apply_weight_norm(module: nn.Module, dim: int) -> nn.Module:
 
 
 @LAYERS.register("linear")
-def linear(in_shape: Shape, *, out_features: Count, bias: bool = True, weight_norm: bool = False) -> nn.Module:
+def linear(
+    in_shape: Shape,
+    dt: float | None = None,
+    *,
+    out_features: Count,
+    bias: bool = True,
+    weight_norm: bool = False,
+    delay: DelaySetting = None,
+) -> nn.Module:
     """Return y = W x + b over the last axis.
 
     Args:
         in_shape: Shape of one sample at one step.
+        dt: Length of a step, ms.
         out_features: Size of the last axis of the output.
         bias: Whether there is a bias b.
         weight_norm: Whether each row of W is trained as length and direction.
+        delay: Delays of the connections, `{max: 25, learn: true}`, max in ms; `snnlab list layers delay`
+            names all settings.
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
 
     Raises:
-        ConfigError: if `out_features` is not positive.
+        ConfigError: if `out_features` is not positive, or a setting of the delays is wrong.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
+    module = module if delay is None else DelayedLinear(module, delay, dt)
     return apply_weight_norm(module, dim=0) if weight_norm else module
 
 

@@ -5,12 +5,13 @@ Axes: T steps, B samples, D steps of the longest delay.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError
+from snnlab.nn.delays import Delays, DelayState, HasLongestDelay, last_steps, make_delays, whole_steps, with_past
 from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, valid_steps
 from snnlab.nn.surrogate import Atan, spike
 from snnlab.settings import Finite, at_least
@@ -89,13 +90,7 @@ def threshold(
     return Threshold(in_shape, v_threshold, threshold)
 
 
-class DelayState(NamedTuple):
-    """The last inputs, the oldest first, `[B, D, ...]`."""
-
-    x: Tensor
-
-
-class Delay(TemporalLayer):
+class Delay(TemporalLayer, HasLongestDelay):
     """Delay each value by its own number of steps; before the first input it is 0.
 
         y[t] = x[t - steps]
@@ -129,53 +124,74 @@ class Delay(TemporalLayer):
         counts: Counts | None = None,
     ) -> tuple[Tensor, DelayState]:
         longest = self.longest()
-        before = x.new_zeros(longest, *x.shape[1:]) if state is None else state.x.transpose(0, 1)
-        x_all = torch.cat([before, x])
-        steps = torch.arange(x.shape[0], device=x.device).reshape(-1, *[1] * (x.dim() - 1)) + longest
-        y = x_all.gather(0, (steps - self.steps).expand_as(x))
+        x_all = with_past(x, state, longest)
+        y = self.delayed(x_all, x)
         valid = valid_steps(lengths, x.shape[0], x)
         y = y if valid is None else torch.where(valid, y, 0)
         return y, DelayState(last_steps(x_all, longest, lengths).transpose(0, 1))
 
+    def delayed(self, x_all: Tensor, x: Tensor) -> Tensor:
+        """Return the outputs of the steps of x, which are the last of x_all."""
+        first = x_all.shape[0] - x.shape[0]
+        steps = torch.arange(x.shape[0], device=x.device).reshape(-1, *[1] * (x.dim() - 1)) + first
+        return x_all.gather(0, (steps - self.steps).expand_as(x))
 
-def last_steps(x_all: Tensor, number: int, lengths: Tensor | None) -> Tensor:
-    """Return the last `number` steps of each sample, which `number` earlier steps precede.
+
+class LearnedDelay(Delay):
+    """Delay each value by its own delay, which is learned; before the first input it is 0.
+
+        y[t] = sum over m of taps[m] x[t - m],   taps as in `Delays`
+
+    Args:
+        delays: The delays, in the shape of one sample at one step.
 
     Shape:
-        x_all: `[number + T, B, ...]`; lengths: valid ones of the T steps, `[B]`; returns `[number, B, ...]`.
+        x: `[T, B, ...]`; state: `DelayState(x [B, M, ...])`, M steps of the longest delay; returns `[T, B, ...]` and
+        the state.
     """
-    num_steps = x_all.shape[0] - number
-    if lengths is None:
-        return x_all[num_steps:]
-    at = lengths.clamp(max=num_steps) + torch.arange(number, device=x_all.device)[:, None]
-    return x_all.gather(0, at.reshape(*at.shape, *[1] * (x_all.dim() - 2)).expand(number, *x_all.shape[1:]))
+
+    def __init__(self, delays: Delays) -> None:
+        TemporalLayer.__init__(self)
+        self.delays = delays
+
+    @property
+    def steps(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The delays in whole steps."""
+        return self.delays.steps()
+
+    def longest(self) -> int:
+        return self.delays.max_steps
+
+    def delayed(self, x_all: Tensor, x: Tensor) -> Tensor:
+        if not self.delays.learning:
+            return super().delayed(x_all, x)
+        y = torch.zeros_like(x)
+        for m, tap in enumerate(self.delays.taps().unbind(-1)):
+            y = y + tap * x_all[m : m + len(x)]
+        return y
 
 
 @LAYERS.register("delay")
-def delay(in_shape: Shape, dt: float | None, *, delay: Annotated[float | str, "ms", at_least(0)] = "1 step") -> Delay:
-    """Delay each value by its own number of steps, y[t] = x[t - steps].
+def delay(
+    in_shape: Shape,
+    dt: float | None,
+    *,
+    delay: Annotated[float | str | Mapping[str, Any], "ms", at_least(0)] = "1 step",
+) -> Delay:
+    """Delay each value by its own delay, y[t] = x[t - delay]: axonal delays, after neurons.
 
     Args:
         in_shape: Shape of one sample at one step.
         dt: Length of a step, ms.
-        delay: Initial delay of all values, ms, or `"2 steps"`; part of the weights, in steps, and not learned.
+        delay: Initial delay of all values, ms, or `"2 steps"`; part of the weights, in steps, and not learned. Or
+            `{max: 25, learn: true}`: random ones up to max that are learned. Other settings: `initial`, a delay for
+            all in place of random ones; `sigma_start` and `sigma`, the widths of the Gaussians that learn, in steps,
+            from half of max to 0.23, in the fraction `sigma_decay` of the epochs, 0.25; and in linear layers and
+            convolutions `count`, the delays of a connection, 1.
 
     Raises:
-        ConfigError: if it is no whole number of steps.
+        ConfigError: if a delay is no whole number of steps.
     """
-    return Delay(in_shape, _whole_steps(delay, dt))
-
-
-def _whole_steps(delay: float | str, dt: float | None) -> int:
-    """Return a delay in steps."""
-    if isinstance(delay, str):
-        number, _, unit = delay.strip().partition(" ")
-        if unit.strip() not in ("step", "steps") or not number.isdecimal():
-            raise ConfigError("delay", f"expected a number in ms or 'N steps' such as '2 steps', got '{delay}'")
-        return int(number)
-    if dt is None:
-        raise ConfigError("delay", "is in ms, but steps have no length in ms", "give it as 'N steps'")
-    steps = delay / dt
-    if abs(steps - round(steps)) > 1e-6 * max(1.0, steps):
-        raise ConfigError("delay", f"must be a whole number of steps of {dt:g} ms, got {delay:g} ms")
-    return round(steps)
+    if isinstance(delay, Mapping):
+        return LearnedDelay(make_delays(delay, in_shape, dt))
+    return Delay(in_shape, whole_steps(delay, dt))

@@ -20,6 +20,7 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.reference import unroll
+from snnlab.nn.delays import Delays
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
 from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, LossContext, Regularizer, mean_over_samples, select_layers
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
@@ -440,7 +441,7 @@ class Weights(Regularizer):
 def _modules_with_weights(network: nn.Module) -> Iterator[tuple[str, list[tuple[nn.Module, str]]]]:
     """Yield the dotted names of the modules with weights, and where these weights are stored."""
     for name, module in network.named_modules():
-        if isinstance(module, (Neuron, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:
+        if isinstance(module, (Neuron, Delays, ParametrizationList, nn.ParameterDict)) or ".parametrizations." in name:
             continue
         own = [key for key, value in module.named_parameters(recurse=False) if value.dim() > 1]
         if is_parametrized(module):

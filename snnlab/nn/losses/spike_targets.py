@@ -15,6 +15,7 @@ from torch.nn import functional
 from snnlab.compat import ConvNd
 from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Counts
+from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.dense import Voting
 from snnlab.nn.losses.loss import (
     LOSSES,
@@ -32,7 +33,7 @@ from snnlab.settings import above, at_least, between
 
 # Layers whose output is spikes, or means of spikes, if their input is spikes.
 _SPIKES_FROM_SPIKES = (nn.Flatten, nn.Identity, nn.Unflatten, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, Voting)
-_NEVER_SPIKES = (nn.Linear, ConvNd, nn.RNNBase)
+_NEVER_SPIKES = (nn.Linear, ConvNd, DelayedConnections, nn.RNNBase)
 
 
 def require_several_steps(steps: int, what: str) -> None:

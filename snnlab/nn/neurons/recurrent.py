@@ -16,6 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.kernels import function, recurrent_loops
 from snnlab.kernels.function import Kernel, KernelOutput
 from snnlab.kernels.reference import unroll
+from snnlab.nn.delays import Delays, DelaySetting, make_delays
 from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
 from snnlab.nn.neurons.info import DELAYED_FEEDBACK, FeedbackInfo, NeuronInfo
@@ -48,6 +49,7 @@ class Feedback(nn.Module, ABC):
         bias: Shape of the bias, or None.
         init: `uniform` within +-1/sqrt(fan_in), like torch's layers; `norse`: normal, standard deviation
             sqrt(2 / fan_in); `orthogonal`.
+        delays: Delays of the weights, in addition to the step that every feedback takes, or None.
     """
 
     autapse: Tensor
@@ -55,7 +57,14 @@ class Feedback(nn.Module, ABC):
     handwritten_gradient: ClassVar[bool] = False
 
     def __init__(
-        self, shape: Shape, fan_in: int, autapse: Tensor, autapses: bool, bias: Shape | None, init: Init
+        self,
+        shape: Shape,
+        fan_in: int,
+        autapse: Tensor,
+        autapses: bool,
+        bias: Shape | None,
+        init: Init,
+        delays: Delays | None = None,
     ) -> None:
         super().__init__()
         self.autapses = autapses
@@ -71,16 +80,28 @@ class Feedback(nn.Module, ABC):
                 self.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5)
                 if self.bias is not None:
                     self.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5)
-            self.weight.copy_(self.weights().weight)
+            self.weight.copy_(self.connections())
+        self.delays = delays
+
+    @property
+    def past_steps(self) -> int:
+        """The number of past steps whose outputs feed back."""
+        return 1 if self.delays is None else self.delays.max_steps + 1
+
+    def connections(self) -> Tensor:
+        """Return the weight of each connection, without its delay; 0 for removed autapses."""
+        return self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
 
     def weights(self) -> FeedbackWeights:
-        """Return weight and bias; called once per forward pass."""
-        weight = self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
+        """Return weight and bias, called once per forward pass; with delays the sources are those of all past steps."""
+        weight = self.connections()
+        if self.delays is not None:
+            weight = (weight[..., None] * self.delays.taps()).movedim(-1, 1).flatten(1, 2)
         return FeedbackWeights(weight, self.bias)
 
     @abstractmethod
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
-        """Return the feedback of the outputs `s` of one step, `[B, ...]`."""
+        """Return the feedback of the outputs `s` of the past steps, `[B, past_steps * C, ...]`, the oldest first."""
 
     def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the gradient of the outputs; `g`, `[B, ...]`, is the gradient of their feedback."""
@@ -100,19 +121,31 @@ class DenseFeedback(Feedback):
         autapses: Whether a neuron reaches itself.
         bias: Whether a bias is added at each step.
         init: `uniform`: like torch's linear layer; `norse`: normal, standard deviation sqrt(2 / neurons); `orthogonal`.
+        dt: Length of a step, ms.
+        delay: Delays of the connections, `{max: 25, learn: true}`, max in ms.
     """
 
     handwritten_gradient: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, autapses: bool = True, bias: bool = False, init: Init = "uniform") -> None:
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        autapses: bool = True,
+        bias: bool = False,
+        init: Init = "uniform",
+        dt: float | None = None,
+        delay: DelaySetting = None,
+    ) -> None:
         size = torch.Size(in_shape).numel()
-        super().__init__(
-            (size, size), size, torch.eye(size, dtype=torch.bool), autapses, (size,) if bias else None, init
-        )
+        autapse = torch.eye(size, dtype=torch.bool)
+        delays = None if delay is None else make_delays(delay, (size, size), dt)
+        super().__init__((size, size), size, autapse, autapses, (size,) if bias else None, init, delays)
+        self.in_shape = in_shape
 
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return W s + b."""
-        return functional.linear(s.flatten(1), *weights).view_as(s)
+        return functional.linear(s.flatten(1), *weights).view(-1, *self.in_shape)
 
     def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return W^T g."""
@@ -134,6 +167,8 @@ class ConvFeedback(Feedback):
         autapses: Whether a neuron reaches itself: the kernel's centre, from a channel to the same channel.
         bias: Whether each channel has a bias, added at each step.
         init: `uniform`: like torch's convolutions; `norse`: normal, standard deviation sqrt(2 / fan-in); `orthogonal`.
+        dt: Length of a step, ms.
+        delay: Delays of the kernel's cells, `{max: 25, learn: true}`, max in ms.
 
     Raises:
         ConfigError: if the layer has no axes after its channels, or the kernel's size is even.
@@ -149,6 +184,8 @@ class ConvFeedback(Feedback):
         autapses: bool = True,
         bias: bool = False,
         init: Init = "uniform",
+        dt: float | None = None,
+        delay: DelaySetting = None,
     ) -> None:
         dims = len(in_shape) - 1
         if dims not in CONVOLVE:
@@ -170,7 +207,8 @@ class ConvFeedback(Feedback):
         diagonal = torch.arange(channels)
         autapse[(diagonal, diagonal, *centre)] = True
         fan_in = channels * torch.Size(kernel).numel()
-        super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init)
+        delays = None if delay is None else make_delays(delay, shape, dt)
+        super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init, delays)
         self.padding, self.convolve = centre, CONVOLVE[dims]
 
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
@@ -199,7 +237,7 @@ class ConvFeedback(Feedback):
 FeedbackSetting = bool | Mapping[str, Any] | Feedback
 
 
-def feedback(recurrent: bool | Mapping[str, Any], in_shape: Shape | None) -> Feedback:
+def feedback(recurrent: bool | Mapping[str, Any], in_shape: Shape | None, dt: float | None = None) -> Feedback:
     """Return the feedback for a YAML's `recurrent`: `true` is dense for features and a 3x3 convolution for images.
 
     Raises:
@@ -209,11 +247,11 @@ def feedback(recurrent: bool | Mapping[str, Any], in_shape: Shape | None) -> Fee
         raise ConfigError("recurrent", "needs in_shape, the shape of one sample at one step, with at least 1 axis")
     settings = dict(recurrent) if isinstance(recurrent, Mapping) else {}
     default = "dense" if len(in_shape) == 1 else "conv"
-    return FEEDBACKS.build(settings.pop("type", default), settings, "recurrent", in_shape=in_shape)
+    return FEEDBACKS.build(settings.pop("type", default), settings, "recurrent", in_shape=in_shape, dt=dt)
 
 
 class RecurrentState(NamedTuple):
-    """The layer's last output s, `[B, ...]`, and the state of its neurons."""
+    """The layer's last outputs s, `[B, past_steps * C, ...]`, one without delays, and the state of its neurons."""
 
     s: Tensor
     neuron: Any
@@ -223,6 +261,8 @@ class Recurrent(Neuron):
     """Neurons whose input at each step includes the feedback of their last output.
 
         (y[t], state[t]) = neuron(x[t] + feedback(y[t-1]), state[t-1]),   y[-1] = 0
+
+    With delays, the feedback depends on the outputs of several past steps; then the plain loop runs it.
 
     In summaries it has the name of its neurons. A feedback over several layers is the block `loop`.
 
@@ -249,14 +289,16 @@ class Recurrent(Neuron):
         return self.neuron.coefficients(), self.feedback.weights()
 
     def initial_state(self, x: Tensor) -> RecurrentState:
-        return RecurrentState(torch.zeros_like(x), self.neuron.initial_state(x))
+        past = x.repeat(1, self.feedback.past_steps, *[1] * (x.dim() - 2))
+        return RecurrentState(torch.zeros_like(past), self.neuron.initial_state(x))
 
     def step(
         self, x: Tensor, state: RecurrentState, coefficients: tuple[Any, FeedbackWeights]
     ) -> tuple[Tensor, RecurrentState]:
         own, weights = coefficients
         y, after = self.neuron.step(x + self.feedback(state.s, weights), state.neuron, own)
-        return y, RecurrentState(y, after)
+        s = y if self.feedback.past_steps == 1 else torch.cat([state.s[:, y.shape[1] :], y], 1)
+        return y, RecurrentState(s, after)
 
     def forward(
         self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
@@ -282,15 +324,17 @@ class Recurrent(Neuron):
         """Return the kernel of the neurons' step, or the reason for the plain loop."""
         if function.resolve_backend(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
-        handwritten_gradient = type(self.feedback).__dict__.get("handwritten_gradient", False) and has_no_hooks(
-            self.feedback
+        handwritten_gradient = (
+            type(self.feedback).__dict__.get("handwritten_gradient", False)
+            and has_no_hooks(self.feedback)
+            and self.feedback.delays is None
         )
         if not handwritten_gradient and backend_of(self) == "auto":
             return "reference"
         if not handwritten_gradient:
             raise ConfigError(
                 "backend",
-                f"{self.backend} needs a feedback with a hand-written derivative and without hooks",
+                f"{self.backend} needs a feedback with a hand-written derivative, without hooks and without delays",
                 "set backend: auto",
             )
         grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (state.s, *weights))

@@ -46,7 +46,8 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
         built = neuron(*args, **settings)
         if recurrent is False:
             return built
-        return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape))
+        dt = args[0] if args else settings.get("dt")
+        return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape, dt))
 
     added = inspect.signature(build, follow_wrapped=False).parameters
     extra = [added["recurrent"], *([] if "in_shape" in own else [added["in_shape"]])]

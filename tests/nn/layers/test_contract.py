@@ -18,7 +18,8 @@ IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
 EDGES = [["input", "fc"], ["fc", "lif"], ["lif", "output"]]
-# For each type an input shape and the required settings.
+DELAY = {"max": "2 steps", "learn": True}
+# For each type an input shape and the required settings; the text after a space tells variants of a type apart.
 MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adaptive_avg_pool": (IMAGE, {"output_size": 2}),
     "adaptive_max_pool": (IMAGE, {"output_size": 2}),
@@ -27,14 +28,18 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "avg_pool": (IMAGE, {"kernel_size": 2}),
     "batch_norm": (IMAGE, {}),
     "conv1d": (LINE, CONV),
+    "conv1d delay": (LINE, CONV | {"delay": DELAY, "padding": 1, "padding_mode": "circular"}),
     "conv2d": (IMAGE, CONV),
+    "conv2d delay": (IMAGE, CONV | {"delay": DELAY, "padding": "same", "groups": 2}),
     "conv3d": (VOLUME, CONV),
+    "conv3d delay": (VOLUME, CONV | {"delay": DELAY}),
     "conv_transpose1d": (LINE, CONV),
     "conv_transpose2d": (IMAGE, CONV),
     "conv_transpose3d": (VOLUME, CONV),
     "cuba_li": (IMAGE, {}),
     "cuba_lif": (IMAGE, {}),
     "delay": (IMAGE, {"delay": "2 steps"}),
+    "delay learned": (IMAGE, {"delay": DELAY}),
     "dropout": (IMAGE, {}),
     "flatten": (IMAGE, {}),
     "gelu": (IMAGE, {}),
@@ -49,7 +54,10 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "leaky_relu": (IMAGE, {}),
     "li": (IMAGE, {}),
     "lif": (IMAGE, {}),
+    "lif delayed_conv": (IMAGE, {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
+    "lif delayed_dense": ((5,), {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "linear": (IMAGE, {"out_features": 3}),
+    "linear delay": (IMAGE, {"out_features": 3, "delay": DELAY | {"count": 2}}),
     "loop": ((5,), {"layers": WITHIN, "feedback": {"layers": {"back": {"type": "linear", "out_features": 5}}}}),
     "lsnn": (IMAGE, {}),
     "lstm": ((5,), {"hidden_size": 3}),
@@ -74,13 +82,13 @@ T, B = 4, 3
 
 def network_of(kind: str) -> tuple[Network, tuple[int, ...], tuple[int, ...]]:
     in_shape, settings = MINIMAL[kind]
-    built = build_network({"a": {"type": kind, **settings}}, in_shape=in_shape, dt=1.0)
+    built = build_network({"a": {"type": kind.split()[0], **settings}}, in_shape=in_shape, dt=1.0)
     return built.network, in_shape, built.shapes["a"]
 
 
 def test_every_kind_of_ours_is_in_the_table() -> None:
     ours = {kind for kind in LAYERS if LAYERS.get(kind, "").__module__.startswith("snnlab.")}
-    assert ours == MINIMAL.keys()
+    assert ours == {kind.split()[0] for kind in MINIMAL}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,5 +162,6 @@ def test_a_forward_leaves_no_state_in_the_layer(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unknown_setting_is_named_by_its_place(kind: str) -> None:
     in_shape, settings = MINIMAL[kind]
-    with assert_raises(UnknownSettingError, "model.layers.a.zzz", kind):
-        build_network({"a": {"type": kind, **settings, "zzz": 1}}, in_shape=in_shape, dt=1.0)
+    name = kind.split()[0]
+    with assert_raises(UnknownSettingError, "model.layers.a.zzz", name):
+        build_network({"a": {"type": name, **settings, "zzz": 1}}, in_shape=in_shape, dt=1.0)

@@ -1,0 +1,131 @@
+"""Linear layers and convolutions whose connections have delays.
+
+Axes: T steps, B samples, M steps of the longest delay, C channels, K weights of a connection.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from snnlab.compat import ConvNd
+from snnlab.nn.delays import Delays, DelayState, last_steps, make_delays, with_past
+from snnlab.nn.layer import Counts, Reach, TemporalLayer, valid_steps
+
+_CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+class DelayedConnections(TemporalLayer):
+    """Connections that each have one or more weights with delays.
+
+        y[t] = b + sum over m, k of W[k] * taps[k][m] x[t - m],   x[t < 0] = 0
+
+    Args:
+        module: The layer without delays; its shapes are used, but not its values.
+        delay: Settings of the delays.
+        dt: Length of a step, ms.
+
+    Shape:
+        x: `[T, B, ...]`; state: `DelayState(x [B, M, ...])`; weight: that of the layer without delays, and K.
+    """
+
+    reach: Reach = "past"
+
+    def __init__(self, module: nn.Linear | ConvNd, delay: Mapping[str, Any], dt: float | None) -> None:
+        super().__init__()
+        shape = tuple(module.weight.shape)
+        delays = make_delays(delay, shape, dt, with_count=True)
+        self.weight = nn.Parameter(torch.empty(*shape, delays.fraction.shape[-1]))
+        self.bias = None if module.bias is None else nn.Parameter(torch.empty(shape[0]))
+        self.delays: Delays = delays
+        bound = self.weight[0].numel() ** -0.5
+        with torch.no_grad():
+            for part in (self.weight, self.bias):
+                if part is not None:
+                    part.uniform_(-bound, bound)  # torch's default
+
+    def kernel(self) -> Tensor:
+        """Return the kernel over time, the longest delay first.
+
+        Shape:
+            The weight without K, and M + 1 steps.
+        """
+        return (self.weight[..., None] * self.delays.taps()).sum(-2)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: DelayState | None = None,
+        *,
+        lengths: Tensor | None = None,
+        counts: Counts | None = None,
+    ) -> tuple[Tensor, DelayState]:
+        number = self.delays.max_steps
+        x_all = with_past(x, state, number)
+        y = self.convolve_time(x_all, self.kernel())
+        valid = valid_steps(lengths, y.shape[0], y)
+        y = y if valid is None else torch.where(valid, y, 0)
+        return y, DelayState(last_steps(x_all, number, lengths).transpose(0, 1))
+
+    @abstractmethod
+    def convolve_time(self, x_all: Tensor, kernel: Tensor) -> Tensor:
+        """Return the outputs of all steps after the first M."""
+
+    @abstractmethod
+    def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the output for another weight, without delays and bias, x: `[N, ...]`; to count operations."""
+
+
+class DelayedLinear(DelayedConnections):
+    """A linear layer whose connections have delays; see `DelayedConnections`."""
+
+    def convolve_time(self, x_all: Tensor, kernel: Tensor) -> Tensor:
+        y = functional.conv1d(x_all.flatten(1, -2).permute(1, 2, 0), kernel, self.bias)
+        return y.permute(2, 0, 1).unflatten(1, x_all.shape[1:-1])
+
+    def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(x, weight.sum(-1))
+
+
+class DelayedConv(DelayedConnections):
+    """A convolution whose kernel's cells have delays; see `DelayedConnections`."""
+
+    def __init__(self, module: ConvNd, delay: Mapping[str, Any], dt: float | None) -> None:
+        super().__init__(module, delay, dt)
+        self.stride, self.dilation, self.groups = tuple(module.stride), tuple(module.dilation), module.groups
+        self.padding = _padding(module)
+        self.padding_mode: Any = "constant" if module.padding_mode == "zeros" else module.padding_mode
+
+    def convolve_time(self, x_all: Tensor, kernel: Tensor) -> Tensor:
+        x = self._pad(x_all.flatten(0, 1)).unflatten(0, x_all.shape[:2])
+        if len(self.stride) < 3:
+            settings = ((1, *self.stride), 0, (1, *self.dilation), self.groups)
+            convolve = _CONVOLVE[len(self.stride) + 1]
+            return convolve(x.movedim(0, 2), kernel.movedim(-1, 2), self.bias, *settings).movedim(2, 0)
+        num_steps = len(x) - self.delays.max_steps  # torch has no convolution over four axes
+        parts = [self._convolve(x[m : m + num_steps].flatten(0, 1), tap) for m, tap in enumerate(kernel.unbind(-1))]
+        y = torch.stack(parts).sum(0).unflatten(0, (num_steps, -1))
+        return y if self.bias is None else y + self.bias.reshape(-1, 1, 1, 1)
+
+    def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self._convolve(self._pad(x), weight.sum(-1))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        return functional.pad(x, self.padding, self.padding_mode) if any(self.padding) else x
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return _CONVOLVE[len(self.stride)](x, weight, None, self.stride, 0, self.dilation, self.groups)
+
+
+def _padding(module: ConvNd) -> list[int]:
+    """Return the cells that a convolution pads before and after each axis, from the last axis to the first."""
+    if not isinstance(module.padding, str):
+        return [size for size in reversed(module.padding) for _ in range(2)]
+    totals = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+    totals = totals if module.padding == "same" else [0] * len(totals)
+    return [part for total in reversed(totals) for part in (total // 2, total - total // 2)]
