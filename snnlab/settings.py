@@ -55,9 +55,9 @@ class Interval:
 
     def __str__(self) -> str:
         if self.with_low and self.with_high:
-            return f"between {_short(self.low)} and {_short(self.high)}"
-        ends = [f">{'=' * self.with_low} {_short(self.low)}"] if self.low > -math.inf else []
-        ends += [f"<{'=' * self.with_high} {_short(self.high)}"] if self.high < math.inf else []
+            return f"between {_number_text(self.low)} and {_number_text(self.high)}"
+        ends = [f">{'=' * self.with_low} {_number_text(self.low)}"] if self.low > -math.inf else []
+        ends += [f"<{'=' * self.with_high} {_number_text(self.high)}"] if self.high < math.inf else []
         return " and ".join(ends) or "finite"
 
     def stored(self, value: float) -> float:
@@ -109,7 +109,7 @@ Finite = Annotated[float, FINITE]
 UnitInterval = Annotated[float, between(0, 1)]
 
 
-def _short(number: float) -> str:
+def _number_text(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
@@ -130,13 +130,13 @@ def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
-        for name, text in _arguments(source.__doc__ or "").items():
+        for name, text in _argument_docs(source.__doc__ or "").items():
             if not text.startswith(_REFERENCE):
                 texts.setdefault(name, text)
     return texts
 
 
-def _arguments(doc: str) -> dict[str, str]:
+def _argument_docs(doc: str) -> dict[str, str]:
     lines = inspect.cleandoc(doc).splitlines()
     if "Args:" not in lines:
         return {}
@@ -242,7 +242,7 @@ def literal(path: str) -> str:
 
 def settings_of(factory: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Setting]:
     """Return the settings of `factory` by name, without the arguments in `supplied`, which the caller passes."""
-    hints = _hints(factory)
+    hints = _type_hints(factory)
     settings = {}
     for name, parameter in _parameters(factory).items():
         if name in supplied or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -466,7 +466,7 @@ def _split(annotation: Any) -> tuple[Any, str, Interval | None]:
     return annotation, unit, next((item for item in metadata if isinstance(item, Interval)), None)
 
 
-def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return typing.get_type_hints(target, include_extras=True)

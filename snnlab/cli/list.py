@@ -65,10 +65,10 @@ class PackedCopy(NamedTuple):
 def packed_copies(folder: Path) -> list[PackedCopy]:
     """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [PackedCopy(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+    return [PackedCopy(copy.label, copy.origin, _count_recordings(copy.path)) for copy in found]
 
 
-def _recordings(store: Path) -> int:
+def _count_recordings(store: Path) -> int:
     try:
         return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
     except (OSError, ValueError, EOFError):
@@ -76,16 +76,16 @@ def _recordings(store: Path) -> int:
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
-    settings = _settings(path)
-    return DatasetLine(name, _availability(settings, packed), description(path))
+    settings = _read_settings(path)
+    return DatasetLine(name, _availability_text(settings, packed), description(path))
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
-def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
+def _availability_text(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
@@ -142,7 +142,7 @@ def print_neurons(user_dir: Path | None) -> None:
 
 
 def _neuron_of_file(name: str, path: Path) -> NeuronLine:
-    settings = _settings(path)
+    settings = _read_settings(path)
     kind = settings.pop("type", None)
     try:
         dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant

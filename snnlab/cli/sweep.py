@@ -99,7 +99,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
     folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
     plan = _resumed_plan(folders, others, config_dir) if folders else _new_plan(others, config_dir)
-    _search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
+    _run_search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
     return plan.folder
 
 
@@ -153,7 +153,7 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
     return replace(plan, folder=folder.absolute(), seed=content["seed"])
 
 
-def _search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
+def _run_search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
     # Imported late: it brings Lightning, three seconds, and mistakes are reported before.
     from snnlab.session.trial import count_shared_gpus, dry_run, train_task
 

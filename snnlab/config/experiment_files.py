@@ -91,7 +91,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
         elif head in ("methods", "datasets"):
             if "." in key:
                 raise ConfigError(text, f"{head} are defined in the suite's file", f"{head}=[...] chooses among them")
-            chosen[head] = _names(text, settings.get(head))
+            chosen[head] = _names_in(text, settings.get(head))
         else:
             set_entry(settings, key, parse_assignment(text)[1])
     return SuiteRequest(names[0], settings, SuiteSelection(**chosen), typed)
@@ -118,7 +118,7 @@ def _require_training(text: str, known: Collection[str], user_dir: Path | None) 
     refuse_misspelled(text, known, user_dir)
 
 
-def _names(text: str, known: Any) -> list[str]:
+def _names_in(text: str, known: Any) -> list[str]:
     head, value = parse_assignment(text)
     names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
     if not names:

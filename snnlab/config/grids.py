@@ -127,7 +127,7 @@ def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]
             refuse_misspelled(text, _LAUNCH_SETTINGS, None)
     if launch_arguments and not {"-m", "--multirun"} & set(arguments):
         raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
-    return _check_launch(_values(launch_arguments)), others
+    return _check_launch(_parse_values(launch_arguments)), others
 
 
 def _check_launch(values: Mapping[str, Any]) -> LauncherSettings:
@@ -142,7 +142,7 @@ def _check_launch(values: Mapping[str, Any]) -> LauncherSettings:
     return launch
 
 
-def _values(texts: Sequence[str]) -> dict[str, Any]:
+def _parse_values(texts: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
         set_entry(values, *parse_assignment(text))

@@ -202,7 +202,7 @@ def _require_no_hydra_settings(path: Path, composed: Any, package: str) -> None:
         return
     raw = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(raw, dict)
-    for key in _leaves({"hydra": raw["hydra"]}):
+    for key in _leaf_places({"hydra": raw["hydra"]}):
         if key not in ALLOWED_HYDRA_SETTINGS:
             place = ".".join(key.split(".")[:2])
             line = line_of(path, place, package) or line_of(path, key, package)
@@ -213,10 +213,10 @@ def _require_no_hydra_settings(path: Path, composed: Any, package: str) -> None:
             )
 
 
-def _leaves(node: Any, place: str = "") -> Iterator[str]:
+def _leaf_places(node: Any, place: str = "") -> Iterator[str]:
     if isinstance(node, Mapping) and node and place not in ALLOWED_HYDRA_SETTINGS:
         for key, value in node.items():
-            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+            yield from _leaf_places(value, f"{place}.{key}" if place else str(key))
     else:
         yield place
 

@@ -19,9 +19,9 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
     Raises:
         ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
     """
-    nodes = {name: _checked(name, node, layers, place) for name, node in layers.items()}
+    nodes = {name: _checked_layer(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
-    for name in _order(nodes, place):
+    for name in _layer_order(nodes, place):
         node = _with_neuron(nodes[name], neuron, f"{place}.{name}")
         expanded[name] = _expand_within(node, neuron, f"{place}.{name}")
     return expanded
@@ -49,7 +49,7 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
     return expanded
 
 
-def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _checked_layer(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {value_text(node)}")
     if node.get("type") is None:
@@ -60,7 +60,7 @@ def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dic
     return dict(node)
 
 
-def _order(nodes: Nodes, place: str) -> list[str]:
+def _layer_order(nodes: Nodes, place: str) -> list[str]:
     after = {name: node.pop("after") for name, node in nodes.items() if "after" in node}
     order = [name for name in nodes if name not in after]
     for name, target in after.items():

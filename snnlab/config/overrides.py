@@ -186,7 +186,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
-    marked = [part for text in overrides for part in _mark(text, groups)]
+    marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
         for rival in rival_settings(key):
@@ -196,7 +196,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     return [*marked, *unset]
 
 
-def _mark(text: str, groups: Collection[str]) -> list[str]:
+def _marked_override(text: str, groups: Collection[str]) -> list[str]:
     match = _ASSIGNMENT.match(text)
     if not match or match["key"].startswith("hydra."):
         return [text]

@@ -53,7 +53,7 @@ def check_chosen(user_dir: Path | None, overrides: Sequence[str], groups: Collec
     found: list[OwnFile] = []
     for text in overrides if user_dir else ():
         match = _CHOICE.fullmatch(text.lstrip("+"))
-        for name in _names(match["names"]) if match else ():
+        for name in _split_names(match["names"]) if match else ():
             found += _with_defaults(user_dir, match["group"], name, (), groups)  # type: ignore[arg-type,index]
     return found
 
@@ -76,7 +76,7 @@ def check_file(path: Path, group: str) -> OwnFile:
     """
     text = read_text(path)
     require_bounded(path)
-    loaded = _parsed(path, text)
+    loaded = _parse_yaml(path, text)
     if not isinstance(loaded, Mapping):
         raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(loaded)}")
     package = _check_package(path, group, text, loaded)
@@ -108,7 +108,7 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _names(content: str) -> list[str]:
+def _split_names(content: str) -> list[str]:
     return [name.strip(" '\"") for name in content.strip("[]").split(",")]
 
 
@@ -153,7 +153,7 @@ def _choices_in(
             yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
 
 
-def _parsed(path: Path, text: str) -> Any:
+def _parse_yaml(path: Path, text: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if not isinstance(node, yaml.MappingNode):

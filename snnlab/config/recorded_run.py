@@ -149,12 +149,12 @@ class TypedSettings(NamedTuple):
     @classmethod
     def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> TypedSettings:
         """Return the typed settings of the values of overrides by key; a mapping sets only its own entries."""
-        settings = {place for key, value in values.items() for place in _leaves(value, key)}
+        settings = {place for key, value in values.items() for place in _leaf_places(value, key)}
         return cls(settings, {*groups, *(key for key, value in values.items() if value is None)})
 
     def has(self, place: str) -> bool:
         """Return whether the user typed a setting, or the setting of a list entry such as `archives[0].url`."""
-        return _setting(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
+        return _setting_of(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
 
 
 def require_named(
@@ -193,12 +193,12 @@ def _missing_overrides(
         yield plugins_override(list(plugins))
     for place, text in iterate_texts(raw) if use in _TRAINS else ():
         if is_masked(text) and not typed.has(place):
-            yield f"{_setting(place)}=ADDRESS"
+            yield f"{_setting_of(place)}=ADDRESS"
     if trusted:
         return
     for place, _ in external_references(raw):
         if not typed.has(place):
-            yield f"{_setting(place)}=VALUE"
+            yield f"{_setting_of(place)}=VALUE"
     if use in ("data", *_TRAINS):
         yield from _missing_of_data(raw["data"], typed)
     if use in _TRAINS:
@@ -239,7 +239,7 @@ def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use)
     for name in _WRITING_SETTINGS:
         value = _mapping(raw, "trainer").get(name)
         writes = isinstance(value, Mapping) if name == "profiler" else value is not None
-        if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
+        if writes and not all(map(typed.has, _leaf_places(value, f"trainer.{name}"))):
             yield _override_text(f"trainer.{name}", value)
 
 
@@ -262,7 +262,7 @@ def _stays_inside(node: Any, place: str, typed: TypedSettings) -> bool:
     if not isinstance(node, Mapping):
         return False
     if node.get("_target_") not in _WRITE_INTO_RUN:
-        return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaves(node, place))
+        return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaf_places(node, place))
     plain = (name in _TEXT_ARGUMENTS or isinstance(value, bool | int | float | None) for name, value in node.items())
     return all(fine or typed.has(f"{place}.{name}") for fine, name in zip(plain, node, strict=True))
 
@@ -290,15 +290,15 @@ def _override_text(place: str, value: Any) -> str:
     return quote(f"{place}={value if plain else written(value)}")
 
 
-def _leaves(value: Any, place: str) -> Iterator[str]:
+def _leaf_places(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{place}.{key}")
+            yield from _leaf_places(inner, f"{place}.{key}")
     else:
         yield place
 
 
-def _setting(place: str) -> str:
+def _setting_of(place: str) -> str:
     return place.partition("[")[0]
 
 
@@ -388,7 +388,7 @@ def compose_run(
     for group, name in chosen.items():
         cfg[group] = _compose_group_file(group, name, user_dir)[group]
     marked = mark_overrides(values, names)
-    typed = _typed(marked, chosen)
+    typed = _typed_settings(marked, chosen)
     if use not in ("record", "shape"):
         cfg = _with_permitted_references(cfg, typed, use, run, begun)
     with TemporaryDirectory() as folder, readable_errors(), preserved_hydra(), guarded_hydra():
@@ -426,7 +426,7 @@ def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | 
     return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
 
 
-def _typed(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
+def _typed_settings(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
     with readable_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     return TypedSettings.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)

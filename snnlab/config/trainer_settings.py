@@ -131,17 +131,17 @@ def _invalid_settings(settings: Mapping[str, Any], test: bool) -> Iterator[tuple
         elif key in _UNLIMITED and value < 1 and value != -1:
             yield key, f"must be >= 1, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
         elif key.startswith("limit_"):
-            yield from _limit(key, value, test)
-    yield from _devices(values.get("devices"))
+            yield from _limit_problems(key, value, test)
+    yield from _device_problems(values.get("devices"))
     yield from _duration_limits(values)
-    yield from _validation(settings)
+    yield from _validation_problems(settings)
     if "precision" in values:
         precision_of(values["precision"])
     if "gradient_clip_algorithm" in values and not values.get("gradient_clip_val"):
         yield "gradient_clip_algorithm", "does nothing without gradient_clip_val"
 
 
-def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
+def _limit_problems(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
     if value < 0 or (isinstance(value, float) and value > 1):
         yield key, f"must be a number of batches, or a fraction of them between 0.0 and 1.0, got {value}"
     elif value == 0 and key == "limit_train_batches":
@@ -150,7 +150,7 @@ def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
         yield key, "0 tests nothing; set test=false"
 
 
-def _devices(value: Any) -> Iterator[tuple[str, str]]:
+def _device_problems(value: Any) -> Iterator[tuple[str, str]]:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
     if isinstance(number, int) and number < 1 and number != -1:
         yield "devices", f"must be >= 1, or -1 for all, got {value}"
@@ -182,7 +182,7 @@ def _duration(value: Any) -> timedelta | None:
         return None
 
 
-def _validation(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _validation_problems(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     interval = settings.get("val_check_interval")
     if isinstance(interval, int | float):
         if interval <= 0 or (isinstance(interval, float) and interval > 1):

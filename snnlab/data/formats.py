@@ -122,10 +122,10 @@ def events_from_columns(
     sizes = {standard: len(values) for standard, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(name, f"its columns have different lengths: {sizes}")
-    t = _microseconds(columns["t"], reading.time_unit, name)
-    x, y = _coordinates(columns["x"], "x", name), columns.get("y")
-    y = None if y is None else _coordinates(y, "y", name)
-    p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
+    t = _to_microseconds(columns["t"], reading.time_unit, name)
+    x, y = _checked_coordinates(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _checked_coordinates(y, "y", name)
+    p = _to_polarities(columns.get("p"), t.size, polarities, reading.polarity_values, name)
     return _sort_and_shift(Events(t, x, y, p), reading)
 
 
@@ -138,7 +138,7 @@ def _find_column(found: Mapping[str, np.ndarray], standard: str, name: str) -> n
     return np.asarray(found[matches[0]]) if matches else None
 
 
-def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
+def _to_microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
     _require_numbers(t, "t", name)
     if t.dtype.kind == "f":
         if not np.isfinite(t).all():
@@ -168,7 +168,7 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
             )
 
 
-def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
+def _checked_coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
@@ -179,7 +179,7 @@ def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     return column.astype(np.int16) if fits else column
 
 
-def _polarity(
+def _to_polarities(
     p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str
 ) -> np.ndarray:
     if p is None:

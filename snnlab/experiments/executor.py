@@ -63,9 +63,9 @@ class SearchRunner:
         self._last_check = -math.inf  # a place is free
         if ended.outcome["status"] == "completed":
             self._wall_times.append(ended.outcome["wall_s"])
-        _log.info(self._line(trial, ended))
+        _log.info(self._trial_line(trial, ended))
 
-    def _line(self, trial: Trial, ended: FinishedTask) -> str:
+    def _trial_line(self, trial: Trial, ended: FinishedTask) -> str:
         count, limit = self.study.count(), self.study.limit
         outcome = ended.outcome
         if outcome["status"] == "failed":
@@ -77,9 +77,9 @@ class SearchRunner:
                 what += f"  pruned after epoch {outcome['epochs']}"
         text = f"trial {trial.number:3d}  {what}  {format_settings(trial.values)}  {outcome['wall_s']:.1f} s"
         done = f"{count.finished} of {limit}" if limit else str(count.finished)
-        return f"{text}  | {done} finished{self._left(count.finished)}"
+        return f"{text}  | {done} finished{self._remaining_text(count.finished)}"
 
-    def _left(self, finished: int) -> str:
+    def _remaining_text(self, finished: int) -> str:
         limit = self.study.limit
         if limit is None or not self._wall_times or finished >= limit:
             return ""

@@ -80,12 +80,12 @@ class Page(NamedTuple):
         for name, plot in (one for section in self.plots.values() for one in section):
             stem = re.sub(r"\W+", "_", name).strip("_")
             files.append(folder / f"{stem}.{form if isinstance(plot, Figure) else 'png'}")
-            content = _content(plot, form)
+            content = _image_bytes(plot, form)
             write_atomically(files[-1], lambda file, content=content: file.write(content))
         return files
 
 
-def _content(plot: Figure | bytes, form: str) -> bytes:
+def _image_bytes(plot: Figure | bytes, form: str) -> bytes:
     if not isinstance(plot, Figure):
         return plot
     file = io.BytesIO()
@@ -98,7 +98,7 @@ def _content(plot: Figure | bytes, form: str) -> bytes:
 def _data_url(plot: Figure | bytes) -> str:
     """Return a plot as a data URL: a figure as SVG, which stays sharp when printed; bytes are a PNG file."""
     kind = "svg+xml" if isinstance(plot, Figure) else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(_content(plot, 'svg')).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(_image_bytes(plot, 'svg')).decode()}"
 
 
 _STAGES = {"test": "test", "val": "validation"}
@@ -134,10 +134,10 @@ def run_page(
     exits = [] if seen is None else early_exit_curve(seen, when.step_time)
     parts = {"train": "to train", "val": "to validate", "test": "to test"}
     values = {
-        "summary": list(_summary(recorded, here)),
+        "summary": list(_summary_rows(recorded, here)),
         "sizes": ", ".join(f"{selection.get(f'{part}_size', 0):,} {label}" for part, label in parts.items()),
         "val_rule": selection.get("val_rule"),
-        "layers": list(_layers(recorded.metrics)),
+        "layers": list(_layer_rows(recorded.metrics)),
         "learned": list(learned_rows(recorded.metrics)),
         "unit": when.step_time.unit,
         "early": [
@@ -177,7 +177,7 @@ def _repeat_commands(recorded: RecordedRun) -> Iterator[str]:
     yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
 
 
-def _summary(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _summary_rows(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     content, metrics, selection, timing = recorded.content, recorded.metrics, recorded.selection, recorded.timing
     if content.get("control"):
         yield "control", f"{content['control']}; the numbers are no valid result"
@@ -212,7 +212,7 @@ def _summary(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple
         yield "error", str(content["error"])
 
 
-def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+def _layer_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
     stage = "test" if any(key.startswith("test/silent/") for key in metrics) else "val"
     for key in metrics:
         if key.startswith(f"{stage}/silent/"):
@@ -283,7 +283,7 @@ def runs_page(root: Path, lines: Sequence[ListedRun]) -> Page:
         "problems": [[line.problem] for line in lines if line.problem],
     }
     subtitle = f"{where}{len(lines)} runs, {done} completed"
-    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_costs(lines))}, values)
+    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_cost_plots(lines))}, values)
 
 
 def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[str]]:
@@ -297,7 +297,7 @@ def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[s
     )
 
 
-def _costs(lines: Sequence[ListedRun]) -> Iterator[Plot]:
+def _cost_plots(lines: Sequence[ListedRun]) -> Iterator[Plot]:
     for cost, label in _COSTS:
         points = [
             Point(
@@ -351,14 +351,14 @@ def _suite_costs(part: DatasetTables, *, several: bool) -> Iterator[Plot]:
             yield f"test accuracy against {label}{on}", figure
 
 
-def _operations(row: MethodRow) -> SeedSummary | None:
+def _operations_per_sample(row: MethodRow) -> SeedSummary | None:
     macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
     # The interval of a sum is not the sum of the intervals.
     return None if macs is None or acs is None else SeedSummary(macs.n, macs.mean + acs.mean)
 
 
 _SUITE_COSTS: Mapping[str, Callable[[MethodRow], SeedSummary | None]] = {
-    "synaptic operations a test sample (MACs and ACs)": _operations,
+    "synaptic operations a test sample (MACs and ACs)": _operations_per_sample,
     "parameters": lambda row: row.values.get("params"),
     "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
     "wall time of a run (s)": lambda row: row.values.get("wall_s"),
@@ -396,16 +396,16 @@ def sweep_page(search: SearchFolder) -> Page:
     tested = winner.get("test") or {}
     importance = search.summary.get("importance") or {}
     values = {
-        "result": list(_result(search)),
+        "result": list(_result_rows(search)),
         "tested": [
             (name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-")
             for name, value in tested.items()
             if name.count("/") == 1 and name not in ("test/recordings", "test/windows")
         ],
         "seeds": winner.get("test_seeds") if tested else None,
-        "finalists": list(_finalists(search)),
+        "finalists": list(_finalist_rows(search)),
         "importance": [(name, key, f"{part:.0%}") for name, parts in importance.items() for key, part in parts.items()],
-        "trials": _trials(search.trials),
+        "trials": _trials_table(search.trials),
         "settings": sorted(flat(search.content["sweep"]).items()),
         "overrides": search.content["overrides"],
         "again": list(_search_commands(search)),
@@ -418,7 +418,7 @@ def sweep_page(search: SearchFolder) -> Page:
     )
 
 
-def _result(search: SearchFolder) -> Iterator[tuple[str, str]]:
+def _result_rows(search: SearchFolder) -> Iterator[tuple[str, str]]:
     objectives: Mapping[str, str] = search.content["sweep"]["objectives"]
     for name, direction in objectives.items():
         yield "objective", f"{direction} {name}, on validation recordings"
@@ -433,7 +433,7 @@ def _result(search: SearchFolder) -> Iterator[tuple[str, str]]:
         yield "its settings", "  ".join(text for text in winner["overrides"] if text not in common)
 
 
-def _finalists(search: SearchFolder) -> Iterator[tuple[str, ...]]:
+def _finalist_rows(search: SearchFolder) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
         found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
         means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
@@ -449,7 +449,7 @@ def _titled_plots(search: SearchFolder) -> Iterator[Plot]:
         yield f"{objective.replace('_', '/', 1)}: {_PLOT_TITLES[kind]}" if objective else _PLOT_TITLES[kind], plot
 
 
-def _trials(trials: Sequence[Mapping[str, str]]) -> Table:
+def _trials_table(trials: Sequence[Mapping[str, str]]) -> Table:
     head = [name for name in (trials[0] if trials else ()) if any(row[name] for row in trials)]
     text_columns = [column for column, name in enumerate(head) if name in ("state", "error")]
     return Table(head, [[_trial_text(name, row[name]) for name in head] for row in trials], text_columns=text_columns)

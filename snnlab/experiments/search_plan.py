@@ -150,13 +150,13 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         require_bounded(path)
         content = without_passwords(printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise _damaged(path, one_line(error)) from error
+        raise _damaged_error(path, one_line(error)) from error
     if not isinstance(content, Mapping) or "schema" not in content:
-        raise _damaged(path, "it was not written by a search")
+        raise _damaged_error(path, "it was not written by a search")
     if content["schema"] != SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab")
     if wrong := _wrong_part(content):
-        raise _damaged(path, f"{wrong} was not written by a search")
+        raise _damaged_error(path, f"{wrong} was not written by a search")
     return {**{str(key): value for key, value in content.items()}, "overrides": renamed_overrides(content["overrides"])}
 
 
@@ -171,7 +171,7 @@ def _wrong_part(content: Mapping[Any, Any]) -> str | None:
     return None if all(isinstance(text, str) for text in content["overrides"]) else "overrides"
 
 
-def _damaged(path: Path, reason: str) -> DamagedError:
+def _damaged_error(path: Path, reason: str) -> DamagedError:
     hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
     return DamagedError(path, reason, hint)
 

@@ -35,9 +35,9 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged_error(path, error) from error
     if not _is_summary(content):
-        raise _damaged(path, "it was not written by a search")
+        raise _damaged_error(path, "it was not written by a search")
     return content
 
 
@@ -54,9 +54,9 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     try:
         rows = parse_trials(path.read_text(encoding="utf-8"), objectives)
     except (OSError, ValueError, csv.Error) as error:
-        raise _damaged(path, error) from error
+        raise _damaged_error(path, error) from error
     if not rows:
-        raise _damaged(path, "it has no trial")
+        raise _damaged_error(path, "it has no trial")
     return rows
 
 
@@ -113,7 +113,7 @@ def _are_numbers(node: Any) -> bool:
     return isinstance(node, dict) and all(isinstance(value, _NUMBER) for value in node.values())
 
 
-def _damaged(path: Path, reason: object) -> DamagedError:
+def _damaged_error(path: Path, reason: object) -> DamagedError:
     return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it again")
 
 
@@ -184,7 +184,7 @@ def trials_text(plan: SearchPlan, trials: Sequence[FrozenTrial]) -> str:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
         figures = [*(metrics.get(name, "") for name in names), *(values.get(name, "") for name in settings)]
-        rows.append([trial.number, _state(trial), *figures, *(outcome.get(key) for key in ends)])
+        rows.append([trial.number, _state_text(trial), *figures, *(outcome.get(key) for key in ends)])
     return csv_text(["trial", "state", *names, *settings, *ends], rows)
 
 
@@ -223,7 +223,7 @@ def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | N
     return found
 
 
-def _state(trial: FrozenTrial) -> str:
+def _state_text(trial: FrozenTrial) -> str:
     if trial.state.name == "FAIL":
         return "failed" if OUTCOME in trial.user_attrs else "lost"
     epochs = trial.user_attrs.get(PRUNED)

@@ -267,7 +267,7 @@ class SharedStudy:
 
     def count(self) -> TrialCounts:
         """Return the number of trials by state."""
-        return _count(self.trials())
+        return _count_trials(self.trials())
 
     def next_trial(self, *, new: bool = True) -> Trial | None:
         """Return a trial to run: one whose process has died, or a new one; None if there is none to begin.
@@ -281,7 +281,7 @@ class SharedStudy:
                 abandoned = _has_state(trial, "RUNNING") and not self.lock.is_alive(trial.user_attrs.get(OWNER, ""))
                 if abandoned and (adopted := self._adopt(trial)):
                     return adopted
-            count = _count(self.trials())
+            count = _count_trials(self.trials())
             full = self.limit is not None and count.finished + count.running >= self.limit
             if not new or full or count.failed > self.sweep.failures:
                 return None
@@ -450,7 +450,7 @@ def _is_filled(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _count(trials: Sequence[FrozenTrial]) -> TrialCounts:
+def _count_trials(trials: Sequence[FrozenTrial]) -> TrialCounts:
     states = [trial.state.name for trial in trials]
     failed = sum(_has_state(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
     complete, pruned = states.count("COMPLETE"), states.count("PRUNED")

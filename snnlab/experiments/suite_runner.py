@@ -71,10 +71,10 @@ class RunTimer:
         """
         if not self._wall_times or not (waiting or running):
             return ""
-        seconds = sum(map(self._expected, waiting)) + sum(map(self._expected, running)) / 2
+        seconds = sum(map(self._expected_s, waiting)) + sum(map(self._expected_s, running)) / 2
         return f", {format_duration(seconds / self._slots)} left"
 
-    def _expected(self, spec: RunSpec) -> float:
+    def _expected_s(self, spec: RunSpec) -> float:
         same = [wall for one, wall in self._wall_times if (one.dataset, one.method) == (spec.dataset, spec.method)]
         near = [wall for one, wall in self._wall_times if one.dataset == spec.dataset]
         return fmean(same or near or [wall for _, wall in self._wall_times])
@@ -129,7 +129,7 @@ def _matched_value(suite_state: SuiteState, spec: RunSpec, by: str) -> float | N
     return None if result is None else _QUANTITIES[by](result, folder)
 
 
-def _synops(result: Mapping[str, Any], folder: Path) -> float | None:
+def _synops_per_sample(result: Mapping[str, Any], folder: Path) -> float | None:
     parts = [result["metrics"].get(name) for name in SYNOPS]
     return None if None in parts else sum(parts)
 
@@ -143,7 +143,7 @@ def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
 _QUANTITIES: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
     "params": lambda result, _: result["metrics"].get("params"),
     "steps": _steps,
-    "synops": _synops,
+    "synops": _synops_per_sample,
     "wall_time": lambda result, _: (result.get("timing") or {}).get("fit_s"),
 }
 

@@ -102,7 +102,7 @@ def read_graph(path: Path) -> GraphFile:
             with h5py.File(stream, "r") as file:
                 tree = _read_tree(file, path)
                 recorded = file.get("version")
-                version = _text(recorded[()]) if isinstance(recorded, h5py.Dataset) else ""
+                version = _to_text(recorded[()]) if isinstance(recorded, h5py.Dataset) else ""
     except NIRError:
         raise
     except _FILE_ERRORS as error:
@@ -122,12 +122,14 @@ def _read_tree(file: h5py.File, path: Path) -> dict[str, Any]:
     budget.check(node, "", 0)
     if "type" not in node:
         raise NIRError(path, "is an HDF5 file, but no NIR graph: its group 'node' has no 'type'")
-    return _content(node)
+    return _read_group(node)
 
 
-def _content(group: h5py.Group) -> dict[str, Any]:
+def _read_group(group: h5py.Group) -> dict[str, Any]:
     items: dict[str, Any] = {str(name): group[name] for name in group}
-    return {name: _content(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in items.items()}
+    return {
+        name: _read_group(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in items.items()
+    }
 
 
 def _value(value: Any) -> Any:
@@ -140,7 +142,7 @@ def _value(value: Any) -> Any:
     return array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return printable(value.decode("utf8", "replace") if isinstance(value, bytes) else str(value))
 
 
@@ -217,7 +219,7 @@ def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.
             raise NIRError(f"{path}: {printable(full)}", "has no type")
         subgraph = node["type"] == _GRAPH
         built[name] = _graph(nir, node, f"{full}.", resets, path) if subgraph else _node(nir, full, node, resets, path)
-    connected = [(_text(a), _text(b)) for a, b in pairs.reshape(-1, 2).tolist()]
+    connected = [(_to_text(a), _to_text(b)) for a, b in pairs.reshape(-1, 2).tolist()]
     metadata = tree.get("metadata", {})
     return make_graph(nir, built, connected, metadata if isinstance(metadata, Mapping) else {})
 

@@ -76,7 +76,7 @@ def flatten_graph(graph: Any, place: str) -> FlatGraph:
         raise NIRError(f"{place}: {first}", "has no shape")
     in_shape = tuple(int(size) for size in np.atleast_1d(shape))
     require_size(in_shape, f"{place}: {first}")
-    alive = _reached(first, edges) & _reached(last, [(b, a) for a, b in edges])
+    alive = _reachable(first, edges) & _reachable(last, [(b, a) for a, b in edges])
     if last not in alive:
         raise NIRError(place, f"no path leads from {first} to {last}")
     inner = {name: node for name, node in nodes.items() if name in alive and name not in (first, last)}
@@ -119,7 +119,7 @@ def _only(graph: Any, kind: str, path: str, place: str) -> str:
     return found[0]
 
 
-def _reached(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
+def _reachable(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
     targets: dict[str, list[str]] = {}
     for source, target in edges:
         targets.setdefault(source, []).append(target)

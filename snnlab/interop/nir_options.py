@@ -76,7 +76,7 @@ def read_options(texts: Mapping[str, str]) -> NIRReadOptions:
     values: dict[str, Any] = {}
     for option, text in texts.items():
         name = option.removeprefix("--").replace("-", "_")
-        values[name] = True if name == "ignore_metadata" else _number(text)
+        values[name] = True if name == "ignore_metadata" else _parse_number(text)
     try:
         options = checked_options(values)
         check_options(options)
@@ -96,7 +96,7 @@ def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
     return NIRReadOptions(**values)
 
 
-def _number(text: str) -> Any:
+def _parse_number(text: str) -> Any:
     for kind in (int, float):
         try:
             return kind(text)

@@ -64,7 +64,7 @@ def forward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
         *block("for t in range(begin, min(end, np.uintp(lengths[sample]))):", _OFFSET, _in_row_blocks(options, steps)),
         *block("for t in range(max(begin, np.uintp(lengths[sample])), end):", offset, zero_output),
     ]
-    return _source(title, "forward", "y", step, options, buffers, tasks)
+    return _loop_source(title, "forward", "y", step, options, buffers, tasks)
 
 
 def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
@@ -125,7 +125,7 @@ def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
         ),
     ]
     buffers = ["step_stride = batch * neurons", *writer.constants(), *buffers]
-    return _source(title, "backward", real, step, options, buffers, tasks)
+    return _loop_source(title, "backward", real, step, options, buffers, tasks)
 
 
 _FOR_EACH_LINE = "for line in range(start, stop, width):"
@@ -137,7 +137,7 @@ def _in_row_blocks(options: LoopVariant, steps: Lines) -> Lines:
     return block(f"for start in range(low, high, {_BLOCK_SIZE}):", f"stop = min(start + {_BLOCK_SIZE}, high)", steps)
 
 
-def _source(
+def _loop_source(
     title: str, name: str, real: str, step: StepGraph, options: LoopVariant, buffers: Lines, tasks: Lines
 ) -> LoopSource:
     events = ["lists, kernel, bias = events[:4], events[4], events[5]"] * options.events

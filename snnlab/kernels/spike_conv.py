@@ -96,7 +96,7 @@ def _memory_fits(weight: Tensor, x: Tensor) -> bool:
 
 def _max_density(weight: Tensor) -> float:
     """Return the fraction of nonzero cells up to which the loops are faster than the dense convolution."""
-    return min(FEW, GAIN * _lanes(weight) / 32 - LISTS / weight[0].numel())
+    return min(FEW, GAIN * _lanes_for(weight) / 32 - LISTS / weight[0].numel())
 
 
 def _find_spikes(x: Tensor, most: float) -> SparseFrames | None:
@@ -158,7 +158,7 @@ class _Convolution(torch.autograd.Function):
 
 def _weight_gradient(ctx: Any, arrays: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = arrays[0].numpy(), arrays[1].numpy().view(np.uint64)
-    (features, channels, height, width), lanes = weight.shape, _lanes(weight)
+    (features, channels, height, width), lanes = weight.shape, _lanes_for(weight)
     # The same number for any number of threads, so that the sums are the same; fewer for few frames.
     parts = max(4, min(_GRADIENT_NUMBERS // weight.numel(), 32, len(starts) // 8))
     dkernels = weight.new_zeros(parts, features // lanes, height, width * channels, lanes)
@@ -172,11 +172,11 @@ def _weight_gradient(ctx: Any, arrays: list[Tensor], weight: Tensor, gy: Tensor)
 def _kernel_tiles(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[tiles, height, width * C, lanes]`."""
     _, channels, height, width = weight.shape
-    parts = weight.detach().numpy().reshape(-1, _lanes(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
+    parts = weight.detach().numpy().reshape(-1, _lanes_for(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
     return np.ascontiguousarray(parts.reshape(len(parts), height, width * channels, -1))
 
 
-def _lanes(weight: Tensor) -> int:
+def _lanes_for(weight: Tensor) -> int:
     return next(lanes for lanes in (32, 16, 8) if len(weight) % lanes == 0)
 
 

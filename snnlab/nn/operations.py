@@ -326,12 +326,12 @@ def connection_sparsity(network: nn.Module) -> float:
 
     A network without weights has a sparsity of 0.
     """
-    weights = list(_weights(network))
+    weights = list(_weights_of(network))
     total = sum(weight.numel() for weight in weights)
     return sum(int((weight == 0).sum()) for weight in weights) / total if total else 0.0
 
 
-def _weights(network: nn.Module) -> Iterator[Tensor]:
+def _weights_of(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(module, Feedback):
             yield module.connections().detach()

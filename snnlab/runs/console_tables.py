@@ -55,7 +55,7 @@ def warning_text(warning: DtWarning) -> str:
 
 def fix_text(warning: DtWarning) -> str:
     """Return the fix of a warning as settings, or its advice."""
-    return " with ".join(f"{name}: {_value(value)}" for name, value in warning.fix) or warning.advice
+    return " with ".join(f"{name}: {_value_text(value)}" for name, value in warning.fix) or warning.advice
 
 
 def neuron_properties(info: NeuronInfo) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _reset_text(reset: AfterSpike) -> str:
     return text + rest + (", a step later" if reset.delayed else "")
 
 
-def _value(value: str | float | bool) -> str:
+def _value_text(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else f"{value:.4g}"
@@ -178,10 +178,10 @@ def memory_text(found: MemoryEstimate, batch: int, steps: int, unknown: str | No
     """
     optimizer = "and optimizer" if unknown is None else f"(the state of {unknown} is not counted)"
     return (
-        f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb(found.peak)} of tensors at its peak;"
+        f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb_text(found.peak)} of tensors at its peak;"
         " fragmentation can add two thirds.\n"
-        f"    kept for the backward pass {_mb(found.saved)}, frames {_mb(found.frames)}, weights {optimizer}"
-        f" {_mb(found.weights_and_optimizer)}, temporary {_mb(found.temporary)}"
+        f"    kept for the backward pass {_mb_text(found.saved)}, frames {_mb_text(found.frames)}, weights {optimizer}"
+        f" {_mb_text(found.weights_and_optimizer)}, temporary {_mb_text(found.temporary)}"
     )
 
 
@@ -217,7 +217,7 @@ def _large_number(number: int) -> str:
     return f"{number:,}"
 
 
-def _mb(size: float) -> str:
+def _mb_text(size: float) -> str:
     mb = size / 1e6
     return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
 

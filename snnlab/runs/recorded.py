@@ -478,7 +478,7 @@ def search_record(folder: Path) -> dict[str, Any] | None:
 
 
 def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
-    earlier = sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)
+    earlier = sorted(folder.glob(EARLIER_RESULT.format("*")), key=_archive_number, reverse=True)
     for path in (folder / RESULT, *earlier):
         try:
             if path.is_file():
@@ -487,5 +487,5 @@ def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _number(path: Path) -> int:
+def _archive_number(path: Path) -> int:
     return int(path.stem.rpartition("_")[2])

@@ -241,7 +241,7 @@ def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]
     if sort is None:
         return kept
     sign = -1.0 if sort.endswith("loss") else 1.0
-    numbers = {line.folder: _number(line.value(sort)) * sign for line in kept}
+    numbers = {line.folder: _to_number(line.value(sort)) * sign for line in kept}
     return sorted(kept, key=lambda line: -math.inf if math.isnan(numbers[line.folder]) else numbers[line.folder])
 
 
@@ -263,11 +263,11 @@ def print_runs(lines: Sequence[ListedRun], root: Path, total: int) -> None:
             [
                 *(
                     line.marked_status,
-                    _format(line.value("val/loss"), ".4f"),
+                    _formatted(line.value("val/loss"), ".4f"),
                     _score(line, "val"),
                     _score(line, "test"),
                 ),
-                *("" if epoch is None else f"{epoch + 1} of {of}", _format(line.fit_s, ".0f"), line.name),
+                *("" if epoch is None else f"{epoch + 1} of {of}", _formatted(line.fit_s, ".0f"), line.name),
                 *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
                 *(differs, str(line.folder)),
             ]
@@ -318,11 +318,11 @@ def _matches(value: Any, text: str) -> bool:
     if isinstance(value, bool) or value is None:
         return str(value).lower() == text.lower() or (value is None and text == "null")
     if isinstance(value, int | float):
-        return _number(text) == value
+        return _to_number(text) == value
     return str(value) == text
 
 
-def _number(value: Any) -> float:
+def _to_number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -331,11 +331,11 @@ def _number(value: Any) -> float:
 
 def _score(line: ListedRun, part: str) -> str:
     """Return the accuracy, or R2 for predicted values."""
-    r2 = _format(line.value(f"{part}/r2"), ".3f")
-    return f"R2 {r2}" if r2 else _format(line.value(f"{part}/accuracy"), ".1%")
+    r2 = _formatted(line.value(f"{part}/r2"), ".3f")
+    return f"R2 {r2}" if r2 else _formatted(line.value(f"{part}/accuracy"), ".1%")
 
 
-def _format(value: Any, form: str) -> str:
+def _formatted(value: Any, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else ""
 
 
@@ -448,7 +448,7 @@ def grid_rows(grid: Grid) -> list[GridRow]:
     groups = group_by(grid.runs, lambda subfolder: tuple(grid.runs[subfolder].get(key, "") for key in settings))
     rows = []
     for common, subfolders in groups.items():
-        found = [metrics for subfolder in subfolders if (metrics := _metrics(grid.folder / subfolder)) is not None]
+        found = [metrics for subfolder in subfolders if (metrics := _read_metrics(grid.folder / subfolder)) is not None]
         names = dict.fromkeys(name for metrics in found for name in metrics)
         metrics_by_name = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
         values = dict(zip(settings, common, strict=True))
@@ -504,7 +504,7 @@ def print_grid(grid: Grid) -> None:
     replace(grid_table, title="").print()
 
 
-def _metrics(folder: Path) -> Mapping[str, float] | None:
+def _read_metrics(folder: Path) -> Mapping[str, float] | None:
     try:
         recorded = read_run_if_ended(folder)
     except DamagedError:

@@ -259,7 +259,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     Shape:
         one, other: `[N]`.
     """
-    only_one, only_other = _discordant(one, other)
+    only_one, only_other = _count_discordant(one, other)
     n = only_one + only_other
     return min(1.0, 2 * float(bdtr(min(only_one, only_other), n, 0.5)))
 
@@ -342,13 +342,13 @@ def _no_verdict_reason(one: int, other: int, sizes: np.ndarray, networks: bool) 
     return None
 
 
-def _discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+def _count_discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     return int((one & ~other).sum()), int((other & ~one).sum())
 
 
 def _exact_interval(one: np.ndarray, other: np.ndarray) -> ConfidenceInterval:
     """Return Clopper and Pearson's interval, which matches McNemar's test, given the number of differing recordings."""
-    only_one, only_other = _discordant(one, other)
+    only_one, only_other = _count_discordant(one, other)
     n, tail = only_one + only_other, LEVEL / 2
     low = float(betaincinv(only_one, only_other + 1, tail)) if only_one else 0.0
     high = float(betaincinv(only_one + 1, only_other, 1 - tail)) if only_other else 1.0

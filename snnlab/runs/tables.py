@@ -70,7 +70,7 @@ def render(template: str, **values: Any) -> str:
         template: A file in `templates`; its ending sets how values are escaped.
         values: The template's variables.
     """
-    return _environment(template.rpartition(".")[2]).get_template(template).render(values)
+    return _template_environment(template.rpartition(".")[2]).get_template(template).render(values)
 
 
 def latex(text: object) -> str:
@@ -84,7 +84,7 @@ def markdown(text: object) -> str:
 
 
 @cache
-def _environment(file_format: str) -> Environment:
+def _template_environment(file_format: str) -> Environment:
     options: dict[str, Any] = {"autoescape": True}
     if file_format != "html":
         options = {"finalize": {"md": markdown, "tex": latex}[file_format]}

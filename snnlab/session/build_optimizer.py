@@ -52,7 +52,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
         raise ConfigError("optimizer.weight_decay_of", problem)
-    groups = [_group(key, own, node, modules) for key, own in _groups(experiment).items()]
+    groups = [_build_group(key, own, node, modules) for key, own in _group_settings(experiment).items()]
     if not has_parameter(find_target(node, [Optimizer], modules, "optimizer"), DECAY) or not any(
         settings.get(DECAY) for settings in [node, *(group.settings for group in groups)]
     ):
@@ -66,7 +66,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     return made
 
 
-def _groups(experiment: Experiment) -> Mapping[str, Any]:
+def _group_settings(experiment: Experiment) -> Mapping[str, Any]:
     groups = experiment.optimizer.get("groups") or {}
     if not isinstance(groups, Mapping):
         raise ConfigError(
@@ -75,7 +75,7 @@ def _groups(experiment: Experiment) -> Mapping[str, Any]:
     return {key: own for key, own in groups.items() if own is not None}
 
 
-def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...]) -> Group:
+def _build_group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...]) -> Group:
 
     place = f"optimizer.groups.{name}"
     if not isinstance(own, Mapping):

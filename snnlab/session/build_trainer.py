@@ -102,7 +102,7 @@ def trainer_builder(
     is_rank_zero = rank_info is None or rank_info.is_rank_zero
     loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_plugin_classes(experiment)}
-    nodes = _nodes(experiment.callbacks, "callbacks")
+    nodes = _nodes_with_places(experiment.callbacks, "callbacks")
     more = [_build_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
     bars = draws_bars() and is_rank_zero
     if not bars and "enable_progress_bar" not in experiment.trainer:
@@ -162,7 +162,7 @@ def check_trainer(experiment: Experiment, folder: Path, network: nn.Module) -> N
     trainer_builder(replace(experiment, logger=None), folder, [*callbacks, *averaging_callbacks(experiment)])
 
 
-def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _nodes_with_places(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
     nodes = [(key, node) for key, node in (group or {}).items() if node is not None]
     for key, node in nodes:
         if not isinstance(node, Mapping):
@@ -243,7 +243,9 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         }
         try:
             inner = _plugin_classes(experiment)
-            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra, inner=inner)())
+            built.append(
+                partial_target(node, [Logger], _allowed_modules(experiment), place, extra=extra, inner=inner)()
+            )
         except ModuleNotFoundError as error:
             raise MissingPackageError(place, error) from error
     return built
@@ -258,10 +260,12 @@ def check_loggers(experiment: Experiment) -> None:
     for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
         needed = {name: "" for name in ("save_dir",) if has_parameter(target, name) and name not in node}
-        partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_plugin_classes(experiment))
+        partial_target(
+            node, [Logger], _allowed_modules(experiment), place, extra=needed, inner=_plugin_classes(experiment)
+        )
 
 
-def _modules(experiment: Experiment) -> tuple[str, ...]:
+def _allowed_modules(experiment: Experiment) -> tuple[str, ...]:
     return (*MODULES, *experiment.plugins)
 
 
@@ -273,7 +277,7 @@ def _logger_nodes(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, An
         place = f"logger.{key}"
         if not isinstance(node, Mapping):
             raise ConfigError(place, f"expected a mapping with _target_, got {node!r}")
-        yield place, node, find_target(node, [Logger], _modules(experiment), place)
+        yield place, node, find_target(node, [Logger], _allowed_modules(experiment), place)
 
 
 def _run_arguments(

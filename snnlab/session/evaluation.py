@@ -91,11 +91,13 @@ def evaluate(
     found = {**found, **operation_metrics(operations.totals(), "test")}
     plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
-    values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    values = _evaluation_record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
     values["imported"] = is_imported(run)
     if early_exit:
         values["anytime"] = early_exit.record
-    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit)
+    _write_evaluation(
+        folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit
+    )
     return values, folder
 
 
@@ -178,7 +180,7 @@ def _evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 
-def _record(
+def _evaluation_record(
     experiment: Experiment,
     dataset: Dataset,
     data: EventDataModule,
@@ -206,7 +208,7 @@ def _record(
     }
 
 
-def _write(
+def _write_evaluation(
     folder: Path,
     values: dict[str, Any],
     arrays: dict[str, np.ndarray],

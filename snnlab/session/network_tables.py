@@ -175,12 +175,18 @@ def shapes_table(layer_io: list[LayerIO]) -> RichTable:
         nonzero = f"{float((y != 0).float().mean()):.2%}"
         dtype = str(y.dtype).removeprefix("torch.")
         table.add_row(
-            name, _shape(x, leading), _shape(y, leading), dtype, _memory_order(y, leading), *statistics, nonzero
+            name,
+            _shape_text(x, leading),
+            _shape_text(y, leading),
+            dtype,
+            _memory_order(y, leading),
+            *statistics,
+            nonzero,
         )
     return table
 
 
-def _shape(x: Tensor, leading: int) -> str:
+def _shape_text(x: Tensor, leading: int) -> str:
     return "x".join(str(size) for size in x.shape[leading:])
 
 

@@ -280,7 +280,7 @@ def collect_arrays(run: Session, wanted: ExportRequest) -> Arrays:
         "spikes": lambda: _layer_arrays("spikes", recording.spikes, wanted.layers),
         "output": lambda: {"output": recording.y.numpy()},
         "readout": lambda: {"readout": run.loss.readout(recording.y, batch.lengths).numpy()},
-        "weights": lambda: _weights(network),
+        "weights": lambda: _weight_arrays(network),
         "gradients": lambda: _gradients(run, batch),
     }
     variables = {name for of in recording.states.values() for name in of}
@@ -304,7 +304,7 @@ def _layer_arrays(kind: str, values: dict[str, Any], layers: Sequence[str] | Non
     return {f"{kind}/{name}": value.numpy() for name, value in values.items() if layers is None or name in layers}
 
 
-def _weights(network: Network) -> Arrays:
+def _weight_arrays(network: Network) -> Arrays:
     stored = {f"weights/{name}": value.numpy() for name, value in network.state_dict().items()}
     return stored | {f"weights/{each.layer}.{each.key}": each.values.numpy() for each in learned(network)}
 

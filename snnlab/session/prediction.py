@@ -176,7 +176,13 @@ class RowBuilder(NamedTuple):
     def fields(self) -> tuple[str, ...]:
         """Names of the columns; values are named as in a table of labels."""
         if self.settings.targets == "value":
-            return ("file", "start_ms", *map(self._value, range(self.settings.num_classes)), "events", "left_out")
+            return (
+                "file",
+                "start_ms",
+                *map(self._value_column, range(self.settings.num_classes)),
+                "events",
+                "left_out",
+            )
         if self.settings.targets == "steps":
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
@@ -189,7 +195,7 @@ class RowBuilder(NamedTuple):
             yield from self._segments(file, window, readout[output.first :, 0], output.first)
             return
         if self.settings.targets == "value":
-            answer = {self._value(k): value for k, value in enumerate(readout[0].tolist())}
+            answer = {self._value_column(k): value for k, value in enumerate(readout[0].tolist())}
         else:
             answer = self._label(readout.float().softmax(-1))
         # A recording may end before its window: then all events are seen.
@@ -233,7 +239,7 @@ class RowBuilder(NamedTuple):
         ends_us = -(-step * self.settings.duration_us // self.settings.steps)
         return int(np.searchsorted(window.events.t, ends_us))
 
-    def _value(self, number: int) -> str:
+    def _value_column(self, number: int) -> str:
         return f"value_{number if self.names is None else self.names[number]}"
 
 

@@ -154,14 +154,14 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
     Raises:
         ConfigError: for the first such number.
     """
-    for key, value in _numbers(settings):
+    for key, value in _numeric_settings(settings):
         if not math.isfinite(value):
             raise ConfigError(f"{place}.{key}", f"expected a finite number, got {value}")
         if value < 0 and not_negative(key):
             raise ConfigError(f"{place}.{key}", f"must be >= 0, got {value}")
 
 
-def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numeric_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in settings.items():
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, int | float) and not isinstance(number, bool):

@@ -53,7 +53,7 @@ def train_task(task: RunTask) -> Outcome:
     with silence_console():
         try:
             _change_folder(task.working_folder)
-            return _outcome("completed", None, _train(task, started), started)
+            return _outcome("completed", None, _train_run(task, started), started)
         except KeyboardInterrupt as stop:
             return _outcome("interrupted", str(stop), None, started)
         except SnnlabError as error:
@@ -178,7 +178,7 @@ def _change_folder(folder: str) -> None:
         raise RunFolderError(folder, error.strerror, "it is the working folder of this training") from error
 
 
-def _train(task: RunTask, started: float) -> Result:
+def _train_run(task: RunTask, started: float) -> Result:
     def composed() -> tuple[Experiment, Path]:
         return compose_experiment([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
 

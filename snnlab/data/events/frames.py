@@ -115,7 +115,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     inside, in_order = np.empty((2, num_recordings), bool)
     positions = cell_positions(height, width)
     to = offsets, rows, columns, values, inside, in_order
-    run = partial(_list, *arrays, num_bins, duration_us, channels, width, positions, *to)
+    run = partial(_fill_lists, *arrays, num_bins, duration_us, channels, width, positions, *to)
     share(run, num_recordings, num_events)
     if not inside.all():
         raise_if_outside(batch, sensor_size)
@@ -126,7 +126,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _list(
+def _fill_lists(
     t: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,

@@ -65,7 +65,7 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
     """
     done, started = 0, time.perf_counter()
     while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, max_serial_s)):
-        yield _read(source, done)
+        yield _read_checked(source, done)
         done += 1
     if done == len(source):
         return
@@ -110,10 +110,10 @@ def _start_worker(source: Source) -> None:
 
 def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
     assert _source is not None
-    return [_read(_source, index) for index in range(start, stop)]
+    return [_read_checked(_source, index) for index in range(start, stop)]
 
 
-def _read(source: Source, index: int) -> Events | Unusable:
+def _read_checked(source: Source, index: int) -> Events | Unusable:
     try:
         events = source.read(index)
         check_events(events, source.sensor_size, source.name(index))
@@ -490,7 +490,9 @@ def copies(store_dir: Path) -> list[Copy]:
     """Return all packed copies in a folder, and unfinished ones of killed processes, sorted by path."""
     found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
     return [
-        Copy(path, path.name.rpartition("-")[0], _origin(path), folder_size(path)) for path in found if path.is_dir()
+        Copy(path, path.name.rpartition("-")[0], _read_origin(path), folder_size(path))
+        for path in found
+        if path.is_dir()
     ]
 
 
@@ -527,7 +529,7 @@ def folder_size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
 
 
-def _origin(path: Path) -> str | None:
+def _read_origin(path: Path) -> str | None:
     try:
         return (path / ORIGIN).read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):

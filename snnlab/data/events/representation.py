@@ -386,7 +386,7 @@ class VoxelGrid(Representation):
         first = first.long()
         after = (first + 1).clamp(max=steps.num_bins - 1)
         size = (*binned.size[:2], 1)
-        x = torch.zeros(_shape(binned, size), device=batch.t.device)
+        x = torch.zeros(_frames_shape(binned, size), device=batch.t.device)
         for step, share in ((first, first_share), (after, after_share)):
             x.view(-1).scatter_add_(0, to_cell_indices(batch, step, size), sign * share)
         return x
@@ -427,7 +427,7 @@ class TimeSurface(Surface):
         """Return the surface at the end of each step."""
         batch, steps = binned.batch, binned.steps
         step = steps.step_per_event(batch)
-        last = torch.full(_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
+        last = torch.full(_frames_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
         t = torch.where(step == DROPPED, DROPPED, batch.t)
         last.view(-1).scatter_reduce_(0, to_cell_indices(batch, step.clamp(min=0), binned.size), t, "amax")
         last = last.cummax(0).values
@@ -453,7 +453,7 @@ class DecayingSurface(Surface):
         inside, step = step != DROPPED, step.clamp(min=0)
         ends = _ends(steps, step.device)
         left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
-        x = torch.zeros(_shape(binned, binned.size), device=step.device)
+        x = torch.zeros(_frames_shape(binned, binned.size), device=step.device)
         x.view(-1).scatter_add_(0, to_cell_indices(batch, step, binned.size), left)
         fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
         for k in range(1, steps.num_bins):
@@ -467,7 +467,7 @@ def _ends(steps: Steps, device: torch.device) -> Tensor:
     return number * (steps.duration_us / steps.num_bins)
 
 
-def _shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
+def _frames_shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
     width, height, channels = size
     rows = () if binned.batch.y is None else (height,)
     return (binned.steps.num_bins, binned.batch.num_recordings, *rows, width, channels)
@@ -619,17 +619,17 @@ def frame_chunks(frame_builder: FrameBuilder, batch: EventBatch, size: int) -> I
 def _sort_by_step(events: EventBatch) -> EventBatch:
     """Sort events by their step; dropped events make them unsorted."""
     order = events.t.argsort(stable=True)
-    return _take(events, order)
+    return _take_events(events, order)
 
 
 def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
     """Return the events of a range of steps, with steps counted from 0."""
     start, stop = torch.searchsorted(events.t, events.t.new_tensor([first, first + num_steps])).tolist()
-    part = _take(events, slice(start, stop))
+    part = _take_events(events, slice(start, stop))
     return part._replace(t=part.t - first, offsets=events.offsets.new_tensor([0, stop - start]))
 
 
-def _take(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
+def _take_events(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
 

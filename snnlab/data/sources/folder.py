@@ -55,7 +55,7 @@ def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discover
     for above, part in parts:
         loose += [path for path in sorted(above.iterdir()) if _is_recording(path, suffixes)]
         others += [path for path in sorted(above.iterdir()) if _is_broken_link(path)]
-        for folder in _folders(above):
+        for folder in _subfolders(above):
             files = sorted(_files(folder))
             found = [path for path in files if _is_recording(path, suffixes)]
             entries += [Entry(path, folder.name, part=part) for path in found]
@@ -88,12 +88,12 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     Raises:
         DataError: if it is not clear which.
     """
-    named = [folder for folder in _folders(root) if folder.name.lower() in PART_BY_NAME]
+    named = [folder for folder in _subfolders(root) if folder.name.lower() in PART_BY_NAME]
     if not named:
         return [(root, None)], []
-    others = [folder for folder in _folders(root) if folder not in named]
+    others = [folder for folder in _subfolders(root) if folder not in named]
     others_with_recordings = [folder for folder in others if _has_recordings(folder, suffixes)]
-    divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _folders(folder))]
+    divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _subfolders(folder))]
     direct = [folder for folder in named if folder not in divided and _has_recordings(folder, suffixes)]
     names = join_names(folder.name for folder in divided or direct)
     if others_with_recordings and not divided:
@@ -114,7 +114,7 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     return [(folder, PART_BY_NAME[folder.name.lower()]) for folder in named], notes
 
 
-def _folders(root: Path) -> list[Path]:
+def _subfolders(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
@@ -274,13 +274,13 @@ def _annotate_steps(entries: Sequence[Entry], names: list[str], numbers: np.ndar
         whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, part=entry.part))
         index_of.setdefault(entry.path, len(index_of))
     segments = [
-        (index_of[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
+        (index_of[entry.path], _to_us(entry.start_ms), _to_us(entry.end_ms), number)
         for entry, number in zip(entries, numbers.tolist(), strict=True)
     ]
     return Annotations(list(whole.values()), names, np.array(sorted(segments), np.int64))
 
 
-def _us(ms: float) -> int:
+def _to_us(ms: float) -> int:
     return NO_END if math.isinf(ms) else round(1000 * ms)
 
 
@@ -315,7 +315,8 @@ def discover_table(root: Path, table: Path, targets: Targets = "class", group_by
             _check_header(table, names, targets, group_by)
             by = group_by or "group"
             lines = [
-                (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
+                (reader.line_num, _parse_entry(root, f"{table}, line {reader.line_num}", row, targets, by))
+                for row in reader
             ]
     except OSError as error:
         raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
@@ -417,10 +418,12 @@ def _is_value(name: str) -> bool:
     return name == "value" or (name.startswith("value_") and name != "value_")
 
 
-def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
+def _parse_entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
     texts = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
     values = (
-        {name: _value(place, name, texts[name]) for name in texts if _is_value(name)} if targets == "value" else None
+        {name: _parse_value(place, name, texts[name]) for name in texts if _is_value(name)}
+        if targets == "value"
+        else None
     )
     label = texts["label"] if values is None else ""
     if not (texts["path"] and (label or values)):
@@ -428,7 +431,9 @@ def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets,
     path = root / texts["path"]
     if not path.is_file():
         raise DataError(place, f"there is no file {path}")
-    start, end = (_ms(place, name, texts.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf)))
+    start, end = (
+        _parse_ms(place, name, texts.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf))
+    )
     if not 0 <= start < end:
         raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
     part = texts.get("split", "").lower()
@@ -438,7 +443,7 @@ def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets,
     return Entry(path, label, start, end, group, PART_BY_NAME[part] if part else None, values)
 
 
-def _value(place: str, name: str, word: str) -> float:
+def _parse_value(place: str, name: str, word: str) -> float:
     try:
         value = float(word)
     except ValueError:
@@ -448,7 +453,7 @@ def _value(place: str, name: str, word: str) -> float:
     return value
 
 
-def _ms(place: str, name: str, word: str | None, usual: float) -> float:
+def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
     if not word:
         return usual
     try:

@@ -76,7 +76,7 @@ class RecordingFiles:
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
         for part in self.parts:
             if not found[part.folder] and (self.requires_test or part.use == 0):
-                raise self._missing(part, download, bool(archives))
+                raise self._missing_error(part, download, bool(archives))
         self._files = [file for part in self.parts for file in found[part.folder]]
         self.targets = np.array([file.target for file in self._files], np.int64)
         uses, sizes = [part.use for part in self.parts], [len(found[part.folder]) for part in self.parts]
@@ -119,7 +119,7 @@ class RecordingFiles:
     def _count(self) -> dict[str, int]:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
-    def _missing(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
+    def _missing_error(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
         hint = "data.download=true"
         if download:
             hint = "set another URL in data.archives" if archives else "data.download=true with data.archives"

@@ -208,7 +208,7 @@ class Heidelberg(SpikeFiles):
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
-        return {"t": _row(file, "spikes/times", key), "x": _row(file, "spikes/units", key)}
+        return {"t": _read_row(file, "spikes/times", key), "x": _read_row(file, "spikes/units", key)}
 
 
 @DATASETS.register("shd")
@@ -235,7 +235,7 @@ class SHD(Heidelberg):
         return super().discover(file, part)._replace(speakers=np.asarray(get_local(file, "extra/speaker")))
 
 
-def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
+def _read_row(file: h5py.File, name: str, key: Any) -> np.ndarray:
     return np.asarray(get_local(file, name)[key])
 
 

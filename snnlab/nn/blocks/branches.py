@@ -193,7 +193,7 @@ def parallel(
         ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
-    built = {name: context.build(_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
+    built = {name: context.build(_branch_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
     shapes = {name: last_shape(branch) for name, branch in built.items()}
     if not shapes:
         raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
@@ -204,7 +204,7 @@ def parallel(
     return Parallel({name: branch.network for name, branch in built.items()}, join)
 
 
-def _layers(branches: Mapping[str, Layers], name: str) -> Layers:
+def _branch_layers(branches: Mapping[str, Layers], name: str) -> Layers:
     layers = branches[name]
     if not isinstance(layers, Mapping):
         raise ConfigError(

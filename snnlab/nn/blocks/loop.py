@@ -77,8 +77,8 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
         raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
     check_known(_SETTINGS, node, place, "feedback")
     names = list(built.shapes)
-    source = _layer(node.get("from"), names[-1], names, f"{place}.from")
-    target = _layer(node.get("to"), names[0], names, f"{place}.to")
+    source = _layer_name(node.get("from"), names[-1], names, f"{place}.from")
+    target = _layer_name(node.get("to"), names[0], names, f"{place}.to")
     if names.index(target) > names.index(source):
         raise ConfigError(
             place,
@@ -106,7 +106,7 @@ def feedback_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
     return [("feedback", {} if feedback is None else feedback)]
 
 
-def _layer(name: str | None, default: str, names: Collection[str], place: str) -> str:
+def _layer_name(name: str | None, default: str, names: Collection[str], place: str) -> str:
     if name is None:
         return default
     if name not in names:

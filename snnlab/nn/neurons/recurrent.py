@@ -217,20 +217,20 @@ class ConvFeedback(Feedback):
 
     def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the transposed convolution of g."""
-        return self._backward(g, g, weights, (True, False, False))[0]
+        return self._convolution_backward(g, g, weights, (True, False, False))[0]
 
     def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
         """Return the correlation of g with s, and the sum of g."""
-        _, weight, bias = self._backward(g, s, weights, (False, True, weights.bias is not None))
+        _, weight, bias = self._convolution_backward(g, s, weights, (False, True, weights.bias is not None))
         return weight, bias
 
-    def _backward(
-        self, g: Tensor, s: Tensor, weights: FeedbackWeights, wanted: tuple[bool, bool, bool]
+    def _convolution_backward(
+        self, g: Tensor, s: Tensor, weights: FeedbackWeights, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Any, ...]:
         ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
         size = None if weights.bias is None else list(weights.bias.shape)
         return torch.ops.aten.convolution_backward(
-            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, wanted
+            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, output_mask
         )
 
 

@@ -317,10 +317,10 @@ def draw_early_exit(
     spikes = all(row.spikes is not None for row in rows)
     figure, axes = new_figure(columns=2 if spikes else 1, wspace=0.12)
     shown = [*rows, *([chosen] if chosen else [])]
-    _curve(axes[0], rows, [row.latency for row in rows], chosen and chosen.latency, chosen)
+    _draw_threshold_curve(axes[0], rows, [row.latency for row in rows], chosen and chosen.latency, chosen)
     label(axes[0], f"mean latency ({step_time.unit})", "accuracy")
     if spikes:
-        _curve(axes[1], rows, [row.spikes or 0.0 for row in rows], chosen and chosen.spikes, chosen)
+        _draw_threshold_curve(axes[1], rows, [row.spikes or 0.0 for row in rows], chosen and chosen.spikes, chosen)
         label(axes[1], "mean spikes until the answer")
         axes[1].locator_params(axis="x", nbins=4)
     low = min(row.accuracy for row in shown)
@@ -332,7 +332,7 @@ def draw_early_exit(
     return figure
 
 
-def _curve(
+def _draw_threshold_curve(
     ax: Axes,
     rows: Sequence[ThresholdResult],
     x: Sequence[float],
