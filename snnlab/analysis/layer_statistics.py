@@ -242,6 +242,7 @@ def _relative_surrogate_gradient(call: _SpikeCall) -> Tensor:
 
 
 def _width_per_threshold(call: _SpikeCall) -> float:
+    """Return the half width of the surrogate gradient, in units of the threshold."""
     size = call.surrogate.size
     return size.width / _mean_value(call.v_threshold) if size.absolute else size.width
 
