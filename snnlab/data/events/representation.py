@@ -171,7 +171,7 @@ class Region:
 
     @property
     def _crop(self) -> tuple[int, int, int, int]:
-        """Return the first column and row of the region, and the column and row after its last."""
+        """Return left, top, width and height of the region, in pixels."""
         return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
 
     def _is_hot(self, batch: EventBatch) -> Tensor:
