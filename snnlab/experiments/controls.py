@@ -75,7 +75,7 @@ def _read_completed(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any] | 
     return read_result(suite_state.folder / spec.folder) if state is not None and state.status == "completed" else None
 
 
-def _shuffled_labels(
+def _judge_shuffled_labels(
     result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
 ) -> ControlVerdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
@@ -149,7 +149,10 @@ def _permuted_test_labels(
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
 
 
-def _ablation(result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
+def _compare_with_ablation(
+    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
+) -> ControlVerdict:
+    """Return the difference of a network without some information in its input and one with all; never a verdict."""
     without, whole = (read_test(RecordedRun(path, dict(one))) for path, one in ((folder, result), (other, reference)))
     if not np.array_equal(without.recordings, whole.recordings):
         raise RunFolderError("", "the two were tested on different recordings")
@@ -163,8 +166,8 @@ def _ablation(result: Mapping[str, Any], reference: Mapping[str, Any], folder: P
 
 
 _JUDGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], ControlVerdict]] = {
-    "shuffled_labels": _shuffled_labels,
+    "shuffled_labels": _judge_shuffled_labels,
     "permuted_test_labels": _permuted_test_labels,
-    "shuffled_time": _ablation,
-    "counts_only": _ablation,
+    "shuffled_time": _compare_with_ablation,
+    "counts_only": _compare_with_ablation,
 }
