@@ -57,8 +57,6 @@ NO_NAMES = frozenset(
         "Rule",
         "Seen",
         "alike",
-        "asked",
-        "clock",
         "labelled",
         "left_out",
         "listing",

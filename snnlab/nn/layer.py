@@ -166,6 +166,12 @@ def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
         )
 
 
+def near_divisors(number: int, wanted: int) -> list[int]:
+    """Return the nearest divisors of `number` below and above `wanted`, if they exist."""
+    divisors = [n for n in range(1, number + 1) if number % n == 0]
+    return [n for n in divisors if n < wanted][-1:] + [n for n in divisors if n > wanted][:1]
+
+
 def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shape) -> None:
     """Raise a ConfigError if the dilated window is larger than the padded input."""
     for n, k, p, d in zip(in_size, kernel, padding, dilation, strict=True):

@@ -103,7 +103,7 @@ def card_facts(found: ModelCard) -> list[tuple[str, Sequence[str]]]:
     if not isinstance(network, str):
         facts += [
             ("with", [f"{' '.join(network.overrides)}: {network.steps_text}"]),
-            ("parameters", [parameters_text(network)]),
+            ("parameters", [parameters_text(network), *unused_text(card)]),
             ("operations", [operations_text(network)]),
         ]
     texts = (("source", card.source), ("code", card.code), ("licence", card.licence))
@@ -118,6 +118,13 @@ def parameters_text(network: CardNetwork) -> str:
     counts = network.parameters
     kinds = ", ".join(f"{kind} {number:,}" for kind, number in counts._asdict().items() if number)
     return f"{sum(counts):,}: {kinds}" if kinds else "0"
+
+
+def unused_text(card: Card) -> list[str]:
+    """Return the parameters of the source that this network does not have, as text."""
+    if card.unused is None or card.parameters is None:
+        return []
+    return [f"the source has {card.parameters:,}, of which nothing uses {card.unused:,}"]
 
 
 def operations_text(network: CardNetwork) -> str:
