@@ -70,6 +70,8 @@ def _warn_no_cache() -> None:
 
 
 def _borrow(context: Any, array: Any) -> Any:
+    """Build an array of the same memory that counts no references."""
+
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         same = context.make_array(signature.args[0])(context, builder, arguments[0])
         # An array without an owner counts no references.

@@ -99,7 +99,7 @@ class LauncherSettings:
 
     @property
     def setting_names(self) -> tuple[str, str, str]:
-        """The names by which messages call the engine, submitit's parameters, and the engine of one process."""
+        """The names that messages use: of the engine's setting, of submitit's, and of the engine without processes."""
         return "launcher", "submitit", "basic"
 
 

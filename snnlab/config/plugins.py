@@ -109,6 +109,7 @@ def _find_module(name: str, path: Sequence[str] | None) -> tuple[list[Path], Seq
 
 
 def _spec_paths(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
+    """Return a module's files, and the search path of its submodules."""
     inner = list(spec.submodule_search_locations or ())
     files = [spec.origin] if spec.origin and spec.has_location else inner
     return [Path(file) for file in files], inner

@@ -152,6 +152,7 @@ def _permuted_test_labels(
 def _compare_with_ablation(
     result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
 ) -> ControlVerdict:
+    """Return the difference of a network without some information in its input and one with all; never a verdict."""
     without, whole = (read_test(RecordedRun(path, dict(one))) for path, one in ((folder, result), (other, reference)))
     if not np.array_equal(without.recordings, whole.recordings):
         raise RunFolderError("", "the two were tested on different recordings")

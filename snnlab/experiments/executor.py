@@ -46,6 +46,7 @@ class SearchRunner:
         self.executor.run(self._next, self._record, lambda: not self._is_finished())
 
     def _next(self) -> tuple[Trial, RunTask] | None:
+        """Return the next trial with its task; None if there is none at the moment."""
         if time.monotonic() - self._last_check < _CHECK_INTERVAL_S:
             return None
         trial = self.study.next_trial(new=not self._time_is_over())

@@ -180,6 +180,7 @@ class SuitePlan:
 
 
 def _selected_names(suite: Suite, selection: SuiteSelection | None) -> tuple[list[str], list[str]]:
+    """Return the names of the selected methods and datasets, in the order of the suite."""
     methods = selection.methods if selection and selection.methods is not None else suite.methods
     datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
     return [name for name in suite.methods if name in methods], [name for name in suite.datasets if name in datasets]

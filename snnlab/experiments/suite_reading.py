@@ -287,6 +287,7 @@ def current_suite_yaml(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _current_method(node: Any) -> Any:
+    """Return a recorded method with the names of today."""
     if not isinstance(node, Mapping):
         return node
     role = {"role": "method"} if node.get("role") == "arm" else {}

@@ -350,6 +350,7 @@ class SuiteRunner:
         self._running = []
 
     def _next(self) -> tuple[RunSpec, RunTask] | None:
+        """Return the next run with its task, and record that it has started; None if all have."""
         if not self._waiting:
             return None
         spec = self._waiting.pop(0)

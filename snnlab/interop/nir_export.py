@@ -222,7 +222,7 @@ class _Writer:
         return [(begin, target) for source, target in self._edges for begin in self._begin_nodes(source)]
 
     def _begin_nodes(self, source: str, within: tuple[str, ...] = ()) -> Sources:
-        """Return the nodes that a source stands for."""
+        """Return the nodes of a source: itself, or those that the placeholder of a feedback stands for."""
         if source not in self._later:
             return [source]
         if source in within:
@@ -261,6 +261,7 @@ class _Writer:
     # The methods below return the sources of the next layer, and the shape of one sample there.
 
     def _write_layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        """Write a layer behind `sources`; return the nodes of its output, and its shape."""
         if isinstance(layer, Loop):
             return self._write_loop(layer, path, sources, shape)
         if isinstance(layer, Graph):
@@ -399,6 +400,7 @@ class _Writer:
         return found
 
     def _zero_bias(self, weight: Tensor, bias: Tensor | None = None) -> Any:
+        """Return an Affine node; without a bias it has zeros."""
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
         return self.nir.Affine(weight=array(weight), bias=array(bias))
 

@@ -266,7 +266,7 @@ class _Chip:
 
 
 def assignment_lines(cores: Sequence[Core]) -> Iterator[str]:
-    """Yield the assignment as text."""
+    """Yield the number of layers, and a line for each core with its layer."""
     yield f"Speck: {len(cores)} layers fit {len(CORES)} cores"
     yield from (f"  {core}" for core in cores)
 

@@ -59,6 +59,7 @@ def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor 
 
 
 def _choose(valid: Tensor, new: Any, old: Any) -> Any:
+    """Return the state `new` of valid samples, and `old` of the others."""
     if isinstance(new, Tensor):
         return torch.where(valid, new, old)
     return type(new)(*(_choose(valid, *pair) for pair in zip(new, old, strict=True)))

@@ -96,6 +96,8 @@ def _operation(op: str, swapped: bool = False) -> Any:
 
 
 def _logical(op: str) -> Any:
+    """Return a method of `Symbol` that traces a logical operation."""
+
     def method(self: Symbol, *others: Any) -> Symbol:
         if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
             raise UntraceableError("a logical operation on numbers")
@@ -105,6 +107,8 @@ def _logical(op: str) -> Any:
 
 
 def _untraceable(operation: str) -> Any:
+    """Return a method of `Symbol` that refuses an operation."""
+
     def method(self: Symbol, *_: Any, **__: Any) -> Any:
         raise UntraceableError(operation)
 
@@ -448,7 +452,7 @@ def _numbers_of(roots: Iterable[Node]) -> dict[str, Node]:
 
 
 def _learned_numbers(graph: ExpressionGraph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
-    """Return the loops' numbers that depend on learned coefficients."""
+    """Return the scalars of the loops, by name, whose value depends on a learned coefficient."""
 
     def is_learned(node: Node) -> bool:
         if node.op == "detach":

@@ -34,6 +34,7 @@ class _Model(PrimitiveModel):
 
 
 def _pointer(context: Any, builder: ir.IRBuilder, array: Any, value_and_index: Any, kind: ir.Type) -> Any:
+    """Build the pointer to a vector at an index of an array."""
     value, at = value_and_index
     values = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(values, [at]), ir.PointerType(kind))

@@ -127,6 +127,7 @@ class FusedNeuron(Stage):
         )
 
     def _apply_pooling(self, done: KernelOutput) -> tuple[Tensor, Any]:
+        """Pool the spikes unless the kernel has pooled them; return them and the state."""
         return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
 
     def description(self) -> str:

@@ -61,6 +61,7 @@ def run_windows(
 def _run_chunk(
     network: Network, x: Tensor, state: Any, lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, Any, Counts]:
+    """Run some steps; return output, state and counts."""
     counts = Counts()
     y, after = network(x, state, lengths=lengths, counts=counts if with_counts else None)
     return y, after, counts

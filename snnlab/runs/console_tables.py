@@ -379,4 +379,5 @@ def _drop_reasons(settings: DataSettings) -> str:
 
 
 def _range_cells(values: RangeStats | None) -> tuple[str, str]:
+    """Return the mean, and the least and largest value, as texts."""
     return ("", "") if values is None else (f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}")

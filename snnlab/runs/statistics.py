@@ -343,6 +343,7 @@ def _no_verdict_reason(one: int, other: int, sizes: np.ndarray, networks: bool) 
 
 
 def _count_discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """Return how many recordings only the one, and only the other, has right."""
     return int((one & ~other).sum()), int((other & ~one).sum())
 
 

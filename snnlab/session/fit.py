@@ -182,6 +182,7 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
 def _evaluate(
     trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
+    """Return the metrics of a stage and the arrays of its predictions."""
     predictions = Predictions(stage, data.groups)
     if stage == "test":
         with count_operations(module.network) as operations:

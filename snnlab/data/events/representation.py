@@ -171,6 +171,7 @@ class Region:
 
     @property
     def _crop(self) -> tuple[int, int, int, int]:
+        """Return left, top, width and height of the region, in pixels."""
         return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
 
     def _is_hot(self, batch: EventBatch) -> Tensor:
@@ -273,7 +274,7 @@ class Counts(Representation):
         return self.from_counts(counts, steps)
 
     def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Convert counts, of all or of some steps, to frames; in place where that is faster, always if cellwise."""
+        """Convert event counts, of all steps or of some, to frames; a `cellwise` representation does it in place."""
         return counts
 
 

@@ -207,6 +207,7 @@ def _crossings(
 
 
 def _noise_events(camera: Saccades, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return time (ms), pixel and polarity of each noise event."""
     count = rng.poisson(camera.noise * pixels * camera.duration / 1000.0)
     return rng.uniform(0.0, camera.duration, count), rng.integers(0, pixels, count), rng.random(count) < 0.5
 

@@ -159,6 +159,7 @@ class MNISTFiles:
 
 
 def _file_names(part: str) -> tuple[str, str]:
+    """Return the names of the files of images and of labels."""
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 

@@ -118,6 +118,7 @@ class SaccadeDigits(SaccadeDataset):
 
     @cached_property
     def _digits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return scikit-learn's images `[N, 8, 8]` and their classes."""
         from sklearn.datasets import load_digits
 
         images, targets = load_digits(return_X_y=True)

@@ -157,6 +157,7 @@ def _conv_transpose(dims: int) -> Module:
 
 
 def _sizes_per_axis(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
+    """Return kernel size, stride and dilation for each axis."""
     sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
     kernel, step, dilations = (per_axis(name, size, dims) for name, size in sizes.items())
     return kernel, step, dilations

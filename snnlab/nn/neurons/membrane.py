@@ -136,7 +136,7 @@ class LeakyMembrane(Neuron):
     def _create_values(
         self, per_neuron: PerNeuron, legal: Mapping[str, tuple[float, Interval]], in_shape: Shape | None
     ) -> None:
-        """Create the values of the quantities that have one for each neuron, in double precision."""
+        """Create a buffer in double precision for each quantity of `per_neuron`; `legal` has its start and interval."""
         known = {name: start for name, (start, _) in legal.items()}
         if isinstance(self.input_gain, float):
             known["input_gain"] = self.input_gain
