@@ -121,17 +121,16 @@ def _count_text(number: int, kind: str) -> str:
 
 def _setting(network: Network, layer: str) -> str:
     """Return the place of a layer in the configuration, or that of the block that it belongs to."""
-    place, before, module = "model", ".layers", network
+    place, before, block = "model", ".layers", network
     for name in layer.split("."):
-        kind, module = module.layer_types.get(name), module.get_submodule(name)
-        if kind == "copy":  # all copies have one node
-            continue
+        kind, module = block.layer_types.get(name), block.get_submodule(name)
         if kind in ("shortcut", "branch"):
             place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
-            continue
-        place, before = f"{place}{before}.{name}", ".layers"
+        elif kind != "copy":  # all copies have one node
+            place, before = f"{place}{before}.{name}", ".layers"
         if not isinstance(module, Network) or module.expanded is not None:
             break
+        block = module
     return place
 
 

@@ -74,7 +74,7 @@ def evaluate(
             require_not_trained_on(run, data, used)
     _select_part(data, part)
     if exit_options:
-        exit_options.check(experiment, settings, data)
+        exit_options.check(experiment, settings, data, session.network)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
@@ -123,7 +123,9 @@ def result_lines(values: dict[str, Any]) -> list[str]:
     for name, (right, of) in names.items():
         share = f"  {right / of:6.1%}" if of and not values.get("imported") else ""
         text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}{share}")
-    return [*text_lines, *early_exit_lines(values["anytime"])] if "anytime" in values else text_lines
+    if "anytime" in values:
+        text_lines += early_exit_lines(values["anytime"], imported=values.get("imported", False))
+    return text_lines
 
 
 def _evaluate_early_exit(
@@ -148,7 +150,11 @@ def _evaluate_early_exit(
     times, seen = step_time(data.settings), recorded_answers({**arrays, **spikes}, "test")
     assert seen is not None
     rows = early_exit_curve(seen, times)
-    record: dict[str, Any] = {"unit": times.unit, "thresholds": [row._asdict() for row in rows]}
+    record: dict[str, Any] = {
+        "unit": times.unit,
+        "recordings": len(seen.targets),
+        "thresholds": [row._asdict() for row in rows],
+    }
     if exit_options.accuracy is None:
         return EarlyExitResult(rows, times, spikes, record)
     data.split = replace(data.split, test=data.split.val)
@@ -156,7 +162,11 @@ def _evaluate_early_exit(
     assert of_val is not None
     on_val = fastest_threshold(of_val, exit_options.accuracy, times)
     chosen = on_val and at_threshold(seen, on_val.threshold, times)
-    both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
+    both = {
+        "val_recordings": len(of_val.targets),
+        "on_val": on_val and on_val._asdict(),
+        "on_test": chosen and chosen._asdict(),
+    }
     return EarlyExitResult(rows, times, spikes, {**record, "asked": exit_options.accuracy, **both}, chosen)
 
 
@@ -222,9 +232,12 @@ def _write_evaluation(
         with default_style():
             drawn = []
             if early_exit:
-                drawn.append(("anytime", draw_early_exit(early_exit.rows, early_exit.times, early_exit.chosen)))
+                right_of = early_exit.record["recordings"] if values["imported"] else None
+                figure = draw_early_exit(early_exit.rows, early_exit.times, early_exit.chosen, right_of)
+                drawn.append(("anytime", figure))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
-            for name, figure in (*draw_predictions(values, names, dt, labelled_steps=each), *drawn):
+            of_answers = draw_predictions(values, names, dt, labelled_steps=each, imported=values["imported"])
+            for name, figure in (*of_answers, *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
             write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.times))
