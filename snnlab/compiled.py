@@ -56,7 +56,7 @@ def _load_index(load: Callable[[], Any]) -> Any:
 def _checksum(folder: Path) -> str:
     """Return a checksum of all files that use numba: in this file's folder, in `kernels`, and in another one."""
     own = Path(__file__).parent
-    files = sorted({file for place in (own, own / "kernels", folder) for file in place.glob("*.py")})
+    files = sorted({file for parent in (own, own / "kernels", folder) for file in parent.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 

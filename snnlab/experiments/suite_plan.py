@@ -12,7 +12,7 @@ from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
 from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
-from snnlab.experiments.workers import Task
+from snnlab.experiments.workers import RunTask
 from snnlab.settings import key_of
 
 
@@ -98,7 +98,7 @@ class SuitePlan:
     suite: Suite
     typed: Sequence[str]
     config_dir: str | None
-    place: str
+    working_folder: str
     command: str
     simulated: frozenset[str] = frozenset()
 
@@ -137,7 +137,7 @@ class SuitePlan:
         common = [text for text in self.common if key_of(text) not in dropped]
         return [*self.suite.datasets[dataset], *common, *self.suite.methods[method].overrides]
 
-    def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
+    def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> RunTask:
         """Return the task of a run.
 
         Args:
@@ -153,7 +153,7 @@ class SuitePlan:
             *overrides(values),
             *own,
         ]
-        return Task(str(self.folder / spec.folder), merge(texts), self.config_dir, self.place)
+        return RunTask(str(self.folder / spec.folder), merge(texts), self.config_dir, self.working_folder)
 
     def tuning_overrides(self, dataset: str, method: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
         """Return the overrides that all trials of a method's tuning have in common."""

@@ -163,7 +163,7 @@ def _run_saving_input(
     """Run a group and save only its input, as uint8 if that is exact."""
     with nullcontext() if levels is None else save_as_uint8(x, levels):
         return checkpoint(
-            _run,
+            _run_group,
             group,
             x,
             state,
@@ -174,7 +174,7 @@ def _run_saving_input(
         )
 
 
-def _run(
+def _run_group(
     group: StageGroup, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
     after, counts = dict[str, Any](), Counts()

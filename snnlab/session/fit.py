@@ -40,7 +40,7 @@ from snnlab.session.build_trainer import (
     annealing_callbacks,
     averaging_callbacks,
     batch_norm_note,
-    delay_callbacks,
+    layer_schedule_callbacks,
     mode_callbacks,
     monitor_callbacks,
     plot_callbacks,
@@ -289,7 +289,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                 _log.warning(note)
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
-            result.selection = {**_selection(training, data), **count_trained_before(leaked)}
+            result.selection = {**_selection_record(training, data), **count_trained_before(leaked)}
             result.metrics = _test_chosen_epoch(spec, training, session)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
@@ -311,7 +311,7 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     command = resumption.node.get("command")
     with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
         if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
-            command = ended.page.get("provenance", {}).get("command")
+            command = ended.content.get("provenance", {}).get("command")
     return list(command or resumption.command)
 
 
@@ -365,7 +365,7 @@ def _build_training(spec: TrainingSpec, session: Session, started: float, rank_i
         DivergenceGuard(),
         *(rank_zero_callbacks if rank_info.is_rank_zero else []),
         *annealing_callbacks(experiment, session.network),
-        *delay_callbacks(session.network),
+        *layer_schedule_callbacks(session.network),
         *averaging_callbacks(experiment),
         *mode_callbacks(experiment, folder),
         *([ExtendedRun(resumption)] if resumption else []),
@@ -388,7 +388,7 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
         if stop_signal := received_signal(error):
             ignore_further_signals()
             result.status, result.error = "interrupted", f"stopped by {stop_signal.name}"
-            result.selection, result.metrics = _selection(training, data), dict(selection.values)
+            result.selection, result.metrics = _selection_record(training, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""
             raise interruption_error(stop_signal, training.trainer, folder, selection.epoch, repeats) from None
         result.error = f"{type(error).__name__}: {error}"
@@ -415,7 +415,7 @@ def _incomplete_error(folder: Path, error: OSError) -> RunFolderError:
     return RunFolderError(place, error.strerror or error, hint)
 
 
-def _selection(training: _Training, data: EventDataModule) -> dict[str, Any]:
+def _selection_record(training: _Training, data: EventDataModule) -> dict[str, Any]:
     return {
         "rule": training.selection.rule,
         "epoch": training.selection.epoch,

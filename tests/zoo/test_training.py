@@ -18,7 +18,10 @@ from .networks import NETWORKS
 STEPS = 20
 SMALL = ("data.batch_size=3", "data.download=false", "trainer.accelerator=cpu")
 # No recordings of events have three colours, or a thousand classes.
-OTHERS = {name: ("data=cifar10dvs", f"model={name}") for name in NETWORKS if name.startswith("sew_resnet")}
+RESNETS = ("sew_resnet18", "sew_resnet34", "sew_resnet50")
+TRANSFORMERS = ("spikformer", "qkformer", "spike_driven_transformer")
+WORDS = {name: network.words for name, network in NETWORKS.items()}
+WORDS |= {name: ("data=cifar10dvs", f"model={name}") for name in RESNETS + TRANSFORMERS}
 FAST = {"mlp_adlif_small"}
 # Steps of a recording, and learning rate: of networks of few neurons those of their authors.
 FEW = (3, 0.002)
@@ -29,14 +32,14 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in WORDS]
 )
 def test_it_learns_a_batch_of_its_dataset(
     name: str, tmp_path: Path, store_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "aedat", SimpleNamespace(Decoder=Decoder))  # pyright: ignore[reportArgumentType]
     num_bins, rate = SETTINGS.get(name, FEW)
-    words = [word for word in OTHERS.get(name, NETWORKS[name].words) if not word.startswith("data.root")]
+    words = [word for word in WORDS[name] if not word.startswith("data.root")]
     words += [f"data.root={tmp_path}", f"data.store_dir={store_dir}", f"data.num_bins={num_bins}", *SMALL]
     session = Session.composed(*words)
     WRITERS[session.experiment.data["type"]](tmp_path, np.random.default_rng(0))

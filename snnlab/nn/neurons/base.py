@@ -63,6 +63,13 @@ class Neuron(TemporalLayer, ABC):
         """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
         return x
 
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield name, unit and values of each quantity that it learns, detached, in double precision.
+
+        A time constant has the unit `ms`, or `steps` if steps have no length.
+        """
+        yield from ()
+
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []
@@ -75,7 +82,7 @@ class Neuron(TemporalLayer, ABC):
     def dt_invariant(self) -> bool:
         """True if impulses at the same times have the same effect for any length of a step."""
         info = self.info()
-        physical = all(constant.given == "ms" for constant in self.constants())
+        physical = all(constant.unit == "ms" for constant in self.constants())
         return physical and info.drive_power == 0 and not info.warnings
 
     def forward(

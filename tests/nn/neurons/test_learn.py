@@ -186,7 +186,7 @@ def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
     with torch.no_grad():
         neuron.learned["tau_mem"].fill_(math.log(10.0))
     constant = neuron.constants()[0]
-    assert constant.given == "ms"
+    assert constant.unit == "ms"
     assert constant.ms == pytest.approx(10.0, rel=1e-6)
 
 
@@ -218,8 +218,8 @@ def test_of_channels_it_tells_all_and_constants_their_mean_and_ends() -> None:
     assert neuron.tau_syn.flatten().tolist() == pytest.approx([*[2.0] * (SHAPE[0] - 1), 8.0])
     assert neuron.tau_mem == 20.0
     membrane, synapse = neuron.constants()
-    assert membrane.spread is None
-    assert synapse.spread == pytest.approx((2.0, 8.0), rel=1e-6)
+    assert membrane.min_max is None
+    assert synapse.min_max == pytest.approx((2.0, 8.0), rel=1e-6)
     assert synapse.ms == pytest.approx(2.0 + 6.0 / SHAPE[0], rel=1e-6)
 
 
@@ -244,6 +244,22 @@ def test_a_learned_quantity_has_a_unit_for_each_setting(
     assert learned_metrics(Network({"a": neuron})) == pytest.approx(
         {f"learned/{key}/a": value for key, value in expected.items()}, rel=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "key", "expected"),
+    [
+        ("brf", {"omega": [7.0, 7.0]}, "omega_rad_per_s", 7.0),
+        ("brf", {"damping": [2.0, 2.0]}, "damping_per_s", 2.0),
+        ("glif", {"v_threshold": 0.4}, "v_threshold", 0.4),
+        ("tc_lif", {"beta1": 1.5}, "beta1", 1.5),
+        ("ts_lif", {"soma_decay": 0.25}, "soma_decay", 0.25),
+    ],
+)
+def test_neurons_that_always_learn_have_metrics(kind: str, settings: dict[str, Any], key: str, expected: float) -> None:
+    neuron = NEURONS.build(kind, settings, "a", dt=1.0, in_shape=(3,))
+    assert learned_metrics(Network({"a": neuron}))[f"learned/{key}/a"] == pytest.approx(expected)
+    assert {each.values.dtype for each in learned(Network({"a": neuron}))} == {torch.float64}
 
 
 def test_a_recurrent_layer_learns_under_its_own_name() -> None:
