@@ -93,7 +93,7 @@ def read_graph(path: Path, *, trusted: bool = False) -> GraphFile:
     """
     nir = nir_package()
     if not path.is_file():
-        raise NIRError(path, "is a folder, not a file" if path.is_dir() else "is not there")
+        raise NIRError(path, "is no file" if path.exists() else "is not there")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise NIRError(path, f"has {size / 1e9:,.0f} GB; a graph has {MOST_BYTES / 1e9:.0f} GB at most")
     if size == 0:
