@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import models_page
+
 from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
 from snnlab.cli.main import COMMANDS
 from snnlab.config.folders import description, file_kinds, group_files
@@ -68,6 +70,9 @@ def write_sources(folder: Path) -> None:
         inside = path.is_relative_to(folder)
         target = path if inside else folder / OTHER_PAGES[path.name]
         target.write_text(with_links_of_the_site(path.read_text(encoding="utf-8"), inside=inside), encoding="utf-8")
+    page_of_models = models_page.page(models_page.NAMES, figures=True)
+    (folder / models_page.PAGE.name).write_text(page_of_models, encoding="utf-8")
+    models_page.write_figures(folder / models_page.FIGURES)
     for page in reference_pages():
         target = folder / "reference" / page.path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
-from snnlab.runs.recorded import read_unresolved
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
@@ -81,6 +80,8 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
+
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
@@ -254,9 +255,8 @@ def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Pa
         raise unknown(f"file of {kind}", name, files)
     text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
     if kind == PLURALS["model"]:
-        from snnlab.session import model_card
-
-        say(*model_card.card_lines(model_card.model_card(name, files[name], user_dir)), "")
+        cards = importlib.import_module("snnlab.session.model_card")  # brings torch, as a registry
+        say(*cards.card_lines(cards.model_card(name, files[name], user_dir)), "")
         text = without_card(text)
     print(f"# {files[name]}")
     print(text, end="")
