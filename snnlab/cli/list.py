@@ -109,7 +109,7 @@ def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> 
 
 
 # Arguments to build a neuron for its properties, which do not depend on them.
-DT, IN_SHAPE = 1.0, (4, 8, 8)
+CONTEXT: dict[str, Any] = {"dt": 1.0, "in_shape": (4, 8, 8), "num_steps": 10}
 NEURON_LEGEND = """
 * its constants or its rate depend on dt; `snnlab show neuron=NAME` shows why
 snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
@@ -146,7 +146,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, settings, name, **CONTEXT).dt_invariant
     except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return NeuronLine(name, str(kind), description(path), dt_invariant)
@@ -155,7 +155,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
 def _neuron_of_type(kind: str) -> NeuronLine:
     text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        dt_invariant = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, {}, kind, **CONTEXT).dt_invariant
     except ConfigError:  # it has settings without a default
         dt_invariant = False
     return NeuronLine(kind, kind, text, dt_invariant)

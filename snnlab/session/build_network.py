@@ -25,7 +25,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
         kind = experiment.neuron.get("type")
         with torch.device("meta"):  # only for checks: real recurrent weights of this shape may not fit into memory
-            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
+            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)

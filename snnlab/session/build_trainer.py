@@ -351,7 +351,8 @@ def module_options(experiment: Experiment, network: nn.Module) -> TrainingOption
 def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
     if steps is not None and reach_of([network]) == "recording":
-        raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
+        what = "a layer such as psn, or batch_norm with per_step,"
+        raise ConfigError("tbptt_steps", f"{what} needs all steps at once", "set tbptt_steps: null")
     return steps
 
 

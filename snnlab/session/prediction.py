@@ -299,8 +299,13 @@ def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
         raise ConfigError("predict", f"--until: {why}")
 
 
-def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> ReadOptions:
+def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place: str = "predict") -> ReadOptions:
     """Return how files are read: as in the run's dataset, changed by the options.
+
+    Args:
+        data: The data settings of the experiment.
+        options: The options of the command.
+        place: The command, for errors.
 
     Raises:
         ConfigError: for an invalid option.
@@ -323,7 +328,7 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> Rea
     try:
         return replace(own, **given)
     except ValueError as error:
-        raise ConfigError("predict", error) from error
+        raise ConfigError(place, error) from error
 
 
 class RunPredictor:

@@ -78,7 +78,20 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "scale": (IMAGE, {"scale": 0.5}),
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
+    "brf": (IMAGE, {}),
+    "resonate_and_fire": (IMAGE, {}),
+    "lif_refrac": (IMAGE, {}),
+    "klif": (IMAGE, {}),
+    "glif": (IMAGE, {}),
+    "izhikevich": (IMAGE, {}),
+    "lif_ex": (IMAGE, {}),
+    "adex": (IMAGE, {}),
+    "coba_lif": (IMAGE, {}),
+    "tc_lif": (IMAGE, {}),
+    "ts_lif": (IMAGE, {"dendrite_gain": 2.0, "soma_gain": 3.0}),
+    "tsodyks_markram": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
+    "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
     "spike_driven_attention": (IMAGE, NEURON),
     "spiking_mlp": (IMAGE, NEURON),
@@ -88,6 +101,8 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "threshold": (IMAGE, {}),
     "voting": ((4, 6), {"group_size": 3}),
 }
+# They need the number of steps, and all of them in one call.
+WHOLE = {"masked_psn", "psn"}
 KINDS = sorted(MINIMAL)
 T, B = 4, 3
 
@@ -100,7 +115,7 @@ def network_of(kind: str) -> tuple[Network, tuple[int, ...], tuple[int, ...]]:
 
 def test_every_kind_of_ours_is_in_the_table() -> None:
     ours = {kind for kind in LAYERS if LAYERS.get(kind, "").__module__.startswith("snnlab.")}
-    assert ours == {kind.split()[0] for kind in MINIMAL}
+    assert ours == {kind.split()[0] for kind in MINIMAL} | WHOLE
 
 
 @pytest.mark.parametrize("kind", KINDS)
