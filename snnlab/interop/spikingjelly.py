@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from snnlab.errors import DataError, listing
@@ -121,16 +121,16 @@ def _count(number: int, kind: str) -> str:
 
 def _setting(network: Network, layer: str) -> str:
     """Return the place of a layer in the configuration, or that of the block that it belongs to."""
-    place, before = "model", ".layers"
-    block: nn.Module = network
+    place, before, block = "model", ".layers", network
     for name in layer.split("."):
-        if not isinstance(block, Network) or block.expanded is not None:
-            break
-        kind, block = block.layer_types.get(name), block.get_submodule(name)
+        kind, module = block.layer_types.get(name), block.get_submodule(name)
         if kind in ("shortcut", "branch"):
             place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
         elif kind != "copy":  # all copies have one node
             place, before = f"{place}{before}.{name}", ".layers"
+        if not isinstance(module, Network) or module.expanded is not None:
+            break
+        block = module
     return place
 
 

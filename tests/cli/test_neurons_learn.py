@@ -23,8 +23,8 @@ FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((config_
 NEEDS = {
     "norse_lif_box": ["model.init={type: fluctuation_driven}"],
     "brf": ["neuron.input_gain=100"],
-    "coba_lif": ["neuron.surrogate={type: atan}"],
-    "izhikevich": ["neuron.input_gain=100", "neuron.surrogate={type: atan}"],
+    "coba_lif": ["neuron.surrogate={type: atan}", "neuron.detach_reset=true"],
+    "izhikevich": ["neuron.input_gain=100", "neuron.surrogate={type: atan}", "neuron.detach_reset=true"],
 }
 
 

@@ -63,6 +63,13 @@ class Neuron(TemporalLayer, ABC):
         """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
         return x
 
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield name, unit and values of each quantity that it learns, detached, in double precision.
+
+        A time constant has the unit `ms`, or `steps` if steps have no length.
+        """
+        yield from ()
+
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -111,6 +111,10 @@ class BRF(Neuron):
             else:
                 self.register_buffer(name, values)
         self.surrogate = DoubleGaussian(sigma=0.5, scale=0.5) if surrogate is None else as_surrogate(surrogate)
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        units = {"omega": "rad_per_s", "damping": "per_s"}
+        yield from ((name, units[name], value.detach().double().abs()) for name, value in self.named_parameters())
 
     def coefficients(self) -> BRFCoefficients:
         dt = self.seconds

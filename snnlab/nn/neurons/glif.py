@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own; C channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
@@ -132,6 +133,7 @@ class GLIF(Neuron):
         if conductance_per_step:
             self.num_steps = require_num_steps("glif with conductance_per_step", num_steps)
             self.reach: Reach = "recording"
+            self.whole_recording = True
             one = self.learned["conductance"].detach()
             self.learned["conductance"] = nn.Parameter(one.expand(self.num_steps, *one.shape).clone())
         self.surrogate = Sigmoid(alpha=4.0) if surrogate is None else as_surrogate(surrogate)
@@ -139,6 +141,9 @@ class GLIF(Neuron):
     def value(self, name: str) -> Tensor:
         """Return a learned quantity in double precision."""
         return _UNIT.value(self.learned[name].double())
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        yield from ((name, "", self.value(name).detach()) for name in self.learned)
 
     def coefficients(self) -> GLIFCoefficients:
         gate, reset = self.value("gate_leak"), self.value("gate_reset")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import Reach
+from snnlab.nn.layer import Reach, Scheduled
 from snnlab.nn.layers.elementwise import last_steps
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
@@ -29,19 +29,20 @@ class MaskedPSNState(NamedTuple):
 
 
 @NEURONS.register("masked_psn")
-class MaskedPSN(ParallelNeuron):
+class MaskedPSN(ParallelNeuron, Scheduled):
     """Parallel spiking neuron whose step sees itself and the k - 1 steps before it, with weights for each step.
 
         M = masking * band + (1 - masking),   band[t, t'] = 1 for t - k < t' <= t, else 0
 
-    In the paper `masking` grows from 0 to 1 during the training: set the buffer of this name. At 1 the neuron is
-    causal, and in evaluation its recordings may come in pieces.
+    In the paper `masking` grows from 0 to 1 during the training: set `masking: 0` and `masking_rise`. At 1 the neuron
+    is causal, and in evaluation its recordings may come in pieces.
 
     Args:
         dt: Length of a step, ms; not used, since the weights are per step.
         num_steps: S, the steps of a recording; given by the data.
         order: k, the steps that one step sees.
-        masking: Weight of the band, 0 (none, as `psn`) to 1 (the band alone).
+        masking: Weight of the band, 0 (none, as `psn`) to 1 (the band alone); at first, if it rises.
+        masking_rise: Fraction of a training's epochs in which masking rises linearly to 1; None: it stays.
         surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
 
     Shape:
@@ -67,6 +68,7 @@ class MaskedPSN(ParallelNeuron):
         *,
         order: Count = 8,
         masking: UnitInterval = 1.0,
+        masking_rise: UnitInterval | None = None,
         surrogate: SurrogateSetting | None = None,
     ) -> None:
         super().__init__(dt, surrogate)
@@ -74,12 +76,21 @@ class MaskedPSN(ParallelNeuron):
         self.weight = nn.Parameter(init_over_time_(torch.empty(self.num_steps, self.num_steps)))
         self.bias = nn.Parameter(torch.full((self.num_steps, 1), -1.0))
         self.register_buffer("masking", torch.tensor(float(masking)))
+        self.masking_start, self.schedule_fraction = float(masking), masking_rise
         band = torch.ones(self.num_steps, self.num_steps).tril().triu(1 - order)
         self.register_buffer("band", band, persistent=False)
+
+    @property
+    def whole_recording(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether a step sees later ones."""
+        return bool(self.masking < 1.0)
 
     def masked_weight(self) -> Tensor:
         """Return M * weight."""
         return (self.masking * self.get_buffer("band") + (1.0 - self.masking)) * self.weight
+
+    def set_progress(self, progress: float) -> None:
+        self.masking.fill_(self.masking_start + (1.0 - self.masking_start) * progress)
 
     def initial_state(self, x: Tensor) -> MaskedPSNState:
         step = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)

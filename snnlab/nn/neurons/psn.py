@@ -50,6 +50,7 @@ class PSN(ParallelNeuron):
     """
 
     reach: Reach = "recording"
+    whole_recording: bool = True
     equations: ClassVar[tuple[str, ...]] = (
         "u[t] = sum over all t' of weight[t, t'] * x[t'] + bias[t],   s[t] = H(u[t])     bias[t] = -1 at first",
     )

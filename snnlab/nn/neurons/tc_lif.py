@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -82,6 +83,9 @@ class TCLIF(Neuron):
             {name: learned_parameter(name, value, Interval(), per, in_shape) for name, value in logits.items()}
         )
         self.surrogate = Triangle(alpha=1.0) if surrogate is None else as_surrogate(surrogate)
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        yield from ((name, "", value.detach().double()) for name, value in self.learned.items())
 
     def coefficients(self) -> TCLIFCoefficients:
         return TCLIFCoefficients(*(self.learned[name].double().sigmoid() for name in ("beta1", "beta2")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -100,6 +101,9 @@ class TSLIF(Neuron):
         learned |= {name: torch.randn(in_shape) for name in names[len(values) :]}
         self.learned = nn.ParameterDict({name: nn.Parameter(value) for name, value in learned.items()})
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        yield from ((name, "", value.detach().double()) for name, value in self.learned.items())
 
     def coefficients(self) -> TSLIFCoefficients:
         return TSLIFCoefficients(**self.learned)
