@@ -12,7 +12,8 @@ from snnlab.session.model_card import CardNetwork, card_lines, model_card
 from ..refusals import assert_text_has
 
 MODELS = group_files("model", config_folder())
-LARGE = ("plif_conv5", "vgg_snn")  # tests/config/test_recipes.py counts their parameters
+# tests/config/test_recipes.py and tests/zoo/test_counts.py count their parameters.
+LARGE = ("plif_conv5", "vgg_snn", *(name for name in MODELS if name.startswith("dcls_ssc")))
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 
 

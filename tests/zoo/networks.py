@@ -66,7 +66,7 @@ NETWORKS = {
     "mlp_adlif_small": ZooNetwork(of("shd", "model=mlp_adlif_small", "data.downsample=5"), 37_524),
 }
 # Height and width at which those that end in adaptive pooling are tested.
-SIZES = dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50"), 32)
+SIZES: dict[str, int] = dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50"), 32)
 
 
 def count(network: torch.nn.Module) -> int:
