@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import models_page
+
 from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
 from snnlab.cli.main import COMMANDS
 from snnlab.config.folders import description, file_kinds, group_files
@@ -67,18 +69,29 @@ def write_sources(folder: Path) -> None:
     for path in [*folder.rglob("*.md"), *(ROOT / name for name in OTHER_PAGES)]:
         inside = path.is_relative_to(folder)
         target = path if inside else folder / OTHER_PAGES[path.name]
-        target.write_text(with_links_of_the_site(path.read_text(encoding="utf-8"), inside=inside), encoding="utf-8")
+        place = str(path.parent.relative_to(folder)) if inside else ".."
+        target.write_text(with_links_of_the_site(path.read_text(encoding="utf-8"), place), encoding="utf-8")
+    models_page.write_figures(folder / "reference" / models_page.FIGURES)
     for page in reference_pages():
         target = folder / "reference" / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page.text, encoding="utf-8")
 
 
-def with_links_of_the_site(text: str, *, inside: bool) -> str:
-    """Return a page whose links lead to the pages of the site, in place of the files of the repository."""
-    for name, page in OTHER_PAGES.items():
-        text = text.replace(f"]({'../' if inside else ''}{name})", f"]({page})")
-    return text if inside else text.replace("](docs/", "](")
+def with_links_of_the_site(text: str, folder: str) -> str:
+    """Return a page whose links lead to the pages of the site, in place of the files of the repository.
+
+    Args:
+        text: The page.
+        folder: The path of its folder from docs/; `..` for a page outside of it.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        path = os.path.normpath(os.path.join("docs", folder, found["path"]))  # from the root of the repository
+        name = OTHER_PAGES.get(path) or os.path.relpath(path, "docs")
+        return f"]({os.path.relpath(name, '.' if folder == '..' else folder)}{found['anchor'] or ''})"
+
+    return re.sub(r"\]\((?P<path>[\w./-]+\.(?:md|png))(?P<anchor>#[\w-]*)?\)", link, text)
 
 
 def build_site(sources: Path, site: Path) -> None:
@@ -100,6 +113,7 @@ def reference_pages() -> Iterator[Page]:
     yield Page("commands.md", commands_page())
     yield Page("settings.md", settings_page())
     yield Page("neurons.md", neurons_page())
+    yield Page("models.md", models_page.page(models_page.NAMES))
     for kind in REGISTRIES:
         if kind != "neurons":
             yield Page(f"{kind}.md", registry_page(kind))

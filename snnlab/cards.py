@@ -43,6 +43,7 @@ class Card:
         code: The code that the settings were read from; null: none.
         licence: The licence of that code, and of weights that are named; null without code.
         parameters: The number of trainable parameters in the source; null: not stated.
+        unused: The number of these that nothing uses there; the network here does not have them.
         published: Published figures: `data`, `figure` and `chosen`.
         checked: What was checked here.
         open: What the source leaves open, or was not verified.
@@ -53,6 +54,7 @@ class Card:
     code: str | None = None
     licence: str | None = None
     parameters: Count | None = None
+    unused: Count | None = None
     published: Sequence[Mapping[str, str]] = ()
     checked: Sequence[str] = ()
     open: Sequence[str] = ()

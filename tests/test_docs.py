@@ -6,8 +6,9 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,35 +20,21 @@ from snnlab.data.sources.simulated import SaccadeDigits
 from snnlab.interop.nir_files import write_graph
 from snnlab.nn import build_network
 
+from .pages import (
+    BLOCKS as ALL_BLOCKS,
+    FILE,
+    PAGES,
+    ROOT,
+    TUTORIALS,
+    Block,
+    assert_shows,
+    commands_of,
+    own_registries,
+)
 from .refusals import assert_text_has
 
-ROOT = Path(__file__).parents[1]
-PAGES = {
-    path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
-}
-
-
-FILE = re.compile(r"# ([\w/]+\.(?:yaml|py))\b")  # the first line of a block that is a file
-
-
-class Block(NamedTuple):
-    page: Path
-    line: int  # of its text, from 1
-    not_run: str | None  # the reason, from the comment above it: <!-- not run: ... -->
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def blocks_of(page: Path, text: str) -> list[Block]:
-    found = re.finditer(r"(?:<!-- not run: ([^>]+?) -->\n)?^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [Block(page, text.count("\n", 0, match.start(3)) + 1, *match.groups()) for match in found]
-
-
-BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, text)]
-
+# The blocks of a tutorial run one after the other: tests/test_tutorials.py.
+BLOCKS = [block for block in ALL_BLOCKS if block.page not in TUTORIALS]
 # Overrides for seconds instead of minutes; the README's settings of the experiment stay.
 SHORT = (
     "trainer.max_epochs=1",
@@ -73,22 +60,6 @@ FEW = (
 )
 
 
-def commands_of(block: Block) -> dict[str, str]:
-    """Return each command of a block of shell commands, and the output that stands below it, after a line with `$`."""
-    if block.not_run or block.language not in ("", "sh", "bash"):
-        return {}
-    found: dict[str, str] = {}
-    command = None
-    for line in block.text.splitlines(keepends=True):
-        text = line.removeprefix("$ ").partition(" #")[0].strip()
-        if text.startswith("snnlab ") and (line.startswith("$ ") or command is None):
-            command = text if line.startswith("$ ") else None
-            found[text] = ""
-        elif command:
-            found[command] += line
-    return found
-
-
 def commands(*, sweeps: bool = False) -> list[str]:
     """Return the commands of all pages, each once.
 
@@ -100,6 +71,12 @@ def commands(*, sweeps: bool = False) -> list[str]:
 
 
 SHOWN = {line: shown for block in BLOCKS for line, shown in commands_of(block).items() if shown}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_registries() -> Iterator[None]:
+    with own_registries():
+        yield
 
 
 def encoded(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
@@ -195,44 +172,6 @@ def test_a_command_of_a_page_works(
     assert status == (status_shown if shown else 0), captured.err
     if shown:
         assert_shows(captured.out + captured.err, shown)
-
-
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
-
-
-def assert_shows(output: str, shown: str) -> None:
-    """Assert that an output has the lines that a page shows, in this order.
-
-    A line of `...` stands for any lines, `...` within a line for any text. Numbers may differ by a tenth of a percent
-    of themselves, or by one of the last digit that is shown: sums are rounded otherwise on other machines.
-    """
-    lines = iter(output.splitlines())
-    for expected in (line for line in shown.splitlines() if line.strip() not in ("", "...")):
-        assert any(is_alike(line, expected) for line in lines), f"{expected!r} is not next in\n{output}"
-
-
-def is_alike(line: str, expected: str) -> bool:
-    """Return whether a line of an output is the expected one, up to the tolerance of numbers."""
-    parts = [re.escape(NUMBER.sub("0", part.strip())) for part in expected.split("...")]
-    if not re.fullmatch(r"\s*" + ".*".join(parts) + r"\s*", NUMBER.sub("0", line)):
-        return False
-    if "..." in expected:
-        return True
-    pairs = zip(NUMBER.findall(line), NUMBER.findall(expected), strict=True)
-    return all(
-        abs(number(one) - number(other)) <= max(last_digit(other), 1e-3 * abs(number(other))) for one, other in pairs
-    )
-
-
-def number(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
-def last_digit(text: str) -> float:
-    """Return the value of one in the last digit of a number as text: 0.01 for 0.35, 0 for a whole number."""
-    mantissa, _, exponent = text.partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    return 10.0 ** (int(exponent or 0) - decimals) if decimals or exponent else 0.0
 
 
 def searched() -> list[Any]:

@@ -11,8 +11,17 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"snnlab", "configs", "tests"}
-FILES = {"pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+FOLDERS = {"snnlab", "configs", "docs", "tests"}
+FILES = {
+    "pyproject.toml",
+    "mkdocs.yml",
+    "Makefile",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+}
 ADDED_BY_HATCHLING = {"PKG-INFO", ".gitignore"}
 
 
@@ -50,9 +59,11 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {name.split("/")[0] for name in in_sdist} <= FOLDERS | FILES | ADDED_BY_HATCHLING
     installed = [PurePosixPath(name) for name in in_wheel if ".dist-info/" not in name]
     assert {path.parts[0] for path in installed} == {"snnlab"}
-    templates = [path for path in installed if path.parent == PurePosixPath("snnlab/runs/templates")]
+    templates = {path for path in installed if path.parent == PurePosixPath("snnlab/runs/templates")}
     assert {path.suffix for path in templates} == {".html", ".css", ".js", ".md", ".tex"}
-    assert {path.suffix for path in installed if path not in templates} <= {".py", ".yaml", ".typed"}
+    pages = {path for path in installed if path.is_relative_to("snnlab/docs")}
+    assert {path.suffix for path in pages} == {".md"}
+    assert {path.suffix for path in {*installed} - templates - pages} <= {".py", ".yaml", ".typed"}
 
 
 @pytest.mark.parametrize("module", ["snnlab", "snnlab.nn"])

@@ -189,7 +189,7 @@ class _SpikeCall(NamedTuple):
 
 
 def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneStatistics | None:
-    """Run a layer once more on its input, by the plain loop, and return the statistics of its membranes.
+    """Run a layer once more on its input, in plain PyTorch, and return the statistics of its membranes.
 
     Args:
         neuron: The layer.
@@ -199,18 +199,11 @@ def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneS
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`. Returns None for a neuron that does not use `spike`.
     """
-    calls: list[_SpikeCall] = []
     histogram = torch.zeros(BINS, dtype=torch.int64, device=x.device)
     max_membrane, gradient_sum, above_two, count, width, threshold = -torch.inf, 0.0, 0, 0, 0.0, 0.0
     x, all_valid = to_full_precision(x), bool((lengths >= len(x)).all())
-    with torch.no_grad(), observe_membranes(lambda *call: calls.append(_SpikeCall(*call))):
-        state, k = neuron.initial_state(x[0]), cast_coefficients(neuron.coefficients(), x)
-        for t, x_t in enumerate(x):
-            calls.clear()
-            state = neuron.step(x_t, state, k)[1]
-            if not calls:
-                return None
-            last = calls[-1]  # with a delayed reset the later call decides the spike of this step
+    with torch.no_grad():
+        for t, last in enumerate(_spike_calls(neuron, x, lengths)):
             surrogate_gradient, relative_v = _relative_surrogate_gradient(last), 1.0 + last.distance / last.v_threshold
             if not all_valid:
                 valid = lengths > t
@@ -223,9 +216,30 @@ def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneS
             gradient_sum += float(surrogate_gradient.sum(dtype=torch.float64))
             count += surrogate_gradient.numel()
             width, threshold = _relative_width(last), _mean_value(last.v_threshold)
+    if not count:
+        return None
     return MembraneStatistics(
         threshold, max_membrane, above_two / count, gradient_sum / count, width, tuple(histogram.tolist())
     )
+
+
+def _spike_calls(neuron: Neuron, x: Tensor, lengths: Tensor) -> Iterator[_SpikeCall]:
+    """Yield the call of `spike` that decides the spikes of each step; nothing for a neuron without one."""
+    calls: list[_SpikeCall] = []
+    observed = observe_membranes(lambda *call: calls.append(_SpikeCall(*call)))
+    if neuron.parallel:
+        with observed:
+            neuron.run(x, None, lengths, None)  # with lengths: a step may see later ones
+        yield from (call._replace(distance=distance) for call in calls for distance in call.distance)
+        return
+    state, k = neuron.initial_state(x[0]), cast_coefficients(neuron.coefficients(), x)
+    with observed:
+        for x_t in neuron.weighted_input(x):
+            calls.clear()
+            state = neuron.step(x_t, state, k)[1]
+            if not calls:
+                return
+            yield calls[-1]  # with a delayed reset the later call decides the spike of this step
 
 
 def _histogram(relative_v: Tensor) -> Tensor:

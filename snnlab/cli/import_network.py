@@ -17,7 +17,7 @@ layers, the weights, and in result.json the hash of the file, versions, and all 
 a line each. The folder is printed last. A file that snnlab wrote is read exactly. What others leave open:
 
   --time-unit s|ms|steps         unit of time constants; s is what most programs write, Sinabs writes steps
-  --dt MS                        length of a step, ms; 1
+  --dt MS                        length of a step, ms, 1e-6 or more; 1
   --discretization exact|euler   factor of one step: exp(-dt / tau), or 1 - dt / tau
   --spikes impulse|current       a spike is an impulse of 1, or a current of 1 during its step: for IF r or r dt; by
                                  default an impulse for IF and I, a current for neurons that leak
@@ -25,8 +25,8 @@ a line each. The folder is printed last. A file that snnlab wrote is read exactl
   --threshold strict|inclusive   a spike above the threshold, as NIR says, or at it too
   --spikes-per-step one|several  several: one for each multiple of the threshold, as Sinabs does
   --floor V                      lower bound of the membranes; none
-  --synapse jump_first|decay_first|next_step   the input reaches the synaptic current before it decays; after; or the
-                                 membrane reads the current of the step before
+  --synapse jump_first|decay_first|next_step   an input reaches the membrane whole in its own step; less the decay of
+                                 a step; or a step later
   --cycle-delay N                steps by which a population's output returns to itself; 1
   --ignore-metadata              read a file of snnlab by these options too
 
@@ -40,6 +40,7 @@ file is the n-th of the model.
   snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
   snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1
   snnlab show cnn
+  snnlab train cnn/config.yaml init_from=cnn data=nmnist data.root=FOLDER data.dt=1
   snnlab import dvs_gesture_params.pt --out speck model=speck_gesture data=dvsgesture data.dt=10
 """
 

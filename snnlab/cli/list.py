@@ -19,7 +19,6 @@ from snnlab.data.events.packing import copies
 from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
-from snnlab.runs.recorded import read_unresolved
 from snnlab.settings import first_sentence
 
 DATASET_LEGEND = """
@@ -81,6 +80,8 @@ def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> Dat
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
+
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
@@ -108,7 +109,7 @@ def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> 
 
 
 # Arguments to build a neuron for its properties, which do not depend on them.
-DT, IN_SHAPE = 1.0, (4, 8, 8)
+CONTEXT: dict[str, Any] = {"dt": 1.0, "in_shape": (4, 8, 8), "num_steps": 10}
 NEURON_LEGEND = """
 * its constants or its rate depend on dt; `snnlab show neuron=NAME` shows why
 snnlab list neurons NAME lists the settings of a type, snnlab list presets NAME prints the YAML of neuron=NAME"""
@@ -145,7 +146,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
     settings = _settings(path)
     kind = settings.pop("type", None)
     try:
-        dt_invariant = registry("neurons").build(kind, settings, name, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, settings, name, **CONTEXT).dt_invariant
     except SnnlabError as error:  # a user's own file with a mistake: list the others all the same
         return NeuronLine(name, str(kind), f"cannot be built: {one_line(error)}", False)
     return NeuronLine(name, str(kind), description(path), dt_invariant)
@@ -154,7 +155,7 @@ def _neuron_of_file(name: str, path: Path) -> NeuronLine:
 def _neuron_of_type(kind: str) -> NeuronLine:
     text = first_sentence(registry("neurons").get(kind, "neuron"))
     try:
-        dt_invariant = registry("neurons").build(kind, {}, kind, dt=DT, in_shape=IN_SHAPE).dt_invariant
+        dt_invariant = registry("neurons").build(kind, {}, kind, **CONTEXT).dt_invariant
     except ConfigError:  # it has settings without a default
         dt_invariant = False
     return NeuronLine(kind, kind, text, dt_invariant)
@@ -254,9 +255,8 @@ def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Pa
         raise unknown(f"file of {kind}", name, files)
     text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
     if kind == PLURALS["model"]:
-        from snnlab.session import model_card
-
-        say(*model_card.card_lines(model_card.model_card(name, files[name], user_dir)), "")
+        cards = importlib.import_module("snnlab.session.model_card")  # brings torch, as a registry
+        say(*cards.card_lines(cards.model_card(name, files[name], user_dir)), "")
         text = without_card(text)
     print(f"# {files[name]}")
     print(text, end="")

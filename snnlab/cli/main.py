@@ -19,7 +19,7 @@ COMMANDS = {
     "train": "train and test a network that a YAML file describes",
     "evaluate": "evaluate the network of a run: accuracy by class and over time",
     "predict": "predict the class or the values of files of events",
-    "stream": "answer while events arrive, from a file or standard input",
+    "stream": "answer while events arrive, from a file, a pipe or a socket",
     "import": "make a run's folder of a network in a foreign file: NIR, state dict",
     "export": "export spikes, membranes, weights, gradients of a run as arrays: .npz or .h5",
     "reproduce": "train again from the record of a run, and compare bit for bit",
@@ -35,6 +35,17 @@ COMMANDS = {
     "cp": "copy a packaged YAML file, to change it",
     "new": "save overrides as an experiment's YAML file",
     "validate": "check every YAML file of a folder without training",
+    "docs": "list the pages of the documentation, or open one",
+}
+# Page of the documentation of each command, if it has another name; each `--help` ends with it.
+PAGES = {
+    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report"), "runs"),
+    **dict.fromkeys(("show", "list", "cp", "new", "validate"), "layers"),
+    "import": "nir",
+    "bench": "benchmarks",
+    "bench_table": "benchmarks",
+    "sweep": "search",
+    "find": "doctor",
 }
 # Commands that print their usage when they get no arguments.
 NEEDS_ARGUMENTS = ("evaluate", "predict", "stream", "export", "import", "reproduce", "report", "data", "bench_table")
@@ -131,7 +142,7 @@ def _status(name: str, arguments: list[str], started: float) -> int:
     try:
         wants_usage = {"-h", "--help"} & {*arguments} or (name in NEEDS_ARGUMENTS and not arguments)
         if wants_usage and (usage := _usage(name)):
-            print(usage, end="")
+            print(usage, end="" if name == "docs" else f"\nmore: snnlab docs {PAGES.get(name, name)}\n")
             return 0
         return importlib.import_module(f"snnlab.cli.{_module(name)}").main(arguments, started)
     except Interrupted as stop:

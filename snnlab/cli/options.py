@@ -50,7 +50,13 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "runs delete": ((), ()),
     "runs list": (("--where", "--sort"), ()),
     "show": (("--figure", _CONFIG_DIR), ("--plan", "--kernels")),
-    "stream": (("--dt", "--every", "--checkpoint", "--time-unit"), ("--fold-norm",)),
+    "stream": (
+        (
+            *("--dt", "--every", "--until", "--max-wait", "--state", "--checkpoint"),
+            *("--time-unit", "--time-origin", "--columns"),
+        ),
+        ("--by-event", "--latency", "--follow", "--binary", "--fold-norm"),
+    ),
     "sweep": ((_CONFIG_DIR,), ()),
     "train resume=RUN": ((_CONFIG_DIR,), ()),
     "validate": ((_CONFIG_DIR,), ()),

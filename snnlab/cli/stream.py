@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import closing
+from math import inf
 from pathlib import Path
-from typing import Any
 
-from snnlab.cli.options import CHECKPOINTS, option_choice, split_options
+from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split_options
 from snnlab.cli.predict import named_plugins
-from snnlab.console import until_pipe_closes
-from snnlab.errors import ConfigError, DataError
+from snnlab.console import console_logging, until_pipe_closes
+from snnlab.errors import ConfigError
 
-USAGE = """usage: snnlab stream RUN [FILE|-] [--dt MS] [--every MS] [--checkpoint best|last]
-                     [--time-unit UNIT] [--fold-norm]
+USAGE = """usage: snnlab stream RUN [FILE|FIFO|-|tcp://HOST:PORT] [--dt MS] [--every MS] [--until PROBABILITY]
+                     [--by-event] [--max-wait MS] [--latency] [--state FILE] [--follow] [--binary]
+                     [--time-unit UNIT] [--time-origin first|zero] [--columns t,x,y,p]
+                     [--checkpoint best|last] [--fold-norm]
 
 Run the network of a run on events as they arrive, step by step on one core, with work only where there are events.
-FILE is one of snnlab predict; - is standard input, with lines t,x,y,p (t in us from the start of the stream). Each line
-on stdout is a JSON object: t_ms (the end of the step), answer (the class' number), name, probability, from the outputs
-of the last data.duration_ms. A step ends when an event of a later step arrives, or at the end of the input. Events of
-a step that has ended, or outside the sensor, are dropped; their numbers are in the last line on stderr.
+Each line on stdout is a JSON object: t_ms (the end of the step), answer (the class' number), name, probability, from
+the outputs of the last data.duration_ms; spikes (of all layers since the line before).
 
---dt is the length of a step, by default that of the run. --every is the time from one answer to the next, a whole
-number of steps, by default 100 ms (one step if steps are longer). --fold-norm folds batch normalizations into the
-layers before them.
+Events come from a file as for snnlab predict, a FIFO, standard input (-), or the one program that connects to the port
+(0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in us; or with
+--binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. A writer that is faster
+than the network waits. Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that
+are no events, are dropped; the first of each kind is reported, and the last line on stderr has their numbers.
+
+A step ends when an event of a later step arrives, or at the end of the input. With --max-wait it also ends by the
+clock, this long after it would end in real time: for a camera that falls silent. --dt is the length of a step, by
+default that of the run. --every is the time from one line to the next, a whole number of steps, by default 100 ms.
+--by-event runs each event through the network when it arrives, and prints a line for each one that causes an output;
+for networks that do not change with time, such as those of iaf. --until ends with the first answer that has this
+probability. --latency adds latency_us to the lines: from the arrival of the events that end the step to the line; and
+ends with its percentiles. --state goes on from the state in FILE, if it exists, and writes it every 10 s and at the
+end, also after Ctrl-C or kill; a file goes on at its place. --fold-norm folds batch normalizations into the layers
+before them.
 
   snnlab stream outputs/NAME/TIME_SEED one.npy --dt 1 --every 10
-  camera_program | snnlab stream RUN -
+  camera_program | snnlab stream RUN - --binary --max-wait 5 --latency
 """
-_PIECE = 1 << 16
+_TIMES = ("--dt", "--every", "--max-wait")
+_READING = ("--time-unit", "--time-origin", "--columns")
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -41,38 +54,45 @@ def main(arguments: list[str], started: float) -> int:
     if not 1 <= len(words) <= 2:
         raise ConfigError("stream", "name a run's folder, such as outputs/NAME/TIME_SEED, then a file of events or -")
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
-    dt, every = (_milliseconds(options, name) for name in ("--dt", "--every"))
-    file = None if words[1:] in ([], ["-"]) else Path(words[1]).expanduser()
-    if file is not None and not file.is_file():
-        raise DataError("stream", f"there is no file {file}")
+    dt, every, max_wait = (_milliseconds(options, name) for name in _TIMES)
+    until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
+    state = Path(options["--state"]).expanduser() if "--state" in options else None
+    if state is not None and not state.absolute().parent.is_dir():
+        raise ConfigError("--state", f"there is no folder {state.parent}")
 
-    from snnlab.session import loading, open_stream
+    from snnlab.session import live_stream, loading, stream_input
 
+    reading = {name: options[name] for name in _READING if name in options}
+    word = words[1] if len(words) > 1 else "-"
+    given = stream_input.InputOptions(word, "--binary" in options, "--follow" in options, reading)
+    given.check()
+    console_logging()
     run = loading.load(words[0], checkpoint, plugins)
-    live = open_stream.LiveStream(run, dt, every, fold_norm="--fold-norm" in options)
-    unit = options.get("--time-unit")
-    pieces = live.read_file(file, unit) if file is not None else live.read_lines(_standard_input(), unit)
-    with until_pipe_closes():
-        for row in live.answers(pieces):
-            print(json.dumps(row), flush=True)
-    took = time.perf_counter() - started
-    print(f"snnlab: {live.summary()}, in {took:.1f} s", file=sys.stderr)
+    flags = ("--by-event" in options, max_wait, "--fold-norm" in options, "--latency" in options)
+    live = live_stream.LiveStream(run, live_stream.LiveOptions(dt, every, until, *flags))
+    if state is not None and state.exists():
+        live.load(state)
+    events = stream_input.open_input(given, live, run)
+    try:
+        with until_pipe_closes(), closing(live.rows(events, given.name, state)) as rows:
+            for row in rows:
+                sys.stdout.write(json.dumps(row) + "\n")
+                sys.stdout.flush()
+    finally:
+        took = time.perf_counter() - started
+        print(f"snnlab: {live.summary(events.num_bad)}, in {took:.1f} s", file=sys.stderr)
+        if "--latency" in options:
+            print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
     return 0
 
 
-def _standard_input() -> Iterator[bytes]:
-    """Yield what has arrived, without waiting for more."""
-    while piece := os.read(sys.stdin.fileno(), _PIECE):
-        yield piece
-
-
-def _milliseconds(options: dict[str, Any], name: str) -> float | None:
+def _milliseconds(options: Mapping[str, str], name: str) -> float | None:
     if name not in options:
         return None
     try:
         value = float(options[name])
     except ValueError:
         value = -1.0
-    if not 0 < value < float("inf"):
+    if not 0 < value < inf:
         raise ConfigError("stream", f"{name} needs a time above 0, ms, got {options[name]}")
     return value

@@ -14,7 +14,8 @@ Nodes = dict[str, dict[str, Any]]
 def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, place: str = "model.layers") -> Nodes:
     """Return the layers in the order of computation, `after` resolved and `{type: neuron}` merged with the neuron.
 
-    Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`.
+    Layers within blocks are expanded too: those of `layers`, `shortcut`, each of `branches`, and `feedback`; and the
+    `neuron` of a block that has one for all of its neurons.
 
     Raises:
         ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
@@ -38,6 +39,8 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
             name: expand_layers(layers, neuron, f"{place}.branches.{name}") if isinstance(layers, Mapping) else layers
             for name, layers in node["branches"].items()
         }
+    if isinstance(own := node.get("neuron"), Mapping) and "type" in own:
+        expanded["neuron"] = _with_neuron(dict(own), neuron, f"{place}.neuron")
     feedback = node.get("feedback")
     if isinstance(feedback, Mapping):
         expanded["feedback"] = _expand_within(feedback, neuron, f"{place}.feedback")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.nn.blocks.loop import Loop, feedback_nodes
 from snnlab.nn.layers.norm import BatchNorm
 from snnlab.nn.network import Network, build_network
 
@@ -34,7 +35,7 @@ def fold_norm(network: Network) -> Network:
     built = network.built_from
     if built is None:
         raise ConfigError("fold_norm", "needs the network's settings", "build the network with snnlab.nn.build_network")
-    layers = _fold_nodes(built.layers)
+    layers = _fold_nodes(built.layers, network)
     folded = build_network(layers, in_shape=built.in_shape, dt=built.dt, num_steps=built.num_steps).network
     first = next(network.parameters(), torch.empty(0))
     folded.to(first.device, first.dtype).train(network.training)
@@ -46,7 +47,7 @@ def fold_norm(network: Network) -> Network:
     return folded
 
 
-def _fold_nodes(layers: Mapping[str, Any]) -> dict[str, Any]:
+def _fold_nodes(layers: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, node in layers.items():
         last = next(reversed(found.values()), None)
@@ -55,23 +56,27 @@ def _fold_nodes(layers: Mapping[str, Any]) -> dict[str, Any]:
             last["bias"] = True
             last.pop("weight_norm", None)
         else:
-            found[name] = _fold_within(node)
+            found[name] = _fold_within(node, network.get_submodule(name))
     return found
 
 
-def _fold_within(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a block's node with the layers in it folded."""
+def _fold_within(node: Mapping[str, Any], block: nn.Module) -> dict[str, Any]:
+    """Return a block's node with the layers in it folded; a block of a few settings becomes its layers."""
+    if isinstance(block, Network) and block.expanded is not None:
+        node = block.expanded
     found = dict(node)
-    for key in ("layers", "shortcut"):
-        if isinstance(node.get(key), Mapping):
-            found[key] = _fold_nodes(node[key])
+    if isinstance(node.get("layers"), Mapping):
+        copied = block.get_submodule("copy1") if node.get("type") == "repeat" else block
+        found["layers"] = _fold_nodes(node["layers"], copied)
+    if isinstance(node.get("shortcut"), Mapping):
+        found["shortcut"] = _fold_nodes(node["shortcut"], block.get_submodule("shortcut"))
     if isinstance(node.get("branches"), Mapping):
-        found["branches"] = {name: _fold_nodes(branch) for name, branch in node["branches"].items()}
-    feedback = node.get("feedback")
-    if isinstance(feedback, Mapping):
-        found["feedback"] = _fold_within(feedback)
-    elif isinstance(feedback, list | tuple):
-        found["feedback"] = [_fold_within(each) for each in feedback]
+        branches = node["branches"].items()
+        found["branches"] = {name: _fold_nodes(branch, block.get_submodule(name)) for name, branch in branches}
+    if isinstance(block, Loop):
+        ways = zip(feedback_nodes(node.get("feedback")), block.feedback_paths, strict=True)
+        folded = [_fold_within(way, block.get_submodule(path.name)) for (_, way), path in ways]
+        found["feedback"] = folded if isinstance(node.get("feedback"), list | tuple) else folded[0]
     return found
 
 

@@ -273,7 +273,7 @@ class _Writer:
             return self._sequence([*layer.layers()], path, sources, shape)
         if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
             return sources, shape
-        out_shape = _output_shape(layer, shape)
+        out_shape = shape if isinstance(layer, Neuron) else _output_shape(layer, shape)
         self.in_shapes[path] = shape
         if isinstance(layer, Delay):
             delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))

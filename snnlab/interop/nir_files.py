@@ -1,7 +1,6 @@
 """Files of NIR graphs: safe reading, and writing. The package `nir`, an optional one, is imported here alone.
 
-A file is HDF5. Before a value of it is read, its tree is checked: no links to elsewhere, no cycles, no arrays that are
-larger than a file may be. Nothing in it is executed.
+Each node is checked and built by itself, so that an error names it.
 """
 
 from __future__ import annotations
@@ -15,29 +14,26 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
-import h5py
 import numpy as np
 
-from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, listing, one_line
+from snnlab.errors import ConfigError, MissingPackageError, listing, one_line
 from snnlab.files import write_atomically
-from snnlab.printable import is_printable, printable
+from snnlab.interop.nir_tree import MOST_BYTES, NIRError, read_tree, text_of
+from snnlab.interop.nir_trial import require_readable
+from snnlab.printable import printable
 
-# Limits of a file: bytes of all arrays together, values of an array of text, groups and arrays, depth.
-MOST_BYTES, MOST_TEXTS, MOST_ENTRIES, MOST_DEPTH = 2**31, 10**6, 10**6, 32
-# Errors of h5py and HDF5 for a truncated or changed file.
-_FILE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, AttributeError, OverflowError)
 _GRAPH = "NIRGraph"
 _MOST_SINGLE = float(np.finfo(np.float32).max)
 # Arrays with a value for each neuron, which may be given as one value for all.
-_PER_NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
+PER_NEURON = (
+    *("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in"),
+    *("scale", "threshold", "delay"),
+)
 # Sizes and axes, whole numbers; `padding` may be a text.
 _WHOLE = ("shape", "input_shape", "kernel_size", "stride", "padding", "dilation", "groups", "start_dim", "end_dim")
+_POSITIVE = ("kernel_size", "stride", "dilation", "groups")
 # Fields of a node that `nir` fills itself.
 _TYPES = ("input_type", "output_type")
-
-
-class NIRError(SnnlabError, ValueError):
-    """A NIR graph that cannot be read; its place is the file, or the node."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,12 @@ def write_graph(path: Path, graph: Any) -> None:
         raise ConfigError("export", f"{path} cannot be written ({error.strerror or error})") from error
 
 
-def read_graph(path: Path) -> GraphFile:
+def read_graph(path: Path, *, trusted: bool = False) -> GraphFile:
     """Read a graph from a file.
+
+    Args:
+        path: The file.
+        trusted: Whether it is known to be sound, and is not read in a process of its own first.
 
     Raises:
         NIRError: if the file is missing, truncated, too large or no NIR graph; its place is the file, or the node.
@@ -96,111 +96,28 @@ def read_graph(path: Path) -> GraphFile:
         raise NIRError(path, "is a folder, not a file" if path.is_dir() else "is not there")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise NIRError(path, f"has {size / 1e9:,.0f} GB; a graph has {MOST_BYTES / 1e9:.0f} GB at most")
+    if size == 0:
+        raise NIRError(path, "is empty")
     try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            with h5py.File(stream, "r") as file:
-                tree = _read_tree(file, path)
-                recorded = file.get("version")
-                version = _text(recorded[()]) if isinstance(recorded, h5py.Dataset) else ""
-    except NIRError:
-        raise
-    except _FILE_ERRORS as error:
-        problem = "is empty" if size == 0 else f"is no HDF5 file, or is truncated ({printable(one_line(error))})"
-        archive = is_zipfile(path)
-        raise NIRError(path, problem, "if torch.save wrote it, add model=NAME" if archive else "") from error
+        if not trusted:
+            require_readable(path)
+        tree, version = read_tree(path)
+    except NIRError as error:
+        hint = "if torch.save wrote it, add model=NAME" if is_zipfile(path) else error.hint
+        raise error.with_fields(hint=hint) from None
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     resets: dict[str, np.ndarray] = {}
     return GraphFile(_graph(nir, tree, "", resets, path), resets, version, sha256)
-
-
-def _read_tree(file: h5py.File, path: Path) -> dict[str, Any]:
-    """Return the content of the group `node` as nested dicts."""
-    node = file["node"] if isinstance(file.get("node", getlink=True), h5py.HardLink) else None
-    if not isinstance(node, h5py.Group):
-        raise NIRError(path, "is an HDF5 file, but no NIR graph: it has no group 'node'")
-    budget = _Budget(path)
-    budget.check(node, "", 0)
-    if "type" not in node:
-        raise NIRError(path, "is an HDF5 file, but no NIR graph: its group 'node' has no 'type'")
-    return _content(node)
-
-
-def _content(group: h5py.Group) -> dict[str, Any]:
-    items: dict[str, Any] = {str(name): group[name] for name in group}
-    return {name: _content(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in items.items()}
-
-
-def _value(value: Any) -> Any:
-    """Return a text, or numbers in the byte order and a precision that torch takes."""
-    if isinstance(value, bytes):
-        return value.decode("utf8")
-    array = np.asarray(value)
-    if array.dtype.kind != "f" or (array.dtype.isnative and array.dtype.itemsize <= 8):
-        return value
-    return array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
-
-
-def _text(value: Any) -> str:
-    return printable(value.decode("utf8", "replace") if isinstance(value, bytes) else str(value))
-
-
-class _Budget:
-    """Checks a tree before it is read, and counts what it would take."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.bytes, self.entries = path, 0, 0
-
-    def check(self, group: h5py.Group, place: str, depth: int) -> None:
-        """Raise a NIRError if a group has links to elsewhere, cycles, or more than a file may have."""
-        if depth > MOST_DEPTH:
-            raise NIRError(self.path, f"its groups are nested more than {MOST_DEPTH} deep")
-        for name in group:
-            where = f"{place}/{name}" if place else str(name)
-            if not is_printable(str(name)):
-                raise NIRError(_place(self.path, where), "has control characters in its name")
-            self.entries += 1
-            if self.entries > MOST_ENTRIES:
-                raise NIRError(self.path, f"has more than {MOST_ENTRIES:,} entries")
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise NIRError(_place(self.path, where), "is a link to elsewhere, which is not followed")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                self.check(item, where, depth + 1)
-            elif isinstance(item, h5py.Dataset):
-                self._check_array(item, where)
-            else:
-                raise NIRError(_place(self.path, where), "is neither a group nor an array")
-
-    def _check_array(self, array: h5py.Dataset, where: str) -> None:
-        place = _place(self.path, where)
-        if array.is_virtual or array.external:
-            raise NIRError(place, "is stored in another file, which is not read")
-        text = h5py.check_string_dtype(array.dtype) is not None
-        if not (text or array.dtype.kind in "biuf") or array.shape is None:
-            raise NIRError(place, f"holds {array.dtype}, not numbers or texts")
-        number = int(np.prod([int(size) for size in array.shape], dtype=object)) if array.shape else 1
-        self.bytes += number * (64 if text else array.dtype.itemsize)
-        if text and number > MOST_TEXTS:
-            raise NIRError(place, f"has {number:,} texts; {MOST_TEXTS:,} at most are read")
-        if self.bytes > MOST_BYTES:
-            what = f"has {number:,} values"
-            raise NIRError(place, f"{what}; the arrays of a graph have {MOST_BYTES / 1e9:.0f} GB together at most")
-
-
-def _place(path: Path, where: str) -> str:
-    """Return the place of an entry: the file and the node, with the field after a dot."""
-    parts = printable(where).split("/")
-    node = ".".join(part for at, part in enumerate(parts) if not (part == "nodes" and at % 2 == 0))
-    return f"{path}: {node}"
 
 
 def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.ndarray], path: Path) -> Any:
     """Return the graph of a tree, its nodes checked and built one by one, so that an error names its node."""
     where = f"{path}: {printable(prefix[:-1])}" if prefix else str(path)
     kind = tree.get("type")
+    if not isinstance(kind, str):
+        raise NIRError(where, "has a type that is no text")
     if kind != _GRAPH:
-        if prefix or not isinstance(kind, str):
-            raise NIRError(where, f"is a {printable(str(kind))}, not a graph")
         return nir.NIRGraph.from_list(_node(nir, "node", tree, resets, path))
     nodes, edges = tree.get("nodes"), tree.get("edges")
     if not isinstance(nodes, Mapping) or not nodes:
@@ -217,7 +134,7 @@ def _graph(nir: Any, tree: Mapping[str, Any], prefix: str, resets: dict[str, np.
             raise NIRError(f"{path}: {printable(full)}", "has no type")
         subgraph = node["type"] == _GRAPH
         built[name] = _graph(nir, node, f"{full}.", resets, path) if subgraph else _node(nir, full, node, resets, path)
-    connected = [(_text(a), _text(b)) for a, b in pairs.reshape(-1, 2).tolist()]
+    connected = [(text_of(a), text_of(b)) for a, b in pairs.reshape(-1, 2).tolist()]
     metadata = tree.get("metadata", {})
     return make_graph(nir, built, connected, metadata if isinstance(metadata, Mapping) else {})
 
@@ -241,7 +158,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
         return _two_integrators(nir, name, values, place)
     cls = getattr(nir, kind)
     _require_fields(cls, kind, values, place)
-    _require_numbers(values, place)
+    _require_numbers(values, place, kind)
     _spread_single_values(values, place)
     if "metadata" not in {field.name for field in fields(cls)}:
         values.pop("metadata", None)  # nir 1.0.4 has none for some nodes
@@ -251,7 +168,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
             del values["v_reset"]  # nir 1.0.4 has no such field
     try:
         return cls.from_dict({"type": kind, **values})
-    except (AssertionError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (AssertionError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         raise NIRError(place, f"is no valid {kind} ({printable(one_line(error))})") from error
 
 
@@ -266,7 +183,7 @@ def _two_integrators(nir: Any, name: str, values: dict[str, Any], place: str) ->
         if field not in values:
             raise NIRError(place, f"has no {field}, which CubaLI needs")
     values.setdefault("w_in", np.ones(1))
-    _require_numbers(values, place)
+    _require_numbers(values, place, "CubaLI")
     _spread_single_values(values, place)
     zero = np.zeros_like(values["v_leak"])
     synapse = nir.LI(tau=values["tau_syn"], r=values["w_in"], v_leak=zero)
@@ -297,10 +214,10 @@ def _require_fields(cls: Any, kind: str, values: Mapping[str, Any], place: str) 
             raise NIRError(place, f"has a field '{printable(name)}', which {kind} does not have")
 
 
-def _require_numbers(values: Mapping[str, Any], place: str) -> None:
+def _require_numbers(values: Mapping[str, Any], place: str, kind: str) -> None:
     """Raise a NIRError unless the fields of a node are numbers, finite in single precision, and sizes whole."""
     for name, value in values.items():
-        if name in (*_TYPES, "metadata") or (name == "padding" and isinstance(value, str)):
+        if name in (*_TYPES, "metadata") or (name == "padding" and isinstance(value, str) and kind.startswith("Conv")):
             continue
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
@@ -309,6 +226,11 @@ def _require_numbers(values: Mapping[str, Any], place: str) -> None:
             raise NIRError(place, f"{name} is empty")
         if name in _WHOLE and (array.ndim > 1 or array.dtype.kind not in "iu"):
             raise NIRError(place, f"{name} is not a whole number, nor a list of them")
+        axes = 2 if kind.endswith("2d") and name != "groups" else 1
+        if name in _WHOLE and name != "shape" and array.size not in (1, axes):
+            raise NIRError(place, f"{name} has {array.size} numbers; {axes} at most are for a {kind}")
+        if name in _POSITIVE and (array < 1).any():
+            raise NIRError(place, f"{name} must be >= 1, got {array.min()}")
         if array.dtype.kind == "f" and (bad := int((~np.isfinite(array)).sum())):
             raise NIRError(place, f"{bad:,} of {array.size:,} values of {name} are NaN or infinite")
         if array.dtype.kind == "f" and (most := float(np.abs(array).max())) > _MOST_SINGLE:
@@ -317,14 +239,14 @@ def _require_numbers(values: Mapping[str, Any], place: str) -> None:
 
 def _spread_single_values(values: dict[str, Any], place: str) -> None:
     """Give each parameter of a population the shape of the largest: a size of 1 is one value for all."""
-    arrays = {name: np.atleast_1d(values[name]) for name in _PER_NEURON if name in values}
+    arrays = {name: np.atleast_1d(values[name]) for name in PER_NEURON if name in values}
     try:
         shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
         shapes = listing(f"{name} {list(array.shape)}" for name, array in arrays.items())
         raise NIRError(place, f"its parameters have shapes that do not fit: {shapes}") from None
     for name, array in arrays.items():
-        values[name] = np.ascontiguousarray(np.broadcast_to(array, shape))
+        values[name] = np.array(np.broadcast_to(array, shape))
 
 
 def iterate_nodes(graph: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import listing
-from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge, components
 
 Shape = tuple[int, ...]
@@ -99,7 +99,9 @@ def _collect(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[s
             ends |= {(path, kind): f"{path}.{_only(node, kind, path, place)}" for kind in ("Input", "Output")}
         else:
             nodes[path] = node
-    for source, target in graph.edges:
+    for (source, target), number in Counter(graph.edges).items():
+        if number > 1:
+            raise NIRError(f"{place}: {prefix}{source}", f"the edge {source} → {target} is in the file {number} times")
         pair = []
         for name, kind in ((f"{prefix}{source}", "Output"), (f"{prefix}{target}", "Input")):
             found = ends.get((name, kind), name)
@@ -267,8 +269,3 @@ def _segment(names: list[str], before: str, last: str, edges: Sequence[Edge]) ->
             edge._replace(source="input" if edge.source == before else edge.source, target="output") for edge in ends
         ]
     return Segment(names, renamed)
-
-
-def duplicates(edges: Sequence[Edge]) -> list[Edge]:
-    """Return the edges that a graph has more than once."""
-    return [edge for edge, number in Counter(edges).items() if number > 1]

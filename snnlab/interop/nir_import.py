@@ -25,7 +25,7 @@ import torch
 
 from snnlab.errors import ConfigError, listing
 from snnlab.interop import nir_metadata
-from snnlab.interop.nir_files import GraphFile, NIRError, iterate_nodes
+from snnlab.interop.nir_files import GraphFile, iterate_nodes
 from snnlab.interop.nir_graphs import (
     POPULATIONS,
     FlatGraph,
@@ -38,6 +38,7 @@ from snnlab.interop.nir_graphs import (
 )
 from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
 from snnlab.nn.network import BuiltNetwork, Network, build_network
 
@@ -135,6 +136,8 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         _require_fit(own, weights, place)
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
+        if unused := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions, name)]:
+            said.append(f"not used: {listing(unused)}; ignore_metadata reads the nodes by these options")
         read = ReadNetwork(
             {name: dict(node) for name, node in own.layers.items()},
             weights,
@@ -216,6 +219,7 @@ class _Reader:
         self.shortened: list[str] = []
         self._maps: dict[str, Any] = {}
         self.constants: list[float] = []
+        self.notes: list[str] = []
 
     def read(self) -> ReadNetwork:
         """Return the network."""
@@ -241,7 +245,7 @@ class _Reader:
         read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
         late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
-        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles)
+        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles, self.notes)
         read.assumptions = [*assumption_lines(facts, self.options)]
         read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
@@ -381,6 +385,10 @@ class _Reader:
         current = (options.spikes or ("impulse" if kind in ("IF", "I") else "current")) == "current"
         layer: Layer = {"type": _LAYER_OF[kind]}
         each: Arrays = {}
+        for gain in {"r", "w_in"} & {*values}:
+            if zeros := np.count_nonzero(np.broadcast_to(getattr(node, gain), shape) == 0):
+                which = name if zeros == math.prod(shape) else f"{zeros:,} of {math.prod(shape):,} neurons of {name}"
+                self.notes.append(f"{gain} of {which} is 0: an input has no effect there")
         if kind in ("IF", "I"):
             gain = values["r"].map(lambda r: r * options.step if current else r)
         else:
@@ -401,9 +409,8 @@ class _Reader:
         fields = {"tau_mem": "tau_mem", "tau_syn": "tau_syn"} if "tau_mem" in values else {"tau_mem": "tau"}
         parts: dict[str, Any] = {}
         for setting, given in fields.items():
-            tau = values[given]
+            tau = self._tau(name, given, values[given])
             whole = tau.setting if tau.each is None else tau.each
-            self._require_tau(name, given, tau)
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
             elif options.time_unit == "steps":
@@ -444,17 +451,23 @@ class _Reader:
             return _Value(float(whole), None)
         return _Value(float(np.ravel(whole)[0]), np.asarray(whole, np.float64))
 
-    def _require_tau(self, name: str, given: str, tau: _Value) -> None:
-        """Raise a NIRError for a time constant that is not positive, or below a step."""
+    def _tau(self, name: str, given: str, tau: _Value) -> _Value:
+        """Return a time constant, a step where it is one but for rounding.
+
+        Raises:
+            NIRError: if it is not positive, or below a step.
+        """
         low = tau.setting if tau.each is None else float(tau.each.min())
-        unit = self.options.time_unit
+        unit, step = self.options.time_unit, self.options.step
         if low <= 0:
             raise self._error(name, f"{given} must be > 0, got {low:g}")
-        if low < self.options.step * (1 - 1e-9):
-            step = "a step" if unit == "steps" else f"dt, {self.options.step:.9g} {unit}"
-            raise self._error(
-                name, f"{given} is {low:.9g} {unit}, below {step}", "set a shorter dt, or another time_unit"
-            )
+        length = "a step" if unit == "steps" else f"dt, {step:.9g} {unit}"
+        if low < step * (1 - _ROUNDING):
+            fix = f"set --dt {rounded(low * UNITS[unit]):.6g} or less, or another --time-unit" if unit in UNITS else ""
+            raise self._error(name, f"{given} is {low:.9g} {unit}, below {length}", fix or "set another --time-unit")
+        if low < step * (1 - 1e-9):
+            self.notes.append(f"{given} of {name}, {low:.9g} {unit}, is taken as {length}: they differ by rounding")
+        return tau.map(lambda value: np.maximum(value, step))
 
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:
         options = self.options
@@ -494,6 +507,8 @@ class _Reader:
 
 
 _WEIGHTS = (".weight", ".bias")
+# Part by which a time constant may be below a step: some units in the last place of single precision.
+_ROUNDING = 1e-6
 # Longest delay, steps, and values that delays hold for one sample.
 _MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}

@@ -25,8 +25,8 @@ from typing import Any, Literal
 import numpy as np
 
 from snnlab.errors import one_line
-from snnlab.interop.nir_files import NIRError
 from snnlab.interop.nir_graphs import MOST_VALUES, require_size
+from snnlab.interop.nir_tree import NIRError
 from snnlab.printable import is_printable, printable
 
 FORMAT = 1

@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from snnlab.errors import ConfigError, listing
 from snnlab.interop.nir_graphs import POPULATIONS
-from snnlab.settings import FINITE, Count, above, check_settings
+from snnlab.settings import FINITE, Count, at_least, check_settings
 
 # Length of a file's unit of time, ms; a step for `steps`.
 UNITS = {"s": 1000.0, "ms": 1.0}
+# A shorter step, ms, is a mistake: nothing would happen in it.
+SHORTEST_MS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class NIRReadOptions:
     """
 
     time_unit: Literal["s", "ms", "steps"] = "s"
-    dt: Annotated[float, "ms", above(0)] = 1.0
+    dt: Annotated[float, "ms", at_least(SHORTEST_MS)] = 1.0
     discretization: Literal["exact", "euler"] = "exact"
     spikes: Literal["impulse", "current"] | None = None
     reset: Literal["subtract", "zero"] | None = None
@@ -82,7 +84,8 @@ def read_options(given: Mapping[str, str]) -> NIRReadOptions:
         check_options(options)
     except ConfigError as error:
         name = error.place.removeprefix("import.").replace("_", "-")
-        raise error.with_fields(place=f"--{name}") from None
+        message = error.message.replace(" or null", "")  # an option is left out instead
+        raise error.with_fields(place=f"--{name}", message=message) from None
     return options
 
 
@@ -115,6 +118,7 @@ class Facts(NamedTuple):
         late: Populations whose output returns later.
         dropped: Nodes that are left out.
         doubles: Whether there are weights in double precision.
+        notes: What was found in single nodes.
     """
 
     kinds: Mapping[str, str]
@@ -123,6 +127,7 @@ class Facts(NamedTuple):
     late: Collection[str]
     dropped: Collection[str]
     doubles: bool
+    notes: Collection[str]
 
 
 def assumption_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
@@ -182,6 +187,7 @@ def _structure_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     if facts.late:
         plural = "step" if options.cycle_delay == 1 else "steps"
         yield f"cycle_delay: the output of {listing(facts.late)} returns {options.cycle_delay} {plural} later"
+    yield from facts.notes
     if facts.dropped:
         yield f"no path from input to output leads through {listing(facts.dropped)}: left out"
     if facts.doubles:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from snnlab.interop.nir_files import NIRError
+from snnlab.interop.nir_files import PER_NEURON
 from snnlab.interop.nir_graphs import FlatGraph, Shape, kind_of, require_size
+from snnlab.interop.nir_tree import NIRError
 
 LINEAR = ("Affine", "Linear")
-_PER_NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "w_in", "scale", "threshold", "delay")
 
 
 def infer_shapes(flat: FlatGraph, graph: Any, place: str) -> dict[str, Shape]:
@@ -70,7 +70,12 @@ class _Shapes:
         """Return the output shape of a node for an input, checked against its parameters."""
         kind, found = kind_of(node), shape
         if kind in LINEAR:
-            if node.weight.ndim != 2 or len(shape) != 1 or node.weight.shape[1] != shape[0]:
+            if node.weight.ndim != 2:
+                raise self._error(
+                    name,
+                    f"its weight has {node.weight.ndim} axes, {list(node.weight.shape)}; NIR says y = W x for 2 alone",
+                )
+            if len(shape) != 1 or node.weight.shape[1] != shape[0]:
                 raise self._error(name, f"its weight {list(node.weight.shape)} does not fit its input {list(shape)}")
             found = (int(node.weight.shape[0]),)
             if kind == "Affine" and np.shape(node.bias) != found:
@@ -145,7 +150,8 @@ def flatten_axes(node: Any, shape: Shape, place: str) -> tuple[int, int]:
 
 def parameters(node: Any) -> dict[str, np.ndarray]:
     """Return the arrays of a node that have a value for each neuron; v_reset is that of the file."""
-    found = {name: getattr(node, name) for name in _PER_NEURON if getattr(node, name, None) is not None}
+    names = [name for name in PER_NEURON if name != "v_reset"]
+    found = {name: getattr(node, name) for name in names if getattr(node, name, None) is not None}
     return {name: np.atleast_1d(np.asarray(value)) for name, value in found.items()}
 
 

@@ -1,12 +1,14 @@
 """Names of SpikingJelly's state dicts: the layers of each type are matched in order.
 
 SpikingJelly names layers by their place in the Python object, such as `conv_fc.0` or `layer1.0.conv1`; these names
-differ between its versions and between users' programs. The order of the layers of one type does not.
+differ between its versions and between users' programs. The order of the layers of one type does not. Layers of
+transformers are joined and sorted first.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +25,10 @@ from snnlab.printable import printable
 _LEARNED = ".learned"
 _TIME_CONSTANT = "learned time constant"
 _DENSE = {2: "linear layer", 3: "conv1d layer", 4: "conv2d layer", 5: "conv3d layer"}
+# A projection that is one of three there and part of `qkv` here.
+_PART = re.compile(r"(?P<block>(?:.*\.)?)(?P<part>[qkv])_(?P<layer>conv|bn)\.(?P<own>\w+)")
+# QKFormer's embeddings and stages, which SpikingJelly registers one kind after the other.
+_STAGE = re.compile(r"(?P<kind>patch_embed|stage)(?P<number>\d+)\.")
 
 
 class Matched(NamedTuple):
@@ -47,6 +53,7 @@ def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Netwo
     Raises:
         DataError: if the file has more or fewer layers of a type, or a layer has more tensors there.
     """
+    tensors = in_order_of_use(tensors, network.state_dict())
     theirs, ours = _by_type(tensors), _by_type(network.state_dict())
     for kind in {**theirs, **ours}:
         _require_as_many(path, kind, theirs.get(kind, {}), ours.get(kind, {}))
@@ -62,7 +69,7 @@ def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Netwo
                 name = f"{layer}.{own}".lstrip(".")
                 targets[name] = f"{target}.{own}"
                 if own not in names:
-                    hint = f"set {_setting(target)}.bias=true" if own == "bias" else ""
+                    hint = f"set {_setting(network, target)}.bias=true" if own == "bias" else ""
                     raise DataError(path, f"{printable(name)} is not in this network's {target}", hint)
     return Matched(converted, targets)
 
@@ -112,10 +119,19 @@ def _count(number: int, kind: str) -> str:
     return f"{number} {kind.replace('layer', 'layers', 1) if 'layer' in kind else f'{kind}s'}"
 
 
-def _setting(layer: str) -> str:
-    """Return the place of a layer in the configuration."""
-    first, *rest = layer.split(".")
-    return ".".join(["model.layers", first, *(f"layers.{name}" for name in rest)])
+def _setting(network: Network, layer: str) -> str:
+    """Return the place of a layer in the configuration, or that of the block that it belongs to."""
+    place, before, block = "model", ".layers", network
+    for name in layer.split("."):
+        kind, module = block.layer_types.get(name), block.get_submodule(name)
+        if kind in ("shortcut", "branch"):
+            place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
+        elif kind != "copy":  # all copies have one node
+            place, before = f"{place}{before}.{name}", ".layers"
+        if not isinstance(module, Network) or module.expanded is not None:
+            break
+        block = module
+    return place
 
 
 def _stored(w: Tensor, network: Network, layer: str, setting: str) -> Tensor:
@@ -131,3 +147,48 @@ def _stored(w: Tensor, network: Network, layer: str, setting: str) -> Tensor:
         return -w
     unit = 1.0 if isinstance(decay.tau, str) else decay.dt or 1.0
     return math.log(unit) - (w if decay.decay == "euler" else torch.log(F.softplus(w)))
+
+
+def in_order_of_use(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a transformer's layers in the order in which they are used, in the shapes of our layers.
+
+    Projections `q_conv`, `k_conv`, `v_conv` and their norms become one `qkv_conv`. Convolutions of single tokens, which
+    SpikingJelly applies to `[C, H * W]`, get a second axis of one cell where ours are applied to `[C, H, W]`. Other
+    state dicts stay as they are.
+
+    Args:
+        tensors: The tensors of the file by name, in its order.
+        own: The network's state dict.
+    """
+    found = _join_projections(tensors)
+    if any(map(_STAGE.match, found)):
+        found = dict(sorted(found.items(), key=lambda item: _position(item[0])))
+    if any(value.dim() == 3 for value in own.values()):
+        return found
+    return {
+        name: value[..., None] if value.dim() == 3 and value.shape[2] == 1 else value for name, value in found.items()
+    }
+
+
+def _join_projections(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        match = _PART.fullmatch(name)
+        others = [] if match is None else [_name(match, part) for part in "qkv"]
+        if match is None or not all(other in tensors for other in others):
+            found[name] = value
+        elif value.dim() == 0:  # the number of batches
+            found.setdefault(_name(match, "qkv"), value)
+        elif match["part"] == "q":
+            found[_name(match, "qkv")] = torch.cat([tensors[other] for other in others])
+    return found
+
+
+def _name(match: re.Match[str], part: str) -> str:
+    return f"{match['block']}{part}_{match['layer']}.{match['own']}"
+
+
+def _position(name: str) -> tuple[int, bool]:
+    """Return the stage of a tensor, the embedding before the blocks; the last layers are in none."""
+    match = _STAGE.match(name)
+    return (10**6, False) if match is None else (int(match["number"]), match["kind"] == "stage")

@@ -225,6 +225,8 @@ def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Ta
     if missing:
         others = [name for name, target in targets.items() if isinstance(target, str) and target not in own]
         hint = f"model.weights.rename maps its names: {_names(others)}" if others else ""
+        if all(name.endswith(".bias") for name in missing):
+            hint = "set bias: false for layers that have none there"
         raise DataError(path, f"has no {_names(missing)} ({len(missing)} of {len(own)} tensors)", hint)
     if twice := next((name for name in named if named.count(name) > 1), None):
         sources = [name for name, target in targets.items() if target == twice]

@@ -6,6 +6,15 @@ encoders, initializations, losses. `LAYERS` and the other registries hold them b
 
 from snnlab.memory import keep_heap as keep_heap
 from snnlab.nn import blocks as blocks, layers as layers, losses as losses, neurons as neurons, surrogate as surrogate
+from snnlab.nn.blocks.attention import (
+    KVMask as KVMask,
+    QKMask as QKMask,
+    kv_mask as kv_mask,
+    qk_attention as qk_attention,
+    qk_mask as qk_mask,
+    spike_driven_attention as spike_driven_attention,
+    spiking_self_attention as spiking_self_attention,
+)
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
     Residual as Residual,
@@ -13,6 +22,12 @@ from snnlab.nn.blocks.branches import (
     repeat as repeat,
     residual as residual,
     sequential as sequential,
+)
+from snnlab.nn.blocks.embeddings import (
+    patch_embedding as patch_embedding,
+    patch_splitting as patch_splitting,
+    position_conv as position_conv,
+    spiking_mlp as spiking_mlp,
 )
 from snnlab.nn.blocks.graph import Graph as Graph, graph as graph
 from snnlab.nn.blocks.loop import (
@@ -35,6 +50,10 @@ from snnlab.nn.init import (
     VariancePreserving as VariancePreserving,
 )
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
+from snnlab.nn.layers.attention_product import (
+    AttentionProduct as AttentionProduct,
+    attention_product as attention_product,
+)
 from snnlab.nn.layers.conv import (
     conv1d as conv1d,
     conv2d as conv2d,
@@ -112,28 +131,44 @@ from snnlab.nn.network import (
 )
 from snnlab.nn.neurons import (
     ALIF as ALIF,
+    BRF as BRF,
+    GLIF as GLIF,
     IAF as IAF,
+    KLIF as KLIF,
     LI as LI,
     LIF as LIF,
     LSNN as LSNN,
     NEURONS as NEURONS,
+    PSN as PSN,
+    TCLIF as TCLIF,
+    TSLIF as TSLIF,
+    AdEx as AdEx,
     AdLIF as AdLIF,
+    CobaLIF as CobaLIF,
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
     CubaLIFState as CubaLIFState,
     Integrator as Integrator,
+    Izhikevich as Izhikevich,
     LavaCuba as LavaCuba,
+    LIFEx as LIFEx,
+    LIFRefrac as LIFRefrac,
     LIFState as LIFState,
     LIState as LIState,
+    MaskedPSN as MaskedPSN,
     Neuron as Neuron,
     Recurrent as Recurrent,
+    ResonateAndFire as ResonateAndFire,
     SinabsLIF as SinabsLIF,
+    SlidingPSN as SlidingPSN,
     SnntorchAlpha as SnntorchAlpha,
+    TsodyksMarkram as TsodyksMarkram,
 )
 from snnlab.nn.surrogate import (
     SURROGATES as SURROGATES,
     Atan as Atan,
     Circ as Circ,
+    DoubleGaussian as DoubleGaussian,
     Erfc as Erfc,
     Exponential as Exponential,
     Gaussian as Gaussian,

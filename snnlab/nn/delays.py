@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, error_context
+from snnlab.nn.layer import Scheduled
 from snnlab.settings import Count, UnitInterval, above, at_least, check_settings, checks_arguments
 
 Shape = tuple[int, ...]
@@ -85,7 +86,7 @@ class HasLongestDelay(ABC):
 
 
 @checks_arguments
-class Delays(nn.Module, HasLongestDelay):
+class Delays(nn.Module, HasLongestDelay, Scheduled):
     """Delays between 0 and a maximum. While they are learned, each is a Gaussian over the steps around it.
 
         taps[m] = exp(-((m - d) / (sigma + 0.27))^2 / 2) / (their sum over m + 1e-7),   d = fraction * max, in steps
@@ -149,7 +150,7 @@ class Delays(nn.Module, HasLongestDelay):
         else:
             self.register_buffer("fraction", fraction)
         self.sigma_start = (self.max_steps + 1) // 2 if sigma_start is None else sigma_start
-        self.sigma_end, self.sigma_decay = sigma, sigma_decay
+        self.sigma_end, self.schedule_fraction = sigma, sigma_decay if learn else None
         self.sigma: float = self.sigma_start
 
     def longest(self) -> int:
@@ -188,9 +189,9 @@ class Delays(nn.Module, HasLongestDelay):
         kernel = weight.new_zeros(*weight.shape[:-1], self.max_steps + 1)
         return kernel.scatter_add(-1, self.max_steps - self.steps().view(weight.shape), weight)
 
-    def set_sigma(self, progress: float) -> None:
+    def set_progress(self, progress: float) -> None:
         """Set the width of the Gaussians; `progress`: completed fraction 0..1 of the epochs in which it decays."""
-        self.sigma = self.sigma_start * (self.sigma_end / self.sigma_start) ** min(progress, 1.0)
+        self.sigma = self.sigma_start * (self.sigma_end / self.sigma_start) ** progress
 
     @torch.no_grad()
     def clamp(self) -> None:

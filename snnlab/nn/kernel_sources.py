@@ -108,6 +108,8 @@ def _stage_text(stage: Stage, shape: Shape, not_fused: Mapping[str, str]) -> str
 def _kernel(layer: Neuron, shape: Shape) -> tuple[Kernel, frozenset[str]] | str:
     """Return a neuron's kernel with the names of its per-neuron coefficients, or as text why it has no kernel."""
     neuron = layer.neuron if isinstance(layer, Recurrent) else layer
+    if neuron.parallel:
+        return "a matrix product over time, PyTorch's"
     x = torch.zeros(1, 1, *shape, requires_grad=True)
     k = cast_coefficients(neuron.coefficients(), x)
     kernel = kernel_for(neuron.step, x, neuron.initial_state(x[0]), k, backend=neuron.backend)

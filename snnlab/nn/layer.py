@@ -5,6 +5,7 @@ Axes: T steps, B samples, then the layer's own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -45,6 +46,8 @@ class TemporalLayer(nn.Module):
 
     reach: Reach = "given"
     """The input steps that an output step depends on."""
+    whole_recording: bool = False
+    """Whether one call must hold all steps of a recording, in evaluation too."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         """Return the output of all steps and the state after the last.
@@ -70,11 +73,35 @@ class TemporalLayer(nn.Module):
         )
 
 
+class Scheduled(ABC):
+    """A module with a value that changes over the first epochs of a training.
+
+    Attributes:
+        schedule_fraction: Fraction of the epochs in which it changes; None: it does not change.
+    """
+
+    schedule_fraction: float | None
+
+    @abstractmethod
+    def set_progress(self, progress: float) -> None:
+        """Set the value; `progress`: completed fraction 0..1 of the epochs in which it changes."""
+
+
+def scheduled_modules(network: nn.Module) -> list[Scheduled]:
+    """Return the modules of a network whose value changes."""
+    return [one for one in network.modules() if isinstance(one, Scheduled) and one.schedule_fraction is not None]
+
+
 def reach_of(layers: Iterable[nn.Module]) -> Reach:
     """Return the widest reach of some layers; it is `step` for a layer without time, but `given` for a batch norm."""
     known: tuple[Reach, ...] = get_args(Reach)
     found = ((layer, "given" if isinstance(layer, BatchNormNd) else "step") for layer in layers)
     return known[max((known.index(getattr(layer, "reach", own)) for layer, own in found), default=0)]
+
+
+def whole_recording_layer(network: nn.Module) -> str | None:
+    """Return the name of the first layer that needs a whole recording in one call, in evaluation too, or None."""
+    return next((name for name, layer in network.named_modules() if getattr(layer, "whole_recording", False)), None)
 
 
 def only_spikes(counts: Counts) -> Counts:
@@ -164,6 +191,12 @@ def require_groups(groups: int, in_channels: int, out_channels: int) -> None:
             "groups",
             f"must divide the input's channels ({in_channels}) and out_channels ({out_channels}), got {groups}",
         )
+
+
+def near_divisors(number: int, wanted: int) -> list[int]:
+    """Return the nearest divisors of `number` below and above `wanted`, if they exist."""
+    divisors = [n for n in range(1, number + 1) if number % n == 0]
+    return [n for n in divisors if n < wanted][-1:] + [n for n in divisors if n > wanted][:1]
 
 
 def require_window(in_size: Shape, kernel: Shape, padding: Shape, dilation: Shape) -> None:

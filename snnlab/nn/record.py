@@ -1,4 +1,6 @@
-"""Record spikes and states of all neurons at every step, without hooks: the network runs one step at a time.
+"""Record spikes and states of all neurons at every step: the network runs one step at a time, without hooks.
+
+A network with a layer that needs all steps runs them at once, with hooks; then the layers of single steps run again.
 
 Axes: T steps, B samples, then the layer's own.
 """
@@ -7,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snnlab.nn.layer import Counts, only_spikes
+from snnlab.nn.layer import Counts, TemporalLayer, only_spikes, whole_recording_layer
 from snnlab.nn.network import Network
 
 
@@ -23,7 +26,7 @@ class NetworkRecord(NamedTuple):
         y: The network's output.
         spikes: Spikes of each spiking layer, by the key of its counts: nested names are dotted.
         states: State variables, by layer and variable, such as `states["lif1"]["v"]`; each is the value at the end of
-            the step, so a membrane is recorded after its reset.
+            the step, so a membrane is recorded after its reset. A layer that needs all steps at once has none.
 
     Shape:
         `[T, B, ...]` each.
@@ -47,6 +50,8 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Net
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64.
     """
+    if whole_recording_layer(network) is not None:
+        return _record_at_once(network, x, lengths)
     outputs: list[Tensor] = []
     spikes: list[Counts] = []
     states: list[dict[str, dict[str, Tensor]]] = []
@@ -70,6 +75,9 @@ def step_spikes(network: Network, x: Tensor, *, lengths: Tensor | None = None) -
     Shape:
         x: `[T, B, ...]`; lengths: `[B]`, int64; returns float32 `[T, B]`.
     """
+    if whole_recording_layer(network) is not None:
+        of_layers = [s.flatten(2).sum(2).float() for s in _record_at_once(network, x, lengths).spikes.values()]
+        return torch.stack([*of_layers, x.new_zeros(x.shape[:2], dtype=torch.float32)]).sum(0)
     spikes: list[Tensor] = []
     with evaluation(network), torch.no_grad():
         for _, _, counts in _steps(network, x, lengths):
@@ -88,6 +96,58 @@ def evaluation(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def _record_at_once(network: Network, x: Tensor, lengths: Tensor | None) -> NetworkRecord:
+    """Record a network that needs all steps; layers in a loop are called for each step."""
+    calls: dict[str, list[_Call]] = {name: [] for name, _ in _temporal_layers(network)}
+
+    def keep(name: str, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        calls[name].append(_Call(given[0], given[1] if len(given) > 1 else None, named.get("lengths"), *output))
+
+    layers = dict(_temporal_layers(network))
+    hooks = [layer.register_forward_hook(partial(keep, name), with_kwargs=True) for name, layer in layers.items()]
+    try:
+        with evaluation(network), torch.no_grad():
+            y, _ = network(x, lengths=lengths)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    states: dict[str, dict[str, Tensor]] = {}
+    with evaluation(network), torch.no_grad():
+        for name, layer in layers.items():
+            steps = [dict(_fields(state)) for call in calls[name] for state in _states(layer, call)]
+            if steps:
+                states[name] = {key: torch.stack([step[key] for step in steps]) for key in steps[0]}
+    spiking = [name for name, layer in layers.items() if getattr(layer, "spiking", False)]
+    return NetworkRecord(y, {name: torch.cat([call.y for call in calls[name]]) for name in spiking}, states)
+
+
+class _Call(NamedTuple):
+    x: Tensor
+    state: Any
+    lengths: Tensor | None
+    y: Tensor
+    after: Any
+
+
+def _temporal_layers(network: nn.Module) -> Iterator[tuple[str, TemporalLayer]]:
+    """Yield the layers with a state, but blocks and what is within a layer, by their dotted names."""
+    for name, layer in network.named_children():
+        if isinstance(layer, TemporalLayer) and not isinstance(layer, Network):
+            yield name, layer
+        else:
+            yield from ((f"{name}.{inner}", each) for inner, each in _temporal_layers(layer))
+
+
+def _states(layer: TemporalLayer, call: _Call) -> Iterator[Any]:
+    """Yield a layer's state after each step of a call."""
+    if layer.whole_recording or not hasattr(call.after, "_asdict"):
+        return
+    state = call.state
+    for t, x_t in enumerate(call.x.split(1)):
+        _, state = layer(x_t, state, lengths=None if call.lengths is None else (call.lengths - t).clamp(0, 1))
+        yield state
 
 
 def _steps(network: Network, x: Tensor, lengths: Tensor | None) -> Iterator[tuple[Tensor, Any, Counts]]:

@@ -20,7 +20,6 @@ from snnlab.nn.layers import DelayedConnections
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
 from snnlab.nn.neurons.info import NeuronInfo
-from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.nn.record import evaluation
@@ -235,7 +234,7 @@ class Learned(NamedTuple):
     Attributes:
         layer: The layer's dotted name.
         name: Its name in the configuration, such as `tau_mem`.
-        unit: `ms`; `steps` for a time constant if steps have no length; empty without a unit.
+        unit: Such as `ms`; `steps` for a time constant if steps have no length; empty without a unit.
         values: One value, or one for each channel or neuron, detached, in double precision.
     """
 
@@ -254,15 +253,7 @@ def learned(network: nn.Module) -> Iterator[Learned]:
     """Yield the values that the neurons of a network learn; for a decay factor also its time constant."""
     for layer, outer in named_neurons(network):
         neuron = outer.neuron if isinstance(outer, Recurrent) else outer
-        if not isinstance(neuron, LeakyMembrane):
-            continue
-        for name in neuron.learn_per:
-            value = neuron.learned_value(name)
-            decay = next((decay for decay in neuron.decays() if decay.given == name), None)
-            if decay is not None:
-                yield Learned(layer, decay.tau_name, "steps" if decay.dt is None else "ms", decay.length(value))
-            if decay is None or decay.given == decay.factor_name:
-                yield Learned(layer, name, "", value)
+        yield from (Learned(layer, *each) for each in neuron.learned_values())
 
 
 def learned_metrics(network: nn.Module) -> dict[str, float]:

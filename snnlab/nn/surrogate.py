@@ -420,6 +420,28 @@ class MultiGaussian(LibrarySurrogate):
         return f"{super().__repr__()[:-1]}, h={self.h:g}, s={self.s:g})"
 
 
+@SURROGATES.register("double_gaussian")
+class DoubleGaussian(MultiGaussian):
+    """A Gaussian minus a wider one at the same place, the surrogate gradient of the balanced resonate-and-fire neuron.
+
+        ds/du = scale * ((1 + h) N(x; 0, sigma) - 2 h N(x; 0, s sigma))
+
+    with N(x; mu, sigma) the normal density. The authors have sigma 0.5 and scale 0.5.
+
+    Args:
+        sigma: Standard deviation of the narrow Gaussian in units of u, in place of width and height.
+        scale: A factor, in addition to sigma; default 1.
+        h: Half the weight of the wide one.
+        s: Width of the wide one in sigma.
+
+    Source: Higuchi et al., Balanced resonate-and-fire neurons, ICML 2024, and its code.
+    """
+
+    def unit_gradient(self, x: Tensor) -> Tensor:
+        wide = torch.exp(x * x * self._lobe_exponent) * (2.0 * self.h / self.s / self.peak)
+        return torch.exp(x * x * -0.5) * ((1.0 + self.h) / self.peak) - wide
+
+
 @SURROGATES.register("triangle")
 class Triangle(AlphaSurrogate):
     """A triangle: max(0, 1 - z / 2), zero beyond two half widths.

@@ -72,6 +72,11 @@ class ThresholdResult(NamedTuple):
     spikes: float | None
 
 
+def share_text(share: float, right_of: int | None = None) -> str:
+    """Return an accuracy as text; with the number of recordings, how many of them are right, and no accuracy."""
+    return f"{share:.1%}" if right_of is None else f"{round(share * right_of):,} of {right_of:,}"
+
+
 def recorded_answers(arrays: Mapping[str, np.ndarray], stage: str) -> AnswersOverTime | None:
     """Return a stage's answers from `predictions.npz`; None without confidences (an older file, or not of classes)."""
     if f"{stage}_confidence" not in arrays:

@@ -25,7 +25,7 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
         settings = {key: value for key, value in experiment.neuron.items() if key != "type"}
         kind = experiment.neuron.get("type")
         with torch.device("meta"):  # only for checks: real recurrent weights of this shape may not fit into memory
-            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms)
+            NEURONS.build(kind, settings, "neuron", in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
     torch.manual_seed(derived_seed(experiment.seed, Stream.INIT))
     layers = experiment.model["layers"]
     built = build_network(layers, in_shape=data.frame_shape, dt=data.step_ms, num_steps=data.steps)
@@ -41,15 +41,27 @@ def make_network(experiment: Experiment, data: DataSettings) -> BuiltNetwork:
     name, shape = next(reversed(built.shapes.items()))
     if shape != (data.num_classes,):
         hint = "is a flatten layer missing before the last linear one?" if len(shape) > 1 else ""
+        hint = hint or _outputs_hint(built, data.num_classes)
         raise ConfigError(
             f"model.layers.{name}",
             (
                 f"the network ends with shape {list(shape)} at each step, but data.num_classes needs"
                 f" [{data.num_classes}]"
             ),
-            hint or f"set its out_features to {data.num_classes}",
+            hint,
         )
     return built
+
+
+def _outputs_hint(built: BuiltNetwork, num_classes: int) -> str:
+    """Return the setting that gives a network as many outputs as there are classes; a vote needs several for each."""
+    (outputs,) = next(reversed(built.shapes.values()))
+    assert built.network.built_from is not None
+    layers = [name for name, node in built.network.built_from.layers.items() if "out_features" in node]
+    if not layers:
+        return ""
+    needed = num_classes * (built.shapes[layers[-1]][-1] // outputs)
+    return f"set model.layers.{layers[-1]}.out_features={needed}"
 
 
 def _initialize_weights(built: BuiltNetwork, node: Any, data: DataSettings) -> None:

@@ -34,9 +34,8 @@ from snnlab.errors import ConfigError, MissingPackageError, error_context, listi
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.delays import delays_of
 from snnlab.nn.kernel_sources import layers_rounding_differently
-from snnlab.nn.layer import reach_of
+from snnlab.nn.layer import reach_of, scheduled_modules
 from snnlab.nn.losses import Loss
 from snnlab.nn.plan import first_layers_accept_events
 from snnlab.nn.stages import SPARSE_FRACTION
@@ -48,8 +47,8 @@ from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import InnerClasses, find_target, partial_target
 from snnlab.settings import check_settings, has_parameter
-from snnlab.training.delay_annealing import DelayAnnealing
 from snnlab.training.health import OverfitCheck
+from snnlab.training.layer_schedules import LayerSchedules
 from snnlab.training.module import SpikingModule, TrainingOptions
 from snnlab.training.ranks import RankInfo
 from snnlab.training.snapshots import AtomicCheckpointIO
@@ -207,9 +206,9 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
         return [SurrogateAnnealing(network, **node)]
 
 
-def delay_callbacks(network: nn.Module) -> list[L.Callback]:
-    """Return the callback that makes learned delays exact during the training, if the network has delays."""
-    return [DelayAnnealing(network)] if delays_of(network) else []
+def layer_schedule_callbacks(network: nn.Module) -> list[L.Callback]:
+    """Return the callback that changes values of layers over the epochs, such as the widths of learned delays."""
+    return [LayerSchedules(network)] if scheduled_modules(network) else []
 
 
 def averaging_callbacks(experiment: Experiment) -> list[L.Callback]:
@@ -351,7 +350,8 @@ def module_options(experiment: Experiment, network: nn.Module) -> TrainingOption
 def _tbptt_steps(experiment: Experiment, network: nn.Module) -> int | None:
     steps = experiment.tbptt_steps
     if steps is not None and reach_of([network]) == "recording":
-        raise ConfigError("tbptt_steps", "a batch_norm with per_step needs all steps at once", "set tbptt_steps: null")
+        what = "a layer such as psn, or batch_norm with per_step,"
+        raise ConfigError("tbptt_steps", f"{what} needs all steps at once", "set tbptt_steps: null")
     return steps
 
 

@@ -74,7 +74,7 @@ def evaluate(
             require_not_trained_on(run, data, used)
     _select_part(data, part)
     if early:
-        early.check(experiment, settings, data)
+        early.check(experiment, settings, data, session.network)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
@@ -119,7 +119,9 @@ def result_lines(values: dict[str, Any]) -> list[str]:
     for name, (right, of) in names.items():
         share = f"  {right / of:6.1%}" if of and not values.get("imported") else ""
         text_lines.append(f"  {name:{width}}  {right:>6,} of {of:>6,}{share}")
-    return [*text_lines, *early_exit_lines(values["anytime"])] if "anytime" in values else text_lines
+    if "anytime" in values:
+        text_lines += early_exit_lines(values["anytime"], imported=values.get("imported", False))
+    return text_lines
 
 
 def _evaluate_early_exit(
@@ -144,7 +146,11 @@ def _evaluate_early_exit(
     clock, seen = step_time(data.settings), recorded_answers({**arrays, **spikes}, "test")
     assert seen is not None
     rows = early_exit_curve(seen, clock)
-    record: dict[str, Any] = {"unit": clock.unit, "thresholds": [row._asdict() for row in rows]}
+    record: dict[str, Any] = {
+        "unit": clock.unit,
+        "recordings": len(seen.targets),
+        "thresholds": [row._asdict() for row in rows],
+    }
     if early.accuracy is None:
         return EarlyExitResult(rows, clock, spikes, record)
     data.split = replace(data.split, test=data.split.val)
@@ -152,7 +158,11 @@ def _evaluate_early_exit(
     assert of_val is not None
     on_val = fastest_threshold(of_val, early.accuracy, clock)
     chosen = on_val and at_threshold(seen, on_val.threshold, clock)
-    both = {"on_val": on_val and on_val._asdict(), "on_test": chosen and chosen._asdict()}
+    both = {
+        "val_recordings": len(of_val.targets),
+        "on_val": on_val and on_val._asdict(),
+        "on_test": chosen and chosen._asdict(),
+    }
     return EarlyExitResult(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
 
 
@@ -218,9 +228,12 @@ def _write(
         with default_style():
             drawn = []
             if early_exit:
-                drawn.append(("anytime", draw_early_exit(early_exit.rows, early_exit.clock, early_exit.chosen)))
+                right_of = early_exit.record["recordings"] if values["imported"] else None
+                figure = draw_early_exit(early_exit.rows, early_exit.clock, early_exit.chosen, right_of)
+                drawn.append(("anytime", figure))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
-            for name, figure in (*draw_predictions(values, names, dt, labelled_steps=each), *drawn):
+            of_answers = draw_predictions(values, names, dt, labelled_steps=each, imported=values["imported"])
+            for name, figure in (*of_answers, *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
             write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.clock))

@@ -19,7 +19,7 @@ import yaml
 from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
 from snnlab.data.data_settings import read_settings
-from snnlab.errors import ConfigError, DataError, RunFolderError
+from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError
 from snnlab.files import unwritable, write_atomically
 from snnlab.interop.nir_files import nir_package, read_graph
 from snnlab.interop.nir_import import ReadNetwork, read_network
@@ -91,6 +91,7 @@ def import_nir(
         "format": f"nir {file.version}" if file.version else "nir",
         "read_by": f"nir {nir_package().__version__}",
         "options": vars(options),
+        "dt": read.dt,
         "assumptions": read.assumptions,
         "layer_of_node": read.names,
     }
@@ -119,10 +120,13 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
     experiment, _ = compose_experiment(chosen, config_dir)
     with experiment.located_errors():
         session = Session(experiment, folder)
-        session.build("built", "loss")
-        weights = experiment.foreign_weights
-        assert weights is not None
-        loaded = load_foreign(session.built.network, weights)
+        try:
+            session.build("built", "loss")
+            weights = experiment.foreign_weights
+            assert weights is not None
+            loaded = load_foreign(session.built.network, weights)
+        except SnnlabError as error:
+            raise _with_data(error, session, overrides) from None
     source = {
         "file": str(path.absolute()),
         "sha256": file_hash(path),
@@ -132,6 +136,16 @@ def import_weights(path: Path, folder: Path, overrides: Sequence[str], config_di
     }
     _write_run(folder, experiment, session.built, source)
     return loaded
+
+
+def _with_data(error: SnnlabError, session: Session, overrides: Sequence[str]) -> SnnlabError:
+    """Return an error of layers or weights that do not fit with the data that the user chose, or did not choose."""
+    known = any(key_of(text) == "data" for text in overrides)
+    if error.hint or not error.place.startswith("model.layers." if known else ("model.layers.", "model.weights")):
+        return error
+    settings = session.settings
+    data = f"data={session.experiment.data['type']} has frames {list(settings.frame_shape)}"
+    return error.with_fields(hint=data if known else f"{data} and {settings.num_classes} classes; set data=NAME")
 
 
 def require_new(folder: Path) -> None:

@@ -25,14 +25,14 @@ class CardNetwork(NamedTuple):
     Attributes:
         summary: Its layers.
         parameters: Its trainable parameters by kind.
-        data: The dataset, as an override.
+        overrides: Those of the card, and its dataset.
         steps: The steps of a recording.
         steps_text: The same as text, with the length of a step.
     """
 
     summary: Summary
     parameters: ParameterCounts
-    data: str
+    overrides: Sequence[str]
     steps: int
     steps_text: str
 
@@ -67,10 +67,11 @@ def model_card(name: str, path: Path, config_dir: str | Path | None = None) -> M
         experiment, _ = compose_experiment([*card.overrides, f"model={name}"], config_dir)
         session = Session(experiment)
         shape = session.settings.frame_shape
+        named = any(one.startswith(("data=", "experiment=")) for one in card.overrides)
         network = CardNetwork(
             summarize(session.built, shape),
             count_parameters(session.built, shape),
-            f"data={experiment.data['type']}",
+            card.overrides if named else [f"data={experiment.data['type']}", *card.overrides],
             session.settings.steps,
             session.settings.steps_text,
         )
@@ -101,8 +102,8 @@ def card_facts(found: ModelCard) -> list[tuple[str, Sequence[str]]]:
     facts: list[tuple[str, Sequence[str]]] = []
     if not isinstance(network, str):
         facts += [
-            ("with", [f"{' '.join(card.overrides) or network.data}: {network.steps_text}"]),
-            ("parameters", [parameters_text(network)]),
+            ("with", [f"{' '.join(network.overrides)}: {network.steps_text}"]),
+            ("parameters", [parameters_text(network), *unused_text(card)]),
             ("operations", [operations_text(network)]),
         ]
     texts = (("source", card.source), ("code", card.code), ("licence", card.licence))
@@ -119,11 +120,18 @@ def parameters_text(network: CardNetwork) -> str:
     return f"{sum(counts):,}: {kinds}" if kinds else "0"
 
 
+def unused_text(card: Card) -> list[str]:
+    """Return the parameters of the source that this network does not have, as text."""
+    if card.unused is None or card.parameters is None:
+        return []
+    return [f"the source has {card.parameters:,}, of which nothing uses {card.unused:,}"]
+
+
 def operations_text(network: CardNetwork) -> str:
     """Return the dense operations of a step and of a recording as text."""
     summary = network.summary
     more = " and an unknown number" if any(row.operations is None for row in summary.layers) else ""
     return (
         f"{summary.operations:,}{more} multiply-accumulates a step, zeros included;"
-        f" {summary.operations * network.steps:,} a recording of {network.steps} steps"
+        f" {summary.operations * network.steps:,} a recording of {network.steps} step{'s' * (network.steps > 1)}"
     )

@@ -27,6 +27,7 @@ from snnlab.data.formats import ReadOptions, iter_recordings, read_file
 from snnlab.data.windows import window_counts
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
+from snnlab.nn.layer import whole_recording_layer
 from snnlab.nn.losses import Loss
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
@@ -293,14 +294,19 @@ def check_early_exit(run: OpenedRun, settings: DataSettings) -> None:
     Raises:
         ConfigError: with the reason.
     """
-    if why := early_exit_problem(run.experiment, settings) or (
+    if why := early_exit_problem(run.experiment, settings, run.network) or (
         "steps of data.bin_by: count have no length in time" if settings.step_ms is None else None
     ):
         raise ConfigError("predict", f"--until: {why}")
 
 
-def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> ReadOptions:
+def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place: str = "predict") -> ReadOptions:
     """Return how files are read: as in the run's dataset, changed by the options.
+
+    Args:
+        data: The data settings of the experiment.
+        options: The options of the command.
+        place: The command, for errors.
 
     Raises:
         ConfigError: for an invalid option.
@@ -323,7 +329,7 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str]) -> Rea
     try:
         return replace(own, **given)
     except ValueError as error:
-        raise ConfigError("predict", error) from error
+        raise ConfigError(place, error) from error
 
 
 class RunPredictor:
@@ -382,6 +388,8 @@ class RunPredictor:
             SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.
         """
         size = None if pieces is None else piece_steps(pieces, self.settings)
+        if size is not None and (layer := whole_recording_layer(self.run.network)) is not None:
+            raise ConfigError("predict", f"--pieces: layer '{layer}' needs all steps of a recording at once")
         if until is not None:
             check_early_exit(self.run, self.settings)
         each, size = each and size is not None and until is None, 1 if until is not None and size is None else size

@@ -86,7 +86,8 @@ def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Fig
     drawn = partial(draw_predictions, found, names, settings.step_ms, labelled_steps=each)
     what = ["error_over_time"] if "error_over_time" in found else ["confusion", "accuracy_over_time"]
     plots: dict[str, Callable[[], Figure]] = {name: lambda name=name: dict(drawn())[name] for name in what}
-    seen = None if early_exit_problem(run.experiment, settings) else recorded_answers(run.predictions, part)
+    refused = early_exit_problem(run.experiment, settings, run.network)
+    seen = None if refused else recorded_answers(run.predictions, part)
     if seen is not None:
         clock = step_time(settings)
         plots["anytime"] = lambda: draw_early_exit(early_exit_curve(seen, clock), clock)

@@ -33,6 +33,7 @@ from snnlab.session.weights import (
     init_from,
     load_foreign,
     load_weights,
+    warn_of_other_dt,
 )
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Session:
         """The network with random weights, and the shapes of its layers."""
         if self.run is not None:
             checkpoint_file(self.run, self.checkpoint)  # fail before anything is built
+            warn_of_other_dt(self.run, self.settings.step_ms)
         return make_network(self.experiment, self.settings)
 
     @cached_property
@@ -132,7 +134,7 @@ class Session:
         if self.run is not None:
             load_weights(network, self.run, self.checkpoint)
         elif self.experiment.init_from is not None:
-            _log.info(init_from(network, Path(self.experiment.init_from).expanduser()))
+            _log.info(init_from(network, Path(self.experiment.init_from).expanduser(), self.settings.step_ms))
         elif self.experiment.foreign_weights is not None:
             _log.info(load_foreign(network, self.experiment.foreign_weights))
         return network

@@ -6,6 +6,7 @@ Axes: R recordings.
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from snnlab.errors import ConfigError, DamagedError, DataError, RunFolderError, 
 from snnlab.files import write_atomically
 from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
-from snnlab.runs.recorded import read_config, read_run, read_split
+from snnlab.runs.recorded import read_config, read_run, read_run_if_ended, read_split
 from snnlab.runs.run_folder import SPLIT
 from snnlab.runs.signature import file_hash
 from snnlab.training.checkpoints import network_weights
@@ -94,8 +95,23 @@ def load_weights(network: Network, run: Path, checkpoint: Checkpoint) -> None:
         raise ConfigError(run, f"its weights do not fit this network: {reason}") from error
 
 
-def init_from(network: Network, run: Path) -> str:
+def warn_of_other_dt(run: Path, step: float | None) -> None:
+    """Warn if a network was imported for steps of another length, ms."""
+    found = read_run_if_ended(run)
+    dt = found and found.provenance.get("imported", {}).get("dt")
+    if isinstance(dt, float) and (step is None or not math.isclose(step, dt)):
+        length = "have no length" if step is None else f"are of {step:g} ms"
+        what = "gains that depend on dt, and biases, which act once a step, are those of the former"
+        _log.warning("%s was imported for steps of %g ms, and these %s: %s", run, dt, length, what)
+
+
+def init_from(network: Network, run: Path, step: float | None) -> str:
     """Load a run's weights where name and shape are equal, and return a log line.
+
+    Args:
+        network: The network.
+        run: The folder of the run.
+        step: Length of a step of the network, ms.
 
     Raises:
         RunFolderError: if the folder is not a run or has no weights.
@@ -110,6 +126,7 @@ def init_from(network: Network, run: Path) -> str:
     if not taken:
         raise ConfigError("init_from", f"no layer of {run} has the name and shape of a layer of this network")
     network.load_state_dict(taken, strict=False)
+    warn_of_other_dt(run, step)
     new = [name for name in own if name not in taken]
     rest = f"; random: {', '.join(new)}" if new else ""
     return f"loaded {len(taken)} of {len(own)} tensors from {run}{rest}"

@@ -13,6 +13,7 @@ A bitmap has a bit per pixel, and whole words per row; its summary has a bit per
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import prod
 from typing import NamedTuple
 
@@ -45,6 +46,28 @@ LAYER = np.dtype(
 )
 
 COUNTS = np.dtype([(name, np.int64) for name in ("inputs", "operations", "spikes")])
+
+# The open step; events so far and those in the open step; the latest time, us; events that were dropped; the length of
+# a step, us, as a fraction; how far an event may be after the start of the open step, us.
+CLOCK = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("step", "events", "waiting", "latest", "late", "ahead", "outside"),
+            *("us_numerator", "us_denominator", "most_ahead"),
+        )
+    ]
+)
+_HOUR_US = 3_600_000_000
+
+
+def clock_of(dt: float | None) -> np.ndarray:
+    """Return the clock of steps of dt ms, `[1]`."""
+    # Products with times of a hundred days must fit 64 bits.
+    us = (Fraction(str(dt or 1)) * 1000).limit_denominator(10**6)
+    clock = np.zeros(1, CLOCK)
+    clock["us_numerator"], clock["us_denominator"], clock["most_ahead"] = us.numerator, us.denominator, _HOUR_US
+    return clock
 
 
 class Buffers(NamedTuple):

@@ -486,6 +486,15 @@ def take_output(layers: Any, values: Any, bits: Any, output: Any) -> None:
         bits[word] = 0
 
 
+@_inner
+def all_spikes(counts: Any) -> int:
+    """Return the number of spikes of all layers."""
+    total = 0
+    for k in range(counts.size):
+        total += counts[k].spikes
+    return total
+
+
 @_loop
 def run_steps(
     layers: Any,
@@ -496,18 +505,20 @@ def run_steps(
     factors: Any,
     counts: Any,
     cells: Any,
+    clock: Any,
     x: Any,
     y: Any,
     p: Any,
     stops: Any,
     outputs: Any,
+    spikes: Any,
 ) -> int:
     """Run a step for each number of `stops`, with the events before it; return the first event outside, or -1.
 
-    The arguments are the `Buffers`, the events' columns, the ends of the steps in them, and the outputs, to be filled.
+    The arguments are the `Buffers`, the clock, the events' columns, the ends of the steps in them, and what is filled.
 
     Shape:
-        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`.
+        x, y, p: `[N]`; stops: `[T]`; outputs: `[T, K]`; spikes: `[T]`, the number in all layers since the start.
     """
     outside = first_outside(layers, x, y, p, 0, x.size)
     if outside >= 0:
@@ -520,4 +531,80 @@ def run_steps(
         first = stops[n]
         step(layers, values, bits, weights, starts, factors, counts)
         take_output(layers, values, bits, outputs[n])
+        spikes[n] = all_spikes(counts)
+    clock[0].step += stops.size
+    clock[0].events += x.size
+    clock[0].waiting = 0
     return -1
+
+
+@_inner
+def first_us(number: Any, clock: Any) -> int:
+    """Return the first whole us of a step."""
+    return -((-number * clock.us_numerator) // clock.us_denominator)
+
+
+@_loop
+def feed_events(
+    layers: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    counts: Any,
+    cells: Any,
+    clock: Any,
+    t: Any,
+    x: Any,
+    y: Any,
+    p: Any,
+    first: Any,
+    end: Any,
+    outputs: Any,
+    spikes: Any,
+) -> tuple[int, int]:
+    """Take events from the one at `first` on, and run each step that an event of a later step, or `end`, ends.
+
+    Events of the open step wait in the input of the first layer, where their order makes no difference. Events of
+    earlier steps, too far ahead, or outside the sensor are counted in `clock`.
+
+    Returns:
+        The index of the event to go on with, and the number of steps that have run: it stops where `outputs` is full.
+
+    Shape:
+        t, x, y, p: `[N]`; outputs: `[T, K]`; spikes: `[T]`, the number in all layers since the start.
+    """
+    layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
+    starts, factors, counts, cells = borrow(starts), borrow(factors), borrow(counts), borrow(cells)
+    own, ran, n = clock[0], 0, first
+    begin, after = first_us(own.step, own), first_us(own.step + 1, own)
+    while True:
+        target = end
+        if n < t.size:
+            outside, late = first_outside(layers, x, y, p, n, n + 1) >= 0, t[n] < begin
+            ahead = t[n] - begin > own.most_ahead
+            if outside or late or ahead:
+                own.outside += outside
+                own.late += late and not outside
+                own.ahead += ahead and not outside
+                n += 1
+                continue
+            target = own.step if t[n] < after else t[n] * own.us_denominator // own.us_numerator
+        while own.step < target:
+            if ran == outputs.shape[0]:
+                return n, ran
+            step(layers, values, bits, weights, starts, factors, counts)
+            take_output(layers, values, bits, outputs[ran])
+            spikes[ran] = all_spikes(counts)
+            ran += 1
+            own.step += 1
+            own.waiting = 0
+            begin, after = after, first_us(own.step + 1, own)
+        if n >= t.size:
+            return n, ran
+        take_events(layers, values, bits, cells, x, y, p, n, n + 1)
+        own.events += 1
+        own.waiting += 1
+        own.latest = max(own.latest, t[n])
+        n += 1

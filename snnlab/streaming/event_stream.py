@@ -5,44 +5,40 @@ Axes: T steps, K outputs.
 
 from __future__ import annotations
 
-import copy
+import hashlib
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import SensorMap, lay_out, membranes, plain_sensor, reset
-from snnlab.streaming.event_loops import run_steps
+from snnlab.streaming.buffers import CLOCK, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
+from snnlab.streaming.event_loops import feed_events, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
+# Where the clock has the numbers of `DroppedEvents`.
+_DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
 _INT64 = np.dtype(np.int64)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
-_MOST_STEPS = 4096
+_MOST_STEPS = 1024
+# Shortest step, ms: times are whole us.
+_SHORTEST_MS = 1e-3
 
 
 class StreamState(NamedTuple):
-    """The state of a stream between two steps.
-
-    Attributes:
-        values, bits: The arrays of the engine.
-        steps: Number of steps so far.
-        waiting: Times (us), columns, rows and channels of the events of the unfinished step.
-    """
+    """The state of a stream: the arrays of the engine, with the events of the open step, and its clock."""
 
     values: np.ndarray
     bits: np.ndarray
-    steps: int
-    waiting: tuple[np.ndarray, ...]
+    clock: np.ndarray
 
 
-class UsableEvents(NamedTuple):
-    """Events in order, and how many were left out: of steps that have ended, and outside the sensor."""
+class DroppedEvents(NamedTuple):
+    """How many events were dropped: of steps that had ended, more than an hour ahead, and outside the sensor."""
 
-    events: dict[str, np.ndarray]
     late: int
+    ahead: int
     outside: int
 
 
@@ -52,13 +48,15 @@ class StreamedSteps(NamedTuple):
     Attributes:
         t: Ends of the steps since the stream's start, ms.
         y: Outputs of the last layer.
+        spikes: Numbers of spikes of all layers since the stream's start.
 
     Shape:
-        t: `[T]`; y: `[T, ...]`.
+        t, spikes: `[T]`; y: `[T, ...]`.
     """
 
     t: np.ndarray
     y: np.ndarray
+    spikes: np.ndarray
 
 
 class EventStream:
@@ -85,6 +83,8 @@ class EventStream:
         dt: float | None = None,
         sensor: SensorMap | None = None,
     ) -> None:
+        if dt is not None and not _SHORTEST_MS <= dt < float("inf"):
+            raise ConfigError("dt", f"must be {_SHORTEST_MS:g} ms or more, got {dt:g}")
         built = network.built_from
         if built is not None:
             in_shape = built.in_shape if in_shape is None else in_shape
@@ -101,13 +101,13 @@ class EventStream:
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
         self._view = self._output.reshape(self.out_shape)
-        self._stop, self._zero = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._arguments = tuple(self._buffers)
-        self.num_steps = self.num_events = 0
-        self._waiting = _no_events()
+        self._rows = np.zeros((_MOST_STEPS, self._output.size), np.float32)
+        self._spikes = np.zeros(_MOST_STEPS, np.int64)
+        self._stop, self._clock = np.zeros(1, np.int64), clock_of(dt)
+        self._arguments = (*self._buffers, self._clock)
 
     def step(self, x: Any, y: Any, p: Any) -> np.ndarray:
-        """Run one step with its events and return the output, a view that the next step overwrites.
+        """Run one step with its events, and those that wait; return the output, a view that the next step overwrites.
 
         Args:
             x: Columns; of an input of one axis, the features.
@@ -126,120 +126,209 @@ class EventStream:
         if not x.size == y.size == p.size:
             raise DataError("step", f"x, y and p need equal lengths, got {x.size}, {y.size}, {p.size}")
         self._stop[0] = x.size
-        self._run(x, y, p, self._stop, self._output)
+        self._run(x, y, p, self._stop, self._output, self._spikes)
         return self._view
 
-    def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, stops: np.ndarray, outputs: np.ndarray) -> None:
-        outside = run_steps(*self._arguments, x, y, p, stops, outputs)
+    def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, *steps: np.ndarray) -> None:
+        outside = run_steps(*self._arguments, x, y, p, *steps)
         if outside >= 0:
             raise self._outside(x[outside], y[outside], p[outside])
-        self.num_steps += stops.size
-        self.num_events += x.size
 
     def _outside(self, x: Any, y: Any, p: Any) -> DataError:
+        return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor: {self.sensor_text()}")
+
+    def sensor_text(self) -> str:
+        """Return the size of the sensor, as text."""
         height, width = self.sensor.cells.shape
-        sensor = f"{width} x {height} pixels and {self.sensor.polarities} polarities"
-        return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor of {sensor}")
+        return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps that have ended."""
+        return int(self._clock["step"][0])
+
+    @property
+    def num_events(self) -> int:
+        """Number of events so far, without those that were dropped."""
+        return int(self._clock["events"][0])
 
     @property
     def num_waiting(self) -> int:
-        """Number of events that wait for the end of their step."""
-        return self._waiting[0].size
+        """Number of events in the open step."""
+        return int(self._clock["waiting"][0])
+
+    @property
+    def latest_us(self) -> int:
+        """Time of the latest event that was fed, us."""
+        return int(self._clock["latest"][0])
+
+    @property
+    def num_spikes(self) -> int:
+        """Number of spikes of all layers since the start."""
+        return int(self._buffers.counts["spikes"].sum())
+
+    @property
+    def dropped(self) -> DroppedEvents:
+        """Numbers of events that `feed_usable` dropped."""
+        return DroppedEvents(*self._clock[0].item()[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
 
-        The events of the last step wait for the next call, since more of them may follow. Nothing is done before the
-        first result is asked for.
+        A step ends when an event of a later step arrives. Events are taken while the results are asked for.
 
         Args:
             events: Columns t (us since the stream's start, ascending), x, y, p: `snnlab.data.events.Events`, a mapping,
                 or an array with these fields; y is None for a sensor of one row.
 
         Raises:
-            DataError: if an event is outside the sensor, or earlier than the one before it; the stream is then as
-                before.
+            DataError: if an event is outside the sensor, earlier than the one before it, of a step that has ended, or
+                more than an hour ahead; the stream is then as before.
         """
-        if self.dt is None:
-            raise ConfigError("dt", "is needed to cut events into steps", "for example dt=1.0, in ms")
-        columns = tuple(map(np.concatenate, zip(self._waiting, _columns(events), strict=True)))
+        columns = self._timed(events)
         t = columns[0]
         if (falls := np.flatnonzero(np.diff(t) < 0)).size or (t.size and t[0] < 0):
             at = int(falls[0]) + 1 if falls.size else 0
             raise DataError("stream", f"an event at {t[at]} us is earlier than the one before it", "sort the events")
-        step = self._step_of(t)
-        if t.size and step[0] < self.num_steps:
+        start = self.start_us(self.num_steps)
+        if t.size and t[0] < start:
             raise DataError("stream", f"an event at {t[0]} us is in a step that has ended", "feed events in order")
-        if (outside := np.flatnonzero(~self._inside(columns))).size:
+        most = self._clock["most_ahead"] - (self.start_us(1) + 1)  # counted from the start of a step
+        if (far := np.flatnonzero(np.diff(t, prepend=start) > most)).size:
+            raise DataError("stream", f"an event at {t[far[0]]} us is more than an hour after the one before it")
+        if (outside := np.flatnonzero(~self.inside(events))).size:
             raise self._outside(*(column[outside[0]] for column in columns[1:]))
-        return self._feed(columns, step)
+        return self._feed(columns)
 
-    def _feed(self, columns: tuple[np.ndarray, ...], step: np.ndarray) -> Iterator[StreamedSteps]:
-        self._waiting = columns
-        end = int(step[-1]) if step.size else self.num_steps
-        while self.num_steps < end:
-            first = self.num_steps
-            numbers = np.arange(first, min(end, first + _MOST_STEPS))
-            stops = np.searchsorted(step, numbers, side="right").astype(np.int64)
-            outputs = np.zeros((numbers.size, self._output.size), np.float32)
-            x, y, p = (column[: stops[-1]] for column in self._waiting[1:])
-            self._run(x, y, p, stops, outputs)
-            self._waiting = tuple(column[stops[-1] :] for column in self._waiting)
-            step = step[stops[-1] :]
-            yield StreamedSteps((numbers + 1) * float(self.dt or 0), outputs.reshape(-1, *self.out_shape))
-
-    def in_order(self, events: Any) -> UsableEvents:
-        """Return the waiting events and new ones, by time, without those that `feed` would refuse; nothing waits then.
+    def feed_usable(self, events: Any) -> Iterator[StreamedSteps]:
+        """Do as `feed`, but drop and count the events that it would refuse; those of the open step have any order.
 
         Args:
-            events: Columns as in `feed`, in any order.
+            events: Columns as in `feed`.
         """
-        columns = tuple(map(np.concatenate, zip(self._waiting, _columns(events), strict=True)))
-        self._waiting = _no_events()
-        t = columns[0]
-        inside = self._inside(columns)
-        in_time = (t >= 0) & (self._step_of(t) >= self.num_steps)
-        kept = np.flatnonzero(inside & in_time)
-        kept = kept[np.argsort(t[kept], kind="stable")]
-        usable = dict(zip("txyp", (column[kept] for column in columns), strict=True))
-        return UsableEvents(usable, int(np.count_nonzero(~in_time)), int(np.count_nonzero(in_time & ~inside)))
+        return self._feed(self._timed(events))
 
-    def _inside(self, columns: tuple[np.ndarray, ...]) -> np.ndarray:
-        _, x, y, p = columns
-        height, width = self.sensor.cells.shape
-        return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+    def feed_each(self, events: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Run a step for each event, and return their outputs, and the numbers of spikes since the stream's start.
 
-    def _step_of(self, t: np.ndarray) -> np.ndarray:
-        # Exact also for a step that is no whole number of us.
-        us = Fraction(str(self.dt)) * 1000
-        return t * us.denominator // us.numerator
+        Args:
+            events: Columns as in `feed`; their times do not matter.
+
+        Raises:
+            ConfigError: if a step without events changes the network, as a leak does.
+            DataError: if an event is outside the sensor; the stream is then as before.
+
+        Shape:
+            returns `[N, ...]` and `[N]`.
+        """
+        self.check_each()
+        _, x, y, p = _columns(events)
+        outputs, spikes = np.zeros((x.size, self._output.size), np.float32), np.zeros(x.size, np.int64)
+        self._run(x, y, p, np.arange(1, x.size + 1), outputs, spikes)
+        return outputs.reshape(-1, *self.out_shape), spikes
+
+    def check_each(self) -> None:
+        """Raise a ConfigError if a step without events changes the network, so that `feed_each` has no meaning."""
+        if name := next((layer.neuron.name or layer.name for layer in self.layers if layer.changes_alone), None):
+            problem = "changes with time, so that single events are no steps"
+            raise ConfigError(f"model.layers.{name}", problem, "use a short dt")
+
+    def end_steps(self, number: int) -> Iterator[StreamedSteps]:
+        """Run steps until a number of them have ended, although no event of a later step has arrived.
+
+        Args:
+            number: Number of steps since the start; nothing happens if they have ended.
+        """
+        return self._feed(_no_events(), number)
 
     def finish(self) -> np.ndarray:
-        """End the step of the waiting events and return its output, as `step` does."""
-        waiting, self._waiting = self._waiting, _no_events()
-        return self.step(*waiting[1:])
+        """End the open step and return its output, as `step` does."""
+        return self.step(*_no_events()[1:])
+
+    def start_us(self, number: int) -> int:
+        """Return the first whole us of a step."""
+        return -(-number * int(self._clock["us_numerator"][0]) // int(self._clock["us_denominator"][0]))
+
+    def step_at(self, t_us: float) -> int:
+        """Return the index of the step of a time, us."""
+        return int(t_us) * int(self._clock["us_denominator"][0]) // int(self._clock["us_numerator"][0])
+
+    def count_outside(self, number: int) -> None:
+        """Add to the number of events that were dropped because they were outside the sensor."""
+        self._clock["outside"] += number
+
+    def _timed(self, events: Any) -> tuple[np.ndarray, ...]:
+        if self.dt is None:
+            raise ConfigError("dt", "is needed to cut events into steps", "for example dt=1.0, in ms")
+        return _columns(events)
+
+    def _feed(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[StreamedSteps]:
+        for outputs, spikes in self.views(columns, end):
+            last = self.num_steps
+            t = np.arange(last - len(spikes) + 1, last + 1) * float(self.dt or 0)
+            yield StreamedSteps(t, outputs.copy().reshape(-1, *self.out_shape), spikes.copy())
+
+    def views(self, columns: tuple[np.ndarray, ...], end: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Do as `feed_usable`, for columns t, x, y, p of int64 and with little time of Python.
+
+        Args:
+            columns: The columns.
+            end: Number of steps that end in any case.
+
+        Shape:
+            yields outputs `[T, K]` and spikes since the start `[T]`, which the next result overwrites.
+        """
+        taken, ran = 0, _MOST_STEPS
+        while ran == _MOST_STEPS:
+            taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
+            if ran:
+                yield self._rows[:ran], self._spikes[:ran]
+
+    def inside(self, events: Any) -> np.ndarray:
+        """Return which events are inside the sensor, `[N]`.
+
+        Args:
+            events: Columns as in `feed`.
+        """
+        _, x, y, p = _columns(events)
+        height, width = self.sensor.cells.shape
+        return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
 
     def reset(self) -> None:
         """Return to the state before the first step."""
         reset(self._buffers)
-        self.num_steps = self.num_events = 0
-        self._waiting = _no_events()
+        self._clock[:] = clock_of(self.dt)
 
     def state(self) -> StreamState:
         """Return a copy of the state."""
-        return StreamState(self._buffers.values.copy(), self._buffers.bits.copy(), self.num_steps, self._waiting)
+        return StreamState(self._buffers.values.copy(), self._buffers.bits.copy(), self._clock.copy())
 
     def load(self, state: StreamState) -> None:
-        """Go on from a state of the same network.
+        """Go on from a state of the same network with steps of the same length.
 
         Raises:
-            ConfigError: if it is a state of another network.
+            ConfigError: if it is a state of another network, or its steps have another length.
         """
         own = self._buffers
+        for name in ("us_numerator", "us_denominator"):
+            if state.clock[name] != self._clock[name]:
+                raise ConfigError("state", f"has steps of another length than {self.dt:g} ms")
         if state.values.shape != own.values.shape or state.bits.shape != own.bits.shape:
             raise ConfigError("state", "is of another network")
-        own.values[:], own.bits[:] = state.values, state.bits
-        self.num_steps, self._waiting = state.steps, copy.copy(state.waiting)
+        own.values[:], own.bits[:], self._clock[:] = state.values, state.bits, state.clock
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the state."""
+        return self._buffers.values.nbytes + self._buffers.bits.nbytes + self._clock.nbytes
+
+    def digest(self) -> str:
+        """Return a checksum of the network's layers and weights, the sensor and the step."""
+        own = self._buffers
+        found = hashlib.sha256()
+        for array in (own.layers, own.weights, own.cells, self._clock["us_numerator"], self._clock["us_denominator"]):
+            found.update(array.tobytes())
+        return found.hexdigest()
 
     def membranes(self) -> dict[str, np.ndarray]:
         """Return a copy of the membranes by the name of their neurons, or of a layer without neurons: `[C, H, W]`."""

@@ -100,6 +100,12 @@ class StreamLayer(NamedTuple):
     window: Pair = (1, 1)
 
     @property
+    def changes_alone(self) -> bool:
+        """Whether a step without input can change the layer or its output."""
+        is_plain = self.neuron.name == "" and self.bias is None
+        return not is_plain and (not self.neuron.is_driven or self.neuron.a != 1 or self.bias is not None)
+
+    @property
     def shape(self) -> Shape:
         """Shape of the neurons."""
         return _pooled(self.conv_shape, self.current_pool)

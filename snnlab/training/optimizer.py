@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn.delays import Delays, clamp_delays, delays_of
-from snnlab.nn.neurons.membrane import LeakyMembrane
+from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.recurrent import Feedback
 from snnlab.nn.neurons.time_constants import Decay
 
@@ -29,11 +29,10 @@ def parameter_kinds(network: nn.Module) -> dict[str, frozenset[str]]:
     """Return the kinds of each parameter of a network, by its name, in the network's order."""
     learned: dict[str, frozenset[str]] = {}
     for name, module in network.named_modules():
-        if isinstance(module, LeakyMembrane) and module.learn_per:
-            prefix = f"{name}.learned." if name else "learned."
-            learned |= {
-                f"{prefix}{quantity}": _neuron_parameter_kinds(module, quantity) for quantity in module.learn_per
-            }
+        if isinstance(module, Neuron) and not module.parallel:
+            own = [part for part, _ in module.named_parameters() if part.removeprefix("learned.").count(".") == 0]
+            kinds = {part: _neuron_parameter_kinds(module, part.removeprefix("learned.")) for part in own}
+            learned |= {f"{name}.{part}" if name else part: found for part, found in kinds.items()}
     return {
         name: learned.get(name)
         or _layer_parameter_kinds(network.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
@@ -41,7 +40,7 @@ def parameter_kinds(network: nn.Module) -> dict[str, frozenset[str]]:
     }
 
 
-def _neuron_parameter_kinds(neuron: LeakyMembrane, quantity: str) -> frozenset[str]:
+def _neuron_parameter_kinds(neuron: Neuron, quantity: str) -> frozenset[str]:
     time_constants = {value.given for value in vars(neuron).values() if isinstance(value, Decay)}
     if quantity in time_constants:
         return frozenset({NEURONS, TIME_CONSTANTS})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -116,6 +117,32 @@ def test_every_neuron_has_membrane_statistics(neuron: str, recurrent: bool, fram
     (layer,) = measured(network, frames).layers
     assert layer.spiking is not None
     assert 0 < layer.spiking.surrogate_mean <= 1
+
+
+@pytest.mark.parametrize("kind", ["psn", "masked_psn", "sliding_psn"])
+def test_a_neuron_of_all_steps_at_once_has_membrane_statistics(kind: str, frames: Tensor, measured: Measured):
+    network = build_network({"lif": {"type": kind}}, in_shape=(4,), dt=10.0, num_steps=12).network
+    lengths = torch.tensor([12, 12, 12, 12, 5])
+    x = frames * 4
+    (layer,) = measured(network, x, lengths).layers
+    neuron: Any = network.get_submodule("lif")
+    valid = torch.arange(12)[:, None] < lengths
+    x = x * valid[..., None]
+    u = 1.0 + neuron.drive(x, None, lengths)[0][valid].detach()
+    assert layer.spiking is not None
+    assert layer.spiking.max_membrane == pytest.approx(float(u.max()), rel=1e-5)
+    assert sum(layer.spiking.membrane_histogram) == u.numel()
+
+
+def test_weights_of_single_steps_count_in_the_membrane(frames: Tensor, measured: Measured):
+    settings = {"type": "glif", "init": "value"}
+    found = []
+    for per_step in (False, True):
+        layers = {"lif": settings | {"conductance_per_step": per_step}}
+        (layer,) = measured(build_network(layers, in_shape=(4,), dt=10.0, num_steps=12).network, frames).layers
+        assert layer.spiking is not None
+        found.append(layer.spiking.max_membrane)
+    assert found[0] == pytest.approx(found[1])
 
 
 def test_a_layer_in_a_loop_is_measured_over_all_steps(frames: Tensor, measured: Measured):

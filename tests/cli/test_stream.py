@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from snnlab import load, stream, train
+from snnlab.session.live_stream import LiveOptions, LiveStream
+from snnlab.streaming.byte_sources import FileSource, PipeSource
+from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder
+from snnlab.streaming.event_input import LiveInput
 
-from ..refusals import assert_error_has
+from ..refusals import assert_error_has, assert_text_has
 from .conftest import FAST, Outcome
 
 Snnlab = Callable[..., Outcome]
@@ -100,16 +108,24 @@ def test_late_events_and_events_outside_are_counted(
     pipe_in(as_lines(recording) + f"{last},999,0,0\n-5,0,0,0\n".encode())
     done = snnlab("stream", str(run))
     assert rows(done) == rows(snnlab("stream", str(run), str(recording)))
-    assert re.search(r"1 late, 1 outside", done.err)
+    assert_text_has(done.err, "34 x 34", "1 late", "1 outside the sensor")
 
 
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
-        (["--every", "15", "--dt", "10"], ("stream", 15, 10)),
+        (["--every", "15", "--dt", "10"], ("--every", 15, 10)),
         (["--dt", "0"], ("stream", "--dt", 0)),
-        (["--time-unit", "h"], ("stream", "--time-unit", "us")),
+        (["--time-unit", "h"], ("stream", "time_unit", "us")),
+        (["--columns", "x,y"], ("stream", "columns", "x")),
+        (["--until", "2"], ("", "--until", 2)),
+        (["--max-wait", "-1"], ("stream", "--max-wait", -1)),
+        (["--follow"], ("--follow",)),
+        (["--state", "missing/file"], ("--state", "missing")),
         (["missing.npy"], ("stream", "missing.npy")),
+        (["tcp://localhost"], ("tcp://localhost", "PORT")),
+        (["tcp://nowhere.invalid:1"], ("tcp://nowhere.invalid:1",)),
+        (["."], (".", "folder")),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -126,8 +142,160 @@ def test_nothing_arrives_and_nothing_is_answered(run: Path, snnlab: Snnlab, pipe
     assert rows(snnlab("stream", str(run))) == []
 
 
-def test_a_line_that_is_no_event_ends_the_stream_with_its_number(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
-    pipe_in(b"0,0,0,0\nhello\n")
+def test_lines_that_are_no_events_are_dropped_and_counted(
+    run: Path, recording: Path, snnlab: Snnlab, pipe_in: PipeIn
+) -> None:
+    text = as_lines(recording).splitlines(keepends=True)
+    pipe_in(b"".join([text[0], b"hello\n", *text[1:], b"1,nan,2,0\n"]))
+    done = snnlab("stream", str(run))
+    assert rows(done) == rows(snnlab("stream", str(run), str(recording)))
+    assert_text_has(done.err, "line 2", "hello", "2 unreadable")
+
+
+def test_a_first_line_that_is_no_event_ends_the_stream(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
+    pipe_in(b"hello\n0,0,0,0\n")
     done = snnlab("stream", str(run))
     assert done.status == 2
-    assert_error_has(done.error, "line 2", "hello")
+    assert_error_has(done.error, "line 1", "hello")
+
+
+def as_binary(recording: Path) -> bytes:
+    table = np.load(recording)
+    events = np.zeros(table.size, [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("unused", "V3")])
+    for name in "txyp":
+        events[name] = table[name]
+    return events.tobytes()
+
+
+def test_events_of_sixteen_bytes_get_the_answers_of_the_file(
+    run: Path, recording: Path, snnlab: Snnlab, pipe_in: PipeIn
+) -> None:
+    expected = rows(snnlab("stream", str(run), str(recording)))
+    pipe_in(as_binary(recording) + b"cut")
+    done = snnlab("stream", str(run), "-", "--binary")
+    assert rows(done) == expected
+    assert_text_has(done.err, "3 unreadable")
+
+
+def test_camera_times_begin_at_the_first_event(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
+    at = 1_750_000_000_000_000
+    pipe_in(b"".join(f"{at + 5000 * n},{n % 20},{n % 20},1\n".encode() for n in range(100)))
+    found = rows(snnlab("stream", str(run), "-", "--time-origin", "first"))
+    pipe_in(b"".join(f"{5000 * n},{n % 20},{n % 20},1\n".encode() for n in range(100)))
+    assert found == rows(snnlab("stream", str(run), "-"))
+    pipe_in(f"{at},1,1,1\n{at},1,1,1\n".encode())
+    done = snnlab("stream", str(run), "-", "--time-origin", "zero")
+    assert_text_has(done.err, "--time-origin", "2 an hour ahead")
+
+
+def test_the_first_answer_with_a_probability_is_the_last_one(run: Path, recording: Path, snnlab: Snnlab) -> None:
+    found = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
+    asked = sorted(row["probability"] for row in found)[-2]
+    first = next(n for n, row in enumerate(found) if row["probability"] >= asked)
+    assert (
+        rows(snnlab("stream", str(run), str(recording), "--every", "20", "--until", str(asked))) == found[: first + 1]
+    )
+
+
+def test_latencies_are_in_the_lines_and_summed_up(run: Path, recording: Path, snnlab: Snnlab) -> None:
+    done = snnlab("stream", str(run), str(recording), "--latency")
+    found = rows(done)
+    assert all(row["latency_us"] > 0 for row in found)
+    assert_text_has(done.err, "p50", "p99", "max", f"{len(found)} answers")
+
+
+def test_a_fifo_and_a_socket_get_the_answers_of_the_file(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = rows(snnlab("stream", str(run), str(recording)))
+    fifo, text = tmp_path / "events", as_binary(recording)
+    os.mkfifo(fifo)
+    with writing(lambda: fifo.write_bytes(text)):
+        assert rows(snnlab("stream", str(run), str(fifo), "--binary")) == expected
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with writing(lambda: send(port, text)):
+        done = snnlab("stream", str(run), f"tcp://127.0.0.1:{port}", "--binary")
+    assert rows(done) == expected
+
+
+@contextmanager
+def writing(write: Callable[[], object]) -> Iterator[None]:
+    """Write from another thread."""
+    thread = threading.Thread(target=write)
+    thread.start()
+    yield
+    thread.join()
+
+
+def send(port: int, text: bytes) -> None:
+    for _ in range(500):
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(text)
+            return
+        time.sleep(0.02)
+
+
+def opened_live(run: Path, events: LiveInput, state: Path | None = None, **options: Any) -> Generator[dict[str, Any]]:
+    """Return the rows of a live stream, which goes on from a state if there is one."""
+    live = LiveStream(load(run), LiveOptions(**options))
+    if state is not None and state.exists():
+        live.load(state)
+    return live.rows(events, state=state)
+
+
+def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
+    reading, writer = os.pipe()
+    os.write(writer, b"0,1,1,1\n1000,1,1,1\n")
+    events = LiveInput(PipeSource(reading, closes=True), LineDecoder())
+    found = opened_live(run, events, every=20.0, max_wait=1.0, times=True)
+    silent = [next(found) for _ in range(3)]
+    assert [row["t_ms"] for row in silent] == [20, 40, 60]
+    os.write(writer, b"1000000,1,1,1\n")
+    os.close(writer)
+    assert [row["t_ms"] for row in found][-1] == 1020
+
+
+def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, recording: Path, tmp_path: Path) -> None:
+    expected = list(opened_live(run, binary_input(recording), every=20.0))
+    state, cut = tmp_path / "state.npz", 16 * 3000 + 7
+    reading, writer = os.pipe()
+    os.write(writer, as_binary(recording)[:cut])
+    live = LiveStream(load(run), LiveOptions(every=20.0))
+    part = live.rows(LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
+    before = [next(part), next(part)]
+    part.close()
+    os.close(writer)
+    live = LiveStream(load(run), LiveOptions(every=20.0))
+    live.load(state)
+    assert (live.place.name, live.place.position) == ("one", 16 * 3000)
+    rest = list(live.rows(binary_input(recording, live.place.position), "one", state))
+    steps = round(rest[0]["t_ms"] / 20)
+    assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
+    assert list(tmp_path.iterdir()) == [state]
+
+
+def binary_input(recording: Path, position: int = 0) -> LiveInput:
+    path = recording.with_suffix(".bin")
+    path.write_bytes(as_binary(recording))
+    return LiveInput(FileSource(path, position=position), BinaryDecoder(), position=position, has_places=True)
+
+
+def test_a_saved_state_of_something_else_is_refused(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = snnlab("stream", str(run), str(recording), "--state", str(state))
+    again = snnlab("stream", str(run), str(recording), "--state", str(state))
+    assert (len(rows(first)) > 2, rows(again)) == (True, [])
+    done = snnlab("stream", str(run), str(recording), "--state", str(state), "--dt", "5")
+    assert done.status == 2
+    assert_error_has(done.error, "state", "step")
+    state.write_bytes(state.read_bytes()[:-100])
+    done = snnlab("stream", str(run), str(recording), "--state", str(state))
+    assert done.status == 2
+    assert_error_has(done.error, "state", "delete")
+
+
+def test_a_run_that_changes_with_time_has_no_steps_of_one_event(run: Path, recording: Path, snnlab: Snnlab) -> None:
+    done = snnlab("stream", str(run), str(recording), "--by-event")
+    assert done.status == 2
+    assert_error_has(done.error, "model.layers.lif1", "events")

@@ -37,7 +37,7 @@ def test_every_neuron_that_spikes_is_in_neurons():
 
     def spikes(settings: dict[str, object]) -> bool:
         values = {key: value for key, value in settings.items() if key != "type"}
-        return NEURONS.build(settings["type"], values, "neuron", dt=10.0, in_shape=(4, 8, 8)).spiking
+        return NEURONS.build(settings["type"], values, "neuron", dt=10.0, in_shape=(4, 8, 8), num_steps=30).spiking
 
     assert set(read_suite("neurons", None)["methods"]) == {name for name, node in files.items() if spikes(node)}
 

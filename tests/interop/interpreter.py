@@ -30,7 +30,9 @@ class Reading:
         several: Whether a neuron spikes once for each multiple of its threshold.
         floor: Lower bound of the membranes after the reset.
         cycle_delay: Steps of a cycle.
-        late_current: Whether a membrane reads the synaptic current of the step before.
+        synapse: When the input of a step reaches the synaptic current: `end` of the step, or its `start`, so that it
+            decays for a step before the membrane reads it; `late`: at the end, and the membrane reads the current of
+            the step before.
     """
 
     dt: float = 1.0
@@ -41,7 +43,7 @@ class Reading:
     several: bool = False
     floor: float | None = None
     cycle_delay: int = 1
-    late_current: bool = False
+    synapse: str = "end"
 
 
 @dataclass
@@ -292,13 +294,15 @@ class Machine:
 
     def _filtered(self, x: Array) -> Array:
         leak, r, w_in = self._get("v_leak"), self._get("r"), self._get("w_in")
-        before = self.i
-        if self.reading.spikes == "impulse":
-            self.i = self._advance(self.i, self._get("tau_syn"), 0.0, w_in * x)
+        before, tau = self.i, self._get("tau_syn")
+        # The jump of the synaptic current by the input of a whole step.
+        jump = w_in * x / tau if self.reading.spikes == "impulse" else self._advance(0.0, tau, w_in * x, 0.0)
+        if self.reading.synapse == "start":
+            self.i = self._advance(self.i + jump, tau, 0.0, 0.0)
         else:
-            self.i = self._advance(self.i, self._get("tau_syn"), w_in * x, 0.0)
+            self.i = self._advance(self.i, tau, 0.0, 0.0) + jump
         v = leak + np.zeros(x.shape) if self.v is None else self.v
-        current = before if self.reading.late_current else self.i
+        current = before if self.reading.synapse == "late" else self.i
         return self._advance(v, self._get("tau_mem"), leak + r * current, 0.0)
 
     def _li(self, x: Array) -> Array:

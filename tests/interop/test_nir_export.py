@@ -14,8 +14,9 @@ import torch
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_export import Exported, to_graph
-from snnlab.interop.nir_files import NIRError, read_graph, write_graph
+from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_import import NIRReadOptions, ReadNetwork, from_graph, read_network
+from snnlab.interop.nir_tree import NIRError
 from snnlab.nn import IAF, Network, build_network
 from snnlab.nn.neurons.base import plain_loops
 

@@ -13,9 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from snnlab.interop.nir_files import NIRError, read_graph
+from snnlab.errors import ConfigError
+from snnlab.interop.nir_files import read_graph
 from snnlab.interop.nir_import import from_graph, read_network
-from snnlab.interop.nir_options import NIRReadOptions
+from snnlab.interop.nir_options import NIRReadOptions, read_options
+from snnlab.interop.nir_tree import NIRError
 from snnlab.session.import_run import import_nir
 
 from ..refusals import assert_raises
@@ -53,7 +55,7 @@ def changed(name: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 
 def load(path: Path, **options: Any) -> Any:
-    return read_network(read_graph(path), str(path), NIRReadOptions(**options)).build()
+    return read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(**options)).build()
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
@@ -76,6 +78,7 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "reset above": (lambda: changed("lif", v_reset=3 * ONE), "lif", ("v_reset", "3")),
     "shapes": (lambda: changed("lif", r=np.ones(3)), "lif", ("r [3]", "tau [4]")),
     "width": (lambda: changed("fc", weight=np.ones((4, 5))), "fc", ("[4, 5]", "[3]")),
+    "three axes": (lambda: changed("fc", weight=np.ones((2, 4, 3))), "fc", ("3 axes", "[2, 4, 3]")),
     "bias": (lambda: changed("fc", bias=np.ones(2)), "fc", ("[2]", "[4]")),
     "population": (lambda: changed("fc", weight=np.ones((5, 3)), bias=np.ones(5)), "lif", ("[4]", "[5]")),
     "output": (lambda: changed("output", shape=np.array([9])), "output", ("[9]", "[4]")),
@@ -93,16 +96,55 @@ def test_a_wrong_node_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value.with_fields(allowed=()))
 
 
+POOL = {"kernel_size": np.array([2, 2]), "stride": np.array([2, 2]), "padding": np.array([0, 0])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("SumPool2d", "padding", np.array([0, 0, 0])),
+        ("SumPool2d", "padding", "same"),
+        ("AvgPool2d", "stride", np.array([2, 0])),
+        ("AvgPool2d", "kernel_size", np.array([[2, 2]])),
+        ("Conv2d", "stride", 0),
+        ("Conv2d", "groups", np.array([1, 1])),
+        ("Conv1d", "dilation", np.array([1, 1])),
+        ("Flatten", "start_dim", np.array([0, 1])),
+    ],
+)
+def test_sizes_of_a_node_that_are_none_are_refused(tmp_path: Path, kind: str, field: str, value: Any) -> None:
+    one = np.ones((2, 1, 3, 3)[: 4 if kind == "Conv2d" else 3], np.float32)
+    conv = {"weight": one, "bias": np.zeros(2), "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+    flatten = {"start_dim": 0, "end_dim": -1}
+    sizes = conv if kind.startswith("Conv") else flatten if kind == "Flatten" else POOL
+    nodes = {"input": {"type": "Input", "shape": np.array([1, 8, 8])}, "node": {"type": kind, **sizes, field: value}}
+    edges = [("input", "node"), ("node", "output")]
+    path = write(tmp_path / "a.nir", {**nodes, "output": NODES["output"]}, edges)
+    with assert_raises(NIRError, f"{path}: node", field):
+        load(path)
+
+
+@pytest.mark.parametrize("kind", [3, np.array([b"NIRGraph", b"LIF"])], ids=str)
+def test_a_graph_whose_type_is_no_text_is_refused(tmp_path: Path, kind: Any) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/type"]
+        file["node/type"] = kind
+    with assert_raises(NIRError, str(path), "type"):
+        load(path)
+
+
 @pytest.mark.parametrize(
     ("edges", "place"),
     [
         ([*EDGES, ("lif", "gone")], ": gone"),
         ([("input", "fc"), ("lif", "output")], ""),
         ([*EDGES, ("output", "fc")], ": output"),
+        ([*EDGES, EDGES[1]], ": fc"),
         ([], ""),
     ],
 )
-def test_edges_that_dangle_are_refused(tmp_path: Path, edges: list[tuple[str, str]], place: str) -> None:
+def test_edges_that_dangle_or_stand_twice_are_refused(tmp_path: Path, edges: list[tuple[str, str]], place: str) -> None:
     path = write(tmp_path / "a.nir", edges=edges)
     with assert_raises(NIRError, f"{path}{place}"):
         load(path)
@@ -162,6 +204,44 @@ def test_the_assumptions_name_all_time_constants(tmp_path: Path) -> None:
     assert "10 to 30 ms" in read.assumptions[0]
 
 
+@pytest.mark.parametrize("discretization", ["exact", "euler"])
+def test_a_time_constant_of_a_step_but_for_rounding_is_a_step(tmp_path: Path, discretization: Any) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", tau=np.array([0.02, 0.02, 0.02, 0.0009999998], np.float32)))
+    read = read_network(read_graph(path, trusted=True), str(path), NIRReadOptions(discretization=discretization))
+    assert read.weights["lif.tau_mem_values"].tolist() == pytest.approx([20, 20, 20, 1], rel=1e-6)
+    assert read.weights["lif.tau_mem_values"].min() == 1
+    (line,) = [line for line in read.assumptions if "rounding" in line]
+    assert "lif" in line
+    assert "0.000999999815 s" in line
+    one = read_network(
+        read_graph(write(path, changed("lif", tau=np.full(4, 0.0009999998))), trusted=True),
+        str(path),
+        NIRReadOptions(discretization=discretization),
+    )
+    assert one.layers["lif"].get("beta" if discretization == "euler" else "tau_mem") == (discretization != "euler")
+
+
+@pytest.mark.parametrize(("r", "who"), [(0 * ONE, "r of lif"), (np.array([1.0, 0, 0, 1]), "2 of 4 neurons of lif")])
+def test_neurons_without_an_input_are_named(tmp_path: Path, r: np.ndarray, who: str) -> None:
+    path = write(tmp_path / "a.nir", changed("lif", r=r))
+    read = read_network(read_graph(path, trusted=True), str(path), NIRReadOptions())
+    assert sum(who in line for line in read.assumptions) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "facts"),
+    [
+        ({"--dt": "1e-300"}, ("--dt", "1e-06", "1e-300")),
+        ({"--reset": "none"}, ("--reset", "subtract", "zero", "none")),
+        ({"--floor": "low"}, ("--floor", "low")),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_refused(options: dict[str, str], facts: tuple[str, ...]) -> None:
+    with assert_raises(ConfigError, *facts) as caught:
+        read_options(options)
+    assert "null" not in str(caught.value)
+
+
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
     nodes = {**NODES, "second": NODES["input"]}
     path = write(tmp_path / "a.nir", nodes, [*EDGES, ("second", "fc")])
@@ -217,6 +297,23 @@ def test_10_to_the_12_neurons_are_refused_before_memory_is_taken(tmp_path: Path)
         load(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
     assert time.process_time() - began < 5
+
+
+def test_values_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file.create_dataset("node/nodes/fc/weight", shape=(10**8, 4), dtype="f4", chunks=(10**6, 4))
+    with assert_raises(NIRError, f"{path}: fc.weight", "400,000,000", "0 bytes"):
+        load(path)
+
+
+def test_compressed_weights_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nir")
+    with h5py.File(path, "a") as file:
+        del file["node/nodes/fc/weight"]
+        file.create_dataset("node/nodes/fc/weight", data=np.full((4, 3), 0.5, "f4"), compression="gzip", shuffle=True)
+    assert load(path).network.fc.weight.unique().tolist() == [0.5]
 
 
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6]])

@@ -32,7 +32,12 @@ READINGS: list[tuple[dict[str, Any], Reading]] = [
     ),
     (
         {"reset": "subtract", "synapse": "next_step", "discretization": "euler"},
-        Reading(STEP, euler=True, late_current=True),
+        Reading(STEP, euler=True, synapse="late"),
+    ),
+    ({"reset": "subtract", "synapse": "decay_first"}, Reading(STEP, synapse="start")),
+    (
+        {"reset": "subtract", "synapse": "decay_first", "spikes": "impulse", "discretization": "euler"},
+        Reading(STEP, euler=True, synapse="start", spikes="impulse"),
     ),
 ]
 

@@ -114,7 +114,7 @@ MISFITS: list[tuple[str, dict[str, Any], dict[str, Tensor], list[object]]] = [
     ("a shape", {}, {**theirs(), "6.weight": torch.ones(2, 13)}, ["6.weight", "out.weight", "[2, 13]", "[2, 12]"]),
     ("a layer more", {}, {**theirs(), "7.weight": torch.ones(2, 2)}, [2, "linear", 1, "7"]),
     ("a layer less", {}, without("3.conv.0"), [2, "conv2d", 3, "blocks.copy2.block.conv1"]),
-    ("another type", {}, {**without("6"), "6.weight": torch.ones(2, 12, 1)}, ["conv1d"]),
+    ("another type", {}, {**without("6"), "6.weight": torch.ones(2, 12, 2)}, [1, "conv1d", 0]),
     ("a bias there", {"out": {**LAYERS["out"], "bias": False}}, theirs(), ["6.bias", "model.layers.out.bias=true"]),
     ("a bias here", {}, without("6.bias"), ["out.bias"]),
     ("nothing learned here", {"lif": {**PLIF, "learn": []}}, theirs(), [3, "time constants", 2, "spikingjelly_plif"]),

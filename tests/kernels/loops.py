@@ -47,11 +47,17 @@ def assert_equals_loop(
     backend: Backend = "numba",
     **options: Any,
 ) -> None:
-    """Assert that outputs equal those of the plain loop bit for bit, and gradients up to a tolerance."""
+    """Assert that outputs equal those of the plain loop, and gradients up to a tolerance.
+
+    Outputs are equal bit for bit, unless the neuron is `approximate`.
+    """
     expected = outcome(layer, "reference", x, state, lengths, **options)
     found = outcome(layer, backend, x, state, lengths, **options)
     assert found.outputs.keys() == expected.outputs.keys()
     for name, value in expected.outputs.items():
+        if getattr(layer, "approximate", False):
+            torch.testing.assert_close(found.outputs[name], value)
+            continue
         differs = int((found.outputs[name] != value).sum())
         assert torch.equal(found.outputs[name], value), f"{name} differs in {differs} of {value.numel()}"
     assert found.gradients.keys() == expected.gradients.keys()

@@ -144,3 +144,41 @@ def test_the_spikes_of_each_step_are_those_of_all_layers(network: Network, x: Te
     assert torch.equal(step_spikes(network, x, lengths=lengths), spikes)  # other counts of a loss are no spikes
     hook.remove()
     assert step_spikes(Network({"out": nn.Linear(4, 2)}).double(), x).tolist() == [[0.0] * B] * T
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([T, 2, 0])])
+def test_a_network_that_runs_all_steps_at_once_has_the_same_record(
+    lengths: Tensor | None, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    feedback = {"from": "l2", "to": "l1", "layers": {"fb": {"type": "linear", "out_features": 5}}}
+    layers = {
+        "fc": {"type": "linear", "out_features": 5},
+        "loop": {"type": "loop", "layers": {"l1": {"type": "lif"}, "l2": {"type": "cuba_lif"}}, "feedback": feedback},
+        "rec": {"type": "alif", "recurrent": True},
+        "gru": {"type": "gru", "hidden_size": 3},
+    }
+    network = build_network(layers, in_shape=(4,), dt=1.0).network.double()
+    expected = record(network, x * 4, lengths=lengths)
+    monkeypatch.setattr("snnlab.nn.record.whole_recording_layer", lambda _: "fc")
+    found = record(network, x * 4, lengths=lengths)
+    torch.testing.assert_close(found.y, expected.y)
+    assert found.spikes.keys() == expected.spikes.keys()
+    assert all(torch.equal(found.spikes[name], spikes) for name, spikes in expected.spikes.items())
+    assert any(spikes.any() for spikes in found.spikes.values())
+    assert expected.states.pop("loop.l2_to_l1")  # the outputs of l2 once more
+    torch.testing.assert_close(found.states, expected.states)
+
+
+def test_a_layer_that_needs_all_steps_has_spikes_but_no_states(x: Tensor) -> None:
+    layers = {"psn": {"type": "psn"}, "fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
+    network = build_network(layers, in_shape=(4,), dt=1.0, num_steps=T).network.double()
+    found, counts = record(network, x * 8), {}
+    y, _ = network(x * 8, counts=counts)
+    assert torch.equal(found.y, y)
+    assert found.states.keys() == {"lif"}
+    assert found.spikes["psn"].any()
+    for name, n in counts.items():
+        assert torch.equal(found.spikes[name].sum(0), n)
+    total = sum(spikes.flatten(2).sum(2) for spikes in found.spikes.values())
+    assert torch.equal(step_spikes(network, x * 8), total.float())  # type: ignore[union-attr]

@@ -115,9 +115,14 @@ def assert_compiles(module: Network, x: Tensor, backend: str, *, whole: bool = T
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", list(NEURONS))
+# It takes more than a second for each neuron: half of them wait for `make slow`.
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if number % 2 else ()) for number, kind in enumerate(NEURONS)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_neuron_compiles_into_one_graph(kind: str) -> None:
-    neuron = NEURONS.build(kind, {}, "n", in_shape=(F,), dt=1.0)
+    settings = {"input_gain": 1000.0} if kind in ("brf", "izhikevich") else {}  # otherwise silent
+    neuron = NEURONS.build(kind, settings, "n", in_shape=(F,), dt=1.0, num_steps=T)
     assert_compiles(Network({"fc": nn.Linear(F, F), "n": neuron}), inputs() * 30, "eager", lengths=LENGTHS)
 
 

@@ -16,6 +16,7 @@ import yaml
 from snnlab import nn
 from snnlab.cli.list import REGISTRIES, registry
 from snnlab.cli.main import COMMANDS
+from snnlab.config.folders import config_folder, group_files
 from snnlab.config.schema import Experiment
 from snnlab.settings import settings_of
 
@@ -71,6 +72,12 @@ def test_every_type_has_a_section(site: Path, kind: str):
     assert set(registry(kind)) <= headings(site / f"reference/{kind}.html")
 
 
+def test_every_model_has_a_card_and_a_figure(site: Path):
+    names = set(group_files("model", config_folder()))
+    assert names <= headings(site / "reference/models.html")
+    assert names == {path.stem for path in (site / "reference" / "models").glob("*.svg")}
+
+
 def test_every_setting_and_command_is_there(site: Path, build_docs: ModuleType):
     text = (site / "reference/settings.html").read_text(encoding="utf-8")
     assert all(f"<code>{name}</code>" in text for name in settings_of(Experiment) if name not in build_docs.NO_SETTINGS)
@@ -90,6 +97,15 @@ def test_pages_load_nothing_from_elsewhere(site: Path):
         r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//|<link[^>]+rel="(?:stylesheet|icon)"[^>]+href="(?:https?:)?//'
     )
     assert [page.name for page in site.rglob("*.html") if loads.search(page.read_text(encoding="utf-8"))] == []
+
+
+def test_no_link_of_the_site_is_dead(site: Path):
+    dead = []
+    for page in site.rglob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^":#?]+)(?:[#?][^"]*)?"', page.read_text(encoding="utf-8")):
+            if page.name != "404.html" and not (page.parent / target).exists():
+                dead.append(f"{page.relative_to(site)}: {target}")
+    assert dead == []
 
 
 @in_a_browser

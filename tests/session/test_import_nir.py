@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from snnlab.cli.main import main
+from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.interop.nir_files import write_graph
 from snnlab.interop.nir_options import NIRReadOptions
 from snnlab.session.import_run import import_nir
 from snnlab.session.loading import load
+from snnlab.session.session import Session
 
 from ..refusals import assert_raises, assert_text_has
 
@@ -97,3 +99,13 @@ def test_recordings_of_another_step_are_refused_where_time_constants_depend_on_i
     overrides = ["data=shd", "data.sensor_size=[8,1,1]", "data.num_classes=3", "data.num_bins=null", "data.dt=10"]
     with assert_raises(ConfigError, "data.dt", "10 ms", "--dt 1"):
         import_nir(path, tmp_path / "run", NIRReadOptions(), overrides)
+
+
+def test_steps_of_another_length_than_those_of_the_import_are_named(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import_nir(path, tmp_path / "run", NIRReadOptions(), [])
+    Session(compose_run(tmp_path / "run", [], use="data"), run=tmp_path / "run").build("built")
+    assert not caplog.records
+    Session(compose_run(tmp_path / "run", ["data.dt=2"], use="data"), run=tmp_path / "run").build("network")
+    assert_text_has(next(record.getMessage() for record in caplog.records), "1 ms", "2 ms")

@@ -64,11 +64,16 @@ def test_an_evaluation_counts_right_answers_and_prints_no_accuracy(
 ) -> None:
     folder = tmp_path / "theirs"
     command("import", weights, "--out", folder, *MODEL, RENAME, f"data.store_dir={tmp_path / 'store'}")
-    status, out, err = command("evaluate", folder, "trainer.accelerator=cpu")
+    status, out, err = command("evaluate", folder, "--accuracy", "0.1", "trainer.accelerator=cpu")
     assert status == 0, err
     said = err + out
-    assert "no accuracy" in said
-    assert "%" not in said.partition("no accuracy")[2].replace("100%", "")
+    plain, _, early = said.partition("answered as soon")
+    assert "no accuracy" in plain
+    assert "%" not in plain.partition("no accuracy")[2].replace("100%", "")
+    assert "accuracy" not in early.replace("--accuracy", "")
+    table = [line.split() for line in early.splitlines() if line.strip().startswith(("0.", "the end", "test"))]
+    assert table
+    assert all("of" in row for row in table)
     page = json.loads((next((folder / "evaluations").iterdir()) / "result.json").read_text())
     assert page["imported"] is True
     right = int(np.trace(page["confusion"]))
@@ -134,6 +139,22 @@ def test_a_nir_file_is_no_state_dict_and_the_other_way_round(weights: Path, tmp_
     assert (status, len(err.splitlines())) == (2, 1)
     assert "model=" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "facts"),
+    [
+        (("model=speck_gesture",), ("pool6.kernel_size", "saccade_digits", "[2, 34, 34]", "data=NAME")),
+        (("model=speck_gesture", "data=nmnist", "data.dt=10"), ("pool6.kernel_size", "nmnist", "[2, 34, 34]")),
+        (("model=mlp_lif", RENAME), ("fc1.weight", "saccade_digits", "10 classes", "data=NAME")),
+    ],
+)
+def test_weights_that_do_not_fit_the_frames_name_the_data(
+    words: tuple[str, ...], facts: tuple[str, ...], weights: Path, tmp_path: Path, command: Command
+) -> None:
+    status, _, err = command("import", weights, "--out", tmp_path / "run", *words)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert all(fact in err for fact in facts), err
 
 
 def _graph_file(path: Path) -> Path:

@@ -11,9 +11,9 @@ import torch
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events import Events
 from snnlab.data.events.frames import EventBatch
-from snnlab.errors import ConfigError, DataError
+from snnlab.errors import ConfigError
 from snnlab.nn.network import build_network
-from snnlab.session.open_stream import EventLines, sensor_map, stream
+from snnlab.session.open_stream import sensor_map, stream
 from snnlab.streaming import EventStream
 from snnlab.streaming.dense_loops import DenseLoops
 
@@ -81,18 +81,3 @@ def test_batch_norm_streams_when_it_is_folded() -> None:
     with assert_raises(ConfigError, "model.layers.norm"):
         stream(network)
     assert [layer.name for layer in stream(network, fold_norm=True).layers] == ["conv"]
-
-
-def test_lines_are_read_in_any_pieces() -> None:
-    text = b"t,x,y,p\n5,1,2,0\n 7 3 4 1\n\n9.6,0,0,1"
-    for size in (1, 5, 100):
-        lines = EventLines(us=1000.0)
-        parts = [lines.read(text[i : i + size]) for i in range(0, len(text), size)] + [lines.finish()]
-        assert np.concatenate([part["t"] for part in parts]).tolist() == [5000, 7000, 9600]
-        assert np.concatenate([part["y"] for part in parts]).tolist() == [2, 4, 0]
-
-
-@pytest.mark.parametrize("line", [b"1,2,3", b"nan,1,1,0", b"1,a,2,3", b"1e999,0,0,0", b"\xff,1,1,1"])
-def test_a_line_that_is_no_event_is_refused_by_its_number(line: bytes) -> None:
-    with assert_raises(DataError, "line 2"):
-        EventLines().read(b"0,0,0,0\n" + line + b"\n")

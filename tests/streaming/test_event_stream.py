@@ -55,9 +55,10 @@ def test_a_stream_in_pieces_equals_single_steps(network: Network) -> None:
     assert stream.stats()["events"] == 300
 
 
-def test_the_times_of_steps_are_their_ends(network: Network) -> None:
+def test_steps_have_the_times_of_their_ends_and_the_spikes_so_far(network: Network) -> None:
     (steps,) = EventStream(network).feed(recording())
     assert steps.t.tolist() == [2.0 * n for n in range(1, 30)]
+    assert 0 < steps.spikes[0] < steps.spikes[-1]
 
 
 def test_a_step_can_have_another_length(network: Network) -> None:
@@ -82,7 +83,7 @@ def test_a_long_silence_is_run_in_parts_and_decays_to_rest() -> None:
     assert np.concatenate([steps.y for steps in stream.feed(recording())]).any()
     late = recording(1, 1)
     parts = [steps.y for steps in stream.feed(late._replace(t=late.t + 40_000_000))]
-    assert len(parts) == 5
+    assert len(parts) == 20
     assert np.abs(parts[-1]).max() < 1e-40  # products of subnormal numbers are rounded up
 
 
@@ -95,6 +96,8 @@ def test_a_loaded_state_goes_on_where_it_was_taken(network: Network) -> None:
     other = EventStream(network)
     other.load(state)
     assert np.array_equal(outputs(other, events.take(slice(150, 300))), expected)
+    with assert_raises(ConfigError, "state", 1):
+        EventStream(network, dt=1.0).load(state)
     with assert_raises(ConfigError, "state"):
         EventStream(build_network(LAYERS, in_shape=(2, 8, 8), dt=2.0).network).load(state)
 
@@ -143,17 +146,60 @@ def test_a_refused_piece_does_not_stop_the_stream(network: Network) -> None:
     assert np.array_equal(np.concatenate([*found, stream.finish()[None]]), outputs(EventStream(network), events))
 
 
-def test_events_in_any_order_are_sorted_and_those_too_late_or_outside_are_counted(network: Network) -> None:
+def test_events_of_the_open_step_have_any_order_and_others_are_dropped_and_counted(network: Network) -> None:
     events = recording()
-    shuffled = events.take(np.random.default_rng(0).permutation(300))
+    whole = outputs(EventStream(network), events)
+    shuffled = events.take(np.lexsort((np.random.default_rng(0).random(300), events.t // 2000)))
     stream = EventStream(network)
-    usable = stream.in_order(shuffled)
-    assert (usable.late, usable.outside) == (0, 0)
-    assert np.array_equal(outputs(stream, usable.events), outputs(EventStream(network), events))
-    columns = {"t": np.array([0, -1, 70_000, 69_000]), "x": np.array([0, 0, 8, 1]), "y": np.zeros(4), "p": np.zeros(4)}
-    usable = stream.in_order(columns)
-    assert (usable.late, usable.outside) == (2, 1)
-    assert usable.events["t"].tolist() == [69_000]
+    found = [steps.y for i in range(0, 300, 7) for steps in stream.feed_usable(shuffled.take(slice(i, i + 7)))]
+    assert np.array_equal(np.concatenate([*found, stream.finish()[None]]), whole)
+    columns = {
+        "t": np.array([60_000, -1, 1, 70_000, 10**15, 61_999]),
+        "x": np.array([0, 0, 1, 8, 0, 1]),
+        "y": np.zeros(6),
+        "p": np.zeros(6),
+    }
+    assert list(stream.feed_usable(columns)) == []
+    assert stream.dropped == (2, 1, 1)
+    assert (stream.num_steps, stream.num_waiting, stream.num_events) == (30, 2, 302)
+
+
+def test_a_step_can_end_without_events(network: Network) -> None:
+    events = recording()
+    stream, expected = EventStream(network), outputs(EventStream(network), events)
+    found = [steps.y for steps in stream.feed(events)]
+    found += [steps.y for steps in stream.end_steps(30)]
+    assert np.array_equal(np.concatenate(found), expected)
+    assert list(stream.end_steps(30)) == []
+    (steps,) = stream.end_steps(33)
+    assert steps.t.tolist() == [62, 64, 66]
+
+
+def test_each_event_can_be_a_step() -> None:
+    layers = {**LAYERS, "lif": {"type": "iaf", "v_threshold": 0.3}, "out": {**LAYERS["out"], "bias": False}}
+    layers["readout"] = {"type": "iaf"}
+    network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
+    events, stream, other = recording(), EventStream(network), EventStream(network)
+    found, spikes = stream.feed_each(events)
+    assert spikes[-1] == sum(layer["spikes"] for layer in stream.stats()["layers"].values())
+    assert np.array_equal(
+        found, [other.step(x, y, p).copy() for x, y, p in zip(events.x, np.asarray(events.y), events.p, strict=True)]
+    )
+    assert found.any()
+
+
+def test_events_by_themselves_are_refused_where_time_changes_the_network(network: Network) -> None:
+    with assert_raises(ConfigError, "model.layers.lif"):
+        EventStream(network).feed_each(recording())
+
+
+def test_the_first_events_of_steps_of_a_third_of_a_ms(network: Network) -> None:
+    stream = EventStream(network, dt=1 / 3)
+    (steps,) = stream.feed({"t": np.arange(999, 10_000, 1000), **{name: np.zeros(10, np.int64) for name in "xyp"}})
+    assert steps.t == pytest.approx(np.arange(1, 30) / 3)
+    assert [stream.start_us(number) for number in (1, 2, 3)] == [334, 667, 1000]
+    with assert_raises(DataError, "stream", "hour"):
+        stream.feed({"t": np.array([2**62]), **{name: np.zeros(1, np.int64) for name in "xyp"}})
 
 
 def test_columns_of_unequal_lengths_are_refused(network: Network) -> None:

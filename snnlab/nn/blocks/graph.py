@@ -270,7 +270,7 @@ def graph(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: L
         num_steps: Steps of a recording.
         layers: Named layers, like those of a model.
         edges: `[source, target]`, or `[source, target, delay]` with a delay in steps, which a cycle needs; `input` and
-            `output` are those of the block.
+            `output` are those of the block. An edge that is there twice adds twice.
 
     Raises:
         ConfigError: at the place of a layer or an edge that is invalid or does not fit its input.

@@ -317,6 +317,6 @@ def _require_single_steps(block: Loop) -> None:
         if reach_of([layer]) == "recording":
             raise ConfigError(
                 "feedback" if name in (path.name for path in block.feedback_paths) else f"layers.{name}",
-                f"per_step of batch_norm needs all steps at once, but {name} runs step by step",
-                "put it before or after the layers that the feedback spans, or remove per_step",
+                f"{name} needs all steps at once (per_step of batch_norm, psn), but runs step by step",
+                "put it before or after the layers that the feedback spans",
             )

@@ -1,6 +1,7 @@
 """Layers that do not spike, one file per family; importing this package registers them."""
 
 from snnlab.nn.layers import conv as conv
+from snnlab.nn.layers.attention_product import AttentionProduct as AttentionProduct
 from snnlab.nn.layers.delayed import DelayedConnections as DelayedConnections
 from snnlab.nn.layers.dense import Voting as Voting, flatten as flatten, linear as linear
 from snnlab.nn.layers.dropout import Dropout as Dropout, DropoutState as DropoutState

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from snnlab.errors import ConfigError, listing
 from snnlab.nn.delays import DelaySetting
-from snnlab.nn.layer import LAYERS, Shape, last_axis
+from snnlab.nn.layer import LAYERS, Shape, last_axis, near_divisors
 from snnlab.nn.layers.delayed import DelayedLinear
 from snnlab.settings import Count
 
@@ -183,14 +183,8 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
     """
     features = last_axis("voting", in_shape)
     if features % group_size:
-        near = listing(map(str, _near_divisors(features, group_size)))
+        near = listing(map(str, near_divisors(features, group_size)))
         raise ConfigError(
             "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
         )
     return Voting(group_size)
-
-
-def _near_divisors(number: int, wanted: int) -> list[int]:
-    """Return the nearest divisors of `number` below and above `wanted`, if they exist."""
-    divisors = [n for n in range(1, number + 1) if number % n == 0]
-    return [n for n in divisors if n < wanted][-1:] + [n for n in divisors if n > wanted][:1]

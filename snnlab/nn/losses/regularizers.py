@@ -69,7 +69,7 @@ class MembraneBandCost:
             assert membrane is not None
             return self._squared_distance(membrane), after
 
-        x = to_full_precision(x)
+        x = neuron.weighted_input(to_full_precision(x))
         state = neuron.initial_state(x[0]) if state is None else state
         return unroll(step, x, state, cast_coefficients(neuron.coefficients(), x), lengths)[0].sum(0)
 
@@ -97,7 +97,9 @@ def membrane_of_step(neuron: Neuron, x: Tensor, state: Any, k: Any) -> tuple[Ten
 
 
 def has_observable_membrane(neuron: Neuron, shape: tuple[int, ...]) -> bool:
-    """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: it calls `spike`."""
+    """Return whether the membrane of a layer with neurons of this shape, `[...]`, can be observed: its step spikes."""
+    if neuron.parallel:
+        return False
     first = next(neuron.parameters(), None)
     x = torch.zeros(1, *shape, device=None if first is None else first.device)
     with torch.no_grad():

@@ -43,6 +43,8 @@ class Neuron(TemporalLayer, ABC):
     graded: ClassVar[bool] = False
     # True if rendered loops may round differently from the plain loop, as with an exponential function.
     approximate: ClassVar[bool] = False
+    # True if it computes all steps at once and has no single step, which a feedback of its spikes would need.
+    parallel: ClassVar[bool] = False
     backend: Backend = "auto"
 
     @abstractmethod
@@ -56,6 +58,17 @@ class Neuron(TemporalLayer, ABC):
     @abstractmethod
     def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
         """Return the output of one step and the state after it."""
+
+    def weighted_input(self, x: Tensor) -> Tensor:
+        """Return the input of all steps as `step` takes it: x itself, unless each step has a weight of its own."""
+        return x
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield name, unit and values of each quantity that it learns, detached, in double precision.
+
+        A time constant has the unit `ms`, or `steps` if steps have no length.
+        """
+        yield from ()
 
     def constants(self) -> list[Constant]:
         """Return the time constants, for `snnlab show`."""

@@ -9,7 +9,7 @@ v[t] = u[t] reset by s[t]
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -142,6 +142,8 @@ class LeakyMembrane(Neuron):
             known["input_gain"] = self.input_gain
         for name in per_neuron:
             require_learnable(name, known, "per_neuron")
+            if list(per_neuron).count(name) > 1:
+                raise ConfigError("per_neuron", f"{name} is in it twice")
             if name in self.learn_per:
                 raise ConfigError("per_neuron", f"{name} is learned", f"set learn: {{{name}: neuron}} alone")
             if in_shape is None:
@@ -168,6 +170,15 @@ class LeakyMembrane(Neuron):
     def learned_value(self, name: str) -> Tensor:
         """Return the learned value of a quantity, in the unit of its setting, detached."""
         return torch.as_tensor(self.value(name)).detach()
+
+    def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
+        for name in self.learn_per:
+            value = self.learned_value(name)
+            decay = next((decay for decay in self.decays() if decay.given == name), None)
+            if decay is not None:
+                yield decay.tau_name, "steps" if decay.dt is None else "ms", decay.length(value)
+            if decay is None or decay.given == decay.factor_name:
+                yield name, "", value
 
     def current_value(self, name: str) -> float | Tensor:
         """Return the learned value of a quantity; a time constant in ms."""

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from snnlab.errors import ConfigError
 from snnlab.nn.layer import LAYERS
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.learn import Shape
@@ -46,6 +47,8 @@ def _with_recurrence(neuron: type[Neuron]) -> Callable[..., Neuron]:
         built = neuron(*args, **settings)
         if recurrent is False:
             return built
+        if built.parallel or built.reach == "recording":
+            raise ConfigError("recurrent", f"{type(built).__name__} needs all steps at once, so nothing can feed back")
         dt = args[0] if args else settings.get("dt")
         return Recurrent(built, recurrent if isinstance(recurrent, Feedback) else feedback(recurrent, in_shape, dt))
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snnlab.runs.early_exit import StepTime, ThresholdResult
+from snnlab.runs.early_exit import StepTime, ThresholdResult, share_text
 from snnlab.runs.plots.style import (
     BLUE,
     DASHED,
@@ -110,13 +110,16 @@ def _tick_label_layout(names: Sequence[str], width: float) -> tuple[bool, float]
     return vertical, 0.5 + (longest * LETTER_INCHES if vertical else 0.0)
 
 
-def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None, *, labelled_steps: bool = False) -> Figure:
+def draw_accuracy_over_time(
+    accuracy: np.ndarray, dt: float | None, *, labelled_steps: bool = False, right_of: int | None = None
+) -> Figure:
     """Draw the accuracy for recordings cut after each step.
 
     Args:
         accuracy: Accuracy at each step, NaN for none.
         dt: Length of a step, ms, or None.
         labelled_steps: Whether each step has its own label: then it is the accuracy of the labelled steps.
+        right_of: Number of recordings, for a network of another program: how many are right is written, no accuracy.
 
     Shape:
         accuracy: `[T]`.
@@ -127,9 +130,10 @@ def draw_accuracy_over_time(accuracy: np.ndarray, dt: float | None, *, labelled_
     ax.plot(ends, accuracy, color=BLUE, linewidth=1.6)
     ax.set_ylim(0, 1.02)
     time_axis(ax, accuracy.size, dt)
-    label(ax, "time (steps)" if dt is None else "time (ms)", "accuracy")
-    ended = f"accuracy if recordings ended there; {accuracy[-1]:.1%} at the end"
-    title(ax, "accuracy of the labelled recordings at each step" if labelled_steps else ended)
+    score = "right answers (part)" if right_of else "accuracy"
+    label(ax, "time (steps)" if dt is None else "time (ms)", score)
+    ended = f"{score} if recordings ended there; {share_text(accuracy[-1], right_of)} at the end"
+    title(ax, f"{score} of the labelled recordings at each step" if labelled_steps else ended)
     return figure
 
 
@@ -259,7 +263,12 @@ def draw_labels(
 
 
 def draw_predictions(
-    found: Mapping[str, Any], names: Sequence[str], dt: float | None, *, labelled_steps: bool = False
+    found: Mapping[str, Any],
+    names: Sequence[str],
+    dt: float | None,
+    *,
+    labelled_steps: bool = False,
+    imported: bool = False,
 ) -> Iterator[tuple[str, Figure]]:
     """Yield the name and figure of each plot of an evaluation.
 
@@ -268,13 +277,16 @@ def draw_predictions(
         names: Names of the classes.
         dt: Length of a step, ms, or None.
         labelled_steps: Whether each step has its own label.
+        imported: Whether another program trained the network: how many are right is written, no accuracy.
     """
     if "error_over_time" in found:
         yield "error_over_time", draw_errors(found["error_over_time"], dt)
         return
-    yield "confusion", draw_confusion(np.array(found["confusion"]), names)
-    accuracy = np.array(found["accuracy_over_time"])
-    yield "accuracy_over_time", draw_accuracy_over_time(accuracy, dt, labelled_steps=labelled_steps)
+    counts, accuracy = np.array(found["confusion"]), np.array(found["accuracy_over_time"])
+    yield "confusion", draw_confusion(counts, names)
+    right_of = int(counts.sum()) if imported else None
+    drawn = draw_accuracy_over_time(accuracy, dt, labelled_steps=labelled_steps, right_of=right_of)
+    yield "accuracy_over_time", drawn
 
 
 def draw_errors(errors: Mapping[str, Sequence[float]], dt: float | None) -> Figure:
@@ -305,7 +317,10 @@ _FLAT = 0.85  # start of the flat part of the curve, as a part of the largest x
 
 
 def draw_early_exit(
-    rows: Sequence[ThresholdResult], step_time: StepTime, chosen: ThresholdResult | None = None
+    rows: Sequence[ThresholdResult],
+    step_time: StepTime,
+    chosen: ThresholdResult | None = None,
+    right_of: int | None = None,
 ) -> Figure:
     """Draw accuracy against latency and spikes for all thresholds of early exit.
 
@@ -313,12 +328,14 @@ def draw_early_exit(
         rows: The results at each threshold, those without one last.
         step_time: The time of a step.
         chosen: The results at a threshold that was chosen on validation recordings, or None.
+        right_of: Number of recordings, for a network of another program: how many are right is written, no accuracy.
     """
     spikes = all(row.spikes is not None for row in rows)
     figure, axes = new_figure(columns=2 if spikes else 1, wspace=0.12)
     shown = [*rows, *([chosen] if chosen else [])]
     _curve(axes[0], rows, [row.latency for row in rows], chosen and chosen.latency, chosen)
-    label(axes[0], f"mean latency ({step_time.unit})", "accuracy")
+    score = "right answers (part)" if right_of else "accuracy"
+    label(axes[0], f"mean latency ({step_time.unit})", score)
     if spikes:
         _curve(axes[1], rows, [row.spikes or 0.0 for row in rows], chosen and chosen.spikes, chosen)
         label(axes[1], "mean spikes until the answer")
@@ -326,7 +343,7 @@ def draw_early_exit(
     low = min(row.accuracy for row in shown)
     axes[0].set_ylim(max(low - 0.05, 0.0), 1.05)
     end = rows[-1]
-    title(axes[0], f"early exit; accuracy {end.accuracy:.1%} at the end")
+    title(axes[0], f"early exit; {score} {share_text(end.accuracy, right_of)} at the end")
     if chosen:
         legend(axes[0], loc="lower right")
     return figure

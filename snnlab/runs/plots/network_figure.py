@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,14 +40,16 @@ _FAMILIES = {
 def draw(path: str, name: str, summary: Summary, time: str) -> None:
     """Write the diagram of a network, with the text `time` about its steps, to a .png, .svg or .pdf file.
 
+    Text in an SVG stays text, so that the file is small; equal networks give equal SVGs.
+
     Raises:
         ConfigError: if the file cannot be written.
     """
-    with default_style():
+    metadata = {"Date": None} if path.lower().endswith(".svg") else None
+    with default_style(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure = network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary))
         try:
-            network_figure(name, f"{time} · {summary.parameters:,} parameters", chains_of(summary)).savefig(
-                path, dpi=160
-            )
+            figure.savefig(path, dpi=160, metadata=metadata)
         except OSError as error:
             raise ConfigError("--figure", f"{path} cannot be written ({error.strerror})") from error
 

@@ -18,6 +18,8 @@ IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
 EDGES = [["input", "fc"], ["fc", "lif"], ["lif", "output"]]
+SAME = {"lif": {"type": "lif", "v_threshold": 0.5}}
+NEURON = {"neuron": {"type": "lif", "v_threshold": 0.5}}
 DELAY = {"max": "2 steps", "learn": True}
 # For each type an input shape and the required settings; the text after a space tells variants of a type apart.
 MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -25,6 +27,7 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "adaptive_max_pool": (IMAGE, {"output_size": 2}),
     "adlif": (IMAGE, {}),
     "alif": (IMAGE, {}),
+    "attention_product": ((12, 3, 2), {"num_heads": 2}),
     "avg_pool": (IMAGE, {"kernel_size": 2}),
     "batch_norm": (IMAGE, {}),
     "conv1d": (LINE, CONV),
@@ -48,6 +51,7 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "gru": ((5,), {"hidden_size": 3}),
     "iaf": (IMAGE, {}),
     "identity": (IMAGE, {}),
+    "kv_mask": ((12, 3, 2), {"layers": SAME}),
     "lava_cuba": (IMAGE, {}),
     "integrator": (IMAGE, {}),
     "layer_norm": (IMAGE, {}),
@@ -63,19 +67,42 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "lstm": ((5,), {"hidden_size": 3}),
     "max_pool": (IMAGE, {"kernel_size": 2}),
     "parallel": (IMAGE, {"branches": {"a": WITHIN, "b": WITHIN}}),
+    "patch_embedding": (IMAGE, {"channels": [4, 6], **NEURON}),
+    "patch_splitting": (IMAGE, {"channels": [4, 6], **NEURON}),
+    "position_conv": (IMAGE, NEURON),
+    "qk_attention": (IMAGE, {"num_heads": 2, **NEURON}),
+    "qk_mask": ((12, 3, 2), {"num_heads": 2, "layers": SAME}),
     "relu": (IMAGE, {}),
     "repeat": (IMAGE, {"times": 2, "layers": WITHIN}),
     "residual": (IMAGE, {"layers": WITHIN}),
     "scale": (IMAGE, {"scale": 0.5}),
     "sequential": (IMAGE, {"layers": WITHIN}),
     "sigmoid": (IMAGE, {}),
+    "brf": (IMAGE, {}),
+    "resonate_and_fire": (IMAGE, {}),
+    "lif_refrac": (IMAGE, {}),
+    "klif": (IMAGE, {}),
+    "glif": (IMAGE, {}),
+    "izhikevich": (IMAGE, {}),
+    "lif_ex": (IMAGE, {}),
+    "adex": (IMAGE, {}),
+    "coba_lif": (IMAGE, {}),
+    "tc_lif": (IMAGE, {}),
+    "ts_lif": (IMAGE, {"dendrite_gain": 2.0, "soma_gain": 3.0}),
+    "tsodyks_markram": (IMAGE, {}),
     "sinabs_lif": (IMAGE, {}),
+    "sliding_psn": (IMAGE, {}),
     "snntorch_alpha": (IMAGE, {}),
+    "spike_driven_attention": (IMAGE, NEURON),
+    "spiking_mlp": (IMAGE, NEURON),
+    "spiking_self_attention": (IMAGE, {"num_heads": 2, **NEURON}),
     "sum_pool": (IMAGE, {"kernel_size": 2}),
     "tanh": (IMAGE, {}),
     "threshold": (IMAGE, {}),
     "voting": ((4, 6), {"group_size": 3}),
 }
+# They need the number of steps, and all of them in one call.
+WHOLE = {"masked_psn", "psn"}
 KINDS = sorted(MINIMAL)
 T, B = 4, 3
 
@@ -88,7 +115,7 @@ def network_of(kind: str) -> tuple[Network, tuple[int, ...], tuple[int, ...]]:
 
 def test_every_kind_of_ours_is_in_the_table() -> None:
     ours = {kind for kind in LAYERS if LAYERS.get(kind, "").__module__.startswith("snnlab.")}
-    assert ours == {kind.split()[0] for kind in MINIMAL}
+    assert ours == {kind.split()[0] for kind in MINIMAL} | WHOLE
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,7 @@ from snnlab.nn.record import record
 from snnlab.nn.tbptt import run_windows
 
 from ...refusals import assert_raises, assert_text_has
-from .conftest import HIDDEN, INPUTS, LENGTHS, B, K, T, make_task
+from .conftest import HIDDEN, INPUTS, LENGTHS, SPIKING, B, K, T, make_task
 
 LOWER, UPPER = -0.4, 1.3
 BETA, THRESHOLD = 0.8, 0.5
@@ -171,10 +171,11 @@ class _Closed(Neuron):
         ({"upper": 0.0}, ("upper", 0)),
         ({"upper": 2.0, "layers": ["lif2"]}, ("layers", "lif2", "lif")),
         ({"upper": 2.0}, ("layers", "last")),
+        ({"upper": 2.0, "layers": ["psn"]}, ("layers", "psn")),
     ],
 )
 def test_invalid_settings_are_rejected(settings: dict[str, Any], fragments: tuple) -> None:
-    task = make_task()
+    task = make_task(SPIKING | {"psn": {"type": "psn"}})
     task.built.network.last = _Closed()
     with assert_raises(ConfigError, *fragments):
         MembraneBand(**settings).bind(task)

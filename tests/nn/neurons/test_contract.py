@@ -25,13 +25,28 @@ from ...refusals import assert_raises
 
 T, B, SHAPE = 9, 3, (4, 3, 5)
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
-NAMES = sorted({*FILES, *NEURONS})
-KINDS = [*NAMES, *(f"{name}-recurrent" for name in NEURONS)]
+# They compute all steps at once: tests of their own.
+PARALLEL = {"psn", "masked_psn", "sliding_psn"}
+STEPWISE = [name for name in NEURONS if name not in PARALLEL]
+NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
+KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
+# Settings with which the drive of these tests makes them spike at some steps.
+GAINS: dict[str, dict[str, Any]] = {
+    **{"brf": {"input_gain": 300.0}, "izhikevich": {"input_gain": 20.0}, "klif": {"input_gain": 0.1}},
+}
+# Strong inhibition makes them spike, by their equations.
+REBOUNDS = {
+    "coba_lif": "its Euler step diverges",
+    "izhikevich": "the square of the membrane",
+    "resonate_and_fire": "half a period later",
+}
 # Their gradients are not derivatives of a function: they leave out the same terms as the library.
 NOT_A_DERIVATIVE = {
+    "izhikevich": "its square diverges without a full reset",
+    "coba_lif-recurrent": "smoothed spikes above 1 and a reset of 60 mV",
     "lava_cuba": "quantized states; its backward passes resets by",
     "snntorch_alpha": "its reset is detached",
     "sinabs_lif": "several spikes a step, each with the same surrogate gradient",
@@ -50,7 +65,7 @@ def _one_thread() -> Iterator[None]:
 def build(kind: str, dt: float = 2.0, in_shape: tuple[int, ...] = SHAPE, **changes: Any) -> Neuron:
     name, _, recurrent = kind.partition("-")
     settings = yaml.safe_load(FILES[name].read_text(encoding="utf-8")) if name in FILES else {"type": name}
-    settings |= changes | ({"recurrent": True} if recurrent else {})
+    settings |= GAINS.get(name, {}) | changes | ({"recurrent": True} if recurrent else {})
     torch.manual_seed(0)
     return NEURONS.build(settings.pop("type"), settings, name, dt=dt, in_shape=in_shape)
 
@@ -160,8 +175,8 @@ def smooth(distance: Tensor, value: Any, slope: Any) -> Tensor:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
 def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = kind.partition("-")[0]
-    if name in NOT_A_DERIVATIVE:
-        pytest.skip(NOT_A_DERIVATIVE[name])
+    if left_out := NOT_A_DERIVATIVE.get(kind, NOT_A_DERIVATIVE.get(name)):
+        pytest.skip(left_out)
     factory = NEURONS.get(name, name)
     changes: dict[str, Any] = {"detach_reset": False} if has_parameter(factory, "detach_reset") else {}
     if has_parameter(factory, "surrogate"):
@@ -240,7 +255,7 @@ def test_input_far_out_of_range_leaves_numbers_that_are_finite(kind: str, level:
     y, state = neuron(x)
     assert y.isfinite().all()
     assert all(leaf.isfinite().all() for leaf in leaves(state))
-    if neuron.spiking and level < 0 and not isinstance(neuron, Recurrent):
+    if neuron.spiking and level < 0 and not isinstance(neuron, Recurrent) and kind not in REBOUNDS:
         assert (y == 0).all()
     (gradient,) = torch.autograd.grad(y.sum(), x)
     assert gradient.isfinite().all()
@@ -255,7 +270,10 @@ def test_the_plain_loop_can_be_compiled(kind: str) -> None:
     expected, last = neuron(x)
     y, state = torch.compile(neuron, backend="eager")(x)
     assert torch.equal(y, expected)
-    assert_same(state, last)
+    if neuron.approximate or getattr(neuron, "neuron", neuron).approximate:
+        torch.testing.assert_close(leaves(state), leaves(last))
+    else:
+        assert_same(state, last)
     ours, theirs = (torch.autograd.grad(out.sum(), x)[0] for out in (y, expected))
     torch.testing.assert_close(ours, theirs)
 
@@ -281,7 +299,7 @@ def test_no_step_is_refused_in_words(kind: str) -> None:
         build(kind)(drive(steps=0))
 
 
-@pytest.mark.parametrize("kind", list(NEURONS))
+@pytest.mark.parametrize("kind", STEPWISE)
 def test_a_neuron_has_equations_and_needs_no_later_step(kind: str) -> None:
     neuron = NEURONS.build(kind, {}, kind, dt=1.0, in_shape=(4,))
     assert any("[t-1]" in line for line in neuron.info().equations)

@@ -30,7 +30,7 @@ def settings_of(path: Path) -> dict[str, Any]:
 
 def build(name: str, dt: float, **changes: Any) -> Neuron:
     settings = {**(settings_of(FILES[name]) if name in FILES else {"type": name}), **changes}
-    return NEURONS.build(settings.pop("type"), settings, name, dt=dt, in_shape=(NUM_NEURONS,))
+    return NEURONS.build(settings.pop("type"), settings, name, dt=dt, in_shape=(NUM_NEURONS,), num_steps=8)
 
 
 def events(rate_per_ms: float) -> Tensor:

@@ -246,6 +246,22 @@ def test_a_learned_quantity_has_a_unit_for_each_setting(
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "key", "expected"),
+    [
+        ("brf", {"omega": [7.0, 7.0]}, "omega_rad_per_s", 7.0),
+        ("brf", {"damping": [2.0, 2.0]}, "damping_per_s", 2.0),
+        ("glif", {"v_threshold": 0.4}, "v_threshold", 0.4),
+        ("tc_lif", {"beta1": 1.5}, "beta1", 1.5),
+        ("ts_lif", {"soma_decay": 0.25}, "soma_decay", 0.25),
+    ],
+)
+def test_neurons_that_always_learn_have_metrics(kind: str, settings: dict[str, Any], key: str, expected: float) -> None:
+    neuron = NEURONS.build(kind, settings, "a", dt=1.0, in_shape=(3,))
+    assert learned_metrics(Network({"a": neuron}))[f"learned/{key}/a"] == pytest.approx(expected)
+    assert {each.values.dtype for each in learned(Network({"a": neuron}))} == {torch.float64}
+
+
 def test_a_recurrent_layer_learns_under_its_own_name() -> None:
     layers = {"rec": {"type": "alif", "learn": ["tau_adapt"], "recurrent": True}}
     (found,) = learned(build_network(layers, in_shape=(3,), dt=1.0).network)

@@ -188,7 +188,7 @@ def test_halving_dt_changes_nothing_at_the_common_times() -> None:
 
 def test_every_neuron_of_the_registry_is_a_layer_that_runs_over_time() -> None:
     for name in NEURONS:
-        assert isinstance(NEURONS.build(name, {}, "neuron", dt=1.0), Neuron)
+        assert isinstance(NEURONS.build(name, {}, "neuron", dt=1.0, in_shape=(4,), num_steps=3), Neuron)
 
 
 def test_the_averaged_gain_is_the_mean_over_impulses_at_all_moments_of_a_step() -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from snnlab.errors import ConfigError
 from snnlab.nn import Network, build_network
 from snnlab.nn.delays import delays_of
-from snnlab.training.delay_annealing import DelayAnnealing
+from snnlab.training.layer_schedules import LayerSchedules
 from snnlab.training.optimizer import Group, GroupedOptimizer, parameter_kinds
 
 from ..refusals import assert_raises
@@ -67,10 +67,21 @@ def test_the_gaussians_become_narrow_in_their_fraction_of_the_epochs(
 ) -> None:
     module, sigmas = make_module(), Sigmas()
     module.network = network()
-    quiet_trainer(max_epochs=5, callbacks=[DelayAnnealing(module.network), sigmas]).fit(module, loader, loader)
+    quiet_trainer(max_epochs=5, callbacks=[LayerSchedules(module.network), sigmas]).fit(module, loader, loader)
     middle = 2.0 * (0.23 / 2.0) ** 0.5
     assert [sigma[0] for sigma in sigmas.seen] == pytest.approx([2.0, middle, 0.23, 0.23, 0.23])
     assert [sigma[1] for sigma in sigmas.seen] == pytest.approx([2.0, 0.23, 0.23, 0.23, 0.23])
+
+
+def test_the_band_of_masked_psn_becomes_exact_in_its_fraction_of_the_epochs() -> None:
+    settings = {"type": "masked_psn", "masking": 0.2, "masking_rise": 0.5}
+    net = build_network({"psn": settings, "fixed": {"type": "masked_psn"}}, in_shape=(5,), dt=2.0, num_steps=4).network
+    schedules, seen = LayerSchedules(net), list[float]()
+    assert len(schedules.modules) == 1
+    for epoch in range(8):
+        schedules.set_epoch(epoch, 8)
+        seen.append(float(net.get_buffer("psn.masking")))
+    assert seen == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0])
 
 
 def test_a_training_without_an_end_is_refused(
@@ -78,6 +89,6 @@ def test_a_training_without_an_end_is_refused(
 ) -> None:
     module = make_module()
     module.network = network()
-    trainer = quiet_trainer(max_epochs=-1, max_steps=3, callbacks=[DelayAnnealing(module.network)])
+    trainer = quiet_trainer(max_epochs=-1, max_steps=3, callbacks=[LayerSchedules(module.network)])
     with assert_raises(ConfigError, "trainer.max_epochs"):
         trainer.fit(module, loader, loader)

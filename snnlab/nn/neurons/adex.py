@@ -1,0 +1,151 @@
+"""The adaptive exponential integrate-and-fire neuron."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.info import AdaptationCurrent, NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Number, Shape
+from snnlab.nn.neurons.membrane import (
+    Adaptive,
+    Coefficients,
+    InputGain,
+    SurrogateSetting,
+    Synapse,
+    SynapticMembrane,
+    Threshold,
+)
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem, TauSyn
+from snnlab.settings import Finite, Positive
+
+
+class AdExState(NamedTuple):
+    """Membrane potential v, synaptic current i and adaptation current w, each `[B, ...]`."""
+
+    v: Tensor
+    i: Tensor
+    w: Tensor
+
+
+class AdExCoefficients(NamedTuple):
+    """Coefficients of the update; learned ones are tensors.
+
+    Attributes:
+        membrane: Coefficients of the canonical recurrence.
+        leak: 1 - a, the gain of w on the membrane.
+        rho: Factor of w in one step.
+        relaxation: 1 - rho, separate because rounding rho loses it for slow adaptation.
+        v_leak: Resting potential.
+    """
+
+    membrane: Coefficients
+    leak: Number
+    rho: Number
+    relaxation: Number
+    v_leak: Number
+
+    @property
+    def g(self) -> Number:
+        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
+        return self.membrane.g
+
+
+@NEURONS.register("adex")
+class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Adaptive exponential integrate-and-fire neuron with a synapse.
+
+    The adaptation current that acts in a step is that of the step before, and so is the membrane that drives it. With
+    `neuron=norse_adex` it is Norse's LIFAdEx and LIFAdExCell.
+
+    The other arguments are those of `SynapticMembrane`, `Adaptive`, `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        a: Gain of the membrane on w; Norse's adaptation_current.
+        b: Rise of w with a spike; Norse's adaptation_spike.
+        delta_t: Sharpness of the exponential growth, dimensionless like v_threshold.
+
+    Shape:
+        x: `[T, B, ...]`; state: `AdExState(v, i, w)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state.
+
+    Source: Brette and Gerstner, Adaptive exponential integrate-and-fire model as an effective description of neuronal
+    activity, J. Neurophysiology 94, 2005; Norse 1.1.0, lif_adex_feed_forward_step.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "i[t] = beta * i[t-1] + x[t],   e[t] = delta_t * exp((v[t-1] - v_threshold) / delta_t)",
+        "u[t] = k * v[t-1] + g * i[t] + (1 - k) * (v_leak + e[t] - w[t-1])",
+        "s[t] = H(u[t] - v_threshold),   v[t] = v_reset where s[t] is 1, else u[t]",
+        "w[t] = rho * w[t-1] + (1 - rho) * a * (v[t-1] - v_leak) + b * s[t]",
+    )
+    approximate: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
+        tau_adapt: TauAdapt = None,
+        rho: Factor = None,
+        a: Finite = 4.0,
+        b: Finite = 0.02,
+        delta_t: Positive = 0.5,
+        synapse: Synapse = "jump_first",
+        input_gain: InputGain = "average",
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
+        decay: DecayRule = "exact",
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset="value",
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.a, self.b, self.delta_t = float(a), float(b), float(delta_t)
+        self.set_synapse(tau_syn, alpha, synapse)
+        self.set_adaptation(tau_adapt, rho)
+        self.create_parameters(learn, in_shape)
+
+    def coefficients(self) -> AdExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
+        membrane, rho = super().coefficients(), self.factor(self.adaptation_decay)
+        return AdExCoefficients(membrane, 1.0 - membrane.a, rho, 1.0 - rho, self.value("v_leak"))
+
+    def initial_state(self, x: Tensor) -> AdExState:
+        return AdExState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: AdExState, coefficients: AdExCoefficients) -> tuple[Tensor, AdExState]:
+        k, (v, i, w) = coefficients, state
+        i = self.current(i, x, k.membrane)
+        growth = self.delta_t * torch.exp((v - k.membrane.v_threshold) / self.delta_t)
+        u = self.integrate(v, i, k.membrane) + k.leak * (growth - w)
+        s = self._spike(u, k.membrane)
+        felt = s.detach() if self.detach_reset else s
+        driven = k.rho * w + k.relaxation * (self.a * (v - k.v_leak)) + self.b * felt
+        return s, AdExState(self._reset(u, s, k.membrane), i, driven)
+
+    def info(self) -> NeuronInfo:
+        return replace(super().info(), adaptation=AdaptationCurrent(self.a, "v", self.b))

@@ -1,0 +1,131 @@
+"""The conductance-based leaky integrate-and-fire neuron."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.errors import ConfigError
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import Constant, Decay, Dt, TimeConstant
+from snnlab.nn.surrogate import Atan, as_surrogate, spike
+from snnlab.settings import Finite, Positive, above
+
+
+class CobaLIFState(NamedTuple):
+    """Membrane potential v, excitatory and inhibitory conductance, each `[B, ...]`."""
+
+    v: Tensor
+    g_exc: Tensor
+    g_inh: Tensor
+
+
+class CobaLIFCoefficients(NamedTuple):
+    """Factors of the two conductances in one step, and time_step / c_m."""
+
+    exc: float
+    inh: float
+    h: float
+
+
+@NEURONS.register("coba_lif")
+class CobaLIF(Neuron):
+    """Leaky integrate-and-fire neuron whose positive input excites by a conductance and whose negative inhibits.
+
+    The conductances jump and decay before they act. The Euler step needs time_step / c_m times the sum of the
+    conductances to be well below 1; strong inhibition in a long step makes it spike. Norse's recurrent step ignores its
+    input; this neuron has the equations of its feed-forward step.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        time_step: Length of the Euler step of the membrane, in the unit of c_m / g_leak; null: dt.
+        tau_exc: Time constant of the excitatory conductance, ms, or `"2 steps"`.
+        tau_inh: Time constant of the inhibitory conductance, ms, or `"2 steps"`.
+        c_m: Capacitance of the membrane.
+        g_leak: Conductance of the leak.
+        v_exc: Reversal potential of excitation, mV.
+        v_inh: Reversal potential of inhibition, mV.
+        v_leak: Resting potential, mV, where it starts.
+        v_reset: Potential after a spike, mV.
+        v_threshold: Firing threshold, mV, above v_leak and v_reset.
+        detach_reset: Whether the reset has no gradient.
+        surrogate: A `Surrogate`, or its YAML node; relative widths are in units of v_threshold - v_leak.
+
+    Shape:
+        x: `[T, B, ...]`; state: `CobaLIFState(v, g_exc, g_inh)`, each `[B, ...]`; returns spikes in {0, 1},
+        `[T, B, ...]`, and the state.
+
+    Raises:
+        ConfigError: if a value is out of its range, or the threshold is not above rest and reset.
+
+    Source: Destexhe et al., The high-conductance state of neocortical neurons, Nature Reviews Neuroscience 4, 2003;
+    Norse 1.1.0, coba_lif_feed_forward_step.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "g_exc[t] = a_exc * (g_exc[t-1] + max(x[t], 0)),   g_inh[t] = a_inh * (g_inh[t-1] + max(-x[t], 0))",
+        "d = g_leak * (v_leak - v[t-1]) + g_exc[t] * (v_exc - v[t-1]) + g_inh[t] * (v_inh - v[t-1])",
+        "u[t] = v[t-1] + time_step / c_m * d,   s[t] = H(u[t] - v_threshold)",
+        "v[t] = v_reset where s[t] is 1, else u[t]",
+    )
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        time_step: Annotated[float | None, above(0)] = 0.001,
+        tau_exc: Annotated[TimeConstant, "ms", above(0)] = "5000 steps",
+        tau_inh: Annotated[TimeConstant, "ms", above(0)] = "5000 steps",
+        c_m: Positive = 0.2,
+        g_leak: Positive = 0.25,
+        v_exc: Annotated[float, "mV"] = 60.0,
+        v_inh: Annotated[float, "mV"] = -100.0,
+        v_leak: Annotated[float, "mV"] = -20.0,
+        v_reset: Annotated[float, "mV"] = -70.0,
+        v_threshold: Finite = -10.0,
+        detach_reset: bool = True,
+        surrogate: SurrogateSetting | None = None,
+    ) -> None:
+        super().__init__()
+        if v_threshold <= max(v_leak, v_reset):
+            levels = f"v_leak {v_leak:g} and v_reset {v_reset:g}"
+            raise ConfigError("v_threshold", f"must be above {levels}, got {v_threshold:g}")
+        self.dt, self.time_step, self.detach_reset = dt, time_step, detach_reset
+        self.c_m, self.g_leak = float(c_m), float(g_leak)
+        self.v_exc, self.v_inh, self.v_leak = float(v_exc), float(v_inh), float(v_leak)
+        self.v_reset, self.v_threshold = float(v_reset), float(v_threshold)
+        self._decays = (
+            Decay("tau_exc", "alpha", tau_exc, None, dt, "euler"),
+            Decay("tau_inh", "alpha", tau_inh, None, dt, "euler"),
+        )
+        self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
+        self.coefficients()
+
+    def coefficients(self) -> CobaLIFCoefficients:
+        step = (1.0 if self.dt is None else self.dt) if self.time_step is None else float(self.time_step)
+        exc, inh = (decay.per_step() for decay in self._decays)
+        return CobaLIFCoefficients(exc, inh, step / self.c_m)
+
+    def initial_state(self, x: Tensor) -> CobaLIFState:
+        return CobaLIFState(torch.full_like(x, self.v_leak), torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: CobaLIFState, coefficients: CobaLIFCoefficients) -> tuple[Tensor, CobaLIFState]:
+        k, v = coefficients, state.v
+        g_exc, g_inh = k.exc * (state.g_exc + torch.relu(x)), k.inh * (state.g_inh + torch.relu(-x))
+        current = self.g_leak * (self.v_leak - v) + g_exc * (self.v_exc - v) + g_inh * (self.v_inh - v)
+        u = v + k.h * current
+        s = spike(u - self.v_threshold, self.surrogate, self.v_threshold - self.v_leak, strict=True)
+        r = s.detach() if self.detach_reset else s
+        return s, CobaLIFState((1.0 - r) * u + r * self.v_reset, g_exc, g_inh)
+
+    def constants(self) -> list[Constant]:
+        return [decay.constant() for decay in self._decays]
+
+    def info(self) -> NeuronInfo:
+        firing, reset = Firing(self.v_threshold, strict=True), AfterSpike("value", self.v_reset)
+        return NeuronInfo(self.equations, firing=firing, reset=reset, warnings=(DtWarning("reset_to_a_value"),))

@@ -1,0 +1,123 @@
+"""The exponential leaky integrate-and-fire neuron."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.learn import Learn, Number, Shape
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    InputGain,
+    SpikingMembrane,
+    SurrogateSetting,
+    Synapse,
+    SynapticMembrane,
+    Threshold,
+)
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
+from snnlab.settings import Finite, Positive
+
+
+class LIFExState(NamedTuple):
+    """Membrane potential v and synaptic current i, each `[B, ...]`."""
+
+    v: Tensor
+    i: Tensor
+
+
+class LIFExCoefficients(NamedTuple):
+    """Coefficients of the membrane, and (1 - a) * delta_t, the gain of the exponential."""
+
+    membrane: Coefficients
+    growth: Number
+
+    @property
+    def g(self) -> Number:
+        """Gain of the membrane's drive, for `LeakyMembrane.info`."""
+        return self.membrane.g
+
+
+@NEURONS.register("lif_ex")
+class LIFEx(SynapticMembrane, SpikingMembrane):
+    """Leaky integrate-and-fire neuron with a synapse, whose membrane grows exponentially near its threshold.
+
+    After a spike the membrane is v_reset. With `neuron=norse_lif_ex` it is Norse's LIFEx and LIFExCell.
+
+    The other arguments are those of `SynapticMembrane`, `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        delta_t: Sharpness of the growth, dimensionless like v_threshold.
+
+    Shape:
+        x: `[T, B, ...]`; state: `LIFExState(v, i)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state.
+
+    Source: Fourcaud-Trocme et al., How spike generation mechanisms determine the neuronal response, J. Neuroscience 23,
+    2003; Norse 1.1.0, lif_ex_feed_forward_step.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "i[t] = b * i[t-1] + x[t]",
+        "u[t] = a * v[t-1] + g * i[t] + (1 - a) * (v_leak + delta_t * exp((v[t-1] - v_threshold) / delta_t))",
+        "s[t] = H(u[t] - v_threshold),   v[t] = v_reset where s[t] is 1, else u[t]",
+    )
+    approximate: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
+        delta_t: Positive = 0.5,
+        synapse: Synapse = "jump_first",
+        input_gain: InputGain = "average",
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
+        decay: DecayRule = "exact",
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset="value",
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.delta_t = float(delta_t)
+        self.set_synapse(tau_syn, alpha, synapse)
+        self.create_parameters(learn, in_shape)
+
+    def coefficients(self) -> LIFExCoefficients:  # pyright: ignore[reportIncompatibleMethodOverride]
+        membrane = super().coefficients()
+        return LIFExCoefficients(membrane, (1.0 - membrane.a) * self.delta_t)
+
+    def initial_state(self, x: Tensor) -> LIFExState:
+        return LIFExState(self.rest(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: LIFExState, coefficients: LIFExCoefficients) -> tuple[Tensor, LIFExState]:
+        k = coefficients.membrane
+        i = self.current(state.i, x, k)
+        growth = coefficients.growth * torch.exp((state.v - k.v_threshold) / self.delta_t)
+        u = self.integrate(state.v, i, k) + growth
+        s = self._spike(u, k)
+        return s, LIFExState(self._reset(u, s, k), i)

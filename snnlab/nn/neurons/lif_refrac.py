@@ -1,0 +1,122 @@
+"""The leaky integrate-and-fire neuron with an absolute refractory period."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.info import NeuronInfo
+from snnlab.nn.neurons.learn import Learn, Shape
+from snnlab.nn.neurons.membrane import (
+    Coefficients,
+    InputGain,
+    Reset,
+    SpikingMembrane,
+    SurrogateSetting,
+    Synapse,
+    SynapticMembrane,
+    Threshold,
+)
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
+from snnlab.nn.surrogate import spike
+from snnlab.settings import Finite, NonNegative, Positive
+
+
+class LIFRefracState(NamedTuple):
+    """Membrane potential v, synaptic current i, and rho, the steps of rest that are left, each `[B, ...]`."""
+
+    v: Tensor
+    i: Tensor
+    rho: Tensor
+
+
+@NEURONS.register("lif_refrac")
+class LIFRefrac(SynapticMembrane, SpikingMembrane):
+    """Leaky integrate-and-fire neuron with a synapse that rests for some steps after a spike.
+
+    While it rests, its membrane stays and it does not spike; its current goes on. H(rho) has a surrogate gradient, as
+    in Norse, unless `detach_reset` is true. With `neuron=norse_lif_refrac` it is Norse's LIFRefrac and LIFRefracCell.
+
+    The other arguments are those of `SynapticMembrane`, `SpikingMembrane` and `LeakyMembrane`.
+
+    Args:
+        rest_steps: Steps of rest after a spike; Norse's rho_reset.
+
+    Shape:
+        x: `[T, B, ...]`; state: `LIFRefracState(v, i, rho)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`,
+        and the state.
+
+    Source: Norse 1.1.0, lif_refrac_feed_forward_step.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "i[t] = b * i[t-1] + x[t],   u[t] = a * v[t-1] + g * i[t] + (1 - a) * v_leak,   r = H(rho[t-1])",
+        "s[t] = (1 - r) * H(u[t] - v_threshold)",
+        "v[t] = v[t-1] where r is 1, else u[t] reset by s[t]",
+        "rho[t] = rest_steps where s[t] is 1, else max(rho[t-1] - r, 0)",
+    )
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        tau_mem: TauMem = None,
+        beta: Factor = None,
+        tau_syn: TauSyn = None,
+        alpha: Factor = None,
+        rest_steps: NonNegative = 5,
+        synapse: Synapse = "jump_first",
+        input_gain: InputGain = "average",
+        v_leak: Finite = 0.0,
+        v_threshold: Positive = 1.0,
+        v_reset: Finite = 0.0,
+        decay: DecayRule = "exact",
+        reset: Reset = "value",
+        detach_reset: bool = True,
+        threshold: Threshold = "inclusive",
+        surrogate: SurrogateSetting | None = None,
+        learn: Learn = (),
+        in_shape: Shape | None = None,
+    ) -> None:
+        super().__init__(
+            dt,
+            tau_mem=tau_mem,
+            beta=beta,
+            v_leak=v_leak,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            decay=decay,
+            input_gain=input_gain,
+            reset=reset,
+            reset_delay=False,
+            detach_reset=detach_reset,
+            threshold=threshold,
+            surrogate=surrogate,
+        )
+        self.rest_steps = float(rest_steps)
+        self.set_synapse(tau_syn, alpha, synapse)
+        self.create_parameters(learn, in_shape)
+
+    def initial_state(self, x: Tensor) -> LIFRefracState:
+        return LIFRefracState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: LIFRefracState, coefficients: Coefficients) -> tuple[Tensor, LIFRefracState]:
+        # First, because observers take the last call of `spike` for the membrane's.
+        resting = spike(state.rho, self.surrogate, 1.0, strict=True)
+        resting = resting.detach() if self.detach_reset else resting
+        i = self.current(state.i, x, coefficients)
+        s, v = self.fire(state.v, i, coefficients)
+        v = (1.0 - resting) * v + resting * state.v
+        s = (1.0 - resting) * s
+        felt = s.detach() if self.detach_reset else s
+        rho = (1.0 - felt) * torch.relu(state.rho - resting) + felt * self.rest_steps
+        return s, LIFRefracState(v, i, rho)
+
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        assert own.reset is not None
+        return replace(own, reset=own.reset._replace(rest_steps=self.rest_steps))

@@ -1,0 +1,107 @@
+"""Base class of neurons that compute all steps at once, by a matrix product over time.
+
+Axes: T steps, B samples, then the layer's own; k taps, the steps of input that one step sees.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.errors import ConfigError
+from snnlab.kernels.function import KernelOutput
+from snnlab.kernels.layout import Pool
+from snnlab.kernels.reference import valid_steps
+from snnlab.nn.layer import OWN_SPIKES, Counts
+from snnlab.nn.neurons.base import Neuron, to_full_precision
+from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, NeuronInfo
+from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.surrogate import Atan, as_surrogate, spike
+
+
+class ParallelNeuron(Neuron):
+    """Base class of parallel spiking neurons: there is no reset, so that no step waits for another.
+
+        s = H(W x + bias)
+
+    The bias is the negative threshold. The product is one matrix product, which is fast for few steps; whole recordings
+    and pieces of them agree up to its rounding.
+
+    Args:
+        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
+
+    Shape:
+        x: `[T, B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`, and the state.
+    """
+
+    parallel: ClassVar[bool] = True
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, dt: float | None, surrogate: SurrogateSetting | None) -> None:
+        super().__init__()
+        self.dt = dt
+        self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
+
+    @abstractmethod
+    def drive(self, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
+        """Return W x + bias of all steps, and the state after them; x is 0 past a sample's length."""
+
+    def coefficients(self) -> tuple[()]:
+        """Return nothing: the weights are used as they are."""
+        return ()
+
+    def step(self, x: Tensor, state: Any, coefficients: Any) -> tuple[Tensor, Any]:
+        """Reject a single step.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("", f"{type(self).__name__} computes all steps at once and has no single step to run")
+
+    def run(
+        self,
+        x: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        counts: Counts | None,
+        *,
+        pool: Pool | None = None,
+        inplace: bool = False,
+    ) -> KernelOutput:
+        x = to_full_precision(x)
+        valid = valid_steps(lengths, x.shape[0], x)
+        with torch.autocast(x.device.type, enabled=False):
+            h, state = self.drive(x if valid is None else torch.where(valid, x, 0), state, lengths)
+        y = spike(h, self.surrogate, 1.0)
+        y = y if valid is None else torch.where(valid, y, 0)
+        if counts is not None:
+            counts[OWN_SPIKES] = y.sum(0)
+        return KernelOutput(y, state, None if counts is None else counts[OWN_SPIKES])
+
+    def info(self) -> NeuronInfo:
+        level = -float(self.bias.detach().mean())
+        found = DtWarning("no_reset", advice="train again where dt changes")
+        firing = Firing(level, variable="u - bias")
+        return NeuronInfo(self.equations, firing=firing, reset=AfterSpike("none"), warnings=(found,))
+
+
+def init_over_time_(weight: Tensor) -> Tensor:
+    """Draw weights over time as torch's linear layers do, uniform between -1/sqrt(T) and 1/sqrt(T)."""
+    return nn.init.kaiming_uniform_(weight, a=math.sqrt(5.0))
+
+
+def over_time(weight: Tensor, x: Tensor, bias: Tensor) -> Tensor:
+    """Return weight x + bias, the product over time, in the memory format of x.
+
+    Shape:
+        weight: `[T, K]`; x: `[K, B, ...]`; bias: `[T, 1]` or `[]`; returns `[T, B, ...]`.
+    """
+    axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
+    ordered = x.permute(0, *axes)
+    h = torch.addmm(bias.to(x.dtype), weight.to(x.dtype), ordered.flatten(1)).unflatten(1, ordered.shape[1:])
+    return h.permute(0, *(1 + axes.index(axis) for axis in range(1, x.dim())))

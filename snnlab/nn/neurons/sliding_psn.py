@@ -1,0 +1,82 @@
+"""The sliding parallel spiking neuron, a filter over the k last steps.
+
+Axes: T steps, B samples, then the layer's own.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from snnlab.nn.layers.elementwise import last_steps
+from snnlab.nn.neurons.membrane import SurrogateSetting
+from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import Dt
+from snnlab.settings import Count
+
+
+class SlidingPSNState(NamedTuple):
+    """The last k - 1 inputs, the oldest first, `[B, k - 1, ...]`."""
+
+    x: Tensor
+
+
+@NEURONS.register("sliding_psn")
+class SlidingPSN(ParallelNeuron):
+    """Parallel spiking neuron with one filter of k steps for all steps, so that recordings may have any length.
+
+    Args:
+        dt: Length of a step, ms; not used, since the weights are per step.
+        order: k, the steps that one step sees.
+        init: `powers`: 1, 1/2, 1/4, ... into the past; `uniform`: as a linear layer of k inputs.
+        surrogate: A `Surrogate`, or its YAML node; by default SpikingJelly's `{type: atan, alpha: 2.0}`.
+
+    Shape:
+        x: `[T, B, ...]`; state: `SlidingPSNState(x [B, k - 1, ...])`; returns spikes in {0, 1}, `[T, B, ...]`, and the
+        state. The parameters `weight [k]`, the oldest step first, and `bias []` are SpikingJelly's.
+
+    Source: Fang et al., Parallel spiking neurons, NeurIPS 2023; SpikingJelly 2.0, neuron.SlidingPSN.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = weight[k-1] * x[t] + weight[k-2] * x[t-1] + ... + weight[0] * x[t-k+1] + bias,   s[t] = H(u[t])",
+    )
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        order: Count = 8,
+        init: Literal["powers", "uniform"] = "powers",
+        surrogate: SurrogateSetting | None = None,
+    ) -> None:
+        super().__init__(dt, surrogate)
+        self.order = order
+        powers = 0.5 ** torch.arange(order - 1, -1, -1, dtype=torch.float32)
+        self.weight = nn.Parameter(powers if init == "powers" else init_over_time_(torch.empty(1, order))[0])
+        self.bias = nn.Parameter(torch.tensor(-1.0))
+
+    def initial_state(self, x: Tensor) -> SlidingPSNState:
+        return SlidingPSNState(x.new_zeros(x.shape[0], self.order - 1, *x.shape[1:]))
+
+    def drive(self, x: Tensor, state: SlidingPSNState | None, lengths: Tensor | None) -> tuple[Tensor, SlidingPSNState]:
+        before = (self.initial_state(x[0]) if state is None else state).x.transpose(0, 1)
+        x_all = torch.cat([before, x])
+        after = SlidingPSNState(last_steps(x_all, self.order - 1, lengths).transpose(0, 1))
+        if state is None:
+            return over_time(self._matrix(x.shape[0])[:, self.order - 1 :], x, self.bias), after
+        return over_time(self._matrix(x.shape[0]), x_all, self.bias), after
+
+    def _matrix(self, num_steps: int) -> Tensor:
+        """Return the filter as a matrix, `[T, k - 1 + T]`."""
+        steps, taps = torch.arange(num_steps)[:, None], torch.arange(self.order)
+        zeros = self.weight.new_zeros(num_steps, self.order - 1 + num_steps)
+        at = steps.to(zeros.device), (steps + taps).to(zeros.device)
+        return zeros.index_put(at, self.weight.expand(num_steps, -1))
+
+    def extra_repr(self) -> str:
+        """Return the order that `print(network)` shows."""
+        return f"order={self.order}"

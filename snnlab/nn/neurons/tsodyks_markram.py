@@ -1,0 +1,99 @@
+"""The Tsodyks-Markram synapse: short-term facilitation and depression."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.info import Gain, NeuronInfo
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.nn.neurons.time_constants import Constant, Decay, DecayRule, Dt, TimeConstant
+from snnlab.settings import Interval, above
+
+
+class TsodyksMarkramState(NamedTuple):
+    """Utilization u and remaining resources r, each `[B, ...]`."""
+
+    u: Tensor
+    r: Tensor
+
+
+class TsodyksMarkramCoefficients(NamedTuple):
+    """Factor of u in one step, and 1 minus that of the resources' absence."""
+
+    facilitation: float
+    recovery: float
+
+
+@NEURONS.register("tsodyks_markram")
+class TsodyksMarkram(Neuron):
+    """Synapse with short-term plasticity, in front of the weights: each spike uses a part of what resources are left.
+
+    The utilization rises with spikes and decays to 0, the resources fall with spikes and recover to 1. An input above 1
+    counts as one spike, one below 0 as none.
+
+    Args:
+        dt: Length of a step, ms; None where steps have no length.
+        tau_facilitation: Time constant of the utilization, ms, or `"50 steps"`.
+        tau_recovery: Time constant of the resources, ms, or `"750 steps"`.
+        utilization: Part of the rest to 1 by which a spike raises u.
+        decay: `exact` or `euler`, for both time constants.
+
+    Shape:
+        x: `[T, B, ...]`, spikes; state: `TsodyksMarkramState(u, r)`, each `[B, ...]`; returns the efficacy of each
+        spike, 0 to 1, `[T, B, ...]`, and the state.
+
+    Raises:
+        ConfigError: if a value is out of its range.
+
+    Source: Tsodyks and Markram, The neural code between neocortical pyramidal neurons depends on neurotransmitter
+    release probability, PNAS 94, 1997; Norse 1.1.0, stp_step.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = a * u[t-1] + utilization * (1 - u[t-1]) * x[t],   y[t] = u[t] * r[t-1] * x[t]",
+        "r[t] = r[t-1] + (1 - b) * (1 - r[t-1]) - y[t]",
+    )
+    spiking: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        dt: Dt = None,
+        *,
+        tau_facilitation: Annotated[TimeConstant, "ms", above(0)] = "50 steps",
+        tau_recovery: Annotated[TimeConstant, "ms", above(0)] = "750 steps",
+        utilization: Annotated[float, Interval(0.0, 1.0, with_high=True)] = 0.45,
+        decay: DecayRule = "exact",
+    ) -> None:
+        super().__init__()
+        self.dt, self.utilization = dt, float(utilization)
+        self._decays = (
+            Decay("tau_facilitation", "alpha", tau_facilitation, None, dt, decay),
+            Decay("tau_recovery", "alpha", tau_recovery, None, dt, decay),
+        )
+        self.coefficients()
+
+    def coefficients(self) -> TsodyksMarkramCoefficients:
+        facilitation, recovery = (decay.per_step() for decay in self._decays)
+        return TsodyksMarkramCoefficients(facilitation, 1.0 - recovery)
+
+    def initial_state(self, x: Tensor) -> TsodyksMarkramState:
+        return TsodyksMarkramState(torch.zeros_like(x), torch.ones_like(x))
+
+    def step(
+        self, x: Tensor, state: TsodyksMarkramState, coefficients: TsodyksMarkramCoefficients
+    ) -> tuple[Tensor, TsodyksMarkramState]:
+        k, (u, r) = coefficients, state
+        z = x.clamp(0.0, 1.0)
+        risen = k.facilitation * u + self.utilization * (1.0 - u) * z
+        y = risen * r * z
+        return y, TsodyksMarkramState(risen, r + k.recovery * (1.0 - r) - y)
+
+    def constants(self) -> list[Constant]:
+        return [decay.constant() for decay in self._decays]
+
+    def info(self) -> NeuronInfo:
+        return NeuronInfo(self.equations, Gain(self.utilization, self.utilization))

@@ -1,0 +1,272 @@
+"""A recorded run on a stream of events: rows of answers, silence, dropped events, saved state."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Generator, Iterable
+from math import inf
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from snnlab.errors import ConfigError
+from snnlab.session.early_exit_options import early_exit_problem
+from snnlab.session.open_stream import stream
+from snnlab.session.opened_run import OpenedRun
+from snnlab.session.stream_answers import StreamAnswers
+from snnlab.streaming.event_decoders import Columns
+from snnlab.streaming.event_input import EventInput
+from snnlab.streaming.latency import LatencyHistogram
+from snnlab.streaming.state_file import load_state, save_state
+
+log = logging.getLogger(__name__)
+
+DEFAULT_EVERY_MS = 100.0
+# Time from one saved state to the next, s.
+_SAVE_S = 10.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Row = dict[str, Any]
+# Outputs `[T, K]` and the numbers of spikes since the start, `[T]`.
+Steps = tuple[np.ndarray, np.ndarray]
+_NO_EVENTS = tuple(np.zeros(0, np.int64) for _ in range(4))
+
+
+class LiveOptions(NamedTuple):
+    """Options of `snnlab stream`.
+
+    Attributes:
+        dt: Length of a step, ms; None: that of the run.
+        every: Time from one answer to the next, ms; None: 100 ms, or one step if that is longer.
+        until: The first answer with this probability is the last one.
+        by_event: Whether each event runs through the network when it arrives.
+        max_wait: A step without later events ends this long after its end by the clock, ms; None: it waits for them.
+        fold_norm: Whether batch normalizations are folded.
+        times: Whether rows have their latency.
+    """
+
+    dt: float | None = None
+    every: float | None = None
+    until: float | None = None
+    by_event: bool = False
+    max_wait: float | None = None
+    fold_norm: bool = False
+    times: bool = False
+
+
+class SavedPlace(NamedTuple):
+    """Where a saved stream had read its input: the input's name, and the position in it."""
+
+    name: str = ""
+    position: int = 0
+    origin_us: int | None = None
+
+
+class LiveStream:
+    """A run's event stream and its answers, for `snnlab stream`.
+
+    Args:
+        run: The run.
+        options: The options.
+
+    Raises:
+        ConfigError: if the run cannot stream, or an option does not fit it.
+    """
+
+    def __init__(self, run: OpenedRun, options: LiveOptions) -> None:
+        settings = run.session.settings
+        self.options = options
+        self.stream = stream(run, dt=options.dt or settings.step_ms, fold_norm=options.fold_norm)
+        self.dt = float(self.stream.dt or 0)
+        self._every = max(1, round((options.every or DEFAULT_EVERY_MS) / self.dt))
+        if options.every is not None and abs(self._every * self.dt - options.every) > 1e-6 * options.every:
+            problem = f"must be a whole number of steps of {self.dt:g} ms, got {options.every:g} ms"
+            raise ConfigError("--every", problem)
+        if options.until is not None and (why := early_exit_problem(run.experiment, settings)):
+            raise ConfigError("--until", why)
+        self._answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
+        if options.by_event:
+            self.stream.check_each()
+        self.latency = LatencyHistogram()
+        self.place = SavedPlace()
+        self._spikes_before = 0
+        self._bin = -1  # the open step of `by_event`
+        self._reported: set[str] = set()
+        self._dropped_before = self.stream.dropped
+        self._is_done = False
+
+    def rows(self, events: EventInput, name: str = "", state: Path | None = None) -> Generator[Row]:
+        """Yield the answers while events arrive; the generator must be closed, so that the state is saved.
+
+        Args:
+            events: The events.
+            name: Name of the input, for the saved state.
+            state: File for the state; it is written every 10 s, and at the end.
+        """
+        saved_s, is_whole = time.monotonic(), True
+        try:
+            while not (events.closed or self._is_done):
+                arrived = events.read(self._until_clock(events))
+                held = _hold_signals(state is not None)
+                is_whole = False
+                found = self._piece(events, arrived)
+                self.place, is_whole = SavedPlace(name, events.position, events.origin_us), True
+                _release_signals(held)
+                self._report(events)
+                yield from found
+                if state is not None and time.monotonic() - saved_s > _SAVE_S:
+                    self.save(state)
+                    saved_s = time.monotonic()
+            if not self._is_done:
+                yield from self._last_rows(events)
+        finally:
+            events.close()
+            if state is not None and is_whole:
+                self.save(state)
+
+    def _piece(self, events: EventInput, arrived: Columns | None) -> list[Row]:
+        if arrived is None:
+            end = self.stream.step_at(self._now_us(events))
+            return self._rows(self.stream.views(_NO_EVENTS, end), time.perf_counter())
+        if self.options.by_event:
+            return self._event_rows(arrived, events.arrived_s)
+        return self._rows(self.stream.views(tuple(arrived.values())), events.arrived_s)
+
+    def _now_us(self, events: EventInput) -> float:
+        """Return the time of the source, less the time that a step waits: it goes on since the last event came."""
+        since_us = (time.perf_counter() - events.arrived_s) * 1e6
+        return self.stream.latest_us + since_us - (self.options.max_wait or 0) * 1e3
+
+    def _until_clock(self, events: EventInput) -> float | None:
+        """Return the time until the open step ends by the clock, s; None: never."""
+        if self.options.max_wait is None or not self.stream.num_events or self.options.by_event:
+            return None
+        return max(0.0, (self.stream.start_us(self.stream.num_steps + 1) - self._now_us(events)) / 1e6)
+
+    def _last_rows(self, events: EventInput) -> list[Row]:
+        """End the open step, if it has events."""
+        if self.options.by_event or not self.stream.num_waiting:
+            return []
+        y = self.stream.finish().reshape(1, -1)
+        return self._rows([(y, np.array([self.stream.num_spikes]))], events.arrived_s, is_last=True)
+
+    def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
+        """Add outputs to the window, and return a row for the end of each interval."""
+        rows: list[Row] = []
+        for outputs, spikes in parts:
+            if self._is_done:  # the steps after the last answer run, but are not answered
+                continue
+            end = self.stream.num_steps
+            first = end - len(outputs)
+            done = first
+            while done < end and not self._is_done:
+                stop = end if is_last else min(end, done // self._every * self._every + self._every)
+                self._answers.add(outputs[done - first : stop - first])
+                done = stop
+                if is_last or done % self._every == 0:
+                    rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
+        return rows
+
+    def _event_rows(self, events: Columns, arrived_s: float) -> list[Row]:
+        """Run each event, and return a row for each one that causes an output."""
+        inside = self.stream.inside(events)
+        self.stream.count_outside(int(np.count_nonzero(~inside)))
+        usable = {name: column[inside] for name, column in events.items()}
+        outputs, spikes = self.stream.feed_each(usable)
+        outputs = outputs.reshape(usable["t"].size, -1)
+        rows: list[Row] = []
+        for n in np.flatnonzero(outputs.any(1)):
+            t = int(usable["t"][n])
+            step = max(self._bin, self.stream.step_at(t))
+            self._answers.add(np.zeros((min(step - self._bin, self._answers.num_steps), outputs.shape[1]), np.float32))
+            self._bin = step
+            self._answers.add_to_last(outputs[n])
+            rows.append(self._row(t / 1e3, int(spikes[n]), arrived_s))
+            if self._is_done:
+                break
+        return rows
+
+    def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:
+        row = {"t_ms": round(t_ms, 4), **self._answers.answer(), "spikes": spikes - self._spikes_before}
+        self._spikes_before = spikes
+        self._is_done = row.get("probability", 0) >= (inf if self.options.until is None else self.options.until)
+        if self.options.times:
+            us = (time.perf_counter() - arrived_s) * 1e6
+            self.latency.add(us)
+            row["latency_us"] = round(us, 1)
+        return row
+
+    def _report(self, events: EventInput) -> None:
+        """Say once of each kind that events are dropped."""
+        dropped = self.stream.dropped
+        if dropped == self._dropped_before and events.first_bad is None:
+            return
+        self._dropped_before = dropped
+        for kind, count, advice in (
+            ("outside the sensor", dropped.outside, self.stream.sensor_text()),
+            ("of a step that had ended", dropped.late, "send events in the order of their times"),
+            ("more than an hour ahead", dropped.ahead, "see --time-origin and --max-wait"),
+        ):
+            if count and kind not in self._reported:
+                self._reported.add(kind)
+                log.warning("%s", f"an event {kind} was dropped, as all such events will be; {advice}")
+        bad = events.first_bad
+        if bad is not None and "bad" not in self._reported:
+            self._reported.add("bad")
+            log.warning("line %d is no event, got '%s'; all such lines will be dropped", *bad)
+
+    def save(self, path: Path) -> None:
+        """Write the state to a file.
+
+        Raises:
+            DataError: if it cannot be written.
+        """
+        origin = [] if self.place.origin_us is None else [self.place.origin_us]
+        others = {
+            "window": self._answers.window,
+            "spikes": np.array([self.stream.num_spikes - self._spikes_before]),
+            "bin": np.array([self._bin]),
+            "name": np.array(self.place.name[-1000:]),
+            "position": np.array([self.place.position]),
+            "origin": np.array(origin, np.int64),
+        }
+        save_state(path, self.stream, others)
+
+    def load(self, path: Path) -> None:
+        """Go on from the state in a file.
+
+        Raises:
+            DataError: if it is no complete state.
+            ConfigError: if it is of another network, sensor or step.
+        """
+        most = 4 * self._answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
+        found = load_state(path, self.stream, most)
+        self._answers.clear()
+        self._answers.add(found["window"])
+        self._spikes_before, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
+        origin = int(found["origin"][0]) if found["origin"].size else None
+        self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)
+
+    def summary(self, num_bad: int) -> str:
+        """Return the numbers of steps and events, as text.
+
+        Args:
+            num_bad: Number of lines that were no events.
+        """
+        own, dropped = self.stream, self.stream.dropped
+        lost = f"dropped {dropped.late:,} late, {dropped.ahead:,} an hour ahead, {dropped.outside:,} outside the sensor"
+        steps = "" if self.options.by_event else f"{own.num_steps:,} steps of {own.dt:g} ms, "
+        return f"{steps}{own.num_events:,} events; {lost}, {num_bad:,} unreadable"
+
+
+def _hold_signals(holds: bool) -> set[Any] | None:
+    """Let signals wait while a piece is half done: a state in between could not be saved."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING) if holds else None
+
+
+def _release_signals(held: set[Any] | None) -> None:
+    if held is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

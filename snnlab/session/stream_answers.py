@@ -1,0 +1,103 @@
+"""The answers of a stream: the run's readout of the outputs of the last steps.
+
+Axes: T steps, K outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from snnlab.nn.losses import Loss
+from snnlab.nn.losses.readout_losses import CrossEntropy
+from snnlab.session.opened_run import OpenedRun
+
+# Steps between two moves of the window to the front of its memory, at least.
+_SPARE_STEPS = 1024
+
+
+class StreamAnswers:
+    """Keeps the outputs of a window of `data.duration_ms`, and reads them out as the run's loss does.
+
+    Args:
+        run: The run.
+        dt: Length of a step, ms.
+        num_outputs: Number of outputs.
+    """
+
+    def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
+        settings = run.session.settings
+        self.num_steps = max(1, round(settings.duration_ms / dt))
+        self._loss, self._has_values = run.session.loss, settings.targets == "value"
+        names = run.recorded.class_names(settings.num_classes)
+        self._names = list(map(str, range(settings.num_classes))) if names is None else names
+        self._memory = np.zeros((2 * self.num_steps + _SPARE_STEPS, num_outputs), np.float32)
+        self._tensor = torch.from_numpy(self._memory)[:, None]
+        self._end = 0
+        self._sum = np.zeros(num_outputs) if _is_sum(self._loss) else None
+        self._is_mean = getattr(self._loss, "reduction", None) != "sum"
+
+    @property
+    def window(self) -> np.ndarray:
+        """The outputs of the last steps, `[T, K]`."""
+        return self._memory[max(0, self._end - self.num_steps) : self._end]
+
+    def add(self, y: np.ndarray) -> None:
+        """Add the outputs of steps.
+
+        Shape:
+            y: `[T, K]`.
+        """
+        y = y[-self.num_steps :]
+        if self._end + len(y) > len(self._memory):
+            kept = self.window.copy()
+            self._end = len(kept)
+            self._memory[: self._end] = kept
+            if self._sum is not None:
+                self._sum[:] = kept.sum(0, np.float64)  # differences round; they start again here
+        first, end = max(0, self._end - self.num_steps), self._end + len(y)
+        self._memory[self._end : end] = y
+        self._end = end
+        if self._sum is not None:
+            after = max(0, end - self.num_steps)
+            self._sum += y[0] if len(y) == 1 else y.sum(0, np.float64)
+            if after > first:
+                gone = self._memory[first:after]
+                self._sum -= gone[0] if len(gone) == 1 else gone.sum(0, np.float64)
+
+    def add_to_last(self, y: np.ndarray) -> None:
+        """Add outputs to those of the last step, `[K]`."""
+        self._memory[self._end - 1] += y
+        if self._sum is not None:
+            self._sum += y
+
+    def clear(self) -> None:
+        """Forget all outputs."""
+        self._end = 0
+        if self._sum is not None:
+            self._sum[:] = 0
+
+    def answer(self) -> dict[str, Any]:
+        """Return the class and its probability, or the values."""
+        scores = self._readout()
+        if self._has_values:
+            return {f"value_{name}": value for name, value in zip(self._names, scores.tolist(), strict=False)}
+        answer = int(scores.argmax())
+        probability = 1 / float(np.exp(scores - scores[answer]).sum())
+        return {"answer": answer, "name": self._names[answer], "probability": round(probability, 4)}
+
+    def _readout(self) -> np.ndarray:
+        """Return the loss' readout of the window, `[K]`."""
+        if self._sum is not None:
+            return self._sum / min(self._end, self.num_steps) if self._is_mean else self._sum
+        y = self._tensor[max(0, self._end - self.num_steps) : self._end]
+        with torch.inference_mode():
+            readout = self._loss.readout(y, torch.tensor([len(y)]))
+        return readout.reshape(-1, y.shape[-1])[-1].numpy().astype(np.float64)
+
+
+def _is_sum(loss: Loss) -> bool:
+    """Return whether the readout is a sum or a mean over the steps, which each step can change without the others."""
+    return type(loss) is CrossEntropy and loss.reduction in ("mean", "sum", "per_step")

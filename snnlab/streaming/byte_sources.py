@@ -1,0 +1,210 @@
+"""Where the bytes of a live stream of events come from: pipes, growing files, one program on a socket.
+
+Nothing is read ahead: if the network is slower than the events, the system's buffer fills, and the writer waits.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import socket
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from snnlab.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+# Bytes of one read: as many as a pipe holds.
+_PIECE = 1 << 16
+# Time between two looks at a file that does not grow, s.
+_LOOK_S = 0.002
+_SCHEME = "tcp://"
+
+
+class ByteSource(Protocol):
+    """A source of bytes."""
+
+    def read(self, timeout_s: float | None) -> bytes | None:
+        """Return what has arrived, waiting until something does; None: nothing in this time; empty: the end."""
+        ...
+
+    def close(self) -> None:
+        """Close the source."""
+        ...
+
+
+class PipeSource:
+    """Standard input, a FIFO or another pipe; it ends when all writers have closed it.
+
+    Args:
+        descriptor: Descriptor of the open file.
+        closes: Whether `close` closes it.
+    """
+
+    def __init__(self, descriptor: int, *, closes: bool = False) -> None:
+        self._descriptor, self._closes = descriptor, closes
+
+    def read(self, timeout_s: float | None) -> bytes | None:
+        """Return what has arrived."""
+        if timeout_s is not None and not select.select([self._descriptor], [], [], timeout_s)[0]:
+            return None
+        return os.read(self._descriptor, _PIECE)
+
+    def close(self) -> None:
+        """Close the pipe if it was opened for this."""
+        if self._closes:
+            os.close(self._descriptor)
+
+
+class FileSource:
+    """A file from a position on; one that is followed has no end, and is read on as it grows.
+
+    Args:
+        path: The file.
+        follows: Whether to wait for more at its end.
+        position: First byte to read.
+
+    Raises:
+        DataError: if the file is shorter than the position.
+    """
+
+    def __init__(self, path: Path, *, follows: bool = False, position: int = 0) -> None:
+        self._path, self._follows, self._position = path, follows, position
+        self._check_size(path.stat().st_size)
+        self._file = path.open("rb", buffering=0)
+        self._file.seek(position)
+
+    def read(self, timeout_s: float | None) -> bytes | None:
+        """Return what follows in the file.
+
+        Raises:
+            DataError: if the file became shorter.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            if piece := self._file.read(_PIECE):
+                self._position += len(piece)
+                return piece
+            if not self._follows:
+                return b""
+            self._check_size(os.fstat(self._file.fileno()).st_size)
+            wait = _LOOK_S if end is None else min(_LOOK_S, end - time.monotonic())
+            if wait <= 0:
+                return None
+            time.sleep(wait)
+
+    def _check_size(self, size: int) -> None:
+        if size < self._position:
+            raise DataError(self._path, f"has {size:,} bytes, and {self._position:,} of it were read: it was cut")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class SocketSource:
+    """What one program sends to a TCP port of this machine; others are refused while it is connected.
+
+    Args:
+        address: `tcp://HOST:PORT`; port 0 is any free one, and a message names it.
+
+    Raises:
+        ConfigError: if the address has another form, or cannot be opened.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, port = parse_address(address)
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            self._listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise ConfigError(address, f"cannot be opened ({error.strerror or error})", _advice(error)) from None
+        self._listener.setblocking(False)
+        self._client: socket.socket | None = None
+        self.port: int = self._listener.getsockname()[1]
+        log.warning("waiting for events at %s%s", _SCHEME, _text(host, self.port))
+
+    def read(self, timeout_s: float | None) -> bytes | None:
+        """Return what the program has sent; empty after it has closed the connection."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            known = [self._listener] if self._client is None else [self._listener, self._client]
+            wait = None if end is None else max(0.0, end - time.monotonic())
+            ready = select.select(known, [], [], wait)[0]
+            if self._listener in ready:
+                self._accept()
+            if self._client in ready and self._client is not None:
+                try:
+                    return self._client.recv(_PIECE)
+                except ConnectionError as error:
+                    log.warning("the connection was lost (%s)", error.strerror)
+                    return b""
+            if not ready and end is not None:
+                return None
+
+    def _accept(self) -> None:
+        try:
+            client, address = self._listener.accept()
+        except OSError:  # it has gone already
+            return
+        if self._client is None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # notices a machine that has gone
+            self._client = client
+            return
+        log.warning("%s was refused: another program is connected", _text(*address[:2]))
+        client.close()
+
+    def close(self) -> None:
+        """Close the connection and the port."""
+        for one in (self._client, self._listener):
+            if one is not None:
+                one.close()
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text names a socket rather than a file."""
+    return text.startswith(_SCHEME)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Return the host and the port of `tcp://HOST:PORT`.
+
+    Raises:
+        ConfigError: if it has another form.
+    """
+    host = port = None
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        if not parts.path:
+            host, port = parts.hostname, parts.port
+    if host is None or port is None:
+        raise ConfigError(address, "is no address", "write tcp://HOST:PORT, such as tcp://127.0.0.1:7000")
+    return host, port
+
+
+def open_pipe(path: Path) -> PipeSource:
+    """Open a FIFO, or another file that is no regular file; wait for its writer."""
+    return PipeSource(os.open(path, os.O_RDONLY), closes=True)
+
+
+def is_pipe(path: Path) -> bool:
+    """Return whether a path is a FIFO or a device rather than a regular file."""
+    mode = path.stat().st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "choose another port, or 0 for any"
+    return "choose a port above 1023" if error.errno == errno.EACCES else ""

@@ -1,0 +1,134 @@
+"""Events as they arrive: from bytes of a live source, or from a recording that is there already."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+
+from snnlab.streaming.byte_sources import ByteSource
+from snnlab.streaming.event_decoders import BadLine, Columns, Decoder
+
+_PIECE = 1 << 16
+
+
+class EventInput(Protocol):
+    """A source of events.
+
+    Attributes:
+        closed: Whether nothing follows.
+        position: Where to go on after the events that `read` has returned; 0 for sources without places.
+        arrived_s: `time.perf_counter()` when the last events arrived.
+        origin_us: Time of the source that is time 0, us; None: no event has come.
+        num_bad: Number of lines that were no events, or of bytes of an event that was cut.
+        first_bad: The first of these lines.
+    """
+
+    closed: bool
+    position: int
+    arrived_s: float
+    origin_us: int | None
+    num_bad: int
+    first_bad: BadLine | None
+
+    def read(self, timeout_s: float | None) -> Columns | None:
+        """Return the events that have arrived, t (us), x, y, p; None: nothing in this time."""
+        ...
+
+    def close(self) -> None:
+        """Close the source."""
+        ...
+
+
+class LiveInput:
+    """Events in the bytes of a live source.
+
+    Args:
+        source: The bytes.
+        decoder: Their form.
+        position: Place of the first byte in its file.
+        origin_us: Time of the source that is time 0, us; None: see `start_us`.
+        start_us: Time that is given to the first event where it is the origin, us.
+        has_places: Whether the source can be opened again at a position.
+    """
+
+    def __init__(
+        self,
+        source: ByteSource,
+        decoder: Decoder,
+        *,
+        position: int = 0,
+        origin_us: int | None = 0,
+        start_us: int = 0,
+        has_places: bool = False,
+    ) -> None:
+        self._source, self._decoder, self._first = source, decoder, position
+        self._has_places = has_places
+        self.closed, self.position, self.arrived_s = False, position, 0.0
+        self.origin_us = origin_us
+        self._start_us, self._num_bytes = start_us, 0
+        self.num_bad = 0
+        self.first_bad: BadLine | None = None
+
+    def read(self, timeout_s: float | None) -> Columns | None:
+        """Return the events that have arrived."""
+        piece = self._source.read(timeout_s)
+        if piece is None:
+            return None
+        self.arrived_s = time.perf_counter()
+        self.closed = not piece
+        self._num_bytes += len(piece)
+        events = self._decoder.finish() if self.closed else self._decoder.decode(piece)
+        self.num_bad, self.first_bad = self._decoder.num_bad, self._decoder.first_bad
+        if self._has_places:
+            self.position = self._first + self._num_bytes - self._decoder.num_waiting_bytes
+        if self.origin_us is None and events["t"].size:
+            self.origin_us = int(events["t"][0]) - self._start_us
+        if self.origin_us:
+            events["t"] -= self.origin_us
+        return events
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+class RecordedInput:
+    """The events of a recording, in pieces.
+
+    Args:
+        events: Columns t (us), x, y, p.
+        position: Index of the first event.
+        start_us: Time that is added to all events, us.
+    """
+
+    num_bad = 0
+    first_bad: BadLine | None = None
+
+    def __init__(self, events: Columns, *, position: int = 0, start_us: int = 0) -> None:
+        self._events, self._start_us = events, start_us
+        self.position, self.arrived_s = position, 0.0
+        self.origin_us: int | None = -start_us
+        self.closed = False
+
+    def read(self, timeout_s: float | None) -> Columns | None:
+        """Return the next events."""
+        self.arrived_s = time.perf_counter()
+        part = slice(self.position, self.position + _PIECE)
+        found = {name: column[part] for name, column in self._events.items()}
+        found["t"] = found["t"] + self._start_us
+        self.position = min(part.stop, self._events["t"].size)
+        self.closed = self.position == self._events["t"].size
+        return found
+
+    def close(self) -> None:
+        """Do nothing: the recording is in memory."""
+
+
+def columns_of(events: object, height: int) -> Columns:
+    """Return the columns of a recording as int64; rows are 0 for a sensor of one row."""
+    found = {name: getattr(events, name) for name in "txyp"}
+    if found["y"] is None or height == 1:
+        found["y"] = np.zeros(found["t"].size, np.int64)
+    return {name: np.asarray(column).astype(np.int64) for name, column in found.items()}

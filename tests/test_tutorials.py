@@ -1,0 +1,75 @@
+"""A tutorial works from its first to its last block, in an empty folder, and prints what it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snnlab.cli import main
+
+from .pages import FILE, PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
+
+# The tutorials that take seconds; the others run in `make slow`.
+QUICK = ()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=() if page.stem in QUICK else pytest.mark.slow) for page in TUTORIALS],
+)
+def test_a_tutorial_works(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with own_registries():
+        run_page(page, tmp_path, monkeypatch, capfd)
+
+
+def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Run the blocks of a page in a folder, one after the other."""
+    names: dict[str, Any] = {"__name__": "tutorial"}
+    printed = ""
+    for block in blocks_of(page, PAGES[page]):
+        if block.not_run:
+            continue
+        if named := FILE.match(block.text):
+            path = folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        elif block.language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as captured:
+                exec(compile(block.text, str(block), "exec"), names)
+            printed = captured.getvalue()
+        elif block.language == "text":
+            assert_shows(printed, block.text, block.within)
+        else:
+            run_commands(block, monkeypatch, capfd)
+
+
+def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Run the commands of a block; compare what stands below one that begins with `$`."""
+    for command, shown in commands_of(block).items():
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        capfd.readouterr()
+        status = main.main()
+        captured = capfd.readouterr()
+        doctor = 1 if command.startswith("snnlab doctor") else 0  # it has found something
+        expected = 2 if shown.startswith("snnlab: ") else doctor if "fixed by" in shown else 0
+        assert status == expected, f"{block}: {command}\n{captured.err}"
+        assert_shows(captured.err + captured.out, shown, block.within)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=str)
+def test_each_block_of_a_tutorial_runs_or_says_why_not(page: Path):
+    blocks = blocks_of(page, PAGES[page])
+    for previous, block in zip([None, *blocks], blocks, strict=False):
+        output = block.language == "text" and previous is not None and previous.language == "python"
+        runs = output or block.language == "python" or FILE.match(block.text) or commands_of(block)
+        assert runs or block.not_run, block

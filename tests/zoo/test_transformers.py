@@ -1,0 +1,227 @@
+"""Spiking transformers load SpikingJelly's state dicts, and agree with SpikingJelly on outputs and gradients.
+
+Axes: T steps, B samples, C channels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from snnlab.config.compose import compose_experiment
+from snnlab.interop.spikingjelly import in_order_of_use, match_spikingjelly
+from snnlab.interop.state_dicts import load_state_dict
+from snnlab.nn import build_network
+
+STEPS, BATCH = 3, 2
+# SpikingJelly's LIFNode with tau = 2 and a detached reset.
+LIF: dict[str, Any] = {"type": "lif", "tau_mem": "2 steps", "decay": "euler", "input_gain": "1-a", "reset": "value"}
+LIF |= {"v_reset": 0.0, "detach_reset": True, "surrogate": {"type": "sigmoid", "alpha": 4.0}}
+
+
+def library(name: str) -> Any:
+    """Return a module of SpikingJelly, or skip; warnings at its import are ignored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(f"spikingjelly.activation_based.{name}")
+
+
+def block(kind: str, **settings: Any) -> dict[str, Any]:
+    return {"type": kind, "neuron": LIF, **settings}
+
+
+def residual(**layers: Any) -> dict[str, Any]:
+    return {"type": "residual", "layers": layers}
+
+
+HEAD: dict[str, Any] = {
+    "pool": {"type": "adaptive_avg_pool", "output_size": 1},
+    "flatten": {"type": "flatten"},
+}
+OUT: dict[str, Any] = {"out": {"type": "linear", "out_features": 10}}
+DETACHED = {"tau": 2.0, "detach_reset": True}
+
+
+def spikformer(stem: dict[str, Any], depth: int) -> dict[str, Any]:
+    attention = residual(ssa=block("spiking_self_attention", num_heads=4, bias=False))
+    encoder = {"attention": attention, "mlp": residual(mlp=block("spiking_mlp", ratio=2, bias=False))}
+    repeat = {"type": "repeat", "times": depth, "layers": encoder}
+    return {"embedding": stem, "position": block("position_conv"), "encoder": repeat, **HEAD, **OUT}
+
+
+def qkformer() -> dict[str, Any]:
+    layers: dict[str, Any] = {"stem": block("patch_splitting", channels=[4], pool_first=True, bias=True)}
+    for number, channels in enumerate((8, 16, 32), 1):
+        attention = (
+            block("spiking_self_attention", num_heads=4, bias=False)
+            if number == 3
+            else block("qk_attention", num_heads=4, bias=False)
+        )
+        pool = [True, False]
+        layers |= {
+            f"embedding{number}": block("patch_embedding", channels=[channels, channels], pool=pool, bias=True),
+            f"attention{number}": residual(attention=attention),
+            f"mlp{number}": residual(mlp=block("spiking_mlp", ratio=2)),
+        }
+    return {**layers, **HEAD, **OUT}
+
+
+def spike_driven() -> dict[str, Any]:
+    stem = block("patch_splitting", channels=[4, 8, 16, 32], pool=[False, True, False, True], last_neuron=False)
+    encoder = {
+        "attention": residual(sdsa=block("spike_driven_attention")),
+        "mlp": residual(mlp=block("spiking_mlp", ratio=2, neuron_first=True)),
+    }
+    position = block("position_conv", neuron_first=True)
+    repeat = {"type": "repeat", "times": 2, "layers": encoder}
+    return {"embedding": {**stem, "bias": True}, "position": position, "encoder": repeat, **HEAD, "lif": LIF, **OUT}
+
+
+class Pair(NamedTuple):
+    """Our layers and the same module of SpikingJelly.
+
+    Attributes:
+        layers: Our layers.
+        theirs: Makes SpikingJelly's module.
+        size: Height and width of the input.
+        channels: Channels of the input.
+        tokens: Whether SpikingJelly's module takes `[T, B, C, H * W]`.
+        answer: Whether SpikingJelly's module returns the mean over time.
+    """
+
+    layers: dict[str, Any]
+    theirs: Callable[[], nn.Module]
+    size: int = 5
+    channels: int = 8
+    tokens: bool = True
+    answer: bool = False
+
+
+def attention(name: str, **settings: Any) -> Callable[[], nn.Module]:
+    return lambda: getattr(library("layer.attention"), name)(8, **settings)
+
+
+PAIRS = {
+    "self_attention": Pair(
+        {"a": block("spiking_self_attention", num_heads=2, bias=False)}, attention("SpikingSelfAttention", num_heads=2)
+    ),
+    "token": Pair({"a": block("qk_attention", num_heads=2, bias=False)}, attention("TokenQKAttention", num_heads=2)),
+    "channel": Pair(
+        {"a": block("qk_attention", num_heads=2, per="channel", bias=False)},
+        attention("ChannelQKAttention", num_heads=2),
+    ),
+    "spike_driven": Pair(
+        {"a": residual(sdsa=block("spike_driven_attention"))},
+        attention("SpikeDrivenSelfAttention", num_heads=2),
+        tokens=False,
+    ),
+    "mlp": Pair(
+        {"a": block("spiking_mlp", ratio=2, bias=False)},
+        lambda: library("model.spikformer").SpikformerMLP(8, 16, 8, **DETACHED),
+    ),
+    "patch_splitting": Pair(
+        {"a": block("patch_splitting", channels=[4, 8, 16, 32], pool_first=True), "b": block("position_conv")},
+        lambda: library("model.spikformer").SpikformerPatchStem(18, 18, 16, 2, 32, **DETACHED),
+        18,
+        2,
+        tokens=False,
+    ),
+    "patch_embedding": Pair(
+        {"a": block("patch_embedding", channels=[16, 16], pool=[True, False], bias=True)},
+        lambda: library("model.qkformer")._PatchEmbedStage(8, 16, None, {**DETACHED, "step_mode": "m"}),
+        tokens=False,
+    ),
+    "spikformer": Pair(
+        spikformer(block("patch_splitting", channels=[4, 8, 16, 32], pool_first=True), 2),
+        lambda: library("model.spikformer").Spikformer(
+            3, 2, 34, 34, num_classes=10, embed_dims=32, num_heads=4, mlp_ratio=2, depths=2
+        ),
+        34,
+        2,
+        tokens=False,
+    ),
+    "qkformer": Pair(
+        qkformer(),
+        lambda: library("model.qkformer").QKFormer(3, 2, 10, 32, (4, 4, 4), (1, 1, 1), 2, detach_reset=True),
+        34,
+        2,
+        tokens=False,
+        answer=True,
+    ),
+    "spike_driven_transformer": Pair(
+        spike_driven(),
+        lambda: library("model.spike_driven_transformer").SpikeDrivenTransformer(
+            3, 2, 10, 32, 4, 2, 2, "0101", detach_reset=True
+        ),
+        18,
+        2,
+        tokens=False,
+        answer=True,
+    ),
+}
+
+
+def randomize(network: nn.Module) -> None:
+    """Draw all constants of norms, and large weights, so that neurons spike."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.dim() == 1:
+                noise = torch.rand(value.shape, generator=generator, dtype=value.dtype)
+                value.copy_(noise + (1.0 if name.endswith(("weight", "running_var")) else 0.5))
+
+
+def assert_near(found: Tensor | None, expected: Tensor | None, fraction: float, atol: float = 0.0) -> None:
+    """Assert that the error is at most a fraction of the largest value."""
+    assert found is not None
+    assert expected is not None
+    torch.testing.assert_close(found, expected, rtol=0, atol=fraction * float(expected.detach().abs().max()) + atol)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pair = PAIRS[name]
+    theirs = pair.theirs().double()
+    library("functional").set_step_mode(theirs, "m")
+    randomize(theirs)
+    ours = build_network(pair.layers, in_shape=(pair.channels, pair.size, pair.size), dt=None).network.double()
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
+    load_state_dict(ours, tmp_path / "theirs.pt", "spikingjelly")
+
+    x = torch.poisson(torch.full((STEPS, BATCH, pair.channels, pair.size, pair.size), 0.5, dtype=torch.float64))
+    x.requires_grad_()
+    x_theirs = x.detach().clone().requires_grad_()
+    y, expected = ours(x)[0], theirs(x_theirs.flatten(3) if pair.tokens else x_theirs)
+    y = y.mean(0) if pair.answer else y.reshape(expected.shape)
+    assert expected.std() > 0.05
+    assert_near(y, expected, 1e-5)
+    weights = torch.rand_like(expected)
+    (y * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert_near(x.grad, x_theirs.grad, 1e-4)
+
+    own, names = dict(ours.named_parameters()), match_spikingjelly(tmp_path, theirs.state_dict(), ours).targets
+    gradients = {key: parameter.grad for key, parameter in theirs.named_parameters() if parameter.grad is not None}
+    joined = in_order_of_use(gradients, ours.state_dict())
+    assert {names[key] for key in joined} == own.keys()
+    for key, grad in joined.items():
+        # The gradient of a bias before a normalization is 0 up to rounding.
+        assert_near(own[names[key]].grad, grad, 1e-4, atol=1e-10)
+
+
+COUNTS = {"spikformer": 2_585_610 - 18_944, "qkformer": 1_504_138, "spike_driven_transformer": 2_566_794 - 2 * 64}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_network_has_the_parameters_that_its_authors_code_uses(name: str) -> None:
+    experiment, _ = compose_experiment([f"model={name}", "data=cifar10dvs", "data.root=FOLDER"], None)
+    network = build_network(experiment.model["layers"], in_shape=(2, 32, 32), dt=1.0).network
+    assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[name]
