@@ -21,7 +21,7 @@ def source(**changes: Any) -> BurstSequences:
 
 def probabilities(dataset: BurstSequences, target: int) -> np.ndarray:
     """Return the fraction of a class's recordings with a spike, `[steps, channels]`."""
-    counts, indices = np.zeros((200, 10)), np.flatnonzero(dataset.targets == target)
+    counts, indices = np.zeros((200, 10)), np.flatnonzero(dataset.targets == target).tolist()
     for index in indices:
         events = dataset.read(index)
         counts[events.t // 1000, events.x] += 1
