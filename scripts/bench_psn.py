@@ -3,8 +3,8 @@
     python scripts/bench_psn.py
     python scripts/bench_psn.py --steps 4 16 100 --neurons 20000
 
-The neurons run forward and backward alone, on the same normal input. Times are CPU times of one thread, the median of
-rounds in which the methods take turns. The last line says at which numbers of steps `psn` is faster than `lif`.
+The neurons run forward and backward alone, on the same normal input, with the heap kept. Times are CPU times of one
+thread, the median of rounds in which the methods take turns. The last line says at which T `psn` is faster than `lif`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from spikingjelly.activation_based import neuron as library, surrogate
 from torch import Tensor
 
+from snnlab.memory import keep_heap
 from snnlab.nn import LIF
 from snnlab.nn.neurons.psn import PSN
 
@@ -33,7 +34,9 @@ METHODS = ("psn", "spikingjelly", "lif")
 def settings() -> argparse.Namespace:
     about, _, _ = (__doc__ or "").rpartition("\n")
     made = argparse.ArgumentParser("bench_psn.py", description=about, formatter_class=argparse.RawTextHelpFormatter)
-    made.add_argument("--steps", nargs="+", type=positive, default=[2, 4, 8, 16, 32, 64, 100, 200], metavar="T")
+    made.add_argument(
+        "--steps", nargs="+", type=positive, default=[1, 2, 3, 4, 6, 8, 16, 32, 64, 100, 200], metavar="T"
+    )
     made.add_argument("--neurons", type=positive, default=4096, help=f"of each of {BATCH} samples (default 4096)")
     made.add_argument("--rounds", type=positive, default=9, help="turns of each method (default 9)")
     return made.parse_args()
@@ -70,6 +73,7 @@ def measure(num_steps: int, neurons: int, rounds: int) -> dict[str, float]:
 def main() -> None:
     given = settings()
     torch.set_num_threads(1)
+    keep_heap()
     print(f"ns per neuron and step, {BATCH} x {given.neurons} neurons, forward and backward, one thread")
     print(f"{'T':>5} {'psn':>8} {'SpikingJelly':>13} {'lif':>8} {'psn / lif':>10} {'psn / SpikingJelly':>19}")
     faster = []

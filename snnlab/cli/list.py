@@ -16,10 +16,11 @@ from snnlab.cli.options import split_options
 from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
+from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
 
 DATASET_LEGEND = """
 packed: a training starts at once, unless files have changed since; snnlab data inspect data=NAME describes the dataset
@@ -64,10 +65,10 @@ class PackedCopy(NamedTuple):
 def packed_copies(folder: Path) -> list[PackedCopy]:
     """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [PackedCopy(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+    return [PackedCopy(copy.label, copy.origin, _count_recordings(copy.path)) for copy in found]
 
 
-def _recordings(store: Path) -> int:
+def _count_recordings(store: Path) -> int:
     try:
         return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
     except (OSError, ValueError, EOFError):
@@ -75,18 +76,18 @@ def _recordings(store: Path) -> int:
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
-    settings = _settings(path)
-    return DatasetLine(name, _availability(settings, packed), description(path))
+    settings = _read_settings(path)
+    return DatasetLine(name, _availability_text(settings, packed), description(path))
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
 
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
-def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
+def _availability_text(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
@@ -143,7 +144,7 @@ def print_neurons(user_dir: Path | None) -> None:
 
 
 def _neuron_of_file(name: str, path: Path) -> NeuronLine:
-    settings = _settings(path)
+    settings = _read_settings(path)
     kind = settings.pop("type", None)
     try:
         dt_invariant = registry("neurons").build(kind, settings, name, **CONTEXT).dt_invariant
@@ -172,11 +173,14 @@ List what a configuration can name.
   snnlab list datasets           the datasets, and which are on this machine
   snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
   snnlab list presets cuba_lif   the YAML file
+  snnlab list zoo                trained networks that come with snnlab, zoo:NAME in place of a run
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
   optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
   optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
+ZOO = "zoo"
+CARDS = "snnlab.session.model_card"  # it brings torch, as the registries do
 # Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
     "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
@@ -199,11 +203,11 @@ REGISTRIES = {
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("list", arguments)
+    options, positional = split_options("list", arguments)
     user_dir = user_folder(options.get("--config-dir"))
-    if len(words) > 2:
-        raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
-    kind, name = (*words, None, None)[:2]
+    if len(positional) > 2:
+        raise ConfigError("list", f"takes a kind and a name, got {join_names(positional)}")
+    kind, name = (*positional, None, None)[:2]
     files = file_kinds(user_dir)
     with until_pipe_closes():
         if kind is None:
@@ -214,10 +218,12 @@ def main(arguments: list[str], started: float) -> int:
             print_datasets(user_dir)
         elif kind in REGISTRIES:
             list_registry(kind, name)
+        elif kind == ZOO:
+            list_zoo(name)
         elif kind in files:
             list_files(kind, group_files(files[kind], user_dir), name, user_dir)
         else:
-            raise unknown("kind", kind, [*REGISTRIES, *files])
+            raise unknown("kind", kind, [*REGISTRIES, *files, ZOO])
     return 0
 
 
@@ -225,10 +231,12 @@ def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     """Print the kinds, the number of entries of each, and the settings that name them."""
     print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
-        print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {join_names(REGISTRIES[kind][2])}")
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")
+    print("trained networks, in place of a run's folder:")
+    print(f"  {ZOO:15} {len(zoo_names()):>3}   {PREFIX}NAME")
     print(CLASSES)
     print("\nsnnlab list KIND lists them; snnlab list KIND NAME describes one")
 
@@ -255,11 +263,21 @@ def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Pa
         raise unknown(f"file of {kind}", name, files)
     text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
     if kind == PLURALS["model"]:
-        cards = importlib.import_module("snnlab.session.model_card")  # brings torch, as a registry
+        cards = importlib.import_module(CARDS)
         say(*cards.card_lines(cards.model_card(name, files[name], user_dir)), "")
         text = without_card(text)
     print(f"# {files[name]}")
     print(text, end="")
+
+
+def list_zoo(name: str | None) -> None:
+    """Print the trained networks that come with snnlab, or the card of one."""
+    if name is None:
+        print_lines((one, description(FOLDER / one / CARD_FILE)) for one in zoo_names())
+        return
+    folder = run_path(f"{PREFIX}{name}")
+    cards = importlib.import_module(CARDS)
+    say(*cards.card_lines(cards.zoo_card(name)), "", f"# {folder}")
 
 
 def registry(kind: str) -> Registry:

@@ -96,10 +96,10 @@ def move_events(events: Events, x: np.ndarray, y: np.ndarray | float, width: int
     return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
 
 
-def check_range(name: str, given: Sequence[float], least: float, most: float) -> None:
-    """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
-    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
-        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
+def check_range(name: str, bounds: Sequence[float], least: float, most: float) -> None:
+    """Raise a ConfigError unless `least <= bounds[0] <= bounds[1] <= most`."""
+    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(bounds)}")
 
 
 PLACE = "data.augment"
@@ -137,15 +137,15 @@ class Pipeline(NamedTuple):
         whole = Events(packed.t, packed.x, packed.y, packed.p)
         targets, of_class = packed.targets.copy(), kind_of(packed.targets) == "class"
         changed: list[Events] = []
-        for place, (start, stop) in enumerate(ends):
-            window = () if packed.start is None else (int(packed.start[place]),)
-            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
+        for recording, (start, stop) in enumerate(ends):
+            window = () if packed.start is None else (int(packed.start[recording]),)
+            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[recording]), *window)
             events, target = self.augment_one(
-                whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng
+                whole.take(slice(start, stop)), int(targets[recording]) if of_class else 0, rng
             )
             changed.append(events)
             if of_class:
-                targets[place] = target
+                targets[recording] = target
         if not changed:
             return packed
         t, x, y, p = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*changed, strict=True))
@@ -180,8 +180,8 @@ def build_pipeline(
     Raises:
         ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
-    if targets != "class" and (given := [name for name, classes in label_map.items() if classes is not None]):
-        raise ConfigError(f"data.label_map.{given[0]}", f"needs targets of type class, and data.targets is {targets}")
+    if targets != "class" and (changed := [name for name, classes in label_map.items() if classes is not None]):
+        raise ConfigError(f"data.label_map.{changed[0]}", f"needs targets of type class, and data.targets is {targets}")
     return Pipeline(
         tuple(
             _build_step(node, f"{PLACE}[{number}]", label_map, num_classes, sensor_size, targets)
@@ -409,6 +409,59 @@ class Affine(Augmentation):
         cosine, sine = size * math.cos(math.radians(turn)), size * math.sin(math.radians(turn))
         new_x, new_y = cosine * x - sine * y, sine * x + cosine * y
         return move_events(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
+
+
+# The largest shift of the authors' recipe for CIFAR10-DVS, as a fraction of the sensor: 5 of 48 pixels.
+_NDA_ROLL = 5 / 48
+
+
+@AUGMENTATIONS.register("nda")
+class NDA(Augmentation):
+    """Roll, rotate or shear a recording: one of the three, drawn anew each time, with a random amount.
+
+        roll: x' = (x + d) mod W, and rows likewise; events that leave the sensor enter it on the other side
+
+    In the paper a flip (`flip_x`) comes before it, and `data.mix: {type: cutmix}` after it.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        roll: Largest |d| along each axis, pixels; null: 5/48 of the sensor's sides, as in the authors' recipe.
+        rotate: Largest |angle|, degrees.
+        shear: Largest |shear|, degrees.
+        p: Probability that it is applied.
+
+    Raises:
+        ConfigError: if a number is out of its range, or the sensor has no rows.
+
+    Source: Li et al., Neuromorphic data augmentation for training spiking neural networks, ECCV 2022; the amounts are
+        those for CIFAR10-DVS of the authors' code, github.com/Intelligent-Computing-Lab-Yale/NDA_SNN.
+    """
+
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        roll: Annotated[int | None, "pixels", at_least(0)] = None,
+        rotate: Annotated[float, "degrees", between(0, 180)] = 30.0,
+        shear: Annotated[float, "degrees", between(0, 60)] = 30.0,
+        p: Probability = 1.0,
+    ) -> None:
+        super().__init__(p)
+        self.width, self.height, _ = sensor_size
+        if self.height == 1:
+            raise ConfigError("", "nda: the sensor has no rows")
+        self.rolls = tuple(round(_NDA_ROLL * side) if roll is None else roll for side in (self.width, self.height))
+        self.turn = Affine(sensor_size, rotate=rotate)
+        self.slant = Affine(sensor_size, shear=shear)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        choices = (self._roll, self.turn.apply, self.slant.apply)
+        return choices[int(rng.integers(len(choices)))](events, rng)
+
+    def _roll(self, events: Events, rng: np.random.Generator) -> Events:
+        across, down = (int(rng.integers(-most, most + 1)) for most in self.rolls)
+        x = ((events.x.astype(np.int64) + across) % self.width).astype(events.x.dtype)
+        y = None if events.y is None else ((events.y.astype(np.int64) + down) % self.height).astype(events.y.dtype)
+        return events._replace(x=x, y=y)
 
 
 @AUGMENTATIONS.register("flip_x")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -29,9 +30,12 @@ from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.layer import whole_recording_layer
 from snnlab.nn.losses import Loss
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 
+# For as few files the plain loop takes less time than to compile, or load, a kernel for each kind of neuron.
+FEW_FILES = 8
 # The options of `snnlab predict` for reading files.
 READING = ("--time-unit", "--time-origin", "--columns")
 
@@ -42,12 +46,12 @@ class RecordingWindow(NamedTuple):
     Attributes:
         start_us: Its start, us.
         events: Its events, with times relative to the start.
-        left_out: The number of later events that are in no window.
+        num_dropped: The number of later events that are in no window.
     """
 
     start_us: int
     events: Events
-    left_out: int
+    num_dropped: int
 
 
 class StreamedOutput(NamedTuple):
@@ -78,7 +82,9 @@ def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingW
         yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
 
 
-def stream_window(network: Network, frame_builder: FrameBuilder, events: Events, size: int) -> Iterator[StreamedOutput]:
+def stream_window(
+    network: Network, frame_builder: FrameBuilder, events: Events, size: int, *, plain: bool = False
+) -> Iterator[StreamedOutput]:
     """Stream a window through a network in pieces of time, and carry the state from piece to piece.
 
     Frames and activations exist for one piece at a time. The outputs, K numbers per step, are kept, so that any loss
@@ -89,6 +95,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
         network: The network, in eval mode.
         events: The window's events.
         size: Steps per piece.
+        plain: Run the neurons in the plain loop, which compiles nothing; their spikes are the same.
     """
     batch = EventBatch.of([events])
     steps = frame_builder.steps.num_bins
@@ -99,7 +106,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
         x = x[: valid - first]
         # A batch norm with per_step must start with one step or with all.
         for part in x.split([1, len(x) - 1]) if first == 0 and 1 < len(x) < steps else (x,):
-            with torch.no_grad():
+            with torch.no_grad(), plain_loops() if plain else nullcontext():
                 y, state = network(part, state)
             outputs.append(y)
         first += len(x)
@@ -108,7 +115,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
             return
 
 
-def piece_steps(text: str, settings: DataSettings) -> int:
+def chunk_steps(text: str, settings: DataSettings) -> int:
     """Return the number of steps of a piece.
 
     Args:
@@ -177,7 +184,13 @@ class RowBuilder(NamedTuple):
     def fields(self) -> tuple[str, ...]:
         """Names of the columns; values are named as in a table of labels."""
         if self.settings.targets == "value":
-            return ("file", "start_ms", *map(self._value, range(self.settings.num_classes)), "events", "left_out")
+            return (
+                "file",
+                "start_ms",
+                *map(self._value_column, range(self.settings.num_classes)),
+                "events",
+                "left_out",
+            )
         if self.settings.targets == "steps":
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
@@ -190,13 +203,13 @@ class RowBuilder(NamedTuple):
             yield from self._segments(file, window, readout[output.first :, 0], output.first)
             return
         if self.settings.targets == "value":
-            answer = {self._value(k): value for k, value in enumerate(readout[0].tolist())}
+            answer = {self._value_column(k): value for k, value in enumerate(readout[0].tolist())}
         else:
             answer = self._label(readout.float().softmax(-1))
         # A recording may end before its window: then all events are seen.
         seen = window.events.t.size if output.last else self._events_before(window, steps)
         start = {"file": file, "start_ms": window.start_us / 1000}
-        yield {**start, **answer, "events": seen, "left_out": window.left_out}
+        yield {**start, **answer, "events": seen, "left_out": window.num_dropped}
 
     def confidence(self, output: StreamedOutput) -> float:
         """Return the probability of the most probable class so far."""
@@ -221,7 +234,7 @@ class RowBuilder(NamedTuple):
                 "end_ms": self.until_ms(window, first + end),
                 **self._label(probabilities[begin:end]),
                 "events": self._events_before(window, first + end) - self._events_before(window, first + begin),
-                "left_out": window.left_out,
+                "left_out": window.num_dropped,
             }
 
     def _label(self, probabilities: Tensor) -> PredictionRow:
@@ -234,7 +247,7 @@ class RowBuilder(NamedTuple):
         ends_us = -(-step * self.settings.duration_us // self.settings.steps)
         return int(np.searchsorted(window.events.t, ends_us))
 
-    def _value(self, number: int) -> str:
+    def _value_column(self, number: int) -> str:
         return f"value_{number if self.names is None else self.names[number]}"
 
 
@@ -248,6 +261,7 @@ def predict_windows(
     *,
     each: bool = False,
     until: float | None = None,
+    plain: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the network's answers to each window of a recording.
 
@@ -256,6 +270,7 @@ def predict_windows(
         size: Steps per piece; None: the whole window at once.
         each: Yield a row after each piece.
         until: Answer as soon as this probability is reached; None: at the end of the window.
+        plain: Run the neurons in the plain loop.
 
     Raises:
         DataError: if it is from another sensor.
@@ -267,7 +282,7 @@ def predict_windows(
     if camera is not None:
         events = camera.stabilize(events, settings.size)
     for window in split_windows(events, settings):
-        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps):
+        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps, plain=plain):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
                 yield from (row | progress for row in rows.build(name, window, output))
@@ -321,13 +336,13 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
         )
-    given: dict[str, Any] = {
+    changes: dict[str, Any] = {
         name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in READING
     }
-    if "columns" in given:
-        given["columns"] = tuple(given["columns"].split(","))
+    if "columns" in changes:
+        changes["columns"] = tuple(changes["columns"].split(","))
     try:
-        return replace(own, **given)
+        return replace(own, **changes)
     except ValueError as error:
         raise ConfigError(place, error) from error
 
@@ -345,15 +360,15 @@ class RunPredictor:
         self.frame_builder: FrameBuilder = apply_control(
             run, self.settings.frame_builder(hot_pixel_mask(run, self.settings))
         )
-        given_options = {
+        option_texts = {
             f"--{name.replace('_', '-')}": _option_text(value) for name, value in options.items() if value is not None
         }
-        self.reading: ReadOptions = reading_settings(run.experiment.data, given_options)
+        self.reading: ReadOptions = reading_settings(run.experiment.data, option_texts)
 
-    def frames(self, given: Any) -> Tensor:
+    def frames(self, inputs: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
         recordings = []
-        for name, events in iter_recordings(given, self.reading, self.settings.size):
+        for name, events in iter_recordings(inputs, self.reading, self.settings.size):
             require_sensor(events, self.settings, name)
             camera = self.settings.camera
             recordings.append(events if camera is None else camera.stabilize(events, self.settings.size))
@@ -365,29 +380,29 @@ class RunPredictor:
         names = self.run.recorded.class_names(self.settings.num_classes)
         return RowBuilder(self.run.session.loss, self.settings, names)
 
-    def predict(self, given: Any) -> list[dict[str, Any]]:
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
         """Return the answers to each window of each recording, as `snnlab predict` writes them."""
         return [
             row
-            for name, events in iter_recordings(given, self.reading, self.settings.size)
+            for name, events in iter_recordings(inputs, self.reading, self.settings.size)
             for row in predict_windows(self.run, self.rows, self.frame_builder, events, name)
         ]
 
     def predict_files(
-        self, files: Sequence[Path], pieces: str | None = None, until: float | None = None, *, each: bool = False
+        self, files: Sequence[Path], chunk: str | None = None, until: float | None = None, *, each: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Return the network's answers to each window of each file, as rows; a file is read when its rows are.
 
         Args:
             files: The files.
-            pieces: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
+            chunk: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
             until: Answer as soon as this probability is reached; None: at the end of the window.
-            each: Whether to return a row after each piece; ignored without `pieces`, and with `until`.
+            each: Whether to return a row after each piece; ignored without `chunk`, and with `until`.
 
         Raises:
             SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.
         """
-        size = None if pieces is None else piece_steps(pieces, self.settings)
+        size = None if chunk is None else chunk_steps(chunk, self.settings)
         if size is not None and (layer := whole_recording_layer(self.run.network)) is not None:
             raise ConfigError("predict", f"--pieces: layer '{layer}' needs all steps of a recording at once")
         if until is not None:
@@ -405,6 +420,7 @@ class RunPredictor:
                 size,
                 each=each,
                 until=until,
+                plain=len(files) <= FEW_FILES,
             )
         )
 

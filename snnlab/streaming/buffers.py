@@ -158,18 +158,18 @@ class _Layout:
         self.parts: list[np.ndarray] = []
 
     def take_values(self, count: int) -> int:
-        place, self.values = self.values, self.values + whole_vectors(count)
-        return place
+        offset, self.values = self.values, self.values + whole_vectors(count)
+        return offset
 
     def take_bitmap(self, height: int, words: int) -> tuple[int, int]:
         """Return the places of a bitmap and of its summary."""
-        place, self.bits = self.bits, self.bits + height * words + _words(height)
-        return place, place + height * words
+        offset, self.bits = self.bits, self.bits + height * words + _words(height)
+        return offset, offset + height * words
 
     def take_weights(self, weights: np.ndarray) -> int:
-        place, self.num_weights = self.num_weights, self.num_weights + whole_vectors(weights.size)
-        self.parts.append(np.pad(weights.ravel(), (0, self.num_weights - place - weights.size)))
-        return place
+        offset, self.num_weights = self.num_weights, self.num_weights + whole_vectors(weights.size)
+        self.parts.append(np.pad(weights.ravel(), (0, self.num_weights - offset - weights.size)))
+        return offset
 
     def place_input(self, row: np.void, shape: tuple[int, ...], channels: int) -> None:
         """Set the fields of a layer's input."""

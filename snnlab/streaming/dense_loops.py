@@ -148,8 +148,8 @@ def _convolution(layer: nn.Conv1d | nn.Conv2d, x: Tensor, *, has_bias: bool) -> 
     lines = isinstance(layer, nn.Conv1d)
     weight = layer.weight[:, :, None] if lines else layer.weight
 
-    def sizes(given: Any, alone: int) -> tuple[int, int]:
-        return (alone, *given) if lines else tuple(given)
+    def sizes(size: Any, alone: int) -> tuple[int, int]:
+        return (alone, *size) if lines else tuple(size)
 
     if layer.padding == "same":
         whole = [d * (k - 1) for d, k in zip(sizes(layer.dilation, 1), weight.shape[2:], strict=True)]
@@ -176,12 +176,12 @@ def _summed(
         for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride, strict=True)
     ]
     parts = []
-    for given, kernel in _groups(x[0].float().numpy(), weight.detach().float().numpy(), groups):
+    for values, kernel in _groups(x[0].float().numpy(), weight.detach().float().numpy(), groups):
         u = np.zeros((*size, kernel.shape[0]), np.float32)
         if begun is not None:
             u[:] = begun[0].numpy().transpose(1, 2, 0)
         ordered = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
-        add_dense(np.ascontiguousarray(given.transpose(1, 2, 0)), ordered, stride, padding, dilation, u)
+        add_dense(np.ascontiguousarray(values.transpose(1, 2, 0)), ordered, stride, padding, dilation, u)
         parts.append(u.transpose(2, 0, 1))
     y = torch.from_numpy(np.concatenate(parts))[None]
     return y if bias is None else y + bias[:, None, None]

@@ -154,9 +154,9 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
             for part in range(in_words):
-                place = in_bits + y * in_words + part
-                pixels = bits[place]
-                bits[place] = 0
+                word = in_bits + y * in_words + part
+                pixels = bits[word]
+                bits[word] = 0
                 while pixels != 0:
                     x = (part << 6) + trailing_zeros(pixels)
                     pixels &= pixels - ONE

@@ -180,7 +180,7 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     Raises:
         ConfigError: naming the first layer that cannot run on events, and what to do.
     """
-    reader = _Reader(in_shape, place)
+    reader = _LayerReader(in_shape, place)
     for name, module in network.layers():
         if other := next((p.dtype for p in module.parameters() if p.dtype != torch.float32), None):
             kind = str(other).removeprefix("torch.")
@@ -189,7 +189,7 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     return reader.finish()
 
 
-class _Reader:
+class _LayerReader:
     """Reads the layers of a network in order."""
 
     def __init__(self, in_shape: Shape, place: str) -> None:

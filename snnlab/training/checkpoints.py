@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.errors import RunFolderError, one_line
+from snnlab.errors import DataError, RunFolderError, one_line
+from snnlab.safe_tensors import read_safe_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunFolderError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
+        raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason_text(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RunFolderError(path, "is not a checkpoint of a run")
     upgrade_checkpoint(content)
@@ -43,16 +44,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def network_weights(path: Path) -> dict[str, Tensor]:
     """Return the network's weights of a checkpoint, or their average if the run has one, on the CPU.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. A file of the format safetensors has the weights alone.
 
     Raises:
         RunFolderError: if the file cannot be read.
     """
+    if path.suffix == ".safetensors":
+        try:
+            return read_safe_tensors(path)
+        except DataError as error:
+            raise RunFolderError(error.place, error.message) from error
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
-def _reason(error: Exception) -> str:
+def _reason_text(error: Exception) -> str:
     first = one_line(error)
     return "it contains objects other than numbers and plain values, not loaded" if _UNSAFE in first else first
 

@@ -24,7 +24,10 @@ NEEDS = {
     "norse_lif_box": ["model.init={type: fluctuation_driven}"],
     "brf": ["neuron.input_gain=100"],
     "coba_lif": ["neuron.surrogate={type: atan}", "neuron.detach_reset=true"],
-    "izhikevich": ["neuron.input_gain=100", "neuron.surrogate={type: atan}", "neuron.detach_reset=true"],
+    "izhikevich": [
+        *("neuron.input_gain=200", "neuron.surrogate={type: atan, width: 1.0}", "neuron.detach_reset=true"),
+        "trainer.gradient_clip_val=1",
+    ],
 }
 
 
