@@ -96,7 +96,7 @@ NEURONS: dict[str, dict[str, Any]] = {
     "cuba_next_step": {
         "type": "cuba_lif",
         "synapse": "next_step",
-        "input_gain": "1-a",
+        "input_gain": 1.0,
         "learn": {"tau_syn": "channel"},
     },
     "alif": {"type": "alif", "adaptation": 0.2, "reset": "value"},
