@@ -96,7 +96,7 @@ class Feedback(nn.Module, ABC):
         """Return weight and bias, called once per forward pass; with delays the sources are those of all past steps."""
         weight = self.connections()
         if self.delays is not None:
-            weight = (weight[..., None] * self.delays.taps()).movedim(-1, 1).flatten(1, 2)
+            weight = self.delays.kernel(weight[..., None]).movedim(-1, 1).flatten(1, 2)
         return FeedbackWeights(weight, self.bias)
 
     @abstractmethod
@@ -227,7 +227,6 @@ class ConvFeedback(Feedback):
     def _convolution_backward(
         self, g: Tensor, s: Tensor, weights: FeedbackWeights, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Any, ...]:
-        """Return the gradients of input, weight and bias that `output_mask` selects, from g, that of the output."""
         ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
         size = None if weights.bias is None else list(weights.bias.shape)
         return torch.ops.aten.convolution_backward(
