@@ -227,6 +227,7 @@ class ConvFeedback(Feedback):
     def _convolution_backward(
         self, g: Tensor, s: Tensor, weights: FeedbackWeights, output_mask: tuple[bool, bool, bool]
     ) -> tuple[Any, ...]:
+        """Return the gradients of input, weight and bias that `output_mask` selects, from g, that of the output."""
         ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
         size = None if weights.bias is None else list(weights.bias.shape)
         return torch.ops.aten.convolution_backward(
