@@ -186,7 +186,7 @@ class LiveStream:
         self.stream.count_outside(int(np.count_nonzero(~inside)))
         usable = {name: column[inside] for name, column in events.items()}
         outputs, spikes = self.stream.feed_each(usable)
-        outputs = outputs.reshape(usable["t"].size, -1)
+        outputs = outputs.reshape(len(outputs), self._answers.window.shape[1])
         rows: list[Row] = []
         for n in np.flatnonzero(outputs.any(1)):
             t = int(usable["t"][n])

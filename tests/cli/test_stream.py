@@ -17,7 +17,10 @@ import pytest
 import torch
 
 from snnlab import load, stream, train
+from snnlab.nn import build_network
+from snnlab.session import live_stream
 from snnlab.session.live_stream import LiveOptions, LiveStream
+from snnlab.streaming import EventStream
 from snnlab.streaming.byte_sources import FileSource, PipeSource
 from snnlab.streaming.event_decoders import BinaryDecoder, LineDecoder
 from snnlab.streaming.event_input import LiveInput
@@ -294,6 +297,22 @@ def test_a_saved_state_of_something_else_is_refused(run: Path, recording: Path, 
     done = snnlab("stream", str(run), str(recording), "--state", str(state))
     assert done.status == 2
     assert_error_has(done.error, "state", "delete")
+
+
+def test_each_event_that_causes_an_output_is_answered(
+    run: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}}
+    layers |= {"fc": {"type": "linear", "out_features": 10, "bias": False}, "iaf": {"type": "iaf"}}
+    network = build_network(layers, in_shape=(2, 34, 34), dt=20.0).network.eval()
+    monkeypatch.setattr(live_stream, "stream", lambda *_, **__: EventStream(network))
+    table = np.load(recording)
+    outputs, spikes = EventStream(network).feed_each({name: table[name] for name in "txyp"})
+    found = list(opened_live(run, binary_input(recording), by_event=True))
+    caused = outputs.any(1)
+    assert caused.any()
+    assert [row["t_ms"] for row in found] == (table["t"][caused] / 1e3).round(4).tolist()
+    assert sum(row["spikes"] for row in found) == spikes[caused][-1]
 
 
 def test_a_run_that_changes_with_time_has_no_steps_of_one_event(run: Path, recording: Path, snnlab: Snnlab) -> None:
