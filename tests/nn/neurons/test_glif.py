@@ -100,4 +100,6 @@ def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, batch: int, per:
         y = node(x)
         return y, (node.v,)
 
-    assert_agrees(ours, theirs, x, learned=pairs, state_fields=("v",))
+    # In single precision the sum of a layer's gradients over all neurons and steps, most of which cancel, has few digits.
+    tolerance = (1e-5, 2e-3) if dtype == torch.float32 and per == "layer" else None
+    assert_agrees(ours, theirs, x, learned=pairs, state_fields=("v",), tolerance=tolerance)
