@@ -62,8 +62,8 @@ def compare_in_turns(rounds: int, overrides: list[str]) -> None:
             seconds[name].append(time.process_time() - start)
     least = statistics.median(seconds["neither"])
     for name, each in seconds.items():
-        spread = f"{min(each):.1f} to {max(each):.1f}"
-        print(f"{name}: {statistics.median(each):.1f} s ({spread}), {statistics.median(each) / least - 1:+.1%}")
+        least_to_most = f"{min(each):.1f} to {max(each):.1f}"
+        print(f"{name}: {statistics.median(each):.1f} s ({least_to_most}), {statistics.median(each) / least - 1:+.1%}")
 
 
 def measure_share(overrides: list[str]) -> None:

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from snnlab.config.grids import Launch
+from snnlab.config.grids import LauncherSettings
 from snnlab.errors import ConfigError
 from snnlab.experiments.executor import FinishedTask, executor
-from snnlab.experiments.workers import Task, available_cpus
+from snnlab.experiments.workers import RunTask, available_cpus
 from snnlab.session.trial import train_task
 
 NET = ("model=mlp_lif", "model.layers.fc1.out_features=32", "data.num_bins=8", "logger=none", "plots=null")
@@ -50,13 +50,13 @@ def main() -> None:
         print_throughput(folder / "throughput", common, given.trials, given.rounds)
 
 
-def task(folder: Path, overrides: Sequence[str]) -> Task:
-    return Task(str(folder), list(overrides), None, str(Path.cwd()))
+def task(folder: Path, overrides: Sequence[str]) -> RunTask:
+    return RunTask(str(folder), list(overrides), None, str(Path.cwd()))
 
 
-def launch_of(word: str, workers: int) -> Launch:
+def launch_of(word: str, workers: int) -> LauncherSettings:
     local = {"cluster": "local"} if word == "submitit" else None
-    return Launch("basic" if word == "here" else word, workers, local)  # type: ignore[arg-type]
+    return LauncherSettings("basic" if word == "here" else word, workers, local)  # type: ignore[arg-type]
 
 
 def print_overhead(word: str, folder: Path, common: Sequence[str], trials: int) -> None:
@@ -93,7 +93,9 @@ def print_throughput(folder: Path, common: Sequence[str], trials: int, rounds: i
     print(f"gain {two / one:.2f} (goal 1.1)")
 
 
-def run_trials(launch: Launch, folder: Path, overrides: Sequence[str], number: int) -> tuple[list[FinishedTask], float]:
+def run_trials(
+    launch: LauncherSettings, folder: Path, overrides: Sequence[str], number: int
+) -> tuple[list[FinishedTask], float]:
     """Train; return the results, and the seconds without the first trial of each worker.
 
     Raises:

@@ -164,8 +164,8 @@ def simulate(scenario: Scenario, ways: int, rng: np.random.Generator) -> Iterato
         scenario.of_networks,
         of_splits,
     )
-    spread = math.sqrt(sum(part**2 for part in parts))
-    means = np.array([_mean(scenario.accuracy + scenario.better / 100 * (way == 0), spread) for way in range(ways)])
+    deviation = math.sqrt(sum(part**2 for part in parts))
+    means = np.array([_mean(scenario.accuracy + scenario.better / 100 * (way == 0), deviation) for way in range(ways)])
     recordings = np.stack([np.arange(rows), np.zeros(rows, int)], 1)
     splits = [str(seed * scenario.paired) for seed in range(scenario.seeds)]
     right = np.zeros((ways, scenario.seeds, rows), bool)
@@ -233,13 +233,13 @@ def _replace(scenario: Scenario, **values: float) -> Scenario:
     return Scenario(**{**vars(scenario), **values})  # type: ignore[arg-type]
 
 
-def _mean(accuracy: float, spread: float) -> float:
+def _mean(accuracy: float, deviation: float) -> float:
     """Return the mean of a normal logit that gives this accuracy on average."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(61)
     low, high = -15.0, 20.0
     for _ in range(80):
         mean = (low + high) / 2
-        found = float((weights / weights.sum() / (1 + np.exp(-mean - spread * nodes))).sum())
+        found = float((weights / weights.sum() / (1 + np.exp(-mean - deviation * nodes))).sum())
         low, high = (mean, high) if found < accuracy else (low, mean)
     return (low + high) / 2
 

@@ -43,7 +43,7 @@ _WHY = {
 }
 
 
-class Case(NamedTuple):
+class ReaderCase(NamedTuple):
     """A network that is written and read.
 
     Attributes:
@@ -81,24 +81,28 @@ _CONV = {
     "fc": {"type": "linear", "out_features": 10},
     "n2": _IAF,
 }
-CASES: dict[str, Case] = {
-    "lif": Case("LIF, r = 1", 1.0, (16,), _dense(_LIF)),
-    "lif 0.1 ms": Case("LIF, r = 1, steps of 0.1 ms", 0.1, (16,), _dense({**_LIF, "tau_mem": 1.0})),
-    "lif gain 1": Case("LIF, r = tau / dt", 1.0, (16,), _dense(_GAIN)),
-    "lif gain 1 0.1 ms": Case("LIF, r = tau / dt, steps of 0.1 ms", 0.1, (16,), _dense({**_GAIN, "tau_mem": 1.0})),
-    "lif steps": Case("LIF, r = tau, tau in steps", None, (16,), _dense(_STEPS)),
-    "iaf": Case("IF, r = 1 / dt", 1.0, (16,), _dense(_IAF)),
-    "iaf steps": Case("IF, r = 1, no dt", None, (16,), _dense(_IAF)),
-    "cuba": Case("CubaLIF, r = tau_mem / dt, w_in = tau_syn / dt", 1.0, (16,), _dense(_CUBA)),
-    "cuba 0.1 ms": Case("the same, steps of 0.1 ms", 0.1, (16,), _dense({**_CUBA, "tau_mem": 1.0, "tau_syn": 0.5})),
-    "recurrent": Case(
+CASES: dict[str, ReaderCase] = {
+    "lif": ReaderCase("LIF, r = 1", 1.0, (16,), _dense(_LIF)),
+    "lif 0.1 ms": ReaderCase("LIF, r = 1, steps of 0.1 ms", 0.1, (16,), _dense({**_LIF, "tau_mem": 1.0})),
+    "lif gain 1": ReaderCase("LIF, r = tau / dt", 1.0, (16,), _dense(_GAIN)),
+    "lif gain 1 0.1 ms": ReaderCase(
+        "LIF, r = tau / dt, steps of 0.1 ms", 0.1, (16,), _dense({**_GAIN, "tau_mem": 1.0})
+    ),
+    "lif steps": ReaderCase("LIF, r = tau, tau in steps", None, (16,), _dense(_STEPS)),
+    "iaf": ReaderCase("IF, r = 1 / dt", 1.0, (16,), _dense(_IAF)),
+    "iaf steps": ReaderCase("IF, r = 1, no dt", None, (16,), _dense(_IAF)),
+    "cuba": ReaderCase("CubaLIF, r = tau_mem / dt, w_in = tau_syn / dt", 1.0, (16,), _dense(_CUBA)),
+    "cuba 0.1 ms": ReaderCase(
+        "the same, steps of 0.1 ms", 0.1, (16,), _dense({**_CUBA, "tau_mem": 1.0, "tau_syn": 0.5})
+    ),
+    "recurrent": ReaderCase(
         "LIF, recurrent",
         0.1,
         (16,),
         {"fc": {"type": "linear", "out_features": 20}, "n": {**_GAIN, "tau_mem": 1.0, "recurrent": True}},
     ),
-    "conv": Case("conv, IF, sum pooling, linear, IF; no dt", None, (2, 8, 8), _CONV),
-    "conv 1 ms": Case("the same at 1 ms", 1.0, (2, 8, 8), _CONV),
+    "conv": ReaderCase("conv, IF, sum pooling, linear, IF; no dt", None, (2, 8, 8), _CONV),
+    "conv 1 ms": ReaderCase("the same at 1 ms", 1.0, (2, 8, 8), _CONV),
 }
 
 
@@ -221,7 +225,7 @@ def write(folder: Path) -> dict[str, Written]:
     return found
 
 
-def _unit_step(case: Case) -> float:
+def _unit_step(case: ReaderCase) -> float:
     """Return the length of a step in the file's unit of time: s, or a step."""
     return 1.0 if case.dt is None else case.dt / 1000.0
 
@@ -234,7 +238,7 @@ def _spikes(network: Any, x: Any) -> np.ndarray:
 
 
 _IMMEDIATE = {"reset": "value", "threshold": "strict"}
-_LATE = {"reset": "subtract", "reset_delay": True, "threshold": "strict"}
+_DELAYED_RESET = {"reset": "subtract", "reset_delay": True, "threshold": "strict"}
 _ONE_STEP = {"type": "delay", "delay": "1 step"}
 
 
@@ -252,7 +256,7 @@ def as_read(reader: str, kind: str, node: Any, dt: float) -> list[dict[str, Any]
         iaf = {"type": "iaf", "v_threshold": level}
         if reader == "sinabs":
             return [{**iaf, "spikes": "several", "floor": -level}]
-        return [{**iaf, **_LATE}, _ONE_STEP] if reader == "spyx" else None
+        return [{**iaf, **_DELAYED_RESET}, _ONE_STEP] if reader == "spyx" else None
     if kind == "CubaLIF":
         a, b = (1 - dt / float(tau.flat[0]) for tau in (node.tau_mem, node.tau_syn))
         cuba = {"type": "cuba_lif", "v_threshold": level, "beta": a, "alpha": b, "input_gain": 1.0}
@@ -264,10 +268,10 @@ def as_read(reader: str, kind: str, node: Any, dt: float) -> list[dict[str, Any]
         return [{**lif, "beta": 1 - 1e-4 / tau, "input_gain": r * 1e-4 / tau, **_IMMEDIATE}]
     if reader == "sinabs":
         return [{**lif, "tau_mem": f"{tau} steps", "input_gain": 1.0, "spikes": "several"}]
-    return [{**lif, "beta": 1 - dt / tau, "input_gain": 1.0, **_LATE}, _ONE_STEP] if reader == "spyx" else None
+    return [{**lif, "beta": 1 - dt / tau, "input_gain": 1.0, **_DELAYED_RESET}, _ONE_STEP] if reader == "spyx" else None
 
 
-def explained(reader: str, case: Case, written: Written, theirs: np.ndarray) -> bool:
+def explained(reader: str, case: ReaderCase, written: Written, theirs: np.ndarray) -> bool:
     """Return whether snnlab gives the reader's spikes if its neurons follow the reader's rule."""
     from snnlab.nn import build_network
 

@@ -56,7 +56,7 @@ def _load_index(load: Callable[[], Any]) -> Any:
 def _checksum(folder: Path) -> str:
     """Return a checksum of all files that use numba: in this file's folder, in `kernels`, and in another one."""
     own = Path(__file__).parent
-    files = sorted({file for place in (own, own / "kernels", folder) for file in place.glob("*.py")})
+    files = sorted({file for parent in (own, own / "kernels", folder) for file in parent.glob("*.py")})
     texts = [text for file in files if b"numba" in (text := file.read_bytes())]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
@@ -70,6 +70,8 @@ def _warn_no_cache() -> None:
 
 
 def _borrow(context: Any, array: Any) -> Any:
+    """Build an array of the same memory that counts no references."""
+
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         same = context.make_array(signature.args[0])(context, builder, arguments[0])
         # An array without an owner counts no references.

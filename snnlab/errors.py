@@ -59,7 +59,7 @@ class SnnlabError(Exception):
         """Return one line, and a second one if there are allowed values."""
         where = "".join(f"{part}: " for part in (self.where, self.place) if part)
         hint = f"{'. ' if self.hint.startswith(_DID_YOU_MEAN) else '; '}{self.hint}" if self.hint else ""
-        return f"{where}{self.message}{hint}" + (f"\n  there are: {listing(self.allowed)}" if self.allowed else "")
+        return f"{where}{self.message}{hint}" + (f"\n  there are: {join_names(self.allowed)}" if self.allowed else "")
 
     @property
     def where(self) -> str:
@@ -210,6 +210,6 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     return f" {_DID_YOU_MEAN} {' or '.join(map(repr, near))}?" if near else ""
 
 
-def listing(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Return the names joined by commas, in their order: `a, b, c`."""
     return ", ".join(names)

@@ -89,7 +89,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """Return the text that `write_json` writes."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+    return json.dumps(_finite_or_none(value), indent=2, allow_nan=False) + "\n"
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -140,11 +140,11 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _finite(value: Any) -> Any:
+def _finite_or_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _finite_or_none(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [_finite_or_none(inner) for inner in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

@@ -70,7 +70,7 @@ class Registry:
             ConfigError: if the name or a setting is unknown, or a setting is missing or has an invalid value.
         """
         factory = self.get(name, place)
-        check_settings(factory, settings, place, str(name), given=tuple(context))
+        check_settings(factory, settings, place, str(name), supplied=tuple(context))
         wanted = {key: value for key, value in context.items() if has_parameter(factory, key)}
         try:
             with error_context(place):

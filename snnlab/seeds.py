@@ -22,14 +22,14 @@ class Stream(IntEnum):
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
     """Return the generator of (seed, stream, keys), for instance (seed, ORDER, epoch)."""
-    return np.random.default_rng(_sequence(seed, stream, keys))
+    return np.random.default_rng(_seed_sequence(seed, stream, keys))
 
 
 def derived_seed(seed: int, stream: Stream, *keys: int) -> int:
     """Return a seed for torch, 0 .. 2^63 - 1, from (seed, stream, keys)."""
-    return int(_sequence(seed, stream, keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(_seed_sequence(seed, stream, keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _sequence(seed: int, stream: Stream, keys: tuple[int, ...]) -> np.random.SeedSequence:
+def _seed_sequence(seed: int, stream: Stream, keys: tuple[int, ...]) -> np.random.SeedSequence:
     # A spawn key, because entropy is padded with zeros: [s, 1] and [s, 1, 0] would give the same stream.
     return np.random.SeedSequence(seed, spawn_key=(int(stream), *keys))

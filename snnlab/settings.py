@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, child_key, did_you_mean, join_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,9 +55,9 @@ class Interval:
 
     def __str__(self) -> str:
         if self.with_low and self.with_high:
-            return f"between {_short(self.low)} and {_short(self.high)}"
-        ends = [f">{'=' * self.with_low} {_short(self.low)}"] if self.low > -math.inf else []
-        ends += [f"<{'=' * self.with_high} {_short(self.high)}"] if self.high < math.inf else []
+            return f"between {_number_text(self.low)} and {_number_text(self.high)}"
+        ends = [f">{'=' * self.with_low} {_number_text(self.low)}"] if self.low > -math.inf else []
+        ends += [f"<{'=' * self.with_high} {_number_text(self.high)}"] if self.high < math.inf else []
         return " and ".join(ends) or "finite"
 
     def stored(self, value: float) -> float:
@@ -109,7 +109,7 @@ Finite = Annotated[float, FINITE]
 UnitInterval = Annotated[float, between(0, 1)]
 
 
-def _short(number: float) -> str:
+def _number_text(number: float) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
@@ -130,13 +130,13 @@ def argument_texts(factory: Callable[..., Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     factory = inspect.unwrap(factory)
     for source in inspect.getmro(factory) if isinstance(factory, type) else (factory,):
-        for name, text in _arguments(source.__doc__ or "").items():
+        for name, text in _argument_docs(source.__doc__ or "").items():
             if not text.startswith(_REFERENCE):
                 texts.setdefault(name, text)
     return texts
 
 
-def _arguments(doc: str) -> dict[str, str]:
+def _argument_docs(doc: str) -> dict[str, str]:
     lines = inspect.cleandoc(doc).splitlines()
     if "Args:" not in lines:
         return {}
@@ -240,12 +240,12 @@ def literal(path: str) -> str:
     return quoted(re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", path))
 
 
-def settings_of(factory: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Setting]:
-    """Return the settings of `factory` by name, without the arguments in `given`, which the caller passes."""
-    hints = _hints(factory)
+def settings_of(factory: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Setting]:
+    """Return the settings of `factory` by name, without the arguments in `supplied`, which the caller passes."""
+    hints = _type_hints(factory)
     settings = {}
     for name, parameter in _parameters(factory).items():
-        if name in given or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if name in supplied or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation, unit, interval = _split(hints.get(name, Any))
         settings[name] = Setting(name, annotation, unit, parameter.default, interval)
@@ -312,7 +312,7 @@ def check_settings(
     settings: Mapping[str, Any],
     place: str,
     label: str,
-    given: Collection[str] = (),
+    supplied: Collection[str] = (),
     objects: Collection[str] = (),
 ) -> None:
     """Check names, presence, types and ranges of `settings` against the signature of `factory`.
@@ -322,16 +322,16 @@ def check_settings(
         settings: The node of the YAML.
         place: Key of the node, for instance `model.layers.lif1`.
         label: The user's name for `factory`, for instance `lif`.
-        given: Arguments that the caller adds; these are no settings.
+        supplied: Arguments that the caller adds; these are no settings.
         objects: Settings that become objects later: only their names are checked.
 
     Raises:
         ConfigError: for the first setting that is unknown, missing, of the wrong type or out of its range.
     """
     open_ended = any(p.kind is p.VAR_KEYWORD for p in _parameters(factory).values())
-    known = settings_of(factory, given)
+    known = settings_of(factory, supplied)
     known |= {name: replace(known[name], annotation=Any, interval=None) for name in objects if name in known}
-    check_known(known, settings, place, label, open_ended=open_ended and not set(given) & set(settings))
+    check_known(known, settings, place, label, open_ended=open_ended and not set(supplied) & set(settings))
 
 
 def check_known(
@@ -360,7 +360,7 @@ def check_known(
             raise ConfigError(child_key(place, name), problem)
     missing = [setting for setting in known.values() if setting.required and setting.name not in settings]
     if missing:
-        raise ConfigError(place, f"{label} needs {listing(map(str, missing))}")
+        raise ConfigError(place, f"{label} needs {join_names(map(str, missing))}")
 
 
 def _known_settings_text(label: str, known: Mapping[str, Setting], suggestion: str) -> str:
@@ -368,7 +368,7 @@ def _known_settings_text(label: str, known: Mapping[str, Setting], suggestion: s
         return f"{label} takes no settings"
     if suggestion and len(known) > LONG_LIST:
         return f"{label} takes {len(known)} others"
-    return f"{label} takes {listing(map(str, known.values()))}"
+    return f"{label} takes {join_names(map(str, known.values()))}"
 
 
 def type_problem(value: Any, annotation: Any) -> str | None:
@@ -382,7 +382,7 @@ def describe_type(annotation: Any, interval: Interval | None = None) -> str:
     annotation = _split(annotation)[0]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return f"one of {listing(map(str, args))}"
+        return f"one of {join_names(map(str, args))}"
     if origin in (Union, types.UnionType):
         plain = [a for a in args if a is not type(None) and not _is_class(a)] or args
         described = [describe_type(a, interval) for a in plain]
@@ -399,8 +399,8 @@ def describe_type(annotation: Any, interval: Interval | None = None) -> str:
         return f"a list of {of}{ends}"
     if _is_abc(origin or annotation, Mapping):
         return "a mapping"
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation))) + (
+    type_names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    return type_names.get(annotation, getattr(annotation, "__name__", str(annotation))) + (
         ends if annotation in (int, float) else ""
     )
 
@@ -466,7 +466,7 @@ def _split(annotation: Any) -> tuple[Any, str, Interval | None]:
     return annotation, unit, next((item for item in metadata if isinstance(item, Interval)), None)
 
 
-def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     target = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     try:
         return typing.get_type_hints(target, include_extras=True)

@@ -71,12 +71,12 @@ def gather_targets(
     recording, start, end, _ = targets.T
     first, stop = np.searchsorted(recording, index), np.searchsorted(recording, index, side="right")
     # Segments of one recording do not overlap: starts and ends are both sorted.
-    for place, (low, high, begin) in enumerate(zip(first.tolist(), stop.tolist(), begins.tolist(), strict=True)):
-        first[place] = low + np.searchsorted(end[low:high], begin, side="right")
+    for position, (low, high, begin) in enumerate(zip(first.tolist(), stop.tolist(), begins.tolist(), strict=True)):
+        first[position] = low + np.searchsorted(end[low:high], begin, side="right")
         if duration_us is not None:
-            stop[place] = low + np.searchsorted(start[low:high], begin + duration_us)
+            stop[position] = low + np.searchsorted(start[low:high], begin + duration_us)
     count = stop - first
-    place = np.repeat(np.arange(index.size), count)
-    rows = targets[np.arange(place.size) + np.repeat(first - np.cumsum(count) + count, count)]
-    since = begins[place]
-    return np.stack([place, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)
+    position = np.repeat(np.arange(index.size), count)
+    rows = targets[np.arange(position.size) + np.repeat(first - np.cumsum(count) + count, count)]
+    since = begins[position]
+    return np.stack([position, rows[:, 1] - since, rows[:, 2] - since, rows[:, 3]], 1)

@@ -46,7 +46,7 @@ class Neuron:
 
 
 def test_settings_are_read_with_unit_default_and_type() -> None:
-    settings = settings_of(neuron, given=["dt"])
+    settings = settings_of(neuron, supplied=["dt"])
     assert list(settings) == ["tau", "size", "mode"]
     tau = settings["tau"]
     assert (tau.annotation, tau.unit, tau.default, tau.required) == (float, "ms", MISSING, True)
@@ -84,7 +84,7 @@ def test_parameters_are_found_by_name() -> None:
 )
 def test_a_wrong_setting_is_named_with_its_place(settings: dict[Any, Any], expected: tuple) -> None:
     with assert_raises((ConfigError, UnknownSettingError), *expected):
-        check_settings(neuron, settings, "m.a", "neuron", given=["dt"])
+        check_settings(neuron, settings, "m.a", "neuron", supplied=["dt"])
 
 
 def test_a_factory_without_settings_is_reported_as_such() -> None:

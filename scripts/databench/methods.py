@@ -147,10 +147,10 @@ def numpy(work: Workload, folder: Path, form: str) -> BatchPass:
     num_bins, duration, (width, height, polarities) = work.window.values()
     frame = height * width * polarities
 
-    def cells(t: np.ndarray, recording: np.ndarray | int, of: int, packed: Packed, piece: slice) -> np.ndarray:
+    def cells(t: np.ndarray, recording: np.ndarray | int, of: int, packed: Packed, span: slice) -> np.ndarray:
         inside = t < duration
         assert packed.y is not None
-        pixel = (packed.y[piece].astype(np.int64) * width + packed.x[piece]) * polarities + packed.p[piece]
+        pixel = (packed.y[span].astype(np.int64) * width + packed.x[span]) * polarities + packed.p[span]
         return (((t * num_bins // duration) * of + recording) * frame + pixel)[inside]
 
     def of_batch(packed: Packed) -> Tensor:

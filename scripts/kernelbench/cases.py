@@ -11,7 +11,7 @@ SHAPES: dict[str, tuple[int, ...]] = {"12x30x30": (12, 30, 30), "32x11x11": (32,
 IMAGES = ("12x30x30", "32x11x11")
 
 
-class Case(NamedTuple):
+class KernelCase(NamedTuple):
     """A layer of neurons, and the layers around it.
 
     Attributes:
@@ -36,33 +36,33 @@ class Case(NamedTuple):
 
 
 _TAU = {"tau_mem": "channel"}
-_LATE = {"reset": "value", "reset_delay": True}
+_DELAYED_RESET = {"reset": "value", "reset_delay": True}
 _ATTACHED = {"detach_reset": False}
 
 CASES = {
-    "lif": Case("LIF subtract, atan"),
-    "superspike": Case("same, superspike", surrogate="superspike"),
-    "inplace": Case("atan, in x's memory", inplace=True),
-    "avg_pool": Case("atan + avg pool 2", pool=("avg", 2), inplace=True),
-    "superspike_avg_pool": Case("superspike + avg pool 2", surrogate="superspike", pool=("avg", 2), inplace=True),
-    "sigmoid_avg_pool": Case("sigmoid + avg pool 2", surrogate="sigmoid", pool=("avg", 2), inplace=True),
-    "max_pool": Case("atan + max pool 2", pool=("max", 2), inplace=True),
-    "cuba": Case("CUBA-LIF", "cuba_lif"),
-    "cuba_avg_pool": Case("CUBA-LIF + avg pool 2", "cuba_lif", pool=("avg", 2), inplace=True),
-    "value_delayed_attached": Case("value, delayed, attached", settings=_LATE | _ATTACHED, inplace=True),
-    "subtract_attached": Case("subtract, attached", settings=_ATTACHED, inplace=True),
-    "tau": Case("tau learned per channel", settings={"learn": _TAU}),
-    "tau_avg_pool": Case("same + avg pool 2", settings={"learn": _TAU}, pool=("avg", 2), inplace=True),
-    "tau_threshold": Case(
+    "lif": KernelCase("LIF subtract, atan"),
+    "superspike": KernelCase("same, superspike", surrogate="superspike"),
+    "inplace": KernelCase("atan, in x's memory", inplace=True),
+    "avg_pool": KernelCase("atan + avg pool 2", pool=("avg", 2), inplace=True),
+    "superspike_avg_pool": KernelCase("superspike + avg pool 2", surrogate="superspike", pool=("avg", 2), inplace=True),
+    "sigmoid_avg_pool": KernelCase("sigmoid + avg pool 2", surrogate="sigmoid", pool=("avg", 2), inplace=True),
+    "max_pool": KernelCase("atan + max pool 2", pool=("max", 2), inplace=True),
+    "cuba": KernelCase("CUBA-LIF", "cuba_lif"),
+    "cuba_avg_pool": KernelCase("CUBA-LIF + avg pool 2", "cuba_lif", pool=("avg", 2), inplace=True),
+    "value_delayed_attached": KernelCase("value, delayed, attached", settings=_DELAYED_RESET | _ATTACHED, inplace=True),
+    "subtract_attached": KernelCase("subtract, attached", settings=_ATTACHED, inplace=True),
+    "tau": KernelCase("tau learned per channel", settings={"learn": _TAU}),
+    "tau_avg_pool": KernelCase("same + avg pool 2", settings={"learn": _TAU}, pool=("avg", 2), inplace=True),
+    "tau_threshold": KernelCase(
         "tau, threshold learned", settings={"learn": {"tau_mem": "layer", "v_threshold": "layer"}}, inplace=True
     ),
-    "alif": Case("ALIF", "alif"),
-    "alif_learned": Case("ALIF, tau and tau_adapt learned", "alif", {"learn": _TAU | {"tau_adapt": "channel"}}),
-    "value_delayed": Case("value, delayed, detached", settings=_LATE, inplace=True),
-    "avg_pool_3": Case("atan + avg pool 3", pool=("avg", 3), inplace=True),
-    "max_pool_3": Case("atan + max pool 3", pool=("max", 3), inplace=True),
+    "alif": KernelCase("ALIF", "alif"),
+    "alif_learned": KernelCase("ALIF, tau and tau_adapt learned", "alif", {"learn": _TAU | {"tau_adapt": "channel"}}),
+    "value_delayed": KernelCase("value, delayed, detached", settings=_DELAYED_RESET, inplace=True),
+    "avg_pool_3": KernelCase("atan + avg pool 3", pool=("avg", 3), inplace=True),
+    "max_pool_3": KernelCase("atan + max pool 3", pool=("max", 3), inplace=True),
     # Neurons that the plain loop ran before kernels were rendered for all neurons.
-    "adlif": Case("AdLIF, T=100", "adlif", shapes=("512",), steps=100),
-    "lsnn": Case("LSNN, T=100", "lsnn", shapes=("512",), steps=100),
-    "alpha": Case("snnTorch's Alpha, T=100", "snntorch_alpha", shapes=("512",), steps=100),
+    "adlif": KernelCase("AdLIF, T=100", "adlif", shapes=("512",), steps=100),
+    "lsnn": KernelCase("LSNN, T=100", "lsnn", shapes=("512",), steps=100),
+    "alpha": KernelCase("snnTorch's Alpha, T=100", "snntorch_alpha", shapes=("512",), steps=100),
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kernelbench.cases import CASES, Case
+from kernelbench.cases import CASES, KernelCase
 from torch import Tensor, nn
 
 import snnlab.nn
@@ -38,7 +38,7 @@ class Layer:
         batch: B.
     """
 
-    def __init__(self, case: Case, shape: tuple[int, ...], steps: int, batch: int) -> None:
+    def __init__(self, case: KernelCase, shape: tuple[int, ...], steps: int, batch: int) -> None:
         self.values = random_tensor(steps * batch, *shape)
         folded = self.values.clone().requires_grad_()
         layers: dict[str, nn.Module] = {}
@@ -98,7 +98,7 @@ def constant_conv(output: Tensor) -> nn.Conv2d:
     return layer
 
 
-def neuron(case: Case, shape: tuple[int, ...]) -> nn.Module:
+def neuron(case: KernelCase, shape: tuple[int, ...]) -> nn.Module:
     """Return a case's neurons."""
     settings = {"surrogate": {"type": case.surrogate}, **case.settings}
     return snnlab.nn.NEURONS.build(case.neuron, settings, "neuron", dt=DT, in_shape=shape)

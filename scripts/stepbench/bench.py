@@ -28,8 +28,8 @@ def run(settings: argparse.Namespace) -> None:
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU")
-    names, left_out = choose_methods(settings.methods, settings.device)
-    for name, why in left_out.items():
+    names, skipped = choose_methods(settings.methods, settings.device)
+    for name, why in skipped.items():
         say(f"{name} is left out: {why}")
     all_works, equality, cases = works(settings), [], []
     for work in {(work.kind, work.pool, work.spikes): work for work in all_works}.values():
@@ -40,7 +40,7 @@ def run(settings: argparse.Namespace) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     for work in all_works:
         cases.append({"work": work._asdict(), "title": work.title, "methods": measure(work, names, settings)})
-        done = about(settings) | {"left_out": left_out, "equality": equality, "cases": cases}
+        done = about(settings) | {"left_out": skipped, "equality": equality, "cases": cases}
         (settings.out / "bench_step.json").write_text(json.dumps(done, indent=1) + "\n")
         draw(cases, settings.out / "bench_step.png")
         print(table(cases[-1]), flush=True)

@@ -54,8 +54,8 @@ class JaxTraining(Training):
 
     def answer(self) -> Answer:
         """Return outputs and gradients; each layer of neurons delays by a step, so the input has as many more."""
-        late = jnp.zeros_like(self.x[: 2 if self.work.kind == "conv" else 1])
-        gradients, y = jax.grad(self.loss, has_aux=True)(self.weights, jnp.concatenate([self.x, late]))
+        no_spikes = jnp.zeros_like(self.x[: 2 if self.work.kind == "conv" else 1])
+        gradients, y = jax.grad(self.loss, has_aux=True)(self.weights, jnp.concatenate([self.x, no_spikes]))
         for weight, gradient in zip(self.torch_weights, jax.tree.leaves(gradients), strict=True):
             kernel(weight).backward(torch.from_numpy(np.array(gradient)))
         return Answer(torch.from_numpy(np.array(y)), [w.grad for w in self.torch_weights if w.grad is not None])

@@ -88,7 +88,7 @@ def speed(name: str, overrides: list[str], settings: argparse.Namespace) -> list
     rounds = []
     for n in range(settings.rounds):
         say(f"{name}: speed, round {n + 1} of {settings.rounds}")
-        found = train_snnlab(overrides, settings.seeds[0], "BareClock")
+        found = train_snnlab(overrides, settings.seeds[0], "PlainLoopTimer")
         if not all(epoch["same_weights"] for epoch in found["epochs"]):
             raise BenchError(f"{name}: the bare epochs trained another network; no numbers are reported")
         rounds.append(found)
@@ -101,7 +101,7 @@ def accuracy(name: str, overrides: list[str], settings: argparse.Namespace, peer
     same = [*overrides, f"neuron.surrogate={{type: atan, alpha: {ALPHA}}}"]
     found = []
     for n, seed in enumerate(settings.seeds):
-        methods = {"snnlab": lambda seed=seed: train_snnlab(same, seed, "Clock")}
+        methods = {"snnlab": lambda seed=seed: train_snnlab(same, seed, "EpochTimer")}
         if peer:
             methods["spikingjelly"] = lambda seed=seed: train_spikingjelly(same, seed)
         names, done = list(methods), {}
@@ -112,10 +112,10 @@ def accuracy(name: str, overrides: list[str], settings: argparse.Namespace, peer
     return found
 
 
-def train_snnlab(overrides: list[str], seed: int, clock: str) -> dict[str, Any]:
+def train_snnlab(overrides: list[str], seed: int, timer: str) -> dict[str, Any]:
     """Run `snnlab train` and return its epochs, its record and the seconds from start to end."""
     with tempfile.TemporaryDirectory() as folder:
-        added = ["plugins=[trainbench.clock]", f"+callbacks.clock._target_=trainbench.clock.{clock}"]
+        added = ["plugins=[trainbench.clock]", f"+callbacks.clock._target_=trainbench.clock.{timer}"]
         command = ["snnlab", "train", *overrides, f"seed={seed}", f"output_dir={folder}", *added]
         wall_s, stdout = run_timed(command)
         run_folder = Path(stdout.splitlines()[-1])

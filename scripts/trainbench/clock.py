@@ -20,7 +20,7 @@ from snnlab.training.progress import Timing
 EPOCHS = "epochs.json"
 
 
-class Clock(Checkpoint):
+class EpochTimer(Checkpoint):
     """Writes time and accuracy of each epoch next to the run's record.
 
     It is a Checkpoint only because Lightning calls those last, after the module has logged its epoch.
@@ -46,7 +46,7 @@ class Clock(Checkpoint):
         """Add further values of an epoch."""
 
 
-class BareClock(Clock):
+class PlainLoopTimer(EpochTimer):
     """Trains each epoch a second time, in a plain loop on frames in memory."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

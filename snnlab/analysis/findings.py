@@ -115,7 +115,7 @@ def silent_layers_to_test(statistics: NetworkStatistics) -> list[str]:
 
 def short_time_constant(layer: LayerStatistics) -> Constant | None:
     """Return a layer's membrane time constant if it is set in ms and far shorter than a step, else None."""
-    short = (constant for constant in layer.constants if constant.name == "tau_mem" and constant.given == "ms")
+    short = (constant for constant in layer.constants if constant.name == "tau_mem" and constant.unit == "ms")
     return next((constant for constant in short if constant.factor < MIN_DECAY), None)
 
 

@@ -215,7 +215,7 @@ def membrane_statistics(neuron: Neuron, x: Tensor, lengths: Tensor) -> MembraneS
             histogram += _histogram(relative_v)
             gradient_sum += float(surrogate_gradient.sum(dtype=torch.float64))
             count += surrogate_gradient.numel()
-            width, threshold = _relative_width(last), _mean_value(last.v_threshold)
+            width, threshold = _width_per_threshold(last), _mean_value(last.v_threshold)
     if not count:
         return None
     return MembraneStatistics(
@@ -243,10 +243,10 @@ def _spike_calls(neuron: Neuron, x: Tensor, lengths: Tensor) -> Iterator[_SpikeC
 
 
 def _histogram(relative_v: Tensor) -> Tensor:
-    places = relative_v.sub(LOW).mul_(BINS / (HIGH - LOW)).clamp_(0, BINS - 1).nan_to_num_(0.0).int()
+    bins = relative_v.sub(LOW).mul_(BINS / (HIGH - LOW)).clamp_(0, BINS - 1).nan_to_num_(0.0).int()
     # Flattened in memory order, so that nothing is copied.
-    axes = sorted(range(places.dim()), key=places.stride, reverse=True)
-    return torch.bincount(places.permute(axes).reshape(-1), minlength=BINS)
+    axes = sorted(range(bins.dim()), key=bins.stride, reverse=True)
+    return torch.bincount(bins.permute(axes).reshape(-1), minlength=BINS)
 
 
 def _relative_surrogate_gradient(call: _SpikeCall) -> Tensor:
@@ -255,7 +255,7 @@ def _relative_surrogate_gradient(call: _SpikeCall) -> Tensor:
     return (call.surrogate.derivative(call.distance, call.v_threshold) / height).abs()
 
 
-def _relative_width(call: _SpikeCall) -> float:
+def _width_per_threshold(call: _SpikeCall) -> float:
     size = call.surrogate.size
     return size.width / _mean_value(call.v_threshold) if size.absolute else size.width
 
@@ -387,7 +387,7 @@ def _layer_statistics(
     norms: WeightNorms,
     lengths: Tensor,
 ) -> LayerStatistics:
-    drive, y = _concatenate(recorder.inputs), _concatenate(recorder.outputs)
+    drive, y = _concatenated(recorder.inputs), _concatenated(recorder.outputs)
     valid = valid_steps(lengths, drive.shape[0], drive)
     drive = drive if valid is None else drive[valid.expand_as(drive)]
     spike_sum = None if counts is None else float(counts.detach().sum(dtype=torch.float64))
@@ -412,11 +412,11 @@ def _layer_statistics(
 def _spike_statistics(
     neuron: Neuron, recorder: _LayerRecorder, counts: Tensor, lengths: Tensor
 ) -> SpikeStatistics | None:
-    membranes = membrane_statistics(neuron, _concatenate(recorder.inputs), lengths)
+    membranes = membrane_statistics(neuron, _concatenated(recorder.inputs), lengths)
     if membranes is None:
         return None
     fraction = counts / lengths.reshape(-1, *[1] * (counts.dim() - 1))
-    multi_spike = float(_concatenate(recorder.outputs).max()) > 1  # such a neuron never saturates
+    multi_spike = float(_concatenated(recorder.outputs).max()) > 1  # such a neuron never saturates
     saturated = torch.zeros_like(fraction) if multi_spike else fraction >= ALWAYS_ON
     return SpikeStatistics(
         v_threshold=membranes.v_threshold,
@@ -430,7 +430,7 @@ def _spike_statistics(
     )
 
 
-def _concatenate(parts: list[Tensor]) -> Tensor:
+def _concatenated(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

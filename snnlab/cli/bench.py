@@ -51,8 +51,8 @@ that is fixed beforehand: adding seeds until p is small finds false differences;
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    words = [word for word in arguments if not word.startswith("-")]
-    if not words or is_override(arguments[0]) or arguments[0].startswith("-"):
+    positional = [argument for argument in arguments if not argument.startswith("-")]
+    if not positional or is_override(arguments[0]) or arguments[0].startswith("-"):
         return bench_suite.main(arguments, started)
     action, *rest = arguments
     if action == "compare":
@@ -63,11 +63,11 @@ def main(arguments: list[str], started: float) -> int:
 
 def compare(arguments: list[str]) -> int:
     """Compare runs, or folders of runs; return the exit status."""
-    _, words = split_options("bench compare", arguments)
-    if len(words) < 2:
+    _, positional = split_options("bench compare", arguments)
+    if len(positional) < 2:
         raise ConfigError("bench compare", "name two runs, or folders of runs, or more")
     console_logging()
-    methods = read_methods([Path(word).expanduser() for word in words])
+    methods = read_methods([Path(argument).expanduser() for argument in positional])
     with until_pipe_closes():
         print_comparison(methods)
     return 0

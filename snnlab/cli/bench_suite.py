@@ -18,7 +18,7 @@ from snnlab.config.folders import description, group_files, user_folder
 from snnlab.config.overrides import merge_overrides
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.console import console_logging, say, until_pipe_closes
-from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, listing, one_line
+from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, join_names, one_line
 from snnlab.experiments.executor import executor
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
@@ -195,8 +195,8 @@ def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunS
         ConfigError: if a method's tuning is wrong, or the folder holds trainings of other settings.
     """
     request, settings, user_dir, folder = wanted
-    page = read_suite_yaml(folder) if is_begun(folder) else None
-    suite_ = unite_suite(settings, request.choice, page)
+    content = read_suite_yaml(folder) if is_begun(folder) else None
+    suite_ = unite_suite(settings, request.choice, content)
     user_dir_text = None if user_dir is None else str(user_dir)
     simulated = (
         _datasets_without_files(suite_, user_dir)
@@ -204,8 +204,8 @@ def plan_suite(wanted: BenchRequest, command: str) -> tuple[SuitePlan, list[RunS
         else frozenset()
     )
     plan = SuitePlan(folder, request.name, suite_, request.typed, user_dir_text, str(Path.cwd()), command, simulated)
-    if page is not None:
-        require_same_settings(plan, page, set(CHANGEABLE_ON_RESUME) - {"trainer.max_epochs"})
+    if content is not None:
+        require_same_settings(plan, content, set(CHANGEABLE_ON_RESUME) - {"trainer.max_epochs"})
     # Methods and datasets that only the folder has are kept, and not trained by this command.
     chosen = request.choice.methods or list(settings.methods), request.choice.datasets or list(settings.datasets)
     specs = plan.run_specs(SuiteSelection(*chosen), settings.seeds)
@@ -237,7 +237,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
     number = len(choice.methods or suite_.methods)
     for text in typed:
         if key_of(text) in ("data", "experiment"):
-            names = listing(suite_.datasets)
+            names = join_names(suite_.datasets)
             raise ConfigError(text, f"a suite has its own datasets, {names}", "datasets=[...] chooses among them")
         methods = keys.get(key_of(text), [])
         if methods and len(methods) == number:
@@ -245,7 +245,7 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
                 text, f"each method sets {key_of(text)} itself", f"methods=[{methods[0]}] chooses among them"
             )
         if methods:
-            _log.warning("%s does not apply to %s, which set it themselves", text, listing(methods))
+            _log.warning("%s does not apply to %s, which set it themselves", text, join_names(methods))
 
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snnlab.cli.options import split_options
 from snnlab.console import say, until_pipe_closes
-from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.suite_table import FORMATS, chosen_columns, paper_tables, paper_text, print_table, read_table
 
 USAGE = """usage: snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test]
@@ -31,11 +31,11 @@ _BEST = "--best-on-test"
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("bench table", arguments)
+    options, positional = split_options("bench table", arguments)
     best = _BEST in options
-    if len(words) != 1:
-        raise ConfigError("bench table", f"takes one folder, got {listing(words) or 'none'}")
-    folder = Path(words[0]).expanduser()
+    if len(positional) != 1:
+        raise ConfigError("bench table", f"takes one folder, got {join_names(positional) or 'none'}")
+    folder = Path(positional[0]).expanduser()
     if not folder.is_dir():
         raise RunFolderError("bench table", f"there is no folder {folder}")
     if options.get("--by", "dataset") != "dataset":
@@ -43,7 +43,7 @@ def main(arguments: list[str], started: float) -> int:
 
     form = options.get("--format")
     if form is not None and form not in FORMATS:
-        raise ConfigError("bench table", f"--format must be one of {listing(FORMATS)}, got {form}")
+        raise ConfigError("bench table", f"--format must be one of {join_names(FORMATS)}, got {form}")
     if "--columns" in options or "--by" in options:
         requested = options["--columns"].split(",") if "--columns" in options else None
         found = read_table(folder, best)

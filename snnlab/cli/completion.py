@@ -59,7 +59,7 @@ def main(arguments: list[str], started: float) -> int:
     if not arguments[0].startswith("query="):
         return _call_hydra(arguments)
     try:
-        line = read_listed_run(os.environ.get("COMP_LINE", ""))
+        line = parse_command_line(os.environ.get("COMP_LINE", ""))
         words = completions(line)
         if words is not None:
             print(" ".join(words))
@@ -70,15 +70,15 @@ def main(arguments: list[str], started: float) -> int:
         return 0
 
 
-def read_listed_run(text: str) -> CommandLine:
+def parse_command_line(text: str) -> CommandLine:
     """Return the parts of a line."""
     words = text.split()[1:]
     current = words.pop() if words and not text[-1].isspace() else ""
     command = words.pop(0) if words else ""
     named: str | None = None
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if word == "--config-dir":
-            named = (words[place + 1 : place + 2] or [None])[0]
+            named = (words[index + 1 : index + 2] or [None])[0]
         elif word.startswith("--config-dir="):
             named = word.partition("=")[2]
     return CommandLine(command, words, current, named)
@@ -162,8 +162,8 @@ def _list_completions(line: CommandLine, words: Sequence[str]) -> list[str]:
 
 def _kind_named_by(key: str) -> str | None:
     """Return the kind of `snnlab list` whose entries a setting names, or None; NAME may be within blocks."""
-    kinds = {place: kind for kind, (_, _, places) in reversed(REGISTRIES.items()) for place in places}
-    named = [place for place in kinds if re.fullmatch(re.escape(place).replace("NAME", r"[\w.]+"), key)]
+    kinds = {pattern: kind for kind, (_, _, patterns) in reversed(REGISTRIES.items()) for pattern in patterns}
+    named = [pattern for pattern in kinds if re.fullmatch(re.escape(pattern).replace("NAME", r"[\w.]+"), key)]
     return kinds[max(named, key=len)] if named else None
 
 

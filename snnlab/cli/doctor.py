@@ -53,9 +53,9 @@ def main(arguments: list[str], started: float) -> int:
     with until_pipe_closes():
         diagnosis.print_findings(fixes)
         if fixes.overrides:
-            words = " ".join(map(shlex.quote, merge_overrides([*typed, *fixes.overrides])))
+            command = " ".join(map(shlex.quote, merge_overrides([*typed, *fixes.overrides])))
             if run is not None:
-                print(f"  snnlab doctor {run} {words}\n  and add the same overrides to the snnlab train of that run")
+                print(f"  snnlab doctor {run} {command}\n  and add the same overrides to the snnlab train of that run")
             else:
-                print(f"  snnlab train {f'--config-dir {config_dir} ' if config_dir else ''}{words}")
+                print(f"  snnlab train {f'--config-dir {config_dir} ' if config_dir else ''}{command}")
     return 1

@@ -13,7 +13,8 @@ USAGE = """usage: snnlab evaluate RUN [--split test|val|train] [--checkpoint bes
 Evaluate the network of a run on its test recordings, another part of them, other bins, or another dataset. The
 overrides change the run's config.yaml. It writes result.json, predictions.npz, and plots of the confusion matrix and of
 the accuracy over time (for values: of the error over time) into RUN/evaluations/... or FOLDER; the path is printed
-last. Test and validation recordings that the run was trained on are refused.
+last. Test and validation recordings that the run was trained on are refused. Of an imported network right answers are
+counted, here and with --anytime: it gets no accuracy, as what it was trained on is not known.
 
 --anytime evaluates early exit: the network answers as soon as the probability of the readout so far reaches a
 threshold. It prints accuracy, mean latency and mean spikes until the answer at a dozen thresholds, and writes

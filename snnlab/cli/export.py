@@ -41,8 +41,8 @@ normalizations into the layer before them. --for speck checks the chip's limits 
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("export", arguments)
-    run, overrides = split_run(words)
+    options, positional = split_options("export", arguments)
+    run, overrides = split_run(positional)
     if run is None:
         raise ConfigError("export", "the first argument is a run's folder, such as outputs/NAME/TIME_SEED")
     if "--nir" in options:
@@ -55,7 +55,7 @@ def main(arguments: list[str], started: float) -> int:
         raise ConfigError(
             "export", f"--out must be a file that ends in .npz or .h5, got {options.get('--out', 'nothing')}"
         )
-    what = [word for word in options.get("--what", "").split(",") if word]
+    what = [argument for argument in options.get("--what", "").split(",") if argument]
     if not what:
         wrong = "--what must name arrays or state variables, such as spikes,v"
         raise ConfigError("export", wrong, "snnlab export --help lists them")

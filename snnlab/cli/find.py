@@ -55,9 +55,9 @@ def main(arguments: list[str], started: float) -> int:
     tuner.write_figure(draw, target)
     print(f"  the curve: {target}")
     if override:
-        given = [text for text in overrides if key_of(text) != key_of(override)]
-        words = [f"--config-dir {options['--config-dir']}"] if "--config-dir" in options else []
-        print("  snnlab train", *words, *map(shlex.quote, [*given, override]))
+        others = [text for text in overrides if key_of(text) != key_of(override)]
+        options_text = [f"--config-dir {options['--config-dir']}"] if "--config-dir" in options else []
+        print("  snnlab train", *options_text, *map(shlex.quote, [*others, override]))
     return 0
 
 
@@ -67,7 +67,7 @@ def _numbers(what: str, options: Mapping[str, str]) -> tuple[float, float, int]:
     Raises:
         ConfigError: if one of them is out of range.
     """
-    numbers = {name: _number(name, options[name]) for name in NUMBERS if name in options}
+    numbers = {name: _parse_number(name, options[name]) for name in NUMBERS if name in options}
     rate = what == "lr"
     low, high = numbers.get("--from", 1e-6), numbers.get("--to", 1.0 if rate else 256)
     if rate and not 0 < low < high < math.inf:
@@ -80,7 +80,7 @@ def _numbers(what: str, options: Mapping[str, str]) -> tuple[float, float, int]:
     return low, high, steps
 
 
-def _number(name: str, text: str) -> float:
+def _parse_number(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:

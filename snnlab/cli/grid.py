@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from snnlab.config.compose import compose_grid_run
 from snnlab.config.folders import config_folder, groups, user_folder
-from snnlab.config.grids import Axes, Launch, read_axes, shares_gpus
+from snnlab.config.grids import Axes, LauncherSettings, read_axes, shares_gpus
 from snnlab.config.overrides import repetition_warnings, to_hydra_grammar
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.config.schema import Experiment
 from snnlab.console import say_error
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, SnnlabError
 from snnlab.experiments.executor import FinishedTask, executor
-from snnlab.experiments.workers import Outcome, Task, threads_per_run
+from snnlab.experiments.workers import Outcome, RunTask, threads_per_run
 from snnlab.files import require_writable
 from snnlab.printable import masked
 from snnlab.runs.run_folder import Result, print_result_and_folder
@@ -41,7 +41,7 @@ def finish(grid: Grid) -> None:
 
 
 def run_grid(
-    launch: Launch, overrides: Sequence[str], config_dir: str | None, started: float, command: Sequence[str]
+    launch: LauncherSettings, overrides: Sequence[str], config_dir: str | None, started: float, command: Sequence[str]
 ) -> int:
     """Train the runs of a grid; return the exit status: 2 where one failed.
 
@@ -55,14 +55,14 @@ def run_grid(
         RunFolderError: if its folder cannot be written.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    for words in repetition_warnings(overrides):
-        _log.warning(words)
-    given = to_hydra_grammar(overrides, groups(config_folder(), user_folder(config_dir)), several=True)
-    axes = read_axes(given)
+    for warning in repetition_warnings(overrides):
+        _log.warning(warning)
+    hydra_overrides = to_hydra_grammar(overrides, groups(config_folder(), user_folder(config_dir)), several=True)
+    axes = read_axes(hydra_overrides)
     planned_runs = _compose_all(axes, config_dir, command, here=launch.launcher in ("basic", "joblib"))
     folder = planned_runs[0].grid
-    runs: dict[str, Mapping[str, str]] = {planned.place: axes.values(planned.overrides) for planned in planned_runs}
-    grid = Grid(folder, given, list(axes.swept), runs)
+    runs: dict[str, Mapping[str, str]] = {planned.subfolder: axes.values(planned.overrides) for planned in planned_runs}
+    grid = Grid(folder, hydra_overrides, list(axes.swept), runs)
     _require_same(grid, axes)
     require_writable(folder)
     if axes.swept:
@@ -94,7 +94,7 @@ class _PlannedRun(NamedTuple):
     folder: Path
 
     @property
-    def place(self) -> str:
+    def subfolder(self) -> str:
         return str(self.folder.relative_to(self.grid))
 
 
@@ -141,13 +141,14 @@ def _train_one_by_one(planned_runs: Sequence[_PlannedRun], train: Callable[[_Pla
     return failed
 
 
-def _tasks(axes: Axes, planned_runs: Sequence[_PlannedRun], config_dir: str | None) -> dict[str, Task]:
+def _tasks(axes: Axes, planned_runs: Sequence[_PlannedRun], config_dir: str | None) -> dict[str, RunTask]:
     """Return the workers' tasks, by the runs' relative folders."""
     user_dir = user_folder(config_dir)
     quiet = [] if "trainer.enable_progress_bar" in map(key_of, axes.fixed) else ["trainer.enable_progress_bar=false"]
     here, where = None if user_dir is None else str(user_dir), str(Path.cwd())
     return {
-        planned.place: Task(str(planned.folder), [*quiet, *planned.overrides], here, where) for planned in planned_runs
+        planned.subfolder: RunTask(str(planned.folder), [*quiet, *planned.overrides], here, where)
+        for planned in planned_runs
     }
 
 
@@ -166,7 +167,7 @@ def _require_same(grid: Grid, axes: Axes) -> None:
         for texts in (before.overrides, list(map(masked, axes.fixed)))
     ]
     other = [text for text in [*fixed[0], *fixed[1]] if (text in fixed[0]) != (text in fixed[1])]
-    other += [place for place, values in grid.runs.items() if before.runs.get(place, values) != values]
+    other += [subfolder for subfolder, values in grid.runs.items() if before.runs.get(subfolder, values) != values]
     if other:
         raise ConfigError(
             grid.folder, f"holds runs of other settings ({other[0]})", "hydra.sweep.dir=FOLDER starts another grid"
@@ -174,10 +175,10 @@ def _require_same(grid: Grid, axes: Axes) -> None:
 
 
 def _train_in_workers(
-    launch: Launch,
+    launch: LauncherSettings,
     grid: Grid,
-    tasks: dict[str, Task],
-    train: Callable[[Task], Outcome],
+    tasks: dict[str, RunTask],
+    train: Callable[[RunTask], Outcome],
     gpus: Callable[[], int] | None,
 ) -> int:
     """Train the runs in workers, each on its own GPU where there are several; return how many failed."""
@@ -202,11 +203,11 @@ def _train_in_workers(
     return outcomes.count("failed")
 
 
-def _with_threads(launch: Launch, tasks: dict[str, Task]) -> dict[str, Task]:
+def _with_threads(launch: LauncherSettings, tasks: dict[str, RunTask]) -> dict[str, RunTask]:
     if any("threads" in map(key_of, task.overrides) for task in tasks.values()):
         return tasks
     shared = f"threads={threads_per_run(launch)}"
-    return {place: replace(task, overrides=[shared, *task.overrides]) for place, task in tasks.items()}
+    return {subfolder: replace(task, overrides=[shared, *task.overrides]) for subfolder, task in tasks.items()}
 
 
 def _outcome_text(one: FinishedTask, grid: Grid) -> str:

@@ -47,16 +47,16 @@ file is the n-th of the model.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("import", arguments)
-    files = [word for word in words if not is_override(word)]
+    options, positional = split_options("import", arguments)
+    files = [argument for argument in positional if not is_override(argument)]
     if len(files) != 1:
         raise ConfigError("import", f"name one file, such as network.nir, got {len(files)}")
     if not options.get("--out"):
         raise ConfigError("import", "--out must name the new folder")
-    overrides = [word for word in words if is_override(word)]
+    overrides = [argument for argument in positional if is_override(argument)]
     folder, path = Path(options.pop("--out")).expanduser(), Path(files[0]).expanduser()
     config_dir = options.pop("--config-dir", None)
-    if options and any(key_of(word) == "model" for word in overrides):
+    if options and any(key_of(argument) == "model" for argument in overrides):
         raise ConfigError("import", f"{next(iter(options))} is for NIR files, and model=NAME for state dicts")
     console_logging()
 

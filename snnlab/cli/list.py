@@ -16,7 +16,7 @@ from snnlab.cli.options import split_options
 from snnlab.config.folders import PLURALS, description, file_kinds, group_files, user_folder
 from snnlab.console import say, until_pipe_closes
 from snnlab.data.events.packing import copies
-from snnlab.errors import ConfigError, SnnlabError, did_you_mean, listing, one_line
+from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, one_line
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
@@ -64,10 +64,10 @@ class PackedCopy(NamedTuple):
 def packed_copies(folder: Path) -> list[PackedCopy]:
     """Return the packed copies in a folder, without those of an earlier format that lack checksums of recordings."""
     found = [copy for copy in copies(folder) if (copy.path / "hashes.npy").is_file()]
-    return [PackedCopy(copy.label, copy.origin, _recordings(copy.path)) for copy in found]
+    return [PackedCopy(copy.label, copy.origin, _count_recordings(copy.path)) for copy in found]
 
 
-def _recordings(store: Path) -> int:
+def _count_recordings(store: Path) -> int:
     try:
         return np.load(store / "hashes.npy", mmap_mode="r", allow_pickle=False).size
     except (OSError, ValueError, EOFError):
@@ -75,18 +75,18 @@ def _recordings(store: Path) -> int:
 
 
 def _dataset_of_file(name: str, path: Path, packed: Sequence[PackedCopy]) -> DatasetLine:
-    settings = _settings(path)
-    return DatasetLine(name, _availability(settings, packed), description(path))
+    settings = _read_settings(path)
+    return DatasetLine(name, _availability_text(settings, packed), description(path))
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     from snnlab.runs.recorded import read_unresolved  # brings OmegaConf and rich, which a list of files does not need
 
     node = read_unresolved(path)
     return {str(key): value for key, value in node.items()} if isinstance(node, Mapping) else {}
 
 
-def _availability(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
+def _availability_text(settings: Mapping[str, Any], packed: Sequence[PackedCopy]) -> str:
     kind = settings.get("type")
     datasets = registry("datasets")
     factory = datasets.get(kind, "data") if kind in datasets else None
@@ -143,7 +143,7 @@ def print_neurons(user_dir: Path | None) -> None:
 
 
 def _neuron_of_file(name: str, path: Path) -> NeuronLine:
-    settings = _settings(path)
+    settings = _read_settings(path)
     kind = settings.pop("type", None)
     try:
         dt_invariant = registry("neurons").build(kind, settings, name, **CONTEXT).dt_invariant
@@ -199,11 +199,11 @@ REGISTRIES = {
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("list", arguments)
+    options, positional = split_options("list", arguments)
     user_dir = user_folder(options.get("--config-dir"))
-    if len(words) > 2:
-        raise ConfigError("list", f"takes a kind and a name, got {listing(words)}")
-    kind, name = (*words, None, None)[:2]
+    if len(positional) > 2:
+        raise ConfigError("list", f"takes a kind and a name, got {join_names(positional)}")
+    kind, name = (*positional, None, None)[:2]
     files = file_kinds(user_dir)
     with until_pipe_closes():
         if kind is None:
@@ -225,7 +225,7 @@ def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     """Print the kinds, the number of entries of each, and the settings that name them."""
     print("types, named in a YAML file with their settings:")
     for kind in REGISTRIES:
-        print(f"  {kind:15} {len(list(registry(kind))):>3}   {listing(REGISTRIES[kind][2])}")
+        print(f"  {kind:15} {len(list(registry(kind))):>3}   {join_names(REGISTRIES[kind][2])}")
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")

@@ -97,19 +97,19 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
-        print(USAGE.format(commands="\n".join(f"  {c:{width}}   {words}" for c, words in COMMANDS.items())), end="")
+        print(USAGE.format(commands="\n".join(f"  {c:{width}}   {summary}" for c, summary in COMMANDS.items())), end="")
         return 0
     if name == "--version":
         print(__version__)
         return 0
     if name in ("-sc", "--shell_completion", "--shell-completion"):
-        return _run("completion", arguments, started)
+        return _run_command("completion", arguments, started)
     if name not in COMMANDS:
         hint = f"Did you mean '{_SYNONYMS[name]}'?" if name in _SYNONYMS else did_you_mean(name, COMMANDS)
         error = ConfigError("", f"there is no command '{name}'", hint, COMMANDS)
         print(f"snnlab: {error}", file=sys.stderr)
         return 2
-    return _run(name, arguments, started)
+    return _run_command(name, arguments, started)
 
 
 def _module(name: str) -> str:
@@ -125,17 +125,17 @@ def _usage(name: str) -> str | None:
     return found and found[1]
 
 
-def _run(name: str, arguments: list[str], started: float) -> int:
+def _run_command(name: str, arguments: list[str], started: float) -> int:
     if sys.platform == "win32":
         print(f"snnlab: {NOT_WINDOWS}", file=sys.stderr)
         return 2
     with process.raise_on_signals():
-        return _status(name, arguments, started)
+        return _exit_status(name, arguments, started)
 
 
-def _status(name: str, arguments: list[str], started: float) -> int:
-    if words := process.working_folder_problem():
-        print(f"snnlab: {words}", file=sys.stderr)
+def _exit_status(name: str, arguments: list[str], started: float) -> int:
+    if problem := process.working_folder_problem():
+        print(f"snnlab: {problem}", file=sys.stderr)
         return 2
     if (name, *arguments[:1]) == ("bench", "table"):
         name, arguments = "bench_table", arguments[1:]
@@ -159,10 +159,10 @@ def _status(name: str, arguments: list[str], started: float) -> int:
         print("snnlab: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        words = process.environment_problem(error)
-        if words is None:
+        problem = process.environment_problem(error)
+        if problem is None:
             raise
-        print(f"snnlab: {words}", file=sys.stderr)
+        print(f"snnlab: {problem}", file=sys.stderr)
         return 2
 
 

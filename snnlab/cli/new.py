@@ -36,7 +36,7 @@ def main(arguments: list[str], started: float) -> int:
     options, rest = split_options("new", arguments)
     if len(rest) < 2 or rest[0] != "experiment" or "=" in rest[1]:
         raise ConfigError("new", "give a name, as snnlab new experiment NAME [OVERRIDES]")
-    print(write_experiment(_folder(options), rest[1], rest[2:], force=FORCE in options))
+    print(write_experiment(_chosen_folder(options), rest[1], rest[2:], force=FORCE in options))
     return 0
 
 
@@ -57,11 +57,11 @@ def write_experiment(folder: Path, name: str, overrides: list[str], *, force: bo
     path, user_dir = folder / "experiment" / f"{name}.yaml", folder if folder.is_dir() else None
     if path.exists() and not force:
         raise ConfigError(path, "exists already", f"{FORCE} overwrites it, or choose another name")
-    given = read_overrides(overrides, user_dir)
-    experiment, place = compose_experiment(given, user_dir)
-    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", given)
-    text = experiment_text(name, given, command, folder)
-    check_experiment(experiment, place, here=False)
+    typed = read_overrides(overrides, user_dir)
+    experiment, run_folder = compose_experiment(typed, user_dir)
+    command = with_plugins(f"snnlab train --config-dir {folder} experiment={name}", typed)
+    text = experiment_text(name, typed, command, folder)
+    check_experiment(experiment, run_folder, here=False)
     write_new(path, text, replace=force)
     return command
 
@@ -72,7 +72,7 @@ def with_plugins(command: str, overrides: Sequence[str]) -> str:
     return " ".join([command, *named])
 
 
-def _folder(options: Mapping[str, str]) -> Path:
+def _chosen_folder(options: Mapping[str, str]) -> Path:
     named = options.get("--config-dir")
     return Path(named).expanduser() if named is not None else user_folder() or Path("mine")
 
@@ -89,11 +89,11 @@ def experiment_text(name: str, overrides: list[str], command: str, folder: Path)
     """
     user_dir = folder if folder.is_dir() else None
     known = groups(config_folder(), user_dir)
-    files = [text for text, (key, _) in zip(overrides, map(_parsed, overrides), strict=True) if key in known]
+    files = [text for text, (key, _) in zip(overrides, map(_parse_override, overrides), strict=True) if key in known]
     chosen = compose_experiment(files, user_dir)[0]
     values = OmegaConf.create({"name": name})
     choices: list[Any] = []
-    for key, value in map(_parsed, overrides):
+    for key, value in map(_parse_override, overrides):
         if key in known:
             choices.append({f"override /{key}": value})
         else:
@@ -115,7 +115,7 @@ def _is_set(experiment: Experiment, key: str) -> bool:
     return node is not None
 
 
-def _parsed(override: str) -> tuple[str, Any]:
+def _parse_override(override: str) -> tuple[str, Any]:
     parsed = OverridesParser.create().parse_override(override)
     if parsed.is_delete() or parsed.is_sweep_override() or parsed.key_or_group.startswith("hydra"):
         raise ConfigError(override, "an experiment holds values and choices of files, not this")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import is_override
 
 _CONFIG_DIR = "--config-dir"
@@ -91,20 +91,20 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
     options: dict[str, str] = {}
     for name, values in vars(found).items():
         if isinstance(values, list) and len(set(values)) > 1:
-            raise ConfigError(name, f"is given as {listing(values)}", "give it once")
+            raise ConfigError(name, f"is given as {join_names(values)}", "give it once")
         options[name] = values[0] if isinstance(values, list) else values
     return options, others
 
 
-def split_run(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+def split_run(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the run's folder that the first word names, None where it is an override, and the other words.
 
     Args:
-        words: The arguments of a command without its options; a folder may have a `=` in its name.
+        arguments: The arguments of a command without its options; a folder may have a `=` in its name.
     """
-    if not words or (is_override(words[0]) and not os.path.isdir(os.path.expanduser(words[0]))):
-        return None, list(words)
-    return Path(words[0]).expanduser(), list(words[1:])
+    if not arguments or (is_override(arguments[0]) and not os.path.isdir(os.path.expanduser(arguments[0]))):
+        return None, list(arguments)
+    return Path(arguments[0]).expanduser(), list(arguments[1:])
 
 
 def option_choice(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:
@@ -116,7 +116,7 @@ def option_choice(command: str, options: Mapping[str, str], name: str, allowed: 
     value = options.get(name, allowed[0])
     if value in allowed:
         return allowed[allowed.index(value)]
-    raise ConfigError(command, f"{name} must be one of {listing(allowed)}, got {value}")
+    raise ConfigError(command, f"{name} must be one of {join_names(allowed)}, got {value}")
 
 
 def parse_fraction(text: str, what: str) -> float:
@@ -140,7 +140,7 @@ def figure_file(options: Mapping[str, str], formats: Sequence[str] = (".png", ".
         return None
     target = Path(path)
     if target.suffix.lower() not in formats:
-        raise ConfigError("--figure", f"must end with {listing(formats)}, got {path}")
+        raise ConfigError("--figure", f"must end with {join_names(formats)}, got {path}")
     if not target.absolute().parent.is_dir():
         raise ConfigError("--figure", f"there is no folder {target.parent}")
     if target.is_dir():

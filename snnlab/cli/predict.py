@@ -14,7 +14,7 @@ from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split
 from snnlab.config.compose import parse_assignment
 from snnlab.console import until_pipe_closes
 from snnlab.data.formats import SUFFIXES
-from snnlab.errors import ConfigError, DataError, listing
+from snnlab.errors import ConfigError, DataError, join_names
 from snnlab.printable import csv_cell, printable
 
 USAGE = """usage: snnlab predict RUN FILE ... [--format csv|jsonl] [--pieces MS] [--checkpoint best|last]
@@ -44,26 +44,26 @@ FORMATS = ("csv", "jsonl")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("predict", arguments)
-    plugins, words = named_plugins(words)
-    if len(words) < 2:
+    options, positional = split_options("predict", arguments)
+    plugins, positional = named_plugins(positional)
+    if len(positional) < 2:
         raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, then files of events")
     form = option_choice("predict", options, "--format", FORMATS)
     checkpoint = option_choice("predict", options, "--checkpoint", CHECKPOINTS)
     until = None
     if "--until" in options:
         until = parse_fraction(options["--until"], "predict: --until needs a probability")
-    files = [Path(word).expanduser() for word in words[1:]]
+    files = [Path(argument).expanduser() for argument in positional[1:]]
     _check_files(files)
 
     from snnlab.session import loading, prediction
 
-    run = loading.load(words[0], checkpoint, plugins)
+    run = loading.load(positional[0], checkpoint, plugins)
     reading = {name: options.get(f"--{name.replace('_', '-')}") for name in ("time_unit", "time_origin", "columns")}
-    given = prediction.RunPredictor(run, reading)
+    predictor = prediction.RunPredictor(run, reading)
     with until_pipe_closes():
-        found = given.predict_files(files, options.get("--pieces"), until, each=form == "jsonl")
-        write(found, [*given.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)
+        found = predictor.predict_files(files, options.get("--pieces"), until, each=form == "jsonl")
+        write(found, [*predictor.rows.fields, *(["until_ms"] if until is not None else [])], form, sys.stdout)
     return 0
 
 
@@ -72,23 +72,23 @@ def _check_files(files: Sequence[Path]) -> None:
         if not path.exists() or path.is_dir():
             raise DataError("predict", f"there is no file {path}")
         if path.suffix.lower() not in SUFFIXES:
-            raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
+            raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
 
 
-def named_plugins(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def named_plugins(positional: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the plugins that `plugins=[...]` names among a command's arguments, and the other arguments.
 
     Raises:
         ConfigError: if it cannot be read.
     """
-    assignments = [word for word in words if word.startswith("plugins=")]
+    assignments = [argument for argument in positional if argument.startswith("plugins=")]
     if not assignments:
-        return [], list(words)
+        return [], list(positional)
     value = parse_assignment(assignments[-1])[1]
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(assignments[-1], "expected names of modules, such as plugins=[my_layers]")
-    return names, [word for word in words if word not in assignments]
+    return names, [argument for argument in positional if argument not in assignments]
 
 
 def write(rows: Iterator[dict[str, Any]], fields: Sequence[str], form: str, stream: TextIO) -> None:

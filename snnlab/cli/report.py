@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from snnlab.cli.options import split_options
-from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.files import unwritable, write_text
 from snnlab.printable import printable
 
@@ -29,14 +29,14 @@ FORMS = ("pdf", "svg", "png")
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("report", arguments)
-    if len(words) != 1:
-        raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(words)}")
-    folder, form = Path(words[0]).expanduser(), options.get("--figures")
+    options, positional = split_options("report", arguments)
+    if len(positional) != 1:
+        raise ConfigError("report", f"takes one folder, of a run or of runs, got {len(positional)}")
+    folder, form = Path(positional[0]).expanduser(), options.get("--figures")
     if not folder.is_dir():
         raise RunFolderError("report", f"there is no folder {folder}")
     if form is not None and form not in FORMS:
-        raise ConfigError("report", f"--figures must be one of {listing(FORMS)}, got {form}")
+        raise ConfigError("report", f"--figures must be one of {join_names(FORMS)}, got {form}")
 
     print(write_report(folder, Path(options["--out"]).expanduser() if "--out" in options else None, form))
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 from snnlab.cli.options import split_options
 from snnlab.config.references import external_references
 from snnlab.console import console_logging, say
-from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.runs.recorded import RecordedRun, read_run, read_unresolved
 from snnlab.settings import key_of
 
@@ -41,17 +41,18 @@ SETTABLE = (
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
-    options, words = split_options("reproduce", arguments)
-    if not words or "=" in words[0] or any("=" not in word for word in words[1:]):
+    options, positional = split_options("reproduce", arguments)
+    if not positional or "=" in positional[0] or any("=" not in argument for argument in positional[1:]):
         raise ConfigError(
-            "reproduce", (f"takes a run's folder, optionally --env, and overrides, got {' '.join(words) or 'nothing'}")
+            "reproduce",
+            (f"takes a run's folder, optionally --env, and overrides, got {' '.join(positional) or 'nothing'}"),
         )
 
-    recorded = read_run(Path(words[0]).expanduser())
+    recorded = read_run(Path(positional[0]).expanduser())
     if "--env" in options:
         print(install_line(recorded))
         return 0
-    require_settable(recorded.folder, words[1:])
+    require_settable(recorded.folder, positional[1:])
     if "imported" in recorded.provenance:
         raise RunFolderError(recorded.folder, "was imported, not trained", "snnlab import reads its file again")
     if recorded.status != "completed":
@@ -65,7 +66,7 @@ def main(arguments: list[str], started: float) -> int:
     from snnlab.session.training import repeat  # brings Lightning
 
     console_logging()
-    repeated = repeat(recorded, words[1:], started)
+    repeated = repeat(recorded, positional[1:], started)
     for finding in repeated.findings:
         say(f"{finding.what}: {finding.text}")
     for line in repeated.environment_differences:
@@ -93,7 +94,7 @@ def require_settable(run: Path, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the override.
     """
-    external = [place for place, _ in external_references(read_unresolved(run / "config.yaml"))] if overrides else []
+    external = [key for key, _ in external_references(read_unresolved(run / "config.yaml"))] if overrides else []
     for text in overrides:
         if not any(key_of(text) == name or key_of(text).startswith(f"{name}.") for name in (*SETTABLE, *external)):
-            raise ConfigError(text, "a run is repeated as it was", f"only {listing(SETTABLE)} can be set")
+            raise ConfigError(text, "a run is repeated as it was", f"only {join_names(SETTABLE)} can be set")

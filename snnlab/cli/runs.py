@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snnlab.cli.options import split_options
 from snnlab.console import until_pipe_closes
-from snnlab.errors import ConfigError, RunFolderError, did_you_mean, listing
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
 from snnlab.runs.recorded import is_readable_run, is_run
 from snnlab.runs.run_folder import CONFIG, is_locked
 from snnlab.runs.runs_table import (
@@ -51,10 +51,10 @@ def main(arguments: list[str], started: float) -> int:
 
 def list_runs(arguments: list[str]) -> None:
     """Print a line for each run."""
-    options, words = split_options("runs list", arguments)
-    if len(words) > 1:
-        raise ConfigError("runs list", f"takes one folder, got {listing(words)}")
-    root = Path(words[0] if words else "outputs").expanduser()
+    options, positional = split_options("runs list", arguments)
+    if len(positional) > 1:
+        raise ConfigError("runs list", f"takes one folder, got {join_names(positional)}")
+    root = Path(positional[0] if positional else "outputs").expanduser()
     if not root.is_dir():
         raise RunFolderError("runs list", f"there is no folder {root}", "a training makes it, or name another one")
     wanted = [condition for condition in options.get("--where", "").split(",") if condition]
@@ -71,10 +71,10 @@ def list_runs(arguments: list[str]) -> None:
 
 def compare(arguments: list[str]) -> None:
     """Print the differences between two runs."""
-    _, words = split_options("runs compare", arguments)
-    if len(words) != 2:
-        raise ConfigError("", f"runs compare: takes two runs' folders, got {len(words)}")
-    lines = [read_listed_run(_run_folder(word)) for word in words]
+    _, positional = split_options("runs compare", arguments)
+    if len(positional) != 2:
+        raise ConfigError("", f"runs compare: takes two runs' folders, got {len(positional)}")
+    lines = [read_listed_run(_run_folder(argument)) for argument in positional]
     if problem := next((line.problem for line in lines if line.problem), None):
         raise problem
     with until_pipe_closes():
@@ -83,10 +83,10 @@ def compare(arguments: list[str]) -> None:
 
 def delete(arguments: list[str]) -> None:
     """Delete runs, after a check of all of them."""
-    _, words = split_options("runs delete", arguments)
-    if not words:
+    _, positional = split_options("runs delete", arguments)
+    if not positional:
         raise ConfigError("", "runs delete: name the folders of runs, such as outputs/NAME/TIME_SEED")
-    folders = [_run_folder(word) for word in words]
+    folders = [_run_folder(argument) for argument in positional]
     for folder in folders:
         _require_deletable(folder)
     for folder in folders:
@@ -104,8 +104,8 @@ ACTIONS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def _run_folder(word: str) -> Path:
-    folder = Path(word).expanduser()
+def _run_folder(argument: str) -> Path:
+    folder = Path(argument).expanduser()
     if not is_run(folder):
         lacks = "checkpoints, result or split" if (folder / CONFIG).is_file() else CONFIG
         raise RunFolderError(folder, f"is not a run's folder, there is no {lacks} in it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from snnlab.cli.options import figure_file, split_options, split_run
 from snnlab.config.compose import compose_experiment
 from snnlab.config.recorded_run import compose_run
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 
 USAGE = """usage: snnlab show [RUN] [--figure FILE | --plan | --kernels] [--config-dir DIR] [OVERRIDES]
 
@@ -26,7 +26,7 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, overrides = split_options("show", arguments)
     if len(ways := [option for option in ("--figure", "--plan", "--kernels") if option in options]) > 1:
-        raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {listing(ways)}")
+        raise ConfigError("show", f"takes one of --figure, --plan, --kernels, got {join_names(ways)}")
     figure, config_dir = figure_file(options), options.get("--config-dir")
     run, changes = split_run(overrides)
     if run is None or (len(run.parts) == 1 and not run.is_dir()):

@@ -23,7 +23,7 @@ from snnlab.experiments.search_plan import (
     SearchPlan,
     check_common_overrides,
     check_full_names,
-    command_words,
+    command_arguments,
     first_difference,
     read_plan,
     read_sweep_yaml,
@@ -99,7 +99,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None, started: float 
     folders = [text.removeprefix(_RESUME) for text in overrides if text.startswith(_RESUME)]
     others = [text for text in overrides if not text.startswith(_RESUME)]
     plan = _resumed_plan(folders, others, config_dir) if folders else _new_plan(others, config_dir)
-    _search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
+    _run_search(plan, time.perf_counter() if started is None else started, resumed=bool(folders))
     return plan.folder
 
 
@@ -125,10 +125,10 @@ def _resumed_plan(folders: list[str], overrides: list[str], config_dir: str | Pa
     require_no_links(folder)
     if read_signature(folder, FILE) is None:
         return _plan_of_repeated_overrides(folder, overrides, config_dir)
-    given, others = split_sweep_settings(overrides)
+    settings, others = split_sweep_settings(overrides)
     if others:
         raise ConfigError(others[0], "all trials of a search have the same overrides; these cannot change")
-    return read_plan(folder, change_settings(read_sweep_yaml(folder)["sweep"], given))
+    return read_plan(folder, change_settings(read_sweep_yaml(folder)["sweep"], settings))
 
 
 def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: str | Path | None) -> SearchPlan:
@@ -140,20 +140,20 @@ def _plan_of_repeated_overrides(folder: Path, overrides: list[str], config_dir: 
     Raises:
         ConfigError: if it differs.
     """
-    page = read_sweep_yaml(folder)
+    content = read_sweep_yaml(folder)
     plan = _new_plan(overrides, config_dir) if overrides else None
-    other = None if plan is None else first_difference(plan, page)
+    other = None if plan is None else first_difference(plan, content)
     if plan is None or other is not None:
-        differs, words = f" (the typed ones differ in {other})" if other else "", " ".join(command_words(page))
+        differs, command = f" (the typed ones differ in {other})" if other else "", " ".join(command_arguments(content))
         raise ConfigError(
             folder,
             "was not started here by you, or was moved or edited since",
-            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {words}",
+            f"repeat all its overrides to continue{differs}: snnlab sweep resume={folder} {command}",
         )
-    return replace(plan, folder=folder.absolute(), seed=page["seed"])
+    return replace(plan, folder=folder.absolute(), seed=content["seed"])
 
 
-def _search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
+def _run_search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
     # Imported late: it brings Lightning, three seconds, and mistakes are reported before.
     from snnlab.session.trial import count_shared_gpus, dry_run, train_task
 
@@ -162,9 +162,11 @@ def _search(plan: SearchPlan, started: float, *, resumed: bool) -> None:
             if not resumed:
                 values = list(plan.space.probes())
                 probes = [plan.trial_overrides(proposed) for proposed in values]
-                _check_rehearsal(plan, values, workers.call(dry_run, probes, plan.config_dir, plan.place))
+                _check_rehearsal(plan, values, workers.call(dry_run, probes, plan.config_dir, plan.working_folder))
             if plan.sweep.engine == "joblib":
-                workers.devices = workers.call(count_shared_gpus, list(plan.common), plan.config_dir, plan.place)
+                workers.devices = workers.call(
+                    count_shared_gpus, list(plan.common), plan.config_dir, plan.working_folder
+                )
             _run_trials(plan, workers, started)
     except (*STORAGE_ERRORS, OSError) as error:  # for example a full disk
         cause = error.__cause__ or error
@@ -197,8 +199,8 @@ def _check_rehearsal(plan: SearchPlan, values: Sequence[Values], found: DryRun) 
         if name not in found.metrics:
             hint = did_you_mean(name, found.metrics)
             raise ConfigError(f"sweep.objectives.{name}", "is not logged", hint, found.metrics)
-    if words := small_validation_warning(found.val_size):
-        _log.warning(words)
+    if warning := small_validation_warning(found.val_size):
+        _log.warning(warning)
 
 
 def _raise_if_stopped(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
@@ -223,13 +225,13 @@ def _finish(plan: SearchPlan, study: SharedStudy, workers: Executor) -> None:
         _raise_if_stopped(plan, study, workers)
         names = plan.sweep.names()
         with quiet_optuna():
-            found = {name: importances(study.study, place) for place, name in enumerate(names)}
+            found = {name: importances(study.study, index) for index, name in enumerate(names)}
             files = draw(study.study, names, plan.folder / "plots")
         search_report.write_summary(plan, study, winner, found)
         search_report.print_trials(plan, study)
         search_report.print_importance({name: parts for name, parts in found.items() if parts})
-        if words := search_report.few_recordings_warning(study):
-            print(words)
+        if warning := search_report.few_recordings_warning(study):
+            print(warning)
         if winner:
             search_report.print_winner(plan, winner)
             _print_experiment(plan, winner)

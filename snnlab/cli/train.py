@@ -53,19 +53,19 @@ def train(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = N
     started = time.perf_counter()
     if sys.platform == "win32":
         raise ConfigError("", NOT_WINDOWS)
-    given = as_overrides(overrides, settings, groups(config_folder(), user_folder(config_dir)), "snnlab.train")
-    if rank_info := ranks_of_command(given):
+    typed = as_overrides(overrides, settings, groups(config_folder(), user_folder(config_dir)), "snnlab.train")
+    if rank_info := ranks_of_command(typed):
         raise ConfigError(
             "snnlab.train",
             f"{rank_info.launcher} is for the command line, -m snnlab train ...",
             "from Python trainer=ddp starts the processes of one machine itself",
         )
     log_unless_set_up()
-    command = ("snnlab.train", *given, *([] if config_dir is None else [f"config_dir={config_dir}"]))
-    if resumed := run_to_resume(given):
+    command = ("snnlab.train", *typed, *([] if config_dir is None else [f"config_dir={config_dir}"]))
+    if resumed := run_to_resume(typed):
         result = _resume(*resumed, config_dir, started, command)
     else:
-        result = _train(*_compose(*split_config_file(given), config_dir), started, command)
+        result = _train(*_compose(*split_config_file(typed), config_dir), started, command)
     _log.info("%s", result.summary)
     return result
 
@@ -91,15 +91,15 @@ def _main(arguments: list[str], started: float) -> int:
         return 0
     launch, rest = split_launch(arguments)
     config_file, rest = split_config_file(rest)
-    given = read_arguments(rest)
-    if given.flags:
-        let_hydra_answer(given.flags, given.overrides, given.config_dir)
+    parsed = read_arguments(rest)
+    if parsed.flags:
+        let_hydra_answer(parsed.flags, parsed.overrides, parsed.config_dir)
         return 0
-    if given.several:
+    if parsed.several:
         from snnlab.cli import grid
 
-        return grid.run_grid(launch, given.overrides, given.config_dir, started, command)
-    experiment, folder = _compose(config_file, given.overrides, given.config_dir)
+        return grid.run_grid(launch, parsed.overrides, parsed.config_dir, started, command)
+    experiment, folder = _compose(config_file, parsed.overrides, parsed.config_dir)
     if experiment.mode == "shapes":
         from snnlab.session import network_tables
 

@@ -31,9 +31,9 @@ Without DIR: the folder of SNNLAB_CONFIG_DIR, or the files of snnlab.
 
 def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status: 2 if a file is wrong."""
-    options, words = split_options("validate", arguments)
-    folders = [word for word in words if Path(word).expanduser().is_dir() or not is_override(word)]
-    overrides = [word for word in words if word not in folders]
+    options, positional = split_options("validate", arguments)
+    folders = [word for word in positional if Path(word).expanduser().is_dir() or not is_override(word)]
+    overrides = [word for word in positional if word not in folders]
     folders += options.values()
     if len(folders) > 1:
         raise ConfigError("validate", "give one folder: snnlab validate DIR")
@@ -88,29 +88,29 @@ def check_file(path: Path, folder: Path, overrides: list[str]) -> None:
         compose_and_check([f"{group}={path.stem}", *overrides], user_dir, skip_target_check=group in ("loss", "data"))
 
 
-def check_sweep(name: str, given: list[str], folder: Path | None) -> None:
+def check_sweep(name: str, typed: list[str], folder: Path | None) -> None:
     """Refuse a sweep's file that is wrong, or proposes wrong values.
 
     Args:
-        given: Overrides of every trial.
+        typed: Overrides of every trial.
         folder: A folder of the user's files.
     """
     _, space = sweep_settings.parse_settings(read_sweep(name, folder))
     for values in space.probes():
-        compose_and_check([*given, *overrides(values)], folder)
+        compose_and_check([*typed, *overrides(values)], folder)
 
 
-def check_suite(name: str, given: list[str], folder: Path | None) -> None:
+def check_suite(name: str, typed: list[str], folder: Path | None) -> None:
     """Refuse a suite's file that is wrong, or has a wrong method on a dataset.
 
     Args:
-        given: Overrides of every training.
+        typed: Overrides of every training.
         folder: A folder of the user's files.
     """
     from snnlab.session.trial import check_method  # brings Lightning
 
     user_dir = None if folder is None else str(folder)
-    plan = SuitePlan(Path(name), name, suite_settings.parse_settings(read_suite(name, folder)), given, user_dir, "", "")
+    plan = SuitePlan(Path(name), name, suite_settings.parse_settings(read_suite(name, folder)), typed, user_dir, "", "")
     for dataset, method in dict.fromkeys((spec.dataset, spec.method) for spec in plan.run_specs()):
         try:
             check_method(plan, dataset, method)

@@ -92,7 +92,7 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
         ConfigError: for the first mistake found.
     """
     with readable_errors():
-        raw = _plain(cfg, resolve=False)
+        raw = _to_dict(cfg, resolve=False)
         neuron, model = raw.pop("neuron", None), _without_card(raw.get("model"))
         if not isinstance(model, Mapping):
             raise ConfigError(
@@ -113,11 +113,11 @@ def check_config(cfg: DictConfig, sources: Sequence[Path], choices: Mapping[str,
         _name_data(raw.get("data"), choices.get("data"))
         _require_values(raw)
         _require_written_addresses(raw)
-        resolved = _plain(OmegaConf.create(raw), resolve=True)
+        resolved = _to_dict(OmegaConf.create(raw), resolve=True)
     for old, now in renames(resolved).items():
         raise ConfigError(old, f"was renamed to {now}")
     _check_known(resolved, neuron)
-    check_settings(Experiment, resolved, ROOT, "an experiment", given=_NOT_SETTINGS)
+    check_settings(Experiment, resolved, ROOT, "an experiment", supplied=_NOT_SETTINGS)
     _check_values(resolved)
     if unknown := sorted(resolved["model"].keys() - {"layers", "init", "weights"}):
         hint = f"; {unknown[0]} is a setting next to it: {unknown[0]}.KEY=VALUE" if unknown[0] in resolved else ""
@@ -195,7 +195,7 @@ def _not_numbers(node: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def _require_values(raw: dict[str, Any]) -> None:
     """Refuse a `???`, a value that a file leaves to its user, before references to it are resolved."""
-    if missing := sorted(_unset(raw)):
+    if missing := sorted(_unset_keys(raw)):
         have = "has" if len(missing) == 1 else "have"
         raise UnsetError(
             "", f"{', '.join(missing)} {have} no value", f"set {' '.join(f'{name}=...' for name in missing)}"
@@ -209,15 +209,15 @@ def _require_written_addresses(raw: Mapping[str, Any]) -> None:
         raise ConfigError(place, "an address must not refer to the environment")
 
 
-def _unset(node: Any, place: str = "") -> Iterator[str]:
+def _unset_keys(node: Any, place: str = "") -> Iterator[str]:
     if node == "???":
         yield place
     elif isinstance(node, Mapping):
         for name, value in node.items():
-            yield from _unset(value, f"{place}.{name}" if place else str(name))
+            yield from _unset_keys(value, f"{place}.{name}" if place else str(name))
 
 
-def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
+def _to_dict(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
     container = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=resolve)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
@@ -240,8 +240,8 @@ def _drop_replaced_time(raw: dict[str, Any], sources: Sequence[Path], choices: M
     data = raw.get("data")
     if not isinstance(data, dict) or data.get("num_bins") is None or data.get("dt") is None:
         return
-    in_file = _set_times(_load(sources, "data", choices.get("data")))
-    in_experiment = _set_times((_load(sources, "experiment", choices.get("experiment")) or {}).get("data"))
+    in_file = _set_times(_load_choice(sources, "data", choices.get("data")))
+    in_experiment = _set_times((_load_choice(sources, "experiment", choices.get("experiment")) or {}).get("data"))
     if len(in_file) != 1 or len(in_experiment) == 2:
         raise ConfigError("data", "give either num_bins or dt (ms), not both")
     data[in_file.pop()] = None
@@ -257,7 +257,7 @@ def _set_times(node: Any) -> set[str]:
     return {key for key in ("num_bins", "dt") if isinstance(node, Mapping) and node.get(key) is not None}
 
 
-def _load(sources: Sequence[Path], group: str, choice: str | None) -> Any:
+def _load_choice(sources: Sequence[Path], group: str, choice: str | None) -> Any:
     for folder in sources:
         path = folder / group / f"{choice}.yaml"
         if path.is_file():
@@ -284,14 +284,14 @@ def experiment_record(raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> di
     """
     names = {name for _, text in iterate_texts(raw) for name in _VARIABLE.findall(text)}
     secrets = [value for name in names if (value := os.environ.get(name)) and not _is_number(value)]
-    return {key: _record_of(value, resolved[key], key, secrets) for key, value in raw.items()}
+    return {key: _recorded_value(value, resolved[key], key, secrets) for key, value in raw.items()}
 
 
-def _record_of(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
+def _recorded_value(raw: Any, resolved: Any, place: str, secrets: Collection[str]) -> Any:
     if isinstance(raw, dict):
-        return {key: _record_of(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
+        return {key: _recorded_value(value, resolved[key], f"{place}.{key}", secrets) for key, value in raw.items()}
     if isinstance(raw, list):
-        return [_record_of(a, b, place, secrets) for a, b in zip(raw, resolved, strict=True)]
+        return [_recorded_value(a, b, place, secrets) for a, b in zip(raw, resolved, strict=True)]
     if not isinstance(raw, str):
         return resolved
     if raw.startswith(KEPT_REFERENCES):
@@ -342,9 +342,9 @@ def let_hydra_answer(flags: Sequence[str], overrides: Sequence[str], config_dir:
             raise
 
 
-def call_hydra(words: Sequence[str]) -> None:
+def call_hydra(arguments: Sequence[str]) -> None:
     """Call `hydra.main` with flags that only print, such as `--cfg job`; sets `sys.argv` and `HYDRA_FULL_ERROR`."""
-    sys.argv = [sys.argv[0], *words]
+    sys.argv = [sys.argv[0], *arguments]
     # Hydra's own error report prints tracebacks and exits with 1; snnlab needs the exceptions.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -362,8 +362,8 @@ def compose_experiment(overrides: Sequence[str], config_dir: str | Path | None) 
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    for words in repetition_warnings(overrides):
-        _log.warning(words)
+    for warning in repetition_warnings(overrides):
+        _log.warning(warning)
     experiment, (folder,) = _compose(overrides, config_dir, "run.dir")
     where = [] if config_dir is None else ["--config-dir", str(config_dir)]
     experiment = replace(experiment, command=("snnlab", "train", *where, *overrides))
@@ -383,9 +383,9 @@ def compose_grid_run(
     Raises:
         ConfigError: if the configuration cannot be composed or checked.
     """
-    place = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
-    given = [f"hydra.job.num={number}", *place]
-    experiment, (above, below) = _compose(overrides, config_dir, "sweep.dir", "sweep.subdir", extra=given)
+    sweep_dir = [f"hydra.sweep.dir={literal(str(folder))}"] if folder else []
+    hydra_overrides = [f"hydra.job.num={number}", *sweep_dir]
+    experiment, (above, below) = _compose(overrides, config_dir, "sweep.dir", "sweep.subdir", extra=hydra_overrides)
     found = Path(above).expanduser().absolute()
     return experiment, found, found / below
 
@@ -428,7 +428,7 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
         where: Overrides with the search path of files.
     """
     layers = OmegaConf.select(cfg, "model.layers")
-    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.page)}
+    in_files = {name: one.path for one in files if one.group in GLOBAL_GROUPS for name in _layers(one.loaded)}
     typed = [match["name"] for text in ready if (match := _LAYER.match(text))]
     nodes = layers if isinstance(layers, DictConfig) else {}
     new = [name for name in [*typed, *in_files] if isinstance(nodes.get(name), DictConfig) and "type" in nodes[name]]
@@ -445,9 +445,9 @@ def _require_places(cfg: DictConfig, ready: Sequence[str], files: Sequence[OwnFi
             raise ConfigError(f"{at}{place}", "a new layer needs its place", "set after: NAME", before)
 
 
-def _layers(page: Mapping[str, Any]) -> list[str]:
+def _layers(content: Mapping[str, Any]) -> list[str]:
     """Return the names of the layers that an experiment's file sets."""
-    model = page.get("model")
+    model = content.get("model")
     layers = model.get("layers") if isinstance(model, Mapping) else None
     return list(layers) if isinstance(layers, Mapping) else []
 
@@ -455,8 +455,8 @@ def _layers(page: Mapping[str, Any]) -> list[str]:
 def _prepare(overrides: Sequence[str], user_dir: Path | None) -> tuple[list[str], list[OwnFile]]:
     """Return overrides for Hydra, and the user's files that they choose, checked."""
     names = groups(config_folder(), user_dir)
-    given = read_overrides(overrides, user_dir)
-    return mark_overrides(given, names), check_chosen(user_dir, given, names)
+    typed = read_overrides(overrides, user_dir)
+    return mark_overrides(typed, names), check_chosen(user_dir, typed, names)
 
 
 def read_overrides(overrides: Sequence[str], user_dir: Path | None) -> list[str]:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
 from snnlab.config.folders import group_files
 from snnlab.config.own_files import check_file
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import require_plain_queue
 from snnlab.experiments.suite_settings import RENAMED_KEYS, Suite, SuiteSelection
 from snnlab.experiments.sweep_settings import Sweep
@@ -38,10 +38,10 @@ def read_file(group: str, name: str, user_dir: Path | None, what: str, example: 
         )
     with readable_errors():
         check_file(files[name], group)
-        page = OmegaConf.to_container(OmegaConf.load(files[name]))
-    if not isinstance(page, Mapping):
+        content = OmegaConf.to_container(OmegaConf.load(files[name]))
+    if not isinstance(content, Mapping):
         raise ConfigError(files[name], f"expected {example}")
-    return {str(key): value for key, value in page.items()}
+    return {str(key): value for key, value in content.items()}
 
 
 SUITE = "suite"
@@ -91,7 +91,7 @@ def read_suite_request(overrides: Sequence[str], user_dir: Path | None) -> Suite
         elif head in ("methods", "datasets"):
             if "." in key:
                 raise ConfigError(text, f"{head} are defined in the suite's file", f"{head}=[...] chooses among them")
-            chosen[head] = _names(text, settings.get(head))
+            chosen[head] = _names_in(text, settings.get(head))
         else:
             set_entry(settings, key, parse_assignment(text)[1])
     return SuiteRequest(names[0], settings, SuiteSelection(**chosen), typed)
@@ -118,7 +118,7 @@ def _require_training(text: str, known: Collection[str], user_dir: Path | None) 
     refuse_misspelled(text, known, user_dir)
 
 
-def _names(text: str, known: Any) -> list[str]:
+def _names_in(text: str, known: Any) -> list[str]:
     head, value = parse_assignment(text)
     names = [str(one) for one in value] if isinstance(value, list) else [str(value)]
     if not names:
@@ -147,11 +147,11 @@ def sweep_settings(overrides: Sequence[str], user_dir: Path | None) -> tuple[dic
     """
     chosen = [text.partition("=")[2] for text in overrides if text.startswith(f"{SWEEP}=")]
     if len(chosen) > 1:
-        raise ConfigError("sweep", f"choose one file, not {listing(chosen)}")
+        raise ConfigError("sweep", f"choose one file, not {join_names(chosen)}")
     name = chosen[0] if chosen else DEFAULT_SWEEP
-    given, others = split_sweep_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
+    changes, others = split_sweep_settings([text for text in overrides if not text.startswith(f"{SWEEP}=")])
     settings = read_sweep(name, user_dir)
-    for key, value in given.items():
+    for key, value in changes.items():
         set_entry(settings, key, value)
     for text in others:
         _require_trial(text, user_dir)
@@ -175,7 +175,7 @@ def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list
     Raises:
         ConfigError: if one cannot be parsed.
     """
-    given: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     others = []
     for text in overrides:
         plain = text.lstrip("+")
@@ -183,8 +183,8 @@ def split_sweep_settings(overrides: Sequence[str]) -> tuple[dict[str, Any], list
             others.append(text)
             continue
         key, value = parse_assignment(plain)
-        given[key.removeprefix(f"{SWEEP}.")] = value
-    return given, others
+        settings[key.removeprefix(f"{SWEEP}.")] = value
+    return settings, others
 
 
 def _require_trial(text: str, user_dir: Path | None) -> None:

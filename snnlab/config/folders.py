@@ -30,7 +30,7 @@ PLURALS = {
 def file_kinds(user_dir: Path | None) -> dict[str, str]:
     """Return the groups by what users call their files; `user_dir` is the user's folder."""
     found = groups(config_folder(), user_dir)
-    known = {words: group for group, words in PLURALS.items() if group in found}
+    known = {plural: group for group, plural in PLURALS.items() if group in found}
     return known | {group: group for group in sorted(found - PLURALS.keys())}
 
 
@@ -66,18 +66,18 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def user_folder(given: str | Path | None = None) -> Path | None:
+def user_folder(chosen: str | Path | None = None) -> Path | None:
     """Return the user's folder: the given one, or that of SNNLAB_CONFIG_DIR, or None.
 
     Raises:
         ConfigError: if it does not exist, or holds a file that Hydra would ignore for one of snnlab.
     """
-    named = given or os.environ.get(ENVIRONMENT)
+    named = chosen or os.environ.get(ENVIRONMENT)
     if not named:
         return None
     folder = Path(named).expanduser().absolute()
     if not folder.is_dir():
-        where = "--config-dir" if given else ENVIRONMENT
+        where = "--config-dir" if chosen else ENVIRONMENT
         raise ConfigError(where, f"there is no folder {folder}")
     if folder != config_folder():
         for path in sorted(folder.rglob("*.yaml")):

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from snnlab.config.compose import parse_assignment, readable_errors, refuse_misspelled, set_entry
-from snnlab.errors import ROOT, ConfigError, did_you_mean, listing
+from snnlab.errors import ROOT, ConfigError, did_you_mean, join_names
 from snnlab.settings import Count, check_settings, type_problem
 
 
@@ -59,7 +59,7 @@ def read_axes(overrides: Sequence[str]) -> Axes:
         name = parsed.get_key_element()
         values = [f"{name}={value}" for value in parsed.sweep_string_iterator()]
         if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
-            raise ConfigError(text, f"{listing(twice)} is given twice", "the runs of a grid must differ")
+            raise ConfigError(text, f"{join_names(twice)} is given twice", "the runs of a grid must differ")
         if not values:
             raise ConfigError(text, "has no value, so there is no run")
         swept[name.lstrip("+~")] = values
@@ -73,7 +73,7 @@ _HYDRA_LAUNCHERS = {"submitit_local": "launcher=submitit submitit.cluster=local"
 
 
 @dataclass(frozen=True)
-class Launch:
+class LauncherSettings:
     """The launcher of a grid's runs.
 
     Args:
@@ -99,7 +99,7 @@ class Launch:
 
     @property
     def setting_names(self) -> tuple[str, str, str]:
-        """The names by which messages call the engine, submitit's parameters, and the engine of one process."""
+        """The names that messages use: of the engine's setting, of submitit's, and of the engine without processes."""
         return "launcher", "submitit", "basic"
 
 
@@ -112,7 +112,7 @@ def shares_gpus(trainer: Mapping[str, Any]) -> bool:
     return trainer.get("accelerator", "auto") in kinds and trainer.get("devices", "auto") in one
 
 
-def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
+def split_launch(arguments: Sequence[str]) -> tuple[LauncherSettings, list[str]]:
     """Return the launcher of `launcher=WORD workers=N submitit.KEY=VALUE`, and the other arguments.
 
     Raises:
@@ -127,22 +127,22 @@ def split_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
             refuse_misspelled(text, _LAUNCH_SETTINGS, None)
     if launch_arguments and not {"-m", "--multirun"} & set(arguments):
         raise ConfigError(launch_arguments[0], "is for several runs", "write snnlab train -m")
-    return _check_launch(_values(launch_arguments)), others
+    return _check_launch(_parse_values(launch_arguments)), others
 
 
-def _check_launch(values: Mapping[str, Any]) -> Launch:
+def _check_launch(values: Mapping[str, Any]) -> LauncherSettings:
     word = values.get("launcher", "basic")
     if isinstance(word, str) and (problem := type_problem(word, Launcher)):
         hint = f"write {_HYDRA_LAUNCHERS[word]}" if word in _HYDRA_LAUNCHERS else did_you_mean(word, get_args(Launcher))
         raise ConfigError("launcher", problem, hint)
-    check_settings(Launch, values, ROOT, "a launcher")
-    launch = Launch(**values)
+    check_settings(LauncherSettings, values, ROOT, "a launcher")
+    launch = LauncherSettings(**values)
     if launch.launcher == "basic" and len(values) > ("launcher" in values):
         raise ConfigError("launcher", "basic trains one run after the other", "workers and submitit need another one")
     return launch
 
 
-def _values(texts: Sequence[str]) -> dict[str, Any]:
+def _parse_values(texts: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
         set_entry(values, *parse_assignment(text))

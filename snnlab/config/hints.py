@@ -11,7 +11,7 @@ from typing import Any
 
 from snnlab.config.folders import config_folder, group_files, groups
 from snnlab.config.trainer_settings import TrainerSettings
-from snnlab.errors import did_you_mean, listing
+from snnlab.errors import did_you_mean, join_names
 from snnlab.settings import is_override
 
 # Settings of other frameworks, and the corresponding ones of snnlab.
@@ -119,7 +119,7 @@ def setting_hint(name: str, experiment: Mapping[str, Any], known: Collection[str
         return f"Did you mean '{SETTINGS.get(name) or keys[0]}'?"
     if meant := did_you_mean(name.lower(), known):
         return meant.strip()
-    return f"an experiment takes {listing(known)}"
+    return f"an experiment takes {join_names(known)}"
 
 
 def file_hint(group: str, name: str) -> str | None:

@@ -32,7 +32,7 @@ from snnlab.config.folders import config_folder
 from snnlab.config.hints import file_hint
 from snnlab.config.references import require_bounded, require_printable
 from snnlab.config.schema import line_of
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.yaml_files import require_bounded as require_bounded_file
 
 INSTEAD_OF_HYDRA_PLUGINS = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
@@ -202,21 +202,21 @@ def _require_no_hydra_settings(path: Path, composed: Any, package: str) -> None:
         return
     raw = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(raw, dict)
-    for key in _leaves({"hydra": raw["hydra"]}):
+    for key in _leaf_places({"hydra": raw["hydra"]}):
         if key not in ALLOWED_HYDRA_SETTINGS:
             place = ".".join(key.split(".")[:2])
             line = line_of(path, place, package) or line_of(path, key, package)
             raise ConfigError(
                 f"{path}{f':{line}' if line else ''}",
-                f"{place}: of Hydra's settings a file can set only {listing(ALLOWED_HYDRA_SETTINGS)}",
+                f"{place}: of Hydra's settings a file can set only {join_names(ALLOWED_HYDRA_SETTINGS)}",
                 "others are for the command line",
             )
 
 
-def _leaves(node: Any, place: str = "") -> Iterator[str]:
+def _leaf_places(node: Any, place: str = "") -> Iterator[str]:
     if isinstance(node, Mapping) and node and place not in ALLOWED_HYDRA_SETTINGS:
         for key, value in node.items():
-            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+            yield from _leaf_places(value, f"{place}.{key}" if place else str(key))
     else:
         yield place
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import NEURON_EXCLUSIONS, SURROGATE_EXCLUSIONS, Exclusions, value_text
 
 Nodes = dict[str, dict[str, Any]]
@@ -20,9 +20,9 @@ def expand_layers(layers: Mapping[str, Any], neuron: Mapping[str, Any] | None, p
     Raises:
         ConfigError: naming the layer, if it is not a mapping, has no type, or follows a layer that does not exist.
     """
-    nodes = {name: _checked(name, node, layers, place) for name, node in layers.items()}
+    nodes = {name: _checked_layer(name, node, layers, place) for name, node in layers.items()}
     expanded = {}
-    for name in _order(nodes, place):
+    for name in _layer_order(nodes, place):
         node = _with_neuron(nodes[name], neuron, f"{place}.{name}")
         expanded[name] = _expand_within(node, neuron, f"{place}.{name}")
     return expanded
@@ -52,7 +52,7 @@ def _expand_within(node: Mapping[str, Any], neuron: Mapping[str, Any] | None, pl
     return expanded
 
 
-def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _checked_layer(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dict[str, Any]:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{place}.{name}", f"expected a mapping such as {{type: relu}}, got {value_text(node)}")
     if node.get("type") is None:
@@ -63,7 +63,7 @@ def _checked(name: str, node: Any, layers: Mapping[str, Any], place: str) -> dic
     return dict(node)
 
 
-def _order(nodes: Nodes, place: str) -> list[str]:
+def _layer_order(nodes: Nodes, place: str) -> list[str]:
     after = {name: node.pop("after") for name, node in nodes.items() if "after" in node}
     order = [name for name in nodes if name not in after]
     for name, target in after.items():
@@ -74,7 +74,7 @@ def _order(nodes: Nodes, place: str) -> list[str]:
     while waiting:
         ready = next((name for name, target in waiting.items() if target in order), None)
         if ready is None:
-            raise ConfigError(place, f"{listing(waiting)} follow each other in a cycle")
+            raise ConfigError(place, f"{join_names(waiting)} follow each other in a cycle")
         target = waiting.pop(ready)
         position = order.index(target) + 1
         while position < len(order) and after.get(order[position]) == target:  # keep the file's order

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from snnlab.config.folders import GLOBAL_GROUPS, config_folder, groups, user_folder
 from snnlab.config.hints import SETTINGS, word_hint
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import written
 from snnlab.settings import (
     NEURON_EXCLUSIONS,
@@ -83,7 +83,7 @@ def repetition_warnings(overrides: Sequence[str]) -> list[str]:
         if "=" in text and not text.startswith("~"):
             values.setdefault(key_of(text), []).append(text.partition("=")[2])
     return [
-        f"{key} is set {len(key_values)} times, to {listing(key_values)}; the last one counts"
+        f"{key} is set {len(key_values)} times, to {join_names(key_values)}; the last one counts"
         for key, key_values in values.items()
         if len(set(key_values)) > 1
     ]
@@ -152,7 +152,7 @@ def _refuse_unused_hydra(text: str) -> None:
         raise ConfigError(text, "is not a folder", "name one")
     if head == "hydra" and key not in USED_HYDRA_SETTINGS:
         instead = _INSTEAD.get(
-            rest.partition(".")[0], f"of Hydra's settings snnlab uses {listing(USED_HYDRA_SETTINGS)}"
+            rest.partition(".")[0], f"of Hydra's settings snnlab uses {join_names(USED_HYDRA_SETTINGS)}"
         )
         raise ConfigError(key, "is not used here", instead)
 
@@ -186,7 +186,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     """
     matches = [match for text in overrides if (match := _ASSIGNMENT.match(text.lstrip("+")))]
     keys = {match["key"] for match in matches if match["value"] != "null"}
-    marked = [part for text in overrides for part in _mark(text, groups)]
+    marked = [part for text in overrides for part in _marked_override(text, groups)]
     unset: dict[str, None] = {}
     for key in sorted(keys):
         for rival in rival_settings(key):
@@ -196,7 +196,7 @@ def mark_overrides(overrides: Sequence[str], groups: Collection[str]) -> list[st
     return [*marked, *unset]
 
 
-def _mark(text: str, groups: Collection[str]) -> list[str]:
+def _marked_override(text: str, groups: Collection[str]) -> list[str]:
     match = _ASSIGNMENT.match(text)
     if not match or match["key"].startswith("hydra."):
         return [text]
@@ -253,11 +253,13 @@ _USAGE = (
 )
 
 
-def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Collection[str], what: str) -> list[str]:
+def as_overrides(
+    arguments: Sequence[Any], settings: Mapping[str, Any], groups: Collection[str], what: str
+) -> list[str]:
     """Return settings as overrides, in the given order.
 
     Args:
-        given: Overrides as on the command line, or mappings of settings to values.
+        arguments: Overrides as on the command line, or mappings of settings to values.
         settings: Further settings, by name.
         groups: Names of the config groups; a mapping for a group becomes one override per setting.
         what: The called function, for a message.
@@ -266,7 +268,7 @@ def as_overrides(given: Sequence[Any], settings: Mapping[str, Any], groups: Coll
         TypeError: for an argument that is neither, or an invalid value of a setting.
     """
     found: list[str] = []
-    for one in (*given, settings):
+    for one in (*arguments, settings):
         if isinstance(one, str):
             found.append(one)
         elif isinstance(one, Mapping):
@@ -366,7 +368,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     """
     found = Arguments()
     waiting = list(arguments)
-    words: list[str] = []
+    positional: list[str] = []
     while waiting:
         argument = waiting.pop(0)
         name, equals, value = argument.partition("=")
@@ -383,10 +385,11 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         elif is_override(argument):
             found.overrides.append(argument)
         else:
-            words.append(argument)
-    if words:
+            positional.append(argument)
+    if positional:
         raise ConfigError(
-            words[0] or repr(words[0]), f"not an override{word_hint(words[0], user_folder(found.config_dir))}"
+            positional[0] or repr(positional[0]),
+            f"not an override{word_hint(positional[0], user_folder(found.config_dir))}",
         )
     _check_hydra_flags(found)
     return found
@@ -404,7 +407,7 @@ def split_config_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]
     if not found:
         return None, list(arguments)
     if len(named) > 1:
-        raise ConfigError("train", f"takes one run's {_RECORDED}, got {listing(named)}")
+        raise ConfigError("train", f"takes one run's {_RECORDED}, got {join_names(named)}")
     if option := next((word for word in others if word in _SEVERAL or word.partition("=")[0] in _HYDRA_FLAGS), None):
         what = "is one run" if option in _SEVERAL else "is composed already"
         raise ConfigError(option, f"{named[0]} {what}", "leave it out")
@@ -427,7 +430,7 @@ def _check_hydra_flags(found: Arguments) -> None:
         raise ConfigError(found.flags[0], "is for --cfg job")
     for name, value in zip(found.flags, [*found.flags[1:], ""], strict=True):
         if name in _FLAG_VALUES and value not in _FLAG_VALUES[name]:
-            raise ConfigError(name, f"expected one of {listing(_FLAG_VALUES[name])}, got '{value}'")
+            raise ConfigError(name, f"expected one of {join_names(_FLAG_VALUES[name])}, got '{value}'")
 
 
 def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:
@@ -440,7 +443,7 @@ def _option_hint(name: str, value: str, waiting: Sequence[str]) -> str:
     known = {one.name for one in fields(Experiment)} | groups(config_folder())
     if key.partition(".")[0] in known:
         return f"write {key}={value_text}"
-    return did_you_mean(name, _KNOWN) or f"it takes {listing(_KNOWN)}"
+    return did_you_mean(name, _KNOWN) or f"it takes {join_names(_KNOWN)}"
 
 
 _RESUME = "resume="

@@ -37,7 +37,7 @@ class OwnFile(NamedTuple):
     path: Path
     group: str
     package: str
-    page: Mapping[str, Any]
+    loaded: Mapping[str, Any]
 
 
 def check_chosen(user_dir: Path | None, overrides: Sequence[str], groups: Collection[str]) -> list[OwnFile]:
@@ -53,7 +53,7 @@ def check_chosen(user_dir: Path | None, overrides: Sequence[str], groups: Collec
     found: list[OwnFile] = []
     for text in overrides if user_dir else ():
         match = _CHOICE.fullmatch(text.lstrip("+"))
-        for name in _names(match["names"]) if match else ():
+        for name in _split_names(match["names"]) if match else ():
             found += _with_defaults(user_dir, match["group"], name, (), groups)  # type: ignore[arg-type,index]
     return found
 
@@ -76,14 +76,14 @@ def check_file(path: Path, group: str) -> OwnFile:
     """
     text = read_text(path)
     require_bounded(path)
-    page = _parsed(path, text)
-    if not isinstance(page, Mapping):
-        raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(page)}")
-    package = _check_package(path, group, text, page)
-    _check_defaults(path, page)
+    loaded = _parse_yaml(path, text)
+    if not isinstance(loaded, Mapping):
+        raise ConfigError(path, f"expected settings, such as name: value, got {_type_text(loaded)}")
+    package = _check_package(path, group, text, loaded)
+    _check_defaults(path, loaded)
     if not package:
-        _check_groups(path, page)
-    return OwnFile(path, group, package, page)
+        _check_groups(path, loaded)
+    return OwnFile(path, group, package, loaded)
 
 
 def read_text(path: Path) -> str:
@@ -108,7 +108,7 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _names(content: str) -> list[str]:
+def _split_names(content: str) -> list[str]:
     return [name.strip(" '\"") for name in content.strip("[]").split(",")]
 
 
@@ -122,7 +122,7 @@ def _with_defaults(
         raise ConfigError(path, f"its defaults lead back to itself: {' > '.join(one.stem for one in [*above, path])}")
     file = check_file(path, group)
     yield file
-    for other, names in _choices_in(path, file.page.get("defaults") or (), group, groups):
+    for other, names in _choices_in(path, file.loaded.get("defaults") or (), group, groups):
         for one in names:
             yield from _with_defaults(user_dir, other, one, [*above, path], groups)
 
@@ -133,8 +133,8 @@ def _choices_in(
     """Yield the groups and files that a defaults list names; a group without a slash is below the file's group."""
     for entry in defaults:
         if isinstance(entry, str):
-            place, _, name = f"{entry if entry.startswith('/') else f'/{group}/{entry}'}".rpartition("/")
-            yield place[1:], [name]
+            parent, _, name = f"{entry if entry.startswith('/') else f'/{group}/{entry}'}".rpartition("/")
+            yield parent[1:], [name]
             continue
         (key, value), *_ = entry.items()
         words = str(key).split()
@@ -153,7 +153,7 @@ def _choices_in(
             yield other, [str(one) for one in (value if isinstance(value, list) else [value])]
 
 
-def _parsed(path: Path, text: str) -> Any:
+def _parse_yaml(path: Path, text: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if not isinstance(node, yaml.MappingNode):
@@ -200,7 +200,7 @@ def _line_of_value(text: str) -> str:
     return ""
 
 
-def _check_package(path: Path, group: str, text: str, page: Mapping[str, Any]) -> str:
+def _check_package(path: Path, group: str, text: str, loaded: Mapping[str, Any]) -> str:
     """Return the key that a file's settings go to; refuse a first line that gives them a wrong key."""
     wanted = GLOBAL_GROUPS if group.split("/")[0] in GLOBAL_GROUPS else ()
     content = text.removeprefix("\ufeff")
@@ -209,7 +209,7 @@ def _check_package(path: Path, group: str, text: str, page: Mapping[str, Any]) -
         problem = "starts with a byte order mark (BOM); save it as UTF-8 without one"
     if problem:
         raise _line_error(path, 1, "", problem, f"its first line must be '{FIRST_LINE}'" if wanted else "")
-    settings = [key for key in page if key != "defaults"]
+    settings = [key for key in loaded if key != "defaults"]
     if wanted and package != "_global_" and settings:
         others = f"package is {package}" if package else "first line is different"
         raise _line_error(
@@ -248,8 +248,8 @@ def _package(text: str) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
-    defaults = page.get("defaults", [])
+def _check_defaults(path: Path, loaded: Mapping[str, Any]) -> None:
+    defaults = loaded.get("defaults", [])
     example = "defaults: [override /model: conv_lif]"
     if not isinstance(defaults, list):
         raise _defaults_error(path, f"expected a list, got {_type_text(defaults)}", f"write {example}")
@@ -259,9 +259,9 @@ def _check_defaults(path: Path, page: Mapping[str, Any]) -> None:
             raise _defaults_error(path, f"{entry!r} is not a file of a group", f"write {example}")
 
 
-def _check_groups(path: Path, page: Mapping[str, Any]) -> None:
+def _check_groups(path: Path, loaded: Mapping[str, Any]) -> None:
     """Refuse a word, a list or a number instead of a group's settings, which Hydra would accept."""
-    for key, value in page.items():
+    for key, value in loaded.items():
         if key in _GROUPS and value is not None and not isinstance(value, Mapping):
             raise _line_error(
                 path,
@@ -292,19 +292,19 @@ def type_conflict(files: Sequence[OwnFile], composed: Mapping[str, Any]) -> Conf
         files: The user's files.
         composed: An experiment without them.
     """
-    for path, group, _, page in files:
+    for path, group, _, loaded in files:
         node = composed if group in GLOBAL_GROUPS else composed.get(group, {})
-        for place, wanted, value in _type_conflicts(page, node, ""):
+        for place, wanted, value in _type_conflicts(loaded, node, ""):
             return _line_error(path, line_of(path, place, ""), place, f"expected {wanted}, got {_type_text(value)}")
     return None
 
 
-def _type_conflicts(page: Any, base: Any, place: str) -> Iterator[tuple[str, str, Any]]:
-    if isinstance(base, Mapping) and isinstance(page, list):
-        yield place, "a mapping", page
-    elif isinstance(base, list) and isinstance(page, Mapping):
-        yield place, "a list", page
-    elif isinstance(base, Mapping) and isinstance(page, Mapping):
-        for key, value in page.items():
+def _type_conflicts(loaded: Any, base: Any, place: str) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(base, Mapping) and isinstance(loaded, list):
+        yield place, "a mapping", loaded
+    elif isinstance(base, list) and isinstance(loaded, Mapping):
+        yield place, "a list", loaded
+    elif isinstance(base, Mapping) and isinstance(loaded, Mapping):
+        for key, value in loaded.items():
             if key in base:
                 yield from _type_conflicts(value, base[key], f"{place}.{key}" if place else str(key))

@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from snnlab.config.schema import Experiment
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 
 
 def import_plugins(experiment: Experiment) -> None:
@@ -49,7 +49,7 @@ def require_typed_plugins(names: Sequence[str], typed: Collection[str]) -> None:
     if names and "plugins" not in typed:
         raise ConfigError(
             "plugins",
-            f"a file names {listing(names)}, which is code, and a file alone cannot import code",
+            f"a file names {join_names(names)}, which is code, and a file alone cannot import code",
             f"if you trust it, add it to the command: {plugins_override(names)}",
         )
 
@@ -75,11 +75,11 @@ def module_paths(name: str) -> list[Path]:
     path: Sequence[str] | None = None
     steps = name.split(".")
     for number in range(1, len(steps) + 1):
-        places, path = _find_module(".".join(steps[:number]), path)
-        if not places:
+        files, path = _find_module(".".join(steps[:number]), path)
+        if not files:
             return []
-        found += places
-    return [place.absolute() for place in found]
+        found += files
+    return [file.absolute() for file in found]
 
 
 def _find_module(name: str, path: Sequence[str] | None) -> tuple[list[Path], Sequence[str]]:
@@ -92,8 +92,8 @@ def _find_module(name: str, path: Sequence[str] | None) -> tuple[list[Path], Seq
         path: The search path of its parent package; None: it has no parent.
     """
     if (module := sys.modules.get(name)) is not None:
-        places = [file] if (file := getattr(module, "__file__", None)) else list(getattr(module, "__path__", ()))
-        return [Path(place) for place in places], list(getattr(module, "__path__", ()))
+        files = [file] if (file := getattr(module, "__file__", None)) else list(getattr(module, "__path__", ()))
+        return [Path(item) for item in files], list(getattr(module, "__path__", ()))
     for finder in sys.meta_path if path is None else ():
         spec = finder.find_spec(name, None) if finder is not PathFinder and hasattr(finder, "find_spec") else None
         if spec is not None:
@@ -109,17 +109,18 @@ def _find_module(name: str, path: Sequence[str] | None) -> tuple[list[Path], Seq
 
 
 def _spec_paths(spec: ModuleSpec) -> tuple[list[Path], Sequence[str]]:
+    """Return a module's files, and the search path of its submodules."""
     inner = list(spec.submodule_search_locations or ())
-    places = [spec.origin] if spec.origin and spec.has_location else inner
-    return [Path(place) for place in places], inner
+    files = [spec.origin] if spec.origin and spec.has_location else inner
+    return [Path(file) for file in files], inner
 
 
 def _require_outside(name: str, run: Path) -> None:
-    places = module_paths(name)
-    if not places and name not in sys.modules:
+    paths = module_paths(name)
+    if not paths and name not in sys.modules:
         raise _import_error(name, "there is no such module")
     runs = (run.absolute(), run.resolve())
-    if inside := [place for place in places for of in runs if of in (*place.parents, *place.resolve().parents, place)]:
+    if inside := [path for path in paths for of in runs if of in (*path.parents, *path.resolve().parents, path)]:
         raise ConfigError(
             "plugins",
             f"{name} would be imported from {inside[-1]}, in the run's own folder, which is not allowed",

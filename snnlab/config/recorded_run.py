@@ -33,7 +33,7 @@ from snnlab.config.plugins import module_paths, plugins_override
 from snnlab.config.references import external_references, has_external_reference, iterate_texts, require_bounded
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
-from snnlab.errors import ConfigError, RunFolderError, listing
+from snnlab.errors import ConfigError, RunFolderError, join_names
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
 from snnlab.runs.recorded import read_config, read_unresolved, require_no_file
@@ -149,12 +149,12 @@ class TypedSettings(NamedTuple):
     @classmethod
     def of(cls, values: Mapping[str, Any], groups: Collection[str]) -> TypedSettings:
         """Return the typed settings of the values of overrides by key; a mapping sets only its own entries."""
-        settings = {place for key, value in values.items() for place in _leaves(value, key)}
+        settings = {place for key, value in values.items() for place in _leaf_places(value, key)}
         return cls(settings, {*groups, *(key for key, value in values.items() if value is None)})
 
     def has(self, place: str) -> bool:
         """Return whether the user typed a setting, or the setting of a list entry such as `archives[0].url`."""
-        return _setting(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
+        return _setting_of(place) in self.settings or any(place.startswith(f"{above}.") for above in self.whole)
 
 
 def require_named(
@@ -172,13 +172,13 @@ def require_named(
     Raises:
         ConfigError: with the overrides to type.
     """
-    words = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
-    if words:
+    missing = list(dict.fromkeys(_missing_overrides(raw, typed, use, plugins, trusted=trusted)))
+    if missing:
         own_message = (
             "needs settings that are not recorded, are not found from here, or have changed since; type them again:"
         )
         foreign_message = "was not recorded here by you, or was moved or edited since; type again what it may use:"
-        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(words)}")
+        raise ConfigError(run, f"{own_message if trusted else foreign_message} {' '.join(missing)}")
 
 
 def forbids_download(raw: Mapping[str, Any], typed: TypedSettings) -> bool:
@@ -193,12 +193,12 @@ def _missing_overrides(
         yield plugins_override(list(plugins))
     for place, text in iterate_texts(raw) if use in _TRAINS else ():
         if is_masked(text) and not typed.has(place):
-            yield f"{_setting(place)}=ADDRESS"
+            yield f"{_setting_of(place)}=ADDRESS"
     if trusted:
         return
     for place, _ in external_references(raw):
         if not typed.has(place):
-            yield f"{_setting(place)}=VALUE"
+            yield f"{_setting_of(place)}=VALUE"
     if use in ("data", *_TRAINS):
         yield from _missing_of_data(raw["data"], typed)
     if use in _TRAINS:
@@ -239,7 +239,7 @@ def _missing_of_training(raw: Mapping[str, Any], typed: TypedSettings, use: Use)
     for name in _WRITING_SETTINGS:
         value = _mapping(raw, "trainer").get(name)
         writes = isinstance(value, Mapping) if name == "profiler" else value is not None
-        if writes and not all(map(typed.has, _leaves(value, f"trainer.{name}"))):
+        if writes and not all(map(typed.has, _leaf_places(value, f"trainer.{name}"))):
             yield _override_text(f"trainer.{name}", value)
 
 
@@ -262,7 +262,7 @@ def _stays_inside(node: Any, place: str, typed: TypedSettings) -> bool:
     if not isinstance(node, Mapping):
         return False
     if node.get("_target_") not in _WRITE_INTO_RUN:
-        return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaves(node, place))
+        return typed.has(f"{place}._target_") and all(typed.has(one) for one in _leaf_places(node, place))
     plain = (name in _TEXT_ARGUMENTS or isinstance(value, bool | int | float | None) for name, value in node.items())
     return all(fine or typed.has(f"{place}.{name}") for fine, name in zip(plain, node, strict=True))
 
@@ -290,15 +290,15 @@ def _override_text(place: str, value: Any) -> str:
     return quote(f"{place}={value if plain else written(value)}")
 
 
-def _leaves(value: Any, place: str) -> Iterator[str]:
+def _leaf_places(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{place}.{key}")
+            yield from _leaf_places(inner, f"{place}.{key}")
     else:
         yield place
 
 
-def _setting(place: str) -> str:
+def _setting_of(place: str) -> str:
     return place.partition("[")[0]
 
 
@@ -343,7 +343,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[
         if not any(name == free or name.startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
             raise ConfigError(
                 name,
-                f"a resumed run keeps {one.get(name)!r}; only {listing(CHANGEABLE_ON_RESUME)} can change",
+                f"a resumed run keeps {one.get(name)!r}; only {join_names(CHANGEABLE_ON_RESUME)} can change",
                 "snnlab train init_from=RUN ... starts another run with its weights",
             )
     return {name: [one.get(name), other.get(name)] for name in names}
@@ -382,13 +382,13 @@ def compose_run(
     recorded = recorded_config(run)
     cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)
-    given = read_overrides(overrides, user_dir)
-    check_chosen(user_dir, given, names)
-    chosen, values = _split_overrides(given, names, cfg)
+    typed_overrides = read_overrides(overrides, user_dir)
+    check_chosen(user_dir, typed_overrides, names)
+    chosen, values = _split_overrides(typed_overrides, names, cfg)
     for group, name in chosen.items():
         cfg[group] = _compose_group_file(group, name, user_dir)[group]
     marked = mark_overrides(values, names)
-    typed = _typed(marked, chosen)
+    typed = _typed_settings(marked, chosen)
     if use not in ("record", "shape"):
         cfg = _with_permitted_references(cfg, typed, use, run, begun)
     with TemporaryDirectory() as folder, readable_errors(), preserved_hydra(), guarded_hydra():
@@ -396,7 +396,7 @@ def compose_run(
         hydra.initialize_config_dir(folder, version_base=VERSION_BASE, job_name=PRIMARY)
         composed = hydra.compose("config", marked)
     experiment = check_config(composed, (), chosen)
-    if any(key_of(text).startswith("trainer") for text in given):
+    if any(key_of(text).startswith("trainer") for text in typed_overrides):
         check_trainer(experiment.trainer, test=experiment.test)
     _require_same_classes(cfg, recorded, run)
     unmasked: dict[str, Any] = {field.name: _unmask(getattr(experiment, field.name)) for field in fields(experiment)}
@@ -426,7 +426,7 @@ def compose_from_config(path: Path, overrides: Sequence[str], config_dir: str | 
     return experiment, Path(experiment.output_dir).expanduser().absolute() / experiment.name / time
 
 
-def _typed(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
+def _typed_settings(overrides: Sequence[str], chosen: Collection[str]) -> TypedSettings:
     with readable_errors():
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     return TypedSettings.of({one.key_or_group: None if one.is_delete() else one.value() for one in parsed}, chosen)
@@ -461,10 +461,10 @@ def _has_record_of(run: Path, experiment: Experiment) -> bool:
 
 def _is_imported_file(name: str, known: Mapping[str, tuple[Path, str]]) -> bool:
     """Return whether a plugin is the same file that was imported when the run was recorded."""
-    if name not in known or not (places := module_paths(name)):
+    if name not in known or not (paths := module_paths(name)):
         return False
     path, content = known[name]
-    return places[-1].resolve() == path and path.is_file() and file_hash(path) == content
+    return paths[-1].resolve() == path and path.is_file() and file_hash(path) == content
 
 
 def _require_all_plugins(experiment: Experiment, recorded: Sequence[str], typed: TypedSettings, use: Use) -> None:
@@ -529,7 +529,7 @@ def _split_overrides(
                 "a run's neurons are in its layers",
                 (
                     f"override those, such as model.layers.{_spiking_layers(cfg)[0]}.NAME=VALUE (layers:"
-                    f" {listing(_spiking_layers(cfg))})"
+                    f" {join_names(_spiking_layers(cfg))})"
                 ),
             )
         if found and found["group"] in _FIXED:

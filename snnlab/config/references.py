@@ -86,11 +86,11 @@ class _Sizes:
     def of_text(self, place: str, text: str) -> float:
         size = 1 + len(text) / _CHARACTERS
         for found in _WORD.finditer(text) if "${" in text else ():
-            size += self._of_place(_target(place, found["up"], found["path"]))
+            size += self._of_place(_absolute_place(place, found["up"], found["path"]))
         return size
 
     def _of_place(self, place: str) -> float:
-        node = _at(self._raw, place)
+        node = _node_at(self._raw, place)
         if node is None or place in self._visiting:  # a plain word; or a cycle, which OmegaConf refuses
             return 0
         if place not in self._computed:
@@ -103,27 +103,27 @@ class _Sizes:
 
     def _of_node(self, place: str, node: Any) -> float:
         inner = [self.of_text(where, text) for where, text in iterate_texts(node, place)]
-        return 1 + sum(inner) + _leaves(node)
+        return 1 + sum(inner) + _count_leaves(node)
 
 
-def _leaves(node: Any) -> int:
+def _count_leaves(node: Any) -> int:
     if isinstance(node, Mapping):
-        return 1 + sum(map(_leaves, node.values()))
-    return 1 + sum(map(_leaves, node)) if isinstance(node, list | tuple) else 1
+        return 1 + sum(map(_count_leaves, node.values()))
+    return 1 + sum(map(_count_leaves, node)) if isinstance(node, list | tuple) else 1
 
 
-def _target(place: str, up: str, path: str) -> str:
+def _absolute_place(place: str, up: str, path: str) -> str:
     if not up:
-        return _dotted(path)
-    around = _dotted(place).split(".")[: -len(up)] if up else []
-    return ".".join([*around, *_dotted(path).split(".")])
+        return _with_dots(path)
+    around = _with_dots(place).split(".")[: -len(up)] if up else []
+    return ".".join([*around, *_with_dots(path).split(".")])
 
 
-def _dotted(path: str) -> str:
+def _with_dots(path: str) -> str:
     return path.replace("[", ".").replace("]", "")
 
 
-def _at(node: Any, place: str) -> Any:
+def _node_at(node: Any, place: str) -> Any:
     for key in place.split("."):
         if isinstance(node, Mapping):
             node = next((value for name, value in node.items() if str(name) == key), None)

@@ -29,7 +29,7 @@ class Origin:
     def locate(self, error: SnnlabError) -> SnnlabError:
         """Return the error with the file and line of its place, or of its parent key, if a user's file sets it."""
         for place in (error.key, error.key.rpartition(".")[0]):
-            if not place or any(_within(place, key) or _within(key, place) for key in self.overridden):
+            if not place or any(_in_package(place, key) or _in_package(key, place) for key in self.overridden):
                 return error
             for path, package in reversed(self.files):
                 line = line_of(path, place, package)
@@ -40,7 +40,7 @@ class Origin:
 
 def line_of(path: Path, place: str, package: str) -> int | None:
     """Return the line, from 1, in which a file sets the key at `place`, or None."""
-    if not _within(place, package) or place == package:
+    if not _in_package(place, package) or place == package:
         return None
     node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     line = None
@@ -54,7 +54,7 @@ def line_of(path: Path, place: str, package: str) -> int | None:
     return line
 
 
-def _within(place: str, package: str) -> bool:
+def _in_package(place: str, package: str) -> bool:
     return not package or place == package or place.startswith(f"{package}.")
 
 

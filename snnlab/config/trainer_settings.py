@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, listing
+from snnlab.errors import ConfigError, UnknownSettingError, did_you_mean, join_names
 from snnlab.settings import Count, NonNegative, at_least, check_settings
 
 Number = int | float
@@ -86,10 +86,10 @@ def check_trainer(node: Mapping[str, Any], *, test: bool) -> None:
     for key in map(str, settings):
         if key in ELSEWHERE:
             raise ConfigError(f"trainer.{key}", "is not set here", ELSEWHERE[key])
-        if key not in known and (words := _unknown_hint(key, known)):
-            raise UnknownSettingError("trainer", key, words)
+        if key not in known and (hint := _unknown_hint(key, known)):
+            raise UnknownSettingError("trainer", key, hint)
     if isinstance(settings.get("strategy"), Mapping):
-        names = listing(get_args(Strategy))
+        names = join_names(get_args(Strategy))
         raise ConfigError("trainer.strategy", f"is a name here, one of {names}", "snnlab starts its processes itself")
     check_settings(TrainerSettings, settings, "trainer", "Trainer")
     for key, problem in _invalid_settings(settings, test):
@@ -111,7 +111,7 @@ def precision_of(value: Any) -> str:
             "use bf16-mixed or 16-mixed, which keep them in 32 bits, 32-true or 64-true",
         )
     if name not in _PRECISIONS:
-        raise ConfigError("trainer.precision", f"expected one of {listing(_PRECISIONS)}, got {value!r}")
+        raise ConfigError("trainer.precision", f"expected one of {join_names(_PRECISIONS)}, got {value!r}")
     return name
 
 
@@ -131,17 +131,17 @@ def _invalid_settings(settings: Mapping[str, Any], test: bool) -> Iterator[tuple
         elif key in _UNLIMITED and value < 1 and value != -1:
             yield key, f"must be >= 1, or -1 for no limit, got {value}" + ("; 0 trains nothing" * (value == 0))
         elif key.startswith("limit_"):
-            yield from _limit(key, value, test)
-    yield from _devices(values.get("devices"))
+            yield from _limit_problems(key, value, test)
+    yield from _device_problems(values.get("devices"))
     yield from _duration_limits(values)
-    yield from _validation(settings)
+    yield from _validation_problems(settings)
     if "precision" in values:
         precision_of(values["precision"])
     if "gradient_clip_algorithm" in values and not values.get("gradient_clip_val"):
         yield "gradient_clip_algorithm", "does nothing without gradient_clip_val"
 
 
-def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
+def _limit_problems(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
     if value < 0 or (isinstance(value, float) and value > 1):
         yield key, f"must be a number of batches, or a fraction of them between 0.0 and 1.0, got {value}"
     elif value == 0 and key == "limit_train_batches":
@@ -150,7 +150,7 @@ def _limit(key: str, value: Number, test: bool) -> Iterator[tuple[str, str]]:
         yield key, "0 tests nothing; set test=false"
 
 
-def _devices(value: Any) -> Iterator[tuple[str, str]]:
+def _device_problems(value: Any) -> Iterator[tuple[str, str]]:
     number = int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
     if isinstance(number, int) and number < 1 and number != -1:
         yield "devices", f"must be >= 1, or -1 for all, got {value}"
@@ -182,7 +182,7 @@ def _duration(value: Any) -> timedelta | None:
         return None
 
 
-def _validation(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _validation_problems(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     interval = settings.get("val_check_interval")
     if isinstance(interval, int | float):
         if interval <= 0 or (isinstance(interval, float) and interval > 1):

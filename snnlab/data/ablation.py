@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from snnlab.data.events import Packed
-from snnlab.data.events.representation import Counts, FrameBuilder, Spread, Steps
+from snnlab.data.events.representation import Counts, FrameBuilder, Steps, TimeAverage
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError
 from snnlab.seeds import Stream, generator
@@ -83,7 +83,7 @@ class Ablation:
         # Steps by count and valid lengths would reveal the times of events.
         steps = Steps(frame_builder.steps.duration_us, frame_builder.steps.num_bins)
         return replace(
-            frame_builder, steps=steps, representation=Spread(frame_builder.representation), length_from="window"
+            frame_builder, steps=steps, representation=TimeAverage(frame_builder.representation), length_from="window"
         )
 
     def _shuffle_times(self, packed: Packed) -> Packed:
@@ -91,9 +91,9 @@ class Ablation:
         order = np.arange(packed.t.size)
         inside = np.flatnonzero((packed.t >= 0) & (packed.t < self.duration_us))
         bounds = np.searchsorted(inside, packed.offsets).tolist()
-        for place, (first, stop) in enumerate(pairwise(bounds)):
-            window = () if packed.start is None else (int(packed.start[place]),)
-            rng = generator(self.seed, Stream.CONTROL, int(packed.index[place]), *window)
+        for recording, (first, stop) in enumerate(pairwise(bounds)):
+            window = () if packed.start is None else (int(packed.start[recording]),)
+            rng = generator(self.seed, Stream.CONTROL, int(packed.index[recording]), *window)
             order[inside[first:stop]] = rng.permutation(inside[first:stop])
         y = None if packed.y is None else packed.y[order]
         return packed._replace(x=packed.x[order], y=y, p=packed.p[order])

@@ -96,10 +96,10 @@ def move_events(events: Events, x: np.ndarray, y: np.ndarray | float, width: int
     return events._replace(x=new_x.astype(events.x.dtype), y=new_y.astype(events.y.dtype)).take(inside)
 
 
-def check_range(name: str, given: Sequence[float], least: float, most: float) -> None:
-    """Raise a ConfigError unless `least <= given[0] <= given[1] <= most`."""
-    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
-        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(given)}")
+def check_range(name: str, bounds: Sequence[float], least: float, most: float) -> None:
+    """Raise a ConfigError unless `least <= bounds[0] <= bounds[1] <= most`."""
+    if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
+        raise ConfigError(name, f"must be [from, to] with {least:g} <= from <= to <= {most:g}, got {list(bounds)}")
 
 
 PLACE = "data.augment"
@@ -137,15 +137,15 @@ class Pipeline(NamedTuple):
         whole = Events(packed.t, packed.x, packed.y, packed.p)
         targets, of_class = packed.targets.copy(), kind_of(packed.targets) == "class"
         changed: list[Events] = []
-        for place, (start, stop) in enumerate(ends):
-            window = () if packed.start is None else (int(packed.start[place]),)
-            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[place]), *window)
+        for recording, (start, stop) in enumerate(ends):
+            window = () if packed.start is None else (int(packed.start[recording]),)
+            rng = generator(seed, Stream.AUGMENTATION, epoch, int(packed.index[recording]), *window)
             events, target = self.augment_one(
-                whole.take(slice(start, stop)), int(targets[place]) if of_class else 0, rng
+                whole.take(slice(start, stop)), int(targets[recording]) if of_class else 0, rng
             )
             changed.append(events)
             if of_class:
-                targets[place] = target
+                targets[recording] = target
         if not changed:
             return packed
         t, x, y, p = (None if parts[0] is None else np.concatenate(parts) for parts in zip(*changed, strict=True))
@@ -180,8 +180,8 @@ def build_pipeline(
     Raises:
         ConfigError: if a setting is wrong, or an augmentation makes recordings of no class or misplaces labels in time.
     """
-    if targets != "class" and (given := [name for name, classes in label_map.items() if classes is not None]):
-        raise ConfigError(f"data.label_map.{given[0]}", f"needs targets of type class, and data.targets is {targets}")
+    if targets != "class" and (changed := [name for name, classes in label_map.items() if classes is not None]):
+        raise ConfigError(f"data.label_map.{changed[0]}", f"needs targets of type class, and data.targets is {targets}")
     return Pipeline(
         tuple(
             _build_step(node, f"{PLACE}[{number}]", label_map, num_classes, sensor_size, targets)

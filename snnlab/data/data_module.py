@@ -235,17 +235,17 @@ class EventDataModule(L.LightningDataModule):
         """Return the test batches, in the store's order."""
         return self._loader(self.split.test, None)
 
-    def gather_events(self, places: np.ndarray) -> EventBatch:
+    def gather_events(self, items: np.ndarray) -> EventBatch:
         """Return the packed events of recordings, or of windows if recordings are cut, as in an evaluation.
 
         Args:
-            places: Indices into the store; of windows, indices into `self.windows`.
+            items: Indices into the store; of windows, indices into `self.windows`.
 
         Shape:
-            places: `[B]`.
+            items: `[B]`.
         """
         return _RecordingBatches(self.store, self.windows, self.settings.duration_us, self.ablation)[
-            BatchIndex(places, 0)
+            BatchIndex(items, 0)
         ]
 
     def epoch_items(self, part: np.ndarray) -> np.ndarray:
@@ -278,8 +278,8 @@ class EventDataModule(L.LightningDataModule):
             "test": (self.epoch_items(split.test), None, 1),
         }
         return {
-            name: len(BatchSampler(places, size, seed, repeats, 0, world if places.size >= world else 1))
-            for name, (places, seed, repeats) in parts.items()
+            name: len(BatchSampler(items, size, seed, repeats, 0, world if items.size >= world else 1))
+            for name, (items, seed, repeats) in parts.items()
         }
 
     def on_before_batch_transfer(self, batch: EventBatch, dataloader_idx: int) -> EventBatch:

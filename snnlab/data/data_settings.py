@@ -18,7 +18,7 @@ from snnlab.data.events.camera import CameraPath
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.data.mixing import Mixing, build_mixing
 from snnlab.data.splits import OnDividedGroup
-from snnlab.errors import ConfigError, DataError, error_context, listing
+from snnlab.errors import ConfigError, DataError, error_context, join_names
 from snnlab.settings import (
     Count,
     NonNegative,
@@ -289,7 +289,7 @@ def read_settings(node: Mapping[str, Any]) -> tuple[DataSettings, str, dict[str,
             continue
         del shared[name]
         if settings.pop(name, None) is not None:
-            others = listing(other for other in DATASETS if has_parameter(DATASETS.get(other, "data"), name))
+            others = join_names(other for other in DATASETS if has_parameter(DATASETS.get(other, "data"), name))
             raise ConfigError(
                 f"data.{name}",
                 f"{kind} {reason}, so this setting has no effect",

@@ -116,7 +116,7 @@ def _format_copies(
     lines = []
     for copy in copies[:_LISTED].tolist():
         original = int(elsewhere[np.flatnonzero((hashes[elsewhere] == hashes[copy]) & (elsewhere != copy))[0]])
-        lines.append(f"\n  {name(copy)} ({_part(split, copy)}) and {name(original)} ({_part(split, original)})")
+        lines.append(f"\n  {name(copy)} ({_part_of(split, copy)}) and {name(original)} ({_part_of(split, original)})")
     more = f"\n  and {copies.size - _LISTED:,} more" if copies.size > _LISTED else ""
     return (
         f"{copies.size:,} recordings are in two parts of the split, with equal events:{''.join(lines)}"
@@ -125,5 +125,5 @@ def _format_copies(
     )
 
 
-def _part(split: Split, place: int) -> str:
-    return "test" if place in split.test else "validation" if place in split.val else "training"
+def _part_of(split: Split, index: int) -> str:
+    return "test" if index in split.test else "validation" if index in split.val else "training"

@@ -253,11 +253,11 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _move(temporary: Path, folder: Path) -> None:
     for path in sorted(temporary.rglob("*")):
-        place = folder / path.relative_to(temporary)
+        target = folder / path.relative_to(temporary)
         if path.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
         elif "__MACOSX" not in path.parts:
-            path.replace(place)
+            path.replace(target)
 
 
 Counts = Mapping[str, int]

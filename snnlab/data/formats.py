@@ -16,7 +16,7 @@ from snnlab.data import tonic_adapter
 from snnlab.data.events import Events, SensorSize, check_events
 from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
-from snnlab.errors import ConfigError, DataError, listing
+from snnlab.errors import ConfigError, DataError, join_names
 from snnlab.settings import Count, above, checks_arguments
 
 
@@ -117,15 +117,15 @@ def events_from_columns(
         columns.pop("y", None)
     needed = ["t", "x", *(["y"] if height > 1 else []), *(["p"] if polarities > 1 else [])]
     if missing := [standard for standard in needed if standard not in columns]:
-        has = f"; it has {listing(found)}" if found else ""
+        has = f"; it has {join_names(found)}" if found else ""
         raise DataError(name, f"has no column {' and no '.join(missing)} for a sensor of {list(sensor_size)}{has}")
     sizes = {standard: len(values) for standard, values in columns.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(name, f"its columns have different lengths: {sizes}")
-    t = _microseconds(columns["t"], reading.time_unit, name)
-    x, y = _coordinates(columns["x"], "x", name), columns.get("y")
-    y = None if y is None else _coordinates(y, "y", name)
-    p = _polarity(columns.get("p"), t.size, polarities, reading.polarity_values, name)
+    t = _to_microseconds(columns["t"], reading.time_unit, name)
+    x, y = _checked_coordinates(columns["x"], "x", name), columns.get("y")
+    y = None if y is None else _checked_coordinates(y, "y", name)
+    p = _to_polarities(columns.get("p"), t.size, polarities, reading.polarity_values, name)
     return _sort_and_shift(Events(t, x, y, p), reading)
 
 
@@ -138,7 +138,7 @@ def _find_column(found: Mapping[str, np.ndarray], standard: str, name: str) -> n
     return np.asarray(found[matches[0]]) if matches else None
 
 
-def _microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
+def _to_microseconds(t: np.ndarray, unit: str, name: str) -> np.ndarray:
     _require_numbers(t, "t", name)
     if t.dtype.kind == "f":
         if not np.isfinite(t).all():
@@ -168,7 +168,7 @@ def _require_no_wrap(t: np.ndarray, name: str) -> None:
             )
 
 
-def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
+def _checked_coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     _require_numbers(column, key, name)
     if column.dtype.kind == "f":
         if not (np.isfinite(column).all() and (column == np.rint(column)).all()):
@@ -179,7 +179,7 @@ def _coordinates(column: np.ndarray, key: str, name: str) -> np.ndarray:
     return column.astype(np.int16) if fits else column
 
 
-def _polarity(
+def _to_polarities(
     p: np.ndarray | None, size: int, polarities: int, values: Sequence[float] | None, name: str
 ) -> np.ndarray:
     if p is None:
@@ -192,7 +192,7 @@ def _polarity(
     known = usual if values is None else np.asarray(values)
     unknown = np.flatnonzero(~np.isin(p, known))
     if unknown.size:
-        allowed = listing(f"{value:g}" for value in known)
+        allowed = join_names(f"{value:g}" for value in known)
         raise DataError(
             name,
             f"p is {float(p[unknown[0]]):g} at event {unknown[0]}, but polarities are {allowed}",
@@ -238,7 +238,7 @@ def read_file(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Even
     """
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(path, f"files of events end in {listing(SUFFIXES)}")
+        raise DataError(path, f"files of events end in {join_names(SUFFIXES)}")
     try:
         columns = read(path, reading, sensor_size)
     except DataError:
@@ -275,11 +275,11 @@ def read_array(
     return events_from_columns(columns, reading, sensor_size, name)
 
 
-def iter_recordings(given: Any, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
+def iter_recordings(recordings: Any, reading: ReadOptions, sensor_size: SensorSize) -> Iterator[tuple[str, Events]]:
     """Yield one or several recordings given in Python, with their names in messages.
 
     Args:
-        given: `Events`, a file, or an array as for `read_array`; or a list of these.
+        recordings: `Events`, a file, or an array as for `read_array`; or a list of these.
         reading: The reading options of files and arrays.
         sensor_size: `[W, H, P]` (pixels, pixels, polarities).
 
@@ -287,9 +287,9 @@ def iter_recordings(given: Any, reading: ReadOptions, sensor_size: SensorSize) -
         DataError: if one holds no events of this sensor.
         TypeError: if one is of another type.
     """
-    several = isinstance(given, list | tuple) and not isinstance(given, Events)
-    for place, one in enumerate(given if several else [given]):
-        name = f"events[{place}]" if several else "events"
+    several = isinstance(recordings, list | tuple) and not isinstance(recordings, Events)
+    for index, one in enumerate(recordings if several else [recordings]):
+        name = f"events[{index}]" if several else "events"
         if isinstance(one, Events):
             yield name, one
         elif isinstance(one, str | Path):
@@ -390,18 +390,18 @@ def _read_text(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Col
     with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
         delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
-        words = [word.strip().strip('"') for word in head.split(delimiter)]
-        named = not all(_is_number(word) for word in words)
+        names = [word.strip().strip('"') for word in head.split(delimiter)]
+        named = not all(_is_number(word) for word in names)
         rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
         return {name: np.empty(0, np.int64) for name in "txyp"}
     # Integers stay integers: a double has not enough digits for nanoseconds since 1970.
     whole = not any(mark in line for line in rows for mark in ".eE")
     table = np.loadtxt(rows, dtype=np.int64 if whole else np.float64, delimiter=delimiter, ndmin=2)
-    if named and table.shape[1] == len(words):
-        if twice := [word for word in words if words.count(word) > 1]:
+    if named and table.shape[1] == len(names):
+        if twice := [word for word in names if names.count(word) > 1]:
             raise DataError(path, f"names the column {twice[0]} twice")
-        return {word: table[:, number] for number, word in enumerate(words)}
+        return {word: table[:, number] for number, word in enumerate(names)}
     return _columns_of_array(table, path, reading, sensor_size)
 
 
@@ -416,8 +416,8 @@ def _is_number(word: str) -> bool:
 def _read_hdf5(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with h5py.File(path, "r") as file:
         # At the top of the file, or in the group that camera tools use.
-        place = next((name for name in ("events", "CD/events") if name in file), None)
-        group: Any = file if place is None else get_local(file, place)
+        name_in_file = next((name for name in ("events", "CD/events") if name in file), None)
+        group: Any = file if name_in_file is None else get_local(file, name_in_file)
         if isinstance(group, h5py.Dataset):
             return _columns_of_array(group[()], path, reading, sensor_size)
         parts = {name: get_local(group, name) for name in group}

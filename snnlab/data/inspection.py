@@ -17,7 +17,7 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.data.events.representation import Counts
 from snnlab.data.splits import TEST, TRAIN, VAL, Split, find_divided_groups
 from snnlab.data.windows import window_counts
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.target_kinds import kind_of
 
 # If no recording fills more than this fraction of the window, the unit is wrong.
@@ -39,8 +39,8 @@ def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> I
     if kind_of(store.targets) == "class":
         yield from _missing_class_warnings(store.targets, split, names)
     part_of = np.full(len(store), -1)
-    for part, places in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
-        part_of[places] = part
+    for part, indices in ((TRAIN, split.train), (VAL, split.val), (TEST, split.test)):
+        part_of[indices] = part
     # With a split of one batch, each recording is in training and validation on purpose.
     if not np.intersect1d(split.train, split.val).size and (found := find_divided_groups(store.groups, part_of)).size:
         yield f"groups of recordings in two of training, validation and test: {found.size:,}"
@@ -49,12 +49,12 @@ def split_warnings(store: Store, split: Split, names: Sequence[str] | None) -> I
 def _missing_class_warnings(targets: np.ndarray, split: Split, names: Sequence[str] | None) -> Iterator[str]:
     everything = np.unique(targets[np.concatenate([split.train, split.val, split.test])])
     parts = (("training", split.train), ("validation", split.val), ("test", split.test))
-    for what, places in parts:
-        missing = np.setdiff1d(everything, targets[places]).tolist()
-        if places.size and missing:
-            names_shown = [str(label if names is None else names[label]) for label in missing[:_FEW]]
+    for what, indices in parts:
+        missing = np.setdiff1d(everything, targets[indices]).tolist()
+        if indices.size and missing:
+            shown = [str(label if names is None else names[label]) for label in missing[:_FEW]]
             more = ", ..." if len(missing) > _FEW else ""
-            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {listing(names_shown)}{more}"
+            yield f"no {what} recording for {len(missing)} of {everything.size} classes: {join_names(shown)}{more}"
 
 
 def time_unit_warning(store: Store, settings: DataSettings) -> str | None:
@@ -201,7 +201,7 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
     everything = np.setdiff1d(np.arange(len(store)), list(store.bad))
     parts = [*zip(PARTS, (split.train, split.val, split.test), strict=True), ("all", everything)]
     all_names = list(map(str, range(settings.num_classes))) if names is None else list(names)
-    kind, targets, places = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
+    kind, targets, indices = kind_of(store.targets), store.targets, [chosen for _, chosen in parts]
     classes = (
         [(name, everything[targets[everything] == n]) for n, name in enumerate(all_names)] if kind == "class" else []
     )
@@ -210,30 +210,30 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         _frame_stats(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
         [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
-        _value_stats(targets, all_names, places) if kind == "value" else [],
-        _label_stats(targets, all_names, places, settings) if kind == "steps" else [],
-        _count_groups(store, places),
-        _count_windows(store, places, settings),
+        _value_stats(targets, all_names, indices) if kind == "value" else [],
+        _label_stats(targets, all_names, indices, settings) if kind == "steps" else [],
+        _count_groups(store, indices),
+        _count_windows(store, indices, settings),
         _warnings(store, split, settings, names),
     )
 
 
-def _count_groups(store: Store, places: Sequence[np.ndarray]) -> list[int] | None:
+def _count_groups(store: Store, indices: Sequence[np.ndarray]) -> list[int] | None:
     if store.groups is None:
         return None
-    return [np.unique(store.groups[part]).size for part in places]
+    return [np.unique(store.groups[part]).size for part in indices]
 
 
-def _count_windows(store: Store, places: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
+def _count_windows(store: Store, indices: Sequence[np.ndarray], settings: DataSettings) -> list[int] | None:
     if settings.stride_us is None:
         return None
     many = window_counts(store.last_t, settings.stride_us, settings.duration_us)
-    return [int(many[part].sum()) for part in places]
+    return [int(many[part].sum()) for part in indices]
 
 
 def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequence[str] | None) -> list[str]:
-    late = time_unit_warning(store, settings)
-    return [*split_warnings(store, split, names), *([late] if late else [])]
+    warning = time_unit_warning(store, settings)
+    return [*split_warnings(store, split, names), *([warning] if warning else [])]
 
 
 def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[ValueStats]:

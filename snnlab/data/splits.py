@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import DataError, did_you_mean, listing
+from snnlab.errors import DataError, did_you_mean, join_names
 from snnlab.seeds import Stream, generator
 from snnlab.target_kinds import kind_of
 
@@ -35,24 +35,24 @@ class RecordingGroups(NamedTuple):
     Attributes:
         groups: Number of the group of each recording, int64 `[R]`; None: each recording is its own group.
         names: Name of each recording's group in messages: the user's name for it, or its file.
-        given: The user's name of each recording's group, or None, `[R]`.
+        user_groups: The user's name of each recording's group, or None, `[R]`.
     """
 
     groups: np.ndarray | None
     names: Sequence[str]
-    given: Sequence[str | None]
+    user_groups: Sequence[str | None]
 
 
-def merge_groups(files: Sequence[Hashable], given: Sequence[str | None]) -> RecordingGroups:
+def merge_groups(files: Sequence[Hashable], user_groups: Sequence[str | None]) -> RecordingGroups:
     """Merge the recordings of one file and the recordings of one group, transitively.
 
     Args:
         files: File of each recording.
-        given: The user's group of each recording, or None.
+        user_groups: The user's group of each recording, or None.
     """
-    names = [str(file) if group is None else group for file, group in zip(files, given, strict=True)]
-    if not any(given) and len(set(files)) == len(files):
-        return RecordingGroups(None, names, given)
+    names = [str(file) if group is None else group for file, group in zip(files, user_groups, strict=True)]
+    if not any(user_groups) and len(set(files)) == len(files):
+        return RecordingGroups(None, names, user_groups)
     parent_of: dict[Hashable, Hashable] = {}
 
     def root(node: Hashable) -> Hashable:
@@ -61,12 +61,12 @@ def merge_groups(files: Sequence[Hashable], given: Sequence[str | None]) -> Reco
             node = parent
         return node
 
-    for file, group in zip(files, given, strict=True):
+    for file, group in zip(files, user_groups, strict=True):
         if group is not None:
             parent_of[root(("file", file))] = root(("group", group))
     roots = [root(("file", file)) for file in files]
-    places = {one: number for number, one in enumerate(dict.fromkeys(roots))}
-    return RecordingGroups(np.array([places[one] for one in roots], np.int64), names, given)
+    number_of = {one: number for number, one in enumerate(dict.fromkeys(roots))}
+    return RecordingGroups(np.array([number_of[one] for one in roots], np.int64), names, user_groups)
 
 
 def group_numbers(groups: np.ndarray | None, recordings: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def select_test_groups(merged: RecordingGroups, test_groups: Sequence[str]) -> n
     Raises:
         DataError: if a group does not exist or shares files with another one, or no group is left for training.
     """
-    known = sorted({name for name in merged.given if name is not None})
+    known = sorted({name for name in merged.user_groups if name is not None})
     if merged.groups is None or not known:
         raise DataError(
             "data.test_groups",
@@ -100,12 +100,12 @@ def select_test_groups(merged: RecordingGroups, test_groups: Sequence[str]) -> n
         if name not in known:
             there = [*known[:_FEW], *(["..."] if len(known) > _FEW else [])]
             raise DataError("data.test_groups", f"there is no group {name}", did_you_mean(name, known), there)
-    chosen = np.isin(merged.groups, merged.groups[[name in test_groups for name in merged.given]])
-    sharing = {name for name, test in zip(merged.given, chosen, strict=True) if test and name} - set(test_groups)
+    chosen = np.isin(merged.groups, merged.groups[[name in test_groups for name in merged.user_groups]])
+    sharing = {name for name, test in zip(merged.user_groups, chosen, strict=True) if test and name} - set(test_groups)
     if sharing:
         raise DataError(
             "data.test_groups",
-            f"{listing(sorted(sharing)[:_FEW])} shares files with {listing(test_groups)}",
+            f"{join_names(sorted(sharing)[:_FEW])} shares files with {join_names(test_groups)}",
             "name all of them",
         )
     if chosen.all():
@@ -126,16 +126,16 @@ def find_divided_groups(groups: np.ndarray | None, parts: np.ndarray) -> np.ndar
     if groups is None:
         return np.zeros(0, np.int64)
     used = np.flatnonzero((parts >= 0) & (groups >= 0))
-    names, first, place = np.unique(groups[used], return_index=True, return_inverse=True)
+    names, first, inverse = np.unique(groups[used], return_index=True, return_inverse=True)
     seen = np.zeros((names.size, 3), bool)
-    seen[place, parts[used]] = True
+    seen[inverse, parts[used]] = True
     return used[first[seen.sum(1) > 1]]
 
 
-def format_parts(groups: np.ndarray, parts: np.ndarray, place: int) -> str:
+def format_parts(groups: np.ndarray, parts: np.ndarray, recording: int) -> str:
     """Return the names of the parts of a recording's group: `train and test`."""
     return " and ".join(
-        _PART_NAMES[part] for part in np.unique(parts[(groups == groups[place]) & (parts >= 0)]).tolist()
+        _PART_NAMES[part] for part in np.unique(parts[(groups == groups[recording]) & (parts >= 0)]).tolist()
     )
 
 
@@ -216,7 +216,7 @@ def assign_folds(
         DataError: if there are fewer recordings, or groups of them, than folds.
     """
     units = np.arange(targets.size) if groups is None else groups
-    names, places = np.unique(units, return_inverse=True)
+    names, inverse = np.unique(units, return_inverse=True)
     if names.size < folds:
         what = "recordings" if groups is None else "groups of recordings"
         raise DataError("data.folds", f"{names.size} {what} for training cannot be divided into {folds} folds")
@@ -227,22 +227,22 @@ def assign_folds(
             fold[members] = (dealt + np.arange(members.size)) % folds  # the next class starts at the next fold
             dealt += members.size
         return fold
-    counts = _class_counts(targets, places, names.size)
+    counts = _class_counts(targets, inverse, names.size)
     lacking = np.repeat(counts.sum(0, keepdims=True) / folds, folds, axis=0)
     order = rng.permutation(names.size)
     order = order[np.argsort(-counts[order].sum(1), kind="stable")]
     taken, chosen = np.zeros(folds, np.int64), np.empty(names.size, np.int64)
-    for left, place in zip(range(names.size, 0, -1), order.tolist(), strict=True):
+    for left, unit in zip(range(names.size, 0, -1), order.tolist(), strict=True):
         open_folds = np.flatnonzero(taken == 0) if left <= (taken == 0).sum() else np.arange(folds)
-        gain = (np.abs(lacking[open_folds]) - np.abs(lacking[open_folds] - counts[place])).sum(1)
+        gain = (np.abs(lacking[open_folds]) - np.abs(lacking[open_folds] - counts[unit])).sum(1)
         best = int(open_folds[np.argmax(gain)])
-        chosen[place], lacking[best] = best, lacking[best] - counts[place]
+        chosen[unit], lacking[best] = best, lacking[best] - counts[unit]
         taken[best] += 1
-    return chosen[places]
+    return chosen[inverse]
 
 
 def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generator, groups: np.ndarray) -> list[int]:
-    names, places = np.unique(groups, return_inverse=True)
+    names, inverse = np.unique(groups, return_inverse=True)
     if names.size < 2:
         raise DataError(
             "",
@@ -251,23 +251,23 @@ def _group_holdout(targets: np.ndarray, fraction: float, rng: np.random.Generato
             "data.val_fraction=0, and for data=folder data.test_fraction=0, hold no recordings out; the column group of"
             " data.labels defines groups",
         )
-    counts = _class_counts(targets, places, names.size)
+    counts = _class_counts(targets, inverse, names.size)
     missing = fraction * counts.sum(0)
     order = rng.permutation(names.size)
     chosen: list[int] = []
-    for place in order[:-1].tolist():  # at least one group is not chosen
-        if np.abs(missing - counts[place]).sum() < np.abs(missing).sum():
-            chosen.append(place)
-            missing = missing - counts[place]
-    smallest = min(order.tolist(), key=lambda place: counts[place].sum())
+    for group in order[:-1].tolist():  # at least one group is not chosen
+        if np.abs(missing - counts[group]).sum() < np.abs(missing).sum():
+            chosen.append(group)
+            missing = missing - counts[group]
+    smallest = min(order.tolist(), key=lambda group: counts[group].sum())
     return names[chosen or [smallest]].tolist()
 
 
-def _class_counts(targets: np.ndarray, places: np.ndarray, groups: int) -> np.ndarray:
+def _class_counts(targets: np.ndarray, group_of: np.ndarray, groups: int) -> np.ndarray:
     """Return the number of recordings of each group and class, `[G, K]`."""
     classes = np.unique(targets, return_inverse=True)[1]
     counts = np.zeros((groups, classes.max() + 1))
-    np.add.at(counts, (places, classes), 1)
+    np.add.at(counts, (group_of, classes), 1)
     return counts
 
 
@@ -431,10 +431,10 @@ def read_split(
         raise DataError("data.split_file", f"{path} cannot be read ({error})") from error
     assigned = _read_json(path, text, len(names)) if path.suffix.lower() == ".json" else _read_table(path, text, names)
     if (parts == TEST).any() and ((assigned != -1) & (assigned != TEST) & (parts == TEST)).any():
-        place = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
+        recording = int(np.flatnonzero((assigned != -1) & (assigned != TEST) & (parts == TEST))[0])
         raise DataError(
             "data.split_file",
-            f"{path}: {names[place]} is one of the dataset's test recordings",
+            f"{path}: {names[recording]} is one of the dataset's test recordings",
             "for your own recordings, folders, the table's column split or data.test_groups define the test recordings",
         )
     if not (assigned == TRAIN).any():
@@ -457,16 +457,18 @@ def read_split(
 def _read_json(path: Path, text: str, total: int) -> np.ndarray:
     try:
         entries = json.loads(text)
-        given = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
+        lists = {word: np.array(entries[word], np.int64).reshape(-1) for word in ("train", "val", "test")}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError("data.split_file", f"{path} has no lists of numbers train, val and test ({error})") from error
     assigned = np.full(total, -1)
-    for word, places in given.items():
-        if places.size and not 0 <= places.min() <= places.max() < total:
-            raise DataError("data.split_file", f"{path}: {word} names {places.max()}, and there are {total} recordings")
-        if np.unique(places).size < places.size or (assigned[places] != -1).any():
+    for word, indices in lists.items():
+        if indices.size and not 0 <= indices.min() <= indices.max() < total:
+            raise DataError(
+                "data.split_file", f"{path}: {word} names {indices.max()}, and there are {total} recordings"
+            )
+        if np.unique(indices).size < indices.size or (assigned[indices] != -1).any():
             raise DataError("data.split_file", f"{path}: a recording of {word} is named twice")
-        assigned[places] = PART_BY_NAME[word]
+        assigned[indices] = PART_BY_NAME[word]
     return assigned
 
 
@@ -481,20 +483,20 @@ def _read_table(path: Path, text: str, names: Sequence[str]) -> np.ndarray:
         word = (row["split"] or "").strip().lower()
         if word not in PART_BY_NAME:
             raise _error_at(line, f"split must be train, val or test, got {word or 'nothing'}")
-        place = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
-        if assigned[place] != -1:
-            raise _error_at(line, f"{names[place]} is named twice")
-        assigned[place] = PART_BY_NAME[word]
+        recording = _find_recording(line, (row["recording"] or "").strip(), ends, len(names))
+        if assigned[recording] != -1:
+            raise _error_at(line, f"{names[recording]} is named twice")
+        assigned[recording] = PART_BY_NAME[word]
     return assigned
 
 
 def _index_by_end(names: Sequence[str]) -> dict[str, list[int]]:
     """Return the indices of the recordings for each end of a path: of `a/b/c`, these are `a/b/c`, `b/c` and `c`."""
     ends: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         steps = name.replace("\\", "/").split("/")
         for first in range(len(steps)):
-            ends.setdefault("/".join(steps[first:]), []).append(place)
+            ends.setdefault("/".join(steps[first:]), []).append(index)
     return ends
 
 

@@ -92,13 +92,13 @@ class TonicTransform(Augmentation):
         self.name, self.sensor_size = name, (sensor_size[0], sensor_size[1], sensor_size[2])
         _check_transform(name, self.sensor_size[1])
         self._make = transform(name)
-        given = dict(settings or {})
-        _check_transform_settings(name, self._make, given, self.sensor_size)
+        arguments = dict(settings or {})
+        _check_transform_settings(name, self._make, arguments, self.sensor_size)
         self.label_change, self.shifts_time = _ALTERS.get(name), name in _SHIFTS_TIME
         if self.label_change is not None:
-            p, given["p"] = p * given.get("p", 0.5), 1.0
+            p, arguments["p"] = p * arguments.get("p", 0.5), 1.0
         super().__init__(p)
-        self._settings = {key: _as_tuples(value) for key, value in given.items()}
+        self._settings = {key: _as_tuples(value) for key, value in arguments.items()}
         if has_parameter(self._make, "sensor_size"):
             self._settings["sensor_size"] = self.sensor_size
         self._check_on_events()
@@ -168,20 +168,20 @@ def _check_transform(name: str, height: int) -> None:
 
 
 def _check_transform_settings(
-    name: str, make: Callable[..., Any], given: dict[str, Any], sensor_size: tuple[int, int, int]
+    name: str, make: Callable[..., Any], settings: dict[str, Any], sensor_size: tuple[int, int, int]
 ) -> None:
     """Raise for settings that tonic accepts, but does not apply as documented."""
-    if "sensor_size" in given:
+    if "sensor_size" in settings:
         raise ConfigError("settings.sensor_size", "is always data.sensor_size", "remove it")
-    check_settings(make, given, "settings", name, given=("sensor_size",))
-    if name == "DropEventByArea" and not isinstance(given.get("area_ratio", 0.2), float):
+    check_settings(make, settings, "settings", name, supplied=("sensor_size",))
+    if name == "DropEventByArea" and not isinstance(settings.get("area_ratio", 0.2), float):
         # For a range, tonic 1.7 draws from its end up to 1.
         raise ConfigError("settings.area_ratio", "must be one number between 0 and 1", "drop_area draws from a range")
-    if name == "TimeSkew" and np.min(given["coefficient"]) <= 0:
+    if name == "TimeSkew" and np.min(settings["coefficient"]) <= 0:
         raise ConfigError(
             "settings.coefficient", "must be above 0", "RandomTimeReversal lets a recording run backwards"
         )
-    flips = name == "RandomFlipPolarity" or (name == "RandomTimeReversal" and given.get("flip_polarities", True))
+    flips = name == "RandomFlipPolarity" or (name == "RandomTimeReversal" and settings.get("flip_polarities", True))
     if flips and sensor_size[2] > 2:
         hint = "" if name == "RandomFlipPolarity" else "; set settings.flip_polarities: false"
         raise ConfigError("name", f"tonic's {name} supports two polarities, and this sensor has {sensor_size[2]}{hint}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr
 
-from snnlab.errors import RunFolderError, listing
+from snnlab.errors import RunFolderError, join_names
 from snnlab.experiments.suite_plan import RunSpec
 from snnlab.experiments.suite_state import SuiteState, read_result
 from snnlab.experiments.verdicts import read_test
@@ -75,7 +75,7 @@ def _read_completed(suite_state: SuiteState, spec: RunSpec) -> dict[str, Any] | 
     return read_result(suite_state.folder / spec.folder) if state is not None and state.status == "completed" else None
 
 
-def _shuffled_labels(
+def _judge_shuffled_labels(
     result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
 ) -> ControlVerdict:
     """Return whether a network that was trained on shuffled labels is at chance on the test recordings.
@@ -143,14 +143,17 @@ def _permuted_test_labels(
         f"test accuracy {result['metrics']['test/accuracy']:.1%} against {reference['metrics']['test/accuracy']:.1%}"
     )
     if differs:
-        return False, f"with test labels permuted, {listing(differs)} differ; {accuracy}"
+        return False, f"with test labels permuted, {join_names(differs)} differ; {accuracy}"
     epoch = result["selection"]["epoch"]
     which = "none" if epoch is None else str(epoch + 1)
     return True, f"with test labels permuted, epoch {which}, its weights and validation are the same; {accuracy}"
 
 
-def _ablation(result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path) -> ControlVerdict:
-    without, whole = (read_test(RecordedRun(place, dict(one))) for place, one in ((folder, result), (other, reference)))
+def _compare_with_ablation(
+    result: Mapping[str, Any], reference: Mapping[str, Any], folder: Path, other: Path
+) -> ControlVerdict:
+    """Return the difference of a network without some information in its input and one with all; never a verdict."""
+    without, whole = (read_test(RecordedRun(path, dict(one))) for path, one in ((folder, result), (other, reference)))
     if not np.array_equal(without.recordings, whole.recordings):
         raise RunFolderError("", "the two were tested on different recordings")
     found = compare_methods(whole.right[None], without.right[None], whole.clusters)
@@ -163,8 +166,8 @@ def _ablation(result: Mapping[str, Any], reference: Mapping[str, Any], folder: P
 
 
 _JUDGES: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any], Path, Path], ControlVerdict]] = {
-    "shuffled_labels": _shuffled_labels,
+    "shuffled_labels": _judge_shuffled_labels,
     "permuted_test_labels": _permuted_test_labels,
-    "shuffled_time": _ablation,
-    "counts_only": _ablation,
+    "shuffled_time": _compare_with_ablation,
+    "counts_only": _compare_with_ablation,
 }

@@ -19,7 +19,7 @@ from typing import Any
 from snnlab.errors import ConfigError, Interrupted, RunFolderError, one_line
 from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.study import OUTCOME, PRUNED, SharedStudy, Trial
-from snnlab.experiments.workers import Outcome, Task, Worker, WorkerSettings, threads_per_run, worker_factory
+from snnlab.experiments.workers import Outcome, RunTask, Worker, WorkerSettings, threads_per_run, worker_factory
 from snnlab.runs.tables import format_duration, format_settings, format_value
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ class SearchRunner:
         """Run trials until enough are finished, the time is over, too many failed, or a signal arrives."""
         self.executor.run(self._next, self._record, lambda: not self._is_finished())
 
-    def _next(self) -> tuple[Trial, Task] | None:
+    def _next(self) -> tuple[Trial, RunTask] | None:
+        """Return the next trial with its task; None if there is none at the moment."""
         if time.monotonic() - self._last_check < _CHECK_INTERVAL_S:
             return None
         trial = self.study.next_trial(new=not self._time_is_over())
@@ -63,9 +64,9 @@ class SearchRunner:
         self._last_check = -math.inf  # a place is free
         if ended.outcome["status"] == "completed":
             self._wall_times.append(ended.outcome["wall_s"])
-        _log.info(self._line(trial, ended))
+        _log.info(self._trial_line(trial, ended))
 
-    def _line(self, trial: Trial, ended: FinishedTask) -> str:
+    def _trial_line(self, trial: Trial, ended: FinishedTask) -> str:
         count, limit = self.study.count(), self.study.limit
         outcome = ended.outcome
         if outcome["status"] == "failed":
@@ -77,9 +78,9 @@ class SearchRunner:
                 what += f"  pruned after epoch {outcome['epochs']}"
         text = f"trial {trial.number:3d}  {what}  {format_settings(trial.values)}  {outcome['wall_s']:.1f} s"
         done = f"{count.finished} of {limit}" if limit else str(count.finished)
-        return f"{text}  | {done} finished{self._left(count.finished)}"
+        return f"{text}  | {done} finished{self._remaining_text(count.finished)}"
 
-    def _left(self, finished: int) -> str:
+    def _remaining_text(self, finished: int) -> str:
         limit = self.study.limit
         if limit is None or not self._wall_times or finished >= limit:
             return ""
@@ -134,7 +135,7 @@ class FinishedTask:
     """
 
     key: Any
-    task: Task
+    task: RunTask
     outcome: Outcome
     overhead_s: float
 
@@ -142,7 +143,7 @@ class FinishedTask:
 @dataclass(frozen=True)
 class _Running:
     key: Any
-    task: Task
+    task: RunTask
     future: Future[Any]
     since: float
     worker_deaths: int = 0
@@ -159,7 +160,7 @@ class Executor:
     """
 
     def __init__(
-        self, make: Callable[[], Worker], train: Callable[[Task], Outcome], slots: int, devices: int = 0
+        self, make: Callable[[], Worker], train: Callable[[RunTask], Outcome], slots: int, devices: int = 0
     ) -> None:
         self._make, self._train, self._slots, self.devices = make, train, slots, devices
         self._workers: dict[int, Worker] = {}
@@ -201,12 +202,12 @@ class Executor:
             self._close_worker(0)
             raise WorkerLostError("", f"the worker died before the first run: {one_line(error)}") from error
 
-    def start(self, key: Any, task: Task, worker_deaths: int = 0) -> None:
+    def start(self, key: Any, task: RunTask, worker_deaths: int = 0) -> None:
         """Start a task in a free slot."""
         slot = next(slot for slot in range(self._slots) if slot not in self._running)
         shared = [f"trainer.devices=[{slot % self.devices}]"] if self.devices > 1 else []
-        given, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
-        self._running[slot] = _Running(key, task, self._submit(slot, self._train, given), since, worker_deaths)
+        started_task, since = replace(task, overrides=[*task.overrides, *shared]), time.perf_counter()
+        self._running[slot] = _Running(key, task, self._submit(slot, self._train, started_task), since, worker_deaths)
 
     def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if slot in self._workers:
@@ -222,7 +223,7 @@ class Executor:
 
     def run(
         self,
-        take: Callable[[], tuple[Any, Task] | None],
+        take: Callable[[], tuple[Any, RunTask] | None],
         ended: Callable[[FinishedTask], None],
         more: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -234,8 +235,8 @@ class Executor:
             more: Whether a task may come later, while none is running.
         """
         while True:
-            while self.has_free_slot and (given := take()) is not None:
-                self.start(*given)
+            while self.has_free_slot and (taken := take()) is not None:
+                self.start(*taken)
             finished = list(self._stop_and_collect() if self.is_stopping else self._collect_finished())
             for one in finished:
                 ended(one)
@@ -244,7 +245,7 @@ class Executor:
             if not finished:
                 time.sleep(_POLL_S)
 
-    def run_all(self, tasks: dict[Any, Task], ended: Callable[[FinishedTask], None]) -> None:
+    def run_all(self, tasks: dict[Any, RunTask], ended: Callable[[FinishedTask], None]) -> None:
         """Run all tasks, until a signal arrives.
 
         Args:
@@ -300,7 +301,7 @@ class Executor:
 
 
 @contextmanager
-def executor(where: WorkerSettings, folder: Path, train: Callable[[Task], Outcome]) -> Iterator[Executor]:
+def executor(where: WorkerSettings, folder: Path, train: Callable[[RunTask], Outcome]) -> Iterator[Executor]:
     """Yield an executor; Ctrl-C and SIGTERM stop it; its workers are closed at the end.
 
     Args:

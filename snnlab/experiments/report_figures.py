@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from snnlab.experiments.suite_statistics import Spread, short_number
+from snnlab.experiments.suite_statistics import SeedSummary, short_number
 from snnlab.nn.summary import LEARNED_PREFIX
 from snnlab.runs.plots.style import (
     BLUE,
@@ -44,12 +44,12 @@ class Curves(NamedTuple):
     """Curves of one plot.
 
     Attributes:
-        words: The plot's title.
+        caption: The plot's title.
         axis: The label of the y axis.
         lines: The curves, each as its column in `metrics.csv` and its label.
     """
 
-    words: str
+    caption: str
     axis: str
     lines: Sequence[tuple[str, str]]
 
@@ -61,14 +61,14 @@ def curves(epochs: Mapping[str, np.ndarray]) -> dict[str, Curves]:
         epochs: The columns of `metrics.csv`.
     """
     found: dict[str, Curves] = {}
-    for name, words in _PAIRS:
+    for name, caption in _PAIRS:
         lines = [(f"{stage}/{name}", stage) for stage in ("train", "val") if f"{stage}/{name}" in epochs]
-        found[name] = Curves(f"{words}, epoch by epoch", words, lines)
-    for what, axis, words in _LAYER_METRICS:
+        found[name] = Curves(f"{caption}, epoch by epoch", caption, lines)
+    for what, axis, caption in _LAYER_METRICS:
         prefix = f"val/{what}/" if any(key.startswith(f"val/{what}/") for key in epochs) else f"train/{what}/"
         lines = [(key, key.removeprefix(prefix)) for key in epochs if key.startswith(prefix)]
         if not (what == "spikes_per_step" and any("/rate_hz/" in key for key in epochs)):
-            found[what] = Curves(words, axis, lines)
+            found[what] = Curves(caption, axis, lines)
     for what, of_layers in learned_lines(epochs):
         found[f"learned_{what.split()[0]}"] = Curves(f"{what}, learned, by layer", what, of_layers)
     rates = [(key, key.removeprefix("lr/")) for key in epochs if key.startswith("lr/")]
@@ -84,16 +84,16 @@ def draw_curves(epochs: Mapping[str, np.ndarray], chosen: int | None) -> Iterato
         chosen: The chosen epoch, from 0, or None.
     """
     for one in curves(epochs).values():
-        yield one.words, draw_curve(epochs, one, chosen)
+        yield one.caption, draw_curve(epochs, one, chosen)
 
 
 def draw_curve(epochs: Mapping[str, np.ndarray], curve: Curves, chosen: int | None) -> Figure:
     """Draw curves over the epochs, with a line at the chosen epoch."""
     with default_style():
         figure, (ax,) = new_figure(left=0.2)
-        for place, (key, name) in enumerate(curve.lines):
-            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-            line = {"linestyle": "-" if place % 2 == 0 else DASHED, "linewidth": 1.4, "markersize": 3}
+        for index, (key, name) in enumerate(curve.lines):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            line = {"linestyle": "-" if index % 2 == 0 else DASHED, "linewidth": 1.4, "markersize": 3}
             ax.plot(epochs["epoch"] + 1, epochs[key], color=colour, marker=marker, label=name, **line)
         if chosen is not None:
             ax.axvline(chosen + 1, color=GREY, linewidth=0.8)
@@ -119,8 +119,8 @@ def learned_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, str, str, 
     """Yield for each learned quantity of each layer: layer, quantity, value, and its range over the layer."""
     for name, quantity, layer in _learned(metrics):
         ends = [metrics.get(f"{LEARNED_PREFIX}{quantity}{end}/{layer}") for end in _RANGE_SUFFIXES]
-        spread = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
-        yield layer, _quantity_label(quantity), f"{metrics[name]:.4g}", spread
+        interval = "" if None in ends else " to ".join(f"{end:.4g}" for end in ends)
+        yield layer, _quantity_label(quantity), f"{metrics[name]:.4g}", interval
 
 
 def _learned(names: Iterable[str]) -> Iterator[tuple[str, str, str]]:
@@ -146,8 +146,8 @@ class Point(NamedTuple):
 
     name: str
     baseline: bool
-    cost: Spread
-    score: Spread
+    cost: SeedSummary
+    score: SeedSummary
 
 
 def draw_costs(points: Sequence[Point], cost: str, score: str) -> Figure | None:
@@ -208,15 +208,15 @@ def draw_swept(rows: Sequence[GridRow], keys: Sequence[str]) -> Iterator[tuple[s
 def _draw_swept(rows: Sequence[GridRow], key: str, metric: str) -> Figure:
     with default_style():
         figure, (ax,) = new_figure(height=3.4, left=0.17)
-        place, marked = _axis([row.values[key] for row in rows])
+        x_of, marked = _axis([row.values[key] for row in rows])
         lines = group_by(rows, lambda row: "  ".join(f"{k}={v}" for k, v in row.values.items() if k != key))
         for number, (name, of) in enumerate(lines.items()):
-            of.sort(key=lambda row: place(row.values[key]))
+            of.sort(key=lambda row: x_of(row.values[key]))
             found = [row.metrics[metric] for row in of]
             bars = [stdev(values) if len(values) > 1 else 0.0 for values in found]
             style: dict[str, Any] = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             style |= {"linestyle": "-" if number % 2 == 0 else DASHED, "markersize": 4, "capsize": 2, "label": name}
-            ax.errorbar([place(row.values[key]) for row in of], list(map(fmean, found)), yerr=bars, **style)
+            ax.errorbar([x_of(row.values[key]) for row in of], list(map(fmean, found)), yerr=bars, **style)
         if isinstance(marked, Mapping):
             ax.set_xticks(list(marked.values()), list(marked))
         elif marked:
@@ -232,14 +232,14 @@ def _axis(values: Sequence[str]) -> tuple[Callable[[str], float], Mapping[str, f
     try:
         numbers = [float(value) for value in values]
     except ValueError:
-        places = {value: float(number) for number, value in enumerate(dict.fromkeys(values))}
-        return places.__getitem__, places
+        ticks = {value: float(number) for number, value in enumerate(dict.fromkeys(values))}
+        return ticks.__getitem__, ticks
     return float, numbers if min(numbers) > 0 and max(numbers) > _LOG_AXIS_RATIO * min(numbers) else []
 
 
-def _with_bars(spreads: Sequence[Spread], factor: float) -> tuple[np.ndarray, np.ndarray]:
+def _with_bars(summaries: Sequence[SeedSummary], factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Return means, and the lower (down to 0) and upper lengths of their 95 % intervals, `[2, N]`; 0 without one."""
-    means = np.array([each.mean for each in spreads])
-    low = np.array([each.mean if each.low is None else max(each.low, 0.0) for each in spreads])
-    high = np.array([each.mean if each.high is None else each.high for each in spreads])
+    means = np.array([each.mean for each in summaries])
+    low = np.array([each.mean if each.low is None else max(each.low, 0.0) for each in summaries])
+    high = np.array([each.mean if each.high is None else each.high for each in summaries])
     return factor * means, factor * np.stack([means - low, high - means])

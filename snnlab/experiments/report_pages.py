@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnlab.experiments.report_figures import Point, draw_costs, draw_curves, draw_swept, learned_rows
-from snnlab.experiments.suite_statistics import MethodRow, Spread
+from snnlab.experiments.suite_statistics import MethodRow, SeedSummary
 from snnlab.experiments.suite_table import VERDICTS, DatasetTables, SuiteTable, remarks, tables
 from snnlab.files import write_atomically
 from snnlab.runs.early_exit import StepTime, early_exit_curve, recorded_answers
@@ -80,12 +80,12 @@ class Page(NamedTuple):
         for name, plot in (one for section in self.plots.values() for one in section):
             stem = re.sub(r"\W+", "_", name).strip("_")
             files.append(folder / f"{stem}.{form if isinstance(plot, Figure) else 'png'}")
-            content = _content(plot, form)
+            content = _image_bytes(plot, form)
             write_atomically(files[-1], lambda file, content=content: file.write(content))
         return files
 
 
-def _content(plot: Figure | bytes, form: str) -> bytes:
+def _image_bytes(plot: Figure | bytes, form: str) -> bytes:
     if not isinstance(plot, Figure):
         return plot
     file = io.BytesIO()
@@ -98,7 +98,7 @@ def _content(plot: Figure | bytes, form: str) -> bytes:
 def _data_url(plot: Figure | bytes) -> str:
     """Return a plot as a data URL: a figure as SVG, which stays sharp when printed; bytes are a PNG file."""
     kind = "svg+xml" if isinstance(plot, Figure) else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(_content(plot, 'svg')).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(_image_bytes(plot, 'svg')).decode()}"
 
 
 _STAGES = {"test": "test", "val": "validation"}
@@ -110,11 +110,11 @@ class TimeAxis(NamedTuple):
     """The time axis of a run.
 
     Attributes:
-        clock: The duration of a step and its unit.
+        step_time: The duration of a step and its unit.
         no_early_exit_reason: The reason why there is no early exit; None if there is.
     """
 
-    clock: StepTime
+    step_time: StepTime
     no_early_exit_reason: str | None = None
 
 
@@ -131,21 +131,21 @@ def run_page(
     epochs = recorded.epochs() if (folder / METRICS).is_file() else {}
     arrays = recorded.predictions() if (folder / PREDICTIONS).is_file() else {}
     seen = None if when.no_early_exit_reason else recorded_answers(arrays, "test")
-    early = [] if seen is None else early_exit_curve(seen, when.clock)
+    exits = [] if seen is None else early_exit_curve(seen, when.step_time)
     parts = {"train": "to train", "val": "to validate", "test": "to test"}
     values = {
-        "summary": list(_summary(recorded, here)),
-        "sizes": ", ".join(f"{selection.get(f'{part}_size', 0):,} {words}" for part, words in parts.items()),
+        "summary": list(_summary_rows(recorded, here)),
+        "sizes": ", ".join(f"{selection.get(f'{part}_size', 0):,} {label}" for part, label in parts.items()),
         "val_rule": selection.get("val_rule"),
-        "layers": list(_layers(recorded.metrics)),
+        "layers": list(_layer_rows(recorded.metrics)),
         "learned": list(learned_rows(recorded.metrics)),
-        "unit": when.clock.unit,
+        "unit": when.step_time.unit,
         "early": [
             (
                 *("- (at the end)" if row.threshold is None else f"{row.threshold:g}", f"{row.accuracy:.1%}"),
                 *(f"{row.latency:.1f}", f"{row.early:.1%}"),
             )
-            for row in early
+            for row in exits
         ],
         "different": [
             (key, before.get(key, "-"), here.get(key, "-"))
@@ -157,10 +157,10 @@ def run_page(
         "config": (folder / CONFIG).read_text(encoding="utf-8"),
     }
     with default_style():
-        of_early = [draw_early_exit(early, when.clock)] if early else []
+        of_early = [draw_early_exit(exits, when.step_time)] if exits else []
     plots: dict[str, Sequence[Plot]] = {
         "training": list(draw_curves(epochs, selection.get("epoch"))) if epochs else [],
-        "answers": list(_prediction_plots(arrays, names, when.clock.dt)),
+        "answers": list(_prediction_plots(arrays, names, when.step_time.dt)),
         "early": [("test recordings: accuracy of answers at a probability, against their time", of) for of in of_early],
         "recordings": list(_newest_plots(folder / "tensorboard")),
     }
@@ -177,42 +177,42 @@ def _repeat_commands(recorded: RecordedRun) -> Iterator[str]:
     yield from (f"snnlab reproduce {folder}", f"snnlab evaluate {folder}", f"snnlab reproduce {folder} --env")
 
 
-def _summary(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    page, metrics, selection, timing = recorded.page, recorded.metrics, recorded.selection, recorded.timing
-    if page.get("control"):
-        yield "control", f"{page['control']}; the numbers are no valid result"
+def _summary_rows(recorded: RecordedRun, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    content, metrics, selection, timing = recorded.content, recorded.metrics, recorded.selection, recorded.timing
+    if content.get("control"):
+        yield "control", f"{content['control']}; the numbers are no valid result"
     if tags := config.get("tags"):
         yield "tags", ", ".join(map(str, tags))
     if active := limits(config):
         yield "limited", f"{'  '.join(active)}; training and test did not use all recordings"
-    for stage, words in _STAGES.items():
+    for stage, label in _STAGES.items():
         windows = metrics.get(f"{stage}/windows")
         of = f" of {metrics.get(f'{stage}/recordings', 0):,.0f} recordings"
         of = of if windows is None else f" of {windows:,.0f} windows{of}"
         if (accuracy := metrics.get(f"{stage}/accuracy")) is not None:
-            yield f"{words} accuracy", f"{accuracy:.1%}{of}"
+            yield f"{label} accuracy", f"{accuracy:.1%}{of}"
         if (error := metrics.get(f"{stage}/mae")) is not None:
-            yield f"{words} mean error", f"{error:.4g}{of}"
+            yield f"{label} mean error", f"{error:.4g}{of}"
     before = selection.get("trained_before") or {}
-    if seen := ", ".join(f"{before[part]:,} of {words}" for part, words in _STAGES.items() if before.get(part)):
+    if seen := ", ".join(f"{before[part]:,} of {label}" for part, label in _STAGES.items() if before.get(part)):
         yield "the run that it began with was trained on", seen
     if (epoch := selection.get("epoch")) is not None:
         yield "chosen epoch", f"{epoch + 1} of {selection.get('epochs')} ({selection.get('rule')})"
     if (last := metrics.get("last/val/accuracy")) is not None:
         yield "last epoch's validation accuracy", f"{last:.1%}"
-    for key, words in (("test/spikes_per_sample", "spikes a test sample"), ("params", "parameters")):
+    for key, label in (("test/spikes_per_sample", "spikes a test sample"), ("params", "parameters")):
         if (value := metrics.get(key)) is not None:
-            yield words, f"{value:,.0f}"
+            yield label, f"{value:,.0f}"
     if timing.get("fit_s") is not None:
         yield "training", f"{timing['fit_s']:,.0f} s"
     for entry in recorded.resumed:
         others = ", with other kernels" if entry.get("kernels") else ""
         yield "resumed", f"{entry.get('at')}, in epoch {entry['epoch'] + 1}{others}"
-    if page.get("error"):
-        yield "error", str(page["error"])
+    if content.get("error"):
+        yield "error", str(content["error"])
 
 
-def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+def _layer_rows(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
     stage = "test" if any(key.startswith("test/silent/") for key in metrics) else "val"
     for key in metrics:
         if key.startswith(f"{stage}/silent/"):
@@ -224,14 +224,14 @@ def _layers(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
 
 def _prediction_plots(arrays: Mapping[str, np.ndarray], names: list[str], dt: float | None) -> Iterator[Plot]:
     """Yield confusion and accuracy over time of validation and test recordings that have one class each."""
-    for stage, words in _STAGES.items():
+    for stage, label in _STAGES.items():
         if f"{stage}_answers" not in arrays or arrays[f"{stage}_target"].ndim != 1:
             continue
         targets, readout, answers = (arrays[f"{stage}_{what}"] for what in ("target", "readout", "answers"))
         found = prediction_metrics(targets, readout, answers, names)
         with default_style():
             drawn = list(draw_predictions(found, names, dt))
-        yield from ((f"{words} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
+        yield from ((f"{label} recordings: {_FINDINGS[name]}", figure) for name, figure in drawn)
 
 
 def _newest_plots(folder: Path) -> Iterator[Plot]:
@@ -269,9 +269,9 @@ def runs_page(root: Path, lines: Sequence[ListedRun]) -> Page:
         (
             *(os.path.relpath(line.folder, root), line.marked_status),
             *(metric_text(metric, line.result.get(metric)) or "-" for metric in shown),
-            *(values[place] for values in settings.values()),
+            *(values[index] for values in settings.values()),
         )
-        for place, line in enumerate(lines)
+        for index, line in enumerate(lines)
     ]
     done, names = sum(line.status == "completed" for line in lines), dict.fromkeys(line.name for line in lines)
     title, where = (next(iter(names)), f"{root}: ") if len(names) == 1 else (root.absolute().name, "")
@@ -283,29 +283,31 @@ def runs_page(root: Path, lines: Sequence[ListedRun]) -> Page:
         "problems": [[line.problem] for line in lines if line.problem],
     }
     subtitle = f"{where}{len(lines)} runs, {done} completed"
-    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_costs(lines))}, values)
+    return Page("runs.html", title, subtitle, {"swept": swept, "costs": list(_cost_plots(lines))}, values)
 
 
 def _settings(lines: Sequence[ListedRun], grid: Grid | None) -> dict[str, list[str]]:
     """Return the settings in which runs differ, with their values; of a grid its own settings, as typed."""
     if grid is not None:
-        places = [os.path.relpath(line.folder, grid.folder) for line in lines]
-        if all(place in grid.runs for place in places):
-            return {key: [grid.runs[place].get(key, "-") for place in places] for key in grid.keys}
+        subfolders = [os.path.relpath(line.folder, grid.folder) for line in lines]
+        if all(subfolder in grid.runs for subfolder in subfolders):
+            return {key: [grid.runs[subfolder].get(key, "-") for subfolder in subfolders] for key in grid.keys}
     return differing_settings(
         [{key: value for key, value in line.config.items() if key not in RUN_KEYS or key == "seed"} for line in lines]
     )
 
 
-def _costs(lines: Sequence[ListedRun]) -> Iterator[Plot]:
-    for cost, words in _COSTS:
+def _cost_plots(lines: Sequence[ListedRun]) -> Iterator[Plot]:
+    for cost, label in _COSTS:
         points = [
-            Point("", False, Spread(1, float(line.result[cost])), Spread(1, float(line.result["val/accuracy"])))
+            Point(
+                "", False, SeedSummary(1, float(line.result[cost])), SeedSummary(1, float(line.result["val/accuracy"]))
+            )
             for line in lines
             if line.result.get(cost) is not None and line.result.get("val/accuracy") is not None
         ]
-        if (figure := draw_costs(points, words, "validation accuracy (%)")) is not None:
-            yield f"validation accuracy against {words}", figure
+        if (figure := draw_costs(points, label, "validation accuracy (%)")) is not None:
+            yield f"validation accuracy against {label}", figure
 
 
 def suite_page(suite: SuiteTable, folder: str) -> Page:
@@ -339,24 +341,24 @@ def suite_page(suite: SuiteTable, folder: str) -> Page:
 def _suite_costs(part: DatasetTables, *, several: bool) -> Iterator[Plot]:
     """Yield a plot for each cost in which the methods differ; accuracies are in percent."""
     on = f", {part.dataset}" if several else ""
-    for words, cost in _SUITE_COSTS.items():
+    for label, cost in _SUITE_COSTS.items():
         points = [
-            Point(str(place), row.role == "baseline", spent, row.values["test_accuracy"])
-            for place, row in enumerate(part.rows, 1)
+            Point(str(number), row.role == "baseline", spent, row.values["test_accuracy"])
+            for number, row in enumerate(part.rows, 1)
             if "test_accuracy" in row.values and (spent := cost(row)) is not None
         ]
-        if (figure := draw_costs(points, words, "test accuracy (%)")) is not None:
-            yield f"test accuracy against {words}{on}", figure
+        if (figure := draw_costs(points, label, "test accuracy (%)")) is not None:
+            yield f"test accuracy against {label}{on}", figure
 
 
-def _operations(row: MethodRow) -> Spread | None:
+def _operations_per_sample(row: MethodRow) -> SeedSummary | None:
     macs, acs = (row.values.get(f"test_synops_{kind}") for kind in ("macs", "acs"))
     # The interval of a sum is not the sum of the intervals.
-    return None if macs is None or acs is None else Spread(macs.n, macs.mean + acs.mean)
+    return None if macs is None or acs is None else SeedSummary(macs.n, macs.mean + acs.mean)
 
 
-_SUITE_COSTS: Mapping[str, Callable[[MethodRow], Spread | None]] = {
-    "synaptic operations a test sample (MACs and ACs)": _operations,
+_SUITE_COSTS: Mapping[str, Callable[[MethodRow], SeedSummary | None]] = {
+    "synaptic operations a test sample (MACs and ACs)": _operations_per_sample,
     "parameters": lambda row: row.values.get("params"),
     "spikes a test sample": lambda row: row.values.get("test_spikes_per_sample"),
     "wall time of a run (s)": lambda row: row.values.get("wall_s"),
@@ -375,14 +377,14 @@ class SearchFolder(NamedTuple):
 
     Attributes:
         folder: The folder, for commands.
-        page: The content of `sweep.yaml`.
+        content: The content of `sweep.yaml`.
         summary: The content of `search.json`; empty while the search is running.
         trials: The rows of `trials.csv`, one for each trial.
         plots: The plots with their names.
     """
 
     folder: str
-    page: Mapping[str, Any]
+    content: Mapping[str, Any]
     summary: Mapping[str, Any]
     trials: Sequence[Mapping[str, str]]
     plots: Sequence[Plot]
@@ -394,30 +396,30 @@ def sweep_page(search: SearchFolder) -> Page:
     tested = winner.get("test") or {}
     importance = search.summary.get("importance") or {}
     values = {
-        "result": list(_result(search)),
+        "result": list(_result_rows(search)),
         "tested": [
             (name, metric_text(name, value["mean"]), metric_text(name, value["sd"]) or "-")
             for name, value in tested.items()
             if name.count("/") == 1 and name not in ("test/recordings", "test/windows")
         ],
         "seeds": winner.get("test_seeds") if tested else None,
-        "finalists": list(_finalists(search)),
+        "finalists": list(_finalist_rows(search)),
         "importance": [(name, key, f"{part:.0%}") for name, parts in importance.items() for key, part in parts.items()],
-        "trials": _trials(search.trials),
-        "settings": sorted(flat(search.page["sweep"]).items()),
-        "overrides": search.page["overrides"],
+        "trials": _trials_table(search.trials),
+        "settings": sorted(flat(search.content["sweep"]).items()),
+        "overrides": search.content["overrides"],
         "again": list(_search_commands(search)),
     }
     states = Counter(row["state"].split()[0] for row in search.trials)
     counts = ", ".join(f"{many} {state}" for state, many in states.items())
     subtitle = f"{len(search.trials)} trials: {counts}{'' if search.summary else '; the search has not ended'}"
     return Page(
-        "sweep.html", f"{search.page['name']}: search", subtitle, {"search": list(_titled_plots(search))}, values
+        "sweep.html", f"{search.content['name']}: search", subtitle, {"search": list(_titled_plots(search))}, values
     )
 
 
-def _result(search: SearchFolder) -> Iterator[tuple[str, str]]:
-    objectives: Mapping[str, str] = search.page["sweep"]["objectives"]
+def _result_rows(search: SearchFolder) -> Iterator[tuple[str, str]]:
+    objectives: Mapping[str, str] = search.content["sweep"]["objectives"]
     for name, direction in objectives.items():
         yield "objective", f"{direction} {name}, on validation recordings"
     first = next(iter(objectives))
@@ -427,11 +429,11 @@ def _result(search: SearchFolder) -> Iterator[tuple[str, str]]:
         yield "best trial", f"{best['trial']}: {found}"
     if winner := search.summary.get("winner"):
         yield "winner", f"trial {winner['trial']}, by {search.summary.get('chosen_by')}"
-        common = set(search.page["overrides"])
+        common = set(search.content["overrides"])
         yield "its settings", "  ".join(text for text in winner["overrides"] if text not in common)
 
 
-def _finalists(search: SearchFolder) -> Iterator[tuple[str, ...]]:
+def _finalist_rows(search: SearchFolder) -> Iterator[tuple[str, ...]]:
     for one in search.summary.get("finalists") or ():
         found = ", ".join(f"{name} {metric_text(name, value)}" for name, value in one["found"].items())
         means = {name: fmean(run[name] for run in one["again"]) for name in one["found"] if one["again"]}
@@ -447,10 +449,10 @@ def _titled_plots(search: SearchFolder) -> Iterator[Plot]:
         yield f"{objective.replace('_', '/', 1)}: {_PLOT_TITLES[kind]}" if objective else _PLOT_TITLES[kind], plot
 
 
-def _trials(trials: Sequence[Mapping[str, str]]) -> Table:
+def _trials_table(trials: Sequence[Mapping[str, str]]) -> Table:
     head = [name for name in (trials[0] if trials else ()) if any(row[name] for row in trials)]
-    words = [place for place, name in enumerate(head) if name in ("state", "error")]
-    return Table(head, [[_trial_text(name, row[name]) for name in head] for row in trials], words=words)
+    text_columns = [column for column, name in enumerate(head) if name in ("state", "error")]
+    return Table(head, [[_trial_text(name, row[name]) for name in head] for row in trials], text_columns=text_columns)
 
 
 def _trial_text(name: str, text: str) -> str:
@@ -460,7 +462,7 @@ def _trial_text(name: str, text: str) -> str:
 def _search_commands(search: SearchFolder) -> Iterator[str]:
     yield f"snnlab sweep resume={search.folder} sweep.trials={2 * max(len(search.trials), 1)}"
     if search.summary.get("winner"):
-        own = search.page.get("config_dir")
+        own = search.content.get("config_dir")
         if own:  # the winner's experiment uses files of that folder
             yield f"cp {search.folder}/config/experiment/best.yaml {own}/experiment/"
         yield f"snnlab train --config-dir {own or f'{search.folder}/config'} experiment=best"

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, one_line
 from snnlab.experiments.space import PLACE as SPACE, Space, Values, overrides
 from snnlab.experiments.sweep_settings import FIXED, Sweep, parse_settings
-from snnlab.experiments.workers import Task, TrialAddress
+from snnlab.experiments.workers import RunTask, TrialAddress
 from snnlab.files import unwritable, write_text
 from snnlab.printable import holds_password, masked, printable_data, without_passwords
 from snnlab.runs.renamed_settings import renamed_overrides
@@ -56,7 +56,7 @@ class SearchPlan:
     common: Sequence[str]
     config_dir: str | None
     seed: int
-    place: str
+    working_folder: str
 
     def trial_overrides(self, values: Values) -> list[str]:
         """Return the overrides of a trial, without those that the search adds.
@@ -76,7 +76,9 @@ class SearchPlan:
         if other := [name for name in values if name not in self.space.parameters]:
             raise RunFolderError(self.folder, f"its study has trials with {other[0]}, which is not searched")
 
-    def task(self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False) -> Task:
+    def task(
+        self, folder: str, values: Values, threads: int, seed: int | None = None, *, test: bool = False
+    ) -> RunTask:
         """Return the task of a run.
 
         Args:
@@ -91,15 +93,15 @@ class SearchPlan:
         tested = f"test={str(test).lower()}"
         self.require_searched(values)
         texts = [*quiet, *shared, *common, *_overrides(values), *seeds, tested]
-        return Task(str(self.folder / folder), texts, self.config_dir, self.place)
+        return RunTask(str(self.folder / folder), texts, self.config_dir, self.working_folder)
 
-    def with_pruning(self, task: Task, number: int, url: str) -> Task:
+    def with_pruning(self, task: RunTask, number: int, url: str) -> RunTask:
         """Return the task of a trial that may be pruned."""
         if self.sweep.prune is None:
             return task
         (metric,) = self.sweep.objectives
         address = TrialAddress(url, self.folder.name, number, metric, dict(self.sweep.prune))
-        return Task(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.place, address)
+        return RunTask(task.folder, [*task.overrides, _PRUNING], task.config_dir, task.working_folder, address)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `sweep.yaml`, without passwords."""
@@ -109,7 +111,7 @@ class SearchPlan:
             "seed": self.seed,
             "overrides": list(self.common),
             "config_dir": self.config_dir,
-            "place": self.place,
+            "place": self.working_folder,
             "sweep": self.sweep.as_record(),
         }
 
@@ -146,30 +148,30 @@ def read_sweep_yaml(folder: Path) -> Mapping[str, Any]:
         raise RunFolderError(folder, f"is not a sweep's folder: it has no {FILE}{other}")
     try:
         require_bounded(path)
-        page = without_passwords(printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
+        content = without_passwords(printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False)))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise _damaged(path, one_line(error)) from error
-    if not isinstance(page, Mapping) or "schema" not in page:
-        raise _damaged(path, "it was not written by a search")
-    if page["schema"] != SCHEMA:
+        raise _damaged_error(path, one_line(error)) from error
+    if not isinstance(content, Mapping) or "schema" not in content:
+        raise _damaged_error(path, "it was not written by a search")
+    if content["schema"] != SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab")
-    if wrong := _wrong_part(page):
-        raise _damaged(path, f"{wrong} was not written by a search")
-    return {**{str(key): value for key, value in page.items()}, "overrides": renamed_overrides(page["overrides"])}
+    if wrong := _wrong_part(content):
+        raise _damaged_error(path, f"{wrong} was not written by a search")
+    return {**{str(key): value for key, value in content.items()}, "overrides": renamed_overrides(content["overrides"])}
 
 
-def _wrong_part(page: Mapping[Any, Any]) -> str | None:
+def _wrong_part(content: Mapping[Any, Any]) -> str | None:
     """Return the first part of a `sweep.yaml` that is missing or has another type, or None."""
     for name, kinds in _TYPES.items():
-        if name not in page or not isinstance(page[name], kinds):
+        if name not in content or not isinstance(content[name], kinds):
             return name
     for name in ("space", "objectives"):
-        if not isinstance(page["sweep"].get(name), Mapping):
+        if not isinstance(content["sweep"].get(name), Mapping):
             return f"sweep.{name}"
-    return None if all(isinstance(text, str) for text in page["overrides"]) else "overrides"
+    return None if all(isinstance(text, str) for text in content["overrides"]) else "overrides"
 
 
-def _damaged(path: Path, reason: str) -> DamagedError:
+def _damaged_error(path: Path, reason: str) -> DamagedError:
     hint = f"restore it from a copy; its trials' runs are there: snnlab runs list {quote(str(path.parent))}/trials"
     return DamagedError(path, reason, hint)
 
@@ -180,37 +182,42 @@ def read_plan(folder: Path, settings: Mapping[str, Any]) -> SearchPlan:
     Args:
         settings: Its settings, with those that are new from now on.
     """
-    page = read_sweep_yaml(folder)
+    content = read_sweep_yaml(folder)
     sweep, space = parse_settings(settings)
     # If the working folder was moved, use the current one.
-    place = page["place"] if Path(page["place"]).is_dir() else str(Path.cwd())
-    common, config_dir = page["overrides"], page["config_dir"]
-    return SearchPlan(folder.absolute(), page["name"], sweep, space, common, config_dir, page["seed"], place)
+    working_folder = content["place"] if Path(content["place"]).is_dir() else str(Path.cwd())
+    common, config_dir = content["overrides"], content["config_dir"]
+    return SearchPlan(
+        folder.absolute(), content["name"], sweep, space, common, config_dir, content["seed"], working_folder
+    )
 
 
-def first_difference(plan: SearchPlan, page: Mapping[str, Any]) -> str | None:
+def first_difference(plan: SearchPlan, content: Mapping[str, Any]) -> str | None:
     """Return the first setting in which a search differs from a recorded `sweep.yaml`, or None."""
     now = _as_read_back(plan.to_dict())
-    if now["overrides"] != page.get("overrides"):
+    if now["overrides"] != content.get("overrides"):
         return "overrides"
-    if now["seed"] != page.get("seed"):
+    if now["seed"] != content.get("seed"):
         return "seed"
-    recorded = page.get("sweep")
+    recorded = content.get("sweep")
     known = recorded if isinstance(recorded, Mapping) else {}
     return next((f"sweep.{name}" for name in FIXED if now["sweep"][name] != known.get(name)), None)
 
 
-def command_words(page: Mapping[str, Any]) -> list[str]:
+def command_arguments(content: Mapping[str, Any]) -> list[str]:
     """Return the command-line words that start the search of a `sweep.yaml`, quoted for the shell."""
     usual = {one.name: one.default for one in fields(Sweep)}
-    settings = {name: value for name, value in (page.get("sweep") or {}).items() if value != usual.get(name)}
-    words = [*map(str, page.get("overrides") or ()), *overrides({f"sweep.{name}": v for name, v in settings.items()})]
-    return [quote(word) for word in words] + (["--config-dir DIR"] if page.get("config_dir") else [])
+    settings = {name: value for name, value in (content.get("sweep") or {}).items() if value != usual.get(name)}
+    arguments = [
+        *map(str, content.get("overrides") or ()),
+        *overrides({f"sweep.{name}": v for name, v in settings.items()}),
+    ]
+    return [quote(word) for word in arguments] + (["--config-dir DIR"] if content.get("config_dir") else [])
 
 
-def _as_read_back(page: Mapping[str, Any]) -> Any:
+def _as_read_back(content: Mapping[str, Any]) -> Any:
     """Return a page as it would be read back from its file."""
-    return OmegaConf.to_container(OmegaConf.create(dict(page)), resolve=False)
+    return OmegaConf.to_container(OmegaConf.create(dict(content)), resolve=False)
 
 
 def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:
@@ -223,8 +230,8 @@ def check_full_names(space: Space, settings: Mapping[str, Any]) -> None:
         ConfigError: with the place that is likely meant.
     """
     for name in space.parameters:
-        if "." not in name and name not in {place.partition(".")[0] for place in settings}:
-            meant = [place for place in settings if place.endswith(f".{name}")]
+        if "." not in name and name not in {key.partition(".")[0] for key in settings}:
+            meant = [key for key in settings if key.endswith(f".{name}")]
             if meant:
                 raise ConfigError(f"{SPACE}.{name}", f"there is no such setting. Did you mean '{meant[0]}'?")
 

@@ -54,30 +54,30 @@ def figures(study: Study, names: Sequence[str]) -> dict[str, Figure]:
         return {}
     found = {}
     with default_style():
-        for place, name in enumerate(names):
+        for objective, name in enumerate(names):
             stem = name.replace("/", "_")
-            found[f"slice_{stem}"] = _slice_plot(done, settings, place, name)
-            if parts := importances(study, place):
+            found[f"slice_{stem}"] = _slice_plot(done, settings, objective, name)
+            if parts := importances(study, objective):
                 found[f"importance_{stem}"] = _importance_plot(parts, name)
         if len(names) > 1:
             found["pareto"] = _pareto_plot(study, done, names)
     return found
 
 
-def importances(study: Study, place: int) -> dict[str, float]:
+def importances(study: Study, objective: int) -> dict[str, float]:
     """Return the fraction of an objective's variance that each setting explains; empty if the trials are not enough.
 
     Args:
-        place: Index of the objective.
+        objective: Index of the objective.
 
     Source: Hutter, Hoos, Leyton-Brown: An efficient approach for assessing hyperparameter importance, 2014 (fANOVA).
     """
     done, settings = varied_settings(study)
-    if len(done) < 4 or not settings or len({trial.values[place] for trial in done}) < 2:
+    if len(done) < 4 or not settings or len({trial.values[objective] for trial in done}) < 2:
         return {}
     evaluator = importance.FanovaImportanceEvaluator(seed=0)
     return importance.get_param_importances(
-        study, evaluator=evaluator, params=settings, target=lambda trial: trial.values[place]
+        study, evaluator=evaluator, params=settings, target=lambda trial: trial.values[objective]
     )
 
 
@@ -88,12 +88,12 @@ def varied_settings(study: Study) -> tuple[list[FrozenTrial], list[str]]:
     return done, [name for name in names if len({str(trial.params[name]) for trial in done}) > 1]
 
 
-def _slice_plot(done: Sequence[FrozenTrial], settings: Sequence[str], place: int, name: str) -> Figure:
+def _slice_plot(done: Sequence[FrozenTrial], settings: Sequence[str], objective: int, name: str) -> Figure:
     """Draw an objective over each setting; later trials are darker."""
     columns = min(_COLUMNS, len(settings))
     rows = -(-len(settings) // columns)
     figure = _figure(1.2 + 2.6 * columns, 2.9 * rows)
-    y = [trial.values[place] for trial in done]
+    y = [trial.values[objective] for trial in done]
     for number, setting in enumerate(settings):
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = _Scale(done, setting)

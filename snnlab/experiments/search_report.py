@@ -33,12 +33,12 @@ def read_summary(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / SUMMARY
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
-    if not _is_summary(page):
-        raise _damaged(path, "it was not written by a search")
-    return page
+        raise _damaged_error(path, error) from error
+    if not _is_summary(content):
+        raise _damaged_error(path, "it was not written by a search")
+    return content
 
 
 def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]:
@@ -54,9 +54,9 @@ def read_trials(folder: Path, objectives: Sequence[str]) -> list[dict[str, str]]
     try:
         rows = parse_trials(path.read_text(encoding="utf-8"), objectives)
     except (OSError, ValueError, csv.Error) as error:
-        raise _damaged(path, error) from error
+        raise _damaged_error(path, error) from error
     if not rows:
-        raise _damaged(path, "it has no trial")
+        raise _damaged_error(path, "it has no trial")
     return rows
 
 
@@ -78,10 +78,10 @@ def parse_trials(text: str, objectives: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _is_summary(page: Any) -> bool:
-    if not isinstance(page, dict):
+def _is_summary(content: Any) -> bool:
+    if not isinstance(content, dict):
         return False
-    winner, finalists, importance = (page.get(name) for name in ("winner", "finalists", "importance"))
+    winner, finalists, importance = (content.get(name) for name in ("winner", "finalists", "importance"))
     return (
         (winner is None or _is_winner(winner))
         and (finalists is None or (isinstance(finalists, list) and all(map(_is_finalist, finalists))))
@@ -113,7 +113,7 @@ def _are_numbers(node: Any) -> bool:
     return isinstance(node, dict) and all(isinstance(value, _NUMBER) for value in node.values())
 
 
-def _damaged(path: Path, reason: object) -> DamagedError:
+def _damaged_error(path: Path, reason: object) -> DamagedError:
     return DamagedError(path, reason, f"snnlab sweep {quote(f'resume={path.parent}')} writes it again")
 
 
@@ -133,7 +133,7 @@ def print_trials(plan: SearchPlan, study: SharedStudy) -> None:
         rows.append(
             [str(trial.number), *cells, *(format_value(values[key]) if key in values else "" for key in settings)]
         )
-    Table(["trial", *names, *settings], rows, words=()).print()
+    Table(["trial", *names, *settings], rows, text_columns=()).print()
     parts = [f"{count.complete} complete", f"{count.pruned} pruned", f"{count.failed} failed"]
     print(f"trials: {', '.join(parts)}; all of them: {format_path(plan.folder / TRIALS)}")
     if seconds := overheads(study):
@@ -184,7 +184,7 @@ def trials_text(plan: SearchPlan, trials: Sequence[FrozenTrial]) -> str:
         outcome: dict[str, Any] = trial.user_attrs.get(OUTCOME) or {}
         metrics, values = outcome.get("metrics") or {}, values_of(trial)
         figures = [*(metrics.get(name, "") for name in names), *(values.get(name, "") for name in settings)]
-        rows.append([trial.number, _state(trial), *figures, *(outcome.get(key) for key in ends)])
+        rows.append([trial.number, _state_text(trial), *figures, *(outcome.get(key) for key in ends)])
     return csv_text(["trial", "state", *names, *settings, *ends], rows)
 
 
@@ -194,7 +194,7 @@ def write_summary(
     """Write `search.json`."""
     count = study.count()
     seconds = overheads(study)
-    page: dict[str, Any] = {
+    content: dict[str, Any] = {
         "schema_version": SCHEMA,
         "objectives": dict(plan.sweep.objectives),
         "trials": vars(count),
@@ -202,16 +202,16 @@ def write_summary(
         "overhead_s": median(seconds) if seconds else None,
     }
     if winner:
-        page["chosen_by"], page["seeds"] = winner.chosen_by, list(winner.seeds)
-        page["finalists"] = [vars(one) for one in winner.finalists]
-        page["winner"] = {
+        content["chosen_by"], content["seeds"] = winner.chosen_by, list(winner.seeds)
+        content["finalists"] = [vars(one) for one in winner.finalists]
+        content["winner"] = {
             "trial": winner.finalists[0].number,
             "overrides": plan.trial_overrides(winner.finalists[0].values),
             "test_seeds": list(winner.test_seeds),
             "test": _means(winner.tested),
             "runs": [str(folder.relative_to(plan.folder)) for folder in winner.folders],
         }
-    write_json(plan.folder / SUMMARY, page)
+    write_json(plan.folder / SUMMARY, content)
 
 
 def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
@@ -223,7 +223,7 @@ def _means(runs: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | N
     return found
 
 
-def _state(trial: FrozenTrial) -> str:
+def _state_text(trial: FrozenTrial) -> str:
     if trial.state.name == "FAIL":
         return "failed" if OUTCOME in trial.user_attrs else "lost"
     epochs = trial.user_attrs.get(PRUNED)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import above, check_settings, key_of, quoted
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _check_condition(when: Mapping[str, Any] | None, parameters: Mapping[str, An
     earlier = [key for key in parameters if key != name]
     for key in when or {}:
         if key not in earlier:
-            there = listing(earlier) or "nothing"
+            there = join_names(earlier) or "nothing"
             hint = did_you_mean(key, earlier)
             raise ConfigError(f"{PLACE}.{name}.when", f"{key} must be listed before it ({there})", hint)
 

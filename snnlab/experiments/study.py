@@ -237,8 +237,8 @@ class SharedStudy:
         self.limit = _minimum(sweep.trials, len(self._grid) if self._grid else None)
 
     def _require_same_search(self, identity: Mapping[str, Any]) -> None:
-        page = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
-        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(page))}
+        content = {"space": self.sweep.space, "objectives": list(self.sweep.objectives.items()), **identity}
+        identity_now = {"schema": SCHEMA, **json.loads(json.dumps(content))}
         stored = self.study.user_attrs.get(IDENTITY)
         if stored is None and not self.study.get_trials(deepcopy=False):
             if _has_runs(self.folder):
@@ -267,7 +267,7 @@ class SharedStudy:
 
     def count(self) -> TrialCounts:
         """Return the number of trials by state."""
-        return _count(self.trials())
+        return _count_trials(self.trials())
 
     def next_trial(self, *, new: bool = True) -> Trial | None:
         """Return a trial to run: one whose process has died, or a new one; None if there is none to begin.
@@ -281,7 +281,7 @@ class SharedStudy:
                 abandoned = _has_state(trial, "RUNNING") and not self.lock.is_alive(trial.user_attrs.get(OWNER, ""))
                 if abandoned and (adopted := self._adopt(trial)):
                     return adopted
-            count = _count(self.trials())
+            count = _count_trials(self.trials())
             full = self.limit is not None and count.finished + count.running >= self.limit
             if not new or full or count.failed > self.sweep.failures:
                 return None
@@ -385,17 +385,17 @@ def pruner(prune: Prune | None) -> pruners.BasePruner:
 
 
 @contextmanager
-def open_study_copy(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
+def open_study_copy(folder: Path, content: Mapping[str, Any]) -> Iterator[Study]:
     """Yield the study of a search from a copy of its file: nothing is written, and no other file is opened.
 
     Args:
-        page: The content of its `sweep.yaml`.
+        content: The content of its `sweep.yaml`.
 
     Raises:
         RunFolderError: if there is none that can be read, or it is in another storage.
     """
     require_optuna()
-    named, path = page["sweep"].get("storage"), folder / FILE
+    named, path = content["sweep"].get("storage"), folder / FILE
     if named is not None:
         raise RunFolderError(
             "report",
@@ -407,9 +407,9 @@ def open_study_copy(folder: Path, page: Mapping[str, Any]) -> Iterator[Study]:
         )
     if path.is_symlink() or not path.is_file():
         raise RunFolderError("report", f"{folder}: the search has no trial yet")
-    with TemporaryDirectory() as place, quiet_optuna():
-        _copy(path, Path(place) / FILE)
-        storage = open_storage(storage_url(Path(place), None))
+    with TemporaryDirectory() as temporary, quiet_optuna():
+        _copy(path, Path(temporary) / FILE)
+        storage = open_storage(storage_url(Path(temporary), None))
         try:
             # It holds one study, whose name is that of the folder when the search began.
             yield optuna.load_study(study_name=None, storage=storage)
@@ -450,7 +450,7 @@ def _is_filled(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _count(trials: Sequence[FrozenTrial]) -> TrialCounts:
+def _count_trials(trials: Sequence[FrozenTrial]) -> TrialCounts:
     states = [trial.state.name for trial in trials]
     failed = sum(_has_state(trial, "FAIL") and OUTCOME in trial.user_attrs for trial in trials)
     complete, pruned = states.count("COMPLETE"), states.count("PRUNED")

@@ -12,7 +12,7 @@ from snnlab.experiments.search_plan import QUIET_OVERRIDES
 from snnlab.experiments.space import Values, overrides
 from snnlab.experiments.suite_reading import relative_run_folder
 from snnlab.experiments.suite_settings import TUNE_SEED, Suite, SuiteSelection
-from snnlab.experiments.workers import Task
+from snnlab.experiments.workers import RunTask
 from snnlab.settings import key_of
 
 
@@ -98,7 +98,7 @@ class SuitePlan:
     suite: Suite
     typed: Sequence[str]
     config_dir: str | None
-    place: str
+    working_folder: str
     command: str
     simulated: frozenset[str] = frozenset()
 
@@ -137,7 +137,7 @@ class SuitePlan:
         common = [text for text in self.common if key_of(text) not in dropped]
         return [*self.suite.datasets[dataset], *common, *self.suite.methods[method].overrides]
 
-    def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> Task:
+    def task(self, spec: RunSpec, values: Values, threads: int, merge: Callable[[Sequence[str]], list[str]]) -> RunTask:
         """Return the task of a run.
 
         Args:
@@ -153,7 +153,7 @@ class SuitePlan:
             *overrides(values),
             *own,
         ]
-        return Task(str(self.folder / spec.folder), merge(texts), self.config_dir, self.place)
+        return RunTask(str(self.folder / spec.folder), merge(texts), self.config_dir, self.working_folder)
 
     def tuning_overrides(self, dataset: str, method: str, merge: Callable[[Sequence[str]], list[str]]) -> list[str]:
         """Return the overrides that all trials of a method's tuning have in common."""
@@ -180,6 +180,7 @@ class SuitePlan:
 
 
 def _selected_names(suite: Suite, selection: SuiteSelection | None) -> tuple[list[str], list[str]]:
+    """Return the names of the selected methods and datasets, in the order of the suite."""
     methods = selection.methods if selection and selection.methods is not None else suite.methods
     datasets = selection.datasets if selection and selection.datasets is not None else suite.datasets
     return [name for name in suite.methods if name in methods], [name for name in suite.datasets if name in datasets]

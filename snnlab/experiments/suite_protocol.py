@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.runs_table import group_by, is_limit
@@ -59,11 +59,11 @@ def protocol(suite: RecordedSuite, rows: Sequence[MethodRow]) -> list[ProtocolFi
     several = len(rows) > 1
     differs = "; ".join(f"{row.method}: {' '.join(row.differs) or 'the defaults'}" for row in rows)
     fields = {
-        "runs": _runs(rows),
-        "seeds": f"{_grouped_text((row, listing(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
+        "runs": _runs_text(rows),
+        "seeds": f"{_grouped_text((row, join_names(map(str, row.seeds)) or 'none') for row in rows)}; {_SEEDS}",
         **{about: _grouped_text(_row_texts(rows, text_of)) for about, text_of in _FIELDS.items()},
         "methods": differs if several else "",
-        "budget": _budget(suite, rows) if suite.match is not None else "",
+        "budget": _budget_text(suite, rows) if suite.match is not None else "",
         "accuracy": _ACCURACY,
         "ranking": _RANKING if several else "",
         "operations": _OPERATIONS,
@@ -94,7 +94,7 @@ def flags(
         *(f"seed {seed} was trained several times: the last run counts" for seed in repeated_seeds),
     ]
     if controls := list(dict.fromkeys(str(name) for run in tested if (name := _result_page(run).get("control")))):
-        found.append(f"control {listing(controls)}: no result")
+        found.append(f"control {join_names(controls)}: no result")
     if any((run.part("provenance").get("git") or {}).get("dirty") for run in tested):
         found.append("dirty tree")
     if any(run.part("provenance").get("git") is None for run in tested):
@@ -114,7 +114,7 @@ def flags(
 
 
 def _result_page(run: SuiteRun) -> Mapping[str, Any]:
-    return {} if run.recorded is None else run.recorded.page
+    return {} if run.recorded is None else run.recorded.content
 
 
 def _row_texts(rows: Sequence[MethodRow], text_of: Callable[[SuiteRun], str | None]) -> list[tuple[MethodRow, str]]:
@@ -128,17 +128,17 @@ def _grouped_text(texts: Iterable[tuple[MethodRow, str]]) -> str:
     groups = {text: [row.method for row, _ in of] for text, of in group_by(texts, lambda one: one[1]).items()}
     if len(groups) == 1:
         return next(iter(groups))
-    return "; ".join(f"{listing(methods)}: {text}" for text, methods in groups.items())
+    return "; ".join(f"{join_names(methods)}: {text}" for text, methods in groups.items())
 
 
-def _runs(rows: Sequence[MethodRow]) -> str:
+def _runs_text(rows: Sequence[MethodRow]) -> str:
     planned, tested = sum(row.planned for row in rows), sum(len(row.seeds) for row in rows)
     failed = [run for row in rows for run in row.runs if run.status == "failed"]
     why = "; ".join(f"{run.method} seed {run.seed} ({run.error or 'no reason recorded'})" for run in failed)
     return f"{tested} of {planned} completed and tested, {len(failed)} failed{': ' if why else ''}{why}"
 
 
-def _budget(suite: RecordedSuite, rows: Sequence[MethodRow]) -> str:
+def _budget_text(suite: RecordedSuite, rows: Sequence[MethodRow]) -> str:
     match = suite.match or {}
     by = str(match.get("by", "")).replace("_", " ")
     lines = [f"{by} of all methods within {match.get('within', 0):.0%} of the first method's"]
@@ -148,30 +148,30 @@ def _budget(suite: RecordedSuite, rows: Sequence[MethodRow]) -> str:
     return "; ".join(lines)
 
 
-def _split(run: SuiteRun) -> str | None:
+def _split_text(run: SuiteRun) -> str | None:
     rule, own = run.part("selection").get("val_rule"), run.part("provenance").get("split_hash")
-    return None if rule is None else f"{rule}; hash {_short(own)}"
+    return None if rule is None else f"{rule}; hash {_short_text(own)}"
 
 
-def _sizes(run: SuiteRun) -> str:
-    words = {"train": "to train", "val": "to validate", "test": "to test"}
-    parts = [(run.part("selection").get(f"{part}_size"), what) for part, what in words.items()]
+def _sizes_text(run: SuiteRun) -> str:
+    phrase = {"train": "to train", "val": "to validate", "test": "to test"}
+    parts = [(run.part("selection").get(f"{part}_size"), what) for part, what in phrase.items()]
     return ", ".join(f"{size:,} {what}" for size, what in parts if size is not None)
 
 
 def _test_set(run: SuiteRun) -> str | None:
     data = run.part("provenance").get("data_fingerprint")
-    return None if data is None else f"list {_short(_test_set_hash(run))}, recordings {_short(data)}"
+    return None if data is None else f"list {_short_text(_test_set_hash(run))}, recordings {_short_text(data)}"
 
 
-def _selection(run: SuiteRun) -> str | None:
+def _selection_text(run: SuiteRun) -> str | None:
     rule, epochs = run.part("selection").get("rule"), run.part("selection").get("epochs")
     if rule is None or epochs == 1:
         return None if rule is None else "the only epoch"
     return f"{str(rule).replace('_', ' ')}, of {epochs} epochs" if rule != "last" else f"the last of {epochs} epochs"
 
 
-def _tuning(run: SuiteRun) -> str:
+def _tuning_text(run: SuiteRun) -> str:
     search = run.tuned or run.part("search")
     if not search:
         return "none: settings as written"
@@ -195,15 +195,15 @@ def _causality(run: SuiteRun) -> str:
         why.append("equal parts of the events need all of them")
     if overlap := float(config.get("data.overlap_ms") or 0):
         why.append(f"a frame has the first {overlap:g} ms of the next step")
-    if ahead := _look_ahead(_representation(run)):
+    if ahead := _look_ahead(_representation_text(run)):
         why.append(f"a frame has events up to {ahead:g} steps after its end")
     return f"not causal: {'; '.join(why)}" if why else "causal: a frame holds nothing after its step's end"
 
 
-def _input(run: SuiteRun) -> str:
+def _input_text(run: SuiteRun) -> str:
     names = ("stabilize", "crop", "downsample", "hot_pixels_hz", "stride_ms")
     more = [f"{name} {value}" for name in names if (value := run.config.get(f"data.{name}")) not in (None, 1, False)]
-    return ", ".join([_KINDS.get(_representation(run), _representation(run)), *more])
+    return ", ".join([_KINDS.get(_representation_text(run), _representation_text(run)), *more])
 
 
 @cache
@@ -219,11 +219,11 @@ def _look_ahead(frames: str) -> float:
     )
 
 
-def _representation(run: SuiteRun) -> str:
+def _representation_text(run: SuiteRun) -> str:
     return str(run.config.get("data.representation") or run.config.get("data.representation.type") or "counts")
 
 
-def _augmentation(run: SuiteRun) -> str:
+def _augmentation_field(run: SuiteRun) -> str:
     mix = run.config.get("data.mix") or run.config.get("data.mix.type")
     items = [_augmentation_text(node) for node in run.config.get("data.augment") or []]
     return ", ".join([*items, *([f"mixing {mix}"] if mix else [])]) or "none"
@@ -236,7 +236,7 @@ def _augmentation_text(node: Any) -> str:
     return f"{node.get('type', '?')}" + (f" ({more})" if more else "")
 
 
-def _readout(run: SuiteRun) -> str:
+def _readout_text(run: SuiteRun) -> str:
     config = run.config
     layers = [key.split(".")[2] for key in config if key.startswith("model.layers.")]
     last = config.get(f"model.layers.{layers[-1]}.type", layers[-1]) if layers else "?"
@@ -244,28 +244,28 @@ def _readout(run: SuiteRun) -> str:
     return f"{last}, {over} over the steps" if over else f"{last}, as the loss {config.get('loss.type', '?')} reads it"
 
 
-def _training(run: SuiteRun) -> str:
+def _training_text(run: SuiteRun) -> str:
     config = run.config
     items = [str(config.get("loss.type", "?"))]
-    items.append(f"{_class(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
+    items.append(f"{_class_name(config.get('optimizer._target_'))} lr {config.get('optimizer.lr', '?')}")
     if (schedule := config.get("scheduler._target_")) is not None:
-        items.append(_class(schedule))
+        items.append(_class_name(schedule))
     batch = config.get("data.batch_size") or (run.part("provenance").get("processes") or {}).get("recordings_per_step")
     return ", ".join([*items, *([] if batch is None else [f"batches of {batch}"])])
 
 
-def _precision(run: SuiteRun) -> str:
+def _precision_text(run: SuiteRun) -> str:
     numerics = run.part("provenance").get("numerics") or {}
     items = [str(run.config.get("trainer.precision", numerics.get("default_dtype", "")))]
-    for key, words in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
+    for key, phrase in (("float32_matmul_precision", "matrix products {}"), ("backend", "neurons by {}")):
         if numerics.get(key) is not None:
-            items.append(words.format(numerics[key]))
+            items.append(phrase.format(numerics[key]))
     if numerics.get("deterministic_algorithms"):
         items.append("deterministic algorithms")
     return ", ".join(part for part in items if part)
 
 
-def _device(run: SuiteRun) -> str | None:
+def _device_text(run: SuiteRun) -> str | None:
     provenance = run.part("provenance")
     name, threads = provenance.get("device"), provenance.get("threads")
     number = (provenance.get("processes") or {}).get("number", 1)
@@ -273,7 +273,7 @@ def _device(run: SuiteRun) -> str | None:
     return None if name is None else text + (f", {number} processes" if number > 1 else "")
 
 
-def _software(run: SuiteRun) -> str:
+def _software_text(run: SuiteRun) -> str:
     provenance = run.part("provenance")
     found = {"Python": provenance.get("python"), **(provenance.get("packages") or {})}
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
@@ -291,29 +291,29 @@ def _commit(run: SuiteRun) -> str | None:
 
 # In the order of the protocol.
 _FIELDS: Mapping[str, Callable[[SuiteRun], str | None]] = {
-    "split": _split,
-    "sizes": _sizes,
+    "split": _split_text,
+    "sizes": _sizes_text,
     "test set": _test_set,
-    "selection": _selection,
-    "tuning": _tuning,
+    "selection": _selection_text,
+    "tuning": _tuning_text,
     "clock": _time_steps,
     "framing": _causality,
-    "input": _input,
-    "augmentation": _augmentation,
-    "readout": _readout,
-    "training": _training,
-    "precision": _precision,
-    "devices": _device,
-    "versions": _software,
+    "input": _input_text,
+    "augmentation": _augmentation_field,
+    "readout": _readout_text,
+    "training": _training_text,
+    "precision": _precision_text,
+    "devices": _device_text,
+    "versions": _software_text,
     "commit": _commit,
 }
 
 
-def _class(target: Any) -> str:
+def _class_name(target: Any) -> str:
     return str(target).rpartition(".")[2]
 
 
-def _short(value: Any) -> str:
+def _short_text(value: Any) -> str:
     return "?" if value is None else str(value)[:12]
 
 
@@ -337,20 +337,20 @@ def _test_list_hash(path: Path) -> str | None:
 @cache
 def _read_list_hash(path: Path, changed: int) -> str:
     """Return the hash of a long list; the result is cached until the file changes."""
-    page = json.loads(path.read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(page["test"]).encode()).hexdigest()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps(content["test"]).encode()).hexdigest()
 
 
 def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:
     failed = sum(run.status == "failed" for run in runs)
     found = [f"{failed} of {len(runs)} failed"] if failed else []
-    why = group_by((run for run in runs if not run.tested and run.status != "failed"), _reason)
+    why = group_by((run for run in runs if not run.tested and run.status != "failed"), _reason_text)
     for reason, of in why.items():
-        found.append(f"seed{'s' if len(of) > 1 else ''} {listing(str(run.seed) for run in of)} {reason}")
+        found.append(f"seed{'s' if len(of) > 1 else ''} {join_names(str(run.seed) for run in of)} {reason}")
     return found
 
 
-def _reason(run: SuiteRun) -> str:
+def _reason_text(run: SuiteRun) -> str:
     error = f" ({run.error})" if run.error else ""
     return "not tested" if run.status == "completed" else run.status + error
 
@@ -360,7 +360,7 @@ def _version_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> lis
     all_versions, own = ([_versions(run) for run in runs] for runs in (peers, tested))
     usual = {name: _most_common(found.get(name) for found in all_versions) for found in own for name in found}
     other = [name for name, value in usual.items() if any(found.get(name) != value for found in own)]
-    return [f"mixed versions: {listing(other)}"] if other else []
+    return [f"mixed versions: {join_names(other)}"] if other else []
 
 
 def _versions(run: SuiteRun) -> dict[str, str]:

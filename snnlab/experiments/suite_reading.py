@@ -105,7 +105,7 @@ class SuiteRun:
 
     def part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the result, such as `provenance`; empty if there is none."""
-        return {} if self.recorded is None else self.recorded.page.get(name) or {}
+        return {} if self.recorded is None else self.recorded.content.get(name) or {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -181,24 +181,24 @@ def steps_of(config: Mapping[str, Any]) -> int | None:
 
 
 def _read_suite(folder: Path) -> RecordedSuite:
-    page = _read_suite_yaml(folder)
+    content = _read_suite_yaml(folder)
     problems: list[str] = []
     state = _read_suite_json(folder, problems)
     methods = {
         name: MethodInfo(node.get("role", "method"), node.get("note"), list(node.get("overrides") or ()))
-        for name, node in page["methods"].items()
+        for name, node in content["methods"].items()
     }
     return RecordedSuite(
-        page.get("name") or folder.name,
-        [_run_of_entry(folder, entry, problems) for entry in _run_entries(page, state)],
+        content.get("name") or folder.name,
+        [_run_of_entry(folder, entry, problems) for entry in _run_entries(content, state)],
         methods,
-        page.get("command"),
-        energy_of(page.get("energy"), str(folder / SUITE_PAGE)),
-        page.get("tune"),
-        page.get("match"),
+        content.get("command"),
+        energy_of(content.get("energy"), str(folder / SUITE_PAGE)),
+        content.get("tune"),
+        content.get("match"),
         state.get("match") or {},
         state.get("controls") or (),
-        page.get("published") or (),
+        content.get("published") or (),
         state.get("looks") or {},
         problems,
     )
@@ -217,22 +217,22 @@ def _read_runs(folder: Path) -> RecordedSuite:
     names, columns = distinguishing_names(settings), differing_settings(settings)
     runs = [replace(one, method=name) for name, of in zip(names, groups, strict=True) for one in of]
     methods = {
-        name: MethodInfo(differs=[f"{key}={values[place]}" for key, values in columns.items()])
-        for place, name in enumerate(names)
+        name: MethodInfo(differs=[f"{key}={values[index]}" for key, values in columns.items()])
+        for index, name in enumerate(names)
     }
     return RecordedSuite(folder.resolve().name, runs, methods, problems=problems)
 
 
 def _run_of_folder(folder: Path, root: Path, problems: list[str]) -> SuiteRun | None:
     run, status, error = _read_result(folder)
-    place = folder.relative_to(root) if folder != root else folder
+    shown = folder.relative_to(root) if folder != root else folder
     try:
         config = read_config(folder)
     except RunFolderError as broken:
-        problems.append(f"{place}: {broken.of(folder)}; it is left out")
+        problems.append(f"{shown}: {broken.of(folder)}; it is left out")
         return None
     if status == DAMAGED:
-        problems.append(f"{place}: {error}; it is left out")
+        problems.append(f"{shown}: {error}; it is left out")
     return SuiteRun(str(config.get("data.type", "?")), "", int(config.get("seed", 0)), folder, status, run, error)
 
 
@@ -259,25 +259,25 @@ def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
     if run is None:
         begun = (folder / CONFIG).is_file()
         return None, "running" if begun else "missing", "has not ended" if begun else None
-    return run, run.status, run.page.get("error")
+    return run, run.status, run.content.get("error")
 
 
 def _read_suite_yaml(folder: Path) -> dict[str, Any]:
     path = folder / SUITE_PAGE
     try:
         require_bounded(path)
-        page = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
+        content = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunFolderError(path, f"cannot be read ({error})") from error
-    page = current_suite_yaml(page) if isinstance(page, dict) else {}
-    if page.get("schema") != SUITE_SCHEMA or not page.get("methods"):
+    content = current_suite_yaml(content) if isinstance(content, dict) else {}
+    if content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
         raise RunFolderError(path, f"is not a suite of schema {SUITE_SCHEMA}")
-    return page
+    return content
 
 
-def current_suite_yaml(page: Mapping[str, Any]) -> dict[str, Any]:
+def current_suite_yaml(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a `suite.yaml` with the current names of its keys and of the settings in its overrides."""
-    made = {"methods" if key == "arms" else str(key): value for key, value in page.items()}
+    made = {"methods" if key == "arms" else str(key): value for key, value in content.items()}
     methods = made.get("methods")
     if isinstance(methods, Mapping):
         made["methods"] = {name: _current_method(node) for name, node in methods.items()}
@@ -287,6 +287,7 @@ def current_suite_yaml(page: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _current_method(node: Any) -> Any:
+    """Return a recorded method with the names of today."""
     if not isinstance(node, Mapping):
         return node
     role = {"role": "method"} if node.get("role") == "arm" else {}
@@ -319,14 +320,14 @@ def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
     return current_suite_json(state)
 
 
-def _run_entries(page: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _run_entries(content: Mapping[str, Any], state: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield each run of the suite with its recorded state; controls are left out."""
     known = {entry["folder"]: entry for entry in state.get("cells") or () if entry.get("control") is None}
-    for dataset in page.get("datasets") or {}:
-        for method, node in page["methods"].items():
+    for dataset in content.get("datasets") or {}:
+        for method, node in content["methods"].items():
             if (only := node.get("datasets")) is not None and dataset not in only:
                 continue
-            for seed in page.get("seeds") or ():
+            for seed in content.get("seeds") or ():
                 folder = relative_run_folder(dataset, method, seed)
                 yield {"dataset": dataset, "method": method, "seed": seed, "folder": folder, **known.get(folder, {})}
 

@@ -21,7 +21,7 @@ from snnlab.experiments.suite_settings import PLACE, TUNE_SEED
 from snnlab.experiments.suite_state import RunState, SuiteState, TimeSpent, read_result
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.experiments.winner import find_winner
-from snnlab.experiments.workers import MACHINE_SETTINGS, Task, threads_per_run
+from snnlab.experiments.workers import MACHINE_SETTINGS, RunTask, threads_per_run
 from snnlab.runs.tables import format_duration, format_path
 from snnlab.settings import key_of
 
@@ -71,10 +71,10 @@ class RunTimer:
         """
         if not self._wall_times or not (waiting or running):
             return ""
-        seconds = sum(map(self._expected, waiting)) + sum(map(self._expected, running)) / 2
+        seconds = sum(map(self._expected_s, waiting)) + sum(map(self._expected_s, running)) / 2
         return f", {format_duration(seconds / self._slots)} left"
 
-    def _expected(self, spec: RunSpec) -> float:
+    def _expected_s(self, spec: RunSpec) -> float:
         same = [wall for one, wall in self._wall_times if (one.dataset, one.method) == (spec.dataset, spec.method)]
         near = [wall for one, wall in self._wall_times if one.dataset == spec.dataset]
         return fmean(same or near or [wall for _, wall in self._wall_times])
@@ -129,7 +129,7 @@ def _matched_value(suite_state: SuiteState, spec: RunSpec, by: str) -> float | N
     return None if result is None else _QUANTITIES[by](result, folder)
 
 
-def _synops(result: Mapping[str, Any], folder: Path) -> float | None:
+def _synops_per_sample(result: Mapping[str, Any], folder: Path) -> float | None:
     parts = [result["metrics"].get(name) for name in SYNOPS]
     return None if None in parts else sum(parts)
 
@@ -143,7 +143,7 @@ def _steps(result: Mapping[str, Any], folder: Path) -> float | None:
 _QUANTITIES: Mapping[str, Callable[[Mapping[str, Any], Path], float | None]] = {
     "params": lambda result, _: result["metrics"].get("params"),
     "steps": _steps,
-    "synops": _synops,
+    "synops": _synops_per_sample,
     "wall_time": lambda result, _: (result.get("timing") or {}).get("fit_s"),
 }
 
@@ -164,7 +164,9 @@ def tuning_plan(plan: SuitePlan, dataset: str, method: str, merge: Callable[[Seq
     except ConfigError as error:
         raise error.with_fields(place=f"{PLACE}.tune of {method} on {dataset}: {error.place}") from error
     folder = plan.folder / "tune" / dataset / method
-    return SearchPlan(folder, f"{method}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.place)
+    return SearchPlan(
+        folder, f"{method}_{dataset}", sweep, space, common, plan.config_dir, TUNE_SEED, plan.working_folder
+    )
 
 
 def tune(
@@ -292,7 +294,7 @@ class SuiteRunner:
         methods = dict.fromkeys(spec.method for spec in todo if spec.dataset == dataset)
         probes = [self._work.merge(self.plan.method_overrides(dataset, method)) for method in methods]
         try:
-            return self.executor.call(self._work.preflight, probes, self.plan.config_dir, self.plan.place)
+            return self.executor.call(self._work.preflight, probes, self.plan.config_dir, self.plan.working_folder)
         except WorkerLostError as error:
             return PreflightResult(gap=error)
         except Interrupted:
@@ -347,7 +349,8 @@ class SuiteRunner:
             self.suite_state.states[spec].status = "missing"
         self._running = []
 
-    def _next(self) -> tuple[RunSpec, Task] | None:
+    def _next(self) -> tuple[RunSpec, RunTask] | None:
+        """Return the next run with its task, and record that it has started; None if all have."""
         if not self._waiting:
             return None
         spec = self._waiting.pop(0)

@@ -124,7 +124,7 @@ class Suite:
 
     @property
     def setting_names(self) -> tuple[str, str, str]:
-        """Names of the engine setting and of submitit's setting, and the engine of one process."""
+        """The names that messages use: of the engine's setting, of submitit's, and of the engine without processes."""
         return "engine", "submitit", "here"
 
 

@@ -41,12 +41,12 @@ def read_suite_yaml(folder: Path) -> Mapping[str, Any] | None:
         return None
     try:
         require_bounded(path)
-        page = printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+        content = printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     except (OSError, ValueError) as error:
         raise RunFolderError(path, f"cannot be read ({error})") from error
-    if not isinstance(page, Mapping) or page.get("schema") != SUITE_SCHEMA:
+    if not isinstance(content, Mapping) or content.get("schema") != SUITE_SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return current_suite_yaml(page)
+    return current_suite_yaml(content)
 
 
 def is_begun(folder: Path) -> bool:
@@ -85,14 +85,14 @@ def write_suite_yaml(plan: SuitePlan) -> None:
         raise unwritable(plan.folder, error, "folder") from error
 
 
-def unite_suite(suite: Suite, selection: SuiteSelection, page: Mapping[str, Any] | None) -> Suite:
+def unite_suite(suite: Suite, selection: SuiteSelection, content: Mapping[str, Any] | None) -> Suite:
     """Return a suite that unites the selected parts with the content of its folder.
 
     Args:
         selection: The selected methods and datasets.
-        page: The content of the folder's `suite.yaml`, or None.
+        content: The content of the folder's `suite.yaml`, or None.
     """
-    before: Mapping[str, Any] = page or {"methods": {}, "datasets": {}, "seeds": []}
+    before: Mapping[str, Any] = content or {"methods": {}, "datasets": {}, "seeds": []}
     methods = {
         name: suite.methods[name] if name in suite.methods else Method(**before["methods"][name])
         for name in [*suite.methods, *before["methods"]]
@@ -107,11 +107,11 @@ def unite_suite(suite: Suite, selection: SuiteSelection, page: Mapping[str, Any]
     return replace(suite, methods=methods, datasets=datasets, seeds=seeds)
 
 
-def require_same_settings(plan: SuitePlan, page: Mapping[str, Any], free: Collection[str]) -> None:
+def require_same_settings(plan: SuitePlan, content: Mapping[str, Any], free: Collection[str]) -> None:
     """Refuse settings that differ from those of the runs in the folder.
 
     Args:
-        page: The content of the folder's `suite.yaml`.
+        content: The content of the folder's `suite.yaml`.
         free: Settings that may differ, such as the folder of the recordings.
 
     Raises:
@@ -119,15 +119,15 @@ def require_same_settings(plan: SuitePlan, page: Mapping[str, Any], free: Collec
     """
     now = plan.to_dict()
     for name, method in now["methods"].items():
-        old = page["methods"].get(name)
+        old = content["methods"].get(name)
         if old is not None:
             _require_equal(plan, f"methods.{name}", old["overrides"], method["overrides"], free)
             _require_equal(plan, f"methods.{name}.tune", [str(old.get("tune"))], [str(method["tune"])], free)
     for name, overrides in now["datasets"].items():
-        if name in page["datasets"]:
-            _require_equal(plan, f"datasets.{name}", page["datasets"][name], overrides, free)
-    _require_equal(plan, "common", page["common"], now["common"], free)
-    _require_equal(plan, "tune", [str(page["tune"])], [str(_to_plain(now["tune"]))], free)
+        if name in content["datasets"]:
+            _require_equal(plan, f"datasets.{name}", content["datasets"][name], overrides, free)
+    _require_equal(plan, "common", content["common"], now["common"], free)
+    _require_equal(plan, "tune", [str(content["tune"])], [str(_to_plain(now["tune"]))], free)
 
 
 def _require_equal(plan: SuitePlan, place: str, old: Sequence[str], new: Sequence[str], free: Collection[str]) -> None:
@@ -226,7 +226,7 @@ class SuiteState:
             }
             for spec, state in self.states.items()
         ]
-        page = {
+        content = {
             "cells": run_specs,
             "match": self.match,
             "controls": self.controls,
@@ -236,7 +236,7 @@ class SuiteState:
         if self.damaged:
             (self.folder / SUITE_STATE).rename(self.folder / DAMAGED)
             self.damaged = False
-        write_json(self.folder / SUITE_STATE, {"schema": SUITE_SCHEMA, **page})
+        write_json(self.folder / SUITE_STATE, {"schema": SUITE_SCHEMA, **content})
 
 
 def load_suite_state(folder: Path, run_specs: Sequence[RunSpec]) -> SuiteState:
@@ -246,14 +246,14 @@ def load_suite_state(folder: Path, run_specs: Sequence[RunSpec]) -> SuiteState:
         RunFolderError: if another version wrote `suite.json`.
     """
     found = _read_state_file(folder)
-    page = found or {}
-    recorded = {entry["folder"]: entry for entry in page.get("cells", [])}
+    content = found or {}
+    recorded = {entry["folder"]: entry for entry in content.get("cells", [])}
     suite_state = SuiteState(
         folder, {spec: _state_of_run(folder, spec, recorded.get(spec.folder)) for spec in run_specs}
     )
-    suite_state.match, suite_state.controls = dict(page.get("match", {})), list(page.get("controls", []))
-    suite_state.spent = TimeSpent(**page.get("spent", {}))
-    suite_state.looks = {dataset: list(looks) for dataset, looks in page.get("looks", {}).items()}
+    suite_state.match, suite_state.controls = dict(content.get("match", {})), list(content.get("controls", []))
+    suite_state.spent = TimeSpent(**content.get("spent", {}))
+    suite_state.looks = {dataset: list(looks) for dataset, looks in content.get("looks", {}).items()}
     suite_state.damaged = found is None
     return suite_state
 
@@ -268,7 +268,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         recorded = read_run_if_ended(folder)
     except DamagedError:
         return None
-    return None if recorded is None else recorded.page
+    return None if recorded is None else recorded.content
 
 
 def _state_of_run(folder: Path, spec: RunSpec, recorded: Mapping[str, Any] | None) -> RunState:
@@ -299,10 +299,10 @@ def _read_state_file(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return {}
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         _log.warning("%s is damaged; the state of the runs is read from their folders", path)
         return None
-    if not isinstance(page, dict) or page.get("schema") != SUITE_SCHEMA:
+    if not isinstance(content, dict) or content.get("schema") != SUITE_SCHEMA:
         raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return current_suite_json(page)
+    return current_suite_json(content)

@@ -106,7 +106,7 @@ _METRICS = (
 )
 
 
-class Spread(NamedTuple):
+class SeedSummary(NamedTuple):
     """Mean and spread over seeds.
 
     Attributes:
@@ -137,11 +137,11 @@ class Column(NamedTuple):
     key: str
     statistic: str
     heading: str
-    text: Callable[[Spread], str]
+    text: Callable[[SeedSummary], str]
     about: str
 
 
-def spread(values: Sequence[float]) -> Spread:
+def summarize_seeds(values: Sequence[float]) -> SeedSummary:
     """Return mean, standard deviation and 95 % interval of values.
 
         mean +- t(n - 1) sd / sqrt(n)
@@ -155,10 +155,10 @@ def spread(values: Sequence[float]) -> Spread:
         raise ValueError("no values have no mean")
     n, mean = len(values), fmean(values)
     if n == 1:
-        return Spread(1, mean)
+        return SeedSummary(1, mean)
     sd = stdev(values)
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
-    return Spread(n, mean, sd, mean - half, mean + half)
+    return SeedSummary(n, mean, sd, mean - half, mean + half)
 
 
 def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[str, float]:
@@ -218,59 +218,59 @@ def _best_on_test(run: SuiteRun) -> float | None:
     return max(tested, default=None)
 
 
-def _percent(value: Spread) -> str:
+def _percent_text(value: SeedSummary) -> str:
     return f"{100 * value.mean:.1f}" + ("" if value.sd is None else f" ± {100 * value.sd:.1f}")
 
 
-def _interval(value: Spread) -> str:
+def _interval_text(value: SeedSummary) -> str:
     return "" if value.low is None or value.high is None else f"{100 * value.low:.1f} to {100 * value.high:.1f}"
 
 
-def _with_sd(form: str) -> Callable[[Spread], str]:
+def _with_sd(form: str) -> Callable[[SeedSummary], str]:
     return lambda value: format(value.mean, form) + (f" ± {format(value.sd, form)}" if value.sd else "")
 
 
-def _mean(form: str) -> Callable[[Spread], str]:
+def _mean_text(form: str) -> Callable[[SeedSummary], str]:
     return lambda value: format(value.mean, form)
 
 
-def _short(value: Spread) -> str:
+def _short_text(value: SeedSummary) -> str:
     return short_number(value.mean)
 
 
-def _sparsity(value: Spread) -> str:
+def _sparsity_text(value: SeedSummary) -> str:
     return f"{100 * value.mean:.1f}"
 
 
 COLUMNS = (
-    Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent, "accuracy"),
-    Column("test_interval", "test_accuracy", "95 % interval", _interval, "accuracy"),
+    Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent_text, "accuracy"),
+    Column("test_interval", "test_accuracy", "95 % interval", _interval_text, "accuracy"),
     Column("test_mae", "test_mae", "test mean error", _with_sd(".4g"), "accuracy"),
     Column("test_r2", "test_r2", "test R2", _with_sd(".3f"), "accuracy"),
-    Column("last_test_accuracy", "last_test_accuracy", "last epoch, test (%)", _percent, "accuracy"),
-    Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent, "accuracy"),
-    Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent, "accuracy"),
-    Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean(".0f"), "accuracy"),
+    Column("last_test_accuracy", "last_test_accuracy", "last epoch, test (%)", _percent_text, "accuracy"),
+    Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent_text, "accuracy"),
+    Column("best_test_accuracy", "best_test_accuracy", "best on test (%), not comparable", _percent_text, "accuracy"),
+    Column("chosen_epoch", "chosen_epoch", "chosen epoch", _mean_text(".0f"), "accuracy"),
     *(
-        Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent, "time")
+        Column(f"accuracy_at_{p}", f"accuracy_at_{p}", f"after {p} % of the steps", _percent_text, "time")
         for p in _TIME_FRACTIONS
     ),
-    Column("params", "params", "parameters", _mean(",.0f"), "cost"),
-    Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short, "cost"),
-    Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity, "cost"),
-    Column("spikes_per_sample", "test_spikes_per_sample", "spikes / sample", _short, "cost"),
-    Column("activation_sparsity", "test_activation_sparsity", "activation sparsity (%)", _sparsity, "cost"),
-    Column("samples_per_s", "samples_per_s", "training samples / s", _mean(",.0f"), "cost"),
-    Column("peak_mb", "peak_mb", "peak memory (MB)", _mean(",.0f"), "cost"),
-    Column("wall_s", "wall_s", "wall time (s)", _mean(",.1f"), "cost"),
-    Column("synops_dense", "test_synops_dense", "dense / sample", _short, "operations"),
-    Column("synops_macs", "test_synops_macs", "MACs / sample", _short, "operations"),
-    Column("synops_acs", "test_synops_acs", "ACs / sample", _short, "operations"),
-    Column("synops_dense_per_step", "test_synops_dense_per_step", "dense / step", _short, "operations"),
-    Column("synops_macs_per_step", "test_synops_macs_per_step", "MACs / step", _short, "operations"),
-    Column("synops_acs_per_step", "test_synops_acs_per_step", "ACs / step", _short, "operations"),
-    Column("membrane_updates", "test_membrane_updates", "membrane updates / sample", _short, "operations"),
-    Column("energy_nj", "energy_nj", "energy estimate (nJ / sample)", _short, "operations"),
+    Column("params", "params", "parameters", _mean_text(",.0f"), "cost"),
+    Column("footprint_bytes", "footprint_bytes", "footprint (bytes)", _short_text, "cost"),
+    Column("connection_sparsity", "connection_sparsity", "connection sparsity (%)", _sparsity_text, "cost"),
+    Column("spikes_per_sample", "test_spikes_per_sample", "spikes / sample", _short_text, "cost"),
+    Column("activation_sparsity", "test_activation_sparsity", "activation sparsity (%)", _sparsity_text, "cost"),
+    Column("samples_per_s", "samples_per_s", "training samples / s", _mean_text(",.0f"), "cost"),
+    Column("peak_mb", "peak_mb", "peak memory (MB)", _mean_text(",.0f"), "cost"),
+    Column("wall_s", "wall_s", "wall time (s)", _mean_text(",.1f"), "cost"),
+    Column("synops_dense", "test_synops_dense", "dense / sample", _short_text, "operations"),
+    Column("synops_macs", "test_synops_macs", "MACs / sample", _short_text, "operations"),
+    Column("synops_acs", "test_synops_acs", "ACs / sample", _short_text, "operations"),
+    Column("synops_dense_per_step", "test_synops_dense_per_step", "dense / step", _short_text, "operations"),
+    Column("synops_macs_per_step", "test_synops_macs_per_step", "MACs / step", _short_text, "operations"),
+    Column("synops_acs_per_step", "test_synops_acs_per_step", "ACs / step", _short_text, "operations"),
+    Column("membrane_updates", "test_membrane_updates", "membrane updates / sample", _short_text, "operations"),
+    Column("energy_nj", "energy_nj", "energy estimate (nJ / sample)", _short_text, "operations"),
 )
 
 
@@ -297,7 +297,7 @@ class MethodRow:
     seeds: Sequence[int]
     planned: int
     failed: int
-    values: Mapping[str, Spread]
+    values: Mapping[str, SeedSummary]
     flags: Sequence[str]
     note: str | None = None
     differs: Sequence[str] = ()

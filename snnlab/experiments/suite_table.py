@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.console import say
-from snnlab.errors import ConfigError, RunFolderError, did_you_mean, listing
+from snnlab.errors import ConfigError, RunFolderError, did_you_mean, join_names
 from snnlab.experiments.suite_protocol import ProtocolField, flags, protocol
 from snnlab.experiments.suite_reading import Energy, MethodInfo, RecordedSuite, SuiteRun, latest_per_seed, read
 from snnlab.experiments.suite_statistics import (
@@ -22,7 +22,7 @@ from snnlab.experiments.suite_statistics import (
     published_results,
     run_statistics,
     short_number,
-    spread,
+    summarize_seeds,
 )
 from snnlab.experiments.verdicts import CountLooks, MethodResults, method_results, verdicts
 from snnlab.files import json_text, unwritable, write_text
@@ -131,20 +131,20 @@ def read_table(folder: Path, best_on_test: bool = False) -> SuiteTable:
     for dataset, runs in group_by(found.runs, lambda run: run.dataset).items():
         others, lacking = published_results(found.published, dataset)
         problems += lacking
-        rows = _rows(found, dataset, runs, best_on_test)
+        rows = _method_rows(found, dataset, runs, best_on_test)
         neighbours, against_best = _compare(rows, partial(_number_of_looks, found.looks.get(dataset, ())))
         parts.append(DatasetTables(dataset, rows, neighbours, others, protocol(found, rows), against_best))
     return SuiteTable(found.name, parts, found.controls, found.energy, problems, found.command)
 
 
-def _rows(found: RecordedSuite, dataset: str, runs: Sequence[SuiteRun], best_on_test: bool) -> list[MethodRow]:
+def _method_rows(found: RecordedSuite, dataset: str, runs: Sequence[SuiteRun], best_on_test: bool) -> list[MethodRow]:
     of_method = {method: latest_per_seed(of) for method, of in group_by(runs, lambda run: run.method).items()}
     peers = [run for runs, _ in of_method.values() for run in runs if run.tested]
-    rows = [_row(found, dataset, method, *of, peers, best_on_test) for method, of in of_method.items()]
+    rows = [_method_row(found, dataset, method, *of, peers, best_on_test) for method, of in of_method.items()]
     return sorted(rows, key=lambda row: row.sort_key, reverse=True)
 
 
-def _row(
+def _method_row(
     found: RecordedSuite,
     dataset: str,
     name: str,
@@ -158,7 +158,7 @@ def _row(
     each = [run_statistics(run, found.energy, best_on_test) for run in tested]
     # A statistic that some of the seeds lack says nothing of the method.
     keys = [key for key in (each[0] if each else ()) if all(key in one for one in each)]
-    values = {key: spread([one[key] for one in each]) for key in keys}
+    values = {key: summarize_seeds([one[key] for one in each]) for key in keys}
     answers = _test_results(name, tested)
     if "test_accuracy" in values:
         # The interval for new seeds and new recordings, if predictions were recorded.
@@ -263,7 +263,7 @@ def remarks(part: DatasetTables) -> list[str]:
     if any(pair.significant is False for pair in part.neighbours):
         notes.append(TIED)
     if level := [pair.worse for pair in part.against_best if pair.significant is False]:
-        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {listing(level)}.")
+        notes.append(f"No significant difference to the best, {part.against_best[0].better}: {join_names(level)}.")
     # With many methods the marks replace the sentences.
     notes += [pair.said for pair in part.neighbours if len(part.rows) <= _MAX_SENTENCES or pair.significant]
     return [*notes, BEST_ON_TEST] if any("best_test_accuracy" in row.values for row in part.rows) else notes
@@ -351,7 +351,7 @@ def _paper_table(title: str, parts: Sequence[DatasetTables], columns: Sequence[C
     if by_dataset and len(columns) == 1:
         title, head = f"{title}: {columns[0].heading}", [part.dataset for part in parts]
     lines = [
-        [_method_label(method, rows), *(_format(of.get(method), c) for of in rows for c in columns)]
+        [_method_label(method, rows), *(_cell_text(of.get(method), c) for of in rows for c in columns)]
         for method in methods
     ]
     return Table(["method", *head], lines, title)
@@ -362,7 +362,7 @@ def _method_label(method: str, rows: Sequence[Mapping[str, MethodRow]]) -> str:
     return _row_label(found[0]) + (" †" if any(row.flags for row in found) else "")
 
 
-def _format(row: MethodRow | None, column: Column) -> str:
+def _cell_text(row: MethodRow | None, column: Column) -> str:
     return column.text(row.values[column.statistic]) if row is not None and column.statistic in row.values else ""
 
 
@@ -371,7 +371,7 @@ def _row_label(row: MethodRow) -> str:
 
 
 def _statistics_table(part: DatasetTables, about: str) -> Table:
-    columns = [c for c in COLUMNS if c.about == about and any(_format(row, c) for row in part.rows)]
+    columns = [c for c in COLUMNS if c.about == about and any(_cell_text(row, c) for row in part.rows)]
     accuracy = about == "accuracy"
     flagged = accuracy and any(row.flags for row in part.rows)
     head = ["#", "method", *(["runs"] if accuracy else []), *(c.heading for c in columns)]
@@ -380,7 +380,7 @@ def _statistics_table(part: DatasetTables, about: str) -> Table:
     for row in part.rows:
         runs = [f"{len(row.seeds)}/{row.planned}"] if accuracy else []
         flags_text = ["; ".join(row.flags)] if flagged else []
-        rows.append([part.rank(row), _row_label(row), *runs, *(_format(row, c) for c in columns), *flags_text])
+        rows.append([part.rank(row), _row_label(row), *runs, *(_cell_text(row, c) for c in columns), *flags_text])
     last = [len(head) - 1] if flagged else []
     return Table(head, rows, part.dataset + _TITLES[about], [1, *last], last)
 
@@ -394,7 +394,7 @@ def _published_table(part: DatasetTables) -> Table:
         ]
         for one in part.published
     ]
-    faint = [place for place, one in enumerate(part.published) if one.on_test]
+    faint = [index for index, one in enumerate(part.published) if one.on_test]
     return Table(head, rows, f"{part.dataset}: published by others, not ranked", [0, 2, 5, 6, 7], [5, 6, 7], faint)
 
 
@@ -407,7 +407,7 @@ def _control_lines(found: SuiteTable) -> list[str]:
     return lines
 
 
-def _document(template: str) -> Callable[[SuiteTable], str]:
+def _template_writer(template: str) -> Callable[[SuiteTable], str]:
     def text(found: SuiteTable) -> str:
         lists = {"Controls": _control_lines(found), "Not shown": found.problems}
         return render(template, table=found, tables=tables, remarks=remarks, lists=lists)
@@ -443,7 +443,8 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
                 pair = ("low", "high") if column.key.endswith("_interval") else ("", "sd")
                 both = (value.low, value.high) if column.key.endswith("_interval") else (value.mean, value.sd)
                 line |= {
-                    f"{column.statistic}_{what}".rstrip("_"): _number(one) for what, one in zip(pair, both, strict=True)
+                    f"{column.statistic}_{what}".rstrip("_"): _number_text(one)
+                    for what, one in zip(pair, both, strict=True)
                 }
         lines.append(line)
     return lines
@@ -452,19 +453,19 @@ def _method_lines(part: DatasetTables) -> list[dict[str, Any]]:
 def _published_line(dataset: str, one: PublishedResult) -> dict[str, Any]:
     return {
         **{"dataset": dataset, "method": one.name, "role": "published"},
-        **{"test_accuracy": _number(one.accuracy), "params": _number(one.params)},
+        **{"test_accuracy": _number_text(one.accuracy), "params": _number_text(one.params)},
         "flags": f"not ranked; epoch chosen on {one.chosen_on}",
         "note": f"{one.architecture}, T = {one.steps}; {one.protocol}; {one.source or 'no source'}",
     }
 
 
-def _number(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     return "" if value is None else f"{value:.10g}"
 
 
 FORMATS: Mapping[str, Callable[[SuiteTable], str]] = {
-    "md": _document("suite.md"),
+    "md": _template_writer("suite.md"),
     "csv": _csv,
     "json": lambda found: json_text(found.record()),
-    "tex": _document("suite.tex"),
+    "tex": _template_writer("suite.tex"),
 }

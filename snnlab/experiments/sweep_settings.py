@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.space import Space
 from snnlab.printable import is_masked, masked
 from snnlab.settings import Count, NonNegative, at_least, check_settings
@@ -86,7 +86,7 @@ class Sweep:
 
     @property
     def setting_names(self) -> tuple[str, str, str]:
-        """Names of the engine setting and of submitit's setting, and the engine of one process."""
+        """The names that messages use: of the engine's setting, of submitit's, and of the engine without processes."""
         return f"{PLACE}.engine", f"{PLACE}.submitit", "here"
 
     def names(self) -> list[str]:
@@ -132,7 +132,7 @@ def change_settings(before: Mapping[str, Any], values: Mapping[str, Any]) -> dic
     for name, value in values.items():
         recorded = masked(value) if isinstance(value, str) else value
         if name in FIXED and recorded != before.get(name):
-            raise ConfigError(f"{PLACE}.{name}", "a search keeps this setting", f"only {listing(free)} may change")
+            raise ConfigError(f"{PLACE}.{name}", "a search keeps this setting", f"only {join_names(free)} may change")
     if is_masked(str((now := {**before, **values}).get("storage"))):
         raise ConfigError(
             f"{PLACE}.storage",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.console import say
-from snnlab.errors import DamagedError, RunFolderError, listing
+from snnlab.errors import DamagedError, RunFolderError, join_names
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import REPEAT_SUFFIX
 from snnlab.runs.runs_table import differing_settings, flat, group_by, training_settings
@@ -122,7 +122,7 @@ def read_method(folder: Path) -> MethodResults:
     # A setting that is missing in an older run counts as null.
     settings = [{k: v for k, v in training_settings(flat(run.config)).items() if v is not None} for run in runs]
     if other := list(differing_settings(settings)):
-        raise RunFolderError(folder, f"its runs differ in more than their seed: {listing(other[:4])}")
+        raise RunFolderError(folder, f"its runs differ in more than their seed: {join_names(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return method_results(name, runs)
 
@@ -276,13 +276,13 @@ def verdicts(
     """
     pairs = [(a, b) for a, b in combinations(methods, 2) if comparable is None or comparable(a, b)]
     found = [compare_methods(a.right, b.right, a.clusters, paired=split_follows_seed(a, b)) for a, b in pairs]
-    decided = [place for place, each in enumerate(found) if each.no_verdict_reason is None]
+    decided = [index for index, each in enumerate(found) if each.no_verdict_reason is None]
     times = [1 if looks is None else looks(a, b) for a, b in pairs]
     factored = holm([min(1.0, found[at].p * inspection_factor(times[at])) for at in decided])
     adjusted = dict(zip(decided, factored, strict=True))
     return [
-        Verdict(a, b, each, adjusted.get(place, 1.0), len(decided) or 1, times[place])
-        for place, ((a, b), each) in enumerate(zip(pairs, found, strict=True))
+        Verdict(a, b, each, adjusted.get(index, 1.0), len(decided) or 1, times[index])
+        for index, ((a, b), each) in enumerate(zip(pairs, found, strict=True))
     ]
 
 
@@ -303,7 +303,7 @@ def _seeds_text(one: MethodResults, other: MethodResults) -> str:
 def print_comparison(methods: Sequence[MethodResults]) -> None:
     """Print the methods, and the verdict on each pair of them."""
     head = ("method", "seeds", "test accuracy", "95 % interval", "of each seed", "tested on")
-    Table(head, list(map(_table_row, methods)), words=(0, 1, 4, 5)).print()
+    Table(head, list(map(_table_row, methods)), text_columns=(0, 1, 4, 5)).print()
     for verdict in verdicts(methods):
         say(verdict.sentence, *_mcnemar_per_seed(verdict))
 
@@ -319,7 +319,7 @@ def _mcnemar_per_seed(verdict: Verdict) -> list[str]:
 
 def _table_row(method: MethodResults) -> tuple[str, ...]:
     each, interval = method.accuracies, accuracy_interval(method.right, method.clusters)
-    spread = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
+    deviation = f" ± {100 * each.std(ddof=1):.1f}" if len(each) > 1 else ""
     between = "" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
     shown, seeds = " ".join(f"{100 * value:.1f}" for value in each), ", ".join(map(str, method.seeds))
-    return method.name, seeds, f"{100 * each.mean():.1f} %{spread}", between, shown, method.test_rows
+    return method.name, seeds, f"{100 * each.mean():.1f} %{deviation}", between, shown, method.test_rows

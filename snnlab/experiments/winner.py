@@ -172,13 +172,13 @@ def _test_winner(
 
 def _record_search(folder: Path, search: dict[str, Any]) -> None:
     """Write into a run's result that its settings were searched."""
-    page = read_run(folder).page
+    content = read_run(folder).content
     known = {one.name for one in fields(Result)} - {"folder", "search"}
-    Result(folder, **{key: value for key, value in page.items() if key in known}, search=search).write()
+    Result(folder, **{key: value for key, value in content.items() if key in known}, search=search).write()
 
 
-def _sign(study: SharedStudy, place: int) -> float:
-    return 1.0 if study.study.directions[place].name == "MINIMIZE" else -1.0
+def _sign(study: SharedStudy, objective: int) -> float:
+    return 1.0 if study.study.directions[objective].name == "MINIMIZE" else -1.0
 
 
 def overheads(study: SharedStudy) -> list[float]:

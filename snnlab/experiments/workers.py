@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.files import write_atomically
 
-# `_require` raises for a package that is missing.
+# `_require_package` raises for a package that is missing.
 if TYPE_CHECKING or find_spec("joblib") is not None:
     from joblib.externals.loky import ProcessPoolExecutor
 if TYPE_CHECKING or find_spec("submitit") is not None:
@@ -52,7 +52,7 @@ class TrialAddress:
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """One run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Task:
     folder: str
     overrides: Sequence[str]
     config_dir: str | None
-    place: str
+    working_folder: str
     trial_address: TrialAddress | None = None
 
 
@@ -172,7 +172,7 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
     if where.engine == "here":
         yield InProcessWorker
     elif where.engine == "joblib":
-        _require("joblib", "sweep", place)
+        _require_package("joblib", "sweep", place)
         yield partial(ProcessWorker, threads)
     elif where.engine == "submitit":
         settings = where.submitit or {}
@@ -183,7 +183,7 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
             _is_local(settings),
         )
     else:
-        _require("ray", "ray", place)
+        _require_package("ray", "ray", place)
         import ray  # pyright: ignore[reportMissingImports]  # a second or more
 
         # On the cluster that RAY_ADDRESS names, or this machine.
@@ -195,7 +195,7 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
             ray.shutdown()
 
 
-def _require(package: str, extra: str, place: str) -> None:
+def _require_package(package: str, extra: str, place: str) -> None:
     if find_spec(package) is None:
         raise ConfigError(place, f"{package} is missing: pip install 'snnlab-train[{extra}]'")
 
@@ -231,7 +231,7 @@ class ProcessWorker(Worker):
     def stop(self) -> None:
         """Send SIGTERM, on which a run stops at a checkpoint."""
         if self._number.done() and not self._number.exception():
-            _signal(self._number.result(), signal.SIGTERM)
+            _send_signal(self._number.result(), signal.SIGTERM)
 
     def close(self) -> None:
         """End the process."""
@@ -345,7 +345,7 @@ class SubmititWorker(Worker):
     def _signal_job(self, number: signal.Signals) -> None:
         """Cancel the job: SLURM sends SIGTERM. Signal a local job directly: submitit would send SIGINT twice."""
         if self._local:
-            _signal(int(self._job.job_id), number)
+            _send_signal(int(self._job.job_id), number)
         else:
             self._job.cancel()
 
@@ -382,7 +382,7 @@ def _submitit_executor(folder: Path, settings: Mapping[str, Any], setting_names:
     Raises:
         ConfigError: if submitit is missing, or rejects the settings.
     """
-    _require("submitit", "submitit", setting_names[0])
+    _require_package("submitit", "submitit", setting_names[0])
     if settings.get("cluster") == "debug":
         raise ConfigError(
             f"{setting_names[1]}.cluster", "debug runs in one process", f"use {setting_names[0]}={setting_names[2]}"
@@ -451,6 +451,6 @@ def _dump(path: Path, value: Any) -> None:
     write_atomically(path, lambda file: file.write(pickle.dumps(value)))
 
 
-def _signal(process: int, number: signal.Signals) -> None:
+def _send_signal(process: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):  # it has already ended
         os.kill(process, number)

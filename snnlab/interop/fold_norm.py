@@ -39,8 +39,8 @@ def fold_norm(network: Network) -> Network:
     folded = build_network(layers, in_shape=built.in_shape, dt=built.dt, num_steps=built.num_steps).network
     first = next(network.parameters(), torch.empty(0))
     folded.to(first.device, first.dtype).train(network.training)
-    own, given = folded.state_dict(), network.state_dict()
-    folded.load_state_dict({key: given.get(key, value) for key, value in own.items()})
+    own, before = folded.state_dict(), network.state_dict()
+    folded.load_state_dict({key: before.get(key, value) for key, value in own.items()})
     for path, block in network.named_modules():
         if isinstance(block, Network):
             _fold_weights([*block.layers()], folded.get_submodule(path))
@@ -85,15 +85,15 @@ def _fold_weights(layers: list[tuple[str, nn.Module]], into: nn.Module) -> None:
     target: nn.Module | None = None
     for name, layer in layers:
         if isinstance(layer, BatchNorm) and target is not None:
-            _apply(layer, target)
+            _fold_into(layer, target)
         elif isinstance(layer, _MODULES):
             target = into.get_submodule(name)
-            _set(target, layer.weight, layer.bias)
+            _set_weights(target, layer.weight, layer.bias)
         else:
             target = None
 
 
-def _apply(norm: BatchNorm, target: nn.Module) -> None:
+def _fold_into(norm: BatchNorm, target: nn.Module) -> None:
     weight, bias = target.get_parameter("weight").double(), target.get_parameter("bias").double()
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -102,10 +102,10 @@ def _apply(norm: BatchNorm, target: nn.Module) -> None:
     if norm.affine:
         scale, shift = scale * norm.weight.double(), norm.bias.double()
     bias = (bias - norm.running_mean.double()) * scale + shift
-    _set(target, weight * scale.view(-1, *[1] * (weight.dim() - 1)), bias)
+    _set_weights(target, weight * scale.view(-1, *[1] * (weight.dim() - 1)), bias)
 
 
-def _set(target: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+def _set_weights(target: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     names = dict(target.named_parameters(recurse=False))
     if "weight" in names:  # not a weight with a norm, which was copied
         names["weight"].copy_(weight)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from snnlab import __version__
 from snnlab.compat import ConvNd
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import make_graph, nir_package
 from snnlab.nn.blocks.branches import SHORTCUT, Parallel, Residual
@@ -174,10 +174,10 @@ def refusal(found: Sequence[Unsayable], *, lossy: bool) -> ConfigError:
     groups: dict[str, list[str]] = {}
     for layer, texts in by_layer.items():
         groups.setdefault("; ".join(texts), []).append(layer)
-    lines = [f"{listing(layers)}: {text}" for text, layers in groups.items()]
+    lines = [f"{join_names(layers)}: {text}" for text, layers in groups.items()]
     if len(lines) > MOST_LINES - 1:
         rest = [layer for layers in [*groups.values()][MOST_LINES - 2 :] for layer in layers]
-        lines = [*lines[: MOST_LINES - 2], f"and what {listing(rest)} do"]
+        lines = [*lines[: MOST_LINES - 2], f"and what {join_names(rest)} do"]
     head = "NIR cannot say what these layers do" + ("" if lossy else "; change them, or add --lossy")
     return ConfigError("export", "\n  ".join([head, *lines]))
 
@@ -210,8 +210,8 @@ class _Writer:
         taken = {name for name, _ in network.named_children()}
         first, last = ("input", "output") if not taken & {"input", "output"} else ("nir_input", "nir_output")
         self.nodes[first] = self.nir.Input(input_type=np.array(in_shape))
-        sources, shape = self._layer(network, "", [first], in_shape)
-        self._add(last, self.nir.Output(output_type=np.array(shape)), sources, "")
+        sources, shape = self._write_layer(network, "", [first], in_shape)
+        self._add_node(last, self.nir.Output(output_type=np.array(shape)), sources, "")
 
     def graph(self) -> Any:
         """Return the graph."""
@@ -219,15 +219,15 @@ class _Writer:
 
     def edges(self) -> list[tuple[str, str]]:
         """Return the edges between nodes."""
-        return [(begin, target) for source, target in self._edges for begin in self._begins(source)]
+        return [(begin, target) for source, target in self._edges for begin in self._begin_nodes(source)]
 
-    def _begins(self, source: str, within: tuple[str, ...] = ()) -> Sources:
-        """Return the nodes that a source stands for."""
+    def _begin_nodes(self, source: str, within: tuple[str, ...] = ()) -> Sources:
+        """Return the nodes of a source: itself, or those that the placeholder of a feedback stands for."""
         if source not in self._later:
             return [source]
         if source in within:
             raise ConfigError("export", f"{source[1:]} is a cycle without nodes")
-        return [begin for each in self._later[source] for begin in self._begins(each, (*within, source))]
+        return [begin for each in self._later[source] for begin in self._begin_nodes(each, (*within, source))]
 
     def _without_duplicates(self, edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the edges, the second of two equal ones through a scale of 1: an input that is added twice."""
@@ -241,88 +241,89 @@ class _Writer:
                 found += [(source, name), (name, target)]
         return found
 
-    def _add(self, name: str, node: Any, sources: Sources, layer: str) -> Sources:
+    def _add_node(self, name: str, node: Any, sources: Sources, layer: str) -> Sources:
         self.nodes[name] = node
         self._edges += [(source, name) for source in sources]
         if layer:
             self.layer_of[name] = layer
         return [name]
 
-    def _cannot(self, layer: str, what: str, fix: str, instead: str = "") -> None:
+    def _refuse(self, layer: str, what: str, fix: str, instead: str = "") -> None:
         self.unsayable.append(Unsayable(layer, what, fix, instead))
 
     def _no_node(self, sources: Sources, layer: str, what: str, fix: str) -> Sources:
         """Note a layer without any node; its edges are those of a node that does not exist."""
-        self._cannot(layer, what, fix)
+        self._refuse(layer, what, fix)
         self._edges += [(source, layer) for source in sources]
         self.layer_of[layer] = layer
         return [layer]
 
     # The methods below return the sources of the next layer, and the shape of one sample there.
 
-    def _layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+    def _write_layer(self, layer: nn.Module, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+        """Write a layer behind `sources`; return the nodes of its output, and its shape."""
         if isinstance(layer, Loop):
-            return self._loop(layer, path, sources, shape)
+            return self._write_loop(layer, path, sources, shape)
         if isinstance(layer, Graph):
-            return self._graph(layer, path, sources, shape)
+            return self._write_graph(layer, path, sources, shape)
         if isinstance(layer, Residual):
-            return self._residual(layer, path, sources, shape)
+            return self._write_residual(layer, path, sources, shape)
         if isinstance(layer, Parallel):
-            return self._parallel(layer, path, sources, shape)
+            return self._write_parallel(layer, path, sources, shape)
         if type(layer) is Network:
-            return self._sequence([*layer.layers()], path, sources, shape)
+            return self._write_sequence([*layer.layers()], path, sources, shape)
         if isinstance(layer, nn.Identity | Dropout | nn.Dropout):
             return sources, shape
         out_shape = shape if isinstance(layer, Neuron) else _output_shape(layer, shape)
         self.in_shapes[path] = shape
         if isinstance(layer, Delay):
             delay = self.nir.Delay(delay=array(layer.steps.double() * self.dt).astype(np.float32))
-            return self._add(path, delay, sources, path), out_shape
+            return self._add_node(path, delay, sources, path), out_shape
         if isinstance(layer, Neuron):
-            return self._neurons(layer, path, sources, shape), out_shape
-        return self._stateless(layer, path, sources, shape, out_shape), out_shape
+            return self._write_neurons(layer, path, sources, shape), out_shape
+        return self._write_stateless(layer, path, sources, shape, out_shape), out_shape
 
-    def _sequence(
+    def _write_sequence(
         self, layers: Sequence[tuple[str, nn.Module]], path: str, sources: Sources, shape: Shape
     ) -> tuple[Sources, Shape]:
         for name, layer in layers:
-            sources, shape = self._layer(layer, below(path, name), sources, shape)
+            sources, shape = self._write_layer(layer, below(path, name), sources, shape)
         return sources, shape
 
-    def _residual(self, block: Residual, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+    def _write_residual(self, block: Residual, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
         if block.connect != "add":
-            self._cannot(path, f"connect: {block.connect}", "connect: add")
-        ends, out_shape = self._sequence([*block.layers()], path, sources, shape)
+            self._refuse(path, f"connect: {block.connect}", "connect: add")
+        ends, out_shape = self._write_sequence([*block.layers()], path, sources, shape)
         shortcut = dict(block.named_children()).get(SHORTCUT)
         if shortcut is not None:
-            sources, _ = self._layer(shortcut, below(path, SHORTCUT), sources, shape)
+            sources, _ = self._write_layer(shortcut, below(path, SHORTCUT), sources, shape)
         return [*sources, *ends], out_shape
 
-    def _parallel(self, block: Parallel, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+    def _write_parallel(self, block: Parallel, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
         if block.join != "add":
-            self._cannot(path, f"join: {block.join}", "join: add")
-        ends = [self._layer(branch, below(path, name), sources, shape) for name, branch in block.named_children()]
+            self._refuse(path, f"join: {block.join}", "join: add")
+        ends = [self._write_layer(branch, below(path, name), sources, shape) for name, branch in block.named_children()]
         return [source for found, _ in ends for source in found], ends[0][1]
 
-    def _loop(self, block: Loop, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+    def _write_loop(self, block: Loop, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
         layers = [*block.layers()]
         if not any(isinstance(part, Neuron) for _, each in block.step_by_step_layers() for part in each.modules()):
-            self._cannot(path, "a feedback over layers without state", "put a neuron between them")
+            self._refuse(path, "a feedback over layers without state", "put a neuron between them")
         outputs: dict[str, tuple[Sources, Shape]] = {}
         for name, layer in layers:
             arriving = [each.name for each in block.feedback_paths if each.target == name]
             holders = [f"@{below(path, each)}" for each in arriving]
-            sources, shape = self._layer(layer, below(path, name), [*sources, *holders], shape)
+            sources, shape = self._write_layer(layer, below(path, name), [*sources, *holders], shape)
             outputs[name] = (sources, shape)
         for each in block.feedback_paths:
             begin, begin_shape = outputs[each.source]
             inner = block.get_submodule(each.name)
-            self._later[f"@{below(path, each.name)}"], _ = self._layer(
+            self._later[f"@{below(path, each.name)}"], _ = self._write_layer(
                 inner, below(path, each.name), begin, begin_shape
             )
         return sources, shape
 
-    def _graph(self, block: Graph, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
+    def _write_graph(self, block: Graph, path: str, sources: Sources, shape: Shape) -> tuple[Sources, Shape]:
         layers = dict(block.layers())
         shapes: dict[str, Shape] = {INPUT: shape}
         holders = {name: [f"@{below(path, name)}"] for name in layers} | {INPUT: sources}
@@ -330,7 +331,7 @@ class _Writer:
             known = {edge.target: shapes[edge.source] for edge in block.edges if edge.source in shapes}
             name = next(name for name in waiting if name in known)
             arriving = self._arriving(block, name, path, holders, known[name])
-            found, shapes[name] = self._layer(layers[name], below(path, name), arriving, known[name])
+            found, shapes[name] = self._write_layer(layers[name], below(path, name), arriving, known[name])
             self._later[holders[name][0]] = found
         last = next(edge.source for edge in block.edges if edge.target == OUTPUT)
         return self._arriving(block, OUTPUT, path, holders, shapes[last]), shapes[last]
@@ -345,64 +346,67 @@ class _Writer:
             in_cycle = any({edge.source, edge.target} <= {*part} for part in parts)
             if edge.delay > (1 if in_cycle else 0):
                 delay = self.nir.Delay(delay=np.full(shape, edge.delay * self.dt, np.float32))
-                found += self._add(below(path, edge.name), delay, holders[edge.source], path)
+                found += self._add_node(below(path, edge.name), delay, holders[edge.source], path)
             else:
                 found += holders[edge.source]
         return found
 
-    def _stateless(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
+    def _write_stateless(
+        self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape
+    ) -> Sources:
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
-            return self._convolution(layer, path, sources, shape)
+            return self._write_convolution(layer, path, sources, shape)
         if isinstance(layer, nn.Linear):
             if len(shape) != 1:
                 what = f"a linear layer over the last of {len(shape)} axes"
                 return self._no_node(sources, path, what, "add a flatten layer before")
-            return self._affine(layer, path, sources)
+            return self._write_affine(layer, path, sources)
         if isinstance(layer, Voting):
             mean = torch.eye(out_shape[-1]).repeat_interleave(layer.group_size, 1) / layer.group_size
             if len(shape) != 1:
-                self._cannot(path, f"voting over the last of {len(shape)} axes", "add a flatten layer before")
-            return self._add(path, self._zero_bias(mean), sources, path)
+                self._refuse(path, f"voting over the last of {len(shape)} axes", "add a flatten layer before")
+            return self._add_node(path, self._zero_bias(mean), sources, path)
         if isinstance(layer, nn.Flatten):
             # NIR's axes are those of one sample.
             start, end = (axis - 1 if axis > 0 else axis for axis in (layer.start_dim, layer.end_dim))
             node = self.nir.Flatten(input_type={"input": np.array(shape)}, start_dim=start, end_dim=end)
-            return self._add(path, node, sources, path)
+            return self._add_node(path, node, sources, path)
         if isinstance(layer, Scale | Threshold):
-            return self._elementwise(layer, path, sources)
+            return self._write_elementwise(layer, path, sources)
         if isinstance(layer, DelayedConnections):
             return self._no_node(sources, path, "delays of connections", "a layer of type delay before it")
         if isinstance(layer, SumPool | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-            return self._pooling(layer, path, sources, shape, out_shape)
+            return self._write_pooling(layer, path, sources, shape, out_shape)
         if isinstance(layer, BatchNorm):
             fix = "--fold-norm (fold_norm=True) after a convolution or a linear layer"
             return self._no_node(sources, path, "batch_norm", fix)
         if isinstance(layer, PerStepBatchNorm):
             return self._no_node(sources, path, "per_step: true", "per_step: false and --fold-norm")
-        return self._no_node(sources, path, _kind(layer), "remove it, or use a layer that NIR has")
+        return self._no_node(sources, path, _layer_kind(layer), "remove it, or use a layer that NIR has")
 
-    def _elementwise(self, layer: Scale | Threshold, path: str, sources: Sources) -> Sources:
+    def _write_elementwise(self, layer: Scale | Threshold, path: str, sources: Sources) -> Sources:
         if isinstance(layer, Scale):
             self.weights[below(path, "weight")] = (path, "scale")
-            return self._add(path, self.nir.Scale(scale=array(layer.weight)), sources, path)
+            return self._add_node(path, self.nir.Scale(scale=array(layer.weight)), sources, path)
         if not layer.strict:
-            self._cannot(path, *_INCLUSIVE)
+            self._refuse(path, *_INCLUSIVE)
         value = layer.v_threshold if layer.strict else _next_below(layer.v_threshold)
-        return self._add(path, self.nir.Threshold(threshold=array(value.float())), sources, path)
+        return self._add_node(path, self.nir.Threshold(threshold=array(value.float())), sources, path)
 
-    def _affine(self, layer: nn.Linear, path: str, sources: Sources) -> Sources:
+    def _write_affine(self, layer: nn.Linear, path: str, sources: Sources) -> Sources:
         # An affine map also without a bias: Sinabs reads no linear node.
-        found = self._add(path, self._zero_bias(layer.weight, layer.bias), sources, path)
+        found = self._add_node(path, self._zero_bias(layer.weight, layer.bias), sources, path)
         self._note_weights(layer, path, path)
         return found
 
     def _zero_bias(self, weight: Tensor, bias: Tensor | None = None) -> Any:
+        """Return an Affine node; without a bias it has zeros."""
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
         return self.nir.Affine(weight=array(weight), bias=array(bias))
 
-    def _convolution(self, layer: ConvNd, path: str, sources: Sources, shape: Shape) -> Sources:
+    def _write_convolution(self, layer: ConvNd, path: str, sources: Sources, shape: Shape) -> Sources:
         if layer.padding_mode != "zeros":
-            self._cannot(path, f"padding_mode: {layer.padding_mode}", "padding_mode: zeros")
+            self._refuse(path, f"padding_mode: {layer.padding_mode}", "padding_mode: zeros")
         flat = isinstance(layer, nn.Conv1d)
         padding: Any = layer.padding
         if padding == "same" and all(k % 2 for k in layer.kernel_size):
@@ -420,16 +424,16 @@ class _Writer:
             groups=layer.groups,
             bias=array(bias),
         )
-        found = self._add(path, node, sources, path)
+        found = self._add_node(path, node, sources, path)
         self._note_weights(layer, path, path)
         return found
 
-    def _pooling(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
+    def _write_pooling(self, layer: nn.Module, path: str, sources: Sources, shape: Shape, out_shape: Shape) -> Sources:
         if len(shape) != 3:
             return self._no_node(sources, path, f"pooling of {len(shape) - 1} axes", "pool 2 axes")
         if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
             if any(n % out for n, out in zip(shape[1:], out_shape[1:], strict=True)):
-                self._cannot(
+                self._refuse(
                     path, f"windows of different sizes, {list(shape[1:])} to {list(out_shape[1:])}", "avg_pool"
                 )
                 return [path]
@@ -439,62 +443,62 @@ class _Writer:
             kernel, stride, padding = (_pair(getattr(layer, name)) for name in ("kernel_size", "stride", "padding"))
         if isinstance(layer, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
             adaptive = "adaptive_" if isinstance(layer, nn.AdaptiveMaxPool2d) else ""
-            self._cannot(path, f"{adaptive}max_pool", "sum_pool or avg_pool", "sum_pool")
+            self._refuse(path, f"{adaptive}max_pool", "sum_pool or avg_pool", "sum_pool")
             if isinstance(layer, nn.MaxPool2d) and _pair(layer.dilation) != (1, 1):
-                self._cannot(path, f"dilation: {layer.dilation}", "dilation: 1")
+                self._refuse(path, f"dilation: {layer.dilation}", "dilation: 1")
         if getattr(layer, "ceil_mode", False):
-            self._cannot(path, "ceil_mode: true", "ceil_mode: false", "ceil_mode: false")
+            self._refuse(path, "ceil_mode: true", "ceil_mode: false", "ceil_mode: false")
         if isinstance(layer, nn.AvgPool2d) and any(padding) and not layer.count_include_pad:
-            self._cannot(path, "count_include_pad: false", "count_include_pad: true", "count_include_pad: true")
+            self._refuse(path, "count_include_pad: false", "count_include_pad: true", "count_include_pad: true")
         mean = isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d)
         kind = self.nir.AvgPool2d if mean else self.nir.SumPool2d
         node = kind(kernel_size=np.array(kernel), stride=np.array(stride), padding=np.array(padding))
-        return self._add(path, node, sources, path)
+        return self._add_node(path, node, sources, path)
 
     def _note_weights(self, module: nn.Module, path: str, node: str) -> None:
         """Note which arrays of a node are entries of the state dict; a weight with a norm is none."""
         for name, _ in module.named_parameters(recurse=False):
             self.weights[below(path, name)] = (node, name)
 
-    def _neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
+    def _write_neurons(self, layer: Neuron, path: str, sources: Sources, shape: Shape) -> Sources:
         if not isinstance(layer, Recurrent):
-            return self._population(layer, path, path, sources, shape)
+            return self._write_population(layer, path, path, sources, shape)
         node, back = f"{path}.lif", f"{path}.w_rec"
-        ends = self._population(layer.neuron, path, node, [*sources, back], shape)
+        ends = self._write_population(layer.neuron, path, node, [*sources, back], shape)
         feedback = layer.feedback
         weight, bias = feedback.connections(), feedback.bias
         if feedback.delays is not None:
-            self._cannot(path, "delays of a feedback", "recurrent without delay")
+            self._refuse(path, "delays of a feedback", "recurrent without delay")
         if isinstance(feedback, DenseFeedback) and len(shape) == 1:
-            self._add(back, self._zero_bias(weight, bias), ends, path)
+            self._add_node(back, self._zero_bias(weight, bias), ends, path)
         elif isinstance(feedback, ConvFeedback) and len(shape) == 3:
             one = (1, 1)
             bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
             node2d = self.nir.Conv2d(shape[1:], array(weight), one, feedback.padding, one, 1, array(bias))
-            self._add(back, node2d, ends, path)
+            self._add_node(back, node2d, ends, path)
         else:
-            self._cannot(path, f"a {_kind(feedback)} of shape {list(shape)}", "a dense feedback of features")
+            self._refuse(path, f"a {_layer_kind(feedback)} of shape {list(shape)}", "a dense feedback of features")
         if feedback.autapses:
             self._note_weights(feedback, f"{path}.feedback", back)
         return ends
 
-    def _population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
+    def _write_population(self, neuron: Neuron, path: str, name: str, sources: Sources, shape: Shape) -> Sources:
         if type(neuron) not in (*_EXACT, *_NEAR):
-            return self._no_node(sources, path, f"the neuron {_kind(neuron)}", "type: lif, cuba_lif or iaf")
+            return self._no_node(sources, path, f"the neuron {_layer_kind(neuron)}", "type: lif, cuba_lif or iaf")
         for what, fix, instead in _lost_of(neuron):
-            self._cannot(path, what, fix, instead)
+            self._refuse(path, what, fix, instead)
         spec = _constants(neuron, self.dt)
-        full = {key: _spread(value, shape) for key, value in spec.items()}
+        full = {key: _broadcast(value, shape) for key, value in spec.items()}
         if not neuron.spiking and "tau_syn" in full:
             # NIR's CubaLI is younger than some readers' nir; two leaky integrators are the same.
             zero = np.zeros(shape, np.float32)
             synapse = self.nir.LI(tau=full["tau_syn"], r=full["w_in"], v_leak=zero)
-            sources = self._add(f"{name}.synapse", synapse, sources, path)
-            return self._add(name, self._node("LI", full | {"tau": full["tau_mem"]}), sources, path)
+            sources = self._add_node(f"{name}.synapse", synapse, sources, path)
+            return self._add_node(name, self._node("LI", full | {"tau": full["tau_mem"]}), sources, path)
         if not neuron.spiking:
-            return self._add(name, self._node("LI" if "tau" in full else "I", full), sources, path)
+            return self._add_node(name, self._node("LI" if "tau" in full else "I", full), sources, path)
         kind = "CubaLIF" if "tau_syn" in full else "LIF" if "tau" in full else "IF"
-        return self._add(name, self._node(kind, full), sources, path)
+        return self._add_node(name, self._node(kind, full), sources, path)
 
     def _node(self, kind: str, values: Mapping[str, np.ndarray]) -> Any:
         """Return a neuron node; `v_reset` is a field of nir 1.0.5 and later, before that a reset is to zero."""
@@ -572,7 +576,7 @@ def _next_below(value: Any) -> Tensor:
     return torch.nextafter(single, torch.tensor(-torch.inf))
 
 
-def _spread(value: Any, shape: Shape) -> np.ndarray:
+def _broadcast(value: Any, shape: Shape) -> np.ndarray:
     """Return a number, or a value per channel or neuron, for each neuron."""
     return np.array(np.broadcast_to(np.asarray(torch.as_tensor(value).detach().cpu(), np.float32), shape))
 
@@ -604,7 +608,7 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
 
 
-def _kind(layer: nn.Module) -> str:
+def _layer_kind(layer: nn.Module) -> str:
     return type(layer).__name__
 
 

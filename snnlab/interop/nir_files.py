@@ -16,7 +16,7 @@ from zipfile import is_zipfile
 
 import numpy as np
 
-from snnlab.errors import ConfigError, MissingPackageError, listing, one_line
+from snnlab.errors import ConfigError, MissingPackageError, join_names, one_line
 from snnlab.files import write_atomically
 from snnlab.interop.nir_tree import MOST_BYTES, NIRError, read_tree, text_of
 from snnlab.interop.nir_trial import require_readable
@@ -93,7 +93,7 @@ def read_graph(path: Path, *, trusted: bool = False) -> GraphFile:
     """
     nir = nir_package()
     if not path.is_file():
-        raise NIRError(path, "is a folder, not a file" if path.is_dir() else "is not there")
+        raise NIRError(path, "is no file" if path.exists() else "is not there")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise NIRError(path, f"has {size / 1e9:,.0f} GB; a graph has {MOST_BYTES / 1e9:.0f} GB at most")
     if size == 0:
@@ -159,7 +159,7 @@ def _node(nir: Any, name: str, node: Mapping[str, Any], resets: dict[str, np.nda
     cls = getattr(nir, kind)
     _require_fields(cls, kind, values, place)
     _require_numbers(values, place, kind)
-    _spread_single_values(values, place)
+    _broadcast_single_values(values, place)
     if "metadata" not in {field.name for field in fields(cls)}:
         values.pop("metadata", None)  # nir 1.0.4 has none for some nodes
     if "v_reset" in values:
@@ -184,7 +184,7 @@ def _two_integrators(nir: Any, name: str, values: dict[str, Any], place: str) ->
             raise NIRError(place, f"has no {field}, which CubaLI needs")
     values.setdefault("w_in", np.ones(1))
     _require_numbers(values, place, "CubaLI")
-    _spread_single_values(values, place)
+    _broadcast_single_values(values, place)
     zero = np.zeros_like(values["v_leak"])
     synapse = nir.LI(tau=values["tau_syn"], r=values["w_in"], v_leak=zero)
     membrane = nir.LI(tau=values["tau_mem"], r=values["r"], v_leak=values["v_leak"])
@@ -237,13 +237,13 @@ def _require_numbers(values: Mapping[str, Any], place: str, kind: str) -> None:
             raise NIRError(place, f"{name} has the value {most:g}, too large for single precision")
 
 
-def _spread_single_values(values: dict[str, Any], place: str) -> None:
+def _broadcast_single_values(values: dict[str, Any], place: str) -> None:
     """Give each parameter of a population the shape of the largest: a size of 1 is one value for all."""
     arrays = {name: np.atleast_1d(values[name]) for name in PER_NEURON if name in values}
     try:
         shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
-        shapes = listing(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        shapes = join_names(f"{name} {list(array.shape)}" for name, array in arrays.items())
         raise NIRError(place, f"its parameters have shapes that do not fit: {shapes}") from None
     for name, array in arrays.items():
         values[name] = np.array(np.broadcast_to(array, shape))

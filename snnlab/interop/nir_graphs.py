@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge, components
 
@@ -76,7 +76,7 @@ def flatten_graph(graph: Any, place: str) -> FlatGraph:
         raise NIRError(f"{place}: {first}", "has no shape")
     in_shape = tuple(int(size) for size in np.atleast_1d(shape))
     require_size(in_shape, f"{place}: {first}")
-    alive = _reached(first, edges) & _reached(last, [(b, a) for a, b in edges])
+    alive = _reachable(first, edges) & _reachable(last, [(b, a) for a, b in edges])
     if last not in alive:
         raise NIRError(place, f"no path leads from {first} to {last}")
     inner = {name: node for name, node in nodes.items() if name in alive and name not in (first, last)}
@@ -116,12 +116,12 @@ def _only(graph: Any, kind: str, path: str, place: str) -> str:
     found = [name for name, node in graph.nodes.items() if kind_of(node) == kind]
     if len(found) != 1:
         where = f"{place}: {path}" if path else place
-        names = f": {listing(found)}" if found else ""
+        names = f": {join_names(found)}" if found else ""
         raise NIRError(where, f"has {len(found)} {kind} nodes{names}; snnlab reads graphs with one")
     return found[0]
 
 
-def _reached(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
+def _reachable(start: str, edges: Sequence[tuple[str, str]]) -> set[str]:
     targets: dict[str, list[str]] = {}
     for source, target in edges:
         targets.setdefault(source, []).append(target)
@@ -178,7 +178,7 @@ def delay_cycles(flat: FlatGraph, steps: int, delays: Mapping[str, int], place: 
         if not inner:
             continue
         if not any(kind_of(flat.nodes[name]) in STATEFUL for name in part):
-            raise NIRError(f"{place}: {min(part)}", f"is in a cycle without state: {listing(sorted(part))}")
+            raise NIRError(f"{place}: {min(part)}", f"is in a cycle without state: {join_names(sorted(part))}")
         for name in [name for name in sorted(part) if delays.get(name, 0) >= 1]:
             shortened.append(name)
             edges = [edge._replace(delay=1) if edge.source == name else edge for edge in edges]

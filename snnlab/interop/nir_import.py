@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop import nir_metadata
 from snnlab.interop.nir_files import GraphFile, iterate_nodes
 from snnlab.interop.nir_graphs import (
@@ -137,7 +137,7 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         said = [f"snnlab {own.version} wrote it: layers and settings are those of its metadata"]
         said += [f"its nodes do not say: {line}" for line in own.lost]
         if unused := [name for name, value in vars(options).items() if value != getattr(NIRReadOptions, name)]:
-            said.append(f"not used: {listing(unused)}; ignore_metadata reads the nodes by these options")
+            said.append(f"not used: {join_names(unused)}; ignore_metadata reads the nodes by these options")
         read = ReadNetwork(
             {name: dict(node) for name, node in own.layers.items()},
             weights,
@@ -151,7 +151,7 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
         return read
     found = _Reader(file, place, options).read()
     if own is not None:
-        why = f"since {listing(changed)} changed" if own.layers is not None and changed else "which has no layers"
+        why = f"since {join_names(changed)} changed" if own.layers is not None and changed else "which has no layers"
         found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
     return found
 
@@ -243,9 +243,9 @@ class _Reader:
             layers["identity1"] = {"type": "identity"}
         read = ReadNetwork(layers, self.weights, flat.in_shape, self.options.dt)
         read.names = {**self.names, **{weights: f"{self.names[name]}.feedback" for name, weights in returning.items()}}
-        late = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
+        delayed_sources = sorted({edge.source for edge in delayed.edges if edge.delay} | {*returning})
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
-        facts = Facts(kinds, self.file.resets, self.constants, late, flat.dropped, doubles, self.notes)
+        facts = Facts(kinds, self.file.resets, self.constants, delayed_sources, flat.dropped, doubles, self.notes)
         read.assumptions = [*assumption_lines(facts, self.options)]
         read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
@@ -293,12 +293,12 @@ class _Reader:
         kind, key = kind_of(node), f"{prefix}{self.names[name]}"
         shape = self.shapes[name]
         if kind in LINEAR:
-            return self._linear(node, key)
+            return self._linear_layer(node, key)
         if kind in ("Conv1d", "Conv2d"):
             return self._convolution(node, key)
         if kind in ("SumPool2d", "AvgPool2d"):
             sizes = {name: list(pair(getattr(node, name))) for name in ("kernel_size", "stride", "padding")}
-            return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short(sizes, pooling=True)}
+            return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short_sizes(sizes, pooling=True)}
         if kind == "Flatten":
             start, end = flatten_axes(node, shape, f"{self.place}: {name}")
             whole = start == 0 and end == len(shape) - 1
@@ -314,17 +314,17 @@ class _Reader:
             return {"type": "delay", "delay": f"{int(steps.flat[0])} steps"}
         layer = self._population(name, node, f"{key}.neuron" if weights else key, shape)
         if weights:
-            layer["recurrent"] = self._feedback(self._maps[weights], key)
+            layer["recurrent"] = self._feedback_layer(self._maps[weights], key)
         return layer
 
-    def _linear(self, node: Any, key: str) -> Layer:
+    def _linear_layer(self, node: Any, key: str) -> Layer:
         self.weights[f"{key}.weight"] = node.weight
         bias = kind_of(node) == "Affine"
         if bias:
             self.weights[f"{key}.bias"] = node.bias
         return {"type": "linear", "out_features": int(node.weight.shape[0])} | ({} if bias else {"bias": False})
 
-    def _feedback(self, node: Any, key: str) -> Layer:
+    def _feedback_layer(self, node: Any, key: str) -> Layer:
         self.weights[f"{key}.feedback.weight"] = node.weight
         bias = kind_of(node) == "Affine"
         if bias:
@@ -342,7 +342,9 @@ class _Reader:
         sizes["padding"] = node.padding if isinstance(node.padding, str) else list(sizes_per_axis(node.padding, dims))
         groups = {} if int(node.groups) == 1 else {"groups": int(node.groups)}
         no_bias = {} if bias is not None else {"bias": False}
-        return {"type": f"conv{dims}d", "out_channels": int(node.weight.shape[0])} | _short(sizes) | groups | no_bias
+        return (
+            {"type": f"conv{dims}d", "out_channels": int(node.weight.shape[0])} | _short_sizes(sizes) | groups | no_bias
+        )
 
     def _threshold(self, node: Any, key: str, shape: Shape) -> Layer:
         self.weights[f"{key}.v_threshold"] = np.array(np.broadcast_to(node.threshold, shape), np.float64)
@@ -393,7 +395,7 @@ class _Reader:
             gain = values["r"].map(lambda r: r * options.step if current else r)
         else:
             gain = self._leak(name, kind, values, current, layer, each)
-        _put(layer, each, "input_gain", gain, default=1.0)
+        _set_values(layer, each, "input_gain", gain, default=1.0)
         if kind in POPULATIONS:
             self._firing(name, values, layer, each)
         if each:
@@ -408,8 +410,8 @@ class _Reader:
         options = self.options
         fields = {"tau_mem": "tau_mem", "tau_syn": "tau_syn"} if "tau_mem" in values else {"tau_mem": "tau"}
         parts: dict[str, Any] = {}
-        for setting, given in fields.items():
-            tau = self._tau(name, given, values[given])
+        for setting, key in fields.items():
+            tau = self._tau(name, key, values[key])
             whole = tau.setting if tau.each is None else tau.each
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
@@ -418,7 +420,9 @@ class _Reader:
                 if tau.each is not None:
                     each[setting] = tau.each
             else:
-                _put(layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True)
+                _set_values(
+                    layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True
+                )
             if options.time_unit != "steps":
                 self.constants += [UNITS[options.time_unit] * value for value in (np.min(whole), np.max(whole))]
             steps = whole / options.step
@@ -426,7 +430,7 @@ class _Reader:
             parts[f"{setting}_steps"] = whole
         if options.discretization == "euler":
             layer["decay"] = "euler"
-        _put(layer, each, "v_leak", values["v_leak"], default=0.0)
+        _set_values(layer, each, "v_leak", values["v_leak"], default=0.0)
         return self._gain(kind, values, parts, current, layer)
 
     def _gain(
@@ -477,7 +481,7 @@ class _Reader:
             raise self._error(name, f"v_threshold must be > 0, got {low:g}")
         if "v_leak" in values:
             self._require_below(name, "v_leak", values["v_leak"], threshold)
-        _put(layer, each, "v_threshold", threshold, default=1.0)
+        _set_values(layer, each, "v_threshold", threshold, default=1.0)
         reset = self.file.resets.get(name)
         if options.reset == "subtract" or (options.reset is None and reset is None):
             layer["reset"] = "subtract"
@@ -490,7 +494,7 @@ class _Reader:
             if options.reset is None:
                 value = _Value.of(np.asarray(reset), self.shapes[name])
                 self._require_below(name, "v_reset", value, threshold)
-                _put(layer, each, "v_reset", value, default=0.0)
+                _set_values(layer, each, "v_reset", value, default=0.0)
         layer["threshold"] = "strict" if options.strict else "inclusive"
         if options.spikes_per_step == "several":
             layer["spikes"] = "several"
@@ -514,7 +518,7 @@ _MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
 
 
-def _put(
+def _set_values(
     layer: Layer, each: Arrays, name: str, value: _Value, *, default: float | None = None, round_it: bool = False
 ) -> None:
     """Set a setting of a layer, unless it is the default; values that differ between neurons become weights."""
@@ -530,7 +534,7 @@ def _put(
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1}
 
 
-def _short(sizes: Mapping[str, Any], *, pooling: bool = False) -> Layer:
+def _short_sizes(sizes: Mapping[str, Any], *, pooling: bool = False) -> Layer:
     """Return sizes as one number where they are equal on all axes, without those of the defaults."""
     found = {name: size if isinstance(size, str) or len({*size}) > 1 else size[0] for name, size in sizes.items()}
     return {name: size for name, size in found.items() if pooling or size != _DEFAULTS.get(name)}

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop.nir_graphs import POPULATIONS
 from snnlab.settings import FINITE, Count, at_least, check_settings
 
@@ -69,16 +69,16 @@ def check_options(options: NIRReadOptions) -> None:
             raise ConfigError("spikes_per_step", "several needs threshold: inclusive")
 
 
-def read_options(given: Mapping[str, str]) -> NIRReadOptions:
+def read_options(texts: Mapping[str, str]) -> NIRReadOptions:
     """Return the options of a command line, such as `{"--time-unit": "ms"}`.
 
     Raises:
         ConfigError: for a value that an option does not take.
     """
     values: dict[str, Any] = {}
-    for option, text in given.items():
+    for option, text in texts.items():
         name = option.removeprefix("--").replace("-", "_")
-        values[name] = True if name == "ignore_metadata" else _number(text)
+        values[name] = True if name == "ignore_metadata" else _parse_number(text)
     try:
         options = checked_options(values)
         check_options(options)
@@ -99,7 +99,7 @@ def checked_options(values: Mapping[str, Any]) -> NIRReadOptions:
     return NIRReadOptions(**values)
 
 
-def _number(text: str) -> Any:
+def _parse_number(text: str) -> Any:
     for kind in (int, float):
         try:
             return kind(text)
@@ -115,7 +115,7 @@ class Facts(NamedTuple):
         kinds: The primitive of each node.
         resets: Nodes that have a v_reset in the file.
         constants: Time constants, ms.
-        late: Populations whose output returns later.
+        delayed: Populations whose output returns later.
         dropped: Nodes that are left out.
         doubles: Whether there are weights in double precision.
         notes: What was found in single nodes.
@@ -124,7 +124,7 @@ class Facts(NamedTuple):
     kinds: Mapping[str, str]
     resets: Collection[str]
     constants: Collection[float]
-    late: Collection[str]
+    delayed: Collection[str]
     dropped: Collection[str]
     doubles: bool
     notes: Collection[str]
@@ -167,14 +167,18 @@ def assumption_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
 
 def _firing_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     populations = [name for name, kind in facts.kinds.items() if kind in POPULATIONS]
-    given = [name for name in populations if name in facts.resets]
+    with_reset = [name for name in populations if name in facts.resets]
     if options.reset is not None:
         what = "subtracts the threshold" if options.reset == "subtract" else "resets the membrane to zero"
         yield f"reset: a spike {what} (reset: {options.reset})"
-    elif given:
+    elif with_reset:
         yield "reset: a spike resets the membrane to the v_reset of the file"
-    if options.reset is None and len(given) < len(populations):
-        who = "the file has no v_reset" if not given else f"{listing(set(populations) - set(given))} have no v_reset"
+    if options.reset is None and len(with_reset) < len(populations):
+        who = (
+            "the file has no v_reset"
+            if not with_reset
+            else f"{join_names(set(populations) - set(with_reset))} have no v_reset"
+        )
         yield f"reset: {who}, so a spike subtracts the threshold"
     at = "above" if options.strict else "at or above"
     often = "one spike a step at most" if options.spikes_per_step == "one" else "once for each multiple of it in a step"
@@ -184,12 +188,12 @@ def _firing_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
 
 
 def _structure_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
-    if facts.late:
+    if facts.delayed:
         plural = "step" if options.cycle_delay == 1 else "steps"
-        yield f"cycle_delay: the output of {listing(facts.late)} returns {options.cycle_delay} {plural} later"
+        yield f"cycle_delay: the output of {join_names(facts.delayed)} returns {options.cycle_delay} {plural} later"
     yield from facts.notes
     if facts.dropped:
-        yield f"no path from input to output leads through {listing(facts.dropped)}: left out"
+        yield f"no path from input to output leads through {join_names(facts.dropped)}: left out"
     if facts.doubles:
         yield "weights in double precision are rounded to single precision"
 

@@ -81,13 +81,13 @@ class _Shapes:
             if kind == "Affine" and np.shape(node.bias) != found:
                 raise self._error(name, f"its bias is {list(np.shape(node.bias))}, not {list(found)}")
         elif kind in ("Conv1d", "Conv2d"):
-            found = self._convolved(name, node, shape)
+            found = self._convolution_shape(name, node, shape)
         elif kind in ("SumPool2d", "AvgPool2d"):
             if len(shape) != 3:
                 raise self._error(name, f"a {kind} needs an input [C, H, W], gets {list(shape)}")
             sizes = (pair(getattr(node, key)) for key in ("kernel_size", "stride", "padding"))
             kernel, stride, padding = sizes
-            found = (shape[0], *self._windows(name, shape[1:], kernel, stride, padding, (1, 1)))
+            found = (shape[0], *self._window_shape(name, shape[1:], kernel, stride, padding, (1, 1)))
         elif kind == "Flatten":
             start, end = flatten_axes(node, shape, f"{self.place}: {name}")
             found = (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
@@ -98,7 +98,7 @@ class _Shapes:
         require_size(found, f"{self.place}: {name}")
         return found
 
-    def _convolved(self, name: str, node: Any, shape: Shape) -> Shape:
+    def _convolution_shape(self, name: str, node: Any, shape: Shape) -> Shape:
         dims = 1 if kind_of(node) == "Conv1d" else 2
         if node.weight.ndim != dims + 2:
             raise self._error(name, f"its weight has the shape {list(node.weight.shape)}")
@@ -119,12 +119,14 @@ class _Shapes:
                 raise self._error(name, f"padding: same needs a stride of 1, has {list(stride)}")
             size = shape[1:]
             if node.padding == "valid":
-                size = self._windows(name, size, kernel, stride, (0,) * dims, dilation)
+                size = self._window_shape(name, size, kernel, stride, (0,) * dims, dilation)
         else:
-            size = self._windows(name, shape[1:], kernel, stride, sizes_per_axis(node.padding, dims), dilation)
+            size = self._window_shape(name, shape[1:], kernel, stride, sizes_per_axis(node.padding, dims), dilation)
         return (int(node.weight.shape[0]), *size)
 
-    def _windows(self, name: str, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+    def _window_shape(
+        self, name: str, size: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+    ) -> Shape:
         if min(*stride, *dilation, *kernel) < 1 or min(padding) < 0:
             raise self._error(name, f"has kernel {kernel}, stride {stride}, padding {padding}, dilation {dilation}")
         rows = zip(size, kernel, stride, padding, dilation, strict=True)

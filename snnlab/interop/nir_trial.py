@@ -42,7 +42,7 @@ def require_readable(path: Path, seconds: int = SECONDS) -> None:
         check=False,
     )
     if done.returncode == -signal.SIGXCPU:
-        raise NIRError(path, f"is damaged: HDF5 does not come to its end within {limit} s")
+        raise NIRError(path, f"is damaged: HDF5 does not finish reading it within {limit} s")
     if done.returncode == _NO_MEMORY:
         raise NIRError(path, "is damaged: it takes more memory than its arrays have")
     if done.returncode < 0:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.interop.nir_export import Shape, Sketch, sketch
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
@@ -86,11 +86,11 @@ def fit(network: Network) -> list[Core]:
     chip = _Chip(drawn, modules)
     needs = chip.needs()
     if chip.misfits:
-        raise _misfit([f"{listing(layers)}: {text}" for text, layers in chip.misfits.items()])
+        raise _misfit_error([f"{join_names(layers)}: {text}" for text, layers in chip.misfits.items()])
     cores = assign(list(needs.values()))
     if cores is None:
         hopeless = [f"{name} needs {need}" for name, need in needs.items() if not any(c.holds(need) for c in CORES)]
-        raise _misfit(hopeless or [_crowd(needs)])
+        raise _misfit_error(hopeless or [_crowd(needs)])
     return [Core(name, need, core) for (name, need), core in zip(needs.items(), cores, strict=True)]
 
 
@@ -98,17 +98,17 @@ def assign(needs: Sequence[Memory], cores: Sequence[Memory] = CORES) -> list[int
     """Return a different core for each layer, None if there are too few: a matching by augmenting paths."""
     layer_of: dict[int, int] = {}
 
-    def place(layer: int, tried: set[int]) -> bool:
+    def assign_layer(layer: int, tried: set[int]) -> bool:
         for number, core in enumerate(cores):
             if number in tried or not core.holds(needs[layer]):
                 continue
             tried.add(number)
-            if number not in layer_of or place(layer_of[number], tried):
+            if number not in layer_of or assign_layer(layer_of[number], tried):
                 layer_of[number] = layer
                 return True
         return False
 
-    if not all(place(layer, set()) for layer in range(len(needs))):
+    if not all(assign_layer(layer, set()) for layer in range(len(needs))):
         return None
     found = {layer: core for core, layer in layer_of.items()}
     return [found[layer] for layer in range(len(needs))]
@@ -120,11 +120,11 @@ def _crowd(needs: Mapping[str, Memory]) -> str:
     for group in sorted({*options.values(), frozenset(range(len(CORES)))}, key=len):
         names = [name for name, cores in options.items() if cores <= group]
         if len(names) > len(group):
-            return f"{listing(names)}: {len(names)} layers, but {len(group)} cores can hold them"
+            return f"{join_names(names)}: {len(names)} layers, but {len(group)} cores can hold them"
     return f"{len(needs)} layers have no assignment to {len(CORES)} cores"
 
 
-def _misfit(found: Sequence[str]) -> ConfigError:
+def _misfit_error(found: Sequence[str]) -> ConfigError:
     shown = list(found) if len(found) < MOST_LINES else [*found[: MOST_LINES - 2], f"and {len(found) - 2} more"]
     return ConfigError("speck", "\n  ".join(["the network does not fit", *shown]))
 
@@ -144,18 +144,18 @@ class _Chip:
         """Return the memory that each convolution or linear layer needs, in the order of the network."""
         for node, module in self.modules.items():
             if not isinstance(module, nn.Conv2d | nn.Linear | IAF | SumPool | nn.AvgPool2d | nn.Flatten):
-                self._no(node, _what(module))
+                self._add_problem(node, _layer_text(module))
         found: dict[str, Memory] = {}
         for node, module in self.modules.items():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                found[self.drawn.layer_of[node]] = self._core(node, module)
+                found[self.drawn.layer_of[node]] = self._core_memory(node, module)
             elif isinstance(module, IAF):
                 self._neurons(node, module)
             elif isinstance(module, SumPool | nn.AvgPool2d):
                 self._pooling(node, module)
         return found
 
-    def _no(self, node: str, text: str) -> None:
+    def _add_problem(self, node: str, text: str) -> None:
         layers = self.misfits.setdefault(text, [])
         if self.drawn.layer_of[node] not in layers:  # a recurrent layer has two nodes
             layers.append(self.drawn.layer_of[node])
@@ -165,37 +165,37 @@ class _Chip:
         found = [target for source, target in self.drawn.edges if source == node]
         return [end for each in found for end in (self._after(each) if self._is(each, nn.Flatten) else [each])]
 
-    def _before(self, node: str) -> list[str]:
+    def _sources_of(self, node: str) -> list[str]:
         found = [source for source, target in self.drawn.edges if target == node]
-        return [begin for each in found for begin in (self._before(each) if self._is(each, nn.Flatten) else [each])]
+        return [begin for each in found for begin in (self._sources_of(each) if self._is(each, nn.Flatten) else [each])]
 
     def _is(self, node: str, kinds: Any) -> bool:
         return isinstance(self.modules.get(node), kinds)
 
-    def _core(self, node: str, module: nn.Conv2d | nn.Linear) -> Memory:
+    def _core_memory(self, node: str, module: nn.Conv2d | nn.Linear) -> Memory:
         after = self._after(node)
         if not after or not all(self._is(each, Neuron) for each in after):  # other neurons are named by themselves
-            self._no(node, "no integrate-and-fire neurons (type: iaf) follow it")
+            self._add_problem(node, "no integrate-and-fire neurons (type: iaf) follow it")
         if isinstance(module, nn.Linear):
             in_shape = self._map_before(node)
             size = in_shape[1] * in_shape[2]
             out_shape, kernel = (module.out_features, 1, 1), (in_shape[1], in_shape[2])
             if kernel[0] != kernel[1]:
-                self._no(node, f"reads a map of {kernel[0]}x{kernel[1]}, its kernel must be square")
+                self._add_problem(node, f"reads a map of {kernel[0]}x{kernel[1]}, its kernel must be square")
         else:
             in_shape = self.drawn.in_shapes[node]
-            out_shape, kernel = _output(module, in_shape), (module.kernel_size[0], module.kernel_size[1])
+            out_shape, kernel = _output_shape(module, in_shape), (module.kernel_size[0], module.kernel_size[1])
             size = kernel[0] * kernel[1]
             self._convolution(node, module)
         if max(kernel) > MAX_KERNEL:
-            self._no(node, f"kernel {kernel[0]}x{kernel[1]}, at most {MAX_KERNEL}x{MAX_KERNEL}")
+            self._add_problem(node, f"kernel {kernel[0]}x{kernel[1]}, at most {MAX_KERNEL}x{MAX_KERNEL}")
         if max(in_shape[1:]) > MAX_INPUT:
-            self._no(node, f"input of {in_shape[1]}x{in_shape[2]}, at most {MAX_INPUT}x{MAX_INPUT}")
+            self._add_problem(node, f"input of {in_shape[1]}x{in_shape[2]}, at most {MAX_INPUT}x{MAX_INPUT}")
         if max(out_shape[1:]) > MAX_OUTPUT:
-            self._no(node, f"output of {out_shape[1]}x{out_shape[2]}, at most {MAX_OUTPUT}x{MAX_OUTPUT}")
+            self._add_problem(node, f"output of {out_shape[1]}x{out_shape[2]}, at most {MAX_OUTPUT}x{MAX_OUTPUT}")
         for name, channels in (("input", in_shape[0]), ("output", out_shape[0])):
             if channels > MAX_CHANNELS:
-                self._no(node, f"{channels:,} {name} channels, at most {MAX_CHANNELS:,}")
+                self._add_problem(node, f"{channels:,} {name} channels, at most {MAX_CHANNELS:,}")
         bits = [_bits(n) for n in out_shape]
         return Memory(
             in_shape[0] << (_bits(size) + bits[0]),
@@ -214,31 +214,31 @@ class _Chip:
     def _convolution(self, node: str, module: nn.Conv2d) -> None:
         kernel, padding = module.kernel_size, module.padding
         if kernel[0] != kernel[1]:
-            self._no(node, f"kernel {kernel[0]}x{kernel[1]} is not square")
+            self._add_problem(node, f"kernel {kernel[0]}x{kernel[1]} is not square")
         if any(step not in STRIDES for step in module.stride):
-            self._no(node, f"stride {_sizes(module.stride)}, must be {listing(map(str, STRIDES))}")
+            self._add_problem(node, f"stride {_sizes_text(module.stride)}, must be {join_names(map(str, STRIDES))}")
         if padding == "same":
             padding = tuple((k - 1) // 2 for k in kernel)
         if not isinstance(padding, str) and max(padding) > MAX_PADDING:
-            self._no(node, f"padding {_sizes(padding)}, at most {MAX_PADDING}")
+            self._add_problem(node, f"padding {_sizes_text(padding)}, at most {MAX_PADDING}")
         if max(module.dilation) > 1:
-            self._no(node, f"dilation {_sizes(module.dilation)}, must be 1")
+            self._add_problem(node, f"dilation {_sizes_text(module.dilation)}, must be 1")
         if module.groups > 1:
-            self._no(node, f"groups {module.groups}, must be 1")
+            self._add_problem(node, f"groups {module.groups}, must be 1")
 
     def _neurons(self, node: str, neuron: IAF) -> None:
         if neuron.reset == "none" or (neuron.reset == "value" and float(neuron.v_reset) != 0):
-            self._no(node, f"reset {neuron.reset}, must be subtract, or value with v_reset 0")
+            self._add_problem(node, f"reset {neuron.reset}, must be subtract, or value with v_reset 0")
         if neuron.reset_delay:
-            self._no(node, "reset_delay, must be false")
-        if not all(self._is(each, nn.Conv2d | nn.Linear) for each in self._before(node)):
-            self._no(node, "the order is convolution, neurons, pooling")
+            self._add_problem(node, "reset_delay, must be false")
+        if not all(self._is(each, nn.Conv2d | nn.Linear) for each in self._sources_of(node)):
+            self._add_problem(node, "the order is convolution, neurons, pooling")
         targets = self._targets(node)
         if len(targets) > MAX_FAN_OUT:
-            self._no(node, f"leads to {len(targets)} layers, at most {MAX_FAN_OUT}")
+            self._add_problem(node, f"leads to {len(targets)} layers, at most {MAX_FAN_OUT}")
         for target, pooling in targets:
             if pooling not in POOLINGS:
-                self._no(node, f"pooling {pooling}x{pooling} before {target}, must be 1, 2 or 4")
+                self._add_problem(node, f"pooling {pooling}x{pooling} before {target}, must be 1, 2 or 4")
 
     def _targets(self, node: str, pooling: int = 1) -> list[tuple[str, int]]:
         """Return the layers after neurons, each with the pooling between them."""
@@ -250,23 +250,23 @@ class _Chip:
             elif not self._is(each, IAF):
                 found.append((each, pooling))
             else:
-                self._no(each, "the order is convolution, neurons, pooling")
+                self._add_problem(each, "the order is convolution, neurons, pooling")
         return found
 
     def _pooling(self, node: str, module: SumPool | nn.AvgPool2d) -> None:
         kernel, stride, padding = (_pair(getattr(module, name)) for name in ("kernel_size", "stride", "padding"))
         if kernel[0] != kernel[1] or kernel != stride or any(padding):
-            text = f"kernel {_sizes(kernel)}, stride {_sizes(stride)}, padding {_sizes(padding)}"
-            self._no(node, f"{text}; must be square, stride as kernel, padding 0")
+            text = f"kernel {_sizes_text(kernel)}, stride {_sizes_text(stride)}, padding {_sizes_text(padding)}"
+            self._add_problem(node, f"{text}; must be square, stride as kernel, padding 0")
         # A pooling of the input is done by the layer of the camera.
         if not all(
-            self._is(each, IAF | SumPool | nn.AvgPool2d) or each not in self.modules for each in self._before(node)
+            self._is(each, IAF | SumPool | nn.AvgPool2d) or each not in self.modules for each in self._sources_of(node)
         ):
-            self._no(node, "the order is convolution, neurons, pooling")
+            self._add_problem(node, "the order is convolution, neurons, pooling")
 
 
 def assignment_lines(cores: Sequence[Core]) -> Iterator[str]:
-    """Yield the assignment as text."""
+    """Yield the number of layers, and a line for each core with its layer."""
     yield f"Speck: {len(cores)} layers fit {len(CORES)} cores"
     yield from (f"  {core}" for core in cores)
 
@@ -276,7 +276,7 @@ def _bits(number: int) -> int:
     return (number - 1).bit_length()
 
 
-def _output(module: nn.Conv2d, in_shape: Shape) -> Shape:
+def _output_shape(module: nn.Conv2d, in_shape: Shape) -> Shape:
     if module.padding == "same":
         return (module.out_channels, *in_shape[1:])
     padding = (0, 0) if isinstance(module.padding, str) else module.padding
@@ -288,11 +288,11 @@ def _pair(sizes: Any) -> tuple[int, int]:
     return (sizes, sizes) if isinstance(sizes, int) else (int(sizes[0]), int(sizes[-1]))
 
 
-def _sizes(sizes: Sequence[int]) -> str:
+def _sizes_text(sizes: Sequence[int]) -> str:
     return str(sizes[0]) if len({*sizes}) == 1 else str(list(sizes))
 
 
-def _what(module: nn.Module) -> str:
+def _layer_text(module: nn.Module) -> str:
     if isinstance(module, nn.MaxPool2d | nn.AdaptiveMaxPool2d):
         return "max_pool -> sum_pool or avg_pool"
     if isinstance(module, Recurrent):

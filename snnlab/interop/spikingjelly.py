@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnlab.errors import DataError, listing
+from snnlab.errors import DataError, join_names
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.membrane import LeakyMembrane
 from snnlab.printable import printable
@@ -95,7 +95,7 @@ def _type_of(layer: str, axes: Mapping[str, int]) -> str:
         return _TIME_CONSTANT
     if axes.keys() <= {"weight", "bias"} and axes.get("bias", 1) == 1 and axes.get("weight") in _DENSE:
         return _DENSE[axes["weight"]]
-    return f"layer with {listing(printable(name) for name in sorted(axes))}"
+    return f"layer with {join_names(printable(name) for name in sorted(axes))}"
 
 
 def _require_as_many(path: Path, kind: str, theirs: Iterable[str], ours: Iterable[str]) -> None:
@@ -105,7 +105,7 @@ def _require_as_many(path: Path, kind: str, theirs: Iterable[str], ours: Iterabl
     more = there[len(here) :] or here[len(there) :]
     whose = "its" if len(there) > len(here) else "this network's"
     left_over = printable(more[0].removesuffix(_LEARNED))
-    message = f"has {_count(len(there), kind)}, and this network {len(here)}; {whose} {left_over} is left over"
+    message = f"has {_count_text(len(there), kind)}, and this network {len(here)}; {whose} {left_over} is left over"
     fixes = {
         (_TIME_CONSTANT, True): "its neurons learn tau: set neuron=spikingjelly_plif",
         (_TIME_CONSTANT, False): "its neurons learn no tau: set neuron=spikingjelly_lif",
@@ -113,7 +113,7 @@ def _require_as_many(path: Path, kind: str, theirs: Iterable[str], ours: Iterabl
     raise DataError(path, message, fixes.get((kind, len(there) > len(here)), ""))
 
 
-def _count(number: int, kind: str) -> str:
+def _count_text(number: int, kind: str) -> str:
     if number == 1:
         return f"1 {kind}"
     return f"{number} {kind.replace('layer', 'layers', 1) if 'layer' in kind else f'{kind}s'}"

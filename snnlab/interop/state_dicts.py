@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, DataError, did_you_mean, listing, one_line
+from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
 from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.nn.network import Network
 from snnlab.printable import is_printable, printable
@@ -112,7 +112,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     found = {str(key): value for key, value in entries if _is_state_dict(value)}
     if len(found) == 1:
         return dict(next(iter(found.values())))
-    several = f"contains several: {printable(listing(found))}" if found else "contains no tensors by name"
+    several = f"contains several: {printable(join_names(found))}" if found else "contains no tensors by name"
     raise DataError(path, f"is not a state dict: it {several}")
 
 
@@ -167,7 +167,7 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     elif isinstance(rename, str):
         raise ConfigError("rename", f"expected a table of names, or spikingjelly, got {rename!r}")
     else:
-        targets = _targets(tensors, dict(_flat(rename or {})))
+        targets = _targets(tensors, dict(_flat_table(rename or {})))
     own = network.state_dict()
     _require_all(path, own, targets)
     weights, checked, cast = dict[str, Tensor](), [], {}
@@ -177,7 +177,7 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
             _require_fitting(path, name, value, target, own[target])
             weights[target] = value
             if value.dtype != own[target].dtype:
-                cast[name] = _type(value)
+                cast[name] = _type_text(value)
         elif target is not None:
             _require_number(path, name, value, target, network)
             checked.append(name)
@@ -186,11 +186,11 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     return Loaded(len(weights), sum(value.numel() for value in weights.values()), tuple(checked), unused, cast)
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Target]]:
+def _flat_table(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Target]]:
     for key, value in table.items():
         name = f"{before}{key}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
+            yield from _flat_table(value, f"{name}.")
         elif value is None or isinstance(value, str | int | float):
             yield name, value
         else:
@@ -213,7 +213,7 @@ def _targets(tensors: Mapping[str, Tensor], table: Mapping[str, Target]) -> dict
             targets[name] = name
     for name in table:
         if name not in used:
-            hint = did_you_mean(name, tensors) or f"it has {_names(list(tensors))}"
+            hint = did_you_mean(name, tensors) or f"it has {_names_text(list(tensors))}"
             raise ConfigError(f"rename.{name}", "names nothing in the file", hint)
     return targets
 
@@ -224,13 +224,13 @@ def _require_all(path: Path, own: Mapping[str, Tensor], targets: Mapping[str, Ta
     missing = [name for name in own if name not in named]
     if missing:
         others = [name for name, target in targets.items() if isinstance(target, str) and target not in own]
-        hint = f"model.weights.rename maps its names: {_names(others)}" if others else ""
+        hint = f"model.weights.rename maps its names: {_names_text(others)}" if others else ""
         if all(name.endswith(".bias") for name in missing):
             hint = "set bias: false for layers that have none there"
-        raise DataError(path, f"has no {_names(missing)} ({len(missing)} of {len(own)} tensors)", hint)
+        raise DataError(path, f"has no {_names_text(missing)} ({len(missing)} of {len(own)} tensors)", hint)
     if twice := next((name for name in named if named.count(name) > 1), None):
         sources = [name for name, target in targets.items() if target == twice]
-        raise DataError(path, f"{listing(sources)} are both {twice}")
+        raise DataError(path, f"{join_names(sources)} are both {twice}")
 
 
 def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Tensor) -> None:
@@ -239,7 +239,7 @@ def _require_fitting(path: Path, name: str, value: Tensor, target: str, own: Ten
     if value.shape != own.shape:
         raise DataError(path, f"{name}{as_ours} has shape {list(value.shape)}, and this network's {list(own.shape)}")
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
-        raise DataError(path, f"{name}{as_ours} has type {_type(value)}, and this network's {_type(own)}")
+        raise DataError(path, f"{name}{as_ours} has type {_type_text(value)}, and this network's {_type_text(own)}")
     if not bool(torch.isfinite(value).all()):
         raise DataError(path, f"{name}{as_ours} has NaN or infinite values")
 
@@ -272,19 +272,21 @@ def _number_text(value: Tensor) -> str:
     return str(value.item())
 
 
-def _type(value: Tensor) -> str:
+def _type_text(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _names(names: list[str]) -> str:
+def _names_text(names: list[str]) -> str:
     shown = [printable(name) for name in names[:_MOST_NAMES]]
-    return listing([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])
+    return join_names([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])
 
 
 def loaded_text(loaded: Loaded, path: str | Path, sha256: str) -> str:
     """Return what was loaded as a log line."""
     more = [f"{len(loaded.checked)} numbers equal the settings"] if loaded.checked else []
-    more += [f"not used: {_names(list(loaded.unused))}"] if loaded.unused else []
-    more += [f"converted: {listing(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []
+    more += [f"not used: {_names_text(list(loaded.unused))}"] if loaded.unused else []
+    more += (
+        [f"converted: {join_names(f'{name} ({kind})' for name, kind in loaded.cast.items())}"] if loaded.cast else []
+    )
     what = f"loaded {loaded.weights} tensors, {loaded.values:,} values, from {path} (sha256 {sha256[:12]})"
     return "; ".join([what, *more])

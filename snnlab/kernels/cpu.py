@@ -10,7 +10,7 @@ Axes: T steps, B samples, n neurons in the order of memory.
 
 from __future__ import annotations
 
-from snnlab.kernels.emit import Lines, LoopVariant, Source, Syntax, Writer, block, input_index, source
+from snnlab.kernels.emit import Lines, LoopSource, LoopVariant, Syntax, Writer, block, input_index, source
 from snnlab.kernels.trace import StepGraph
 
 NUMBA = Syntax(
@@ -37,7 +37,7 @@ _BLOCK_OFFSET = f"((t * batch + sample) * (neurons // {_BLOCK_SIZE}) + start // 
 _SHIFT = "shift = (line - {0}) // width * stride + margin"
 
 
-def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def forward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the forward loop, which writes the values to save."""
     writer = Writer(step, options, NUMBA, "{0}[n]")
     x = "drive[n - line + shift]" if options.events else f"x[{input_index(step, options)}]"
@@ -64,10 +64,10 @@ def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
         *block("for t in range(begin, min(end, np.uintp(lengths[sample]))):", _OFFSET, _in_row_blocks(options, steps)),
         *block("for t in range(max(begin, np.uintp(lengths[sample])), end):", offset, zero_output),
     ]
-    return _source(title, "forward", "y", step, options, buffers, tasks)
+    return _loop_source(title, "forward", "y", step, options, buffers, tasks)
 
 
-def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the backward loop; gradients of numbers are summed for each sample and neuron, in double precision."""
     writer = Writer(step, options, NUMBA, "{0}[n]")
     real = "d_bias" if options.events else "saved0" if options.inplace else "dx"
@@ -125,7 +125,7 @@ def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
         ),
     ]
     buffers = ["step_stride = batch * neurons", *writer.constants(), *buffers]
-    return _source(title, "backward", real, step, options, buffers, tasks)
+    return _loop_source(title, "backward", real, step, options, buffers, tasks)
 
 
 _FOR_EACH_LINE = "for line in range(start, stop, width):"
@@ -137,9 +137,9 @@ def _in_row_blocks(options: LoopVariant, steps: Lines) -> Lines:
     return block(f"for start in range(low, high, {_BLOCK_SIZE}):", f"stop = min(start + {_BLOCK_SIZE}, high)", steps)
 
 
-def _source(
+def _loop_source(
     title: str, name: str, real: str, step: StepGraph, options: LoopVariant, buffers: Lines, tasks: Lines
-) -> Source:
+) -> LoopSource:
     events = ["lists, kernel, bias = events[:4], events[4], events[5]"] * options.events
     events += ["stride, margin = np.uintp(geometry[-2]), np.uintp(geometry[-1])"] * options.events
     functions = ["exp_", *["pool", "average_pool_backward", "max_pool_backward"] * bool(options.pool)]

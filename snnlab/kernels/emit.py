@@ -71,7 +71,7 @@ class LoopVariant(NamedTuple):
         return self.pool is not None or self.events
 
 
-class Source(NamedTuple):
+class LoopSource(NamedTuple):
     """A rendered function.
 
     Attributes:
@@ -216,14 +216,14 @@ def number_grads(step: StepGraph) -> list[str]:
     return [name for name in step.grads if name.startswith("d_")]
 
 
-def source(step: StepGraph, text: Lines, last: list[str]) -> Source:
+def source(step: StepGraph, text: Lines, last: list[str]) -> LoopSource:
     """Return a module; `ARGUMENTS` in its text is replaced by the arguments that the function uses, before `last`."""
     states = [f"{prefix}_{name}" for prefix in ("s", "g") for name in step.before]
     names = ["x", "y", "dx", "d_bias", "gy", "gn", *(f"saved{at}" for at in range(len(step.saved)))]
     names += [*states, *number_grads(step), "counts", *step.numbers]
     used = identifiers(["\n".join(text).partition("ARGUMENTS")[2]])
     arguments = [*(name for name in names if name in used), *last]
-    return Source("\n".join(text).replace("ARGUMENTS", ", ".join(arguments)) + "\n", arguments)
+    return LoopSource("\n".join(text).replace("ARGUMENTS", ", ".join(arguments)) + "\n", arguments)
 
 
 def identifiers(lines: Iterable[str]) -> set[str]:

@@ -157,7 +157,9 @@ class EventLoop(NamedTuple):
             state_grads = back.state_grads
             dbias = None if bias is None else back.dx.sum((0, 2, 3))
             parts = [_as_weight(dkernel.sum(0), weight.shape), dbias, *back.numbers()]
-            found = parts if not found else [_sum(part, other) for part, other in zip(parts, found, strict=True)]
+            found = (
+                parts if not found else [_sum_or_none(part, other) for part, other in zip(parts, found, strict=True)]
+            )
         return [*found[:2], *[None] * 6, *state_grads, *found[2:]]
 
 
@@ -249,7 +251,7 @@ def _as_weight(dkernel: Tensor, shape: torch.Size) -> Tensor:
     return rows.view(height, channels, width, features).permute(3, 1, 0, 2).flip(3)
 
 
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+def _sum_or_none(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return other if one is None else one if other is None else one + other
 
 
@@ -358,7 +360,7 @@ def find_events(frames: Tensor) -> Arrays:
     values = np.empty(ends[-1], cells.dtype)
     positions = cell_positions(height, width, channels)
     masks = _channel_masks(channels, cells.shape[1])
-    run = partial(_fill, cells, *bits_of(cells), ends, masks, positions, offsets, rows, columns, values)
+    run = partial(_fill_lists, cells, *bits_of(cells), ends, masks, positions, offsets, rows, columns, values)
     share(run, len(cells), cells.size // 2)
     return offsets, rows, columns, values
 
@@ -372,7 +374,7 @@ def _channel_masks(channels: int, cells: int) -> np.ndarray:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _fill(
+def _fill_lists(
     cells: np.ndarray,
     bits: np.ndarray,
     without_sign: Any,

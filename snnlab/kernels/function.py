@@ -179,10 +179,10 @@ def kernel_for(
     if chosen == "reference":
         return chosen
     enabled, learned = torch.is_grad_enabled(), frozenset[str]()
-    if enabled and any(part.requires_grad for part in _tensors(k)):
+    if enabled and any(part.requires_grad for part in _tensors_in(k)):
         parts = numbers_of(k).items()
         learned = frozenset(name for name, part in parts if isinstance(part, Tensor) and part.requires_grad)
-    grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors(state)))))
+    grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors_in(state)))))
     found = trace_step(step, state, k, learned, grad=grad, save_y=pool is not None and pool.kind == "max")
     if isinstance(found, TracedStep) and found.unchecked:
         found = _check(found, step, state, k)
@@ -198,7 +198,7 @@ def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> T
     """Compare a step with the plain loop before its first run; uncompiled, in Python."""
 
     def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
-        with _mode("python"):
+        with _kernels_in_mode("python"):
             output = run_kernel(Kernel(found, "numba"), x, state, k)
         return output.y, output.state
 
@@ -208,12 +208,12 @@ def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> T
     return found if problem is None else mark_untraceable(found, problem)
 
 
-def _tensors(parts: Any) -> Iterator[Tensor]:
+def _tensors_in(parts: Any) -> Iterator[Tensor]:
     for part in parts if isinstance(parts, tuple) else (parts,):
         if isinstance(part, Tensor):
             yield part
         elif isinstance(part, tuple):
-            yield from _tensors(part)
+            yield from _tensors_in(part)
 
 
 Grads = Sequence[Tensor | None]
@@ -577,7 +577,7 @@ _running = threading.local()
 
 
 @contextmanager
-def _mode(mode: Literal["python", "off"]) -> Iterator[None]:
+def _kernels_in_mode(mode: Literal["python", "off"]) -> Iterator[None]:
     before = getattr(_running, "mode", None)
     _running.mode = mode
     try:
@@ -588,7 +588,7 @@ def _mode(mode: Literal["python", "off"]) -> Iterator[None]:
 
 def loops_disabled() -> AbstractContextManager[None]:
     """Skip the kernels' loops in this thread within the context; a memory estimate does not need their values."""
-    return _mode("off")
+    return _kernels_in_mode("off")
 
 
 def loops_enabled() -> bool:
@@ -616,7 +616,7 @@ def _bind_loop(
         return loop.bind(args if call.lengths is None else args | {"lengths": call.lengths})
     kernel, names = traced.kernel(direction, options)
     lengths = None if call.lengths is None else call.lengths.to(like.device)
-    return gpu.Launch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
+    return gpu.KernelLaunch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
 
 
 class _CpuLoop:
@@ -658,7 +658,7 @@ class _CpuLoop:
         """Return a function `(begin, end, skip=0)` that runs the loop with these arguments."""
         arguments = self.fixed.copy()
         for at, name in self.variable:
-            arguments[at] = _argument(args[name], self.real)
+            arguments[at] = _to_argument(args[name], self.real)
         if self.function is None:
             self.function = self.loop.prepare(arguments)
         function, tasks = self.function, self.tasks
@@ -678,7 +678,7 @@ class _CpuLoop:
 _loop = lru_cache(maxsize=256)(_CpuLoop)
 
 
-def _argument(value: Any, real: Any) -> Any:
+def _to_argument(value: Any, real: Any) -> Any:
     if isinstance(value, Tensor):
         return value.numpy().ravel("K") if value.dim() else real(value.item())
     return real(value) if isinstance(value, float) else value

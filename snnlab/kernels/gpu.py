@@ -15,8 +15,8 @@ from torch import Tensor
 
 from snnlab.kernels.emit import (
     Lines,
+    LoopSource,
     LoopVariant,
-    Source,
     Syntax,
     Writer,
     block,
@@ -49,61 +49,61 @@ BLOCK, PER_WARP = 256, 128
 OPTIONS = {"enable_fp_fusion": False}
 
 
-def forward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def forward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the forward kernel, which writes the values to save."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"s_{name}" for name in step.after], ["counts"] * options.counts
-    body = writer.forward(_read("x", input_index(step, options)), _write("y", "o + n", "y_n"))
+    body = writer.forward(_load_text("x", input_index(step, options)), _store_text("y", "o + n", "y_n"))
     lines = [
-        *(f"{state}_n = {_read(state, 's + n')}" for state in states),
+        *(f"{state}_n = {_load_text(state, 's + n')}" for state in states),
         *(f"{name}_n = zero" for name in counts),
         "o = s + begin * step_stride",
         *block("for _ in range(begin, last):", body, "o += step_stride"),
-        *(_write(state, "s + n", f"{state}_n") for state in states),
+        *(_store_text(state, "s + n", f"{state}_n") for state in states),
         *(_add_to(name) for name in counts),
-        *block("for _ in range(last, end):", _write("y", "o + n", "zero"), "o += step_stride"),
+        *block("for _ in range(last, end):", _store_text("y", "o + n", "zero"), "o += step_stride"),
     ]
-    return _source(title, "forward", "y", writer, lines)
+    return _kernel_source(title, "forward", "y", writer, lines)
 
 
-def backward(step: StepGraph, options: LoopVariant, title: str) -> Source:
+def backward(step: StepGraph, options: LoopVariant, title: str) -> LoopSource:
     """Return the backward kernel; gradients of numbers are summed for each sample and neuron."""
     writer = Writer(step, options, TRITON)
     states, counts = [f"g_{name}" for name in step.before], ["gn"] * options.counts
-    body = writer.backward(_read("gy", "o - skip + n"), [_write("dx", "o + n", "new_x")], "{0}_before")
+    body = writer.backward(_load_text("gy", "o - skip + n"), [_store_text("dx", "o + n", "new_x")], "{0}_before")
     before: Lines = []
     for name in step.recomputed:
         before += [f"{name}_before = {name}_first", *block("if t > 0:", writer.recompute_state(name))]
     lines = [
-        *(f"{name}_n = {_read(name, 's + n')}" for name in (*states, *counts)),
-        *(f"{name}_first = {_read(f's_{name}', 's + n')}" for name in step.recomputed),
+        *(f"{name}_n = {_load_text(name, 's + n')}" for name in (*states, *counts)),
+        *(f"{name}_first = {_load_text(f's_{name}', 's + n')}" for name in step.recomputed),
         *(f"{name}_n = zero" for name in number_grads(step)),
         "o = s + last.to(tl.int64) * step_stride",
-        *block("for _ in range(last, end):", _write("dx", "o + n", "zero"), "o += step_stride"),
+        *block("for _ in range(last, end):", _store_text("dx", "o + n", "zero"), "o += step_stride"),
         "o = s + last.to(tl.int64) * step_stride",
         *block("for back in range(begin, last):", "o -= step_stride", "t = last - 1 - (back - begin)", before, body),
-        *(_write(state, "s + n", f"{state}_n") for state in states),
+        *(_store_text(state, "s + n", f"{state}_n") for state in states),
         *(_add_to(name) for name in number_grads(step)),
     ]
-    return _source(title, "backward", "dx", writer, lines)
+    return _kernel_source(title, "backward", "dx", writer, lines)
 
 
-def _read(name: str, at: str) -> str:
+def _load_text(name: str, at: str) -> str:
     return TRITON.read.format(name, at)
 
 
-def _write(name: str, at: str, value: str) -> str:
+def _store_text(name: str, at: str, value: str) -> str:
     return TRITON.write.format(name, at, value)
 
 
 def _add_to(name: str) -> str:
-    return _write(name, "s + n", f"{_read(name, 's + n')} + {name}_n")
+    return _store_text(name, "s + n", f"{_load_text(name, 's + n')} + {name}_n")
 
 
-def _source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> Source:
+def _kernel_source(title: str, name: str, real: str, writer: Writer, lines: Lines) -> LoopSource:
     used, per_neuron = identifiers(lines), writer.options.per_neuron
     numbers = [name for name in writer.step.numbers if name in used]
-    loads = [f"{name} = {_read(name, 'n') if name in per_neuron else f'tl.load({name})'}" for name in numbers]
+    loads = [f"{name} = {_load_text(name, 'n') if name in per_neuron else f'tl.load({name})'}" for name in numbers]
     text = [
         f'"""{title}, rendered by snnlab; not to be edited."""',
         "import triton",
@@ -147,7 +147,7 @@ def sqrt_(a):
     return tl.sqrt_rn(a) if a.dtype == tl.float32 else tl.sqrt(a)""".splitlines()
 
 
-class Launch:
+class KernelLaunch:
     """A kernel with its arguments; a call runs some steps."""
 
     def __init__(

@@ -30,7 +30,7 @@ from snnlab.kernels.layout import Layout
 from snnlab.kernels.reference import valid_steps
 
 
-class Feedback(Protocol):
+class LinearFeedback(Protocol):
     """A linear feedback from the outputs of one step to the input of the next, with its gradients."""
 
     def __call__(self, s: Tensor, weights: Any) -> Tensor:
@@ -57,7 +57,7 @@ class RecurrentLoop(NamedTuple):
     """
 
     call: KernelCall
-    feedback: Feedback
+    feedback: LinearFeedback
     weights: Callable[..., Any]
     masks: Tensor | None
 
@@ -126,7 +126,7 @@ class RecurrentOutput(NamedTuple):
 
 def run(
     kernel: Kernel,
-    feedback: Feedback,
+    feedback: LinearFeedback,
     x: Tensor,
     s: Tensor,
     state: Any,

@@ -59,6 +59,7 @@ def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor 
 
 
 def _choose(valid: Tensor, new: Any, old: Any) -> Any:
+    """Return the state `new` of valid samples, and `old` of the others."""
     if isinstance(new, Tensor):
         return torch.where(valid, new, old)
     return type(new)(*(_choose(valid, *pair) for pair in zip(new, old, strict=True)))
@@ -94,9 +95,9 @@ def difference(run: StepFunction, step: StepFunction, state: Any, k: Any, *, gra
         for each in (run, lambda x, state, k: unroll(step, x, state, k, None))
     )
     for name, one, other in zip(("output", *state._fields), ours, theirs, strict=True):
-        if not (torch.equal(one, other) if exact else _close(one, other)):
+        if not (torch.equal(one, other) if exact else _is_close(one, other)):
             return f"the traced step gives another {name} than the plain loop"
-    if not all(map(_close, our_gradients, gradients)):
+    if not all(map(_is_close, our_gradients, gradients)):
         return "the traced step gives other gradients than the plain loop"
     return None
 
@@ -117,5 +118,5 @@ def _run_with_gradients(
     return [part.detach() for part in outputs], list(torch.autograd.grad(loss, leaves))
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
+def _is_close(one: Tensor, other: Tensor) -> bool:
     return float((one - other).abs().max()) <= _TOLERANCE * max(1e-6, float(other.abs().max()))

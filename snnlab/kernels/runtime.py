@@ -39,7 +39,7 @@ _LOCK_TIMEOUT_S = 120.0
 _compiling = threading.RLock()
 
 
-class Loop:
+class CompiledLoop:
     """A rendered loop: `loop(*arguments, first, last)` runs the tasks from `first` to before `last`.
 
     Args:
@@ -96,12 +96,12 @@ def _load_or_write(text: str, title: str) -> tuple[ModuleType, Path | None]:
 def load_module(text: str, title: str, folder: Path | None) -> ModuleType:
     """Return the module of a text; the text is executed, and no file in the folder."""
     name = _module_name(text, title)
-    place = f"<snnlab {name}>" if folder is None else str(folder / f"{name}.py")
+    file_name = f"<snnlab {name}>" if folder is None else str(folder / f"{name}.py")
     module = ModuleType(f"snnlab.rendered.{name}")
-    module.__file__ = place
+    module.__file__ = file_name
     sys.modules[module.__name__] = module  # numba's cache needs the module there
-    linecache.cache[place] = (len(text), None, text.splitlines(keepends=True), place)
-    exec(compile(text, place, "exec"), module.__dict__)
+    linecache.cache[file_name] = (len(text), None, text.splitlines(keepends=True), file_name)
+    exec(compile(text, file_name, "exec"), module.__dict__)
     return module
 
 
@@ -158,16 +158,16 @@ def _private_folder(base: Path, process: int) -> Path | None:
 
 def _ownership_problem(folder: Path) -> str | None:
     """Return why a folder is not private to the user, or None."""
-    for place in (folder, folder.parent):
-        found = place.lstat()
+    for path in (folder, folder.parent):
+        found = path.lstat()
         if stat.S_ISLNK(found.st_mode):
-            return f"{place} is a link"
+            return f"{path} is a link"
         if found.st_uid != os.getuid():
-            return f"{place} belongs to another user"
-    for place in folder.parent.parents:
-        found = place.lstat()
+            return f"{path} belongs to another user"
+    for path in folder.parent.parents:
+        found = path.lstat()
         if found.st_uid not in (0, os.getuid()):
-            return f"{place} belongs to another user"
+            return f"{path} belongs to another user"
     return None
 
 
@@ -268,10 +268,10 @@ def max_pool_backward(
         for n in range(channels):
             left[n] = gy[at + n]
         for k in range(size * size):
-            place = k // size * width + first + k % size * channels
+            cell = k // size * width + first + k % size * channels
             for n in range(channels):
-                taken = s[place + n] * left[n]
-                row[place + n] = taken
+                taken = s[cell + n] * left[n]
+                row[cell + n] = taken
                 left[n] = left[n] - taken
         for n in range(channels):
             row[first + n] += left[n]

@@ -60,7 +60,7 @@ SIZE = np.uint32(0x7FFFFFFF)
 PIXELS = 6
 
 
-class Spikes(NamedTuple):
+class SparseFrames(NamedTuple):
     """The nonzero cells of frames: start of each column of each row in the entries, and the entries."""
 
     starts: np.ndarray
@@ -96,10 +96,10 @@ def _memory_fits(weight: Tensor, x: Tensor) -> bool:
 
 def _max_density(weight: Tensor) -> float:
     """Return the fraction of nonzero cells up to which the loops are faster than the dense convolution."""
-    return min(FEW, GAIN * _lanes(weight) / 32 - LISTS / weight[0].numel())
+    return min(FEW, GAIN * _lanes_for(weight) / 32 - LISTS / weight[0].numel())
 
 
-def _find_spikes(x: Tensor, most: float) -> Spikes | None:
+def _find_spikes(x: Tensor, most: float) -> SparseFrames | None:
     """Return the nonzero cells, or None if they are more than a fraction `most` of all."""
     frames, channels, height, width = x.shape
     cells = x.detach().permute(0, 2, 3, 1).reshape(frames * height, width * channels).numpy()
@@ -111,13 +111,13 @@ def _find_spikes(x: Tensor, most: float) -> Spikes | None:
     entries[ends[-1] :] = 0
     run = partial(list_spikes, cells, channels, ends, starts.reshape(len(cells), -1), entries)
     share(run, len(cells), cells.size // 2)
-    return Spikes(starts, entries)
+    return SparseFrames(starts, entries)
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, spikes: Spikes | None, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
+        ctx: Any, x: Tensor, spikes: SparseFrames | None, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
     ) -> Tensor:
         # As saved tensors, so that autograd frees them with the graph, and checkpointing at once.
         arrays = () if spikes is None else (spikes.starts, spikes.entries.view(np.int64))
@@ -158,7 +158,7 @@ class _Convolution(torch.autograd.Function):
 
 def _weight_gradient(ctx: Any, arrays: list[Tensor], weight: Tensor, gy: Tensor) -> Tensor:
     starts, entries = arrays[0].numpy(), arrays[1].numpy().view(np.uint64)
-    (features, channels, height, width), lanes = weight.shape, _lanes(weight)
+    (features, channels, height, width), lanes = weight.shape, _lanes_for(weight)
     # The same number for any number of threads, so that the sums are the same; fewer for few frames.
     parts = max(4, min(_GRADIENT_NUMBERS // weight.numel(), 32, len(starts) // 8))
     dkernels = weight.new_zeros(parts, features // lanes, height, width * channels, lanes)
@@ -172,11 +172,11 @@ def _weight_gradient(ctx: Any, arrays: list[Tensor], weight: Tensor, gy: Tensor)
 def _kernel_tiles(weight: Tensor) -> np.ndarray:
     """Return a weight `[F, C, height, width]` as `[tiles, height, width * C, lanes]`."""
     _, channels, height, width = weight.shape
-    parts = weight.detach().numpy().reshape(-1, _lanes(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
+    parts = weight.detach().numpy().reshape(-1, _lanes_for(weight), channels, height, width).transpose(0, 3, 4, 2, 1)
     return np.ascontiguousarray(parts.reshape(len(parts), height, width * channels, -1))
 
 
-def _lanes(weight: Tensor) -> int:
+def _lanes_for(weight: Tensor) -> int:
     return next(lanes for lanes in (32, 16, 8) if len(weight) % lanes == 0)
 
 
@@ -281,8 +281,8 @@ def convolve(lanes: int) -> Callable[..., None]:
                         count = _gather(found, starts, entries, n, h, w, channels, padding, kernel_height, row_stride)
                         total = load(bias, tile * lanes, lanes)
                         for k in range(count):
-                            value, place = _unpack(found[k])
-                            row = load(kernel, (tile * kernel_height * row_stride + place) * lanes, lanes)
+                            value, column = _unpack(found[k])
+                            row = load(kernel, (tile * kernel_height * row_stride + column) * lanes, lanes)
                             total = multiply_add(splat(value, lanes), row, total)
                         store(total, y, ((n * y.shape[1] + h) * y.shape[2] + w) * y.shape[3] + tile * lanes)
         buffer[:] = 0  # keeps the buffer alive until here
@@ -324,8 +324,8 @@ def correlate(lanes: int) -> Callable[..., None]:
                             at = ((n * gy.shape[1] + h) * gy.shape[2] + w) * gy.shape[3] + tile * lanes
                             grad = load(gy, at, lanes)
                             for k in range(count):
-                                value, place = _unpack(found[k])
-                                to = ((part * tiles + tile) * kernel_height * row_stride + place) * lanes
+                                value, column = _unpack(found[k])
+                                to = ((part * tiles + tile) * kernel_height * row_stride + column) * lanes
                                 row = load(dkernels, to, lanes)
                                 store(multiply_add(splat(value, lanes), grad, row), dkernels, to)
         buffer[:] = 0  # keeps the buffer alive until here

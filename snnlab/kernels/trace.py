@@ -96,6 +96,8 @@ def _operation(op: str, swapped: bool = False) -> Any:
 
 
 def _logical(op: str) -> Any:
+    """Return a method of `Symbol` that traces a logical operation."""
+
     def method(self: Symbol, *others: Any) -> Symbol:
         if not all(isinstance(each, Symbol) and each.is_condition for each in (self, *others)):
             raise UntraceableError("a logical operation on numbers")
@@ -105,6 +107,8 @@ def _logical(op: str) -> Any:
 
 
 def _untraceable(operation: str) -> Any:
+    """Return a method of `Symbol` that refuses an operation."""
+
     def method(self: Symbol, *_: Any, **__: Any) -> Any:
         raise UntraceableError(operation)
 
@@ -369,7 +373,7 @@ def trace(
     exact = all(node.op in EXACT for node in forward)
     binary = y.op == "where" and all(arg.op == "const" and arg.name in (0.0, 1.0) for arg in y.args[1:])
     if not grad:
-        return StepGraph(x, y, before, after, _numbers(plain.values()), {}, {}, [], [], exact, binary)
+        return StepGraph(x, y, before, after, _numbers_of(plain.values()), {}, {}, [], [], exact, binary)
     last = len(graph.nodes)
     grad_outputs = {name: graph.make("grad_output", name=name) for name in outputs}
     incoming: dict[Node, Node] = {}
@@ -381,7 +385,7 @@ def trace(
     found = _gradients(graph, incoming, list(inputs.values()), values)
     grads = {name: found[node] for name, node in inputs.items() if node in found}
     saved, recomputed = _choose_saved(grads | ({"y": y} if save_y else {}), last, before, after, x)
-    numbers = _numbers([*plain.values(), *grads.values()])
+    numbers = _numbers_of([*plain.values(), *grads.values()])
     return StepGraph(x, y, before, after, numbers, grads, grad_outputs, saved, recomputed, exact, binary)
 
 
@@ -392,11 +396,11 @@ def describe(step: StepGraph) -> str:
     return f"{nodes} {[(name, node.at) for name, node in roots.items()]} {[node.at for node in step.saved]}"
 
 
-def value_of(node: Node, given: Mapping[str, Any]) -> Any:
+def value_of(node: Node, values: Mapping[str, Any]) -> Any:
     """Return the value of a node of numbers, computed with the operations of the plain loop."""
     if node.op in _NUMBERS:
-        return node.name if node.op == "const" else given[node.name]
-    return _OF_NUMBERS[node.op](*(value_of(arg, given) for arg in node.args))
+        return node.name if node.op == "const" else values[node.name]
+    return _OF_NUMBERS[node.op](*(value_of(arg, values) for arg in node.args))
 
 
 def _output_node(part: Any) -> Node:
@@ -442,20 +446,20 @@ def is_literal(node: Node) -> bool:
     return node.op == "const" and node.name in (0.0, 1.0)
 
 
-def _numbers(roots: Iterable[Node]) -> dict[str, Node]:
+def _numbers_of(roots: Iterable[Node]) -> dict[str, Node]:
     nodes = sorted(_ancestors(roots), key=lambda node: node.at)
     return {number_name(node): node for node in nodes if node.is_number and not is_literal(node)}
 
 
 def _learned_numbers(graph: ExpressionGraph, learned: Collection[str], roots: Iterable[Node]) -> dict[str, Node]:
-    """Return the loops' numbers that depend on learned coefficients."""
+    """Return the scalars of the loops, by name, whose value depends on a learned coefficient."""
 
     def is_learned(node: Node) -> bool:
         if node.op == "detach":
             return False
         return (node.op == "tensor" and node.name in learned) or any(map(is_learned, node.args))
 
-    return {name: node for name, node in _numbers(roots).items() if is_learned(node)}
+    return {name: node for name, node in _numbers_of(roots).items() if is_learned(node)}
 
 
 # -- The derivative in reverse mode -----------------------------------------------------------------------------------

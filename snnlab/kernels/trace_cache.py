@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.kernels import cpu, gpu
-from snnlab.kernels.emit import LoopVariant, Source
-from snnlab.kernels.runtime import Loop, load_module
+from snnlab.kernels.emit import LoopSource, LoopVariant
+from snnlab.kernels.runtime import CompiledLoop, load_module
 from snnlab.kernels.trace import StepGraph, UntraceableError, describe, trace, value_of
 
 log = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ class TracedStep:
 
     def numbers(self, k: Any) -> dict[str, float | Tensor]:
         """Return the numbers that the loops take, computed from coefficients with the operations of the plain loop."""
-        given = numbers_of(k)
-        return {name: value_of(node, given) for name, node in self.step.numbers.items()}
+        values = numbers_of(k)
+        return {name: value_of(node, values) for name, node in self.step.numbers.items()}
 
-    def source(self, direction: Direction, options: LoopVariant, device: ModuleType = cpu) -> Source:
+    def source(self, direction: Direction, options: LoopVariant, device: ModuleType = cpu) -> LoopSource:
         """Return the source of a loop, rendered by the module `cpu` or `gpu`."""
         return getattr(device, direction)(self.step, options, self.title)
 
@@ -91,7 +91,7 @@ class UntraceableStep(NamedTuple):
 
 @cache
 def _make_loop(text: str, title: str, direction: str, arguments: tuple[str, ...]) -> Any:
-    return Loop(text, title, direction, arguments)
+    return CompiledLoop(text, title, direction, arguments)
 
 
 @cache
@@ -302,9 +302,9 @@ class Guards:
             value = getattr(of, name, _ABSENT)
             if value is _ABSENT:
                 raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
-            place = (*path, name)
+            inner_path = (*path, name)
             if not (is_nested := _is_plain_object(value) and len(path) < _MAX_DEPTH):
-                self.attributes[place] = _snapshot(value)
+                self.attributes[inner_path] = _snapshot(value)
             if isinstance(value, MethodType) and value.__self__ is of:
                 self._methods.append((cls, value.__func__))  # type: ignore[arg-type]
                 return MethodType(value.__func__, recorder)
@@ -312,8 +312,8 @@ class Guards:
                 self._methods.append((cls, value))
             if is_nested:
                 # The attributes read from it are recorded too.
-                self.attributes[(*place, "__class__")] = _snapshot(type(value))
-                return self._recorder(value, place)
+                self.attributes[(*inner_path, "__class__")] = _snapshot(type(value))
+                return self._recorder(value, inner_path)
             return value
 
         def put(_: Any, name: str, *__: Any) -> None:
@@ -345,9 +345,9 @@ class Guards:
                             self._scan(own, cls)
 
     def _read_global(self, names: dict[str, Any], name: str, attributes: tuple[str, ...]) -> None:
-        if name not in names or (place := (id(names), name, attributes)) in self._seen:
+        if name not in names or (key := (id(names), name, attributes)) in self._seen:
             return  # a builtin, or recorded already
-        self._seen.add(place)
+        self._seen.add(key)
         value = names[name]
         if not isinstance(value, ModuleType):
             self._record(partial(names.get, name, _ABSENT))

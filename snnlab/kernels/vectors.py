@@ -34,6 +34,7 @@ class _Model(PrimitiveModel):
 
 
 def _pointer(context: Any, builder: ir.IRBuilder, array: Any, value_and_index: Any, kind: ir.Type) -> Any:
+    """Build the pointer to a vector at an index of an array."""
     value, at = value_and_index
     values = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(values, [at]), ir.PointerType(kind))
@@ -62,8 +63,8 @@ def load(context: Any, values: Any, at: Any, lanes: Any) -> Any:
     kind = Vector(values.dtype, lanes.literal_value)
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        place = _pointer(context, builder, values, arguments[:2], context.get_value_type(kind))
-        return builder.load(place, align=values.dtype.bitwidth // 8)
+        address = _pointer(context, builder, values, arguments[:2], context.get_value_type(kind))
+        return builder.load(address, align=values.dtype.bitwidth // 8)
 
     return kind(values, types.intp, lanes), build
 
@@ -73,8 +74,8 @@ def store(context: Any, row: Any, values: Any, at: Any) -> Any:
     """Write a vector at an index of an array."""
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        row, *place = arguments
-        builder.store(row, _pointer(context, builder, values, place, row.type), align=values.dtype.bitwidth // 8)
+        row, *address = arguments
+        builder.store(row, _pointer(context, builder, values, address, row.type), align=values.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(row, values, types.intp), build
@@ -136,8 +137,8 @@ def add_products(context: Any, rows: Any, factors: Any, at: Any, step: Any, last
         found, values, at, step, last, row = arguments
         for k in range(rows.count):
             taken = builder.select(builder.icmp_signed("<", at.type(k), last), at.type(k), last)
-            place = values, builder.add(at, builder.mul(taken, step))
-            value = builder.load(_pointer(context, builder, factors, place, row.type.element))
+            address = values, builder.add(at, builder.mul(taken, step))
+            value = builder.load(_pointer(context, builder, factors, address, row.type.element))
             factor = _broadcast(builder, value, row.type.count)
             found = builder.insert_value(found, _multiply_add(builder, factor, row, builder.extract_value(found, k)), k)
         return found

@@ -150,7 +150,7 @@ def _stage_group(stages: Sequence[Stage]) -> StageGroup:
 
 
 def _groups_with_levels(stages: Sequence[Stage]) -> Iterator[tuple[StageGroup, int | None]]:
-    """Yield the groups with the n of their inputs, which are multiples of 1/n; None if unknown."""
+    """Yield each group and the n for which its input has only multiples of 1/n (spikes: 1); None if unknown."""
     levels: int | None = None
     for group in stage_groups(stages):
         yield group, levels
@@ -163,7 +163,7 @@ def _run_saving_input(
     """Run a group and save only its input, as uint8 if that is exact."""
     with nullcontext() if levels is None else save_as_uint8(x, levels):
         return checkpoint(
-            _run,
+            _run_group,
             group,
             x,
             state,
@@ -174,9 +174,10 @@ def _run_saving_input(
         )
 
 
-def _run(
+def _run_group(
     group: StageGroup, x: Tensor, state: dict[str, Any], lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, dict[str, Any], Counts]:
+    """Run a group of stages; return output, states and counts."""
     after, counts = dict[str, Any](), Counts()
     return run_stages(group.stages, x, state, after, lengths, counts if with_counts else None), after, counts
 

@@ -206,7 +206,7 @@ def make_delays(given: Mapping[str, Any], shape: Shape, dt: float | None, *, wit
     """
     settings = {"count": 1, **given} if with_count else dict(given)
     fixed = ("shape", "dt") if with_count else ("shape", "dt", "count")
-    check_settings(Delays, settings, "delay", "a delay", given=fixed)
+    check_settings(Delays, settings, "delay", "a delay", supplied=fixed)
     with error_context("delay"):
         return Delays(shape, dt, **settings)
 

@@ -16,7 +16,7 @@ from snnlab.compat import BatchNormNd
 from snnlab.nn.blocks.loop import Loop
 from snnlab.nn.layer import reach_of
 from snnlab.nn.neurons.base import Neuron, named_neurons
-from snnlab.nn.neurons.info import LATE_FEEDBACK, DtWarning, NeuronInfo
+from snnlab.nn.neurons.info import DELAYED_FEEDBACK, DtWarning, NeuronInfo
 from snnlab.nn.neurons.time_constants import Constant
 
 NORMS = (BatchNormNd, nn.LayerNorm, nn.GroupNorm)
@@ -52,7 +52,7 @@ def _find_warnings(network: nn.Module) -> Iterator[tuple[str, DtWarning]]:
             yield from _neuron_warnings(name, layer, source, biased, normed)
             source, biased, normed = "" if layer.spiking else name, [], []
         elif isinstance(layer, Loop):
-            yield name, LATE_FEEDBACK
+            yield name, DELAYED_FEEDBACK
         elif isinstance(layer, NORMS):
             normed, biased = [(name, _norm_warning(layer))], []  # it normalizes an earlier bias, too
         elif isinstance(getattr(layer, "bias", None), Tensor):
@@ -66,7 +66,7 @@ def _neuron_warnings(
         return  # there is no dt
     info, constants = neuron.info(), neuron.constants()
     yield from normed
-    not_in_ms = [constant for constant in constants if constant.given != "ms"]
+    not_in_ms = [constant for constant in constants if constant.unit != "ms"]
     if not_in_ms:  # then the gain depends on dt anyway
         yield from ((name, _not_in_ms(constant)) for constant in not_in_ms)
     elif info.drive_power is not None:
@@ -92,13 +92,13 @@ def _gain_warning(info: NeuronInfo, source: str) -> DtWarning | None:
     power = info.drive_power + bool(source)
     if power == 0:
         return None
-    given = "" if info.gain is None else info.gain.given
-    gain = given if isinstance(given, str) else f"{given:.4g}"
+    setting = "" if info.gain is None else info.gain.setting
+    gain = setting if isinstance(setting, str) else f"{setting:.4g}"
     return DtWarning("gain", fix=info.fixes.get(power, ()), about=gain, source=source, power=power)
 
 
 def _not_in_ms(constant: Constant) -> DtWarning:
-    in_steps = constant.given == "steps"
+    in_steps = constant.unit == "steps"
     return DtWarning(
         "constant_in_steps" if in_steps else "constant_as_factor",
         fix=() if constant.ms is None else ((constant.name, constant.ms),),
@@ -108,7 +108,7 @@ def _not_in_ms(constant: Constant) -> DtWarning:
 
 
 def _is_coarse(constant: Constant) -> bool:
-    return constant.given == "ms" and constant.steps < (2.0 if constant.decay == "euler" else 1.0)
+    return constant.unit == "ms" and constant.steps < (2.0 if constant.decay == "euler" else 1.0)
 
 
 def _coarse_warning(constant: Constant) -> DtWarning:

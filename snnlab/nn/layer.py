@@ -154,7 +154,7 @@ def first_axis(kind: str, in_shape: Shape) -> int:
     Raises:
         ConfigError: if there is no axis.
     """
-    return _axis(kind, in_shape, 0)
+    return _axis_size(kind, in_shape, 0)
 
 
 def last_axis(kind: str, in_shape: Shape) -> int:
@@ -163,10 +163,10 @@ def last_axis(kind: str, in_shape: Shape) -> int:
     Raises:
         ConfigError: if there is no axis.
     """
-    return _axis(kind, in_shape, -1)
+    return _axis_size(kind, in_shape, -1)
 
 
-def _axis(kind: str, in_shape: Shape, at: int) -> int:
+def _axis_size(kind: str, in_shape: Shape, at: int) -> int:
     if not in_shape:
         raise ConfigError("", f"{kind} needs an input of at least 1 axis, got []")
     return in_shape[at]

@@ -96,6 +96,7 @@ def estimate_memory(
 
 
 def _extrapolate(sizes: tuple[int, int], measured: list[np.ndarray], size: int) -> np.ndarray:
+    """Return the values at a size on the line through those measured at two sizes."""
     return measured[0] + (size - sizes[0]) / max(sizes[1] - sizes[0], 1) * (measured[1] - measured[0])
 
 

@@ -101,7 +101,7 @@ class Network(TemporalLayer):
             ConfigError: if a value has the wrong type or is out of range.
         """
         wanted = {"fuse": fuse, "sparse_input": sparse_input, "checkpoint_segments": checkpoint_segments}
-        check_settings(Network.configure, wanted, "", "configure", given=("self",))
+        check_settings(Network.configure, wanted, "", "configure", supplied=("self",))
         changes = {key: value for key, value in wanted.items() if value is not None and key != "fuse"}
         self.run_settings = self.run_settings._replace(**changes)
         for network in self.modules() if fuse is not None else ():

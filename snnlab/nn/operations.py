@@ -35,7 +35,7 @@ from snnlab.nn.layer import OWN_SPIKES, Counts, fold_time, valid_steps
 from snnlab.nn.layers import Delay, DelayedConnections, Dropout, SumPool, Voting
 from snnlab.nn.network import BuiltNetwork, Network, Shape
 from snnlab.nn.neurons.base import Neuron, named_neurons, plain_loops
-from snnlab.nn.neurons.recurrent import Feedback, Recurrent, Weights
+from snnlab.nn.neurons.recurrent import Feedback, FeedbackWeights, Recurrent
 from snnlab.nn.record import evaluation
 from snnlab.nn.stages import FusedEvents, FusedNeuron, Stage, observe_stages
 from snnlab.nn.summary import has_weights
@@ -110,7 +110,7 @@ def _weight_sums(layer: Weighted, weight: Tensor, shape: torch.Size) -> Tensor:
 
 def _apply_weights(layer: Weighted, x: Tensor, weight: Tensor) -> Tensor:
     if isinstance(layer, Feedback):
-        return layer(x, Weights(weight, None))
+        return layer(x, FeedbackWeights(weight, None))
     if isinstance(layer, DelayedConnections):
         return layer.without_delays(x, weight)
     if isinstance(layer, ConvTransposeNd):
@@ -326,12 +326,12 @@ def connection_sparsity(network: nn.Module) -> float:
 
     A network without weights has a sparsity of 0.
     """
-    weights = list(_weights(network))
+    weights = list(_weights_of(network))
     total = sum(weight.numel() for weight in weights)
     return sum(int((weight == 0).sum()) for weight in weights) / total if total else 0.0
 
 
-def _weights(network: nn.Module) -> Iterator[Tensor]:
+def _weights_of(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(module, Feedback):
             yield module.connections().detach()

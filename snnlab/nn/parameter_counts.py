@@ -78,10 +78,10 @@ def _used_parameters(built: BuiltNetwork, in_shape: Shape) -> set[int]:
         for delays in delays_of(built.network):
             delays.train()  # the whole steps of evaluation have no gradient
         y, _ = built.network(torch.ones(steps, 1, *in_shape))
-    return {id(parameter) for parameter in _leaves(y)}
+    return {id(parameter) for parameter in _output_tensors(y)}
 
 
-def _leaves(y: Tensor) -> Iterator[Tensor]:
+def _output_tensors(y: Tensor) -> Iterator[Tensor]:
     pending, seen = [y.grad_fn], set[object]()
     while pending:
         node = pending.pop()

@@ -22,8 +22,17 @@ from snnlab.compat import has_no_hooks
 from snnlab.event_frames import EventFrames
 from snnlab.kernels.function import loops_enabled, resolve_backend
 from snnlab.kernels.layout import Pool
+from snnlab.kernels.max_pool import MOST_CELLS, Windows
 from snnlab.nn.neurons.base import Neuron, backend_of
-from snnlab.nn.stages import FusedEvents, FusedNeuron, NamedLayers, SpikeConvolution, Stage, accepts_frames
+from snnlab.nn.stages import (
+    CompactMaxPool,
+    FusedEvents,
+    FusedNeuron,
+    NamedLayers,
+    SpikeConvolution,
+    Stage,
+    accepts_frames,
+)
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +152,9 @@ def _make_stage(
     name, layer = layers[at]
     if isinstance(layer, Neuron) and settings.fuse and _can_fuse(layer):
         return _fused_neuron(layers, at, not_fused)
+    if (windows := _compact_windows(layers, layer, spec, settings)) is not None:
+        assert isinstance(layer, nn.MaxPool2d)
+        return CompactMaxPool(name, layer, windows)
     neuron = _spike_source([before for _, before in layers[:at]]) if settings.fuse else None
     plain = neuron is None or spec.autocast is not None or not _has_cpu_kernel(neuron, spec)
     return Stage(name, layer) if plain or not _is_plain_convolution(layer) else SpikeConvolution(name, layer)
@@ -233,6 +245,28 @@ def _fusable_pool(name: str, layer: nn.Module, not_fused: dict[str, str]) -> Poo
     else:
         return Pool("max" if isinstance(layer, nn.MaxPool2d) else "average", size[0])
     return None
+
+
+def _compact_windows(layers: NamedLayers, layer: nn.Module, spec: InputSpec, settings: RunSettings) -> Windows | None:
+    """Return the windows of a max pooling that runs as a `CompactMaxPool`; else None.
+
+    It has no second derivative, so it is only used beside neurons whose kernels have none either.
+    """
+    if type(layer) is not nn.MaxPool2d or not has_no_hooks(layer) or layer.return_indices or layer.ceil_mode:
+        return None
+    size, stride, padding, dilation = (
+        each if isinstance(each, tuple) else (each, each)
+        for each in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    fits = dilation == (1, 1) and size[0] * size[1] <= MOST_CELLS
+    if not fits or not settings.fuse or not spec.grad or spec.autocast is not None:
+        return None
+    neurons = [each for _, each in layers if isinstance(each, Neuron)]
+    if spec.device.type != "cpu" or not any(
+        resolve_backend(backend_of(neuron), spec.device, spec.dtype) == "numba" for neuron in neurons
+    ):
+        return None
+    return Windows(size, stride, padding)
 
 
 def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -73,13 +73,13 @@ def _has_spiked(s: Tensor) -> Tensor:
     return 1 - (1 - s).cumprod(0)
 
 
-def _steps(y: Tensor) -> Tensor:
+def _step_numbers(y: Tensor) -> Tensor:
     return torch.arange(1, y.shape[0] + 1, device=y.device, dtype=y.dtype)[:, None, None]
 
 
 # Each reduction with its running version: the readout of the steps up to t, for every t, `[T, B, K]`.
 REDUCTIONS: dict[str, tuple[Reduction, Callable[[Tensor], Tensor]]] = {
-    "mean": (time_mean, lambda y: y.cumsum(0) / _steps(y)),
+    "mean": (time_mean, lambda y: y.cumsum(0) / _step_numbers(y)),
     "sum": (time_sum, lambda y: y.cumsum(0)),
     "last": (time_last, lambda y: y),
     "max": (time_max, lambda y: y.cummax(0).values),

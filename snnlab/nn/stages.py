@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from snnlab.event_frames import EventFrames, dense
 from snnlab.kernels import events
-from snnlab.kernels.function import KernelOutput, kernel_for
+from snnlab.kernels.function import EXACT, KernelOutput, kernel_for
 from snnlab.kernels.layout import Pool
+from snnlab.kernels.max_pool import Windows, max_pool
 from snnlab.kernels.spike_conv import convolution
 from snnlab.nn.layer import OWN_SPIKES, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
@@ -97,6 +98,37 @@ class SpikeConvolution(Stage):
 
 
 @dataclass(frozen=True)
+class CompactMaxPool(Stage):
+    """A max pooling that saves a byte for each output for the backward pass, and not its input.
+
+    Attributes:
+        windows: Its windows.
+    """
+
+    layer: nn.MaxPool2d
+    windows: Windows
+
+    def run(
+        self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None
+    ) -> tuple[Tensor, Any]:
+        """Run all steps; the result equals the layer's."""
+        frames = self.frames(x)
+        if not self._accepts(frames):
+            return fold_time(self.layer, frames), None
+        return fold_time(lambda images: max_pool(images, self.windows), frames), None
+
+    def _accepts(self, x: Tensor) -> bool:
+        if not x.requires_grad or x.dim() != 5 or x.dtype not in EXACT or x.device.type != "cpu" or not x.numel():
+            return False
+        sizes = zip(x.shape[3:], self.windows.size, self.windows.padding, strict=True)
+        return x.permute(0, 1, 3, 4, 2).is_contiguous() and all(n + 2 * pad >= size for n, size, pad in sizes)
+
+    def description(self) -> str:
+        """Return how the stage runs, as text."""
+        return "a max pooling that saves a byte for each output"
+
+
+@dataclass(frozen=True)
 class FusedNeuron(Stage):
     """Neurons that also do the pooling after them, or work in the memory of their input.
 
@@ -127,6 +159,7 @@ class FusedNeuron(Stage):
         )
 
     def _apply_pooling(self, done: KernelOutput) -> tuple[Tensor, Any]:
+        """Pool the spikes unless the kernel has pooled them; return them and the state."""
         return (done.y if self.pooling is None or done.pooled else fold_time(self.pooling[1], done.y)), done.state
 
     def description(self) -> str:

@@ -175,7 +175,7 @@ def _record_shape(shapes: dict[str, Shape], name: str, module: nn.Module, inputs
 
 
 def _add_operations(counted: dict[str, int | None], name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-    before, more = counted[name], _operations(module, inputs, output)
+    before, more = counted[name], _count_operations(module, inputs, output)
     counted[name] = None if before is None or more is None else before + more
 
 
@@ -186,7 +186,7 @@ def has_weights(module: nn.Module) -> bool:
     return is_parametrized(module) or any(True for _ in module.parameters(recurse=False))
 
 
-def _operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int | None:
+def _count_operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int | None:
     if isinstance(module, ConvTransposeNd):
         return inputs[0].numel() * (module.out_channels // module.groups) * prod(module.kernel_size)
     if isinstance(module, ConvNd):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.trace import Symbol, with_slope
 from snnlab.registry import Registry
 from snnlab.settings import Positive, above, at_least, checks_arguments, library_size_groups
@@ -92,16 +92,16 @@ class Surrogate(ABC):
         return f"{type(self).__name__}(width={width:g}{units[0]}, height={height:g}{units[1]})"
 
 
-def as_surrogate(given: Surrogate | Mapping[str, Any]) -> Surrogate:
+def as_surrogate(surrogate: Surrogate | Mapping[str, Any]) -> Surrogate:
     """Return the surrogate for an object or for its YAML node `{type: atan, width: 0.3, height: 1.0}`.
 
     A setting of null counts as not given: an override sets the settings that it replaces to null.
     """
-    if isinstance(given, Surrogate):
-        return given
-    if not isinstance(given, Mapping):
-        raise ConfigError("surrogate", f"expected a mapping such as {{type: atan, width: 0.3}}, got {given!r}")
-    settings = dict(given)
+    if isinstance(surrogate, Surrogate):
+        return surrogate
+    if not isinstance(surrogate, Mapping):
+        raise ConfigError("surrogate", f"expected a mapping such as {{type: atan, width: 0.3}}, got {surrogate!r}")
+    settings = dict(surrogate)
     kind = settings.pop("type", "atan")
     return SURROGATES.build(kind, {k: v for k, v in settings.items() if v is not None}, "surrogate")
 
@@ -120,14 +120,14 @@ class LibrarySurrogate(Surrogate):
 
     def __init__(self, width: Width, height: Parameter, **library: float | None) -> None:
         super().__init__(width, height)
-        given = {name: float(value) for name, value in library.items() if value is not None}
-        if given:
+        parameters = {name: float(value) for name, value in library.items() if value is not None}
+        if parameters:
             own = [name for name, value in (("width", width), ("height", height)) if value is not None]
-            _require_one_size_group([*given, *own], library_size_groups(library))
-            self.size = self.size_from_library(given)
+            _require_one_size_group([*parameters, *own], library_size_groups(library))
+            self.size = self.size_from_library(parameters)
 
     @abstractmethod
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
         """Return width and height for the parameters of another library, with their units."""
 
 
@@ -163,8 +163,8 @@ class SlopeSurrogate(LibrarySurrogate):
 
 def _require_one_size_group(names: Collection[str], ways: Sequence[tuple[str, ...]]) -> None:
     if not any(way[0] in names and set(names) <= set(way) for way in ways):
-        options = [way[0] + f" (with {listing(way[1:])})" * (len(way) > 1) for way in ways]
-        raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {listing(names)}")
+        options = [way[0] + f" (with {join_names(way[1:])})" * (len(way) > 1) for way in ways]
+        raise ConfigError("", f"give either width and height or {' or '.join(options)}, got {join_names(names)}")
 
 
 @SURROGATES.register("atan")
@@ -181,8 +181,8 @@ class Atan(AlphaSurrogate):
     Source: Fang et al., Incorporating learnable membrane time constant, ICCV 2021.
     """
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        alpha = given["alpha"]
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        alpha = parameters["alpha"]
         return SurrogateSize(2.0 / (math.pi * alpha), alpha / 2.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -208,8 +208,8 @@ class SuperSpike(SlopeSurrogate):
 
     half_width = math.sqrt(2.0) - 1.0
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        (alpha,) = given.values()
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        (alpha,) = parameters.values()
         return SurrogateSize(self.half_width / alpha, 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -230,8 +230,8 @@ class Sigmoid(SlopeSurrogate):
 
     half_width = 2.0 * math.log(1.0 + math.sqrt(2.0))
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        (alpha,) = given.values()
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        (alpha,) = parameters.values()
         return SurrogateSize(self.half_width / alpha, alpha / 4.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -252,8 +252,8 @@ class Tanh(AlphaSurrogate):
 
     half_width = math.log(1.0 + math.sqrt(2.0))
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width / given["alpha"], 1.0, absolute=True)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half_width / parameters["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return _logistic_gradient(x * 2.0)
@@ -273,8 +273,8 @@ class Circ(AlphaSurrogate):
 
     half_width = math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width * given["alpha"], 1.0, absolute=True)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half_width * parameters["alpha"], 1.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         r = (x * x + 1.0).rsqrt()
@@ -318,10 +318,10 @@ class Gaussian(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, sigma=sigma, alpha=alpha, scale=scale)
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        alpha = given["alpha"] if "alpha" in given else 1.0 / (math.sqrt(2.0) * given["sigma"])
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        alpha = parameters["alpha"] if "alpha" in parameters else 1.0 / (math.sqrt(2.0) * parameters["sigma"])
         return SurrogateSize(
-            self.half_width / alpha, given.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True
+            self.half_width / alpha, parameters.get("scale", 1.0) * alpha / math.sqrt(math.pi), absolute=True
         )
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -343,8 +343,8 @@ class Erfc(AlphaSurrogate):
 
     half_width = Gaussian.half_width
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width / given["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half_width / parameters["alpha"], 2.0 / math.sqrt(math.pi), absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x * x)
@@ -392,9 +392,9 @@ class MultiGaussian(LibrarySurrogate):
             self.half_width = self._find_half_width()
         super().__init__(width, height, sigma=sigma, scale=scale)
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        sigma = given["sigma"]
-        height = given.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        sigma = parameters["sigma"]
+        height = parameters.get("scale", 1.0) * self.peak / (ROOT_TWO_PI * sigma)
         return SurrogateSize(self.half_width * sigma, height, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -461,8 +461,8 @@ class Triangle(AlphaSurrogate):
 
     half_width = 0.5
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        return SurrogateSize(self.half_width, given["alpha"], absolute=True)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        return SurrogateSize(self.half_width, parameters["alpha"], absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return (1.0 - x.abs()).clamp(min=0.0)
@@ -482,8 +482,8 @@ class Rectangular(AlphaSurrogate):
     Source: Wu et al., Spatio-temporal backpropagation, Frontiers in Neuroscience 12, 2018.
     """
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        alpha = given["alpha"]
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        alpha = parameters["alpha"]
         return SurrogateSize(0.5 / alpha, alpha, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
@@ -528,12 +528,12 @@ class Exponential(LibrarySurrogate):
     ) -> None:
         super().__init__(width, height, alpha=alpha, tau=tau, scale=scale, grad_width=grad_width, grad_scale=grad_scale)
 
-    def size_from_library(self, given: Mapping[str, float]) -> SurrogateSize:
-        if "grad_width" in given:
-            reach = given["grad_width"]
-            return SurrogateSize(self.half_width * reach, given.get("grad_scale", 1.0) / reach, per_threshold=True)
-        alpha = given["alpha"] if "alpha" in given else 1.0 / given["tau"]
-        return SurrogateSize(self.half_width / alpha, given.get("scale", 1.0) * alpha / 2.0, absolute=True)
+    def size_from_library(self, parameters: Mapping[str, float]) -> SurrogateSize:
+        if "grad_width" in parameters:
+            reach = parameters["grad_width"]
+            return SurrogateSize(self.half_width * reach, parameters.get("grad_scale", 1.0) / reach, per_threshold=True)
+        alpha = parameters["alpha"] if "alpha" in parameters else 1.0 / parameters["tau"]
+        return SurrogateSize(self.half_width / alpha, parameters.get("scale", 1.0) * alpha / 2.0, absolute=True)
 
     def unit_gradient(self, x: Tensor) -> Tensor:
         return torch.exp(-x.abs())

@@ -42,7 +42,7 @@ def run_windows(
     for number, window in enumerate(x.split(steps)):
         left = None if lengths is None else (lengths - number * steps).clamp(0, len(window))
         y, state, own = checkpoint(
-            _run,
+            _run_chunk,
             network,
             window,
             _detached(state),
@@ -58,9 +58,10 @@ def run_windows(
     return torch.cat(outputs)
 
 
-def _run(
+def _run_chunk(
     network: Network, x: Tensor, state: Any, lengths: Tensor | None, with_counts: bool
 ) -> tuple[Tensor, Any, Counts]:
+    """Run some steps; return output, state and counts."""
     counts = Counts()
     y, after = network(x, state, lengths=lengths, counts=counts if with_counts else None)
     return y, after, counts

@@ -9,7 +9,7 @@ from typing import Any
 from snnlab.console import say
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.inspection import PARTS, Inspection, LabelStats, RangeStats, RecordingStats, ValueStats
-from snnlab.errors import listing
+from snnlab.errors import join_names
 from snnlab.nn.dt_checks import LayerWarning
 from snnlab.nn.memory_estimate import MemoryEstimate
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, NeuronInfo
@@ -55,7 +55,7 @@ def warning_text(warning: DtWarning) -> str:
 
 def fix_text(warning: DtWarning) -> str:
     """Return the fix of a warning as settings, or its advice."""
-    return " with ".join(f"{name}: {_value(value)}" for name, value in warning.fix) or warning.advice
+    return " with ".join(f"{name}: {_value_text(value)}" for name, value in warning.fix) or warning.advice
 
 
 def neuron_properties(info: NeuronInfo) -> dict[str, str]:
@@ -66,7 +66,7 @@ def neuron_properties(info: NeuronInfo) -> dict[str, str]:
 def _neuron_properties(info: NeuronInfo) -> Iterator[tuple[str, str]]:
     if info.gain is not None:
         value = f"{info.gain.value:.4g}"
-        yield "gain", f"{info.gain.given} = {value}" if isinstance(info.gain.given, str) else value
+        yield "gain", f"{info.gain.setting} = {value}" if isinstance(info.gain.setting, str) else value
     if info.learned:
         yield "learns", ", ".join(f"{name} per {per}" for name, per in info.learned.items())
     if info.firing is not None:
@@ -106,7 +106,7 @@ def _reset_text(reset: AfterSpike) -> str:
     return text + rest + (", a step later" if reset.delayed else "")
 
 
-def _value(value: str | float | bool) -> str:
+def _value_text(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else f"{value:.4g}"
@@ -132,7 +132,7 @@ def print_summary(
     print(head)
     layer_table(summary).print()
     if len(kinds := {kind: n for kind, n in counts._asdict().items() if n}) > 1:
-        print(f"  Parameters: {listing(f'{n:,} {kind}' for kind, n in kinds.items())}.")
+        print(f"  Parameters: {join_names(f'{n:,} {kind}' for kind, n in kinds.items())}.")
     print(
         f"  Dense operations: multiply-accumulates of inputs with weights, zeros included;"
         f" {_large_number(summary.operations * steps)} a recording of {steps} steps.\n  {memory}"
@@ -159,7 +159,7 @@ def layer_table(summary: Summary) -> Table:
     more = "+ ?" if any(row.operations is None for row in summary.layers) else ""
     rows.append(("total", "", "", f"{summary.parameters:,}", f"{summary.operations:,}{more}"))
     head = ("layer", "type", "output a step", "parameters", "dense operations a step")
-    return Table(head, rows, words=(0, 1), faint=(0,), sum=True)
+    return Table(head, rows, text_columns=(0, 1), faint=(0,), sum=True)
 
 
 def dt_warning_line(warned: LayerWarning) -> str:
@@ -178,23 +178,23 @@ def memory_text(found: MemoryEstimate, batch: int, steps: int, unknown: str | No
     """
     optimizer = "and optimizer" if unknown is None else f"(the state of {unknown} is not counted)"
     return (
-        f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb(found.peak)} of tensors at its peak;"
+        f"Training step on a CPU, batch of {batch}, {steps} steps: about {_mb_text(found.peak)} of tensors at its peak;"
         " fragmentation can add two thirds.\n"
-        f"    kept for the backward pass {_mb(found.saved)}, frames {_mb(found.frames)}, weights {optimizer}"
-        f" {_mb(found.weights_and_optimizer)}, temporary {_mb(found.temporary)}"
+        f"    kept for the backward pass {_mb_text(found.saved)}, frames {_mb_text(found.frames)}, weights {optimizer}"
+        f" {_mb_text(found.weights_and_optimizer)}, temporary {_mb_text(found.temporary)}"
     )
 
 
 def _neuron_table(neurons: list[NeuronSummary]) -> Table:
     properties = {row.name: neuron_properties(row.info) for row in neurons}
-    words = list(dict.fromkeys(word for values in properties.values() for word in values))
-    range_head = ["least to most"] if any(constant.spread for row in neurons for constant in row.constants) else []
+    properties_shown = list(dict.fromkeys(word for values in properties.values() for word in values))
+    range_head = ["least to most"] if any(constant.min_max for row in neurons for constant in row.constants) else []
     rows = []
     for row in neurons:
-        values = [properties[row.name].get(word, "") for word in words]
+        values = [properties[row.name].get(word, "") for word in properties_shown]
         for number, constant in enumerate(row.constants):
             ms = "" if constant.ms is None else f"{constant.ms:.4g}"
-            spread = "" if constant.spread is None else "{:.4g} to {:.4g}".format(*constant.spread)
+            spread = "" if constant.min_max is None else "{:.4g} to {:.4g}".format(*constant.min_max)
             cells = [
                 constant.name,
                 ms,
@@ -202,11 +202,11 @@ def _neuron_table(neurons: list[NeuronSummary]) -> Table:
                 f"{constant.steps:.4g}",
                 f"{constant.factor:.4f}",
             ]
-            rows.append(["" if number else row.name, *cells, *([""] * len(words) if number else values)])
+            rows.append(["" if number else row.name, *cells, *([""] * len(properties_shown) if number else values)])
         if not row.constants:
             rows.append([row.name, *[""] * (4 + len(range_head)), *values])
-    head = ["neuron", "constant", "ms", *range_head, "steps", "factor a step", *words]
-    return Table(head, rows, words=[0, 1, *range(len(head) - len(words), len(head))])
+    head = ["neuron", "constant", "ms", *range_head, "steps", "factor a step", *properties_shown]
+    return Table(head, rows, text_columns=[0, 1, *range(len(head) - len(properties_shown), len(head))])
 
 
 def _large_number(number: int) -> str:
@@ -217,7 +217,7 @@ def _large_number(number: int) -> str:
     return f"{number:,}"
 
 
-def _mb(size: float) -> str:
+def _mb_text(size: float) -> str:
     mb = size / 1e6
     return f"{mb:,.0f} MB" if mb >= 10 else f"{mb:.1g} MB" if mb < 0.1 else f"{mb:.1f} MB"
 
@@ -247,7 +247,7 @@ def print_settings(name: str, factory: Callable[..., Any], shared: Callable[...,
         ]
         for one in settings.values()
     ]
-    Table(("setting", "type", "unit", "default", "meaning"), rows, words=range(5)).print()
+    Table(("setting", "type", "unit", "default", "meaning"), rows, text_columns=range(5)).print()
     if not rows:
         print("It takes no settings.")
 
@@ -379,4 +379,5 @@ def _drop_reasons(settings: DataSettings) -> str:
 
 
 def _range_cells(values: RangeStats | None) -> tuple[str, str]:
+    """Return the mean, and the least and largest value, as texts."""
     return ("", "") if values is None else (f"{values.mean:,.0f}", f"{values.least:,.0f} to {values.most:,.0f}")

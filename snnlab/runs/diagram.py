@@ -146,7 +146,7 @@ def _draw_chain(chain: Chain, chains: Mapping[str, Chain], rail: str) -> Iterato
         if last.family == "block":
             yield from _draw_block(chains[last.name], chains, rail, times)
             continue
-        names = " · ".join(map(_label, box.rows))
+        names = " · ".join(map(_layer_label, box.rows))
         size = box.times * sum(row.parameters for row in box.rows)
         yield DiagramLine(
             f"{rail}■ {names}{', recurrent' if box.recurrent else ''}{times}", shape_text(last.shape), size
@@ -176,9 +176,9 @@ def _draw_beside(row: LayerSummary | None, chains: Mapping[str, Chain], rail: st
     if row is not None and row.family == "block":
         yield from _draw_chain(chains[row.name], chains, rail)
     elif row is not None:
-        yield DiagramLine(f"{rail}■ {_label(row)}", shape_text(row.shape), row.parameters)
+        yield DiagramLine(f"{rail}■ {_layer_label(row)}", shape_text(row.shape), row.parameters)
 
 
-def _label(row: LayerSummary) -> str:
+def _layer_label(row: LayerSummary) -> str:
     name = row.name.rpartition(".")[2]
     return name if name == row.kind else f"{name} {row.kind}"

@@ -228,7 +228,8 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
         if not any(f"{name}.".startswith(f"{excluded}.") for excluded in _EXCLUDED)
     }
     return {
-        name: value if isinstance(value, bool | int | float | str) else _text(value) for name, value in kept.items()
+        name: value if isinstance(value, bool | int | float | str) else _metric_text(value)
+        for name, value in kept.items()
     }
 
 
@@ -260,5 +261,5 @@ def _chosen_name(name: str) -> str:
     return name.replace("val/", "val_chosen/", 1) if name.startswith("val/") else name
 
 
-def _text(value: Any) -> str:
+def _metric_text(value: Any) -> str:
     return "null" if value is None else str(value)

@@ -186,15 +186,15 @@ def prediction_metrics(
     """
     if kind_of(targets) == "value":
         errors = np.abs(answers - targets[:, None]).mean(0)
-        return {"error_over_time": {name: errors[:, place].tolist() for place, name in enumerate(names)}}
-    labelled = targets != IGNORED
-    counts = confusion(targets[labelled], readout.argmax(-1)[labelled], len(names))
+        return {"error_over_time": {name: errors[:, index].tolist() for index, name in enumerate(names)}}
+    has_label = targets != IGNORED
+    counts = confusion(targets[has_label], readout.argmax(-1)[has_label], len(names))
     each = targets[:, None] if targets.ndim == 1 else targets
     known = np.broadcast_to(each != IGNORED, answers.shape).sum(0)
     correct = ((answers == each) & (each != IGNORED)).sum(0)
     return {
         "accuracy_of_class": {
-            name: [int(counts[place, place]), int(counts[place].sum())] for place, name in enumerate(names)
+            name: [int(counts[index, index]), int(counts[index].sum())] for index, name in enumerate(names)
         },
         "confusion": counts.tolist(),
         "accuracy_over_time": np.where(known > 0, correct / np.maximum(known, 1), np.nan).tolist(),

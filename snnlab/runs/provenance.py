@@ -68,7 +68,7 @@ def provenance(
         "git": code_state(CODE),
         "working_folder": git_state(Path.cwd()),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _package_version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
@@ -106,7 +106,9 @@ def code_state(package: Path) -> dict[str, Any] | None:
     Args:
         package: The package's folder.
     """
-    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:  # installed, perhaps within a repository
+    if (
+        _run_git(package, "ls-files", "--error-unmatch", "__init__.py") is None
+    ):  # installed, perhaps within a repository
         return _installed_state()
     return _commit_and_dirty(package, "--", ".")
 
@@ -120,12 +122,12 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _commit_and_dirty(folder: Path, *arguments: str) -> dict[str, Any] | None:
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = _run_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
     changes = None
     if _status_is_safe(folder):
-        changes = _git(folder, "status", "--porcelain", "--ignore-submodules=all", *arguments)
+        changes = _run_git(folder, "status", "--porcelain", "--ignore-submodules=all", *arguments)
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
@@ -135,7 +137,7 @@ def _status_is_safe(folder: Path) -> bool:
     The repository around the working folder may be untrusted, with filters in its configuration, or with objects to
     fetch.
     """
-    names = _git(folder, "config", "--local", "--name-only", "--list")
+    names = _run_git(folder, "config", "--local", "--name-only", "--list")
     return names is not None and all(map(_SAFE_SETTINGS.fullmatch, names.splitlines()))
 
 
@@ -149,7 +151,7 @@ def _installed_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": False} if isinstance(commit, str) else None
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _run_git(folder: Path, *arguments: str) -> str | None:
     # In a hook of git these variables would select the hook's repository instead of the folder's.
     environment = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
     safe = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "--no-optional-locks"]
@@ -161,7 +163,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -233,21 +235,21 @@ def _compare_entry(what: str, key: str, one: RecordedRun, other: RecordedRun) ->
 
 
 def _compare_arrays(what: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> ComparedItem:
-    differing = [name for name in dict.fromkeys([*one, *other]) if not _same(one.get(name), other.get(name))]
+    differing = [name for name in dict.fromkeys([*one, *other]) if not _are_equal(one.get(name), other.get(name))]
     if not differing:
         return ComparedItem(what, True, "the same")
-    shown = "; ".join(_difference(name, one.get(name), other.get(name)) for name in differing[:_MAX_LISTED])
+    shown = "; ".join(_difference_text(name, one.get(name), other.get(name)) for name in differing[:_MAX_LISTED])
     more = f"; and {len(differing) - _MAX_LISTED} more" if len(differing) > _MAX_LISTED else ""
     return ComparedItem(what, False, f"differ in {shown}{more}")
 
 
-def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+def _are_equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     if one is None or other is None or one.dtype != other.dtype or one.shape != other.shape:
         return False
     return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
-def _difference(name: str, one: np.ndarray | None, other: np.ndarray | None) -> str:
+def _difference_text(name: str, one: np.ndarray | None, other: np.ndarray | None) -> str:
     if one is None or other is None or one.shape != other.shape or one.dtype.kind not in "fiu":
         return name
     return f"{name} (by {np.nanmax(np.abs(one.astype(np.float64) - other.astype(np.float64))):.3g} at most)"

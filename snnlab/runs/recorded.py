@@ -120,52 +120,52 @@ class RecordedRun:
 
     Attributes:
         folder: The run's folder.
-        page: Content of `result.json`.
+        content: Content of `result.json`.
     """
 
     folder: Path
-    page: dict[str, Any] = field(repr=False)
+    content: dict[str, Any] = field(repr=False)
 
     @property
     def status(self) -> str:
         """Status: completed, failed or interrupted."""
-        return self.page["status"]
+        return self.content["status"]
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return self.page["seed"]
+        return self.content["seed"]
 
     @property
     def metrics(self) -> dict[str, float]:
         """Metrics such as `test/accuracy` and `val/loss`, without those that are not finite numbers."""
-        return {name: value for name, value in self.page["metrics"].items() if value is not None}
+        return {name: value for name, value in self.content["metrics"].items() if value is not None}
 
     @property
     def selection(self) -> dict[str, Any]:
         """Rule, epoch and sizes of the selection; empty for a run that failed before the end."""
-        return self.page.get("selection") or {}
+        return self.content.get("selection") or {}
 
     @property
     def timing(self) -> dict[str, Any]:
         """Seconds, samples per second, memory."""
-        return self.page.get("timing") or {}
+        return self.content.get("timing") or {}
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, git state, device, and hashes of configuration, data and split."""
-        found = self.page["provenance"]
+        found = self.content["provenance"]
         return {**found, "numerics": renamed(found["numerics"])} if "numerics" in found else found
 
     @property
     def resumed(self) -> list[dict[str, Any]]:
         """One entry for each time the run was resumed: `epoch`, `batch`, `at`, `changed` settings."""
-        return self.page.get("resumed") or []
+        return self.content.get("resumed") or []
 
     @property
     def name(self) -> str:
         """Name of the experiment."""
-        if value := self.page.get("name"):
+        if value := self.content.get("name"):
             return value
         try:
             value = self.config.get("name")
@@ -260,8 +260,8 @@ def read_split(folder: Path) -> dict[str, Any]:
     path = folder / SPLIT
     if not path.is_file():
         return {}
-    page = _read_json(path)
-    parts = page if isinstance(page, dict) else {}
+    content = _read_json(path)
+    parts = content if isinstance(content, dict) else {}
     if not all(isinstance(parts.get(part), list) for part in ("train", "val", "test")):
         raise _damaged_error(path, "the lists train, val and test are missing")
     names = parts.get("classes")
@@ -296,15 +296,15 @@ def read_run(folder: Path) -> RecordedRun:
 
 def read_result(path: Path) -> dict[str, Any]:
     """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
-    page = _read_json(path)
-    if not isinstance(page, dict):
+    content = _read_json(path)
+    if not isinstance(content, dict):
         raise _damaged_error(path, "it is not the result of a run")
-    version = page.get("schema_version", SCHEMA_VERSION)
+    version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")
-    if problem := _result_error(page):
+    if problem := _result_error(content):
         raise _damaged_error(path, problem)
-    return page
+    return content
 
 
 def read_run_if_ended(folder: Path) -> RecordedRun | None:
@@ -386,19 +386,19 @@ def _read_json(path: Path) -> Any:
         raise _damaged_error(path, one_line(error)) from error
 
 
-def _result_error(page: Mapping[str, Any]) -> str | None:
+def _result_error(content: Mapping[str, Any]) -> str | None:
     """Return the error in a `result.json` as text, or None."""
-    if missing := [key for key in _REQUIRED if key not in page]:
+    if missing := [key for key in _REQUIRED if key not in content]:
         return f"{missing[0]} is missing"
     for key, types in _TYPES.items():
         part, _, name = key.rpartition(".")
-        node = page.get(part) or {} if part else page
+        node = content.get(part) or {} if part else content
         if name in node and not isinstance(node[name], types):
             return f"{key} is not {_TYPE_NAMES[types[0]]}"
     numbers = (*_NUMBER, *_NONE)
-    if invalid := [name for name, value in page["metrics"].items() if not isinstance(value, numbers)]:
+    if invalid := [name for name, value in content["metrics"].items() if not isinstance(value, numbers)]:
         return f"metrics.{invalid[0]} is not a number"
-    entries = page.get("resumed") or []
+    entries = content.get("resumed") or []
     if not all(isinstance(entry, dict) and isinstance(entry.get("epoch"), int) for entry in entries):
         return "resumed is not a list of entries with an epoch"
     return None
@@ -474,11 +474,11 @@ def archive_result(folder: Path) -> None:
 
 def search_record(folder: Path) -> dict[str, Any] | None:
     """Return the record of the settings' search from a run's result, or from its last archived one; None if none."""
-    return next((value for page in _all_results(folder) if (value := page.get("search"))), None)
+    return next((value for content in _all_results(folder) if (value := content.get("search"))), None)
 
 
 def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
-    earlier = sorted(folder.glob(EARLIER_RESULT.format("*")), key=_number, reverse=True)
+    earlier = sorted(folder.glob(EARLIER_RESULT.format("*")), key=_archive_number, reverse=True)
     for path in (folder / RESULT, *earlier):
         try:
             if path.is_file():
@@ -487,5 +487,5 @@ def _all_results(folder: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _number(path: Path) -> int:
+def _archive_number(path: Path) -> int:
     return int(path.stem.rpartition("_")[2])

@@ -36,7 +36,7 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def renames(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the old keys that a configuration holds, and what they are called today."""
-    return {old: new for old, new in RENAMED.items() if _holds(config, old)}
+    return {old: new for old, new in RENAMED.items() if _has_key(config, old)}
 
 
 def renamed_override(text: str) -> str:
@@ -82,7 +82,7 @@ def _renamed_key(key: str) -> str:
     return key
 
 
-def _holds(config: Mapping[str, Any], key: str) -> bool:
+def _has_key(config: Mapping[str, Any], key: str) -> bool:
     node: Any = config
     for name in key.split("."):
         if not isinstance(node, Mapping) or name not in node:

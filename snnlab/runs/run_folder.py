@@ -250,23 +250,23 @@ def summary_table(result: Result) -> Table:
     metrics, selection, timing = result.metrics, result.selection, result.timing
     rows = [
         ("control", result.control or ""),
-        ("test accuracy", _percent(metrics.get("test/accuracy"), _count_text(result, "test"))),
+        ("test accuracy", _percent_text(metrics.get("test/accuracy"), _count_text(result, "test"))),
         ("test error", _error_text(result, "test")),
         ("trained on before", _trained_before_text(selection)),
-        ("validation accuracy", _percent(metrics.get("val/accuracy"), _count_text(result, "val"))),
+        ("validation accuracy", _percent_text(metrics.get("val/accuracy"), _count_text(result, "val"))),
         ("validation error", _error_text(result, "val")),
         ("chosen epoch", _epoch_text(selection)),
         (
             "last epoch's validation",
-            _percent(metrics.get("last/val/accuracy"), "") or _metrics_of_values(metrics, "last/val"),
+            _percent_text(metrics.get("last/val/accuracy"), "") or _metrics_of_values(metrics, "last/val"),
         ),
-        ("spikes per test sample", _number(metrics.get("test/spikes_per_sample"), ",.0f", "")),
-        ("parameters", _number(metrics.get("params"), ",.0f")),
+        ("spikes per test sample", _formatted(metrics.get("test/spikes_per_sample"), ",.0f", "")),
+        ("parameters", _formatted(metrics.get("params"), ",.0f")),
         (
             "training",
-            f"{_number(timing.get('fit_s'), '.1f')} s, {_number(timing.get('samples_per_s'), '.0f')} samples/s",
+            f"{_formatted(timing.get('fit_s'), '.1f')} s, {_formatted(timing.get('samples_per_s'), '.0f')} samples/s",
         ),
-        ("peak memory", f"{_number(timing.get('peak_rss_mb'), ',.0f')} MB"),
+        ("peak memory", f"{_formatted(timing.get('peak_rss_mb'), ',.0f')} MB"),
     ]
     title = f"{result.name or result.folder.parent.name}, seed {result.seed}"
     return Table(("", ""), [row for row in rows if row[1]], title, (0, 1))  # rows without a value are left out
@@ -288,9 +288,9 @@ def layer_table(result: Result) -> Table:
     hz = ["rate (Hz)"] if any(key.startswith(f"{stage}/rate_hz/") for key in metrics) else []
     rows = [
         [
-            *(layer, _number(spikes, ".4f")),
-            *(_number(metrics.get(f"{stage}/rate_hz/{layer}"), ".2f") for _ in hz),
-            _percent(metrics.get(f"{stage}/silent/{layer}"), ""),
+            *(layer, _formatted(spikes, ".4f")),
+            *(_formatted(metrics.get(f"{stage}/rate_hz/{layer}"), ".2f") for _ in hz),
+            _percent_text(metrics.get(f"{stage}/silent/{layer}"), ""),
         ]
         for layer, spikes in _with_prefix(metrics, f"{stage}/spikes_per_step/")
     ]
@@ -343,11 +343,11 @@ def _epoch_text(selection: Mapping[str, Any]) -> str:
     return "" if epoch is None else f"{epoch + 1} of {selection['epochs']} ({selection['rule'].replace('_', ' ')})"
 
 
-def _percent(value: float | None, of: str) -> str:
+def _percent_text(value: float | None, of: str) -> str:
     return "" if value is None else f"{100 * value:.1f} %{of}"
 
 
-def _number(value: float | None, form: str, missing: str = "?") -> str:
+def _formatted(value: float | None, form: str, missing: str = "?") -> str:
     return missing if value is None else format(value, form)
 
 

@@ -95,7 +95,7 @@ def distinguishing_names(settings: Sequence[Settings]) -> list[str]:
     for key in sorted(columns, key=lambda key: (_NONE in columns[key], -count_combinations(key), key[-4:] != "type")):
         if count_combinations(*keys_used, key) > (count_combinations(*keys_used) if keys_used else 1):
             keys_used.append(key)
-    return [" ".join(f"{short_key(key)}={columns[key][place]}" for key in keys_used) for place in range(len(settings))]
+    return [" ".join(f"{short_key(key)}={columns[key][index]}" for key in keys_used) for index in range(len(settings))]
 
 
 def short_key(key: str) -> str:
@@ -206,7 +206,7 @@ def read_listed_run(folder: Path) -> ListedRun:
     if recorded is None:
         return ListedRun(folder, DAMAGED if problem else _RUNNING, config, {}, problem=problem)
     result = (
-        flat({name: value for name, value in recorded.page.items() if name not in _NOT_COMPARED}) | recorded.metrics
+        flat({name: value for name, value in recorded.content.items() if name not in _NOT_COMPARED}) | recorded.metrics
     )
     return ListedRun(
         folder, DAMAGED if problem else recorded.status, config, result, recorded.timing.get("fit_s"), problem
@@ -241,7 +241,7 @@ def filter_runs(lines: Sequence[ListedRun], conditions: Sequence[tuple[str, ...]
     if sort is None:
         return kept
     sign = -1.0 if sort.endswith("loss") else 1.0
-    numbers = {line.folder: _number(line.value(sort)) * sign for line in kept}
+    numbers = {line.folder: _to_number(line.value(sort)) * sign for line in kept}
     return sorted(kept, key=lambda line: -math.inf if math.isnan(numbers[line.folder]) else numbers[line.folder])
 
 
@@ -263,18 +263,18 @@ def print_runs(lines: Sequence[ListedRun], root: Path, total: int) -> None:
             [
                 *(
                     line.marked_status,
-                    _format(line.value("val/loss"), ".4f"),
+                    _formatted(line.value("val/loss"), ".4f"),
                     _score(line, "val"),
                     _score(line, "test"),
                 ),
-                *("" if epoch is None else f"{epoch + 1} of {of}", _format(line.fit_s, ".0f"), line.name),
+                *("" if epoch is None else f"{epoch + 1} of {of}", _formatted(line.fit_s, ".0f"), line.name),
                 *(str(line.config.get("data.type", "")), *(", ".join(line.tags) for _ in tags)),
                 *(differs, str(line.folder)),
             ]
         )
     head = ["status", "val loss", "val", "test", "epoch", "s", "name", "data", *tags, "differs in", "run"]
     # A folder is to be copied: a narrow terminal may wrap the line, but no space is inserted into the path.
-    Table(head, rows, words=(0, *range(6, len(head)))).print(_LIST_WIDTH)
+    Table(head, rows, text_columns=(0, *range(6, len(head)))).print(_LIST_WIDTH)
     for line in lines:
         if line.problem:
             print(line.problem, file=sys.stderr)
@@ -283,22 +283,22 @@ def print_runs(lines: Sequence[ListedRun], root: Path, total: int) -> None:
 def differing_overrides(lines: Sequence[ListedRun]) -> list[str]:
     """Return for each run, as overrides, the settings that differ between runs with the same name and layers."""
 
-    def kind(place: int) -> tuple[str, ...]:
-        layers = (key for key in lines[place].config if key.startswith("model.layers.") and key.endswith(".type"))
-        return lines[place].name, *layers
+    def kind(index: int) -> tuple[str, ...]:
+        layers = (key for key in lines[index].config if key.startswith("model.layers.") and key.endswith(".type"))
+        return lines[index].name, *layers
 
     found = [""] * len(lines)
-    for places in group_by(range(len(lines)), kind).values():
+    for indices in group_by(range(len(lines)), kind).values():
         run_settings = [
-            {key: value for key, value in lines[place].config.items() if key not in RUN_KEYS} for place in places
+            {key: value for key, value in lines[index].config.items() if key not in RUN_KEYS} for index in indices
         ]
         columns = differing_settings(run_settings)
-        for number, place in enumerate(places):
+        for number, index in enumerate(indices):
             overrides = [
                 f"{short_key(key)}={values[number]}" for key, values in columns.items() if values[number] != "-"
             ]
             more = f"  and {len(overrides) - _MAX_SHOWN_SETTINGS} more" if len(overrides) > _MAX_SHOWN_SETTINGS else ""
-            found[place] = "  ".join(overrides[:_MAX_SHOWN_SETTINGS]) + more
+            found[index] = "  ".join(overrides[:_MAX_SHOWN_SETTINGS]) + more
     return found
 
 
@@ -307,7 +307,7 @@ def print_comparison(one: ListedRun, other: ListedRun) -> None:
     for title, first, second in (("settings", one.config, other.config), ("results", one.result, other.result)):
         keys = [key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key)]
         rows = [[key, _value_text(first, key), _value_text(second, key)] for key in keys]
-        Table(("", str(one.folder), str(other.folder)), rows, title, words=(0, 1, 2)).print()
+        Table(("", str(one.folder), str(other.folder)), rows, title, text_columns=(0, 1, 2)).print()
         if not keys:
             print(f"{title}: no difference")
 
@@ -318,11 +318,11 @@ def _matches(value: Any, text: str) -> bool:
     if isinstance(value, bool) or value is None:
         return str(value).lower() == text.lower() or (value is None and text == "null")
     if isinstance(value, int | float):
-        return _number(text) == value
+        return _to_number(text) == value
     return str(value) == text
 
 
-def _number(value: Any) -> float:
+def _to_number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -331,11 +331,11 @@ def _number(value: Any) -> float:
 
 def _score(line: ListedRun, part: str) -> str:
     """Return the accuracy, or R2 for predicted values."""
-    r2 = _format(line.value(f"{part}/r2"), ".3f")
-    return f"R2 {r2}" if r2 else _format(line.value(f"{part}/accuracy"), ".1%")
+    r2 = _formatted(line.value(f"{part}/r2"), ".3f")
+    return f"R2 {r2}" if r2 else _formatted(line.value(f"{part}/accuracy"), ".1%")
 
 
-def _format(value: Any, form: str) -> str:
+def _formatted(value: Any, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else ""
 
 
@@ -385,10 +385,15 @@ class Grid:
         Raises:
             RunFolderError: if the folder cannot be written.
         """
-        page = {"schema": SCHEMA, "overrides": list(self.overrides), "keys": list(self.keys), "runs": dict(self.runs)}
+        content = {
+            "schema": SCHEMA,
+            "overrides": list(self.overrides),
+            "keys": list(self.keys),
+            "runs": dict(self.runs),
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / FILE, without_passwords(page))
+            write_json(self.folder / FILE, without_passwords(content))
         except OSError as error:
             raise unwritable(self.folder, error) from error
 
@@ -420,11 +425,11 @@ def read_grid(folder: Path) -> Grid | None:
     if not path.is_file():
         return None
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
-        if page["schema"] != SCHEMA:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
             raise RunFolderError(path, "was not written by this version of snnlab")
-        grid = Grid(folder, list(page["overrides"]), list(page["keys"]), dict(page["runs"]))
-        return replace(grid, runs={place: dict(values) for place, values in grid.runs.items()})
+        grid = Grid(folder, list(content["overrides"]), list(content["keys"]), dict(content["runs"]))
+        return replace(grid, runs={subfolder: dict(values) for subfolder, values in grid.runs.items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedError(path, error, "remove it to list the runs one by one") from error
 
@@ -440,14 +445,14 @@ def find_all_runs(root: Path) -> list[Path]:
 def grid_rows(grid: Grid) -> list[GridRow]:
     """Return a row for every combination of the settings except the seed, in the order of the runs."""
     settings = grid.settings
-    groups = group_by(grid.runs, lambda place: tuple(grid.runs[place].get(key, "") for key in settings))
+    groups = group_by(grid.runs, lambda subfolder: tuple(grid.runs[subfolder].get(key, "") for key in settings))
     rows = []
-    for common, places in groups.items():
-        found = [metrics for place in places if (metrics := _metrics(grid.folder / place)) is not None]
+    for common, subfolders in groups.items():
+        found = [metrics for subfolder in subfolders if (metrics := _read_metrics(grid.folder / subfolder)) is not None]
         names = dict.fromkeys(name for metrics in found for name in metrics)
         metrics_by_name = {name: [metrics[name] for metrics in found if name in metrics] for name in names}
         values = dict(zip(settings, common, strict=True))
-        rows.append(GridRow(values, len(found), len(places) - len(found), metrics_by_name))
+        rows.append(GridRow(values, len(found), len(subfolders) - len(found), metrics_by_name))
     return rows
 
 
@@ -488,8 +493,8 @@ def table(grid: Grid) -> Table:
         for row in rows
     ]
     head = [*grid.settings, "runs", *names]
-    dim = [place for place, name in enumerate(head) if name.startswith("test/")]
-    return Table(head, lines, f"{len(grid.runs)} runs: {repeats}; {how}", words=(), dim=dim)
+    dim = [column for column, name in enumerate(head) if name.startswith("test/")]
+    return Table(head, lines, f"{len(grid.runs)} runs: {repeats}; {how}", text_columns=(), dim=dim)
 
 
 def print_grid(grid: Grid) -> None:
@@ -499,7 +504,7 @@ def print_grid(grid: Grid) -> None:
     replace(grid_table, title="").print()
 
 
-def _metrics(folder: Path) -> Mapping[str, float] | None:
+def _read_metrics(folder: Path) -> Mapping[str, float] | None:
     try:
         recorded = read_run_if_ended(folder)
     except DamagedError:

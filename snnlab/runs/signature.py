@@ -39,14 +39,14 @@ class Signature:
     plugins: Mapping[str, tuple[Path, str]]
 
 
-def sign(folder: Path, page: str, text: str, plugins: Mapping[str, Path] | None = None) -> None:
+def sign(folder: Path, file_name: str, text: str, plugins: Mapping[str, Path] | None = None) -> None:
     """Sign a folder before its page is written; without a key the folder gets no signature.
 
     The signature of the earlier page is kept: a process killed before it has written the page leaves the earlier one.
 
     Args:
         folder: The folder of a run or a search.
-        page: The file in it that defines it, such as `config.yaml`.
+        file_name: The file in it that defines it, such as `config.yaml`.
         text: The future content of that file.
         plugins: The file of each imported plugin.
 
@@ -59,32 +59,32 @@ def sign(folder: Path, page: str, text: str, plugins: Mapping[str, Path] | None 
     plugin_hashes = {name: {"file": str(path), "sha256": file_hash(path)} for name, path in (plugins or {}).items()}
     new = {
         "plugins": plugin_hashes,
-        "hmac": _hmac(key, folder, page, hashlib.sha256(text.encode()).hexdigest(), plugin_hashes),
+        "hmac": _hmac(key, folder, file_name, hashlib.sha256(text.encode()).hexdigest(), plugin_hashes),
     }
     earlier = [
         signature
         for signature in _read_signatures(folder)
-        if signature != new and _is_valid(key, folder, page, signature)
+        if signature != new and _is_valid(key, folder, file_name, signature)
     ]
     write_json(folder / FILE, {"signatures": [new, *earlier[:1]]})
 
 
-def read_signature(folder: Path, page: str) -> Signature | None:
+def read_signature(folder: Path, file_name: str) -> Signature | None:
     """Return the signature of a folder, or None if it has no valid one."""
     key = _key(create=False)
     for signature in _read_signatures(folder):
-        if key is not None and _is_valid(key, folder, page, signature):
+        if key is not None and _is_valid(key, folder, file_name, signature):
             return Signature(
                 {name: (Path(plugin["file"]), plugin["sha256"]) for name, plugin in signature["plugins"].items()}
             )
     return None
 
 
-def _is_valid(key: bytes, folder: Path, page: str, signature: Mapping[str, Any]) -> bool:
+def _is_valid(key: bytes, folder: Path, file_name: str, signature: Mapping[str, Any]) -> bool:
     """Return whether a signature is valid for the folder's present page, and the page belongs to the user."""
     try:
-        path = folder / page
-        code = _hmac(key, folder, page, file_hash(path), signature["plugins"])
+        path = folder / file_name
+        code = _hmac(key, folder, file_name, file_hash(path), signature["plugins"])
         return _belongs_to_user(path.stat()) and hmac.compare_digest(str(signature["hmac"]).encode(), code.encode())
     except (OSError, KeyError, TypeError, ValueError):
         return False
@@ -107,8 +107,8 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hmac(key: bytes, folder: Path, page: str, content: str, plugins: Mapping[str, Any]) -> str:
-    signed_content = {"folder": str(folder.resolve()), "page": page, "sha256": content, "plugins": plugins}
+def _hmac(key: bytes, folder: Path, file_name: str, content: str, plugins: Mapping[str, Any]) -> str:
+    signed_content = {"folder": str(folder.resolve()), "page": file_name, "sha256": content, "plugins": plugins}
     return hmac.new(key, json.dumps(signed_content, sort_keys=True).encode(), hashlib.sha256).hexdigest()
 
 

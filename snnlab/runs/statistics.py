@@ -34,7 +34,7 @@ MIN_SEEDS, MIN_CLUSTERS = 4, 6
 _MAX_SEEDS = 10_000
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A 95 % interval."""
 
     low: float
@@ -87,8 +87,8 @@ class Variance:
         parts = [(self.of_rows, self.effective - 1)]
         for one in self.of_seeds:
             parts += [(one.between, one.seeds - 1), (one.rest, (one.seeds - 1) * (self.effective - 1))]
-        spread = sum(value**2 / df for value, df in parts if value > 0 and df > 0)
-        return self.total**2 / spread if spread > 0 else 1.0
+        denominator = sum(value**2 / df for value, df in parts if value > 0 and df > 0)
+        return self.total**2 / denominator if denominator > 0 else 1.0
 
     def with_seeds(self, seeds: int) -> Variance:
         """Return the variance for another number of seeds per method, on the same recordings."""
@@ -193,7 +193,7 @@ def compare_methods(
     return Difference(effect, max(low, -1.0), min(high, 1.0), p, networks, variance)
 
 
-def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> Interval | None:
+def accuracy_interval(right: np.ndarray, clusters: np.ndarray | None = None) -> ConfidenceInterval | None:
     """Return the 95 % interval of the accuracy of a network, or of a method.
 
     It is Wilson's, with Student's t and the number of independent recordings that would have the same variance; for one
@@ -237,7 +237,7 @@ def independent_recordings(right: np.ndarray, clusters: np.ndarray) -> float:
     )
 
 
-def wilson(right: int, number: int) -> Interval:
+def wilson(right: int, number: int) -> ConfidenceInterval:
     """Return Wilson's 95 % interval of the accuracy of one network on independent recordings.
 
     Args:
@@ -259,7 +259,7 @@ def mcnemar(one: np.ndarray, other: np.ndarray) -> float:
     Shape:
         one, other: `[N]`.
     """
-    only_one, only_other = _discordant(one, other)
+    only_one, only_other = _count_discordant(one, other)
     n = only_one + only_other
     return min(1.0, 2 * float(bdtr(min(only_one, only_other), n, 0.5)))
 
@@ -271,9 +271,9 @@ def holm(p: Sequence[float]) -> list[float]:
     """
     adjusted = [0.0] * len(p)
     largest = 0.0
-    for rank, place in enumerate(np.argsort(p, kind="stable")):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = largest
+    for rank, index in enumerate(np.argsort(p, kind="stable")):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
+        adjusted[index] = largest
     return adjusted
 
 
@@ -342,26 +342,27 @@ def _no_verdict_reason(one: int, other: int, sizes: np.ndarray, networks: bool) 
     return None
 
 
-def _discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+def _count_discordant(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
+    """Return how many recordings only the one, and only the other, has right."""
     return int((one & ~other).sum()), int((other & ~one).sum())
 
 
-def _exact_interval(one: np.ndarray, other: np.ndarray) -> Interval:
+def _exact_interval(one: np.ndarray, other: np.ndarray) -> ConfidenceInterval:
     """Return Clopper and Pearson's interval, which matches McNemar's test, given the number of differing recordings."""
-    only_one, only_other = _discordant(one, other)
+    only_one, only_other = _count_discordant(one, other)
     n, tail = only_one + only_other, LEVEL / 2
     low = float(betaincinv(only_one, only_other + 1, tail)) if only_one else 0.0
     high = float(betaincinv(only_one + 1, only_other, 1 - tail)) if only_other else 1.0
     part = n / one.size
-    return Interval(part * (2 * low - 1), part * (2 * high - 1))
+    return ConfidenceInterval(part * (2 * low - 1), part * (2 * high - 1))
 
 
-def _score_interval(accuracy: float, number: float, quantile: float) -> Interval:
+def _score_interval(accuracy: float, number: float, quantile: float) -> ConfidenceInterval:
     """Return the interval of all p with (accuracy - p)^2 <= quantile^2 p (1 - p) / number."""
     ratio = quantile**2 / number
     centre = (accuracy + ratio / 2) / (1 + ratio)
     half = math.sqrt(ratio * accuracy * (1 - accuracy) + ratio**2 / 4) / (1 + ratio)
-    return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
+    return ConfidenceInterval(max(centre - half, 0.0), min(centre + half, 1.0))
 
 
 # Below this number of validation recordings the search warns about the uncertainty of its metrics.

@@ -70,7 +70,7 @@ def render(template: str, **values: Any) -> str:
         template: A file in `templates`; its ending sets how values are escaped.
         values: The template's variables.
     """
-    return _environment(template.rpartition(".")[2]).get_template(template).render(values)
+    return _template_environment(template.rpartition(".")[2]).get_template(template).render(values)
 
 
 def latex(text: object) -> str:
@@ -84,7 +84,7 @@ def markdown(text: object) -> str:
 
 
 @cache
-def _environment(file_format: str) -> Environment:
+def _template_environment(file_format: str) -> Environment:
     options: dict[str, Any] = {"autoescape": True}
     if file_format != "html":
         options = {"finalize": {"md": markdown, "tex": latex}[file_format]}
@@ -119,7 +119,7 @@ class Table:
         head: Headers of the columns; not shown if all are empty.
         rows: The texts; empty for a missing value.
         title: The line above the table.
-        words: Columns of text, the others being numbers; the columns up to the first of them name a row.
+        text_columns: Columns of text, the others being numbers; the columns up to the first of them name a row.
         sentences: Columns of text that need the width of a sentence.
         faint: Rows that are not comparable with the others.
         dim: Columns not to choose by.
@@ -129,7 +129,7 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
-    words: Collection[int] = (0,)
+    text_columns: Collection[int] = (0,)
     sentences: Collection[int] = ()
     faint: Collection[int] = ()
     dim: Collection[int] = ()
@@ -142,8 +142,8 @@ class Table:
             width: Width of the console, characters; None: that of stdout.
         """
         console = table_console(width)
-        for piece, widths in self.pieces(console.width) if self.rows else ():
-            console.print(piece.rich(widths))
+        for sub_table, widths in self.sub_tables(console.width) if self.rows else ():
+            console.print(sub_table.rich(widths))
 
     def text(self, width: int = 80) -> str:
         """Return the table as lines of text without trailing spaces.
@@ -160,16 +160,16 @@ class Table:
         result = RichTable(
             title=self.title or None, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(self.head)
         )
-        for place, (head, width) in enumerate(zip(self.head, widths or [None] * len(self.head), strict=True)):
-            justify, style = "left" if place in self.words else "right", "dim" if place in self.dim else None
+        for index, (head, width) in enumerate(zip(self.head, widths or [None] * len(self.head), strict=True)):
+            justify, style = "left" if index in self.text_columns else "right", "dim" if index in self.dim else None
             result.add_column(head, justify=justify, overflow="fold", width=width, style=style)
-        for place, row in enumerate(self.rows):
-            if self.sum and place == len(self.rows) - 1:
+        for index, row in enumerate(self.rows):
+            if self.sum and index == len(self.rows) - 1:
                 result.add_section()
-            result.add_row(*row, style="dim" if place in self.faint else None)
+            result.add_row(*row, style="dim" if index in self.faint else None)
         return result
 
-    def pieces(self, width: int) -> list[tuple[Table, list[int]]]:
+    def sub_tables(self, width: int) -> list[tuple[Table, list[int]]]:
         """Return the table in pieces with the widths of their columns; the columns that name a row are in all pieces.
 
         rich itself would make the widest columns narrow first, and wrap numbers.
@@ -178,14 +178,14 @@ class Table:
             width: Width of the console, characters.
         """
         texts = [[str(text) for text in column] for column in zip(self.head, *self.rows, strict=True)]
-        least_widths = [self._least_width(place, column, width) for place, column in enumerate(texts)]
+        least_widths = [self._least_width(index, column, width) for index, column in enumerate(texts)]
         full_widths = [max(map(cell_len, column)) for column in texts]
-        names = list(range(min(self.words, default=0) + 1))
+        names = list(range(min(self.text_columns, default=0) + 1))
         found = [names]
-        for place in range(len(names), len(self.head)):
-            if _total_width([least_widths[one] for one in [*found[-1], place]]) > width and found[-1] != names:
+        for index in range(len(names), len(self.head)):
+            if _total_width([least_widths[one] for one in [*found[-1], index]]) > width and found[-1] != names:
                 found.append(names)
-            found[-1] = [*found[-1], place]
+            found[-1] = [*found[-1], index]
         return [
             (
                 replace(self.only(columns), title="" if number else self.title),
@@ -198,21 +198,21 @@ class Table:
         """Return the table with only the given columns."""
         return replace(
             self,
-            head=[self.head[place] for place in columns],
-            rows=[[row[place] for place in columns] for row in self.rows],
+            head=[self.head[index] for index in columns],
+            rows=[[row[index] for index in columns] for row in self.rows],
             **{
-                kind: [number for number, place in enumerate(columns) if place in getattr(self, kind)]
-                for kind in ("words", "sentences", "dim")
+                kind: [number for number, index in enumerate(columns) if index in getattr(self, kind)]
+                for kind in ("text_columns", "sentences", "dim")
             },
         )
 
-    def _least_width(self, place: int, texts: Sequence[str], width: int) -> int:
+    def _least_width(self, index: int, texts: Sequence[str], width: int) -> int:
         """Return the smallest width of a column: no number or word is wrapped, except in text wider than a third."""
-        words = place in self.words
-        parts = [part for text in texts[1:] for part in (text.split() if words else [text])]
+        is_text = index in self.text_columns
+        parts = [part for text in texts[1:] for part in (text.split() if is_text else [text])]
         longest = max(map(cell_len, parts), default=1)
-        if words:
-            sentence = min(_SENTENCE_WIDTH, max(map(cell_len, texts))) if place in self.sentences else 0
+        if is_text:
+            sentence = min(_SENTENCE_WIDTH, max(map(cell_len, texts))) if index in self.sentences else 0
             longest = min(max(longest, sentence), width // 3)
         return max(longest, 1, *map(cell_len, texts[0].replace(" /", "_/").split()))
 
@@ -241,11 +241,11 @@ def _share_width(
     columns: Sequence[int], least_widths: Sequence[int], full_widths: Sequence[int], width: int
 ) -> list[int]:
     """Return the widths of columns: the least widths, plus the same share of the remaining width for all wider ones."""
-    widths = {place: least_widths[place] for place in columns}
+    widths = {index: least_widths[index] for index in columns}
     spare = max(width - _total_width(list(widths.values())), 0)
-    while spare and (narrow := [place for place in columns if widths[place] < full_widths[place]]):
-        for place in narrow[:spare]:
-            widths[place] += 1
+    while spare and (narrow := [index for index in columns if widths[index] < full_widths[index]]):
+        for index in narrow[:spare]:
+            widths[index] += 1
         spare -= len(narrow[:spare])
     return list(widths.values())
 
@@ -267,8 +267,8 @@ def mean_sd_text(name: str, values: Sequence[float]) -> str:
     """Return the mean of several runs' metric as text, with the standard deviation if there are several runs."""
     if not values:
         return ""
-    spread = f" ± {_sd_text(name, stdev(values))}" if len(values) > 1 else ""
-    return f"{metric_text(name, fmean(values))}{spread}"
+    deviation = f" ± {_sd_text(name, stdev(values))}" if len(values) > 1 else ""
+    return f"{metric_text(name, fmean(values))}{deviation}"
 
 
 def _sd_text(name: str, value: float) -> str:

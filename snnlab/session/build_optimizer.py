@@ -47,12 +47,12 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     """
     node = {key: value for key, value in experiment.optimizer.items() if key not in _OWN}
     modules, inner = ("torch.optim", *experiment.plugins), dict.fromkeys(experiment.plugins, object)
-    make = partial_target(node, [Optimizer], modules, "optimizer", given=("params",), inner=inner)
+    make = partial_target(node, [Optimizer], modules, "optimizer", supplied=("params",), inner=inner)
     check_numbers(node, "optimizer", _NOT_NEGATIVE.__contains__)
     decays = experiment.optimizer.get("weight_decay_of")
     if problem := type_problem(decays, list[str] | None):
         raise ConfigError("optimizer.weight_decay_of", problem)
-    groups = [_group(key, own, node, modules) for key, own in _groups(experiment).items()]
+    groups = [_build_group(key, own, node, modules) for key, own in _group_settings(experiment).items()]
     if not has_parameter(find_target(node, [Optimizer], modules, "optimizer"), DECAY) or not any(
         settings.get(DECAY) for settings in [node, *(group.settings for group in groups)]
     ):
@@ -66,7 +66,7 @@ def make_optimizer(experiment: Experiment) -> MakeOptimizer:
     return made
 
 
-def _groups(experiment: Experiment) -> Mapping[str, Any]:
+def _group_settings(experiment: Experiment) -> Mapping[str, Any]:
     groups = experiment.optimizer.get("groups") or {}
     if not isinstance(groups, Mapping):
         raise ConfigError(
@@ -75,7 +75,7 @@ def _groups(experiment: Experiment) -> Mapping[str, Any]:
     return {key: own for key, own in groups.items() if own is not None}
 
 
-def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...]) -> Group:
+def _build_group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...]) -> Group:
 
     place = f"optimizer.groups.{name}"
     if not isinstance(own, Mapping):
@@ -86,7 +86,7 @@ def _group(name: str, own: Any, node: Mapping[str, Any], modules: tuple[str, ...
         raise ConfigError(f"{place}.match", problem)
     check_numbers(settings, place, _NOT_NEGATIVE.__contains__)
     # Build an optimizer of the group alone: torch checks the defaults of all groups, but not the values of one.
-    partial_target({**node, **settings}, [Optimizer], modules, place, given=("params",))([nn.Parameter()])
+    partial_target({**node, **settings}, [Optimizer], modules, place, supplied=("params",))([nn.Parameter()])
     return Group(name, [match] if isinstance(match, str) else list(match), settings)
 
 
@@ -140,7 +140,9 @@ def _of_torch(node: dict[str, Any], experiment: Experiment, tried: Optimizer) ->
 
     def built(optimizer: Optimizer, length: int) -> LRScheduler:
         made = _for_run(node, length)
-        return partial_target(made, [LRScheduler], modules, "scheduler", given=("optimizer",), inner=inner)(optimizer)
+        return partial_target(made, [LRScheduler], modules, "scheduler", supplied=("optimizer",), inner=inner)(
+            optimizer
+        )
 
     def make(optimizer: Optimizer, run: RunLength | None) -> LRScheduler:
         if run is None:

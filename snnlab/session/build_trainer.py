@@ -30,7 +30,7 @@ from snnlab.console import draws_bars
 from snnlab.data.data_module import EventDataModule
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.events.representation import Counts
-from snnlab.errors import ConfigError, MissingPackageError, error_context, listing
+from snnlab.errors import ConfigError, MissingPackageError, error_context, join_names
 from snnlab.kernels.function import Backend, kernel_version, resolve_backend
 from snnlab.memory import keep_heap
 from snnlab.nn import BuiltNetwork
@@ -101,7 +101,7 @@ def trainer_builder(
     is_rank_zero = rank_info is None or rank_info.is_rank_zero
     loggers = build_loggers(experiment, folder, logged_steps) if is_rank_zero else []
     inner = {"lightning.pytorch.callbacks": RichProgressBarTheme, "datetime": timedelta, **_plugin_classes(experiment)}
-    nodes = _nodes(experiment.callbacks, "callbacks")
+    nodes = _nodes_with_places(experiment.callbacks, "callbacks")
     more = [_build_callback(node, modules, f"callbacks.{key}", inner) for key, node in nodes]
     bars = draws_bars() and is_rank_zero
     if not bars and "enable_progress_bar" not in experiment.trainer:
@@ -117,7 +117,7 @@ def trainer_builder(
     if own.get("precision") is not None:
         own["precision"] = precision_of(own["precision"])  # Lightning warns of its own short names
     inner = {"lightning.pytorch.profilers": Profiler, **_plugin_classes(experiment)}
-    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", given=tuple(fixed), extra=extra, inner=inner)
+    return partial_target(own, [L.Trainer], LIGHTNING, "trainer", supplied=tuple(fixed), extra=extra, inner=inner)
 
 
 def _plugin_classes(experiment: Experiment) -> InnerClasses:
@@ -161,7 +161,7 @@ def check_trainer(experiment: Experiment, folder: Path, network: nn.Module) -> N
     trainer_builder(replace(experiment, logger=None), folder, [*callbacks, *averaging_callbacks(experiment)])
 
 
-def _nodes(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _nodes_with_places(group: Mapping[str, Any] | None, place: str) -> list[tuple[str, Mapping[str, Any]]]:
     nodes = [(key, node) for key, node in (group or {}).items() if node is not None]
     for key, node in nodes:
         if not isinstance(node, Mapping):
@@ -201,7 +201,7 @@ def annealing_callbacks(experiment: Experiment, network: nn.Module) -> list[L.Ca
     node = experiment.surrogate_annealing
     if node is None:
         return []
-    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", given=("network",))
+    check_settings(SurrogateAnnealing, node, "surrogate_annealing", "it", supplied=("network",))
     with error_context("surrogate_annealing"):
         return [SurrogateAnnealing(network, **node)]
 
@@ -242,7 +242,9 @@ def build_loggers(experiment: Experiment, folder: Path, logged_steps: int | None
         }
         try:
             inner = _plugin_classes(experiment)
-            built.append(partial_target(node, [Logger], _modules(experiment), place, extra=extra, inner=inner)())
+            built.append(
+                partial_target(node, [Logger], _allowed_modules(experiment), place, extra=extra, inner=inner)()
+            )
         except ModuleNotFoundError as error:
             raise MissingPackageError(place, error) from error
     return built
@@ -257,10 +259,12 @@ def check_loggers(experiment: Experiment) -> None:
     for place, node, target in _logger_nodes(experiment):
         _require_package(target, place)
         needed = {name: "" for name in ("save_dir",) if has_parameter(target, name) and name not in node}
-        partial_target(node, [Logger], _modules(experiment), place, extra=needed, inner=_plugin_classes(experiment))
+        partial_target(
+            node, [Logger], _allowed_modules(experiment), place, extra=needed, inner=_plugin_classes(experiment)
+        )
 
 
-def _modules(experiment: Experiment) -> tuple[str, ...]:
+def _allowed_modules(experiment: Experiment) -> tuple[str, ...]:
     return (*MODULES, *experiment.plugins)
 
 
@@ -272,7 +276,7 @@ def _logger_nodes(experiment: Experiment) -> Iterator[tuple[str, Mapping[str, An
         place = f"logger.{key}"
         if not isinstance(node, Mapping):
             raise ConfigError(place, f"expected a mapping with _target_, got {node!r}")
-        yield place, node, find_target(node, [Logger], _modules(experiment), place)
+        yield place, node, find_target(node, [Logger], _allowed_modules(experiment), place)
 
 
 def _run_arguments(
@@ -395,7 +399,7 @@ def find_processes(experiment: Experiment) -> Processes:
         raise ConfigError("trainer", " ".join(str(error).split())) from error
     processes = Processes(trainer.num_devices * trainer.num_nodes, trainer.num_devices, trainer.strategy.root_device)
     if processes.world_size > 1 and strategy not in _STRATEGIES:
-        raise ConfigError("trainer.strategy", f"expected one of {listing(_STRATEGIES)}, got {strategy!r}")
+        raise ConfigError("trainer.strategy", f"expected one of {join_names(_STRATEGIES)}, got {strategy!r}")
     if experiment.trainer.get("sync_batchnorm"):
         raise ConfigError(
             "trainer.sync_batchnorm",
@@ -434,7 +438,7 @@ def batch_norm_note(processes: Processes, network: nn.Module, batch_size: int) -
     if processes.world_size == 1 or not norms:
         return None
     return (
-        f"batch norm ({listing(norms)}) uses the {batch_size} recordings of each process, not all"
+        f"batch norm ({join_names(norms)}) uses the {batch_size} recordings of each process, not all"
         f" {processes.world_size * batch_size} of a step; the running means are those of rank 0"
     )
 
@@ -540,8 +544,8 @@ def event_density(data: EventDataModule) -> float:
     It is an upper bound of the share of values that are not 0.
     """
     num_values = math.prod(data.settings.frame_shape) * data.settings.steps
-    places, duration_us = data.epoch_items(data.split.train), data.settings.duration_us
+    items, duration_us = data.epoch_items(data.split.train), data.settings.duration_us
     if data.windows is None:
-        return data.store.count(places, None, duration_us) / (places.size * num_values)
-    events = data.store.count(data.windows.recording[places], data.windows.start_us[places], duration_us)
-    return events / (places.size * num_values)
+        return data.store.count(items, None, duration_us) / (items.size * num_values)
+    events = data.store.count(data.windows.recording[items], data.windows.start_us[items], duration_us)
+    return events / (items.size * num_values)

@@ -13,7 +13,7 @@ from snnlab.data.data_settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, error_context
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.losses import Loss, RegularizedLoss, Task, check_supported_targets
+from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
         raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
     _check_control(experiment, data)
     with error_context("loss"):
-        loss.bind(Task(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+        loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
 
 
 def _check_control(experiment: Experiment, data: DataSettings) -> None:
@@ -84,7 +84,9 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
     """
     _require_no_validation(experiment)
     known = logged_metrics(data, built, loss)
-    user_defined = any(not _target(node).startswith("lightning.") for node in _nodes(experiment.callbacks).values())
+    user_defined = any(
+        not _target_of(node).startswith("lightning.") for node in _nodes_by_name(experiment.callbacks).values()
+    )
     for place, metric, interval_unit in _monitored_metrics(experiment):
         is_value_metric = data.targets == "value" and metric.rpartition("/")[0] in known
         if metric not in known and not is_value_metric and not user_defined:  # a user's callback may log more
@@ -92,9 +94,9 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
             raise ConfigError(place, f"no metric '{metric}' is logged", hint, () if hint else known)
         if interval_unit == "step" and metric.startswith("val/"):
             raise ConfigError(place, f"{metric} is logged once per epoch", "set scheduler.interval=epoch")
-    if not _nodes(experiment.logger):
-        for name, node in _nodes(experiment.callbacks).items():
-            if _target(node).rpartition(".")[2] in _FOR_LOGGERS:
+    if not _nodes_by_name(experiment.logger):
+        for name, node in _nodes_by_name(experiment.callbacks).items():
+            if _target_of(node).rpartition(".")[2] in _FOR_LOGGERS:
                 raise ConfigError(
                     f"callbacks.{name}", "needs a logger, and there is none", "choose one, such as logger=csv"
                 )
@@ -132,7 +134,7 @@ def check_batches(experiment: Experiment, data: EventDataModule, world_size: int
                 f"trainer.limit_{stage}_batches", f"{limit:g} of {number} batches is less than one", "set 1 or more"
             )
     trained, interval = (
-        _limited(numbers["train"], trainer.get("limit_train_batches")),
+        _limited_batches(numbers["train"], trainer.get("limit_train_batches")),
         trainer.get("val_check_interval"),
     )
     each = trainer.get("check_val_every_n_epoch", 1) is not None
@@ -142,7 +144,7 @@ def check_batches(experiment: Experiment, data: EventDataModule, world_size: int
             f"{interval} is more than the {trained} batches of an epoch",
             "set at most that, or trainer.check_val_every_n_epoch=null to count across epochs",
         )
-    validated = bool(_limited(numbers["val"], trainer.get("limit_val_batches")))
+    validated = bool(_limited_batches(numbers["val"], trainer.get("limit_val_batches")))
     _require_validation(experiment, numbers["val"] if validated else 0)
 
 
@@ -175,7 +177,7 @@ def _require_no_validation(experiment: Experiment) -> None:
             )
 
 
-def _limited(number: int, limit: Any) -> int:
+def _limited_batches(number: int, limit: Any) -> int:
     if limit is None:
         return number
     return min(number, limit) if isinstance(limit, int) else int(number * limit)
@@ -183,20 +185,20 @@ def _limited(number: int, limit: Any) -> int:
 
 def _monitored_metrics(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
     """Yield the place, the name and the interval (epoch or step) of each monitored metric."""
-    for name, node in _nodes(experiment.callbacks).items():
+    for name, node in _nodes_by_name(experiment.callbacks).items():
         if isinstance(node.get("monitor"), str):
             yield f"callbacks.{name}.monitor", node["monitor"], "epoch"
     scheduler = experiment.scheduler or {}
-    if _target(scheduler).endswith(_PLATEAU):
+    if _target_of(scheduler).endswith(_PLATEAU):
         metric, interval_unit = scheduler.get("monitor", "val/loss"), scheduler.get("interval", "epoch")
         yield "scheduler.monitor", str(metric), str(interval_unit)
     elif "monitor" in scheduler:
         raise ConfigError("scheduler.monitor", f"only {_PLATEAU} monitors a metric")
 
 
-def _nodes(group: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+def _nodes_by_name(group: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
     return {str(name): node for name, node in (group or {}).items() if isinstance(node, Mapping)}
 
 
-def _target(node: Mapping[str, Any]) -> str:
+def _target_of(node: Mapping[str, Any]) -> str:
     return str(node.get("_target_"))

@@ -90,7 +90,7 @@ def where(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
 def clean(settings: DataSettings, dataset: Dataset, figure: str | None) -> None:
     """Delete the packed copy of the recordings, and list older copies."""
     folder = store_folder(settings)
-    freed = _megabytes(store_path(dataset, folder))
+    freed = _megabytes_text(store_path(dataset, folder))
     path = remove(dataset, folder)
     print("nothing to delete: these recordings are not packed" if path is None else f"{path} deleted, {freed} free")
     _print_earlier_copies(dataset, folder)
@@ -154,8 +154,8 @@ def _draw(store: Store, settings: DataSettings, dataset: Dataset, names: list[st
 
 
 def _size_text(store: Store) -> str:
-    return f"{len(store):,} recordings, {store.num_events:,} events, {_megabytes(store.path)} in {store.path}"
+    return f"{len(store):,} recordings, {store.num_events:,} events, {_megabytes_text(store.path)} in {store.path}"
 
 
-def _megabytes(path: Path) -> str:
+def _megabytes_text(path: Path) -> str:
     return f"{folder_size(path) / 1e6:,.1f} MB"

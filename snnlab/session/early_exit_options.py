@@ -29,7 +29,7 @@ class EarlyExitResult(NamedTuple):
     """
 
     rows: list[ThresholdResult]
-    clock: StepTime
+    times: StepTime
     arrays: Mapping[str, np.ndarray]
     record: dict[str, Any]
     chosen: ThresholdResult | None = None
@@ -74,7 +74,7 @@ def early_exit_lines(found: Mapping[str, Any], *, imported: bool = False) -> Ite
     of_test, of_val = (found.get(part) if imported else None for part in ("recordings", "val_recordings"))
     head = ["threshold", "right" if imported else "accuracy", f"mean {found['unit']}", "before its end", *spikes]
     yield "answered as soon as the probability reaches the threshold:"
-    yield Table(head, [_row_texts(row, of_test) for row in found["thresholds"]], words=()).text()
+    yield Table(head, [_row_texts(row, of_test) for row in found["thresholds"]], text_columns=()).text()
     if "asked" not in found:
         return
     share = f"{found['asked']:.1%} of the validation recordings"

@@ -43,7 +43,7 @@ def evaluate(
     checkpoint: Checkpoint,
     out: str | Path | None,
     overrides: list[str],
-    early: EarlyExitOptions | None = None,
+    exit_options: EarlyExitOptions | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate, write the results, and return them with their folder.
 
@@ -52,7 +52,7 @@ def evaluate(
         checkpoint: The weights: `best` or `last`.
         out: The output folder; None: a new one in the run's folder.
         overrides: The overrides of the user, for the results.
-        early: Evaluate early exit too.
+        exit_options: Evaluate early exit too.
 
     Raises:
         SnnlabError: for a mistake in the overrides, the data or the run.
@@ -69,12 +69,12 @@ def evaluate(
     session.use_threads()
     session.build("loss", "network")
     settings, data = session.settings, session.data
-    for used in {part, "val"} if early and early.accuracy is not None else {part}:
+    for used in {part, "val"} if exit_options and exit_options.accuracy is not None else {part}:
         if used != "train":
             require_not_trained_on(run, data, used)
     _select_part(data, part)
-    if early:
-        early.check(experiment, settings, data, session.network)
+    if exit_options:
+        exit_options.check(experiment, settings, data, session.network)
     if not any(override.lstrip("+~").startswith("data") for override in overrides):
         _warn_if_recordings_changed(run, data.store.fingerprint)
     with quiet_lightning():
@@ -85,15 +85,19 @@ def evaluate(
         session.decide_computation(trainer.strategy.root_device)
         with count_operations(module.network) as operations:
             (found,) = trainer.test(module, datamodule=data, verbose=False)
-        early_exit = _evaluate_early_exit(early, predictions.arrays(), trainer, module, data) if early else None
+        early_exit = (
+            _evaluate_early_exit(exit_options, predictions.arrays(), trainer, module, data) if exit_options else None
+        )
     found = {**found, **operation_metrics(operations.totals(), "test")}
     plain = {**predictions.arrays(), **(early_exit.arrays if early_exit else {})}
     arrays = {name.replace("test_", f"{part}_", 1): values for name, values in plain.items()}
-    values = _record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
+    values = _evaluation_record(experiment, session.dataset, data, part, checkpoint, overrides, dict(found), arrays)
     values["imported"] = is_imported(run)
     if early_exit:
         values["anytime"] = early_exit.record
-    _write(folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit)
+    _write_evaluation(
+        folder, values, {"layers": layer_names(session.built.spiking), **arrays}, settings.step_ms, early_exit
+    )
     return values, folder
 
 
@@ -125,7 +129,7 @@ def result_lines(values: dict[str, Any]) -> list[str]:
 
 
 def _evaluate_early_exit(
-    early: EarlyExitOptions,
+    exit_options: EarlyExitOptions,
     arrays: Mapping[str, np.ndarray],
     trainer: L.Trainer,
     module: SpikingModule,
@@ -143,27 +147,27 @@ def _evaluate_early_exit(
 
     # A separate pass, since the test itself counts operations.
     spikes = test_with(CumulativeSpikes())
-    clock, seen = step_time(data.settings), recorded_answers({**arrays, **spikes}, "test")
+    times, seen = step_time(data.settings), recorded_answers({**arrays, **spikes}, "test")
     assert seen is not None
-    rows = early_exit_curve(seen, clock)
+    rows = early_exit_curve(seen, times)
     record: dict[str, Any] = {
-        "unit": clock.unit,
+        "unit": times.unit,
         "recordings": len(seen.targets),
         "thresholds": [row._asdict() for row in rows],
     }
-    if early.accuracy is None:
-        return EarlyExitResult(rows, clock, spikes, record)
+    if exit_options.accuracy is None:
+        return EarlyExitResult(rows, times, spikes, record)
     data.split = replace(data.split, test=data.split.val)
     of_val = recorded_answers(test_with(Predictions("test")), "test")
     assert of_val is not None
-    on_val = fastest_threshold(of_val, early.accuracy, clock)
-    chosen = on_val and at_threshold(seen, on_val.threshold, clock)
+    on_val = fastest_threshold(of_val, exit_options.accuracy, times)
+    chosen = on_val and at_threshold(seen, on_val.threshold, times)
     both = {
         "val_recordings": len(of_val.targets),
         "on_val": on_val and on_val._asdict(),
         "on_test": chosen and chosen._asdict(),
     }
-    return EarlyExitResult(rows, clock, spikes, {**record, "asked": early.accuracy, **both}, chosen)
+    return EarlyExitResult(rows, times, spikes, {**record, "asked": exit_options.accuracy, **both}, chosen)
 
 
 def _select_part(data: EventDataModule, part: str) -> None:
@@ -186,7 +190,7 @@ def _evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
     return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 
-def _record(
+def _evaluation_record(
     experiment: Experiment,
     dataset: Dataset,
     data: EventDataModule,
@@ -214,7 +218,7 @@ def _record(
     }
 
 
-def _write(
+def _write_evaluation(
     folder: Path,
     values: dict[str, Any],
     arrays: dict[str, np.ndarray],
@@ -229,14 +233,14 @@ def _write(
             drawn = []
             if early_exit:
                 right_of = early_exit.record["recordings"] if values["imported"] else None
-                figure = draw_early_exit(early_exit.rows, early_exit.clock, early_exit.chosen, right_of)
+                figure = draw_early_exit(early_exit.rows, early_exit.times, early_exit.chosen, right_of)
                 drawn.append(("anytime", figure))
             names, each = list(values.get("accuracy_of_class", ())), values["targets"] == "steps"
             of_answers = draw_predictions(values, names, dt, labelled_steps=each, imported=values["imported"])
             for name, figure in (*of_answers, *drawn):
                 imsave(folder / f"{name}.png", render(figure))
         if early_exit:
-            write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.clock))
+            write_text(folder / "anytime.csv", early_exit_csv(early_exit.rows, early_exit.times))
         write_json(folder / "result.json", values)
     except OSError as error:
         raise unwritable(folder, error) from error

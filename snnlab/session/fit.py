@@ -182,6 +182,7 @@ def operation_metrics(found: OperationCounts | None, stage: str) -> dict[str, fl
 def _evaluate(
     trainer: L.Trainer, module: SpikingModule, data: EventDataModule, stage: str
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
+    """Return the metrics of a stage and the arrays of its predictions."""
     predictions = Predictions(stage, data.groups)
     if stage == "test":
         with count_operations(module.network) as operations:
@@ -289,7 +290,7 @@ def fit_and_test(session: Session, started: float, resumption: Resumption | None
                 _log.warning(note)
             group.join(gpu=processes.gpu)
             _fit(spec, training, session)
-            result.selection = {**_selection(training, data), **count_trained_before(leaked)}
+            result.selection = {**_selection_record(training, data), **count_trained_before(leaked)}
             result.metrics = _test_chosen_epoch(spec, training, session)
             result.status = "completed"
             training.logged.log_final_metrics(training.trainer, result.metrics)
@@ -311,7 +312,7 @@ def _start_command(experiment: Experiment, folder: Path, resumption: Resumption 
     command = resumption.node.get("command")
     with suppress(DamagedError):  # `resume` has logged it, and the file is written anew
         if command is None and (ended := read_run_if_ended(folder)):  # the run ended before its first checkpoint
-            command = ended.page.get("provenance", {}).get("command")
+            command = ended.content.get("provenance", {}).get("command")
     return list(command or resumption.command)
 
 
@@ -388,7 +389,7 @@ def _record_outcome(result: Result, training: _Training, data: EventDataModule) 
         if stop_signal := received_signal(error):
             ignore_further_signals()
             result.status, result.error = "interrupted", f"stopped by {stop_signal.name}"
-            result.selection, result.metrics = _selection(training, data), dict(selection.values)
+            result.selection, result.metrics = _selection_record(training, data), dict(selection.values)
             repeats = error.repeats if isinstance(error, StoppedError) else ""
             raise interruption_error(stop_signal, training.trainer, folder, selection.epoch, repeats) from None
         result.error = f"{type(error).__name__}: {error}"
@@ -415,7 +416,7 @@ def _incomplete_error(folder: Path, error: OSError) -> RunFolderError:
     return RunFolderError(place, error.strerror or error, hint)
 
 
-def _selection(training: _Training, data: EventDataModule) -> dict[str, Any]:
+def _selection_record(training: _Training, data: EventDataModule) -> dict[str, Any]:
     return {
         "rule": training.selection.rule,
         "epoch": training.selection.epoch,

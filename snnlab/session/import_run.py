@@ -172,16 +172,16 @@ def compose_imported(
     readout = read.readout or ("sum" if spiking else "mean")
     # A single output is no class.
     loss = "mse" if "data.targets=value" in own else "cross_entropy"
-    chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain(name)}", *own]
-    given = {key_of(text) for text in overrides}
-    chosen = [text for text in chosen if key_of(text) not in given]
+    chosen = ["model=imported", f"loss={loss}", f"loss.readout={readout}", f"name={_plain_name(name)}", *own]
+    typed = {key_of(text) for text in overrides}
+    chosen = [text for text in chosen if key_of(text) not in typed]
     with tempfile.TemporaryDirectory() as made:
         if config_dir is not None:
             shutil.copytree(config_dir, made, dirs_exist_ok=True)
-        place = Path(made) / "model"
-        place.mkdir(exist_ok=True)
+        folder = Path(made) / "model"
+        folder.mkdir(exist_ok=True)
         text = yaml.safe_dump({"layers": read.layers}, sort_keys=False)
-        (place / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
+        (folder / "imported.yaml").write_text(f"# snnlab train model=imported\n{text}", encoding="utf-8")
         experiment, _ = compose_experiment([*chosen, *overrides], made)
     settings = read_settings(experiment.data)[0]
     frames, step = settings.frame_shape, settings.step_ms
@@ -194,7 +194,7 @@ def compose_imported(
     return experiment
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name) or "imported"
 
 
@@ -247,25 +247,27 @@ def _write_run(folder: Path, experiment: Experiment, built: BuiltNetwork, source
         for name in ("best", "last"):
             target = folder / CHECKPOINTS / f"{name}.ckpt"
             write_atomically(target, lambda file: torch.save({"state_dict": state, "epoch": 0}, file))
-        _result(folder, experiment, built, source, text).write()
+        _write_result(folder, experiment, built, source, text).write()
     except BaseException as error:
-        (shutil.rmtree(folder, ignore_errors=True) if new else _empty(folder))
+        (shutil.rmtree(folder, ignore_errors=True) if new else _delete_content(folder))
         if isinstance(error, OSError):
             raise unwritable(folder, error, "--out") from error
         raise
 
 
-def _empty(folder: Path) -> None:
+def _delete_content(folder: Path) -> None:
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _result(folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str) -> Result:
+def _write_result(
+    folder: Path, experiment: Experiment, built: BuiltNetwork, source: Mapping[str, Any], text: str
+) -> Result:
     params = sum(parameter.numel() for parameter in built.network.parameters())
     provenance = {
         "git": code_state(CODE),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: _package_version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "config_hash": config_hash(text),
         "weights_hash": _weights_hash(built),
@@ -289,7 +291,7 @@ def _weights_hash(built: BuiltNetwork) -> str:
     return total.hexdigest()
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

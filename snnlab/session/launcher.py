@@ -62,9 +62,9 @@ class TrainingSpec:
         """Serialize it for another process, which reads the checkpoint itself."""
         experiment = replace(self.experiment, origin=None, threads=self.threads)
         resumption = None if self.resumption is None else replace(self.resumption, node={})
-        page = {field.name: getattr(self, field.name) for field in fields(self)}
-        page |= {"experiment": asdict(experiment), "resumption": resumption and asdict(resumption)}
-        return json.dumps(_to_json(page)).encode()
+        fields_by_name = {field.name: getattr(self, field.name) for field in fields(self)}
+        fields_by_name |= {"experiment": asdict(experiment), "resumption": resumption and asdict(resumption)}
+        return json.dumps(_to_json(fields_by_name)).encode()
 
 
 def spec_from_bytes(content: bytes) -> TrainingSpec:
@@ -73,14 +73,18 @@ def spec_from_bytes(content: bytes) -> TrainingSpec:
     Raises:
         RunFolderError: if the checkpoint cannot be read.
     """
-    page = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
-    experiment, folder, resumption = page["experiment"], Path(page["folder"]), page["resumption"]
+    fields_by_name = json.loads(content, object_hook=lambda node: dict(node[_PAIRS]) if _PAIRS in node else node)
+    experiment, folder, resumption = (
+        fields_by_name["experiment"],
+        Path(fields_by_name["folder"]),
+        fields_by_name["resumption"],
+    )
     of_run = experiment["of_run"] and Path(experiment["of_run"])
-    page |= {"experiment": Experiment(**{**experiment, "of_run": of_run}), "folder": folder}
+    fields_by_name |= {"experiment": Experiment(**{**experiment, "of_run": of_run}), "folder": folder}
     if resumption is not None:
         found = read_resumption(folder, resumption["changed"], extend_schedule=resumption["extend_schedule"])
-        page["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])
-    return TrainingSpec(**page)
+        fields_by_name["resumption"] = replace(found, at=resumption["at"], command=resumption["command"])
+    return TrainingSpec(**fields_by_name)
 
 
 def _to_json(value: Any) -> Any:

@@ -90,6 +90,7 @@ class LiveStream:
         self._answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
         if options.by_event:
             self.stream.check_each()
+        self._warm_up()
         self.latency = LatencyHistogram()
         self.place = SavedPlace()
         self._spikes_before = 0
@@ -97,6 +98,15 @@ class LiveStream:
         self._reported: set[str] = set()
         self._dropped_before = self.stream.dropped
         self._is_done = False
+
+    def _warm_up(self) -> None:
+        """Load the compiled loops and their memory, which takes some tenths of a second, before events arrive."""
+        for outputs, _ in self.stream.views(_NO_EVENTS, 1):
+            self._answers.add(outputs)
+        self._answers.add(self.stream.finish().reshape(1, -1))
+        self._answers.answer()
+        self._answers.clear()
+        self.stream.reset()
 
     def rows(self, events: EventInput, name: str = "", state: Path | None = None) -> Generator[Row]:
         """Yield the answers while events arrive; the generator must be closed, so that the state is saved.

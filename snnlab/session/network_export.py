@@ -111,22 +111,22 @@ def _measure(session: Session, network: Network, other: Network) -> str:
         data = session.data
     except DataError as error:
         return f"not measured ({error.message})"
-    places = data.epoch_items(data.split.val)[:MOST_RECORDINGS]
-    if not len(places):
+    items = data.epoch_items(data.split.val)[:MOST_RECORDINGS]
+    if not len(items):
         return "not measured (no validation recordings)"
-    return str(compare(session, network, other, [int(place) for place in places]))
+    return str(compare(session, network, other, [int(item) for item in items]))
 
 
 @torch.no_grad()
-def compare(session: Session, network: Network, other: Network, places: Sequence[int]) -> ExportComparison:
+def compare(session: Session, network: Network, other: Network, items: Sequence[int]) -> ExportComparison:
     """Return how two networks differ on recordings of a session's data, in evaluation mode."""
     size = session.settings.batch_size
     same = right = right_other = 0
     spikes = [0, 0]
     classes = session.settings.targets == "class"
-    for start in range(0, len(places), size):
+    for start in range(0, len(items), size):
         batch = session.data.frame_builder(
-            session.data.gather_events(torch.tensor(places[start : start + size]).numpy())
+            session.data.gather_events(torch.tensor(items[start : start + size]).numpy())
         )
         answers = []
         for index, each in enumerate((network, other)):
@@ -141,4 +141,4 @@ def compare(session: Session, network: Network, other: Network, places: Sequence
             same += int((first == second).sum())
         else:
             same += int((answers[0] == answers[1]).flatten(1).all(1).sum())
-    return ExportComparison(len(places), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))
+    return ExportComparison(len(items), same, (right, right_other) if classes else None, (spikes[0], spikes[1]))

@@ -63,7 +63,7 @@ class NetworkTables:
         with until_pipe_closes():
             print(self.head)
             rows = planned_layers(self.built, self.settings.frame_shape)
-            Table(("layers", "run by"), rows, words=(0, 1), sentences=(1,)).print()
+            Table(("layers", "run by"), rows, text_columns=(0, 1), sentences=(1,)).print()
 
     def print_kernels(self) -> None:
         """Print the source of the kernels of its neurons."""
@@ -152,7 +152,7 @@ def record_layer_io(network: Network, batch: Batch) -> Iterator[LayerIO]:
         seen.append(LayerIO(name, inputs[0], y, 2 if isinstance(layer, TemporalLayer) else 1))
 
     handles = [
-        layer.register_forward_hook(lambda *given, name=name: hook(name, *given))
+        layer.register_forward_hook(lambda *call, name=name: hook(name, *call))
         for name, layer in network.named_children()
     ]
     try:
@@ -175,12 +175,18 @@ def shapes_table(layer_io: list[LayerIO]) -> RichTable:
         nonzero = f"{float((y != 0).float().mean()):.2%}"
         dtype = str(y.dtype).removeprefix("torch.")
         table.add_row(
-            name, _shape(x, leading), _shape(y, leading), dtype, _memory_order(y, leading), *statistics, nonzero
+            name,
+            _shape_text(x, leading),
+            _shape_text(y, leading),
+            dtype,
+            _memory_order(y, leading),
+            *statistics,
+            nonzero,
         )
     return table
 
 
-def _shape(x: Tensor, leading: int) -> str:
+def _shape_text(x: Tensor, leading: int) -> str:
     return "x".join(str(size) for size in x.shape[leading:])
 
 

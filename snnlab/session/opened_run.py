@@ -24,7 +24,7 @@ from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
 from snnlab.data.splits import read_split
-from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, listing
+from snnlab.errors import ConfigError, DataError, RunFolderError, SnnlabError, did_you_mean, join_names
 from snnlab.files import write_atomically, write_json, write_npz
 from snnlab.nn import BuiltNetwork, Network
 from snnlab.nn.record import NetworkRecord, record
@@ -116,24 +116,24 @@ class OpenedRun:
         """
         return Session(compose_run(self.folder, self.all_overrides, use="data"), self.folder).data
 
-    def batch(self, part: str = "test", places: Indices = slice(None)) -> Batch:
+    def batch(self, part: str = "test", indices: Indices = slice(None)) -> Batch:
         """Return recordings as a batch of frames with targets and lengths, as in an evaluation.
 
         Args:
             part: `train`, `val` or `test`.
-            places: Indices of its recordings, or windows: a number, a range, a slice, a sequence.
+            indices: Indices of its recordings, or windows: a number, a range, a slice, a sequence.
 
         Shape:
             `batch.x`: `[T, B, ...]`; `batch.targets` and `batch.lengths`: `[B, ...]`.
         """
-        return self.data.on_after_batch_transfer(self.data.gather_events(self.store_indices(part, places)), 0)
+        return self.data.on_after_batch_transfer(self.data.gather_events(self.store_indices(part, indices)), 0)
 
-    def store_indices(self, part: str, places: Indices) -> np.ndarray:
+    def store_indices(self, part: str, indices: Indices) -> np.ndarray:
         """Return the indices in the store of recordings, or windows, of a split.
 
         Args:
             part: `train`, `val` or `test`.
-            places: Indices within the split.
+            indices: Indices within the split.
 
         Raises:
             ConfigError: if there is no such split.
@@ -143,7 +143,7 @@ class OpenedRun:
             raise ConfigError("", f"there is no split {part}", did_you_mean(part, PARTS), PARTS)
         available = self.data.epoch_items(getattr(self.data.split, part))
         try:
-            return np.atleast_1d(available[places if isinstance(places, slice) else np.asarray(places, np.int64)])
+            return np.atleast_1d(available[indices if isinstance(indices, slice) else np.asarray(indices, np.int64)])
         except IndexError as error:
             raise IndexError(f"{part} has {len(available):,} recordings, 0 to {len(available) - 1}") from error
 
@@ -243,7 +243,7 @@ def _compute_hot_pixels(run: OpenedRun, settings: DataSettings) -> Tensor:
         raise DataError("", f"{why}, and these are missing: {error}") from error
     if store.fingerprint != run.recorded.provenance.get("data_fingerprint"):
         raise DataError("", f"{why}, and these have changed", "restore them, or train again")
-    names = [str(place) for place in range(len(store))]
+    names = [str(index) for index in range(len(store))]
     return hot_pixels(store, read_split(run.folder / "split.json", names, np.zeros_like(store.split)).train, settings)
 
 
@@ -280,14 +280,14 @@ def collect_arrays(run: Session, wanted: ExportRequest) -> Arrays:
         "spikes": lambda: _layer_arrays("spikes", recording.spikes, wanted.layers),
         "output": lambda: {"output": recording.y.numpy()},
         "readout": lambda: {"readout": run.loss.readout(recording.y, batch.lengths).numpy()},
-        "weights": lambda: _weights(network),
+        "weights": lambda: _weight_arrays(network),
         "gradients": lambda: _gradients(run, batch),
     }
     variables = {name for of in recording.states.values() for name in of}
     for name in wanted.what:
         if name not in parts and name not in variables:
             known = [*parts, *sorted(variables)]
-            raise ConfigError("export", f"--what {name} is none of {listing(known)}", did_you_mean(name, known))
+            raise ConfigError("export", f"--what {name} is none of {join_names(known)}", did_you_mean(name, known))
     _check_layers(wanted.layers, recording)
     found: Arrays = {}
     for name in wanted.what:
@@ -304,7 +304,7 @@ def _layer_arrays(kind: str, values: dict[str, Any], layers: Sequence[str] | Non
     return {f"{kind}/{name}": value.numpy() for name, value in values.items() if layers is None or name in layers}
 
 
-def _weights(network: Network) -> Arrays:
+def _weight_arrays(network: Network) -> Arrays:
     stored = {f"weights/{name}": value.numpy() for name, value in network.state_dict().items()}
     return stored | {f"weights/{each.layer}.{each.key}": each.values.numpy() for each in learned(network)}
 
@@ -333,8 +333,8 @@ def _gradients(run: Session, batch: Batch) -> Arrays:
 
 def _load_batch(run: Session, wanted: ExportRequest) -> Batch:
     data = run.data
-    places = data.epoch_items(getattr(data.split, wanted.split))
-    events = data.gather_events(places[_parse_samples(wanted.samples, places.size, wanted.split)])
+    items = data.epoch_items(getattr(data.split, wanted.split))
+    events = data.gather_events(items[_parse_samples(wanted.samples, items.size, wanted.split)])
     with data.store.report_damage(events.index.numpy):
         return data.frame_builder(events)
 
@@ -349,7 +349,7 @@ def _parse_samples(text: str, size: int, part: str) -> list[int]:
             found = [int(index) for index in text.split(",")]
     except (TypeError, ValueError):
         raise ConfigError("export", f"--samples must look like 0:8 or 3,5,7, got {text}") from None
-    if not found or not all(0 <= place < size for place in found):
+    if not found or not all(0 <= number < size for number in found):
         raise ConfigError("export", f"--samples {text}: there are {size:,} {part} recordings, 0 to {size - 1}")
     return found
 

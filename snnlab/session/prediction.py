@@ -42,12 +42,12 @@ class RecordingWindow(NamedTuple):
     Attributes:
         start_us: Its start, us.
         events: Its events, with times relative to the start.
-        left_out: The number of later events that are in no window.
+        num_dropped: The number of later events that are in no window.
     """
 
     start_us: int
     events: Events
-    left_out: int
+    num_dropped: int
 
 
 class StreamedOutput(NamedTuple):
@@ -108,7 +108,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
             return
 
 
-def piece_steps(text: str, settings: DataSettings) -> int:
+def chunk_steps(text: str, settings: DataSettings) -> int:
     """Return the number of steps of a piece.
 
     Args:
@@ -177,7 +177,13 @@ class RowBuilder(NamedTuple):
     def fields(self) -> tuple[str, ...]:
         """Names of the columns; values are named as in a table of labels."""
         if self.settings.targets == "value":
-            return ("file", "start_ms", *map(self._value, range(self.settings.num_classes)), "events", "left_out")
+            return (
+                "file",
+                "start_ms",
+                *map(self._value_column, range(self.settings.num_classes)),
+                "events",
+                "left_out",
+            )
         if self.settings.targets == "steps":
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
@@ -190,13 +196,13 @@ class RowBuilder(NamedTuple):
             yield from self._segments(file, window, readout[output.first :, 0], output.first)
             return
         if self.settings.targets == "value":
-            answer = {self._value(k): value for k, value in enumerate(readout[0].tolist())}
+            answer = {self._value_column(k): value for k, value in enumerate(readout[0].tolist())}
         else:
             answer = self._label(readout.float().softmax(-1))
         # A recording may end before its window: then all events are seen.
         seen = window.events.t.size if output.last else self._events_before(window, steps)
         start = {"file": file, "start_ms": window.start_us / 1000}
-        yield {**start, **answer, "events": seen, "left_out": window.left_out}
+        yield {**start, **answer, "events": seen, "left_out": window.num_dropped}
 
     def confidence(self, output: StreamedOutput) -> float:
         """Return the probability of the most probable class so far."""
@@ -221,7 +227,7 @@ class RowBuilder(NamedTuple):
                 "end_ms": self.until_ms(window, first + end),
                 **self._label(probabilities[begin:end]),
                 "events": self._events_before(window, first + end) - self._events_before(window, first + begin),
-                "left_out": window.left_out,
+                "left_out": window.num_dropped,
             }
 
     def _label(self, probabilities: Tensor) -> PredictionRow:
@@ -234,7 +240,7 @@ class RowBuilder(NamedTuple):
         ends_us = -(-step * self.settings.duration_us // self.settings.steps)
         return int(np.searchsorted(window.events.t, ends_us))
 
-    def _value(self, number: int) -> str:
+    def _value_column(self, number: int) -> str:
         return f"value_{number if self.names is None else self.names[number]}"
 
 
@@ -321,13 +327,13 @@ def reading_settings(data: Mapping[str, Any], options: Mapping[str, str], place:
             None if columns is None else tuple(columns),
             None if values is None else tuple(values),
         )
-    given: dict[str, Any] = {
+    changes: dict[str, Any] = {
         name.lstrip("-").replace("-", "_"): value for name, value in options.items() if name in READING
     }
-    if "columns" in given:
-        given["columns"] = tuple(given["columns"].split(","))
+    if "columns" in changes:
+        changes["columns"] = tuple(changes["columns"].split(","))
     try:
-        return replace(own, **given)
+        return replace(own, **changes)
     except ValueError as error:
         raise ConfigError(place, error) from error
 
@@ -345,15 +351,15 @@ class RunPredictor:
         self.frame_builder: FrameBuilder = apply_control(
             run, self.settings.frame_builder(hot_pixel_mask(run, self.settings))
         )
-        given_options = {
+        option_texts = {
             f"--{name.replace('_', '-')}": _option_text(value) for name, value in options.items() if value is not None
         }
-        self.reading: ReadOptions = reading_settings(run.experiment.data, given_options)
+        self.reading: ReadOptions = reading_settings(run.experiment.data, option_texts)
 
-    def frames(self, given: Any) -> Tensor:
+    def frames(self, inputs: Any) -> Tensor:
         """Return the frames of the first window of each recording, `[T, B, ...]`."""
         recordings = []
-        for name, events in iter_recordings(given, self.reading, self.settings.size):
+        for name, events in iter_recordings(inputs, self.reading, self.settings.size):
             require_sensor(events, self.settings, name)
             camera = self.settings.camera
             recordings.append(events if camera is None else camera.stabilize(events, self.settings.size))
@@ -365,29 +371,29 @@ class RunPredictor:
         names = self.run.recorded.class_names(self.settings.num_classes)
         return RowBuilder(self.run.session.loss, self.settings, names)
 
-    def predict(self, given: Any) -> list[dict[str, Any]]:
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
         """Return the answers to each window of each recording, as `snnlab predict` writes them."""
         return [
             row
-            for name, events in iter_recordings(given, self.reading, self.settings.size)
+            for name, events in iter_recordings(inputs, self.reading, self.settings.size)
             for row in predict_windows(self.run, self.rows, self.frame_builder, events, name)
         ]
 
     def predict_files(
-        self, files: Sequence[Path], pieces: str | None = None, until: float | None = None, *, each: bool = False
+        self, files: Sequence[Path], chunk: str | None = None, until: float | None = None, *, each: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Return the network's answers to each window of each file, as rows; a file is read when its rows are.
 
         Args:
             files: The files.
-            pieces: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
+            chunk: Length of a piece that is fed at once, ms; None: the whole window, or with `until` one step.
             until: Answer as soon as this probability is reached; None: at the end of the window.
-            each: Whether to return a row after each piece; ignored without `pieces`, and with `until`.
+            each: Whether to return a row after each piece; ignored without `chunk`, and with `until`.
 
         Raises:
             SnnlabError: for pieces that are not whole steps, a run without early exit, a bad file.
         """
-        size = None if pieces is None else piece_steps(pieces, self.settings)
+        size = None if chunk is None else chunk_steps(chunk, self.settings)
         if size is not None and (layer := whole_recording_layer(self.run.network)) is not None:
             raise ConfigError("predict", f"--pieces: layer '{layer}' needs all steps of a recording at once")
         if until is not None:

@@ -89,8 +89,8 @@ def _prediction_figures(run: OpenedRun, part: str) -> dict[str, Callable[[], Fig
     refused = early_exit_problem(run.experiment, settings, run.network)
     seen = None if refused else recorded_answers(run.predictions, part)
     if seen is not None:
-        clock = step_time(settings)
-        plots["anytime"] = lambda: draw_early_exit(early_exit_curve(seen, clock), clock)
+        times = step_time(settings)
+        plots["anytime"] = lambda: draw_early_exit(early_exit_curve(seen, times), times)
     return plots
 
 
@@ -124,20 +124,20 @@ def _suite_page(folder: Path) -> Page:
 
 
 def _search_page(folder: Path, redraw: bool = False) -> Page:
-    page, summary = read_sweep_yaml(folder), folder / SUMMARY
-    objectives = list(page["sweep"]["objectives"])
+    content, summary = read_sweep_yaml(folder), folder / SUMMARY
+    objectives = list(content["sweep"]["objectives"])
     ended = summary.is_file() and not _is_newer(folder / "study.db", summary)
     found = read_summary(folder) if ended else {}
-    rows = read_trials(folder, objectives) if ended else parse_trials(_current_trials(folder, page), objectives)
+    rows = read_trials(folder, objectives) if ended else parse_trials(_current_trials(folder, content), objectives)
     # Older searches have them in `pictures`.
     drawn = [path for name in ("plots", "pictures") for path in sorted((folder / name).glob("*.png"))]
     images = [(path.stem, path.read_bytes()) for path in drawn]
     if not ended or (redraw and (folder / "study.db").is_file()):
-        images = _current_figures(folder, page)
+        images = _current_figures(folder, content)
     elif redraw:
         message = f"snnlab: {folder}: has no study.db, so its plots stay PNG files"
         print(message, file=sys.stderr)
-    return sweep_page(SearchFolder(str(folder), page, found, rows, images))
+    return sweep_page(SearchFolder(str(folder), content, found, rows, images))
 
 
 def _is_newer(one: Path, other: Path) -> bool:
@@ -162,27 +162,27 @@ def _runs_page(folder: Path) -> Page:
     return runs_page(folder, lines)
 
 
-def _current_trials(folder: Path, page: Mapping[str, Any]) -> str:
+def _current_trials(folder: Path, content: Mapping[str, Any]) -> str:
     """Return the current content of `trials.csv`.
 
     Args:
-        page: The content of `sweep.yaml`.
+        content: The content of `sweep.yaml`.
 
     Raises:
         SnnlabError: if the study cannot be read.
     """
-    with open_study_copy(folder, page) as study:
-        return trials_text(read_plan(folder, page["sweep"]), study.get_trials(deepcopy=False))
+    with open_study_copy(folder, content) as study:
+        return trials_text(read_plan(folder, content["sweep"]), study.get_trials(deepcopy=False))
 
 
-def _current_figures(folder: Path, page: Mapping[str, Any]) -> list[tuple[str, Figure]]:
+def _current_figures(folder: Path, content: Mapping[str, Any]) -> list[tuple[str, Figure]]:
     """Draw the plots that the trials so far allow; return them with their names.
 
     Args:
-        page: The content of `sweep.yaml`.
+        content: The content of `sweep.yaml`.
 
     Raises:
         SnnlabError: if the study cannot be read.
     """
-    with open_study_copy(folder, page) as study, quiet_optuna():
-        return list(search_plots.figures(study, list(page["sweep"]["objectives"])).items())
+    with open_study_copy(folder, content) as study, quiet_optuna():
+        return list(search_plots.figures(study, list(content["sweep"]["objectives"])).items())

@@ -113,7 +113,9 @@ def _decoder(options: InputOptions, run: OpenedRun) -> Decoder:
         return BinaryDecoder()
     columns = options.reading.get("--columns", "t,x,y,p").split(",")
     polarities = run.session.settings.size[2]
-    return LineDecoder(options.reading.get("--time-unit", "us"), columns, polarities)
+    decoder = LineDecoder(options.reading.get("--time-unit", "us"), columns, polarities)
+    decoder.warm_up()
+    return decoder
 
 
 def _recording(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from snnlab.config.folders import group_files
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import check_settings, has_parameter
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def find_target(node: Mapping[str, Any], kinds: Sequence[type[T]], modules: Coll
     if not _is_within(module_name, modules):
         raise ConfigError(
             f"{place}._target_",
-            f"{target} is not allowed here, it must come from {listing(modules)}",
+            f"{target} is not allowed here, it must come from {join_names(modules)}",
             "plugins=[PACKAGE] on the command line allows a user-defined one",
         )
     try:
@@ -71,21 +71,21 @@ def partial_target(
     modules: Collection[str],
     place: str,
     *,
-    given: Sequence[str] = (),
+    supplied: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
     inner: InnerClasses = MappingProxyType({}),
 ) -> Callable[..., T]:
     """Return a function that builds the object of a node; names and types of its settings are checked now.
 
     An argument that is a mapping with `_target_`, or a list of such, becomes an object first; it gets those arguments
-    of `given` that its class has, such as a scheduler's optimizer.
+    of `supplied` that its class has, such as a scheduler's optimizer.
 
     Args:
         node: `_target_` and arguments.
         kinds: Base classes of the target.
         modules: Allowed modules.
         place: The place of the node in the configuration.
-        given: Arguments that the caller passes to the function, in this order.
+        supplied: Arguments that the caller passes to the function, in this order.
         extra: Defaults for arguments that the class has and the node does not set.
         inner: Modules, and the base class of the objects from each that may be arguments.
 
@@ -98,17 +98,17 @@ def partial_target(
         if key in _HYDRA_KEYS:
             raise ConfigError(f"{place}.{key}", "is a key of Hydra that snnlab does not support", _HYDRA_KEYS[key])
     arguments = {**(extra or {}), **settings}
-    checked = {key: value for key, value in arguments.items() if key in settings or key not in given}
+    checked = {key: value for key, value in arguments.items() if key in settings or key not in supplied}
     objects = {
-        key: _argument_builder(value, f"{place}.{key}", given, inner)
+        key: _argument_builder(value, f"{place}.{key}", supplied, inner)
         for key, value in settings.items()
         if _holds_target(value)
     }
-    check_settings(target, checked, place, target.__name__, given, objects)
+    check_settings(target, checked, place, target.__name__, supplied, objects)
 
     def build(*positional: Any) -> T:
         made = {key: make(*positional) for key, make in objects.items()}
-        check_settings(target, {**checked, **made}, place, target.__name__, given)
+        check_settings(target, {**checked, **made}, place, target.__name__, supplied)
         try:
             return target(*positional, **{**arguments, **made})
         except (ValueError, TypeError) as error:
@@ -123,23 +123,23 @@ def _holds_target(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_holds_target, value))
 
 
-def _argument_builder(value: Any, place: str, given: Sequence[str], inner: InnerClasses) -> Callable[..., Any]:
+def _argument_builder(value: Any, place: str, supplied: Sequence[str], inner: InnerClasses) -> Callable[..., Any]:
     """Return a function that builds the objects in an argument from the caller's arguments; check them now."""
     if isinstance(value, list | tuple):
-        parts = [_argument_builder(one, f"{place}[{number}]", given, inner) for number, one in enumerate(value)]
+        parts = [_argument_builder(one, f"{place}[{number}]", supplied, inner) for number, one in enumerate(value)]
         return lambda *positional: [make(*positional) for make in parts]
     if not isinstance(value, Mapping):
         return lambda *_: value
     if "_target_" not in value:
-        named = {key: _argument_builder(one, f"{place}.{key}", given, inner) for key, one in value.items()}
+        named = {key: _argument_builder(one, f"{place}.{key}", supplied, inner) for key, one in value.items()}
         return lambda *positional: {key: make(*positional) for key, make in named.items()}
     if not inner:
         raise ConfigError(f"{place}._target_", "an object is not allowed here", "write a number, a text or a list")
     module = str(value["_target_"]).rpartition(".")[0]
     kinds = [kind for name, kind in inner.items() if _is_within(module, [name])] or list(inner.values())
     target = find_target(value, kinds, inner, place)
-    taken = [number for number, name in enumerate(given) if has_parameter(target, name)]
-    make = partial_target(value, kinds, inner, place, given=[given[number] for number in taken], inner=inner)
+    taken = [number for number, name in enumerate(supplied) if has_parameter(target, name)]
+    make = partial_target(value, kinds, inner, place, supplied=[supplied[number] for number in taken], inner=inner)
     return lambda *positional: make(*(positional[number] for number in taken))
 
 
@@ -154,14 +154,14 @@ def check_numbers(settings: Mapping[str, Any], place: str, not_negative: Callabl
     Raises:
         ConfigError: for the first such number.
     """
-    for key, value in _numbers(settings):
+    for key, value in _numeric_settings(settings):
         if not math.isfinite(value):
             raise ConfigError(f"{place}.{key}", f"expected a finite number, got {value}")
         if value < 0 and not_negative(key):
             raise ConfigError(f"{place}.{key}", f"must be >= 0, got {value}")
 
 
-def _numbers(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numeric_settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in settings.items():
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, int | float) and not isinstance(number, bool):

@@ -105,7 +105,7 @@ def read_completed(folder: Path, run: Path) -> Result | None:
         _log.warning("%s: %s cannot be read (%s) and is written anew", run, error.path.name, error.reason)
         return None
     known = {field.name for field in fields(Result)}
-    stored = {key: value for key, value in recorded.page.items() if key in known}
+    stored = {key: value for key, value in recorded.content.items() if key in known}
     return Result(folder, **{**stored, "name": recorded.name})
 
 

@@ -24,7 +24,7 @@ from snnlab.experiments.pruning import report_as
 from snnlab.experiments.space import overrides, written
 from snnlab.experiments.suite_plan import PreflightResult, SuitePlan
 from snnlab.experiments.suite_runner import tuning_plan
-from snnlab.experiments.workers import MACHINE_SETTINGS, DryRun, Outcome, Status, Task
+from snnlab.experiments.workers import MACHINE_SETTINGS, DryRun, Outcome, RunTask, Status
 from snnlab.files import write_text
 from snnlab.runs.run_folder import CONFIG, Result, is_locked
 from snnlab.session import Session
@@ -47,13 +47,13 @@ _ONE_BATCH = (
 )
 
 
-def train_task(task: Task) -> Outcome:
+def train_task(task: RunTask) -> Outcome:
     """Train, or resume if the folder contains a run; return any error as text."""
     started = time.perf_counter()
     with silence_console():
         try:
-            _change_folder(task.place)
-            return _outcome("completed", None, _train(task, started), started)
+            _change_folder(task.working_folder)
+            return _outcome("completed", None, _train_run(task, started), started)
         except KeyboardInterrupt as stop:
             return _outcome("interrupted", str(stop), None, started)
         except SnnlabError as error:
@@ -74,14 +74,14 @@ def train_or_resume(experiment: Experiment, folder: Path, config_dir: str | None
     return run(Session(experiment, folder), started)
 
 
-def dry_run(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> DryRun:
+def dry_run(probes: Sequence[Sequence[str]], config_dir: str | None, working_folder: str) -> DryRun:
     """Build the experiment of each list of overrides, and train one batch of the first; its run folder is deleted.
 
     Args:
         probes: Lists of overrides.
-        place: The working folder.
+        working_folder: The working folder.
     """
-    os.chdir(place)
+    os.chdir(working_folder)
     with silence_console(), TemporaryDirectory() as folder:
         for number, probe in enumerate(probes):
             try:
@@ -97,14 +97,14 @@ def dry_run(probes: Sequence[Sequence[str]], config_dir: str | None, place: str)
         return DryRun(None, list(_metrics(result)), result.selection["val_size"])
 
 
-def preflight(probes: Sequence[Sequence[str]], config_dir: str | None, place: str) -> PreflightResult:
+def preflight(probes: Sequence[Sequence[str]], config_dir: str | None, working_folder: str) -> PreflightResult:
     """Find and pack the recordings of the first list of overrides that builds; train nothing.
 
     Args:
         probes: Overrides of the methods.
-        place: The working folder.
+        working_folder: The working folder.
     """
-    os.chdir(place)
+    os.chdir(working_folder)
     mistake: SnnlabError | None = None
     own = Path(config_dir) if config_dir else None
     with silence_console():
@@ -151,16 +151,16 @@ def check_method(plan: SuitePlan, dataset: str, method: str) -> None:
             raise error.with_fields(place=f"tune.space: {error.place}") from error
 
 
-def count_shared_gpus(overrides: Sequence[str], config_dir: str | None, place: str) -> int:
+def count_shared_gpus(overrides: Sequence[str], config_dir: str | None, working_folder: str) -> int:
     """Return the number of GPUs that trials can share; 0 for one GPU, or if the overrides choose the devices.
 
     Args:
         overrides: The overrides of all trials.
-        place: The working folder.
+        working_folder: The working folder.
     """
     if (number := number_of_gpus()) < 2:
         return 0
-    os.chdir(place)
+    os.chdir(working_folder)
     with silence_console():
         experiment, _ = compose_experiment(list(overrides), config_dir)
     return number if shares_gpus(experiment.trainer) else 0
@@ -178,7 +178,7 @@ def _change_folder(folder: str) -> None:
         raise RunFolderError(folder, error.strerror, "it is the working folder of this training") from error
 
 
-def _train(task: Task, started: float) -> Result:
+def _train_run(task: RunTask, started: float) -> Result:
     def composed() -> tuple[Experiment, Path]:
         return compose_experiment([*task.overrides, f"hydra.run.dir={written(task.folder)}"], task.config_dir)
 

@@ -278,14 +278,14 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
 
 
 def _measure_speed(session: Session, memory: float | None) -> BatchSizeSpeed:
-    clock = StepTimer()
-    trainer = _prepare_trainer(session, clock)
+    timer = StepTimer()
+    trainer = _prepare_trainer(session, timer)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)
     trainer.fit(session.module, datamodule=session.data)
     peak = float(torch.cuda.max_memory_allocated(trainer.strategy.root_device)) if on_gpu else memory
-    return BatchSizeSpeed(session.data.settings.batch_size, clock.recordings_per_s, peak)
+    return BatchSizeSpeed(session.data.settings.batch_size, timer.recordings_per_s, peak)
 
 
 def _short_session(experiment: Experiment, folder: Path, steps: int) -> Session:

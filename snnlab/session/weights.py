@@ -163,15 +163,15 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     """
     if read_split(run).get("hash") == data.split.hash and _has_same_store(run, data.store):
         return
-    places: np.ndarray = getattr(data.split, part)
+    recordings: np.ndarray = getattr(data.split, part)
     seen = trained_on_mask(run, data.store)
     if seen is None:
         _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON_FILE)
-    elif count := int(seen[places].sum()):
+    elif count := int(seen[recordings].sum()):
         raise ConfigError(
             "evaluate",
             (
-                f"{run} was trained on {count:,} of these {places.size:,} {part} recordings:"
+                f"{run} was trained on {count:,} of these {recordings.size:,} {part} recordings:"
                 " the split differs from the run's"
             ),
             "remove the override that changes it, or use --split train",
@@ -288,7 +288,7 @@ def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
 
 def _has_same_store(run: Path, store: Store) -> bool:
     try:
-        page = read_run(run).page
+        content = read_run(run).content
     except RunFolderError:  # a run that was killed has no result
         return False
-    return (page.get("provenance") or {}).get("data_fingerprint") == store.fingerprint
+    return (content.get("provenance") or {}).get("data_fingerprint") == store.fingerprint

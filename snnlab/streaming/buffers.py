@@ -20,13 +20,20 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.kernels.vectors import LANES
-from snnlab.streaming.stream_layers import StreamLayer, StreamNeuron
+from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
 NO_POOL, SUM_POOL, MAX_POOL = 0, 1, 2
-SUBTRACT, VALUE, NO_RESET, INTEGRATE = 0, 1, 2, 3
+SUBTRACT, VALUE, NO_RESET, INTEGRATE, RELAY = 0, 1, 2, 3, 4
 NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
-_RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE}
+NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
+# The coefficients that may differ between neurons, and the values that change nothing.
+COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": 1.0, "r": 0.0, "v_reset": 0.0, "start": 0.0}
+COEFFICIENTS |= {"b": 0.0, "rho": 0.0, "adaptation": 0.0}
+NO_SYNAPSE, JUMP_FIRST, DECAY_FIRST, NEXT_STEP = 0, 1, 2, 3
+_SYNAPSES = {"none": NO_SYNAPSE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST, "next_step": NEXT_STEP}
+NO_ADAPTATION, ADAPTED, ADAPTED_RESET = 0, 1, 2
+_RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE, "relay": RELAY}
 
 _WHOLE_NUMBERS = (
     # Sizes of the input, of its bitmap, of the kernel and of the currents.
@@ -36,11 +43,20 @@ _WHOLE_NUMBERS = (
     *("height", "width", "channels", "words", "left", "current_width"),
     # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
-    *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias"),
+    *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
+    *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias", "synapse", "adapts"),
+    "is_plain",
+    # Where outputs go, and a second place of the input; -1: none.
+    *("to", "copy_to", "adds_to_next", "feeds_itself"),
+    # Whether coefficients differ between channels or neurons, and the distance from one coefficient to the next.
+    *("arrays", "span"),
     # Places in the array of numbers, of bits, and of weights.
-    *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows", "weights", "bias"),
+    *("input", "current", "membrane", "unused", "in_bits", "in_rows", "touched", "touched_rows"),
+    *("weights", "bias", "coefficients", "synaptic", "adaptive"),
 )
-_FRACTIONS = ("divisor", "a", "g", "c", "v_threshold", "r", "v_reset", "floor", "start")
+# The fields that two layers share whose currents are added.
+_OF_CURRENTS = ("left", "current_width", "current", "touched", "touched_rows")
+_FRACTIONS = ("divisor", "floor", *COEFFICIENTS)
 LAYER = np.dtype(
     [*((name, np.int64) for name in _WHOLE_NUMBERS), *((name, np.float32) for name in _FRACTIONS)], align=True
 )
@@ -142,18 +158,18 @@ class _Layout:
         self.parts: list[np.ndarray] = []
 
     def take_values(self, count: int) -> int:
-        place, self.values = self.values, self.values + whole_vectors(count)
-        return place
+        offset, self.values = self.values, self.values + whole_vectors(count)
+        return offset
 
     def take_bitmap(self, height: int, words: int) -> tuple[int, int]:
         """Return the places of a bitmap and of its summary."""
-        place, self.bits = self.bits, self.bits + height * words + _words(height)
-        return place, place + height * words
+        offset, self.bits = self.bits, self.bits + height * words + _words(height)
+        return offset, offset + height * words
 
     def take_weights(self, weights: np.ndarray) -> int:
-        place, self.num_weights = self.num_weights, self.num_weights + whole_vectors(weights.size)
-        self.parts.append(np.pad(weights.ravel(), (0, self.num_weights - place - weights.size)))
-        return place
+        offset, self.num_weights = self.num_weights, self.num_weights + whole_vectors(weights.size)
+        self.parts.append(np.pad(weights.ravel(), (0, self.num_weights - offset - weights.size)))
+        return offset
 
     def place_input(self, row: np.void, shape: tuple[int, ...], channels: int) -> None:
         """Set the fields of a layer's input."""
@@ -165,19 +181,23 @@ class _Layout:
 def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     """Return the arrays for layers in order, with all membranes at rest."""
     table = np.zeros(len(layers) + 1, LAYER)
+    table["divisor"], table["copy_to"] = 1, -1
     layout = _Layout()
-    channels = layers[0].in_shape[0]
-    if channels >= LANES:
-        channels = whole_vectors(channels)
-    divisor = 1
-    for row, layer in zip(table, layers, strict=False):
-        layout.place_input(row, layer.in_shape, channels)
-        row["divisor"] = divisor
-        channels = whole_vectors(layer.weight.shape[0])
-        _place_layer(layout, row, layer, channels)
-        divisor = prod(layer.window) if layer.pool == "avg" else 1
-    layout.place_input(table[-1], layers[-1].out_shape, channels)
-    table[-1]["divisor"] = divisor
+    for k, (row, layer) in enumerate(zip(table, layers, strict=False)):
+        alone = k == 0 and layer.in_shape[0] < LANES
+        layout.place_input(row, layer.in_shape, layer.in_shape[0] if alone else whole_vectors(layer.in_shape[0]))
+        row["to"] = k + 1 if layer.to is None else layer.to
+        row["copy_to"] = -1 if layer.copy_to is None else layer.copy_to
+        _place_layer(layout, row, layer, whole_vectors(layer.weight.shape[0]))
+        following = layers[k + 1] if layer.adds_to_next else None
+        if k and layers[k - 1].adds_to_next:
+            for name in _OF_CURRENTS:
+                row[name] = table[k - 1][name]
+        else:
+            _place_currents(layout, row, layer, following)
+        if layer.pool == "avg":
+            table[row["to"]]["divisor"] = prod(layer.window)
+    layout.place_input(table[-1], layers[-1].out_shape, whole_vectors(layers[-1].out_shape[0]))
     table[0]["sensor_height"], table[0]["sensor_width"] = sensor.cells.shape
     table[0]["polarities"], table[0]["is_merged"] = sensor.polarities, sensor.is_merged
     most = max(int(table["in_channels"].max()), LANES)
@@ -203,24 +223,46 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["is_whole"] = layer.whole
     (row["stride_y"], row["stride_x"]), (row["pad_y"], row["pad_x"]) = layer.stride, layer.padding
     row["rows"], row["row_dilation"] = layer.weight.shape[2], layer.row_dilation
-    row["columns"] = 1 if layer.whole else -(-layer.weight.shape[3] // layer.stride[1])
-    row["left"] = row["columns"] - 1
-    right = 0 if layer.whole else max(0, (layer.in_shape[2] - 1 + layer.padding[1]) // layer.stride[1] - width + 1)
-    row["current_width"] = row["left"] + width + right
-    row["current"] = layout.take_values(height * int(row["current_width"]) * channels)
+    row["columns"] = _columns(layer)
+    row["adds_to_next"], row["feeds_itself"] = layer.adds_to_next, layer.feeds_itself
     row["current_pool_y"], row["current_pool_x"] = layer.current_pool
     row["membrane"] = layout.take_values(prod(layer.shape[1:]) * channels)
     row["unused"] = layout.take_values(channels)
-    row["touched"], row["touched_rows"] = layout.take_bitmap(height, _words(width))
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
     row["per_pool_y"], row["per_pool_x"] = (-(-(1 << 32) // size) for size in layer.window)
+    row["overlaps"], (row["window_y"], row["window_x"]) = layer.windows_overlap, layer.window
+    row["pool_stride_y"], row["pool_stride_x"] = layer.pool_stride or layer.window
+    row["pool_pad_y"], row["pool_pad_x"] = layer.pool_padding
     row["weights"] = layout.take_weights(_weight_rows(layer, int(row["in_channels"]), channels))
     bias = np.zeros(channels, np.float32)
     if layer.bias is not None:
         bias[: layer.bias.size] = layer.bias
     row["bias"], row["has_bias"] = layout.take_weights(bias), layer.bias is not None
-    _set_neuron(row, layer.neuron)
+    _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
+    # What most layers are: they reset by subtraction, and have nothing else; see `plain_rules_of`.
+    special = ("is_dense", "delayed", "overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    row["is_plain"] = row["reset"] == SUBTRACT and row["g"] == 1 and not any(row[name] for name in special)
+
+
+def _columns(layer: StreamLayer) -> int:
+    """Return the number of adjacent outputs of an input."""
+    return 1 if layer.whole else -(-layer.weight.shape[3] // layer.stride[1])
+
+
+def _beyond(layer: StreamLayer) -> int:
+    """Return the number of columns on the right that kernels reach and that do not exist."""
+    reached = (layer.in_shape[2] - 1 + layer.padding[1]) // layer.stride[1]
+    return 0 if layer.whole else max(0, reached - layer.conv_shape[2] + 1)
+
+
+def _place_currents(layout: _Layout, row: np.void, layer: StreamLayer, following: StreamLayer | None) -> None:
+    """Set the place of a layer's currents, which may be those of the following one too."""
+    both = [layer] if following is None else [layer, following]
+    row["left"] = max(_columns(one) for one in both) - 1
+    row["current_width"] = row["left"] + row["width"] + max(_beyond(one) for one in both)
+    row["current"] = layout.take_values(int(row["height"] * row["current_width"] * row["channels"]))
+    row["touched"], row["touched_rows"] = layout.take_bitmap(int(row["height"]), int(row["words"]))
 
 
 def _weight_rows(layer: StreamLayer, in_channels: int, channels: int) -> np.ndarray:
@@ -239,12 +281,32 @@ def _weight_rows(layer: StreamLayer, in_channels: int, channels: int) -> np.ndar
     return full
 
 
-def _set_neuron(row: np.void, neuron: StreamNeuron) -> None:
-    for name in ("a", "g", "c", "v_threshold", "r", "v_reset", "delayed", "strict", "several", "start"):
+def _set_neuron(layout: _Layout, row: np.void, layer: StreamLayer) -> None:
+    neuron = layer.neuron
+    for name in ("delayed", "strict", "several"):
         row[name] = getattr(neuron, name)
     row["reset"] = _RESETS[neuron.reset]
     if neuron.floor is not None:
         row["floor"], row["floor_rule"] = neuron.floor, ROUNDED_FLOOR if neuron.rounded_floor else FLOOR
+    row["synapse"], row["adapts"] = _SYNAPSES[neuron.synapse], neuron.adapts + neuron.adapted_reset
+    count = prod(layer.shape[1:]) * int(row["channels"])
+    row["synaptic"] = layout.take_values(count) if row["synapse"] else 0
+    row["adaptive"] = layout.take_values(count) if row["adapts"] else 0
+    given = {name: np.asarray(getattr(neuron, name), np.float32) for name in COEFFICIENTS}
+    for name, neutral in COEFFICIENTS.items():
+        # Of arrays, a value that says whether the operation changes anything.
+        effective = given[name][given[name] != neutral]
+        row[name] = effective.flat[0] if effective.size else neutral
+    if all(values.size == 1 for values in given.values()):
+        return
+    shape = layer.shape if any(values.size > layer.shape[0] for values in given.values()) else (layer.shape[0], 1, 1)
+    row["arrays"] = PER_CHANNEL if shape[1:] == (1, 1) else PER_NEURON
+    row["span"] = prod(shape[1:]) * int(row["channels"])
+    table = np.zeros((len(given), *shape[1:], int(row["channels"])), np.float32)
+    for part, (name, neutral) in zip(table, COEFFICIENTS.items(), strict=True):
+        part[:] = neutral
+        part[..., : shape[0]] = np.broadcast_to(given[name], shape).transpose(1, 2, 0)
+    row["coefficients"] = layout.take_weights(table)
 
 
 def reset(buffers: Buffers) -> None:
@@ -253,8 +315,13 @@ def reset(buffers: Buffers) -> None:
     buffers.bits[:] = 0
     buffers.counts[:] = 0
     for row in buffers.layers[:-1]:
-        if row["start"]:
-            membranes(buffers, row)[:] = row["start"]
+        v = membranes(buffers, row)
+        if row["arrays"]:
+            first = row["coefficients"] + row["span"] * list(COEFFICIENTS).index("start")
+            start = buffers.weights[first : first + row["span"]]
+            v[:] = start if row["arrays"] == PER_CHANNEL else start.reshape(v.shape)
+        else:
+            v[:] = row["start"]
 
 
 def membranes(buffers: Buffers, row: np.void) -> np.ndarray:

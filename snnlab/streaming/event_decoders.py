@@ -135,6 +135,10 @@ class LineDecoder:
         rest, self._rest = self._rest, b""
         return self._columns(rest + b"\n" if rest.strip() else b"")
 
+    def warm_up(self) -> None:
+        """Load the compiled loop, which takes some tenths of a second, before events arrive."""
+        parse_lines(np.frombuffer(b"\n", np.uint8), self._order, self._power, self._lowest, np.empty((4, 1), np.int64))
+
     def _columns(self, text: bytes) -> Columns:
         if text and not self.num_lines:
             text = self._without_header(text)

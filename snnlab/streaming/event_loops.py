@@ -7,38 +7,17 @@ the results are those of the plain loop bit for bit.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from snnlab.compiled import borrow, compiled
-from snnlab.kernels.vectors import (
-    LANES,
-    above,
-    add,
-    add_scaled_rows,
-    at_least,
-    differs,
-    divide,
-    load,
-    multiply,
-    select,
-    splat,
-    store,
-    subtract,
-    total,
-    trailing_zeros,
-    truncate,
-)
-from snnlab.streaming.buffers import FLOOR, INTEGRATE, MAX_POOL, NO_FLOOR, SUBTRACT, VALUE
+from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
+from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
 
 ONE = np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-# Bits 0 to 15: lanes that spiked; bits 16 to 31: lanes that are still at the threshold.
-SPIKED = np.uint64(0xFFFF)
-STILL = np.uint64(16)
-ZERO = np.float32(0)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
@@ -142,6 +121,16 @@ def mark_columns(bits: Any, row: Any, words: Any, width: Any, first: Any, count:
 
 
 @_inner
+def copy_pixel(to: Any, values: Any, bits: Any, at: Any, channels: Any, divisor: Any, y: Any, x: Any) -> None:
+    """Add the channels of a pixel to the input of another layer."""
+    place = to.input + (y * to.in_width + x) * to.in_channels
+    for channel in range(channels):
+        if values[at + channel] != 0:
+            values[place + channel] += values[at + channel] / divisor
+    set_bit(bits, to.in_bits, to.in_rows, to.in_words, y, x)
+
+
+@_inner
 def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Add the inputs of layer k to its currents, and mark the currents that they reach."""
     t = layers[k]
@@ -163,9 +152,9 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
             for part in range(in_words):
-                place = in_bits + y * in_words + part
-                pixels = bits[place]
-                bits[place] = 0
+                word = in_bits + y * in_words + part
+                pixels = bits[word]
+                bits[word] = 0
                 while pixels != 0:
                     x = (part << 6) + trailing_zeros(pixels)
                     pixels &= pixels - ONE
@@ -174,6 +163,8 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     phase = right % stride_x if stride_x > 1 else 0
                     begin = first_weight + (pixel * in_channels * channels if whole else phase * run)
                     at = inputs + pixel * in_channels
+                    if t.copy_to >= 0:
+                        copy_pixel(layers[t.copy_to], values, bits, at, in_channels, divisor, y, x)
                     count = take_channels(values, at, in_channels, divisor, begin, distance, starts, factors)
                     if count == 0:
                         continue
@@ -202,199 +193,31 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
 
 
 @_inner
-def leak(values: Any, first: Any, count: Any, a: Any) -> None:
-    """Multiply membranes by a; 0 is added as the plain loop does, which turns -0 to 0."""
-    factor, nothing = splat(a, LANES), splat(ZERO, LANES)
-    for n in range(0, count, LANES):
-        store(add(multiply(load(values, first + n, LANES), factor), nothing), values, first + n)
-
-
-class Rules(NamedTuple):
-    """The numbers that a layer's neurons need, in registers: fields of `LAYER`, and those of the next layer's input."""
-
-    channels: Any
-    membrane: Any
-    width: Any
-    current_width: Any
-    current: Any
-    left: Any
-    current_pool_y: Any
-    current_pool_x: Any
-    pool: Any
-    per_pool_y: Any
-    per_pool_x: Any
-    unused: Any
-    reset: Any
-    delayed: Any
-    strict: Any
-    several: Any
-    floor_rule: Any
-    is_dense: Any
-    has_bias: Any
-    bias: Any
-    a: Any
-    g: Any
-    c: Any
-    v_threshold: Any
-    r: Any
-    v_reset: Any
-    floor: Any
-    to_input: Any
-    to_in_height: Any
-    to_in_width: Any
-    to_in_bits: Any
-    to_in_rows: Any
-    to_in_words: Any
+def window_at(place: Any, offset: Any, padding: Any, stride: Any, size: Any) -> int:
+    """Return the window in which a pixel has this offset, or -1."""
+    found = place + padding - offset
+    if found < 0 or found % stride != 0 or found // stride >= size:
+        return -1
+    return found // stride
 
 
 @_inner
-def rules_of(layers: Any, k: Any) -> Rules:
-    """Return the numbers of layer k."""
-    t, then = layers[k], layers[k + 1]
-    return Rules(
-        t.channels,
-        t.membrane,
-        t.width,
-        t.current_width,
-        t.current,
-        t.left,
-        t.current_pool_y,
-        t.current_pool_x,
-        t.pool,
-        t.per_pool_y,
-        t.per_pool_x,
-        t.unused,
-        t.reset,
-        t.delayed,
-        t.strict,
-        t.several,
-        t.floor_rule,
-        t.is_dense,
-        t.has_bias,
-        t.bias,
-        t.a,
-        t.g,
-        t.c,
-        t.v_threshold,
-        t.r,
-        t.v_reset,
-        t.floor,
-        then.input,
-        then.in_height,
-        then.in_width,
-        then.in_bits,
-        then.in_rows,
-        then.in_words,
-    )
-
-
-@_inner
-def spikes_at(t: Any, v: Any) -> np.uint64:
-    """Return the lanes where membranes reach the threshold, as bits."""
-    threshold = splat(t.v_threshold, LANES)
-    return above(v, threshold) if t.strict else at_least(v, threshold)
-
-
-@_inner
-def after_reset(t: Any, v: Any, spiked: Any, number: Any) -> Any:
-    """Return membranes after a reset of the lanes that spiked; `number` is how often."""
-    if t.reset == SUBTRACT:
-        return subtract(v, multiply(number, splat(t.r, LANES)))
-    if t.reset == VALUE:
-        return select(spiked, splat(t.v_reset, LANES), v)
-    return v
-
-
-@_inner
-def spike_numbers(t: Any, v: Any, spiked: Any) -> Any:
-    """Return how often each lane spikes."""
-    nothing = splat(ZERO, LANES)
-    if t.several:
-        return select(spiked, truncate(divide(v, splat(t.v_threshold, LANES))), nothing)
-    return select(spiked, splat(np.float32(1), LANES), nothing)
-
-
-@_inner
-def integrate(t: Any, v: Any, current: Any, decays: Any) -> Any:
-    """Return a * v + (g * current + c), without the operations that change nothing."""
-    if t.g != 1:
-        current = multiply(splat(t.g, LANES), current)
-    if t.c != 0:
-        current = add(current, splat(t.c, LANES))
-    if decays:
-        v = multiply(splat(t.a, LANES), v)
-    return add(v, current)
-
-
-@_inner
-def send(t: Any, values: Any, to: Any, output: Any) -> None:
-    """Join outputs to the input of the next layer: the sum of a window, or its maximum."""
-    before = load(values, to, LANES)
-    if t.pool == MAX_POOL:
-        store(select(above(output, before), output, before), values, to)
-    else:
-        store(add(before, output), values, to)
-
-
-@_inner
-def fire(t: Any, count: Any, values: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
-    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
-    v = load(values, at, LANES)
-    if t.delayed:
-        spiked = spikes_at(t, v)
-        number = spike_numbers(t, v, spiked)
-        if t.reset == VALUE:
-            u = integrate(t, after_reset(t, v, spiked, number), current, decays)
-        else:
-            u = after_reset(t, integrate(t, v, current, decays), spiked, number)
-        store(u, values, at)
-        spiked = spikes_at(t, u)
-        if spiked != 0:
-            number = spike_numbers(t, u, spiked)
-            send(t, values, to, number)
-            count.spikes += np.int64(total(number))
-        return spiked
-    u = integrate(t, v, current, decays)
-    if t.reset == INTEGRATE:
-        store(u, values, at)
-        store(u, values, to)
-        return SPIKED
-    spiked = spikes_at(t, u)
-    if spiked != 0:
-        number = spike_numbers(t, u, spiked)
-        u = after_reset(t, u, spiked, number)
-        send(t, values, to, number)
-        count.spikes += np.int64(total(number))
-        spiked |= spikes_at(t, u) << STILL
-    if t.floor_rule != NO_FLOOR:
-        floor, nothing = splat(t.floor, LANES), splat(ZERO, LANES)
-        if t.floor_rule == FLOOR:
-            u = select(above(floor, u), floor, u)
-        else:
-            over = subtract(u, floor)
-            u = add(select(above(over, nothing), over, nothing), floor)
-    store(u, values, at)
-    return spiked
-
-
-@_inner
-def current_of(t: Any, values: Any, weights: Any, y: Any, x: Any, block: Any) -> Any:
-    """Return the current of a vector of neurons, the maximum of a window, with the bias; clear it."""
-    nothing = splat(ZERO, LANES)
-    found = nothing
-    if not t.is_dense:
-        at = t.current + (y * t.current_width + x + t.left) * t.channels + block
-        found = load(values, at, LANES)
-        store(nothing, values, at)
-        return found
-    for row in range(t.current_pool_y):
-        for column in range(t.current_pool_x):
-            in_y, in_x = y * t.current_pool_y + row, x * t.current_pool_x + column
-            at = t.current + (in_y * t.current_width + in_x + t.left) * t.channels + block
-            one = load(values, at, LANES)
-            store(nothing, values, at)
-            found = one if row + column == 0 else select(above(one, found), one, found)
-    return add(found, load(weights, t.bias + block, LANES)) if t.has_bias else found
+def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
+    """Join the outputs of a pixel, which are at `unused`, to each window that has the pixel; clear them."""
+    for row in range(t.window_y):
+        to_y = window_at(y, row, t.pool_pad_y, t.pool_stride_y, t.to_in_height)
+        if to_y < 0:
+            continue
+        for column in range(t.window_x):
+            to_x = window_at(x, column, t.pool_pad_x, t.pool_stride_x, t.to_in_width)
+            if to_x < 0:
+                continue
+            to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels
+            for block in range(0, t.channels, LANES):
+                send(t, values, to + block, load(values, t.unused + block, LANES))
+            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+    for block in range(0, t.channels, LANES):
+        store(splat(ZERO, LANES), values, t.unused + block)
 
 
 @_inner
@@ -405,7 +228,7 @@ def update_pixel(
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
     width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
-    is_kept = to_y < t.to_in_height and to_x < t.to_in_width
+    is_kept = not t.overlaps and to_y < t.to_in_height and to_x < t.to_in_width
     to = t.to_input + (to_y * t.to_in_width + to_x) * t.channels if is_kept else t.unused
     decays = t.is_dense and t.a != 1
     any_lane = np.uint64(0)
@@ -416,18 +239,32 @@ def update_pixel(
             current = load(weights, t.bias + block, LANES)
         else:
             current = splat(ZERO, LANES)
-        any_lane |= fire(t, count, values, at + block, current, to + block, decays)
-    if any_lane & SPIKED != 0 and is_kept:
-        set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+        any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
+    if any_lane & SPIKED != 0:
+        if t.feeds_itself:
+            set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
+        if is_kept:
+            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
+        elif t.overlaps:
+            send_to_windows(t, values, bits, y, x)
     return any_lane
 
 
 @_inner
 def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
-    t, rules, count = layers[k], rules_of(layers, k), counts[k]
+    t, count = layers[k], counts[k]
     if t.a != 1:
-        leak(values, t.membrane, t.height * t.width * t.channels, t.a)
+        leak(t, values, weights)
+    if t.is_plain:
+        update_marked(t, plain_rules_of(layers, k), count, values, bits, weights)
+    else:
+        update_marked(t, rules_of(layers, k), count, values, bits, weights)
+
+
+@_inner
+def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights: Any) -> None:
+    """Update the neurons whose pixels are marked."""
     for group in range((t.height + 63) >> 6):
         some_rows = bits[t.touched_rows + group]
         bits[t.touched_rows + group] = 0
@@ -465,6 +302,8 @@ def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors
     """Run all layers on the input that has been taken."""
     for k in range(layers.size - 1):
         scatter(k, layers, values, bits, weights, starts, factors, counts)
+        if layers[k].adds_to_next:
+            continue
         if layers[k].is_dense:
             update_all(k, layers, values, bits, weights, counts)
         else:

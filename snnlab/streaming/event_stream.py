@@ -334,6 +334,8 @@ class EventStream:
         """Return a copy of the membranes by the name of their neurons, or of a layer without neurons: `[C, H, W]`."""
         found = {}
         for layer, row in zip(self.layers, self._buffers.layers, strict=False):
+            if not layer.has_membranes:
+                continue
             values = membranes(self._buffers, row)[:, :, : layer.shape[0]]
             found[layer.neuron.name or layer.name] = values.transpose(2, 0, 1).copy()
         return found

@@ -22,10 +22,10 @@ class LatencyHistogram:
         """Number of times."""
         return int(self._counts.sum())
 
-    def add(self, us: float) -> None:
-        """Count a time, us."""
+    def add(self, us: float, count: int = 1) -> None:
+        """Count a time, us, once or several times."""
         place = ceil(log(max(us, _FIRST_US) / _FIRST_US) / log(_RATIO))
-        self._counts[min(place, _NUM_BINS - 1)] += 1
+        self._counts[min(place, _NUM_BINS - 1)] += count
         self.max_us = max(self.max_us, us)
 
     def percentile(self, percent: float) -> float:

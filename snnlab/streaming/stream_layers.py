@@ -6,6 +6,7 @@ linear layer is a convolution whose kernel covers the whole input.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, Literal, NamedTuple
 
@@ -14,17 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
+from snnlab.nn.blocks.branches import SHORTCUT, Residual
 from snnlab.nn.layers.dropout import Dropout
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.network import Network
+from snnlab.nn.neurons.alif import ALIF
 from snnlab.nn.neurons.base import Neuron
+from snnlab.nn.neurons.cuba_li import CubaLI
+from snnlab.nn.neurons.cuba_lif import CubaLIF
 from snnlab.nn.neurons.iaf import IAF
 from snnlab.nn.neurons.li import LI
 from snnlab.nn.neurons.lif import LIF
+from snnlab.nn.neurons.recurrent import ConvFeedback, DenseFeedback, Feedback, Recurrent
 from snnlab.nn.neurons.sinabs_lif import SinabsLIF
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
+_NEURONS = (LIF, IAF, LI, SinabsLIF, CubaLIF, CubaLI, ALIF)
 PoolKind = Literal["none", "max", "avg", "sum"]
 
 
@@ -32,38 +39,57 @@ class StreamNeuron(NamedTuple):
     """Coefficients and rules of a layer's neurons; see `snnlab.nn.neurons.membrane.Coefficients`.
 
     Attributes:
-        reset: `subtract`, `value`, `none`, or `integrate`: no spikes, the output is the membrane.
+        a, g, c, b, v_threshold, r, v_reset, start, rho, adaptation: One for all, or arrays `[C, 1, 1]` or `[C, H, W]`.
+        reset: `subtract`, `value`, `none`; `integrate`: the output is the membrane; `relay`: it is the input.
         start: Membrane before the first step.
+        synapse: When the input reaches the membrane; `none`: at once.
+        adapts, adapted_reset: Whether spikes raise the threshold, and whether the raised one is subtracted.
         floor: Lower bound of the membrane; None: no bound.
         rounded_floor: Whether the bound is relu(v - floor) + floor, which rounds twice.
     """
 
     name: str
-    a: float = 1.0
-    g: float = 1.0
-    c: float = 0.0
-    v_threshold: float = 1.0
-    r: float = 1.0
-    v_reset: float = 0.0
-    reset: Literal["subtract", "value", "none", "integrate"] = "subtract"
+    a: float | np.ndarray = 1.0
+    g: float | np.ndarray = 1.0
+    c: float | np.ndarray = 0.0
+    v_threshold: float | np.ndarray = 1.0
+    r: float | np.ndarray = 1.0
+    v_reset: float | np.ndarray = 0.0
+    reset: Literal["subtract", "value", "none", "integrate", "relay"] = "subtract"
     delayed: bool = False
     strict: bool = False
     several: bool = False
-    start: float = 0.0
+    start: float | np.ndarray = 0.0
     floor: float | None = None
     rounded_floor: bool = False
+    b: float | np.ndarray = 0.0
+    synapse: Literal["none", "jump_first", "decay_first", "next_step"] = "none"
+    rho: float | np.ndarray = 0.0
+    adaptation: float | np.ndarray = 0.0
+    adapts: bool = False
+    adapted_reset: bool = False
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a membrane changes by itself."""
+        return bool(np.any(np.asarray(self.a) != 1))
 
     @property
     def is_driven(self) -> bool:
         """Whether only input changes a neuron at rest or lets it spike, apart from its leak."""
-        at_rest = self.v_threshold > max(self.start, 0.0) and (self.floor is None or self.floor <= self.start)
+        is_above = self.floor is None or bool(np.all(self.floor <= np.asarray(self.start)))
+        at_rest = is_above and bool(np.all(self.v_threshold > np.maximum(self.start, 0.0)))
         # A membrane that leaks is rounded again in each step.
-        rounds = self.rounded_floor and self.floor is not None and self.a != 1
-        return at_rest and self.c == 0 and self.reset != "integrate" and not self.delayed and not rounds
+        rounds = self.rounded_floor and self.floor is not None and self.leaks
+        if self.synapse != "none" or self.adapts:
+            return False
+        return at_rest and not np.any(self.c) and self.reset != "integrate" and not self.delayed and not rounds
 
 
 # A linear layer or a convolution that no neurons follow, at the end of a network.
 CURRENT = StreamNeuron("", a=0.0, reset="integrate")
+# Passes spikes on, so that they can be pooled or added.
+RELAY = StreamNeuron("", reset="relay")
 
 
 class StreamLayer(NamedTuple):
@@ -79,7 +105,11 @@ class StreamLayer(NamedTuple):
         row_dilation: Distance between the kernel's rows.
         conv_shape: Shape of its currents.
         current_pool: Window of a max pooling of the currents.
-        pool, window: Pooling of the spikes.
+        pool, window, pool_stride, pool_padding: Pooling of the spikes; without a stride, windows are side by side.
+        adds_to_next: Whether its currents are added to those of the next layer, instead of neurons of its own.
+        feeds_itself: Whether its input at a step is its own spikes of the step before.
+        to: Index of the layer that its output is added to the input of; None: the next one.
+        copy_to: Index of a layer that gets its input too; None: none.
 
     Shape:
         weight: `[C', C, rows, columns]`; bias: `[C']`.
@@ -98,12 +128,23 @@ class StreamLayer(NamedTuple):
     neuron: StreamNeuron = CURRENT
     pool: PoolKind = "none"
     window: Pair = (1, 1)
+    pool_stride: Pair | None = None
+    pool_padding: Pair = (0, 0)
+    adds_to_next: bool = False
+    feeds_itself: bool = False
+    to: int | None = None
+    copy_to: int | None = None
+
+    @property
+    def has_membranes(self) -> bool:
+        """Whether it has neurons, or is a readout of currents."""
+        return not self.adds_to_next and self.neuron.reset != "relay"
 
     @property
     def changes_alone(self) -> bool:
         """Whether a step without input can change the layer or its output."""
         is_plain = self.neuron.name == "" and self.bias is None
-        return not is_plain and (not self.neuron.is_driven or self.neuron.a != 1 or self.bias is not None)
+        return not is_plain and (not self.neuron.is_driven or self.neuron.leaks or self.bias is not None)
 
     @property
     def shape(self) -> Shape:
@@ -113,11 +154,19 @@ class StreamLayer(NamedTuple):
     @property
     def out_shape(self) -> Shape:
         """Shape of the pooled spikes."""
-        return _pooled(self.shape, self.window)
+        return _pooled(self.shape, self.window, self.pool_stride, self.pool_padding)
+
+    @property
+    def windows_overlap(self) -> bool:
+        """Whether a spike may be in another number of windows than one."""
+        return self.pool_stride is not None and (self.pool_stride != self.window or any(self.pool_padding))
 
 
-def _pooled(shape: Shape, window: Pair) -> Shape:
-    return shape[0], shape[1] // window[0], shape[2] // window[1]
+def _pooled(shape: Shape, window: Pair, stride: Pair | None = None, padding: Pair = (0, 0)) -> Shape:
+    height, width = (
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], window, stride or window, padding, strict=True)
+    )
+    return shape[0], height, width
 
 
 def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers") -> list[StreamLayer]:
@@ -131,19 +180,16 @@ def stream_layers(network: Network, in_shape: Shape, place: str = "model.layers"
     Raises:
         ConfigError: naming the first layer that cannot run on events, and what to do.
     """
-    reader = _Reader(in_shape, place)
+    reader = _LayerReader(in_shape, place)
     for name, module in network.layers():
         if other := next((p.dtype for p in module.parameters() if p.dtype != torch.float32), None):
-            raise ConfigError(
-                f"{place}.{name}",
-                f"streaming needs float32, got {str(other).removeprefix('torch.')}",
-                "call network.float()",
-            )
+            kind = str(other).removeprefix("torch.")
+            raise ConfigError(f"{place}.{name}", f"streaming needs float32, got {kind}", "call network.float()")
         reader.read(name, module)
     return reader.finish()
 
 
-class _Reader:
+class _LayerReader:
     """Reads the layers of a network in order."""
 
     def __init__(self, in_shape: Shape, place: str) -> None:
@@ -163,12 +209,18 @@ class _Reader:
             self._begin(name, self._convolution(name, module))
         elif isinstance(module, nn.Linear):
             self._begin(name, self._linear(name, module))
+        elif isinstance(module, Recurrent):
+            self._add_recurrent(name, module)
         elif isinstance(module, Neuron):
             self._add_neurons(name, module)
         elif isinstance(module, nn.MaxPool1d | nn.MaxPool2d | nn.AvgPool1d | nn.AvgPool2d | SumPool):
             self._add_pool(name, module)
         elif isinstance(module, nn.Flatten):
             self._flatten(name, module)
+        elif isinstance(module, Residual):
+            self._read_residual(name, module)
+        elif type(module) is Network:
+            self._read_branch(name, module)
         elif not isinstance(module, Dropout | nn.Identity):
             self._refuse(name, f"{type(module).__name__} cannot run on events", _advice(module))
 
@@ -204,6 +256,47 @@ class _Reader:
         if self.current is not None:
             self.done.append(self.current)
         self.current = None
+
+    def _relay(self, name: str) -> None:
+        """Begin a layer that passes its input on."""
+        identity = np.eye(self.shape[0], dtype=np.float32)[:, :, None, None]
+        self._begin(name, StreamLayer(name, identity, None, self.shape, self.shape, neuron=RELAY))
+        self.has_neurons = True
+
+    def _read_branch(self, name: str, network: Network) -> None:
+        for inner, module in network.layers():
+            self.read(f"{name}.{inner}", module)
+
+    def _read_residual(self, name: str, module: Residual) -> None:
+        """Read the layers of a block; its input goes to them, and to the shortcut or to the sum."""
+        if module.connect != "add":
+            self._refuse(name, f"connect: {module.connect} cannot run on events", "set connect: add")
+        self._close()
+        shape, is_flat, first = self.shape, self.is_flat, len(self.done)
+        self._read_addend(name, [(f"{name}.{inner}", layer) for inner, layer in module.layers()])
+        last, end = len(self.done) - 1, self.shape
+        if (shortcut := getattr(module, SHORTCUT, None)) is not None:
+            self.shape, self.is_flat, copy = shape, is_flat, len(self.done)
+            self._read_addend(name, [(f"{name}.{SHORTCUT}", shortcut)])
+        else:
+            copy = len(self.done)
+        self.done[last] = self.done[last]._replace(to=len(self.done))
+        self.done[first] = self.done[first]._replace(copy_to=copy)
+        self.shape = end
+
+    def _read_addend(self, name: str, layers: Sequence[tuple[str, nn.Module]]) -> None:
+        """Read layers that begin with the input of a block, and end with spikes for its sum."""
+        before = len(self.done)
+        if layers and isinstance(_first_layer(layers[0][1]), Residual):
+            self._relay(name)  # a layer copies its input to one other layer only
+        for inner, module in layers:
+            self.read(inner, module)
+        if self.current is not None and self.current.neuron.reset == "integrate":
+            self._refuse(name, "its sum are no spikes", "end its layers with spiking neurons")
+        is_empty = self.current is None and len(self.done) == before
+        if is_empty or (self.current is not None and self.current.pool == "avg"):
+            self._relay(name)  # which divides sums
+        self._close()
 
     def _convolution(self, name: str, module: nn.Conv1d | nn.Conv2d) -> StreamLayer:
         if self.is_flat:
@@ -247,25 +340,56 @@ class _Reader:
         assert self.current is not None
         self.current, self.has_neurons = self.current._replace(neuron=neuron), True
 
+    def _add_recurrent(self, name: str, module: Recurrent) -> None:
+        """Add neurons whose spikes feed back: a layer of its own, to which the currents of the one before are added."""
+        self._add_neurons(name, module.neuron)
+        layer, feedback = self.current, module.feedback
+        assert layer is not None
+        if layer.neuron.reset == "integrate" or layer.current_pool != (1, 1):
+            self._refuse(name, "a feedback of currents cannot run on events", "use spiking neurons, without pooling")
+        if feedback.delays is not None:
+            self._refuse(name, "a feedback with delays cannot run on events")
+        if feedback.bias is not None and layer.bias is not None:
+            self._refuse(name, "two biases are added in an order of their own", f"set bias: false at {layer.name}")
+        is_dense = isinstance(feedback, DenseFeedback)
+        if not is_dense and not isinstance(feedback, ConvFeedback):
+            self._refuse(name, f"the feedback {type(feedback).__name__} cannot run on events", "use dense or conv")
+        if is_dense and self.shape[1:] != (1, 1):
+            self._refuse(name, "a dense feedback of a convolution cannot run on events", "set feedback: conv")
+        weight = _array(feedback.weights().weight).reshape(self.shape[0], self.shape[0], *_kernel(feedback))
+        self.done.append(layer._replace(bias=None, adds_to_next=True, neuron=CURRENT))
+        self.current = layer._replace(
+            name=f"{name}.feedback",
+            weight=weight,
+            bias=_bias(feedback) if layer.bias is None else layer.bias,
+            in_shape=self.shape,
+            conv_shape=self.shape,
+            whole=is_dense,
+            stride=(1, 1),
+            padding=(weight.shape[2] // 2, weight.shape[3] // 2),
+            row_dilation=1,
+            feeds_itself=True,
+        )
+
     def _neuron(self, name: str, module: Neuron) -> StreamNeuron:
-        if type(module) not in (LIF, IAF, LI, SinabsLIF):
-            self._refuse(name, f"{type(module).__name__} cannot run on events yet", "use lif, iaf, sinabs_lif or li")
-        assert isinstance(module, LIF | IAF | LI | SinabsLIF)
-        if isinstance(module, SinabsLIF) and module.synapse_decay is not None:
-            self._refuse(name, "a synapse cannot run on events yet", "leave out tau_syn and alpha")
-        own: dict[str, Any] = {}
-        for key, value in module.coefficients()._asdict().items():
-            number = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
-            if number.numel() > 1:
-                self._refuse(name, "values per channel or neuron cannot run on events yet")
-            own[key] = float(number.item())
-        own.pop("b")
-        start = module.initial_state(torch.zeros(1, 1)).v.item()
-        if isinstance(module, LI):
-            return StreamNeuron(name, own["a"], own["g"], own["c"], reset="integrate", start=start)
+        if type(module) not in _NEURONS:
+            allowed = "use lif, iaf, cuba_lif, alif, sinabs_lif, li or cuba_li"
+            self._refuse(name, f"{type(module).__name__} cannot run on events yet", allowed)
+        assert isinstance(module, LIF | IAF | LI | SinabsLIF | CubaLIF | CubaLI | ALIF)
+        given: dict[str, Any] = module.coefficients()._asdict()
+        given |= given.pop("membrane")._asdict() if isinstance(module, ALIF) else {}
+        own: dict[str, Any] = {
+            key: self._coefficient(name, value) for key, value in given.items() if key in StreamNeuron._fields
+        }
+        own["start"] = self._start(module)
+        own["synapse"] = getattr(module, "synapse", "none")
+        if isinstance(module, LI | CubaLI):
+            return StreamNeuron(name, **own | {"v_threshold": 1.0, "r": 1.0, "reset": "integrate"})
         if isinstance(module, SinabsLIF):
-            own["r"] = own["v_threshold"]
+            own["r"], own["synapse"] = own["v_threshold"], "none" if module.synapse_decay is None else "decay_first"
             return StreamNeuron(name, **own, several=True, floor=module.min_v_mem, rounded_floor=True)
+        if isinstance(module, ALIF) and module.adapted_reset and module.input_gain == "average":
+            self._refuse(name, "adapted_reset with input_gain: average cannot run on events", "set input_gain: 1-a")
         return StreamNeuron(
             name,
             **own,
@@ -273,43 +397,66 @@ class _Reader:
             delayed=module.reset_delay,
             strict=module.strict,
             several=module.graded,
-            start=start,
             floor=module.floor,
+            adapts=isinstance(module, ALIF),
+            adapted_reset=isinstance(module, ALIF) and module.adapted_reset,
         )
 
+    def _start(self, module: Neuron) -> float | np.ndarray:
+        """Return the membranes before the first step: a number, or an array `[C, H, W]`."""
+        channels, height, width = self.shape
+        shape = (channels,) if self.is_flat else (channels, width) if self.has_one_axis else (channels, height, width)
+        v = module.initial_state(torch.zeros(1, *shape)).v.detach().numpy().reshape(self.shape)
+        return float(v.flat[0]) if (v == v.flat[0]).all() else v
+
+    def _coefficient(self, name: str, value: Any) -> float | np.ndarray:
+        """Return a coefficient: a number, or an array `[C, 1, 1]` or `[C, H, W]`."""
+        number = value.detach().float().cpu() if isinstance(value, Tensor) else torch.tensor(value)
+        if number.numel() == 1:
+            return float(number.item())
+        shape = {1: (*number.shape, 1, 1), 2: (number.shape[0], 1, *number.shape[1:])}.get(number.dim(), number.shape)
+        if self.is_flat or len(shape) != 3 or shape[0] != self.shape[0] or shape[1:] not in ((1, 1), self.shape[1:]):
+            shape = (number.numel(), 1, 1)
+        if shape[0] != self.shape[0]:
+            self._refuse(name, f"values of shape {list(number.shape)} cannot run on events")
+        return number.numpy().reshape(shape)
+
     def _add_pool(self, name: str, module: nn.Module) -> None:
-        window = self._window(name, module)
+        window, stride, padding = self._window(name, module)
         kind: PoolKind = "sum" if isinstance(module, SumPool) else "avg"
         kind = "max" if isinstance(module, nn.MaxPool1d | nn.MaxPool2d) else kind
+        is_pooled = self.current is not None and self.current.pool != "none"
+        if self.current is None or (is_pooled and self.has_neurons):
+            self._relay(name)
         layer = self.current
-        if layer is None:
-            self._refuse(name, "pooling of the input cannot run on events yet", "set data.downsample")
         assert layer is not None
         if self.has_neurons and layer.neuron.reset == "integrate":
             self._refuse(name, "pooling of membranes cannot run on events")
-        if layer.pool != "none" or (layer.current_pool != (1, 1) and not self.has_neurons):
-            self._refuse(name, "two poolings in a row cannot run on events", "use one with a larger window")
+        if layer.current_pool != (1, 1) and not self.has_neurons:
+            self._refuse(name, "two poolings of currents cannot run on events", "use one with a larger window")
         if not self.has_neurons and kind != "max":
             self._refuse(name, f"{kind} pooling of currents cannot run on events", "pool the spikes, or use max_pool")
+        if not self.has_neurons and (stride != window or any(padding)):
+            self._refuse(name, "windows of currents that overlap or are padded cannot run on events", "pool the spikes")
         if self.has_neurons:
-            self.current = layer._replace(pool=kind, window=window)
+            self.current = layer._replace(pool=kind, window=window, pool_stride=stride, pool_padding=padding)
+            self.shape = self.current.out_shape
         else:
             self.current = layer._replace(current_pool=window)
-        self.shape = _pooled(self.shape, window)
+            self.shape = self.current.shape
 
-    def _window(self, name: str, module: Any) -> Pair:
+    def _window(self, name: str, module: Any) -> tuple[Pair, Pair, Pair]:
+        """Return the window of a pooling, its stride and its padding."""
         kernel, stride = self._sizes(module.kernel_size), self._sizes(module.stride)
-        others = (self._sizes(module.padding, 0), self._sizes(getattr(module, "dilation", 1)))
-        if (
-            kernel != stride
-            or any(others[0])
-            or max(others[1]) > 1
-            or getattr(module, "divisor_override", 1) not in (1, None)
-        ):
-            self._refuse(name, "windows that overlap, are padded or dilated cannot run on events yet")
-        if getattr(module, "ceil_mode", False) and any(n % k for n, k in zip(self.shape[1:], kernel, strict=True)):
+        padding, dilation = self._sizes(module.padding, 0), self._sizes(getattr(module, "dilation", 1))
+        if max(dilation) > 1 or getattr(module, "divisor_override", 1) not in (1, None):
+            self._refuse(name, "windows that are dilated cannot run on events yet")
+        if any(padding) and not getattr(module, "count_include_pad", True):
+            self._refuse(name, "means of windows that are not full cannot run on events", "set count_include_pad: true")
+        sizes = zip(self.shape[1:], kernel, stride, padding, strict=True)
+        if getattr(module, "ceil_mode", False) and any((n + 2 * p - k) % s for n, k, s, p in sizes):
             self._refuse(name, "windows that are not full cannot run on events yet", "set ceil_mode: false")
-        return kernel
+        return kernel, stride, padding
 
     def _flatten(self, name: str, module: nn.Flatten) -> None:
         if module.start_dim != 1 or module.end_dim not in (-1, 3):
@@ -326,7 +473,20 @@ def _array(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear) -> np.ndarray | None:
+def _first_layer(module: nn.Module) -> nn.Module:
+    """Return the first layer of nested networks."""
+    while type(module) is Network:
+        module = next(layer for _, layer in module.layers())
+    return module
+
+
+def _kernel(feedback: Feedback) -> Pair:
+    """Return the rows and columns of a feedback's kernel."""
+    sizes = (1, 1, *feedback.weight.shape[2:])
+    return sizes[-2], sizes[-1]
+
+
+def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear | Feedback) -> np.ndarray | None:
     return None if module.bias is None else _array(module.bias)
 
 

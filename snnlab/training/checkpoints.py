@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RunFolderError(path, "is not there") from error
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError) as error:
-        raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason(error)})") from error
+        raise RunFolderError(path, f"cannot be read as a checkpoint ({_reason_text(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RunFolderError(path, "is not a checkpoint of a run")
     upgrade_checkpoint(content)
@@ -52,7 +52,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
-def _reason(error: Exception) -> str:
+def _reason_text(error: Exception) -> str:
     first = one_line(error)
     return "it contains objects other than numbers and plain values, not loaded" if _UNSAFE in first else first
 

@@ -123,7 +123,7 @@ class LossWeights:
         size: BatchSize,
         loss: Tensor,
         parts: Mapping[str, Tensor],
-        labelled: Tensor | None,
+        num_labelled_steps: Tensor | None,
         parameters: Iterable[nn.Parameter],
     ) -> Tensor:
         """Return a batch's weighted loss for the backward pass; all processes must call it at the same point.
@@ -137,14 +137,14 @@ class LossWeights:
             size: Its number of recordings.
             loss: The sum of the loss and its regularizer terms.
             parts: These terms one by one, the loss first.
-            labelled: Number of labelled steps that the loss averages; None: it averages recordings.
+            num_labelled_steps: Number of labelled steps that the loss averages; None: it averages recordings.
             parameters: The trained parameters.
         """
-        if labelled is None:
+        if num_labelled_steps is None:
             weight = self._weight(trainer, batch_idx, *size, parameters)
             return loss if weight == 1 else loss * weight
-        labelled = (labelled if size.local else torch.zeros_like(labelled)).to(loss.dtype)
-        weight = self._weight(trainer, batch_idx, labelled, all_reduce_sum(labelled), parameters)
+        num_labelled_steps = (num_labelled_steps if size.local else torch.zeros_like(num_labelled_steps)).to(loss.dtype)
+        weight = self._weight(trainer, batch_idx, num_labelled_steps, all_reduce_sum(num_labelled_steps), parameters)
         if trainer.accumulate_grad_batches > 1:
             return loss * weight
         main, *regularizers = parts.values()

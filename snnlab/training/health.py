@@ -56,15 +56,15 @@ class DivergenceGuard(L.Callback):
         Raises:
             DivergedError: if it is not finite.
         """
-        place = trainer.fit_loop.batch_idx
-        if loss.is_cuda and place % _INTERVAL_ON_GPU:
+        batch = trainer.fit_loop.batch_idx
+        if loss.is_cuda and batch % _INTERVAL_ON_GPU:
             return
         if not torch.isfinite(loss):
             assert self._batch is not None
             network = pl_module.network
             assert isinstance(network, nn.Module)
             where = locate_non_finite(network, self._batch)
-            when = f"epoch {trainer.current_epoch + 1}, batch {place + 1}"
+            when = f"epoch {trainer.current_epoch + 1}, batch {batch + 1}"
             raise DivergedError(f"the loss is {float(loss.detach()):g} in {when}{where}")
 
 

@@ -98,15 +98,15 @@ class ValueErrors(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Return mae, rmse and r2; for several values also `mae/NAME` and so on."""
-        spread = self.squares - self.sums.square() / self.samples
+        total_squares = self.squares - self.sums.square() / self.samples
         # Rounding leaves a small spread when all targets are equal.
-        varies = spread > 1e-12 * self.squares
-        r2 = torch.where(varies, 1 - self.squared / spread, 0)
+        varies = total_squares > 1e-12 * self.squares
+        r2 = torch.where(varies, 1 - self.squared / total_squares, 0)
         mae, mse = self.absolute / self.samples, self.squared / self.samples
         found = {"mae": mae.mean(), "rmse": mse.mean().sqrt(), "r2": r2.sum() / varies.sum().clamp(min=1)}
         if len(self.names) > 1:
-            for place, name in enumerate(self.names):
-                value_errors = {"mae": mae[place], "rmse": mse[place].sqrt(), "r2": r2[place]}
+            for column, name in enumerate(self.names):
+                value_errors = {"mae": mae[column], "rmse": mse[column].sqrt(), "r2": r2[column]}
                 found |= {f"{key}/{name}": value for key, value in value_errors.items()}
         return found
 

@@ -41,7 +41,7 @@ def parameter_kinds(network: nn.Module) -> dict[str, frozenset[str]]:
 
 
 def _neuron_parameter_kinds(neuron: Neuron, quantity: str) -> frozenset[str]:
-    time_constants = {value.given for value in vars(neuron).values() if isinstance(value, Decay)}
+    time_constants = {value.setting for value in vars(neuron).values() if isinstance(value, Decay)}
     if quantity in time_constants:
         return frozenset({NEURONS, TIME_CONSTANTS})
     return frozenset({NEURONS, THRESHOLDS} if quantity == "v_threshold" else {NEURONS})
@@ -70,7 +70,7 @@ def matches(name: str, kinds: frozenset[str], wanted: Iterable[str]) -> bool:
     """
     parts = name.split(".")
     prefixes = [".".join(parts[: n + 1]) for n in range(len(parts))]
-    return any(word in kinds or any(fnmatchcase(prefix, word) for prefix in prefixes) for word in wanted)
+    return any(pattern in kinds or any(fnmatchcase(prefix, pattern) for prefix in prefixes) for pattern in wanted)
 
 
 def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
@@ -79,14 +79,14 @@ def require_match(wanted: Sequence[str], kinds: Kinds) -> None:
     Raises:
         ConfigError: if a word matches none; it lists the kinds and layers of the network.
     """
-    for word in wanted:
-        if not any(matches(name, of, [word]) for name, of in kinds.items()):
+    for pattern in wanted:
+        if not any(matches(name, of, [pattern]) for name, of in kinds.items()):
             counts = Counter(kind for of in kinds.values() for kind in of)
             layers = list(dict.fromkeys(name.rpartition(".")[0] for name in kinds))
             known = [kind for kind in KINDS if counts[kind]]
-            near = did_you_mean(word, [*known, *layers])
+            near = did_you_mean(pattern, [*known, *layers])
             choices = [*(f"{kind} ({counts[kind]})" for kind in known), *layers]
-            raise ConfigError("", f"no layer, parameter or kind matches '{word}'", near, choices)
+            raise ConfigError("", f"no layer, parameter or kind matches '{pattern}'", near, choices)
 
 
 DECAY = "weight_decay"
@@ -184,22 +184,22 @@ def learning_rates(groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {"lr": float(groups[0]["lr"]), **each}
 
 
-def freeze(network: nn.Module, words: Sequence[str]) -> list[nn.Module]:
+def freeze(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     """Freeze parameters, and return the layers that stay in evaluation mode, which keeps batch norm's statistics.
 
     Args:
         network: The network.
-        words: Layers, kinds, names or patterns such as `conv*`.
+        patterns: Layers, kinds, names or patterns such as `conv*`.
 
     Raises:
         ConfigError: if a word matches nothing, or no parameter is left to train.
     """
     kinds, modules = parameter_kinds(network), dict(network.named_modules())
-    layers = [name for name in modules if any(fnmatchcase(name, word) for word in words) and name]
-    require_match([word for word in words if not any(fnmatchcase(name, word) for name in layers)], kinds)
+    layers = [name for name in modules if any(fnmatchcase(name, pattern) for pattern in patterns) and name]
+    require_match([pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in layers)], kinds)
     for name, parameter in network.named_parameters():
-        if matches(name, kinds[name], words):
+        if matches(name, kinds[name], patterns):
             parameter.requires_grad_(False)
-    if words and not any(parameter.requires_grad for parameter in network.parameters()):
+    if patterns and not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError("", "no parameter is left to train")
     return [modules[name] for name in layers]

@@ -154,7 +154,7 @@ class Bar(ProgressBar):
         """Start a bar if the validation is not part of an epoch."""
         if trainer.state.fn == "validate":
             self._start()
-            self._begin("validation", _VAL_COST * _batches(trainer.num_val_batches))
+            self._begin("validation", _VAL_COST * _num_batches(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -165,7 +165,7 @@ class Bar(ProgressBar):
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the bar of the test."""
         self._start()
-        self._begin("test", _VAL_COST * _batches(trainer.num_test_batches))
+        self._begin("test", _VAL_COST * _num_batches(trainer.num_test_batches))
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -287,7 +287,7 @@ def first_fitting(texts: Sequence[str], max_length: int) -> str:
     return next((text for text in texts if len(text) <= max_length), "")
 
 
-def _batches(per_loader: float | Sequence[float]) -> float:
+def _num_batches(per_loader: float | Sequence[float]) -> float:
     return sum(per_loader) if isinstance(per_loader, Sequence) else per_loader
 
 

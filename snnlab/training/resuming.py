@@ -181,8 +181,8 @@ class ExtendedRun(L.Callback):
 
     def __init__(self, resumption: Resumption) -> None:
         self.other_schedule = resumption.extend_schedule
-        asked = resumption.changed.get("trainer.max_epochs", [None])[0]
-        self.before: int | None = resumption.node.get("max_epochs", asked)
+        max_epochs = resumption.changed.get("trainer.max_epochs", [None])[0]
+        self.before: int | None = resumption.node.get("max_epochs", max_epochs)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Replace the checkpoint's schedule by the new one, and start a new average."""

@@ -21,7 +21,7 @@ from .conftest import FAST, Outcome
 Snnlab = Callable[..., Outcome]
 QUIET = ("plots=null", "monitors=null", "logger=none")
 # Chance of 10 classes, and four standard deviations of 160 test recordings.
-CHANCE, SPREAD = 0.1, 0.095
+CHANCE, TOLERANCE = 0.1, 0.095
 
 
 def run(store: str, control: str) -> Result:
@@ -86,4 +86,4 @@ def test_labels_that_are_shuffled_give_chance(workplace: Path, digits_store: str
     result = train(
         "model=mlp_lif", "data.num_bins=8", digits_store, *QUIET, "trainer.max_epochs=3", f"control={control}"
     )
-    assert (abs(result.metrics["test/accuracy"] - CHANCE) > SPREAD) == learns
+    assert (abs(result.metrics["test/accuracy"] - CHANCE) > TOLERANCE) == learns

@@ -235,16 +235,16 @@ def test_recordings_that_differ_from_those_of_the_run_are_a_warning(run: Path, s
 def test_early_exit_is_printed_written_and_drawn(run: Path, snnlab: Snnlab) -> None:
     folder, found = _evaluated(done := snnlab("evaluate", str(run), "--anytime", "--accuracy", "0.2"))
     assert_text_has(done.out, "answered", "threshold")
-    early: Any = found["anytime"]
-    end = early["thresholds"][-1]
+    early_exit: Any = found["anytime"]
+    end = early_exit["thresholds"][-1]
     recorded = load(run)
     assert end["accuracy"] == pytest.approx(recorded.metrics["test/accuracy"])
     assert end["latency"] == pytest.approx(320)
     assert end["spikes"] == pytest.approx(recorded.metrics["test/spikes_per_sample"])
-    assert early["unit"] == "ms"
-    assert early["on_val"]["threshold"] == early["on_test"]["threshold"]
-    assert early["on_val"]["accuracy"] >= 0.2
-    assert early["on_test"]["latency"] <= 320
+    assert early_exit["unit"] == "ms"
+    assert early_exit["on_val"]["threshold"] == early_exit["on_test"]["threshold"]
+    assert early_exit["on_val"]["accuracy"] >= 0.2
+    assert early_exit["on_test"]["latency"] <= 320
     assert (folder / "anytime.csv").read_text().startswith("threshold,accuracy,latency_ms,early,spikes\n0.2,")
     assert (folder / "anytime.png").stat().st_size > 5000
     with np.load(folder / "predictions.npz") as arrays:

@@ -123,11 +123,11 @@ def assert_rows_match_the_answers(folder: Path, arrays: dict[str, np.ndarray], s
         assert all(row["name"] == ("left", "right")[int(row["answer"])] for row in own)
         assert sum(int(row["events"]) for row in own) == EVENTS
     done = snnlab("predict", str(folder), files[0], "--pieces", "20", "--format", "jsonl")
-    pieces = [json.loads(line) for line in done.out.splitlines()]
-    assert {row["until_ms"] for row in pieces} == {20, 40, 60, 80, 100}
-    steps = [row["answer"] for row in pieces for _ in range(round((row["end_ms"] - row["start_ms"]) / 10))]
+    answers_so_far = [json.loads(line) for line in done.out.splitlines()]
+    assert {row["until_ms"] for row in answers_so_far} == {20, 40, 60, 80, 100}
+    steps = [row["answer"] for row in answers_so_far for _ in range(round((row["end_ms"] - row["start_ms"]) / 10))]
     assert steps == arrays["test_answers"][0].tolist()
-    assert sum(row["events"] for row in pieces) == EVENTS
+    assert sum(row["events"] for row in answers_so_far) == EVENTS
     same = list(csv.DictReader(io.StringIO(snnlab("predict", str(folder), files[0], "--pieces", "20").out)))
     assert same == [row for row in rows if row["file"] == files[0]]
 
@@ -161,12 +161,17 @@ def test_a_network_learns_values_of_a_table(blobs: Path, snnlab: Snnlab) -> None
     given_values = [[float(row["value_x"]), float(row["value_mirrored"])] for row in rows]
     np.testing.assert_allclose(given_values, answer, rtol=1e-4, atol=1e-6)
     done = snnlab("predict", str(folder), files[0], "--pieces", "30", "--format", "jsonl")
-    pieces = [json.loads(line) for line in done.out.splitlines()]
-    assert [(row["until_ms"], row["final"]) for row in pieces] == [(30, False), (60, False), (90, False), (100, True)]
-    so_far = [[row["value_x"], row["value_mirrored"]] for row in pieces]
+    answers_so_far = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["until_ms"], row["final"]) for row in answers_so_far] == [
+        (30, False),
+        (60, False),
+        (90, False),
+        (100, True),
+    ]
+    so_far = [[row["value_x"], row["value_mirrored"]] for row in answers_so_far]
     np.testing.assert_allclose(so_far, arrays["test_answers"][0, [2, 5, 8, 9]], rtol=1e-4, atol=1e-6)
-    assert sorted(row["events"] for row in pieces) == [row["events"] for row in pieces]
-    assert pieces[-1]["events"] == int(rows[0]["events"])
+    assert sorted(row["events"] for row in answers_so_far) == [row["events"] for row in answers_so_far]
+    assert answers_so_far[-1]["events"] == int(rows[0]["events"])
     assert f"R2 {metrics['test/r2']:.3f}" in snnlab("runs", "list", str(folder.parent)).out
 
 
@@ -176,18 +181,18 @@ def test_a_network_learns_labels_over_time(halves: Path, snnlab: Snnlab) -> None
     target, answers = arrays["test_target"], arrays["test_answers"]
     assert target.shape == answers.shape == (12, 10)
     assert (target[:, 9] == -100).all()
-    labelled = target != -100
-    assert metrics["test/labelled_steps"] == labelled.sum() == 12 * 9
-    right = (answers == target)[labelled].mean()
+    has_label = target != -100
+    assert metrics["test/labelled_steps"] == has_label.sum() == 12 * 9
+    right = (answers == target)[has_label].mean()
     assert metrics["test/accuracy"] == pytest.approx(right)
     # One label for all, and the most frequent one of each recording.
-    always = np.bincount(target[labelled]).max() / labelled.sum()
+    always = np.bincount(target[has_label]).max() / has_label.sum()
     known = [np.bincount(row[row >= 0]).max() for row in target]
     assert right > always + 0.1
-    assert right > sum(known) / labelled.sum() + 0.05
+    assert right > sum(known) / has_label.sum() + 0.05
     again, found = evaluated(snnlab("evaluate", str(folder)))
     assert found["metrics"]["test/accuracy"] == metrics["test/accuracy"]
-    assert np.array(found["confusion"]).sum() == labelled.sum()
+    assert np.array(found["confusion"]).sum() == has_label.sum()
     np.testing.assert_allclose(found["accuracy_over_time"][:9], (answers == target).mean(0)[:9])
     assert found["accuracy_over_time"][9] is None
     assert_rows_match_the_answers(folder, arrays, snnlab)
@@ -257,8 +262,8 @@ def test_incompatible_settings_are_reported_before_training(blobs: Path, halves:
         assert_error_has(done.error, *facts)
     table = (halves / "labels.csv").read_text().splitlines()
     (halves / "late.csv").write_text("\n".join([table[0], *(line for line in table[1:] if line.endswith(",90"))]))
-    late = ["data.labels=late.csv", "data.duration_ms=10"]
-    done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), *late)
+    own_settings = ["data.labels=late.csv", "data.duration_ms=10"]
+    done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), *own_settings)
     assert done.status == 2
     assert_error_has(done.error, "data.labels", "label", 10)
     done = snnlab("train", *experiment(halves, "steps", "cross_entropy_steps"), "data.bin_by=count")

@@ -149,25 +149,25 @@ def test_in_pieces_the_answer_is_the_same(run: Path, snnlab: Snnlab, length: str
 def test_early_exit_answers_at_a_probability(run: Path, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(path) for path in sorted((run.parents[2] / "mine").glob("*/*.npy"))]
     whole = _rows(snnlab("predict", str(run), *files))
-    pieces = [
+    answers = [
         json.loads(line)
         for line in snnlab("predict", str(run), *files, "--pieces", "20", "--format", "jsonl").out.splitlines()
     ]
-    sure = sorted(piece["probability"] for piece in pieces)[len(pieces) // 2]
-    early = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))
-    assert len(early) == len(whole)
-    for row in early:
-        of_file = [piece for piece in pieces if piece["file"] == row["file"]]
-        first = next(piece for piece in of_file if piece["probability"] >= sure or piece["final"])
+    sure = sorted(answer["probability"] for answer in answers)[len(answers) // 2]
+    first_answers = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))
+    assert len(first_answers) == len(whole)
+    for row in first_answers:
+        of_file = [answer for answer in answers if answer["file"] == row["file"]]
+        first = next(answer for answer in of_file if answer["probability"] >= sure or answer["final"])
         assert (row["answer"], float(row["until_ms"])) == (str(first["answer"]), first["until_ms"])
         assert int(row["events"]) == first["events"]
-    assert len({row["until_ms"] for row in early}) > 1
+    assert len({row["until_ms"] for row in first_answers}) > 1
     never = _rows(snnlab("predict", str(run), *files, "--until", "1", "--pieces", "40"))
     assert [{name: row[name] for name in whole[0]} for row in never] == whole
     assert_error_has(snnlab("predict", str(run), files[0], "--until", "2").error, "", "--until")
     monkeypatch.setattr("snnlab.session.prediction.step_time", lambda settings: StepTime(settings.step_ms, 5.0))
     later = _rows(snnlab("predict", str(run), *files, "--until", str(sure)))  # frames that need later events
-    assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in early]
+    assert [float(row["until_ms"]) for row in later] == [float(row["until_ms"]) + 5 for row in first_answers]
 
 
 def test_hot_pixels_are_those_of_the_run(hot_run: Path, snnlab: Snnlab) -> None:

@@ -46,10 +46,10 @@ def run(folder: Path) -> Any:
 
 
 def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: pytest.MonkeyPatch):
-    asked: list[Any] = []
+    experiments: list[Any] = []
 
     def record_session(session: Session, started: float) -> Result:
-        asked.append(session.experiment)
+        experiments.append(session.experiment)
         return Result(session.folder, "completed", session.experiment.seed)
 
     monkeypatch.setattr("snnlab.session.training.run", record_session)
@@ -64,7 +64,7 @@ def test_settings_can_be_given_as_python_values(workplace: Path, monkeypatch: py
         output_dir=workplace / "a=b",
         seed=3,
     )
-    (experiment,) = asked
+    (experiment,) = experiments
     assert (experiment.name, experiment.seed) == ("mlp_lif_saccade_digits", 3)
     assert experiment.model["layers"]["fc1"]["out_features"] == 16
     assert experiment.model["layers"]["lif1"]["tau_mem"] == 12.5

@@ -149,10 +149,10 @@ def test_a_running_search_is_shown(snnlab: Snnlab, tmp_path: Path):
     study = optuna.create_study(study_name="sweep", storage=f"sqlite:///{folder}/study.db", direction="maximize")
     for trial in TRIALS:
         study.enqueue_trial({"optimizer.lr": trial["optimizer.lr"]})
-        asked = study.ask()
-        asked.suggest_float("optimizer.lr", 0.0001, 0.1, log=True)
-        asked.set_user_attr("outcome", {"metrics": {"val/accuracy": trial["val/accuracy"]}, "epochs": 3})
-        study.tell(asked, trial["val/accuracy"])
+        new_trial = study.ask()
+        new_trial.suggest_float("optimizer.lr", 0.0001, 0.1, log=True)
+        new_trial.set_user_attr("outcome", {"metrics": {"val/accuracy": trial["val/accuracy"]}, "epochs": 3})
+        study.tell(new_trial, trial["val/accuracy"])
     done = snnlab("report", str(folder))
     assert done.status == 0, done.err
     text = (folder / "report.html").read_text()

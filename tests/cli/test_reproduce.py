@@ -55,7 +55,7 @@ def test_an_experiment_is_trained_again_from_its_record(recorded: Path, snnlab: 
     assert again != recorded
     assert again.parent == recorded.parent
     assert (again / "config.yaml").read_text() == (recorded / "config.yaml").read_text()
-    assert read_run(again).page["metrics"] == read_run(recorded).page["metrics"]
+    assert read_run(again).content["metrics"] == read_run(recorded).content["metrics"]
 
 
 def test_an_experiment_is_trained_again_with_overrides(recorded: Path, tmp_path: Path, snnlab: Snnlab) -> None:

@@ -176,10 +176,10 @@ OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])
 def test_killed_with(tmp_path: Path, digits_store: str, name: str):
-    early = name == "early_stopping"
-    places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if early else "end:0"]
+    stops_early = name == "early_stopping"
+    places = [f"batch:1:{random.Random(name).randrange(BATCHES)}", "over" if stops_early else "end:0"]
     runs = [trained(tmp_path / f"run{place}", (digits_store, *VARIANTS[name]), place) for place in ("", *places)]
-    assert (result(runs[0])["selection"]["epochs"] < EPOCHS) == (early)
+    assert (result(runs[0])["selection"]["epochs"] < EPOCHS) == (stops_early)
     for run in runs[1:]:
         assert_same(resumed(run), runs[0])
 

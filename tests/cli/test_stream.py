@@ -190,10 +190,11 @@ def test_camera_times_begin_at_the_first_event(run: Path, snnlab: Snnlab, pipe_i
 
 def test_the_first_answer_with_a_probability_is_the_last_one(run: Path, recording: Path, snnlab: Snnlab) -> None:
     found = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
-    asked = sorted(row["probability"] for row in found)[-2]
-    first = next(n for n, row in enumerate(found) if row["probability"] >= asked)
+    requests = sorted(row["probability"] for row in found)[-2]
+    first = next(n for n, row in enumerate(found) if row["probability"] >= requests)
     assert (
-        rows(snnlab("stream", str(run), str(recording), "--every", "20", "--until", str(asked))) == found[: first + 1]
+        rows(snnlab("stream", str(run), str(recording), "--every", "20", "--until", str(requests)))
+        == found[: first + 1]
     )
 
 

@@ -185,7 +185,7 @@ def test_gpus_are_shared_at_first_and_when_resumed(
 ):
     given: list[list[str]] = []
 
-    def train(one: task.Task) -> task.Outcome:
+    def train(one: task.RunTask) -> task.Outcome:
         given.append([text for text in one.overrides if text.startswith("trainer.devices")])
         figures = {"val/loss": 1.0}
         return task.Outcome(status="completed", error=None, metrics=figures, fit_s=0, wall_s=0, epochs=1, val_size=8)

@@ -331,12 +331,12 @@ def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
     frame = FrameBuilder.__call__
     kinds = []
 
-    def watched(frame_builder: FrameBuilder, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
+    def recorded(frame_builder: FrameBuilder, batch: EventBatch, *, allow_lists: bool = False) -> Batch:
         made = frame(frame_builder, batch, allow_lists=allow_lists)
         kinds.append(type(made.frames))
         return made
 
-    monkeypatch.setattr(FrameBuilder, "__call__", watched)
+    monkeypatch.setattr(FrameBuilder, "__call__", recorded)
     of_lists = train(*given, *layers).metrics
     assert set(kinds) == {EventFrames}
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from snnlab.experiments.workers import Task
+from snnlab.experiments.workers import RunTask
 from snnlab.runs.run_folder import is_locked, locked
 from snnlab.session.trial import train_task
 from snnlab.training.module import SpikingModule
@@ -17,9 +17,9 @@ from ..refusals import assert_text_has
 from .conftest import FAST
 
 
-def task(folder: Path, *overrides: str) -> Task:
+def task(folder: Path, *overrides: str) -> RunTask:
     given = [*FAST, "logger=none", "plots=null", "test=false", "trainer.enable_progress_bar=false", *overrides]
-    return Task(str(folder / "run"), given, None, str(folder))
+    return RunTask(str(folder / "run"), given, None, str(folder))
 
 
 def test_a_half_written_result_is_archived_and_the_run_resumes(workplace: Path, digits_store: str):
@@ -79,7 +79,7 @@ def test_a_disk_that_cannot_be_written_stops_the_search_and_not_only_the_trial(w
 
 def test_a_missing_working_folder_stops_the_search_with_a_message(workplace: Path, digits_store: str):
     one = task(workplace, digits_store)
-    outcome = train_task(Task(one.folder, one.overrides, None, str(workplace / "gone")))
+    outcome = train_task(RunTask(one.folder, one.overrides, None, str(workplace / "gone")))
     assert outcome["status"] == "stopped"
     assert str(outcome["error"]).startswith(f"{workplace / 'gone'}: ")
 

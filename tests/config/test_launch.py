@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from snnlab.config.grids import Launch, shares_gpus, split_launch
+from snnlab.config.grids import LauncherSettings, shares_gpus, split_launch
 from snnlab.errors import ConfigError
 
 from ..refusals import assert_raises
@@ -11,14 +11,14 @@ from ..refusals import assert_raises
 def test_the_settings_of_the_launcher_are_split_off():
     given = ["-m", "seed=0,1", "launcher=submitit", "workers=3", "submitit.cluster=local", "submitit.timeout_min=5"]
     launch, others = split_launch(given)
-    assert launch == Launch("submitit", 3, {"cluster": "local", "timeout_min": 5})
+    assert launch == LauncherSettings("submitit", 3, {"cluster": "local", "timeout_min": 5})
     assert others == ["-m", "seed=0,1"]
     assert launch.slots == 3
 
 
 def test_without_them_hydra_runs_one_after_the_other():
-    assert split_launch(["-m", "seed=0,1"]) == (Launch(), ["-m", "seed=0,1"])
-    assert Launch().slots == 1
+    assert split_launch(["-m", "seed=0,1"]) == (LauncherSettings(), ["-m", "seed=0,1"])
+    assert LauncherSettings().slots == 1
 
 
 @pytest.mark.parametrize(

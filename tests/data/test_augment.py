@@ -146,9 +146,9 @@ def test_bending_moves_neighbours_together_and_by_as_much_everywhere() -> None:
     fields = np.stack([bend.displacement(np.random.default_rng(seed)) for seed in range(400)])
     assert abs(fields.mean()) < 0.1
     assert np.allclose(fields.std(0), 2.0, rtol=0.2)
-    alike = (fields[:, :, :-1] * fields[:, :, 1:]).mean() / fields.var()
+    correlation = (fields[:, :, :-1] * fields[:, :, 1:]).mean() / fields.var()
     far = (fields[:, :, :-30] * fields[:, :, 30:]).mean() / fields.var()
-    assert alike > 0.97
+    assert correlation > 0.97
     assert abs(far) < 0.05
     done = bend.apply(Events(np.sort(places), x, y, places % 2 == 0), np.random.default_rng(0))
     rng = np.random.default_rng(0)

@@ -38,7 +38,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, ranges: bool = True, cuts: tuple[int, ...] = (), statuses: tuple[int, ...] = ()) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges, self.cuts, self.statuses = ranges, list(cuts), list(statuses)
-        self.asked: list[str | None] = []
+        self.requested: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -49,9 +49,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         assert isinstance(server, Server)
-        asked = self.headers["Range"]
-        server.asked.append(asked)
-        first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.ranges else 0
+        requested = self.headers["Range"]
+        server.requested.append(requested)
+        first = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and server.ranges else 0
         status = server.statuses.pop(0) if server.statuses else 206 if first else 200
         if first >= len(CONTENT):
             status = 416
@@ -94,7 +94,7 @@ def test_a_file_is_fetched_once(serve: Callable[..., Server], tmp_path: Path) ->
     server = serve()
     for _ in range(2):
         assert fetch_archive(archive(server), tmp_path / "new").read_bytes() == CONTENT
-    assert server.asked == [None]
+    assert server.requested == [None]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
 
 
@@ -102,26 +102,26 @@ def test_a_download_of_a_killed_process_is_resumed(serve: Callable[..., Server],
     server = serve()
     (tmp_path / "a.bin.part").write_bytes(CONTENT[:123_456])
     assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["bytes=123456-"]
+    assert server.requested == ["bytes=123456-"]
 
 
 def test_a_whole_part_that_was_not_renamed_is_used(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve()
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
     assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["bytes=300000-"]
+    assert server.requested == ["bytes=300000-"]
 
 
 def test_a_cut_connection_is_resumed_where_it_ended(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(cuts=(100_000, 50_000))
     assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.requested == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_a_server_without_ranges_starts_again(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve(ranges=False, cuts=(100_000, 200_000))
     assert fetch_archive(archive(server), tmp_path).read_bytes() == CONTENT
-    assert len(server.asked) == 3
+    assert len(server.requested) == 3
 
 
 def test_repeated_cuts_at_one_place_end_the_download_and_keep_the_part(
@@ -144,7 +144,7 @@ def test_a_server_without_the_file_is_not_tried_again(
     server = serve(statuses=(status,))
     with pytest.raises(OSError, match=words):
         fetch_archive(archive(server), tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 def test_a_host_that_does_not_answer_is_reported_at_once(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def changed(store: Store, indices: list[int], seed: int = 0, epoch: int = 0, **l
     return build_pipeline(NODES, labels, 4, store.sensor_size).augment(packed, seed, epoch)
 
 
-def pieces(packed: Packed) -> dict[int, list[Any]]:
+def contents(packed: Packed) -> dict[int, list[Any]]:
     columns = [column for column in (packed.t, packed.x, packed.y, packed.p) if column is not None]
     return {
         place: [column[start:stop].tolist() for column in columns]
@@ -30,20 +30,20 @@ def pieces(packed: Packed) -> dict[int, list[Any]]:
 
 
 def test_a_recording_is_augmented_alike_in_any_batch(tiny_store: Store) -> None:
-    together, alone = pieces(changed(tiny_store, [3, 7, 5, 1])), pieces(changed(tiny_store, [5]))
+    together, alone = contents(changed(tiny_store, [3, 7, 5, 1])), contents(changed(tiny_store, [5]))
     assert together[5] == alone[5]
-    assert together[5] != pieces(tiny_store.gather(np.array([5])))[5]
+    assert together[5] != contents(tiny_store.gather(np.array([5])))[5]
 
 
 def test_another_epoch_or_seed_changes_it_in_another_way(tiny_store: Store) -> None:
-    found = [pieces(changed(tiny_store, [5, 6], seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    found = [contents(changed(tiny_store, [5, 6], seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     assert found[0] != found[1] != found[2] != found[0]
 
 
 def test_a_flipped_recording_has_the_class_of_labels_after(tiny_store: Store) -> None:
     everything = list(range(20))
     plain, mapped = changed(tiny_store, everything), changed(tiny_store, everything, flip_x=[1, 0, 2, 3])
-    assert pieces(plain) == pieces(mapped)
+    assert contents(plain) == contents(mapped)
     assert plain.targets.tolist() == tiny_store.targets.tolist()
     different = mapped.targets != plain.targets
     assert 1 <= different.sum() < (plain.targets < 2).sum()
@@ -97,4 +97,4 @@ def test_other_targets_than_classes_stay_as_they_are(targets: np.ndarray, tiny_s
     packed = tiny_store.gather(np.array([3, 7, 5, 1]))
     done = build_pipeline(NODES, {}, 4, tiny_store.sensor_size).augment(packed._replace(targets=targets), 0, 0)
     np.testing.assert_array_equal(done.targets, targets)
-    assert pieces(done) == pieces(changed(tiny_store, [3, 7, 5, 1]))
+    assert contents(done) == contents(changed(tiny_store, [3, 7, 5, 1]))

@@ -185,7 +185,7 @@ NODES = [
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("tiny_store", [(5, 4, 2)], indirect=True, ids=str)
 def test_any_number_of_workers_and_any_order_change_a_recording_alike(tiny_store: Store, tiny_split: Split) -> None:
-    def pieces(workers: int, batch_size: int) -> dict[int, list[Any]]:
+    def contents(workers: int, batch_size: int) -> dict[int, list[Any]]:
         settings = DataSettings((5, 4, 2), 4, 1.0, 5, batch_size=batch_size, num_workers=workers, augment=NODES)
         loader = EventDataModule(tiny_store, tiny_split, settings, 3, pipeline=settings.pipeline).train_dataloader()
         assert isinstance(loader, DataLoader)
@@ -197,8 +197,8 @@ def test_any_number_of_workers_and_any_order_change_a_recording_alike(tiny_store
                 found[place] = [column.tolist() for column in each]
         return found
 
-    alone = pieces(0, 4)
-    assert alone == pieces(1, 4) == pieces(2, 4) == pieces(2, 3)
+    alone = contents(0, 4)
+    assert alone == contents(1, 4) == contents(2, 4) == contents(2, 3)
     assert any(each[0] != tiny_store[place].t.tolist() for place, each in alone.items())
 
 

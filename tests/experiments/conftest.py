@@ -19,7 +19,7 @@ from snnlab.experiments.suite_plan import PreflightResult, SuiteFunctions, Suite
 from snnlab.experiments.suite_runner import SuiteRunner
 from snnlab.experiments.suite_settings import parse_settings
 from snnlab.experiments.suite_state import SuiteState, load_suite_state, make_suite_folder, write_suite_yaml
-from snnlab.experiments.workers import InProcessWorker, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, RunTask
 
 N = 200
 SUITE: dict[str, Any] = {
@@ -30,7 +30,7 @@ SUITE: dict[str, Any] = {
 }
 
 
-def settings_of(task: Task) -> dict[str, str]:
+def settings_of(task: RunTask) -> dict[str, str]:
     """Return what a task's overrides set."""
     return {key: value for key, _, value in (text.partition("=") for text in task.overrides)}
 
@@ -61,15 +61,15 @@ class Stub:
     """
 
     folder: Path
-    broken: Callable[[Task], str | None] = lambda task: None
+    broken: Callable[[RunTask], str | None] = lambda task: None
     gaps: dict[str, str] = field(default_factory=dict)
-    accuracy: Callable[[Task], float] = lambda task: 0.9
-    trained: list[Task] = field(default_factory=list)
+    accuracy: Callable[[RunTask], float] = lambda task: 0.9
+    trained: list[RunTask] = field(default_factory=list)
     surveyed: int = 0
     classes: int = 4
     tables: Callable[[], Any] = lambda: None
 
-    def train(self, task: Task) -> Outcome:
+    def train(self, task: RunTask) -> Outcome:
         self.trained.append(task)
         error, begun = self.broken(task), time.perf_counter()
         if error is None:

@@ -15,7 +15,7 @@ from snnlab.experiments.executor import Executor
 from snnlab.experiments.search_plan import SearchPlan
 from snnlab.experiments.study import SearchLock, SharedStudy
 from snnlab.experiments.sweep_settings import parse_settings
-from snnlab.experiments.workers import InProcessWorker, Outcome, Task
+from snnlab.experiments.workers import InProcessWorker, Outcome, RunTask
 
 from ..refusals import assert_raises
 
@@ -31,9 +31,9 @@ class Search:
         self.lock = SearchLock(self.folder)
         self.study = SharedStudy(self.folder, self.sweep, self.space, self.lock, {"overrides": [], "seed": 0})
         self.status: Any = "completed"
-        self.trained: list[Task] = []
+        self.trained: list[RunTask] = []
 
-    def train(self, task: Task) -> Outcome:
+    def train(self, task: RunTask) -> Outcome:
         self.trained.append(task)
         error = "it diverged" if self.status == "failed" else None
         figures = {"val/loss": 1.0}
@@ -61,8 +61,8 @@ def searches(tmp_path: Path) -> Iterator[Any]:
 
 def test_no_trial_begins_after_the_hours_are_over(searches: Any, monkeypatch: pytest.MonkeyPatch):
     search = searches(trials=None, hours=1)
-    clock = SimpleNamespace(perf_counter=lambda: 1800.0 * len(search.trained), monotonic=executor.time.monotonic)
-    monkeypatch.setattr(executor, "time", clock)
+    fake_time = SimpleNamespace(perf_counter=lambda: 1800.0 * len(search.trained), monotonic=executor.time.monotonic)
+    monkeypatch.setattr(executor, "time", fake_time)
     search.run()
     assert len(search.trained) == 3  # at 0, 30 and 60 minutes
     assert search.study.count().complete == 3

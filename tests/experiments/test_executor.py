@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 from snnlab.experiments.executor import MAX_TRIES, Executor, FinishedTask, WorkerLostError
-from snnlab.experiments.workers import Outcome, Task, Worker
+from snnlab.experiments.workers import Outcome, RunTask, Worker
 
 from ..refusals import assert_raises, assert_text_has
 
@@ -21,16 +21,16 @@ def outcome(status: Any = "completed", error: str | None = None) -> Outcome:
 class Scripted:
     """Makes workers that return a function's result for a task's n-th try; None: it never ends."""
 
-    def __init__(self, answers: Callable[[Task, int], Answer]) -> None:
+    def __init__(self, answers: Callable[[RunTask, int], Answer]) -> None:
         self._answers = answers
-        self.given: list[Task] = []
+        self.given: list[RunTask] = []
         self.made: list[ScriptedWorker] = []
 
     def __call__(self) -> Worker:
         self.made.append(ScriptedWorker(self))
         return self.made[-1]
 
-    def answer(self, task: Task) -> Answer:
+    def answer(self, task: RunTask) -> Answer:
         tries = sum(task.folder == other.folder for other in self.given)
         self.given.append(task)
         return self._answers(task, tries)
@@ -61,8 +61,8 @@ def executor(script: Scripted, slots: int = 2, devices: int = 0) -> Executor:
     return Executor(script, lambda _: outcome(), slots, devices)
 
 
-def tasks(number: int) -> dict[int, Task]:
-    return {k: Task(f"run_{k}", ["a=1"], None, ".") for k in range(number)}
+def tasks(number: int) -> dict[int, RunTask]:
+    return {k: RunTask(f"run_{k}", ["a=1"], None, ".") for k in range(number)}
 
 
 def ended_of(script: Scripted, number: int = 1) -> tuple[Executor, list[FinishedTask]]:

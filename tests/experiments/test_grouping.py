@@ -36,8 +36,8 @@ def test_runs_on_gpus_of_their_own_are_one_row(tmp_path: Path):
     assert read_method_of(tmp_path / "x", 3) == [0, 1, 2]
 
 
-def read_method_of(folder: Path, left_out: int) -> list[int]:
-    shutil.rmtree(folder / f"{left_out}_0")
+def read_method_of(folder: Path, held_out: int) -> list[int]:
+    shutil.rmtree(folder / f"{held_out}_0")
     return read_method(folder).seeds
 
 

@@ -108,9 +108,9 @@ def test_optunas_heartbeat_is_not_for_those_who_ask_and_tell(folder: Path):
     """The reason why a lock shows the death of a process; if this fails, the heartbeat may replace it."""
     with quiet_optuna():
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/other.db", heartbeat_interval=1, grace_period=1)
-        asked = optuna.create_study(storage=storage)
+        own_study = optuna.create_study(storage=storage)
         with pytest.warns(UserWarning, match=r"Study\.optimize"):
-            asked.ask()
+            own_study.ask()
 
 
 def test_what_was_killed_while_it_was_proposed_is_no_trial(folder: Path):

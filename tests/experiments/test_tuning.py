@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from snnlab.experiments.suite_settings import TUNE_SEED
-from snnlab.experiments.workers import Outcome, Task
+from snnlab.experiments.workers import Outcome, RunTask
 
 from ..refusals import assert_text_has
 from .conftest import Stub, settings_of
@@ -27,7 +27,7 @@ def tuned(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """Return a stub whose trials improve with a smaller learning rate."""
     plain = Stub.train
 
-    def train(self: Stub, task: Task) -> Outcome:
+    def train(self: Stub, task: RunTask) -> Outcome:
         outcome = plain(self, task)
         if outcome["status"] == "completed":
             outcome["metrics"]["val/loss"] = float(settings_of(task).get("optimizer.lr", 1.0))

@@ -6,7 +6,7 @@ Axes: T steps, B samples, then the layer's own.
 from __future__ import annotations
 
 import json
-import time
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,9 +170,9 @@ def test_all_spikes_of_all_100_recordings_are_those_of_the_interpreter(
 
 def test_the_import_of_a_file_takes_less_than_3_seconds(real_data: Path, tmp_path: Path) -> None:
     path = foreign(real_data, "02_cnn/cnn_sinabs.nir")
-    began = time.process_time()
+    began = sum(os.times()[:4])  # with the process that reads the file first
     import_nir(path, tmp_path / "run", NIRReadOptions(), [])
-    assert time.process_time() - began < 3
+    assert sum(os.times()[:4]) - began < 3
 
 
 def test_the_recurrent_network_of_the_paper_is_one_with_its_interpreter(real_data: Path) -> None:

@@ -87,7 +87,7 @@ LEARNED: dict[str, Any] = {
 }
 
 
-class Case(NamedTuple):
+class KernelCase(NamedTuple):
     """A neuron and its input; all tensors are leaves.
 
     Attributes:
@@ -123,7 +123,7 @@ def settings(choice: Mapping[str, Any], exact: bool) -> dict[str, Any]:
     return own
 
 
-def build(choice: Mapping[str, Any], exact: bool = False) -> Case:
+def build(choice: Mapping[str, Any], exact: bool = False) -> KernelCase:
     """Return the case of a choice from all axes, always with the same numbers."""
     generator = torch.Generator().manual_seed(0)
     shape, batch = SHAPES[choice["shape"]]
@@ -139,7 +139,7 @@ def build(choice: Mapping[str, Any], exact: bool = False) -> Case:
     x, v, i = (in_layout(part.to(choice["dtype"]), choice["shape"]) for part in (x, v, i))
     steps = choice["T"]
     lengths = torch.tensor([0, 1, steps, steps // 2][:batch]) if choice["ragged"] else None
-    return Case(neuron, x, v, i if "synapse" in own else None, lengths, choice["through"], choice["asks"])
+    return KernelCase(neuron, x, v, i if "synapse" in own else None, lengths, choice["through"], choice["asks"])
 
 
 def learned(quantities: Sequence[str], per: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
+from cases import EXACT, INTEGRATING, LEARNED, SPIKING, KernelCase, build, pairwise
 from torch import Tensor
 
 from snnlab.kernels import function
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def assert_kernel_equals_loop(run: Kernel, case: Case) -> None:
+def assert_kernel_equals_loop(run: Kernel, case: KernelCase) -> None:
     """Assert that a kernel equals the plain loop, does not change its input, and keeps the memory layout."""
     expected, found = outcome(plain, case), outcome(run, case)
     for name, one, other in zip(Run._fields, found.run, expected.run, strict=True):
@@ -74,7 +74,7 @@ def gradient_error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def outcome(run: Kernel, case: Case) -> Outcome:
+def outcome(run: Kernel, case: KernelCase) -> Outcome:
     """Run a kernel on new leaves, and return outputs and the gradients of a weighted sum of them."""
     k = cast_coefficients(case.neuron.coefficients(), case.x)
     numbers = {f"k.{name}": leaf(value) for name, value in k._asdict().items() if isinstance(value, Tensor)}
@@ -93,7 +93,7 @@ def outcome(run: Kernel, case: Case) -> Outcome:
     return Outcome(result, dict(zip(leaves, gradients, strict=True)))
 
 
-def through(run: Kernel, case: Case, k: Any, count: bool = True) -> Run:
+def through(run: Kernel, case: KernelCase, k: Any, count: bool = True) -> Run:
     """Run a case with these coefficients."""
     parts = {"v": case.v} | ({} if case.i is None else {"i": case.i})
     state = case.neuron.initial_state(case.x[0])._replace(**parts)

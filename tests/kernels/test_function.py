@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import LEARNED, Case, build
+from cases import LEARNED, KernelCase, build
 from equality import CASES, Run, assert_kernel_equals_loop, through
 from torch import Tensor
 
@@ -21,7 +21,7 @@ JUMP = {**LEARNED, "kind": "jump", "reset": ("subtract", False), "detach": True,
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
+def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 
 
@@ -68,5 +68,5 @@ def test_a_state_of_another_precision_or_shape_is_refused(part: str) -> None:
             _run(case._replace(**{part: state}))
 
 
-def _run(case: Case) -> Run:
+def _run(case: KernelCase) -> Run:
     return through(run, case, cast_coefficients(case.neuron.coefficients(), case.x))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import EXACT, INTEGRATING, LEARNED, SPIKING, Case, build, pairwise
+from cases import EXACT, INTEGRATING, LEARNED, SPIKING, KernelCase, build, pairwise
 from equality import CASES, assert_kernel_equals_loop, dialects, title
 from loop_layers import ALIF_RESETS, DIALECTS, RESETS, alif, recurrent
 from loops import SURROGATES, assert_equals_loop, drive, nonzero_state, outcome, perturbed
@@ -67,7 +67,7 @@ def _params() -> Iterator[Any]:
 
 @interpreted
 @pytest.mark.parametrize("case", list(_params()))
-def test_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
+def test_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     assert_kernel_equals_loop(run, case())
 
 
@@ -202,7 +202,7 @@ def test_compiled_for_a_gpu_no_neuron_contracts_a_product(tmp_path: Path) -> Non
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
-def test_compiled_it_equals_the_plain_loop(case: Callable[[], Case]) -> None:
+def test_compiled_it_equals_the_plain_loop(case: Callable[[], KernelCase]) -> None:
     on_cpu = case()
     moved = {name: part.cuda() for name, part in on_cpu._asdict().items() if isinstance(part, Tensor)}
     assert_kernel_equals_loop(run, on_cpu._replace(neuron=on_cpu.neuron.cuda(), **moved))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from snnlab.kernels import runtime
-from snnlab.kernels.runtime import Loop
+from snnlab.kernels.runtime import CompiledLoop
 
 from ..refusals import assert_text_has
 
@@ -40,11 +40,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "kernels"
 
 
-def loop(more: str = "") -> Loop:
-    return Loop(TEXT.format(more=more), "test_forward", "forward", ["x"])
+def loop(more: str = "") -> CompiledLoop:
+    return CompiledLoop(TEXT.format(more=more), "test_forward", "forward", ["x"])
 
 
-def doubled(made: Loop) -> list[float]:
+def doubled(made: CompiledLoop) -> list[float]:
     x = np.arange(3, dtype=np.float32)
     made.prepare([x])(x, 0, 3)
     return x.tolist()
@@ -200,7 +200,7 @@ def test_the_exponential_is_that_of_numpy(dtype: Any) -> None:
     text = TEXT.replace("import numpy as np", "from snnlab.kernels.runtime import exp_").replace(
         "x[n] * real(2.0){more}", "exp_(x[n])"
     )
-    made = Loop(text, "test_exp", "forward", ["x"])
+    made = CompiledLoop(text, "test_exp", "forward", ["x"])
     x = np.linspace(-80, 80, 5001).astype(dtype)
     y = x.copy()
     made.prepare([y])(y, 0, y.size)

@@ -31,7 +31,7 @@ PRESETS = sorted((Path(__file__).parents[2] / "configs" / "neuron").glob("*.yaml
 
 @pytest.fixture
 def python() -> Iterator[None]:
-    with function._mode("python"):
+    with function._kernels_in_mode("python"):
         yield
 
 

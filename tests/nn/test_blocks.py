@@ -88,13 +88,13 @@ def test_residual_combines_input_and_branch(connect: Any, with_shortcut: bool, x
 def test_residual_of_spikes_follows_the_truth_tables() -> None:
     x, branch = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), torch.tensor([0.0, 1.0, 0.0, 1.0])
 
-    class Given(nn.Module):
+    class Constant(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return branch.expand_as(x)
 
     tables = {"add": [0, 1, 1, 2], "and": [0, 0, 0, 1], "iand": [0, 0, 1, 0]}
     for connect, table in tables.items():
-        y, _ = Residual({"given": Given()}, connect)(x)  # pyright: ignore[reportArgumentType]
+        y, _ = Residual({"given": Constant()}, connect)(x)  # pyright: ignore[reportArgumentType]
         assert y.flatten().tolist() == table
 
 
@@ -150,12 +150,12 @@ def test_one_call_and_split_calls_agree_with_counts(x: Tensor) -> None:
     network = build(DEEP).double().eval()
     whole, last = network(x, counts=(total := {}))
     for size in (1, 4):
-        pieces, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
-        for piece in x.split(size):
-            y, state = network(piece, state, counts=(own := {}))
-            pieces.append(y)
+        chunks, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
+        for chunk in x.split(size):
+            y, state = network(chunk, state, counts=(own := {}))
+            chunks.append(y)
             counts = {name: counts[name] + own[name] for name in counts}
-        torch.testing.assert_close(torch.cat(pieces), whole)
+        torch.testing.assert_close(torch.cat(chunks), whole)
         torch.testing.assert_close(state, last)
         assert all(torch.equal(counts[name], total[name]) for name in total)
     assert all(total[name].any() for name in DEEP_NEURONS)

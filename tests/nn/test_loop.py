@@ -136,12 +136,12 @@ def test_one_call_and_split_calls_agree_with_counts(feedback: Any, x: Tensor) ->
     network = build(feedback).double()
     whole, last = network(x, counts=(total := {}))
     for size in (1, 4):
-        pieces, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
-        for piece in x.split(size):
-            y, state = network(piece, state, counts=(own := {}))
-            pieces.append(y)
+        chunks, state, counts = [], None, {name: torch.zeros_like(n) for name, n in total.items()}
+        for chunk in x.split(size):
+            y, state = network(chunk, state, counts=(own := {}))
+            chunks.append(y)
             counts = {name: counts[name] + own[name] for name in counts}
-        torch.testing.assert_close(torch.cat(pieces), whole)
+        torch.testing.assert_close(torch.cat(chunks), whole)
         torch.testing.assert_close(state, last)
         assert all(torch.equal(counts[name], total[name]) for name in total)
     assert all(total[name].any() for name in ("loop.lif1", "loop.lif2"))

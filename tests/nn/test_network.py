@@ -89,12 +89,12 @@ def test_nested_state_is_carried_from_step_to_step() -> None:
     network, x = nested(), torch.rand(T, B, 4, dtype=torch.float64) * 2
     network.double()
     whole, last = network(x)
-    pieces, state = [], None
+    chunks, state = [], None
     for x_t in x.split(1):
         y, state = network(x_t, state)
-        pieces.append(y)
+        chunks.append(y)
     assert whole.any()
-    assert torch.equal(torch.cat(pieces), whole)
+    assert torch.equal(torch.cat(chunks), whole)
     torch.testing.assert_close(state, last)
 
 

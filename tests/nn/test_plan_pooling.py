@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from snnlab.errors import SnnlabError
 from snnlab.nn import Network, build_network
 from snnlab.nn.network import NetworkState
 from snnlab.nn.neurons.base import set_backend
-from snnlab.nn.stages import FusedNeuron, Stage
+from snnlab.nn.stages import CompactMaxPool, FusedNeuron, Stage
 
 from ..refusals import assert_raises, assert_text_has
 
@@ -162,6 +162,43 @@ def test_other_poolings_are_not_fused_and_the_log_says_why(
         y, _ = net(frames())
     assert_text_has(caplog.text, "pool1", why)
     assert torch.equal(y, network(NEURONS["lif"], {**POOLS["max"], **settings}, fuses=False)(frames())[0])
+
+
+OVERLAPPING: Node = {"type": "max_pool", "kernel_size": 3, "stride": 2, "padding": 1}
+
+
+def test_a_max_pooling_that_is_not_fused_saves_bytes_and_gives_the_same_gradients() -> None:
+    net = network(NEURONS["lif"], OVERLAPPING)
+    assert isinstance(stages(net)["pool1"], CompactMaxPool)
+    y, _, _, gradients = answer(net, torch.tensor([7, 0, 3, 1, 9]))
+    expected = answer(network(NEURONS["lif"], OVERLAPPING, fuses=False), torch.tensor([7, 0, 3, 1, 9]))
+    assert torch.equal(y, expected[0])
+    for name, gradient in expected[3].items():
+        torch.testing.assert_close(gradients[name], gradient)
+
+
+def _hook(net: Network) -> None:
+    net.get_submodule("pool1").register_forward_hook(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _hook,
+        lambda net: net.configure(fuse=False),
+        lambda net: set_backend(net, "reference"),
+        lambda net: setattr(net, "n1", nn.ReLU()) or setattr(net, "n2", nn.ReLU()),
+        lambda net: setattr(net.pool1, "ceil_mode", True),
+        lambda net: setattr(net.pool1, "dilation", 2),
+    ],
+    ids=["hook", "not fused", "reference", "no neurons", "ceil_mode", "dilation"],
+)
+def test_torch_runs_a_max_pooling_otherwise(change: Callable[[Any], None]) -> None:
+    net = network(NEURONS["lif"], OVERLAPPING)
+    change(net)
+    assert type(stages(net)["pool1"]) is Stage
+    with torch.no_grad():
+        assert type(stages(network(NEURONS["lif"], OVERLAPPING))["pool1"]) is Stage
 
 
 def test_an_input_in_other_memory_format_is_not_fused() -> None:

@@ -33,7 +33,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     taken: list[bool] = []
     few = spike_conv._find_spikes
 
-    def seen(x: Tensor, _: float) -> spike_conv.Spikes | None:
+    def seen(x: Tensor, _: float) -> spike_conv.SparseFrames | None:
         taken.append(True)
         return few(x, 1.0)
 

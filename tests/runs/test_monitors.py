@@ -34,12 +34,12 @@ def _outcome(fit: Fit, *callbacks: L.Callback, **settings: Any) -> tuple[dict[st
 
 @pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}, {"precision": "bf16-mixed"}], ids=str)
 def test_training_is_the_same_bit_for_bit_with_and_without(fit: Fit, settings: dict[str, Any]) -> None:
-    plain, watched = (_outcome(fit, *more, **settings) for more in ((), (Monitors(every_steps=1, every_epochs=1),)))
-    assert plain[0].keys() == watched[0].keys()
-    assert all(torch.equal(plain[0][key], watched[0][key]) for key in plain[0])
-    assert plain[1] == watched[1]
-    assert torch.equal(plain[2], watched[2])
-    assert plain[3] == watched[3]
+    plain, monitored = (_outcome(fit, *more, **settings) for more in ((), (Monitors(every_steps=1, every_epochs=1),)))
+    assert plain[0].keys() == monitored[0].keys()
+    assert all(torch.equal(plain[0][key], monitored[0][key]) for key in plain[0])
+    assert plain[1] == monitored[1]
+    assert torch.equal(plain[2], monitored[2])
+    assert plain[3] == monitored[3]
 
 
 def test_each_layer_is_measured_every_few_steps(tmp_path: Path, fit: Fit) -> None:
@@ -64,7 +64,7 @@ def test_a_silent_network_is_measured_too(tmp_path: Path, fit: Fit) -> None:
     assert sum(events.Histograms("monitors/membrane/lif")[0].histogram_value.bucket) == 6 * 4 * 8
 
 
-class Watch(L.Callback):
+class GradientRecorder(L.Callback):
     """Saves weights and gradients around the first step."""
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
@@ -76,13 +76,13 @@ class Watch(L.Callback):
 
 
 def test_gradient_and_update_are_those_of_the_training_step(tmp_path: Path, fit: Fit) -> None:
-    watch = Watch()
-    fit(Monitors(), watch)
+    recorder = GradientRecorder()
+    fit(Monitors(), recorder)
     events = reload(tmp_path)
     values = {
         what: events.Scalars(f"monitors/{what}/cuba")[0].value for what in ("weights", "weight_gradient", "update")
     }
-    size, gradient = float(watch.before.norm()), float(watch.gradient.norm())
+    size, gradient = float(recorder.before.norm()), float(recorder.gradient.norm())
     assert values["weights"] == pytest.approx(size, rel=1e-5)
     assert values["weight_gradient"] == pytest.approx(gradient, rel=1e-5)
     assert values["update"] == pytest.approx(0.1 * gradient / size, rel=1e-4)  # SGD with a rate of 0.1

@@ -203,4 +203,4 @@ def test_one_valid_file_is_enough_to_recognize_a_run(run: Path, damaged: list[st
 
 
 def test_the_repr_of_a_run_is_without_its_content(run: Path) -> None:
-    assert repr(RecordedRun(run, read_run(run).page)) == f"{RecordedRun.__name__}(folder={run!r})"
+    assert repr(RecordedRun(run, read_run(run).content)) == f"{RecordedRun.__name__}(folder={run!r})"

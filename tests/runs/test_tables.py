@@ -18,15 +18,15 @@ def test_on_a_narrow_console_columns_move_below_and_no_number_is_wrapped(width: 
         "flags",
     ]
     row = ["1", "linear_counts (baseline)", "50.6 ± 9.7", "1,234,567", *["40.5 k"] * 6, "a long remark " * 4]
-    found = Table(head, [row], "digits", [1, 10], [10]).pieces(width)
-    assert [text for piece, _ in found for text in piece.head if text not in head[:2]] == head[2:]
-    assert all(piece.head[:2] == head[:2] and piece.rows[0][:2] == row[:2] for piece, _ in found)
-    assert [piece.title for piece, _ in found] == ["digits", *[""] * (len(found) - 1)]
-    for piece, widths in found:
+    found = Table(head, [row], "digits", [1, 10], [10]).sub_tables(width)
+    assert [text for sub_table, _ in found for text in sub_table.head if text not in head[:2]] == head[2:]
+    assert all(sub_table.head[:2] == head[:2] and sub_table.rows[0][:2] == row[:2] for sub_table, _ in found)
+    assert [sub_table.title for sub_table, _ in found] == ["digits", *[""] * (len(found) - 1)]
+    for sub_table, widths in found:
         assert sum(widths) + 3 * len(widths) + 1 <= width
-        numbers = [place for place in range(len(widths)) if place not in piece.words]
-        assert all(len(piece.rows[0][place]) <= widths[place] for place in numbers)
-        assert all(len(word) <= widths[place] for place, text in enumerate(piece.head) for word in text.split())
+        numbers = [place for place in range(len(widths)) if place not in sub_table.text_columns]
+        assert all(len(sub_table.rows[0][place]) <= widths[place] for place in numbers)
+        assert all(len(word) <= widths[place] for place, text in enumerate(sub_table.head) for word in text.split())
 
 
 def test_a_table_without_rows_is_not_printed_and_wide_letters_fit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """Return the bench's module, imported by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield importlib.import_module("databench.bench")
-    parts = ("databench", "stepbench", "surroundings")
+    parts = ("bench_data", "bench_step", "databench", "stepbench", "surroundings")
     for name in [name for name in sys.modules if name.partition(".")[0] in parts]:
         del sys.modules[name]
 
@@ -57,10 +57,16 @@ def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) 
         assert f"| {name} |" in done.stdout
 
 
-def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
-    done = bench(*TINY, "--data", "nmnist", "--out", tmp_path / "out", data=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_missing_recordings_are_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], of_bench: ModuleType
+) -> None:
+    script = importlib.import_module("bench_data")
+    monkeypatch.setattr(os, "environ", os.environ | {"SNNLAB_DATA": str(tmp_path)})
+    monkeypatch.setattr(sys, "argv", ["bench_data.py", *TINY, "--data", "nmnist", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert_text_has(line, "bench_data: --data nmnist", "NMNIST")
     assert not (tmp_path / "out").exists()
 

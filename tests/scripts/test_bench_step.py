@@ -40,7 +40,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
-    methods = ["relu", "convs", "snnlab_reference"]
+    methods = ["relu", "snnlab_reference"]
     done = bench(*TINY, "--methods", *methods, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = results(tmp_path / "out")
@@ -92,10 +92,10 @@ def test_invalid_arguments_are_reported_in_one_line(arguments: list[str], facts:
 def test_a_missing_library_is_left_out_unless_it_was_named(parts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     methods, work = importlib.import_module("stepbench.methods"), importlib.import_module("stepbench.work")
     monkeypatch.setitem(methods.METHODS, "norse", methods.METHODS["norse"]._replace(requires="no-such-library==1.0"))
-    names, left_out = methods.choose_methods(None, "cpu")
+    names, skipped = methods.choose_methods(None, "cpu")
     assert "norse" not in names
     assert {"relu", "snnlab_reference"} <= set(names)
-    assert_text_has(left_out["norse"], "no-such-library==1.0")
+    assert_text_has(skipped["norse"], "no-such-library==1.0")
     with pytest.raises(work.UsageError, match=r"^norse:"):
         methods.choose_methods(["relu", "norse"], "cpu")
 

@@ -41,7 +41,7 @@ def load_module(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Mod
     """Return a function that imports a module of the bench by its name relative to the script."""
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
     yield lambda name: importlib.import_module(f"trainbench.{name}")
-    parts = ("trainbench", "stepbench", "surroundings")
+    parts = ("bench_train", "bench_step", "trainbench", "stepbench", "surroundings")
     for name in [name for name in sys.modules if name.partition(".")[0] in parts]:
         del sys.modules[name]
 
@@ -74,10 +74,19 @@ def test_a_run_writes_every_epoch_and_a_figure_and_prints_tables(tmp_path: Path)
     assert "| saccade_digits | 97% | 0 | spikingjelly |" in done.stdout
 
 
-def test_missing_recordings_are_named_in_one_line(tmp_path: Path) -> None:
-    done = bench("--experiments", "nmnist", "--out", tmp_path / "out", data=tmp_path)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+def test_missing_recordings_are_named_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    load_module: Callable[[str], ModuleType],
+) -> None:
+    script = importlib.import_module("bench_train")
+    monkeypatch.setattr(os, "environ", os.environ | {"SNNLAB_DATA": str(tmp_path)})
+    monkeypatch.setattr(sys, "argv", ["bench_train.py", "--experiments", "nmnist", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert_text_has(line, "bench_train: nmnist", "NMNIST")
     assert not (tmp_path / "out").exists()
 

@@ -369,7 +369,7 @@ def test_modules_are_found_without_being_imported(workplace: Path, canary: Path)
 
 def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job restarted by SLURM and a worker of a search work without a writable home."""
-    from snnlab.experiments.workers import Task
+    from snnlab.experiments.workers import RunTask
     from snnlab.session.trial import train_task
 
     (workplace / "file").write_text("")
@@ -385,8 +385,8 @@ def test_a_restarted_command_needs_no_key(workplace: Path, digits_store: str, mo
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert package.train(*words).folder == run
     monkeypatch.delenv("SLURM_JOB_ID")
-    outcome = train_task(Task(str(run), words, None, str(workplace)))
+    outcome = train_task(RunTask(str(run), words, None, str(workplace)))
     assert (outcome["status"], outcome["error"]) == ("completed", None)
-    other = train_task(Task(str(run), [*words, "seed=1"], None, str(workplace)))
+    other = train_task(RunTask(str(run), [*words, "seed=1"], None, str(workplace)))
     assert other["status"] == "failed"
     assert "plugins=" in str(other["error"])

@@ -164,7 +164,7 @@ def test_a_search_that_was_moved_goes_on_where_all_of_it_is_named_again(workplac
     assert "sweep.space=" in line
     words = [*SEARCH, f"output_dir={workplace / 'before'}"]
     again = sweep._resumed_plan([str(folder)], words, None)
-    assert (again.folder, again.place, again.common) == (folder, str(Path.cwd()), plan.common)
+    assert (again.folder, again.working_folder, again.common) == (folder, str(Path.cwd()), plan.common)
     for other in (["sweep.seed=1"], ["sweep.sampler=random"], ["trainer.max_epochs=3"], ["seed=5"]):
         with assert_raises(ConfigError, "work/after", "differ"):
             sweep._resumed_plan([str(folder)], [*words, *other], None)

@@ -16,7 +16,7 @@ from snnlab.data.events.frames import EventBatch
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn import NEURONS, Network, build_network
 from snnlab.nn.losses import CrossEntropy, Readout
-from snnlab.session.prediction import piece_steps, require_sensor, stream_window
+from snnlab.session.prediction import chunk_steps, require_sensor, stream_window
 
 from ..refusals import assert_raises
 
@@ -129,11 +129,11 @@ def test_frames_exist_for_one_piece_at_a_time() -> None:
 
 @pytest.mark.parametrize(("text", "steps"), [("5", 1), ("15.0", 3), ("60", 12), ("600", 120)])
 def test_a_piece_is_a_number_of_steps(text: str, steps: int) -> None:
-    assert piece_steps(text, _settings()) == steps
+    assert chunk_steps(text, _settings()) == steps
 
 
 def test_a_piece_of_steps_with_infinitely_many_digits() -> None:
-    assert piece_steps("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
+    assert chunk_steps("33.3333", _settings(dt=None, num_bins=3, duration_ms=100)) == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_piece_of_steps_with_infinitely_many_digits() -> None:
 )
 def test_a_piece_that_is_not_whole_steps_is_refused(text: str, changed: dict[str, Any], expected: tuple) -> None:
     with assert_raises(ConfigError, *expected):
-        piece_steps(text, _settings(**changed))
+        chunk_steps(text, _settings(**changed))
 
 
 def test_a_recording_of_another_sensor_is_named() -> None:

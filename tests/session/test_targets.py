@@ -50,7 +50,7 @@ def test_the_nearest_class_name_is_proposed():
 
 def build(**settings: object) -> Optimizer:
     node = {"_target_": "torch.optim.Adam", **settings}
-    make = partial_target(node, [Optimizer], ("torch.optim",), "optimizer", given=("params",))
+    make = partial_target(node, [Optimizer], ("torch.optim",), "optimizer", supplied=("params",))
     return make([torch.nn.Parameter(torch.zeros(1))])
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_argument_is_named(settings: dict, expected: tuple):
 def scheduler(**settings: object) -> LRScheduler:
     node = {"_target_": "torch.optim.lr_scheduler.SequentialLR", "milestones": [2], **settings}
     make = partial_target(
-        node, [LRScheduler], ("torch.optim",), "scheduler", given=("optimizer",), inner={"torch.optim": LRScheduler}
+        node, [LRScheduler], ("torch.optim",), "scheduler", supplied=("optimizer",), inner={"torch.optim": LRScheduler}
     )
     return make(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0))
 

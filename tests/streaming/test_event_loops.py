@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from snnlab.nn.network import Network, build_network
+from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.record import record
 from snnlab.session import Session
 from snnlab.streaming import EventStream
@@ -63,11 +64,14 @@ def random_network(layers: Mapping[str, Mapping[str, Any]], shape: tuple[int, ..
 
 
 def scaled(network: Network, scale: float) -> Network:
-    """Multiply the weights, so that more neurons spike."""
+    """Multiply the weights, so that more neurons spike; make learned values of neurons differ."""
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear):
                 module.weight *= scale
+            elif isinstance(module, Neuron):
+                for parameter in module.parameters():
+                    parameter += 0.3 * torch.randn_like(parameter)
     return network
 
 
@@ -84,6 +88,20 @@ NEURONS: dict[str, dict[str, Any]] = {
     "iaf": {"type": "iaf"},
     "iaf_several": {"type": "iaf", "spikes": "several", "floor": -1.0},
     "iaf_start": {"type": "iaf", "v_init": 0.4},
+    "learned": {"type": "lif", "learn": {"tau_mem": "channel", "v_threshold": "layer", "v_leak": "channel"}},
+    "learned_thresholds": {"type": "lif", "learn": {"v_threshold": "channel", "tau_mem": "channel"}},
+    "learned_of_neurons": {"type": "lif", "reset": "value", "learn": {"tau_mem": "neuron", "v_threshold": "neuron"}},
+    "cuba": {"type": "cuba_lif", "input_gain": 1.0, "tau_syn": 3.0, "floor": -2.0},
+    "cuba_decay_first": {"type": "cuba_lif", "synapse": "decay_first", "input_gain": 1.0, "spikes": "several"},
+    "cuba_next_step": {
+        "type": "cuba_lif",
+        "synapse": "next_step",
+        "input_gain": "1-a",
+        "learn": {"tau_syn": "channel"},
+    },
+    "alif": {"type": "alif", "adaptation": 0.2, "reset": "value"},
+    "alif_adapted": {"type": "alif", "adaptive": 3, "adapted_reset": True, "learn": {"tau_adapt": "channel"}},
+    "sinabs_synapse": {"type": "sinabs_lif", "tau_syn": 4.0, "input_gain": 1.0},
     "sinabs": {"type": "sinabs_lif", "min_v_mem": -0.7, "v_threshold": 0.6, "input_gain": 1.0},
 }
 
@@ -98,7 +116,7 @@ def test_all_neurons_equal_dense_loops(kind: str) -> None:
         "second": NEURONS[kind],
         "flatten": {"type": "flatten"},
         "out": {"type": "linear", "out_features": 4, "bias": False},
-        "readout": {"type": "li"},
+        "readout": {"type": "cuba_li" if kind == "cuba" else "li"},
     }
     shape = (2, 9, 11)
     spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 120, 12), shape)
@@ -138,6 +156,9 @@ POOLINGS: dict[str, dict[str, Any]] = {
     "max": {"type": "max_pool", "kernel_size": 2},
     "avg": {"type": "avg_pool", "kernel_size": 3},
     "sum": {"type": "sum_pool", "kernel_size": [2, 4]},
+    "overlapping": {"type": "max_pool", "kernel_size": 3, "stride": 2, "padding": 1},
+    "padded": {"type": "avg_pool", "kernel_size": 3, "stride": 1, "padding": 1},
+    "gaps": {"type": "sum_pool", "kernel_size": 2, "stride": 3},
 }
 
 
@@ -156,7 +177,7 @@ def test_all_poolings_equal_dense_loops(kind: str, before: bool) -> None:
     shape = (2, 14, 16)
     spikes = assert_equals_dense_loops(random_network(layers, shape), random_steps(shape, 100, 20), shape)
     assert spikes["lif"] > 50
-    assert spikes["lif2"] > 50
+    assert spikes["lif2"] > 20
 
 
 def test_one_axis_and_features_equal_dense_loops() -> None:
@@ -167,6 +188,49 @@ def test_one_axis_and_features_equal_dense_loops() -> None:
     assert_equals_dense_loops(random_network(lines, (2, 200)), random_steps((2, 200), 60, 20), (2, 200))
     features = {"hidden": {"type": "linear", "out_features": 33}, "lif": {"type": "lif"}, **end}
     assert_equals_dense_loops(random_network(features, (70,)), random_steps((70,), 60, 20), (70,))
+
+
+CONV: dict[str, Any] = {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "padding": 1, "bias": False}
+LIF: dict[str, Any] = {"type": "lif", "tau_mem": 5.0}
+ROW: dict[str, Any] = {"conv": CONV, "lif": LIF}
+AVG: dict[str, Any] = {"type": "avg_pool", "kernel_size": 2}
+END: dict[str, Any] = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 20}, "lif2": LIF}
+BLOCK: dict[str, Any] = {"type": "residual", "layers": ROW}
+SHORT: dict[str, Any] = {"conv": {**CONV, "kernel_size": 1, "padding": 0}, "lif": LIF}
+GRAPHS: dict[str, dict[str, Any]] = {
+    "residual": {**ROW, "block": BLOCK, "block2": BLOCK, **END},
+    "pooled": {**ROW, "pool": AVG, "block": BLOCK, "pool2": {"type": "max_pool", "kernel_size": 2}, **END},
+    "shortcut": {**ROW, "block": {**BLOCK, "shortcut": SHORT}, "conv2": CONV, "lif3": LIF},
+    "down": {
+        **ROW,
+        "block": {"type": "residual", "layers": {**ROW, "pool": AVG}, "shortcut": {"pool": AVG, **SHORT}},
+        **END,
+    },
+    "nested": {**ROW, "block": {"type": "residual", "layers": {"inner": BLOCK, "conv": CONV, "lif": LIF}}, "end": CONV},
+    "at_the_end": {**ROW, "block": BLOCK},
+    "pooled_input": {"pool": AVG, **ROW, "pool2": AVG, "pool3": {"type": "sum_pool", "kernel_size": 2}, **END},
+    "recurrent": {"flatten": {"type": "flatten"}, "fc": END["out"], "lif": {**LIF, "recurrent": True}},
+    "recurrent_conv": {
+        "conv": {**CONV, "bias": True, "stride": 2},
+        "lif": {**LIF, "recurrent": {"type": "conv", "kernel_size": 5}},
+        "pool": AVG,
+        **END,
+    },
+    "recurrent_late": {
+        "conv": {**CONV, "kernel_size": 5, "padding": 2},
+        "iaf": {"type": "iaf", "recurrent": {"type": "conv", "kernel_size": 1, "autapses": False}},
+        **END,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
+    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    network = random_network(GRAPHS[kind], shape)
+    spikes = assert_equals_dense_loops(network, random_steps(shape, 60, 20), shape)
+    assert spikes
+    assert all(spikes.values())
 
 
 def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:

@@ -22,12 +22,12 @@ END: dict[str, dict[str, Any]] = {"flatten": {"type": "flatten"}, "out": {"type"
     [
         ({"conv": CONV, "norm": {"type": "batch_norm"}, "lif": LIF}, "norm"),
         ({"conv": CONV, "relu": {"type": "relu"}}, "relu"),
-        ({"conv": CONV, "lif": {"type": "alif"}}, "lif"),
-        ({"conv": CONV, "lif": {**LIF, "recurrent": True}}, "lif"),
-        ({"conv": CONV, "lif": {**LIF, "learn": {"tau_mem": "channel"}}}, "lif"),
+        ({"conv": CONV, "lif": {"type": "adlif"}}, "lif"),
+        ({"conv": CONV, "lif": {**LIF, "recurrent": {"type": "dense"}}}, "lif"),
+        ({"conv": CONV, "lif": {**LIF, "recurrent": {"type": "conv", "bias": True}}}, "lif"),
+        ({"conv": CONV, "lif": LIF, "block": {"type": "residual", "connect": "iand", "layers": {"lif": LIF}}}, "block"),
         ({"conv": CONV, "pool": {"type": "avg_pool", "kernel_size": 2}, "lif": LIF}, "pool"),
-        ({"conv": CONV, "lif": LIF, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}}, "pool"),
-        ({"pool": {"type": "sum_pool", "kernel_size": 2}, "conv": CONV}, "pool"),
+        ({"conv": CONV, "pool": {"type": "max_pool", "kernel_size": 3, "stride": 1}, "lif": LIF}, "pool"),
         ({"conv": CONV, "li": {"type": "li"}, "conv2": CONV}, "conv2"),
         ({"conv": CONV, "conv2": CONV}, "conv2"),
         ({"lif": LIF}, "lif"),
@@ -70,4 +70,6 @@ def test_only_neurons_that_wait_for_input_are_driven() -> None:
     assert not driven(type="lif", v_leak=0.2)
     assert not driven(type="lif", reset_delay=True)
     assert not driven(type="iaf", v_init=2.0)
+    assert not driven(type="cuba_lif")
+    assert not driven(type="alif")
     assert not driven(type="li")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from snnlab.data.events.frames import Batch
 from snnlab.nn import BuiltNetwork
-from snnlab.nn.losses import Task, build_loss
+from snnlab.nn.losses import LossContext, build_loss
 from snnlab.training.module import Outputs, Schedule, SpikingModule
 
 PARTS = ("loss/cross_entropy", "loss/rate")
@@ -76,7 +76,7 @@ def test_the_parts_of_a_loss_are_logged_as_they_enter_it(
     node = {"type": "cross_entropy", "regularizers": {"rate": {"type": "rate_band", "lower": 400.0, "weight": 0.5}}}
     built = BuiltNetwork(module.network, {}, {"lif": (8,)}, 1)
     loss = build_loss(node)
-    loss.bind(Task(built, (5,), 2.0, 6, 3))
+    loss.bind(LossContext(built, (5,), 2.0, 6, 3))
     module = SpikingModule(built, loss, module.make_optimizer, None, num_classes=3, dt=2.0, seed=0)
     trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, loader, loader)

@@ -15,7 +15,7 @@ from snnlab.training.progress import Timing
 BATCH = SimpleNamespace(lengths=torch.zeros(4))
 
 
-class _Clock:
+class _FakeTime:
     now = 100.0
 
     def __call__(self) -> float:
@@ -23,27 +23,27 @@ class _Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
-    clock = _Clock()
-    monkeypatch.setattr(progress.time, "perf_counter", clock)
-    return clock
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> _FakeTime:
+    fake_time = _FakeTime()
+    monkeypatch.setattr(progress.time, "perf_counter", fake_time)
+    return fake_time
 
 
-def _train(timing: Any, clock: _Clock, seconds: list[float]) -> None:
+def _train(timing: Any, fake_time: _FakeTime, seconds: list[float]) -> None:
     timing.on_train_epoch_start(None, None)
     for n, each in enumerate(seconds, 1):
-        clock.now += each
+        fake_time.now += each
         timing.on_train_batch_end(SimpleNamespace(world_size=1), None, None, BATCH, n)
 
 
-def test_training_is_timed_without_validation(clock: _Clock) -> None:
+def test_training_is_timed_without_validation(fake_time: _FakeTime) -> None:
     timing: Any = Timing(started=90.0)
     timing.on_fit_start(None, None)
     for _ in range(2):
-        clock.now += 1.0
-        _train(timing, clock, [2.0, 1.0])
+        fake_time.now += 1.0
+        _train(timing, fake_time, [2.0, 1.0])
         assert timing.epoch_s == 3.0
-        clock.now += 50.0  # validation
+        fake_time.now += 50.0  # validation
     timing.on_fit_end(None, None)
     summary = timing.summary()
     assert summary["first_step_s"] == 13.0  # from the command's start
@@ -51,10 +51,12 @@ def test_training_is_timed_without_validation(clock: _Clock) -> None:
     assert summary["samples_per_s"] == pytest.approx(16 / 6.0)
 
 
-def test_an_interrupted_epoch_counts_until_its_last_batch(fit_scripted: Callable[..., Any], clock: _Clock) -> None:
+def test_an_interrupted_epoch_counts_until_its_last_batch(
+    fit_scripted: Callable[..., Any], fake_time: _FakeTime
+) -> None:
     class Batches(L.Callback):
         def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-            clock.now += 1.0
+            fake_time.now += 1.0
 
     timing = Timing(started=90.0)
     fit_scripted([Batches(), timing], [1.0, 1.0], enable_checkpointing=False, max_steps=5)  # 3 batches are an epoch
@@ -81,13 +83,13 @@ def test_a_real_training_is_timed(fit_scripted: Callable[..., Any]) -> None:
     assert 0 < timing.epoch_s <= timing.training_s < timing.fit_s
 
 
-def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(clock: _Clock) -> None:
+def test_a_failed_training_has_a_duration_and_a_finished_one_keeps_it(fake_time: _FakeTime) -> None:
     failed: Any = Timing(started=90.0)
     failed.on_exception(None, None, ValueError())  # before the fit began
     assert failed.fit_s == 0.0
     failed.on_fit_start(None, None)
-    clock.now += 5.0
+    fake_time.now += 5.0
     failed.on_exception(None, None, ValueError())
-    clock.now += 7.0
+    fake_time.now += 7.0
     failed.on_exception(None, None, ValueError())
     assert failed.fit_s == 5.0

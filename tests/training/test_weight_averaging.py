@@ -51,7 +51,7 @@ def test_a_value_out_of_range_is_refused(make: Callable[[], AverageRule], settin
         make()
 
 
-class Seen(L.Callback):
+class WeightRecorder(L.Callback):
     """Stores the weights of each validation and each training batch, and the contents of a checkpoint."""
 
     def __init__(self, folder: Path) -> None:
@@ -82,8 +82,10 @@ class Seen(L.Callback):
         assert torch.equal(self._weight(pl_module), self.trained[-1])
 
 
-def fitted(make: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule | None, folder: Path) -> Seen:
-    seen = Seen(folder)
+def fitted(
+    make: Make, quiet_trainer: Make, loader: DataLoader[Any], rule: AverageRule | None, folder: Path
+) -> WeightRecorder:
+    seen = WeightRecorder(folder)
     averaging = [] if rule is None else [Averaging(rule)]
     quiet_trainer(callbacks=[seen, *averaging], max_epochs=4).fit(make(), loader, loader)
     return seen

@@ -66,8 +66,8 @@ def test_feedback_is_described(recurrent: Any, text: str) -> None:
 def test_a_rest_is_described_and_different_values_are_a_range() -> None:
     rest = AfterSpike("value", rest_steps=3.0)
     assert neuron_properties(NeuronInfo(reset=rest)) == {"reset": "to 0, then 3 steps of rest"}
-    spread = AfterSpike("subtract", torch.tensor([0.5, 2.0]))
-    assert neuron_properties(NeuronInfo(reset=spread)) == {"reset": "subtract 0.5 to 2"}
+    per_neuron = AfterSpike("subtract", torch.tensor([0.5, 2.0]))
+    assert neuron_properties(NeuronInfo(reset=per_neuron)) == {"reset": "subtract 0.5 to 2"}
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,11 @@ MAKE = {
 }
 
 
+def spikformer() -> nn.Module:
+    """Return Spikformer-2-256 for frames of 48 x 48, which takes `[T, B, ...]`."""
+    return library("model.spikformer").Spikformer(4, 2, 48, 48, num_classes=10, num_heads=16, depths=2)
+
+
 def make(name: str) -> nn.Module:
     """Return a network of the zoo in SpikingJelly, which takes `[T, B, ...]`."""
     network = MAKE[name]()

@@ -1,6 +1,7 @@
 """Measure CPU time and memory of training steps of a network of the zoo, here and in SpikingJelly, on one thread.
 
     python -m tests.zoo.measure_step sew_gesture --steps 16 --batch 4 --rounds 7
+    python -m tests.zoo.measure_step spikformer --steps 10 --batch 16
 
 Each variant runs in a process of its own; the variants take turns. A step is forward, cross-entropy of the mean over
 time, backward and Adam. Memory is the peak of the process beyond what it has before the first step.
@@ -24,18 +25,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from snnlab.nn import keep_heap
-from tests.zoo.networks import NETWORKS
+from tests.zoo.networks import COLOURS, NETWORKS, SPIKFORMER
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 ATAN = ("neuron.detach_reset=true", "neuron.surrogate={type: atan, alpha: 2.0}")
 # The last has what snnlab does too: channels-last memory, and a heap that is kept.
 VARIANTS = ("snnlab", "spikingjelly", "spikingjelly_tuned")
 DENSITY = 0.05
+PAIRS = {**NETWORKS, "spikformer": SPIKFORMER}
+# Networks whose settings contain the surrogate gradient of the source.
+OWN_SURROGATE = ("vgg_snn", "spikformer")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=PAIRS)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
@@ -73,7 +77,8 @@ def serve(arguments: argparse.Namespace) -> None:
     """Run a step for each line of stdin, and print its CPU time and the peak memory so far."""
     network, run = model(arguments.network, arguments.variant)
     optimizer = torch.optim.Adam(network.parameters())
-    shape = (2, 128, 128) if NETWORKS[arguments.network].in_shape is None else (3, 64, 64)
+    shape = PAIRS[arguments.network].in_shape or (2, 128, 128)
+    shape = (3, 64, 64) if shape == COLOURS else shape
     generator = torch.Generator().manual_seed(0)
     x = (torch.rand(arguments.steps, arguments.batch, *shape, generator=generator) < DENSITY).float()
     targets = torch.zeros(arguments.batch, dtype=torch.int64)
@@ -93,11 +98,11 @@ def model(name: str, variant: str) -> tuple[nn.Module, Callable[[Tensor], Tensor
     if variant != "spikingjelly":
         keep_heap()
     if variant == "snnlab":
-        ours = NETWORKS[name].build(*(() if name == "vgg_snn" else ATAN)).network
+        ours = PAIRS[name].build(*(() if name in OWN_SURROGATE else ATAN)).network
         return ours, lambda x: ours(x)[0].mean(0)
     from tests.zoo import jelly
 
-    theirs = jelly.make(name)
+    theirs = jelly.spikformer() if name == "spikformer" else jelly.make(name)
     if variant == "spikingjelly_tuned":
         theirs = theirs.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 

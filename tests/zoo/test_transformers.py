@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.config.compose import compose_experiment
+from snnlab.errors import DataError
 from snnlab.interop.spikingjelly import in_order_of_use, match_spikingjelly
 from snnlab.interop.state_dicts import load_state_dict
 from snnlab.nn import build_network
+
+from ..refusals import assert_raises
 
 STEPS, BATCH = 3, 2
 # SpikingJelly's LIFNode with tau = 2 and a detached reset.
@@ -225,3 +228,13 @@ def test_a_network_has_the_parameters_that_its_authors_code_uses(name: str) -> N
     experiment, _ = compose_experiment([f"model={name}", "data=cifar10dvs", "data.root=FOLDER"], None)
     network = build_network(experiment.model["layers"], in_shape=(2, 32, 32), dt=1.0).network
     assert sum(parameter.numel() for parameter in network.parameters()) == COUNTS[name]
+
+
+def test_a_missing_bias_names_the_setting_of_its_block(tmp_path: Path) -> None:
+    layers = {"enc": {"type": "repeat", "times": 1, "layers": {"mlp": residual(mlp=block("spiking_mlp"))}}}
+    theirs = build_network(layers, in_shape=(4, 2, 2), dt=None).network.state_dict()
+    torch.save(theirs, tmp_path / "theirs.pt")
+    layers["enc"]["layers"]["mlp"] = residual(mlp=block("spiking_mlp", bias=False))
+    network = build_network(layers, in_shape=(4, 2, 2), dt=None).network
+    with assert_raises(DataError, tmp_path / "theirs.pt", "model.layers.enc.layers.mlp.layers.mlp.bias=true"):
+        load_state_dict(network, tmp_path / "theirs.pt", "spikingjelly")

@@ -113,9 +113,9 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     rows, columns = np.empty((2, num_events), np.int32)
     values = np.empty(num_events, np.float32)
     inside, in_order = np.empty((2, num_recordings), bool)
-    places = cell_positions(height, width)
+    positions = cell_positions(height, width)
     to = offsets, rows, columns, values, inside, in_order
-    run = partial(_list, *arrays, num_bins, duration_us, channels, width, places, *to)
+    run = partial(_fill_lists, *arrays, num_bins, duration_us, channels, width, positions, *to)
     share(run, num_recordings, num_events)
     if not inside.all():
         raise_if_outside(batch, sensor_size)
@@ -126,7 +126,7 @@ def list_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
 
 
 @compiled(nogil=True, error_model="numpy")
-def _list(
+def _fill_lists(
     t: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
@@ -136,7 +136,7 @@ def _list(
     duration: int,
     channels: int,
     width: int,
-    places: CellPositions,
+    positions: CellPositions,
     offsets: np.ndarray,
     rows: np.ndarray,
     columns: np.ndarray,
@@ -146,7 +146,7 @@ def _list(
     first: int,
     last: int,
 ) -> None:
-    size = places.row.size
+    size = positions.row.size
     height = size // width
     # As unsigned numbers, one comparison checks both bounds.
     w, h, c = np.uint64(width), np.uint64(height), np.uint64(channels)
@@ -178,7 +178,7 @@ def _list(
             for channel in range(channels):
                 lines = offsets[n, channel * height : (channel + 1) * height + 1]
                 cells = frame[channel]
-                many = list_cells(occupied[channel], places, cells, at, lines, rows, columns, values, before, spare)
+                many = list_cells(occupied[channel], positions, cells, at, lines, rows, columns, values, before, spare)
                 for k in range(many):
                     cells[spare[k]] = 0
                 at += many
@@ -361,9 +361,9 @@ def check_batch(batch: EventBatch, num_bins: int, duration_us: int, sensor_size:
     check_sensor_size(sensor_size)
     height = sensor_size[1]
     if (batch.y is None) != (height == 1):
-        given = "no y" if batch.y is None else "y"
+        got = "no y" if batch.y is None else "y"
         raise DataError(
-            "", f"the recordings have {given}, sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1"
+            "", f"the recordings have {got}, sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1"
         )
     if batch.t.device.type == "cpu":
         _check_offsets(batch)

@@ -65,7 +65,7 @@ def read_all(source: Source, workers: int = 0, max_serial_s: float = 0.0) -> Gen
     """
     done, started = 0, time.perf_counter()
     while done < len(source) and (workers <= 1 or not _should_start_workers(done, len(source), started, max_serial_s)):
-        yield _read(source, done)
+        yield _read_checked(source, done)
         done += 1
     if done == len(source):
         return
@@ -90,10 +90,10 @@ def _should_start_workers(done: int, size: int, started: float, max_serial_s: fl
     return max_serial_s == 0 or (done > 0 and passed > _MEASURED_S and passed / done * (size - done) > max_serial_s)
 
 
-def _read_in_order(pool: ProcessPoolExecutor, places: range, in_flight: int) -> Iterator[Events | Unusable]:
+def _read_in_order(pool: ProcessPoolExecutor, indices: range, in_flight: int) -> Iterator[Events | Unusable]:
     pending: deque[Future[list[Events | Unusable]]] = deque()
-    for start in places[::_CHUNK]:
-        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, places.stop)))
+    for start in indices[::_CHUNK]:
+        pending.append(pool.submit(_read_chunk, start, min(start + _CHUNK, indices.stop)))
         if len(pending) == in_flight:
             yield from pending.popleft().result()
     while pending:
@@ -110,10 +110,10 @@ def _start_worker(source: Source) -> None:
 
 def _read_chunk(start: int, stop: int) -> list[Events | Unusable]:
     assert _source is not None
-    return [_read(_source, index) for index in range(start, stop)]
+    return [_read_checked(_source, index) for index in range(start, stop)]
 
 
-def _read(source: Source, index: int) -> Events | Unusable:
+def _read_checked(source: Source, index: int) -> Events | Unusable:
     try:
         events = source.read(index)
         check_events(events, source.sensor_size, source.name(index))
@@ -357,15 +357,15 @@ def _pack(
             if progress
             else recordings
         )
-        for place, events in enumerate(iterator):
+        for index, events in enumerate(iterator):
             with _write_errors(folder):
                 if isinstance(events, Unusable):
                     reasons.append(events.reason)
                     writer.append_bad(events.reason)
                 else:
                     writer.append(events)
-            if len(reasons) == place + 1 == max_bad:
-                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(place, len(source))}")
+            if len(reasons) == index + 1 == max_bad:
+                raise DataError("", f"{reasons[0]}\n  and so are {_format_others(index, len(source))}")
         with _write_errors(folder):
             if (origin := origin_of(source)) is not None:
                 (folder / ORIGIN).write_text(origin, encoding="utf-8", errors="surrogateescape")
@@ -490,7 +490,9 @@ def copies(store_dir: Path) -> list[Copy]:
     """Return all packed copies in a folder, and unfinished ones of killed processes, sorted by path."""
     found = sorted([*store_dir.glob(f"*-{_KEY}"), *store_dir.glob(f"*-{_KEY}{_BUILDING}")])
     return [
-        Copy(path, path.name.rpartition("-")[0], _origin(path), folder_size(path)) for path in found if path.is_dir()
+        Copy(path, path.name.rpartition("-")[0], _read_origin(path), folder_size(path))
+        for path in found
+        if path.is_dir()
     ]
 
 
@@ -527,7 +529,7 @@ def folder_size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
 
 
-def _origin(path: Path) -> str | None:
+def _read_origin(path: Path) -> str | None:
     try:
         return (path / ORIGIN).read_text(encoding="utf-8", errors="surrogateescape")
     except (OSError, ValueError):

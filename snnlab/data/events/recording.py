@@ -83,8 +83,8 @@ def check_events(events: Events, sensor_size: SensorSize, name: str) -> None:
     check_sensor_size(sensor_size)
     width, height, _ = sensor_size
     if (events.y is None) != (height == 1):
-        given = "no y" if events.y is None else "y"
-        raise DataError(name, f"has {given}, but sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1")
+        got = "no y" if events.y is None else "y"
+        raise DataError(name, f"has {got}, but sensor_size is {list(sensor_size)}", "y is needed exactly for H > 1")
     _check_columns(events, sensor_size[2], name)
     _check_times(events.t, name)
     _check_inside(events.x, "x", width, name)

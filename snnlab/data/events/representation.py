@@ -171,6 +171,7 @@ class Region:
 
     @property
     def _crop(self) -> tuple[int, int, int, int]:
+        """Return left, top, width and height of the region, in pixels."""
         return self.crop or (0, 0, self.sensor_size[0], self.sensor_size[1])
 
     def _is_hot(self, batch: EventBatch) -> Tensor:
@@ -184,9 +185,9 @@ class Region:
 def _cells(column: Tensor, start: int, side: int, cells: int) -> tuple[Tensor, Tensor]:
     """Return each event's cell along one axis, 0 outside, and a mask of the events inside."""
     # Wider than the store's int16, in which a difference might wrap.
-    place = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
-    inside = (place >= 0) & (place < cells)
-    return torch.where(inside, place, 0).to(column.dtype), inside
+    cell = torch.div(column.to(torch.int32) - start, side, rounding_mode="floor")
+    inside = (cell >= 0) & (cell < cells)
+    return torch.where(inside, cell, 0).to(column.dtype), inside
 
 
 REPRESENTATIONS = Registry("representation")
@@ -273,7 +274,7 @@ class Counts(Representation):
         return self.from_counts(counts, steps)
 
     def from_counts(self, counts: Tensor, steps: Steps) -> Tensor:
-        """Convert counts, of all or of some steps, to frames; in place where that is faster, always if cellwise."""
+        """Convert event counts, of all steps or of some, to frames; a `cellwise` representation does it in place."""
         return counts
 
 
@@ -378,16 +379,16 @@ class VoxelGrid(Representation):
         batch, steps = binned.batch, binned.steps
         sign = torch.where(batch.p, 1.0, -1.0)
         inside = steps.step_per_event(batch) != DROPPED
-        place = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
-        place = place.clamp(0, steps.num_bins - 1)
-        first = place.floor()
-        late = torch.where(inside, (place - first).float(), 0.0)
-        early = torch.where(inside, 1 - late, 0.0)
+        position = batch.t.double() * (steps.num_bins / steps.duration_us) - 0.5
+        position = position.clamp(0, steps.num_bins - 1)
+        first = position.floor()
+        after_share = torch.where(inside, (position - first).float(), 0.0)
+        first_share = torch.where(inside, 1 - after_share, 0.0)
         first = first.long()
         after = (first + 1).clamp(max=steps.num_bins - 1)
         size = (*binned.size[:2], 1)
-        x = torch.zeros(_shape(binned, size), device=batch.t.device)
-        for step, share in ((first, early), (after, late)):
+        x = torch.zeros(_frames_shape(binned, size), device=batch.t.device)
+        for step, share in ((first, first_share), (after, after_share)):
             x.view(-1).scatter_add_(0, to_cell_indices(batch, step, size), sign * share)
         return x
 
@@ -427,7 +428,7 @@ class TimeSurface(Surface):
         """Return the surface at the end of each step."""
         batch, steps = binned.batch, binned.steps
         step = steps.step_per_event(batch)
-        last = torch.full(_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
+        last = torch.full(_frames_shape(binned, binned.size), DROPPED, dtype=torch.int64, device=batch.t.device)
         t = torch.where(step == DROPPED, DROPPED, batch.t)
         last.view(-1).scatter_reduce_(0, to_cell_indices(batch, step.clamp(min=0), binned.size), t, "amax")
         last = last.cummax(0).values
@@ -453,7 +454,7 @@ class DecayingSurface(Surface):
         inside, step = step != DROPPED, step.clamp(min=0)
         ends = _ends(steps, step.device)
         left = torch.where(inside, ((batch.t - ends[step]) / self.tau_us).exp(), 0.0).float()
-        x = torch.zeros(_shape(binned, binned.size), device=step.device)
+        x = torch.zeros(_frames_shape(binned, binned.size), device=step.device)
         x.view(-1).scatter_add_(0, to_cell_indices(batch, step, binned.size), left)
         fade = torch.exp(torch.tensor(-steps.duration_us / steps.num_bins / self.tau_us, dtype=torch.float64)).item()
         for k in range(1, steps.num_bins):
@@ -467,7 +468,7 @@ def _ends(steps: Steps, device: torch.device) -> Tensor:
     return number * (steps.duration_us / steps.num_bins)
 
 
-def _shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
+def _frames_shape(binned: BinnedEvents, size: SensorSize) -> tuple[int, ...]:
     width, height, channels = size
     rows = () if binned.batch.y is None else (height,)
     return (binned.steps.num_bins, binned.batch.num_recordings, *rows, width, channels)
@@ -480,7 +481,7 @@ def _require_two(polarities: int, name: str) -> None:
         )
 
 
-class Spread(Representation):
+class TimeAverage(Representation):
     """In each step 1/T of all events of the window, converted as counts.
 
         x[t] = representation(N / T),  N the events of each cell in the window
@@ -559,9 +560,9 @@ class FrameBuilder:
             DataError: if y does not go with the sensor's height, or an event is outside.
         """
         if (batch.y is None) != (self.region.sensor_size[1] == 1):
-            given = "no y" if batch.y is None else "y"
+            got = "no y" if batch.y is None else "y"
             size = list(self.region.sensor_size)
-            raise DataError("", f"the recordings have {given}, sensor_size is {size}", "y is needed exactly for H > 1")
+            raise DataError("", f"the recordings have {got}, sensor_size is {size}", "y is needed exactly for H > 1")
         events = self.region(batch)
         binned = BinnedEvents(events, self.steps, self.region.size)
         listed = (
@@ -619,17 +620,17 @@ def frame_chunks(frame_builder: FrameBuilder, batch: EventBatch, size: int) -> I
 def _sort_by_step(events: EventBatch) -> EventBatch:
     """Sort events by their step; dropped events make them unsorted."""
     order = events.t.argsort(stable=True)
-    return _take(events, order)
+    return _take_events(events, order)
 
 
 def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
     """Return the events of a range of steps, with steps counted from 0."""
     start, stop = torch.searchsorted(events.t, events.t.new_tensor([first, first + num_steps])).tolist()
-    part = _take(events, slice(start, stop))
+    part = _take_events(events, slice(start, stop))
     return part._replace(t=part.t - first, offsets=events.offsets.new_tensor([0, stop - start]))
 
 
-def _take(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
+def _take_events(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
 
@@ -646,12 +647,12 @@ def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: i
     Shape:
         segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
     """
-    place, start, end, label = segments.unbind(1)
+    recording, start, end, label = segments.unbind(1)
     # A segment adds label + 1 at the first step whose centre it contains, and subtracts it at the first step after it.
     change = segments.new_zeros(num_bins + 1, lengths.numel())
     for moment, by in ((start, label + 1), (end, -(label + 1))):
         first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
-        change.index_put_((first, place), by, accumulate=True)
+        change.index_put_((first, recording), by, accumulate=True)
     found = change[:-1].cumsum(0) - 1
     step = torch.arange(num_bins, device=segments.device)
     return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

@@ -128,7 +128,7 @@ def simulate_saccades(image: np.ndarray, rng: np.random.Generator, camera: Sacca
     light += 1.0
     log_light = np.log(light, out=light)
     seen = _crossings(log_light, thresholds, camera.step, camera.hold)
-    return _merge(seen, _noise(camera, height * width, rng), width)
+    return _merge(seen, _noise_events(camera, height * width, rng), width)
 
 
 def _blur(image: np.ndarray, blur: float) -> np.ndarray:
@@ -140,14 +140,14 @@ def _path(camera: Saccades, amplitude: float) -> np.ndarray:
     half = amplitude / 2
     corners = np.array([(-half, -half), (0.0, half), (half, -half), (-half, -half)])
     time = np.arange(round(camera.duration / camera.step) + 1) * camera.step
-    place = np.tile(corners[0], (time.size, 1))
+    position = np.tile(corners[0], (time.size, 1))
     for k, onset in enumerate(camera.onsets):
         s = np.clip((time - onset) / camera.saccade, 0.0, 1.0)[:, None]
-        place += s**3 * (10 - 15 * s + 6 * s**2) * (corners[(k + 1) % 3] - corners[k % 3])
+        position += s**3 * (10 - 15 * s + 6 * s**2) * (corners[(k + 1) % 3] - corners[k % 3])
     # The compiled sampling does not check its bounds.
-    if np.abs(place).max() >= _MARGIN:
+    if np.abs(position).max() >= _MARGIN:
         raise ValueError(f"an amplitude of {amplitude:.1f} px leaves the image's surroundings; at most 20 px")
-    return place
+    return position
 
 
 @compiled()
@@ -206,7 +206,8 @@ def _crossings(
     return time[:count], pixel[:count], is_on[:count]
 
 
-def _noise(camera: Saccades, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _noise_events(camera: Saccades, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return time (ms), pixel and polarity of each noise event."""
     count = rng.poisson(camera.noise * pixels * camera.duration / 1000.0)
     return rng.uniform(0.0, camera.duration, count), rng.integers(0, pixels, count), rng.random(count) < 0.5
 
@@ -335,7 +336,7 @@ def simulate_spike_patterns(
     channels = times.shape[0]
     kept = rng.random(times.shape) >= recipe.drop
     count = rng.poisson(recipe.noise * channels * recipe.duration / 1000.0)
-    t = _microseconds(np.concatenate([times[kept], rng.uniform(0.0, recipe.duration, count)]), recipe.duration)
+    t = _to_microseconds(np.concatenate([times[kept], rng.uniform(0.0, recipe.duration, count)]), recipe.duration)
     channel = np.concatenate([np.nonzero(kept)[0], rng.integers(0, channels, count)])
     in_time = np.argsort(t, kind="stable")
     return _events(t[in_time], channel[in_time], sensor_size)
@@ -352,7 +353,7 @@ def _vary(motifs: Motifs, order: np.ndarray, rng: np.random.Generator, recipe: R
     return middle + (times - middle) * (1.0 + recipe.warp * rng.uniform(-1.0, 1.0))
 
 
-def _microseconds(time: np.ndarray, duration: float) -> np.ndarray:
+def _to_microseconds(time: np.ndarray, duration: float) -> np.ndarray:
     inside = duration - np.abs(duration - np.abs(time))
     return np.clip(np.floor(1000.0 * inside).astype(np.int64), 0, round(1000.0 * duration) - 1)
 

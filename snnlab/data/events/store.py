@@ -194,11 +194,11 @@ class Store:
         Shape:
             split, groups: `[R]`.
         """
-        given = {"split": split, **({} if groups is None else {"groups": groups})}
+        changed = {"split": split, **({} if groups is None else {"groups": groups})}
         arrays = {key: array for key, array in self._arrays.items() if key not in REPLACEABLE}
-        arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in given.items()}
+        arrays |= {key: np.ascontiguousarray(array, ARRAYS[key]) for key, array in changed.items()}
         sums = {key: value for key, value in self.manifest.sha256.items() if key not in REPLACEABLE}
-        sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in given}
+        sums |= {key: hashlib.sha256(arrays[key].data).hexdigest() for key in changed}
         manifest = replace(self.manifest, content=content_hash(sums))
         return Store(self.path, manifest, self._columns, arrays, self.camera)
 
@@ -211,14 +211,14 @@ class Store:
         return events if self.camera is None else self.camera.stabilize(events, self.sensor_size)
 
     def _packed(self, index: int) -> Events:
-        place = operator.index(index)
-        place += len(self) if place < 0 else 0
-        if not 0 <= place < len(self):
+        recording = operator.index(index)
+        recording += len(self) if recording < 0 else 0
+        if not 0 <= recording < len(self):
             raise IndexError(f"{self.path}: recording {index} of {len(self)}")
-        piece = slice(int(self._offsets[place]), int(self._offsets[place + 1]))
+        rows = slice(int(self._offsets[recording]), int(self._offsets[recording + 1]))
         columns = self._columns
-        y = columns["y"][piece] if "y" in columns else None
-        return Events(columns["t"][piece], columns["x"][piece], y, columns["p"][piece])
+        y = columns["y"][rows] if "y" in columns else None
+        return Events(columns["t"][rows], columns["x"][rows], y, columns["p"][rows])
 
     @property
     def num_events(self) -> int:
@@ -238,7 +238,7 @@ class Store:
     @property
     def bad(self) -> dict[int, str]:
         """The reasons why recordings could not be used, by index; they are stored without events."""
-        return {int(place): str(reason) for place, reason in self.manifest.bad}
+        return {int(index): str(reason) for index, reason in self.manifest.bad}
 
     @property
     def hashes(self) -> np.ndarray:
@@ -266,13 +266,13 @@ class Store:
         Raises:
             IndexError: If an index is outside the store.
         """
-        index = self._places(indices)
+        index = self._checked_indices(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
         starts, stops = self._windows(index, begins, duration_us)
         offsets = np.zeros(index.size + 1, np.int64)
         np.cumsum(stops - starts, out=offsets[1:])
-        pieces = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
-        block = {key: _concatenate(column, pieces) for key, column in self._columns.items()}
+        rows = [slice(*bounds) for bounds in zip(starts.tolist(), stops.tolist(), strict=True)]
+        block = {key: _concatenate(column, rows) for key, column in self._columns.items()}
         events = Events(block["t"], block["x"], block.get("y"), block["p"])
         sizes = stops - starts
         if self.camera is not None:
@@ -290,12 +290,12 @@ class Store:
         firsts, lasts = starts.copy(), stops.copy()
         # A recording that ends within the window, as most do, needs no search for the end.
         duration_us = NO_END if duration_us is None else duration_us
-        late = self.last_t[index] - begins >= duration_us
-        for place in np.flatnonzero(late | (begins > 0)).tolist():
-            start, stop, begin = int(starts[place]), int(stops[place]), int(begins[place])
-            firsts[place] = start + np.searchsorted(t[start:stop], begin)
-            if late[place]:
-                lasts[place] = start + np.searchsorted(t[start:stop], begin + duration_us)
+        ends_later = self.last_t[index] - begins >= duration_us
+        for row in np.flatnonzero(ends_later | (begins > 0)).tolist():
+            start, stop, begin = int(starts[row]), int(stops[row]), int(begins[row])
+            firsts[row] = start + np.searchsorted(t[start:stop], begin)
+            if ends_later[row]:
+                lasts[row] = start + np.searchsorted(t[start:stop], begin + duration_us)
         return firsts, lasts
 
     def count(self, indices: np.ndarray, start_us: np.ndarray | None = None, duration_us: int | None = None) -> int:
@@ -304,7 +304,7 @@ class Store:
         Raises:
             IndexError: If an index is outside the store.
         """
-        index = self._places(indices)
+        index = self._checked_indices(indices)
         begins = np.zeros(index.size, np.int64) if start_us is None else start_us
         starts, stops = self._windows(index, begins, duration_us)
         return int((stops - starts).sum())
@@ -345,15 +345,15 @@ class Store:
 
     def _find_outside(self, indices: np.ndarray) -> str | None:
         """Return a text about events outside the sensor, which no recording had when it was packed, or None."""
-        for place in np.unique(indices).tolist():
-            events = self._packed(place)
+        for recording in np.unique(indices).tolist():
+            events = self._packed(recording)
             for key, size in zip("xyp", self.sensor_size, strict=True):
                 column: np.ndarray | None = getattr(events, key)
                 if column is None or not column.size or column.dtype == np.bool_:
                     continue
                 if column.min() < 0 or column.max() >= size:
                     span = f"{column.min()}..{column.max()}"
-                    return f"{key} of recording {place} spans {span}, and the sensor has 0..{size - 1}"
+                    return f"{key} of recording {recording} spans {span}, and the sensor has 0..{size - 1}"
         return None
 
     def verify(self) -> None:
@@ -375,7 +375,7 @@ class Store:
         if content_hash(found) != manifest.content:
             raise StoreError(self.path, "the manifest's content checksum is wrong", REBUILD_HINT)
 
-    def _places(self, indices: np.ndarray) -> np.ndarray:
+    def _checked_indices(self, indices: np.ndarray) -> np.ndarray:
         index = np.asarray(indices)
         if index.size and not np.issubdtype(index.dtype, np.integer):
             raise TypeError(f"indices of recordings must be integers, not {index.dtype}")
@@ -390,9 +390,9 @@ def _reopen(path: Path, camera: CameraPath | None) -> Store:
     return store if camera is None else store.stabilize(camera)
 
 
-def _concatenate(column: np.ndarray, pieces: list[slice]) -> np.ndarray:
+def _concatenate(column: np.ndarray, rows: list[slice]) -> np.ndarray:
     # NumPy cannot concatenate an empty list, hence the empty slice.
-    return np.concatenate([column[piece] for piece in pieces] or [column[:0]])
+    return np.concatenate([column[part] for part in rows] or [column[:0]])
 
 
 def _load_array(path: Path, key: str, manifest: Manifest) -> np.ndarray:

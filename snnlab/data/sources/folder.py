@@ -26,7 +26,7 @@ from snnlab.data.splits import (
     strata,
     stratified_holdout,
 )
-from snnlab.errors import ConfigError, DataError, did_you_mean, listing
+from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
 from snnlab.printable import is_printable, printable
 from snnlab.seeds import Stream, generator
 from snnlab.settings import between
@@ -55,7 +55,7 @@ def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discover
     for above, part in parts:
         loose += [path for path in sorted(above.iterdir()) if _is_recording(path, suffixes)]
         others += [path for path in sorted(above.iterdir()) if _is_broken_link(path)]
-        for folder in _folders(above):
+        for folder in _subfolders(above):
             files = sorted(_files(folder))
             found = [path for path in files if _is_recording(path, suffixes)]
             entries += [Entry(path, folder.name, part=part) for path in found]
@@ -66,13 +66,13 @@ def discover_folders(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Discover
         table = ", or data.labels names a table of recordings" if suffixes is SUFFIXES else ""
         raise DataError(
             "data.root",
-            f"no recordings in {root}, files that end in {listing(suffixes)}",
+            f"no recordings in {root}, files that end in {join_names(suffixes)}",
             f"it should hold one folder per class, {root}/CLASS/*{suffixes[0]}, perhaps below train, val and"
             f" test{table}",
         )
     if all(entry.part not in (None, TRAIN) for entry in entries):
         raise DataError(
-            "data.root", f"{root} holds {listing((above.name for above, _ in parts))}, and no recordings in train"
+            "data.root", f"{root} holds {join_names((above.name for above, _ in parts))}, and no recordings in train"
         )
     nowhere = [path for path in others if _is_broken_link(path)]
     endings = [path for path in others if path not in set(nowhere)]
@@ -88,21 +88,21 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     Raises:
         DataError: if it is not clear which.
     """
-    named = [folder for folder in _folders(root) if folder.name.lower() in PART_BY_NAME]
+    named = [folder for folder in _subfolders(root) if folder.name.lower() in PART_BY_NAME]
     if not named:
         return [(root, None)], []
-    others = [folder for folder in _folders(root) if folder not in named]
+    others = [folder for folder in _subfolders(root) if folder not in named]
     others_with_recordings = [folder for folder in others if _has_recordings(folder, suffixes)]
-    divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _folders(folder))]
+    divided = [folder for folder in named if any(_has_recordings(inner, suffixes) for inner in _subfolders(folder))]
     direct = [folder for folder in named if folder not in divided and _has_recordings(folder, suffixes)]
-    names = listing(folder.name for folder in divided or direct)
+    names = join_names(folder.name for folder in divided or direct)
     if others_with_recordings and not divided:
         return [(root, None)], [f"used as a class, like the other folders: {names}"] if direct else []
     if others_with_recordings:
         raise DataError(
             "data.root",
             f"{root} holds {names}, each with one folder per class, and in addition"
-            f" {listing(folder.name for folder in others_with_recordings)}, which hold recordings too",
+            f" {join_names(folder.name for folder in others_with_recordings)}, which hold recordings too",
             "recordings of a part must be below train, val or test; a class with such a name needs"
             " another one, or a table (data.labels)",
         )
@@ -114,7 +114,7 @@ def _parts(root: Path, suffixes: Sequence[str]) -> tuple[Parts, list[str]]:
     return [(folder, PART_BY_NAME[folder.name.lower()]) for folder in named], notes
 
 
-def _folders(root: Path) -> list[Path]:
+def _subfolders(root: Path) -> list[Path]:
     try:
         return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
@@ -141,7 +141,7 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
-    shown = listing(str(path.relative_to(root)) for path in paths[:_MAX_FILES])
+    shown = join_names(str(path.relative_to(root)) for path in paths[:_MAX_FILES])
     more = f" and {len(paths) - _MAX_FILES:,} more" if len(paths) > _MAX_FILES else ""
     return f"skipped, {why}: {shown}{more}"
 
@@ -199,8 +199,8 @@ def number_labels(entries: Sequence[Entry]) -> tuple[list[str], np.ndarray]:
     require_printable(labels)
     numbers = all(label.isascii() and label.isdigit() and len(label) <= _DIGITS for label in labels)
     names = sorted(labels, key=lambda label: (int(label), label) if numbers else (0, label))
-    places = {name: number for number, name in enumerate(names)}
-    return names, np.array([places[entry.label] for entry in entries], np.int64)
+    number_of = {name: number for number, name in enumerate(names)}
+    return names, np.array([number_of[entry.label] for entry in entries], np.int64)
 
 
 def assign_parts(
@@ -269,18 +269,18 @@ def annotate(entries: list[Entry], targets: Targets) -> Annotations:
 
 def _annotate_steps(entries: Sequence[Entry], names: list[str], numbers: np.ndarray) -> Annotations:
     whole: dict[Path, Entry] = {}
-    places: dict[Path, int] = {}
+    index_of: dict[Path, int] = {}
     for entry in entries:
         whole.setdefault(entry.path, Entry(entry.path, "", group=entry.group, part=entry.part))
-        places.setdefault(entry.path, len(places))
+        index_of.setdefault(entry.path, len(index_of))
     segments = [
-        (places[entry.path], _us(entry.start_ms), _us(entry.end_ms), number)
+        (index_of[entry.path], _to_us(entry.start_ms), _to_us(entry.end_ms), number)
         for entry, number in zip(entries, numbers.tolist(), strict=True)
     ]
     return Annotations(list(whole.values()), names, np.array(sorted(segments), np.int64))
 
 
-def _us(ms: float) -> int:
+def _to_us(ms: float) -> int:
     return NO_END if math.isinf(ms) else round(1000 * ms)
 
 
@@ -315,7 +315,8 @@ def discover_table(root: Path, table: Path, targets: Targets = "class", group_by
             _check_header(table, names, targets, group_by)
             by = group_by or "group"
             lines = [
-                (reader.line_num, _entry(root, f"{table}, line {reader.line_num}", row, targets, by)) for row in reader
+                (reader.line_num, _parse_entry(root, f"{table}, line {reader.line_num}", row, targets, by))
+                for row in reader
             ]
     except OSError as error:
         raise DataError("data.labels", f"{table} cannot be read ({error.strerror or error})") from error
@@ -330,7 +331,7 @@ def discover_table(root: Path, table: Path, targets: Targets = "class", group_by
     unused = _unused_columns(names, targets, group_by)
     if group_by is None and "group" not in names and not any(entry.part == VAL for entry in entries):
         _check_no_person_column(table, unused)
-    return Discovery(entries, [f"columns not used: {listing(unused)}"] if unused else [])
+    return Discovery(entries, [f"columns not used: {join_names(unused)}"] if unused else [])
 
 
 def _check_header(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
@@ -341,7 +342,9 @@ def _check_header(table: Path, names: list[str], targets: Targets, group_by: str
         if name not in found:
             instead = "data.targets=value reads its values; " if name == "label" and values else ""
             several = ", or columns value_NAME" if name == "value" else ""
-            hint = f"{instead}its first line must name path and {needed[1]}, and may name {listing(OPTIONAL_COLUMNS)}"
+            hint = (
+                f"{instead}its first line must name path and {needed[1]}, and may name {join_names(OPTIONAL_COLUMNS)}"
+            )
             raise DataError("data.labels", f"{table} has no column {name}{several}", did_you_mean(name, names) or hint)
     if group_by is not None and group_by not in names:
         raise DataError("data.group_by", f"{table} has no column {group_by}", did_you_mean(group_by, names), names)
@@ -370,7 +373,7 @@ def _check_no_person_column(table: Path, unused: Sequence[str]) -> None:
         raise DataError(
             "data.labels",
             (
-                f"{table}: columns not used: {listing(unused)}. Did you mean 'group'? data.group_by={people[0]}"
+                f"{table}: columns not used: {join_names(unused)}. Did you mean 'group'? data.group_by={people[0]}"
                 f" puts all recordings of each {people[0].lower()} into one of training, validation"
                 " and test"
             ),
@@ -415,28 +418,32 @@ def _is_value(name: str) -> bool:
     return name == "value" or (name.startswith("value_") and name != "value_")
 
 
-def _entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
-    words = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+def _parse_entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
+    texts = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
     values = (
-        {name: _value(place, name, words[name]) for name in words if _is_value(name)} if targets == "value" else None
+        {name: _parse_value(place, name, texts[name]) for name in texts if _is_value(name)}
+        if targets == "value"
+        else None
     )
-    label = words["label"] if values is None else ""
-    if not (words["path"] and (label or values)):
-        raise DataError(place, f"has no {'label' if words['path'] else 'path'}")
-    path = root / words["path"]
+    label = texts["label"] if values is None else ""
+    if not (texts["path"] and (label or values)):
+        raise DataError(place, f"has no {'label' if texts['path'] else 'path'}")
+    path = root / texts["path"]
     if not path.is_file():
         raise DataError(place, f"there is no file {path}")
-    start, end = (_ms(place, name, words.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf)))
+    start, end = (
+        _parse_ms(place, name, texts.get(name), usual) for name, usual in (("start_ms", 0.0), ("end_ms", math.inf))
+    )
     if not 0 <= start < end:
         raise DataError(place, f"start_ms {start:g} must be 0 or more and before end_ms {end:g}")
-    part = words.get("split", "").lower()
+    part = texts.get("split", "").lower()
     if part and part not in PART_BY_NAME:
         raise DataError(place, f"split must be train, val or test, got {part}")
-    group = None if by == BY_FILE else words.get(by) or None
+    group = None if by == BY_FILE else texts.get(by) or None
     return Entry(path, label, start, end, group, PART_BY_NAME[part] if part else None, values)
 
 
-def _value(place: str, name: str, word: str) -> float:
+def _parse_value(place: str, name: str, word: str) -> float:
     try:
         value = float(word)
     except ValueError:
@@ -446,7 +453,7 @@ def _value(place: str, name: str, word: str) -> float:
     return value
 
 
-def _ms(place: str, name: str, word: str | None, usual: float) -> float:
+def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
     if not word:
         return usual
     try:
@@ -595,10 +602,10 @@ class Folder:
     def _read_file(self, path: Path) -> Events:
         """Read a whole file, which must be sorted by time, since segments are cut by time."""
         events = read_file(path, self.reading, self.sensor_size)
-        if late := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
+        if unsorted := np.flatnonzero(events.t[1:] < events.t[:-1]).tolist():
             raise DataError(
                 path,
-                f"t falls at event {late[0] + 1}, and {len(late):,} times in all",
+                f"t falls at event {unsorted[0] + 1}, and {len(unsorted):,} times in all",
                 ("data.sort=true sorts events by time, data.columns names the columns of a table in another order"),
             )
         return events
@@ -617,7 +624,7 @@ class Folder:
     def _fingerprint_targets(self) -> list[Any]:
         if self._kind != "steps":
             return self.targets.tolist()
-        return [self.targets[self.targets[:, 0] == place, 1:].tolist() for place in range(len(self))]
+        return [self.targets[self.targets[:, 0] == index, 1:].tolist() for index in range(len(self))]
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
@@ -651,6 +658,6 @@ def _check_needs_no_table(targets: Targets, group_by: str | None, test_groups: S
     """Raise for settings that need a table."""
     if targets != "class":
         raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")
-    for setting, given in (("group_by", group_by), ("test_groups", test_groups)):
-        if given is not None:
+    for setting, value in (("group_by", group_by), ("test_groups", test_groups)):
+        if value is not None:
             raise ConfigError(setting, "needs data.labels, a table that defines groups")

@@ -147,8 +147,8 @@ class MNISTFiles:
     def name(self, index: int) -> str:
         """Return the file and the index of an image."""
         first = len(self._images[0])
-        part, place = (0, index) if index < first else (1, index - first)
-        return f"{self.folder / _file_names(PARTS[part])[0]}, image {place}"
+        part, number = (0, index) if index < first else (1, index - first)
+        return f"{self.folder / _file_names(PARTS[part])[0]}, image {number}"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the path alone: pickling a memory map would copy it."""
@@ -159,6 +159,7 @@ class MNISTFiles:
 
 
 def _file_names(part: str) -> tuple[str, str]:
+    """Return the names of the files of images and of labels."""
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
 
 

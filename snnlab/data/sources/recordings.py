@@ -76,7 +76,7 @@ class RecordingFiles:
         found = {part.folder: self.find(self.folder / part.folder) for part in self.parts}
         for part in self.parts:
             if not found[part.folder] and (self.requires_test or part.use == 0):
-                raise self._missing(part, download, bool(archives))
+                raise self._missing_error(part, download, bool(archives))
         self._files = [file for part in self.parts for file in found[part.folder]]
         self.targets = np.array([file.target for file in self._files], np.int64)
         uses, sizes = [part.use for part in self.parts], [len(found[part.folder]) for part in self.parts]
@@ -119,7 +119,7 @@ class RecordingFiles:
     def _count(self) -> dict[str, int]:
         return {part.folder: len(self.find(self.folder / part.folder)) for part in self.parts}
 
-    def _missing(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
+    def _missing_error(self, part: DatasetPart, download: bool, archives: bool) -> DataError:
         hint = "data.download=true"
         if download:
             hint = "set another URL in data.archives" if archives else "data.download=true with data.archives"
@@ -299,8 +299,8 @@ class NCars(RecordingFiles):
         """List the recordings of a part, in the first known folder that has any."""
         short = folder.name.removeprefix("n-cars_")
         above = [folder.parent / within for within in WITHIN]
-        for place in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
-            if found := super().find(place):
+        for candidate in [one for top in above for one in (top / folder.name, top / folder.name / short, top / short)]:
+            if found := super().find(candidate):
                 return found
         return []
 
@@ -385,19 +385,21 @@ class DVSGesture(RecordingFiles):
 
     def find(self, folder: Path) -> list[RecordingFile]:
         """List the recordings of a part, sorted by person, light and gesture."""
-        people = sorted(folder.glob("user*_*/"), key=lambda place: (_user_number(place), place.name))
+        people = sorted(folder.glob("user*_*/"), key=lambda person: (_user_number(person), person.name))
         return [
-            RecordingFile(path, stat, int(path.stem), _user_number(place))
-            for place in people
-            for path, stat in sorted(list_files(place, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem))
+            RecordingFile(path, stat, int(path.stem), _user_number(person))
+            for person in people
+            for path, stat in sorted(
+                list_files(person, self.suffix), key=lambda file: (len(file[0].stem), file[0].stem)
+            )
             if path.stem.isdecimal()
         ]
 
 
-def _user_number(place: Path) -> int:
-    found = _USER.match(place.name)
+def _user_number(folder: Path) -> int:
+    found = _USER.match(folder.name)
     if found is None:
-        raise DataError(place, "its name should be like user01_fluorescent")
+        raise DataError(folder, "its name should be like user01_fluorescent")
     return int(found[1])
 
 

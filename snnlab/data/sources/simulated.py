@@ -118,6 +118,7 @@ class SaccadeDigits(SaccadeDataset):
 
     @cached_property
     def _digits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return scikit-learn's images `[N, 8, 8]` and their classes."""
         from sklearn.datasets import load_digits
 
         images, targets = load_digits(return_X_y=True)
@@ -198,8 +199,8 @@ class SaccadeMNIST(SaccadeDataset):
             raise ConfigError("first_train", f"there are {train.size:,} training digits, got {first_train}")
         self._first_train = first_train
         # A digit's index in all of MNIST decides its camera, for any first_train, num_train and num_test.
-        self._places = np.concatenate([train[first_train - 1 :][:num_train], test[:num_test]])
-        self.targets, self.split = self._files.targets[self._places], self._files.split[self._places]
+        self._sources = np.concatenate([train[first_train - 1 :][:num_train], test[:num_test]])
+        self.targets, self.split = self._files.targets[self._sources], self._files.split[self._sources]
         self.notes: list[str] = []
 
     def fingerprint(self) -> dict[str, Any]:
@@ -210,18 +211,18 @@ class SaccadeMNIST(SaccadeDataset):
         return {"dataset": self.label, "files": self._files.fingerprint(), "numbers": numbers, **first, **self.camera()}
 
     def __len__(self) -> int:
-        return self._places.size
+        return self._sources.size
 
     def name(self, index: int) -> str:
         """Return the file and the index of the image."""
-        return self._files.name(int(self._places[index]))
+        return self._files.name(int(self._sources[index]))
 
     def key(self, index: int) -> int:
         """Return the digit's index in all 70,000."""
-        return int(self._places[index])
+        return int(self._sources[index])
 
     def image(self, index: int) -> np.ndarray:
-        return self._files.image(int(self._places[index])) / 255.0
+        return self._files.image(int(self._sources[index])) / 255.0
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")

@@ -58,7 +58,7 @@ class SpikeFiles(ABC):
         self._opened: tuple[int, Path, h5py.File] | None = None
         contents = [self._discover_part(part) for part in self.parts]
         sizes = [len(content.keys) for content in contents]
-        self._places = [
+        self._sources = [
             (self.folder / part.folder, key)
             for part, content in zip(self.parts, contents, strict=True)
             for key in content.keys
@@ -84,11 +84,11 @@ class SpikeFiles(ABC):
         return {"dataset": self.label, "files": [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._sources)
 
     def name(self, index: int) -> str:
         """Return the file, and the key of the recording in it."""
-        path, key = self._places[index]
+        path, key = self._sources[index]
         return f"{path} ({key})"
 
     def read(self, index: int) -> Events:
@@ -97,7 +97,7 @@ class SpikeFiles(ABC):
         Raises:
             DataError: if the file is damaged.
         """
-        path, key = self._places[index]
+        path, key = self._sources[index]
         try:
             columns = self.columns(self._open(path), key)
         except READ_ERRORS as error:
@@ -143,8 +143,8 @@ def _groups(speakers: Sequence[np.ndarray | None]) -> np.ndarray | None:
     for names in speakers:
         if names is None:
             return None
-        known, places = np.unique(names, return_inverse=True)
-        numbers.append(first + places)
+        known, inverse = np.unique(names, return_inverse=True)
+        numbers.append(first + inverse)
         first += known.size
     return np.concatenate(numbers).astype(np.int64)
 
@@ -208,7 +208,7 @@ class Heidelberg(SpikeFiles):
 
     def columns(self, file: h5py.File, key: Any) -> dict[str, np.ndarray]:
         """Return a row's times and channels."""
-        return {"t": _row(file, "spikes/times", key), "x": _row(file, "spikes/units", key)}
+        return {"t": _read_row(file, "spikes/times", key), "x": _read_row(file, "spikes/units", key)}
 
 
 @DATASETS.register("shd")
@@ -235,7 +235,7 @@ class SHD(Heidelberg):
         return super().discover(file, part)._replace(speakers=np.asarray(get_local(file, "extra/speaker")))
 
 
-def _row(file: h5py.File, name: str, key: Any) -> np.ndarray:
+def _read_row(file: h5py.File, name: str, key: Any) -> np.ndarray:
     return np.asarray(get_local(file, name)[key])
 
 

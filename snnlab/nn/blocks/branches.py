@@ -67,17 +67,17 @@ def shapes_match(shapes: Sequence[Shape], *, channels_too: bool) -> bool:
     return len({shape if channels_too else (len(shape), *shape[1:]) for shape in shapes}) == 1
 
 
-def suggest_layers(given: Shape, wanted: Shape) -> str | None:
+def suggest_layers(shape: Shape, wanted: Shape) -> str | None:
     """Return layers in YAML syntax that convert one shape to another, or None if no simple layers do."""
-    if len(given) == len(wanted) == 1:
+    if len(shape) == len(wanted) == 1:
         return f"{{fc: {{type: linear, out_features: {wanted[0]}}}}}"
-    if len(given) != len(wanted) or len(given) not in (2, 3, 4) or 0 in wanted:
+    if len(shape) != len(wanted) or len(shape) not in (2, 3, 4) or 0 in wanted:
         return None
-    stride = -(-given[1] // wanted[1])
-    if tuple((n - 1) // stride + 1 for n in given[1:]) != wanted[1:]:
+    stride = -(-shape[1] // wanted[1])
+    if tuple((n - 1) // stride + 1 for n in shape[1:]) != wanted[1:]:
         return None
     stepping = f", stride: {stride}" if stride > 1 else ""
-    return f"{{conv: {{type: conv{len(given) - 1}d, out_channels: {wanted[0]}, kernel_size: 1{stepping}}}}}"
+    return f"{{conv: {{type: conv{len(shape) - 1}d, out_channels: {wanted[0]}, kernel_size: 1{stepping}}}}}"
 
 
 @LAYERS.register("sequential")
@@ -198,18 +198,18 @@ def parallel(
         ConfigError: if the branches have shapes that cannot be joined.
     """
     context = Context(dt, num_steps)
-    built = {name: context.build(_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
+    built = {name: context.build(_branch_layers(branches, name), in_shape, f"branches.{name}") for name in branches}
     shapes = {name: last_shape(branch) for name, branch in built.items()}
     if not shapes:
         raise ConfigError("branches", "needs at least one, such as {a: {fc: {type: linear, out_features: 32}}}")
     if not shapes_match(list(shapes.values()), channels_too=join == "add"):
-        given = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
+        shown = ", ".join(f"{name} gives {list(shape)}" for name, shape in shapes.items())
         axes = "all axes but the first" if join == "concat" else "all axes"
-        raise ConfigError("join", f"{join} needs branches with equal {axes}", given)
+        raise ConfigError("join", f"{join} needs branches with equal {axes}", shown)
     return Parallel({name: branch.network for name, branch in built.items()}, join)
 
 
-def _layers(branches: Mapping[str, Layers], name: str) -> Layers:
+def _branch_layers(branches: Mapping[str, Layers], name: str) -> Layers:
     layers = branches[name]
     if not isinstance(layers, Mapping):
         raise ConfigError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
 from snnlab.nn.delays import last_steps
@@ -119,7 +119,7 @@ class Graph(Network):
             part.sort(key=lambda name: position.get(name, len(position)))
 
     def connection(self) -> str:
-        return listing(f"{e.source} → {e.target}" + (f" (delay {e.delay})" if e.delay else "") for e in self.edges)
+        return join_names(f"{e.source} → {e.target}" + (f" (delay {e.delay})" if e.delay else "") for e in self.edges)
 
     def forward(
         self,
@@ -240,7 +240,7 @@ def check_edges(layers: Iterable[str], edges: Sequence[Edge]) -> None:
             raise ConfigError("edges", f"no edge leads to {name}", f"add [{INPUT}, {name}]")
     for part in components(names, [edge for edge in edges if not edge.delay]):
         if _is_cycle(part, [edge for edge in edges if not edge.delay]):
-            raise ConfigError("edges", f"the cycle of {listing(part)} has no delay", "add 1 to one of its edges")
+            raise ConfigError("edges", f"the cycle of {join_names(part)} has no delay", "add 1 to one of its edges")
 
 
 def as_edges(edges: Edges) -> list[Edge]:
@@ -286,7 +286,7 @@ def graph(in_shape: Shape, dt: float | None, num_steps: int | None, *, layers: L
         ready = [edge for edge in found if edge.source in shapes and edge.target not in (*built, OUTPUT)]
         if not ready:
             alone = [name for name in layers if name not in built]
-            raise ConfigError("edges", f"no path leads from {INPUT} to {listing(alone)}")
+            raise ConfigError("edges", f"no path leads from {INPUT} to {join_names(alone)}")
         name = ready[0].target
         one = context.build({name: layers[name]}, shapes[ready[0].source])
         built[name], shapes[name] = one.network.get_submodule(name), last_shape(one)

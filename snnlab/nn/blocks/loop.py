@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.compat import traced_by_torch
-from snnlab.errors import ConfigError, did_you_mean, listing
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.layer import LAYERS, Counts, reach_of
@@ -77,8 +77,8 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
         raise ConfigError(place, f"expected a mapping such as {{from: lif2, to: lif1}}, got {node!r}")
     check_known(_SETTINGS, node, place, "feedback")
     names = list(built.shapes)
-    source = _layer(node.get("from"), names[-1], names, f"{place}.from")
-    target = _layer(node.get("to"), names[0], names, f"{place}.to")
+    source = _layer_name(node.get("from"), names[-1], names, f"{place}.from")
+    target = _layer_name(node.get("to"), names[0], names, f"{place}.to")
     if names.index(target) > names.index(source):
         raise ConfigError(
             place,
@@ -88,12 +88,12 @@ def build_feedback(node: Any, place: str, built: BuiltNetwork, in_shape: Shape, 
     shape, wanted = built.shapes[source], [in_shape, *built.shapes.values()][names.index(target)]
     layers: Layers | None = node.get("layers")
     inner = context.build(layers, shape, f"{place}.layers") if layers else None
-    given = shape if inner is None else last_shape(inner)
-    if given != wanted:
-        like = suggest_layers(given, wanted)
+    fed_back = shape if inner is None else last_shape(inner)
+    if fed_back != wanted:
+        like = suggest_layers(fed_back, wanted)
         raise ConfigError(
             place,
-            f"the feedback of {source} has shape {list(given)}, but the input of {target} has {list(wanted)}",
+            f"the feedback of {source} has shape {list(fed_back)}, but the input of {target} has {list(wanted)}",
             f"add feedback layers that output it{f', such as {like}' if like else ''}",
         )
     return LoopFeedback(source, target, shape, nn.Identity() if inner is None else inner.network)
@@ -106,7 +106,7 @@ def feedback_nodes(feedback: Any) -> Sequence[tuple[str, Any]]:
     return [("feedback", {} if feedback is None else feedback)]
 
 
-def _layer(name: str | None, default: str, names: Collection[str], place: str) -> str:
+def _layer_name(name: str | None, default: str, names: Collection[str], place: str) -> str:
     if name is None:
         return default
     if name not in names:
@@ -171,7 +171,7 @@ class Loop(Network):
         self._first, self._last = min(target for target, _ in ends), max(source for _, source in ends)
 
     def connection(self) -> str:
-        return listing(f"{path.source} → {path.target}" for path in self.feedback_paths)
+        return join_names(f"{path.source} → {path.target}" for path in self.feedback_paths)
 
     def step_by_step_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the layers that run step by step, with names: those that feedbacks span, and those of feedbacks."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.nn.layer import LAYERS, Shape, near_divisors, spatial_size
 from snnlab.settings import Count, Positive
 
@@ -25,7 +25,7 @@ def require_heads(kind: str, in_shape: Shape, num_heads: int, parts: int = 1) ->
             "", f"{kind} splits its input's channels into {parts} equal parts, got {in_shape[0]} channels"
         )
     if channels % num_heads:
-        near = listing(map(str, near_divisors(channels, num_heads)))
+        near = join_names(map(str, near_divisors(channels, num_heads)))
         raise ConfigError("num_heads", f"must divide the channels ({channels}), got {num_heads}", f"near: {near}")
     return channels
 

@@ -78,11 +78,11 @@ def _conv(dims: int) -> Module:
         """
         in_channels, in_size = split_channels(kind, in_shape, dims)
         require_groups(groups, in_channels, out_channels)
-        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
+        kernel, step, dilations = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = padding if isinstance(padding, str) else per_axis("padding", padding, dims)
         if pad != "same":
-            require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, spread)
-        module = _CONV[dims](in_channels, out_channels, kernel, step, pad, spread, groups, bias, padding_mode)
+            require_window(in_size, kernel, (0,) * dims if isinstance(pad, str) else pad, dilations)
+        module = _CONV[dims](in_channels, out_channels, kernel, step, pad, dilations, groups, bias, padding_mode)
         if delay is None:
             module = _channels_last(module, dims)
         else:
@@ -136,19 +136,19 @@ def _conv_transpose(dims: int) -> Module:
         require_groups(groups, in_channels, out_channels)
         if weight_norm and groups > 1:  # the weight's output axis contains only one group
             raise ConfigError("weight_norm", f"needs groups: 1 in a transposed convolution, got {groups}")
-        kernel, step, spread = _sizes_per_axis(dims, kernel_size, stride, dilation)
+        kernel, step, dilations = _sizes_per_axis(dims, kernel_size, stride, dilation)
         pad = per_axis("padding", padding, dims)
         extra = per_axis("output_padding", output_padding, dims)
-        if any(e >= max(s, d) for e, s, d in zip(extra, step, spread, strict=True)):
+        if any(e >= max(s, d) for e, s, d in zip(extra, step, dilations, strict=True)):
             raise ConfigError(
                 "output_padding",
-                f"must be below stride {size_text(step)} or dilation {size_text(spread)}, got {size_text(extra)}",
+                f"must be below stride {size_text(step)} or dilation {size_text(dilations)}, got {size_text(extra)}",
             )
-        rows = zip(in_size, step, pad, spread, kernel, extra, strict=True)
+        rows = zip(in_size, step, pad, dilations, kernel, extra, strict=True)
         out_size = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, s, p, d, k, e in rows]
         if min(out_size) < 1:
             raise ConfigError("padding", f"{size_text(pad)} makes the output empty: {out_size}")
-        module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, spread)
+        module = _TRANSPOSE[dims](in_channels, out_channels, kernel, step, pad, extra, groups, bias, dilations)
         module = _channels_last(module, dims)
         return apply_weight_norm(module, dim=1) if weight_norm else module
 
@@ -157,9 +157,10 @@ def _conv_transpose(dims: int) -> Module:
 
 
 def _sizes_per_axis(dims: int, kernel_size: Size, stride: Size, dilation: Size) -> tuple[Shape, Shape, Shape]:
+    """Return kernel size, stride and dilation for each axis."""
     sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}
-    kernel, step, spread = (per_axis(name, size, dims) for name, size in sizes.items())
-    return kernel, step, spread
+    kernel, step, dilations = (per_axis(name, size, dims) for name, size in sizes.items())
+    return kernel, step, dilations
 
 
 def _channels_last(module: nn.Module, dims: int) -> nn.Module:

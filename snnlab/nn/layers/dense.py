@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.nn.delays import DelaySetting
 from snnlab.nn.layer import LAYERS, Shape, last_axis, near_divisors
 from snnlab.nn.layers.delayed import DelayedLinear
@@ -183,7 +183,7 @@ def voting(in_shape: Shape, *, group_size: Count) -> Voting:
     """
     features = last_axis("voting", in_shape)
     if features % group_size:
-        near = listing(map(str, near_divisors(features, group_size)))
+        near = join_names(map(str, near_divisors(features, group_size)))
         raise ConfigError(
             "group_size", f"must divide the input's last axis ({features}), got {group_size}", f"near: {near}"
         )

@@ -256,8 +256,8 @@ def layer_norm(
         ConfigError: if the input's shape does not end with `normalized_shape`, or `eps` is not positive.
     """
     first_axis("layer_norm", in_shape)
-    given = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
-    last = in_shape if given is None else tuple(given)
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+    last = in_shape if sizes is None else tuple(sizes)
     if not last or in_shape[-len(last) :] != last:
         raise ConfigError("normalized_shape", f"must be how the input's shape {list(in_shape)} ends, got {list(last)}")
     return nn.LayerNorm(list(last), eps, elementwise_affine, bias)

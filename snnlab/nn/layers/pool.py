@@ -55,8 +55,8 @@ def max_pool(
         ConfigError: if a setting is out of its range or does not fit the input.
     """
     size = spatial_size("max_pool", in_shape)
-    kernel, step, pad, spread = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
-    return _MAX[len(size)](kernel, step, pad, spread, ceil_mode=ceil_mode)
+    kernel, step, pad, dilations = _sizes_per_axis(size, kernel_size, stride, padding, dilation)
+    return _MAX[len(size)](kernel, step, pad, dilations, ceil_mode=ceil_mode)
 
 
 @LAYERS.register("avg_pool")
@@ -192,8 +192,8 @@ def _sizes_per_axis(
     kernel = per_axis("kernel_size", kernel_size, dims)
     step = kernel if stride is None else per_axis("stride", stride, dims)
     pad = per_axis("padding", padding, dims)
-    spread = per_axis("dilation", dilation, dims)
+    dilations = per_axis("dilation", dilation, dims)
     if any(2 * p > k for p, k in zip(pad, kernel, strict=True)):
         raise ConfigError("padding", f"must be at most half of kernel_size {size_text(kernel)}, got {size_text(pad)}")
-    require_window(in_size, kernel, pad, spread)
-    return kernel, step, pad, spread
+    require_window(in_size, kernel, pad, dilations)
+    return kernel, step, pad, dilations

@@ -6,10 +6,10 @@ from snnlab.nn.losses.loss import (
     LOSSES as LOSSES,
     REGULARIZERS as REGULARIZERS,
     Loss as Loss,
+    LossContext as LossContext,
     LossTerm as LossTerm,
     RegularizedLoss as RegularizedLoss,
     Regularizer as Regularizer,
-    Task as Task,
     build_loss as build_loss,
     check_supported_targets as check_supported_targets,
 )

@@ -24,7 +24,7 @@ REGULARIZERS = Registry("regularizer", within=LOSSES)
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
 
 
-class Task(NamedTuple):
+class LossContext(NamedTuple):
     """The network and the data that a loss is used with.
 
     Attributes:
@@ -58,7 +58,7 @@ class LossTerm(nn.Module, ABC):
         """The names of its terms if it is a sum; else empty."""
         return ()
 
-    def bind(self, task: Task) -> None:
+    def bind(self, context: LossContext) -> None:
         """Adapt the loss to a network and its data, before the first batch.
 
         Raises:
@@ -173,12 +173,16 @@ class ClassWeights(nn.Module):
 
     weights: Tensor | None
 
-    def __init__(self, given: ClassWeight) -> None:
+    def __init__(self, class_weight: ClassWeight) -> None:
         super().__init__()
-        self.balanced = given == "balanced"
-        weights = None if given is None or isinstance(given, str) else torch.tensor([float(w) for w in given])
+        self.balanced = class_weight == "balanced"
+        weights = (
+            None
+            if class_weight is None or isinstance(class_weight, str)
+            else torch.tensor([float(w) for w in class_weight])
+        )
         if weights is not None and (not weights.numel() or bool((weights < 0).any()) or not bool(weights.any())):
-            raise ConfigError("class_weight", f"weights are >= 0 and not all 0, got {given}")
+            raise ConfigError("class_weight", f"weights are >= 0 and not all 0, got {class_weight}")
         # Not in checkpoints, because it is computed from the data again.
         self.register_buffer("weights", weights, persistent=False)
 
@@ -221,8 +225,8 @@ class ClassWeighted(Loss):
         super().__init__()
         self.class_weights = ClassWeights(class_weight)
 
-    def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+    def bind(self, context: LossContext) -> None:
+        self.class_weights.bind(context.num_classes)
 
     def answers(self, y: Tensor) -> Tensor:
         """Return the class of the largest readout up to each step."""
@@ -301,11 +305,11 @@ class RegularizedLoss(Loss):
         for name, each in self.weighted_terms():
             check_supported_targets(each.term, each.kind, targets, f"loss.regularizers.{name}")
 
-    def bind(self, task: Task) -> None:
-        self.main.bind(task)
+    def bind(self, context: LossContext) -> None:
+        self.main.bind(context)
         for name, each in self.weighted_terms():
             with error_context(f"regularizers.{name}"):
-                each.term.bind(task)
+                each.term.bind(context)
 
     def set_class_counts(self, counts: Tensor) -> None:
         self.main.set_class_counts(counts)

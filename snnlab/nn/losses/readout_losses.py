@@ -20,7 +20,7 @@ from snnlab.nn.losses.loss import (
     ClassWeights,
     Loss,
     LossAndTerms,
-    Task,
+    LossContext,
     mean_over_samples,
     mean_over_steps,
     within_lengths,
@@ -69,12 +69,12 @@ class CrossEntropy(ClassWeighted):
         self.label_smoothing = label_smoothing
         self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
         if self.reduction == "first_spike":
             with error_context("readout"):
-                require_spikes(task.built, "first_spike reads spikes", "read out the mean")
-                require_several_steps(task.num_steps, "first_spike")
+                require_spikes(context.built, "first_spike reads spikes", "read out the mean")
+                require_several_steps(context.num_steps, "first_spike")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -127,8 +127,8 @@ class StepCrossEntropy(Loss):
         self.label_smoothing = label_smoothing
         self.class_weights = ClassWeights(class_weight)
 
-    def bind(self, task: Task) -> None:
-        self.class_weights.bind(task.num_classes)
+    def bind(self, context: LossContext) -> None:
+        self.class_weights.bind(context.num_classes)
 
     def num_labelled_steps(self, targets: Tensor) -> Tensor:
         return (targets != IGNORED).sum()

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
-from snnlab.errors import ConfigError, listing
+from snnlab.errors import ConfigError, join_names
 from snnlab.kernels.reference import unroll
 from snnlab.nn.delays import Delays
 from snnlab.nn.layer import EXTRA_PREFIX, Counts
-from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, Regularizer, Task, mean_over_samples, select_layers
+from snnlab.nn.losses.loss import REGULARIZERS, LossAndTerms, LossContext, Regularizer, mean_over_samples, select_layers
 from snnlab.nn.losses.spike_targets import spikes_at_most_once
 from snnlab.nn.neurons.base import Neuron, cast_coefficients, to_full_precision
 from snnlab.nn.operations import fan_out
@@ -50,9 +50,9 @@ class MembraneBandCost:
         # The key of this band among a layer's counts; the enclosing network prepends the layer's name.
         self.key = f"{EXTRA_PREFIX}membrane {lower} {upper}".replace(".", ",")  # a dot separates layer names
 
-    def __call__(self, neuron: Neuron, given: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
+    def __call__(self, neuron: Neuron, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
         """Add the sums to `counts`, if the call has it."""
-        arguments = dict(zip(("x", "state"), given, strict=False)) | dict(named)
+        arguments = dict(zip(("x", "state"), inputs, strict=False)) | dict(named)
         counts: Counts | None = arguments.get("counts")
         if counts is not None:
             counts[self.key] = self.sum(neuron, arguments["x"], arguments.get("state"), arguments.get("lengths"))
@@ -137,11 +137,11 @@ class MembraneBand(Regularizer):
         self._names: list[str] = []
         self._logged = False
 
-    def bind(self, task: Task) -> None:
-        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
-        neurons = {name: task.built.network.get_submodule(name) for name in self._names}
+    def bind(self, context: LossContext) -> None:
+        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+        neurons = {name: context.built.network.get_submodule(name) for name in self._names}
         for name, neuron in neurons.items():
-            if not isinstance(neuron, Neuron) or not has_observable_membrane(neuron, task.built.spiking[name]):
+            if not isinstance(neuron, Neuron) or not has_observable_membrane(neuron, context.built.spiking[name]):
                 raise ConfigError(
                     "layers", f"the membrane of '{name}' cannot be observed", "name other layers, in layers"
                 )
@@ -162,7 +162,7 @@ class MembraneBand(Regularizer):
             self._logged = True
             _log.info(
                 "for the membranes of %s a step takes longer: besides their kernel they run by the plain loop",
-                listing(self._names),
+                join_names(self._names),
             )
 
 
@@ -188,29 +188,29 @@ class Budget(Regularizer):
         self._names: list[str] = []
         self._checked = False
 
-    def bind(self, task: Task) -> None:
-        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
+    def bind(self, context: LossContext) -> None:
+        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
 
     @abstractmethod
     def spent(self, counts: Counts) -> Tensor:
         """Return the spending of each sample, `[B]`."""
 
-    def require_exceedable(self, task: Task, most: float) -> None:
+    def require_exceedable(self, context: LossContext, most: float) -> None:
         """Check that the network can exceed the budget.
 
         Args:
-            task: The network and the data.
+            context: The network and the data.
             most: The spending of one step in which every neuron fires once.
 
         Raises:
             ConfigError: with the largest possible spending, if it is within the budget.
         """
-        if spikes_at_most_once(task.built.network) and self.budget >= most * task.num_steps:
+        if spikes_at_most_once(context.built.network) and self.budget >= most * context.num_steps:
             raise ConfigError(
                 "budget",
                 (
                     f"{self.budget:,.10g} cannot be exceeded: if every neuron fired at each of"
-                    f" {task.num_steps} steps, that would be {most * task.num_steps:,.10g}"
+                    f" {context.num_steps} steps, that would be {most * context.num_steps:,.10g}"
                 ),
             )
 
@@ -265,8 +265,8 @@ class Spikes(Regularizer):
         self.power, self.layers = power, layers
         self._names: list[str] = []
 
-    def bind(self, task: Task) -> None:
-        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
+    def bind(self, context: LossContext) -> None:
+        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -294,9 +294,9 @@ class SpikeBudget(Budget):
     ) -> None:
         super().__init__(budget, layers)
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
-        self.require_exceedable(task, sum(math.prod(task.built.spiking[name]) for name in self._names))
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
+        self.require_exceedable(context, sum(math.prod(context.built.spiking[name]) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
         return sum_over_layers(counts[name].flatten(1) for name in self._names)
@@ -327,12 +327,12 @@ class SynapticOperations(Budget):
     ) -> None:
         super().__init__(budget, layers)
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
-        fan_outs = fan_out(task.built, task.in_shape)
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
+        fan_outs = fan_out(context.built, context.in_shape)
         for number, name in enumerate(self._names):
             self.register_buffer(f"fan_out{number}", fan_outs[name], persistent=False)
-        self.require_exceedable(task, sum(float(fan_outs[name].sum()) for name in self._names))
+        self.require_exceedable(context, sum(float(fan_outs[name].sum()) for name in self._names))
 
     def spent(self, counts: Counts) -> Tensor:
         return sum_over_layers(
@@ -376,12 +376,12 @@ class RateBand(Regularizer):
         self._names: list[str] = []
         self._rate_every_step = 1.0
 
-    def bind(self, task: Task) -> None:
-        self._names = select_layers(self.layers, task.built.spiking, "spiking layer")
-        self._rate_every_step = 1.0 if task.dt is None else 1000.0 / task.dt
-        if spikes_at_most_once(task.built.network):
+    def bind(self, context: LossContext) -> None:
+        self._names = select_layers(self.layers, context.built.spiking, "spiking layer")
+        self._rate_every_step = 1.0 if context.dt is None else 1000.0 / context.dt
+        if spikes_at_most_once(context.built.network):
             self._require_reachable(
-                "1 spike a step" if task.dt is None else f"{self._rate_every_step:g} Hz, a spike in every step"
+                "1 spike a step" if context.dt is None else f"{self._rate_every_step:g} Hz, a spike in every step"
             )
 
     def forward(
@@ -426,8 +426,8 @@ class Weights(Regularizer):
         # In tuples, where torch does not register modules: the weights belong to the network, not to the loss.
         self._weights: tuple[tuple[nn.Module, str], ...] = ()
 
-    def bind(self, task: Task) -> None:
-        known = dict(_modules_with_weights(task.built.network))
+    def bind(self, context: LossContext) -> None:
+        known = dict(_modules_with_weights(context.built.network))
         names = select_layers(self.layers, known, "layer with weights")
         self._weights = tuple((module, name) for layer in names for module, name in known[layer])
 

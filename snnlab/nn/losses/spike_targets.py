@@ -22,7 +22,7 @@ from snnlab.nn.losses.loss import (
     ClassWeight,
     ClassWeighted,
     LossAndTerms,
-    Task,
+    LossContext,
     mean_over_samples,
     within_lengths,
 )
@@ -181,11 +181,11 @@ class CountError(ClassWeighted):
             self.right, self.wrong = correct_rate, incorrect_rate
         self._reduce, self._running = REDUCTIONS["sum"]
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
-        require_spikes(task.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
-        if self.counted and self.right > task.num_steps:
-            raise ConfigError("correct_count", f"{self.right:g} spikes do not fit into {task.num_steps} steps")
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
+        require_spikes(context.built, "mse_count counts spikes", "set loss=mse_rate for the mean of any output")
+        if self.counted and self.right > context.num_steps:
+            raise ConfigError("correct_count", f"{self.right:g} spikes do not fit into {context.num_steps} steps")
 
     def forward(
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
@@ -237,18 +237,18 @@ class FirstSpikeError(ClassWeighted):
         self._step = 1.0
         self._reduce, self._running = REDUCTIONS["first_spike"]
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
-        require_spikes(task.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
-        require_several_steps(task.num_steps, "mse_first_spike")
-        self._step = task.dt or 1.0
-        if self.correct >= task.num_steps * self._step:
-            unit = "steps" if task.dt is None else "ms"
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
+        require_spikes(context.built, "mse_first_spike reads spikes", "set loss=cross_entropy")
+        require_several_steps(context.num_steps, "mse_first_spike")
+        self._step = context.dt or 1.0
+        if self.correct >= context.num_steps * self._step:
+            unit = "steps" if context.dt is None else "ms"
             raise ConfigError(
                 "correct",
                 (
-                    f"{self.correct:g} {unit} is not before the end of the recording, {task.num_steps * self._step:g}"
-                    f" {unit}, so that no spike is needed"
+                    f"{self.correct:g} {unit} is not before the end of the recording,"
+                    f" {context.num_steps * self._step:g} {unit}, so that no spike is needed"
                 ),
             )
 
@@ -315,14 +315,14 @@ class VanRossum(ClassWeighted):
         self._dt: float | None = None
         self._reduce, self._running = REDUCTIONS["sum"]
 
-    def bind(self, task: Task) -> None:
-        super().bind(task)
-        require_spikes(task.built, "van_rossum compares spikes", "set loss=cross_entropy")
-        self._dt = task.dt
+    def bind(self, context: LossContext) -> None:
+        super().bind(context)
+        require_spikes(context.built, "van_rossum compares spikes", "set loss=cross_entropy")
+        self._dt = context.dt
         for name in ("correct_rate", "incorrect_rate"):
             rate = getattr(self, name)
             if self._per_step(rate) > 1:
-                most = "1 spike a step" if task.dt is None else f"{1000 / task.dt:g} Hz, a spike in every step"
+                most = "1 spike a step" if context.dt is None else f"{1000 / context.dt:g} Hz, a spike in every step"
                 raise ConfigError(name, f"is at most {most}, got {rate:g}")
 
     def forward(

@@ -12,8 +12,8 @@ from snnlab.nn.neurons.info import AdaptationCurrent, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Number, Shape
 from snnlab.nn.neurons.membrane import (
     Adaptive,
-    Coefficients,
     InputGain,
+    MembraneCoefficients,
     SurrogateSetting,
     Synapse,
     SynapticMembrane,
@@ -43,7 +43,7 @@ class AdExCoefficients(NamedTuple):
         v_leak: Resting potential.
     """
 
-    membrane: Coefficients
+    membrane: MembraneCoefficients
     leak: Number
     rho: Number
     relaxation: Number

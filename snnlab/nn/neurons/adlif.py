@@ -24,8 +24,8 @@ from snnlab.nn.neurons.learn import (
 )
 from snnlab.nn.neurons.membrane import (
     Adaptive,
-    Coefficients,
     InputGain,
+    MembraneCoefficients,
     Reset,
     SurrogateSetting,
     Threshold,
@@ -60,7 +60,7 @@ class AdLIFCoefficients(NamedTuple):
         b: Jump of w with a spike.
     """
 
-    membrane: Coefficients
+    membrane: MembraneCoefficients
     adaptation_gain: Number
     rho: Number
     a: Number

@@ -13,8 +13,8 @@ from snnlab.nn.neurons.info import AfterSpike, Firing, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
     AdaptiveThreshold,
-    Coefficients,
     InputGain,
+    MembraneCoefficients,
     Reset,
     SurrogateSetting,
     Threshold,
@@ -146,7 +146,7 @@ class ALIF(AdaptiveThreshold):
         reset = AfterSpike("subtract", adapted=True) if self.adapted_reset else own.reset
         return replace(own, firing=rising, reset=reset)
 
-    def _reset_coefficients(self, threshold: Tensor, k: Coefficients) -> Coefficients:
+    def _reset_coefficients(self, threshold: Tensor, k: MembraneCoefficients) -> MembraneCoefficients:
         """Return coefficients with a reset by the adapted threshold, or by its part according to `average`."""
         return k._replace(r=threshold if self.input_gain != "average" else threshold * (k.r / k.v_threshold))
 

@@ -82,7 +82,7 @@ class Neuron(TemporalLayer, ABC):
     def dt_invariant(self) -> bool:
         """True if impulses at the same times have the same effect for any length of a step."""
         info = self.info()
-        physical = all(constant.given == "ms" for constant in self.constants())
+        physical = all(constant.unit == "ms" for constant in self.constants())
         return physical and info.drive_power == 0 and not info.warnings
 
     def forward(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, PerNeuron, Synapse, SynapticMembrane
+from snnlab.nn.neurons.membrane import InputGain, MembraneCoefficients, PerNeuron, Synapse, SynapticMembrane
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem, TauSyn
 from snnlab.settings import Finite
@@ -63,7 +63,7 @@ class CubaLI(SynapticMembrane):
     def initial_state(self, x: Tensor) -> CubaLIState:
         return CubaLIState(self.rest(x), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: CubaLIState, coefficients: Coefficients) -> tuple[Tensor, CubaLIState]:
+    def step(self, x: Tensor, state: CubaLIState, coefficients: MembraneCoefficients) -> tuple[Tensor, CubaLIState]:
         """Return the membrane after one step, and the state."""
         i = self.current(state.i, x, coefficients)
         v = self.integrate(state.v, self.read(state.i, i), coefficients)

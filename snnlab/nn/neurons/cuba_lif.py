@@ -9,9 +9,9 @@ from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
-    Coefficients,
     Floor,
     InputGain,
+    MembraneCoefficients,
     PerNeuron,
     Reset,
     SpikesPerStep,
@@ -98,7 +98,7 @@ class CubaLIF(SynapticMembrane, SpikingMembrane):
     def initial_state(self, x: Tensor) -> CubaLIFState:
         return CubaLIFState(self.rest(x), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: CubaLIFState, coefficients: Coefficients) -> tuple[Tensor, CubaLIFState]:
+    def step(self, x: Tensor, state: CubaLIFState, coefficients: MembraneCoefficients) -> tuple[Tensor, CubaLIFState]:
         i = self.current(state.i, x, coefficients)
         s, v = self.fire(state.v, self.read(state.i, i), coefficients)
         return s, CubaLIFState(v, i)

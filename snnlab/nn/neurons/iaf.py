@@ -8,8 +8,8 @@ from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape, number_text
 from snnlab.nn.neurons.membrane import (
-    Coefficients,
     Floor,
+    MembraneCoefficients,
     PerNeuron,
     Reset,
     SpikesPerStep,
@@ -98,7 +98,7 @@ class IAF(SpikingMembrane):
             return IAFState(expand_potential(self.value("v_reset") if self.reset == "value" else 0.0, x))
         return IAFState(expand_potential(v_init, x))
 
-    def step(self, x: Tensor, state: IAFState, coefficients: Coefficients) -> tuple[Tensor, IAFState]:
+    def step(self, x: Tensor, state: IAFState, coefficients: MembraneCoefficients) -> tuple[Tensor, IAFState]:
         s, v = self.fire(state.v, x, coefficients)
         return s, IAFState(v)
 

@@ -55,18 +55,18 @@ class DtWarning(NamedTuple):
     power: int = 0
 
 
-LATE_FEEDBACK = DtWarning("late_feedback", advice="keep dt, or train again")
+DELAYED_FEEDBACK = DtWarning("late_feedback", advice="keep dt, or train again")
 
 
 class Gain(NamedTuple):
     """Factor of the drive.
 
     Attributes:
-        given: The setting.
+        setting: The setting.
         value: Its value; the mean over channels or neurons if it is learned.
     """
 
-    given: float | str
+    setting: float | str
     value: float
 
 

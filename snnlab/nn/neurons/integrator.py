@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Shape
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, PerNeuron
+from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Dt
 from snnlab.settings import Finite
@@ -52,7 +52,9 @@ class Integrator(LeakyMembrane):
     def initial_state(self, x: Tensor) -> IntegratorState:
         return IntegratorState(self.rest(x))
 
-    def step(self, x: Tensor, state: IntegratorState, coefficients: Coefficients) -> tuple[Tensor, IntegratorState]:
+    def step(
+        self, x: Tensor, state: IntegratorState, coefficients: MembraneCoefficients
+    ) -> tuple[Tensor, IntegratorState]:
         """Return the membrane after one step, twice: as output and as state."""
         v = self.integrate(state.v, x, coefficients)
         return v, IntegratorState(v)

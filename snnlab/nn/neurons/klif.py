@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Number, Shape, learnable_quantity
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, Reset, SpikingMembrane, SurrogateSetting, Threshold
+from snnlab.nn.neurons.membrane import (
+    InputGain,
+    MembraneCoefficients,
+    Reset,
+    SpikingMembrane,
+    SurrogateSetting,
+    Threshold,
+)
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import FINITE, Finite, Interval, Positive
@@ -23,7 +30,7 @@ class KLIFState(NamedTuple):
 class KLIFCoefficients(NamedTuple):
     """Coefficients of the membrane, the slope k, and the threshold that a reset subtracts from the scaled membrane."""
 
-    membrane: Coefficients
+    membrane: MembraneCoefficients
     k: Number
     scaled_threshold: Number
 

@@ -31,7 +31,7 @@ class LavaCubaState(NamedTuple):
     i: Tensor
 
 
-class Coefficients(NamedTuple):
+class LavaCoefficients(NamedTuple):
     """Decay factors of membrane and current in one step, in 4096ths."""
 
     v: int
@@ -106,14 +106,14 @@ class LavaCuba(Neuron):
         )
         self.coefficients()
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> LavaCoefficients:
         """Return the factors of one step in 4096ths."""
-        return Coefficients(_factor_in_4096ths(self.membrane_decay), _factor_in_4096ths(self.synapse_decay))
+        return LavaCoefficients(_factor_in_4096ths(self.membrane_decay), _factor_in_4096ths(self.synapse_decay))
 
     def initial_state(self, x: Tensor) -> LavaCubaState:
         return LavaCubaState(torch.zeros_like(x), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: LavaCubaState, coefficients: Coefficients) -> tuple[Tensor, LavaCubaState]:
+    def step(self, x: Tensor, state: LavaCubaState, coefficients: LavaCoefficients) -> tuple[Tensor, LavaCubaState]:
         scale = self.scale * STATE_BITS
         i = integrate(state.i, x, coefficients.i, scale)
         u = integrate(state.v, i, coefficients.v, scale)
@@ -148,10 +148,10 @@ def _factor_in_4096ths(decay: Decay) -> int:
     """Return the decay factor of one step in 4096ths; raise if the decay rounds to zero."""
     lost = round(DECAY_SCALE * (1.0 - decay.per_step()))
     if lost == 0:
-        given = decay.factor if decay.tau is None else decay.tau
+        value = decay.factor if decay.tau is None else decay.tau
         raise ConfigError(
-            decay.given,
-            f"{given} decays by less than the resolution of 12 bits, 1/{DECAY_SCALE} per step",
+            decay.setting,
+            f"{value} decays by less than the resolution of 12 bits, 1/{DECAY_SCALE} per step",
             f"set {decay.tau_name}: {DECAY_SCALE} steps, or {decay.factor_name}: {1 - 1 / DECAY_SCALE:.6f}, or less",
         )
     return DECAY_SCALE - lost

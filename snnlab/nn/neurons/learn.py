@@ -33,8 +33,8 @@ def learnable_quantity(name: str) -> Any:
         several = name in neuron.__dict__.get("learn_per", ()) or name in neuron.__dict__.get("per_neuron", ())
         return neuron.current_value(name) if several else neuron.__dict__[name]
 
-    def put(neuron: Any, given: Any) -> None:
-        neuron.__dict__[name] = given
+    def put(neuron: Any, value: Any) -> None:
+        neuron.__dict__[name] = value
 
     return property(get, put)
 
@@ -109,7 +109,7 @@ def as_ranges(ranges: Ranges, decays: Collection[Decay], others: Collection[str]
     Raises:
         ConfigError: if a range is not [low, high] with low < high, has an unknown name, or is illegal for the decay.
     """
-    by_name = {decay.given: decay for decay in decays}
+    by_name = {decay.setting: decay for decay in decays}
     known = [*by_name, *others]
     for name, ends in ranges.items():
         if name not in known:
@@ -160,7 +160,7 @@ def _require_legal(decay: Decay, end: float) -> None:
     """Raise a ConfigError if a value is illegal for a time constant or a factor."""
     within = FACTOR if decay.tau is None else above(0)
     if end not in within:
-        raise ConfigError(f"ranges.{decay.given}", f"must be {within}, got {end:g}")
+        raise ConfigError(f"ranges.{decay.setting}", f"must be {within}, got {end:g}")
     in_steps = isinstance(decay.tau, str)
     changed = {"factor": end} if decay.tau is None else {"tau": f"{float(end)} steps" if in_steps else end}
     decay._replace(**changed).per_step()

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
-from snnlab.nn.neurons.membrane import Coefficients, InputGain, LeakyMembrane, PerNeuron
+from snnlab.nn.neurons.membrane import InputGain, LeakyMembrane, MembraneCoefficients, PerNeuron
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauMem
 from snnlab.settings import Finite
@@ -52,7 +52,7 @@ class LI(LeakyMembrane):
     def initial_state(self, x: Tensor) -> LIState:
         return LIState(self.rest(x))
 
-    def step(self, x: Tensor, state: LIState, coefficients: Coefficients) -> tuple[Tensor, LIState]:
+    def step(self, x: Tensor, state: LIState, coefficients: MembraneCoefficients) -> tuple[Tensor, LIState]:
         """Return the membrane after one step, twice: as output and as state."""
         v = self.integrate(state.v, x, coefficients)
         return v, LIState(v)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
-    Coefficients,
     Floor,
     InputGain,
+    MembraneCoefficients,
     PerNeuron,
     Reset,
     SpikesPerStep,
@@ -90,6 +90,6 @@ class LIF(SpikingMembrane):
     def initial_state(self, x: Tensor) -> LIFState:
         return LIFState(self.rest(x))
 
-    def step(self, x: Tensor, state: LIFState, coefficients: Coefficients) -> tuple[Tensor, LIFState]:
+    def step(self, x: Tensor, state: LIFState, coefficients: MembraneCoefficients) -> tuple[Tensor, LIFState]:
         s, v = self.fire(state.v, x, coefficients)
         return s, LIFState(v)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from snnlab.nn.neurons.learn import Learn, Number, Shape
 from snnlab.nn.neurons.membrane import (
-    Coefficients,
     InputGain,
+    MembraneCoefficients,
     SpikingMembrane,
     SurrogateSetting,
     Synapse,
@@ -32,7 +32,7 @@ class LIFExState(NamedTuple):
 class LIFExCoefficients(NamedTuple):
     """Coefficients of the membrane, and (1 - a) * delta_t, the gain of the exponential."""
 
-    membrane: Coefficients
+    membrane: MembraneCoefficients
     growth: Number
 
     @property

@@ -11,8 +11,8 @@ from torch import Tensor
 from snnlab.nn.neurons.info import NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape
 from snnlab.nn.neurons.membrane import (
-    Coefficients,
     InputGain,
+    MembraneCoefficients,
     Reset,
     SpikingMembrane,
     SurrogateSetting,
@@ -104,7 +104,9 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
     def initial_state(self, x: Tensor) -> LIFRefracState:
         return LIFRefracState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: LIFRefracState, coefficients: Coefficients) -> tuple[Tensor, LIFRefracState]:
+    def step(
+        self, x: Tensor, state: LIFRefracState, coefficients: MembraneCoefficients
+    ) -> tuple[Tensor, LIFRefracState]:
         # First, because observers take the last call of `spike` for the membrane's.
         resting = spike(state.rho, self.surrogate, 1.0, strict=True)
         resting = resting.detach() if self.detach_reset else resting

@@ -125,6 +125,6 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
 
     def info(self) -> NeuronInfo:
         own = super().info()
-        late = DtWarning("late_current", fix=(("type", "alif"),))
+        warning = DtWarning("late_current", fix=(("type", "alif"),))
         rising = Firing(self.v_threshold, strict=self.strict, rise=self.adaptation)
-        return replace(own, firing=rising, synapse="next_step", warnings=(*own.warnings, late))
+        return replace(own, firing=rising, synapse="next_step", warnings=(*own.warnings, warning))

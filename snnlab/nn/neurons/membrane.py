@@ -42,7 +42,7 @@ PerNeuron = Sequence[str]
 DEFAULT_TAU_MEM = 20.0
 
 
-class Coefficients(NamedTuple):
+class MembraneCoefficients(NamedTuple):
     """Coefficients of the canonical recurrence; learned ones are tensors.
 
     Attributes:
@@ -136,7 +136,7 @@ class LeakyMembrane(Neuron):
     def _create_values(
         self, per_neuron: PerNeuron, legal: Mapping[str, tuple[float, Interval]], in_shape: Shape | None
     ) -> None:
-        """Create the values of the quantities that have one for each neuron, in double precision."""
+        """Create a buffer in double precision for each quantity of `per_neuron`; `legal` has its start and interval."""
         known = {name: start for name, (start, _) in legal.items()}
         if isinstance(self.input_gain, float):
             known["input_gain"] = self.input_gain
@@ -155,7 +155,7 @@ class LeakyMembrane(Neuron):
         """Return the learnable quantities, each with its initial value and its legal values."""
         decay = self.membrane_decay
         own: dict[str, tuple[float, Interval]] = (
-            {decay.given: (decay.initial_value(), decay.legal_values())} if self.leaks else {}
+            {decay.setting: (decay.initial_value(), decay.legal_values())} if self.leaks else {}
         )
         return own | ({"v_leak": (self.v_leak, FINITE)} if self.leaks else {})
 
@@ -174,10 +174,10 @@ class LeakyMembrane(Neuron):
     def learned_values(self) -> Iterator[tuple[str, str, Tensor]]:
         for name in self.learn_per:
             value = self.learned_value(name)
-            decay = next((decay for decay in self.decays() if decay.given == name), None)
+            decay = next((decay for decay in self.decays() if decay.setting == name), None)
             if decay is not None:
                 yield decay.tau_name, "steps" if decay.dt is None else "ms", decay.length(value)
-            if decay is None or decay.given == decay.factor_name:
+            if decay is None or decay.setting == decay.factor_name:
                 yield name, "", value
 
     def current_value(self, name: str) -> float | Tensor:
@@ -191,11 +191,11 @@ class LeakyMembrane(Neuron):
 
     def factor(self, decay: Decay) -> Number:
         """Return the factor by which a variable decays in one step."""
-        if decay.given in self._ranges or decay.given in self.per_neuron:
-            return decay.learned_factor(torch.as_tensor(self.value(decay.given)))
+        if decay.setting in self._ranges or decay.setting in self.per_neuron:
+            return decay.learned_factor(torch.as_tensor(self.value(decay.setting)))
         return decay.per_step()
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> MembraneCoefficients:
         """Return a, g and c in double precision."""
         a = self.factor(self.membrane_decay) if self.leaks else 1.0
         if self.input_gain == "1-a":
@@ -203,12 +203,12 @@ class LeakyMembrane(Neuron):
         else:
             g = mean_remainder(a, self.decay) if self.input_gain == "average" else self._gain()
         v_leak = self.value("v_leak")
-        return Coefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
+        return MembraneCoefficients(a, g, 0.0 if equals_constant(v_leak, 0.0) or not self.leaks else (1.0 - a) * v_leak)
 
     def _gain(self) -> Number:
         return self.value("input_gain") if "input_gain" in self.per_neuron else float(self.input_gain)
 
-    def integrate(self, v: Tensor, j: Tensor, k: Coefficients) -> Tensor:
+    def integrate(self, v: Tensor, j: Tensor, k: MembraneCoefficients) -> Tensor:
         """Return u = a * v + (g * j + c), the membrane before any reset."""
         drive = j if equals_constant(k.g, 1.0) else k.g * j
         return (v if equals_constant(k.a, 1.0) else k.a * v) + (drive if equals_constant(k.c, 0.0) else drive + k.c)
@@ -224,8 +224,8 @@ class LeakyMembrane(Neuron):
     def constants(self) -> list[Constant]:
         """Return the current time constants."""
         return [
-            decay.learned_constant(self.learned_value(decay.given))
-            if decay.given in self._ranges or decay.given in self.per_neuron
+            decay.learned_constant(self.learned_value(decay.setting))
+            if decay.setting in self._ranges or decay.setting in self.per_neuron
             else decay.constant()
             for decay in self.decays()
         ]
@@ -241,10 +241,10 @@ class LeakyMembrane(Neuron):
 
     def extra_repr(self) -> str:
         """Return the constants that `print(network)` shows."""
-        given = self.membrane_decay.given
-        value = getattr(self, given)
-        short = isinstance(value, Tensor) or given in self.learn_per
-        return f"{given}={number_text(value) if short else value}, dt={self.dt}"
+        setting = self.membrane_decay.setting
+        value = getattr(self, setting)
+        short = isinstance(value, Tensor) or setting in self.learn_per
+        return f"{setting}={number_text(value) if short else value}, dt={self.dt}"
 
 
 def _values_key(name: str) -> str:
@@ -367,12 +367,12 @@ class SpikingMembrane(LeakyMembrane):
             levels["v_reset"] = (self.v_reset, below(line))
         return own | levels
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> MembraneCoefficients:
         own, v_threshold = super().coefficients(), self.value("v_threshold")
         r = mean_remainder(own.a, self.decay) * v_threshold if self.input_gain == "average" else v_threshold
         return own._replace(v_threshold=v_threshold, r=r, v_reset=self.value("v_reset"))
 
-    def fire(self, v: Tensor, j: Tensor, k: Coefficients) -> tuple[Tensor, Tensor]:
+    def fire(self, v: Tensor, j: Tensor, k: MembraneCoefficients) -> tuple[Tensor, Tensor]:
         """Return the spikes of one step and the membrane after it."""
         if not self.reset_delay:
             u = self.integrate(v, j, k)
@@ -403,10 +403,10 @@ class SpikingMembrane(LeakyMembrane):
             warnings=(*own.warnings, *found),
         )
 
-    def _spike(self, u: Tensor, k: Coefficients) -> Tensor:
+    def _spike(self, u: Tensor, k: MembraneCoefficients) -> Tensor:
         return spike(u - k.v_threshold, self.surrogate, k.v_threshold, strict=self.strict)
 
-    def _reset(self, u: Tensor, s: Tensor, k: Coefficients) -> Tensor:
+    def _reset(self, u: Tensor, s: Tensor, k: MembraneCoefficients) -> Tensor:
         if self.reset == "none":
             return u
         s = s.detach() if self.detach_reset else s
@@ -480,16 +480,16 @@ class SynapticMembrane(LeakyMembrane):
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         decay = self.synapse_decay
-        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
+        return {decay.setting: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> MembraneCoefficients:
         """Return the membrane's coefficients and b; `input_gain: average` averages a jump of the current."""
         own, b = super().coefficients(), self.factor(self.synapse_decay)
         if self.input_gain == "average":
             own = own._replace(g=(1.0 - own.a) * mean_remainder(b, self.decay))
         return own._replace(b=b)
 
-    def current(self, i: Tensor, x: Tensor, k: Coefficients) -> Tensor:
+    def current(self, i: Tensor, x: Tensor, k: MembraneCoefficients) -> Tensor:
         """Return the current after the jump."""
         return k.b * (i + x) if self.synapse == "decay_first" else k.b * i + x
 
@@ -533,7 +533,7 @@ class Adaptive(SpikingMembrane):
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         decay = self.adaptation_decay
-        return {decay.given: (decay.initial_value(), decay.legal_values())} | super().learnable()
+        return {decay.setting: (decay.initial_value(), decay.legal_values())} | super().learnable()
 
     def decays(self) -> list[Decay]:
         return [*super().decays(), self.adaptation_decay]
@@ -549,7 +549,7 @@ class ThresholdCoefficients(NamedTuple):
         adaptation: Rise of the threshold with a spike.
     """
 
-    membrane: Coefficients
+    membrane: MembraneCoefficients
     rho: Number
     relaxation: Number
     adaptation: Number
@@ -588,6 +588,6 @@ class AdaptiveThreshold(Adaptive):
         rho = self.factor(self.adaptation_decay)
         return ThresholdCoefficients(super().coefficients(), rho, 1.0 - rho, self.value("adaptation"))
 
-    def spike_at(self, threshold: Tensor, u: Tensor, k: Coefficients) -> Tensor:
+    def spike_at(self, threshold: Tensor, u: Tensor, k: MembraneCoefficients) -> Tensor:
         """Return the spikes of a membrane u at an adapted threshold; the surrogate's unit stays v_threshold."""
         return spike(u - threshold, self.surrogate, k.v_threshold, strict=self.strict)

@@ -19,7 +19,7 @@ from snnlab.kernels.reference import unroll
 from snnlab.nn.delays import Delays, DelaySetting, make_delays
 from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
-from snnlab.nn.neurons.info import LATE_FEEDBACK, FeedbackInfo, NeuronInfo
+from snnlab.nn.neurons.info import DELAYED_FEEDBACK, FeedbackInfo, NeuronInfo
 from snnlab.nn.neurons.learn import Shape
 from snnlab.nn.neurons.time_constants import Constant
 from snnlab.registry import Registry
@@ -31,7 +31,7 @@ Init = Literal["uniform", "norse", "orthogonal"]
 CONVOLVE: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
-class Weights(NamedTuple):
+class FeedbackWeights(NamedTuple):
     """A feedback's weight, with removed autapses set to 0, and its bias."""
 
     weight: Tensor
@@ -92,22 +92,22 @@ class Feedback(nn.Module, ABC):
         """Return the weight of each connection, without its delay; 0 for removed autapses."""
         return self.weight if self.autapses else self.weight.masked_fill(self.autapse, 0.0)
 
-    def weights(self) -> Weights:
+    def weights(self) -> FeedbackWeights:
         """Return weight and bias, called once per forward pass; with delays the sources are those of all past steps."""
         weight = self.connections()
         if self.delays is not None:
             weight = (weight[..., None] * self.delays.taps()).movedim(-1, 1).flatten(1, 2)
-        return Weights(weight, self.bias)
+        return FeedbackWeights(weight, self.bias)
 
     @abstractmethod
-    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+    def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the feedback of the outputs `s` of the past steps, `[B, past_steps * C, ...]`, the oldest first."""
 
-    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the gradient of the outputs; `g`, `[B, ...]`, is the gradient of their feedback."""
         raise NotImplementedError
 
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight and bias, summed over all outputs `s` and their `g`, `[T * B, ...]`."""
         raise NotImplementedError
 
@@ -143,15 +143,15 @@ class DenseFeedback(Feedback):
         super().__init__((size, size), size, autapse, autapses, (size,) if bias else None, init, delays)
         self.in_shape = in_shape
 
-    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+    def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return W s + b."""
         return functional.linear(s.flatten(1), *weights).view(-1, *self.in_shape)
 
-    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return W^T g."""
         return (g.flatten(1) @ weights.weight).view_as(g)
 
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
         """Return the sum of g s^T, and that of g."""
         g = g.flatten(1)
         return g.T @ s.flatten(1), None if weights.bias is None else g.sum(0)
@@ -211,31 +211,34 @@ class ConvFeedback(Feedback):
         super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init, delays)
         self.padding, self.convolve = centre, CONVOLVE[dims]
 
-    def forward(self, s: Tensor, weights: Weights) -> Tensor:
+    def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the convolution of s."""
         return self.convolve(s, *weights, padding=self.padding)
 
-    def output_gradient(self, g: Tensor, weights: Weights) -> Tensor:
+    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the transposed convolution of g."""
-        return self._backward(g, g, weights, (True, False, False))[0]
+        return self._convolution_backward(g, g, weights, (True, False, False))[0]
 
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: Weights) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
         """Return the correlation of g with s, and the sum of g."""
-        _, weight, bias = self._backward(g, s, weights, (False, True, weights.bias is not None))
+        _, weight, bias = self._convolution_backward(g, s, weights, (False, True, weights.bias is not None))
         return weight, bias
 
-    def _backward(self, g: Tensor, s: Tensor, weights: Weights, wanted: tuple[bool, bool, bool]) -> tuple[Any, ...]:
+    def _convolution_backward(
+        self, g: Tensor, s: Tensor, weights: FeedbackWeights, output_mask: tuple[bool, bool, bool]
+    ) -> tuple[Any, ...]:
+        """Return the gradients of input, weight and bias that `output_mask` selects, from g, that of the output."""
         ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
         size = None if weights.bias is None else list(weights.bias.shape)
         return torch.ops.aten.convolution_backward(
-            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, wanted
+            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, output_mask
         )
 
 
 FeedbackSetting = bool | Mapping[str, Any] | Feedback
 
 
-def feedback(given: bool | Mapping[str, Any], in_shape: Shape | None, dt: float | None = None) -> Feedback:
+def feedback(recurrent: bool | Mapping[str, Any], in_shape: Shape | None, dt: float | None = None) -> Feedback:
     """Return the feedback for a YAML's `recurrent`: `true` is dense for features and a 3x3 convolution for images.
 
     Raises:
@@ -243,7 +246,7 @@ def feedback(given: bool | Mapping[str, Any], in_shape: Shape | None, dt: float 
     """
     if not in_shape:
         raise ConfigError("recurrent", "needs in_shape, the shape of one sample at one step, with at least 1 axis")
-    settings = dict(given) if isinstance(given, Mapping) else {}
+    settings = dict(recurrent) if isinstance(recurrent, Mapping) else {}
     default = "dense" if len(in_shape) == 1 else "conv"
     return FEEDBACKS.build(settings.pop("type", default), settings, "recurrent", in_shape=in_shape, dt=dt)
 
@@ -282,7 +285,7 @@ class Recurrent(Neuron):
         """Length of a step, ms; None where steps have no length."""
         return getattr(self.neuron, "dt", None)
 
-    def coefficients(self) -> tuple[Any, Weights]:
+    def coefficients(self) -> tuple[Any, FeedbackWeights]:
         """Return the neurons' coefficients and the feedback's weights."""
         return self.neuron.coefficients(), self.feedback.weights()
 
@@ -291,7 +294,7 @@ class Recurrent(Neuron):
         return RecurrentState(torch.zeros_like(past), self.neuron.initial_state(x))
 
     def step(
-        self, x: Tensor, state: RecurrentState, coefficients: tuple[Any, Weights]
+        self, x: Tensor, state: RecurrentState, coefficients: tuple[Any, FeedbackWeights]
     ) -> tuple[Tensor, RecurrentState]:
         own, weights = coefficients
         y, after = self.neuron.step(x + self.feedback(state.s, weights), state.neuron, own)
@@ -318,7 +321,7 @@ class Recurrent(Neuron):
             counts[OWN_SPIKES] = done.counts
         return done.y, done.state
 
-    def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: Weights) -> Kernel | str:
+    def _kernel(self, x: Tensor, state: RecurrentState, k: Any, weights: FeedbackWeights) -> Kernel | str:
         """Return the kernel of the neurons' step, or the reason for the plain loop."""
         if function.resolve_backend(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
@@ -344,4 +347,4 @@ class Recurrent(Neuron):
     def info(self) -> NeuronInfo:
         own = self.neuron.info()
         feedback = FeedbackInfo(tuple(self.feedback.weight.shape[2:]), self.feedback.autapses)
-        return replace(own, feedback=feedback, warnings=(*own.warnings, LATE_FEEDBACK))
+        return replace(own, feedback=feedback, warnings=(*own.warnings, DELAYED_FEEDBACK))

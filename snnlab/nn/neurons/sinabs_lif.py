@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnlab.nn.neurons.info import AfterSpike, DtWarning, Firing, Fix, NeuronInfo
 from snnlab.nn.neurons.learn import Learn, Shape, learnable_quantity
-from snnlab.nn.neurons.membrane import Coefficients, LeakyMembrane, SurrogateSetting, multi_spike
+from snnlab.nn.neurons.membrane import LeakyMembrane, MembraneCoefficients, SurrogateSetting, multi_spike
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import Decay, Dt, Factor, TauMem, TauSyn
 from snnlab.nn.surrogate import Exponential, as_surrogate
@@ -97,16 +97,18 @@ class SinabsLIF(LeakyMembrane):
     def learnable(self) -> dict[str, tuple[float, Interval]]:
         """Return the learnable quantities: the two decays, as in Sinabs."""
         decays = [decay for decay in (self.membrane_decay, self.synapse_decay) if decay is not None]
-        return {decay.given: (decay.initial_value(), decay.legal_values()) for decay in decays}
+        return {decay.setting: (decay.initial_value(), decay.legal_values()) for decay in decays}
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> MembraneCoefficients:
         b = 0.0 if self.synapse_decay is None else self.factor(self.synapse_decay)
         return super().coefficients()._replace(b=b, v_threshold=self.v_threshold)
 
     def initial_state(self, x: Tensor) -> SinabsLIFState:
         return SinabsLIFState(torch.zeros_like(x), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: SinabsLIFState, coefficients: Coefficients) -> tuple[Tensor, SinabsLIFState]:
+    def step(
+        self, x: Tensor, state: SinabsLIFState, coefficients: MembraneCoefficients
+    ) -> tuple[Tensor, SinabsLIFState]:
         if self.synapse_decay is None:
             j, i = x, state.i
         else:

@@ -28,7 +28,7 @@ class SnntorchAlphaState(NamedTuple):
     i_inh: Tensor
 
 
-class Coefficients(NamedTuple):
+class AlphaCoefficients(NamedTuple):
     """Factors of the two currents in one step, and tau, the gain from their sum to the membrane."""
 
     alpha: float
@@ -103,17 +103,17 @@ class SnntorchAlpha(Neuron):
         if above <= below:
             raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> AlphaCoefficients:
         alpha, beta = (decay.per_step() for decay in self._decays)
         # For beta = 0, tau is its limit.
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
-        return Coefficients(alpha, beta, tau)
+        return AlphaCoefficients(alpha, beta, tau)
 
     def initial_state(self, x: Tensor) -> SnntorchAlphaState:
         return SnntorchAlphaState(*(torch.zeros_like(x) for _ in range(3)))
 
     def step(
-        self, x: Tensor, state: SnntorchAlphaState, coefficients: Coefficients
+        self, x: Tensor, state: SnntorchAlphaState, coefficients: AlphaCoefficients
     ) -> tuple[Tensor, SnntorchAlphaState]:
         k = coefficients
         i_exc, i_inh = k.alpha * state.i_exc + x, k.beta * state.i_inh - x
@@ -129,14 +129,14 @@ class SnntorchAlpha(Neuron):
         resets = self.reset != "none"
         tau = self.coefficients().tau
         level = self.v_threshold if self.reset == "subtract" else 0.0
-        late = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
+        warning = DtWarning("late_reset") if resets else DtWarning("no_reset", fix=(("reset", "value"),))
         return NeuronInfo(
             self.equations,
             Gain(tau, tau),
             Firing(self.v_threshold, strict=True, variable="v"),
             AfterSpike(self.reset, level, of="i_exc", delayed=resets),
             drive_power=0,
-            warnings=(late,),
+            warnings=(warning,),
         )
 
     def extra_repr(self) -> str:

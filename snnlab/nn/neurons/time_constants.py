@@ -32,22 +32,22 @@ class Constant(NamedTuple):
 
     Attributes:
         name: Name of its setting, for instance `tau_mem`.
-        given: Unit of the setting.
+        unit: Unit of the setting.
         ms: Its length, ms; None where steps have no length.
         steps: Its length in steps.
         factor: Factor of the variable in one step.
         decay: Rule from the length to the factor.
-        spread: Minimum and maximum over channels or neurons that learn their own, ms, or steps where these have no
+        min_max: Minimum and maximum over channels or neurons that learn their own, ms, or steps where these have no
             length; the other fields are then means. None for a single value.
     """
 
     name: str
-    given: Literal["ms", "steps", "factor"]
+    unit: Literal["ms", "steps", "factor"]
     ms: float | None
     steps: float
     factor: float
     decay: DecayRule
-    spread: tuple[float, float] | None = None
+    min_max: tuple[float, float] | None = None
 
 
 class Decay(NamedTuple):
@@ -72,7 +72,7 @@ class Decay(NamedTuple):
     decay: DecayRule
 
     @property
-    def given(self) -> str:
+    def setting(self) -> str:
         """Name of the setting that was given; this one can be learned."""
         return self.factor_name if self.tau is None else self.tau_name
 
@@ -127,9 +127,9 @@ class Decay(NamedTuple):
         """Return a learned `value` of the given setting in all units; the mean of several values."""
         lengths, factors = self.length(value), self.learned_factor(value)
         mean, unit = float(lengths.mean()), self.dt or 1.0
-        spread = (float(lengths.min()), float(lengths.max())) if lengths.numel() > 1 else None
+        min_max = (float(lengths.min()), float(lengths.max())) if lengths.numel() > 1 else None
         ms = None if self.dt is None else mean
-        return Constant(self.tau_name, self._given_unit, ms, mean / unit, float(factors.mean()), self.decay, spread)
+        return Constant(self.tau_name, self._setting_unit, ms, mean / unit, float(factors.mean()), self.decay, min_max)
 
     def constant(self, factor: float | None = None) -> Constant:
         """Return the time constant in all units; `factor` replaces the factor of the setting."""
@@ -141,10 +141,10 @@ class Decay(NamedTuple):
         else:
             steps = -1.0 / math.log(a) if a > 0 else 0.0
         ms = None if self.dt is None else steps * self.dt
-        return Constant(self.tau_name, self._given_unit, ms, steps, a, self.decay)
+        return Constant(self.tau_name, self._setting_unit, ms, steps, a, self.decay)
 
     @property
-    def _given_unit(self) -> Literal["ms", "steps", "factor"]:
+    def _setting_unit(self) -> Literal["ms", "steps", "factor"]:
         return "factor" if self.tau is None else "steps" if isinstance(self.tau, str) else "ms"
 
     @property

@@ -295,10 +295,10 @@ def draw_network_activity(spike_record: SpikeRecord) -> Iterator[tuple[str, Figu
                 f"membranes/{layer}",
                 draw_membranes(spike_record.membranes[layer], spikes, spike_record.dt, layer, threshold),
             )
-    yield "readout", _readout(spike_record)
+    yield "readout", _draw_readout(spike_record)
 
 
-def _readout(spike_record: SpikeRecord) -> Figure:
+def _draw_readout(spike_record: SpikeRecord) -> Figure:
     if isinstance(spike_record.target, int):
         return draw_readout(
             spike_record.y, spike_record.answers, spike_record.target, spike_record.dt, spike_record.names

@@ -51,8 +51,8 @@ def short_names(names: Sequence[str]) -> list[str]:
         name if len(name) <= MAX_NAME_LETTERS else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[1 - half :]}"
         for name in names
     ]
-    alike = {name for name in short if short.count(name) > 1}
-    return [f"{name} ({number})" if name in alike else name for number, name in enumerate(short)]
+    repeated = {name for name in short if short.count(name) > 1}
+    return [f"{name} ({number})" if name in repeated else name for number, name in enumerate(short)]
 
 
 # Largest number of classes with written counts and names; more are not readable.
@@ -92,9 +92,9 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     figure, (ax,) = new_figure(height=height, left=left, bottom=label_height / height)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if shown:
-        places = range(len(shown))
-        ax.set_yticks(places, shown)
-        ax.set_xticks(places, shown, rotation=90 if vertical else 0)
+        ticks = range(len(shown))
+        ax.set_yticks(ticks, shown)
+        ax.set_xticks(ticks, shown, rotation=90 if vertical else 0)
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else INK
             ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=SMALL, color=colour)
@@ -239,10 +239,10 @@ def draw_labels(
     most = int(max(target.max(), answers.max(), 1))
     named = short_names(names)[: most + 1] if names is not None and len(names) <= MAX_NAMED_CLASSES else None
     figure, (ax,) = new_figure(left=0.17 if named is None else max(0.17, left_margin(named)))
-    times, labelled = step_times(len(answers), dt), target != IGNORED
-    ax.plot(times[labelled], target[labelled], "s", color=GREY, markersize=8, label="label")
+    times, has_label = step_times(len(answers), dt), target != IGNORED
+    ax.plot(times[has_label], target[has_label], "s", color=GREY, markersize=8, label="label")
     for right, colour, line_label in ((True, BLUE, "right answer"), (False, VERMILION, "wrong answer")):
-        these = labelled & ((answers == target) == right)
+        these = has_label & ((answers == target) == right)
         ax.plot(times[these], answers[these], "o" if right else "x", color=colour, markersize=4, label=line_label)
     time_axis(ax, len(answers), dt)
     label(ax, ax.get_xlabel(), "class")
@@ -252,10 +252,10 @@ def draw_labels(
     else:
         ax.set_yticks(range(len(named)), named)
     legend(ax, loc="upper left", ncol=3 if named is None else 2)
-    number_labelled = int(labelled.sum())
+    num_with_label = int(has_label.sum())
     share = (
-        f"{(answers == target)[labelled].mean():.1%} of {number_labelled} labelled steps are right"
-        if number_labelled
+        f"{(answers == target)[has_label].mean():.1%} of {num_with_label} labelled steps are right"
+        if num_with_label
         else "no labels"
     )
     title(ax, share)
@@ -333,11 +333,11 @@ def draw_early_exit(
     spikes = all(row.spikes is not None for row in rows)
     figure, axes = new_figure(columns=2 if spikes else 1, wspace=0.12)
     shown = [*rows, *([chosen] if chosen else [])]
-    _curve(axes[0], rows, [row.latency for row in rows], chosen and chosen.latency, chosen)
+    _draw_threshold_curve(axes[0], rows, [row.latency for row in rows], chosen and chosen.latency, chosen)
     score = "right answers (part)" if right_of else "accuracy"
     label(axes[0], f"mean latency ({step_time.unit})", score)
     if spikes:
-        _curve(axes[1], rows, [row.spikes or 0.0 for row in rows], chosen and chosen.spikes, chosen)
+        _draw_threshold_curve(axes[1], rows, [row.spikes or 0.0 for row in rows], chosen and chosen.spikes, chosen)
         label(axes[1], "mean spikes until the answer")
         axes[1].locator_params(axis="x", nbins=4)
     low = min(row.accuracy for row in shown)
@@ -349,7 +349,7 @@ def draw_early_exit(
     return figure
 
 
-def _curve(
+def _draw_threshold_curve(
     ax: Axes,
     rows: Sequence[ThresholdResult],
     x: Sequence[float],
@@ -361,11 +361,11 @@ def _curve(
     for row, at, height in zip(rows, x, y, strict=True):
         if row.threshold in _LABELLED_THRESHOLDS:
             # At the right end the curve is flat: space is above it, not next to it.
-            place, side = ((2, 4), "right") if at > _FLAT * max(x) else ((4, -9), "left")
+            offset, side = ((2, 4), "right") if at > _FLAT * max(x) else ((4, -9), "left")
             ax.annotate(
                 f"{row.threshold:g}",
                 (at, height),
-                place,
+                offset,
                 textcoords="offset points",
                 ha=side,
                 fontsize=SMALL,

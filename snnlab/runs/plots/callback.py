@@ -83,7 +83,7 @@ class Plots(L.Callback):
     def _draw(self, trainer: L.Trainer, module: SpikingModule) -> None:
         self._drawn_step = trainer.global_step
         writers: list[Any] = [g.experiment for g in trainer.loggers if isinstance(g, TensorBoardLogger)]
-        if not writers or not trainer.is_global_zero or not _data(trainer).split.val.size:
+        if not writers or not trainer.is_global_zero or not _data_module(trainer).split.val.size:
             return
         step = trainer.global_step - 1  # Lightning logs an epoch's scalars under the number of its last step
         for tag, pixels in self._pixels(trainer, module):
@@ -93,7 +93,7 @@ class Plots(L.Callback):
 
     def _pixels(self, trainer: L.Trainer, module: SpikingModule) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the tag and the pixels of each plot."""
-        data = _data(trainer)
+        data = _data_module(trainer)
         with default_style(), averaged_weights(trainer, module):
             for index in _choose_recordings(data.store.targets, data.split.val, self.recordings).tolist():
                 device, context = module.device, trainer.precision_plugin.val_step_context()
@@ -115,8 +115,8 @@ class Plots(L.Callback):
 
 def _count_answers(answers: Tensor, targets: Tensor, num_classes: int) -> Tensor:
     """Return the confusion matrix, without steps that have no label, `[K, K]`: class, answer."""
-    labelled = targets != IGNORED
-    pairs = targets[labelled] * num_classes + answers[labelled]
+    has_label = targets != IGNORED
+    pairs = targets[has_label] * num_classes + answers[has_label]
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -188,7 +188,7 @@ def _target(targets: Tensor, valid: int) -> int | np.ndarray:
     return targets[0].cpu().numpy() if kind == "value" else _valid_steps(targets, valid)
 
 
-def _data(trainer: L.Trainer) -> EventDataModule:
+def _data_module(trainer: L.Trainer) -> EventDataModule:
     return trainer.datamodule  # type: ignore[attr-defined]
 
 

@@ -49,7 +49,7 @@ class AxisBins(NamedTuple):
         """End of the last bin, which may be after the end of the axis."""
         return self.start + self.number * self.size
 
-    def place(self, values: np.ndarray) -> np.ndarray:
+    def bin_indices(self, values: np.ndarray) -> np.ndarray:
         """Return the bin index of each value: pixels, or times in ms."""
         return np.minimum((values / self.size).astype(np.int64), self.number - 1)
 
@@ -79,19 +79,19 @@ class WindowEvents(NamedTuple):
         return cls(t[:n] / 1000, x[:n], None if y is None else y[:n], p[:n] if polarities == 2 else np.ones(n, bool))
 
     def histograms(
-        self, x_bins: AxisBins, y_bins: AxisBins, places: tuple[np.ndarray, np.ndarray]
+        self, x_bins: AxisBins, y_bins: AxisBins, positions: tuple[np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the counts of ON and of OFF events in each bin.
 
         Args:
             across: Bins of the image's columns.
             up: Bins of the image's rows.
-            places: Positions of the events on the two axes, `[N]`.
+            positions: Positions of the events on the two axes, `[N]`.
 
         Shape:
             returns two `[y_bins.number, x_bins.number]`.
         """
-        cells = y_bins.place(places[1]) * x_bins.number + x_bins.place(places[0])
+        cells = y_bins.bin_indices(positions[1]) * x_bins.number + x_bins.bin_indices(positions[0])
         size = y_bins.number * x_bins.number
         on, off = (np.bincount(cells[chosen], minlength=size) for chosen in (self.on, ~self.on))
         return on.reshape(y_bins.number, -1), off.reshape(y_bins.number, -1)
@@ -151,17 +151,17 @@ def draw_events(events: Events, sensor_size: SensorSize, duration_ms: float, nam
     window = WindowEvents.of(events, duration_ms, polarities)
     if window.y is None:
         x_bins, y_bins = AxisBins.of_time(duration_ms, IMAGE_BINS), AxisBins.of_pixels(width, IMAGE_BINS)
-        places, labels, aspect = (window.t, window.x), ("time (ms)", "address (px)"), "auto"
+        positions, labels, aspect = (window.t, window.x), ("time (ms)", "address (px)"), "auto"
         image_height, cell = 2.2, f"in {y_bins.size:g} px x {x_bins.size:g} ms"
     else:
         x_bins = AxisBins.of_pixels(width, IMAGE_BINS, AxisBins.of_pixels(max(width, height), IMAGE_BINS).size)
         y_bins = AxisBins.of_pixels(height, IMAGE_BINS, x_bins.size)
-        places, labels, aspect = (window.x, window.y), ("column (px)", "row (px)"), "equal"
+        positions, labels, aspect = (window.x, window.y), ("column (px)", "row (px)"), "equal"
         image_height, cell = (
             min(max(3.9 / polarities * height / width, 1.0), 4.5),
             f"in {y_bins.size:g} x {y_bins.size:g} px",
         )
-    counts = window.histograms(x_bins, y_bins, places)
+    counts = window.histograms(x_bins, y_bins, positions)
     figure, axes = style.new_figure(
         columns=polarities, height=image_height + 1.3, top=1 - 0.7 / (image_height + 1.3), wspace=0.12
     )
@@ -190,14 +190,14 @@ def draw_event_times(events: Events, sensor_size: SensorSize, duration_ms: float
     """
     width, height, polarities = sensor_size
     window = WindowEvents.of(events, duration_ms, polarities)
-    places = [("column (px)" if window.y is not None else "address (px)", window.x, width)]
+    axes = [("column (px)" if window.y is not None else "address (px)", window.x, width)]
     if window.y is not None:
-        places.append(("row (px)", window.y, height))
-    figure, (*above, rate) = style.new_figure(len(places) + 1, height=1.3 * (len(places) + 1) + 0.7)
+        axes.append(("row (px)", window.y, height))
+    figure, (*above, rate) = style.new_figure(len(axes) + 1, height=1.3 * (len(axes) + 1) + 0.7)
     x_bins = AxisBins.of_time(duration_ms, TIME_BINS)
-    for ax, (text, place, size) in zip(above, places, strict=True):
+    for ax, (text, positions, size) in zip(above, axes, strict=True):
         y_bins = AxisBins.of_pixels(size, PIXEL_BINS)
-        counts = window.histograms(x_bins, y_bins, (window.t, place))
+        counts = window.histograms(x_bins, y_bins, (window.t, positions))
         draw_image(
             ax, blend(counts, (ON, OFF), full_colour_count(*counts)), x_bins, y_bins, downwards=text == "row (px)"
         )
@@ -211,7 +211,7 @@ def _draw_rate(ax: Axes, window: WindowEvents, cells: AxisBins, polarities: int)
     edges = np.linspace(cells.start, cells.stop, cells.number + 1)
     kinds = (("ON", ON, window.on), ("OFF", OFF, ~window.on)) if polarities == 2 else (("", ON, window.on),)
     for text, colour, chosen in kinds:
-        counts = np.bincount(cells.place(window.t[chosen]), minlength=cells.number)
+        counts = np.bincount(cells.bin_indices(window.t[chosen]), minlength=cells.number)
         ax.stairs(counts / cells.size, edges, baseline=None, color=colour, label=text, linewidth=1.4)
     ax.set_xlim(cells.start, cells.stop)
     ax.set_ylim(0, 1.3 * max(ax.get_ylim()[1], 0.1))  # room for the legend
@@ -259,7 +259,7 @@ def draw_classes(store: Store, targets: Sequence[int], names: Sequence[str], dur
     return figure
 
 
-def _draw_class(ax: Axes, store: Store, places: np.ndarray, duration_ms: float) -> None:
+def _draw_class(ax: Axes, store: Store, indices: np.ndarray, duration_ms: float) -> None:
     width, height, _ = store.sensor_size
     if height == 1:
         x_bins, y_bins = AxisBins.of_time(duration_ms, CLASS_BINS), AxisBins.of_pixels(width, CLASS_BINS)
@@ -267,8 +267,8 @@ def _draw_class(ax: Axes, store: Store, places: np.ndarray, duration_ms: float) 
         x_bins = AxisBins.of_pixels(width, CLASS_BINS, AxisBins.of_pixels(max(width, height), CLASS_BINS).size)
         y_bins = AxisBins.of_pixels(height, CLASS_BINS, x_bins.size)
     counts = np.zeros((y_bins.number, x_bins.number), np.int64)
-    for place in places.tolist():
-        window = WindowEvents.of(store[place], duration_ms, 1)
+    for index in indices.tolist():
+        window = WindowEvents.of(store[index], duration_ms, 1)
         where = (window.t, window.x) if window.y is None else (window.x, window.y)
         counts += window.histograms(x_bins, y_bins, where)[0]
     draw_image(

@@ -57,13 +57,13 @@ def draw(path: str, name: str, summary: Summary, time: str) -> None:
 def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
     """Return the diagram of a network's chains, with its name and a text above."""
     families = [_FAMILIES[f] for f in _FAMILIES if any(box.family == f != "input" for c in chains for box in c.boxes)]
-    places: list[list[Bbox]] = []
+    bounds: list[list[Bbox]] = []
     top = _TOP
     for chain in chains:
-        places.append(_box_positions(chain, top))
-        top = places[-1][-1].y1 + _GAP_Y + _LANE_HEIGHT * len(chain.connections)
+        bounds.append(_box_positions(chain, top))
+        top = bounds[-1][-1].y1 + _GAP_Y + _LANE_HEIGHT * len(chain.connections)
     texts = (0.13 * len(name), 0.08 * len(subtitle), *(0.09 * len(chain.title) for chain in chains))
-    right = max(place.x1 for of_chain in places for place in of_chain) + _GAP_X - _MARGIN
+    right = max(bound.x1 for of_chain in bounds for bound in of_chain) + _GAP_X - _MARGIN
     width, height = 2 * _MARGIN + max(right, 1.5 * len(families), *texts), top + _GAP_Y
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)  # needs no display
@@ -72,7 +72,7 @@ def network_figure(name: str, subtitle: str, chains: Sequence[Chain]) -> Figure:
     axes.axis("off")
     axes.text(_MARGIN, 0.2, name, fontsize=12, weight="bold", color=_INK, va="center", parse_math=False)
     axes.text(_MARGIN, 0.43, subtitle, fontsize=9, color=_FAINT, va="center")
-    for chain, of_chain in zip(chains, places, strict=True):
+    for chain, of_chain in zip(chains, bounds, strict=True):
         _draw_chain(axes, chain, of_chain)
     keys = [Patch(facecolor=fill, edgecolor=edge, label=text) for fill, edge, text in families]
     axes.legend(handles=keys, loc="lower left", ncols=max(len(keys), 1), frameon=False, fontsize=8.5, labelcolor=_FAINT)
@@ -93,14 +93,14 @@ def _box_positions(chain: Chain, top: float) -> list[Bbox]:
     return found
 
 
-def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
+def _draw_chain(axes: Axes, chain: Chain, bounds: Sequence[Bbox]) -> None:
     if chain.title:
         title = {"fontsize": 10, "weight": "bold", "color": _INK, "va": "center", "parse_math": False}
-        axes.text(_MARGIN, places[0].y0 - _LANE_HEIGHT, chain.title, **title)
-    for box, place in zip(chain.boxes, places, strict=True):
-        _draw_box(axes, box, place)
-    middles = [(place.x0 + place.x1) / 2 for place in places]
-    for number, (one, other) in enumerate(pairwise(places)):
+        axes.text(_MARGIN, bounds[0].y0 - _LANE_HEIGHT, chain.title, **title)
+    for box, bound in zip(chain.boxes, bounds, strict=True):
+        _draw_box(axes, box, bound)
+    middles = [(bound.x0 + bound.x1) / 2 for bound in bounds]
+    for number, (one, other) in enumerate(pairwise(bounds)):
         x0, x1, y = *middles[number : number + 2], (one.y0 + one.y1) / 2
         if one.y0 == other.y0:
             _arrow(axes, [(one.x1, y), (other.x0, y)], "follows")
@@ -108,25 +108,25 @@ def _draw_chain(axes: Axes, chain: Chain, places: Sequence[Bbox]) -> None:
             gap = other.y0 - _GAP_Y / 2
             _arrow(axes, [(x0, one.y1), (x0, gap), (x1, gap), (x1, other.y0)], "follows")
     for lane, (source, target, name) in enumerate(chain.connections, 1):
-        low, shift = places[-1].y1, 0.12 if source == target else 0.0
+        low, shift = bounds[-1].y1, 0.12 if source == target else 0.0
         x0, x1, y = middles[source] + shift, middles[target] - shift, low + lane * _LANE_HEIGHT
         _arrow(axes, [(x0, low), (x0, y), (x1, y), (x1, low)], "back" if target <= source else "around")
         parallel = {"fontsize": 8.5, "color": _FAINT, "ha": "center", "va": "center", "backgroundcolor": "white"}
         axes.text((x0 + x1) / 2, y, name, **parallel)
 
 
-def _draw_box(axes: Axes, box: Box, place: Bbox) -> None:
+def _draw_box(axes: Axes, box: Box, bound: Bbox) -> None:
     fill, edge, _ = _FAMILIES[box.family]
     style = f"round,pad=0,rounding_size={0.09 if box.layers else _DOT_SIZE / 2.1}"
-    axes.add_patch(FancyBboxPatch(place.p0, place.width, place.height, style, fc=fill, ec=edge, linewidth=1.6))
+    axes.add_patch(FancyBboxPatch(bound.p0, bound.width, bound.height, style, fc=fill, ec=edge, linewidth=1.6))
     for number, line in enumerate(box.lines):
-        x, y = (place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE_HEIGHT
+        x, y = (bound.x0 + bound.x1) / 2, (bound.y0 + bound.y1) / 2 + (number - (len(box.lines) - 1) / 2) * _LINE_HEIGHT
         # A letter is about 0.6 of the font size wide; a formula is shorter than its source.
-        size = min(10.0, (place.width - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
+        size = min(10.0, (bound.width - 0.1) * 72 / (0.58 * max(len(re.sub(r"\$.*?\$", "tau", line)), 1)))
         colour = _INK if number < max(len(box.layers), 1) else _FAINT
         axes.text(x, y, line, fontsize=size, color=colour, ha="center", va="center", parse_math="$" in line)
     if box.recurrent:
-        x, y = place.x1, place.y0
+        x, y = bound.x1, bound.y0
         _arrow(axes, [(x - 0.15, y), (x - 0.15, y - 0.14), (x - 0.5, y - 0.14), (x - 0.5, y)], "recurrent")
 
 

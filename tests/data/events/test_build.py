@@ -51,8 +51,8 @@ def test_workers_are_started_when_reading_here_would_take_long(
     whole = open_or_build(ToySource(70), tmp_path / "none").path
     monkeypatch.setattr(packing, "_MEASURED_S", 0.0)
     source, here = ToySource(70), []
-    read = packing._read
-    monkeypatch.setattr(packing, "_read", lambda source, index: here.append(index) or read(source, index))
+    read = packing._read_checked
+    monkeypatch.setattr(packing, "_read_checked", lambda source, index: here.append(index) or read(source, index))
     store = open_or_build(source, tmp_path / "some", workers=2, max_serial_s=patience)
     assert here == list(range(reads_here))
     assert _bytes(store.path) == _bytes(whole)

@@ -48,9 +48,9 @@ def test_chunks_equal_the_whole(
         REPRESENTATIONS.build(kind, settings, "representation"),
     )
     batch = _recording()
-    pieces = list(frame_chunks(frame_builder, batch, size))
-    assert [len(piece) for piece in pieces[:-1]] == [size] * (len(pieces) - 1)
-    assert torch.cat(pieces).equal(frame_builder(batch).x)
+    chunks = list(frame_chunks(frame_builder, batch, size))
+    assert [len(chunk) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
+    assert torch.cat(chunks).equal(frame_builder(batch).x)
 
 
 def test_chunks_of_a_sensor_without_rows() -> None:

@@ -45,9 +45,9 @@ def test_gather_concatenates_in_the_given_order(tmp_path: Path) -> None:
     indices = np.array([5, 3, 0, 5, 36])
     packed = store.gather(indices)
     for place, index in enumerate(indices):
-        piece = slice(packed.offsets[place], packed.offsets[place + 1])
+        chunk = slice(packed.offsets[place], packed.offsets[place + 1])
         assert packed.y is not None
-        found = Events(packed.t[piece], packed.x[piece], packed.y[piece], packed.p[piece])
+        found = Events(packed.t[chunk], packed.x[chunk], packed.y[chunk], packed.p[chunk])
         assert _equal(found, store[index])
     np.testing.assert_array_equal(packed.targets, store.targets[indices])
     np.testing.assert_array_equal(packed.index, indices)
@@ -169,9 +169,9 @@ def test_windows_are_cut_and_counted_as_a_plain_loop_does(seed: int, tmp_path: P
             begin = 0 if start_us is None else int(start_us[place])
             t, x, *_ = store[recording]
             inside = (t >= begin) & (t < begin + (duration_us or 10**9))
-            piece = slice(packed.offsets[place], packed.offsets[place + 1])
-            np.testing.assert_array_equal(packed.t[piece], t[inside] - begin)
-            np.testing.assert_array_equal(packed.x[piece], x[inside])
+            chunk = slice(packed.offsets[place], packed.offsets[place + 1])
+            np.testing.assert_array_equal(packed.t[chunk], t[inside] - begin)
+            np.testing.assert_array_equal(packed.x[chunk], x[inside])
             total += int(inside.sum())
         assert store.count(index, start_us, duration_us) == packed.t.size == total
 

@@ -35,7 +35,7 @@ def same_events() -> Same:
         t = theirs["t"].reshape(-1).astype(np.int64)
         t = t - t[0] if first else t
         columns = [(ours.x, "x"), *([] if ours.y is None else [(ours.y, "y"), (ours.p, "p")])]
-        alike = [np.array_equal(column, theirs[name].reshape(-1)) for column, name in columns]
-        return ours.t.size == t.size and np.abs(ours.t - t).max() <= 1 and all(alike)
+        equal = [np.array_equal(column, theirs[name].reshape(-1)) for column, name in columns]
+        return ours.t.size == t.size and np.abs(ours.t - t).max() <= 1 and all(equal)
 
     return compare

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from snnlab.data.dataset import DATASETS
-from snnlab.data.sources.recordings import NMNIST, TestRule as Rule, choose_test, list_files
+from snnlab.data.sources.recordings import NMNIST, TestRule as SelectionRule, choose_test, list_files
 from snnlab.errors import ConfigError, DataError
 
 from ...refusals import assert_raises
@@ -17,7 +17,7 @@ OF_THREE = np.repeat([0, 1, 2], [10, 20, 3])
 
 
 @pytest.mark.parametrize("rule", ["last", "random"])
-def test_each_class_gives_its_share_for_testing(rule: Rule) -> None:
+def test_each_class_gives_its_share_for_testing(rule: SelectionRule) -> None:
     chosen = choose_test(OF_THREE, rule, 0.1)
     assert np.bincount(OF_THREE[chosen == 1]).tolist() == [1, 2, 1]
     assert chosen.dtype == np.uint8

@@ -139,11 +139,11 @@ def test_steps_one_by_one_equal_the_whole_in_evaluation(kind: str) -> None:
     network.double().eval()
     x = torch.randn(T, B, *in_shape, dtype=torch.float64) * 2
     whole, _ = network(x)
-    pieces, state = [], None
+    chunks, state = [], None
     for x_t in x.split(1):
         y, state = network(x_t, state)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces), whole, rtol=1e-12, atol=1e-12)
+        chunks.append(y)
+    torch.testing.assert_close(torch.cat(chunks), whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

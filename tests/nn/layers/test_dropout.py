@@ -36,11 +36,11 @@ def test_pieces_with_the_state_have_the_mask_of_the_whole() -> None:
     torch.manual_seed(1)
     whole, _ = dropout(x)
     torch.manual_seed(1)
-    pieces, state = [], None
+    chunks, state = [], None
     for x_t in x.split(1):
         y, state = dropout(x_t, state)
-        pieces.append(y)
-    assert torch.equal(torch.cat(pieces), whole)
+        chunks.append(y)
+    assert torch.equal(torch.cat(chunks), whole)
 
 
 def test_a_mask_per_step_is_new_at_each_and_leaves_no_state() -> None:

@@ -256,12 +256,12 @@ def test_per_step_in_single_steps_and_pieces_equals_the_whole() -> None:
     norm, x = trained(), torch.randn(T, B, C, 3, 3)
     whole, end = norm(x, lengths=LENGTHS)
     for sizes in ([1] * T, [1, 3, 1]):
-        pieces, state, begun = [], None, 0
+        chunks, state, begun = [], None, 0
         for part in x.split(sizes):
             y, state = norm(part, state, lengths=(LENGTHS - begun).clamp(min=0))
-            pieces.append(y)
+            chunks.append(y)
             begun += len(part)
-        torch.testing.assert_close(torch.cat(pieces), whole)
+        torch.testing.assert_close(torch.cat(chunks), whole)
         assert state is not None
         assert torch.equal(state.step, end.step)
 

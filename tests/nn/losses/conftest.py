@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snnlab.nn import build_network
-from snnlab.nn.losses import LOSSES, LossTerm, Task, build_loss
+from snnlab.nn.losses import LOSSES, LossContext, LossTerm, build_loss
 
 T, B, K, HIDDEN, INPUTS = 9, 5, 3, 4, 6
 LENGTHS = torch.tensor([9, 1, 4, 7, 9])
@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class Given(NamedTuple):
+class LossInputs(NamedTuple):
     """A batch's output, targets of each kind, lengths and counts."""
 
     y: Tensor
@@ -41,33 +41,35 @@ class Given(NamedTuple):
     counts: dict[str, Tensor]
 
 
-def make_task(layers: dict[str, dict[str, Any]] | None = None, dt: float | None = 2.0, steps: int = T) -> Task:
+def make_context(
+    layers: dict[str, dict[str, Any]] | None = None, dt: float | None = 2.0, steps: int = T
+) -> LossContext:
     """Return the network and data that a loss is bound to."""
     torch.manual_seed(0)
     built = build_network(layers or SPIKING, in_shape=(INPUTS,), dt=dt, num_steps=steps)
-    return Task(built, (INPUTS,), dt, steps, K)
+    return LossContext(built, (INPUTS,), dt, steps, K)
 
 
 @pytest.fixture
-def given() -> Given:
+def inputs() -> LossInputs:
     """Return spikes in double precision, with different lengths."""
     rng = torch.Generator().manual_seed(0)
     valid = (torch.arange(T)[:, None] < LENGTHS)[..., None]
     y, hidden = ((torch.rand(T, B, n, generator=rng) < 0.4).double() * valid for n in (K, HIDDEN))
     labels = torch.where(valid[..., 0], torch.randint(K, (T, B), generator=rng), -100)
     targets = {"class": torch.tensor([2, 0, 1, 1, 0]), "value": torch.randn(B, K, generator=rng).double()}
-    return Given(y, {**targets, "steps": labels}, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
+    return LossInputs(y, {**targets, "steps": labels}, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
 
 
 def bound(name: str, **settings: Any) -> LossTerm:
     """Return a registered loss or regularizer, bound to the spiking network."""
     part = LOSSES.build(name, {**SETTINGS.get(name, {}), **settings}, "loss")
-    part.bind(make_task())
+    part.bind(make_context())
     return part
 
 
 def built_loss(**node: Any) -> Any:
     """Return a loss from its YAML node, bound."""
     loss = build_loss(node)
-    loss.bind(make_task())
+    loss.bind(make_context())
     return loss

@@ -13,7 +13,7 @@ from snnlab.nn.losses import CrossEntropy, StepCrossEntropy, TemporalEfficientTr
 from snnlab.nn.losses.loss import ClassWeights
 
 from ...refusals import assert_raises
-from .conftest import LENGTHS, B, Given, K, T, bound, make_task
+from .conftest import LENGTHS, B, K, LossInputs, T, bound, make_context
 
 WEIGHTS = [0.5, 2.0, 1.0]
 
@@ -35,46 +35,48 @@ def smoothed(scores: np.ndarray, target: int, part: float) -> np.ndarray:
 
 @pytest.mark.parametrize("part", [0.0, 0.2])
 @pytest.mark.parametrize("readout", ["mean", "softmax_sum", "per_step"])
-def test_smoothing_and_weights_follow_the_formula(y: Tensor, given: Given, readout: str, part: float) -> None:
+def test_smoothing_and_weights_follow_the_formula(y: Tensor, inputs: LossInputs, readout: str, part: float) -> None:
     each = []
-    for b, (length, target) in enumerate(zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)):
+    for b, (length, target) in enumerate(zip(LENGTHS.tolist(), inputs.targets["class"].tolist(), strict=True)):
         own = y[:length, b].numpy()
         softmax = np.exp(log_softmax(own))
         read = {"mean": own.mean(0), "softmax_sum": softmax.sum(0), "per_step": own}[readout]
         each.append(WEIGHTS[target] * smoothed(read, target, part).mean())
     loss = bound("cross_entropy", readout=readout, label_smoothing=part, class_weight=WEIGHTS)
-    assert float(loss(y, given.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
+    assert float(loss(y, inputs.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
 
 
 @pytest.mark.parametrize(("mix", "level"), [(0.0, 1.0), (0.3, 0.7)])
-def test_tet_is_a_mean_of_steps_and_a_distance_from_a_level(y: Tensor, given: Given, mix: float, level: float) -> None:
+def test_tet_is_a_mean_of_steps_and_a_distance_from_a_level(
+    y: Tensor, inputs: LossInputs, mix: float, level: float
+) -> None:
     each = []
-    for b, (length, target) in enumerate(zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)):
+    for b, (length, target) in enumerate(zip(LENGTHS.tolist(), inputs.targets["class"].tolist(), strict=True)):
         own = y[:length, b].numpy()
         each.append((1 - mix) * smoothed(own, target, 0).mean() + mix * ((own - level) ** 2).mean())
     loss = TemporalEfficientTraining(mix, level)
-    assert float(loss(y, given.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
+    assert float(loss(y, inputs.targets["class"], LENGTHS, {})[0]) == pytest.approx(np.mean(each))
 
 
-def test_tet_without_its_level_is_cross_entropy_per_step(y: Tensor, given: Given) -> None:
+def test_tet_without_its_level_is_cross_entropy_per_step(y: Tensor, inputs: LossInputs) -> None:
     values = [
-        of(y, given.targets["class"], LENGTHS, {})[0] for of in (TemporalEfficientTraining(), CrossEntropy("per_step"))
+        of(y, inputs.targets["class"], LENGTHS, {})[0] for of in (TemporalEfficientTraining(), CrossEntropy("per_step"))
     ]
     assert torch.equal(*values)
 
 
 @pytest.mark.peers
-def test_tet_equals_spikingjelly(y: Tensor, given: Given) -> None:
+def test_tet_equals_spikingjelly(y: Tensor, inputs: LossInputs) -> None:
     jelly = pytest.importorskip("spikingjelly.activation_based.functional")
-    expected = jelly.temporal_efficient_training_cross_entropy(y, given.targets["class"])
-    actual = TemporalEfficientTraining()(y, given.targets["class"], torch.full((B,), T), {})[0]
+    expected = jelly.temporal_efficient_training_cross_entropy(y, inputs.targets["class"])
+    actual = TemporalEfficientTraining()(y, inputs.targets["class"], torch.full((B,), T), {})[0]
     torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.peers
-def test_rates_and_counts_equal_snntorch(given: Given) -> None:
+def test_rates_and_counts_equal_snntorch(inputs: LossInputs) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
-    y, targets, lengths = given.y.float(), given.targets["class"], torch.full((B,), T)
+    y, targets, lengths = inputs.y.float(), inputs.targets["class"], torch.full((B,), T)
     for readout, peer in (("sum", snntorch.ce_count_loss()), ("per_step", snntorch.ce_rate_loss())):
         actual = bound("cross_entropy", readout=readout)(y, targets, lengths, {})[0]
         torch.testing.assert_close(actual, peer(y, targets).squeeze())
@@ -91,13 +93,13 @@ def test_balanced_classes_have_equal_total_weight() -> None:
     assert each[:6].sum() == pytest.approx(float(each[6:8].sum()))
 
 
-def test_balanced_weights_need_class_counts(y: Tensor, given: Given) -> None:
+def test_balanced_weights_need_class_counts(y: Tensor, inputs: LossInputs) -> None:
     with assert_raises(RuntimeError, "balanced", "class counts"):
-        CrossEntropy(class_weight="balanced")(y, given.targets["class"], LENGTHS, {})
+        CrossEntropy(class_weight="balanced")(y, inputs.targets["class"], LENGTHS, {})
 
 
-def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given) -> None:
-    labels = given.targets["steps"]
+def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, inputs: LossInputs) -> None:
+    labels = inputs.targets["steps"]
     losses = [
         WEIGHTS[int(labels[t, b])] * smoothed(y[t, b].numpy(), int(labels[t, b]), 0.1)
         for t in range(T)
@@ -123,6 +125,6 @@ def test_labels_over_time_have_weights_and_smoothing_too(y: Tensor, given: Given
 )
 def test_invalid_weights_and_fractions_are_rejected(settings: dict, fragments: tuple) -> None:
     with assert_raises(ConfigError, *fragments):
-        CrossEntropy(**settings).bind(make_task())
+        CrossEntropy(**settings).bind(make_context())
     with assert_raises(ConfigError, "mix"):
         TemporalEfficientTraining(mix=1.0)

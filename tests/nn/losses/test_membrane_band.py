@@ -15,13 +15,13 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import build_network
-from snnlab.nn.losses import MembraneBand, Task
+from snnlab.nn.losses import LossContext, MembraneBand
 from snnlab.nn.neurons.base import Neuron, set_backend
 from snnlab.nn.record import record
 from snnlab.nn.tbptt import run_windows
 
 from ...refusals import assert_raises, assert_text_has
-from .conftest import HIDDEN, INPUTS, LENGTHS, SPIKING, B, K, T, make_task
+from .conftest import HIDDEN, INPUTS, LENGTHS, SPIKING, B, K, T, make_context
 
 LOWER, UPPER = -0.4, 1.3
 BETA, THRESHOLD = 0.8, 0.5
@@ -41,7 +41,7 @@ def network(neuron: dict[str, Any], backend: Any = "auto") -> tuple[Any, Membran
         built.network.get_parameter("fc.weight").mul_(3)
     set_backend(built.network, backend)
     part = MembraneBand(LOWER, UPPER, ["lif"])
-    part.bind(Task(built, (INPUTS,), 2.0, T, K))
+    part.bind(LossContext(built, (INPUTS,), 2.0, T, K))
     return built.network, part
 
 
@@ -123,7 +123,7 @@ def test_two_bands_of_one_layer_have_separate_counts() -> None:
     alone = gradients(net, part)[0]
     other = MembraneBand(None, 0.2, ["lif"])
     built: Any = SimpleNamespace(network=net, spiking={"lif": (HIDDEN,)})
-    other.bind(Task(built, (INPUTS,), 2.0, T, K))
+    other.bind(LossContext(built, (INPUTS,), 2.0, T, K))
     assert gradients(net, part)[0] == alone
     assert gradients(net, other)[0] < alone  # that band has no cost below
 
@@ -175,7 +175,7 @@ class _Closed(Neuron):
     ],
 )
 def test_invalid_settings_are_rejected(settings: dict[str, Any], fragments: tuple) -> None:
-    task = make_task(SPIKING | {"psn": {"type": "psn"}})
-    task.built.network.last = _Closed()
+    context = make_context(SPIKING | {"psn": {"type": "psn"}})
+    context.built.network.last = _Closed()
     with assert_raises(ConfigError, *fragments):
-        MembraneBand(**settings).bind(task)
+        MembraneBand(**settings).bind(context)

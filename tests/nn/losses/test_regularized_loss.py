@@ -9,19 +9,19 @@ from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn.losses import CrossEntropy, RegularizedLoss, build_loss
 
 from ...refusals import assert_raises
-from .conftest import LENGTHS, Given, bound, built_loss
+from .conftest import LENGTHS, LossInputs, bound, built_loss
 
 BAND = {"type": "rate_band", "lower": 120.0, "upper": 210.0}
 
 
-def test_terms_are_weighted_and_named(given: Given) -> None:
+def test_terms_are_weighted_and_named(inputs: LossInputs) -> None:
     loss = built_loss(
         type="cross_entropy", regularizers={"rate": {**BAND, "weight": 0.1}, "count": {"type": "mse_count"}}
     )
     assert loss.names == ("cross_entropy", "rate", "count")
-    value, parts = loss(given.y, given.targets["class"], LENGTHS, given.counts)
+    value, parts = loss(inputs.y, inputs.targets["class"], LENGTHS, inputs.counts)
     alone = [
-        weight * bound(name, **settings)(given.y, given.targets["class"], LENGTHS, given.counts)[0]
+        weight * bound(name, **settings)(inputs.y, inputs.targets["class"], LENGTHS, inputs.counts)[0]
         for name, weight, settings in (
             ("cross_entropy", 1.0, {}),
             ("rate_band", 0.1, {"lower": 120.0, "upper": 210.0, "of": "layer"}),
@@ -33,10 +33,10 @@ def test_terms_are_weighted_and_named(given: Given) -> None:
     torch.testing.assert_close(list(parts.values()), alone)
 
 
-def test_readout_and_answers_are_those_of_the_loss(given: Given) -> None:
+def test_readout_and_answers_are_those_of_the_loss(inputs: LossInputs) -> None:
     loss, alone = built_loss(type="cross_entropy", readout="max", regularizers={"rate": BAND}), CrossEntropy("max")
-    assert torch.equal(loss.readout(given.y, LENGTHS), alone.readout(given.y, LENGTHS))
-    assert torch.equal(loss.answers(given.y), alone.answers(given.y))
+    assert torch.equal(loss.readout(inputs.y, LENGTHS), alone.readout(inputs.y, LENGTHS))
+    assert torch.equal(loss.answers(inputs.y), alone.answers(inputs.y))
 
 
 def test_without_terms_the_loss_does_not_change() -> None:
@@ -46,21 +46,21 @@ def test_without_terms_the_loss_does_not_change() -> None:
         assert loss.names == ()
 
 
-def test_every_term_gets_the_class_counts(given: Given) -> None:
+def test_every_term_gets_the_class_counts(inputs: LossInputs) -> None:
     balanced = {"class_weight": "balanced"}
     loss = built_loss(
         type="cross_entropy", **balanced, regularizers={"rate": BAND, "rates": {"type": "mse_rate", **balanced}}
     )
     loss.set_class_counts(torch.tensor([1, 2, 3]))
-    assert torch.isfinite(loss(given.y, given.targets["class"], LENGTHS, given.counts)[0])
+    assert torch.isfinite(loss(inputs.y, inputs.targets["class"], LENGTHS, inputs.counts)[0])
 
 
-def test_regularizers_support_any_targets(given: Given) -> None:
+def test_regularizers_support_any_targets(inputs: LossInputs) -> None:
     for kind, targets in (("mse", "value"), ("cross_entropy_steps", "steps")):
         loss = built_loss(type=kind, regularizers={"rate": BAND, "small": {"type": "weights", "weight": 1e-4}})
         assert isinstance(loss, RegularizedLoss)
         loss.check_terms(targets)  # type: ignore[arg-type]
-        assert torch.isfinite(loss(given.y, given.targets[targets], LENGTHS, given.counts)[0])
+        assert torch.isfinite(loss(inputs.y, inputs.targets[targets], LENGTHS, inputs.counts)[0])
 
 
 @pytest.mark.parametrize(

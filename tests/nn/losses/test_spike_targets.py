@@ -15,26 +15,26 @@ from snnlab.nn.losses.spike_targets import spike_traces
 
 from ...refusals import assert_raises
 from ...training.work import elements
-from .conftest import LENGTHS, SPIKING, B, Given, K, T, bound, make_task
+from .conftest import LENGTHS, SPIKING, B, K, LossInputs, T, bound, make_context
 
 ALL = torch.full((B,), T)
 
 
-def by_hand(given: Given, of: Any) -> float:
+def by_hand(inputs: LossInputs, of: Any) -> float:
     """Return the mean over recordings of `of(spikes [L, K], class)`."""
-    pairs = zip(LENGTHS.tolist(), given.targets["class"].tolist(), strict=True)
-    return float(np.mean([of(given.y[:length, b].numpy(), target) for b, (length, target) in enumerate(pairs)]))
+    pairs = zip(LENGTHS.tolist(), inputs.targets["class"].tolist(), strict=True)
+    return float(np.mean([of(inputs.y[:length, b].numpy(), target) for b, (length, target) in enumerate(pairs)]))
 
 
-def loss_of(loss: Any, given: Given) -> float:
-    return float(loss(given.y, given.targets["class"], LENGTHS, {})[0])
+def loss_of(loss: Any, inputs: LossInputs) -> float:
+    return float(loss(inputs.y, inputs.targets["class"], LENGTHS, {})[0])
 
 
 def goal(target: int, right: float, wrong: float) -> np.ndarray:
     return np.where(np.arange(K) == target, right, wrong)
 
 
-def test_rates_and_counts_are_compared_with_target_values(given: Given) -> None:
+def test_rates_and_counts_are_compared_with_target_values(inputs: LossInputs) -> None:
     def rate(s: np.ndarray, target: int) -> float:
         return ((s.mean(0) - goal(target, 0.8, 0.1)) ** 2).mean()
 
@@ -44,61 +44,61 @@ def test_rates_and_counts_are_compared_with_target_values(given: Given) -> None:
     def fixed(s: np.ndarray, target: int) -> float:
         return ((s.sum(0) - goal(target, 5, 1)) ** 2).mean() / len(s)
 
-    assert loss_of(RateError(0.8, 0.1), given) == pytest.approx(by_hand(given, rate))
-    assert loss_of(CountError(0.8, 0.1), given) == pytest.approx(by_hand(given, count))
-    assert loss_of(CountError(correct_count=5, incorrect_count=1), given) == pytest.approx(by_hand(given, fixed))
+    assert loss_of(RateError(0.8, 0.1), inputs) == pytest.approx(by_hand(inputs, rate))
+    assert loss_of(CountError(0.8, 0.1), inputs) == pytest.approx(by_hand(inputs, count))
+    assert loss_of(CountError(correct_count=5, incorrect_count=1), inputs) == pytest.approx(by_hand(inputs, fixed))
 
 
 @pytest.mark.peers
-def test_counts_equal_snntorch_for_whole_target_values(given: Given) -> None:
+def test_counts_equal_snntorch_for_whole_target_values(inputs: LossInputs) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
-    y, targets = given.y.float(), given.targets["class"]
+    y, targets = inputs.y.float(), inputs.targets["class"]
     for right, wrong in ((1.0, 0.0), (8 / T + 1e-9, 2 / T + 1e-9)):
         expected = snntorch.mse_count_loss(correct_rate=right, incorrect_rate=wrong)(y, targets)
         torch.testing.assert_close(CountError(min(right, 1), wrong)(y, targets, ALL, {})[0], expected)
 
 
 @pytest.mark.peers
-def test_rates_of_1_and_0_equal_the_usual_loss_of_spikingjelly(given: Given) -> None:
+def test_rates_of_1_and_0_equal_the_usual_loss_of_spikingjelly(inputs: LossInputs) -> None:
     pytest.importorskip("spikingjelly")
-    expected = functional.mse_loss(given.y.mean(0), functional.one_hot(given.targets["class"], K).double())
-    torch.testing.assert_close(RateError()(given.y, given.targets["class"], ALL, {})[0], expected)
+    expected = functional.mse_loss(inputs.y.mean(0), functional.one_hot(inputs.targets["class"], K).double())
+    torch.testing.assert_close(RateError()(inputs.y, inputs.targets["class"], ALL, {})[0], expected)
 
 
 @pytest.mark.parametrize(("correct", "incorrect"), [(0.0, None), (4.0, 12.0)])
 def test_first_spike_times_are_compared_with_target_values(
-    given: Given, correct: float, incorrect: float | None
+    inputs: LossInputs, correct: float, incorrect: float | None
 ) -> None:
     def of(s: np.ndarray, target: int) -> float:
         time = np.where(s.any(0), s.argmax(0), len(s))
         wrong = len(s) if incorrect is None else min(incorrect / 2, len(s))
         return (((time - goal(target, min(correct / 2, len(s)), wrong)) / len(s)) ** 2).mean()
 
-    assert loss_of(bound("mse_first_spike", correct=correct, incorrect=incorrect), given) == pytest.approx(
-        by_hand(given, of)
+    assert loss_of(bound("mse_first_spike", correct=correct, incorrect=incorrect), inputs) == pytest.approx(
+        by_hand(inputs, of)
     )
 
 
 @pytest.mark.peers
-def test_first_spike_times_equal_snntorch_if_every_output_fires(given: Given) -> None:
+def test_first_spike_times_equal_snntorch_if_every_output_fires(inputs: LossInputs) -> None:
     snntorch = pytest.importorskip("snntorch.functional")
-    y, targets = given.y.float(), given.targets["class"].clone()
+    y, targets = inputs.y.float(), inputs.targets["class"].clone()
     y[-1] = 1.0
     expected = snntorch.mse_temporal_loss(on_target=1, off_target=6)(y, targets)
-    actual = FirstSpikeError(correct=1, incorrect=6)(y, given.targets["class"], ALL, {})[0]
+    actual = FirstSpikeError(correct=1, incorrect=6)(y, inputs.targets["class"], ALL, {})[0]
     torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("name", ["mse_first_spike", "cross_entropy"])
 def test_silent_outputs_can_learn_first_spikes(name: str) -> None:
     layers = {"out": {"type": "linear", "out_features": K}, "last": {"type": "lif", "tau_mem": 10.0}}
-    task = make_task(layers)
+    context = make_context(layers)
     loss = CrossEntropy("first_spike") if name == "cross_entropy" else FirstSpikeError()
-    loss.bind(task)
+    loss.bind(context)
     x = torch.zeros(T, K, 6)
     for k in range(K):
         x[:, k, 2 * k : 2 * k + 2] = 1
-    network, targets, lengths = task.built.network, torch.arange(K), torch.full((K,), T)
+    network, targets, lengths = context.built.network, torch.arange(K), torch.full((K,), T)
     with torch.no_grad():
         network.get_parameter("out.weight").mul_(0.1)
         assert not network(x)[0].any()
@@ -122,7 +122,7 @@ def trace(s: np.ndarray, decay: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("tau", [1.0, 8.0, 1000.0])
-def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) -> None:
+def test_van_rossums_distance_is_that_of_two_traces(inputs: LossInputs, tau: float) -> None:
     loss = bound("van_rossum", tau=tau, correct_rate=200.0, incorrect_rate=50.0)
     assert isinstance(loss, VanRossum)
     trains = [np.diff(np.floor(np.arange(T + 1) * rate * 0.002 + 0.5)) for rate in (200.0, 50.0)]
@@ -132,7 +132,7 @@ def test_van_rossums_distance_is_that_of_two_traces(given: Given, tau: float) ->
         wanted = np.where(np.arange(K) == target, trains[0][:, None], trains[1][:, None])[: len(s)]
         return ((trace(s, decay) - trace(wanted, decay)) ** 2).mean(-1).sum() * (1 - decay**2) / 2
 
-    assert loss_of(loss, given) == pytest.approx(by_hand(given, of))
+    assert loss_of(loss, inputs) == pytest.approx(by_hand(inputs, of))
 
 
 def test_traces_of_any_length_are_those_of_a_loop() -> None:
@@ -149,7 +149,7 @@ def test_traces_of_any_length_are_those_of_a_loop() -> None:
 def test_twice_the_steps_are_twice_the_work() -> None:
     def loss(steps: int) -> None:
         distance = VanRossum(tau=10.0, correct_rate=100.0)
-        distance.bind(make_task(dt=1.0, steps=steps))
+        distance.bind(make_context(dt=1.0, steps=steps))
         distance(torch.zeros(steps, 1, K), torch.tensor([0]), torch.tensor([steps]), {})
 
     assert elements(lambda: loss(4000)) < 2.2 * elements(lambda: loss(2000))
@@ -161,7 +161,7 @@ def test_an_extra_spike_costs_one_half_for_any_dt(dt: float) -> None:
     y = torch.zeros(steps, 1, K, dtype=torch.float64)
     y[3, 0, 1] = 1
     loss = VanRossum(tau=10.0, correct_rate=1000.0 / dt)
-    loss.bind(make_task(dt=dt, steps=steps))
+    loss.bind(make_context(dt=dt, steps=steps))
     y[:, 0, 0] = 1  # the target of the correct class
     assert float(loss(y, torch.tensor([0]), torch.tensor([steps]), {})[0]) == pytest.approx(0.5 / K)
 
@@ -194,9 +194,9 @@ def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
     ):
         last = "model.layers.all.layers.last" if "all" in layers else "model.layers.last"
         with assert_raises(ConfigError, *fragments, last):
-            loss.bind(make_task(layers))
-    loss.bind(make_task(SPIKING))
-    loss.bind(make_task(VOTES))
+            loss.bind(make_context(layers))
+    loss.bind(make_context(SPIKING))
+    loss.bind(make_context(VOTES))
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,10 @@ def test_spike_losses_reject_a_membrane(loss: Any, fragments: tuple) -> None:
 )
 def test_impossible_or_equal_target_values_are_rejected(make: Any, fragments: tuple) -> None:
     with assert_raises(ConfigError, *fragments):
-        make().bind(make_task())
+        make().bind(make_context())
 
 
 @pytest.mark.parametrize(("loss", "place"), [(FirstSpikeError(), ""), (CrossEntropy("first_spike"), "readout")])
 def test_first_spikes_need_several_steps(loss: Any, place: str) -> None:
     with assert_raises(ConfigError, place, 1, "data.num_bins"):
-        loss.bind(make_task(steps=1))
+        loss.bind(make_context(steps=1))

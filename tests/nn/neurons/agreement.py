@@ -75,14 +75,14 @@ def assert_agrees(
     y, state = neuron(x)
     other, other_state = theirs(x)
     assert y.shape == other.shape
-    alike = (y == other).all(0) if spiking else torch.ones_like(y[0], dtype=torch.bool)
-    assert bool(alike.all()) if x.dtype == torch.float64 else int((~alike).sum()) <= alike.numel() // 100
+    equal = (y == other).all(0) if spiking else torch.ones_like(y[0], dtype=torch.bool)
+    assert bool(equal.all()) if x.dtype == torch.float64 else int((~equal).sum()) <= equal.numel() // 100
     fields = state._fields if state_fields is None else state_fields
     ours = [getattr(state, name) for name in fields]
-    errors = [_error(one, two.expand_as(one), alike) for one, two in zip(ours, other_state, strict=True)]
-    state_error: float = max([0.0, *errors, *([] if spiking else [_error(y, other, alike)])])
+    errors = [_error(one, two.expand_as(one), equal) for one, two in zip(ours, other_state, strict=True)]
+    state_error: float = max([0.0, *errors, *([] if spiking else [_error(y, other, equal)])])
 
-    weights = [torch.randn_like(part) * alike for part in (y, *ours)]
+    weights = [torch.randn_like(part) * equal for part in (y, *ours)]
     grads = []
     for side, outputs in ((0, (y, *ours)), (1, (other, *other_state))):
         functional = sum(((part * w).sum() for part, w in zip(outputs, weights, strict=True)), start=x.new_zeros(()))
@@ -97,8 +97,8 @@ def assert_agrees(
         ((a - b.reshape(a.shape)).abs() / s).max().item() for a, b, s in zip(*grads, sizes, strict=True)
     )
     print(
-        f"\n{type(neuron).__name__} {str(x.dtype)[6:]}: {int(other.count_nonzero()):,} spikes of {alike.numel():,}"
-        f" neurons, {int((~alike).sum())} left out; errors: state {state_error:.1e}, gradient {gradient_error:.1e}"
+        f"\n{type(neuron).__name__} {str(x.dtype)[6:]}: {int(other.count_nonzero()):,} spikes of {equal.numel():,}"
+        f" neurons, {int((~equal).sum())} left out; errors: state {state_error:.1e}, gradient {gradient_error:.1e}"
     )
     assert int(other.count_nonzero()) >= min_share * other.numel()
     most = TOLERANCE[x.dtype] if tolerance is None else tolerance
@@ -112,6 +112,6 @@ def untraced(neuron: Neuron) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _error(one: Tensor, other: Tensor, alike: Tensor) -> float:
+def _error(one: Tensor, other: Tensor, equal: Tensor) -> float:
     error = (one - other).detach().abs() / other.detach().abs().clamp(min=1.0)
-    return error[alike.expand_as(error)].max().item() if alike.any() else 0.0
+    return error[equal.expand_as(error)].max().item() if equal.any() else 0.0

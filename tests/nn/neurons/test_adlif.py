@@ -238,8 +238,8 @@ def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dt
     x = drive(2, 5, 3, dtype=dtype)
     whole, last = neuron(x)
     outputs, state = [], neuron.initial_state(x[0])
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     assert torch.equal(torch.cat(outputs), whole)
     assert whole.dtype == dtype

@@ -192,8 +192,8 @@ def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dt
     neuron, x = ALIF(2.0, adapted_reset=True), drive(2, 5, 3, dtype=dtype)
     whole, last = neuron(x)
     outputs, state = [], neuron.initial_state(x[0])
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     assert torch.equal(torch.cat(outputs), whole)
     assert whole.dtype == dtype
@@ -330,9 +330,9 @@ def test_it_is_sinabs_alif_with_single_spikes(norm_input: bool) -> None:
     line = torch.cat([torch.ones_like(line[:1]), line[:-1]])
     silent = torch.where(s > 0, v + line, v)  # our membrane before its reset
     assert ((silent - line).abs()[first] <= 1e-5 * silent.abs().clamp(min=1)[first]).all()
-    alike = differs[-1] == 0
-    print(f"\nsinabs ALIF: {int(z.sum()):,} spikes of {alike.numel():,} neurons, {int((~alike).sum())} left out")
+    equal = differs[-1] == 0
+    print(f"\nsinabs ALIF: {int(z.sum()):,} spikes of {equal.numel():,} neurons, {int((~equal).sum())} left out")
     assert z.sum() > 100_000
-    assert (~alike).sum() < alike.numel() // 100
+    assert (~equal).sum() < equal.numel() // 100
     for given, expected in ((v[-1], theirs.v_mem), (states[-1].w * (1 - rho), theirs.b)):
-        assert ((given - expected).abs() / expected.abs().clamp(min=1))[alike].max() <= 1e-5
+        assert ((given - expected).abs() / expected.abs().clamp(min=1))[equal].max() <= 1e-5

@@ -85,10 +85,10 @@ def assert_same(one: Any, other: Any) -> None:
         assert torch.equal(a, b)
 
 
-def pieces(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
+def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
     outputs, state = [], None
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     return torch.cat(outputs), state
 
@@ -113,7 +113,7 @@ def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dty
 def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int) -> None:
     neuron, x = build(kind), drive()
     whole, last = neuron(x)
-    parts, state = pieces(neuron, x, size)
+    parts, state = chunks(neuron, x, size)
     assert torch.equal(parts, whole)
     assert_same(state, last)
 
@@ -175,8 +175,8 @@ def smooth(distance: Tensor, value: Any, slope: Any) -> Tensor:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.partition("-")[0] in NEURONS])
 def test_gradients_equal_finite_differences_of_the_smoothed_neuron(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = kind.partition("-")[0]
-    if left_out := NOT_A_DERIVATIVE.get(kind, NOT_A_DERIVATIVE.get(name)):
-        pytest.skip(left_out)
+    if excluded := NOT_A_DERIVATIVE.get(kind, NOT_A_DERIVATIVE.get(name)):
+        pytest.skip(excluded)
     factory = NEURONS.get(name, name)
     changes: dict[str, Any] = {"detach_reset": False} if has_parameter(factory, "detach_reset") else {}
     if has_parameter(factory, "surrogate"):

@@ -19,7 +19,7 @@ from ...refusals import assert_raises
 WINDOW_MS, NUM_NEURONS, FINEST = 300.0, 1000, 300
 BINS = (30, 60, 100, 150, 300)
 # Spread between the rates of all BINS that a neuron marked dt_invariant may have, relative to their mean.
-SPREAD = 0.15
+TOLERANCE = 0.15
 
 FILES = {path.stem: path for path in sorted((config_folder() / "neuron").glob("*.yaml"))}
 
@@ -79,22 +79,22 @@ def test_the_rate_for_the_same_events_hardly_depends_on_the_bins(name: str, rate
     rates = [rate_hz(name, num_bins, counts, weight) for num_bins in BINS]
     mean = sum(rates) / len(rates)
     assert mean > 20.0
-    assert (max(rates) - min(rates)) / mean < SPREAD, dict(zip(BINS, rates, strict=True))
+    assert (max(rates) - min(rates)) / mean < TOLERANCE, dict(zip(BINS, rates, strict=True))
 
 
 @pytest.mark.parametrize("name", [name for name in INVARIANT if name not in SPIKING])
 def test_an_integrators_mean_for_the_same_events_hardly_depends_on_the_bins(name: str) -> None:
     counts = events(rate_per_ms=1.0)
     means = [rate_hz(name, num_bins, counts, 1.0) for num_bins in BINS]
-    assert (max(means) - min(means)) / means[0] < SPREAD
+    assert (max(means) - min(means)) / means[0] < TOLERANCE
 
 
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_a_neuron_that_depends_on_dt_has_a_warning(name: str) -> None:
     neuron = build(name, 1.0)
     info = neuron.info()
-    own_clock = [constant for constant in neuron.constants() if constant.given != "ms"]
-    assert own_clock or info.warnings or info.drive_power not in (0, None)
+    not_in_ms = [constant for constant in neuron.constants() if constant.unit != "ms"]
+    assert not_in_ms or info.warnings or info.drive_power not in (0, None)
 
 
 @pytest.mark.parametrize(

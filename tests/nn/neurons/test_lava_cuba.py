@@ -204,8 +204,8 @@ def test_pieces_equal_the_whole_bit_for_bit(settings: dict[str, Any], size: int,
     neuron, x = LavaCuba(**settings), drive(dtype)
     whole, state = neuron(x)
     outputs, last = [], None
-    for piece in x.split(size):
-        y, last = neuron(piece, last)
+    for chunk in x.split(size):
+        y, last = neuron(chunk, last)
         outputs.append(y)
     assert whole.dtype == dtype
     assert whole.any()

@@ -186,7 +186,7 @@ def test_show_gets_the_current_value_and_the_learned_quantities() -> None:
     with torch.no_grad():
         neuron.learned["tau_mem"].fill_(math.log(10.0))
     constant = neuron.constants()[0]
-    assert constant.given == "ms"
+    assert constant.unit == "ms"
     assert constant.ms == pytest.approx(10.0, rel=1e-6)
 
 
@@ -218,8 +218,8 @@ def test_of_channels_it_tells_all_and_constants_their_mean_and_ends() -> None:
     assert neuron.tau_syn.flatten().tolist() == pytest.approx([*[2.0] * (SHAPE[0] - 1), 8.0])
     assert neuron.tau_mem == 20.0
     membrane, synapse = neuron.constants()
-    assert membrane.spread is None
-    assert synapse.spread == pytest.approx((2.0, 8.0), rel=1e-6)
+    assert membrane.min_max is None
+    assert synapse.min_max == pytest.approx((2.0, 8.0), rel=1e-6)
     assert synapse.ms == pytest.approx(2.0 + 6.0 / SHAPE[0], rel=1e-6)
 
 

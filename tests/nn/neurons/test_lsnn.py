@@ -134,8 +134,8 @@ def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dt
     neuron, x = LSNN(2.0), drive(2, 5, 3, dtype=dtype)
     whole, last = neuron(x)
     outputs, state = [], neuron.initial_state(x[0])
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     assert torch.equal(torch.cat(outputs), whole)
     assert whole.dtype == dtype
@@ -254,13 +254,13 @@ def assert_agree(name: str, a: Run, b: Run, coupled: bool) -> None:
     """
     differs = a.z != b.z
     spoilt = (differs.any(2, keepdim=True).expand_as(differs) if coupled else differs).cumsum(0)
-    alike = spoilt == 0
+    equal = spoilt == 0
     # The neuron without a spike still has its membrane and threshold before the spike.
     first = differs & (spoilt == 1)
     v, line = torch.where(a.z > 0, b.v, a.v)[first], torch.where(a.z > 0, b.b, a.b)[first]
     assert ((v - line).abs() <= STATE * v.abs().clamp(min=1)).all(), f"{name}: a spike differs"
-    errors = {field: _relative(getattr(a, field), getattr(b, field))[alike].max().item() for field in "vib"}
-    kept, dtype = alike[-1], a.z.dtype
+    errors = {field: _relative(getattr(a, field), getattr(b, field))[equal].max().item() for field in "vib"}
+    kept, dtype = equal[-1], a.z.dtype
     # Through a reset that is not detached gradients grow without bound: in single precision they soon are infinite.
     last = 30 if dtype == torch.float32 else STEPS
     on_spikes, on_membrane = (
@@ -273,10 +273,10 @@ def assert_agree(name: str, a: Run, b: Run, coupled: bool) -> None:
     )
     gradient = max(((g - e).abs().max() / e.abs().max()).item() for g, e in zip(given, expected, strict=True))
     print(
-        f"\n{name} {str(dtype)[6:]}: {int(b.z[alike].sum()):,} spikes of {kept.numel():,} neurons,"
+        f"\n{name} {str(dtype)[6:]}: {int(b.z[equal].sum()):,} spikes of {kept.numel():,} neurons,"
         f" {int((~kept).sum())} left out; errors: states {max(errors.values()):.1e}, gradient {gradient:.1e}"
     )
-    assert b.z[alike].sum() > 50_000
+    assert b.z[equal].sum() > 50_000
     assert (~kept).sum() <= kept.numel() // (2 if coupled else 100)
     assert max(errors.values()) <= STATE
     assert gradient <= GRADIENT

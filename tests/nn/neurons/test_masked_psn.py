@@ -39,8 +39,8 @@ def test_in_evaluation_pieces_equal_the_whole(order: int, size: int) -> None:
     one, x = neuron(order).eval(), drive()
     whole, last = one(x)
     outputs, state = [], one.initial_state(x[0])
-    for piece in x.split(size):
-        y, state = one(piece, state)
+    for chunk in x.split(size):
+        y, state = one(chunk, state)
         outputs.append(y)
     assert whole.any()
     assert torch.equal(torch.cat(outputs), whole)

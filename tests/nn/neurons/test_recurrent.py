@@ -122,8 +122,8 @@ def test_pieces_equal_the_whole_bit_for_bit(size: int, in_shape: tuple[int, ...]
     rec, x = build(True, in_shape), drive(*in_shape).float()
     whole, last = rec(x)
     outputs, state = [], None
-    for piece in x.split(size):
-        y, state = rec(piece, state)
+    for chunk in x.split(size):
+        y, state = rec(chunk, state)
         outputs.append(y)
     assert torch.equal(torch.cat(outputs), whole)
     assert isinstance(state, RecurrentState)

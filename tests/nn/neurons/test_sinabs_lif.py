@@ -137,8 +137,8 @@ def test_pieces_equal_the_whole_bit_for_bit(dialect: dict[str, Any], size: int, 
     neuron, x = SinabsLIF(**dialect), drive(dtype)
     whole, state = neuron(x)
     outputs, last = [], None
-    for piece in x.split(size):
-        y, last = neuron(piece, last)
+    for chunk in x.split(size):
+        y, last = neuron(chunk, last)
         outputs.append(y)
     assert whole.dtype == dtype
     assert whole.max() > 1
@@ -277,12 +277,12 @@ def test_it_is_sinabs(ours: dict[str, Any], theirs: dict[str, Any], strength: fl
     first = ~agree & torch.cat([torch.ones_like(agree[:1]), agree[:-1]])
     u = (states.v + spikes * threshold)[first]
     assert ((u / threshold - (u / threshold).round()).abs() * threshold <= 1e-5 * u.abs().clamp(min=threshold)).all()
-    left_out = ~agree[-1]
-    print(f"{left_out.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
-    assert left_out.sum() < 50
+    excluded = ~agree[-1]
+    print(f"{excluded.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
+    assert excluded.sum() < 50
     assert spikes.max() > 2
     assert spikes.sum() > 1e5
-    error = (gradient - their_gradient).abs()[:, ~left_out].max() / their_gradient.abs().max()
+    error = (gradient - their_gradient).abs()[:, ~excluded].max() / their_gradient.abs().max()
     print(f"gradient: {error.item():.1e}")
     assert error < 1e-4
 

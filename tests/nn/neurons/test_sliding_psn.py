@@ -26,8 +26,8 @@ def test_pieces_equal_the_whole(order: int, size: int) -> None:
     neuron, x = SlidingPSN(order=order).double(), torch.randn(7, 3, 4, 5).double() * 5
     whole, last = neuron(x)
     outputs, state = [], neuron.initial_state(x[0])
-    for piece in x.split(size):
-        y, state = neuron(piece, state)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state)
         outputs.append(y)
     assert whole.any()
     assert torch.equal(torch.cat(outputs), whole)

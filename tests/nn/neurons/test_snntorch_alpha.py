@@ -113,8 +113,8 @@ def test_pieces_equal_the_whole_bit_for_bit(reset: Any, size: int, dtype: torch.
     neuron, x = SnntorchAlpha(reset=reset), drive(dtype)
     whole, state = neuron(x)
     outputs, last = [], None
-    for piece in x.split(size):
-        y, last = neuron(piece, last)
+    for chunk in x.split(size):
+        y, last = neuron(chunk, last)
         outputs.append(y)
     assert whole.dtype == dtype
     assert whole.any()
@@ -164,7 +164,7 @@ def test_its_time_constants_are_in_steps(reset: Any) -> None:
     assert SnntorchAlpha(1.0).coefficients() == SnntorchAlpha(7.0).coefficients()
     assert not SnntorchAlpha(1.0, reset=reset).dt_invariant
     slow, quick = SnntorchAlpha(2.0, alpha=0.9, beta=0.8).constants()
-    assert (slow.name, slow.factor, slow.given, quick.name, quick.factor) == ("tau_syn", 0.9, "factor", "tau_mem", 0.8)
+    assert (slow.name, slow.factor, slow.unit, quick.name, quick.factor) == ("tau_syn", 0.9, "factor", "tau_mem", 0.8)
     assert slow.ms == pytest.approx(-2.0 / math.log(0.9))
 
 
@@ -238,10 +238,10 @@ def test_it_is_snntorchs_alpha(ours: dict[str, Any], theirs: dict[str, Any], str
         assert error < 1e-5
     first = ~agree & torch.cat([torch.ones_like(agree[:1]), agree[:-1]])
     assert ((states.v[first] - 1.0).abs() <= 1e-5).all()
-    left_out = ~agree[-1]
-    print(f"{left_out.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
-    assert left_out.sum() < 50
+    excluded = ~agree[-1]
+    print(f"{excluded.sum().item()} of {neurons} neurons left out, {spikes.sum().item():.0f} spikes")
+    assert excluded.sum() < 50
     assert spikes.sum() > 1e5
-    error = (gradient - their_gradient).abs()[:, ~left_out].max() / their_gradient.abs().max()
+    error = (gradient - their_gradient).abs()[:, ~excluded].max() / their_gradient.abs().max()
     print(f"gradient: {error.item():.1e}")
     assert error < 1e-4

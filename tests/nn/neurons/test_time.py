@@ -31,10 +31,10 @@ def drive(dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.rand(T, B, *SHAPE) * 2.5 - 0.5).to(dtype)
 
 
-def run_pieces(neuron: Neuron, x: Tensor, size: int, **given: Any) -> tuple[Tensor, Any]:
+def run_chunks(neuron: Neuron, x: Tensor, size: int, **given: Any) -> tuple[Tensor, Any]:
     outputs, state = [], None
-    for piece in x.split(size):
-        y, state = neuron(piece, state, **given)
+    for chunk in x.split(size):
+        y, state = neuron(chunk, state, **given)
         outputs.append(y)
     return torch.cat(outputs), state
 
@@ -51,9 +51,9 @@ def assert_same(one: Any, other: Any) -> None:
 def test_pieces_equal_the_whole_bit_for_bit(kind: Any, dialect: dict[str, Any], size: int, dtype: torch.dtype) -> None:
     neuron, x = kind(2.0, **dialect), drive(dtype)
     whole, state = neuron(x)
-    pieces, last = run_pieces(neuron, x, size)
+    chunks, last = run_chunks(neuron, x, size)
     assert whole.dtype == dtype
-    assert torch.equal(pieces, whole)
+    assert torch.equal(chunks, whole)
     assert_same(last, state)
 
 

@@ -26,7 +26,7 @@ def test_a_constant_in_steps_has_its_ms_where_steps_have_a_length() -> None:
 @pytest.mark.parametrize("decay", ["exact", "euler"])
 def test_a_factor_and_the_length_shown_for_it_are_the_same_neuron(decay: str) -> None:
     constant = LIF(10.0, beta=0.9, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
-    assert constant.given == "factor"
+    assert constant.unit == "factor"
     again = LIF(10.0, tau_mem=constant.ms, decay=decay).constants()[0]  # pyright: ignore[reportArgumentType]
     assert again.factor == pytest.approx(0.9, rel=1e-12)
 

@@ -14,12 +14,12 @@ def test_bins_are_whole_pixels_and_at_most_the_given_number(pixels: int, most: i
     cells = AxisBins.of_pixels(pixels, most)
     assert (cells.number, cells.size, cells.start, cells.stop) == (number, size, -0.5, pixels - 0.5)
     assert cells.end >= cells.stop
-    assert cells.place(np.array([0, size - 1, pixels - 1])).tolist() == [0, 0, number - 1]
+    assert cells.bin_indices(np.array([0, size - 1, pixels - 1])).tolist() == [0, 0, number - 1]
 
 
 def test_times_are_in_equal_parts_of_the_window() -> None:
     cells = AxisBins.of_time(300.0, 7)
-    assert cells.place(np.array([0.0, 42.857, 42.858, 299.999])).tolist() == [0, 0, 1, 6]
+    assert cells.bin_indices(np.array([0.0, 42.857, 42.858, 299.999])).tolist() == [0, 0, 1, 6]
     assert cells.end == pytest.approx(300.0)
 
 

@@ -75,12 +75,12 @@ def test_a_layer_that_draws_in_evaluation_does_not_shift_the_random_numbers(
     pictures = Plots(recordings=1)
     draw = pictures._draw
 
-    def watched(trainer: L.Trainer, module: SpikingModule) -> None:
+    def recorded(trainer: L.Trainer, module: SpikingModule) -> None:
         monkeypatch.setattr(module, "network", network)
         before.append(torch.get_rng_state())
         draw(trainer, module)
 
-    monkeypatch.setattr(pictures, "_draw", watched)
+    monkeypatch.setattr(pictures, "_draw", recorded)
     fit(pictures)
     assert torch.equal(before[0], torch.get_rng_state())
 

@@ -23,14 +23,14 @@ class Report(NamedTuple):
     Attributes:
         spikes: Spikes that were compared.
         neurons: Neurons that were compared.
-        left_out: Neurons left out from their first differing spike on, which lay within STATE of the threshold.
+        excluded: Neurons left out from their first differing spike on, which lay within STATE of the threshold.
         state: Largest error of a state, relative.
         gradient: Largest error of a gradient, relative.
     """
 
     spikes: int
     neurons: int
-    left_out: int
+    excluded: int
     state: float
     gradient: float
 
@@ -61,26 +61,26 @@ def assert_agree(
     differs = (ours.y != theirs.y) if spiking else torch.zeros_like(ours.y, dtype=torch.bool)
     spoilt = differs.flatten(2).any(2).reshape(*differs.shape[:2], *[1] * (differs.dim() - 2)) if coupled else differs
     spoilt = spoilt.expand_as(differs).cumsum(0)
-    alike = spoilt == 0
+    equal = spoilt == 0
     # Where two neurons first differ in a spike, the one without a spike still has its membrane before the reset.
     silent = torch.where(ours.y > 0, theirs.v, ours.v)[differs & (spoilt == 1)].detach()
     assert bool((_relative(silent - V_THRESHOLD, silent) <= STATE).all()), f"{name}: a spike differs"
 
     pairs = [(ours.v, theirs.v), (ours.i, theirs.i)] + ([] if spiking else [(ours.y, theirs.y)])
-    state = max(_relative(a - b, b)[alike].max().item() for a, b in pairs if a is not None and b is not None)
+    state = max(_relative(a - b, b)[equal].max().item() for a, b in pairs if a is not None and b is not None)
     report = Report(
-        spikes=int((theirs.y * alike).sum()) if spiking else 0,
-        neurons=alike[0].numel(),
-        left_out=int((~alike[-1]).sum()),
+        spikes=int((theirs.y * equal).sum()) if spiking else 0,
+        neurons=equal[0].numel(),
+        excluded=int((~equal[-1]).sum()),
         state=state,
-        gradient=gradient_error(ours, theirs, drive, alike[-1], factors),
+        gradient=gradient_error(ours, theirs, drive, equal[-1], factors),
     )
     print(
-        f"\n{name} {str(drive.x.dtype)[6:]}: {report.spikes:,} spikes of {report.neurons:,} neurons, {report.left_out}"
+        f"\n{name} {str(drive.x.dtype)[6:]}: {report.spikes:,} spikes of {report.neurons:,} neurons, {report.excluded}"
         f" left out; errors: state {report.state:.1e}, gradient {report.gradient:.1e}"
     )
     assert report.spikes >= (min_spikes if spiking else 0)
-    assert report.left_out <= report.neurons // 100
+    assert report.excluded <= report.neurons // 100
     assert report.state <= STATE
     assert report.gradient <= GRADIENT
     return report
@@ -99,13 +99,13 @@ def assert_agree_on_ties(preset: str, theirs: Run, drive: Drive, **changes: Any)
     assert ties >= 1000
 
 
-def gradient_error(ours: Run, theirs: Run, drive: Drive, alike: Tensor, factors: tuple[float, ...] = ()) -> float:
+def gradient_error(ours: Run, theirs: Run, drive: Drive, equal: Tensor, factors: tuple[float, ...] = ()) -> float:
     """Return the largest error of a gradient, relative to the largest gradient of the same step or parameter.
 
     What is differentiated is a random linear functional of the outputs and of the last membrane of the neurons that
     never differed; with respect to input, state before it and parameters.
     """
-    weights = torch.randn_like(ours.y) * alike, torch.randn_like(ours.v[-1]) * alike
+    weights = torch.randn_like(ours.y) * equal, torch.randn_like(ours.v[-1]) * equal
     given, expected = _gradients(ours, weights, drive), _gradients(theirs, weights, drive)
     scales = (*[1.0] * len(drive), *(factors or [1.0] * len(ours.learned)))
     errors = []
