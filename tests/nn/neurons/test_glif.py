@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,6 +71,7 @@ def test_a_conductance_per_step_needs_all_steps() -> None:
 
 def library_node(channels: int | None, dtype: torch.dtype) -> Any:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
+    np.random.seed(0)  # from which the library draws its gates
     return library.GatedLIFNode(200, channels).to(dtype)
 
 
@@ -100,6 +102,4 @@ def test_it_is_spikingjellys_gated_lif_node(dtype: torch.dtype, batch: int, per:
         y = node(x)
         return y, (node.v,)
 
-    # In single precision the sum of a layer's gradients over all neurons and steps, most of which cancel, has few digits.
-    tolerance = (1e-5, 2e-3) if dtype == torch.float32 and per == "layer" else None
-    assert_agrees(ours, theirs, x, learned=pairs, state_fields=("v",), tolerance=tolerance)
+    assert_agrees(ours, theirs, x, learned=pairs, state_fields=("v",))
