@@ -9,7 +9,8 @@ from pathlib import Path
 from snnlab.config.folders import config_folder, group_files
 from snnlab.runs.plots import network_figure
 from snnlab.runs.tables import markdown
-from snnlab.session.model_card import ModelCard, card_facts, model_card
+from snnlab.session.model_card import ModelCard, card_facts, model_card, zoo_card
+from snnlab.zoo import zoo_names
 
 FIGURES = "models"  # the folder of the figures, next to the page
 HEAD = """# Models
@@ -19,6 +20,12 @@ Parameters and operations are computed from the layers, with the dataset and the
 are multiply-accumulates of inputs with weights, zeros included.
 
 """
+WEIGHTS = """## Trained weights
+
+Small networks that come with snnlab. `zoo:NAME` stands in place of a run's folder: in `predict`, `evaluate`, `show`,
+`stream`, `export`, `init_from=` and `snnlab.load`. `snnlab list zoo NAME` prints the card. Nothing writes into their
+folders; `evaluate` writes into `outputs/zoo_NAME`.
+"""
 NAMES = tuple(group_files("model", config_folder()))
 
 
@@ -27,7 +34,17 @@ def page(names: Iterable[str]) -> str:
     names = list(names)
     rows = ["| model | parameters | operations a step | source | published |", "|---|---|---|---|---|"]
     rows += [table_row(name) for name in names]
-    return HEAD + "\n".join([*rows, "", *map(section, names)])
+    weights = ["| weights | network | accuracy | licence |", "|---|---|---|---|", *map(weights_row, zoo_names())]
+    parts = [*rows, "", WEIGHTS, *weights, "", *map(section, names)]
+    return HEAD + "\n".join(parts)
+
+
+def weights_row(name: str) -> str:
+    """Return the row of trained weights in the table of the page."""
+    found = zoo_card(name)
+    (_, (accuracy,)), *_ = found.record
+    cells = [f"`{found.name}`", *map(markdown, (found.text, accuracy, found.card.licence or ""))]
+    return f"| {' | '.join(cells)} |"
 
 
 def write_figures(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cards of models: the facts about a packaged network that code cannot compute, in the section `card` of its YAML."""
+"""Cards of networks: the facts that code cannot compute, in the section `card` of a model's YAML, or `card.yaml`."""
 
 from __future__ import annotations
 
@@ -87,12 +87,21 @@ def read_card(path: Path) -> Card:
     Raises:
         ConfigError: if it has a mistake, or the file is no YAML.
     """
+    page = _read(path)
+    return parse_card(page.get(KEY) if isinstance(page, Mapping) else None)
+
+
+def read_card_file(path: Path) -> Card:
+    """Return the card of trained weights: the whole file; raises as `read_card`."""
+    return parse_card(_read(path))
+
+
+def _read(path: Path) -> Any:
     require_bounded(path)
     try:
-        page = printable_data(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return printable_data(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ConfigError(path, f"is not YAML: {one_line(error)}") from error
-    return parse_card(page.get(KEY) if isinstance(page, Mapping) else None)
 
 
 def without_card(text: str) -> str:

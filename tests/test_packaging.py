@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from snnlab.zoo import zoo_names
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"snnlab", "configs", "docs", "tests"}
 FILES = {
@@ -22,6 +24,7 @@ FILES = {
     "CONTRIBUTING.md",
     "SECURITY.md",
 }
+NETWORK_FILES = {"card.yaml", "config.yaml", "result.json", "trained_on.npy", "weights.safetensors"}
 ADDED_BY_HATCHLING = {"PKG-INFO", ".gitignore"}
 
 
@@ -63,7 +66,18 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {path.suffix for path in templates} == {".html", ".css", ".js", ".md", ".tex"}
     pages = {path for path in installed if path.is_relative_to("snnlab/docs")}
     assert {path.suffix for path in pages} == {".md"}
-    assert {path.suffix for path in {*installed} - templates - pages} <= {".py", ".yaml", ".typed"}
+    networks = {path for path in installed if path.is_relative_to("snnlab/pretrained")}
+    assert {path.name for path in networks} == NETWORK_FILES
+    others = {*installed} - templates - pages - networks
+    assert {path.suffix for path in others} <= {".py", ".yaml", ".typed"}
+
+
+def test_every_trained_network_is_in_sdist_and_wheel(built: tuple[set[str], set[str]]) -> None:
+    in_sdist, in_wheel = built
+    assert zoo_names()
+    files = {f"snnlab/pretrained/{name}/{file}" for name in zoo_names() for file in NETWORK_FILES}
+    assert files <= in_sdist
+    assert files <= in_wheel
 
 
 @pytest.mark.parametrize("module", ["snnlab", "snnlab.nn"])

@@ -22,6 +22,7 @@ anytime.csv and anytime.png. --accuracy 0.95 chooses the threshold that reaches 
 recordings, and applies it to the test recordings once.
 
   snnlab evaluate outputs/NAME/TIME_SEED
+  snnlab evaluate zoo:nmnist_small data.root=FOLDER data.download=false    a network that comes with snnlab
   snnlab evaluate RUN --split val --checkpoint last
   snnlab evaluate RUN --anytime --accuracy 0.95
   snnlab evaluate RUN data.num_bins=64              with steps of half the length

@@ -20,6 +20,7 @@ from snnlab.errors import ConfigError, SnnlabError, did_you_mean, join_names, on
 from snnlab.printable import printable
 from snnlab.registry import Registry
 from snnlab.settings import first_sentence
+from snnlab.zoo import CARD_FILE, FOLDER, PREFIX, run_path, zoo_names
 
 DATASET_LEGEND = """
 packed: a training starts at once, unless files have changed since; snnlab data inspect data=NAME describes the dataset
@@ -172,11 +173,14 @@ List what a configuration can name.
   snnlab list datasets           the datasets, and which are on this machine
   snnlab list models conv_lif    its picture, parameters, operations and source, then the YAML file
   snnlab list presets cuba_lif   the YAML file
+  snnlab list zoo                trained networks that come with snnlab, zoo:NAME in place of a run
 """
 CLASSES = """classes of PyTorch, Lightning and plugins, named as _target_ with their arguments:
   optimizer, scheduler, callbacks.NAME, logger.NAME, trainer.profiler; each has ready files, such as optimizer=sgd
   optimizer={_target_: torch.optim.NAdam, lr: 1e-3} replaces the file; scheduler also takes a type of snnlab
   an argument may be such an object: schedulers: [{_target_: torch.optim.lr_scheduler.LinearLR}, ...]"""
+ZOO = "zoo"
+CARDS = "snnlab.session.model_card"  # it brings torch, as the registries do
 # Module and name of each registry, and the settings that name one of its entries.
 REGISTRIES = {
     "layers": ("snnlab.nn", "LAYERS", ("model.layers.NAME.type",)),
@@ -214,10 +218,12 @@ def main(arguments: list[str], started: float) -> int:
             print_datasets(user_dir)
         elif kind in REGISTRIES:
             list_registry(kind, name)
+        elif kind == ZOO:
+            list_zoo(name)
         elif kind in files:
             list_files(kind, group_files(files[kind], user_dir), name, user_dir)
         else:
-            raise unknown("kind", kind, [*REGISTRIES, *files])
+            raise unknown("kind", kind, [*REGISTRIES, *files, ZOO])
     return 0
 
 
@@ -229,6 +235,8 @@ def print_kinds(files: dict[str, str], user_dir: Path | None) -> None:
     print("YAML files, chosen on the command line:")
     for kind, group in files.items():
         print(f"  {kind:15} {len(group_files(group, user_dir)):>3}   {group}=NAME")
+    print("trained networks, in place of a run's folder:")
+    print(f"  {ZOO:15} {len(zoo_names()):>3}   {PREFIX}NAME")
     print(CLASSES)
     print("\nsnnlab list KIND lists them; snnlab list KIND NAME describes one")
 
@@ -255,11 +263,21 @@ def list_files(kind: str, files: dict[str, Path], name: str | None, user_dir: Pa
         raise unknown(f"file of {kind}", name, files)
     text = printable(files[name].read_text(encoding="utf-8"), "\n\t")
     if kind == PLURALS["model"]:
-        cards = importlib.import_module("snnlab.session.model_card")  # brings torch, as a registry
+        cards = importlib.import_module(CARDS)
         say(*cards.card_lines(cards.model_card(name, files[name], user_dir)), "")
         text = without_card(text)
     print(f"# {files[name]}")
     print(text, end="")
+
+
+def list_zoo(name: str | None) -> None:
+    """Print the trained networks that come with snnlab, or the card of one."""
+    if name is None:
+        print_lines((one, description(FOLDER / one / CARD_FILE)) for one in zoo_names())
+        return
+    folder = run_path(f"{PREFIX}{name}")
+    cards = importlib.import_module(CARDS)
+    say(*cards.card_lines(cards.zoo_card(name)), "", f"# {folder}")
 
 
 def registry(kind: str) -> Registry:

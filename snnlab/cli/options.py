@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.settings import is_override
+from snnlab.zoo import run_path
 
 _CONFIG_DIR = "--config-dir"
 CHECKPOINTS: tuple[Literal["best", "last"], ...] = ("best", "last")
@@ -100,11 +101,15 @@ def split_run(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Return the run's folder that the first word names, None where it is an override, and the other words.
 
     Args:
-        arguments: The arguments of a command without its options; a folder may have a `=` in its name.
+        arguments: The arguments of a command without its options; a folder may have a `=` in its name, and `zoo:NAME`
+            is that of a packaged network.
+
+    Raises:
+        RunFolderError: if there is no such packaged network.
     """
     if not arguments or (is_override(arguments[0]) and not os.path.isdir(os.path.expanduser(arguments[0]))):
         return None, list(arguments)
-    return Path(arguments[0]).expanduser(), list(arguments[1:])
+    return run_path(arguments[0]), list(arguments[1:])
 
 
 def option_choice(command: str, options: Mapping[str, str], name: str, allowed: Sequence[Word]) -> Word:

@@ -34,6 +34,7 @@ column until_ms gives the time. Steps (or pieces) after the answer are not fed. 
 snnlab evaluate --anytime.
 
   snnlab predict outputs/NAME/TIME_SEED mine/*.npy
+  snnlab predict zoo:nmnist_small one.bin             with a network that comes with snnlab (snnlab list zoo)
   snnlab predict RUN one.csv --time-unit ms --format jsonl
   snnlab predict RUN one.npy --pieces 50 --format jsonl
   snnlab predict RUN mine/*.npy --until 0.9

@@ -40,6 +40,7 @@ from snnlab.errors import ROOT, ConfigError, UnknownSettingError, UnsetError, di
 from snnlab.printable import masked
 from snnlab.runs.renamed_settings import renamed_override, renames
 from snnlab.settings import check_settings, is_override, key_of, literal, quoted, value_text
+from snnlab.zoo import run_path
 
 _log = logging.getLogger(__name__)
 
@@ -158,6 +159,8 @@ def _check_values(resolved: Mapping[str, Any]) -> None:
         raise ConfigError("output_dir", "is empty", "name a folder, '.' is the working folder")
     if resolved.get("init_from") is not None and not resolved["init_from"].strip():
         raise ConfigError("init_from", "is empty", "name a run's folder, null starts with new weights")
+    if resolved.get("init_from") is not None:
+        run_path(resolved["init_from"])  # refuses an unknown packaged network
     parts = resolved["name"].split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or parts[0].startswith("~"):
         raise ConfigError("name", f"is a folder below output_dir, such as my_experiment, got {resolved['name']!r}")

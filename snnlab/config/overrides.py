@@ -32,6 +32,7 @@ from snnlab.settings import (
     key_of,
     quoted,
 )
+from snnlab.zoo import is_packaged, run_path
 
 # Settings that a typed mapping replaces instead of merging.
 _REPLACED_WHOLE = (".surrogate", ".learn")
@@ -466,4 +467,6 @@ def run_to_resume(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
         return None
     if len(runs) > 1 or not runs[0] or runs[0] == "null":
         raise ConfigError("resume", "name one run's folder, such as resume=outputs/NAME/TIME_SEED")
-    return Path(runs[0]).expanduser(), [text for text in overrides if not text.startswith(_RESUME)]
+    if is_packaged(run := run_path(runs[0])):
+        raise ConfigError("resume", f"{runs[0]} is read-only", f"init_from={runs[0]} starts with its weights")
+    return run, [text for text in overrides if not text.startswith(_RESUME)]

@@ -42,6 +42,7 @@ from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
 from snnlab.runs.signature import file_hash, read_signature
 from snnlab.settings import key_of, literal
+from snnlab.zoo import is_packaged
 
 _log = logging.getLogger(__name__)
 
@@ -444,7 +445,7 @@ def _with_permitted_references(
     signature = read_signature(run, CONFIG)
     known = {} if signature is None else signature.plugins
     plugins = [name for name in raw.get("plugins") or () if not _is_imported_file(str(name), known)]
-    trusted = signature is not None
+    trusted = signature is not None or is_packaged(run)
     if begun is not None and (plugins or not trusted) and _has_record_of(run, begun()):
         plugins, trusted = [], True
     require_named(raw, typed, use, run, plugins, trusted=trusted)

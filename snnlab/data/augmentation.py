@@ -411,6 +411,59 @@ class Affine(Augmentation):
         return move_events(events, new_x + (middle_x + across), new_y + (middle_y + down), self.width, self.height)
 
 
+# The largest shift of the authors' recipe for CIFAR10-DVS, as a fraction of the sensor: 5 of 48 pixels.
+_NDA_ROLL = 5 / 48
+
+
+@AUGMENTATIONS.register("nda")
+class NDA(Augmentation):
+    """Roll, rotate or shear a recording: one of the three, drawn anew each time, with a random amount.
+
+        roll: x' = (x + d) mod W, and rows likewise; events that leave the sensor enter it on the other side
+
+    In the paper a flip (`flip_x`) comes before it, and `data.mix: {type: cutmix}` after it.
+
+    Args:
+        sensor_size: `[W, H, P]` (pixels, pixels, polarities).
+        roll: Largest |d| along each axis, pixels; null: 5/48 of the sensor's sides, as in the authors' recipe.
+        rotate: Largest |angle|, degrees.
+        shear: Largest |shear|, degrees.
+        p: Probability that it is applied.
+
+    Raises:
+        ConfigError: if a number is out of its range, or the sensor has no rows.
+
+    Source: Li et al., Neuromorphic data augmentation for training spiking neural networks, ECCV 2022; the amounts are
+        those for CIFAR10-DVS of the authors' code, github.com/Intelligent-Computing-Lab-Yale/NDA_SNN.
+    """
+
+    def __init__(
+        self,
+        sensor_size: Sequence[int],
+        roll: Annotated[int | None, "pixels", at_least(0)] = None,
+        rotate: Annotated[float, "degrees", between(0, 180)] = 30.0,
+        shear: Annotated[float, "degrees", between(0, 60)] = 30.0,
+        p: Probability = 1.0,
+    ) -> None:
+        super().__init__(p)
+        self.width, self.height, _ = sensor_size
+        if self.height == 1:
+            raise ConfigError("", "nda: the sensor has no rows")
+        self.rolls = tuple(round(_NDA_ROLL * side) if roll is None else roll for side in (self.width, self.height))
+        self.turn = Affine(sensor_size, rotate=rotate)
+        self.slant = Affine(sensor_size, shear=shear)
+
+    def apply(self, events: Events, rng: np.random.Generator) -> Events:
+        choices = (self._roll, self.turn.apply, self.slant.apply)
+        return choices[int(rng.integers(len(choices)))](events, rng)
+
+    def _roll(self, events: Events, rng: np.random.Generator) -> Events:
+        across, down = (int(rng.integers(-most, most + 1)) for most in self.rolls)
+        x = ((events.x.astype(np.int64) + across) % self.width).astype(events.x.dtype)
+        y = None if events.y is None else ((events.y.astype(np.int64) + down) % self.height).astype(events.y.dtype)
+        return events._replace(x=x, y=y)
+
+
 @AUGMENTATIONS.register("flip_x")
 class FlipX(Augmentation):
     """Flip left and right.

@@ -23,7 +23,7 @@ from snnlab.threads import share
 MOST_CELLS = 256
 
 
-class Windows(NamedTuple):
+class PoolWindows(NamedTuple):
     """Size, stride and padding of the windows, each of rows and columns."""
 
     size: tuple[int, int]
@@ -31,7 +31,7 @@ class Windows(NamedTuple):
     padding: tuple[int, int]
 
 
-def max_pool(x: Tensor, windows: Windows) -> Tensor:
+def max_pool(x: Tensor, windows: PoolWindows) -> Tensor:
     """Return the largest cell of each window, as torch's `max_pool2d`; of equal cells the first gets the gradient.
 
     Shape:
@@ -42,7 +42,7 @@ def max_pool(x: Tensor, windows: Windows) -> Tensor:
 
 class _MaxPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
+    def forward(ctx: Any, x: Tensor, windows: PoolWindows) -> Tensor:
         ctx.windows, ctx.shape = windows, x.shape
         sizes = zip(x.shape[2:], *windows, strict=True)
         y = x.new_empty(len(x), *((n + 2 * pad - width) // step + 1 for n, width, step, pad in sizes), x.shape[1])

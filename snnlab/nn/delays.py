@@ -178,6 +178,17 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         taps = (-0.5 * distance**2).exp()
         return taps / (taps.sum(-1, keepdim=True) + 1e-7)
 
+    def kernel(self, weight: Tensor) -> Tensor:
+        """Return the sum of the K weights of each connection over each delay, the longest delay first.
+
+        Shape:
+            weight: `[..., K]`, as many as delays; returns `[..., max_steps + 1]`.
+        """
+        if self.learning:
+            return (weight[..., None] * self.taps().view(*weight.shape, -1)).sum(-2)
+        kernel = weight.new_zeros(*weight.shape[:-1], self.max_steps + 1)
+        return kernel.scatter_add(-1, self.max_steps - self.steps().view(weight.shape), weight)
+
     def set_progress(self, progress: float) -> None:
         """Set the width of the Gaussians; `progress`: completed fraction 0..1 of the epochs in which it decays."""
         self.sigma = self.sigma_start * (self.sigma_end / self.sigma_start) ** progress

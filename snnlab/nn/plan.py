@@ -22,7 +22,7 @@ from snnlab.compat import has_no_hooks
 from snnlab.event_frames import EventFrames
 from snnlab.kernels.function import loops_enabled, resolve_backend
 from snnlab.kernels.layout import Pool
-from snnlab.kernels.max_pool import MOST_CELLS, Windows
+from snnlab.kernels.max_pool import MOST_CELLS, PoolWindows
 from snnlab.nn.neurons.base import Neuron, backend_of
 from snnlab.nn.stages import (
     CompactMaxPool,
@@ -247,7 +247,9 @@ def _fusable_pool(name: str, layer: nn.Module, not_fused: dict[str, str]) -> Poo
     return None
 
 
-def _compact_windows(layers: NamedLayers, layer: nn.Module, spec: InputSpec, settings: RunSettings) -> Windows | None:
+def _compact_windows(
+    layers: NamedLayers, layer: nn.Module, spec: InputSpec, settings: RunSettings
+) -> PoolWindows | None:
     """Return the windows of a max pooling that runs as a `CompactMaxPool`; else None.
 
     It has no second derivative, so it is only used beside neurons whose kernels have none either.
@@ -266,7 +268,7 @@ def _compact_windows(layers: NamedLayers, layer: nn.Module, spec: InputSpec, set
         resolve_backend(backend_of(neuron), spec.device, spec.dtype) == "numba" for neuron in neurons
     ):
         return None
-    return Windows(size, stride, padding)
+    return PoolWindows(size, stride, padding)
 
 
 def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

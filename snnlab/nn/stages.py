@@ -20,7 +20,7 @@ from snnlab.event_frames import EventFrames, dense
 from snnlab.kernels import events
 from snnlab.kernels.function import EXACT, KernelOutput, kernel_for
 from snnlab.kernels.layout import Pool
-from snnlab.kernels.max_pool import Windows, max_pool
+from snnlab.kernels.max_pool import PoolWindows, max_pool
 from snnlab.kernels.spike_conv import convolution
 from snnlab.nn.layer import OWN_SPIKES, Counts, TemporalLayer, fold_time
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
@@ -106,7 +106,7 @@ class CompactMaxPool(Stage):
     """
 
     layer: nn.MaxPool2d
-    windows: Windows
+    windows: PoolWindows
 
     def run(
         self, x: Tensor | EventFrames, state: Any, lengths: Tensor | None, counts: Counts | None

@@ -105,6 +105,7 @@ SCHEMA_VERSION = 1
 CONFIG, EARLIER_CONFIG = "config.yaml", "config_before_{}.yaml"
 RESULT, EARLIER_RESULT, DAMAGED_RESULT = "result.json", "result_before_{}.json", "result_damaged.json"
 METRICS, PREDICTIONS, SPLIT, CHECKPOINTS = "metrics.csv", "predictions.npz", "split.json", "checkpoints"
+WEIGHTS = "weights.safetensors"  # of a packaged network, in place of checkpoints
 LOG = "log.txt"
 _WARNING = re.compile(r"\S+ \S+ WARNING snnlab\.\S+: (.*)")
 # Suffix of the name of a run that repeats the run next to it.

@@ -32,6 +32,7 @@ from snnlab.session.opened_run import PARTS
 from snnlab.session.session import Session
 from snnlab.session.weights import Checkpoint, require_not_trained_on
 from snnlab.training.module import SpikingModule
+from snnlab.zoo import is_packaged
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def evaluate(
     Args:
         part: The recordings: `test`, `val` or `train`.
         checkpoint: The weights: `best` or `last`.
-        out: The output folder; None: a new one in the run's folder.
+        out: The output folder; None: a new one in the run's folder, or in `outputs` for a packaged network.
         overrides: The overrides of the user, for the results.
         exit_options: Evaluate early exit too.
 
@@ -187,7 +188,8 @@ def _warn_if_recordings_changed(run: Path, fingerprint: str) -> None:
 def _evaluation_folder(run: Path, part: str, checkpoint: str) -> Path:
 
     require_no_links(run)
-    return run / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
+    folder = Path("outputs") / f"zoo_{run.name}" if is_packaged(run) else run
+    return folder / "evaluations" / f"{part}_{checkpoint}_{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"[:-3]
 
 
 def _evaluation_record(

@@ -16,6 +16,7 @@ from snnlab.runs.recorded import read_run
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.prediction import RunPredictor
 from snnlab.session.weights import Checkpoint
+from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def load(
     """Open a run of `snnlab train`: its network with the chosen epoch's weights, its configuration, its results.
 
     Args:
-        run: The run's folder.
+        run: The run's folder, or `zoo:NAME` for a network that comes with snnlab.
         checkpoint: The weights: those of the chosen epoch, `best`, or of the `last` epoch.
         plugins: The plugins that the run needs. They are code: for a run from someone else, or one that was moved or
             edited, only plugins in this list are imported.
@@ -37,7 +38,7 @@ def load(
     Raises:
         RunFolderError: if the folder is not a run.
     """
-    folder = Path(run).expanduser()
+    folder = run_path(run)
     return Run(folder, read_run(folder), checkpoint, tuple(plugins), tuple(overrides))
 
 

@@ -1,20 +1,26 @@
-"""The card of a model's file: picture, parameters and operations of its network, and its section `card`."""
+"""The card of a model's file, or of trained weights: picture, parameters and operations of the network, and facts."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
-from snnlab.cards import Card, read_card
+from snnlab.cards import Card, read_card, read_card_file
 from snnlab.config.compose import compose_experiment
 from snnlab.config.folders import description
+from snnlab.config.recorded_run import compose_run
+from snnlab.config.schema import Experiment
 from snnlab.errors import SnnlabError, one_line
 from snnlab.nn.parameter_counts import ParameterCounts, count_parameters
 from snnlab.nn.summary import Summary, summarize
 from snnlab.runs.diagram import text_diagram
+from snnlab.runs.recorded import RecordedRun, read_run
+from snnlab.runs.statistics import wilson
 from snnlab.session.session import Session
+from snnlab.zoo import CARD_FILE, PREFIX, run_path
 
 _LABEL_WIDTH, _TEXT_WIDTH = 13, 100
 
@@ -45,12 +51,14 @@ class ModelCard(NamedTuple):
         text: Its first sentence.
         card: The facts of its section `card`.
         network: Its network, or the reason why it cannot be built.
+        record: How trained weights were made, and their accuracy, with labels.
     """
 
     name: str
     text: str
     card: Card
     network: CardNetwork | str
+    record: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def model_card(name: str, path: Path, config_dir: str | Path | None = None) -> ModelCard:
@@ -65,19 +73,50 @@ def model_card(name: str, path: Path, config_dir: str | Path | None = None) -> M
     card = read_card(path)
     try:
         experiment, _ = compose_experiment([*card.overrides, f"model={name}"], config_dir)
-        session = Session(experiment)
-        shape = session.settings.frame_shape
         named = any(one.startswith(("data=", "experiment=")) for one in card.overrides)
-        network = CardNetwork(
-            summarize(session.built, shape),
-            count_parameters(session.built, shape),
-            card.overrides if named else [f"data={experiment.data['type']}", *card.overrides],
-            session.settings.steps,
-            session.settings.steps_text,
-        )
+        own = card.overrides if named else [f"data={experiment.data['type']}", *card.overrides]
+        network = _card_network(experiment, own)
     except SnnlabError as error:  # a user's own file with a mistake, or one that needs settings
         return ModelCard(name, description(path), card, one_line(error))
     return ModelCard(name, description(path), card, network)
+
+
+def zoo_card(name: str) -> ModelCard:
+    """Return the card of the packaged weights `zoo:NAME`.
+
+    Raises:
+        RunFolderError: if there are none of this name.
+    """
+    folder = run_path(f"{PREFIX}{name}")
+    experiment, recorded = compose_run(folder, use="shape"), read_run(folder)
+    network = _card_network(experiment, [f"data={experiment.data['type']}"])
+    record = [
+        ("accuracy", [_accuracy_text(recorded)]),
+        ("made by", [" ".join(map(quote, recorded.required("command")))]),
+    ]
+    path = folder / CARD_FILE
+    return ModelCard(f"{PREFIX}{name}", description(path), read_card_file(path), network, record)
+
+
+def _card_network(experiment: Experiment, overrides: Sequence[str]) -> CardNetwork:
+    session = Session(experiment)
+    built, settings = session.built, session.settings
+    shape = settings.frame_shape
+    summary, parameters = summarize(built, shape), count_parameters(built, shape)
+    return CardNetwork(summary, parameters, overrides, settings.steps, settings.steps_text)
+
+
+def _accuracy_text(recorded: RecordedRun) -> str:
+    """Return the accuracy of a run with its 95 % interval, and how its epoch was chosen."""
+    selection, metrics = recorded.selection, recorded.metrics
+    part = "test" if "test/accuracy" in metrics else "val"
+    number, accuracy = selection[f"{part}_size"], metrics[f"{part}/accuracy"]
+    low, high = wilson(round(accuracy * number), number)
+    return (
+        f"{accuracy:.1%} of {number:,} {part} recordings (95 % interval {low:.1%} to {high:.1%}); trained on"
+        f" {selection['train_size']:,}, epoch {selection['epoch'] + 1} of {selection['epochs']} ({selection['rule']}),"
+        f" seed {recorded.seed}"
+    )
 
 
 def card_lines(found: ModelCard) -> Iterator[str]:
@@ -108,6 +147,7 @@ def card_facts(found: ModelCard) -> list[tuple[str, Sequence[str]]]:
         ]
     texts = (("source", card.source), ("code", card.code), ("licence", card.licence))
     facts += [(label, [text]) for label, text in texts if text is not None]
+    facts += found.record
     facts.append(("published", [f"{one.figure} on {one.data}: {one.chosen}" for one in card.figures]))
     facts += [("checked", card.checked), ("open", card.open)]
     return [(label, texts) for label, texts in facts if texts]

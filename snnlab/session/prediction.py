@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -29,9 +30,12 @@ from snnlab.errors import ConfigError, DataError
 from snnlab.nn import Network
 from snnlab.nn.layer import whole_recording_layer
 from snnlab.nn.losses import Loss
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.session.early_exit_options import early_exit_problem, step_time
 from snnlab.session.opened_run import OpenedRun, hot_pixel_mask
 
+# For as few files the plain loop takes less time than to compile, or load, a kernel for each kind of neuron.
+FEW_FILES = 8
 # The options of `snnlab predict` for reading files.
 READING = ("--time-unit", "--time-origin", "--columns")
 
@@ -78,7 +82,9 @@ def split_windows(events: Events, settings: DataSettings) -> Iterator[RecordingW
         yield RecordingWindow(start, seen._replace(t=seen.t - start), events.t.size - stop if stride is None else 0)
 
 
-def stream_window(network: Network, frame_builder: FrameBuilder, events: Events, size: int) -> Iterator[StreamedOutput]:
+def stream_window(
+    network: Network, frame_builder: FrameBuilder, events: Events, size: int, *, plain: bool = False
+) -> Iterator[StreamedOutput]:
     """Stream a window through a network in pieces of time, and carry the state from piece to piece.
 
     Frames and activations exist for one piece at a time. The outputs, K numbers per step, are kept, so that any loss
@@ -89,6 +95,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
         network: The network, in eval mode.
         events: The window's events.
         size: Steps per piece.
+        plain: Run the neurons in the plain loop, which compiles nothing; their spikes are the same.
     """
     batch = EventBatch.of([events])
     steps = frame_builder.steps.num_bins
@@ -99,7 +106,7 @@ def stream_window(network: Network, frame_builder: FrameBuilder, events: Events,
         x = x[: valid - first]
         # A batch norm with per_step must start with one step or with all.
         for part in x.split([1, len(x) - 1]) if first == 0 and 1 < len(x) < steps else (x,):
-            with torch.no_grad():
+            with torch.no_grad(), plain_loops() if plain else nullcontext():
                 y, state = network(part, state)
             outputs.append(y)
         first += len(x)
@@ -254,6 +261,7 @@ def predict_windows(
     *,
     each: bool = False,
     until: float | None = None,
+    plain: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yield the network's answers to each window of a recording.
 
@@ -262,6 +270,7 @@ def predict_windows(
         size: Steps per piece; None: the whole window at once.
         each: Yield a row after each piece.
         until: Answer as soon as this probability is reached; None: at the end of the window.
+        plain: Run the neurons in the plain loop.
 
     Raises:
         DataError: if it is from another sensor.
@@ -273,7 +282,7 @@ def predict_windows(
     if camera is not None:
         events = camera.stabilize(events, settings.size)
     for window in split_windows(events, settings):
-        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps):
+        for output in stream_window(run.network, frame_builder, window.events, size or settings.steps, plain=plain):
             if each:
                 progress = {"until_ms": rows.until_ms(window, len(output.y)), "final": output.last}
                 yield from (row | progress for row in rows.build(name, window, output))
@@ -411,6 +420,7 @@ class RunPredictor:
                 size,
                 each=each,
                 until=until,
+                plain=len(files) <= FEW_FILES,
             )
         )
 

@@ -35,6 +35,7 @@ from snnlab.session.weights import (
     load_weights,
     warn_of_other_dt,
 )
+from snnlab.zoo import run_path
 
 if TYPE_CHECKING:
     import lightning as L
@@ -134,7 +135,7 @@ class Session:
         if self.run is not None:
             load_weights(network, self.run, self.checkpoint)
         elif self.experiment.init_from is not None:
-            _log.info(init_from(network, Path(self.experiment.init_from).expanduser(), self.settings.step_ms))
+            _log.info(init_from(network, run_path(self.experiment.init_from), self.settings.step_ms))
         elif self.experiment.foreign_weights is not None:
             _log.info(load_foreign(network, self.experiment.foreign_weights))
         return network

@@ -18,9 +18,10 @@ from snnlab.files import write_atomically
 from snnlab.interop.state_dicts import load_state_dict, loaded_text
 from snnlab.nn import Network
 from snnlab.runs.recorded import read_config, read_run, read_run_if_ended, read_split
-from snnlab.runs.run_folder import SPLIT
+from snnlab.runs.run_folder import SPLIT, WEIGHTS
 from snnlab.runs.signature import file_hash
 from snnlab.training.checkpoints import network_weights
+from snnlab.zoo import is_packaged, run_label, run_path
 
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment, ForeignWeights
@@ -68,12 +69,18 @@ CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
 def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return the path of a run's checkpoint.
+    """Return the path of a run's checkpoint, or of the weights of a packaged network.
 
     Raises:
         RunFolderError: if there is none.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    if is_packaged(folder):
+        if checkpoint != "best":
+            raise RunFolderError(
+                run_label(folder), f"has no weights of its {checkpoint} epoch", "it has one file of weights"
+            )
+        return folder / WEIGHTS
     if not path.is_file():
         why = "the run ended before it was written" if (folder / "config.yaml").is_file() else "it is not a run folder"
         raise RunFolderError(folder, f"there is no checkpoints/{checkpoint}.ckpt in it", why)
@@ -124,12 +131,14 @@ def init_from(network: Network, run: Path, step: float | None) -> str:
     own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not taken:
-        raise ConfigError("init_from", f"no layer of {run} has the name and shape of a layer of this network")
+        raise ConfigError(
+            "init_from", f"no layer of {run_label(run)} has the name and shape of a layer of this network"
+        )
     network.load_state_dict(taken, strict=False)
     warn_of_other_dt(run, step)
     new = [name for name in own if name not in taken]
     rest = f"; random: {', '.join(new)}" if new else ""
-    return f"loaded {len(taken)} of {len(own)} tensors from {run}{rest}"
+    return f"loaded {len(taken)} of {len(own)} tensors from {run_label(run)}{rest}"
 
 
 def load_foreign(network: Network, weights: ForeignWeights) -> str:
@@ -192,7 +201,7 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
     found = _trained_before(experiment.init_from, weights and weights.file, data)
     if found is None:
         return None
-    run = Path(found["run"])
+    run = found["run"]
     if found["val"] is None:
         if warn:
             place = "model.weights" if experiment.init_from is None else "init_from"
@@ -210,8 +219,8 @@ def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: 
             raise ConfigError(
                 "init_from",
                 message,
-                f"data.split_file={run / SPLIT} uses the split of that run, on_trained_before=record trains anyway"
-                " and writes it into result.json",
+                f"data.split_file={run_path(run) / SPLIT} uses the split of that run, on_trained_before=record trains"
+                " anyway and writes it into result.json",
             )
         if warn:
             _log.warning("init_from: %s", message)
@@ -231,12 +240,12 @@ def read_trained_before(folder: Path, data: EventDataModule) -> dict[str, Any] |
 def _trained_before(init_from: str | None, weights_file: str | None, data: EventDataModule) -> dict[str, Any] | None:
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
-    run = Path(init_from).expanduser()
+    run = run_path(init_from)
     seen = trained_on_mask(run, data.store)
     if seen is None:
-        return {"run": str(run), "val": None, "test": None}
+        return {"run": run_label(run), "val": None, "test": None}
     val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
-    return {"run": str(run), "val": val, "test": test}
+    return {"run": run_label(run), "val": val, "test": test}
 
 
 def count_trained_before(before: dict[str, Any] | None) -> dict[str, Any]:
@@ -254,7 +263,7 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
     found = [store.hashes[own]]
     if experiment.init_from is not None:
-        run = Path(experiment.init_from).expanduser()
+        run = run_path(experiment.init_from)
         before, seen = read_trained_on(run), trained_on_mask(run, store)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from snnlab.errors import RunFolderError, one_line
+from snnlab.errors import DataError, RunFolderError, one_line
+from snnlab.safe_tensors import read_safe_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,11 +44,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def network_weights(path: Path) -> dict[str, Tensor]:
     """Return the network's weights of a checkpoint, or their average if the run has one, on the CPU.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. A file of the format safetensors has the weights alone.
 
     Raises:
         RunFolderError: if the file cannot be read.
     """
+    if path.suffix == ".safetensors":
+        try:
+            return read_safe_tensors(path)
+        except DataError as error:
+            raise RunFolderError(error.place, error.message) from error
     state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 

@@ -48,6 +48,7 @@ RECIPES = [
     Recipe("shd_recurrent", "shd"),
     Recipe("shd_adlif", "shd", ("data.num_bins=70",)),
     Recipe("ssc_adlif", "ssc", ("data.num_bins=60",)),
+    Recipe("shd_dcls", "shd", ("model.layers.fc1.out_features=16", "model.layers.fc2.out_features=16")),
     Recipe("smnist_recurrent", "smnist", ("data.num_bins=168",)),
 ]
 

@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "drop_area": {"most": 0.5},
     "drop_time": {"most": 0.5},
     "noise": {"rate": 5.0},
+    "nda": {"roll": 3},
     "tonic": {"name": "DropEvent", "settings": {"p": 0.3}},
 }
 
@@ -74,7 +75,7 @@ def test_the_result_is_a_valid_recording_and_the_input_is_unchanged(name: str, n
     assert rows(events) == before
 
 
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in ("flip_y", "affine")])
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name not in ("flip_y", "affine", "nda")])
 def test_a_sensor_without_rows_has_none_afterwards(name: str) -> None:
     done = apply(name, recording(sensor=(20, 1, 2)), sensor=(20, 1, 2), **SETTINGS[name])
     check_events(done, (20, 1, 2), name)
@@ -96,6 +97,28 @@ def test_flips_change_one_coordinate_and_two_flips_nothing() -> None:
     assert (across.x + events.x == 19).all()
     assert (down.y + events.y == 13).all()
     assert rows(apply("flip_x", across)) == rows(events)
+
+
+def test_nda_rolls_rotates_or_shears_and_a_roll_loses_no_event(middles: None) -> None:
+    events, drawn = recording(), []
+    assert events.y is not None
+    for seed in range(40):
+        done = apply("nda", events, seed, roll=3, rotate=0, shear=30)
+        assert done.y is not None
+        if rows(done) == rows(events):
+            drawn.append("a rotation by 0")
+        elif len(done.t) == len(events.t) and (done.y - events.y).any():
+            ways = {(int(x), int(y)) for x, y in zip((done.x - events.x) % 20, (done.y - events.y) % 14, strict=True)}
+            ((across, down),) = ways  # one way for all events
+            assert across in (0, 1, 2, 3, 17, 18, 19)
+            assert down in (0, 1, 2, 3, 11, 12, 13)
+            drawn.append("a roll")
+        else:
+            drawn.append("a shear")
+    assert {"a rotation by 0", "a roll", "a shear"} == set(drawn)
+    assert AUGMENTATIONS.build("nda", {}, "data", sensor_size=(48, 96, 2)).rolls == (5, 10)
+    with assert_raises(ConfigError, "data.augment[0]", "nda"):
+        apply("nda", recording(sensor=(20, 1, 2)), sensor=(20, 1, 2))
 
 
 def test_a_recording_that_runs_backwards_twice_is_itself_from_its_first_event_on() -> None:

@@ -6,17 +6,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from snnlab.errors import SnnlabError
-from snnlab.kernels.max_pool import Windows, max_pool
+from snnlab.kernels.max_pool import PoolWindows, max_pool
 
 from ..refusals import assert_raises
 
 CASES = [
-    Windows((3, 3), (2, 2), (1, 1)),
-    Windows((2, 2), (2, 2), (0, 0)),
-    Windows((3, 2), (1, 3), (1, 0)),
-    Windows((5, 5), (3, 3), (2, 2)),
-    Windows((2, 2), (3, 3), (0, 0)),  # cells between the windows
-    Windows((16, 16), (16, 16), (8, 8)),
+    PoolWindows((3, 3), (2, 2), (1, 1)),
+    PoolWindows((2, 2), (2, 2), (0, 0)),
+    PoolWindows((3, 2), (1, 3), (1, 0)),
+    PoolWindows((5, 5), (3, 3), (2, 2)),
+    PoolWindows((2, 2), (3, 3), (0, 0)),  # cells between the windows
+    PoolWindows((16, 16), (16, 16), (8, 8)),
 ]
 
 
@@ -29,7 +29,7 @@ def images(dtype: torch.dtype, *, levels: int | None = None) -> Tensor:
 @pytest.mark.parametrize("windows", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("levels", [None, 1])
-def test_outputs_and_gradients_equal_torchs(windows: Windows, dtype: torch.dtype, levels: int | None) -> None:
+def test_outputs_and_gradients_equal_torchs(windows: PoolWindows, dtype: torch.dtype, levels: int | None) -> None:
     ours, theirs = (images(dtype, levels=levels).requires_grad_() for _ in range(2))
     y, expected = max_pool(ours, windows), F.max_pool2d(theirs, *windows)
     assert torch.equal(y, expected)

@@ -15,6 +15,7 @@ MODELS = group_files("model", config_folder())
 # Other tests count their parameters.
 LARGE = {"plif_conv4", "plif_conv5", "vgg_snn", "dvsgesture_net", "sew_gesture", "mlp_adlif", "mlp_radlif"}
 LARGE |= {"sew_resnet18", "sew_resnet34", "sew_resnet50", "spikformer", "qkformer", "spike_driven_transformer"}
+LARGE |= {name for name in MODELS if name.startswith("dcls_ssc")}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 
 

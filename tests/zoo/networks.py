@@ -28,9 +28,12 @@ class ZooNetwork(NamedTuple):
     def build(self, *more: str, size: int | None = None) -> BuiltNetwork:
         """Build it, with more settings, for frames of another size."""
         experiment, _ = compose_experiment([*self.words, *more], None)
-        shape = self.in_shape or read_settings(experiment.data)[0].frame_shape
+        settings = read_settings(experiment.data)[0]
+        shape = self.in_shape or settings.frame_shape
         return build_network(
-            experiment.model["layers"], in_shape=shape if size is None else (shape[0], size, size), dt=None
+            experiment.model["layers"],
+            in_shape=shape if size is None else (shape[0], size, size),
+            dt=settings.step_ms,
         )
 
 
@@ -51,6 +54,13 @@ NETWORKS = {
     "sew_resnet50": ZooNetwork(("model=sew_resnet50", *IMAGENET), 25_557_032, COLOURS),
     "vgg_snn": ZooNetwork(("experiment=cifar10dvs_vgg_tet", "data.root=FOLDER"), 9_271_498),
     "neurobench_gesture": ZooNetwork(of("dvsgesture", "model=neurobench_gesture", "data.downsample=4"), 76_187),
+    "dcls_shd": ZooNetwork(of("shd", "model=dcls_shd", "data.downsample=5"), 214_016),
+    "dcls_ssc": ZooNetwork(of("ssc", "model=dcls_ssc", "data.downsample=5"), 705_536),
+    "dcls_ssc_two_delays": ZooNetwork(of("ssc", "model=dcls_ssc_two_delays", "data.downsample=5"), 1_409_024),
+    "dcls_ssc_three_layers": ZooNetwork(of("ssc", "model=dcls_ssc_three_layers", "data.downsample=5"), 1_230_848),
+    "dcls_ssc_three_layers_two_delays": ZooNetwork(
+        of("ssc", "model=dcls_ssc_three_layers_two_delays", "data.downsample=5"), 2_458_624
+    ),
     "mlp_radlif": ZooNetwork(of("shd", "model=mlp_radlif"), 3_895_356),
     "mlp_adlif": ZooNetwork(of("shd", "model=mlp_adlif", "data.downsample=5"), 450_020),
     "mlp_adlif_small": ZooNetwork(of("shd", "model=mlp_adlif_small", "data.downsample=5"), 37_524),

@@ -49,14 +49,6 @@ class DelayedConnections(TemporalLayer):
                 if part is not None:
                     part.uniform_(-bound, bound)  # torch's default
 
-    def kernel(self) -> Tensor:
-        """Return the kernel over time, the longest delay first.
-
-        Shape:
-            The weight without K, and M + 1 steps.
-        """
-        return (self.weight[..., None] * self.delays.taps()).sum(-2)
-
     def forward(
         self,
         x: Tensor,
@@ -67,7 +59,7 @@ class DelayedConnections(TemporalLayer):
     ) -> tuple[Tensor, DelayState]:
         number = self.delays.max_steps
         x_all = with_past(x, state, number)
-        y = self.convolve_time(x_all, self.kernel())
+        y = self.convolve_time(x_all, self.delays.kernel(self.weight))
         valid = valid_steps(lengths, y.shape[0], y)
         y = y if valid is None else torch.where(valid, y, 0)
         return y, DelayState(last_steps(x_all, number, lengths).transpose(0, 1))

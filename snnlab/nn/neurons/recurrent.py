@@ -96,7 +96,7 @@ class Feedback(nn.Module, ABC):
         """Return weight and bias, called once per forward pass; with delays the sources are those of all past steps."""
         weight = self.connections()
         if self.delays is not None:
-            weight = (weight[..., None] * self.delays.taps()).movedim(-1, 1).flatten(1, 2)
+            weight = self.delays.kernel(weight[..., None]).movedim(-1, 1).flatten(1, 2)
         return FeedbackWeights(weight, self.bias)
 
     @abstractmethod

@@ -1,0 +1,69 @@
+"""Make a packaged network, `zoo:NAME`, of a run: its configuration, its result and its weights, without paths.
+
+    python scripts/package_weights.py outputs/nmnist_small/TIME_0 nmnist_small
+
+The card of the network, `card.yaml`, is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from snnlab.files import write_json, write_text
+from snnlab.runs.recorded import read_config, read_run
+from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text
+from snnlab.safe_tensors import write_safe_tensors
+from snnlab.session.weights import TRAINED_ON_FILE, checkpoint_file
+from snnlab.training.checkpoints import network_weights
+from snnlab.zoo import FOLDER
+
+DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
+MOST_BYTES = 2_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("name", help="name of the network")
+    arguments = parser.parse_args()
+    package(arguments.run, FOLDER / arguments.name)
+
+
+def package(run: Path, folder: Path) -> None:
+    """Write the files of a packaged network into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, config_text(public_config(read_config(run))))
+    write_json(folder / RESULT, public_result(read_run(run).content))
+    write_safe_tensors(folder / WEIGHTS, network_weights(checkpoint_file(run, "best")))
+    shutil.copyfile(run / TRAINED_ON_FILE, folder / TRAINED_ON_FILE)
+    for path in sorted(folder.iterdir()):
+        print(f"{path.stat().st_size:>10,}  {path}")
+    assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
+    assert str(Path.home()) not in (folder / CONFIG).read_text() + (folder / RESULT).read_text()
+
+
+def public_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration without the folders of this machine."""
+    data = {**config["data"], "store_dir": None}
+    if "root" in data:
+        data["root"] = DATA_ROOT
+    return {**config, "output_dir": "outputs", "data": data}
+
+
+def public_result(page: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's result without the folders of this machine."""
+    provenance = dict(page["provenance"])
+    provenance["command"] = [_without_path(word) for word in provenance["command"]]
+    return {**page, "provenance": provenance}
+
+
+def _without_path(word: str) -> str:
+    key, sign, value = word.partition("=")
+    return f"{key}{sign}FOLDER" if sign and "/" in value else word
+
+
+if __name__ == "__main__":
+    main()

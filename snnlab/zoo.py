@@ -1,0 +1,46 @@
+"""Trained networks that come with snnlab: `zoo:NAME` names one wherever a command takes a run's folder.
+
+Each is a folder of `snnlab/pretrained` with the files of a run and its weights, `weights.safetensors`. Nothing writes
+into it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from snnlab.errors import RunFolderError, join_names
+
+PREFIX, CARD_FILE = "zoo:", "card.yaml"
+FOLDER = Path(__file__).resolve().parent / "pretrained"
+
+
+def zoo_names() -> list[str]:
+    """Return the names of the networks."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.yaml"))
+
+
+def run_path(named: str | Path) -> Path:
+    """Return the folder of a run that a user names: that of a packaged network for `zoo:NAME`, else the path itself.
+
+    Raises:
+        RunFolderError: if no packaged network has this name.
+    """
+    text = str(named)
+    if not text.startswith(PREFIX):
+        return Path(named).expanduser()
+    names = zoo_names()
+    name = text.removeprefix(PREFIX)
+    if name not in names:
+        hint = f"there are {join_names(PREFIX + known for known in names)}"
+        raise RunFolderError(text, "no network of this name comes with snnlab", hint)
+    return FOLDER / name
+
+
+def is_packaged(run: Path) -> bool:
+    """Return whether a folder is that of a packaged network, which is read-only and as trusted as snnlab itself."""
+    return run.parent.name == FOLDER.name and run.resolve().parent == FOLDER
+
+
+def run_label(run: Path) -> str:
+    """Return how a user names a run: `zoo:NAME` for a packaged network, else its path."""
+    return f"{PREFIX}{run.name}" if is_packaged(run) else str(run)
