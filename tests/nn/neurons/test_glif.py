@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -70,6 +71,7 @@ def test_a_conductance_per_step_needs_all_steps() -> None:
 
 def library_node(channels: int | None, dtype: torch.dtype) -> Any:
     library = pytest.importorskip("spikingjelly.activation_based.neuron")
+    np.random.seed(0)  # from which the library draws its gates
     return library.GatedLIFNode(200, channels).to(dtype)
 
 
