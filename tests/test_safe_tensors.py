@@ -36,13 +36,6 @@ def test_a_file_written_by_hand_from_the_description_of_the_format_is_read(tmp_p
     assert read_safe_tensors(tmp_path / "w.safetensors")["a"].tolist() == [1.5, -2.0]
 
 
-def test_the_library_reads_the_same(tmp_path: Path) -> None:
-    library = pytest.importorskip("safetensors.torch")
-    write_safe_tensors(tmp_path / "w.safetensors", TENSORS)
-    theirs = library.load_file(tmp_path / "w.safetensors")
-    assert all(torch.equal(theirs[name], value) for name, value in TENSORS.items())
-
-
 def written(header: object, values: bytes = b"\0" * 8) -> bytes:
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + values
