@@ -28,6 +28,7 @@ NEEDS = {
         *("neuron.input_gain=200", "neuron.surrogate={type: atan, width: 1.0}", "neuron.detach_reset=true"),
         "trainer.gradient_clip_val=1",
     ],
+    "norse_lif_refrac": ["neuron.detach_reset=true"],  # with its defaults it stays at chance
 }
 
 
