@@ -71,7 +71,7 @@ def test_train_help_shows_groups_and_examples():
     assert done.returncode == 0
     for words in (
         "snnlab train model=conv_lif data=nmnist",
-        "neuron: adlif, ",
+        "neuron: adex, adlif, ",
         "selection: lowest_val_loss",
     ):
         assert words in done.stdout
