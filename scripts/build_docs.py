@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import models_page
+import notebooks
 
 from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
 from snnlab.cli.main import COMMANDS
@@ -71,6 +72,11 @@ def write_sources(folder: Path) -> None:
         target = path if inside else folder / OTHER_PAGES[path.name]
         place = str(path.parent.relative_to(folder)) if inside else ".."
         target.write_text(with_links_of_the_site(path.read_text(encoding="utf-8"), place), encoding="utf-8")
+    for path in (ROOT / "docs" / "tutorials").glob("*.md"):
+        page = folder / "tutorials" / path.name
+        page.with_suffix(".ipynb").write_text(notebooks.notebook(path.read_text(encoding="utf-8")), encoding="utf-8")
+        with page.open("a", encoding="utf-8") as file:
+            file.write(f"\n[This page as a notebook]({path.stem}.ipynb)\n")
     models_page.write_figures(folder / "reference" / models_page.FIGURES)
     for page in reference_pages():
         target = folder / "reference" / page.path

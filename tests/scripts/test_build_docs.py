@@ -103,6 +103,16 @@ def test_pages_load_nothing_from_elsewhere(site: Path):
     assert [page.name for page in site.rglob("*.html") if loads.search(page.read_text(encoding="utf-8"))] == []
 
 
+def test_each_tutorial_is_a_notebook_with_its_code_and_outputs(site: Path):
+    tutorials = {path.stem for path in (ROOT / "docs" / "tutorials").glob("*.md")}
+    assert tutorials == {path.stem for path in (site / "tutorials").glob("*.ipynb")}
+    found = json.loads((site / "tutorials" / "pytorch.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
+    for cell in code:
+        compile(cell["source"], "pytorch.ipynb", "exec")
+    assert code[-1]["outputs"][0]["text"] == "True\n"
+
+
 def test_no_link_of_the_site_is_dead(site: Path):
     dead = []
     for page in site.rglob("*.html"):
