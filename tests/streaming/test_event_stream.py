@@ -177,7 +177,7 @@ def test_a_step_can_end_without_events(network: Network) -> None:
 
 def test_each_event_can_be_a_step() -> None:
     layers = {**LAYERS, "lif": {"type": "iaf", "v_threshold": 0.3}, "out": {**LAYERS["out"], "bias": False}}
-    layers["readout"] = {"type": "iaf"}
+    layers["readout"] = {"type": "iaf", "v_threshold": 0.2}
     network = build_network(layers, in_shape=SHAPE, dt=2.0).network.eval()
     events, stream, other = recording(), EventStream(network), EventStream(network)
     found, spikes = stream.feed_each(events)
