@@ -166,9 +166,8 @@ def test_a_command_of_a_page_works(
         status = exit_.code
     captured = capfd.readouterr()
     shown = SHOWN.get(command, "")
-    status_shown = (
-        1 if arguments[0] == "doctor" else 2 if shown.startswith("snnlab: ") else 0
-    )  # the doctor finds a problem
+    finds_problem = arguments[0] == "doctor"
+    status_shown = 1 if finds_problem else 2 if shown.startswith("snnlab: ") else 0
     assert status == (status_shown if shown else 0), captured.err
     if shown:
         assert_shows(captured.out + captured.err, shown)
