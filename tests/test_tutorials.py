@@ -16,13 +16,14 @@ from snnlab.cli import main
 from .pages import FILE, PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
 
 # The tutorials that take seconds; the others run in `make slow`.
-QUICK = ()
+QUICK = ("coming_from", "pytorch")
 
 
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, id=page.stem, marks=() if page.stem in QUICK else pytest.mark.slow) for page in TUTORIALS],
 )
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
 def test_a_tutorial_works(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
