@@ -216,7 +216,11 @@ class LiveStream:
             return
         self._dropped_before = dropped
         for kind, count, advice in (
-            ("outside the sensor", dropped.outside, self.stream.sensor_text()),
+            (
+                "outside the sensor",
+                dropped.outside,
+                f"{self.stream.sensor_text()}; for another order of columns see --columns",
+            ),
             ("of a step that had ended", dropped.late, "send events in the order of their times"),
             ("more than an hour ahead", dropped.ahead, "see --time-origin and --max-wait"),
         ):
