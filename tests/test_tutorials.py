@@ -30,11 +30,13 @@ def test_a_tutorial_works(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     with own_registries():
-        run_page(page, tmp_path, monkeypatch, capfd)
+        assert_page_works(page, tmp_path, monkeypatch, capfd)
 
 
-def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Run the blocks of a page in a folder, one after the other."""
+def assert_page_works(
+    page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Run the blocks of a page in a folder, one after the other; what they show must be what they print."""
     names: dict[str, Any] = {"__name__": "tutorial"}
     printed = ""
     for block in blocks_of(page, PAGES[page]):
@@ -51,10 +53,10 @@ def run_page(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
         elif block.language == "text":
             assert_shows(printed, block.text, block.within)
         else:
-            run_commands(block, monkeypatch, capfd)
+            assert_commands_work(block, monkeypatch, capfd)
 
 
-def run_commands(block: Block, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def assert_commands_work(block: Block, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Run the commands of a block; compare what stands below one that begins with `$`."""
     for command, shown in commands_of(block).items():
         monkeypatch.setattr(sys, "argv", shlex.split(command))

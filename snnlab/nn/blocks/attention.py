@@ -8,6 +8,7 @@ Axes: T steps, B samples, N steps of samples, C channels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -34,12 +35,12 @@ def projection(name: str, in_shape: Shape, channels: int, neuron: NeuronNode | N
     return layers if neuron is None else {**layers, f"{name}_neuron": neuron}
 
 
-class _Mask(Network):
+class _Mask(Network, ABC):
     """Multiply spikes with the output of layers, usually neurons, that get sums of spikes."""
 
+    @abstractmethod
     def sums_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the input of the layers, and the spikes that their output is multiplied with."""
-        raise NotImplementedError
 
     def apply_mask(self, mask: Tensor, values: Tensor) -> Tensor:
         """Return the values times the mask of their channel."""
