@@ -28,6 +28,7 @@ FEW = (3, 0.002)
 SETTINGS = {
     "neurobench_gesture": (20, 0.01),
     **dict.fromkeys(("mlp_radlif", "mlp_adlif", "mlp_adlif_small"), (40, 0.01)),
+    **dict.fromkeys([name for name in WORDS if name.startswith("dcls")], (140, 0.001)),  # their delays are up to 240 ms
 }
 
 
