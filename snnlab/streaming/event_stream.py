@@ -294,6 +294,11 @@ class EventStream:
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
 
+    def count_spikes(self, raster: np.ndarray) -> None:
+        """Count the spikes of all layers in a `spike_raster` from now on."""
+        self._buffers = self._buffers._replace(raster=raster)
+        self._arguments = (*self._buffers, self._clock)
+
     def reset(self) -> None:
         """Return to the state before the first step."""
         reset(self._buffers)
