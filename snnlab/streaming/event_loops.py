@@ -225,7 +225,17 @@ def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
 
 @_inner
 def update_pixel(
-    t: Any, k: Any, count: Any, values: Any, bits: Any, weights: Any, raster: Any, row: Any, y: Any, x: Any, touched: Any
+    t: Any,
+    k: Any,
+    count: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    raster: Any,
+    row: Any,
+    y: Any,
+    x: Any,
+    touched: Any,
 ) -> np.uint64:
     """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster."""
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32

@@ -143,6 +143,11 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
+    def clock(self) -> tuple[int, ...]:
+        """The numbers of `CLOCK`."""
+        return self._clock[0].item()
+
+    @property
     def num_steps(self) -> int:
         """Number of steps that have ended."""
         return int(self._clock["step"][0])
@@ -170,7 +175,7 @@ class EventStream:
     @property
     def dropped(self) -> DroppedEvents:
         """Numbers of events that `feed_usable` dropped."""
-        return DroppedEvents(*self._clock[0].item()[_DROPPED])
+        return DroppedEvents(*self.clock[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.

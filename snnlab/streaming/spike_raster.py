@@ -1,8 +1,9 @@
-"""When the neurons of each layer spiked, over the last steps: columns of time that the compiled loops fill in turn.
+"""What a page shows of a stream: when the neurons of each layer spiked, and the last event of each pixel.
 
-The array of int64 begins with the number of columns, their size, the steps of a column, and the column and the step in
-it that run now, counted from the start; then of each layer its place in a column, -1 for none, and
-(rows << 32) / channels, by which a channel finds its row. A row is a channel, or some adjacent ones, of all pixels.
+Spikes are counted in columns of time, which the compiled loops fill in turn. Their array of int64 begins with the number
+of columns, their size, the steps of a column, and the column and the step in it that run now, counted from the start;
+then of each layer its place in a column, -1 for none, and (rows << 32) / channels, by which a channel finds its row. A
+row is a channel, or some adjacent ones, of all pixels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from snnlab.compiled import compiled
 from snnlab.kernels.vectors import LANES, trailing_zeros
 from snnlab.streaming.stream_layers import StreamLayer
 
@@ -51,14 +53,21 @@ def raster_rows(layers: Sequence[StreamLayer]) -> list[RasterRows | None]:
 
 def raster_size(rows: Sequence[RasterRows | None], columns: int) -> int:
     """Return how many int64 a raster takes."""
-    return _HEAD + _FIELDS * len(rows) + columns * _column_size(rows)
+    return raster_head(rows) + columns * _column_size(rows)
+
+
+def raster_head(rows: Sequence[RasterRows | None]) -> int:
+    """Return where the first column begins."""
+    return _HEAD + _FIELDS * len(rows)
 
 
 def _column_size(rows: Sequence[RasterRows | None]) -> int:
     return max((one.first + one.rows + LANES for one in rows if one is not None), default=0)
 
 
-def start_raster(raster: np.ndarray, rows: Sequence[RasterRows | None], columns: int, steps: int) -> None:
+def start_raster(
+    raster: np.ndarray, rows: Sequence[RasterRows | None], columns: int, steps: int, num_steps: int = 0
+) -> None:
     """Write an empty raster.
 
     Args:
@@ -66,8 +75,10 @@ def start_raster(raster: np.ndarray, rows: Sequence[RasterRows | None], columns:
         rows: The rows of each layer.
         columns: Number of columns.
         steps: Steps of a column.
+        num_steps: Number of steps that have ended.
     """
     raster[:] = 0
+    raster[_COLUMN], raster[_STEP] = divmod(num_steps, steps)
     raster[_COLUMNS], raster[_SIZE], raster[_STEPS] = columns, _column_size(rows), steps
     for k, one in enumerate(rows):
         at = _HEAD + _FIELDS * k
@@ -102,3 +113,24 @@ def end_step(raster: Any, num_layers: Any) -> None:
     raster[first : first + raster[_SIZE]] = 0
     raster[_STEP] = 0
     raster[_COLUMN] += 1
+
+
+@compiled(nogil=True, error_model="numpy")
+def mark_events(picture: Any, height: Any, width: Any, pixel: Any, t: Any, x: Any, y: Any, p: Any) -> None:
+    """Write twice the time of each event, plus its polarity, at its pixel of a smaller picture.
+
+    Args:
+        picture: The picture, row by row.
+        height: Rows of the sensor.
+        width: Columns of the sensor.
+        pixel: How many rows and columns are one pixel of the picture.
+        t: Times, us.
+        x: Columns.
+        y: Rows.
+        p: Polarities.
+    """
+    row = (width + pixel - 1) // pixel
+    for n in range(t.size):
+        if 0 <= x[n] < width and 0 <= y[n] < height:
+            place = y[n] // pixel * row + x[n] // pixel
+            picture[place] = max(picture[place], 2 * t[n] + (p[n] > 0))

@@ -30,9 +30,8 @@ LAYERS: dict[str, dict[str, Any]] = {
 def test_a_raster_has_the_spikes_of_each_channel_and_step(columns: int, per_column: int) -> None:
     network = build_network(LAYERS, in_shape=SHAPE, dt=1.0).network.eval()
     with torch.no_grad():
-        for module in (network.conv, network.fc):
-            module.weight[:] = torch.round(module.weight * 64) / 8  # sums have the same bits in any order
-        network.fc.bias[:] = torch.round(network.fc.bias * 64) / 64
+        for parameter in network.parameters():  # sums have the same bits in any order
+            parameter[:] = torch.round(parameter * 64) / (8 if parameter.ndim > 1 else 64)
     random = np.random.default_rng(0)
     steps = [tuple(random.integers(0, size, 5) for size in (8, 6, 2)) for _ in range(NUM_STEPS)]
     x = torch.zeros(NUM_STEPS, 1, *SHAPE)
