@@ -1,9 +1,9 @@
 """What a page shows of a stream: when the neurons of each layer spiked, and the last event of each pixel.
 
-Spikes are counted in columns of time, which the compiled loops fill in turn. Their array of int64 begins with the number
-of columns, their size, the steps of a column, and the column and the step in it that run now, counted from the start;
-then of each layer its place in a column, -1 for none, and (rows << 32) / channels, by which a channel finds its row. A
-row is a channel, or some adjacent ones, of all pixels.
+Spikes are counted in columns of time, which the compiled loops fill in turn. Their array of int64 begins with the
+number of columns, their size, the steps of a column, and the column and the step in it that run now, counted from the
+start; then of each layer its place in a column, -1 for none, and (rows << 32) / channels, by which a channel finds its
+row. A row is a channel, or some adjacent ones, of all pixels.
 """
 
 from __future__ import annotations

@@ -271,7 +271,9 @@ class Page:
             connection.close()
 
 
-def test_a_page_shows_the_stream_and_changes_nothing(run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path) -> None:
+def test_a_page_shows_the_stream_and_changes_nothing(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
     expected = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
     fifo, text = tmp_path / "events", as_binary(recording)
     os.mkfifo(fifo)
@@ -286,7 +288,7 @@ def test_a_page_shows_the_stream_and_changes_nothing(run: Path, recording: Path,
     first, last = page.values[0], page.values[-1]
     events = np.load(recording)
     assert (first["layout"]["picture"], first["layout"]["outputs"]) == ([34, 34], [str(n) for n in range(10)])
-    assert [name for name, *_ in first["layout"]["layers"]] == ["lif1", "lif2"]
+    assert [name for name, *_ in first["layout"]["layers"]] == ["lif1"]
     assert (last["ended"], last["numbers"]["unreadable"]) == (1, 3)
     assert last["numbers"]["spikes"] == sum(row["spikes"] for row in expected)
     recent = events["t"] > events["t"].max() - 900_000
