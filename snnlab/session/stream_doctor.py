@@ -100,7 +100,7 @@ class StreamDoctor:
                 others.append(_onnx_us(other, self.frames))
         yield f"time        {_percentiles(taken)} a step, one call each; {_ROUNDS} rounds, least of each step"
         if other is None:
-            yield "            ONNX Runtime is not installed: pip install onnx onnxruntime"
+            yield "            ONNX Runtime is not installed: pip install 'snnlab-train[onnx]'"
             return
         ratio = np.median(np.min(others, 0)) / np.median(np.min(taken, 0))
         yield f"            ONNX Runtime, one thread, in turns with it: {_percentiles(others)}, {ratio:.1f} times p50"
