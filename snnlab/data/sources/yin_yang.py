@@ -84,7 +84,7 @@ class YinYang:
         num_test: Annotated[int, at_least(0)] = 1000,
         seeds: Sequence[NonNegative] = (42, 41, 40),
         earliest_ms: Annotated[float, "ms", at_least(0)] = 0.0,
-        latest_ms: Annotated[float, "ms", above(0)] = 30.0,
+        latest_ms: Annotated[float, "ms", above(0)] = 30.25,
         bias_ms: Annotated[float, "ms", at_least(0)] | None = 20.0,
     ) -> None:
         if len(seeds) != len(set(seeds)) or len(seeds) != 3:
