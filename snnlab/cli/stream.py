@@ -8,10 +8,17 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from math import inf
 from pathlib import Path
 
-from snnlab.cli.options import CHECKPOINTS, option_choice, option_port, parse_fraction, split_options
+from snnlab.cli.options import (
+    CHECKPOINTS,
+    option_choice,
+    option_port,
+    parse_fraction,
+    parse_milliseconds,
+    parse_positive,
+    split_options,
+)
 from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError
@@ -62,9 +69,9 @@ def main(arguments: list[str], started: float) -> int:
     if not 1 <= len(words) <= 2:
         raise ConfigError("stream", "name a run's folder, such as outputs/NAME/TIME_SEED, then a file of events or -")
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
-    dt, every, max_wait = (_positive(options, name, "a time", ", ms") for name in _TIMES)
+    dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)
     until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
-    speed = _positive(options, "--speed", "a factor")
+    speed = parse_positive("stream", options, "--speed", "a factor above 0")
     state = Path(options["--state"]).expanduser() if "--state" in options else None
     if state is not None and not state.absolute().parent.is_dir():
         raise ConfigError("--state", f"there is no folder {state.parent}")
@@ -111,15 +118,3 @@ def _open_page(options: Mapping[str, str]) -> socket.socket | None:
     if "--keep-page" in options:
         raise ConfigError("--keep-page", "needs --page")
     return None
-
-
-def _positive(options: Mapping[str, str], name: str, what: str, unit: str = "") -> float | None:
-    if name not in options:
-        return None
-    try:
-        value = float(options[name])
-    except ValueError:
-        value = -1.0
-    if not 0 < value < inf:
-        raise ConfigError("stream", f"{name} needs {what} above 0{unit}, got {options[name]}")
-    return value
