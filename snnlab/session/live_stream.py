@@ -163,6 +163,8 @@ class LiveStream:
             raise
         finally:
             if self.page is not None:
+                if self.answers.window.size:
+                    self.page.add_answer(self.stream.num_steps, self.answers.outputs())
                 self.page.end(ended, events.num_bad)
             events.close()
             if state is not None and is_whole:
