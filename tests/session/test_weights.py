@@ -15,7 +15,7 @@ from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.sources.simulated import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
 from snnlab.session import Session
-from snnlab.session.weights import find_trained_before, trained_on_mask, write_trained_on
+from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities, write_trained_on
 
 from ..refusals import assert_raises
 
@@ -99,7 +99,8 @@ def test_weights_of_a_run_on_the_same_digits_are_refused(root: Path, store_dir: 
     assert found is not None
     assert (found["val"], found["test"]) == ([], [])
     with assert_raises(DataError, "data.mnist_parts", "0 of 6", "Test"):
-        _ = data(root / "run_31_10", "[train,test]")[1].data
+        experiment, session = data(root / "run_31_10", "[train,test]")
+        verify_identities(experiment, session.dataset)
 
 
 def test_the_same_digit_in_two_parts_of_the_split_is_refused(root: Path, store_dir: Path) -> None:
