@@ -110,7 +110,7 @@ class Chromium:
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         return found["result"].get("value")
 
     def wait_for(self, expression: str, seconds: float = _WAIT_S) -> None:

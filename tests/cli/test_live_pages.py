@@ -1,0 +1,129 @@
+"""The pages of a stream and of a training in a browser: complete, without errors, on a phone and on a screen."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from snnlab import load, train
+
+from .browser import in_a_browser
+from .conftest import FAST
+
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "tests" / "fixtures" / "runs_dd700d9" / "conv_lif"
+WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+TEXT = "document.body.innerText"
+# Number of colours of a canvas.
+COLORS = """new Set(new Uint32Array(document.getElementById("{}").getContext("2d")
+    .getImageData(0, 0, 1000, 1000).data.buffer)).size"""
+
+
+@pytest.fixture(scope="module")
+def film_page() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return importlib.import_module("film_page")
+
+
+@pytest.fixture
+def browser(film_page: ModuleType, tmp_path: Path) -> Iterator[Any]:
+    with film_page.Chromium(tmp_path / "profile") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory: pytest.TempPathFactory, digits_store: str) -> tuple[Path, Path]:
+    """Return a run and a recording of its test part."""
+    folder = tmp_path_factory.mktemp("page")
+    run = train(*FAST, "data.num_bins=16", digits_store, f"output_dir={folder}").folder
+    opened = load(run)
+    events = opened.data.store[int(opened.store_indices("test", [0])[0])]
+    table = np.zeros(events.t.size, [(name, np.int64) for name in "txyp"])
+    for name in "txyp":
+        table[name] = getattr(events, name)
+    np.save(folder / "one.npy", table)
+    return run, folder / "one.npy"
+
+
+@contextmanager
+def page_of(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a command that serves a page; yield it and the page's address."""
+    command = [sys.executable, "-m", "snnlab", *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/", line)))
+            yield process, address
+        finally:
+            process.kill()
+
+
+def assert_fits(browser: Any) -> None:
+    """Assert that a page needs no horizontal scrolling, is dark where asked, and has no errors."""
+    for width in (400, 1400):
+        for dark in (True, False):
+            browser.resize(width, 900, dark=dark)
+            browser.wait_for("new Promise(done => requestAnimationFrame(() => done(true)))")
+            assert not browser.value(WIDE), f"{width} pixels"
+            corner = Image.open(io.BytesIO(browser.picture())).convert("L").getpixel((1, 1))
+            assert (corner < 60) if dark else (corner > 200)
+    assert browser.problems == []
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_page_of_a_stream_shows_it_and_says_how_it_ended(streamed: tuple[Path, Path], browser: Any) -> None:
+    run, recording = map(str, streamed)
+    with page_of("stream", run, recording, "--page", "--speed", "0.2", "--keep-page") as (process, address):
+        browser.open(address, 1400, 900)
+        browser.wait_for("document.body.dataset.ms > 100")
+        assert browser.value("document.getElementById('state').textContent") == "live"
+        assert_fits(browser)
+        for canvas in ("sensor", "answers", "layers", "times"):
+            assert browser.value(COLORS.format(canvas)) > 3, canvas
+        browser.wait_for("document.body.dataset.ended == 1")
+        assert "source" in browser.value("document.getElementById('state').textContent")
+        browser.open(address, 400, 900)
+        browser.wait_for("document.body.dataset.ended == 1")
+        assert "one.npy" in browser.value(TEXT)
+        process.kill()
+        process.wait()
+        browser.wait_for("fetch('data').then(() => false, () => true)", 20)
+        assert "source" in browser.value("document.getElementById('state').textContent")
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_page_of_a_stream_that_is_killed_says_so(streamed: tuple[Path, Path], browser: Any) -> None:
+    run, recording = map(str, streamed)
+    with page_of("stream", run, recording, "--page", "--speed", "0.02") as (process, address):
+        browser.open(address, 1400, 900)
+        browser.wait_for("document.body.dataset.ms > 1")
+        process.kill()
+        browser.wait_for("document.body.dataset.ended == 4", 20)
+        assert "kill" in browser.value("document.getElementById('state').textContent")
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_page_of_a_run_shows_its_curves(browser: Any) -> None:
+    with page_of("watch", str(RUN), "--no-browser") as (_, address):
+        browser.open(address, 1400, 900)
+        browser.wait_for("document.body.dataset.epochs > 0")
+        assert_fits(browser)
+        text = browser.value(TEXT)
+        for shown in ("completed", "Loss", "Accuracy", "lif1", "Learning rate", "%"):
+            assert shown in text
