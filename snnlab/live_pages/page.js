@@ -58,7 +58,7 @@ export function short(number) {
   const size = Math.abs(number);
   if (size >= 1e6) return (number / 1e6).toPrecision(3) + " M";
   if (size >= 1e4) return (number / 1e3).toPrecision(3) + " k";
-  return size >= 100 || Number.isInteger(number) ? whole(number) : number.toPrecision(3);
+  return size >= 100 || Number.isInteger(number) ? whole(number) : String(+number.toPrecision(3));
 }
 
 export function clock(s) {

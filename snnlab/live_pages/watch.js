@@ -6,9 +6,22 @@ const HEIGHT = 190, LEFT = 48, RIGHT = 10, BOTTOM = 20, ASK_MS = 1000;
 const HUES = [172, 265, 32, 210, 340, 95, 20, 300, 60, 190];
 let values = null, arrays = {}, charts = [], clockSkew = 0, received = 0;
 
-const percent = v => isFinite(v) ? `${(100 * v).toFixed(1)} %` : "\u2013";
+const percent = v => isFinite(v) ? `${+(100 * v).toFixed(1)} %` : "\u2013";
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 const hue = k => `hsl(${HUES[k % HUES.length]} 70% ${dark() ? 66 : 36}%)`;
+
+// Round values of an axis, some three to six; of a logarithmic one, low and high are powers of ten.
+function ticks(low, high, log) {
+  if (log) {
+    const found = [];
+    for (let power = Math.floor(low); power <= high; power++)
+      for (const digit of high - low > 2.5 ? [1] : [1, 2, 5]) found.push(digit * 10 ** power);
+    return found.filter(v => Math.log10(v) >= low && Math.log10(v) <= high);
+  }
+  const size = 10 ** Math.floor(Math.log10(high - low));
+  const step = [0.2, 0.5, 1, 2, 5].map(s => s * size).find(s => (high - low) / s <= 6);
+  return Array.from({length: 8}, (_, n) => (Math.ceil(low / step) + n) * step).filter(v => v <= high);
+}
 
 class Chart {
   constructor(name, series, text = short, options = {}) {
@@ -44,12 +57,11 @@ class Chart {
     [low, high] = [low - (this.options.zero && low === 0 ? 0 : 0.04 * (high - low)), high + 0.06 * (high - low)];
     const y = v => height - height * (scale(v) - low) / (high - low);
     context.textAlign = "right";
-    for (let n = 0; n <= 3; n++) {
-      const v = low + (high - low) * (n + 0.35) / 3.7, shown = log ? 10 ** v : v;
+    for (const v of ticks(low, high, log)) {
       context.fillStyle = line;
-      context.fillRect(LEFT, y(shown), width, 1);
+      context.fillRect(LEFT, y(v), width, 1);
       context.fillStyle = faint;
-      context.fillText(this.text(shown), LEFT - 6, y(shown));
+      if (y(v) > 6 && y(v) < height - 4) context.fillText(this.text(v), LEFT - 6, y(v));
     }
     context.textAlign = "center";
     const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find(s => (s / end) * width > 34) ?? end;
@@ -57,6 +69,8 @@ class Chart {
     if (values.chosen !== null && values.chosen !== undefined) {
       context.fillStyle = faint;
       context.fillRect(x(values.chosen + 1), 0, 1, height);
+      context.textAlign = "right";
+      context.fillText("chosen", x(values.chosen + 1) - 4, height - 8);
     }
     this.series.forEach((one, k) => {
       context.strokeStyle = context.fillStyle = one.color();
@@ -120,7 +134,7 @@ function build() {
   };
   layered("rate_hz", "Spike rate by layer, Hz", short, {zero: true});
   layered("silent", "Neurons without a spike, by layer", percent, {zero: true});
-  if (arrays.lr) wanted.push(["Learning rate", [curve("lr", green, {name: "learning rate"})], v => v.toPrecision(2), {log: true}]);
+  if (arrays.lr) wanted.push(["Learning rate", [curve("lr", green, {name: "learning rate"})], v => String(+v.toPrecision(2)), {log: true}]);
   if (wanted.map(([name]) => name).join() !== charts.map(chart => chart.name).join()) {
     element("charts").replaceChildren();
     charts = wanted.map(([name, series, text, options]) => new Chart(name, series, text, options));
