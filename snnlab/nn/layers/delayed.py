@@ -5,6 +5,7 @@ Axes: T steps, B samples, M steps of the longest delay, C channels, K weights of
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -120,11 +121,16 @@ class DelayedLinear(DelayedConnections):
     def convolve_time(self, x_all: Tensor, kernel: Tensor, every: int = 1) -> Tensor:
         spacing = self.delays.spacing
         kernel = kernel[..., ::spacing]
-        if every > 1 and every % spacing == 0:  # a matrix product of only the steps that count, several times faster
-            windows = x_all[::spacing].unfold(0, kernel.shape[-1], every // spacing)
-            return functional.linear(windows.flatten(-2), kernel.flatten(1), self.bias)
+        if every > 1:  # a matrix product of only the steps that count, several times faster
+            # One slice of the whole input, since the gradient of each slice is as large as what it is cut from.
+            step = math.gcd(every, spacing)
+            x, stride, space = x_all[::step], every // step, spacing // step
+            num_outputs = (x.shape[0] - space * (kernel.shape[-1] - 1) - 1) // stride + 1
+            starts = range(0, space * kernel.shape[-1], space)
+            windows = [x[start : start + stride * (num_outputs - 1) + 1 : stride] for start in starts]
+            return functional.linear(torch.cat(windows, -1), kernel.transpose(1, 2).flatten(1), self.bias)
         x = x_all.flatten(1, -2).permute(1, 2, 0)
-        y = functional.conv1d(x, kernel, self.bias, every, dilation=spacing)
+        y = functional.conv1d(x, kernel, self.bias, dilation=spacing)
         return y.permute(2, 0, 1).unflatten(1, x_all.shape[1:-1])
 
     def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
