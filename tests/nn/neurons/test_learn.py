@@ -318,7 +318,7 @@ def test_channels_need_to_be_known() -> None:
 
 def test_time_constants_start_normal_around_the_setting() -> None:
     torch.manual_seed(0)
-    settings = {"learn": {"tau_mem": "channel"}, "tau_mem_std": 5.0, "in_shape": (4000,)}
+    settings: dict[str, Any] = {"learn": {"tau_mem": "channel"}, "tau_mem_std": 5.0, "in_shape": (4000,)}
     started = LI(10.0, tau_mem="20 steps", **settings).learned_value("tau_mem")
     assert started.mean().item() == pytest.approx(20, abs=0.3)
     assert started.std().item() == pytest.approx(5, abs=0.3)
