@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from scripts.notebooks import FILE
 from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.simulated import SaccadeDigits
@@ -22,7 +23,6 @@ from snnlab.nn import build_network
 
 from .pages import (
     BLOCKS as ALL_BLOCKS,
-    FILE,
     PAGES,
     ROOT,
     TUTORIALS,
@@ -144,7 +144,17 @@ def test_there_are_commands_to_run():
     assert len(commands()) >= 10
 
 
-@pytest.mark.parametrize("command", commands())
+# They start other processes, each of which imports everything; tests/cli starts such in `make check`.
+STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(line, marks=pytest.mark.slow if any(text in line for text in STARTS_PROCESSES) else ())
+        for line in commands()
+    ],
+)
 def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):

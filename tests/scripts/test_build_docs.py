@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -48,13 +49,25 @@ def build_docs() -> ModuleType:
         return importlib.import_module("build_docs")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, str(ROOT / "scripts" / "build_docs.py"), "--out", str(out)]
+# Two thirds of the time are the cards of the large networks: `make slow` builds them.
+MODELS = ("conv_lif", "mlp_lif", "gru")
+
+
+def built(out: Path, *arguments: str) -> Path:
+    command = [sys.executable, str(ROOT / "scripts" / "build_docs.py"), "--out", str(out), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr  # a warning of MkDocs, such as a dead link, is an error
     return out / "site"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("site"), "--models", *MODELS)
+
+
+@pytest.fixture(scope="module")
+def whole_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("whole_site"))
 
 
 def headings(page: Path) -> set[str]:
@@ -76,10 +89,19 @@ def test_every_type_has_a_section(site: Path, kind: str):
     assert packaged <= headings(site / f"reference/{kind}.html")
 
 
-def test_every_model_has_a_card_and_a_figure(site: Path):
-    names = set(group_files("model", config_folder()))
+def assert_models_have_cards_and_figures(site: Path, names: set[str]) -> None:
     assert names <= headings(site / "reference/models.html")
     assert names == {path.stem for path in (site / "reference" / "models").glob("*.svg")}
+
+
+def test_a_model_has_a_card_and_a_figure(site: Path):
+    assert_models_have_cards_and_figures(site, set(MODELS))
+
+
+@pytest.mark.slow
+def test_every_model_has_a_card_and_a_figure(whole_site: Path):
+    assert_models_have_cards_and_figures(whole_site, set(group_files("model", config_folder())))
+    assert_no_link_is_dead(whole_site)
 
 
 def test_every_setting_and_command_is_there(site: Path, build_docs: ModuleType):
@@ -114,6 +136,10 @@ def test_each_tutorial_is_a_notebook_with_its_code_and_outputs(site: Path):
 
 
 def test_no_link_of_the_site_is_dead(site: Path):
+    assert_no_link_is_dead(site)
+
+
+def assert_no_link_is_dead(site: Path) -> None:
     dead = []
     for page in site.rglob("*.html"):
         for target in re.findall(r'(?:href|src)="([^":#?]+)(?:[#?][^"]*)?"', page.read_text(encoding="utf-8")):
@@ -127,9 +153,18 @@ WIDE = ("index.html", "reference/settings.html", "reference/neurons.html", "refe
 
 
 @in_a_browser
-@pytest.mark.parametrize("pages", [WIDE, pytest.param((), marks=pytest.mark.slow)], ids=["wide", "all"])
-def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path, pages: tuple[str, ...]):
-    pages = pages or tuple(str(path.relative_to(site)) for path in site.rglob("*.html") if path.name != "404.html")
+def test_no_wide_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path):
+    assert_no_page_scrolls_sideways(site, WIDE)
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(whole_site: Path):
+    pages = [str(path.relative_to(whole_site)) for path in whole_site.rglob("*.html") if path.name != "404.html"]
+    assert_no_page_scrolls_sideways(whole_site, pages)
+
+
+def assert_no_page_scrolls_sideways(site: Path, pages: Sequence[str]) -> None:
     measure = site / "measure.html"
     measure.write_text(MEASURE.replace("PAGES", json.dumps(pages)))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]

@@ -32,6 +32,10 @@ NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
 KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+# Each kind runs compiled forward and backward in single precision; what these tests check beyond that is in the text of
+# the loops. tests/kernels compares compiled loops with the plain one, peers/ runs them in double precision.
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+compiled = pytest.mark.compiled
 
 # Settings with which the drive of these tests makes them spike at some steps.
 GAINS: dict[str, dict[str, Any]] = {
@@ -94,7 +98,7 @@ def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
 
 
 @every_kind
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=compiled), torch.float64, torch.bfloat16])
 def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dtype) -> None:
     neuron = build(kind)
     y, state = neuron(drive(dtype=dtype))
@@ -154,6 +158,7 @@ def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind:
         assert counts == {}
 
 
+@compiled
 @every_kind
 def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str) -> None:
     neuron, x = build(kind), drive().requires_grad_()
