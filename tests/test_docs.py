@@ -214,7 +214,7 @@ def test_the_python_of_a_page_runs(block: Block, place: Path, monkeypatch: pytes
     anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_a_page")', block.text)  # the commands import it as a plugin
     made: dict[str, Any] = {"__name__": "page"}
     exec(compile(anew, str(block.page), "exec"), made)
-    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block.text, re.M)) <= made.keys()
+    assert set(re.findall(r"^(?:class (?=\w+\()|(?=\w+ = ))(\w+)", block.text, re.M)) <= made.keys()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,12 @@ def test_the_links_of_a_page_lead_somewhere(page: Path):
         path = (page.parent / name) if name else page
         assert (ROOT / path).exists(), target
         assert not anchor or anchor in anchors((ROOT / path).read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_files_that_a_page_names_exist(page: Path):
+    named = re.findall(r"`((?:configs|scripts|snnlab|tests)/[\w./-]+)`", PAGES[page])
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
 def test_the_front_page_is_short():
