@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import models_page
 import notebooks
+import pictures
 
 from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
 from snnlab.cli.main import COMMANDS
@@ -79,6 +80,8 @@ def write_sources(folder: Path, models: Sequence[str] = models_page.NAMES) -> No
         page.with_suffix(".ipynb").write_text(notebooks.notebook(path.read_text(encoding="utf-8")), encoding="utf-8")
         with page.open("a", encoding="utf-8") as file:
             file.write(f"\n[This page as a notebook]({path.stem}.ipynb)\n")
+    if models == models_page.NAMES:
+        pictures.write(folder)  # in place of the copies in docs/, which README.md shows on the web
     models_page.write_figures(folder / "reference" / models_page.FIGURES, models)
     for page in reference_pages(models):
         target = folder / "reference" / page.path

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from snnlab import nn
 from snnlab.cli.list import REGISTRIES, registry
@@ -96,6 +98,19 @@ def assert_models_have_cards_and_figures(site: Path, names: set[str]) -> None:
 
 def test_a_model_has_a_card_and_a_figure(site: Path):
     assert_models_have_cards_and_figures(site, set(MODELS))
+
+
+def test_pictures_of_a_recording_stand_side_by_side_in_rows(build_docs: ModuleType):
+    sheet = np.asarray(build_docs.pictures.montage([np.full((20, 30, 3), n, np.uint8) for n in range(4)]))
+    assert sheet.shape == (40, 90, 3)
+    assert [sheet[0, 0, 0], sheet[19, 89, 0], sheet[20, 0, 0], sheet[39, 89, 0]] == [0, 2, 3, 255]
+
+
+@pytest.mark.slow
+def test_the_pictures_are_drawn_by_the_build(build_docs: ModuleType, tmp_path: Path):
+    build_docs.pictures.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.png", "network.png"}
+    assert all(np.asarray(Image.open(path)).std() > 10 for path in tmp_path.iterdir())
 
 
 @pytest.mark.slow
