@@ -35,11 +35,11 @@ def write(folder: Path) -> None:
 def montage(pictures: list[np.ndarray]) -> Image.Image:
     """Return pictures `[H, W, 3]` side by side in rows, on white."""
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    sheet = np.full((-(-len(pictures) // COLUMNS) * height, COLUMNS * width, 3), 255, np.uint8)
+    canvas = np.full((-(-len(pictures) // COLUMNS) * height, COLUMNS * width, 3), 255, np.uint8)
     for number, picture in enumerate(pictures):
         top, left = number // COLUMNS * height, number % COLUMNS * width
-        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return Image.fromarray(sheet)
+        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return Image.fromarray(canvas)
 
 
 if __name__ == "__main__":

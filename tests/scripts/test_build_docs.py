@@ -101,9 +101,9 @@ def test_a_model_has_a_card_and_a_figure(site: Path):
 
 
 def test_pictures_of_a_recording_stand_side_by_side_in_rows(build_docs: ModuleType):
-    sheet = np.asarray(build_docs.pictures.montage([np.full((20, 30, 3), n, np.uint8) for n in range(4)]))
-    assert sheet.shape == (40, 90, 3)
-    assert [sheet[0, 0, 0], sheet[19, 89, 0], sheet[20, 0, 0], sheet[39, 89, 0]] == [0, 2, 3, 255]
+    canvas = np.asarray(build_docs.pictures.montage([np.full((20, 30, 3), n, np.uint8) for n in range(4)]))
+    assert canvas.shape == (40, 90, 3)
+    assert [canvas[0, 0, 0], canvas[19, 89, 0], canvas[20, 0, 0], canvas[39, 89, 0]] == [0, 2, 3, 255]
 
 
 @pytest.mark.slow
