@@ -319,7 +319,7 @@ def object_text(name: str, thing: Any) -> str:
     if callable(thing):
         lines = [signature_text(name, thing)]
         if inspect.isclass(thing) and "forward" in vars(thing):
-            lines.append(signature_text("forward", thing.forward))
+            lines.append(signature_text("forward", vars(thing)["forward"]))
         parts.append("```python\n" + "\n".join(lines) + "\n```\n")
     return "\n".join([*parts, docstring_text(inspect.getdoc(thing) or ""), ""])
 
