@@ -71,6 +71,14 @@ def test_an_identity_is_a_part_of_mnist_and_a_place_in_every_dataset(root: Path)
     assert np.unique(pixels).size == 70
 
 
+@pytest.mark.parametrize("file", ["Train/3/00001.bin", "Test/3/00000.bin", "Test/3/three.bin"])
+def test_files_without_numbers_of_their_own_have_no_identity(file: str, root: Path) -> None:
+    path = root / "NMNIST" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes([1, 2, 0, 40, 1]) * 20)
+    assert NMNIST(str(root)).identities is None
+
+
 def test_a_simulated_digit_counts_as_trained_on_in_genuine_recordings(root: Path, store_dir: Path) -> None:
     genuine = NMNIST(str(root), mnist_parts=("train", "train"))
     store = open_or_build(genuine, store_dir)
