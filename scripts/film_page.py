@@ -1,12 +1,14 @@
 """Films the page of `snnlab stream` in headless Chromium, as a GIF.
 
-    python scripts/film_page.py RUN RECORDING --out docs/assets/stream.gif
+    python scripts/film_page.py RUN RECORDING --out stream.gif
     python scripts/film_page.py RUN RECORDING --seconds 0.8 --speed 0.1 --light --width 400 --frames FOLDER
 
 It streams the recording with `--page --speed`, opens the page, takes a picture for every 1/RATE s of the recording, and
-joins them. The options of `snnlab stream` go after `--`:
+joins them. Several recordings, .npy files with columns x, y, p, t (ms), are joined first. The options of
+`snnlab stream` go after `--`. That of the documentation, with the network of docs/nir.md:
 
-    python scripts/film_page.py speck 3.npy -- --dt 1 --time-unit ms
+    cd ibmGestureTrain/user01_fluorescent
+    python scripts/film_page.py speck 3.npy 6.npy 9.npy 0.npy --realtime --out docs/assets/stream.gif -- --dt 1
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from bench_live import looped
 from PIL import Image
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -143,10 +147,24 @@ class Chromium:
         self.close()
 
 
+def joined(paths: list[Path], folder: Path) -> Path:
+    """Return a file with the events of recordings one after another."""
+    if len(paths) == 1:
+        return paths[0]
+    found = looped(paths, 1000, 1000).events
+    events = np.zeros(found.size, [(name, np.int64) for name in "txyp"])
+    for name in "txyp":
+        events[name] = found[name]
+    path = folder / "gestures.npy"
+    np.save(path, events)
+    return path
+
+
 @contextmanager
-def streaming(arguments: list[str]) -> Iterator[str]:
+def streaming(arguments: list[str], *, realtime: bool = False) -> Iterator[str]:
     """Run `snnlab stream --page`; yield the page's address."""
-    command = [sys.executable, "-m", "snnlab", "stream", *arguments, "--page", "--keep-page"]
+    before = ["chrt", "-f", "20"] if realtime else []
+    command = [*before, sys.executable, "-m", "snnlab", "stream", *arguments, "--page", "--keep-page"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     said = ""
@@ -164,9 +182,11 @@ def streaming(arguments: list[str]) -> Iterator[str]:
 
 def film(settings: argparse.Namespace, folder: Path) -> list[Image.Image]:
     """Return pictures of the page while the recording plays, one for each 1 / rate s of it."""
-    words = [settings.run, settings.recording, "--speed", f"{settings.speed:g}", *settings.options]
+    recording = joined([Path(name) for name in settings.recordings], folder)
+    words = [settings.run, str(recording), "--speed", f"{settings.speed:g}", *settings.options]
     pictures: list[Image.Image] = []
-    with streaming(words) as address, Chromium(folder) as browser:
+    profile = folder / "profile"
+    with streaming(words, realtime=settings.realtime) as address, Chromium(profile) as browser:
         dark = not settings.light
         browser.open(address, settings.width, settings.height or 900, dark=dark, scale=settings.scale)
         browser.wait_for("document.body.dataset.ms > 0")
@@ -189,10 +209,10 @@ def write_gif(pictures: list[Image.Image], path: Path, rate: float, colors: int)
     """Write pictures as a GIF with one table of colours; the last one stays for two seconds."""
     width, height = pictures[0].size
     every = pictures[:: max(1, len(pictures) // 8)]
-    sheet = Image.new("RGB", (width, height * len(every)))
+    samples = Image.new("RGB", (width, height * len(every)))
     for n, picture in enumerate(every):
-        sheet.paste(picture, (0, n * height))
-    table = sheet.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        samples.paste(picture, (0, n * height))
+    table = samples.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     frames = [picture.quantize(palette=table, dither=Image.Dither.NONE) for picture in pictures]
     ms = [round(1000 / rate)] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=ms, loop=0, optimize=False)
@@ -203,16 +223,17 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("film_page.py", description=about, formatter_class=argparse.RawTextHelpFormatter)
     add = made.add_argument
     add("run", metavar="RUN", help="folder of a run, or zoo:NAME")
-    add("recording", metavar="RECORDING", help="a file of events")
+    add("recordings", nargs="+", metavar="RECORDING", help="a file of events, or several")
     add("--out", type=Path, default=Path("stream.gif"), metavar="FILE", help="the GIF (default stream.gif)")
     add("--frames", type=Path, metavar="FOLDER", help="write the pictures as PNG too")
     add("--speed", type=float, default=0.2, help="how fast the recording plays for the pictures (default 0.2)")
     add("--start", type=float, default=0.1, help="first picture, s of the recording (default 0.1)")
-    add("--seconds", type=float, default=4.0, help="length, s of the recording (default 4)")
-    add("--rate", type=float, default=10.0, help="pictures for a second of the recording (default 10)")
+    add("--seconds", type=float, default=6.0, help="length, s of the recording, at most all of it (default 6)")
+    add("--rate", type=float, default=8.0, help="pictures for a second of the recording (default 8)")
     add("--width", type=int, default=1200, help="of the window (default 1200)")
     add("--height", type=int, default=0, help="of the window (default: that of the page)")
     add("--scale", type=float, default=0.75, help="pixels of the picture for one of the window (default 0.75)")
+    add("--realtime", action="store_true", help="run the stream before other processes (chrt -f 20)")
     add("--light", action="store_true", help="the light page")
     add("--colors", type=int, default=64, help="of the GIF (default 64)")
     return made

@@ -33,6 +33,8 @@ def stream_data(memory: StreamMemory, after: str) -> bytes:
 def main() -> None:
     """Serve until the stream ends, and tell it to the pages that are open."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stream
+    with suppress(OSError, AttributeError):  # a stream in real time (chrt) has a page in the time that it leaves
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with suppress(OSError):
         os.nice(_NICE)
     listener, memory_file = (int(word) for word in sys.argv[1:])

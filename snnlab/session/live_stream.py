@@ -19,7 +19,7 @@ from snnlab.session.early_exit_options import early_exit_problem
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
-from snnlab.session.stream_page import Shown, StreamPage
+from snnlab.session.stream_page import PageText, StreamPage
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
@@ -118,7 +118,7 @@ class LiveStream:
         if self.options.by_event:
             raise ConfigError("--page", "shows steps; with --by-event there are none")
         answers = self.answers
-        said = Shown(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
+        said = PageText(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
         self.page = StreamPage(self.stream, listener, said)
         return self.page
 

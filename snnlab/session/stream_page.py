@@ -30,7 +30,7 @@ _UPDATE_S, _ANSWER_S = 0.005, 0.002
 _LOOK_S = 0.05
 
 
-class Shown(NamedTuple):
+class PageText(NamedTuple):
     """What a page says about a stream: the run and the source as a user names them, and the outputs."""
 
     run: str
@@ -50,7 +50,7 @@ class StreamPage:
         shown: What the page says.
     """
 
-    def __init__(self, stream: EventStream, listener: socket.socket, shown: Shown) -> None:
+    def __init__(self, stream: EventStream, listener: socket.socket, shown: PageText) -> None:
         self._stream, self._dt = stream, float(stream.dt or 0)
         rows = raster_rows(stream.layers)
         window_ms = min(max(_SHORTEST_WINDOW_MS, 2 * shown.duration_ms), _LONGEST_WINDOW_MS)

@@ -36,19 +36,19 @@ def epochs(run: Path, number: int) -> None:
 
 
 def test_a_training_that_runs_has_its_epochs_steps_and_time_left(run: Path) -> None:
-    watched = WatchedRun(run)
+    reader = WatchedRun(run)
     with locked(run):
-        values, arrays = watched.read()
+        values, arrays = reader.read()
         assert (values["status"], values["left_s"], arrays.keys()) == ("running", None, {"steps", "steps_loss"})
-        before = watched.signature()
-        assert watched.signature() == before
+        before = reader.signature()
+        assert reader.signature() == before
         epochs(run, 3)
         writer = SummaryWriter(str(run / "tensorboard"))
         writer.add_scalar("train/loss_step", 2.5, 9)
         writer.add_scalar("lr", 0.1, 9)
         writer.flush()
-        assert watched.signature() != before
-        values, arrays = watched.read()
+        assert reader.signature() != before
+        values, arrays = reader.read()
         assert (values["num_epochs"], values["epoch_s"]) == (6, 7.0)
         assert values["left_s"] == 0  # the log is of a day that has passed
         assert arrays["train/loss"].tolist() == [1, 1 / 2, 1 / 3]
@@ -61,10 +61,10 @@ def test_a_training_that_runs_has_its_epochs_steps_and_time_left(run: Path) -> N
         writer.close()
         later = events.read_bytes()
         events.write_bytes(later[: len(whole) + 5])  # half of an event is there
-        assert watched.read()[1]["steps"].tolist() == [9]
+        assert reader.read()[1]["steps"].tolist() == [9]
         events.write_bytes(later)
-        assert watched.read()[1]["steps"].tolist() == [9, 19]
-    assert watched.read()[0]["status"] == "stopped"
+        assert reader.read()[1]["steps"].tolist() == [9, 19]
+    assert reader.read()[0]["status"] == "stopped"
 
 
 def test_steps_csv_is_read_where_it_is(run: Path) -> None:
