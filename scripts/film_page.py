@@ -7,8 +7,7 @@ It streams the recording with `--page --speed`, opens the page, takes a picture 
 joins them. Several recordings, .npy files with columns x, y, p, t (ms), are joined first. The options of
 `snnlab stream` go after `--`. That of the documentation, with the network of docs/nir.md:
 
-    cd ibmGestureTrain/user01_fluorescent
-    python scripts/film_page.py speck 3.npy 6.npy 9.npy 0.npy --realtime --out docs/assets/stream.gif -- --dt 1
+    python scripts/film_page.py speck user01_fluorescent/{3,6,9,0}.npy --realtime --out docs/assets/stream.gif -- --dt 1
 """
 
 from __future__ import annotations
@@ -184,6 +183,7 @@ def film(settings: argparse.Namespace, folder: Path) -> list[Image.Image]:
     """Return pictures of the page while the recording plays, one for each 1 / rate s of it."""
     recording = joined([Path(name) for name in settings.recordings], folder)
     words = [settings.run, str(recording), "--speed", f"{settings.speed:g}", *settings.options]
+    words += ["--time-unit", "us"] if len(settings.recordings) > 1 else []
     pictures: list[Image.Image] = []
     profile = folder / "profile"
     with streaming(words, realtime=settings.realtime) as address, Chromium(profile) as browser:
@@ -226,16 +226,16 @@ def parser() -> argparse.ArgumentParser:
     add("recordings", nargs="+", metavar="RECORDING", help="a file of events, or several")
     add("--out", type=Path, default=Path("stream.gif"), metavar="FILE", help="the GIF (default stream.gif)")
     add("--frames", type=Path, metavar="FOLDER", help="write the pictures as PNG too")
-    add("--speed", type=float, default=0.2, help="how fast the recording plays for the pictures (default 0.2)")
+    add("--speed", type=float, default=0.15, help="how fast the recording plays for the pictures (default 0.15)")
     add("--start", type=float, default=0.1, help="first picture, s of the recording (default 0.1)")
     add("--seconds", type=float, default=6.0, help="length, s of the recording, at most all of it (default 6)")
-    add("--rate", type=float, default=8.0, help="pictures for a second of the recording (default 8)")
-    add("--width", type=int, default=1200, help="of the window (default 1200)")
+    add("--rate", type=float, default=5.0, help="pictures for a second of the recording (default 5)")
+    add("--width", type=int, default=1180, help="of the window (default 1180)")
     add("--height", type=int, default=0, help="of the window (default: that of the page)")
-    add("--scale", type=float, default=0.75, help="pixels of the picture for one of the window (default 0.75)")
+    add("--scale", type=float, default=0.68, help="pixels of the picture for one of the window (default 0.68)")
     add("--realtime", action="store_true", help="run the stream before other processes (chrt -f 20)")
     add("--light", action="store_true", help="the light page")
-    add("--colors", type=int, default=64, help="of the GIF (default 64)")
+    add("--colors", type=int, default=28, help="of the GIF (default 28)")
     return made
 
 

@@ -228,6 +228,7 @@ function drawAnswers(gutter) {
   const [context, full] = ready(element("answers"), height + AXIS), width = full - gutter - right;
   const {accent, faint, ink} = colors(), last = answers.at(-1)?.[1];
   const best = last ? last.indexOf(Math.max(...last)) : -1;
+  const most = answers.reduce((found, [, y]) => Math.max(found, ...y), 0.01);
   ground(context, gutter, 0, width, height);
   classes.forEach((k, row) => {
     const top = row * ROW;
@@ -237,7 +238,7 @@ function drawAnswers(gutter) {
       if (p < NAMED) continue;
       const from = Math.max(gutter, place(n ? answers[n - 1][0] : answers[n][0], gutter, width));
       const to = place(answers[n][0], gutter, width);
-      context.globalAlpha = p;
+      context.globalAlpha = (p / most) ** 2;  // many networks are never sure
       context.fillRect(from, top + 1, Math.max(0, to - from) + 0.3, ROW - 2);
     }
     context.globalAlpha = 1;
