@@ -34,6 +34,8 @@ from PIL import Image
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _WAIT_S = 120.0
+# Colours that differ in the last bits only count as one.
+_KEPT_BITS = 4
 _ENDED = "document.body.dataset.ended"
 
 
@@ -207,12 +209,10 @@ def film(settings: argparse.Namespace, folder: Path) -> list[Image.Image]:
 
 def write_gif(pictures: list[Image.Image], path: Path, rate: float, colors: int) -> None:
     """Write pictures as a GIF with one table of colours; the last one stays for two seconds."""
-    width, height = pictures[0].size
-    every = pictures[:: max(1, len(pictures) // 8)]
-    samples = Image.new("RGB", (width, height * len(every)))
-    for n, picture in enumerate(every):
-        samples.paste(picture, (0, n * height))
-    table = samples.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # Each colour counts once: rare ones are those that are looked at.
+    every = np.concatenate([np.asarray(picture).reshape(-1, 3) for picture in pictures[:: max(1, len(pictures) // 8)]])
+    _, first = np.unique(every >> _KEPT_BITS, axis=0, return_index=True)
+    table = Image.fromarray(every[first][None]).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=2)
     frames = [picture.quantize(palette=table, dither=Image.Dither.NONE) for picture in pictures]
     ms = [round(1000 / rate)] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=ms, loop=0, optimize=False)
@@ -235,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     add("--scale", type=float, default=0.68, help="pixels of the picture for one of the window (default 0.68)")
     add("--realtime", action="store_true", help="run the stream before other processes (chrt -f 20)")
     add("--light", action="store_true", help="the light page")
-    add("--colors", type=int, default=28, help="of the GIF (default 28)")
+    add("--colors", type=int, default=56, help="of the GIF (default 56)")
     return made
 
 

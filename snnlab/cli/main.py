@@ -40,9 +40,8 @@ COMMANDS = {
 }
 # Page of the documentation of each command, if it has another name; each `--help` ends with it.
 PAGES = {
-    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report"), "runs"),
+    **dict.fromkeys(("evaluate", "predict", "export", "reproduce", "report", "watch"), "runs"),
     **dict.fromkeys(("show", "list", "cp", "new", "validate"), "layers"),
-    "watch": "train",
     "import": "nir",
     "bench": "benchmarks",
     "bench_table": "benchmarks",
