@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from math import inf
 from pathlib import Path
 
@@ -74,9 +73,9 @@ def main(arguments: list[str], started: float) -> int:
         live.load(state)
     events = stream_input.open_input(given, live, run)
     try:
-        with until_pipe_closes(), closing(live.rows(events, given.name, state)) as rows:
-            for row in rows:
-                sys.stdout.write(json.dumps(row) + "\n")
+        with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+            for text in lines:
+                sys.stdout.write(text)
                 sys.stdout.flush()
     finally:
         took = time.perf_counter() - started
@@ -84,6 +83,13 @@ def main(arguments: list[str], started: float) -> int:
         if "--latency" in options:
             print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
     return 0
+
+
+def _descriptor() -> int | None:
+    """Return the descriptor of stdout; None if it is no file."""
+    with suppress(OSError, ValueError):
+        return sys.stdout.fileno()
+    return None
 
 
 def _milliseconds(options: Mapping[str, str], name: str) -> float | None:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,14 @@ def opened_live(run: Path, events: LiveInput, state: Path | None = None, **optio
     live = LiveStream(load(run), LiveOptions(**options))
     if state is not None and state.exists():
         live.load(state)
-    return live.rows(events, state=state)
+    return live_rows(live, events, state=state)
+
+
+def live_rows(live: LiveStream, *arguments: Any, **options: Any) -> Generator[dict[str, Any]]:
+    """Yield the rows in the lines of a live stream."""
+    with closing(live.lines(*arguments, **options)) as lines:
+        for text in lines:
+            yield from map(json.loads, text.splitlines())
 
 
 def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
@@ -266,14 +273,14 @@ def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, reco
     reading, writer = os.pipe()
     os.write(writer, as_binary(recording)[:cut])
     live = LiveStream(load(run), LiveOptions(every=20.0))
-    part = live.rows(LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
+    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
     before = [next(part), next(part)]
     part.close()
     os.close(writer)
     live = LiveStream(load(run), LiveOptions(every=20.0))
     live.load(state)
     assert (live.place.name, live.place.position) == ("one", 16 * 3000)
-    rest = list(live.rows(binary_input(recording, live.place.position), "one", state))
+    rest = list(live_rows(live, binary_input(recording, live.place.position), "one", state))
     steps = round(rest[0]["t_ms"] / 20)
     assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
     assert list(tmp_path.iterdir()) == [state]
