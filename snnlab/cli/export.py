@@ -65,10 +65,9 @@ def main(arguments: list[str], started: float) -> int:
     console_logging()
     experiment = compose_run(run, overrides, options.get("--config-dir"), "data")
 
-    from snnlab.session import Session, opened_run
-
+    make_session, opened_run, _ = _import_session()
     with experiment.located_errors():
-        session = Session(experiment, run, run=run, checkpoint=checkpoint)
+        session = make_session(experiment, run, run=run, checkpoint=checkpoint)
         session.use_threads()
         wanted = opened_run.ExportRequest(what, layers, options.get("--samples", "0:8"), split)
         arrays = opened_run.collect_arrays(session, wanted)
@@ -94,16 +93,21 @@ def _export_nir(run: Path, overrides: list[str], options: dict[str, str]) -> int
     if "download" in experiment.data:  # a measurement is no reason to fetch a dataset
         experiment = replace(experiment, data={**experiment.data, "download": False})
 
-    from snnlab.session import Session, network_export
-
+    make_session, _, network_export = _import_session()
     wanted = network_export.NirOptions("--lossy" in options, "--fold-norm" in options, "--for" in options)
     with experiment.located_errors():
-        session = Session(experiment, run, run=run, checkpoint=checkpoint)
+        session = make_session(experiment, run, run=run, checkpoint=checkpoint)
         session.use_threads()
         for line in network_export.export_nir(session, target, wanted):
             say(line)
     print(target)
     return 0
+
+
+def _import_session():
+    from snnlab.session import Session, network_export, opened_run
+
+    return Session, opened_run, network_export
 
 
 def _nir_target(text: str) -> Path:

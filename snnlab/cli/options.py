@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import SUPPRESS, ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -18,13 +19,18 @@ SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
 # The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "bench": ((_CONFIG_DIR,), ("--dry-run",)),
+    "bench": ((_CONFIG_DIR, "--records"), ("--dry-run", "--check")),
     "bench compare": ((), ()),
+    "bench record": (("--records",), ()),
     "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),
     "data clean": ((_CONFIG_DIR,), ("--all",)),
     "data inspect": ((_CONFIG_DIR, "--figure"), ()),
     **dict.fromkeys(("data prepare", "data verify", "data where"), ((_CONFIG_DIR,), ())),
     "doctor": ((_CONFIG_DIR,), ()),
+    "doctor --stream": (
+        ("--dt", "--checkpoint", "--time-unit", "--time-origin", "--columns"),
+        ("--stream", "--fold-norm"),
+    ),
     "evaluate": (("--split", "--checkpoint", "--out", "--accuracy", _CONFIG_DIR), ("--anytime",)),
     "export": (
         ("--what", "--out", "--layers", "--samples", "--split", "--checkpoint", "--nir", "--for", _CONFIG_DIR),
@@ -132,6 +138,23 @@ def parse_fraction(text: str, what: str) -> float:
         value = -1.0
     if not 0 < value <= 1:
         raise ConfigError("", f"{what}, above 0 and at most 1, got {text}")
+    return value
+
+
+def parse_milliseconds(command: str, options: Mapping[str, str], name: str) -> float | None:
+    """Return the value of an option that is a time above 0, ms; None without the option.
+
+    Raises:
+        ConfigError: if it is no such time.
+    """
+    if name not in options:
+        return None
+    try:
+        value = float(options[name])
+    except ValueError:
+        value = -1.0
+    if not 0 < value < inf:
+        raise ConfigError(command, f"{name} needs a time above 0, ms, got {options[name]}")
     return value
 
 

@@ -47,8 +47,10 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, positional = split_options("predict", arguments)
     plugins, positional = named_plugins(positional)
-    if len(positional) < 2:
+    if not positional:
         raise ConfigError("predict", "name a run's folder, such as outputs/NAME/TIME_SEED, then files of events")
+    if len(positional) == 1:
+        raise ConfigError("predict", "no files of events are named", f"snnlab predict {positional[0]} FILE ...")
     form = option_choice("predict", options, "--format", FORMATS)
     checkpoint = option_choice("predict", options, "--checkpoint", CHECKPOINTS)
     until = None

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import closing, suppress
-from math import inf
 from pathlib import Path
 
-from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, split_options
+from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, parse_milliseconds, split_options
 from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError
@@ -53,7 +51,7 @@ def main(arguments: list[str], started: float) -> int:
     if not 1 <= len(words) <= 2:
         raise ConfigError("stream", "name a run's folder, such as outputs/NAME/TIME_SEED, then a file of events or -")
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
-    dt, every, max_wait = (_milliseconds(options, name) for name in _TIMES)
+    dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)
     until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
     state = Path(options["--state"]).expanduser() if "--state" in options else None
     if state is not None and not state.absolute().parent.is_dir():
@@ -90,15 +88,3 @@ def _descriptor() -> int | None:
     with suppress(OSError, ValueError):
         return sys.stdout.fileno()
     return None
-
-
-def _milliseconds(options: Mapping[str, str], name: str) -> float | None:
-    if name not in options:
-        return None
-    try:
-        value = float(options[name])
-    except ValueError:
-        value = -1.0
-    if not 0 < value < inf:
-        raise ConfigError("stream", f"{name} needs a time above 0, ms, got {options[name]}")
-    return value

@@ -59,7 +59,7 @@ def record(network: Network, x: Tensor, *, lengths: Tensor | None = None) -> Net
         for y, state, counts in _steps(network, x, lengths):
             outputs.append(y)
             spikes.append(counts)
-            states.append(dict(_variables(state)))
+            states.append(dict(state_variables(state)))
     layers = {name: {key: torch.stack([s[name][key] for s in states]) for key in of} for name, of in states[0].items()}
     return NetworkRecord(torch.cat(outputs), {key: torch.stack([s[key] for s in spikes]) for key in spikes[0]}, layers)
 
@@ -160,20 +160,20 @@ def _steps(network: Network, x: Tensor, lengths: Tensor | None) -> Iterator[tupl
         yield y, state, only_spikes(counts)
 
 
-def _variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield each layer's dotted name and its variables.
+def state_variables(state: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield each layer's dotted name and its state variables by name.
 
     The state of a network is a dict by layer name; that of a layer is a NamedTuple. It may hold nested states: a
     NamedTuple, whose variables belong to the layer, or the dict of a nested network.
     """
     for name, value in state.items():
         if isinstance(value, Mapping):
-            yield from _variables(value, f"{within}{name}.")
+            yield from state_variables(value, f"{within}{name}.")
         elif hasattr(value, "_asdict"):  # the state of a plugin may be any object; only named fields can be recorded
             yield within + name, dict(_fields(value))
             for part in value:
                 if isinstance(part, Mapping):
-                    yield from _variables(part, f"{within}{name}.")
+                    yield from state_variables(part, f"{within}{name}.")
 
 
 def _fields(state: Any) -> Iterator[tuple[str, Tensor]]:

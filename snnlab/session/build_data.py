@@ -30,6 +30,8 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
     Raises:
         ConfigError: if no recording is left for training.
     """
+    if experiment.init_from is not None and (verify := getattr(recordings, "verify_identities", None)):
+        verify()
     parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(
@@ -53,6 +55,7 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
         mixing=data.mixing,
         class_names=recordings.class_names,
         ablation=ablation(experiment, data, parts, packed),
+        identities=getattr(recordings, "identities", None),
     )
 
 

@@ -59,16 +59,18 @@ class DenseLoops:
 
     Attributes:
         membranes: Membranes after the last step, by the name of the neurons, `[C, H, W]`.
-        num_spikes: Numbers of spikes in the last step, by the name of the neurons.
+        spikes: Spikes of the last step, by the name of the neurons, `[C, H, W]`.
+        largest: Largest input of each convolution and linear layer so far, by its name.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.membranes: dict[str, np.ndarray] = {}
-        self.num_spikes: dict[str, int] = {}
+        self.spikes: dict[str, np.ndarray] = {}
+        self.largest: dict[str, float] = {}
         self._states: dict[str, Any] = {}
         self._flattened: Shape = ()
-        self._spikes: dict[str, Tensor] = {}
+        self._feedback: dict[str, Tensor] = {}
         self._bias: Tensor | None = None
 
     def step(self, frame: np.ndarray) -> np.ndarray:
@@ -104,6 +106,8 @@ class DenseLoops:
             return self._residual(name, layer, x)
         if type(layer) is Network:
             return self._run(layer, x, f"{name}.")
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+            self._see(name, x)
         if isinstance(layer, nn.Conv2d):
             return _convolution(layer, x, has_bias=has_bias)
         if isinstance(layer, nn.Conv1d):
@@ -120,17 +124,21 @@ class DenseLoops:
             return self._neurons(name, layer, x)
         return layer(x[None])[0][0] if isinstance(layer, TemporalLayer) else layer(x)
 
+    def _see(self, name: str, x: Tensor) -> None:
+        self.largest[name] = max(self.largest.get(name, 0.0), float(x.max()))
+
     def _recurrent(self, name: str, layer: Recurrent, x: Tensor) -> Tensor:
         """Add the feedback to the sums of the input, then the bias of either, and run the neurons."""
         weight, bias = layer.feedback.weights()
         kernel = (1, 1, *weight.shape[2:])[-2:]
-        spikes = self._spikes.get(name, torch.zeros_like(x))
+        spikes = self._feedback.get(name, torch.zeros_like(x))
         shape = (1, x.shape[1], *(1,) * (4 - x.dim()), *x.shape[2:])
         padding = kernel[0] // 2, kernel[1] // 2
+        self._see(f"{name}.feedback", spikes)
         weight = weight.reshape(x.shape[1], x.shape[1], *kernel)
         bias = self._bias if bias is None else bias
         summed = _summed(spikes.reshape(shape), weight, bias, padding=padding, begun=x.reshape(shape))
-        self._spikes[name] = y = self._neurons(name, layer.neuron, summed.reshape(x.shape))
+        self._feedback[name] = y = self._neurons(name, layer.neuron, summed.reshape(x.shape))
         return y
 
     def _neurons(self, name: str, layer: Neuron, x: Tensor) -> Tensor:
@@ -139,7 +147,8 @@ class DenseLoops:
         y, state = layer.step(x, state, cast_coefficients(layer.coefficients(), x))
         self._states[name] = state
         self.membranes[name] = state.v[0].numpy()
-        self.num_spikes[name] = int(y.sum()) if layer.spiking else 0
+        if layer.spiking:
+            self.spikes[name] = y[0].numpy()
         return y
 
 

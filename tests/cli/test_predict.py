@@ -202,7 +202,7 @@ def test_hot_pixels_of_an_older_run_are_computed_again(hot_run: Path, snnlab: Sn
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ("predict", "folder")),
+        ([], ("predict", "FILE")),
         (["none.npy"], ("predict", "none.npy")),
         (["FILE", "--format", "xml"], ("predict", "--format", "csv, jsonl", "xml")),
         (["FILE", "--time-unit", "min"], ("predict", "time_unit", "min")),

@@ -52,7 +52,7 @@ def assert_equals_dense_loops(network: Network, steps: list[Columns], shape: tup
         for name, v in dense.membranes.items():
             same = membranes[name].reshape(v.shape).view(np.int32) == v.view(np.int32)
             assert same.all(), f"{name}, step {number}: {np.count_nonzero(~same)} membranes differ"
-        total = {name: total.get(name, 0) + spikes for name, spikes in dense.num_spikes.items()}
+        total = {name: total.get(name, 0) + int(spikes.sum()) for name, spikes in dense.spikes.items()}
     layers = stream.stats()["layers"]
     assert {name: layers[name]["spikes"] for name in total} == total
     return total

@@ -1,0 +1,128 @@
+"""The certificate of a stream: equal engines pass, a broken one is caught, and differing spikes are located."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab.nn.network import Network, build_network
+from snnlab.nn.record import record
+from snnlab.streaming import EventStream, event_stream
+from snnlab.streaming.certificate import Certificate, certify
+from snnlab.streaming.event_loops import run_steps
+from snnlab.streaming.onnx_steps import HAS_ONNX, OnnxSteps
+
+from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
+from .test_grid_proof import LAYERS, SHAPE, grid_network
+
+# Averages over nine outputs are no multiples of a power of two.
+EXACT_POOLINGS = ("max", "sum", "overlapping", "gaps")
+LI = {"type": "li"}
+
+
+def certificate(network: Network, most: int = 12) -> Certificate:
+    steps = random_steps(SHAPE, 60, most)
+    return certify(network, EventStream(network), steps, np.stack([frame_of(columns, SHAPE) for columns in steps]))
+
+
+def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytorch() -> None:
+    found = certificate(grid_network())
+    assert found.is_equal
+    assert found.spikes_differ == 0
+    assert all(proof.is_proved for proof in found.proofs)
+    assert list(found.layers) == ["lif", "iaf", "block.lif", "recurrent"]
+    assert all(layer.spikes for layer in found.layers.values())
+    assert found.membranes == 60 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
+
+
+@pytest.mark.parametrize("part", ["membrane", "output", "spikes"])
+def test_a_broken_engine_is_caught_in_its_step(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bit of one membrane, one output or one counted spike is wrong once."""
+    steps = iter(range(60))
+
+    def broken(*arguments: Any) -> int:
+        done = run_steps(*arguments)
+        layers, values, counts, outputs = arguments[0], arguments[1], arguments[6], arguments[-2]
+        if next(steps) == 7:
+            at = int(layers[1]["membrane"])
+            if part == "membrane":
+                values[at : at + 1].view(np.int32)[:] ^= 1
+            elif part == "output":
+                outputs[0, 0] += 1
+            else:
+                counts[1]["spikes"] += 1
+        return done
+
+    monkeypatch.setattr(event_stream, "run_steps", broken)
+    found = certificate(grid_network())
+    assert not found.is_equal
+    assert found.first_step == (7, "the output" if part == "output" else "iaf")
+
+
+def test_the_first_spike_that_pytorch_does_not_share_is_located() -> None:
+    """The threshold is between the two sums of the same weights in two orders."""
+    layers = {"flatten": {"type": "flatten"}, "out": {"type": "linear", "out_features": 1, "bias": False}}
+    frame = np.ones((1, *SHAPE), np.float32)
+    p, y, x = (column.ravel() for column in np.indices(SHAPE))
+
+    def with_threshold(v_threshold: float) -> Network:
+        neurons = {"iaf": {"type": "iaf", "v_threshold": v_threshold}}
+        return build_network({**layers, **neurons}, in_shape=SHAPE, dt=1.0).network.eval()
+
+    network = with_threshold(1e9)
+    weight = network.get_submodule("out").get_parameter("weight")
+    own = other = 0.0
+    while own == other:
+        torch.nn.init.uniform_(weight)
+        other = record(network, torch.from_numpy(frame)[None]).states["iaf"]["v"].item()
+        stream = EventStream(network)
+        stream.step(x, y, p)
+        own = stream.membranes()["iaf"].item()
+    spiking = with_threshold(max(own, other))
+    spiking.load_state_dict(network.state_dict())
+    found = certify(spiking, EventStream(spiking), [(x, y, p)], frame)
+    assert found.is_equal
+    assert found.spikes_differ == 1
+    difference, threshold = pytest.approx(abs(own - other)), pytest.approx(max(own, other))
+    assert found.first_spike == (0, "iaf", (0,), difference, threshold)
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
+@pytest.mark.parametrize("kind", ["all", *NEURONS])
+def test_onnx_runtime_runs_the_same_step(kind: str) -> None:
+    """On a grid its sums have the same bits, and its neurons' operations are those of the engine."""
+    if kind == "all":
+        network = grid_network()
+    else:
+        pool = EXACT_POOLINGS[len(kind) % len(EXACT_POOLINGS)]
+        layers = {name: LAYERS[name] for name in ("conv", "flatten", "out")}
+        conv, *end = layers.items()
+        network = grid_network(dict([conv, ("lif", NEURONS[kind]), ("pool", POOLINGS[pool]), *end, ("li", LI)]))
+    stream = EventStream(network)
+    other = OnnxSteps(stream.layers, with_spikes=True)
+    for _ in range(2):
+        for number, columns in enumerate(random_steps(SHAPE, 30, 12)):
+            other.frame[0] = frame_of(columns, SHAPE)
+            assert np.array_equal(stream.step(*columns).ravel(), other.step().ravel()), number
+            for name, v in stream.membranes().items():
+                assert np.array_equal(v.ravel(), other.membranes()[name].ravel()), f"{name}, step {number}"
+        stream.reset()
+        other.reset()
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="onnx and onnxruntime are not installed")
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_onnx_runtime_runs_branches_and_feedback(kind: str) -> None:
+    shape = (2, 9, 11) if kind != "recurrent" else (40,)
+    network = random_network(GRAPHS[kind], shape)
+    stream = EventStream(network, shape)
+    other = OnnxSteps(stream.layers)
+    for columns in random_steps(shape, 3, 20):
+        other.frame[:] = frame_of(columns, shape).reshape(other.frame.shape)
+        y = stream.step(*columns).ravel()
+        np.testing.assert_allclose(other.step().ravel(), y, atol=1e-5)
+    for name, v in stream.membranes().items():
+        np.testing.assert_allclose(other.membranes()[name].ravel(), v.ravel(), atol=1e-5)
