@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import socket
 from collections.abc import Generator, Iterable
 from math import inf
 from pathlib import Path
@@ -13,16 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError
+from snnlab.live_pages.stream_memory import ANSWERED, FAILED, SOURCE_CLOSED, STOPPED
 from snnlab.session.early_exit_options import early_exit_problem
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
+from snnlab.session.stream_page import Shown, StreamPage
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.live_loop import DECODE, DONE, READ, LiveLoop
 from snnlab.streaming.state_file import load_state, save_state
 from snnlab.streaming.system_calls import now_s
+from snnlab.zoo import run_label
 
 log = logging.getLogger(__name__)
 
@@ -92,46 +96,67 @@ class LiveStream:
             raise ConfigError("--every", problem)
         if options.until is not None and (why := early_exit_problem(run.experiment, settings)):
             raise ConfigError("--until", why)
-        self._answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
+        self.answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
         if options.by_event:
             self.stream.check_each()
         self.latency = LatencyHistogram()
-        self._loop = None if options.by_event or not self._answers.are_sums else self._compiled_loop()
+        self._loop = None if options.by_event or not self.answers.are_sums else self._compiled_loop()
         self._reads = True  # whether Python has to read, rather than the compiled loop
         self._warm_up()
         self.place = SavedPlace()
         self._bin = -1  # the open step of `by_event`
         self._reported: set[str] = set()
         self._dropped_before = self.stream.dropped
-        self._is_done = False
+        self._is_done, self._run_label = False, run_label(run.folder)
+        self.page: StreamPage | None = None
+
+    def show(self, listener: socket.socket, source: str, speed: float | None = None) -> StreamPage:
+        """Serve a page of the stream until it is closed.
+
+        Args:
+            listener: The socket of `open_port`.
+            source: Name of the input.
+            speed: How much faster than real time a recording plays.
+
+        Raises:
+            ConfigError: if each event is a step.
+        """
+        if self.options.by_event:
+            raise ConfigError("--page", "shows steps; with --by-event there are none")
+        answers = self.answers
+        said = Shown(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
+        self.page = StreamPage(self.stream, listener, said)
+        self._loop = None  # Python hands the page what arrives
+        self._warm_up()
+        return self.page
 
     @property
     def _answered_spikes(self) -> int:
-        return int(self._answers.shared.windows["spikes"][0])
+        return int(self.answers.shared.windows["spikes"][0])
 
     @_answered_spikes.setter
     def _answered_spikes(self, number: int) -> None:
-        self._answers.shared.windows["spikes"] = number
+        self.answers.shared.windows["spikes"] = number
 
     def _warm_up(self) -> None:
         """Load the compiled loops and their memory, which takes some tenths of a second, before events arrive."""
         if self._loop is None:
             for outputs, _ in self.stream.views(_NO_EVENTS, 1):
-                self._answers.add(outputs)
-            self._answers.add(self.stream.finish().reshape(1, -1))
-            self._answers.answer()
+                self.answers.add(outputs)
+            self.answers.add(self.stream.finish().reshape(1, -1))
+            self.answers.answer()
         else:
             self._loop.end_steps(1)
             self._loop.run(now_s())
             self._loop.clear()
-        self._answers.clear()
+        self.answers.clear()
         self.stream.reset()
 
     def _compiled_loop(self) -> LiveLoop:
         return LiveLoop(
             self.stream,
-            self._answers.shared,
-            self._answers.names,
+            self.answers.shared,
+            self.answers.names,
             every=self._every,
             until=self.options.until,
             max_wait=self.options.max_wait,
@@ -149,7 +174,7 @@ class LiveStream:
             state: File for the state; it is written every 10 s, and at the end.
             output: Descriptor that lines are written to without Python, where that is possible; these are not yielded.
         """
-        saved_s, is_settled = now_s(), True
+        saved_s, is_settled, ended, held = now_s(), True, STOPPED, None
         if self._loop is not None:
             self._loop.live["output"] = -1 if output is None else output
         try:
@@ -158,23 +183,35 @@ class LiveStream:
                 held = _hold_signals(state is not None)
                 is_settled = False
                 found = self._piece(events, arrived)
+                if self.page is not None:
+                    self.page.update(events.num_bad)
                 self.place, is_settled = SavedPlace(name, events.position, events.origin_us), True
-                _release_signals(held)
-                self._report(events)
                 if found:
-                    yield found
+                    yield found  # before a signal ends the stream: the saved state is that after these lines
+                _release_signals(held)
+                held = None
+                self._report(events)
                 is_whole = self._loop is None or self._loop.is_whole
                 if state is not None and is_whole and now_s() - saved_s > _SAVE_S:
                     self.save(state)
                     saved_s = now_s()
             while not self._is_done and (self.stream.num_waiting or not self._reads):
                 yield self._last_lines(events)
+            ended = ANSWERED if self._is_done else SOURCE_CLOSED
+        except Exception:
+            ended = FAILED
+            raise
         finally:
+            if self.page is not None:
+                if self.answers.window.size:
+                    self.page.add_answer(self.stream.num_steps, self.answers.outputs())
+                self.page.end(ended, events.num_bad)
             events.close()
             if state is not None and is_settled:
                 if self._loop is not None and not self._loop.is_whole:
                     self._loop.feed_rest()
                 self.save(state)
+            _release_signals(held)
 
     def _piece(self, events: EventInput, arrived: Columns | None) -> str:
         """Run the network on what has arrived, or until now if that is nothing; return the lines to write."""
@@ -185,6 +222,8 @@ class LiveStream:
             elif arrived:
                 self._loop.give(tuple(arrived.values()), events.arrived_s)
             return self._run_loop(events)
+        if self.page is not None and arrived is not None:
+            self.page.add_events(arrived)
         if arrived is None:
             return _text(self._rows(self.stream.views(_NO_EVENTS, end), now_s()))
         if self.options.by_event:
@@ -222,7 +261,7 @@ class LiveStream:
     def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
         """Add outputs to the window, and return a row for the end of each interval."""
         rows: list[Row] = []
-        for outputs, spikes in parts:
+        for outputs, spikes in parts if self.page is None else self.page.timed(parts):
             if self._is_done:  # the steps after the last answer run, but are not answered
                 continue
             end = self.stream.num_steps
@@ -230,8 +269,12 @@ class LiveStream:
             done = first
             while done < end and not self._is_done:
                 stop = end if is_last else min(end, done // self._every * self._every + self._every)
-                self._answers.add(outputs[done - first : stop - first])
+                if self.page is not None:
+                    stop = min(stop, max(self.page.next_answer, done + 1))
+                self.answers.add(outputs[done - first : stop - first])
                 done = stop
+                if self.page is not None and self.page.wants_answer(done):
+                    self.page.add_answer(done, self.answers.outputs())
                 if is_last or done % self._every == 0:
                     rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
         return rows
@@ -242,21 +285,21 @@ class LiveStream:
         self.stream.count_outside(int(np.count_nonzero(~inside)))
         usable = {name: column[inside] for name, column in events.items()}
         outputs, spikes = self.stream.feed_each(usable)
-        outputs = outputs.reshape(len(outputs), self._answers.window.shape[1])
+        outputs = outputs.reshape(len(outputs), self.answers.window.shape[1])
         rows: list[Row] = []
         for n in np.flatnonzero(outputs.any(1)):
             t = int(usable["t"][n])
             step = max(self._bin, self.stream.step_at(t))
-            self._answers.add(np.zeros((min(step - self._bin, self._answers.num_steps), outputs.shape[1]), np.float32))
+            self.answers.add(np.zeros((min(step - self._bin, self.answers.num_steps), outputs.shape[1]), np.float32))
             self._bin = step
-            self._answers.add_to_last(outputs[n])
+            self.answers.add_to_last(outputs[n])
             rows.append(self._row(t / 1e3, int(spikes[n]), arrived_s))
             if self._is_done:
                 break
         return rows
 
     def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:
-        row = {"t_ms": round(t_ms, 4), **self._answers.answer(), "spikes": spikes - self._answered_spikes}
+        row = {"t_ms": round(t_ms, 4), **self.answers.answer(), "spikes": spikes - self._answered_spikes}
         self._answered_spikes = spikes
         self._is_done = row.get("probability", 0) >= (inf if self.options.until is None else self.options.until)
         if self.options.times:
@@ -296,7 +339,7 @@ class LiveStream:
         """
         origin = [] if self.place.origin_us is None else [self.place.origin_us]
         others = {
-            "window": self._answers.window,
+            "window": self.answers.window,
             "spikes": np.array([self.stream.num_spikes - self._answered_spikes]),
             "bin": np.array([self._bin]),
             "name": np.array(self.place.name[-1000:]),
@@ -312,10 +355,10 @@ class LiveStream:
             DataError: if it is no complete state.
             ConfigError: if it is of another network, sensor or step.
         """
-        most = 4 * self._answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
+        most = 4 * self.answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
         found = load_state(path, self.stream, most)
-        self._answers.clear()
-        self._answers.add(found["window"])
+        self.answers.clear()
+        self.answers.add(found["window"])
         self._answered_spikes, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
         origin = int(found["origin"][0]) if found["origin"].size else None
         self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)
@@ -342,5 +385,6 @@ def _hold_signals(holds: bool) -> set[Any] | None:
 
 
 def _release_signals(held: set[Any] | None) -> None:
+    """Let the signals that waited act."""
     if held is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -26,20 +26,24 @@ class StreamAnswers:
         run: The run.
         dt: Length of a step, ms.
         num_outputs: Number of outputs.
+
+    Attributes:
+        names: Names of the classes, or numbers.
+        has_values: Whether the outputs are values rather than classes.
     """
 
     def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
         settings = run.session.settings
         self.num_steps = num_steps = max(1, round(settings.duration_ms / dt))
-        self._loss, self._has_values = run.session.loss, settings.targets == "value"
-        names = run.recorded.class_names(settings.num_classes)
+        self._loss, self.has_values = run.session.loss, settings.targets == "value"
+        names = run.class_names()
         self.names = list(map(str, range(settings.num_classes))) if names is None else names
         memory = np.zeros((2 * num_steps + _SPARE_STEPS, num_outputs), np.float32)
         windows = np.zeros(1, WINDOW)
         windows["num_steps"], windows["is_mean"] = num_steps, getattr(self._loss, "reduction", None) != "sum"
         self.shared = Answers(windows, memory, np.zeros(num_outputs))
         self._tensor = torch.from_numpy(memory)[:, None]
-        self.are_sums = _is_sum(self._loss) and not self._has_values
+        self.are_sums = _is_sum(self._loss) and not self.has_values
 
     @property
     def _end(self) -> int:
@@ -70,11 +74,19 @@ class StreamAnswers:
     def answer(self) -> dict[str, Any]:
         """Return the class and its probability, or the values."""
         scores = self._readout()
-        if self._has_values:
+        if self.has_values:
             return {f"value_{name}": value for name, value in zip(self.names, scores.tolist(), strict=False)}
         answer = int(scores.argmax())
         probability = 1 / float(np.exp(scores - scores[answer]).sum())
         return {"answer": answer, "name": self.names[answer], "probability": round(probability, 4)}
+
+    def outputs(self) -> np.ndarray:
+        """Return the probabilities of all classes, or the values, `[K]`."""
+        scores = self._readout()
+        if self.has_values:
+            return scores
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum()
 
     def _readout(self) -> np.ndarray:
         """Return the loss' readout of the window, `[K]`."""

@@ -299,7 +299,7 @@ def run_live(e: Any, clocks: Any, outputs: Any, spikes: Any, answers: Any, array
         while ran == outputs.shape[0]:
             n = own.count
             own.first, ran = feed(
-                e.layers, e.values, e.bits, e.weights, e.starts, e.factors, e.counts, e.cells, clocks,
+                e.layers, e.values, e.bits, e.weights, e.starts, e.factors, e.counts, e.cells, e.raster, clocks,
                 table[0, :n], table[1, :n], table[2, :n], table[3, :n], own.first, own.end_step, outputs, spikes,
             )  # fmt: skip
             answer_steps(own, clock, outputs, spikes, ran, answers, arrays)
