@@ -14,6 +14,9 @@ from snnlab.nn import LAYERS, Network, build_network
 
 from ...refusals import assert_raises
 
+# The gradients run compiled.
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
@@ -162,6 +165,7 @@ def test_steps_past_the_end_are_zero_and_change_nothing_before(kind: str, traini
     assert (y[2:, 2] == 0).all()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
     network, in_shape, _ = network_of(kind)
