@@ -69,7 +69,7 @@ def main() -> None:
 def write_sources(folder: Path, models: Sequence[str] = models_page.NAMES) -> None:
     """Write all pages as Markdown into an empty folder, with the cards of some models."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", folder)
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("results"))
     for path in [*folder.rglob("*.md"), *(ROOT / name for name in OTHER_PAGES)]:
         inside = path.is_relative_to(folder)
         target = path if inside else folder / OTHER_PAGES[path.name]

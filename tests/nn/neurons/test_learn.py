@@ -317,3 +317,14 @@ def test_a_quantity_that_cannot_be_learned_is_named(kind: str, settings: dict[st
 def test_channels_need_to_be_known() -> None:
     with assert_raises(ConfigError, "learn.tau_mem", "in_shape"):
         LIF(1.0, learn={"tau_mem": "channel"})
+
+
+def test_time_constants_start_normal_around_the_setting() -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"learn": {"tau_mem": "channel"}, "tau_mem_std": 5.0, "in_shape": (4000,)}
+    started = LI(10.0, tau_mem="20 steps", **settings).learned_value("tau_mem")
+    assert started.mean().item() == pytest.approx(20, abs=0.3)
+    assert started.std().item() == pytest.approx(5, abs=0.3)
+    assert LI(10.0, tau_mem=200.0, **settings | {"tau_mem_std": 300.0}).learned_value("tau_mem").min() > 0
+    with assert_raises(ConfigError, "tau_mem_std", "tau_mem"):
+        LI(10.0, tau_mem=20.0, tau_mem_std=1.0)
