@@ -25,7 +25,7 @@ from snnlab.nn.losses import Loss, build_loss
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
-from snnlab.session.checks import check_batches, check_monitors, check_targets
+from snnlab.session.checks import check_batches, check_memory, check_monitors, check_targets
 from snnlab.session.weights import (
     Checkpoint,
     checkpoint_file,
@@ -262,7 +262,8 @@ class Session:
         """
         self.check()
         self.build("network")
-
+        if self.processes.device.type == "cpu":
+            check_memory(self.experiment, self.settings, self.built)
         data = self.data
         _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world_size)
