@@ -6,7 +6,7 @@ config.yaml          experiment of the first seed
 result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
 metrics.csv          metrics of every epoch, with a column `seed`
 weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
-predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K] if the dataset has one
+predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K], if the dataset has a `pixel_order`
 
 Axes: S seeds, N test recordings.
 """
@@ -174,8 +174,8 @@ def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
 
 
 def _permutation(one: SuiteRun) -> np.ndarray | None:
-    """Return the permutation of a run's dataset, `[K]`, or None."""
-    found = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "permutation", None)
+    """Return the order of the pixels of a run's dataset, `[K]`, or None."""
+    found = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "pixel_order", None)
     return None if found is None else np.asarray(found)
 
 
@@ -352,7 +352,7 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> tuple[dict[str, n
         trainer = session.trainer([predictions])
         session.decide_computation(trainer.strategy.root_device)
         trainer.test(session.module, datamodule=session.data, verbose=False)
-    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "permutation", None)
+    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "pixel_order", None)
 
 
 def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -> Iterator[ComparedItem]:
