@@ -6,7 +6,7 @@ config.yaml          experiment of the first seed
 result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
 metrics.csv          metrics of every epoch, with a column `seed`
 weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
-predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K], the `pixel_order` of a dataset
+predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K]: `pixel_order` of a dataset
 
 Axes: S seeds, N test recordings.
 """
