@@ -194,9 +194,19 @@ def entry_text(name: str, factory: Callable[..., Any]) -> str:
     parts = [f"## {name}\n", first_sentence(factory) + "\n"]
     if equations:
         parts.append('<div class="equations">\n' + "<br>\n".join(equations) + "\n</div>\n")
+    parts.append(docstring_text(rest_of_description(factory)) + "\n")
     rows = setting_rows(factory)
     parts.append(markdown_table(rows) if rows else "It takes no settings.\n")
     return "\n".join(parts)
+
+
+def rest_of_description(factory: Callable[..., Any]) -> str:
+    """Return what a docstring says between its first sentence and its sections."""
+    lines = (inspect.getdoc(factory) or "").splitlines()
+    end = next((index for index, line in enumerate(lines) if SECTION.match(line)), len(lines))
+    paragraph, _, rest = "\n".join(lines[:end]).partition("\n\n")
+    more = " ".join(paragraph.split()).removeprefix(first_sentence(factory)).strip()
+    return f"{more}\n\n{rest}".strip("\n")
 
 
 def setting_rows(factory: Callable[..., Any]) -> list[tuple[str, str, str, str, str]]:
@@ -312,7 +322,10 @@ def object_text(name: str, thing: Any) -> str:
     """Return a signature, as code, and a docstring, as Markdown."""
     parts = []
     if callable(thing):
-        parts.append(f"```python\n{signature_text(name, thing)}\n```\n")
+        lines = [signature_text(name, thing)]
+        if inspect.isclass(thing) and "forward" in vars(thing):
+            lines.append(signature_text("forward", vars(thing)["forward"]))
+        parts.append("```python\n" + "\n".join(lines) + "\n```\n")
     return "\n".join([*parts, docstring_text(inspect.getdoc(thing) or ""), ""])
 
 
