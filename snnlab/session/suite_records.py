@@ -6,7 +6,7 @@ config.yaml          experiment of the first seed
 result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
 metrics.csv          metrics of every epoch, with a column `seed`
 weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
-predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K] if the dataset has one
+predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K]: `pixel_order` of a dataset
 
 Axes: S seeds, N test recordings.
 """
@@ -165,14 +165,18 @@ def _is_of_machine(key: str) -> bool:
 
 
 def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
-    """Return the arrays of a run's test: recording, target, readout, and the permutation of its dataset if any."""
+    """Return the arrays of a run's test: recording, target, readout."""
     assert one.recorded is not None
     stored = one.recorded.predictions()
     if "test_readout" not in stored:
         raise RunFolderError(one.folder, "was not tested", "a record is one of a test")
-    found = {name: stored[f"test_{name}"] for name in ("recording", "target", "readout")}
-    permutation = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "permutation", None)
-    return found if permutation is None else {**found, "permutation": np.asarray(permutation)}
+    return {name: stored[f"test_{name}"] for name in ("recording", "target", "readout")}
+
+
+def _permutation(one: SuiteRun) -> np.ndarray | None:
+    """Return the order of the pixels of a run's dataset, `[K]`, or None."""
+    found = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "pixel_order", None)
+    return None if found is None else np.asarray(found)
 
 
 def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -186,8 +190,8 @@ def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.nd
         "target": first["target"],
         "answer": np.stack([answers_of(found["target"], found["readout"]) for found in arrays]),
     }
-    if "permutation" in first:
-        joined["permutation"] = np.stack([found["permutation"] for found in arrays])
+    if _permutation(runs[0]) is not None:
+        joined["permutation"] = np.stack([_permutation(one) for one in runs])  # type: ignore[arg-type]
     return joined
 
 
@@ -348,7 +352,7 @@ def evaluate_test(experiment: Experiment, run_folder: Path) -> tuple[dict[str, n
         trainer = session.trainer([predictions])
         session.decide_computation(trainer.strategy.root_device)
         trainer.test(session.module, datamodule=session.data, verbose=False)
-    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "permutation", None)
+    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "pixel_order", None)
 
 
 def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -> Iterator[ComparedItem]:

@@ -84,7 +84,7 @@ def test_a_simulated_digit_counts_as_trained_on_in_genuine_recordings(root: Path
     store = open_or_build(genuine, store_dir)
     seen = trained_on_mask(run_of(root, 28, 10), store, genuine.identities)
     assert seen is not None
-    shown = [int(Path(genuine.name(index)).stem) for index in np.flatnonzero(seen)]
+    shown = [int(Path(genuine.name(index)).stem) for index in np.flatnonzero(seen).tolist()]
     assert sorted(shown) == [28, 29, 30]
     unseen = trained_on_mask(run_of(root, 31, 10), store, genuine.identities)
     assert unseen is not None

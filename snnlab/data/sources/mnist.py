@@ -334,8 +334,8 @@ class PixelMNIST:
         self.origin = self._files.folder
         self.targets, self.split = self._files.targets, self._files.split
         pixels = self._files.image(0).size
-        self._order = np.arange(pixels) if permutation is None else pixel_order(permutation, pixels)
-        self.permutation = hashlib.sha256(permutation_text(self._order).encode()).hexdigest()
+        self.pixel_order = np.arange(pixels) if permutation is None else pixel_order(permutation, pixels)
+        self.permutation = hashlib.sha256(permutation_text(self.pixel_order).encode()).hexdigest()
         self.notes = [] if permutation is None else [f"permutation {permutation}, SHA-256 {self.permutation}"]
 
     def fingerprint(self) -> dict[str, Any]:
@@ -358,7 +358,7 @@ class PixelMNIST:
     def read(self, index: int) -> Events:
         """Return the grey values of one digit."""
         levels, _, pixels = self.sensor_size
-        grey = self._files.image(index).reshape(-1).astype(np.int64)[self._order]
+        grey = self._files.image(index).reshape(-1).astype(np.int64)[self.pixel_order]
         level = (2 * levels * grey + 255) // 510  # floor(levels * grey / 255 + 1/2)
         place = np.flatnonzero(level)
         p = (place % pixels).astype(polarity_dtype(pixels))

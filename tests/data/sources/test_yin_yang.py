@@ -61,7 +61,7 @@ def test_points_depend_on_their_part_and_its_seed_alone() -> None:
     [
         ({"seeds": [1, 1, 2]}, ("seeds", "[1, 1, 2]")),
         ({"seeds": [1, 2]}, ("seeds", "[1, 2]")),
-        ({"earliest_ms": 30.0}, ("latest_ms", "30 ms")),
+        ({"earliest_ms": 40.0}, ("latest_ms", "40 ms", "30.25")),
     ],
 )
 def test_settings_that_give_no_data_set_are_refused(changes: dict[str, Any], facts: tuple[str, ...]) -> None:
