@@ -170,7 +170,7 @@ def write_records(suite_folder: Path, records: str | None) -> Path:
         size = of_session.write_row(folder / dataset / method, runs)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
         say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
-    write_text(folder / "table.md", of_session.public_text(FORMATS["md"](read_table(suite_folder))))
+    write_text(folder / "table.txt", of_session.public_text(FORMATS["md"](read_table(suite_folder))))
     return folder
 
 

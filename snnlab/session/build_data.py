@@ -30,8 +30,6 @@ def make_data_module(experiment: Experiment, data: DataSettings, packed: Store, 
     Raises:
         ConfigError: if no recording is left for training.
     """
-    if experiment.init_from is not None and (verify := getattr(recordings, "verify_identities", None)):
-        verify()
     parts = split(data, packed, recordings)
     if not parts.train.size:
         raise ConfigError(

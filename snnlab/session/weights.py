@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ from snnlab.zoo import is_packaged, run_label, run_path
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment, ForeignWeights
     from snnlab.data.data_module import EventDataModule
+    from snnlab.data.dataset import Dataset
     from snnlab.data.events import Store
 
 _log = logging.getLogger(__name__)
@@ -185,6 +187,17 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
             ),
             "remove the override that changes it, or use --split train",
         )
+
+
+def verify_identities(experiment: Experiment, dataset: Dataset) -> None:
+    """Let a dataset verify what its recordings show, if initial weights come from a run that may have seen the same.
+
+    Raises:
+        DataError: if the recordings contradict the settings.
+    """
+    verify: Callable[[], None] | None = getattr(dataset, "verify_identities", None)
+    if experiment.init_from is not None and verify is not None:
+        verify()
 
 
 def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:

@@ -143,6 +143,11 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
+    def clock(self) -> tuple[int, ...]:
+        """The numbers of `CLOCK`."""
+        return self._clock[0].item()
+
+    @property
     def num_steps(self) -> int:
         """Number of steps that have ended."""
         return int(self._clock["step"][0])
@@ -170,7 +175,7 @@ class EventStream:
     @property
     def dropped(self) -> DroppedEvents:
         """Numbers of events that `feed_usable` dropped."""
-        return DroppedEvents(*self._clock[0].item()[_DROPPED])
+        return DroppedEvents(*self.clock[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
@@ -293,6 +298,11 @@ class EventStream:
         _, x, y, p = _columns(events)
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+
+    def count_spikes(self, raster: np.ndarray) -> None:
+        """Count the spikes of all layers in a `spike_raster` from now on."""
+        self._buffers = self._buffers._replace(raster=raster)
+        self._arguments = (*self._buffers, self._clock)
 
     def reset(self) -> None:
         """Return to the state before the first step."""

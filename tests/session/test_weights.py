@@ -15,7 +15,7 @@ from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.sources.simulated import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
 from snnlab.session import Session
-from snnlab.session.weights import find_trained_before, trained_on_mask, write_trained_on
+from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities, write_trained_on
 
 from ..refusals import assert_raises
 
@@ -71,6 +71,14 @@ def test_an_identity_is_a_part_of_mnist_and_a_place_in_every_dataset(root: Path)
     assert np.unique(pixels).size == 70
 
 
+@pytest.mark.parametrize("file", ["Train/3/00001.bin", "Test/3/00000.bin", "Test/3/three.bin"])
+def test_files_without_numbers_of_their_own_have_no_identity(file: str, root: Path) -> None:
+    path = root / "NMNIST" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes([1, 2, 0, 40, 1]) * 20)
+    assert NMNIST(str(root)).identities is None
+
+
 def test_a_simulated_digit_counts_as_trained_on_in_genuine_recordings(root: Path, store_dir: Path) -> None:
     genuine = NMNIST(str(root), mnist_parts=("train", "train"))
     store = open_or_build(genuine, store_dir)
@@ -99,7 +107,8 @@ def test_weights_of_a_run_on_the_same_digits_are_refused(root: Path, store_dir: 
     assert found is not None
     assert (found["val"], found["test"]) == ([], [])
     with assert_raises(DataError, "data.mnist_parts", "0 of 6", "Test"):
-        _ = data(root / "run_31_10", "[train,test]")[1].data
+        experiment, session = data(root / "run_31_10", "[train,test]")
+        verify_identities(experiment, session.dataset)
 
 
 def test_the_same_digit_in_two_parts_of_the_split_is_refused(root: Path, store_dir: Path) -> None:

@@ -255,12 +255,15 @@ class NMNIST(RecordingFiles):
 
     @property
     def identities(self) -> np.ndarray | None:
-        """The identity of each recording's digit, uint64 `[R]`; None if a file's name is no number."""
+        """The identity of each recording's digit, uint64 `[R]`; None if the files have no numbers of their own."""
         names = [file.path.stem for file in self._files]
         if not all(name.isdecimal() for name in names):
             return None
-        shown = np.array([part == "test" for part in self.mnist_parts])
-        return digit_identities(shown[self.split], np.array([int(name) for name in names], np.int64))
+        places = np.array([int(name) for name in names], np.int64)
+        numbers = set(zip(self.split.tolist(), places.tolist(), strict=True))
+        if places.min() < 1 or len(numbers) < len(names):
+            return None
+        return digit_identities(np.array([part == "test" for part in self.mnist_parts])[self.split], places)
 
     def verify_identities(self) -> None:
         """Compare the labels with those of MNIST, if its files are in the same root.
