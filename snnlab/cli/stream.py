@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from snnlab.cli.options import (
@@ -35,9 +34,10 @@ the outputs of the last data.duration_ms; spikes (of all layers since the line b
 
 Events come from a file as for snnlab predict, a FIFO, standard input (-), or the one program that connects to the port
 (0: any free one). --follow reads a file on as it grows. These have a line t,x,y,p for each event, t in us; or with
---binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. A writer that is faster
-than the network waits. Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that
-are no events, are dropped; the first of each kind is reported, and the last line on stderr has their numbers.
+--binary 16 bytes, little endian: t int64, x uint16, y uint16, p uint8, three that are not read. Without --follow a text
+file needs a first line with the names of its columns, or --columns. A writer that is faster than the network waits.
+Events of a step that has ended, outside the sensor, or more than an hour ahead, and lines that are no events, are
+dropped; the first of each kind is reported, and the last line on stderr has their numbers.
 
 A step ends when an event of a later step arrives, or at the end of the input. With --max-wait it also ends by the
 clock, this long after it would end in real time: for a camera that falls silent. --dt is the length of a step, by
@@ -97,9 +97,9 @@ def main(arguments: list[str], started: float) -> int:
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, run)
         try:
-            with until_pipe_closes(), closing(live.rows(events, given.name, state)) as rows:
-                for row in rows:
-                    sys.stdout.write(json.dumps(row) + "\n")
+            with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+                for text in lines:
+                    sys.stdout.write(text)
                     sys.stdout.flush()
         finally:
             took = time.perf_counter() - started
@@ -110,6 +110,13 @@ def main(arguments: list[str], started: float) -> int:
             print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
             wait_for_interrupt()
     return 0
+
+
+def _descriptor() -> int | None:
+    """Return the descriptor of stdout; None if it is no file."""
+    with suppress(OSError, ValueError):
+        return sys.stdout.fileno()
+    return None
 
 
 def _open_page(options: Mapping[str, str]) -> socket.socket | None:
