@@ -104,33 +104,41 @@ class DelayedLinear(DelayedConnections):
         if self.every == 1:
             return super().forward(x, state, lengths=lengths)
         number, num_steps = self.delays.max_steps, x.shape[0]
-        x_all, kernel = with_past(x, state, number), self.delays.kernel(self.weight)
-        valid = valid_steps(lengths, num_steps, x)
+        kernel, valid = self.delays.kernel(self.weight), valid_steps(lengths, num_steps, x)
         before = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device) if state is None else state.steps
         if state is None and num_steps >= self.every:
-            y = x.new_zeros(num_steps, *x.shape[1:-1], len(self.weight))
-            y[self.every - 1 :: self.every] = self.convolve_time(x_all[self.every - 1 :], kernel, self.every)
+            y = self._strided(x, kernel)
         else:  # the samples may be at different steps
             step = before + 1 + torch.arange(num_steps, device=x.device)[:, None]
             due = (step % self.every == 0).reshape(*step.shape, *[1] * (x.dim() - 2))
-            y = torch.where(due, self.convolve_time(x_all, kernel), 0)
+            y = torch.where(due, self.convolve_time(with_past(x, state, number), kernel), 0)
         y = y if valid is None else torch.where(valid, y, 0)
         after = (before + (num_steps if lengths is None else lengths.clamp(max=num_steps))) % self.every
-        return y, EveryState(last_steps(x_all, number, lengths).transpose(0, 1), after)
+        if lengths is None and num_steps >= number:
+            last = x[num_steps - number :]
+        else:
+            last = last_steps(with_past(x, state, number), number, lengths)
+        return y, EveryState(last.transpose(0, 1), after)
 
-    def convolve_time(self, x_all: Tensor, kernel: Tensor, every: int = 1) -> Tensor:
-        spacing = self.delays.spacing
-        kernel = kernel[..., ::spacing]
-        if every > 1:  # a matrix product of only the steps that count, several times faster
-            # One slice of the whole input, since the gradient of each slice is as large as what it is cut from.
-            step = math.gcd(every, spacing)
-            x, stride, space = x_all[::step], every // step, spacing // step
-            num_outputs = (x.shape[0] - space * (kernel.shape[-1] - 1) - 1) // stride + 1
-            starts = range(0, space * kernel.shape[-1], space)
-            windows = [x[start : start + stride * (num_outputs - 1) + 1 : stride] for start in starts]
-            return functional.linear(torch.cat(windows, -1), kernel.transpose(1, 2).flatten(1), self.bias)
-        x = x_all.flatten(1, -2).permute(1, 2, 0)
-        y = functional.conv1d(x, kernel, self.bias, dilation=spacing)
+    def _strided(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the outputs from rest, a matrix product of only the steps that count: several times faster."""
+        every, spacing = self.every, self.delays.spacing
+        step = math.gcd(every, spacing)
+        # All steps that count end a group of `step`; one slice, since its gradient is as large as the whole input.
+        x_some, kernel = x[step - 1 :: step], kernel[..., ::spacing]
+        stride, space, taps = every // step, spacing // step, kernel.shape[-1]
+        missing = space * (taps - 1) - stride + 1  # zeros before the first step, or steps that no output needs
+        x_some = torch.cat([x.new_zeros(missing, *x.shape[1:]), x_some]) if missing > 0 else x_some[-missing:]
+        outputs = x.shape[0] // every
+        windows = [x_some[space * tap : space * tap + stride * (outputs - 1) + 1 : stride] for tap in range(taps)]
+        y = functional.linear(torch.cat(windows, -1), kernel.transpose(1, 2).flatten(1), self.bias)
+        axes = [0, 0] * (x.dim() - 1)
+        y = functional.pad(y[:, None], [*axes, every - 1, 0]).flatten(0, 1)
+        return functional.pad(y, [*axes, 0, x.shape[0] % every]) if x.shape[0] % every else y
+
+    def convolve_time(self, x_all: Tensor, kernel: Tensor) -> Tensor:
+        x, spacing = x_all.flatten(1, -2).permute(1, 2, 0), self.delays.spacing
+        y = functional.conv1d(x, kernel[..., ::spacing], self.bias, dilation=spacing)
         return y.permute(2, 0, 1).unflatten(1, x_all.shape[1:-1])
 
     def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
