@@ -7,7 +7,7 @@ the results are those of the plain loop bit for bit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,7 +16,7 @@ from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
 from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
 
-ONE = np.uint64(1)
+NONE, ONE = np.uint64(0), np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
@@ -36,8 +36,14 @@ def set_bit(bits: Any, bitmap: Any, summary: Any, words: Any, y: Any, x: Any) ->
 def first_outside(layers: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> int:
     """Return the index of the first event outside the sensor, or -1."""
     t = layers[0]
+    last_x, last_y, last_p = t.sensor_width - 1, t.sensor_height - 1, t.polarities - 1
+    signs = 0  # negative if any event is outside; without branches, several events at a time
     for n in range(first, stop):
-        inside = 0 <= x[n] < t.sensor_width and 0 <= y[n] < t.sensor_height and 0 <= p[n] < t.polarities
+        signs |= x[n] | (last_x - x[n]) | y[n] | (last_y - y[n]) | p[n] | (last_p - p[n])
+    if signs >= 0:
+        return -1
+    for n in range(first, stop):
+        inside = 0 <= x[n] <= last_x and 0 <= y[n] <= last_y and 0 <= p[n] <= last_p
         if not inside:
             return n
     return -1
@@ -48,14 +54,33 @@ def take_events(layers: Any, values: Any, bits: Any, cells: Any, x: Any, y: Any,
     """Add events to the input of the first layer."""
     t = layers[0]
     to, width, channels, bitmap, summary, words = t.input, t.in_width, t.in_channels, t.in_bits, t.in_rows, t.in_words
-    sensor_width, per_polarity = t.sensor_width, 0 if t.is_merged else 1
+    height, sensor_width, per_polarity = t.in_height, t.sensor_width, 0 if t.is_merged else 1
+    # Of many events the rows are found afterwards: to mark the same word for each event waits for the one before.
+    is_many = (stop - first) * 4 > height * words
     for n in range(first, stop):
         cell = cells[y[n] * sensor_width + x[n]]
         if cell >= 0:
             in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
             channel = (cell >> 32) + p[n] * per_polarity
             values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
-            set_bit(bits, bitmap, summary, words, in_y, in_x)
+            bits[bitmap + in_y * words + (in_x >> 6)] |= ONE << np.uint64(in_x & 63)
+            if not is_many:
+                bits[summary + (in_y >> 6)] |= ONE << np.uint64(in_y & 63)
+    if is_many:
+        mark_rows(bits, bitmap, summary, words, height)
+
+
+@_inner
+def mark_rows(bits: Any, bitmap: Any, summary: Any, words: Any, height: Any) -> None:
+    """Mark the rows of a bitmap that have bits."""
+    for group in range((height + 63) >> 6):
+        rows = NONE
+        for y in range(group << 6, min(height, (group + 1) << 6)):
+            some = NONE
+            for word in range(bitmap + y * words, bitmap + (y + 1) * words):
+                some |= bits[word]
+            rows |= np.uint64(some != 0) << np.uint64(y & 63)
+        bits[summary + group] |= rows
 
 
 @_inner
@@ -65,12 +90,12 @@ def take_channels(
     """List the channels of a pixel that are not zero, with the places of their weights; clear them."""
     found = 0
     if channels < LANES:
-        for channel in range(channels):
-            if values[at + channel] != 0:
-                starts[found] = weights + channel * distance
-                factors[found] = values[at + channel] / divisor
-                values[at + channel] = 0
-                found += 1
+        for channel in range(channels):  # without a branch, which nobody could predict
+            value = values[at + channel]
+            starts[found] = weights + channel * distance
+            factors[found] = value / divisor
+            values[at + channel] = 0
+            found += value != 0
         return found
     nothing = splat(ZERO, LANES)
     for block in range(0, channels, LANES):
@@ -92,22 +117,55 @@ def add_rows(
     values: Any, at: Any, weights: Any, starts: Any, factors: Any, count: Any, shift: Any, vectors: Any
 ) -> None:
     """Add the weights of the listed channels to `vectors` vectors of currents."""
-    if vectors == 1:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 1)
-    elif vectors == 3:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 3)
+    n = 0
+    while n + 6 <= vectors:
+        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 6)
+        n += 6
+    while n + 2 <= vectors:
+        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 2)
+        n += 2
+    if n < vectors:
+        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 1)
+
+
+@_inner
+def add_patch(
+    values: Any,
+    at: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    count: Any,
+    shift: Any,
+    vectors: Any,
+    rows: Any,
+    below: Any,
+    following: Any,
+) -> None:
+    """Add the weights of the listed channels to the rows of currents that a pixel reaches.
+
+    From row to row the currents are at `below` less, and the weights at `following` more.
+    """
+    if vectors == 3:
+        for _ in range(rows):
+            add_scaled_rows(values, at, weights, starts, factors, count, shift, 3)
+            at -= below
+            shift += following
     elif vectors == 5:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 5)
+        for _ in range(rows):
+            add_scaled_rows(values, at, weights, starts, factors, count, shift, 5)
+            at -= below
+            shift += following
+    elif vectors == 6:
+        for _ in range(rows):
+            add_scaled_rows(values, at, weights, starts, factors, count, shift, 6)
+            at -= below
+            shift += following
     else:
-        n = 0
-        while n + 6 <= vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 6)
-            n += 6
-        while n + 2 <= vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 2)
-            n += 2
-        if n < vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 1)
+        for _ in range(rows):
+            add_rows(values, at, weights, starts, factors, count, shift, vectors)
+            at -= below
+            shift += following
 
 
 @_inner
@@ -132,27 +190,71 @@ def copy_pixel(to: Any, values: Any, bits: Any, at: Any, channels: Any, divisor:
     set_bit(bits, to.in_bits, to.in_rows, to.in_words, y, x)
 
 
+class RowReach(NamedTuple):
+    """The rows of currents that a row of inputs reaches, from below upwards.
+
+    Attributes:
+        first, step: Row of the first, and the distance to the next one above.
+        kernel_row, kernel_step: Row of the kernel for the first, and the distance to the next one.
+        number: Their number.
+    """
+
+    first: Any
+    step: Any
+    kernel_row: Any
+    kernel_step: Any
+    number: Any
+
+
+@_inner
+def row_reach(t: Any, y: Any) -> RowReach:
+    """Return the rows of currents that row y of the input reaches; a layer has a stride of rows or a dilation."""
+    top = y + t.pad_y
+    first = (top * t.per_stride_y) >> 32
+    row, step = top - first * t.stride_y, t.row_dilation
+    while first >= t.height:
+        first -= step
+        row += t.stride_y
+    number, below, at = 0, first, row
+    while below >= 0 and at < t.rows:
+        number += 1
+        below -= step
+        at += t.stride_y
+    return RowReach(first, step, row, t.stride_y, number)
+
+
+@_inner
+def mark_reached(t: Any, bits: Any, reach: RowReach, column: Any) -> None:
+    """Mark the currents that a pixel reaches; `column` is the first."""
+    for n in range(reach.number):
+        row = reach.first - n * reach.step
+        mark_columns(bits, t.touched + row * t.words, t.words, t.width, column, t.columns)
+        bits[t.touched_rows + (row >> 6)] |= ONE << np.uint64(row & 63)
+
+
 @_inner
 def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Add the inputs of layer k to its currents, and mark the currents that they reach."""
     t = layers[k]
-    in_height, in_width, in_channels, in_words, in_bits = t.in_height, t.in_width, t.in_channels, t.in_words, t.in_bits
-    channels, height, width, words, left = t.channels, t.height, t.width, t.words, t.left
-    kernel_rows, dilation, columns = t.rows, t.row_dilation, t.columns
-    stride_y, stride_x, pad_y, pad_x = t.stride_y, t.stride_x, t.pad_y, t.pad_x
-    inputs, currents, current_width, first_weight = t.input, t.current, t.current_width, t.weights
-    touched, touched_rows, divisor, whole = t.touched, t.touched_rows, t.divisor, t.is_whole
+    in_width, in_channels, in_words, in_bits = t.in_width, t.in_channels, t.in_words, t.in_bits
+    channels, width, words, columns, whole = t.channels, t.width, t.words, t.columns, t.is_whole
+    stride_x, per_stride_x, pad_x, divisor = t.stride_x, t.per_stride_x, t.pad_x, t.divisor
     run = columns * channels
     kernel_row = stride_x * run
-    distance = channels if whole else kernel_rows * kernel_row
+    distance = channels if whole else t.rows * kernel_row
+    row_size = t.current_width * channels
     operations = 0
     active = 0
-    for group in range((in_height + 63) >> 6):
+    for group in range((t.in_height + 63) >> 6):
         some_rows = bits[t.in_rows + group]
         bits[t.in_rows + group] = 0
         while some_rows != 0:
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
+            reach = row_reach(t, y)
+            shift, following, below = reach.kernel_row * kernel_row, reach.kernel_step * kernel_row, reach.step * row_size
+            to = t.current + reach.first * row_size + (t.left - columns + 1) * channels
+            reached = NONE  # columns of a bitmap with one word per row
             for part in range(in_words):
                 word = in_bits + y * in_words + part
                 pixels = bits[word]
@@ -162,9 +264,10 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     pixels &= pixels - ONE
                     pixel = y * in_width + x
                     right = x + pad_x
-                    phase = right % stride_x if stride_x > 1 else 0
-                    begin = first_weight + (pixel * in_channels * channels if whole else phase * run)
-                    at = inputs + pixel * in_channels
+                    column = (right * per_stride_x) >> 32
+                    phase = right - column * stride_x
+                    begin = t.weights + (pixel * in_channels * channels if whole else phase * run)
+                    at = t.input + pixel * in_channels
                     if t.copy_to >= 0:
                         copy_pixel(layers[t.copy_to], values, bits, at, in_channels, divisor, y, x)
                     count = take_channels(values, at, in_channels, divisor, begin, distance, starts, factors)
@@ -172,24 +275,27 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                         continue
                     active += count
                     if whole:
-                        add_rows(values, currents, weights, starts, factors, count, 0, channels // LANES)
-                        set_bit(bits, touched, touched_rows, words, 0, 0)
+                        add_rows(values, t.current, weights, starts, factors, count, 0, channels // LANES)
+                        set_bit(bits, t.touched, t.touched_rows, words, 0, 0)
                         operations += count * channels
                         continue
-                    column = (right - phase) // stride_x - (columns - 1) if stride_x > 1 else right - (columns - 1)
-                    for kernel_y in range(kernel_rows):
-                        below = y + pad_y - kernel_y * dilation
-                        if stride_y > 1:
-                            if below % stride_y != 0:
-                                continue
-                            below //= stride_y
-                        if below < 0 or below >= height:
-                            continue
-                        to = currents + (below * current_width + column + left) * channels
-                        add_rows(values, to, weights, starts, factors, count, kernel_y * kernel_row, run // LANES)
-                        mark_columns(bits, touched + below * words, words, width, column, columns)
-                        bits[touched_rows + (below >> 6)] |= ONE << np.uint64(below & 63)
-                        operations += count * run
+                    place, size = to + column * channels, run // LANES
+                    add_patch(
+                        values, place, weights, starts, factors, count, shift, size, reach.number, below, following
+                    )
+                    operations += count * run * reach.number
+                    if words == 1:
+                        ones = ALL >> np.uint64(64 - columns)
+                        column -= columns - 1
+                        reached |= ones << np.uint64(column) if column >= 0 else ones >> np.uint64(-column)
+                    else:
+                        mark_reached(t, bits, reach, column - columns + 1)
+            if reached != 0:
+                reached &= ALL >> np.uint64(64 - width)
+                for n in range(reach.number):
+                    row = reach.first - n * reach.step
+                    bits[t.touched + row] |= reached
+                    bits[t.touched_rows + (row >> 6)] |= ONE << np.uint64(row & 63)
     counts[k].operations += operations
     counts[k].inputs += active
 
