@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
+from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER
 from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
 
 NONE, ONE = np.uint64(0), np.uint64(1)
@@ -348,14 +351,42 @@ def update_pixel(
         else:
             current = splat(ZERO, LANES)
         any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
-    if any_lane & SPIKED != 0:
+    if (t.feeds_itself or t.overlaps) and any_lane & SPIKED != 0:
         if t.feeds_itself:
             set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
-        if is_kept:
-            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
-        elif t.overlaps:
+        if t.overlaps:
             send_to_windows(t, values, bits, y, x)
     return any_lane
+
+
+@_inner
+def sent_bits(t: Any, lanes: Any, place: Any, x: Any) -> np.uint64:
+    """Return the bit of a pixel that spiked: of its window in a row of one word, else of its place in its own word."""
+    spiked = lanes & SPIKED != 0
+    if t.to_in_words == 1:
+        place = (x * t.per_pool_x) >> 32
+        spiked &= place < t.to_in_width
+    return np.uint64(spiked) << np.uint64(place & 63)
+
+
+@_inner
+def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
+    """Mark the inputs of the next layer that `sent_bits` of a row, or of its word `part`, are in."""
+    to_y = (y * t.per_pool_y) >> 32
+    if sent == 0 or t.overlaps or to_y >= t.to_in_height:
+        return
+    marked = ONE
+    if t.to_in_words == 1:
+        bits[t.to_in_bits + to_y] |= sent
+    else:
+        marked = NONE
+        while sent != 0:
+            to_x = (((part << 6) + trailing_zeros(sent)) * t.per_pool_x) >> 32
+            sent &= sent - ONE
+            if to_x < t.to_in_width:
+                bits[t.to_in_bits + to_y * t.to_in_words + (to_x >> 6)] |= ONE << np.uint64(to_x & 63)
+                marked = ONE
+    bits[t.to_in_rows + (to_y >> 6)] |= marked << np.uint64(to_y & 63)
 
 
 @_inner
@@ -380,27 +411,60 @@ def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weight
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
             for part in range(t.words):
-                pixels = bits[t.touched + y * t.words + part]
-                bits[t.touched + y * t.words + part] = 0
+                pixels, sent, still = bits[t.touched + y * t.words + part], NONE, NONE
                 while pixels != 0:
-                    x = (part << 6) + trailing_zeros(pixels)
+                    place = trailing_zeros(pixels)
                     pixels &= pixels - ONE
-                    if update_pixel(rules, count, values, bits, weights, y, x, True) > SPIKED:
-                        set_bit(bits, t.touched, t.touched_rows, t.words, y, x)
+                    x = (part << 6) + place
+                    lanes = update_pixel(rules, count, values, bits, weights, y, x, True)
+                    sent |= sent_bits(rules, lanes, place, x)
+                    still |= np.uint64(lanes > SPIKED) << np.uint64(place)
+                bits[t.touched + y * t.words + part] = still
+                if still != 0:
+                    bits[t.touched_rows + (y >> 6)] |= ONE << np.uint64(y & 63)
+                mark_sent(rules, bits, sent, y, part)
+
+
+@_inner
+def update_rows(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights: Any) -> None:
+    """Update all neurons, row by row."""
+    size_y, size_x = t.current_pool_y, t.current_pool_x
+    width = t.width // size_x
+    window = ALL >> np.uint64(64 - size_x)
+    for y in range(t.height // size_y):
+        for part in range((width + 63) >> 6):
+            sent, first = NONE, part << 6
+            line = NONE
+            if t.words == 1:
+                for row in range(y * size_y, (y + 1) * size_y):
+                    line |= bits[t.touched + row]
+            for place in range(min(width - first, 64)):
+                x = first + place
+                if t.words == 1:
+                    some = line & window
+                    line >>= np.uint64(size_x)
+                else:
+                    some = window_bits(t, bits, y, x)
+                lanes = update_pixel(rules, count, values, bits, weights, y, x, some != 0)
+                sent |= sent_bits(rules, lanes, place, x)
+            mark_sent(rules, bits, sent, y, part)
+
+
+@_inner
+def window_bits(t: Any, bits: Any, y: Any, x: Any) -> np.uint64:
+    """Return a number other than 0 if a current in a window of the pooling of currents is marked."""
+    some = NONE
+    for row in range(y * t.current_pool_y, (y + 1) * t.current_pool_y):
+        for column in range(x * t.current_pool_x, (x + 1) * t.current_pool_x):
+            some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
+    return some
 
 
 @_inner
 def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update all neurons of layer k."""
-    t, rules, count = layers[k], rules_of(layers, k), counts[k]
-    size_y, size_x = t.current_pool_y, t.current_pool_x
-    for y in range(t.height // size_y):
-        for x in range(t.width // size_x):
-            some = np.uint64(0)
-            for row in range(y * size_y, (y + 1) * size_y):
-                for column in range(x * size_x, (x + 1) * size_x):
-                    some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
-            update_pixel(rules, count, values, bits, weights, y, x, some != 0)
+    t, count = layers[k], counts[k]
+    update_rows(t, rules_of(layers, k), count, values, bits, weights)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
@@ -482,6 +546,55 @@ def run_steps(
         take_output(layers, values, bits, outputs[n])
         spikes[n] = all_spikes(counts)
     clock[0].step += stops.size
+    clock[0].events += x.size
+    clock[0].waiting = 0
+    return -1
+
+
+@intrinsic
+def pointer(context: Any, address: Any) -> Any:
+    """Return an address as a pointer."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), build
+
+
+@_inner
+def at_place(places: Any, number: Any, dtype: Any) -> np.ndarray:
+    """Return the array that `places_of` lists at a number."""
+    return carray(pointer(places[2 * number]), (places[2 * number + 1],), dtype)
+
+
+def places_of(*arrays: np.ndarray) -> np.ndarray:
+    """Return the addresses of arrays, and the numbers of their items; their owner must keep them.
+
+    Arguments of a compiled loop take as long as a short step: this is one for all.
+    """
+    return np.array([number for array in arrays for number in (array.ctypes.data, array.size)], np.int64)
+
+
+@_loop
+def run_step(places: Any, x: Any, y: Any, p: Any) -> int:
+    """Run a step with its events; return the first event outside, -1 if none is, or -2 if lengths differ.
+
+    Args:
+        places: `places_of` the `Buffers`, the clock and the output.
+    """
+    if not x.size == y.size == p.size:
+        return -2
+    layers = at_place(places, 0, LAYER)
+    outside = first_outside(layers, x, y, p, 0, x.size)
+    if outside >= 0:
+        return outside
+    values, bits, weights = at_place(places, 1, np.float32), at_place(places, 2, np.uint64), at_place(places, 3, np.float32)
+    starts, factors, counts = at_place(places, 4, np.int64), at_place(places, 5, np.float32), at_place(places, 6, COUNTS)
+    cells, clock = at_place(places, 7, np.int64), at_place(places, 8, CLOCK)
+    take_events(layers, values, bits, cells, x, y, p, 0, x.size)
+    step(layers, values, bits, weights, starts, factors, counts)
+    take_output(layers, values, bits, at_place(places, 9, np.float32))
+    clock[0].step += 1
     clock[0].events += x.size
     clock[0].waiting = 0
     return -1

@@ -19,6 +19,7 @@ from snnlab.kernels.vectors import (
     divide,
     load,
     multiply,
+    number_of_bits,
     select,
     splat,
     store,
@@ -316,7 +317,8 @@ def spike_numbers(t: Any, threshold: Any, v: Any, spiked: Any) -> Any:
     """Return how often each lane spikes."""
     nothing = splat(ZERO, LANES)
     if t.several:
-        return select(spiked, truncate(divide(v, threshold)), nothing)
+        ratio = v if t.v_threshold == 1 and not t.adapts and t.arrays == NO_ARRAYS else divide(v, threshold)
+        return select(spiked, truncate(ratio), nothing)
     return select(spiked, splat(np.float32(1), LANES), nothing)
 
 
@@ -343,12 +345,12 @@ def send(t: Any, values: Any, to: Any, output: Any) -> None:
 
 
 @_inner
-def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, number: Any) -> None:
+def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, spiked: Any, number: Any) -> None:
     """Send the numbers of spikes of a vector of neurons, also to themselves, and count them."""
     send(t, values, to, number)
     if t.feeds_itself:
         store(number, values, t.input + at - t.membrane)
-    count.spikes += np.int64(total(number))
+    count.spikes += np.int64(total(number)) if t.several else number_of_bits(spiked)
 
 
 @_inner
@@ -383,7 +385,7 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
         store(u, values, at)
         spiked = spikes_at(t, threshold, u)
         if spiked != 0:
-            send_spikes(t, count, values, at, to, spike_numbers(t, threshold, u, spiked))
+            send_spikes(t, count, values, at, to, spiked, spike_numbers(t, threshold, u, spiked))
         return spiked
     u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
@@ -395,7 +397,7 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
     if spiked != 0:
         number = spike_numbers(t, threshold, u, spiked)
         u = after_reset(t, weights, at, threshold, u, spiked, number)
-        send_spikes(t, count, values, at, to, number)
+        send_spikes(t, count, values, at, to, spiked, number)
         spiked |= spikes_at(t, threshold, u) << STILL
     if t.adapts:
         adapt(t, values, weights, at, number)
