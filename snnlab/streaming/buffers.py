@@ -244,8 +244,10 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
     # What most layers are: they reset by subtraction, and have nothing else; see `plain_rules_of`.
-    special = ("is_dense", "delayed", "overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    special = ("overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    special += ("several", "floor_rule") if row["is_dense"] else ("delayed",)
     row["is_plain"] = row["reset"] == SUBTRACT and row["g"] == 1 and not any(row[name] for name in special)
+    row["is_plain"] &= not row["is_dense"] or row["c"] == 0
 
 
 def _per(size: int) -> int:

@@ -17,10 +17,12 @@ from numba.extending import intrinsic
 from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
 from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER
-from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
+from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_dense_rules_of, plain_rules_of, rules_of, send
 
 NONE, ONE = np.uint64(0), np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+# As few channels of events are all multiplied, zeros too: how many are not zero cannot be predicted.
+FEW_CHANNELS = 2
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
@@ -90,13 +92,17 @@ def mark_rows(bits: Any, bitmap: Any, summary: Any, words: Any, height: Any) -> 
 def take_channels(
     values: Any, at: Any, channels: Any, divisor: Any, weights: Any, distance: Any, starts: Any, factors: Any
 ) -> int:
-    """List the channels of a pixel that are not zero, with the places of their weights; clear them."""
+    """List the channels of a pixel that are not zero, or all if they are few, with the places of their weights.
+
+    The channels are cleared. Returns the number of those that are not zero.
+    """
     found = 0
     if channels < LANES:
-        for channel in range(channels):  # without a branch, which nobody could predict
+        for channel in range(channels):
             value = values[at + channel]
-            starts[found] = weights + channel * distance
-            factors[found] = value / divisor
+            place = channel if channels <= FEW_CHANNELS else found
+            starts[place] = weights + channel * distance
+            factors[place] = value / divisor
             values[at + channel] = 0
             found += value != 0
         return found
@@ -246,7 +252,7 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
     kernel_row = stride_x * run
     distance = channels if whole else t.rows * kernel_row
     row_size = t.current_width * channels
-    operations = 0
+    products = 0
     active = 0
     for group in range((t.in_height + 63) >> 6):
         some_rows = bits[t.in_rows + group]
@@ -277,16 +283,17 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     if count == 0:
                         continue
                     active += count
+                    products += count * (channels if whole else run * reach.number)
+                    if in_channels <= FEW_CHANNELS:
+                        count = in_channels
                     if whole:
                         add_rows(values, t.current, weights, starts, factors, count, 0, channels // LANES)
                         set_bit(bits, t.touched, t.touched_rows, words, 0, 0)
-                        operations += count * channels
                         continue
                     place, size = to + column * channels, run // LANES
                     add_patch(
                         values, place, weights, starts, factors, count, shift, size, reach.number, below, following
                     )
-                    operations += count * run * reach.number
                     if words == 1:
                         ones = ALL >> np.uint64(64 - columns)
                         column -= columns - 1
@@ -299,7 +306,7 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     row = reach.first - n * reach.step
                     bits[t.touched + row] |= reached
                     bits[t.touched_rows + (row >> 6)] |= ONE << np.uint64(row & 63)
-    counts[k].operations += operations
+    counts[k].operations += products
     counts[k].inputs += active
 
 
@@ -389,7 +396,7 @@ def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
     bits[t.to_in_rows + (to_y >> 6)] |= marked << np.uint64(to_y & 63)
 
 
-@_inner
+@_once
 def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
     t, count = layers[k], counts[k]
@@ -464,7 +471,10 @@ def window_bits(t: Any, bits: Any, y: Any, x: Any) -> np.uint64:
 def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update all neurons of layer k."""
     t, count = layers[k], counts[k]
-    update_rows(t, rules_of(layers, k), count, values, bits, weights)
+    if t.is_plain:
+        update_rows(t, plain_dense_rules_of(layers, k), count, values, bits, weights)
+    else:
+        update_rows(t, rules_of(layers, k), count, values, bits, weights)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 

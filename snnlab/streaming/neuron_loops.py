@@ -267,6 +267,70 @@ def plain_rules_of(layers: Any, k: Any) -> Rules:
 
 
 @_inner
+def plain_dense_rules_of(layers: Any, k: Any) -> Rules:
+    """Return the numbers of a plain layer k that is updated as a whole; see `plain_rules_of`."""
+    t = layers[k]
+    then = layers[t.to]
+    return Rules(
+        t.channels,
+        t.membrane,
+        t.width,
+        t.current_width,
+        t.current,
+        t.left,
+        t.current_pool_y,
+        t.current_pool_x,
+        t.pool,
+        t.per_pool_y,
+        t.per_pool_x,
+        0,
+        t.window_y,
+        t.window_x,
+        t.pool_stride_y,
+        t.pool_stride_x,
+        t.pool_pad_y,
+        t.pool_pad_x,
+        t.unused,
+        SUBTRACT,
+        t.delayed,
+        t.strict,
+        0,
+        NO_FLOOR,
+        1,
+        t.has_bias,
+        t.bias,
+        t.a,
+        np.float32(1),
+        ZERO,
+        t.v_threshold,
+        t.r,
+        t.v_reset,
+        t.floor,
+        0,
+        t.synaptic,
+        t.b,
+        0,
+        t.adaptive,
+        t.rho,
+        t.adaptation,
+        0,
+        t.coefficients,
+        t.span,
+        0,
+        t.input,
+        t.in_bits,
+        t.in_rows,
+        t.in_words,
+        then.input,
+        then.in_height,
+        then.in_width,
+        then.in_bits,
+        then.in_rows,
+        then.in_words,
+    )
+
+
+@_inner
 def synaptic_current(t: Any, values: Any, weights: Any, at: Any, current: Any) -> Any:
     """Add an input to the decaying currents of neurons, and return the current that the membranes read."""
     place = t.synaptic + at - t.membrane
