@@ -39,8 +39,8 @@ _WHOLE_NUMBERS = (
     # Sizes of the input, of its bitmap, of the kernel and of the currents; per_n is 2^32 / n rounded up, so that
     # x // n = (x * per_n) >> 32.
     *("in_height", "in_width", "in_channels", "in_words", "is_whole"),
-    *("sensor_height", "sensor_width", "polarities", "is_merged"),
-    *("rows", "row_dilation", "columns", "stride_y", "stride_x", "per_stride_y", "per_stride_x"),
+    *("sensor_height", "sensor_width", "polarities", "is_merged", "is_direct"),
+    *("rows", "row_dilation", "columns", "block", "stride_y", "stride_x", "per_stride_y", "per_stride_x"),
     *("pad_y", "pad_x"),
     *("height", "width", "channels", "words", "left", "current_width"),
     # The windows, and the rules of the neurons.
@@ -202,6 +202,8 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     layout.place_input(table[-1], layers[-1].out_shape, whole_vectors(layers[-1].out_shape[0]))
     table[0]["sensor_height"], table[0]["sensor_width"] = sensor.cells.shape
     table[0]["polarities"], table[0]["is_merged"] = sensor.polarities, sensor.is_merged
+    own = plain_sensor(layers[0].in_shape)
+    table[0]["is_direct"] = not sensor.is_merged and np.array_equal(sensor.cells, own.cells) and own.cells.shape[0] > 0
     most = max(int(table["in_channels"].max()), LANES)
     weights = aligned_zeros(layout.num_weights)
     weights[:] = np.concatenate(layout.parts)
@@ -227,6 +229,8 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["per_stride_y"], row["per_stride_x"] = (_per(size) for size in layer.stride)
     row["rows"], row["row_dilation"] = layer.weight.shape[2], layer.row_dilation
     row["columns"] = _columns(layer)
+    vectors = row["columns"] * channels // LANES
+    row["block"] = next((size for size in (6, 5) if vectors % size == 0), 0)
     row["adds_to_next"], row["feeds_itself"] = layer.adds_to_next, layer.feeds_itself
     row["current_pool_y"], row["current_pool_x"] = layer.current_pool
     row["membrane"] = layout.take_values(prod(layer.shape[1:]) * channels)

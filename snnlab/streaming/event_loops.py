@@ -17,7 +17,17 @@ from numba.extending import intrinsic
 from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
 from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER
-from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_dense_rules_of, plain_rules_of, rules_of, send
+from snnlab.streaming.neuron_loops import (
+    SPIKED,
+    ZERO,
+    current_of,
+    fire,
+    leak,
+    plain_dense_rules_of,
+    plain_rules_of,
+    rules_of,
+    send,
+)
 
 NONE, ONE = np.uint64(0), np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -60,19 +70,26 @@ def take_events(layers: Any, values: Any, bits: Any, cells: Any, x: Any, y: Any,
     t = layers[0]
     to, width, channels, bitmap, summary, words = t.input, t.in_width, t.in_channels, t.in_bits, t.in_rows, t.in_words
     height, sensor_width, per_polarity = t.in_height, t.sensor_width, 0 if t.is_merged else 1
+    if t.is_direct:
+        for n in range(first, stop):
+            values[to + (y[n] * width + x[n]) * channels + p[n]] += np.float32(1)
+            bits[bitmap + y[n] * words + (x[n] >> 6)] |= ONE << np.uint64(x[n] & 63)
+    else:
+        for n in range(first, stop):
+            cell = cells[y[n] * sensor_width + x[n]]
+            if cell >= 0:
+                in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
+                channel = (cell >> 32) + p[n] * per_polarity
+                values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
+                bits[bitmap + in_y * words + (in_x >> 6)] |= ONE << np.uint64(in_x & 63)
     # Of many events the rows are found afterwards: to mark the same word for each event waits for the one before.
-    is_many = (stop - first) * 4 > height * words
-    for n in range(first, stop):
-        cell = cells[y[n] * sensor_width + x[n]]
-        if cell >= 0:
-            in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
-            channel = (cell >> 32) + p[n] * per_polarity
-            values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
-            bits[bitmap + in_y * words + (in_x >> 6)] |= ONE << np.uint64(in_x & 63)
-            if not is_many:
-                bits[summary + (in_y >> 6)] |= ONE << np.uint64(in_y & 63)
-    if is_many:
+    if (stop - first) * 4 > height * words:
         mark_rows(bits, bitmap, summary, words, height)
+    else:
+        for n in range(first, stop):
+            in_y = y[n] if t.is_direct else (cells[y[n] * sensor_width + x[n]] >> 16) & 0xFFFF
+            is_used = t.is_direct or cells[y[n] * sensor_width + x[n]] >= 0
+            bits[summary + (in_y >> 6)] |= np.uint64(is_used) << np.uint64(in_y & 63)
 
 
 @_inner
@@ -122,19 +139,17 @@ def take_channels(
 
 
 @_inner
-def add_rows(
-    values: Any, at: Any, weights: Any, starts: Any, factors: Any, count: Any, shift: Any, vectors: Any
-) -> None:
-    """Add the weights of the listed channels to `vectors` vectors of currents."""
+def add_rows(values: Any, at: Any, weights: Any, starts: Any, factors: Any, count: Any, shift: Any, size: Any) -> None:
+    """Add the weights of the listed channels to `size` currents."""
     n = 0
-    while n + 6 <= vectors:
-        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 6)
-        n += 6
-    while n + 2 <= vectors:
-        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 2)
-        n += 2
-    if n < vectors:
-        add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 1)
+    while n + 6 * LANES <= size:
+        add_scaled_rows(values, at + n, weights, starts, factors, count, shift + n, 6)
+        n += 6 * LANES
+    while n + 2 * LANES <= size:
+        add_scaled_rows(values, at + n, weights, starts, factors, count, shift + n, 2)
+        n += 2 * LANES
+    if n < size:
+        add_scaled_rows(values, at + n, weights, starts, factors, count, shift + n, 1)
 
 
 @_inner
@@ -146,33 +161,42 @@ def add_patch(
     factors: Any,
     count: Any,
     shift: Any,
-    vectors: Any,
+    size: Any,
+    block: Any,
     rows: Any,
     below: Any,
     following: Any,
 ) -> None:
     """Add the weights of the listed channels to the rows of currents that a pixel reaches.
 
-    From row to row the currents are at `below` less, and the weights at `following` more.
+    A row has `size` numbers, in registers by `block` vectors. From row to row the currents are at `below` less, and the
+    weights at `following` more.
     """
-    if vectors == 3:
+    if size == 3 * LANES:
         for _ in range(rows):
             add_scaled_rows(values, at, weights, starts, factors, count, shift, 3)
             at -= below
             shift += following
-    elif vectors == 5:
+    elif size == 5 * LANES:
         for _ in range(rows):
             add_scaled_rows(values, at, weights, starts, factors, count, shift, 5)
             at -= below
             shift += following
-    elif vectors == 6:
+    elif block == 6:
         for _ in range(rows):
-            add_scaled_rows(values, at, weights, starts, factors, count, shift, 6)
+            for n in range(0, size, 6 * LANES):
+                add_scaled_rows(values, at + n, weights, starts, factors, count, shift + n, 6)
+            at -= below
+            shift += following
+    elif block == 5:
+        for _ in range(rows):
+            for n in range(0, size, 5 * LANES):
+                add_scaled_rows(values, at + n, weights, starts, factors, count, shift + n, 5)
             at -= below
             shift += following
     else:
         for _ in range(rows):
-            add_rows(values, at, weights, starts, factors, count, shift, vectors)
+            add_rows(values, at, weights, starts, factors, count, shift, size)
             at -= below
             shift += following
 
@@ -241,7 +265,7 @@ def mark_reached(t: Any, bits: Any, reach: RowReach, column: Any) -> None:
         bits[t.touched_rows + (row >> 6)] |= ONE << np.uint64(row & 63)
 
 
-@_inner
+@_once
 def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Add the inputs of layer k to its currents, and mark the currents that they reach."""
     t = layers[k]
@@ -261,7 +285,11 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
             reach = row_reach(t, y)
-            shift, following, below = reach.kernel_row * kernel_row, reach.kernel_step * kernel_row, reach.step * row_size
+            shift, following, below = (
+                reach.kernel_row * kernel_row,
+                reach.kernel_step * kernel_row,
+                reach.step * row_size,
+            )
             to = t.current + reach.first * row_size + (t.left - columns + 1) * channels
             reached = NONE  # columns of a bitmap with one word per row
             for part in range(in_words):
@@ -287,12 +315,12 @@ def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: A
                     if in_channels <= FEW_CHANNELS:
                         count = in_channels
                     if whole:
-                        add_rows(values, t.current, weights, starts, factors, count, 0, channels // LANES)
+                        add_rows(values, t.current, weights, starts, factors, count, 0, channels)
                         set_bit(bits, t.touched, t.touched_rows, words, 0, 0)
                         continue
-                    place, size = to + column * channels, run // LANES
+                    place, rows = to + column * channels, reach.number
                     add_patch(
-                        values, place, weights, starts, factors, count, shift, size, reach.number, below, following
+                        values, place, weights, starts, factors, count, shift, run, t.block, rows, below, following
                     )
                     if words == 1:
                         ones = ALL >> np.uint64(64 - columns)
@@ -598,8 +626,16 @@ def run_step(places: Any, x: Any, y: Any, p: Any) -> int:
     outside = first_outside(layers, x, y, p, 0, x.size)
     if outside >= 0:
         return outside
-    values, bits, weights = at_place(places, 1, np.float32), at_place(places, 2, np.uint64), at_place(places, 3, np.float32)
-    starts, factors, counts = at_place(places, 4, np.int64), at_place(places, 5, np.float32), at_place(places, 6, COUNTS)
+    values, bits, weights = (
+        at_place(places, 1, np.float32),
+        at_place(places, 2, np.uint64),
+        at_place(places, 3, np.float32),
+    )
+    starts, factors, counts = (
+        at_place(places, 4, np.int64),
+        at_place(places, 5, np.float32),
+        at_place(places, 6, COUNTS),
+    )
     cells, clock = at_place(places, 7, np.int64), at_place(places, 8, CLOCK)
     take_events(layers, values, bits, cells, x, y, p, 0, x.size)
     step(layers, values, bits, weights, starts, factors, counts)
