@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
 from snnlab.streaming.buffers import CLOCK, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
-from snnlab.streaming.event_loops import feed_events, places_of, run_step, run_steps
+from snnlab.streaming.event_loops import feed_events, run_step, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
 # Where the clock has the numbers of `DroppedEvents`.
@@ -106,6 +107,12 @@ class EventStream:
         self._spikes = np.zeros(_MOST_STEPS, np.int64)
         self._clock = clock_of(dt)
         self._arguments = (*self._buffers, self._clock)
+        self._places = places_of(*self._arguments, self._output)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copy a stream: its arrays have other addresses."""
+        self.__dict__ |= state
+        self._view = self._output.reshape(self.out_shape)
         self._places = places_of(*self._arguments, self._output)
 
     def step(self, x: Any, y: Any, p: Any) -> np.ndarray:

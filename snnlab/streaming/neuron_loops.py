@@ -414,7 +414,10 @@ def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, spiked: Any, 
     send(t, values, to, number)
     if t.feeds_itself:
         store(number, values, t.input + at - t.membrane)
-    count.spikes += np.int64(total(number)) if t.several else number_of_bits(spiked)
+    if t.several and above(number, splat(np.float32(1), LANES)) != 0:
+        count.spikes += np.int64(total(number))
+    else:
+        count.spikes += number_of_bits(spiked)
 
 
 @_inner
@@ -429,7 +432,10 @@ def bounded(t: Any, u: Any) -> Any:
 
 @_inner
 def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
-    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
+    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold.
+
+    There is no branch on whether a neuron spikes, which could not be predicted: a 0 is sent too, and changes nothing.
+    """
     v = load(values, at, LANES)
     if t.reset == RELAY:
         send(t, values, to, current)
@@ -448,8 +454,7 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
             u = after_reset(t, weights, at, threshold, u, spiked, number)
         store(u, values, at)
         spiked = spikes_at(t, threshold, u)
-        if spiked != 0:
-            send_spikes(t, count, values, at, to, spiked, spike_numbers(t, threshold, u, spiked))
+        send_spikes(t, count, values, at, to, spiked, spike_numbers(t, threshold, u, spiked))
         return spiked
     u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
@@ -457,12 +462,10 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
         store(u, values, to)
         return SPIKED
     spiked = spikes_at(t, threshold, u)
-    number = splat(ZERO, LANES)
-    if spiked != 0:
-        number = spike_numbers(t, threshold, u, spiked)
-        u = after_reset(t, weights, at, threshold, u, spiked, number)
-        send_spikes(t, count, values, at, to, spiked, number)
-        spiked |= spikes_at(t, threshold, u) << STILL
+    number = spike_numbers(t, threshold, u, spiked)
+    u = after_reset(t, weights, at, threshold, u, spiked, number)
+    send_spikes(t, count, values, at, to, spiked, number)
+    spiked |= spikes_at(t, threshold, u) << STILL
     if t.adapts:
         adapt(t, values, weights, at, number)
     if t.floor_rule != NO_FLOOR:
