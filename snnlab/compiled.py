@@ -93,6 +93,17 @@ array is in use: an array that is created within the loop must be used once more
 """
 
 
+def _keep_apart(context: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.function.attributes.add("noinline"); builder.function.attributes.add("optsize")
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+keep_apart = cast(Callable[[], None], intrinsic(_keep_apart))
+
+
 def places_of(*arrays: np.ndarray) -> np.ndarray:
     """Return the addresses of arrays and the numbers of their items, for `array_at`; their owner must keep them.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from snnlab.compiled import array_at, borrow, compiled
+from snnlab.compiled import array_at, borrow, compiled, keep_apart
 from snnlab.kernels.vectors import LANES, load, splat, store, trailing_zeros
 from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER
 from snnlab.streaming.neuron_loops import (
@@ -181,6 +181,7 @@ def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
 @_once
 def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
+    keep_apart()
     t, count = layers[k], counts[k]
     if t.a != 1:
         leak(t, values, weights)
