@@ -95,13 +95,19 @@ array is in use: an array that is created within the loop must be used once more
 
 def _keep_apart(context: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.function.attributes.add("noinline"); builder.function.attributes.add("optsize")
+        for attribute in ("noinline", "optsize"):
+            builder.function.attributes.add(attribute)
         return context.get_dummy_value()
 
     return types.void(), build
 
 
 keep_apart = cast(Callable[[], None], intrinsic(_keep_apart))
+"""Keep a compiled function that calls this first out of its callers, which have fewer registers for it.
+
+numba optimizes the functions of functions again and again: code from its cache took a third longer than fresh code,
+until "optsize" forbade to unroll and to copy loops. Not for a function with `forceinline`, nor one that such calls.
+"""
 
 
 def places_of(*arrays: np.ndarray) -> np.ndarray:

@@ -265,6 +265,7 @@ def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts
 @_once
 def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Run all layers on the input that has been taken."""
+    keep_apart()
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
     starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
     for k in range(layers.size - 1):

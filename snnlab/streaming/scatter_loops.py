@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from snnlab.compiled import keep_apart
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
 from snnlab.streaming.neuron_loops import ZERO
 
@@ -200,6 +201,7 @@ def mark_row(t: Any, bits: Any, reach: RowReach, columns: Any) -> None:
 @_once
 def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
     """Add the inputs of layer k to its currents, and mark the currents that they reach."""
+    keep_apart()
     t = layers[k]
     in_width, in_channels, in_words, in_bits = t.in_width, t.in_channels, t.in_words, t.in_bits
     channels, words, columns, whole = t.channels, t.words, t.columns, t.is_whole
