@@ -34,8 +34,8 @@ Without data=NAME the config.yaml describes a folder of recordings that fit the 
 
 With model=NAME the file is a state dict of PyTorch (torch.save) for that model; nothing in it is executed. The table
 model.weights.rename of the model maps its names: neurobench_gesture and speck_gesture have one. With
-model.weights.rename=spikingjelly, the setting of the PLIF, SEW and VGG networks, the n-th layer of each type in the
-file is the n-th of the model.
+model.weights.rename=spikingjelly, the setting of the PLIF, SEW and VGG networks, or snntorch, the n-th layer of each
+type in the file is the n-th of the model.
 
   snnlab import cnn_sinabs.nir --out cnn --spikes-per-step several --floor -1
   snnlab evaluate cnn data=nmnist data.root=FOLDER data.dt=1

@@ -79,12 +79,12 @@ class ForeignWeights:
     Args:
         file: A file of `torch.save` with a state dict; null: random weights.
         rename: Names in the file, or their first parts, to names of the network; to numbers that they must be equal
-            to; or to null for those that are not used. Or `spikingjelly`: the n-th layer of each type in the file is
-            the n-th here.
+            to; or to null for those that are not used. Or `spikingjelly` or `snntorch`: the n-th layer of each type in
+            the file is the n-th here.
     """
 
     file: str | None = None
-    rename: Node | Literal["spikingjelly"] = field(default_factory=dict)
+    rename: Node | Literal["spikingjelly", "snntorch"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

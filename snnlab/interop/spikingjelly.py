@@ -1,49 +1,39 @@
-"""Names of SpikingJelly's state dicts: the layers of each type are matched in order.
-
-SpikingJelly names layers by their place in the Python object, such as `conv_fc.0` or `layer1.0.conv1`; these names
-differ between its versions and between users' programs. The order of the layers of one type does not. Layers of
-transformers are joined and sorted first.
-"""
+"""SpikingJelly's state dicts: layers are matched in order; those of transformers are joined and sorted first."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnlab.errors import DataError, join_names
+from snnlab.interop.layer_order import (
+    LEARNED,
+    TIME_CONSTANT,
+    Matched,
+    Target,
+    full_name,
+    layer_targets,
+    pairs_of_layers,
+)
 from snnlab.nn.network import Network
 from snnlab.nn.neurons.membrane import LeakyMembrane
-from snnlab.printable import printable
 
-_LEARNED = ".learned"
-_TIME_CONSTANT = "learned time constant"
-_DENSE = {2: "linear layer", 3: "conv1d layer", 4: "conv2d layer", 5: "conv3d layer"}
 # A projection that is one of three there and part of `qkv` here.
 _PART = re.compile(r"(?P<block>(?:.*\.)?)(?P<part>[qkv])_(?P<layer>conv|bn)\.(?P<own>\w+)")
 # QKFormer's embeddings and stages, which SpikingJelly registers one kind after the other.
 _STAGE = re.compile(r"(?P<kind>patch_embed|stage)(?P<number>\d+)\.")
 
 
-class Matched(NamedTuple):
-    """The tensors of a file with SpikingJelly's time constants as the network stores them, and their names in it."""
-
-    tensors: dict[str, Tensor]
-    targets: dict[str, str]
-
-
 def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Network) -> Matched:
     """Return the names in the network of the tensors of one of SpikingJelly's state dicts.
 
-    The n-th layer of a type in the file is the n-th layer of this type in the network; a type is what the tensors of a
-    layer show: convolutions by their axes, linear layers, batch normalizations, and the `w` of ParametricLIFNode, for
-    which 1 / tau = sigmoid(w).
+    The n-th layer of a type in the file is the n-th layer of this type in the network, also the `w` of
+    ParametricLIFNode, for which 1 / tau = sigmoid(w).
 
     Args:
         path: The file, for messages.
@@ -54,84 +44,15 @@ def match_spikingjelly(path: Path, tensors: Mapping[str, Tensor], network: Netwo
         DataError: if the file has more or fewer layers of a type, or a layer has more tensors there.
     """
     tensors = in_order_of_use(tensors, network.state_dict())
-    theirs, ours = _by_type(tensors), _by_type(network.state_dict())
-    for kind in {**theirs, **ours}:
-        _require_as_many(path, kind, theirs.get(kind, {}), ours.get(kind, {}))
-    converted, targets = dict(tensors), dict[str, str]()
-    for kind, layers in theirs.items():
-        for (layer, own_names), (target, names) in zip(layers.items(), ours[kind].items(), strict=True):
-            if kind == _TIME_CONSTANT:
-                name, (setting,) = f"{layer}.w".lstrip("."), names
-                targets[name] = f"{target}.{setting}"
-                converted[name] = _stored(tensors[name], network, target.removesuffix(_LEARNED), setting)
-                continue
-            for own in own_names:
-                name = f"{layer}.{own}".lstrip(".")
-                targets[name] = f"{target}.{own}"
-                if own not in names:
-                    hint = f"set {_setting(network, target)}.bias=true" if own == "bias" else ""
-                    raise DataError(path, f"{printable(name)} is not in this network's {target}", hint)
+    converted, targets = dict(tensors), dict[str, Target]()
+    for pair in pairs_of_layers(path, tensors, network.state_dict()):
+        if pair.kind != TIME_CONSTANT:
+            targets |= layer_targets(path, pair, network)
+            continue
+        name, (setting,) = full_name(pair.theirs, "w"), pair.our_names
+        targets[name] = f"{pair.ours}.{setting}"
+        converted[name] = _stored(tensors[name], network, pair.ours.removesuffix(LEARNED), setting)
     return Matched(converted, targets)
-
-
-def _by_type(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, list[str]]]:
-    """Return the layers that have tensors, with their tensors' names, by type."""
-    layers = dict[str, list[str]]()
-    for name in tensors:
-        layer, _, own = name.rpartition(".")
-        layers.setdefault(layer, []).append(own)
-    found = dict[str, dict[str, list[str]]]()
-    for layer, names in layers.items():
-        kind = _type_of(layer, {own: tensors[f"{layer}.{own}".lstrip(".")].dim() for own in names})
-        found.setdefault(kind, {})[layer] = names
-    return found
-
-
-def _type_of(layer: str, axes: Mapping[str, int]) -> str:
-    """Return the type of a layer by the numbers of axes of its tensors."""
-    if "running_mean" in axes:
-        return "batch normalization"
-    if axes == {"w": 0} or (layer.endswith(_LEARNED) and axes in ({"tau_mem": 0}, {"beta": 0})):
-        return _TIME_CONSTANT
-    if axes.keys() <= {"weight", "bias"} and axes.get("bias", 1) == 1 and axes.get("weight") in _DENSE:
-        return _DENSE[axes["weight"]]
-    return f"layer with {join_names(printable(name) for name in sorted(axes))}"
-
-
-def _require_as_many(path: Path, kind: str, theirs: Iterable[str], ours: Iterable[str]) -> None:
-    there, here = list(theirs), list(ours)
-    if len(there) == len(here):
-        return
-    more = there[len(here) :] or here[len(there) :]
-    whose = "its" if len(there) > len(here) else "this network's"
-    left_over = printable(more[0].removesuffix(_LEARNED))
-    message = f"has {_count_text(len(there), kind)}, and this network {len(here)}; {whose} {left_over} is left over"
-    fixes = {
-        (_TIME_CONSTANT, True): "its neurons learn tau: set neuron=spikingjelly_plif",
-        (_TIME_CONSTANT, False): "its neurons learn no tau: set neuron=spikingjelly_lif",
-    }
-    raise DataError(path, message, fixes.get((kind, len(there) > len(here)), ""))
-
-
-def _count_text(number: int, kind: str) -> str:
-    if number == 1:
-        return f"1 {kind}"
-    return f"{number} {kind.replace('layer', 'layers', 1) if 'layer' in kind else f'{kind}s'}"
-
-
-def _setting(network: Network, layer: str) -> str:
-    """Return the place of a layer in the configuration, or that of the block that it belongs to."""
-    place, before, block = "model", ".layers", network
-    for name in layer.split("."):
-        kind, module = block.layer_types.get(name), block.get_submodule(name)
-        if kind in ("shortcut", "branch"):
-            place, before = f"{place}{'.branches' if kind == 'branch' else ''}.{name}", ""
-        elif kind != "copy":  # all copies have one node
-            place, before = f"{place}{before}.{name}", ".layers"
-        if not isinstance(module, Network) or module.expanded is not None:
-            break
-        block = module
-    return place
 
 
 def _stored(w: Tensor, network: Network, layer: str, setting: str) -> Tensor:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names, one_line
+from snnlab.interop.layer_order import Target, number_text
+from snnlab.interop.snntorch import match_snntorch
 from snnlab.interop.spikingjelly import match_spikingjelly
 from snnlab.nn.network import Network
 from snnlab.printable import is_printable, printable
@@ -40,10 +42,9 @@ _INDIRECT = {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 # A message lists no more names than this.
 _MOST_NAMES = 6
 
-# The name of a tensor of the file: a name of the network, a number that it must be equal to, or null: not used.
-Target = str | float | None
 # A table of names, or whose names they are: the layers are matched in order then.
-Rename = Mapping[str, Any] | Literal["spikingjelly"]
+Rename = Mapping[str, Any] | Literal["spikingjelly", "snntorch"]
+_LIBRARIES = {"spikingjelly": match_spikingjelly, "snntorch": match_snntorch}
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -152,8 +153,8 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
             `features.0.weight` as `conv1.weight`, `{module: ""}` drops a first part, and `{fc: {weight: out.weight}}`
             is `{fc.weight: out.weight}`. A number that is a setting here, such as `{lif1.threshold: lif1.v_threshold}`,
             must be equal to it in the file's precision; `{lif1.factor: 1}` must be 1, and null is not used. Other names
-            are the network's own. Or `spikingjelly`: the n-th layer of each type in the file is the n-th here, see
-            `snnlab.interop.spikingjelly`.
+            are the network's own. Or `spikingjelly` or `snntorch`: the n-th layer of each type in the file is the n-th
+            here, see `snnlab.interop.layer_order`.
 
     Raises:
         DataError: if the file cannot be read, or its tensors do not fit the network.
@@ -162,10 +163,10 @@ def load_state_dict(network: Network, path: str | Path, rename: Rename | None = 
     path = Path(path).expanduser()
     tensors = read_state_dict(path)
     targets: Mapping[str, Target]
-    if rename == "spikingjelly":
-        tensors, targets = match_spikingjelly(path, tensors, network)
-    elif isinstance(rename, str):
-        raise ConfigError("rename", f"expected a table of names, or spikingjelly, got {rename!r}")
+    if isinstance(rename, str):
+        if rename not in _LIBRARIES:
+            raise ConfigError("rename", f"expected a table of names, spikingjelly or snntorch, got {rename!r}")
+        tensors, targets = _LIBRARIES[rename](path, tensors, network)
     else:
         targets = _targets(tensors, dict(_flat_table(rename or {})))
     own = network.state_dict()
@@ -260,16 +261,9 @@ def _require_number(path: Path, name: str, value: Tensor, target: str | float, n
     if value.numel() != 1:
         raise DataError(path, f"{name} has {value.numel():,} values, expected the number {expected:g}")
     if not bool((value == torch.tensor(expected, dtype=value.dtype)).all()):
-        number = _number_text(value)
+        number = number_text(value)
         fix = f"set model.layers.{target}={number}" if isinstance(target, str) else ""
         raise DataError(path, f"{name} is {number}, expected {expected:.9g}", fix)
-
-
-def _number_text(value: Tensor) -> str:
-    """Return the value of a tensor with as many digits as its precision needs."""
-    if value.is_floating_point() and value.dtype is not torch.float64:
-        return str(value.float().numpy().flat[0])
-    return str(value.item())
 
 
 def _type_text(value: Tensor) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import time
 from collections.abc import Generator, Iterable
 from math import inf
@@ -13,14 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError
+from snnlab.live_pages.stream_memory import ANSWERED, FAILED, SOURCE_CLOSED, STOPPED
 from snnlab.session.early_exit_options import early_exit_problem
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
+from snnlab.session.stream_page import Shown, StreamPage
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
 from snnlab.streaming.state_file import load_state, save_state
+from snnlab.zoo import run_label
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ class LiveStream:
             raise ConfigError("--every", problem)
         if options.until is not None and (why := early_exit_problem(run.experiment, settings)):
             raise ConfigError("--until", why)
-        self._answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
+        self.answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
         if options.by_event:
             self.stream.check_each()
         self._warm_up()
@@ -97,15 +101,34 @@ class LiveStream:
         self._bin = -1  # the open step of `by_event`
         self._reported: set[str] = set()
         self._dropped_before = self.stream.dropped
-        self._is_done = False
+        self._is_done, self._run_label = False, run_label(run.folder)
+        self.page: StreamPage | None = None
+
+    def show(self, listener: socket.socket, source: str, speed: float | None = None) -> StreamPage:
+        """Serve a page of the stream until it is closed.
+
+        Args:
+            listener: The socket of `open_port`.
+            source: Name of the input.
+            speed: How much faster than real time a recording plays.
+
+        Raises:
+            ConfigError: if each event is a step.
+        """
+        if self.options.by_event:
+            raise ConfigError("--page", "shows steps; with --by-event there are none")
+        answers = self.answers
+        said = Shown(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
+        self.page = StreamPage(self.stream, listener, said)
+        return self.page
 
     def _warm_up(self) -> None:
         """Load the compiled loops and their memory, which takes some tenths of a second, before events arrive."""
         for outputs, _ in self.stream.views(_NO_EVENTS, 1):
-            self._answers.add(outputs)
-        self._answers.add(self.stream.finish().reshape(1, -1))
-        self._answers.answer()
-        self._answers.clear()
+            self.answers.add(outputs)
+        self.answers.add(self.stream.finish().reshape(1, -1))
+        self.answers.answer()
+        self.answers.clear()
         self.stream.reset()
 
     def rows(self, events: EventInput, name: str = "", state: Path | None = None) -> Generator[Row]:
@@ -116,13 +139,15 @@ class LiveStream:
             name: Name of the input, for the saved state.
             state: File for the state; it is written every 10 s, and at the end.
         """
-        saved_s, is_whole = time.monotonic(), True
+        saved_s, is_whole, ended = time.monotonic(), True, STOPPED
         try:
             while not (events.closed or self._is_done):
                 arrived = events.read(self._until_clock(events))
                 held = _hold_signals(state is not None)
                 is_whole = False
                 found = self._piece(events, arrived)
+                if self.page is not None:
+                    self.page.update(events.num_bad)
                 self.place, is_whole = SavedPlace(name, events.position, events.origin_us), True
                 _release_signals(held)
                 self._report(events)
@@ -132,12 +157,22 @@ class LiveStream:
                     saved_s = time.monotonic()
             if not self._is_done:
                 yield from self._last_rows(events)
+            ended = ANSWERED if self._is_done else SOURCE_CLOSED
+        except Exception:
+            ended = FAILED
+            raise
         finally:
+            if self.page is not None:
+                if self.answers.window.size:
+                    self.page.add_answer(self.stream.num_steps, self.answers.outputs())
+                self.page.end(ended, events.num_bad)
             events.close()
             if state is not None and is_whole:
                 self.save(state)
 
     def _piece(self, events: EventInput, arrived: Columns | None) -> list[Row]:
+        if self.page is not None and arrived is not None:
+            self.page.add_events(arrived)
         if arrived is None:
             end = self.stream.step_at(self._now_us(events))
             return self._rows(self.stream.views(_NO_EVENTS, end), time.perf_counter())
@@ -166,7 +201,7 @@ class LiveStream:
     def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
         """Add outputs to the window, and return a row for the end of each interval."""
         rows: list[Row] = []
-        for outputs, spikes in parts:
+        for outputs, spikes in parts if self.page is None else self.page.timed(parts):
             if self._is_done:  # the steps after the last answer run, but are not answered
                 continue
             end = self.stream.num_steps
@@ -174,8 +209,12 @@ class LiveStream:
             done = first
             while done < end and not self._is_done:
                 stop = end if is_last else min(end, done // self._every * self._every + self._every)
-                self._answers.add(outputs[done - first : stop - first])
+                if self.page is not None:
+                    stop = min(stop, max(self.page.next_answer, done + 1))
+                self.answers.add(outputs[done - first : stop - first])
                 done = stop
+                if self.page is not None and self.page.wants_answer(done):
+                    self.page.add_answer(done, self.answers.outputs())
                 if is_last or done % self._every == 0:
                     rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
         return rows
@@ -186,21 +225,21 @@ class LiveStream:
         self.stream.count_outside(int(np.count_nonzero(~inside)))
         usable = {name: column[inside] for name, column in events.items()}
         outputs, spikes = self.stream.feed_each(usable)
-        outputs = outputs.reshape(len(outputs), self._answers.window.shape[1])
+        outputs = outputs.reshape(len(outputs), self.answers.window.shape[1])
         rows: list[Row] = []
         for n in np.flatnonzero(outputs.any(1)):
             t = int(usable["t"][n])
             step = max(self._bin, self.stream.step_at(t))
-            self._answers.add(np.zeros((min(step - self._bin, self._answers.num_steps), outputs.shape[1]), np.float32))
+            self.answers.add(np.zeros((min(step - self._bin, self.answers.num_steps), outputs.shape[1]), np.float32))
             self._bin = step
-            self._answers.add_to_last(outputs[n])
+            self.answers.add_to_last(outputs[n])
             rows.append(self._row(t / 1e3, int(spikes[n]), arrived_s))
             if self._is_done:
                 break
         return rows
 
     def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:
-        row = {"t_ms": round(t_ms, 4), **self._answers.answer(), "spikes": spikes - self._spikes_before}
+        row = {"t_ms": round(t_ms, 4), **self.answers.answer(), "spikes": spikes - self._spikes_before}
         self._spikes_before = spikes
         self._is_done = row.get("probability", 0) >= (inf if self.options.until is None else self.options.until)
         if self.options.times:
@@ -240,7 +279,7 @@ class LiveStream:
         """
         origin = [] if self.place.origin_us is None else [self.place.origin_us]
         others = {
-            "window": self._answers.window,
+            "window": self.answers.window,
             "spikes": np.array([self.stream.num_spikes - self._spikes_before]),
             "bin": np.array([self._bin]),
             "name": np.array(self.place.name[-1000:]),
@@ -256,10 +295,10 @@ class LiveStream:
             DataError: if it is no complete state.
             ConfigError: if it is of another network, sensor or step.
         """
-        most = 4 * self._answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
+        most = 4 * self.answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
         found = load_state(path, self.stream, most)
-        self._answers.clear()
-        self._answers.add(found["window"])
+        self.answers.clear()
+        self.answers.add(found["window"])
         self._spikes_before, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
         origin = int(found["origin"][0]) if found["origin"].size else None
         self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)

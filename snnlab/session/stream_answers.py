@@ -25,14 +25,18 @@ class StreamAnswers:
         run: The run.
         dt: Length of a step, ms.
         num_outputs: Number of outputs.
+
+    Attributes:
+        names: Names of the classes, or numbers.
+        has_values: Whether the outputs are values rather than classes.
     """
 
     def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
         settings = run.session.settings
         self.num_steps = max(1, round(settings.duration_ms / dt))
-        self._loss, self._has_values = run.session.loss, settings.targets == "value"
-        names = run.recorded.class_names(settings.num_classes)
-        self._names = list(map(str, range(settings.num_classes))) if names is None else names
+        self._loss, self.has_values = run.session.loss, settings.targets == "value"
+        names = run.class_names()
+        self.names = list(map(str, range(settings.num_classes))) if names is None else names
         self._memory = np.zeros((2 * self.num_steps + _SPARE_STEPS, num_outputs), np.float32)
         self._tensor = torch.from_numpy(self._memory)[:, None]
         self._end = 0
@@ -82,11 +86,19 @@ class StreamAnswers:
     def answer(self) -> dict[str, Any]:
         """Return the class and its probability, or the values."""
         scores = self._readout()
-        if self._has_values:
-            return {f"value_{name}": value for name, value in zip(self._names, scores.tolist(), strict=False)}
+        if self.has_values:
+            return {f"value_{name}": value for name, value in zip(self.names, scores.tolist(), strict=False)}
         answer = int(scores.argmax())
         probability = 1 / float(np.exp(scores - scores[answer]).sum())
-        return {"answer": answer, "name": self._names[answer], "probability": round(probability, 4)}
+        return {"answer": answer, "name": self.names[answer], "probability": round(probability, 4)}
+
+    def outputs(self) -> np.ndarray:
+        """Return the probabilities of all classes, or the values, `[K]`."""
+        scores = self._readout()
+        if self.has_values:
+            return scores
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum()
 
     def _readout(self) -> np.ndarray:
         """Return the loss' readout of the window, `[K]`."""

@@ -24,7 +24,7 @@ from snnlab.streaming.byte_sources import (
     parse_address,
 )
 from snnlab.streaming.event_decoders import BinaryDecoder, Decoder, LineDecoder
-from snnlab.streaming.event_input import EventInput, LiveInput, RecordedInput, columns_of
+from snnlab.streaming.event_input import EventInput, LiveInput, PacedInput, RecordedInput, columns_of
 
 
 class InputOptions(NamedTuple):
@@ -35,12 +35,14 @@ class InputOptions(NamedTuple):
         is_binary: Whether events are 16 bytes each rather than lines.
         follows: Whether the file grows.
         reading: `--time-unit`, `--time-origin` and `--columns`, where they are given.
+        speed: How much faster than real time a recording plays; None: as fast as the network runs.
     """
 
     word: str
     is_binary: bool = False
     follows: bool = False
     reading: Mapping[str, str] = {}
+    speed: float | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +66,8 @@ class InputOptions(NamedTuple):
             raise ConfigError("--follow", "is for a file that grows")
         if self.is_binary and "--columns" in self.reading:
             raise ConfigError("--columns", "is for lines of text")
+        if self.speed is not None and _is_live(self):
+            raise ConfigError("--speed", f"is for a recording, {self.word} is read as it comes")
 
 
 def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> EventInput:
@@ -125,7 +129,11 @@ def _recording(
         raise DataError(options.word, "cannot be read (permission denied)")
     size = run.session.settings.size
     events = columns_of(read_file(options.path, reading, size), size[1])
+    position = 0
+    start_us = live.stream.start_us(live.stream.num_steps) if reading.time_origin == "first" else 0
     if is_known and live.place.origin_us is not None:
-        return RecordedInput(events, position=live.place.position, start_us=-live.place.origin_us)
-    is_first = reading.time_origin == "first"
-    return RecordedInput(events, start_us=live.stream.start_us(live.stream.num_steps) if is_first else 0)
+        position, start_us = live.place.position, -live.place.origin_us
+    if options.speed is None:
+        return RecordedInput(events, position=position, start_us=start_us)
+    wait = None if live.page is None else live.page.wait
+    return PacedInput(events, options.speed, wait, position=position, start_us=start_us)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,8 @@ from snnlab.streaming.byte_sources import ByteSource
 from snnlab.streaming.event_decoders import BadLine, Columns, Decoder
 
 _PIECE = 1 << 16
+# Shortest time between two pieces of a recording that plays, s.
+_PACE_S = 0.0005
 
 
 class EventInput(Protocol):
@@ -114,8 +117,12 @@ class RecordedInput:
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the next events."""
+        return self._take(self.position + _PIECE)
+
+    def _take(self, stop: int) -> Columns:
+        """Return the events before an index."""
         self.arrived_s = time.perf_counter()
-        part = slice(self.position, self.position + _PIECE)
+        part = slice(self.position, stop)
         found = {name: column[part] for name, column in self._events.items()}
         found["t"] = found["t"] + self._start_us
         self.position = min(part.stop, self._events["t"].size)
@@ -124,6 +131,50 @@ class RecordedInput:
 
     def close(self) -> None:
         """Do nothing: the recording is in memory."""
+
+
+class PacedInput(RecordedInput):
+    """The events of a recording, at its own pace.
+
+    Args:
+        events: Columns t (us), x, y, p.
+        speed: How much faster than real time.
+        wait: Returns when it begins; None: at once.
+        position: Index of the first event.
+        start_us: Time that is added to all events, us.
+    """
+
+    def __init__(
+        self,
+        events: Columns,
+        speed: float,
+        wait: Callable[[], None] | None = None,
+        *,
+        position: int = 0,
+        start_us: int = 0,
+    ) -> None:
+        super().__init__(events, position=position, start_us=start_us)
+        self._speed, self._wait, self._begun_s = speed, wait, 0.0
+
+    def read(self, timeout_s: float | None) -> Columns | None:
+        """Return the events up to now; wait for the next one."""
+        t = self._events["t"]
+        if not self._begun_s and t.size:
+            if self._wait is not None:
+                self._wait()
+            first = min(self.position, t.size - 1)
+            self._begun_s = time.perf_counter() - t[first] / 1e6 / self._speed
+        end = None if timeout_s is None else time.perf_counter() + timeout_s
+        while t.size:
+            now_s = time.perf_counter()
+            stop = int(np.searchsorted(t, (now_s - self._begun_s) * self._speed * 1e6, "right"))
+            if stop > self.position or self.position == t.size:
+                return self._take(stop)
+            if end is not None and now_s >= end:
+                return None
+            rest = self._begun_s + t[self.position] / 1e6 / self._speed - now_s
+            time.sleep(max(_PACE_S, rest if end is None else min(rest, end - now_s)))
+        return self._take(0)
 
 
 def columns_of(events: object, height: int) -> Columns:

@@ -27,6 +27,7 @@ from snnlab.streaming.neuron_loops import (
     send,
 )
 from snnlab.streaming.scatter_loops import ALL, NONE, ONE, scatter, set_bit
+from snnlab.streaming.spike_raster import column_place, count_spikes, end_step
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
@@ -122,9 +123,22 @@ def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
 
 @_inner
 def update_pixel(
-    t: Any, count: Any, values: Any, bits: Any, weights: Any, y: Any, x: Any, is_touched: Any
+    t: Any,
+    k: Any,
+    count: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    raster: Any,
+    row: Any,
+    y: Any,
+    x: Any,
+    touched: Any,
 ) -> np.uint64:
-    """Update the neurons of one pixel and send their outputs to the next layer."""
+    """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster.
+
+    Plain layers run with a constant -1 for the row, so that nothing of a raster is in their loops.
+    """
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
     width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
@@ -133,13 +147,16 @@ def update_pixel(
     decays = t.is_dense and t.a != 1
     any_lane = np.uint64(0)
     for block in range(0, t.channels, LANES):
-        if is_touched:
+        if touched:
             current = current_of(t, values, weights, y, x, block)
         elif t.has_bias:
             current = load(weights, t.bias + block, LANES)
         else:
             current = splat(ZERO, LANES)
-        any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
+        lanes = fire(t, count, values, weights, at + block, current, to + block, decays)
+        if row >= 0 and lanes & SPIKED != 0:
+            count_spikes(raster, k, row, block, lanes & SPIKED)
+        any_lane |= lanes
     if (t.feeds_itself or t.overlaps) and any_lane & SPIKED != 0:
         if t.feeds_itself:
             set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
@@ -179,20 +196,22 @@ def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
 
 
 @_once
-def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
     keep_apart()
-    t, count = layers[k], counts[k]
+    t, count, row = layers[k], counts[k], column_place(raster, layers.size - 1, k)
     if t.a != 1:
         leak(t, values, weights)
-    if t.is_plain:
-        update_marked(t, plain_rules_of(layers, k), count, values, bits, weights)
+    if t.is_plain and row < 0:
+        update_marked(t, plain_rules_of(layers, k), k, count, values, bits, weights, raster, -1)
     else:
-        update_marked(t, rules_of(layers, k), count, values, bits, weights)
+        update_marked(t, rules_of(layers, k), k, count, values, bits, weights, raster, row)
 
 
 @_inner
-def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights: Any) -> None:
+def update_marked(
+    t: Any, rules: Any, k: Any, count: Any, values: Any, bits: Any, weights: Any, raster: Any, row: Any
+) -> None:
     """Update the neurons whose pixels are marked."""
     for group in range((t.height + 63) >> 6):
         some_rows = bits[t.touched_rows + group]
@@ -206,7 +225,7 @@ def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weight
                     place = trailing_zeros(pixels)
                     pixels &= pixels - ONE
                     x = (part << 6) + place
-                    lanes = update_pixel(rules, count, values, bits, weights, y, x, True)
+                    lanes = update_pixel(rules, k, count, values, bits, weights, raster, row, y, x, True)
                     sent |= sent_bits(rules, lanes, place, x)
                     still |= np.uint64(lanes > SPIKED) << np.uint64(place)
                 bits[t.touched + y * t.words + part] = still
@@ -216,7 +235,9 @@ def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weight
 
 
 @_inner
-def update_rows(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights: Any) -> None:
+def update_rows(
+    t: Any, rules: Any, k: Any, count: Any, values: Any, bits: Any, weights: Any, raster: Any, row: Any
+) -> None:
     """Update all neurons, row by row."""
     size_y, size_x = t.current_pool_y, t.current_pool_x
     width = t.width // size_x
@@ -226,8 +247,8 @@ def update_rows(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights:
             sent, first = NONE, part << 6
             line = NONE
             if t.words == 1:
-                for row in range(y * size_y, (y + 1) * size_y):
-                    line |= bits[t.touched + row]
+                for in_y in range(y * size_y, (y + 1) * size_y):
+                    line |= bits[t.touched + in_y]
             for place in range(min(width - first, 64)):
                 x = first + place
                 if t.words == 1:
@@ -235,7 +256,7 @@ def update_rows(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights:
                     line >>= np.uint64(size_x)
                 else:
                     some = window_bits(t, bits, y, x)
-                lanes = update_pixel(rules, count, values, bits, weights, y, x, some != 0)
+                lanes = update_pixel(rules, k, count, values, bits, weights, raster, row, y, x, some != 0)
                 sent |= sent_bits(rules, lanes, place, x)
             mark_sent(rules, bits, sent, y, part)
 
@@ -251,31 +272,35 @@ def window_bits(t: Any, bits: Any, y: Any, x: Any) -> np.uint64:
 
 
 @_inner
-def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update all neurons of layer k."""
-    t, count = layers[k], counts[k]
-    if t.is_plain:
-        update_rows(t, plain_dense_rules_of(layers, k), count, values, bits, weights)
+    t, count, row = layers[k], counts[k], column_place(raster, layers.size - 1, k)
+    if t.is_plain and row < 0:
+        update_rows(t, plain_dense_rules_of(layers, k), k, count, values, bits, weights, raster, -1)
     else:
-        update_rows(t, rules_of(layers, k), count, values, bits, weights)
+        update_rows(t, rules_of(layers, k), k, count, values, bits, weights, raster, row)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
 
 @_once
-def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
+def step(
+    layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any, raster: Any
+) -> None:
     """Run all layers on the input that has been taken."""
     keep_apart()
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
-    starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
+    starts, factors, counts, raster = borrow(starts), borrow(factors), borrow(counts), borrow(raster)
     for k in range(layers.size - 1):
         scatter(k, layers, values, bits, weights, starts, factors, counts)
         if layers[k].adds_to_next:
             continue
         if layers[k].is_dense:
-            update_all(k, layers, values, bits, weights, counts)
+            update_all(k, layers, values, bits, weights, counts, raster)
         else:
-            update_touched(k, layers, values, bits, weights, counts)
+            update_touched(k, layers, values, bits, weights, counts, raster)
+    if raster.size != 0:
+        end_step(raster, layers.size - 1)
 
 
 @_inner
@@ -312,6 +337,7 @@ def run_steps(
     factors: Any,
     counts: Any,
     cells: Any,
+    raster: Any,
     clock: Any,
     x: Any,
     y: Any,
@@ -336,7 +362,7 @@ def run_steps(
     for n in range(stops.size):
         take_events(layers, values, bits, cells, x, y, p, first, stops[n])
         first = stops[n]
-        step(layers, values, bits, weights, starts, factors, counts)
+        step(layers, values, bits, weights, starts, factors, counts, raster)
         take_output(layers, values, bits, outputs[n])
         spikes[n] = all_spikes(counts)
     clock[0].step += stops.size
@@ -356,24 +382,17 @@ def run_step(places: Any, x: Any, y: Any, p: Any) -> int:
     """
     if not x.size == y.size == p.size:
         return -2
-    layers = array_at(places, 0, LAYER)
+    layers, values, bits = array_at(places, 0, LAYER), array_at(places, 1, np.float32), array_at(places, 2, np.uint64)
     outside = first_outside(layers, x, y, p, 0, x.size)
     if outside >= 0:
         return outside
-    values, bits, weights = (
-        array_at(places, 1, np.float32),
-        array_at(places, 2, np.uint64),
-        array_at(places, 3, np.float32),
-    )
-    starts, factors, counts = (
-        array_at(places, 4, np.int64),
-        array_at(places, 5, np.float32),
-        array_at(places, 6, COUNTS),
-    )
-    cells, clock = array_at(places, 7, np.int64), array_at(places, 8, CLOCK)
+    weights, starts = array_at(places, 3, np.float32), array_at(places, 4, np.int64)
+    factors, counts = array_at(places, 5, np.float32), array_at(places, 6, COUNTS)
+    cells, raster = array_at(places, 7, np.int64), array_at(places, 8, np.int64)
+    clock, output = array_at(places, 9, CLOCK), array_at(places, 10, np.float32)
     take_events(layers, values, bits, cells, x, y, p, 0, x.size)
-    step(layers, values, bits, weights, starts, factors, counts)
-    take_output(layers, values, bits, array_at(places, 9, np.float32))
+    step(layers, values, bits, weights, starts, factors, counts, raster)
+    take_output(layers, values, bits, output)
     clock[0].step += 1
     clock[0].events += x.size
     clock[0].waiting = 0
@@ -396,6 +415,7 @@ def feed_events(
     factors: Any,
     counts: Any,
     cells: Any,
+    raster: Any,
     clock: Any,
     t: Any,
     x: Any,
@@ -436,7 +456,7 @@ def feed_events(
         while own.step < target:
             if ran == outputs.shape[0]:
                 return n, ran
-            step(layers, values, bits, weights, starts, factors, counts)
+            step(layers, values, bits, weights, starts, factors, counts, raster)
             take_output(layers, values, bits, outputs[ran])
             spikes[ran] = all_spikes(counts)
             ran += 1

@@ -102,18 +102,21 @@ class EventStream:
         last = self.layers[-1].out_shape
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
-        self._view = self._output.reshape(self.out_shape)
         self._rows = np.zeros((_MOST_STEPS, self._output.size), np.float32)
         self._spikes = np.zeros(_MOST_STEPS, np.int64)
         self._clock = clock_of(dt)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Prepare the arguments of the compiled loops: the arrays, or their addresses."""
+        self._view = self._output.reshape(self.out_shape)
         self._arguments = (*self._buffers, self._clock)
         self._places = places_of(*self._arguments, self._output)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copy a stream: its arrays have other addresses."""
         self.__dict__ |= state
-        self._view = self._output.reshape(self.out_shape)
-        self._places = places_of(*self._arguments, self._output)
+        self._bind()
 
     def step(self, x: Any, y: Any, p: Any) -> np.ndarray:
         """Run one step with its events, and those that wait; return the output, a view that the next step overwrites.
@@ -148,6 +151,11 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
+    def clock(self) -> tuple[int, ...]:
+        """The numbers of `CLOCK`."""
+        return self._clock[0].item()
+
+    @property
     def num_steps(self) -> int:
         """Number of steps that have ended."""
         return int(self._clock["step"][0])
@@ -175,7 +183,7 @@ class EventStream:
     @property
     def dropped(self) -> DroppedEvents:
         """Numbers of events that `feed_usable` dropped."""
-        return DroppedEvents(*self._clock[0].item()[_DROPPED])
+        return DroppedEvents(*self.clock[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
@@ -300,6 +308,11 @@ class EventStream:
         _, x, y, p = _columns(events)
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+
+    def count_spikes(self, raster: np.ndarray) -> None:
+        """Count the spikes of all layers in a `spike_raster` from now on."""
+        self._buffers = self._buffers._replace(raster=raster)
+        self._bind()
 
     def reset(self) -> None:
         """Return to the state before the first step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -129,6 +130,11 @@ def test_late_events_and_events_outside_are_counted(
         (["tcp://localhost"], ("tcp://localhost", "PORT")),
         (["tcp://nowhere.invalid:1"], ("tcp://nowhere.invalid:1",)),
         (["."], (".", "folder")),
+        (["--page", "70000"], ("--page", 70000)),
+        (["--page=x"], ("--page", "x")),
+        (["--keep-page"], ("--keep-page", "--page")),
+        (["--speed", "0"], ("stream", "--speed", 0)),
+        (["--speed", "1"], ("--speed", "-")),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -216,11 +222,104 @@ def test_a_fifo_and_a_socket_get_the_answers_of_the_file(
     os.mkfifo(fifo)
     with writing(lambda: fifo.write_bytes(text)):
         assert rows(snnlab("stream", str(run), str(fifo), "--binary")) == expected
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with writing(lambda: send(port, text)):
         done = snnlab("stream", str(run), f"tcp://127.0.0.1:{port}", "--binary")
     assert rows(done) == expected
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+class Page:
+    """A page of a stream that another thread opens, and asks for its data until the stream ends."""
+
+    def __init__(self, port: int, then: Callable[[], object] = lambda: None) -> None:
+        self.port, self._then = port, then
+        self.values: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def look(self) -> None:
+        """Ask until the stream has ended or its page is gone."""
+        after = ""
+        connection: http.client.HTTPConnection | None = None
+        for _ in range(3000):
+            try:
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+                connection.request("GET", f"/data?after={after}")
+                content = connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                connection = None
+                if self.values:
+                    break
+                time.sleep(0.02)
+                continue
+            length = int.from_bytes(content[:4], "little")
+            found = json.loads(content[4 : 4 + length])
+            for name, (kind, place, size) in found["arrays"].items():
+                new = np.frombuffer(content, kind, size, 4 + length + place)
+                self.arrays[name] = np.concatenate([self.arrays[name], new]) if name in self.arrays else new
+            if not self.values:
+                self._then()
+            self.values.append(found)
+            after = found["next"]
+            if found["ended"]:
+                break
+        if connection is not None:
+            connection.close()
+
+
+def test_a_page_shows_the_stream_and_changes_nothing(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    expected = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
+    fifo, text = tmp_path / "events", as_binary(recording)
+    os.mkfifo(fifo)
+    page = Page(free_port(), lambda: fifo.write_bytes(text + b"cut"))
+    stuck: list[socket.socket] = []
+    with writing(lambda: (connect(page.port, stuck), page.look())):
+        words = ("--every", "20", "--binary", "--page", str(page.port))
+        done = snnlab("stream", str(run), str(fifo), *words)
+    stuck[0].close()
+    assert rows(done) == expected
+    assert_text_has(done.err, f"http://127.0.0.1:{page.port}/", "3 unreadable")
+    first, last = page.values[0], page.values[-1]
+    events = np.load(recording)
+    assert (first["layout"]["picture"], first["layout"]["outputs"]) == ([34, 34], [str(n) for n in range(10)])
+    assert [name for name, *_ in first["layout"]["layers"]] == ["lif1"]
+    assert (last["ended"], last["numbers"]["unreadable"]) == (1, 3)
+    assert last["numbers"]["spikes"] == sum(row["spikes"] for row in expected)
+    recent = events["t"] > events["t"].max() - 900_000
+    assert np.unique(page.arrays["pixels"]).size == np.unique((events["y"] * 34 + events["x"])[recent]).size
+    assert page.arrays["answers"].reshape(-1, 10).sum(1) == pytest.approx(1, abs=1e-5)
+    assert page.arrays["answers"].reshape(-1, 10)[-1].max() == pytest.approx(expected[-1]["probability"], abs=1e-3)
+    assert page.arrays["times_us"].min() > 0
+
+
+def connect(port: int, clients: list[socket.socket]) -> None:
+    """Ask for data, and never read them."""
+    for _ in range(3000):
+        with suppress(ConnectionRefusedError):
+            clients.append(socket.create_connection(("127.0.0.1", port)))
+            clients[0].sendall(b"GET /data HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+            return
+        time.sleep(0.02)
+
+
+def test_a_port_in_use_is_one_line_and_a_recording_plays_at_its_pace(
+    run: Path, recording: Path, snnlab: Snnlab
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = snnlab("stream", str(run), str(recording), "--page", str(port))
+        assert done.status == 2
+        assert_error_has(done.error, "--page", port)
+    begun = time.perf_counter()
+    found = rows(snnlab("stream", str(run), str(recording), "--speed", "2"))
+    assert time.perf_counter() - begun > np.load(recording)["t"][-1] / 2e6
+    assert found == rows(snnlab("stream", str(run), str(recording)))
 
 
 @contextmanager

@@ -99,12 +99,12 @@ class SnntorchAlpha(Neuron):
             Decay("tau_mem", "beta", tau_mem, beta, dt, "exact"),
         )
         self.surrogate = Atan(alpha=2.0) if surrogate is None else as_surrogate(surrogate)
-        above, below = (decay.per_step() for decay in self._decays)
+        above, below = (decay.per_step() for decay in self.decays())
         if above <= below:
             raise ConfigError("alpha", f"must be above beta, got alpha {above:g} and beta {below:g}")
 
     def coefficients(self) -> AlphaCoefficients:
-        alpha, beta = (decay.per_step() for decay in self._decays)
+        alpha, beta = (decay.per_step() for decay in self.decays())
         # For beta = 0, tau is its limit.
         tau = math.log(alpha) / (math.log(beta) - math.log(alpha)) + 1.0 if beta > 0 else 1.0
         return AlphaCoefficients(alpha, beta, tau)
@@ -122,8 +122,12 @@ class SnntorchAlpha(Neuron):
         s = spike(after.v - self.v_threshold, self.surrogate, self.v_threshold, strict=True)
         return s, after
 
+    def decays(self) -> list[Decay]:
+        """Return the decays of the two currents, as they were set."""
+        return list(self._decays)
+
     def constants(self) -> list[Constant]:
-        return [decay.constant() for decay in self._decays]
+        return [decay.constant() for decay in self.decays()]
 
     def info(self) -> NeuronInfo:
         resets = self.reset != "none"

@@ -61,6 +61,10 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "lif delayed_conv": (IMAGE, {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "lif delayed_dense": ((5,), {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "linear": (IMAGE, {"out_features": 3}),
+    "linear every": (
+        IMAGE,
+        {"out_features": 3, "every": 2, "delay": {"max": "4 steps", "count": 3, "initial": "even"}},
+    ),
     "linear delay": (IMAGE, {"out_features": 3, "delay": DELAY | {"count": 2}}),
     "loop": ((5,), {"layers": WITHIN, "feedback": {"layers": {"back": {"type": "linear", "out_features": 5}}}}),
     "lsnn": (IMAGE, {}),
