@@ -189,10 +189,10 @@ def write_gif(pictures: list[Image.Image], path: Path, rate: float, colors: int)
     """Write pictures as a GIF with one table of colours; the last one stays for two seconds."""
     width, height = pictures[0].size
     every = pictures[:: max(1, len(pictures) // 8)]
-    sheet = Image.new("RGB", (width, height * len(every)))
+    canvas = Image.new("RGB", (width, height * len(every)))
     for n, picture in enumerate(every):
-        sheet.paste(picture, (0, n * height))
-    table = sheet.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        canvas.paste(picture, (0, n * height))
+    table = canvas.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     frames = [picture.quantize(palette=table, dither=Image.Dither.NONE) for picture in pictures]
     ms = [round(1000 / rate)] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=ms, loop=0, optimize=False)

@@ -91,7 +91,7 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
         parser.add_argument(name, dest=name, action="store_const", const="")
     words = [
         f"{word}={_WITHOUT_NUMBER[word]}" if word in _WITHOUT_NUMBER and not following.isdecimal() else word
-        for word, following in zip(arguments, [*arguments[1:], ""], strict=True)
+        for word, following in zip(arguments, [*arguments[1:], ""], strict=False)
     ]
     try:
         found, others = parser.parse_known_args(words)

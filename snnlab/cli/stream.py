@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from snnlab.cli.options import (
@@ -97,9 +96,9 @@ def main(arguments: list[str], started: float) -> int:
             print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
         events = stream_input.open_input(given, live, run)
         try:
-            with until_pipe_closes(), closing(live.rows(events, given.name, state)) as rows:
-                for row in rows:
-                    sys.stdout.write(json.dumps(row) + "\n")
+            with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+                for text in lines:
+                    sys.stdout.write(text)
                     sys.stdout.flush()
         finally:
             took = time.perf_counter() - started
@@ -110,6 +109,13 @@ def main(arguments: list[str], started: float) -> int:
             print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
             wait_for_interrupt()
     return 0
+
+
+def _descriptor() -> int | None:
+    """Return the descriptor of stdout; None if it is no file."""
+    with suppress(OSError, ValueError):
+        return sys.stdout.fileno()
+    return None
 
 
 def _open_page(options: Mapping[str, str]) -> socket.socket | None:

@@ -33,6 +33,8 @@ from snnlab.streaming.spike_raster import column_place, count_spikes, end_step
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
 # A step is compiled once for all loops that call it; `update_touched` by itself keeps more in registers.
 _once = njit(nogil=True, error_model="numpy")
+# Functions that become part of each loop that calls them: as functions of their own, they would be compiled once more.
+_within = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @_inner
@@ -405,8 +407,8 @@ def first_us(number: Any, clock: Any) -> int:
     return -((-number * clock.us_numerator) // clock.us_denominator)
 
 
-@_loop
-def feed_events(
+@_within
+def feed(
     layers: Any,
     values: Any,
     bits: Any,
@@ -470,3 +472,31 @@ def feed_events(
         own.waiting += 1
         own.latest = max(own.latest, t[n])
         n += 1
+
+
+@_loop
+def feed_events(
+    layers: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    counts: Any,
+    cells: Any,
+    raster: Any,
+    clock: Any,
+    t: Any,
+    x: Any,
+    y: Any,
+    p: Any,
+    first: Any,
+    end: Any,
+    outputs: Any,
+    spikes: Any,
+) -> tuple[int, int]:
+    """Do as `feed`, for Python."""
+    return feed(
+        layers, values, bits, weights, starts, factors, counts, cells, raster, clock, t, x, y, p, first, end,
+        outputs, spikes,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import CLOCK, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
+from snnlab.streaming.buffers import CLOCK, Buffers, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
 from snnlab.streaming.event_loops import feed_events, run_step, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
@@ -23,7 +23,7 @@ _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if
 _INT64 = np.dtype(np.int64)
 _CONTIGUOUS = (8,)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
-_MOST_STEPS = 1024
+STEPS_AT_ONCE = 1024
 # Shortest step, ms: times are whole us.
 _SHORTEST_MS = 1e-3
 
@@ -102,8 +102,8 @@ class EventStream:
         last = self.layers[-1].out_shape
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
-        self._rows = np.zeros((_MOST_STEPS, self._output.size), np.float32)
-        self._spikes = np.zeros(_MOST_STEPS, np.int64)
+        self._rows = np.zeros((STEPS_AT_ONCE, self._output.size), np.float32)
+        self._spikes = np.zeros(STEPS_AT_ONCE, np.int64)
         self._clock = clock_of(dt)
         self._bind()
 
@@ -149,6 +149,11 @@ class EventStream:
         """Return the size of the sensor, as text."""
         height, width = self.sensor.cells.shape
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
+
+    @property
+    def compiled_arguments(self) -> tuple[Buffers, np.ndarray, np.ndarray, np.ndarray]:
+        """The engine's memory, its clock, and the memory of the outputs and numbers of spikes of steps."""
+        return self._buffers, self._clock, self._rows, self._spikes
 
     @property
     def clock(self) -> tuple[int, ...]:
@@ -293,8 +298,8 @@ class EventStream:
         Shape:
             yields outputs `[T, K]` and spikes since the start `[T]`, which the next result overwrites.
         """
-        taken, ran = 0, _MOST_STEPS
-        while ran == _MOST_STEPS:
+        taken, ran = 0, STEPS_AT_ONCE
+        while ran == STEPS_AT_ONCE:
             taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
             if ran:
                 yield self._rows[:ran], self._spikes[:ran]

@@ -180,7 +180,7 @@ VARIANTS = {
 
 
 # The other variants nearly always fail together with these, so they run only in make slow.
-OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_layer", "early_stopping")
+OFTEN = ("an_average_of_each_step", "windows_annealing_and_a_frozen_layer")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +147,18 @@ def test_a_wrong_argument_is_one_line(
     done = snnlab("stream", str(run), *arguments)
     assert done.status == 2
     assert_error_has(done.error, *facts)
+
+
+def test_a_file_of_lines_without_names_of_columns_is_refused(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    source = tmp_path / "events.csv"
+    source.write_bytes(as_lines(recording))
+    done = snnlab("stream", str(run), str(source))
+    assert done.status == 2
+    assert_error_has(done.error, "events.csv", "--columns", "t,x,y,p")
+    expected = rows(snnlab("stream", str(run), str(recording)))
+    assert rows(snnlab("stream", str(run), str(source), "--columns", "t,x,y,p")) == expected
 
 
 def test_nothing_arrives_and_nothing_is_answered(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
@@ -344,7 +359,14 @@ def opened_live(run: Path, events: LiveInput, state: Path | None = None, **optio
     live = LiveStream(load(run), LiveOptions(**options))
     if state is not None and state.exists():
         live.load(state)
-    return live.rows(events, state=state)
+    return live_rows(live, events, state=state)
+
+
+def live_rows(live: LiveStream, *arguments: Any, **options: Any) -> Generator[dict[str, Any]]:
+    """Yield the rows in the lines of a live stream."""
+    with closing(live.lines(*arguments, **options)) as lines:
+        for text in lines:
+            yield from map(json.loads, text.splitlines())
 
 
 def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
@@ -354,9 +376,9 @@ def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
     found = opened_live(run, events, every=20.0, max_wait=1.0, times=True)
     silent = [next(found) for _ in range(3)]
     assert [row["t_ms"] for row in silent] == [20, 40, 60]
-    os.write(writer, b"1000000,1,1,1\n")
+    os.write(writer, b"60000000,1,1,1\n")  # a busy machine may need seconds
     os.close(writer)
-    assert [row["t_ms"] for row in found][-1] == 1020
+    assert [row["t_ms"] for row in found][-1] == 60_020
 
 
 def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, recording: Path, tmp_path: Path) -> None:
@@ -365,17 +387,49 @@ def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, reco
     reading, writer = os.pipe()
     os.write(writer, as_binary(recording)[:cut])
     live = LiveStream(load(run), LiveOptions(every=20.0))
-    part = live.rows(LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
+    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
     before = [next(part), next(part)]
     part.close()
     os.close(writer)
     live = LiveStream(load(run), LiveOptions(every=20.0))
     live.load(state)
     assert (live.place.name, live.place.position) == ("one", 16 * 3000)
-    rest = list(live.rows(binary_input(recording, live.place.position), "one", state))
+    rest = list(live_rows(live, binary_input(recording, live.place.position), "one", state))
     steps = round(rest[0]["t_ms"] / 20)
     assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
     assert list(tmp_path.iterdir()) == [state]
+
+
+@pytest.mark.slow  # four processes
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stream_that_was_killed_goes_on_from_its_state(
+    run: Path, recording: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    source, whole, state = tmp_path / "events", as_binary(recording), tmp_path / "state.npz"
+    words = [str(run), str(source), "--binary", "--every", "20"]
+    found: list[str] = []
+    for part, ending in ((1, signal.SIGTERM), (2, number)):
+        events = part * len(whole) // 48  # of 16 bytes: a third of the recording, and two
+        source.write_bytes(whole[: 16 * events + 5])
+        with command(*words, "--follow", "--state", str(state)) as process:
+            assert process.stdout is not None
+            ended = np.load(recording)["t"][events - 1] // 20_000
+            found += [process.stdout.readline().strip() for _ in range(ended - len(found))]
+            process.send_signal(ending)
+            assert process.communicate(timeout=120)[0] == ""
+            assert process.returncode == (-ending if ending == signal.SIGKILL else 128 + ending)
+    source.write_bytes(whole)
+    rest = command(*words, "--state", str(state)).communicate(timeout=120)[0].splitlines()
+    expected = command(*words).communicate(timeout=120)[0].splitlines()
+    rows = {json.loads(line)["t_ms"]: line for line in [*rest, *found]}
+    assert [rows[t] for t in sorted(rows)] == expected
+    # After SIGKILL the answers since the last saved state come twice.
+    assert (len(found) + len(rest) > len(expected)) == (number == signal.SIGKILL)
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "snnlab", "stream", *arguments]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def binary_input(recording: Path, position: int = 0) -> LiveInput:

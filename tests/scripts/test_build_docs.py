@@ -165,6 +165,7 @@ def assert_no_link_is_dead(site: Path) -> None:
 
 # Pages with wide tables, code and equations; `make slow` opens all.
 WIDE = ("index.html", "reference/settings.html", "reference/neurons.html", "reference/models.html", "results.html")
+WIDE += ("certified.html", "kernels.html")
 
 
 @in_a_browser

@@ -325,6 +325,7 @@ def test_time_constants_start_normal_around_the_setting() -> None:
     started = LI(10.0, tau_mem="20 steps", **settings).learned_value("tau_mem")
     assert started.mean().item() == pytest.approx(20, abs=0.3)
     assert started.std().item() == pytest.approx(5, abs=0.3)
-    assert LI(10.0, tau_mem=200.0, **settings | {"tau_mem_std": 300.0}).learned_value("tau_mem").min() > 0
+    settings["tau_mem_std"] = 300.0
+    assert LI(10.0, tau_mem=200.0, **settings).learned_value("tau_mem").min() > 0
     with assert_raises(ConfigError, "tau_mem_std", "tau_mem"):
         LI(10.0, tau_mem=20.0, tau_mem_std=1.0)
