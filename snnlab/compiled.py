@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.numpy_support import carray
 
 log = logging.getLogger(__name__)
 
@@ -89,3 +91,44 @@ numba counts references for each slice of an array, atomically: in a loop over s
 a third of the time, and more with several threads on one array. The owner must hold the memory as long as the borrowed
 array is in use: an array that is created within the loop must be used once more after the last access.
 """
+
+
+def _keep_apart(context: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        for attribute in ("noinline", "optsize"):
+            builder.function.attributes.add(attribute)
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+keep_apart = cast(Callable[[], None], intrinsic(_keep_apart))
+"""Keep a compiled function that calls this first out of its callers, which have fewer registers for it.
+
+numba optimizes the functions of functions again and again: code from its cache took a third longer than fresh code,
+until "optsize" forbade to unroll and to copy loops. Not for a function with `forceinline`, nor one that such calls.
+"""
+
+
+def places_of(*arrays: np.ndarray) -> np.ndarray:
+    """Return the addresses of arrays and the numbers of their items, for `array_at`; their owner must keep them.
+
+    Each argument of a compiled loop takes some 50 ns: this is one for all.
+    """
+    return np.array([number for array in arrays for number in (array.ctypes.data, array.size)], np.int64)
+
+
+def _pointer(context: Any, address: Any) -> Any:
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), build
+
+
+_as_pointer = cast(Callable[[int], Any], intrinsic(_pointer))
+
+
+@njit(nogil=True, forceinline=True)
+def array_at(places: np.ndarray, number: int, dtype: Any) -> Any:
+    """Return, within a compiled loop, the array of `places_of` with this number."""
+    return carray(_as_pointer(places[2 * number]), (places[2 * number + 1],), dtype)

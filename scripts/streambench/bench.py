@@ -227,18 +227,28 @@ def tables(work: Work, figures: dict[str, Any]) -> str:
     lines += ["ten times the rate", "", *_step_table(figures["ten times the rate"]), ""]
     cells = figures["every cell"]
     lines.append(
-        "every cell, every step: " + ", ".join(f"{n} {f['p50']:.0f} us, max {f['max']:.0f}" for n, f in cells.items())
+        "- every cell, every step: " + ", ".join(f"{n} {f['p50']:.0f} us, max {f['max']:.0f}" for n, f in cells.items())
     )
     for one in figures["by event"]:
         text = one.get("refused") or f"mean {one['mean_us']:.3f} us of {one['events']:,} events"
-        lines.append(f"event by event, {one['recording']}: {text}")
+        lines.append(f"- event by event, {one['recording']}: {text}")
     for name, one in figures["grid"].items():
+        differ = ", ".join(f"{other} {sum(counts.values())}" for other, counts in one["differences"].items())
         lines.append(
-            f"8-bit grid, {name}: {one['spikes']:,} spikes, {one['membranes']:,} membranes: {one['differences']}"
+            f"- 8-bit grid, {name}: of {one['spikes']:,} spikes, {one['membranes']:,} membranes differ: {differ}"
         )
     if "hour" in figures:
-        lines.append(f"an hour: {figures['hour']}")
-    return "\n".join(lines)
+        lines.append(_hour_line(figures["hour"]))
+    return "\n".join([*lines, ""])
+
+
+def _hour_line(one: dict[str, Any]) -> str:
+    times = ", ".join(f"{name} {one[f'{name}_us']:.1f}" for name in ("p50", "p90", "p99", "p99.9", "max"))
+    memory = ", ".join(f"{megabytes:.0f}" for megabytes in one["resident_mb"])
+    return (
+        f"- an hour of {one['recording']}: {one['steps']:,} steps, {one['events']:,} events, {one['cpu_s']:.1f} CPU s;"
+        f" us a step: {times}; MB at 1 %, 10 % and the end: {memory}"
+    )
 
 
 def _step_table(rows: Sequence[dict[str, Any]]) -> list[str]:

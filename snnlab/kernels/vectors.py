@@ -208,6 +208,16 @@ def total(context: Any, row: Any) -> Any:
 
 
 @_vector_intrinsic
+def number_of_bits(context: Any, number: Any) -> Any:
+    """Return how many bits of a number are set."""
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), build
+
+
+@_vector_intrinsic
 def trailing_zeros(context: Any, number: Any) -> Any:
     """Return the index of the lowest bit of a number that is not 0."""
 

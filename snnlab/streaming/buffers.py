@@ -37,12 +37,14 @@ NO_ADAPTATION, ADAPTED, ADAPTED_RESET = 0, 1, 2
 _RESETS = {"subtract": SUBTRACT, "value": VALUE, "none": NO_RESET, "integrate": INTEGRATE, "relay": RELAY}
 
 _WHOLE_NUMBERS = (
-    # Sizes of the input, of its bitmap, of the kernel and of the currents.
+    # Sizes of the input, of its bitmap, of the kernel and of the currents; per_n is 2^32 / n rounded up, so that
+    # x // n = (x * per_n) >> 32.
     *("in_height", "in_width", "in_channels", "in_words", "is_whole"),
-    *("sensor_height", "sensor_width", "polarities", "is_merged"),
-    *("rows", "row_dilation", "columns", "stride_y", "stride_x", "pad_y", "pad_x"),
+    *("sensor_height", "sensor_width", "polarities", "is_merged", "is_direct"),
+    *("rows", "row_dilation", "columns", "block", "stride_y", "stride_x", "per_stride_y", "per_stride_x"),
+    *("pad_y", "pad_x"),
     *("height", "width", "channels", "words", "left", "current_width"),
-    # The windows, and the rules of the neurons; per_pool is 2^32 / window, so that x // window = (x * per_pool) >> 32.
+    # The windows, and the rules of the neurons.
     *("current_pool_y", "current_pool_x", "pool", "per_pool_y", "per_pool_x"),
     *("overlaps", "window_y", "window_x", "pool_stride_y", "pool_stride_x", "pool_pad_y", "pool_pad_x"),
     *("reset", "delayed", "strict", "several", "floor_rule", "is_dense", "has_bias", "synapse", "adapts"),
@@ -203,6 +205,8 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
     layout.place_input(table[-1], layers[-1].out_shape, whole_vectors(layers[-1].out_shape[0]))
     table[0]["sensor_height"], table[0]["sensor_width"] = sensor.cells.shape
     table[0]["polarities"], table[0]["is_merged"] = sensor.polarities, sensor.is_merged
+    own = plain_sensor(layers[0].in_shape)
+    table[0]["is_direct"] = not sensor.is_merged and np.array_equal(sensor.cells, own.cells) and own.cells.shape[0] > 0
     most = max(int(table["in_channels"].max()), LANES)
     weights = aligned_zeros(layout.num_weights)
     weights[:] = np.concatenate(layout.parts)
@@ -226,14 +230,17 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     row["height"], row["width"], row["channels"], row["words"] = height, width, channels, _words(width)
     row["is_whole"] = layer.whole
     (row["stride_y"], row["stride_x"]), (row["pad_y"], row["pad_x"]) = layer.stride, layer.padding
+    row["per_stride_y"], row["per_stride_x"] = (_per(size) for size in layer.stride)
     row["rows"], row["row_dilation"] = layer.weight.shape[2], layer.row_dilation
     row["columns"] = _columns(layer)
+    vectors = row["columns"] * channels // LANES
+    row["block"] = next((size for size in (6, 5) if vectors % size == 0), 0)
     row["adds_to_next"], row["feeds_itself"] = layer.adds_to_next, layer.feeds_itself
     row["current_pool_y"], row["current_pool_x"] = layer.current_pool
     row["membrane"] = layout.take_values(prod(layer.shape[1:]) * channels)
     row["unused"] = layout.take_values(channels)
     row["pool"] = {"none": NO_POOL, "max": MAX_POOL}.get(layer.pool, SUM_POOL)
-    row["per_pool_y"], row["per_pool_x"] = (-(-(1 << 32) // size) for size in layer.window)
+    row["per_pool_y"], row["per_pool_x"] = (_per(size) for size in layer.window)
     row["overlaps"], (row["window_y"], row["window_x"]) = layer.windows_overlap, layer.window
     row["pool_stride_y"], row["pool_stride_x"] = layer.pool_stride or layer.window
     row["pool_pad_y"], row["pool_pad_x"] = layer.pool_padding
@@ -245,8 +252,15 @@ def _place_layer(layout: _Layout, row: np.void, layer: StreamLayer, channels: in
     _set_neuron(layout, row, layer)
     row["is_dense"] = not layer.neuron.is_driven or layer.bias is not None or layer.current_pool != (1, 1)
     # What most layers are: they reset by subtraction, and have nothing else; see `plain_rules_of`.
-    special = ("is_dense", "delayed", "overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    special = ("overlaps", "feeds_itself", "synapse", "adapts", "arrays")
+    special += ("several", "floor_rule") if row["is_dense"] else ("delayed",)
     row["is_plain"] = row["reset"] == SUBTRACT and row["g"] == 1 and not any(row[name] for name in special)
+    row["is_plain"] &= not row["is_dense"] or row["c"] == 0
+
+
+def _per(size: int) -> int:
+    """Return 2^32 / size, rounded up."""
+    return -(-(1 << 32) // size)
 
 
 def _columns(layer: StreamLayer) -> int:

@@ -12,33 +12,43 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from snnlab.compiled import borrow, compiled
-from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
-from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
+from snnlab.compiled import array_at, borrow, compiled, keep_apart
+from snnlab.kernels.vectors import LANES, load, splat, store, trailing_zeros
+from snnlab.streaming.buffers import CLOCK, COUNTS, LAYER
+from snnlab.streaming.neuron_loops import (
+    SPIKED,
+    ZERO,
+    current_of,
+    fire,
+    leak,
+    plain_dense_rules_of,
+    plain_rules_of,
+    rules_of,
+    send,
+)
+from snnlab.streaming.scatter_loops import ALL, NONE, ONE, scatter, set_bit
 from snnlab.streaming.spike_raster import column_place, count_spikes, end_step
-
-ONE = np.uint64(1)
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
+# A step is compiled once for all loops that call it; `update_touched` by itself keeps more in registers.
+_once = njit(nogil=True, error_model="numpy")
 # Functions that become part of each loop that calls them: as functions of their own, they would be compiled once more.
 _within = njit(nogil=True, error_model="numpy", inline="always")
-
-
-@_inner
-def set_bit(bits: Any, bitmap: Any, summary: Any, words: Any, y: Any, x: Any) -> None:
-    """Mark a pixel in a bitmap and its row in the summary."""
-    bits[bitmap + y * words + (x >> 6)] |= ONE << np.uint64(x & 63)
-    bits[summary + (y >> 6)] |= ONE << np.uint64(y & 63)
 
 
 @_inner
 def first_outside(layers: Any, x: Any, y: Any, p: Any, first: Any, stop: Any) -> int:
     """Return the index of the first event outside the sensor, or -1."""
     t = layers[0]
+    last_x, last_y, last_p = t.sensor_width - 1, t.sensor_height - 1, t.polarities - 1
+    signs = 0  # negative if any event is outside; without branches, several events at a time
     for n in range(first, stop):
-        inside = 0 <= x[n] < t.sensor_width and 0 <= y[n] < t.sensor_height and 0 <= p[n] < t.polarities
+        signs |= x[n] | (last_x - x[n]) | y[n] | (last_y - y[n]) | p[n] | (last_p - p[n])
+    if signs >= 0:
+        return -1
+    for n in range(first, stop):
+        inside = 0 <= x[n] <= last_x and 0 <= y[n] <= last_y and 0 <= p[n] <= last_p
         if not inside:
             return n
     return -1
@@ -49,150 +59,40 @@ def take_events(layers: Any, values: Any, bits: Any, cells: Any, x: Any, y: Any,
     """Add events to the input of the first layer."""
     t = layers[0]
     to, width, channels, bitmap, summary, words = t.input, t.in_width, t.in_channels, t.in_bits, t.in_rows, t.in_words
-    sensor_width, per_polarity = t.sensor_width, 0 if t.is_merged else 1
-    for n in range(first, stop):
-        cell = cells[y[n] * sensor_width + x[n]]
-        if cell >= 0:
-            in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
-            channel = (cell >> 32) + p[n] * per_polarity
-            values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
-            set_bit(bits, bitmap, summary, words, in_y, in_x)
-
-
-@_inner
-def take_channels(
-    values: Any, at: Any, channels: Any, divisor: Any, weights: Any, distance: Any, starts: Any, factors: Any
-) -> int:
-    """List the channels of a pixel that are not zero, with the places of their weights; clear them."""
-    found = 0
-    if channels < LANES:
-        for channel in range(channels):
-            if values[at + channel] != 0:
-                starts[found] = weights + channel * distance
-                factors[found] = values[at + channel] / divisor
-                values[at + channel] = 0
-                found += 1
-        return found
-    nothing = splat(ZERO, LANES)
-    for block in range(0, channels, LANES):
-        lanes = differs(load(values, at + block, LANES), nothing)
-        if lanes == 0:
-            continue
-        while lanes != 0:
-            channel = block + trailing_zeros(lanes)
-            lanes &= lanes - ONE
-            starts[found] = weights + channel * distance
-            factors[found] = values[at + channel] / divisor
-            found += 1
-        store(nothing, values, at + block)
-    return found
-
-
-@_inner
-def add_rows(
-    values: Any, at: Any, weights: Any, starts: Any, factors: Any, count: Any, shift: Any, vectors: Any
-) -> None:
-    """Add the weights of the listed channels to `vectors` vectors of currents."""
-    if vectors == 1:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 1)
-    elif vectors == 3:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 3)
-    elif vectors == 5:
-        add_scaled_rows(values, at, weights, starts, factors, count, shift, 5)
+    height, sensor_width, per_polarity = t.in_height, t.sensor_width, 0 if t.is_merged else 1
+    if t.is_direct:
+        for n in range(first, stop):
+            values[to + (y[n] * width + x[n]) * channels + p[n]] += np.float32(1)
+            bits[bitmap + y[n] * words + (x[n] >> 6)] |= ONE << np.uint64(x[n] & 63)
     else:
-        n = 0
-        while n + 6 <= vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 6)
-            n += 6
-        while n + 2 <= vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 2)
-            n += 2
-        if n < vectors:
-            add_scaled_rows(values, at + n * LANES, weights, starts, factors, count, shift + n * LANES, 1)
+        for n in range(first, stop):
+            cell = cells[y[n] * sensor_width + x[n]]
+            if cell >= 0:
+                in_y, in_x = (cell >> 16) & 0xFFFF, cell & 0xFFFF
+                channel = (cell >> 32) + p[n] * per_polarity
+                values[to + (in_y * width + in_x) * channels + channel] += np.float32(1)
+                bits[bitmap + in_y * words + (in_x >> 6)] |= ONE << np.uint64(in_x & 63)
+    # Of many events the rows are found afterwards: to mark the same word for each event waits for the one before.
+    if (stop - first) * 4 > height * words:
+        mark_rows(bits, bitmap, summary, words, height)
+    else:
+        for n in range(first, stop):
+            in_y = y[n] if t.is_direct else (cells[y[n] * sensor_width + x[n]] >> 16) & 0xFFFF
+            is_used = t.is_direct or cells[y[n] * sensor_width + x[n]] >= 0
+            bits[summary + (in_y >> 6)] |= np.uint64(is_used) << np.uint64(in_y & 63)
 
 
 @_inner
-def mark_columns(bits: Any, row: Any, words: Any, width: Any, first: Any, count: Any) -> None:
-    """Set the bits of the columns from `first` on that exist, in a row of a bitmap."""
-    stop = min(first + count, width)
-    first = max(first, 0)
-    while first < stop:
-        last = min(stop, (first | 63) + 1)
-        ones = ALL >> np.uint64(64 - (last - first))
-        bits[row + (first >> 6)] |= ones << np.uint64(first & 63)
-        first = last
-
-
-@_inner
-def copy_pixel(to: Any, values: Any, bits: Any, at: Any, channels: Any, divisor: Any, y: Any, x: Any) -> None:
-    """Add the channels of a pixel to the input of another layer."""
-    place = to.input + (y * to.in_width + x) * to.in_channels
-    for channel in range(channels):
-        if values[at + channel] != 0:
-            values[place + channel] += values[at + channel] / divisor
-    set_bit(bits, to.in_bits, to.in_rows, to.in_words, y, x)
-
-
-@_inner
-def scatter(k: Any, layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
-    """Add the inputs of layer k to its currents, and mark the currents that they reach."""
-    t = layers[k]
-    in_height, in_width, in_channels, in_words, in_bits = t.in_height, t.in_width, t.in_channels, t.in_words, t.in_bits
-    channels, height, width, words, left = t.channels, t.height, t.width, t.words, t.left
-    kernel_rows, dilation, columns = t.rows, t.row_dilation, t.columns
-    stride_y, stride_x, pad_y, pad_x = t.stride_y, t.stride_x, t.pad_y, t.pad_x
-    inputs, currents, current_width, first_weight = t.input, t.current, t.current_width, t.weights
-    touched, touched_rows, divisor, whole = t.touched, t.touched_rows, t.divisor, t.is_whole
-    run = columns * channels
-    kernel_row = stride_x * run
-    distance = channels if whole else kernel_rows * kernel_row
-    operations = 0
-    active = 0
-    for group in range((in_height + 63) >> 6):
-        some_rows = bits[t.in_rows + group]
-        bits[t.in_rows + group] = 0
-        while some_rows != 0:
-            y = (group << 6) + trailing_zeros(some_rows)
-            some_rows &= some_rows - ONE
-            for part in range(in_words):
-                word = in_bits + y * in_words + part
-                pixels = bits[word]
-                bits[word] = 0
-                while pixels != 0:
-                    x = (part << 6) + trailing_zeros(pixels)
-                    pixels &= pixels - ONE
-                    pixel = y * in_width + x
-                    right = x + pad_x
-                    phase = right % stride_x if stride_x > 1 else 0
-                    begin = first_weight + (pixel * in_channels * channels if whole else phase * run)
-                    at = inputs + pixel * in_channels
-                    if t.copy_to >= 0:
-                        copy_pixel(layers[t.copy_to], values, bits, at, in_channels, divisor, y, x)
-                    count = take_channels(values, at, in_channels, divisor, begin, distance, starts, factors)
-                    if count == 0:
-                        continue
-                    active += count
-                    if whole:
-                        add_rows(values, currents, weights, starts, factors, count, 0, channels // LANES)
-                        set_bit(bits, touched, touched_rows, words, 0, 0)
-                        operations += count * channels
-                        continue
-                    column = (right - phase) // stride_x - (columns - 1) if stride_x > 1 else right - (columns - 1)
-                    for kernel_y in range(kernel_rows):
-                        below = y + pad_y - kernel_y * dilation
-                        if stride_y > 1:
-                            if below % stride_y != 0:
-                                continue
-                            below //= stride_y
-                        if below < 0 or below >= height:
-                            continue
-                        to = currents + (below * current_width + column + left) * channels
-                        add_rows(values, to, weights, starts, factors, count, kernel_y * kernel_row, run // LANES)
-                        mark_columns(bits, touched + below * words, words, width, column, columns)
-                        bits[touched_rows + (below >> 6)] |= ONE << np.uint64(below & 63)
-                        operations += count * run
-    counts[k].operations += operations
-    counts[k].inputs += active
+def mark_rows(bits: Any, bitmap: Any, summary: Any, words: Any, height: Any) -> None:
+    """Mark the rows of a bitmap that have bits."""
+    for group in range((height + 63) >> 6):
+        rows = NONE
+        for y in range(group << 6, min(height, (group + 1) << 6)):
+            some = NONE
+            for word in range(bitmap + y * words, bitmap + (y + 1) * words):
+                some |= bits[word]
+            rows |= np.uint64(some != 0) << np.uint64(y & 63)
+        bits[summary + group] |= rows
 
 
 @_inner
@@ -237,7 +137,10 @@ def update_pixel(
     x: Any,
     touched: Any,
 ) -> np.uint64:
-    """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster."""
+    """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster.
+
+    Plain layers run with a constant -1 for the row, so that nothing of a raster is in their loops.
+    """
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
     width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
@@ -256,24 +159,53 @@ def update_pixel(
         if row >= 0 and lanes & SPIKED != 0:
             count_spikes(raster, k, row, block, lanes & SPIKED)
         any_lane |= lanes
-    if any_lane & SPIKED != 0:
+    if (t.feeds_itself or t.overlaps) and any_lane & SPIKED != 0:
         if t.feeds_itself:
             set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
-        if is_kept:
-            set_bit(bits, t.to_in_bits, t.to_in_rows, t.to_in_words, to_y, to_x)
-        elif t.overlaps:
+        if t.overlaps:
             send_to_windows(t, values, bits, y, x)
     return any_lane
 
 
 @_inner
+def sent_bits(t: Any, lanes: Any, place: Any, x: Any) -> np.uint64:
+    """Return the bit of a pixel that spiked: of its window in a row of one word, else of its place in its own word."""
+    spiked = lanes & SPIKED != 0
+    if t.to_in_words == 1:
+        place = (x * t.per_pool_x) >> 32
+        spiked &= place < t.to_in_width
+    return np.uint64(spiked) << np.uint64(place & 63)
+
+
+@_inner
+def mark_sent(t: Any, bits: Any, sent: Any, y: Any, part: Any) -> None:
+    """Mark the inputs of the next layer that `sent_bits` of a row, or of its word `part`, are in."""
+    to_y = (y * t.per_pool_y) >> 32
+    if sent == 0 or t.overlaps or to_y >= t.to_in_height:
+        return
+    marked = ONE
+    if t.to_in_words == 1:
+        bits[t.to_in_bits + to_y] |= sent
+    else:
+        marked = NONE
+        while sent != 0:
+            to_x = (((part << 6) + trailing_zeros(sent)) * t.per_pool_x) >> 32
+            sent &= sent - ONE
+            if to_x < t.to_in_width:
+                bits[t.to_in_bits + to_y * t.to_in_words + (to_x >> 6)] |= ONE << np.uint64(to_x & 63)
+                marked = ONE
+    bits[t.to_in_rows + (to_y >> 6)] |= marked << np.uint64(to_y & 63)
+
+
+@_once
 def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
+    keep_apart()
     t, count, row = layers[k], counts[k], column_place(raster, layers.size - 1, k)
     if t.a != 1:
         leak(t, values, weights)
-    if t.is_plain:
-        update_marked(t, plain_rules_of(layers, k), k, count, values, bits, weights, raster, row)
+    if t.is_plain and row < 0:
+        update_marked(t, plain_rules_of(layers, k), k, count, values, bits, weights, raster, -1)
     else:
         update_marked(t, rules_of(layers, k), k, count, values, bits, weights, raster, row)
 
@@ -290,38 +222,75 @@ def update_marked(
             y = (group << 6) + trailing_zeros(some_rows)
             some_rows &= some_rows - ONE
             for part in range(t.words):
-                pixels = bits[t.touched + y * t.words + part]
-                bits[t.touched + y * t.words + part] = 0
+                pixels, sent, still = bits[t.touched + y * t.words + part], NONE, NONE
                 while pixels != 0:
-                    x = (part << 6) + trailing_zeros(pixels)
+                    place = trailing_zeros(pixels)
                     pixels &= pixels - ONE
+                    x = (part << 6) + place
                     lanes = update_pixel(rules, k, count, values, bits, weights, raster, row, y, x, True)
-                    if lanes > SPIKED:
-                        set_bit(bits, t.touched, t.touched_rows, t.words, y, x)
+                    sent |= sent_bits(rules, lanes, place, x)
+                    still |= np.uint64(lanes > SPIKED) << np.uint64(place)
+                bits[t.touched + y * t.words + part] = still
+                if still != 0:
+                    bits[t.touched_rows + (y >> 6)] |= ONE << np.uint64(y & 63)
+                mark_sent(rules, bits, sent, y, part)
+
+
+@_inner
+def update_rows(
+    t: Any, rules: Any, k: Any, count: Any, values: Any, bits: Any, weights: Any, raster: Any, row: Any
+) -> None:
+    """Update all neurons, row by row."""
+    size_y, size_x = t.current_pool_y, t.current_pool_x
+    width = t.width // size_x
+    window = ALL >> np.uint64(64 - size_x)
+    for y in range(t.height // size_y):
+        for part in range((width + 63) >> 6):
+            sent, first = NONE, part << 6
+            line = NONE
+            if t.words == 1:
+                for in_y in range(y * size_y, (y + 1) * size_y):
+                    line |= bits[t.touched + in_y]
+            for place in range(min(width - first, 64)):
+                x = first + place
+                if t.words == 1:
+                    some = line & window
+                    line >>= np.uint64(size_x)
+                else:
+                    some = window_bits(t, bits, y, x)
+                lanes = update_pixel(rules, k, count, values, bits, weights, raster, row, y, x, some != 0)
+                sent |= sent_bits(rules, lanes, place, x)
+            mark_sent(rules, bits, sent, y, part)
+
+
+@_inner
+def window_bits(t: Any, bits: Any, y: Any, x: Any) -> np.uint64:
+    """Return a number other than 0 if a current in a window of the pooling of currents is marked."""
+    some = NONE
+    for row in range(y * t.current_pool_y, (y + 1) * t.current_pool_y):
+        for column in range(x * t.current_pool_x, (x + 1) * t.current_pool_x):
+            some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
+    return some
 
 
 @_inner
 def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update all neurons of layer k."""
-    t, rules, count = layers[k], rules_of(layers, k), counts[k]
-    place = column_place(raster, layers.size - 1, k)
-    size_y, size_x = t.current_pool_y, t.current_pool_x
-    for y in range(t.height // size_y):
-        for x in range(t.width // size_x):
-            some = np.uint64(0)
-            for row in range(y * size_y, (y + 1) * size_y):
-                for column in range(x * size_x, (x + 1) * size_x):
-                    some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
-            update_pixel(rules, k, count, values, bits, weights, raster, place, y, x, some != 0)
+    t, count, row = layers[k], counts[k], column_place(raster, layers.size - 1, k)
+    if t.is_plain and row < 0:
+        update_rows(t, plain_dense_rules_of(layers, k), k, count, values, bits, weights, raster, -1)
+    else:
+        update_rows(t, rules_of(layers, k), k, count, values, bits, weights, raster, row)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
 
-@_within
+@_once
 def step(
     layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any, raster: Any
 ) -> None:
     """Run all layers on the input that has been taken."""
+    keep_apart()
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
     starts, factors, counts, raster = borrow(starts), borrow(factors), borrow(counts), borrow(raster)
     for k in range(layers.size - 1):
@@ -399,6 +368,34 @@ def run_steps(
         take_output(layers, values, bits, outputs[n])
         spikes[n] = all_spikes(counts)
     clock[0].step += stops.size
+    clock[0].events += x.size
+    clock[0].waiting = 0
+    return -1
+
+
+@_loop
+def run_step(places: Any, x: Any, y: Any, p: Any) -> int:
+    """Run a step with its events; return the first event outside, -1 if none is, or -2 if lengths differ.
+
+    `places` are the `places_of` the `Buffers`, the clock and the output.
+
+    Shape:
+        x, y, p: `[N]`.
+    """
+    if not x.size == y.size == p.size:
+        return -2
+    layers, values, bits = array_at(places, 0, LAYER), array_at(places, 1, np.float32), array_at(places, 2, np.uint64)
+    outside = first_outside(layers, x, y, p, 0, x.size)
+    if outside >= 0:
+        return outside
+    weights, starts = array_at(places, 3, np.float32), array_at(places, 4, np.int64)
+    factors, counts = array_at(places, 5, np.float32), array_at(places, 6, COUNTS)
+    cells, raster = array_at(places, 7, np.int64), array_at(places, 8, np.int64)
+    clock, output = array_at(places, 9, CLOCK), array_at(places, 10, np.float32)
+    take_events(layers, values, bits, cells, x, y, p, 0, x.size)
+    step(layers, values, bits, weights, starts, factors, counts, raster)
+    take_output(layers, values, bits, output)
+    clock[0].step += 1
     clock[0].events += x.size
     clock[0].waiting = 0
     return -1

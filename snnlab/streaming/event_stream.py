@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snnlab.compiled import places_of
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
 from snnlab.streaming.buffers import CLOCK, Buffers, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
-from snnlab.streaming.event_loops import feed_events, run_steps
+from snnlab.streaming.event_loops import feed_events, run_step, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
 # Where the clock has the numbers of `DroppedEvents`.
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
 _INT64 = np.dtype(np.int64)
+_CONTIGUOUS = (8,)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
 STEPS_AT_ONCE = 1024
 # Shortest step, ms: times are whole us.
@@ -100,11 +102,21 @@ class EventStream:
         last = self.layers[-1].out_shape
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
-        self._view = self._output.reshape(self.out_shape)
         self._rows = np.zeros((STEPS_AT_ONCE, self._output.size), np.float32)
         self._spikes = np.zeros(STEPS_AT_ONCE, np.int64)
-        self._stop, self._clock = np.zeros(1, np.int64), clock_of(dt)
+        self._clock = clock_of(dt)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Prepare the arguments of the compiled loops: the arrays, or their addresses."""
+        self._view = self._output.reshape(self.out_shape)
         self._arguments = (*self._buffers, self._clock)
+        self._places = places_of(*self._arguments, self._output)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copy a stream: its arrays have other addresses."""
+        self.__dict__ |= state
+        self._bind()
 
     def step(self, x: Any, y: Any, p: Any) -> np.ndarray:
         """Run one step with its events, and those that wait; return the output, a view that the next step overwrites.
@@ -123,16 +135,12 @@ class EventStream:
         if not (_is_column(x) and _is_column(y) and _is_column(p)):  # converting takes as long as a short step
             x, p = _as_column(x), _as_column(p)
             y = np.zeros_like(x) if y is None else _as_column(y)
-        if not x.size == y.size == p.size:
-            raise DataError("step", f"x, y and p need equal lengths, got {x.size}, {y.size}, {p.size}")
-        self._stop[0] = x.size
-        self._run(x, y, p, self._stop, self._output, self._spikes)
-        return self._view
-
-    def _run(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, *steps: np.ndarray) -> None:
-        outside = run_steps(*self._arguments, x, y, p, *steps)
+        outside = run_step(self._places, x, y, p)
+        if outside == -1:
+            return self._view
         if outside >= 0:
             raise self._outside(x[outside], y[outside], p[outside])
+        raise DataError("step", f"x, y and p need equal lengths, got {x.size}, {y.size}, {p.size}")
 
     def _outside(self, x: Any, y: Any, p: Any) -> DataError:
         return DataError("stream", f"an event at x={x}, y={y}, p={p} is outside the sensor: {self.sensor_text()}")
@@ -234,7 +242,9 @@ class EventStream:
         self.check_each()
         _, x, y, p = _columns(events)
         outputs, spikes = np.zeros((x.size, self._output.size), np.float32), np.zeros(x.size, np.int64)
-        self._run(x, y, p, np.arange(1, x.size + 1), outputs, spikes)
+        stops = np.arange(1, x.size + 1)
+        if (outside := run_steps(*self._arguments, x, y, p, stops, outputs, spikes)) >= 0:
+            raise self._outside(x[outside], y[outside], p[outside])
         return outputs.reshape(-1, *self.out_shape), spikes
 
     def check_each(self) -> None:
@@ -307,7 +317,7 @@ class EventStream:
     def count_spikes(self, raster: np.ndarray) -> None:
         """Count the spikes of all layers in a `spike_raster` from now on."""
         self._buffers = self._buffers._replace(raster=raster)
-        self._arguments = (*self._buffers, self._clock)
+        self._bind()
 
     def reset(self) -> None:
         """Return to the state before the first step."""
@@ -371,7 +381,7 @@ def _no_events() -> tuple[np.ndarray, ...]:
 
 
 def _is_column(column: Any) -> bool:
-    return type(column) is np.ndarray and column.dtype is _INT64 and column.ndim == 1 and column.flags.c_contiguous
+    return type(column) is np.ndarray and column.dtype is _INT64 and column.strides == _CONTIGUOUS
 
 
 def _as_column(column: Any) -> np.ndarray:

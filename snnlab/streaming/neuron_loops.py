@@ -19,6 +19,7 @@ from snnlab.kernels.vectors import (
     divide,
     load,
     multiply,
+    number_of_bits,
     select,
     splat,
     store,
@@ -248,6 +249,70 @@ def plain_rules_of(layers: Any, k: Any) -> Rules:
 
 
 @_inner
+def plain_dense_rules_of(layers: Any, k: Any) -> Rules:
+    """Return the numbers of a plain layer k that is updated as a whole; see `plain_rules_of`."""
+    t = layers[k]
+    then = layers[t.to]
+    return Rules(
+        t.channels,
+        t.membrane,
+        t.width,
+        t.current_width,
+        t.current,
+        t.left,
+        t.current_pool_y,
+        t.current_pool_x,
+        t.pool,
+        t.per_pool_y,
+        t.per_pool_x,
+        0,
+        t.window_y,
+        t.window_x,
+        t.pool_stride_y,
+        t.pool_stride_x,
+        t.pool_pad_y,
+        t.pool_pad_x,
+        t.unused,
+        SUBTRACT,
+        t.delayed,
+        t.strict,
+        0,
+        NO_FLOOR,
+        1,
+        t.has_bias,
+        t.bias,
+        t.a,
+        np.float32(1),
+        ZERO,
+        t.v_threshold,
+        t.r,
+        t.v_reset,
+        t.floor,
+        0,
+        t.synaptic,
+        t.b,
+        0,
+        t.adaptive,
+        t.rho,
+        t.adaptation,
+        0,
+        t.coefficients,
+        t.span,
+        0,
+        t.input,
+        t.in_bits,
+        t.in_rows,
+        t.in_words,
+        then.input,
+        then.in_height,
+        then.in_width,
+        then.in_bits,
+        then.in_rows,
+        then.in_words,
+    )
+
+
+@_inner
 def synaptic_current(t: Any, values: Any, weights: Any, at: Any, current: Any) -> Any:
     """Add an input to the decaying currents of neurons, and return the current that the membranes read."""
     place = t.synaptic + at - t.membrane
@@ -298,7 +363,8 @@ def spike_numbers(t: Any, threshold: Any, v: Any, spiked: Any) -> Any:
     """Return how often each lane spikes."""
     nothing = splat(ZERO, LANES)
     if t.several:
-        return select(spiked, truncate(divide(v, threshold)), nothing)
+        ratio = v if t.v_threshold == 1 and not t.adapts and t.arrays == NO_ARRAYS else divide(v, threshold)
+        return select(spiked, truncate(ratio), nothing)
     return select(spiked, splat(np.float32(1), LANES), nothing)
 
 
@@ -325,12 +391,15 @@ def send(t: Any, values: Any, to: Any, output: Any) -> None:
 
 
 @_inner
-def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, number: Any) -> None:
+def send_spikes(t: Any, count: Any, values: Any, at: Any, to: Any, spiked: Any, number: Any) -> None:
     """Send the numbers of spikes of a vector of neurons, also to themselves, and count them."""
     send(t, values, to, number)
     if t.feeds_itself:
         store(number, values, t.input + at - t.membrane)
-    count.spikes += np.int64(total(number))
+    if t.several and above(number, splat(np.float32(1), LANES)) != 0:
+        count.spikes += np.int64(total(number))
+    else:
+        count.spikes += number_of_bits(spiked)
 
 
 @_inner
@@ -345,7 +414,10 @@ def bounded(t: Any, u: Any) -> Any:
 
 @_inner
 def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, to: Any, decays: Any) -> np.uint64:
-    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold."""
+    """Update a vector of neurons and send its output; return the lanes with an output and those still at threshold.
+
+    There is no branch on whether a neuron spikes, which could not be predicted: a 0 is sent too, and changes nothing.
+    """
     v = load(values, at, LANES)
     if t.reset == RELAY:
         send(t, values, to, current)
@@ -364,8 +436,7 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
             u = after_reset(t, weights, at, threshold, u, spiked, number)
         store(u, values, at)
         spiked = spikes_at(t, threshold, u)
-        if spiked != 0:
-            send_spikes(t, count, values, at, to, spike_numbers(t, threshold, u, spiked))
+        send_spikes(t, count, values, at, to, spiked, spike_numbers(t, threshold, u, spiked))
         return spiked
     u = integrate(t, weights, at, v, current, decays)
     if t.reset == INTEGRATE:
@@ -373,12 +444,10 @@ def fire(t: Any, count: Any, values: Any, weights: Any, at: Any, current: Any, t
         store(u, values, to)
         return SPIKED
     spiked = spikes_at(t, threshold, u)
-    number = splat(ZERO, LANES)
-    if spiked != 0:
-        number = spike_numbers(t, threshold, u, spiked)
-        u = after_reset(t, weights, at, threshold, u, spiked, number)
-        send_spikes(t, count, values, at, to, number)
-        spiked |= spikes_at(t, threshold, u) << STILL
+    number = spike_numbers(t, threshold, u, spiked)
+    u = after_reset(t, weights, at, threshold, u, spiked, number)
+    send_spikes(t, count, values, at, to, spiked, number)
+    spiked |= spikes_at(t, threshold, u) << STILL
     if t.adapts:
         adapt(t, values, weights, at, number)
     if t.floor_rule != NO_FLOOR:

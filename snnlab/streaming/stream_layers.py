@@ -97,7 +97,7 @@ class StreamLayer(NamedTuple):
 
     Attributes:
         name: Name of the convolution or the linear layer.
-        weight: Kernel, float32; groups and the dilation of columns are filled with zeros.
+        weight: Kernel, float32; groups and dilated columns are filled with zeros, and dilated rows with a stride.
         bias: One per output channel; None: none.
         in_shape: Shape of its input, (C, H, W).
         whole: Whether the kernel covers the whole input.
@@ -312,15 +312,16 @@ class _LayerReader:
             (n + 2 * p - k) // s + 1 for n, p, k, s in zip(self.shape[1:], padding, reach, stride, strict=True)
         )
         size = self.shape[1:] if module.padding == "same" else size
+        fills = stride[0] > 1  # the engine has rows with a stride or with a dilation
         return StreamLayer(
             name,
-            _full_weight(module, kernel, dilation[1]),
+            _full_weight(module, kernel, (dilation[0] if fills else 1, dilation[1])),
             _bias(module),
             self.shape,
             (module.out_channels, *size),
             stride=stride,
             padding=padding,
-            row_dilation=dilation[0],
+            row_dilation=1 if fills else dilation[0],
         )
 
     def _linear(self, name: str, module: nn.Linear) -> StreamLayer:
@@ -490,13 +491,13 @@ def _bias(module: nn.Conv1d | nn.Conv2d | nn.Linear | Feedback) -> np.ndarray | 
     return None if module.bias is None else _array(module.bias)
 
 
-def _full_weight(module: nn.Conv1d | nn.Conv2d, kernel: Pair, column_dilation: int) -> np.ndarray:
-    """Return a kernel `[C', C, rows, columns]`, with zeros between dilated columns and for other groups' channels."""
+def _full_weight(module: nn.Conv1d | nn.Conv2d, kernel: Pair, dilation: Pair) -> np.ndarray:
+    """Return a kernel `[C', C, rows, columns]`, with zeros between what is dilated and for other groups' channels."""
     own = _array(module.weight).reshape(module.out_channels, -1, *kernel)
-    columns = column_dilation * (kernel[1] - 1) + 1
-    full = np.zeros((module.out_channels, module.in_channels, kernel[0], columns), np.float32)
+    rows, columns = (step * (size - 1) + 1 for step, size in zip(dilation, kernel, strict=True))
+    full = np.zeros((module.out_channels, module.in_channels, rows, columns), np.float32)
     outputs, inputs = module.out_channels // module.groups, module.in_channels // module.groups
     for group in range(module.groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        full[rows, group * inputs : (group + 1) * inputs, :, ::column_dilation] = own[rows]
+        part = slice(group * outputs, (group + 1) * outputs)
+        full[part, group * inputs : (group + 1) * inputs, :: dilation[0], :: dilation[1]] = own[part]
     return full

@@ -12,8 +12,7 @@ import torch
 
 from snnlab.session import Session
 from snnlab.session.import_run import import_weights
-from snnlab.streaming import event_stream
-from snnlab.streaming.event_loops import run_steps
+from snnlab.streaming import EventStream
 
 from ..refusals import assert_error_has, assert_text_has
 from .conftest import Outcome
@@ -53,12 +52,8 @@ def test_a_stream_that_equals_dense_loops_is_certified(run: str, snnlab: Snnlab)
 
 
 def test_a_broken_engine_ends_with_status_1(run: str, snnlab: Snnlab, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: Any) -> int:
-        done = run_steps(*arguments)
-        arguments[-2][:] += 1  # the outputs
-        return done
-
-    monkeypatch.setattr(event_stream, "run_steps", broken)
+    right = EventStream.step
+    monkeypatch.setattr(EventStream, "step", lambda *arguments: right(*arguments) + 1)
     done = snnlab("doctor", "--stream", run, "--fold-norm")
     assert done.status == 1
     assert_text_has(next(line for line in done.out.splitlines() if line.startswith("bits")), "DIFFER", "step 0", 160)

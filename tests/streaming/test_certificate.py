@@ -10,9 +10,8 @@ import torch
 
 from snnlab.nn.network import Network, build_network
 from snnlab.nn.record import record
-from snnlab.streaming import EventStream, event_stream
+from snnlab.streaming import EventStream
 from snnlab.streaming.certificate import Certificate, certify
-from snnlab.streaming.event_loops import run_steps
 from snnlab.streaming.onnx_steps import HAS_ONNX, OnnxSteps
 
 from .test_event_loops import GRAPHS, NEURONS, POOLINGS, frame_of, random_network, random_steps
@@ -24,7 +23,7 @@ LI = {"type": "li"}
 
 
 def certificate(network: Network, most: int = 12) -> Certificate:
-    steps = random_steps(SHAPE, 60, most)
+    steps = random_steps(SHAPE, 24, most)
     return certify(network, EventStream(network), steps, np.stack([frame_of(columns, SHAPE) for columns in steps]))
 
 
@@ -35,28 +34,28 @@ def test_a_network_on_a_grid_has_the_bits_of_dense_loops_and_the_spikes_of_pytor
     assert all(proof.is_proved for proof in found.proofs)
     assert list(found.layers) == ["lif", "iaf", "block.lif", "recurrent"]
     assert all(layer.spikes for layer in found.layers.values())
-    assert found.membranes == 60 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
+    assert found.membranes == 24 * (2 * 6 * 64 - 6 * 64 + 2 * 6 * 16 + 5)
 
 
 @pytest.mark.parametrize("part", ["membrane", "output", "spikes"])
 def test_a_broken_engine_is_caught_in_its_step(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one membrane, one output or one counted spike is wrong once."""
-    steps = iter(range(60))
+    right = EventStream.step
 
-    def broken(*arguments: Any) -> int:
-        done = run_steps(*arguments)
-        layers, values, counts, outputs = arguments[0], arguments[1], arguments[6], arguments[-2]
-        if next(steps) == 7:
-            at = int(layers[1]["membrane"])
+    def broken(self: EventStream, *columns: Any) -> np.ndarray:
+        output = right(self, *columns)
+        own = self._buffers
+        if self.num_steps == 8:
+            at = int(own.layers[1]["membrane"])
             if part == "membrane":
-                values[at : at + 1].view(np.int32)[:] ^= 1
+                own.values[at : at + 1].view(np.int32)[:] ^= 1
             elif part == "output":
-                outputs[0, 0] += 1
+                output[0] += 1
             else:
-                counts[1]["spikes"] += 1
-        return done
+                own.counts[1]["spikes"] += 1
+        return output
 
-    monkeypatch.setattr(event_stream, "run_steps", broken)
+    monkeypatch.setattr(EventStream, "step", broken)
     found = certificate(grid_network())
     assert not found.is_equal
     assert found.first_step == (7, "the output" if part == "output" else "iaf")

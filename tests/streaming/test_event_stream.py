@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_a_loaded_state_goes_on_where_it_was_taken(network: Network) -> None:
         EventStream(network, dt=1.0).load(state)
     with assert_raises(ConfigError, "state"):
         EventStream(build_network(LAYERS, in_shape=(2, 8, 8), dt=2.0).network).load(state)
+
+
+def test_a_copy_goes_on_by_itself(network: Network) -> None:
+    stream = EventStream(network)
+    list(stream.feed(recording()))
+    other, state = deepcopy(stream), stream.state()
+    y = other.step(1, 1, 1).copy()
+    assert np.array_equal(stream.state().values, state.values)
+    assert np.array_equal(stream.step(1, 1, 1), y)
 
 
 def test_reset_starts_again(network: Network) -> None:
