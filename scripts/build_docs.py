@@ -36,6 +36,9 @@ ROOT = Path(__file__).parents[1]
 # Pages outside of docs/ that the site shows, and their names there.
 OTHER_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 OTHER_PAGES |= {"CHANGELOG.md": "changelog.md"}
+# The weight of pages in the search, 1 without a line here: answers come first, lists that name everything come last.
+SEARCH_WEIGHTS = {"questions.md": 8.0, "tutorials": 2.0, "reference": 0.5, "reference/python": 0.1}
+SEARCH_WEIGHTS |= {"reference/files.md": 0.1, "reference/models.md": 0.2, "changelog.md": 0.1, "contributing.md": 0.1}
 # Attributes of an experiment that no YAML has.
 NO_SETTINGS = ("record", "origin", "command", "of_run")
 # Modules with a page of their public names.
@@ -82,6 +85,12 @@ def write_sources(folder: Path) -> None:
         target = folder / "reference" / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page.text, encoding="utf-8")
+    for place, weight in SEARCH_WEIGHTS.items():
+        for path in [folder / place] if place.endswith(".md") else (folder / place).glob("*.md"):
+            if str(path.relative_to(folder)) in SEARCH_WEIGHTS.keys() - {place}:
+                continue  # the page has its own weight
+            text = path.read_text(encoding="utf-8")
+            path.write_text(f"---\nsearch: {{boost: {weight}}}\n---\n\n{text}", encoding="utf-8")
 
 
 def with_links_of_the_site(text: str, folder: str) -> str:
