@@ -156,3 +156,30 @@ def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path, pages: tupl
 )
 def test_an_equation_is_typeset(build_docs: ModuleType, equation: str, shown: str):
     assert build_docs.typeset(equation) == shown
+
+
+QUESTIONS = {
+    "how do I save a model": "save",
+    "learning rate": "learning-rate",
+    "plot spikes": "plot",
+    "multiple GPUs": "gpu",
+    "own dataset": "own-dataset",
+    "reset": "reset",
+    "threshold": "threshold",
+    "export onnx": "onnx",
+    "resume": "resume",
+    "why accuracy low": "accuracy",
+}
+
+
+@pytest.mark.slow
+@in_a_browser
+@pytest.mark.parametrize(("words", "anchor"), QUESTIONS.items())
+def test_the_search_finds_the_answer_to_a_question_first(site: Path, words: str, anchor: str):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    address = f"{(site / 'index.html').as_uri()}?q={words.replace(' ', '+')}"
+    command = [str(BROWSER), *options, "--virtual-time-budget=20000", address]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    found = re.findall(r'href="([^"]+)"[^>]*class="md-search-result__link"', shown)
+    assert [link.rpartition("/")[2].partition("?")[0] for link in found[:1]] == ["questions.html"]
+    assert anchor in found[1].rpartition("#")[2]
