@@ -17,12 +17,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import models_page
 import notebooks
+import pictures
 
 from snnlab.cli.list import REGISTRIES, neuron_lines, registry, shared_settings
 from snnlab.cli.main import COMMANDS
@@ -59,17 +60,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder for docs/ (the sources) and site/")
     parser.add_argument("--sources-only", action="store_true", help="write the pages, do not make a site of them")
+    names = models_page.NAMES
+    parser.add_argument("--models", nargs="+", default=names, choices=names, metavar="NAME", help="only their cards")
     arguments = parser.parse_args()
     sources, site = arguments.out / "docs", arguments.out / "site"
-    write_sources(sources)
+    write_sources(sources, arguments.models)
     if not arguments.sources_only:
         build_site(sources, site)
 
 
-def write_sources(folder: Path) -> None:
-    """Write all pages as Markdown into an empty folder."""
+def write_sources(folder: Path, models: Sequence[str] = models_page.NAMES) -> None:
+    """Write all pages as Markdown into an empty folder, with the cards of some models."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", folder)
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("results"))
     for path in [*folder.rglob("*.md"), *(ROOT / name for name in OTHER_PAGES)]:
         inside = path.is_relative_to(folder)
         target = path if inside else folder / OTHER_PAGES[path.name]
@@ -80,8 +83,10 @@ def write_sources(folder: Path) -> None:
         page.with_suffix(".ipynb").write_text(notebooks.notebook(path.read_text(encoding="utf-8")), encoding="utf-8")
         with page.open("a", encoding="utf-8") as file:
             file.write(f"\n[This page as a notebook]({path.stem}.ipynb)\n")
-    models_page.write_figures(folder / "reference" / models_page.FIGURES)
-    for page in reference_pages():
+    if models == models_page.NAMES:
+        pictures.write(folder)  # in place of the copies in docs/, which README.md shows on the web
+    models_page.write_figures(folder / "reference" / models_page.FIGURES, models)
+    for page in reference_pages(models):
         target = folder / "reference" / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page.text, encoding="utf-8")
@@ -123,12 +128,12 @@ def build_site(sources: Path, site: Path) -> None:
     print(site / "index.html")
 
 
-def reference_pages() -> Iterator[Page]:
+def reference_pages(models: Sequence[str]) -> Iterator[Page]:
     """Yield the pages of the reference."""
     yield Page("commands.md", commands_page())
     yield Page("settings.md", settings_page())
     yield Page("neurons.md", neurons_page())
-    yield Page("models.md", models_page.page(models_page.NAMES))
+    yield Page("models.md", models_page.page(models))
     for kind in REGISTRIES:
         if kind != "neurons":
             yield Page(f"{kind}.md", registry_page(kind))

@@ -47,10 +47,10 @@ def weights_row(name: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_figures(folder: Path) -> None:
-    """Draw each model as `NAME.svg` into a folder."""
+def write_figures(folder: Path, names: Iterable[str]) -> None:
+    """Draw some models, each as `NAME.svg`, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
+    for name in names:
         network = card(name).network
         if not isinstance(network, str):
             network_figure.draw(str(folder / f"{name}.svg"), name, network.summary, network.steps_text)

@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
-FILE = re.compile(r"# ([\w/]+)(\.(?:yaml|py))\b")
+# A block of a page, with the comments above it: why it is not run, the relative tolerance of the numbers that it shows.
+FENCE = re.compile(
+    r"(?:<!-- not run: (?P<not_run>[^>]+?) -->\n)?(?:<!-- within: (?P<within>[\d.]+) -->\n)?"
+    r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+FILE = re.compile(r"# ([\w/]+\.(?:yaml|py))\b")  # the first line of a block that is a file
 Cell = dict[str, Any]
 
 
@@ -21,20 +26,19 @@ def notebook(page: str) -> str:
 
 def cells_of(page: str) -> Iterator[Cell]:
     """Yield the cells of a page; a block of text behind Python is the output of that cell."""
-    page = re.sub(r"^<!--.*?-->\n", "", page, flags=re.MULTILINE)
     code: Cell | None = None
     end = 0
     for block in FENCE.finditer(page):
         between = page[end : block.start()].strip()
         end = block.end()
-        if block[1] == "text" and code is not None and not between:
-            code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": block[2]}]
+        if block["language"] == "text" and code is not None and not between:
+            code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": block["text"]}]
             continue
         if code is not None:
             yield code
         if between:
             yield {"cell_type": "markdown", "metadata": {}, "source": between}
-        code = _code_cell(block[1], block[2])
+        code = _code_cell(block["language"], block["text"])
     if code is not None:
         yield code
     if rest := page[end:].strip():
@@ -44,7 +48,7 @@ def cells_of(page: str) -> Iterator[Cell]:
 def _code_cell(language: str, text: str) -> Cell:
     outputs = []
     if named := FILE.match(text):
-        source = f"from pathlib import Path\n\npath = Path({named[1] + named[2]!r})\n"
+        source = f"from pathlib import Path\n\npath = Path({named[1]!r})\n"
         source += f"path.parent.mkdir(parents=True, exist_ok=True)\npath.write_text({text!r})"
     elif language == "python":
         source = text.rstrip()

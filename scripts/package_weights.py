@@ -10,17 +10,16 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
 
 from snnlab.files import write_json, write_text
 from snnlab.runs.recorded import read_config, read_run
 from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text
 from snnlab.safe_tensors import write_safe_tensors
+from snnlab.session.suite_records import public_config, public_result
 from snnlab.session.weights import TRAINED_ON_FILE, checkpoint_file
 from snnlab.training.checkpoints import network_weights
 from snnlab.zoo import FOLDER
 
-DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
 MOST_BYTES = 2_000_000
 
 
@@ -43,26 +42,6 @@ def package(run: Path, folder: Path) -> None:
         print(f"{path.stat().st_size:>10,}  {path}")
     assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
     assert str(Path.home()) not in (folder / CONFIG).read_text() + (folder / RESULT).read_text()
-
-
-def public_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's configuration without the folders of this machine."""
-    data = {**config["data"], "store_dir": None}
-    if "root" in data:
-        data["root"] = DATA_ROOT
-    return {**config, "output_dir": "outputs", "data": data}
-
-
-def public_result(page: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's result without the folders of this machine."""
-    provenance = dict(page["provenance"])
-    provenance["command"] = [_without_path(word) for word in provenance["command"]]
-    return {**page, "provenance": provenance}
-
-
-def _without_path(word: str) -> str:
-    key, sign, value = word.partition("=")
-    return f"{key}{sign}FOLDER" if sign and "/" in value else word
 
 
 if __name__ == "__main__":

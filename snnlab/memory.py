@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -44,3 +45,19 @@ def out_of_memory_hint(batch_size: int, steps: int) -> tuple[str, str]:
         return f"out of memory with a batch of 1 in {steps} steps", f"set {fewer}, or checkpoint_segments=10"
     hint = f"set data.batch_size={batch_size // 2}, fewer steps: {fewer}, or checkpoint_segments=10"
     return f"out of memory with a batch of {batch_size} in {steps} steps", hint
+
+
+# Total memory over tensor memory: Python, libraries and fragmentation take more.
+MEMORY_OVERHEAD = 1.7
+
+
+def available_memory() -> float | None:
+    """Return the available memory of this machine or container, bytes; None if not known."""
+    left = []
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        left.append(float(lines["MemAvailable"].split()[0]) * 1024)
+    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
+        left.append(float(most) - float((group / "memory.current").read_text()))
+    return min(left, default=None)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.notebooks import FENCE
 from snnlab.cli.list import REGISTRIES, registry
 
 ROOT = Path(__file__).parents[1]
@@ -17,9 +18,6 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
-
-
-FILE = re.compile(r"# ([\w/]+\.(?:yaml|py))\b")  # the first line of a block that is a file
 
 
 class Block(NamedTuple):
@@ -34,11 +32,6 @@ class Block(NamedTuple):
         return f"{self.page}:{self.line}"
 
 
-FENCE = re.compile(
-    r"(?:<!-- not run: (?P<not_run>[^>]+?) -->\n)?(?:<!-- within: (?P<within>[\d.]+) -->\n)?"
-    r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
-    re.DOTALL | re.MULTILINE,
-)
 # Tolerance where a page states none: sums are rounded otherwise on other machines.
 WITHIN = 1e-3
 

@@ -34,10 +34,25 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(checkout: Path, *command: str) -> str:
-    """Run Python in the copy, which shadows the installed package, and return its output."""
+# One process for all: to import torch and Lightning takes longer than the rest.
+SCRIPT = """
+import sys, pytest
+from snnlab.cli.main import main
+assert pytest.main(["-q", "-k", "refractory_lif", *sys.argv[1].split()]) == 0
+for command in sys.argv[2:]:
+    sys.argv = ["snnlab", *command.split()]
+    assert main() == 0
+"""
+TESTS = "tests/nn/neurons/test_refractory_lif.py tests/nn/neurons/test_contract.py"
+COMMANDS = ("list neurons", f"train model=mlp_lif neuron=refractory_lif {' '.join(TRAIN)}")
+
+
+@pytest.fixture(scope="module")
+def said(checkout: Path) -> str:
+    """Run the tests and the commands in the copy, which shadows the installed package; return what they print."""
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run([sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", SCRIPT, TESTS, *COMMANDS]
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -50,12 +65,10 @@ def test_it_takes_one_file_one_yaml_and_one_test():
     ]
 
 
-def test_its_test_passes_and_so_do_those_for_all_neurons(checkout: Path):
-    tests = ("tests/nn/neurons/test_refractory_lif.py", "tests/nn/neurons/test_contract.py")
-    said = run(checkout, "-m", "pytest", "-q", "-k", "refractory_lif", *tests)
+def test_its_test_passes_and_so_do_those_for_all_neurons(said: str):
     assert re.search(r"\d\d passed", said)
 
 
-def test_it_is_listed_and_trains(checkout: Path):
-    assert re.search(r"^refractory_lif +refractory_lif +Leaky", run(checkout, "-m", "snnlab", "list", "neurons"), re.M)
-    run(checkout, "-m", "snnlab", "train", "model=mlp_lif", "neuron=refractory_lif", *TRAIN)
+def test_it_is_listed_and_trains(said: str):
+    assert re.search(r"^refractory_lif +refractory_lif +Leaky", said, re.M)
+    assert "outputs/mlp_lif" in said

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from scripts.notebooks import FILE
 from snnlab import train
 from snnlab.cli import main
 from snnlab.data.sources.simulated import SaccadeDigits
@@ -22,7 +23,6 @@ from snnlab.nn import build_network
 
 from .pages import (
     BLOCKS as ALL_BLOCKS,
-    FILE,
     PAGES,
     ROOT,
     TUTORIALS,
@@ -144,7 +144,17 @@ def test_there_are_commands_to_run():
     assert len(commands()) >= 10
 
 
-@pytest.mark.parametrize("command", commands())
+# They start other processes, each of which imports everything; tests/cli starts such in `make check`.
+STARTS_PROCESSES = ("launcher=joblib", "trainer=ddp")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(line, marks=pytest.mark.slow if any(text in line for text in STARTS_PROCESSES) else ())
+        for line in commands()
+    ],
+)
 def test_a_command_of_a_page_works(
     command: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
@@ -204,7 +214,7 @@ def test_the_python_of_a_page_runs(block: Block, place: Path, monkeypatch: pytes
     anew = re.sub(r'register\("(\w+)"\)', r'register("\1_of_a_page")', block.text)  # the commands import it as a plugin
     made: dict[str, Any] = {"__name__": "page"}
     exec(compile(anew, str(block.page), "exec"), made)
-    assert set(re.findall(r"^(?:class )?(\w+)(?= = |\()", block.text, re.M)) <= made.keys()
+    assert set(re.findall(r"^(?:class (?=\w+\()|(?=\w+ = ))(\w+)", block.text, re.M)) <= made.keys()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +244,12 @@ def test_the_links_of_a_page_lead_somewhere(page: Path):
         path = (page.parent / name) if name else page
         assert (ROOT / path).exists(), target
         assert not anchor or anchor in anchors((ROOT / path).read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_files_that_a_page_names_exist(page: Path):
+    named = re.findall(r"`((?:configs|scripts|snnlab|tests)/[\w./-]+)`", PAGES[page])
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
 def test_the_front_page_is_short():

@@ -13,7 +13,7 @@ import pytest
 from snnlab.zoo import zoo_names
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"snnlab", "configs", "docs", "tests"}
+FOLDERS = {"snnlab", "configs", "docs", "scripts", "tests"}
 FILES = {
     "pyproject.toml",
     "mkdocs.yml",

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from scripts.notebooks import FILE
 from snnlab.cli import main
 
-from .pages import FILE, PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
+from .pages import PAGES, TUTORIALS, Block, assert_shows, blocks_of, commands_of, own_registries
 
 # The tutorials that take seconds; the others run in `make slow`.
 QUICK = ("coming_from", "pytorch")

@@ -7,13 +7,14 @@ from pathlib import Path
 from snnlab.cli import bench_suite
 from snnlab.cli.options import split_options
 from snnlab.console import console_logging, until_pipe_closes
-from snnlab.errors import ConfigError, did_you_mean
+from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.experiments.verdicts import print_comparison, read_methods
 from snnlab.settings import is_override
 
-USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--config-dir DIR]
+USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--check [--records FOLDER]] [--config-dir DIR]
        snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
        snnlab bench compare A B [C ...]
+       snnlab bench record FOLDER [--records FOLDER]
 
 suite=NAME trains methods on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml describes, and makes
 a table. Finished trainings are not repeated: the same command continues an interrupted suite, and adds new seeds or
@@ -31,6 +32,15 @@ Settings of the suite: methods=[...] and datasets=[...] choose, seeds=[...], con
 match.within=0.1, tune.trials=10, engine=here|joblib|submitit|ray, workers=2, folder=FOLDER. All other overrides are
 those of snnlab train and apply to all trainings. The last line on stdout is the folder: suite.yaml, suite.json, runs/,
 controls/, tune/, table.md, table.csv, table.json, table.tex, report.html.
+
+record writes the completed runs of a suite's folder into docs/results/NAME, or into the folder of --records, for
+publication: a folder per row with config.yaml, result.json (how often the test recordings were read, too), metrics.csv,
+weights.safetensors and predictions.npz. suite=NAME --check composes these runs from the suite, evaluates them again and
+compares settings, split and answers, and trains one first epoch per dataset again. Exit status 0: all is the same, bit
+for bit or within the printed tolerance; 1: something differs.
+
+  snnlab bench record outputs/suite_yin_yang
+  snnlab bench suite=yin_yang --check
 
 table prints the table of a suite, or of a folder of runs, with its protocol: snnlab bench table --help.
 
@@ -57,8 +67,10 @@ def main(arguments: list[str], started: float) -> int:
     action, *rest = arguments
     if action == "compare":
         return compare(rest)
-    actions = ("table", "compare", "suite=NAME")
-    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, actions[:2]), actions)
+    if action == "record":
+        return record(rest)
+    actions = ("table", "compare", "record", "suite=NAME")
+    raise ConfigError("bench", f"there is no action '{action}'", did_you_mean(action, actions[:3]), actions)
 
 
 def compare(arguments: list[str]) -> int:
@@ -70,4 +82,15 @@ def compare(arguments: list[str]) -> int:
     methods = read_methods([Path(argument).expanduser() for argument in positional])
     with until_pipe_closes():
         print_comparison(methods)
+    return 0
+
+
+def record(arguments: list[str]) -> int:
+    """Write the records of a suite's folder; return the exit status."""
+    options, positional = split_options("bench record", arguments)
+    if len(positional) != 1:
+        raise ConfigError("bench record", f"takes one folder of a suite, got {join_names(positional) or 'none'}")
+    console_logging()
+    folder = bench_suite.write_records(Path(positional[0]).expanduser(), options.get("--records"))
+    print(folder)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import time
 from functools import partial
@@ -18,9 +19,18 @@ from snnlab.config.folders import description, group_files, user_folder
 from snnlab.config.overrides import merge_overrides
 from snnlab.config.recorded_run import CHANGEABLE_ON_RESUME
 from snnlab.console import console_logging, say, until_pipe_closes
-from snnlab.errors import ConfigError, MissingPackageError, SnnlabError, UnsetError, join_names, one_line
+from snnlab.errors import (
+    ConfigError,
+    MissingPackageError,
+    RunFolderError,
+    SnnlabError,
+    UnsetError,
+    join_names,
+    one_line,
+)
 from snnlab.experiments.executor import executor
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
+from snnlab.experiments.suite_reading import read
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
 from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
 from snnlab.experiments.suite_state import (
@@ -33,14 +43,17 @@ from snnlab.experiments.suite_state import (
     unite_suite,
     write_suite_yaml,
 )
-from snnlab.experiments.suite_table import print_table, write_tables
+from snnlab.experiments.suite_table import FORMATS, print_table, read_table, write_tables
+from snnlab.files import write_text
 from snnlab.runs.run_folder import locked
+from snnlab.runs.runs_table import group_by
 from snnlab.runs.tables import format_duration
 from snnlab.settings import has_parameter, key_of
 
 _log = logging.getLogger(__name__)
 
-DRY_RUN = "--dry-run"
+DRY_RUN, CHECK = "--dry-run", "--check"
+RECORDS = Path("docs") / "results"
 
 
 def main(arguments: list[str], started: float) -> int:
@@ -51,6 +64,10 @@ def main(arguments: list[str], started: float) -> int:
         print_suites(options.get("--config-dir"))
         return 0
     command = shlex.join(["snnlab", "bench", *(word for word in arguments if word != DRY_RUN)])
+    if "--records" in options and CHECK not in options:
+        raise ConfigError("bench", "--records goes with --check", f"add {CHECK}")
+    if CHECK in options:
+        return check(*overrides, config_dir=options.get("--config-dir"), records=options.get("--records"))
     if DRY_RUN in options:
         preview(*overrides, config_dir=options.get("--config-dir"), command=command)
         return 0
@@ -120,6 +137,47 @@ def preview(*overrides: str, config_dir: str | Path | None = None, command: str 
         print("all missing trainings build")
 
 
+def check(*overrides: str, config_dir: str | Path | None = None, records: str | Path | None = None) -> int:
+    """Compare a suite with its records, print every comparison, and return the exit status."""
+    wanted = read_bench_request(list(overrides), config_dir)
+    plan, specs = plan_suite(wanted._replace(folder=Path(os.devnull) / "check"), "")
+    folder = _records_folder(records, plan.name)
+    if not folder.is_dir():
+        raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
+    same = 0
+    findings = []
+    with until_pipe_closes():
+        for finding in _import_session()[0].check_suite(plan, specs, folder):
+            findings.append(finding)
+            same += finding.same
+            say(f"{'' if finding.same else 'DIFFERS  '}{finding.what}: {finding.text}")
+        print(f"{same} of {len(findings)} comparisons are the same")
+    return 0 if same == len(findings) else 1
+
+
+def write_records(suite_folder: Path, records: str | None) -> Path:
+    """Write the records of a suite's completed runs, and return their folder.
+
+    Raises:
+        RunFolderError: if the folder has no completed run, or a file cannot be read or written.
+    """
+    found = read(suite_folder)
+    rows = group_by([one for one in found.runs if one.tested], lambda one: (one.dataset, one.method))
+    if not rows:
+        raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
+    folder, of_session = _records_folder(records, found.name), _import_session()[0]
+    for (dataset, method), runs in rows.items():
+        size = of_session.write_row(folder / dataset / method, runs)
+        reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
+        say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
+    write_text(folder / "table.txt", of_session.public_text(FORMATS["md"](read_table(suite_folder))))
+    return folder
+
+
+def _records_folder(records: str | Path | None, name: str) -> Path:
+    return RECORDS / name if records is None else Path(records).expanduser()
+
+
 def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
     """Compose every method on every dataset, and build them until one builds.
 
@@ -140,16 +198,16 @@ def _require_builds(plan: SuitePlan, specs: list[RunSpec]) -> None:
         raise first
 
 
-# Imported late: it brings Lightning, which takes three seconds.
-def _import_trial():
-    from snnlab.session import trial
+# Imported late: they bring Lightning, which takes three seconds.
+def _import_session():
+    from snnlab.session import suite_records, trial
 
-    return trial
+    return suite_records, trial
 
 
 def _build_error(plan: SuitePlan, dataset: str, method: str) -> SnnlabError | None:
     try:
-        _import_trial().check_method(plan, dataset, method)
+        _import_session()[1].check_method(plan, dataset, method)
     except SnnlabError as error:
         return error
     return None
@@ -250,8 +308,9 @@ def _check_typed(suite_: Suite, choice: SuiteSelection, typed: list[str]) -> Non
 
 def _run_missing(plan: SuitePlan, specs: list[RunSpec], started: float) -> SuiteState:
     state = load_suite_state(plan.folder, plan.run_specs())
-    work, tables = SuiteFunctions(_import_trial().preflight, merge_overrides), partial(write_tables, plan.folder)
-    with executor(plan.suite, plan.folder, _import_trial().train_task) as workers:
+    _, trial = _import_session()
+    work, tables = SuiteFunctions(trial.preflight, merge_overrides), partial(write_tables, plan.folder)
+    with executor(plan.suite, plan.folder, trial.train_task) as workers:
         runner = SuiteRunner(plan, specs, state, work, workers, started, tables)
         runner.run()
     if runner.trained and state.count("completed"):

@@ -19,8 +19,9 @@ SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 Word = TypeVar("Word", bound=str)
 # The options of each command and action: those with a value, and those without.
 OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
-    "bench": ((_CONFIG_DIR,), ("--dry-run",)),
+    "bench": ((_CONFIG_DIR, "--records"), ("--dry-run", "--check")),
     "bench compare": ((), ()),
+    "bench record": (("--records",), ()),
     "bench table": (("--format", "--columns", "--by"), ("--best-on-test",)),
     "data clean": ((_CONFIG_DIR,), ("--all",)),
     "data inspect": ((_CONFIG_DIR, "--figure"), ()),
@@ -59,14 +60,17 @@ OPTIONS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "stream": (
         (
             *("--dt", "--every", "--until", "--max-wait", "--state", "--checkpoint"),
-            *("--time-unit", "--time-origin", "--columns"),
+            *("--time-unit", "--time-origin", "--columns", "--page", "--speed"),
         ),
-        ("--by-event", "--latency", "--follow", "--binary", "--fold-norm"),
+        ("--by-event", "--latency", "--follow", "--binary", "--fold-norm", "--keep-page"),
     ),
     "sweep": ((_CONFIG_DIR,), ()),
     "train resume=RUN": ((_CONFIG_DIR,), ()),
     "validate": ((_CONFIG_DIR,), ()),
+    "watch": (("--port",), ("--no-browser",)),
 }
+# What an option is without its number.
+_WITHOUT_NUMBER = {"--page": "0"}
 
 
 def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -85,8 +89,12 @@ def split_options(command: str, arguments: Sequence[str]) -> tuple[dict[str, str
         parser.add_argument(name, dest=name, action="append")
     for name in flags:
         parser.add_argument(name, dest=name, action="store_const", const="")
+    words = [
+        f"{word}={_WITHOUT_NUMBER[word]}" if word in _WITHOUT_NUMBER and not following.isdecimal() else word
+        for word, following in zip(arguments, [*arguments[1:], ""], strict=False)
+    ]
     try:
-        found, others = parser.parse_known_args(list(arguments))
+        found, others = parser.parse_known_args(words)
     except ArgumentError as error:
         needs = "takes no value" if error.argument_name in flags else "needs a value"
         raise ConfigError(str(error.argument_name), needs) from None
@@ -140,11 +148,28 @@ def parse_fraction(text: str, what: str) -> float:
     return value
 
 
+def option_port(options: Mapping[str, str], name: str) -> int:
+    """Return the port that an option names, 0 without the option."""
+    text = options.get(name, "0")
+    if not text.isdecimal():
+        raise ConfigError(name, f"needs the number of a port, got {text}")
+    return int(text)
+
+
 def parse_milliseconds(command: str, options: Mapping[str, str], name: str) -> float | None:
     """Return the value of an option that is a time above 0, ms; None without the option.
 
     Raises:
         ConfigError: if it is no such time.
+    """
+    return parse_positive(command, options, name, "a time above 0, ms")
+
+
+def parse_positive(command: str, options: Mapping[str, str], name: str, what: str) -> float | None:
+    """Return the value of an option that is above 0, None without the option; an error says that it needs `what`.
+
+    Raises:
+        ConfigError: if it is no such number.
     """
     if name not in options:
         return None
@@ -153,7 +178,7 @@ def parse_milliseconds(command: str, options: Mapping[str, str], name: str) -> f
     except ValueError:
         value = -1.0
     if not 0 < value < inf:
-        raise ConfigError(command, f"{name} needs a time above 0, ms, got {options[name]}")
+        raise ConfigError(command, f"{name} needs {what}, got {options[name]}")
     return value
 
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import socket
 import sys
 import time
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-from snnlab.cli.options import CHECKPOINTS, option_choice, parse_fraction, parse_milliseconds, split_options
+from snnlab.cli.options import (
+    CHECKPOINTS,
+    option_choice,
+    option_port,
+    parse_fraction,
+    parse_milliseconds,
+    parse_positive,
+    split_options,
+)
 from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
 from snnlab.errors import ConfigError
+from snnlab.live_pages.page_server import open_port, page_address, wait_for_interrupt
 
 USAGE = """usage: snnlab stream RUN [FILE|FIFO|-|tcp://HOST:PORT] [--dt MS] [--every MS] [--until PROBABILITY]
                      [--by-event] [--max-wait MS] [--latency] [--state FILE] [--follow] [--binary]
                      [--time-unit UNIT] [--time-origin first|zero] [--columns t,x,y,p]
-                     [--checkpoint best|last] [--fold-norm]
+                     [--checkpoint best|last] [--fold-norm] [--page [PORT]] [--keep-page] [--speed FACTOR]
 
 Run the network of a run on events as they arrive, step by step on one core, with work only where there are events.
 Each line on stdout is a JSON object: t_ms (the end of the step), answer (the class' number), name, probability, from
@@ -38,7 +48,13 @@ ends with its percentiles. --state goes on from the state in FILE, if it exists,
 end, also after Ctrl-C or kill; a file goes on at its place. --fold-norm folds batch normalizations into the layers
 before them.
 
+--page serves a page for a browser on this machine, and prints its address: events, spikes of all layers, answers over
+time, the time of a step, dropped events. PORT is any free one by default. The page ends with the stream, and says so;
+what it shows stays. With --keep-page it is served until Ctrl-C. --speed plays a recording at its own pace, 1 is real
+time, 0.1 ten times slower; with --page, from when the page is opened.
+
   snnlab stream outputs/NAME/TIME_SEED one.npy --dt 1 --every 10
+  snnlab stream RUN one.npy --page --speed 1
   camera_program | snnlab stream RUN - --binary --max-wait 5 --latency
 """
 _TIMES = ("--dt", "--every", "--max-wait")
@@ -54,6 +70,7 @@ def main(arguments: list[str], started: float) -> int:
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
     dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)
     until = parse_fraction(options["--until"], "stream: --until needs a probability") if "--until" in options else None
+    speed = parse_positive("stream", options, "--speed", "a factor above 0")
     state = Path(options["--state"]).expanduser() if "--state" in options else None
     if state is not None and not state.absolute().parent.is_dir():
         raise ConfigError("--state", f"there is no folder {state.parent}")
@@ -62,23 +79,48 @@ def main(arguments: list[str], started: float) -> int:
 
     reading = {name: options[name] for name in _READING if name in options}
     word = words[1] if len(words) > 1 else "-"
-    given = stream_input.InputOptions(word, "--binary" in options, "--follow" in options, reading)
+    given = stream_input.InputOptions(word, "--binary" in options, "--follow" in options, reading, speed)
     given.check()
+    listener = _open_page(options)
     console_logging()
     run = loading.load(words[0], checkpoint, plugins)
     flags = ("--by-event" in options, max_wait, "--fold-norm" in options, "--latency" in options)
     live = live_stream.LiveStream(run, live_stream.LiveOptions(dt, every, until, *flags))
     if state is not None and state.exists():
         live.load(state)
-    events = stream_input.open_input(given, live, run)
-    try:
-        with until_pipe_closes(), closing(live.rows(events, given.name, state)) as rows:
-            for row in rows:
-                sys.stdout.write(json.dumps(row) + "\n")
-                sys.stdout.flush()
-    finally:
-        took = time.perf_counter() - started
-        print(f"snnlab: {live.summary(events.num_bad)}, in {took:.1f} s", file=sys.stderr)
-        if "--latency" in options:
-            print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
+    with ExitStack() as opened:
+        if listener is not None:
+            address = page_address(listener)
+            opened.callback(live.show(listener, given.word, speed).close)
+            waits = "; the recording begins when it is opened" if speed else ""
+            print(f"snnlab: page at {address}{waits}", file=sys.stderr, flush=True)
+        events = stream_input.open_input(given, live, run)
+        try:
+            with until_pipe_closes(), closing(live.lines(events, given.name, state, _descriptor())) as lines:
+                for text in lines:
+                    sys.stdout.write(text)
+                    sys.stdout.flush()
+        finally:
+            took = time.perf_counter() - started
+            print(f"snnlab: {live.summary(events.num_bad)}, in {took:.1f} s", file=sys.stderr)
+            if "--latency" in options:
+                print(f"snnlab: latency {live.latency.text()}", file=sys.stderr)
+        if "--keep-page" in options:
+            print("snnlab: the page is served until Ctrl-C", file=sys.stderr, flush=True)
+            wait_for_interrupt()
     return 0
+
+
+def _descriptor() -> int | None:
+    """Return the descriptor of stdout; None if it is no file."""
+    with suppress(OSError, ValueError):
+        return sys.stdout.fileno()
+    return None
+
+
+def _open_page(options: Mapping[str, str]) -> socket.socket | None:
+    if "--page" in options:
+        return open_port(option_port(options, "--page"), "--page")
+    if "--keep-page" in options:
+        raise ConfigError("--keep-page", "needs --page")
+    return None

@@ -76,7 +76,12 @@ def duplicates(split: Split, hashes: np.ndarray, sizes: np.ndarray, *, dropped: 
 
 
 def drop_duplicates(
-    split: Split, hashes: np.ndarray, sizes: np.ndarray, name: Callable[[int], str], on_duplicate: OnDuplicate
+    split: Split,
+    hashes: np.ndarray,
+    sizes: np.ndarray,
+    name: Callable[[int], str],
+    on_duplicate: OnDuplicate,
+    what: str = "equal events",
 ) -> Split:
     """Drop copies from the split: from training and validation if they are in the test, from training if in validation.
 
@@ -86,6 +91,7 @@ def drop_duplicates(
         sizes: Number of events of each recording; recordings with few events are not compared.
         name: Returns the name of a recording in messages.
         on_duplicate: `fail`, or `skip` the copies.
+        what: What copies have in common, for messages.
 
     Shape:
         hashes, sizes: `[R]`.
@@ -101,7 +107,7 @@ def drop_duplicates(
     if not copies.size:
         return split
     if on_duplicate == "fail":
-        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name))
+        raise DataError("data", _format_copies(copies, elsewhere, split, hashes, name, what))
     return replace(
         split,
         train=np.setdiff1d(split.train, copies),
@@ -111,7 +117,7 @@ def drop_duplicates(
 
 
 def _format_copies(
-    copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str]
+    copies: np.ndarray, elsewhere: np.ndarray, split: Split, hashes: np.ndarray, name: Callable[[int], str], what: str
 ) -> str:
     lines = []
     for copy in copies[:_LISTED].tolist():
@@ -119,7 +125,7 @@ def _format_copies(
         lines.append(f"\n  {name(copy)} ({_part_of(split, copy)}) and {name(original)} ({_part_of(split, original)})")
     more = f"\n  and {copies.size - _LISTED:,} more" if copies.size > _LISTED else ""
     return (
-        f"{copies.size:,} recordings are in two parts of the split, with equal events:{''.join(lines)}"
+        f"{copies.size:,} recordings are in two parts of the split, with {what}:{''.join(lines)}"
         f"{more}\n  data.on_duplicate=skip drops the copies from training, and copies of test recordings from"
         " validation"
     )

@@ -389,8 +389,7 @@ def _columns_of_array(array: np.ndarray, path: Path, reading: ReadOptions, senso
 def _read_text(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Columns:
     with path.open(encoding="utf-8-sig") as file:  # read once, from start to end: it may be a pipe
         head = file.readline()
-        delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
-        names = [word.strip().strip('"') for word in head.split(delimiter)]
+        delimiter, names = _split(head)
         named = not all(_is_number(word) for word in names)
         rows = [line for line in [*([] if named else [head]), *file] if line.strip()]
     if not rows:
@@ -403,6 +402,21 @@ def _read_text(path: Path, reading: ReadOptions, sensor_size: SensorSize) -> Col
             raise DataError(path, f"names the column {twice[0]} twice")
         return {word: table[:, number] for number, word in enumerate(names)}
     return _columns_of_array(table, path, reading, sensor_size)
+
+
+def names_columns(path: Path) -> bool:
+    """Return whether a file is no text, or its first line names the columns or is empty."""
+    if _READERS.get(path.suffix.lower()) is not _read_text:
+        return True
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    return not head.strip() or not all(_is_number(word) for word in _split(head)[1])
+
+
+def _split(head: str) -> tuple[str | None, list[str]]:
+    """Return what separates the words of a file's first line, and the words."""
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in head), None)
+    return delimiter, [word.strip().strip('"') for word in head.split(delimiter)]
 
 
 def _is_number(word: str) -> bool:

@@ -101,7 +101,8 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         dt: Length of a step, ms; None where steps have no length.
         max: Longest delay, ms, or `"25 steps"`; a whole number of steps.
         learn: Whether the delays are learned; else they keep their initial values.
-        initial: `uniform`: random between 0 and max; or a delay, ms or in steps.
+        initial: `uniform`: random between 0 and max; `even`: each connection has `count` delays from 0 to max, equally
+            far apart; or a delay, ms or in steps.
         count: Delays of each connection, each with its own weight; None: one, without an axis for it.
         sigma: Final width of the Gaussians, steps.
         sigma_start: Initial width, steps; None: half of the longest delay.
@@ -110,6 +111,7 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
     Attributes:
         fraction: The delays as fractions of max, so that a learning rate fits any max.
         max_steps: The longest delay, steps.
+        spacing: A divisor of all delays, steps.
 
     Raises:
         ConfigError: if a delay is no whole number of steps, or longer than max.
@@ -138,8 +140,13 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         if self.max_steps < 1:
             raise ConfigError("max", f"must be at least one step, got {max}")
         shape = shape if count is None else (*shape, count)
+        self.spacing = 1
         if initial == "uniform":
             fraction = torch.rand(shape)
+        elif initial == "even":
+            self.spacing = self._even_spacing(count or 1)
+            fraction = torch.linspace(0, 1, count or 1).expand(shape).clone()
+            self.spacing = 1 if learn else self.spacing
         else:
             steps = whole_steps(initial, dt, "initial")
             if steps > self.max_steps:
@@ -152,6 +159,13 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         self.sigma_start = (self.max_steps + 1) // 2 if sigma_start is None else sigma_start
         self.sigma_end, self.schedule_fraction = sigma, sigma_decay if learn else None
         self.sigma: float = self.sigma_start
+
+    def _even_spacing(self, count: int) -> int:
+        if count < 2 or self.max_steps % (count - 1):
+            raise ConfigError(
+                "count", f"must be 2 or more and divide max, {self.max_steps} steps, into equal parts, got {count}"
+            )
+        return self.max_steps // (count - 1)
 
     def longest(self) -> int:
         return self.max_steps

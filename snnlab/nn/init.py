@@ -21,7 +21,7 @@ from snnlab.nn.layers.delayed import DelayedConnections
 from snnlab.nn.layers.pool import SumPool
 from snnlab.nn.neurons.base import Neuron, named_neurons
 from snnlab.nn.neurons.membrane import LeakyMembrane
-from snnlab.nn.neurons.recurrent import Feedback
+from snnlab.nn.neurons.recurrent import Feedback, Recurrent
 from snnlab.registry import Registry
 from snnlab.settings import Positive, above, between
 
@@ -299,6 +299,36 @@ class Normal:
             std = self.gain / math.sqrt(_fan(layer, self.fan))
             set_weight(layer, torch.empty_like(layer.weight).normal_(0.0, std))
         return list(chosen)
+
+
+@INITS.register("xavier_uniform")
+class XavierUniform:
+    """Uniform weights for linear layers, convolutions and the feedback of recurrent neurons.
+
+        |w| <= sqrt(6 / (n_in + n_out)),   n_in: inputs of an output, n_out: outputs of an input
+
+    Feedback and the layer that drives its neurons count as one matrix, from their inputs and outputs together. Biases
+    do not change.
+
+    Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010.
+    """
+
+    def __call__(self, network: nn.Module) -> list[str]:
+        """Set the weights in place, from torch's random state; return the names of the layers that were set."""
+        neurons = dict(named_neurons(network))
+        names, before = list[str](), None
+        for name, layer in network.named_modules():
+            feedback = isinstance(layer, Feedback)
+            if feedback or isinstance(layer, (nn.Linear, ConvNd, DelayedConnections)):
+                joined = [layer, before] if feedback and before is not None else [layer]
+                bound = math.sqrt(6.0 / (sum(_fan(part, "in") for part in joined) + _fan(layer, "out")))
+                for part in joined:
+                    set_weight(part, torch.empty_like(part.weight).uniform_(-bound, bound))
+                names.append(name.removesuffix(".feedback"))
+                before = layer
+            elif name in neurons and not isinstance(layer, Recurrent):
+                before = None
+        return names
 
 
 def _with_weights(network: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -194,7 +194,7 @@ def _count_operations(module: nn.Module, inputs: tuple[Any, ...], output: Any) -
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     if isinstance(module, DelayedConnections):  # in whole steps, each weight has one input
-        return output[0].numel() * module.weight[0].numel()
+        return output[0].numel() * module.weight[0].numel() // getattr(module, "every", 1)
     if isinstance(module, Feedback):
         return output.numel() * module.weight[0].numel()
     if isinstance(module, nn.RNNBase):

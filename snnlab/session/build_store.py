@@ -14,7 +14,7 @@ from rich.progress import track
 
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.dataset import Dataset
-from snnlab.data.duplicates import Duplicates, drop_duplicates, duplicates
+from snnlab.data.duplicates import FEW_EVENTS, Duplicates, drop_duplicates, duplicates
 from snnlab.data.events import Store, open_or_build
 from snnlab.data.events.packing import Copy, Recordings, copies_of, origin_of, store_path
 from snnlab.data.splits import Fold, Split, make_split, read_split
@@ -62,10 +62,15 @@ def split(data: DataSettings, packed: Store, recordings: Dataset) -> Split:
     """Split the recordings.
 
     Raises:
-        DataError: if a recording is in two parts, or the split is not possible.
+        DataError: if a recording, or a digit of MNIST, is in two parts, or the split is not possible.
     """
     chosen = _make_split(data, packed, recordings)
-    return drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+    chosen = drop_duplicates(chosen, packed.hashes, packed.sizes, recordings.name, data.on_duplicate)
+    identities: np.ndarray | None = getattr(recordings, "identities", None)
+    if identities is None:
+        return chosen
+    every = np.full(len(identities), FEW_EVENTS)
+    return drop_duplicates(chosen, identities, every, recordings.name, data.on_duplicate, "the same digit")
 
 
 def find_duplicates(data: DataSettings, packed: Store, recordings: Dataset) -> Duplicates:

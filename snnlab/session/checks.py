@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ from snnlab.data.ablation import Ablation
 from snnlab.data.data_settings import DataSettings
 from snnlab.data.splits import Split
 from snnlab.errors import ConfigError, did_you_mean, error_context
+from snnlab.memory import MEMORY_OVERHEAD, available_memory
 from snnlab.nn import BuiltNetwork
 from snnlab.nn.losses import Loss, LossContext, RegularizedLoss, check_supported_targets
+from snnlab.nn.memory_estimate import estimate_memory
+from snnlab.session.build_optimizer import make_optimizer
 from snnlab.target_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -38,6 +42,33 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
     _check_control(experiment, data)
     with error_context("loss"):
         loss.bind(LossContext(built, data.frame_shape, data.step_ms, data.steps, data.num_classes))
+
+
+def check_memory(experiment: Experiment, data: DataSettings, built: BuiltNetwork) -> None:
+    """Check that the tensors of a training step fit into the memory of this machine's CPU.
+
+    Raises:
+        ConfigError: if they need more than is available, with a batch size that fits.
+    """
+    steps, batch, left = data.steps, data.batch_size, available_memory()
+    outputs = 4.0 * steps * batch * sum(math.prod(shape) for shape in built.shapes.values())  # bytes
+    if left is None or 10 * outputs < left:  # the exact estimate takes seconds
+        return
+    make = make_optimizer(experiment)
+    try:
+        found = estimate_memory(built, data.frame_shape, steps, batch, make, experiment.tbptt_steps)
+    except (RuntimeError, ValueError):  # not known
+        return
+    if found.peak <= left:
+        return
+    fixed = found.weights_and_optimizer
+    fits = int(batch * (left / MEMORY_OVERHEAD - fixed) / (found.peak - fixed))
+    needed, free = (f"{size / 1e9:.1f} GB" for size in (MEMORY_OVERHEAD * found.peak, left))
+    raise ConfigError(
+        "data.batch_size",
+        f"a training step of {batch} recordings of {steps:,} steps needs about {needed}; {free} are free",
+        f"{fits} fits; or set checkpoint_segments=10" if fits > 0 else "set fewer steps: data.num_bins",
+    )
 
 
 def _check_control(experiment: Experiment, data: DataSettings) -> None:

@@ -1,10 +1,11 @@
-"""A recorded run on a stream of events: rows of answers, silence, dropped events, saved state."""
+"""A recorded run on a stream of events: lines of answers, silence, dropped events, saved state."""
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
-import time
+import socket
 from collections.abc import Generator, Iterable
 from math import inf
 from pathlib import Path
@@ -13,25 +14,33 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.errors import ConfigError
+from snnlab.live_pages.stream_memory import ANSWERED, FAILED, SOURCE_CLOSED, STOPPED
 from snnlab.session.early_exit_options import early_exit_problem
 from snnlab.session.open_stream import stream
 from snnlab.session.opened_run import OpenedRun
 from snnlab.session.stream_answers import StreamAnswers
+from snnlab.session.stream_page import Shown, StreamPage
 from snnlab.streaming.event_decoders import Columns
 from snnlab.streaming.event_input import EventInput
 from snnlab.streaming.latency import LatencyHistogram
+from snnlab.streaming.live_loop import DECODE, DONE, READ, LiveLoop
 from snnlab.streaming.state_file import load_state, save_state
+from snnlab.streaming.system_calls import now_s
+from snnlab.zoo import run_label
 
 log = logging.getLogger(__name__)
 
 DEFAULT_EVERY_MS = 100.0
 # Time from one saved state to the next, s.
 _SAVE_S = 10.0
+# How long the compiled loop runs before Python looks at signals and at the time, s.
+_LOOP_S = 0.25
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Row = dict[str, Any]
 # Outputs `[T, K]` and the numbers of spikes since the start, `[T]`.
 Steps = tuple[np.ndarray, np.ndarray]
+_NOTHING: Columns = {}
 _NO_EVENTS = tuple(np.zeros(0, np.int64) for _ in range(4))
 
 
@@ -87,67 +96,151 @@ class LiveStream:
             raise ConfigError("--every", problem)
         if options.until is not None and (why := early_exit_problem(run.experiment, settings)):
             raise ConfigError("--until", why)
-        self._answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
+        self.answers = StreamAnswers(run, self.dt, int(np.prod(self.stream.out_shape)))
         if options.by_event:
             self.stream.check_each()
-        self._warm_up()
         self.latency = LatencyHistogram()
+        self._loop = None if options.by_event or not self.answers.are_sums else self._compiled_loop()
+        self._reads = True  # whether Python has to read, rather than the compiled loop
+        self._warm_up()
         self.place = SavedPlace()
-        self._spikes_before = 0
         self._bin = -1  # the open step of `by_event`
         self._reported: set[str] = set()
         self._dropped_before = self.stream.dropped
-        self._is_done = False
+        self._is_done, self._run_label = False, run_label(run.folder)
+        self.page: StreamPage | None = None
+
+    def show(self, listener: socket.socket, source: str, speed: float | None = None) -> StreamPage:
+        """Serve a page of the stream until it is closed.
+
+        Args:
+            listener: The socket of `open_port`.
+            source: Name of the input.
+            speed: How much faster than real time a recording plays.
+
+        Raises:
+            ConfigError: if each event is a step.
+        """
+        if self.options.by_event:
+            raise ConfigError("--page", "shows steps; with --by-event there are none")
+        answers = self.answers
+        said = Shown(self._run_label, source, answers.names, answers.has_values, answers.num_steps * self.dt, speed)
+        self.page = StreamPage(self.stream, listener, said)
+        self._loop = None  # Python hands the page what arrives
+        self._warm_up()
+        return self.page
+
+    @property
+    def _answered_spikes(self) -> int:
+        return int(self.answers.shared.windows["spikes"][0])
+
+    @_answered_spikes.setter
+    def _answered_spikes(self, number: int) -> None:
+        self.answers.shared.windows["spikes"] = number
 
     def _warm_up(self) -> None:
         """Load the compiled loops and their memory, which takes some tenths of a second, before events arrive."""
-        for outputs, _ in self.stream.views(_NO_EVENTS, 1):
-            self._answers.add(outputs)
-        self._answers.add(self.stream.finish().reshape(1, -1))
-        self._answers.answer()
-        self._answers.clear()
+        if self._loop is None:
+            for outputs, _ in self.stream.views(_NO_EVENTS, 1):
+                self.answers.add(outputs)
+            self.answers.add(self.stream.finish().reshape(1, -1))
+            self.answers.answer()
+        else:
+            self._loop.end_steps(1)
+            self._loop.run(now_s())
+            self._loop.clear()
+        self.answers.clear()
         self.stream.reset()
 
-    def rows(self, events: EventInput, name: str = "", state: Path | None = None) -> Generator[Row]:
-        """Yield the answers while events arrive; the generator must be closed, so that the state is saved.
+    def _compiled_loop(self) -> LiveLoop:
+        return LiveLoop(
+            self.stream,
+            self.answers.shared,
+            self.answers.names,
+            every=self._every,
+            until=self.options.until,
+            max_wait=self.options.max_wait,
+            latency=self.latency if self.options.times else None,
+        )
+
+    def lines(
+        self, events: EventInput, name: str = "", state: Path | None = None, output: int | None = None
+    ) -> Generator[str]:
+        """Yield lines of JSON while events arrive; the generator must be closed, so that the state is saved.
 
         Args:
             events: The events.
             name: Name of the input, for the saved state.
             state: File for the state; it is written every 10 s, and at the end.
+            output: Descriptor that lines are written to without Python, where that is possible; these are not yielded.
         """
-        saved_s, is_whole = time.monotonic(), True
+        saved_s, is_settled, ended, held = now_s(), True, STOPPED, None
+        if self._loop is not None:
+            self._loop.live["output"] = -1 if output is None else output
         try:
             while not (events.closed or self._is_done):
-                arrived = events.read(self._until_clock(events))
+                arrived = events.read(self._until_clock(events)) if self._reads else _NOTHING
                 held = _hold_signals(state is not None)
-                is_whole = False
+                is_settled = False
                 found = self._piece(events, arrived)
-                self.place, is_whole = SavedPlace(name, events.position, events.origin_us), True
+                if self.page is not None:
+                    self.page.update(events.num_bad)
+                self.place, is_settled = SavedPlace(name, events.position, events.origin_us), True
+                if found:
+                    yield found  # before a signal ends the stream: the saved state is that after these lines
                 _release_signals(held)
+                held = None
                 self._report(events)
-                yield from found
-                if state is not None and time.monotonic() - saved_s > _SAVE_S:
+                is_whole = self._loop is None or self._loop.is_whole
+                if state is not None and is_whole and now_s() - saved_s > _SAVE_S:
                     self.save(state)
-                    saved_s = time.monotonic()
-            if not self._is_done:
-                yield from self._last_rows(events)
+                    saved_s = now_s()
+            while not self._is_done and (self.stream.num_waiting or not self._reads):
+                yield self._last_lines(events)
+            ended = ANSWERED if self._is_done else SOURCE_CLOSED
+        except Exception:
+            ended = FAILED
+            raise
         finally:
+            if self.page is not None:
+                if self.answers.window.size:
+                    self.page.add_answer(self.stream.num_steps, self.answers.outputs())
+                self.page.end(ended, events.num_bad)
             events.close()
-            if state is not None and is_whole:
+            if state is not None and is_settled:
+                if self._loop is not None and not self._loop.is_whole:
+                    self._loop.feed_rest()
                 self.save(state)
+            _release_signals(held)
 
-    def _piece(self, events: EventInput, arrived: Columns | None) -> list[Row]:
+    def _piece(self, events: EventInput, arrived: Columns | None) -> str:
+        """Run the network on what has arrived, or until now if that is nothing; return the lines to write."""
+        end = self.stream.step_at(self._now_us(events)) if arrived is None else 0
+        if self._loop is not None:
+            if arrived is None:
+                self._loop.end_steps(end)
+            elif arrived:
+                self._loop.give(tuple(arrived.values()), events.arrived_s)
+            return self._run_loop(events)
+        if self.page is not None and arrived is not None:
+            self.page.add_events(arrived)
         if arrived is None:
-            end = self.stream.step_at(self._now_us(events))
-            return self._rows(self.stream.views(_NO_EVENTS, end), time.perf_counter())
+            return _text(self._rows(self.stream.views(_NO_EVENTS, end), now_s()))
         if self.options.by_event:
-            return self._event_rows(arrived, events.arrived_s)
-        return self._rows(self.stream.views(tuple(arrived.values())), events.arrived_s)
+            return _text(self._event_rows(arrived, events.arrived_s))
+        return _text(self._rows(self.stream.views(tuple(arrived.values())), events.arrived_s))
+
+    def _run_loop(self, events: EventInput) -> str:
+        """Let the compiled loop feed events and read on, until Python has to do something."""
+        assert self._loop is not None
+        reason = events.run(self._loop, now_s() + _LOOP_S)
+        self._reads = reason in (READ, DECODE)
+        self._is_done = reason == DONE
+        return self._loop.take_text()
 
     def _now_us(self, events: EventInput) -> float:
         """Return the time of the source, less the time that a step waits: it goes on since the last event came."""
-        since_us = (time.perf_counter() - events.arrived_s) * 1e6
+        since_us = (now_s() - events.arrived_s) * 1e6
         return self.stream.latest_us + since_us - (self.options.max_wait or 0) * 1e3
 
     def _until_clock(self, events: EventInput) -> float | None:
@@ -156,17 +249,19 @@ class LiveStream:
             return None
         return max(0.0, (self.stream.start_us(self.stream.num_steps + 1) - self._now_us(events)) / 1e6)
 
-    def _last_rows(self, events: EventInput) -> list[Row]:
-        """End the open step, if it has events."""
-        if self.options.by_event or not self.stream.num_waiting:
-            return []
+    def _last_lines(self, events: EventInput) -> str:
+        """End the open step, and return what is left to write."""
+        if self._loop is not None:
+            if self._reads:
+                self._loop.end_steps(self.stream.num_steps + 1, is_last=True)
+            return self._run_loop(events)
         y = self.stream.finish().reshape(1, -1)
-        return self._rows([(y, np.array([self.stream.num_spikes]))], events.arrived_s, is_last=True)
+        return _text(self._rows([(y, np.array([self.stream.num_spikes]))], events.arrived_s, is_last=True))
 
     def _rows(self, parts: Iterable[Steps], arrived_s: float, *, is_last: bool = False) -> list[Row]:
         """Add outputs to the window, and return a row for the end of each interval."""
         rows: list[Row] = []
-        for outputs, spikes in parts:
+        for outputs, spikes in parts if self.page is None else self.page.timed(parts):
             if self._is_done:  # the steps after the last answer run, but are not answered
                 continue
             end = self.stream.num_steps
@@ -174,8 +269,12 @@ class LiveStream:
             done = first
             while done < end and not self._is_done:
                 stop = end if is_last else min(end, done // self._every * self._every + self._every)
-                self._answers.add(outputs[done - first : stop - first])
+                if self.page is not None:
+                    stop = min(stop, max(self.page.next_answer, done + 1))
+                self.answers.add(outputs[done - first : stop - first])
                 done = stop
+                if self.page is not None and self.page.wants_answer(done):
+                    self.page.add_answer(done, self.answers.outputs())
                 if is_last or done % self._every == 0:
                     rows.append(self._row(done * self.dt, int(spikes[done - first - 1]), arrived_s))
         return rows
@@ -186,25 +285,25 @@ class LiveStream:
         self.stream.count_outside(int(np.count_nonzero(~inside)))
         usable = {name: column[inside] for name, column in events.items()}
         outputs, spikes = self.stream.feed_each(usable)
-        outputs = outputs.reshape(len(outputs), self._answers.window.shape[1])
+        outputs = outputs.reshape(len(outputs), self.answers.window.shape[1])
         rows: list[Row] = []
         for n in np.flatnonzero(outputs.any(1)):
             t = int(usable["t"][n])
             step = max(self._bin, self.stream.step_at(t))
-            self._answers.add(np.zeros((min(step - self._bin, self._answers.num_steps), outputs.shape[1]), np.float32))
+            self.answers.add(np.zeros((min(step - self._bin, self.answers.num_steps), outputs.shape[1]), np.float32))
             self._bin = step
-            self._answers.add_to_last(outputs[n])
+            self.answers.add_to_last(outputs[n])
             rows.append(self._row(t / 1e3, int(spikes[n]), arrived_s))
             if self._is_done:
                 break
         return rows
 
     def _row(self, t_ms: float, spikes: int, arrived_s: float) -> Row:
-        row = {"t_ms": round(t_ms, 4), **self._answers.answer(), "spikes": spikes - self._spikes_before}
-        self._spikes_before = spikes
+        row = {"t_ms": round(t_ms, 4), **self.answers.answer(), "spikes": spikes - self._answered_spikes}
+        self._answered_spikes = spikes
         self._is_done = row.get("probability", 0) >= (inf if self.options.until is None else self.options.until)
         if self.options.times:
-            us = (time.perf_counter() - arrived_s) * 1e6
+            us = (now_s() - arrived_s) * 1e6
             self.latency.add(us)
             row["latency_us"] = round(us, 1)
         return row
@@ -240,8 +339,8 @@ class LiveStream:
         """
         origin = [] if self.place.origin_us is None else [self.place.origin_us]
         others = {
-            "window": self._answers.window,
-            "spikes": np.array([self.stream.num_spikes - self._spikes_before]),
+            "window": self.answers.window,
+            "spikes": np.array([self.stream.num_spikes - self._answered_spikes]),
             "bin": np.array([self._bin]),
             "name": np.array(self.place.name[-1000:]),
             "position": np.array([self.place.position]),
@@ -256,11 +355,11 @@ class LiveStream:
             DataError: if it is no complete state.
             ConfigError: if it is of another network, sensor or step.
         """
-        most = 4 * self._answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
+        most = 4 * self.answers.num_steps * int(np.prod(self.stream.out_shape)) + (1 << 16)
         found = load_state(path, self.stream, most)
-        self._answers.clear()
-        self._answers.add(found["window"])
-        self._spikes_before, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
+        self.answers.clear()
+        self.answers.add(found["window"])
+        self._answered_spikes, self._bin = -int(found["spikes"][0]), int(found["bin"][0])
         origin = int(found["origin"][0]) if found["origin"].size else None
         self.place = SavedPlace(str(found["name"]), int(found["position"][0]), origin)
 
@@ -276,11 +375,16 @@ class LiveStream:
         return f"{steps}{own.num_events:,} events; {lost}, {num_bad:,} unreadable"
 
 
+def _text(rows: Iterable[Row]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def _hold_signals(holds: bool) -> set[Any] | None:
     """Let signals wait while a piece is half done: a state in between could not be saved."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING) if holds else None
 
 
 def _release_signals(held: set[Any] | None) -> None:
+    """Let the signals that waited act."""
     if held is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

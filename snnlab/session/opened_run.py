@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
-from snnlab.data.data_settings import DataSettings
+from snnlab.data.data_settings import DATASETS, DataSettings
 from snnlab.data.events import SensorSize
 from snnlab.data.events.frames import Batch
 from snnlab.data.hot_pixels import hot_pixels
@@ -85,6 +85,19 @@ class OpenedRun:
     def predictions(self) -> dict[str, np.ndarray]:
         """The arrays of `predictions.npz`."""
         return self.recorded.predictions()
+
+    def class_names(self) -> list[str] | None:
+        """Return the names of the classes: those that the run recorded, else those of its dataset; None: no names.
+
+        Raises:
+            DamagedError: if the run's `split.json` cannot be read, or names other classes.
+        """
+        number = self.session.settings.num_classes
+        if (recorded := self.recorded.class_names(number)) is not None or self.session.settings.targets == "value":
+            return recorded
+        # A property of some datasets reads their files; of others it is a list.
+        known = getattr(DATASETS.get(self.experiment.data["type"], "data"), "class_names", None)
+        return list(known) if isinstance(known, list | tuple) and len(known) == number else None
 
     @cached_property
     def session(self) -> Session:

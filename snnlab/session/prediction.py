@@ -377,7 +377,7 @@ class RunPredictor:
     @cached_property
     def rows(self) -> RowBuilder:
         """The converter from outputs to rows."""
-        names = self.run.recorded.class_names(self.settings.num_classes)
+        names = self.run.class_names()
         return RowBuilder(self.run.session.loss, self.settings, names)
 
     def predict(self, inputs: Any) -> list[dict[str, Any]]:

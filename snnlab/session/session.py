@@ -25,7 +25,7 @@ from snnlab.nn.losses import Loss, build_loss
 from snnlab.session.build_network import make_network
 from snnlab.session.build_optimizer import Optimization, make_optimization, make_optimizer
 from snnlab.session.build_store import open_store
-from snnlab.session.checks import check_batches, check_monitors, check_targets
+from snnlab.session.checks import check_batches, check_memory, check_monitors, check_targets
 from snnlab.session.weights import (
     Checkpoint,
     checkpoint_file,
@@ -33,6 +33,7 @@ from snnlab.session.weights import (
     init_from,
     load_foreign,
     load_weights,
+    verify_identities,
     warn_of_other_dt,
 )
 from snnlab.zoo import run_path
@@ -261,10 +262,12 @@ class Session:
         """
         self.check()
         self.build("network")
-
+        if self.processes.device.type == "cpu":
+            check_memory(self.experiment, self.settings, self.built)
         data = self.data
         _import_build_trainer().require_recording_per_process(self.processes, self.experiment, data)
         check_batches(self.experiment, data, self.processes.world_size)
+        verify_identities(self.experiment, self.dataset)
         find_trained_before(self.experiment, data, warn=True)
         self.build("module")
         for note in [*self.dataset.notes, *_import_build_data().data_notes(data)]:

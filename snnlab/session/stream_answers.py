@@ -13,6 +13,7 @@ import torch
 from snnlab.nn.losses import Loss
 from snnlab.nn.losses.readout_losses import CrossEntropy
 from snnlab.session.opened_run import OpenedRun
+from snnlab.streaming.live_loop import WINDOW, Answers, add_outputs
 
 # Steps between two moves of the window to the front of its memory, at least.
 _SPARE_STEPS = 1024
@@ -25,24 +26,33 @@ class StreamAnswers:
         run: The run.
         dt: Length of a step, ms.
         num_outputs: Number of outputs.
+
+    Attributes:
+        names: Names of the classes, or numbers.
+        has_values: Whether the outputs are values rather than classes.
     """
 
     def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
         settings = run.session.settings
-        self.num_steps = max(1, round(settings.duration_ms / dt))
-        self._loss, self._has_values = run.session.loss, settings.targets == "value"
-        names = run.recorded.class_names(settings.num_classes)
-        self._names = list(map(str, range(settings.num_classes))) if names is None else names
-        self._memory = np.zeros((2 * self.num_steps + _SPARE_STEPS, num_outputs), np.float32)
-        self._tensor = torch.from_numpy(self._memory)[:, None]
-        self._end = 0
-        self._sum = np.zeros(num_outputs) if _is_sum(self._loss) else None
-        self._is_mean = getattr(self._loss, "reduction", None) != "sum"
+        self.num_steps = num_steps = max(1, round(settings.duration_ms / dt))
+        self._loss, self.has_values = run.session.loss, settings.targets == "value"
+        names = run.class_names()
+        self.names = list(map(str, range(settings.num_classes))) if names is None else names
+        memory = np.zeros((2 * num_steps + _SPARE_STEPS, num_outputs), np.float32)
+        windows = np.zeros(1, WINDOW)
+        windows["num_steps"], windows["is_mean"] = num_steps, getattr(self._loss, "reduction", None) != "sum"
+        self.shared = Answers(windows, memory, np.zeros(num_outputs))
+        self._tensor = torch.from_numpy(memory)[:, None]
+        self.are_sums = _is_sum(self._loss) and not self.has_values
+
+    @property
+    def _end(self) -> int:
+        return int(self.shared.windows["end"][0])
 
     @property
     def window(self) -> np.ndarray:
         """The outputs of the last steps, `[T, K]`."""
-        return self._memory[max(0, self._end - self.num_steps) : self._end]
+        return self.shared.memory[max(0, self._end - self.num_steps) : self._end]
 
     def add(self, y: np.ndarray) -> None:
         """Add the outputs of steps.
@@ -50,48 +60,39 @@ class StreamAnswers:
         Shape:
             y: `[T, K]`.
         """
-        y = y[-self.num_steps :]
-        if self._end + len(y) > len(self._memory):
-            kept = self.window.copy()
-            self._end = len(kept)
-            self._memory[: self._end] = kept
-            if self._sum is not None:
-                self._sum[:] = kept.sum(0, np.float64)  # differences round; they start again here
-        first, end = max(0, self._end - self.num_steps), self._end + len(y)
-        self._memory[self._end : end] = y
-        self._end = end
-        if self._sum is not None:
-            after = max(0, end - self.num_steps)
-            self._sum += y[0] if len(y) == 1 else y.sum(0, np.float64)
-            if after > first:
-                gone = self._memory[first:after]
-                self._sum -= gone[0] if len(gone) == 1 else gone.sum(0, np.float64)
+        add_outputs(self.shared.memory, self.shared.total, self.shared.windows, y[-self.num_steps :])
 
     def add_to_last(self, y: np.ndarray) -> None:
         """Add outputs to those of the last step, `[K]`."""
-        self._memory[self._end - 1] += y
-        if self._sum is not None:
-            self._sum += y
+        self.shared.memory[self._end - 1] += y
+        self.shared.total[:] += y
 
     def clear(self) -> None:
         """Forget all outputs."""
-        self._end = 0
-        if self._sum is not None:
-            self._sum[:] = 0
+        self.shared.windows["end"], self.shared.total[:] = 0, 0
 
     def answer(self) -> dict[str, Any]:
         """Return the class and its probability, or the values."""
         scores = self._readout()
-        if self._has_values:
-            return {f"value_{name}": value for name, value in zip(self._names, scores.tolist(), strict=False)}
+        if self.has_values:
+            return {f"value_{name}": value for name, value in zip(self.names, scores.tolist(), strict=False)}
         answer = int(scores.argmax())
         probability = 1 / float(np.exp(scores - scores[answer]).sum())
-        return {"answer": answer, "name": self._names[answer], "probability": round(probability, 4)}
+        return {"answer": answer, "name": self.names[answer], "probability": round(probability, 4)}
+
+    def outputs(self) -> np.ndarray:
+        """Return the probabilities of all classes, or the values, `[K]`."""
+        scores = self._readout()
+        if self.has_values:
+            return scores
+        powers = np.exp(scores - scores.max())
+        return powers / powers.sum()
 
     def _readout(self) -> np.ndarray:
         """Return the loss' readout of the window, `[K]`."""
-        if self._sum is not None:
-            return self._sum / min(self._end, self.num_steps) if self._is_mean else self._sum
+        if self.are_sums:
+            total, is_mean = self.shared.total, self.shared.windows["is_mean"][0]
+            return total / min(self._end, self.num_steps) if is_mean else total
         y = self._tensor[max(0, self._end - self.num_steps) : self._end]
         with torch.inference_mode():
             readout = self._loss.readout(y, torch.tensor([len(y)]))

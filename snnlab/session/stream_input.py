@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from snnlab.data.formats import SUFFIXES, ReadOptions, read_file
+from snnlab.data.formats import SUFFIXES, ReadOptions, names_columns, read_file
 from snnlab.errors import ConfigError, DataError
 from snnlab.session.live_stream import LiveStream
 from snnlab.session.opened_run import OpenedRun
@@ -24,7 +24,7 @@ from snnlab.streaming.byte_sources import (
     parse_address,
 )
 from snnlab.streaming.event_decoders import BinaryDecoder, Decoder, LineDecoder
-from snnlab.streaming.event_input import EventInput, LiveInput, RecordedInput, columns_of
+from snnlab.streaming.event_input import EventInput, LiveInput, PacedInput, RecordedInput, columns_of
 
 
 class InputOptions(NamedTuple):
@@ -35,12 +35,14 @@ class InputOptions(NamedTuple):
         is_binary: Whether events are 16 bytes each rather than lines.
         follows: Whether the file grows.
         reading: `--time-unit`, `--time-origin` and `--columns`, where they are given.
+        speed: How much faster than real time a recording plays; None: as fast as the network runs.
     """
 
     word: str
     is_binary: bool = False
     follows: bool = False
     reading: Mapping[str, str] = {}
+    speed: float | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +66,8 @@ class InputOptions(NamedTuple):
             raise ConfigError("--follow", "is for a file that grows")
         if self.is_binary and "--columns" in self.reading:
             raise ConfigError("--columns", "is for lines of text")
+        if self.speed is not None and _is_live(self):
+            raise ConfigError("--speed", f"is for a recording, {self.word} is read as it comes")
 
 
 def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> EventInput:
@@ -82,7 +86,7 @@ def open_input(options: InputOptions, live: LiveStream, run: OpenedRun) -> Event
         place = live.place.position if is_known else 0
         starts_anew = reading.time_origin == "first"
         origin = live.place.origin_us if is_known and (place or not starts_anew) else None if starts_anew else 0
-        decoder = _decoder(options, run)
+        decoder = _decoder(options, reading, run)
         source = _source(options, place)
     except OSError as error:
         raise DataError(options.word, f"cannot be read ({error.strerror})") from None
@@ -95,7 +99,7 @@ def _is_file(options: InputOptions) -> bool:
 
 
 def _is_live(options: InputOptions) -> bool:
-    return not _is_file(options) or options.follows or options.is_binary or options.path.suffix not in SUFFIXES
+    return not _is_file(options) or options.follows or options.is_binary or options.path.suffix.lower() not in SUFFIXES
 
 
 def _source(options: InputOptions, position: int) -> ByteSource:
@@ -108,12 +112,11 @@ def _source(options: InputOptions, position: int) -> ByteSource:
     return FileSource(options.path, follows=options.follows, position=position)
 
 
-def _decoder(options: InputOptions, run: OpenedRun) -> Decoder:
+def _decoder(options: InputOptions, reading: ReadOptions, run: OpenedRun) -> Decoder:
     if options.is_binary:
         return BinaryDecoder()
-    columns = options.reading.get("--columns", "t,x,y,p").split(",")
     polarities = run.session.settings.size[2]
-    decoder = LineDecoder(options.reading.get("--time-unit", "us"), columns, polarities)
+    decoder = LineDecoder(options.reading.get("--time-unit", "us"), reading.columns or "txyp", polarities)
     decoder.warm_up()
     return decoder
 
@@ -123,9 +126,16 @@ def _recording(
 ) -> RecordedInput:
     if not os.access(options.path, os.R_OK):
         raise DataError(options.word, "cannot be read (permission denied)")
+    if reading.columns is None and not names_columns(options.path):
+        problem = "its first line names no columns, which have one order in files and another one in streams"
+        raise DataError(options.word, problem, "add --columns with their names, such as t,x,y,p")
     size = run.session.settings.size
     events = columns_of(read_file(options.path, reading, size), size[1])
+    position = 0
+    start_us = live.stream.start_us(live.stream.num_steps) if reading.time_origin == "first" else 0
     if is_known and live.place.origin_us is not None:
-        return RecordedInput(events, position=live.place.position, start_us=-live.place.origin_us)
-    is_first = reading.time_origin == "first"
-    return RecordedInput(events, start_us=live.stream.start_us(live.stream.num_steps) if is_first else 0)
+        position, start_us = live.place.position, -live.place.origin_us
+    if options.speed is None:
+        return RecordedInput(events, position=position, start_us=start_us)
+    wait = None if live.page is None else live.page.wait
+    return PacedInput(events, options.speed, wait, position=position, start_us=start_us)

@@ -25,7 +25,7 @@ from matplotlib.ticker import NullLocator
 
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError
-from snnlab.memory import is_out_of_memory
+from snnlab.memory import MEMORY_OVERHEAD, available_memory, is_out_of_memory
 from snnlab.nn.memory_estimate import estimate_memory
 from snnlab.runs.plots.style import BLUE, DASHED, GREY, VERMILION, default_style, label, legend, new_figure, title
 from snnlab.session import Session
@@ -176,22 +176,6 @@ def smallest_fast_size(tried: Sequence[BatchSizeSpeed]) -> int:
     return next(each.size for each in tried if each.recordings_per_s >= _FAST_ENOUGH * most)
 
 
-def available_memory() -> float | None:
-    """Return the available memory of this machine or container, bytes; None if not known."""
-    left = []
-    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-    if meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        left.append(float(lines["MemAvailable"].split()[0]) * 1024)
-    if (group / "memory.max").is_file() and (most := (group / "memory.max").read_text().strip()) != "max":
-        left.append(float(most) - float((group / "memory.current").read_text()))
-    return min(left, default=None)
-
-
-# Total memory over tensor memory: Python, libraries and fragmentation take more.
-_MEMORY_OVERHEAD = 1.7
-
-
 Proposal = tuple[Callable[[], Figure], str | None]
 """The function that draws the curve, and the proposed override."""
 
@@ -265,7 +249,7 @@ def try_sizes(experiment: Experiment, folder: Path, last: int, steps: int) -> tu
         data.settings = replace(data.settings, batch_size=size)
         memory, left = _estimate_memory(session), available_memory()
         on_gpu = session.module.device.type == "cuda"
-        if not on_gpu and memory is not None and left is not None and _MEMORY_OVERHEAD * memory > left:
+        if not on_gpu and memory is not None and left is not None and MEMORY_OVERHEAD * memory > left:
             return tried, f"a batch of {size} takes about {memory / 1e9:.1f} GB, and {left / 1e9:.1f} GB are left"
         try:
             tried.append(_measure_speed(session, memory))

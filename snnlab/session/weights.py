@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,7 @@ from snnlab.zoo import is_packaged, run_label, run_path
 if TYPE_CHECKING:
     from snnlab.config.schema import Experiment, ForeignWeights
     from snnlab.data.data_module import EventDataModule
+    from snnlab.data.dataset import Dataset
     from snnlab.data.events import Store
 
 _log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def write_trained_on(folder: Path, checksums: np.ndarray) -> None:
     """Write the checksums of the recordings on which a run is trained, sorted and each once.
 
     Args:
-        checksums: Checksum of each recording's events, from `Store.hashes`.
+        checksums: Checksum of each recording's events, from `Store.hashes`, and identity of what it shows.
 
     Shape:
         checksums: uint64 `[N]`.
@@ -69,13 +71,13 @@ CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
 def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return the path of a run's checkpoint, or of the weights of a packaged network.
+    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a record.
 
     Raises:
         RunFolderError: if there is none.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    if is_packaged(folder):
+    if is_packaged(folder) or (not path.is_file() and (folder / WEIGHTS).is_file()):
         if checkpoint != "best":
             raise RunFolderError(
                 run_label(folder), f"has no weights of its {checkpoint} epoch", "it has one file of weights"
@@ -173,7 +175,7 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
     if read_split(run).get("hash") == data.split.hash and _has_same_store(run, data.store):
         return
     recordings: np.ndarray = getattr(data.split, part)
-    seen = trained_on_mask(run, data.store)
+    seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
         _log.warning("%s: has no %s: it may have been trained on some of these recordings", run, TRAINED_ON_FILE)
     elif count := int(seen[recordings].sum()):
@@ -185,6 +187,17 @@ def require_not_trained_on(run: Path, data: EventDataModule, part: str) -> None:
             ),
             "remove the override that changes it, or use --split train",
         )
+
+
+def verify_identities(experiment: Experiment, dataset: Dataset) -> None:
+    """Let a dataset verify what its recordings show, if initial weights come from a run that may have seen the same.
+
+    Raises:
+        DataError: if the recordings contradict the settings.
+    """
+    verify: Callable[[], None] | None = getattr(dataset, "verify_identities", None)
+    if experiment.init_from is not None and verify is not None:
+        verify()
 
 
 def find_trained_before(experiment: Experiment, data: EventDataModule, *, warn: bool = False) -> dict[str, Any] | None:
@@ -241,7 +254,7 @@ def _trained_before(init_from: str | None, weights_file: str | None, data: Event
     if init_from is None:
         return None if weights_file is None else {"run": weights_file, "val": None, "test": None}
     run = run_path(init_from)
-    seen = trained_on_mask(run, data.store)
+    seen = trained_on_mask(run, data.store, data.identities)
     if seen is None:
         return {"run": run_label(run), "val": None, "test": None}
     val, test = (part[seen[part]].tolist() for part in (data.split.val, data.split.test))
@@ -261,22 +274,23 @@ def record_trained_on(folder: Path, experiment: Experiment, data: EventDataModul
         return
     store = data.store
     own = data.split.train[store.sizes[data.split.train] >= FEW_EVENTS]
-    found = [store.hashes[own]]
+    found = [store.hashes[own], *([] if data.identities is None else [data.identities[data.split.train]])]
     if experiment.init_from is not None:
         run = run_path(experiment.init_from)
-        before, seen = read_trained_on(run), trained_on_mask(run, store)
+        before, seen = read_trained_on(run), trained_on_mask(run, store, None)
         found += [] if before is None else [before]
         found += [] if seen is None else [store.hashes[seen & (store.sizes >= FEW_EVENTS)]]
     write_trained_on(folder, np.concatenate(found))
 
 
-def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
+def trained_on_mask(run: Path, store: Store, identities: np.ndarray | None) -> np.ndarray | None:
     """Return which recordings of a store a run was trained on, compared by their events; None if not known.
 
-    Recordings of few events may be equal by chance, so they are compared only by index in the run's own store.
+    Recordings of few events may be equal by chance, so they are compared only by index in the run's own store. Other
+    recordings of the same digit count too, such as a simulated and a genuine one.
 
     Shape:
-        returns bool `[R]`.
+        identities: what each recording shows, `[R]`; returns bool `[R]`.
 
     Raises:
         RunFolderError: if the run's folder cannot be read.
@@ -287,6 +301,7 @@ def trained_on_mask(run: Path, store: Store) -> np.ndarray | None:
     seen = np.zeros(len(store), bool)
     if checksums is not None:
         seen |= np.isin(store.hashes, checksums) & (store.sizes >= FEW_EVENTS)
+        seen |= False if identities is None else np.isin(identities, checksums)
     if same:
         try:
             seen[np.array(read_split(run).get("train", []), np.int64)] = True

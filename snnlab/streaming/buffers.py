@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snnlab.kernels.vectors import LANES
+from snnlab.streaming.spike_raster import NO_RASTER
 from snnlab.streaming.stream_layers import StreamLayer
 
 WORD = 64
@@ -97,6 +98,7 @@ class Buffers(NamedTuple):
         starts, factors: The channels of one pixel that are not zero: places of their weights, and their values.
         counts: A row of `COUNTS` for each layer.
         cells: The `SensorMap`'s cells.
+        raster: Where the spikes of the last steps are counted; see `spike_raster`.
     """
 
     layers: np.ndarray
@@ -107,6 +109,7 @@ class Buffers(NamedTuple):
     factors: np.ndarray
     counts: np.ndarray
     cells: np.ndarray
+    raster: np.ndarray
 
 
 class SensorMap(NamedTuple):
@@ -212,6 +215,7 @@ def lay_out(layers: Sequence[StreamLayer], sensor: SensorMap) -> Buffers:
         np.zeros(most, np.float32),
         np.zeros(len(layers), COUNTS),
         np.ascontiguousarray(sensor.cells, np.int64).ravel(),
+        NO_RASTER,
     )
     reset(found)
     return found

@@ -35,6 +35,14 @@ class ByteSource(Protocol):
         """Return what has arrived, waiting until something does; None: nothing in this time; empty: the end."""
         ...
 
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptor of the bytes, then others that `read` has to look after; nothing if there is none."""
+        ...
+
+    def skip(self, count: int) -> None:
+        """Count bytes that were read from the descriptor."""
+        ...
+
     def close(self) -> None:
         """Close the source."""
         ...
@@ -56,6 +64,13 @@ class PipeSource:
         if timeout_s is not None and not select.select([self._descriptor], [], [], timeout_s)[0]:
             return None
         return os.read(self._descriptor, _PIECE)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the pipe's descriptor."""
+        return (self._descriptor,)
+
+    def skip(self, count: int) -> None:
+        """Do nothing: a pipe has no places."""
 
     def close(self) -> None:
         """Close the pipe if it was opened for this."""
@@ -103,6 +118,14 @@ class FileSource:
     def _check_size(self, size: int) -> None:
         if size < self._position:
             raise DataError(self._path, f"has {size:,} bytes, and {self._position:,} of it were read: it was cut")
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the file's descriptor."""
+        return (self._file.fileno(),)
+
+    def skip(self, count: int) -> None:
+        """Count bytes that were read from the descriptor."""
+        self._position += count
 
     def close(self) -> None:
         """Close the file."""
@@ -160,6 +183,13 @@ class SocketSource:
             return
         log.warning("%s was refused: another program is connected", _text(*address[:2]))
         client.close()
+
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors of the connection and of the port, on which others are refused."""
+        return () if self._client is None else (self._client.fileno(), self._listener.fileno())
+
+    def skip(self, count: int) -> None:
+        """Do nothing: a connection has no places."""
 
     def close(self) -> None:
         """Close the connection and the port."""

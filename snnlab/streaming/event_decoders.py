@@ -37,14 +37,24 @@ class BadLine(NamedTuple):
     text: str
 
 
+class LineForm(NamedTuple):
+    """The form of the bytes of events: see `parse_lines`; without an order, events of 16 bytes."""
+
+    order: np.ndarray | None = None
+    power: int = 0
+    lowest: int = 0
+
+
 class Decoder(Protocol):
     """Turns bytes into events.
 
     Attributes:
+        rest: The bytes of the event that has not ended.
         num_bad: Number of lines that were no events, or of bytes of an event that was cut at the end.
         first_bad: The first of these lines.
     """
 
+    rest: bytes
     num_bad: int
     first_bad: BadLine | None
 
@@ -56,9 +66,12 @@ class Decoder(Protocol):
         """Return the events after the last piece."""
         ...
 
-    @property
-    def num_waiting_bytes(self) -> int:
-        """Number of bytes of the event that has not ended."""
+    def form(self) -> LineForm | None:
+        """Return the form of what follows; None: it is not known before the first line."""
+        ...
+
+    def count_lines(self, number: int) -> None:
+        """Count lines that were decoded elsewhere."""
         ...
 
 
@@ -66,25 +79,27 @@ class BinaryDecoder:
     """Decodes events of 16 bytes."""
 
     def __init__(self) -> None:
-        self.num_bad, self._rest = 0, b""
+        self.num_bad, self.rest = 0, b""
         self.first_bad: BadLine | None = None
 
-    @property
-    def num_waiting_bytes(self) -> int:
-        """Number of bytes of the event that has not ended."""
-        return len(self._rest)
+    def form(self) -> LineForm:
+        """Return that events have 16 bytes."""
+        return LineForm()
+
+    def count_lines(self, number: int) -> None:
+        """Do nothing: there are no lines."""
 
     def decode(self, piece: bytes) -> Columns:
         """Return the events that end in a piece."""
-        text = self._rest + piece if self._rest else piece
+        text = self.rest + piece if self.rest else piece
         count = len(text) // EVENT.itemsize
-        self._rest = text[count * EVENT.itemsize :]
+        self.rest = text[count * EVENT.itemsize :]
         events = np.frombuffer(text, EVENT, count)
         return {name: events[name].astype(np.int64) for name in _NAMES}
 
     def finish(self) -> Columns:
         """Return no events; a part of one is counted as bad."""
-        self.num_bad, self._rest = len(self._rest), b""
+        self.num_bad, self.rest = len(self.rest), b""
         return {name: np.zeros(0, np.int64) for name in _NAMES}
 
 
@@ -109,12 +124,15 @@ class LineDecoder:
         self._order = _order(columns)
         self.num_lines = self.num_bad = 0
         self.first_bad: BadLine | None = None
-        self._rest = b""
+        self.rest = b""
 
-    @property
-    def num_waiting_bytes(self) -> int:
-        """Number of bytes of the line that has not ended."""
-        return len(self._rest)
+    def form(self) -> LineForm | None:
+        """Return the form of the lines after the first one, which may name the columns."""
+        return LineForm(self._order, self._power, self._lowest) if self.num_lines else None
+
+    def count_lines(self, number: int) -> None:
+        """Count lines that were decoded elsewhere."""
+        self.num_lines += number
 
     def decode(self, piece: bytes) -> Columns:
         """Return the events of the lines that end in a piece.
@@ -122,17 +140,17 @@ class LineDecoder:
         Raises:
             DataError: if the first line of all is neither an event nor names of columns, or a line is too long.
         """
-        text = self._rest + piece if self._rest else piece
+        text = self.rest + piece if self.rest else piece
         size = text.rfind(b"\n") + 1
-        self._rest = text[size:]
-        if len(self._rest) > _LONGEST_LINE:
+        self.rest = text[size:]
+        if len(self.rest) > _LONGEST_LINE:
             number = self.num_lines + text.count(b"\n") + 1
             raise DataError(f"line {number}", "is longer than 64 kB", "see --binary for events that are no lines")
         return self._columns(text[:size])
 
     def finish(self) -> Columns:
         """Return the event of a last line without an end."""
-        rest, self._rest = self._rest, b""
+        rest, self.rest = self.rest, b""
         return self._columns(rest + b"\n" if rest.strip() else b"")
 
     def warm_up(self) -> None:

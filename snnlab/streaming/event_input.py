@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from snnlab.streaming.byte_sources import ByteSource
-from snnlab.streaming.event_decoders import BadLine, Columns, Decoder
+from snnlab.streaming.event_decoders import BadLine, Columns, Decoder, LineForm
+from snnlab.streaming.live_loop import DECODE, LiveLoop
+from snnlab.streaming.system_calls import now_s
 
 _PIECE = 1 << 16
+# Shortest time between two pieces of a recording that plays, s.
+_PACE_S = 0.0005
 
 
 class EventInput(Protocol):
@@ -19,7 +24,7 @@ class EventInput(Protocol):
     Attributes:
         closed: Whether nothing follows.
         position: Where to go on after the events that `read` has returned; 0 for sources without places.
-        arrived_s: `time.perf_counter()` when the last events arrived.
+        arrived_s: `now_s()` when the last events arrived.
         origin_us: Time of the source that is time 0, us; None: no event has come.
         num_bad: Number of lines that were no events, or of bytes of an event that was cut.
         first_bad: The first of these lines.
@@ -34,6 +39,10 @@ class EventInput(Protocol):
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the events that have arrived, t (us), x, y, p; None: nothing in this time."""
+        ...
+
+    def run(self, loop: LiveLoop, return_at: float) -> int:
+        """Let a compiled loop feed its events, and read on where it can; return why it stopped, see `LiveLoop.run`."""
         ...
 
     def close(self) -> None:
@@ -65,29 +74,51 @@ class LiveInput:
     ) -> None:
         self._source, self._decoder, self._first = source, decoder, position
         self._has_places = has_places
-        self.closed, self.position, self.arrived_s = False, position, 0.0
+        self.closed, self.position, self.arrived_s = False, position, now_s()
         self.origin_us = origin_us
         self._start_us, self._num_bytes = start_us, 0
+        self._pending = b""  # read, but not decoded
         self.num_bad = 0
         self.first_bad: BadLine | None = None
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the events that have arrived."""
-        piece = self._source.read(timeout_s)
+        piece, self._pending = self._pending or self._source.read(timeout_s), b""
         if piece is None:
             return None
-        self.arrived_s = time.perf_counter()
+        self.arrived_s = now_s()
         self.closed = not piece
         self._num_bytes += len(piece)
         events = self._decoder.finish() if self.closed else self._decoder.decode(piece)
         self.num_bad, self.first_bad = self._decoder.num_bad, self._decoder.first_bad
-        if self._has_places:
-            self.position = self._first + self._num_bytes - self._decoder.num_waiting_bytes
+        self._set_position()
         if self.origin_us is None and events["t"].size:
             self.origin_us = int(events["t"][0]) - self._start_us
         if self.origin_us:
             events["t"] -= self.origin_us
         return events
+
+    def _set_position(self) -> None:
+        if self._has_places:
+            self.position = self._first + self._num_bytes - len(self._decoder.rest)
+
+    def run(self, loop: LiveLoop, return_at: float) -> int:
+        """Let a compiled loop read on, after the first event, which may be time 0, and the first line."""
+        descriptors, form = self._source.descriptors(), self._decoder.form()
+        if not descriptors or form is None or self.origin_us is None or self.closed:
+            loop.read_from((), LineForm())
+            return loop.run(return_at)
+        loop.read_from(descriptors, form, self.origin_us, self._decoder.rest)
+        reason, live = loop.run(return_at), loop.live
+        rest, piece, count = int(live["rest"]), int(live["piece"]), int(live["bytes"])
+        self._decoder.rest = loop.data[:rest].tobytes()
+        self._decoder.count_lines(int(live["lines"]))
+        self._pending = loop.data[rest : rest + piece].tobytes() if reason == DECODE else b""
+        self._source.skip(count + len(self._pending))
+        self._num_bytes += count
+        self.arrived_s = float(live["arrived"])
+        self._set_position()
+        return reason
 
     def close(self) -> None:
         """Close the source."""
@@ -114,16 +145,69 @@ class RecordedInput:
 
     def read(self, timeout_s: float | None) -> Columns | None:
         """Return the next events."""
-        self.arrived_s = time.perf_counter()
-        part = slice(self.position, self.position + _PIECE)
+        return self._take(self.position + _PIECE)
+
+    def _take(self, stop: int) -> Columns:
+        """Return the events before an index."""
+        self.arrived_s = now_s()
+        part = slice(self.position, stop)
         found = {name: column[part] for name, column in self._events.items()}
         found["t"] = found["t"] + self._start_us
         self.position = min(part.stop, self._events["t"].size)
         self.closed = self.position == self._events["t"].size
         return found
 
+    def run(self, loop: LiveLoop, return_at: float) -> int:
+        """Let a compiled loop feed its events."""
+        loop.read_from((), LineForm())
+        return loop.run(return_at)
+
     def close(self) -> None:
         """Do nothing: the recording is in memory."""
+
+
+class PacedInput(RecordedInput):
+    """The events of a recording, at its own pace.
+
+    Args:
+        events: Columns t (us), x, y, p.
+        speed: How much faster than real time.
+        wait: Returns when it begins; None: at once.
+        position: Index of the first event.
+        start_us: Time that is added to all events, us.
+    """
+
+    def __init__(
+        self,
+        events: Columns,
+        speed: float,
+        wait: Callable[[], None] | None = None,
+        *,
+        position: int = 0,
+        start_us: int = 0,
+    ) -> None:
+        super().__init__(events, position=position, start_us=start_us)
+        self._speed, self._wait, self._begun_s = speed, wait, 0.0
+
+    def read(self, timeout_s: float | None) -> Columns | None:
+        """Return the events up to now; wait for the next one."""
+        t = self._events["t"]
+        if not self._begun_s and t.size:
+            if self._wait is not None:
+                self._wait()
+            first = min(self.position, t.size - 1)
+            self._begun_s = now_s() - t[first] / 1e6 / self._speed
+        end = None if timeout_s is None else now_s() + timeout_s
+        while t.size:
+            now = now_s()
+            stop = int(np.searchsorted(t, (now - self._begun_s) * self._speed * 1e6, "right"))
+            if stop > self.position or self.position == t.size:
+                return self._take(stop)
+            if end is not None and now >= end:
+                return None
+            rest = self._begun_s + t[self.position] / 1e6 / self._speed - now
+            time.sleep(max(_PACE_S, rest if end is None else min(rest, end - now)))
+        return self._take(0)
 
 
 def columns_of(events: object, height: int) -> Columns:

@@ -15,14 +15,15 @@ from numba import njit
 from snnlab.compiled import borrow, compiled
 from snnlab.kernels.vectors import LANES, add_scaled_rows, differs, load, splat, store, trailing_zeros
 from snnlab.streaming.neuron_loops import SPIKED, ZERO, current_of, fire, leak, plain_rules_of, rules_of, send
+from snnlab.streaming.spike_raster import column_place, count_spikes, end_step
 
 ONE = np.uint64(1)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # Only the loops that Python calls are cached on disk; the others are part of these.
 _loop, _inner = compiled(nogil=True, error_model="numpy"), njit(nogil=True, error_model="numpy", forceinline=True)
-# A step is compiled once for all loops that call it.
-_once = njit(nogil=True, error_model="numpy")
+# Functions that become part of each loop that calls them: as functions of their own, they would be compiled once more.
+_within = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @_inner
@@ -224,9 +225,19 @@ def send_to_windows(t: Any, values: Any, bits: Any, y: Any, x: Any) -> None:
 
 @_inner
 def update_pixel(
-    t: Any, count: Any, values: Any, bits: Any, weights: Any, y: Any, x: Any, is_touched: Any
+    t: Any,
+    k: Any,
+    count: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    raster: Any,
+    row: Any,
+    y: Any,
+    x: Any,
+    touched: Any,
 ) -> np.uint64:
-    """Update the neurons of one pixel and send their outputs to the next layer."""
+    """Update the neurons of one pixel and send their outputs to the next layer; `row` is their place in the raster."""
     to_y, to_x = (y * t.per_pool_y) >> 32, (x * t.per_pool_x) >> 32
     width = t.width // t.current_pool_x if t.current_pool_x > 1 else t.width
     at = t.membrane + (y * width + x) * t.channels
@@ -235,13 +246,16 @@ def update_pixel(
     decays = t.is_dense and t.a != 1
     any_lane = np.uint64(0)
     for block in range(0, t.channels, LANES):
-        if is_touched:
+        if touched:
             current = current_of(t, values, weights, y, x, block)
         elif t.has_bias:
             current = load(weights, t.bias + block, LANES)
         else:
             current = splat(ZERO, LANES)
-        any_lane |= fire(t, count, values, weights, at + block, current, to + block, decays)
+        lanes = fire(t, count, values, weights, at + block, current, to + block, decays)
+        if row >= 0 and lanes & SPIKED != 0:
+            count_spikes(raster, k, row, block, lanes & SPIKED)
+        any_lane |= lanes
     if any_lane & SPIKED != 0:
         if t.feeds_itself:
             set_bit(bits, t.in_bits, t.in_rows, t.in_words, y, x)
@@ -253,19 +267,21 @@ def update_pixel(
 
 
 @_inner
-def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+def update_touched(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update the neurons of layer k that got input, or are still at their threshold; the others only leak."""
-    t, count = layers[k], counts[k]
+    t, count, row = layers[k], counts[k], column_place(raster, layers.size - 1, k)
     if t.a != 1:
         leak(t, values, weights)
     if t.is_plain:
-        update_marked(t, plain_rules_of(layers, k), count, values, bits, weights)
+        update_marked(t, plain_rules_of(layers, k), k, count, values, bits, weights, raster, row)
     else:
-        update_marked(t, rules_of(layers, k), count, values, bits, weights)
+        update_marked(t, rules_of(layers, k), k, count, values, bits, weights, raster, row)
 
 
 @_inner
-def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weights: Any) -> None:
+def update_marked(
+    t: Any, rules: Any, k: Any, count: Any, values: Any, bits: Any, weights: Any, raster: Any, row: Any
+) -> None:
     """Update the neurons whose pixels are marked."""
     for group in range((t.height + 63) >> 6):
         some_rows = bits[t.touched_rows + group]
@@ -279,14 +295,16 @@ def update_marked(t: Any, rules: Any, count: Any, values: Any, bits: Any, weight
                 while pixels != 0:
                     x = (part << 6) + trailing_zeros(pixels)
                     pixels &= pixels - ONE
-                    if update_pixel(rules, count, values, bits, weights, y, x, True) > SPIKED:
+                    lanes = update_pixel(rules, k, count, values, bits, weights, raster, row, y, x, True)
+                    if lanes > SPIKED:
                         set_bit(bits, t.touched, t.touched_rows, t.words, y, x)
 
 
 @_inner
-def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any) -> None:
+def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts: Any, raster: Any) -> None:
     """Update all neurons of layer k."""
     t, rules, count = layers[k], rules_of(layers, k), counts[k]
+    place = column_place(raster, layers.size - 1, k)
     size_y, size_x = t.current_pool_y, t.current_pool_x
     for y in range(t.height // size_y):
         for x in range(t.width // size_x):
@@ -294,24 +312,28 @@ def update_all(k: Any, layers: Any, values: Any, bits: Any, weights: Any, counts
             for row in range(y * size_y, (y + 1) * size_y):
                 for column in range(x * size_x, (x + 1) * size_x):
                     some |= bits[t.touched + row * t.words + (column >> 6)] >> np.uint64(column & 63) & ONE
-            update_pixel(rules, count, values, bits, weights, y, x, some != 0)
+            update_pixel(rules, k, count, values, bits, weights, raster, place, y, x, some != 0)
     bits[t.touched : t.touched + t.height * t.words] = 0
     bits[t.touched_rows : t.touched_rows + ((t.height + 63) >> 6)] = 0
 
 
-@_once
-def step(layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any) -> None:
+@_within
+def step(
+    layers: Any, values: Any, bits: Any, weights: Any, starts: Any, factors: Any, counts: Any, raster: Any
+) -> None:
     """Run all layers on the input that has been taken."""
     layers, values, bits, weights = borrow(layers), borrow(values), borrow(bits), borrow(weights)
-    starts, factors, counts = borrow(starts), borrow(factors), borrow(counts)
+    starts, factors, counts, raster = borrow(starts), borrow(factors), borrow(counts), borrow(raster)
     for k in range(layers.size - 1):
         scatter(k, layers, values, bits, weights, starts, factors, counts)
         if layers[k].adds_to_next:
             continue
         if layers[k].is_dense:
-            update_all(k, layers, values, bits, weights, counts)
+            update_all(k, layers, values, bits, weights, counts, raster)
         else:
-            update_touched(k, layers, values, bits, weights, counts)
+            update_touched(k, layers, values, bits, weights, counts, raster)
+    if raster.size != 0:
+        end_step(raster, layers.size - 1)
 
 
 @_inner
@@ -348,6 +370,7 @@ def run_steps(
     factors: Any,
     counts: Any,
     cells: Any,
+    raster: Any,
     clock: Any,
     x: Any,
     y: Any,
@@ -372,7 +395,7 @@ def run_steps(
     for n in range(stops.size):
         take_events(layers, values, bits, cells, x, y, p, first, stops[n])
         first = stops[n]
-        step(layers, values, bits, weights, starts, factors, counts)
+        step(layers, values, bits, weights, starts, factors, counts, raster)
         take_output(layers, values, bits, outputs[n])
         spikes[n] = all_spikes(counts)
     clock[0].step += stops.size
@@ -387,8 +410,8 @@ def first_us(number: Any, clock: Any) -> int:
     return -((-number * clock.us_numerator) // clock.us_denominator)
 
 
-@_loop
-def feed_events(
+@_within
+def feed(
     layers: Any,
     values: Any,
     bits: Any,
@@ -397,6 +420,7 @@ def feed_events(
     factors: Any,
     counts: Any,
     cells: Any,
+    raster: Any,
     clock: Any,
     t: Any,
     x: Any,
@@ -437,7 +461,7 @@ def feed_events(
         while own.step < target:
             if ran == outputs.shape[0]:
                 return n, ran
-            step(layers, values, bits, weights, starts, factors, counts)
+            step(layers, values, bits, weights, starts, factors, counts, raster)
             take_output(layers, values, bits, outputs[ran])
             spikes[ran] = all_spikes(counts)
             ran += 1
@@ -451,3 +475,31 @@ def feed_events(
         own.waiting += 1
         own.latest = max(own.latest, t[n])
         n += 1
+
+
+@_loop
+def feed_events(
+    layers: Any,
+    values: Any,
+    bits: Any,
+    weights: Any,
+    starts: Any,
+    factors: Any,
+    counts: Any,
+    cells: Any,
+    raster: Any,
+    clock: Any,
+    t: Any,
+    x: Any,
+    y: Any,
+    p: Any,
+    first: Any,
+    end: Any,
+    outputs: Any,
+    spikes: Any,
+) -> tuple[int, int]:
+    """Do as `feed`, for Python."""
+    return feed(
+        layers, values, bits, weights, starts, factors, counts, cells, raster, clock, t, x, y, p, first, end,
+        outputs, spikes,
+    )  # fmt: skip

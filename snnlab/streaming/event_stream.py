@@ -13,7 +13,7 @@ import numpy as np
 
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.network import Network, build_network
-from snnlab.streaming.buffers import CLOCK, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
+from snnlab.streaming.buffers import CLOCK, Buffers, SensorMap, clock_of, lay_out, membranes, plain_sensor, reset
 from snnlab.streaming.event_loops import feed_events, run_steps
 from snnlab.streaming.stream_layers import Shape, stream_layers
 
@@ -21,7 +21,7 @@ from snnlab.streaming.stream_layers import Shape, stream_layers
 _DROPPED = slice(CLOCK.names.index("late"), CLOCK.names.index("outside") + 1) if CLOCK.names else slice(0)
 _INT64 = np.dtype(np.int64)
 # Steps that one call of the compiled loop runs, so that a long silence needs little memory.
-_MOST_STEPS = 1024
+STEPS_AT_ONCE = 1024
 # Shortest step, ms: times are whole us.
 _SHORTEST_MS = 1e-3
 
@@ -101,8 +101,8 @@ class EventStream:
         self.out_shape = last[:1] if last[1:] == (1, 1) else last
         self._output = np.zeros((1, int(np.prod(last))), np.float32)
         self._view = self._output.reshape(self.out_shape)
-        self._rows = np.zeros((_MOST_STEPS, self._output.size), np.float32)
-        self._spikes = np.zeros(_MOST_STEPS, np.int64)
+        self._rows = np.zeros((STEPS_AT_ONCE, self._output.size), np.float32)
+        self._spikes = np.zeros(STEPS_AT_ONCE, np.int64)
         self._stop, self._clock = np.zeros(1, np.int64), clock_of(dt)
         self._arguments = (*self._buffers, self._clock)
 
@@ -143,6 +143,16 @@ class EventStream:
         return f"it has {width} x {height} pixels and {self.sensor.polarities} polarities"
 
     @property
+    def compiled_arguments(self) -> tuple[Buffers, np.ndarray, np.ndarray, np.ndarray]:
+        """The engine's memory, its clock, and the memory of the outputs and numbers of spikes of steps."""
+        return self._buffers, self._clock, self._rows, self._spikes
+
+    @property
+    def clock(self) -> tuple[int, ...]:
+        """The numbers of `CLOCK`."""
+        return self._clock[0].item()
+
+    @property
     def num_steps(self) -> int:
         """Number of steps that have ended."""
         return int(self._clock["step"][0])
@@ -170,7 +180,7 @@ class EventStream:
     @property
     def dropped(self) -> DroppedEvents:
         """Numbers of events that `feed_usable` dropped."""
-        return DroppedEvents(*self._clock[0].item()[_DROPPED])
+        return DroppedEvents(*self.clock[_DROPPED])
 
     def feed(self, events: Any) -> Iterator[StreamedSteps]:
         """Cut a stream of events into steps, and yield the outputs of the steps that have ended.
@@ -278,8 +288,8 @@ class EventStream:
         Shape:
             yields outputs `[T, K]` and spikes since the start `[T]`, which the next result overwrites.
         """
-        taken, ran = 0, _MOST_STEPS
-        while ran == _MOST_STEPS:
+        taken, ran = 0, STEPS_AT_ONCE
+        while ran == STEPS_AT_ONCE:
             taken, ran = feed_events(*self._arguments, *columns, taken, end, self._rows, self._spikes)
             if ran:
                 yield self._rows[:ran], self._spikes[:ran]
@@ -293,6 +303,11 @@ class EventStream:
         _, x, y, p = _columns(events)
         height, width = self.sensor.cells.shape
         return (x >= 0) & (x < width) & (y >= 0) & (y < height) & (p >= 0) & (p < self.sensor.polarities)
+
+    def count_spikes(self, raster: np.ndarray) -> None:
+        """Count the spikes of all layers in a `spike_raster` from now on."""
+        self._buffers = self._buffers._replace(raster=raster)
+        self._arguments = (*self._buffers, self._clock)
 
     def reset(self) -> None:
         """Return to the state before the first step."""

@@ -53,10 +53,10 @@ def stopped(*arguments: str, signals: list[int], after: str = "epoch      2/") -
 @pytest.mark.parametrize(
     ("signals", "status", "workers"),
     [
-        ([signal.SIGINT], 130, 0),
+        pytest.param([signal.SIGINT], 130, 0, marks=pytest.mark.slow),
         ([signal.SIGINT] * 2, 130, 1),
         ([signal.SIGTERM] * 2, 143, 0),
-        ([signal.SIGHUP] * 2, 129, 1),
+        pytest.param([signal.SIGHUP] * 2, 129, 1, marks=pytest.mark.slow),
     ],
     ids=["ctrl_c", "ctrl_c_twice_with_a_worker", "sigterm", "a_closed_terminal_with_a_worker"],
 )

@@ -119,15 +119,19 @@ def test_several_runs_of_two_processes_after_each_other(tmp_path: Path, digits_s
     assert log.read_text().count("starting 2 processes") == 2  # printed because the first epoch's line takes long
 
 
-def test_a_killed_process_ends_the_other_and_the_run_is_resumed(tmp_path: Path, digits_store: str, noisy: Path):
+@pytest.mark.parametrize("reference", ["whole", pytest.param("noisy", marks=pytest.mark.slow)])
+def test_a_killed_process_ends_the_other_and_the_run_is_resumed(
+    tmp_path: Path, digits_store: str, reference: str, request: pytest.FixtureRequest
+):
     kill = {killing.RANK: "1", "place": "batch:1:2", "code": 2}
-    run = trained(tmp_path / "run", digits_store, *NOISY, **kill)  # type: ignore[arg-type]
+    more = NOISY if reference == "noisy" else ()
+    run = trained(tmp_path / "run", digits_store, *more, **kill)  # type: ignore[arg-type]
     log = (tmp_path / "run.log").read_text()
     assert_text_has(log, "rank 1 of 2 processes", "SIGKILL")
     assert_text_has(log, f"snnlab train resume={run}")
     assert "Traceback" not in log
     assert result(run)["status"] == "failed"
-    assert_same(resumed(run), noisy)
+    assert_same(resumed(run), request.getfixturevalue(reference))
 
 
 @pytest.mark.slow

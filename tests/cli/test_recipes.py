@@ -50,6 +50,8 @@ RECIPES = [
     Recipe("ssc_adlif", "ssc", ("data.num_bins=60",)),
     Recipe("shd_dcls", "shd", ("model.layers.fc1.out_features=16", "model.layers.fc2.out_features=16")),
     Recipe("smnist_recurrent", "smnist", ("data.num_bins=168",)),
+    Recipe("smnist_brf", "smnist", ("data.duration_ms=980", "data.num_bins=98", "data.sha256=null")),
+    Recipe("psmnist_brf", "smnist", ("data.duration_ms=980", "data.num_bins=98", "data.sha256=null")),
 ]
 
 

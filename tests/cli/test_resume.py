@@ -114,8 +114,17 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+# Worker processes make a difference within an epoch and between epochs; the other places run with them in make slow.
+WITH_WORKERS = ("the last batch of an epoch", "a validation", "a batch at random (1)")
+KILLS = [
+    pytest.param(place, workers, id=f"{name}-{workers}", marks=pytest.mark.slow if slow else ())
+    for name, place in PLACES.items()
+    for workers in (0, 2)
+    for slow in [(name in WITH_WORKERS) != (workers == 2)]
+]
+
+
+@pytest.mark.parametrize(("place", "workers"), KILLS)
 def test_killed_at(tmp_path: Path, digits_store: str, whole: Path, place: str, workers: int):
     run = trained(tmp_path / "run", (digits_store, f"data.num_workers={workers}"), place)
     assert_same(resumed(run), whole)
@@ -171,7 +180,7 @@ VARIANTS = {
 
 
 # The other variants nearly always fail together with these, so they run only in make slow.
-OFTEN = ("monitors", "an_average_of_each_step", "windows_annealing_and_a_frozen_layer", "early_stopping")
+OFTEN = ("an_average_of_each_step", "windows_annealing_and_a_frozen_layer")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in VARIANTS])

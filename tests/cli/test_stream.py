@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +133,11 @@ def test_late_events_and_events_outside_are_counted(
         (["tcp://localhost"], ("tcp://localhost", "PORT")),
         (["tcp://nowhere.invalid:1"], ("tcp://nowhere.invalid:1",)),
         (["."], (".", "folder")),
+        (["--page", "70000"], ("--page", 70000)),
+        (["--page=x"], ("--page", "x")),
+        (["--keep-page"], ("--keep-page", "--page")),
+        (["--speed", "0"], ("stream", "--speed", 0)),
+        (["--speed", "1"], ("--speed", "-")),
     ],
 )
 def test_a_wrong_argument_is_one_line(
@@ -138,6 +147,18 @@ def test_a_wrong_argument_is_one_line(
     done = snnlab("stream", str(run), *arguments)
     assert done.status == 2
     assert_error_has(done.error, *facts)
+
+
+def test_a_file_of_lines_without_names_of_columns_is_refused(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    source = tmp_path / "events.csv"
+    source.write_bytes(as_lines(recording))
+    done = snnlab("stream", str(run), str(source))
+    assert done.status == 2
+    assert_error_has(done.error, "events.csv", "--columns", "t,x,y,p")
+    expected = rows(snnlab("stream", str(run), str(recording)))
+    assert rows(snnlab("stream", str(run), str(source), "--columns", "t,x,y,p")) == expected
 
 
 def test_nothing_arrives_and_nothing_is_answered(run: Path, snnlab: Snnlab, pipe_in: PipeIn) -> None:
@@ -216,11 +237,104 @@ def test_a_fifo_and_a_socket_get_the_answers_of_the_file(
     os.mkfifo(fifo)
     with writing(lambda: fifo.write_bytes(text)):
         assert rows(snnlab("stream", str(run), str(fifo), "--binary")) == expected
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with writing(lambda: send(port, text)):
         done = snnlab("stream", str(run), f"tcp://127.0.0.1:{port}", "--binary")
     assert rows(done) == expected
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+class Page:
+    """A page of a stream that another thread opens, and asks for its data until the stream ends."""
+
+    def __init__(self, port: int, then: Callable[[], object] = lambda: None) -> None:
+        self.port, self._then = port, then
+        self.values: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def look(self) -> None:
+        """Ask until the stream has ended or its page is gone."""
+        after = ""
+        connection: http.client.HTTPConnection | None = None
+        for _ in range(3000):
+            try:
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+                connection.request("GET", f"/data?after={after}")
+                content = connection.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                connection = None
+                if self.values:
+                    break
+                time.sleep(0.02)
+                continue
+            length = int.from_bytes(content[:4], "little")
+            found = json.loads(content[4 : 4 + length])
+            for name, (kind, place, size) in found["arrays"].items():
+                new = np.frombuffer(content, kind, size, 4 + length + place)
+                self.arrays[name] = np.concatenate([self.arrays[name], new]) if name in self.arrays else new
+            if not self.values:
+                self._then()
+            self.values.append(found)
+            after = found["next"]
+            if found["ended"]:
+                break
+        if connection is not None:
+            connection.close()
+
+
+def test_a_page_shows_the_stream_and_changes_nothing(
+    run: Path, recording: Path, snnlab: Snnlab, tmp_path: Path
+) -> None:
+    expected = rows(snnlab("stream", str(run), str(recording), "--every", "20"))
+    fifo, text = tmp_path / "events", as_binary(recording)
+    os.mkfifo(fifo)
+    page = Page(free_port(), lambda: fifo.write_bytes(text + b"cut"))
+    stuck: list[socket.socket] = []
+    with writing(lambda: (connect(page.port, stuck), page.look())):
+        words = ("--every", "20", "--binary", "--page", str(page.port))
+        done = snnlab("stream", str(run), str(fifo), *words)
+    stuck[0].close()
+    assert rows(done) == expected
+    assert_text_has(done.err, f"http://127.0.0.1:{page.port}/", "3 unreadable")
+    first, last = page.values[0], page.values[-1]
+    events = np.load(recording)
+    assert (first["layout"]["picture"], first["layout"]["outputs"]) == ([34, 34], [str(n) for n in range(10)])
+    assert [name for name, *_ in first["layout"]["layers"]] == ["lif1"]
+    assert (last["ended"], last["numbers"]["unreadable"]) == (1, 3)
+    assert last["numbers"]["spikes"] == sum(row["spikes"] for row in expected)
+    recent = events["t"] > events["t"].max() - 900_000
+    assert np.unique(page.arrays["pixels"]).size == np.unique((events["y"] * 34 + events["x"])[recent]).size
+    assert page.arrays["answers"].reshape(-1, 10).sum(1) == pytest.approx(1, abs=1e-5)
+    assert page.arrays["answers"].reshape(-1, 10)[-1].max() == pytest.approx(expected[-1]["probability"], abs=1e-3)
+    assert page.arrays["times_us"].min() > 0
+
+
+def connect(port: int, clients: list[socket.socket]) -> None:
+    """Ask for data, and never read them."""
+    for _ in range(3000):
+        with suppress(ConnectionRefusedError):
+            clients.append(socket.create_connection(("127.0.0.1", port)))
+            clients[0].sendall(b"GET /data HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+            return
+        time.sleep(0.02)
+
+
+def test_a_port_in_use_is_one_line_and_a_recording_plays_at_its_pace(
+    run: Path, recording: Path, snnlab: Snnlab
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = snnlab("stream", str(run), str(recording), "--page", str(port))
+        assert done.status == 2
+        assert_error_has(done.error, "--page", port)
+    begun = time.perf_counter()
+    found = rows(snnlab("stream", str(run), str(recording), "--speed", "2"))
+    assert time.perf_counter() - begun > np.load(recording)["t"][-1] / 2e6
+    assert found == rows(snnlab("stream", str(run), str(recording)))
 
 
 @contextmanager
@@ -245,7 +359,14 @@ def opened_live(run: Path, events: LiveInput, state: Path | None = None, **optio
     live = LiveStream(load(run), LiveOptions(**options))
     if state is not None and state.exists():
         live.load(state)
-    return live.rows(events, state=state)
+    return live_rows(live, events, state=state)
+
+
+def live_rows(live: LiveStream, *arguments: Any, **options: Any) -> Generator[dict[str, Any]]:
+    """Yield the rows in the lines of a live stream."""
+    with closing(live.lines(*arguments, **options)) as lines:
+        for text in lines:
+            yield from map(json.loads, text.splitlines())
 
 
 def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
@@ -255,9 +376,9 @@ def test_a_silent_source_is_answered_by_the_clock(run: Path) -> None:
     found = opened_live(run, events, every=20.0, max_wait=1.0, times=True)
     silent = [next(found) for _ in range(3)]
     assert [row["t_ms"] for row in silent] == [20, 40, 60]
-    os.write(writer, b"1000000,1,1,1\n")
+    os.write(writer, b"60000000,1,1,1\n")  # a busy machine may need seconds
     os.close(writer)
-    assert [row["t_ms"] for row in found][-1] == 1020
+    assert [row["t_ms"] for row in found][-1] == 60_020
 
 
 def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, recording: Path, tmp_path: Path) -> None:
@@ -266,17 +387,49 @@ def test_a_stream_that_was_stopped_goes_on_with_the_same_answers(run: Path, reco
     reading, writer = os.pipe()
     os.write(writer, as_binary(recording)[:cut])
     live = LiveStream(load(run), LiveOptions(every=20.0))
-    part = live.rows(LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
+    part = live_rows(live, LiveInput(PipeSource(reading, closes=True), BinaryDecoder(), has_places=True), "one", state)
     before = [next(part), next(part)]
     part.close()
     os.close(writer)
     live = LiveStream(load(run), LiveOptions(every=20.0))
     live.load(state)
     assert (live.place.name, live.place.position) == ("one", 16 * 3000)
-    rest = list(live.rows(binary_input(recording, live.place.position), "one", state))
+    rest = list(live_rows(live, binary_input(recording, live.place.position), "one", state))
     steps = round(rest[0]["t_ms"] / 20)
     assert [*before, *rest] == [*expected[:2], *expected[steps - 1 :]]
     assert list(tmp_path.iterdir()) == [state]
+
+
+@pytest.mark.slow  # four processes
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stream_that_was_killed_goes_on_from_its_state(
+    run: Path, recording: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    source, whole, state = tmp_path / "events", as_binary(recording), tmp_path / "state.npz"
+    words = [str(run), str(source), "--binary", "--every", "20"]
+    found: list[str] = []
+    for part, ending in ((1, signal.SIGTERM), (2, number)):
+        events = part * len(whole) // 48  # of 16 bytes: a third of the recording, and two
+        source.write_bytes(whole[: 16 * events + 5])
+        with command(*words, "--follow", "--state", str(state)) as process:
+            assert process.stdout is not None
+            ended = np.load(recording)["t"][events - 1] // 20_000
+            found += [process.stdout.readline().strip() for _ in range(ended - len(found))]
+            process.send_signal(ending)
+            assert process.communicate(timeout=120)[0] == ""
+            assert process.returncode == (-ending if ending == signal.SIGKILL else 128 + ending)
+    source.write_bytes(whole)
+    rest = command(*words, "--state", str(state)).communicate(timeout=120)[0].splitlines()
+    expected = command(*words).communicate(timeout=120)[0].splitlines()
+    rows = {json.loads(line)["t_ms"]: line for line in [*rest, *found]}
+    assert [rows[t] for t in sorted(rows)] == expected
+    # After SIGKILL the answers since the last saved state come twice.
+    assert (len(found) + len(rest) > len(expected)) == (number == signal.SIGKILL)
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "snnlab", "stream", *arguments]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def binary_input(recording: Path, position: int = 0) -> LiveInput:

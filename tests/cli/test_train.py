@@ -323,10 +323,15 @@ def test_events_are_refused_where_the_first_layer_cannot_take_them(
     assert not (workplace / "outputs").exists()
 
 
+# An epoch of some batches, without drawing.
+FEW = [f"+trainer.limit_{part}_batches={number}" for part, number in (("train", 8), ("val", 2), ("test", 2))]
+FEW += ["plots=null", "monitors=null", "trainer.max_epochs=1", "trainer.accelerator=cpu", "data.num_bins=40"]
+
+
 def test_a_network_that_takes_lists_of_events_learns_the_same_as_from_frames(
     monkeypatch: pytest.MonkeyPatch, workplace: Path, digits_store: str
 ) -> None:
-    given = ("experiment=saccade_digits", "trainer.max_epochs=1", "data.num_bins=40", "trainer.accelerator=cpu")
+    given = ("experiment=saccade_digits", *FEW)
     layers = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", digits_store)
     frame = FrameBuilder.__call__
     kinds = []
@@ -356,10 +361,8 @@ def test_no_event_lists_are_made_where_steps_are_split(
         return frame(frame_builder, batch)
 
     monkeypatch.setattr(FrameBuilder, "__call__", without_lists)
-    small = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2", "trainer.max_epochs=1")
-    done = train(
-        "experiment=saccade_digits", *small, "data.num_bins=40", "trainer.accelerator=cpu", given, digits_store
-    )
+    small = ("model.layers.conv1.out_channels=2", "model.layers.conv2.out_channels=2")
+    done = train("experiment=saccade_digits", *FEW, *small, given, digits_store)
     assert done.provenance["numerics"]["sparse_input"] is True
 
 

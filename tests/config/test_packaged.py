@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from snnlab.config.folders import config_folder
 from snnlab.experiments.space import overrides
 from snnlab.experiments.sweep_settings import parse_settings
 from snnlab.nn.layer import only_spikes
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.session import Session
 from snnlab.session.checks import check_targets
 from snnlab.session.session import compose_and_check
@@ -25,6 +27,7 @@ GESTURES = ["data=dvsgesture", "data.root=mine", "data.num_bins=5"]
 NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
     **dict.fromkeys(("speck_gesture", "plif_conv5", "dvsgesture_net", "sew_gesture"), GESTURES),
+    "strided_lif": ["data=pixel_mnist"],
     # As many steps as show that they build and run.
     **dict.fromkeys(("spikformer", "qkformer", "spike_driven_transformer"), FEW_STEPS),
     **dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50", "vgg_snn", "cifar10dvs_vgg_tet"), FEW_STEPS),
@@ -54,8 +57,21 @@ def test_there_is_a_file_in_every_group():
     }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
-def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
+# The neurons' own tests compile them: here each would compile two more loops, fused with a pooling (`make slow` does).
+NEURONS = [path for path in FILES if path.parent.name == "neuron"]
+CASES = [(path, path not in NEURONS, ()) for path in FILES] + [(path, True, pytest.mark.slow) for path in NEURONS]
+
+
+@pytest.mark.parametrize(
+    ("path", "compiled"),
+    [
+        pytest.param(
+            path, compiled, id=f"{path.parent.name}={path.stem}{'' if marks == () else '-compiled'}", marks=marks
+        )
+        for path, compiled, marks in CASES
+    ],
+)
+def test_it_composes_builds_and_runs_one_forward_pass(path: Path, compiled: bool):
     experiment, _ = compose_experiment([f"{path.parent.name}={path.stem}", *NEEDED.get(path.stem, ())], None)
     session = Session(experiment, skip_target_check=True)
     settings, built, loss = session.settings, session.built, session.loss
@@ -63,7 +79,8 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path):
     check_targets(experiment, replace(settings, targets=loss.supported_targets[0]), loss, built)
     frames = (torch.rand(settings.steps, 2, *settings.frame_shape) < 0.1).float()
     counts: dict[str, torch.Tensor] = {}
-    with torch.no_grad():  # the recipes at full size would save gigabytes for the backward pass
+    # Without gradients: the recipes at full size would save gigabytes for the backward pass.
+    with torch.no_grad(), nullcontext() if compiled else plain_loops():
         y, _ = built.network(frames, counts=counts)
     targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": torch.zeros(y.shape[:2], dtype=torch.int64)}
     value, _ = loss(y, targets[loss.supported_targets[0]], torch.full((2,), settings.steps), counts)

@@ -20,6 +20,8 @@ PARAMETERS = {
     "ssc_adlif": (140 * 720 + 720 * 720 + 5 * 720) + (2 * 720 * 720 + 5 * 720) + (720 * 35 + 35),
     "shd_dcls": 2 * (140 * 256 + 256 * 256 + 256 * 20) + 2 * 2 * 256,
     "ssc_dcls": 2 * (140 * 512 + 2 * 512 * 512 + 512 * 35) + 3 * 2 * 512,
+    "smnist_brf": 68_874,
+    "psmnist_brf": 68_874,
     "smnist_recurrent": (79 * 220 + 220 * 220) + (220 * 10 + 10),
 }
 
@@ -70,3 +72,30 @@ def test_a_hundred_neurons_of_the_lsnn_adapt_and_the_others_do_not():
     adapts = built("smnist_recurrent").network.get_buffer("lif1.neuron.adapts")
     assert adapts is not None
     assert torch.equal(adapts, torch.arange(220) >= 120)
+
+
+def test_the_network_of_resonate_and_fire_neurons_is_its_authors_loop():
+    # github.com/AdaptiveAILab/brf-neurons: SimpleResRNN, BRFCell, LICell; without the slope of their spikes.
+    network, dt = built("smnist_brf").network, 0.01
+    values = {name: value.detach() for name, value in network.named_parameters()}
+    omega, b_offset = values["brf1.neuron.omega"], values["brf1.neuron.damping"]
+    assert 15 <= omega.min() < 16 < 49 < omega.max() <= 50
+    alpha = torch.exp(-1 / values["readout.learned.tau_mem"].exp())
+    x = 400 * torch.rand(200, 3, 1, generator=torch.Generator().manual_seed(0))
+    z = u = v = q = torch.zeros(3, 256)
+    out, outputs = torch.zeros(3, 10), []
+    p_omega = ((-1 + torch.sqrt(1 - torch.square(dt * omega.double()))) / dt).float()
+    weight = torch.cat([values["fc1.weight"], values["brf1.feedback.weight"]], 1)
+    assert weight.abs().max().item() == pytest.approx((6 / (257 + 256)) ** 0.5, rel=1e-3)
+    for x_t in x:
+        in_sum = torch.cat([x_t, z], 1) @ weight.T
+        b = p_omega - b_offset - q
+        u, v = u + b * u * dt - omega * v * dt + in_sum * dt, v + omega * u * dt + b * v * dt
+        z = (u - 1.0 - q > 0).float()
+        q = 0.9 * q + z
+        out = out * alpha + z @ values["out.weight"].T * (1 - alpha)
+        outputs.append(out)
+    with torch.no_grad():
+        y, _ = network(x)
+    assert y.abs().max() > 0.01
+    torch.testing.assert_close(y, torch.stack(outputs), rtol=1e-3, atol=1e-4)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import snnlab.data.tonic_adapter  # noqa: F401  registers the augmentation `tonic`
 from snnlab.data import augmentation as geometry
 from snnlab.data.augmentation import AUGMENTATIONS
 from snnlab.data.events import Events

@@ -1,4 +1,4 @@
-"""Normal initial weights with a given standard deviation: layers and numbers of connections."""
+"""Initial weights of a given standard deviation or bound: layers and numbers of connections."""
 
 from __future__ import annotations
 
@@ -79,3 +79,15 @@ def test_it_sets_any_module_of_torch() -> None:
     net = Network({"fc": nn.Linear(400, 300)})
     assert initialized(net) == ["fc"]
     assert weight(net, "fc").std().item() == pytest.approx(0.05, rel=0.03)
+
+
+def test_xavier_counts_feedback_and_input_weights_as_one_matrix() -> None:
+    net = network()
+    torch.manual_seed(1)
+    assert INITS.build("xavier_uniform", {}, "model.init")(net) == ["conv", "fc", "lif", "block.fc"]
+    joint = (6 / (64 * 9 + 300 + 300)) ** 0.5
+    bounds = {"conv": (6 / (16 * 9 + 64 * 9)) ** 0.5, "fc": joint, "lif.feedback": joint, "block.fc": (6 / 500) ** 0.5}
+    for name, bound in bounds.items():
+        drawn = weight(net, name).abs()
+        assert 0.99 * bound < drawn.max() <= bound * 1.000001
+        assert drawn.mean().item() == pytest.approx(bound / 2, rel=0.03)

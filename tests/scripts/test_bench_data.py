@@ -36,6 +36,7 @@ def of_bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = bench(*TINY, "--out", out, data=tmp_path)

@@ -39,6 +39,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_run_writes_all_times_and_a_figure_and_prints_a_table(tmp_path: Path) -> None:
     methods = ["relu", "snnlab_reference"]
     done = bench(*TINY, "--methods", *methods, "--out", tmp_path / "out")

@@ -7,11 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from snnlab import nn
 from snnlab.cli.list import REGISTRIES, registry
@@ -48,13 +51,25 @@ def build_docs() -> ModuleType:
         return importlib.import_module("build_docs")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, str(ROOT / "scripts" / "build_docs.py"), "--out", str(out)]
+# Two thirds of the time are the cards of the large networks: `make slow` builds them.
+MODELS = ("conv_lif", "mlp_lif", "gru")
+
+
+def built(out: Path, *arguments: str) -> Path:
+    command = [sys.executable, str(ROOT / "scripts" / "build_docs.py"), "--out", str(out), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr  # a warning of MkDocs, such as a dead link, is an error
     return out / "site"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("site"), "--models", *MODELS)
+
+
+@pytest.fixture(scope="module")
+def whole_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tmp_path_factory.mktemp("whole_site"))
 
 
 def headings(page: Path) -> set[str]:
@@ -76,10 +91,32 @@ def test_every_type_has_a_section(site: Path, kind: str):
     assert packaged <= headings(site / f"reference/{kind}.html")
 
 
-def test_every_model_has_a_card_and_a_figure(site: Path):
-    names = set(group_files("model", config_folder()))
+def assert_models_have_cards_and_figures(site: Path, names: set[str]) -> None:
     assert names <= headings(site / "reference/models.html")
     assert names == {path.stem for path in (site / "reference" / "models").glob("*.svg")}
+
+
+def test_a_model_has_a_card_and_a_figure(site: Path):
+    assert_models_have_cards_and_figures(site, set(MODELS))
+
+
+def test_pictures_of_a_recording_stand_side_by_side_in_rows(build_docs: ModuleType):
+    canvas = np.asarray(build_docs.pictures.montage([np.full((20, 30, 3), n, np.uint8) for n in range(4)]))
+    assert canvas.shape == (40, 90, 3)
+    assert [canvas[0, 0, 0], canvas[19, 89, 0], canvas[20, 0, 0], canvas[39, 89, 0]] == [0, 2, 3, 255]
+
+
+@pytest.mark.slow
+def test_the_pictures_are_drawn_by_the_build(build_docs: ModuleType, tmp_path: Path):
+    build_docs.pictures.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"run.png", "network.png"}
+    assert all(np.asarray(Image.open(path)).std() > 10 for path in tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_every_model_has_a_card_and_a_figure(whole_site: Path):
+    assert_models_have_cards_and_figures(whole_site, set(group_files("model", config_folder())))
+    assert_no_link_is_dead(whole_site)
 
 
 def test_every_setting_and_command_is_there(site: Path, build_docs: ModuleType):
@@ -114,6 +151,10 @@ def test_each_tutorial_is_a_notebook_with_its_code_and_outputs(site: Path):
 
 
 def test_no_link_of_the_site_is_dead(site: Path):
+    assert_no_link_is_dead(site)
+
+
+def assert_no_link_is_dead(site: Path) -> None:
     dead = []
     for page in site.rglob("*.html"):
         for target in re.findall(r'(?:href|src)="([^":#?]+)(?:[#?][^"]*)?"', page.read_text(encoding="utf-8")):
@@ -124,12 +165,22 @@ def test_no_link_of_the_site_is_dead(site: Path):
 
 # Pages with wide tables, code and equations; `make slow` opens all.
 WIDE = ("index.html", "reference/settings.html", "reference/neurons.html", "reference/models.html", "results.html")
+WIDE += ("certified.html", "kernels.html")
 
 
 @in_a_browser
-@pytest.mark.parametrize("pages", [WIDE, pytest.param((), marks=pytest.mark.slow)], ids=["wide", "all"])
-def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path, pages: tuple[str, ...]):
-    pages = pages or tuple(str(path.relative_to(site)) for path in site.rglob("*.html") if path.name != "404.html")
+def test_no_wide_page_scrolls_sideways_on_a_phone_or_a_screen(site: Path):
+    assert_no_page_scrolls_sideways(site, WIDE)
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_no_page_scrolls_sideways_on_a_phone_or_a_screen(whole_site: Path):
+    pages = [str(path.relative_to(whole_site)) for path in whole_site.rglob("*.html") if path.name != "404.html"]
+    assert_no_page_scrolls_sideways(whole_site, pages)
+
+
+def assert_no_page_scrolls_sideways(site: Path, pages: Sequence[str]) -> None:
     measure = site / "measure.html"
     measure.write_text(MEASURE.replace("PAGES", json.dumps(pages)))
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]

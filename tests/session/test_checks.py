@@ -1,4 +1,4 @@
-"""The class counts of a weighted loss: those of the training recordings, or of their windows."""
+"""Checks before a training: the class counts of a weighted loss, and memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from snnlab.config.compose import compose_experiment
 from snnlab.data.windows import Windows
+from snnlab.errors import ConfigError
 from snnlab.nn.losses import CrossEntropy
+from snnlab.session import Session, checks
 from snnlab.session.build_data import set_class_counts
+
+from ..refusals import assert_raises
 
 
 def data(windows: Windows | None, targets: Any = "class") -> Any:
@@ -40,3 +45,21 @@ def test_windows_of_recordings_are_counted() -> None:
 
 def test_without_classes_nothing_is_counted() -> None:
     assert weights(data(None, "value")) is None
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused_with_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["model=mlp_lif", "data=spike_patterns", "data.batch_size=20000"]
+
+    def check(*overrides: str) -> None:
+        experiment, _ = compose_experiment([*settings, *overrides], None)
+        session = Session(experiment)
+        checks.check_memory(experiment, session.settings, session.built)
+
+    monkeypatch.setattr(checks, "available_memory", lambda: 1e9)
+    with assert_raises(ConfigError, "data.batch_size", "20000 recordings", "1.0 GB", "checkpoint_segments") as caught:
+        check()
+    fits = int(caught.value.hint.split()[0])
+    assert 1 < fits < 20000
+    check(f"data.batch_size={fits}")
+    monkeypatch.setattr(checks, "available_memory", lambda: None)
+    check()

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from snnlab.session.tuner import BatchSizeSpeed, analyze_losses, available_memory, round_rate, smallest_fast_size
+from snnlab.memory import available_memory
+from snnlab.session.tuner import BatchSizeSpeed, analyze_losses, round_rate, smallest_fast_size
 
 RATES = np.geomspace(1e-6, 1, 61)
 

@@ -217,8 +217,10 @@ Progress = Callable[[Recordings, int, str], Recordings]
 class Source(Protocol):
     """The interface of a dataset that can be packed; for several workers it must be picklable.
 
-    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; and
-    `split_not_packed`, True if split and groups are not in the fingerprint and may differ from those at packing.
+    Optional attributes: `origin`, the folder of the recordings; `display_name`, their name for users; `identities`,
+    what each recording shows, uint64 `[R]`, equal numbers for equal digits, also in other datasets;
+    `verify_identities`, a method that raises a DataError if they contradict the recordings; and `split_not_packed`,
+    True if split and groups are not in the fingerprint and may differ from those at packing.
     """
 
     @property

@@ -228,6 +228,10 @@ class Representation(ABC):
         """Return the number of channels C of frames, for a number of polarities."""
         return 1 if self.merge else polarities
 
+    def frame_size(self, size: SensorSize) -> tuple[int, int]:
+        """Return width and height of a frame, for `[W, H, P]` in cells."""
+        return size[:2]
+
     def with_polarities(self, size: SensorSize) -> SensorSize:
         """Return `[W, H, P]` with P = 1 if polarities are merged."""
         return (*size[:2], 1) if self.merge else size
@@ -393,6 +397,31 @@ class VoxelGrid(Representation):
         return x
 
 
+@REPRESENTATIONS.register("level")
+class Level(Representation):
+    """The sum of the levels of a step's events, for sensors whose W columns are the levels 1/W to 1 of one value.
+
+        x[t] = sum_n (x_n + 1) / W,   x_n the column of event n of the step
+
+    Args:
+        merge: Whether all polarities share a channel.
+    """
+
+    def frame_size(self, size: SensorSize) -> tuple[int, int]:
+        """Return a width of 1."""
+        return 1, size[1]
+
+    def frames(self, binned: BinnedEvents) -> Tensor:
+        """Return the sums, in one column."""
+        size = (*self.frame_size(binned.size), binned.size[2])
+        x = torch.zeros(_frames_shape(binned, size), device=binned.batch.t.device)
+        for assigned in binned.steps.assign_steps(binned.batch):
+            level = torch.where(assigned.t == DROPPED, 0.0, (assigned.x.float() + 1) / binned.size[0])
+            cells = to_cell_indices(assigned._replace(x=torch.zeros_like(assigned.x)), assigned.t.clamp(min=0), size)
+            x.view(-1).scatter_add_(0, cells, level)
+        return x
+
+
 class Surface(Representation):
     """A surface, at the end of each step, to which events contribute with exponential decay.
 
@@ -540,8 +569,8 @@ class FrameBuilder:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one frame: (C, H, W), (C, W) for sensors of one row, or (W,) for one row and one channel."""
-        width, height, polarities = self.region.size
-        channels = self.representation.channels(polarities)
+        width, height = self.representation.frame_size(self.region.size)
+        channels = self.representation.channels(self.region.size[2])
         if height > 1:
             return channels, height, width
         return (channels, width) if channels > 1 else (width,)

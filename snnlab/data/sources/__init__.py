@@ -7,4 +7,5 @@ from snnlab.data.sources import (
     recordings as recordings,
     simulated as simulated,
     spike_files as spike_files,
+    yin_yang as yin_yang,
 )

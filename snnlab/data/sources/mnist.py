@@ -5,6 +5,7 @@ Axes: K pixels, N spikes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,10 @@ import numpy as np
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
+from snnlab.data.events.recording import polarity_dtype
 from snnlab.data.fetching import fetch_missing
 from snnlab.errors import ConfigError, DataError
-from snnlab.settings import between
+from snnlab.settings import NonNegative, between
 
 _IMAGES, _LABELS = 0x0803, 0x0801
 
@@ -70,6 +72,23 @@ def _read_idx(path: Path, magic: int, axes: int) -> np.ndarray:
 
 PARTS = ("train", "t10k")
 FOLDER = "smnist"
+
+
+# Above all numbers of digits, and as unlikely as any other number to be a checksum of events.
+_IDENTITY = int.from_bytes(b"MNIST", "big") << 24
+
+
+def digit_identities(parts: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return a number for each digit of MNIST, the same in all datasets that show it.
+
+    Args:
+        parts: 0 for MNIST's training digits, 1 for its test digits.
+        places: Place in this part, from 1.
+
+    Shape:
+        parts, places: `[R]`; returns uint64 `[R]`.
+    """
+    return np.uint64(_IDENTITY) + (parts.astype(np.uint64) << np.uint64(20)) + places.astype(np.uint64)
 
 
 class MNISTFiles:
@@ -136,6 +155,18 @@ class MNISTFiles:
         stats = [(name, (self.folder / name).stat()) for part in PARTS for name in _file_names(part)]
         return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
 
+    def require(self, sha256: Mapping[str, str]) -> None:
+        """Raise a DataError if a file is not that of a SHA-256, by name: other digits, or another order of them."""
+        for name, expected in sha256.items():
+            if name not in (every := [name for part in PARTS for name in _file_names(part)]):
+                raise ConfigError("data.sha256", f"unknown file '{name}'", "", every)
+            if hashlib.sha256((self.folder / name).read_bytes()).hexdigest() != expected:
+                raise DataError(
+                    "data.sha256",
+                    f"{self.folder / name} has other digits than MNIST, or another order of them",
+                    "fetch it again; sha256=null uses it as it is",
+                )
+
     def __len__(self) -> int:
         return self.targets.size
 
@@ -143,6 +174,12 @@ class MNISTFiles:
         """Return one image, uint8 `[H, W]`."""
         first = len(self._images[0])
         return self._images[0][index] if index < first else self._images[1][index - first]
+
+    @property
+    def identities(self) -> np.ndarray:
+        """The identity of each digit, uint64 `[R]`."""
+        first, second = (np.arange(1, len(images) + 1) for images in self._images)
+        return digit_identities(self.split, np.concatenate([first, second]))
 
     def name(self, index: int) -> str:
         """Return the file and the index of an image."""
@@ -161,6 +198,9 @@ class MNISTFiles:
 def _file_names(part: str) -> tuple[str, str]:
     """Return the names of the files of images and of labels."""
     return f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
+
+
+LABEL_FILES = tuple(_file_names(part)[1] for part in PARTS)
 
 
 @DATASETS.register("smnist")
@@ -218,6 +258,11 @@ class SMNIST:
         encoding = [self.sensor_size[0], self.pixel_us, self.duplicate]
         return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
 
+    @property
+    def identities(self) -> np.ndarray:
+        """The identity of each digit, uint64 `[R]`."""
+        return self._files.identities
+
     def __len__(self) -> int:
         return len(self._files)
 
@@ -238,6 +283,118 @@ class SMNIST:
         else:
             t = pixel * self.pixel_us
         return Events(t, channel.astype(np.int16), None, np.ones(t.size, bool))
+
+
+@DATASETS.register("pixel_mnist")
+class PixelMNIST:
+    """The grey values of MNIST's digits, pixel by pixel, row by row or in a fixed random order (permuted S-MNIST).
+
+    A pixel is one event at its time, whose column is its grey value, rounded to the W levels 1/W to 1; a black pixel is
+    none. With several pixels a step, the polarity is the pixel's place in its step.
+
+    Args:
+        root: Folder that holds `smnist/train-images-idx3-ubyte` and the other three files of MNIST.
+        sensor_size: [W, 1, P]: W grey levels above black, 255 for all, 1 for black and white (from 128 on); P pixels a
+            step.
+        pixel_ms: Time of a pixel (ms).
+        permutation: Order of the pixels: the seed of a random one, a text file with their numbers from 0, or null.
+        sha256: SHA-256 of files of MNIST, by name; null: any digits in any order.
+        download: Whether missing files are downloaded.
+        archives: Files to download: a name, an md5 and a url each.
+
+    Raises:
+        DataError: if a file is missing, damaged or another one, or the permutation's file is none.
+        ConfigError: if a setting is out of its range.
+
+    Source: Le, Jaitly and Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015.
+    """
+
+    label = "pixel_mnist"
+    folder_name = FOLDER
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(
+        self,
+        root: str | None,
+        sensor_size: SensorSize,
+        pixel_ms: Annotated[float, "ms", between(0.002, 1e6)] = 10.0,
+        permutation: NonNegative | str | None = None,
+        sha256: Mapping[str, str] | None = None,
+        download: bool = True,
+        archives: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        if sensor_size[1] != 1 or sensor_size[0] > 255:
+            raise ConfigError("sensor_size", f"must be [W, 1, P] with W from 1 to 255, got {list(sensor_size)}")
+        self.sensor_size = sensor_size
+        self.pixel_us = round(1000 * pixel_ms)
+        self._files = MNISTFiles.fetch(root, archives, download)
+        self._files.require(sha256 or {})
+        self.origin = self._files.folder
+        self.targets, self.split = self._files.targets, self._files.split
+        pixels = self._files.image(0).size
+        self._order = np.arange(pixels) if permutation is None else pixel_order(permutation, pixels)
+        self.permutation = hashlib.sha256(permutation_text(self._order).encode()).hexdigest()
+        self.notes = [] if permutation is None else [f"permutation {permutation}, SHA-256 {self.permutation}"]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the files, the settings of the encoding and the SHA-256 of the permutation."""
+        encoding = [*self.sensor_size, self.pixel_us, self.permutation]
+        return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
+
+    @property
+    def identities(self) -> np.ndarray:
+        """The identity of each digit, uint64 `[R]`."""
+        return self._files.identities
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> str:
+        """Return the file and the index of an image."""
+        return self._files.name(index)
+
+    def read(self, index: int) -> Events:
+        """Return the grey values of one digit."""
+        levels, _, pixels = self.sensor_size
+        grey = self._files.image(index).reshape(-1).astype(np.int64)[self._order]
+        level = (2 * levels * grey + 255) // 510  # floor(levels * grey / 255 + 1/2)
+        place = np.flatnonzero(level)
+        p = (place % pixels).astype(polarity_dtype(pixels))
+        return Events(place * self.pixel_us, (level[place] - 1).astype(np.int16), None, p)
+
+
+def pixel_order(permutation: int | str, pixels: int) -> np.ndarray:
+    """Return the number of the pixel at each place of the sequence, `[pixels]`.
+
+    Args:
+        permutation: Seed of a random order, or a text file with the numbers 0 to pixels - 1, separated by white space.
+        pixels: Number of pixels.
+
+    Raises:
+        DataError: if the file cannot be read, or is no permutation of these numbers.
+    """
+    if isinstance(permutation, int):
+        return np.random.default_rng(permutation).permutation(pixels)
+    path, hint = Path(permutation).expanduser(), f"write each of 0 to {pixels - 1} once"
+    try:
+        order = np.array(path.read_text("ascii").split(), np.int64)
+    except OSError as error:
+        raise DataError("data.permutation", f"{path} cannot be read ({error.strerror})", hint) from error
+    except (ValueError, OverflowError) as error:
+        raise DataError("data.permutation", f"{path} is no text of whole numbers", hint) from error
+    missing = np.setdiff1d(np.arange(pixels), order).size
+    if order.size != pixels or missing:
+        raise DataError(
+            "data.permutation", f"{path} has {order.size:,} numbers and lacks {missing:,} of {pixels:,} pixels", hint
+        )
+    return order
+
+
+def permutation_text(order: np.ndarray) -> str:
+    """Return the text of a permutation's file: a number in each line."""
+    return "".join(f"{number}\n" for number in order)
 
 
 def crossings(grey: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,10 @@ Axes: T steps, B samples, M steps of the longest delay, C channels, K weights of
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,15 +74,67 @@ class DelayedConnections(TemporalLayer):
         """Return the output for another weight, without delays and bias, x: `[N, ...]`; to count operations."""
 
 
-class DelayedLinear(DelayedConnections):
-    """A linear layer whose connections have delays; see `DelayedConnections`."""
+class EveryState(NamedTuple):
+    """The last inputs, the oldest first, `[B, M, ...]`, and the number of steps since the last output, `[B]`."""
 
-    def convolve_time(self, x_all: Tensor, kernel: Tensor) -> Tensor:
-        y = functional.conv1d(x_all.flatten(1, -2).permute(1, 2, 0), kernel, self.bias)
+    x: Tensor
+    steps: Tensor
+
+
+class DelayedLinear(DelayedConnections):
+    """A linear layer whose connections have delays; see `DelayedConnections`.
+
+    Args:
+        module: The layer without delays; its shapes are used, but not its values.
+        delay: Settings of the delays.
+        dt: Length of a step, ms.
+        every: Steps from one output to the next, the first after as many steps; 0 between them.
+
+    Shape:
+        x: `[T, B, ..., F]`; state: `DelayState(x)`, or `EveryState(x, steps)` where `every` is above 1.
+    """
+
+    def __init__(self, module: nn.Linear, delay: Mapping[str, Any], dt: float | None, every: int = 1) -> None:
+        super().__init__(module, delay, dt)
+        self.every = every
+
+    def forward(
+        self, x: Tensor, state: Any = None, *, lengths: Tensor | None = None, counts: Counts | None = None
+    ) -> tuple[Tensor, Any]:
+        if self.every == 1:
+            return super().forward(x, state, lengths=lengths)
+        number, num_steps = self.delays.max_steps, x.shape[0]
+        x_all, kernel = with_past(x, state, number), self.delays.kernel(self.weight)
+        valid = valid_steps(lengths, num_steps, x)
+        before = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device) if state is None else state.steps
+        if state is None and num_steps >= self.every:
+            y = x.new_zeros(num_steps, *x.shape[1:-1], len(self.weight))
+            y[self.every - 1 :: self.every] = self.convolve_time(x_all[self.every - 1 :], kernel, self.every)
+        else:  # the samples may be at different steps
+            step = before + 1 + torch.arange(num_steps, device=x.device)[:, None]
+            due = (step % self.every == 0).reshape(*step.shape, *[1] * (x.dim() - 2))
+            y = torch.where(due, self.convolve_time(x_all, kernel), 0)
+        y = y if valid is None else torch.where(valid, y, 0)
+        after = (before + (num_steps if lengths is None else lengths.clamp(max=num_steps))) % self.every
+        return y, EveryState(last_steps(x_all, number, lengths).transpose(0, 1), after)
+
+    def convolve_time(self, x_all: Tensor, kernel: Tensor, every: int = 1) -> Tensor:
+        spacing = self.delays.spacing
+        kernel = kernel[..., ::spacing]
+        if every > 1:  # a matrix product of only the steps that count, several times faster
+            # One slice of the whole input, since the gradient of each slice is as large as what it is cut from.
+            step = math.gcd(every, spacing)
+            x, stride, space = x_all[::step], every // step, spacing // step
+            num_outputs = (x.shape[0] - space * (kernel.shape[-1] - 1) - 1) // stride + 1
+            starts = range(0, space * kernel.shape[-1], space)
+            windows = [x[start : start + stride * (num_outputs - 1) + 1 : stride] for start in starts]
+            return functional.linear(torch.cat(windows, -1), kernel.transpose(1, 2).flatten(1), self.bias)
+        x = x_all.flatten(1, -2).permute(1, 2, 0)
+        y = functional.conv1d(x, kernel, self.bias, dilation=spacing)
         return y.permute(2, 0, 1).unflatten(1, x_all.shape[1:-1])
 
     def without_delays(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.linear(x, weight.sum(-1))
+        return functional.linear(x, weight.sum(-1)) / self.every
 
 
 class DelayedConv(DelayedConnections):

@@ -52,6 +52,7 @@ def linear(
     bias: bool = True,
     weight_norm: bool = False,
     delay: DelaySetting = None,
+    every: Count = 1,
 ) -> nn.Module:
     """Return y = W x + b over the last axis.
 
@@ -63,6 +64,8 @@ def linear(
         weight_norm: Whether each row of W is trained as length and direction.
         delay: Delays of the connections, `{max: 25, learn: true}`, max in ms; `snnlab list layers delay`
             names all settings.
+        every: Steps from one output to the next, with zeros between them: a causal convolution with this stride. It
+            needs delays, such as `{max: 15 steps, count: 16, initial: even}` for a kernel of 16 steps.
 
     Shape:
         `[N, ..., F]` to `[N, ..., out_features]`.
@@ -71,7 +74,9 @@ def linear(
         ConfigError: if `out_features` is not positive, or a setting of the delays is wrong.
     """
     module = nn.Linear(last_axis("linear", in_shape), out_features, bias)
-    module = module if delay is None else DelayedLinear(module, delay, dt)
+    if every > 1 and delay is None:
+        raise ConfigError("every", f"{every} needs delays, else most inputs have no effect", "set delay")
+    module = module if delay is None else DelayedLinear(module, delay, dt, every)
     return apply_weight_norm(module, dim=0) if weight_norm else module
 
 

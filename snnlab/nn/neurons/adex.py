@@ -120,7 +120,6 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
             decay=decay,
             input_gain=input_gain,
             reset="value",
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

@@ -158,7 +158,6 @@ class AdLIF(Adaptive):
             decay=decay,
             input_gain=input_gain,
             reset=reset,
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

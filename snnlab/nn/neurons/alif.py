@@ -109,7 +109,6 @@ class ALIF(AdaptiveThreshold):
             decay=decay,
             input_gain=input_gain,
             reset=reset,
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

@@ -95,7 +95,6 @@ class KLIF(SpikingMembrane):
             decay=decay,
             input_gain=input_gain,
             reset=reset,
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

@@ -98,7 +98,6 @@ class LIFEx(SynapticMembrane, SpikingMembrane):
             decay=decay,
             input_gain=input_gain,
             reset="value",
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

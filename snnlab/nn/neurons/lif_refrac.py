@@ -92,7 +92,6 @@ class LIFRefrac(SynapticMembrane, SpikingMembrane):
             decay=decay,
             input_gain=input_gain,
             reset=reset,
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

@@ -100,7 +100,6 @@ class LSNN(AdaptiveThreshold, SynapticMembrane):  # pyright: ignore[reportIncomp
             decay=decay,
             input_gain=input_gain,
             reset=reset,
-            reset_delay=False,
             detach_reset=detach_reset,
             threshold=threshold,
             surrogate=surrogate,

@@ -323,7 +323,7 @@ class SpikingMembrane(LeakyMembrane):
         decay: DecayRule,
         input_gain: InputGain,
         reset: Reset,
-        reset_delay: bool,
+        reset_delay: bool = False,
         detach_reset: bool,
         threshold: Threshold,
         surrogate: SurrogateSetting | None,

@@ -169,6 +169,18 @@ def test_in_a_decaying_surface_every_event_fades_by_itself() -> None:
     assert_close(_make("decaying_surface", tau=0.3)(batch).x, _expected(batch, 2, value))
 
 
+@pytest.mark.parametrize("overlap", [0, 142])
+def test_the_column_of_an_event_is_its_level(overlap: int) -> None:
+    batch, expected = _batch(), torch.zeros(7, len(SIZES), 2, H, 1)
+    for b, events in enumerate(_events(batch)):
+        for (t, x, y, p), step in itertools.product(events, range(7)):
+            first, end = (-(-k * DURATION // 7) for k in (step, step + 1))
+            expected[step, b, p, y, 0] += (x + 1) / W if first <= t < end + overlap else 0.0
+    frame_builder = _make("level", overlap_us=overlap)
+    assert frame_builder.shape == (2, H, 1)
+    assert_close(frame_builder(batch).x, expected)
+
+
 @pytest.mark.parametrize("overlap", [1, 142, 143, 400])
 def test_an_overlapping_frame_has_the_first_events_of_the_next_one(overlap: int) -> None:
     batch = _batch()

@@ -1,7 +1,8 @@
-"""S-MNIST: the spikes of tonic's SMNIST, in the order of time."""
+"""S-MNIST: the spikes of tonic's SMNIST in the order of time, and the grey values pixel by pixel."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from snnlab.data.data_settings import build_dataset
+from snnlab.data.data_settings import build_dataset, read_settings
 from snnlab.data.events import open_or_build
-from snnlab.data.sources.mnist import SMNIST, crossings
+from snnlab.data.events.frames import EventBatch
+from snnlab.data.sources.mnist import SMNIST, PixelMNIST, crossings, permutation_text, pixel_order
 from snnlab.errors import ConfigError, DataError
 
 from ...refusals import assert_raises, assert_text_has
@@ -98,3 +100,80 @@ def test_an_even_number_of_channels_is_refused(root: Path, sensor: list[int]) ->
     node = {"type": "smnist", "root": str(root), "num_classes": 10, "duration_ms": 1568.0, "num_bins": 4}
     with assert_raises(ConfigError, "data.sensor_size", "[W, 1, 1]"):
         build_dataset({**node, "sensor_size": sensor})
+
+
+def _frames(root: Path, store_dir: Path, sensor: list[int], **settings: Any) -> np.ndarray:
+    """Return the frames of all digits as the data module makes them, `[T, R, ...]`."""
+    steps = 784 // sensor[2]
+    shared = {"representation": "level", "duration_ms": 7840.0, "num_bins": steps, "num_classes": 10}
+    node = {"type": "pixel_mnist", "root": str(root), "sensor_size": sensor, **shared, **settings}
+    common, _, _ = read_settings(node)
+    store = open_or_build(build_dataset(node), store_dir, workers=1)
+    batch = EventBatch.from_packed(store.gather(np.arange(len(store)), duration_us=common.duration_us))
+    return common.frame_builder()(batch).x.numpy()
+
+
+def _pixels(root: Path) -> np.ndarray:
+    """Return the grey values of all digits, row by row, `[R, 784]`."""
+    names = [f"{part}-images-idx3-ubyte" for part in SIZES]
+    parts = [np.frombuffer((root / "smnist" / name).read_bytes()[16:], np.uint8) for name in names]
+    return np.concatenate(parts).reshape(-1, 784)
+
+
+def test_a_step_is_the_grey_value_of_a_pixel(root: Path, store_dir: Path) -> None:
+    frames = _frames(root, store_dir, [255, 1, 1])
+    assert frames.shape == (784, 9, 1)
+    assert np.array_equal(frames[:, :, 0].T, (_pixels(root) / np.float32(255)).astype(np.float32))
+
+
+@pytest.mark.parametrize("pixels", [2, 4])
+def test_several_binarised_pixels_a_step_are_channels(root: Path, store_dir: Path, pixels: int) -> None:
+    frames = _frames(root, store_dir, [1, 1, pixels])
+    assert frames.shape == (784 // pixels, 9, pixels, 1)
+    assert np.array_equal(frames.transpose(1, 0, 2, 3).reshape(9, 784), (_pixels(root) >= 128).astype(np.float32))
+
+
+def test_a_permutation_of_a_seed_and_its_file_are_the_same_dataset(root: Path, store_dir: Path, tmp_path: Path) -> None:
+    order, path = pixel_order(7, 784), tmp_path / "order.txt"
+    path.write_text(permutation_text(order))
+    assert sorted(order) == list(range(784))
+    by_seed, by_file, plain = (PixelMNIST(str(root), (255, 1, 1), permutation=given) for given in (7, str(path), None))
+    assert by_seed.fingerprint() == by_file.fingerprint() != plain.fingerprint()
+    assert_text_has(by_seed.notes[0], "7", hashlib.sha256(path.read_bytes()).hexdigest())
+    frames = _frames(root, store_dir, [255, 1, 1], permutation=str(path))
+    assert np.array_equal(frames[:, :, 0].T, (_pixels(root)[:, order] / np.float32(255)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("0 1 2", ("3 numbers", 781)),
+        ("".join(f"{n} " for n in [*range(783), 5]), ("784 numbers", "lacks 1 ")),
+        ("zero", ()),
+        ("\u00e9", ()),
+        ("9" * 30, ()),
+        (None, ()),
+    ],
+)
+def test_a_file_that_is_no_permutation_is_refused(root: Path, tmp_path: Path, text: str | None, facts: tuple) -> None:
+    path = tmp_path / "order.txt"
+    if text is not None:
+        path.write_text(text, "utf-8")
+    with assert_raises(DataError, "data.permutation", "order.txt", *facts, "0 to 783"):
+        PixelMNIST(str(root), (255, 1, 1), permutation=str(path))
+
+
+def test_other_digits_or_another_order_are_refused(root: Path) -> None:
+    name = "train-labels-idx1-ubyte"
+    found = hashlib.sha256((root / "smnist" / name).read_bytes()).hexdigest()
+    assert len(PixelMNIST(str(root), (255, 1, 1), sha256={name: found})) == 9
+    with assert_raises(DataError, "data.sha256", name, "order", "null"):
+        PixelMNIST(str(root), (255, 1, 1), sha256={name: "0" * 64})
+    with assert_raises(ConfigError, "data.sha256", "labels", name):
+        PixelMNIST(str(root), (255, 1, 1), sha256={"labels": found})
+
+
+@pytest.mark.parametrize("sensor", [(256, 1, 1), (255, 2, 1)])
+def test_more_levels_than_grey_values_are_refused(root: Path, sensor: tuple[int, int, int]) -> None:
+    with assert_raises(ConfigError, "sensor_size", "[W, 1, P]", list(sensor)):
+        PixelMNIST(str(root), sensor)

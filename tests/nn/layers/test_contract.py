@@ -14,6 +14,9 @@ from snnlab.nn import LAYERS, Network, build_network
 
 from ...refusals import assert_raises
 
+# The gradients run compiled.
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+
 IMAGE, VOLUME, LINE = (4, 6, 5), (2, 4, 4, 4), (4, 8)
 CONV = {"out_channels": 6, "kernel_size": 3}
 WITHIN = {"fc": {"type": "linear", "out_features": 5}, "lif": {"type": "lif"}}
@@ -61,6 +64,10 @@ MINIMAL: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "lif delayed_conv": (IMAGE, {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "lif delayed_dense": ((5,), {"recurrent": {"delay": DELAY}, "v_threshold": 0.1}),
     "linear": (IMAGE, {"out_features": 3}),
+    "linear every": (
+        IMAGE,
+        {"out_features": 3, "every": 2, "delay": {"max": "4 steps", "count": 3, "initial": "even"}},
+    ),
     "linear delay": (IMAGE, {"out_features": 3, "delay": DELAY | {"count": 2}}),
     "loop": ((5,), {"layers": WITHIN, "feedback": {"layers": {"back": {"type": "linear", "out_features": 5}}}}),
     "lsnn": (IMAGE, {}),
@@ -118,10 +125,15 @@ def test_every_kind_of_ours_is_in_the_table() -> None:
     assert ours == {kind.split()[0] for kind in MINIMAL} | WHOLE
 
 
+# Each dtype with both numbers of steps and both batches, and each number of steps with both batches.
+SIZES = [
+    *[(1, 1, torch.float32), (T, B, torch.float32), (1, B, torch.float64), (T, 1, torch.float64)],
+    *[(1, B, torch.bfloat16), (T, 1, torch.bfloat16)],
+]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("steps", [1, T])
-@pytest.mark.parametrize("batch", [1, B])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("steps", "batch", "dtype"), SIZES)
 def test_output_has_the_shape_that_was_inferred_and_the_inputs_dtype(
     kind: str, steps: int, batch: int, dtype: torch.dtype
 ) -> None:
@@ -162,6 +174,7 @@ def test_steps_past_the_end_are_zero_and_change_nothing_before(kind: str, traini
     assert (y[2:, 2] == 0).all()
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_the_input_and_every_parameter(kind: str) -> None:
     network, in_shape, _ = network_of(kind)

@@ -15,7 +15,8 @@ from torch.nn import functional
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LIF, LearnedDelay, Recurrent, build_network
 from snnlab.nn.delays import Delays, clamp_delays, delays_of
-from snnlab.nn.layers.delayed import DelayedConnections
+from snnlab.nn.layers.delayed import DelayedConnections, DelayedLinear
+from snnlab.nn.layers.dense import linear
 from snnlab.nn.neurons.recurrent import DenseFeedback
 
 from ...refusals import assert_raises
@@ -202,3 +203,50 @@ def test_a_delay_that_cannot_be_is_refused(delay: dict[str, Any], place: str, wo
 def test_an_unknown_setting_of_a_delay_is_named() -> None:
     with assert_raises(UnknownSettingError, "model.layers.a.delay.learned", "learn"):
         build_network({"a": {**LINEAR, "delay": {"max": 5, "learned": True}}}, in_shape=(5,), dt=1.0)
+
+
+EVEN = {"max": "6 steps", "count": 3, "initial": "even"}
+
+
+@pytest.mark.parametrize(("every", "given"), [(4, EVEN), (3, EVEN), (5, EVEN | {"max": "4 steps", "count": 5})])
+def test_even_delays_and_every_are_torchs_convolution_with_dilation_and_stride(every: int, given: dict) -> None:
+    torch.manual_seed(0)
+    layer = linear((4,), 1.0, out_features=5, every=every, delay=given)
+    assert isinstance(layer, DelayedLinear)
+    longest, spacing = layer.delays.max_steps, layer.delays.spacing
+    x = torch.randn(23, 2, 4, requires_grad=True)
+    y, _ = layer(x)
+    padded = functional.pad(x.permute(1, 2, 0), (longest, 0))[..., every - 1 :]
+    # The longest delay is the first of a kernel of torch, and the last of ours.
+    expected = functional.conv1d(padded, layer.weight.flip(-1), layer.bias, every, dilation=spacing).permute(2, 0, 1)
+    torch.testing.assert_close(y[every - 1 :: every], expected)
+    others = torch.arange(23) % every != every - 1
+    assert not y[others].any()
+    parts = [x, layer.weight]
+    gradients = torch.autograd.grad(y.square().sum(), parts, retain_graph=True)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected.square().sum(), parts))
+
+
+def test_samples_of_different_length_go_on_at_their_own_step() -> None:
+    torch.manual_seed(0)
+    layer, x, lengths = linear((4,), 1.0, out_features=5, every=4, delay=EVEN), torch.randn(20, 3, 4), [9, 11, 6]
+    whole, _ = layer(x)
+    before, state = layer(x[:11], lengths=torch.tensor(lengths))
+    after = torch.stack([x[length : length + 9, b] for b, length in enumerate(lengths)], 1)
+    rest, state = layer(after, state)
+    assert state.steps.tolist() == [(length + 9) % 4 for length in lengths]
+    for b, length in enumerate(lengths):
+        torch.testing.assert_close(torch.cat([before[:length, b], rest[:, b]]), whole[: length + 9, b])
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts"),
+    [
+        ({"every": 2}, ("every", 2)),
+        ({"delay": EVEN | {"count": 5}}, ("delay.count", "6 steps", 5)),
+        ({"delay": {"max": "6 steps", "initial": "even"}}, ("delay.count", 1)),
+    ],
+)
+def test_a_stride_without_delays_and_parts_that_do_not_divide_are_refused(settings: dict, facts: tuple) -> None:
+    with assert_raises(ConfigError, *facts):
+        linear((4,), 1.0, out_features=5, **settings)

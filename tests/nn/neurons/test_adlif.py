@@ -23,7 +23,9 @@ from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
+from ..conftest import python_and_compiled
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
 LENGTHS = torch.tensor([T, 1, 9])
 
@@ -136,9 +138,10 @@ def test_over_images_a_preset_learns_for_each_channel() -> None:
     assert {tuple(parameter.shape) for parameter in neuron.parameters()} == {(3, 1, 1)}
 
 
-@pytest.mark.parametrize("coupling", ["before_reset", "after_reset"])
-@pytest.mark.parametrize("reset", ["subtract", "value", "none"])
-@pytest.mark.parametrize("detach", [False, True])
+WAYS = [["before_reset", "after_reset"], ["subtract", "value", "none"], [False, True]]
+
+
+@pytest.mark.parametrize(("coupling", "reset", "detach"), python_and_compiled(itertools.product(*WAYS)))
 def test_spikes_states_and_gradients_are_those_of_the_equations(coupling: Any, reset: Any, detach: bool) -> None:
     leaves = drive() * 2, torch.rand(B, N).double(), torch.rand(B, N).double()
     x, *start = ours = [leaf.clone().requires_grad_() for leaf in leaves]

@@ -21,7 +21,9 @@ from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
+from ..conftest import python_and_compiled
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 25, 3, 8
 BETA, GAIN, LEAK, THETA, RESET, RHO, JUMP = 0.75, 0.5, 0.25, 1.5, -0.25, 0.875, 0.5
 WIDTH, HEIGHT = 0.4, 0.8
@@ -65,7 +67,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("reset", "adapted", "detach", "strict"), CASES)
+@pytest.mark.parametrize(("reset", "adapted", "detach", "strict"), python_and_compiled(CASES))
 def test_spikes_states_and_gradients_are_those_of_the_equations(
     reset: Any, adapted: bool, detach: bool, strict: bool
 ) -> None:

@@ -32,6 +32,10 @@ NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
 KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+# Each type runs compiled, forward and backward, in single precision; all else that these tests check is in the text of
+# the loops, which runs in Python. tests/kernels compares compiled loops with the plain one; peers/ compiles presets.
+pytestmark = pytest.mark.usefixtures("loops_in_python")
+compiled = pytest.mark.compiled
 
 # Settings with which the drive of these tests makes them spike at some steps.
 GAINS: dict[str, dict[str, Any]] = {
@@ -93,8 +97,14 @@ def chunks(neuron: Neuron, x: Tensor, size: int) -> tuple[Tensor, Any]:
     return torch.cat(outputs), state
 
 
-@every_kind
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+PRECISIONS = [
+    pytest.param(kind, dtype, marks=compiled if kind in STEPWISE and dtype == torch.float32 else ())
+    for kind in KINDS
+    for dtype in (torch.float32, torch.float64, torch.bfloat16)
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), PRECISIONS)
 def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dtype) -> None:
     neuron = build(kind)
     y, state = neuron(drive(dtype=dtype))
@@ -154,7 +164,7 @@ def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind:
         assert counts == {}
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=compiled if kind in STEPWISE else ()) for kind in KINDS])
 def test_gradients_reach_the_input_and_every_parameter_and_are_finite(kind: str) -> None:
     neuron, x = build(kind), drive().requires_grad_()
     y, _ = neuron(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -17,7 +18,9 @@ from snnlab.nn.summary import learned, learned_metrics
 from snnlab.nn.surrogate import Atan
 
 from ...refusals import assert_raises
+from ..conftest import python_and_compiled
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 9, 2, (3, 4, 5)
 WIDTH, HEIGHT = 0.4, 0.8
 
@@ -120,10 +123,10 @@ def oracle(x: Tensor, k: dict[str, Tensor], reset: str, detach: bool, delay: boo
     return torch.stack(spikes), v
 
 
-@pytest.mark.parametrize("reset", ["subtract", "value"])
-@pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("delay", [True, False])
-@pytest.mark.parametrize("per", ["layer", "channel", "neuron"])
+WAYS = [["subtract", "value"], [True, False], [True, False], ["layer", "channel", "neuron"]]
+
+
+@pytest.mark.parametrize(("reset", "detach", "delay", "per"), python_and_compiled(itertools.product(*WAYS)))
 def test_gradients_are_those_of_the_written_out_neuron(reset: Any, detach: bool, delay: bool, per: Any) -> None:
     start = {"tau_mem": 3.0, "v_leak": 0.25, "v_threshold": 0.9, "v_reset": -0.25}
     names = [name for name in start if name != "v_reset" or reset == "value"]
@@ -314,3 +317,15 @@ def test_a_quantity_that_cannot_be_learned_is_named(kind: str, settings: dict[st
 def test_channels_need_to_be_known() -> None:
     with assert_raises(ConfigError, "learn.tau_mem", "in_shape"):
         LIF(1.0, learn={"tau_mem": "channel"})
+
+
+def test_time_constants_start_normal_around_the_setting() -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"learn": {"tau_mem": "channel"}, "tau_mem_std": 5.0, "in_shape": (4000,)}
+    started = LI(10.0, tau_mem="20 steps", **settings).learned_value("tau_mem")
+    assert started.mean().item() == pytest.approx(20, abs=0.3)
+    assert started.std().item() == pytest.approx(5, abs=0.3)
+    settings["tau_mem_std"] = 300.0
+    assert LI(10.0, tau_mem=200.0, **settings).learned_value("tau_mem").min() > 0
+    with assert_raises(ConfigError, "tau_mem_std", "tau_mem"):
+        LI(10.0, tau_mem=20.0, tau_mem_std=1.0)

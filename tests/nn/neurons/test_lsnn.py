@@ -5,6 +5,7 @@ Axes: T steps, B samples, N neurons.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
 from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
 
+from ..conftest import python_and_compiled
+
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 25, 3, 8
 A, SYN, RHO, LEAK, THETA, RESET, JUMP = 0.75, 0.5, 0.875, 0.25, 1.5, -0.25, 0.5
 WIDTH, HEIGHT = 0.4, 0.8
@@ -68,9 +72,10 @@ def test_norses_times_in_seconds_keep_a_threshold_for_800000_steps() -> None:
     assert (k.membrane.a, k.membrane.b) == pytest.approx((0.9, 0.8))
 
 
-@pytest.mark.parametrize("reset", ["value", "subtract", "none"])
-@pytest.mark.parametrize("detach", [False, True])
-@pytest.mark.parametrize("threshold", ["strict", "inclusive"])
+WAYS = [["value", "subtract", "none"], [False, True], ["strict", "inclusive"]]
+
+
+@pytest.mark.parametrize(("reset", "detach", "threshold"), python_and_compiled(itertools.product(*WAYS)))
 def test_spikes_states_and_gradients_are_those_of_the_equations(reset: Any, detach: bool, threshold: Any) -> None:
     leaves = drive(), torch.rand(B, N).double(), torch.rand(B, N).double(), 1 + torch.rand(B, N).double()
     x, *start = ours = [leaf.clone().requires_grad_() for leaf in leaves]

@@ -22,6 +22,7 @@ from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
 
 from ...refusals import assert_raises
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])

@@ -21,6 +21,7 @@ from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
 
 from ...refusals import assert_raises
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])
 RESETS = ["value", "subtract", "none"]

@@ -13,6 +13,7 @@ from snnlab.nn import LI, LIF, NEURONS, CubaLIF, CubaLIFState, LIFState, LIState
 from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import CubaLI
 
+pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 12, 3, (2, 5, 3)
 LENGTHS = torch.tensor([12, 1, 7])
 DIALECTS: list[dict[str, Any]] = [

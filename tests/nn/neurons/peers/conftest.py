@@ -25,3 +25,13 @@ def _one_thread() -> Iterator[None]:
 def dtype(request: pytest.FixtureRequest) -> torch.dtype:
     """Return single precision, the default of users, and double, in which gradients are precise."""
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the settings other than a preset's own, in single precision, to `make slow`: double is stricter."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+            params = item.callspec.params if hasattr(item, "callspec") else {}
+            if params.get("dtype") == torch.float32 and params.get("way", "defaults") != "defaults":
+                item.add_marker(pytest.mark.slow)

@@ -1,0 +1,411 @@
+"""Records of a suite: what an audit of its figures needs, in files that are small enough to publish.
+
+RECORDS/DATASET/METHOD/ has the runs of one row of the table:
+
+config.yaml          experiment of the first seed
+result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
+metrics.csv          metrics of every epoch, with a column `seed`
+weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
+predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K] if the dataset has one
+
+Axes: S seeds, N test recordings.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning as L
+import numpy as np
+import yaml
+from torch import Tensor
+
+from snnlab.config.compose import compose_experiment
+from snnlab.config.overrides import merge_overrides
+from snnlab.config.recorded_run import compose_run
+from snnlab.config.schema import Experiment
+from snnlab.console import quiet_lightning
+from snnlab.errors import RunFolderError, join_names
+from snnlab.experiments.space import written
+from snnlab.experiments.suite_plan import RunSpec, SuitePlan
+from snnlab.experiments.suite_reading import SuiteRun
+from snnlab.files import unwritable, write_json, write_npz, write_text
+from snnlab.printable import map_texts
+from snnlab.runs.predictions import Predictions
+from snnlab.runs.provenance import ComparedItem
+from snnlab.runs.recorded import read_config, resolve_references
+from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
+from snnlab.runs.runs_table import flat
+from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
+from snnlab.session.session import Session
+from snnlab.session.training import run
+from snnlab.session.trial import silence_console
+from snnlab.session.weights import checkpoint_file
+from snnlab.target_kinds import kind_of
+from snnlab.training.checkpoints import network_weights
+
+_log = logging.getLogger(__name__)
+
+SCHEMA = 1
+DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
+MOST_BYTES = 1_000_000  # of a row's file of weights
+# Settings of a machine, which a record does not fix.
+_MACHINE = ("output_dir", "threads", "data.root", "data.store_dir", "data.download", "data.num_workers", "logger")
+_FOLDER = re.compile(r"(?<![\w.~/])~?/[\w.+-]+(?:/[\w.+-]+)+")
+# Where sums are rounded differently, a neuron near its threshold may spike or not: these differences pass.
+ANSWERS_TOLERANCE, LOSS_TOLERANCE, ACCURACY_TOLERANCE = 0.005, 0.1, 0.05
+
+
+def public_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration without the folders of this machine."""
+    data = {**config["data"], "store_dir": None}
+    if "root" in data:
+        data["root"] = DATA_ROOT
+    return {**config, "output_dir": "outputs", "data": data}
+
+
+def public_result(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's result without the folders of this machine."""
+    return map_texts(dict(content), public_text)
+
+
+def public_text(text: str) -> str:
+    """Return a text with FOLDER in place of absolute paths."""
+    return _FOLDER.sub("FOLDER", text)
+
+
+def readout_hash(readout: np.ndarray) -> str:
+    """Return the SHA-256 of a network's outputs for the test recordings, float32."""
+    return hashlib.sha256(np.ascontiguousarray(readout, "<f4").tobytes()).hexdigest()
+
+
+def answers_of(targets: np.ndarray, readout: np.ndarray) -> np.ndarray:
+    """Return the answers to store: classes in the smallest type that holds them, or the predicted values."""
+    if kind_of(targets) == "value":
+        return readout.astype(np.float32)
+    return readout.argmax(-1).astype(np.uint8 if readout.shape[-1] <= 256 else np.uint16)
+
+
+def write_row(folder: Path, runs: Sequence[SuiteRun]) -> int:
+    """Write the record of a row, the completed runs of a method on a dataset; return its size in bytes.
+
+    Args:
+        folder: The row's folder; files of an earlier record are replaced.
+
+    Raises:
+        RunFolderError: if a file of a run cannot be read, two runs were tested on different recordings, or the folder
+            cannot be written.
+    """
+    first = _settings_of(runs[0].folder)
+    entries, rows, weights, arrays = [], [], {}, []
+    for one in runs:
+        assert one.recorded is not None
+        found = _test_arrays(one)
+        arrays.append(found)
+        own = _weights_that_fit(one, weights)
+        weights |= own
+        entries.append(
+            {
+                "seed": one.seed,
+                "differs": _differences(first, _settings_of(one.folder)),
+                "tuned": one.tuned,
+                "test_reads": test_reads(one),
+                "readout_sha256": readout_hash(found["readout"]),
+                "has_weights": bool(own),
+                "result": public_result(one.recorded.content),
+            }
+        )
+        rows += [{"seed": one.seed, **row} for row in _csv_rows(one.folder / METRICS)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / CONFIG, config_text(public_config(read_config(runs[0].folder))))
+        write_json(folder / RESULT, {"schema": SCHEMA, "runs": entries})
+        write_text(folder / METRICS, _csv_text(rows))
+        write_safe_tensors(folder / WEIGHTS, weights)
+        write_npz(folder / PREDICTIONS, _joined_arrays(runs, arrays))
+    except OSError as error:
+        raise unwritable(folder, error, "--records") from error
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_reads(one: SuiteRun) -> dict[str, int]:
+    """Return how often a run has read its test recordings: in its training, and by `snnlab evaluate` later.
+
+    A training tests the chosen epoch, and the last one if that is another.
+    """
+    selection = one.part("selection")
+    both = selection.get("epoch") not in (None, selection.get("epochs", 0) - 1)
+    later = sum(path.is_dir() for path in (one.folder / "evaluations").glob("test_*"))
+    return {"training": 2 if both else 1, "evaluations": later}
+
+
+def _settings_of(run_folder: Path) -> dict[str, Any]:
+    return flat(resolve_references(public_config(read_config(run_folder))))
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of `other` that differ from those of `one`, except those of the machine."""
+    keys = [key for key in dict.fromkeys([*one, *other]) if not _is_of_machine(key)]
+    return {key: other.get(key) for key in keys if one.get(key) != other.get(key)}
+
+
+def _is_of_machine(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in _MACHINE)
+
+
+def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
+    """Return the arrays of a run's test: recording, target, readout, and the permutation of its dataset if any."""
+    assert one.recorded is not None
+    stored = one.recorded.predictions()
+    if "test_readout" not in stored:
+        raise RunFolderError(one.folder, "was not tested", "a record is one of a test")
+    found = {name: stored[f"test_{name}"] for name in ("recording", "target", "readout")}
+    permutation = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "permutation", None)
+    return found if permutation is None else {**found, "permutation": np.asarray(permutation)}
+
+
+def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    first = arrays[0]
+    for one, found in zip(runs, arrays, strict=True):
+        if any(not np.array_equal(found[name], first[name]) for name in ("recording", "target")):
+            raise RunFolderError(one.folder, f"was tested on other recordings than {runs[0].folder}")
+    joined = {
+        "seed": np.array([one.seed for one in runs]),
+        "recording": first["recording"].astype(np.int32),
+        "target": first["target"],
+        "answer": np.stack([answers_of(found["target"], found["readout"]) for found in arrays]),
+    }
+    if "permutation" in first:
+        joined["permutation"] = np.stack([found["permutation"] for found in arrays])
+    return joined
+
+
+def _weights_that_fit(one: SuiteRun, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a run's weights by the names of a record; none if the file would be too large."""
+    own = {f"{one.seed}/{name}": value for name, value in network_weights(checkpoint_file(one.folder, "best")).items()}
+    size = sum(value.numel() * value.element_size() for value in [*before.values(), *own.values()])
+    if size <= MOST_BYTES:
+        return own
+    _log.warning("%s: its weights are left out, the file would have more than %s bytes", one.folder, f"{MOST_BYTES:,}")
+    return {}
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """The record of a row.
+
+    Attributes:
+        config: Settings by dotted keys, of the first seed.
+        runs: The entries of result.json.
+        weights: Weights of all seeds.
+        arrays: The arrays of predictions.npz.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    runs: Sequence[Mapping[str, Any]]
+    weights: Mapping[str, Tensor]
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def read(cls, folder: Path) -> RowRecord:
+        """Read a record.
+
+        Raises:
+            RunFolderError: if a file is missing or damaged.
+            DataError: if the weights are missing or damaged.
+        """
+        try:
+            content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            runs = content["runs"]
+            if content["schema"] != SCHEMA or not all({"seed", "differs", "result"} <= set(one) for one in runs):
+                raise ValueError(f"{RESULT} is not of schema {SCHEMA}")
+            with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
+                arrays = dict(stored)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(folder, f"is no record of a row ({error})") from error
+        return cls(folder, _settings_of(folder), runs, read_safe_tensors(folder / WEIGHTS), arrays)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The recorded seeds."""
+        return [one["seed"] for one in self.runs]
+
+    def entry(self, seed: int) -> Mapping[str, Any]:
+        """Return the entry of a seed."""
+        return self.runs[self.seeds.index(seed)]
+
+    def weights_of(self, seed: int) -> dict[str, Tensor]:
+        """Return the weights of a seed; empty if they were too large."""
+        prefix = f"{seed}/"
+        return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
+
+    def epochs(self, seed: int) -> list[dict[str, str]]:
+        """Return the metrics of every epoch of a seed, as text."""
+        return [row for row in _csv_rows(self.folder / METRICS) if int(row["seed"]) == seed]
+
+
+class _OneEpoch(L.Callback):
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+class _OneEpochSession(Session):
+    """A session whose training ends after its first epoch; schedules are those of the whole training."""
+
+    def trainer(self, callbacks: Sequence[L.Callback], *args: Any, **kwargs: Any) -> L.Trainer:
+        return super().trainer([*callbacks, _OneEpoch()], *args, **kwargs)
+
+
+def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem]:
+    """Evaluate all recorded networks of a suite again, and repeat a first epoch of each dataset's first method.
+
+    Each experiment is composed from the suite, not from the record, and compared with it.
+
+    Args:
+        specs: The runs to check; controls are left out.
+        records: The folder of the records.
+
+    Yields:
+        What was compared, whether it is the same, and the result as text.
+    """
+    rows = dict.fromkeys((spec.dataset, spec.method) for spec in specs if spec.control is None)
+    for dataset, method in rows:
+        what, folder = f"{method} on {dataset}", records / dataset / method
+        if not folder.is_dir():
+            yield ComparedItem(what, False, f"there is no record, {folder}")
+            continue
+        record = RowRecord.read(folder)
+        chosen = [spec for spec in specs if (spec.dataset, spec.method, spec.control) == (dataset, method, None)]
+        for spec in chosen:
+            if spec.seed not in record.seeds:
+                yield ComparedItem(str(spec), False, "this seed is not in the record")
+                continue
+            yield from _check_run(plan, spec, record)
+        if method == plan.first_method(dataset) and chosen and chosen[0].seed in record.seeds:
+            yield _repeat_first_epoch(plan, chosen[0], record)
+
+
+def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) -> Experiment:
+    entry = record.entry(spec.seed)
+    threads = int(entry["result"]["provenance"].get("threads") or 1)
+    task = plan.task(spec, (entry.get("tuned") or {}).get("values") or {}, threads, merge_overrides)
+    return compose_experiment([*task.overrides, f"hydra.run.dir={written(str(folder))}"], plan.config_dir)[0]
+
+
+def _check_run(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[ComparedItem]:
+    entry, weights = record.entry(spec.seed), record.weights_of(spec.seed)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        experiment = _compose(plan, spec, record, folder / "run")
+        yield from _compare_settings(spec, record, experiment)
+        if not weights:
+            yield ComparedItem(f"{spec}: test", True, "not evaluated, the record has no weights of this seed")
+            return
+        write_safe_tensors(folder / WEIGHTS, weights)
+        arrays, split_hash, permutation = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)
+    recorded_split = entry["result"]["provenance"]["split_hash"]
+    if split_hash != recorded_split:
+        yield ComparedItem(f"{spec}: split", False, "not the same: other recordings are tested")
+        return
+    if (stored := record.arrays.get("permutation")) is not None:
+        same = permutation is not None and np.array_equal(stored[record.seeds.index(spec.seed)], permutation)
+        yield ComparedItem(f"{spec}: permutation", same, "the same" if same else "not the same")
+    yield _compare_test(spec, record, arrays)
+
+
+def evaluate_test(experiment: Experiment, run_folder: Path) -> tuple[dict[str, np.ndarray], str, np.ndarray | None]:
+    """Test an experiment's network with the weights of a folder; return arrays, hash of the split, permutation."""
+    session = Session(experiment, run_folder, run=run_folder)
+    session.use_threads()
+    with experiment.located_errors(), quiet_lightning(), silence_console():
+        session.build("loss", "network", "data", "module")
+        predictions = Predictions("test")
+        trainer = session.trainer([predictions])
+        session.decide_computation(trainer.strategy.root_device)
+        trainer.test(session.module, datamodule=session.data, verbose=False)
+    return predictions.arrays(), session.data.split.hash, getattr(session.dataset, "permutation", None)
+
+
+def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) -> Iterator[ComparedItem]:
+    """Compare a composed experiment with the recorded one, and yield differences alone.
+
+    A setting that only one of them has is listed, since later versions have more settings.
+    """
+    composed = yaml.safe_load(config_text(public_config(experiment.record or {})))
+    now = flat(resolve_references(composed))
+    then = {**record.config, **record.entry(spec.seed)["differs"]}
+    differing = _differences(then, now)
+    changed = [key for key in differing if key in then and key in now]
+    if changed:
+        shown = "; ".join(f"{key}: {then[key]} recorded, {now[key]} in the suite" for key in changed[:3])
+        yield ComparedItem(f"{spec}: settings", False, f"differ in {shown}")
+    elif differing:
+        yield ComparedItem(f"{spec}: settings", True, f"the same, only one has {join_names(differing)}")
+
+
+def _compare_test(spec: RunSpec, record: RowRecord, arrays: Mapping[str, np.ndarray]) -> ComparedItem:
+    what, entry, row = f"{spec}: test", record.entry(spec.seed), record.seeds.index(spec.seed)
+    target, readout = arrays["test_target"], arrays["test_readout"]
+    stored = record.arrays
+    if not (np.array_equal(stored["target"], target) and np.array_equal(stored["recording"], arrays["test_recording"])):
+        return ComparedItem(what, False, "other recordings or labels")
+    before, now = stored["answer"][row], answers_of(target, readout)
+    score = "" if now.ndim > 1 else f"{(now == target).mean():.2%} of {len(target):,}, "
+    if readout_hash(readout) == entry["readout_sha256"]:
+        return ComparedItem(what, True, f"{score}equal in every bit")
+    differing = float((before != now).mean())
+    within = differing <= max(ANSWERS_TOLERANCE, 1 / len(target))
+    text = f"{score}{differing:.2%} of the answers differ, {'within' if within else 'beyond'} {ANSWERS_TOLERANCE:.1%}"
+    return ComparedItem(what, within, text)
+
+
+def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> ComparedItem:
+    """Train the first epoch of a run again, and compare its metrics."""
+    what, recorded = f"{spec}: first epoch", record.epochs(spec.seed)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "run"
+        experiment = replace(_compose(plan, spec, record, folder), test=False)
+        with silence_console():
+            run(_OneEpochSession(experiment, folder), time.perf_counter())
+        (again, *_), then = _csv_rows(folder / METRICS), recorded[0]
+    names = [name for name in again if name in then]
+    differing = [name for name in names if again[name] != then[name]]
+    if not differing:
+        return ComparedItem(what, True, f"{len(names)} metrics are equal in every digit")
+    pairs = {name: (float(then[name] or "nan"), float(again[name] or "nan")) for name in differing}
+    wrong = [name for name, (before, now) in pairs.items() if not _is_close(name, before, now)]
+    shown = "; ".join(f"{name} {before:.5g} then, {now:.5g} now" for name, (before, now) in [*pairs.items()][:3])
+    limits = f"loss within {LOSS_TOLERANCE:.0%}, accuracy within {100 * ACCURACY_TOLERANCE:g} points"
+    return ComparedItem(what, not wrong, f"{shown} ({limits})")
+
+
+def _is_close(name: str, before: float, now: float) -> bool:
+    """Return whether a metric is within the tolerance; only losses and accuracies have one."""
+    if name.endswith("accuracy"):
+        return abs(now - before) <= ACCURACY_TOLERANCE
+    return not name.endswith("loss") or abs(now - before) <= LOSS_TOLERANCE * abs(before)

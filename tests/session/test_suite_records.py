@@ -1,0 +1,118 @@
+"""The records of a suite: written, checked, and found to differ."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snnlab.cli import bench_suite
+from snnlab.errors import ConfigError, RunFolderError
+from snnlab.runs.provenance import ComparedItem
+from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
+from snnlab.session import suite_records
+from snnlab.session.suite_records import RowRecord, check_suite, public_result
+
+from ..refusals import assert_raises
+
+SUITE = """
+datasets:
+  points: [data=yin_yang, data.num_train=128, data.num_val=32, data.num_test=32, data.num_bins=20]
+methods:
+  linear: {overrides: [model=linear_counts], role: baseline}
+seeds: [0, 3]
+common: [data.representation=time_surface, trainer.max_epochs=2, trainer.accelerator=cpu, monitors=null, threads=1]
+engine: here
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a suite's YAML, its runs and its records."""
+    root = tmp_path_factory.mktemp("records")
+    (root / "suite").mkdir()
+    (root / "suite" / "points.yaml").write_text(SUITE)
+    bench_suite.suite("suite=points", f"folder={root / 'runs'}", config_dir=root)
+    bench_suite.write_records(root / "runs", str(root / "records"))
+    return root
+
+
+def checked(root: Path, records: Path, *overrides: str) -> list[ComparedItem]:
+    wanted = bench_suite.read_bench_request(["suite=points", *overrides], root)
+    return list(check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records))
+
+
+def copied(root: Path, to: Path) -> tuple[Path, Path]:
+    """Return a copy of the records, and the folder of its row."""
+    shutil.copytree(root / "records", to)
+    return to, to / "points" / "linear"
+
+
+def test_a_row_has_the_files_of_all_seeds_and_no_folder_of_this_machine(suite: Path) -> None:
+    row = RowRecord.read(suite / "records" / "points" / "linear")
+    assert row.seeds == [0, 3]
+    assert row.runs[1]["differs"] == {"seed": 3}
+    assert [one["test_reads"]["evaluations"] for one in row.runs] == [0, 0]
+    assert row.arrays["answer"].shape == (2, 32)
+    assert row.arrays["answer"].dtype == np.uint8
+    right = (row.arrays["answer"] == row.arrays["target"]).mean(1)
+    assert right == pytest.approx([one["result"]["metrics"]["test/accuracy"] for one in row.runs])
+    assert len(row.epochs(3)) == 2
+    for path in (suite / "records").rglob("*.*"):
+        assert str(suite).encode() not in path.read_bytes()
+
+
+def test_a_check_repeats_every_bit(suite: Path) -> None:
+    found = checked(suite, suite / "records")
+    assert [one.same for one in found] == [True] * 3, found
+    assert sum("every bit" in one.text for one in found) == 2
+    assert found[2].what.endswith("seed 0: first epoch")
+
+
+def test_a_check_names_what_differs(suite: Path, tmp_path: Path) -> None:
+    records, row = copied(suite, tmp_path / "records")
+    weights = read_safe_tensors(row / "weights.safetensors")
+    write_safe_tensors(row / "weights.safetensors", {**weights, "3/out.bias": torch.tensor([9.0, 0.0, 0.0])})
+    text = (row / "metrics.csv").read_text()
+    first = next(csv.DictReader(text.splitlines()))
+    (row / "metrics.csv").write_text(text.replace(first["train/loss"], "0.001"))
+    found = checked(suite, records, "optimizer.lr=0.02")
+    wrong = {one.what.removeprefix("linear on points, ") for one in found if not one.same}
+    assert wrong == {"seed 0: settings", "seed 3: settings", "seed 3: test", "seed 0: first epoch"}
+    assert any("0.01" in one.text and "0.02" in one.text for one in found)
+
+
+def test_a_seed_without_a_record_differs_and_other_seeds_are_left_out(suite: Path) -> None:
+    found = checked(suite, suite / "records", "seeds=[3,7]")
+    assert {one.what.partition(", ")[2]: one.same for one in found} == {
+        "seed 3: test": True,
+        "seed 7": False,
+        "seed 3: first epoch": True,
+    }
+
+
+def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_records, "MOST_BYTES", 100)  # a seed has 18 numbers of 4 bytes
+    bench_suite.write_records(suite / "runs", str(tmp_path))
+    row = RowRecord.read(tmp_path / "points" / "linear")
+    assert [one["has_weights"] for one in row.runs] == [True, False]
+    assert "no weights" in checked(suite, tmp_path, "seeds=[3]")[0].text
+
+
+def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
+    records, row = copied(suite, tmp_path / "records")
+    (row / "result.json").write_text(json.dumps({"schema": 9, "runs": []}))
+    with assert_raises(RunFolderError, str(row), "schema 1"):
+        checked(suite, records)
+    with assert_raises(RunFolderError, str(tmp_path / "none")):
+        bench_suite.check("suite=points", config_dir=suite, records=tmp_path / "none")
+    with assert_raises(ConfigError, "bench", "--check"):
+        bench_suite.main(["suite=points", "--records", "x"], 0.0)
+    assert public_result({"error": "in /home/me/runs/a.csv: 1/2"}) == {"error": "in FOLDER: 1/2"}
