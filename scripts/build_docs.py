@@ -267,11 +267,34 @@ UPRIGHT = (
     "tanh",
     "relu",
     "log",
+    "ln",
     "sqrt",
     "trunc",
     "clamp",
     "sin",
     "cos",
+)
+# Words of equations, which are no variables.
+WORDS = (
+    "where",
+    "is",
+    "else",
+    "if",
+    "reset",
+    "by",
+    "and",
+    "or",
+    "the",
+    "of",
+    "from",
+    "to",
+    "in",
+    "it",
+    "one",
+    "step",
+    "over",
+    "all",
+    "with",
 )
 
 SIGNS = {" >= ": " ≥ ", " <= ": " ≤ ", " < ": " &lt; ", " * ": " · ", " - ": " − ", "-1]": "−1]"}
@@ -281,18 +304,21 @@ EQUATION = re.compile(r"(?P<lead> *)(?P<formula>.*?)(?: {2,}(?P<condition>.*))?"
 def typeset(equation: str) -> str:
     """Return an equation as HTML: variables in italics, what follows an underscore as an index, signs as in print.
 
-    Text behind two spaces or more says when the line applies; it stays as it is.
+    Text behind two spaces or more says when the line applies; it stays as it is, unless a comma before it announces
+    another equation.
     """
     lead, formula, condition = EQUATION.fullmatch(equation).group("lead", "formula", "condition")  # pyright: ignore[reportOptionalMemberAccess]
     text = re.sub(r"[A-Za-z]\w*", lambda found: _variable(found[0]), formula)
     for typed, printed in SIGNS.items():
         text = text.replace(typed, printed)
+    if condition and formula.endswith(","):
+        return "&emsp;" * (len(lead) // 2) + text + "&emsp;" + typeset(condition)
     note = f' <span class="when">{html.escape(condition)}</span>' if condition else ""
     return "&emsp;" * (len(lead) // 2) + text + note
 
 
 def _variable(name: str) -> str:
-    if name in UPRIGHT:
+    if name in UPRIGHT + WORDS:
         return name
     first, _, index = name.partition("_")
     base = GREEK.get(first, first)

@@ -199,6 +199,7 @@ def assert_no_page_scrolls_sideways(site: Path, pages: Sequence[str]) -> None:
             "<i>v</i>[<i>t</i>] = <i>a</i> · <i>v</i>[<i>t</i>−1] + <i>g</i> · <i>x</i>[<i>t</i>]",
         ),
         ("s[t] = H(u >= v_threshold)", "<i>s</i>[<i>t</i>] = <i>H</i>(<i>u</i> ≥ <i>v</i><sub>threshold</sub>)"),
+        ("v = w where r is 1,   s = x", "<i>v</i> = <i>w</i> where <i>r</i> is 1,&emsp;<i>s</i> = <i>x</i>"),
         (
             "  a = exp(-dt / tau_mem)   `decay`",
             '&emsp;<i>a</i> = exp(-<i>dt</i> / <i>τ</i><sub>mem</sub>) <span class="when">`decay`</span>',
