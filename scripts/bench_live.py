@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from snnlab.streaming.event_decoders import EVENT
-from snnlab.streaming.latency import LatencyHistogram
+from snnlab.streaming.latency import LatencyHistogram, bin_of
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -213,19 +213,20 @@ def measure(settings: argparse.Namespace) -> dict[str, Any]:
 
 
 def percentiles(histogram: LatencyHistogram) -> dict[str, float]:
-    """Return the median, the tail and the maximum of latencies, us."""
+    """Return the median, the tail and the maximum of latencies, us, and the share that are at most 1 ms."""
     found = {f"p{percent:g}": round(histogram.percentile(percent), 1) for percent in (50, 99, 99.9)}
-    return {**found, "max": round(histogram.max_us, 1), "samples": histogram.count}
+    within = float(histogram.counts[: bin_of(1000.0) + 1].sum()) / max(1, histogram.count)
+    return {**found, "max": round(histogram.max_us, 1), "within_1_ms": round(within, 5), "samples": histogram.count}
 
 
 def table(found: dict[str, Any]) -> str:
     """Return the figures as text."""
     hour = 60 / found["minutes"]
-    lines = [f"{'us':16}{'p50':>10}{'p99':>10}{'p99.9':>10}{'max':>10}{'samples':>14}"]
+    lines = [f"{'us':16}{'p50':>10}{'p99':>10}{'p99.9':>10}{'max':>10}{'within 1 ms':>13}{'samples':>14}"]
     for name in ("after_end", "event_to_line"):
         row = found[name]
         numbers = "".join(f"{row[key]:>10,.0f}" for key in ("p50", "p99", "p99.9", "max"))
-        lines.append(f"{name.replace('_', ' '):16}{numbers}{row['samples']:>14,}")
+        lines.append(f"{name.replace('_', ' '):16}{numbers}{row['within_1_ms']:>13.3%}{row['samples']:>14,}")
     cpu = f"{found['cpu_s']:.1f} s of CPU in {found['minutes']:g} minutes, {found['cpu_s'] * hour:.0f} s an hour"
     resident = found["resident_mb"]
     memory = f"{resident[0]:.1f} MB at the start, {resident[-1]:.1f} MB at the end, {max(resident):.1f} MB at most"

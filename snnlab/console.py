@@ -126,11 +126,11 @@ def table_console(width: int | None = None) -> Console:
     """
     from rich.console import Console
 
-    class Shown(Console):
+    class PrintableConsole(Console):
         """Escapes all control characters of a text: rich removes some of them only."""
 
         def render_str(self, text: str, **named: Any) -> Any:
             return super().render_str(printable(text, "\n\t"), **named)
 
     # Without markup: rich would read [lif,cuba_lif] as a style, and drop it.
-    return Shown(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)
+    return PrintableConsole(width=width or (None if sys.stdout.isatty() else 120), highlight=False, markup=False)

@@ -137,9 +137,27 @@ class Rules(NamedTuple):
     to_in_words: Any
 
 
+class SpecialRules(NamedTuple):
+    """The numbers of `Rules` that are known of plain layers."""
+
+    current_pool_y: Any
+    current_pool_x: Any
+    overlaps: Any
+    reset: Any
+    delayed: Any
+    is_dense: Any
+    has_bias: Any
+    g: Any
+    c: Any
+    synapse: Any
+    adapts: Any
+    arrays: Any
+    feeds_itself: Any
+
+
 @_inner
-def rules_of(layers: Any, k: Any) -> Rules:
-    """Return the numbers of layer k."""
+def fill_rules(layers: Any, k: Any, special: Any) -> Rules:
+    """Return the numbers of layer k, with those of `special`."""
     t = layers[k]
     then = layers[t.to]
     return Rules(
@@ -149,12 +167,12 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.current_width,
         t.current,
         t.left,
-        t.current_pool_y,
-        t.current_pool_x,
+        special.current_pool_y,
+        special.current_pool_x,
         t.pool,
         t.per_pool_y,
         t.per_pool_x,
-        t.overlaps,
+        special.overlaps,
         t.window_y,
         t.window_x,
         t.pool_stride_y,
@@ -162,32 +180,32 @@ def rules_of(layers: Any, k: Any) -> Rules:
         t.pool_pad_y,
         t.pool_pad_x,
         t.unused,
-        t.reset,
-        t.delayed,
+        special.reset,
+        special.delayed,
         t.strict,
         t.several,
         t.floor_rule,
-        t.is_dense,
-        t.has_bias,
+        special.is_dense,
+        special.has_bias,
         t.bias,
         t.a,
-        t.g,
-        t.c,
+        special.g,
+        special.c,
         t.v_threshold,
         t.r,
         t.v_reset,
         t.floor,
-        t.synapse,
+        special.synapse,
         t.synaptic,
         t.b,
-        t.adapts,
+        special.adapts,
         t.adaptive,
         t.rho,
         t.adaptation,
-        t.arrays,
+        special.arrays,
         t.coefficients,
         t.span,
-        t.feeds_itself,
+        special.feeds_itself,
         t.input,
         t.in_bits,
         t.in_rows,
@@ -199,70 +217,34 @@ def rules_of(layers: Any, k: Any) -> Rules:
         then.in_rows,
         then.in_words,
     )
+
+
+@_inner
+def rules_of(layers: Any, k: Any) -> Rules:
+    """Return the numbers of layer k."""
+    t = layers[k]
+    special = SpecialRules(
+        t.current_pool_y,
+        t.current_pool_x,
+        t.overlaps,
+        t.reset,
+        t.delayed,
+        t.is_dense,
+        t.has_bias,
+        t.g,
+        t.c,
+        t.synapse,
+        t.adapts,
+        t.arrays,
+        t.feeds_itself,
+    )
+    return fill_rules(layers, k, special)
 
 
 @_inner
 def plain_rules_of(layers: Any, k: Any) -> Rules:
     """Return the numbers of a plain layer k, with constants that let the compiler leave out what it does not need."""
-    t = layers[k]
-    then = layers[t.to]
-    return Rules(
-        t.channels,
-        t.membrane,
-        t.width,
-        t.current_width,
-        t.current,
-        t.left,
-        1,
-        1,
-        t.pool,
-        t.per_pool_y,
-        t.per_pool_x,
-        0,
-        t.window_y,
-        t.window_x,
-        t.pool_stride_y,
-        t.pool_stride_x,
-        t.pool_pad_y,
-        t.pool_pad_x,
-        t.unused,
-        SUBTRACT,
-        0,
-        t.strict,
-        t.several,
-        t.floor_rule,
-        0,
-        0,
-        t.bias,
-        t.a,
-        np.float32(1),
-        ZERO,
-        t.v_threshold,
-        t.r,
-        t.v_reset,
-        t.floor,
-        0,
-        t.synaptic,
-        t.b,
-        0,
-        t.adaptive,
-        t.rho,
-        t.adaptation,
-        0,
-        t.coefficients,
-        t.span,
-        0,
-        t.input,
-        t.in_bits,
-        t.in_rows,
-        t.in_words,
-        then.input,
-        then.in_height,
-        then.in_width,
-        then.in_bits,
-        then.in_rows,
-        then.in_words,
-    )
+    return fill_rules(layers, k, SpecialRules(1, 1, 0, SUBTRACT, 0, 0, 0, np.float32(1), ZERO, 0, 0, 0, 0))
 
 
 @_inner

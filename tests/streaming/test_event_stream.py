@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from snnlab.data.events import Events
 from snnlab.errors import ConfigError, DataError
@@ -26,6 +27,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def network() -> Network:
+    torch.manual_seed(0)  # made before the fixture that seeds each test
     return build_network(LAYERS, in_shape=SHAPE, dt=2.0).network.eval()
 
 
