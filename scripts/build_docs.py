@@ -37,6 +37,9 @@ ROOT = Path(__file__).parents[1]
 # Pages outside of docs/ that the site shows, and their names there.
 OTHER_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 OTHER_PAGES |= {"CHANGELOG.md": "changelog.md"}
+# The weight of pages in the search, 1 without a line here: answers come first, lists that name everything come last.
+SEARCH_WEIGHTS = {"questions.md": 8.0, "tutorials": 2.0, "reference": 0.5, "reference/python": 0.1}
+SEARCH_WEIGHTS |= {"reference/files.md": 0.1, "reference/models.md": 0.2, "changelog.md": 0.1, "contributing.md": 0.1}
 # Attributes of an experiment that no YAML has.
 NO_SETTINGS = ("record", "origin", "command", "of_run")
 # Modules with a page of their public names.
@@ -87,6 +90,12 @@ def write_sources(folder: Path, models: Sequence[str] = models_page.NAMES) -> No
         target = folder / "reference" / page.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page.text, encoding="utf-8")
+    for place, weight in SEARCH_WEIGHTS.items():
+        for path in [folder / place] if place.endswith(".md") else (folder / place).glob("*.md"):
+            if str(path.relative_to(folder)) in SEARCH_WEIGHTS.keys() - {place}:
+                continue  # the page has its own weight
+            text = path.read_text(encoding="utf-8")
+            path.write_text(f"---\nsearch: {{boost: {weight}}}\n---\n\n{text}", encoding="utf-8")
 
 
 def with_links_of_the_site(text: str, folder: str) -> str:
@@ -258,11 +267,34 @@ UPRIGHT = (
     "tanh",
     "relu",
     "log",
+    "ln",
     "sqrt",
     "trunc",
     "clamp",
     "sin",
     "cos",
+)
+# Words of equations, which are no variables.
+WORDS = (
+    "where",
+    "is",
+    "else",
+    "if",
+    "reset",
+    "by",
+    "and",
+    "or",
+    "the",
+    "of",
+    "from",
+    "to",
+    "in",
+    "it",
+    "one",
+    "step",
+    "over",
+    "all",
+    "with",
 )
 
 SIGNS = {" >= ": " ≥ ", " <= ": " ≤ ", " < ": " &lt; ", " * ": " · ", " - ": " − ", "-1]": "−1]"}
@@ -272,18 +304,21 @@ EQUATION = re.compile(r"(?P<lead> *)(?P<formula>.*?)(?: {2,}(?P<condition>.*))?"
 def typeset(equation: str) -> str:
     """Return an equation as HTML: variables in italics, what follows an underscore as an index, signs as in print.
 
-    Text behind two spaces or more says when the line applies; it stays as it is.
+    Text behind two spaces or more says when the line applies; it stays as it is, unless a comma before it announces
+    another equation.
     """
     lead, formula, condition = EQUATION.fullmatch(equation).group("lead", "formula", "condition")  # pyright: ignore[reportOptionalMemberAccess]
     text = re.sub(r"[A-Za-z]\w*", lambda found: _variable(found[0]), formula)
     for typed, printed in SIGNS.items():
         text = text.replace(typed, printed)
+    if condition and formula.endswith(","):
+        return "&emsp;" * (len(lead) // 2) + text + "&emsp;" + typeset(condition)
     note = f' <span class="when">{html.escape(condition)}</span>' if condition else ""
     return "&emsp;" * (len(lead) // 2) + text + note
 
 
 def _variable(name: str) -> str:
-    if name in UPRIGHT:
+    if name in UPRIGHT + WORDS:
         return name
     first, _, index = name.partition("_")
     base = GREEK.get(first, first)

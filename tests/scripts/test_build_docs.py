@@ -199,6 +199,7 @@ def assert_no_page_scrolls_sideways(site: Path, pages: Sequence[str]) -> None:
             "<i>v</i>[<i>t</i>] = <i>a</i> · <i>v</i>[<i>t</i>−1] + <i>g</i> · <i>x</i>[<i>t</i>]",
         ),
         ("s[t] = H(u >= v_threshold)", "<i>s</i>[<i>t</i>] = <i>H</i>(<i>u</i> ≥ <i>v</i><sub>threshold</sub>)"),
+        ("v = w where r is 1,   s = x", "<i>v</i> = <i>w</i> where <i>r</i> is 1,&emsp;<i>s</i> = <i>x</i>"),
         (
             "  a = exp(-dt / tau_mem)   `decay`",
             '&emsp;<i>a</i> = exp(-<i>dt</i> / <i>τ</i><sub>mem</sub>) <span class="when">`decay`</span>',
@@ -207,3 +208,30 @@ def assert_no_page_scrolls_sideways(site: Path, pages: Sequence[str]) -> None:
 )
 def test_an_equation_is_typeset(build_docs: ModuleType, equation: str, shown: str):
     assert build_docs.typeset(equation) == shown
+
+
+QUESTIONS = {
+    "how do I save a model": "save",
+    "learning rate": "learning-rate",
+    "plot spikes": "plot",
+    "multiple GPUs": "gpu",
+    "own dataset": "own-dataset",
+    "reset": "reset",
+    "threshold": "threshold",
+    "export onnx": "onnx",
+    "resume": "resume",
+    "why accuracy low": "accuracy",
+}
+
+
+@pytest.mark.slow
+@in_a_browser
+@pytest.mark.parametrize(("words", "anchor"), QUESTIONS.items())
+def test_the_search_finds_the_answer_to_a_question_first(site: Path, words: str, anchor: str):
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    address = f"{(site / 'index.html').as_uri()}?q={words.replace(' ', '+')}"
+    command = [str(BROWSER), *options, "--virtual-time-budget=20000", address]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    found = re.findall(r'href="([^"]+)"[^>]*class="md-search-result__link"', shown)
+    assert [link.rpartition("/")[2].partition("?")[0] for link in found[:1]] == ["questions.html"]
+    assert anchor in found[1].rpartition("#")[2]
