@@ -68,7 +68,9 @@ def test_no_data_and_no_outputs_are_packaged(built: tuple[set[str], set[str]]) -
     assert {path.suffix for path in pages} == {".md"}
     networks = {path for path in installed if path.is_relative_to("snnlab/pretrained")}
     assert {path.name for path in networks} == NETWORK_FILES
-    others = {*installed} - templates - pages - networks
+    live = {path for path in installed if path.is_relative_to("snnlab/live_pages")}
+    assert {path.suffix for path in live} == {".html", ".css", ".js", ".py"}
+    others = {*installed} - templates - pages - networks - live
     assert {path.suffix for path in others} <= {".py", ".yaml", ".typed"}
 
 

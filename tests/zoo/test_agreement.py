@@ -76,7 +76,7 @@ def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name
     assert {targets[key] for key, _ in theirs.named_parameters()} == own.keys()
     for key, parameter in theirs.named_parameters():
         sign = -1.0 if key.endswith(".w") else 1.0  # SpikingJelly's w is the negative of the stored number
-        grad = own[targets[key]].grad
+        grad = own[str(targets[key])].grad
         assert grad is not None
         # The gradient of a bias before a normalization is 0 up to rounding.
         assert_near(sign * grad, parameter.grad, 1e-4, atol=1e-10)

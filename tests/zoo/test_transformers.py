@@ -217,7 +217,7 @@ def test_it_loads_spikingjellys_weights_and_gives_its_outputs_and_gradients(name
     assert {names[key] for key in joined} == own.keys()
     for key, grad in joined.items():
         # The gradient of a bias before a normalization is 0 up to rounding.
-        assert_near(own[names[key]].grad, grad, 1e-4, atol=1e-10)
+        assert_near(own[str(names[key])].grad, grad, 1e-4, atol=1e-10)
 
 
 COUNTS = {"spikformer": 2_585_610 - 18_944, "qkformer": 1_504_138, "spike_driven_transformer": 2_566_794 - 2 * 64}
