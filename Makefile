@@ -95,7 +95,7 @@ $(STAMP): pyproject.toml
 
 # Libraries that the tests compare neurons with; training does not need them.
 $(PEERS): $(STAMP)
-	@echo 'Installing Norse, snnTorch, SpikingJelly, Sinabs and NeuroBench, which the tests compare with.'
+	@echo 'Installing Norse, snnTorch, SpikingJelly, Sinabs, NeuroBench and ONNX Runtime, which the tests compare with.'
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	@touch $@
 
