@@ -178,7 +178,7 @@ def test_a_command_of_a_page_works(
     shown = SHOWN.get(command, "")
     finds_problem = arguments[0] == "doctor"
     status_shown = 1 if finds_problem else 2 if shown.startswith("snnlab: ") else 0
-    assert status == (status_shown if shown else 0), captured.err
+    assert status == (status_shown if shown else 0), captured.err + captured.out
     if shown:
         assert_shows(captured.out + captured.err, shown)
 

@@ -48,6 +48,7 @@ from snnlab.nn.init import (
     FluctuationDriven as FluctuationDriven,
     Normal as Normal,
     VariancePreserving as VariancePreserving,
+    XavierUniform as XavierUniform,
 )
 from snnlab.nn.layer import LAYERS as LAYERS, TemporalLayer as TemporalLayer
 from snnlab.nn.layers.attention_product import (
