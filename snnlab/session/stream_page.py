@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -28,6 +29,9 @@ _ANSWERS_PER_WINDOW = 250
 # Time between two updates of what a page asks for 30 times a second, s.
 _UPDATE_S, _ANSWER_S = 0.005, 0.002
 _LOOK_S = 0.05
+_CHECK_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class PageText(NamedTuple):
@@ -83,6 +87,7 @@ class StreamPage:
         self._answer_steps = max(1, round(window_ms / self._dt / _ANSWERS_PER_WINDOW))
         self.next_answer = 0
         self._answered_s = self._updated_s = 0.0
+        self._checked_s, self._has_ended = time.perf_counter(), False
 
     @property
     def is_open(self) -> bool:
@@ -90,9 +95,10 @@ class StreamPage:
         return bool(self._memory.state[REQUESTS])
 
     def wait(self) -> None:
-        """Wait until a browser asks for data."""
-        while not self.is_open:
+        """Wait until a browser asks for data; return at once if nobody can."""
+        while not self.is_open and not self._has_ended:
             time.sleep(_LOOK_S)
+            self._check(time.perf_counter())
 
     def add_events(self, events: Columns) -> None:
         """Show events."""
@@ -129,6 +135,15 @@ class StreamPage:
         if at_once or now_s - self._updated_s > _UPDATE_S:
             self._updated_s = now_s
             self._memory.numbers[:] = *self._stream.clock, self._stream.num_spikes, unreadable
+            self._check(now_s)
+
+    def _check(self, now_s: float) -> None:
+        """Report once that the page is gone; the stream needs no page."""
+        if self._has_ended or now_s - self._checked_s < _CHECK_S:
+            return
+        self._checked_s, self._has_ended = now_s, self._process.poll() is not None
+        if self._has_ended:
+            log.warning("--page: the process that serves the page has ended; the stream goes on without it")
 
     def end(self, reason: int, unreadable: int) -> None:
         """Show that the stream has ended, and why."""
