@@ -331,13 +331,13 @@ def test_an_own_run_uses_its_recorded_settings(trained: Path, snnlab: Snnlab, wo
 
 
 def test_one_line_lists_all_settings_to_name(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
-    changes = {"plugins": ["theirs"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
+    changes = {"plugins": ["their_plugin"], "data.store_dir": "/theirs", "name": "${oc.env:SECRET}"}
     run = edited(trained, workplace / "run", changes)
     done = snnlab("evaluate", str(run))
     (line,) = done.err.splitlines()
-    assert all(word in line for word in ("plugins=[theirs]", "name=VALUE", "data.store_dir=/theirs"))
-    named = snnlab("evaluate", str(run), "name=x", "data.store_dir=null", "plugins=[theirs]")
-    assert_error_has(named.error, "plugins", "theirs")
+    assert all(word in line for word in ("plugins=[their_plugin]", "name=VALUE", "data.store_dir=/theirs"))
+    named = snnlab("evaluate", str(run), "name=x", "data.store_dir=null", "plugins=[their_plugin]")
+    assert_error_has(named.error, "plugins", "their_plugin")
 
 
 @pytest.mark.parametrize(
