@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Generator, Iterable
 from math import inf
 from pathlib import Path
@@ -174,13 +175,14 @@ class LiveStream:
             state: File for the state; it is written every 10 s, and at the end.
             output: Descriptor that lines are written to without Python, where that is possible; these are not yielded.
         """
-        saved_s, is_settled, ended, held = now_s(), True, STOPPED, None
+        saved_s, is_settled, ended, signals = now_s(), True, STOPPED, _HeldSignals()
         if self._loop is not None:
             self._loop.live["output"] = -1 if output is None else output
         try:
             while not (events.closed or self._is_done):
                 arrived = events.read(self._until_clock(events)) if self._reads else _NOTHING
-                held = _hold_signals(state is not None)
+                if state is not None:
+                    signals.hold()
                 is_settled = False
                 found = self._piece(events, arrived)
                 if self.page is not None:
@@ -188,8 +190,7 @@ class LiveStream:
                 self.place, is_settled = SavedPlace(name, events.position, events.origin_us), True
                 if found:
                     yield found  # before a signal ends the stream: the saved state is that after these lines
-                _release_signals(held)
-                held = None
+                signals.release()
                 self._report(events)
                 is_whole = self._loop is None or self._loop.is_whole
                 if state is not None and is_whole and now_s() - saved_s > _SAVE_S:
@@ -211,7 +212,7 @@ class LiveStream:
                 if self._loop is not None and not self._loop.is_whole:
                     self._loop.feed_rest()
                 self.save(state)
-            _release_signals(held)
+            signals.release()
 
     def _piece(self, events: EventInput, arrived: Columns | None) -> str:
         """Run the network on what has arrived, or until now if that is nothing; return the lines to write."""
@@ -379,12 +380,31 @@ def _text(rows: Iterable[Row]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _hold_signals(holds: bool) -> set[Any] | None:
-    """Let signals wait while a piece is half done: a state in between could not be saved."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING) if holds else None
+class _HeldSignals:
+    """Lets signals wait while a piece is half done: a state in between could not be saved.
 
+    A signal that reaches another thread, such as one of torch, runs its handler in the main thread all the same, so
+    handlers are exchanged: a mask of signals would hold back those of this thread only.
+    """
 
-def _release_signals(held: set[Any] | None) -> None:
-    """Let the signals that waited act."""
-    if held is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    def __init__(self) -> None:
+        self._handlers: dict[int, Any] = {}
+        self._arrived: list[int] = []
+
+    def hold(self) -> None:
+        """Keep signals from now on; in another thread than the main one, where no handler runs, do nothing."""
+        if threading.current_thread() is threading.main_thread():
+            numbers = [number for number in _ENDING if signal.getsignal(number) is not None]
+            self._handlers = {number: signal.signal(number, self._keep) for number in numbers}
+
+    def _keep(self, number: int, _: object) -> None:
+        self._arrived.append(number)
+
+    def release(self) -> None:
+        """Let the signals that waited act."""
+        handlers, self._handlers = self._handlers, {}
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        arrived, self._arrived = self._arrived, []
+        for number in arrived:
+            signal.raise_signal(number)
