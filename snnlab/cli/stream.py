@@ -20,7 +20,7 @@ from snnlab.cli.options import (
 )
 from snnlab.cli.predict import named_plugins
 from snnlab.console import console_logging, until_pipe_closes
-from snnlab.errors import ConfigError
+from snnlab.errors import ConfigError, join_names
 from snnlab.live_pages.page_server import open_port, page_address, wait_for_interrupt
 
 USAGE = """usage: snnlab stream RUN [FILE|FIFO|-|tcp://HOST:PORT] [--dt MS] [--every MS] [--until PROBABILITY]
@@ -66,7 +66,9 @@ def main(arguments: list[str], started: float) -> int:
     """Run the command line; return the exit status."""
     options, words = split_options("stream", arguments)
     plugins, words = named_plugins(words)
-    if not 1 <= len(words) <= 2:
+    if len(words) > 2:
+        raise ConfigError("stream", f"takes a run's folder and a source of events, got also {join_names(words[2:])}")
+    if not words:
         raise ConfigError("stream", "name a run's folder, such as outputs/NAME/TIME_SEED, then a file of events or -")
     checkpoint = option_choice("stream", options, "--checkpoint", CHECKPOINTS)
     dt, every, max_wait = (parse_milliseconds("stream", options, name) for name in _TIMES)

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from snnlab.errors import RunFolderError, SnnlabError
@@ -24,7 +25,8 @@ _EPOCH = re.compile(r"(\S+ \S+),\d+ INFO snnlab\.training\.progress: epoch +(\d+
 _PROBLEM = re.compile(r"\S+ \S+ (?:WARNING|ERROR) snnlab\.\S+: (.*)")
 _LOSS = "train/loss_step"
 _LATEST, _MOST_LINES = 5, 4
-# An event of TensorBoard: its length, a checksum of that, the event, a checksum of it.
+# An event of TensorBoard: its length, a checksum of that, the event, a checksum of it. TensorBoard's own reader
+# computes the checksums in Python, also those of images: some 0.1 s a MB.
 _HEAD, _TAIL, _LARGEST = struct.Struct("<QI"), 4, 1 << 28
 _FILES = (METRICS, RESULT, LOG, "steps.csv", "tensorboard")
 
@@ -139,7 +141,7 @@ class StepLosses:
     def _add(self, content: bytes) -> None:
         try:
             event = Event.FromString(content)
-        except Exception:  # protobuf's own class depends on its version
+        except DecodeError:
             return
         for value in event.summary.value:
             if value.tag == _LOSS:

@@ -138,6 +138,7 @@ def test_late_events_and_events_outside_are_counted(
         (["--keep-page"], ("--keep-page", "--page")),
         (["--speed", "0"], ("stream", "--speed", 0)),
         (["--speed", "1"], ("--speed", "-")),
+        (["-", "--page", "x"], ("stream", "x")),
     ],
 )
 def test_a_wrong_argument_is_one_line(

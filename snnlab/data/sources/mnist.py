@@ -203,8 +203,38 @@ def _file_names(part: str) -> tuple[str, str]:
 LABEL_FILES = tuple(_file_names(part)[1] for part in PARTS)
 
 
+class PixelSequences:
+    """All digits of MNIST's files as sequences of pixels; a subclass says how one is read.
+
+    Args:
+        files: The images and their labels.
+    """
+
+    folder_name = FOLDER
+    num_classes = 10
+    groups = None
+    class_names = None
+
+    def __init__(self, files: MNISTFiles) -> None:
+        self._files = files
+        self.origin = self._files.folder
+        self.targets, self.split = self._files.targets, self._files.split
+
+    @property
+    def identities(self) -> np.ndarray:
+        """The identity of each digit, uint64 `[R]`."""
+        return self._files.identities
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> str:
+        """Return the file and the index of an image."""
+        return self._files.name(index)
+
+
 @DATASETS.register("smnist")
-class SMNIST:
+class SMNIST(PixelSequences):
     """S-MNIST: MNIST's digits as sequences of 784 pixels, 60,000 for training and 10,000 for testing.
 
     The channels are thresholds of the grey value. A channel of the upper half spikes if the value rises above its
@@ -228,10 +258,6 @@ class SMNIST:
     """
 
     label = "smnist"
-    folder_name = FOLDER
-    num_classes = 10
-    groups = None
-    class_names = None
 
     def __init__(
         self,
@@ -247,9 +273,7 @@ class SMNIST:
             raise ConfigError("sensor_size", f"must be [W, 1, 1] with an odd W of 3 or more, got {list(sensor_size)}")
         self.sensor_size = (channels, 1, 1)
         self.pixel_us, self.duplicate = round(1000 * pixel_ms), duplicate
-        self._files = MNISTFiles.fetch(root, archives, download)
-        self.origin = self._files.folder
-        self.targets, self.split = self._files.targets, self._files.split
+        super().__init__(MNISTFiles.fetch(root, archives, download))
         self.thresholds = np.linspace(0.0, 254.0, channels // 2).astype(np.uint8)
         self.notes: list[str] = []
 
@@ -257,18 +281,6 @@ class SMNIST:
         """Return the files and the settings of the encoding."""
         encoding = [self.sensor_size[0], self.pixel_us, self.duplicate]
         return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
-
-    @property
-    def identities(self) -> np.ndarray:
-        """The identity of each digit, uint64 `[R]`."""
-        return self._files.identities
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def name(self, index: int) -> str:
-        """Return the file and the index of an image."""
-        return self._files.name(index)
 
     def read(self, index: int) -> Events:
         """Return the spikes of one digit."""
@@ -286,7 +298,7 @@ class SMNIST:
 
 
 @DATASETS.register("pixel_mnist")
-class PixelMNIST:
+class PixelMNIST(PixelSequences):
     """The grey values of MNIST's digits, pixel by pixel, row by row or in a fixed random order (permuted S-MNIST).
 
     A pixel is one event at its time, whose column is its grey value, rounded to the W levels 1/W to 1; a black pixel is
@@ -310,10 +322,6 @@ class PixelMNIST:
     """
 
     label = "pixel_mnist"
-    folder_name = FOLDER
-    num_classes = 10
-    groups = None
-    class_names = None
 
     def __init__(
         self,
@@ -329,10 +337,8 @@ class PixelMNIST:
             raise ConfigError("sensor_size", f"must be [W, 1, P] with W from 1 to 255, got {list(sensor_size)}")
         self.sensor_size = sensor_size
         self.pixel_us = round(1000 * pixel_ms)
-        self._files = MNISTFiles.fetch(root, archives, download)
+        super().__init__(MNISTFiles.fetch(root, archives, download))
         self._files.require(sha256 or {})
-        self.origin = self._files.folder
-        self.targets, self.split = self._files.targets, self._files.split
         pixels = self._files.image(0).size
         self.pixel_order = np.arange(pixels) if permutation is None else pixel_order(permutation, pixels)
         self.permutation = hashlib.sha256(permutation_text(self.pixel_order).encode()).hexdigest()
@@ -342,18 +348,6 @@ class PixelMNIST:
         """Return the files, the settings of the encoding and the SHA-256 of the permutation."""
         encoding = [*self.sensor_size, self.pixel_us, self.permutation]
         return {"dataset": self.label, "files": self._files.fingerprint(), "encoding": encoding}
-
-    @property
-    def identities(self) -> np.ndarray:
-        """The identity of each digit, uint64 `[R]`."""
-        return self._files.identities
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def name(self, index: int) -> str:
-        """Return the file and the index of an image."""
-        return self._files.name(index)
 
     def read(self, index: int) -> Events:
         """Return the grey values of one digit."""
