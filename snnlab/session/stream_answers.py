@@ -35,7 +35,7 @@ class StreamAnswers:
     def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
         settings = run.session.settings
         self.num_steps = num_steps = max(1, round(settings.duration_ms / dt))
-        self._loss, self.has_values = run.session.loss, settings.targets == "value"
+        self._loss, self.has_values = run.session.loss, settings.targets in ("value", "series")
         names = run.class_names()
         self.names = list(map(str, range(settings.num_classes))) if names is None else names
         memory = np.zeros((2 * num_steps + _SPARE_STEPS, num_outputs), np.float32)

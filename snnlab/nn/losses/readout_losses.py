@@ -1,4 +1,4 @@
-"""Losses of a readout: cross-entropy over time or at each step, and squared error of values.
+"""Losses of a readout: cross-entropy over time or at each step, and squared error of values, also at each step.
 
 Axes: T steps, B samples, K classes or values.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.errors import error_context
+from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses.loss import (
     LOSSES,
@@ -27,7 +27,7 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
 from snnlab.nn.readouts import REDUCTIONS
-from snnlab.settings import between
+from snnlab.settings import NonNegative, between
 from snnlab.target_kinds import IGNORED
 
 Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
@@ -256,3 +256,50 @@ class SquaredError(Loss):
     def answers(self, y: Tensor) -> Tensor:
         """Return the readout of the steps up to each step, `[T, B, K]`."""
         return self._running(y)
+
+
+@LOSSES.register("mse_series")
+class SeriesSquaredError(Loss):
+    """Squared error of the output at each step; for `data.targets: series`.
+
+        loss = mean_t mean_k (y[t, k] - target[t, k])^2
+
+    Args:
+        score_from: Index of the first step that mae, rmse and r2 measure; the loss is the mean of all steps.
+
+    Raises:
+        ConfigError: if the recordings have no such step.
+    """
+
+    supported_targets = ("series",)
+
+    def __init__(self, score_from: NonNegative = 0) -> None:
+        super().__init__()
+        self.score_from = score_from
+
+    def bind(self, context: LossContext) -> None:
+        if self.score_from >= context.num_steps:
+            raise ConfigError("score_from", f"must be below the {context.num_steps} steps, got {self.score_from}")
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> LossAndTerms:
+        each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
+        loss = mean_over_samples(each, weight)
+        return loss, {"mse_series": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the output from `score_from` on, `[T - score_from, B, K]`."""
+        return y[self.score_from :]
+
+    def readout_targets(self, targets: Tensor) -> Tensor:
+        """Return the targets from `score_from` on."""
+        return targets[self.score_from :]
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
+        return y
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the output itself, `[T, B, K]`."""
+        return y
