@@ -101,4 +101,4 @@ class StreamAnswers:
 
 def _is_sum(loss: Loss) -> bool:
     """Return whether the readout is a sum or a mean over the steps, which each step can change without the others."""
-    return type(loss) is CrossEntropy and loss.reduction in ("mean", "sum", "per_step")
+    return type(loss) is CrossEntropy and loss.reduction in ("mean", "sum", "per_step") and not loss.from_step

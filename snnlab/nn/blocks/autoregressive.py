@@ -6,6 +6,7 @@ Axes: T steps, B samples.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, sug
 from snnlab.nn.blocks.loop import keep_ended, valid_in_step
 from snnlab.nn.layer import LAYERS, Counts, reach_of
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
+from snnlab.nn.neurons.base import plain_loops
 from snnlab.settings import Count
 
 _STATE = "generated"
@@ -95,7 +97,9 @@ class Autoregressive(Network):
             inner: Counts | None = None if counts is None else {}
             after: NetworkState = {}
             fed = given if given is not None else (y.detach() if self.detach else y)[None]
-            part = self.run_layers(layers, fed, now, after, own, inner)
+            # The call of a compiled loop takes longer than the few operations of one step.
+            with plain_loops() if given is None else nullcontext():
+                part = self.run_layers(layers, fed, now, after, own, inner)
             y, now = _last_valid(part, y, own), after
             outputs.append(part)
             for key, n in (inner or {}).items():
