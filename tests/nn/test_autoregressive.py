@@ -59,7 +59,8 @@ def test_pieces_of_time_equal_the_whole_and_ended_samples_keep_their_state(sizes
     lengths = torch.tensor([T, 2, 5])
     for given in (None, lengths):
         whole, last = network(x, lengths=given)
-        outputs, state, begin = [], None, 0
+        outputs, begin = [], 0
+        state: Any = None
         for piece in x.split(sizes):
             own = None if given is None else (given - begin).clamp(0, len(piece))
             y, state = network(piece, state, lengths=own)

@@ -77,7 +77,9 @@ def test_the_yaml_has_the_published_numbers() -> None:
     assert dataset.system.springs.shape == (5,)
     assert 500 <= dataset.system.springs.min() < dataset.system.springs.max() <= 10_000
     assert dataset.displacements[:, 0].std() == pytest.approx(1, abs=0.02)
-    assert build_dataset({**node, "system_seed": 1}).system.springs.tolist() != dataset.system.springs.tolist()
+    other = build_dataset({**node, "system_seed": 1})
+    assert isinstance(other, DampedOscillators)
+    assert other.system.springs.tolist() != dataset.system.springs.tolist()
 
 
 def test_a_frame_is_the_rounded_displacement_of_its_step_and_its_target_the_next_one(store_dir: Any) -> None:
@@ -88,6 +90,7 @@ def test_a_frame_is_the_rounded_displacement_of_its_step_and_its_target_the_next
         "num_test": 2,
     }
     settings, dataset = read_settings(node)[0], build_dataset(node)
+    assert isinstance(dataset, DampedOscillators)
     for index in range(2):
         check_events(dataset.read(index), dataset.sensor_size, dataset.name(index))
     store = open_or_build(dataset, store_dir)
