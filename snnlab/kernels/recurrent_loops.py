@@ -30,19 +30,27 @@ from snnlab.kernels.layout import Layout
 from snnlab.kernels.reference import valid_steps
 
 
-class LinearFeedback(Protocol):
-    """A linear feedback from the outputs of one step to the input of the next, with its gradients."""
+class LinearMap(Protocol):
+    """A linear map with given weights from the outputs of one step to the input of the next, with its gradients."""
 
-    def __call__(self, s: Tensor, weights: Any) -> Tensor:
+    def __call__(self, s: Tensor) -> Tensor:
         """Return the feedback of outputs `[B, ...]`."""
         ...
 
-    def output_gradient(self, g: Tensor, weights: Any) -> Tensor:
+    def output_gradient(self, g: Tensor) -> Tensor:
         """Return the gradient of the outputs from g, that of the feedback."""
         ...
 
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: Any) -> tuple[Tensor, Tensor | None]:
+    def weight_gradients(self, g: Tensor, s: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the gradients of weight and bias from those of the feedback, for outputs `[N, ...]`."""
+        ...
+
+
+class LinearFeedback(Protocol):
+    """A feedback that is a linear map."""
+
+    def linear_map(self, weights: Any) -> LinearMap:
+        """Return the map of these weights."""
         ...
 
 
@@ -64,7 +72,7 @@ class RecurrentLoop(NamedTuple):
     def forward(self, args: KernelArgs) -> tuple[list[Tensor], Grads]:
         """Run all steps; the weights and the outputs of all steps, `[T + 1, B, ...]`, are saved in addition."""
         call, (num_steps, batch), (x, s, weight, bias) = self.call, self.call.shape[:2], args.inputs
-        inplace, weights = can_save_in_x(call), self.weights(weight, bias)
+        inplace, feedback = can_save_in_x(call), self.feedback.linear_map(self.weights(weight, bias))
         drive_steps = 1 if not inplace and call.step.x not in call.step.saved else num_steps
         drive, outputs = call.empty(x, drive_steps, batch), call.empty(x, num_steps + 1, batch)
         outputs[0], y = s.detach(), outputs[1:]
@@ -73,7 +81,7 @@ class RecurrentLoop(NamedTuple):
         last = outputs[0].clone()
         for t in range(num_steps):
             at = t % drive_steps
-            torch.add(x[t], self.feedback(last if t else s, weights), out=drive[at])
+            torch.add(x[t], feedback(last if t else s), out=drive[at])
             forward.run(t, t + 1, t - at)
             if self.masks is None:
                 last.copy_(y[t])
@@ -87,7 +95,7 @@ class RecurrentLoop(NamedTuple):
     def backward(self, saved: KernelArgs, grads: Grads, needs_grad: Sequence[bool]) -> Grads:
         """Run all steps backward, from the last one."""
         call, (gy, gs, *rest), (outputs, weight, bias, *values) = self.call, grads, saved.inputs
-        weights = self.weights(weight, bias)
+        feedback = self.feedback.linear_map(self.weights(weight, bias))
         output_grad = call.empty(saved.states[0], 1, call.shape[1])
         back = BackwardPass(call, values, saved, (output_grad, *rest), again=graph_is_kept())
         drive_grad, step_grad = back.dx, output_grad[0]
@@ -98,12 +106,12 @@ class RecurrentLoop(NamedTuple):
             else:
                 torch.add(gy[t], delayed_grad, out=step_grad)
             back.run(t, t + 1, t)
-            feedback_grad = self.feedback.output_gradient(drive_grad[t], weights)
+            feedback_grad = feedback.output_gradient(drive_grad[t])
             masks = self.masks
             delayed_grad = feedback_grad if masks is None else torch.where(masks[t], feedback_grad, delayed_grad)
         found: tuple[Tensor | None, Tensor | None] = (None, None)
         if outputs is not None:
-            found = self.feedback.weight_gradients(drive_grad.flatten(0, 1), outputs[:-1].flatten(0, 1), weights)
+            found = feedback.weight_gradients(drive_grad.flatten(0, 1), outputs[:-1].flatten(0, 1))
         weight_grads = (part if needed else None for part, needed in zip(found, needs_grad[2:4], strict=True))
         return [drive_grad, delayed_grad, *weight_grads, *back.state_grads, *back.numbers()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from snnlab.compat import has_no_hooks
 from snnlab.errors import ConfigError
 from snnlab.kernels import function, recurrent_loops
 from snnlab.kernels.function import Kernel, KernelOutput
+from snnlab.kernels.recurrent_loops import LinearMap
 from snnlab.kernels.reference import unroll
+from snnlab.kernels.sparse_feedback import SparseFeedback
 from snnlab.nn.delays import Delays, DelaySetting, make_delays
 from snnlab.nn.layer import OWN_SPIKES, Counts, per_axis, size_text, split_channels
 from snnlab.nn.neurons.base import Neuron, backend_of, cast_coefficients, to_full_precision
@@ -53,8 +55,6 @@ class Feedback(nn.Module, ABC):
     """
 
     autapse: Tensor
-    # Whether this class defines `output_gradient` and `weight_gradients`; a subclass must set it again.
-    handwritten_gradient: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -103,12 +103,8 @@ class Feedback(nn.Module, ABC):
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the feedback of the outputs `s` of the past steps, `[B, past_steps * C, ...]`, the oldest first."""
 
-    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
-        """Return the gradient of the outputs; `g`, `[B, ...]`, is the gradient of their feedback."""
-        raise NotImplementedError
-
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
-        """Return the gradients of weight and bias, summed over all outputs `s` and their `g`, `[T * B, ...]`."""
+    def linear_map(self, weights: FeedbackWeights) -> LinearMap:
+        """Return the feedback with these weights as a linear map with its gradients, for rendered loops."""
         raise NotImplementedError
 
 
@@ -124,8 +120,6 @@ class DenseFeedback(Feedback):
         dt: Length of a step, ms.
         delay: Delays of the connections, `{max: 25, learn: true}`, max in ms.
     """
-
-    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -147,14 +141,43 @@ class DenseFeedback(Feedback):
         """Return W s + b."""
         return functional.linear(s.flatten(1), *weights).view(-1, *self.in_shape)
 
-    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
-        """Return W^T g."""
-        return (g.flatten(1) @ weights.weight).view_as(g)
+    def linear_map(self, weights: FeedbackWeights) -> LinearMap:
+        return SparseFeedback(*weights)
 
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
-        """Return the sum of g s^T, and that of g."""
-        g = g.flatten(1)
-        return g.T @ s.flatten(1), None if weights.bias is None else g.sum(0)
+
+class ConvMap(NamedTuple):
+    """A convolution that keeps the size of its input, with its gradients.
+
+    Attributes:
+        weight: The kernel.
+        bias: The bias, or None.
+        padding: Cells of zeros on each side, by axis.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    padding: tuple[int, ...]
+
+    def __call__(self, s: Tensor) -> Tensor:
+        """Return the convolution of s."""
+        return CONVOLVE[len(self.padding)](s, self.weight, self.bias, padding=self.padding)
+
+    def output_gradient(self, g: Tensor) -> Tensor:
+        """Return the transposed convolution of g."""
+        return self._backward(g, g, (True, False, False))[0]
+
+    def weight_gradients(self, g: Tensor, s: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the correlation of g with s, and the sum of g."""
+        _, weight, bias = self._backward(g, s, (False, True, self.bias is not None))
+        return weight, bias
+
+    def _backward(self, g: Tensor, s: Tensor, output_mask: tuple[bool, bool, bool]) -> tuple[Any, ...]:
+        """Return the gradients of input, weight and bias that `output_mask` selects, from g, that of the output."""
+        ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
+        size = None if self.bias is None else list(self.bias.shape)
+        return torch.ops.aten.convolution_backward(
+            g, s, self.weight, size, ones, self.padding, ones, False, zeros, 1, output_mask
+        )
 
 
 @FEEDBACKS.register("conv")
@@ -173,8 +196,6 @@ class ConvFeedback(Feedback):
     Raises:
         ConfigError: if the layer has no axes after its channels, or the kernel's size is even.
     """
-
-    handwritten_gradient: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -209,30 +230,14 @@ class ConvFeedback(Feedback):
         fan_in = channels * torch.Size(kernel).numel()
         delays = None if delay is None else make_delays(delay, shape, dt)
         super().__init__(shape, fan_in, autapse, autapses, (channels,) if bias else None, init, delays)
-        self.padding, self.convolve = centre, CONVOLVE[dims]
+        self.padding = centre
 
     def forward(self, s: Tensor, weights: FeedbackWeights) -> Tensor:
         """Return the convolution of s."""
-        return self.convolve(s, *weights, padding=self.padding)
+        return self.linear_map(weights)(s)
 
-    def output_gradient(self, g: Tensor, weights: FeedbackWeights) -> Tensor:
-        """Return the transposed convolution of g."""
-        return self._convolution_backward(g, g, weights, (True, False, False))[0]
-
-    def weight_gradients(self, g: Tensor, s: Tensor, weights: FeedbackWeights) -> tuple[Tensor, Tensor | None]:
-        """Return the correlation of g with s, and the sum of g."""
-        _, weight, bias = self._convolution_backward(g, s, weights, (False, True, weights.bias is not None))
-        return weight, bias
-
-    def _convolution_backward(
-        self, g: Tensor, s: Tensor, weights: FeedbackWeights, output_mask: tuple[bool, bool, bool]
-    ) -> tuple[Any, ...]:
-        """Return the gradients of input, weight and bias that `output_mask` selects, from g, that of the output."""
-        ones, zeros = [1] * len(self.padding), [0] * len(self.padding)
-        size = None if weights.bias is None else list(weights.bias.shape)
-        return torch.ops.aten.convolution_backward(
-            g, s, weights.weight, size, ones, self.padding, ones, False, zeros, 1, output_mask
-        )
+    def linear_map(self, weights: FeedbackWeights) -> ConvMap:
+        return ConvMap(*weights, self.padding)
 
 
 FeedbackSetting = bool | Mapping[str, Any] | Feedback
@@ -325,10 +330,9 @@ class Recurrent(Neuron):
         """Return the kernel of the neurons' step, or the reason for the plain loop."""
         if function.resolve_backend(backend_of(self), x.device, x.dtype) == "reference":
             return "reference"
+        # Not a map that is inherited: a subclass may have another forward.
         handwritten_gradient = (
-            type(self.feedback).__dict__.get("handwritten_gradient", False)
-            and has_no_hooks(self.feedback)
-            and self.feedback.delays is None
+            "linear_map" in vars(type(self.feedback)) and has_no_hooks(self.feedback) and self.feedback.delays is None
         )
         if not handwritten_gradient and backend_of(self) == "auto":
             return "reference"
