@@ -118,8 +118,8 @@ def test_values_at_each_step_have_the_scored_steps_and_an_error_for_each() -> No
     np.testing.assert_array_equal(arrays["test_readout"], outputs.y[2:].transpose(0, 1).numpy())
     np.testing.assert_array_equal(arrays["test_answers"], outputs.y.transpose(0, 1).numpy())
     names = [f"x{number}" for number in range(K)]
-    three = (arrays[f"test_{name}"] for name in ("target", "readout", "answers"))
-    errors = prediction_metrics(*three, names)["error_over_time"]
+    target, readout, answers = (arrays[f"test_{name}"] for name in ("target", "readout", "answers"))
+    errors = prediction_metrics(target, readout, answers, names)["error_over_time"]
     assert np.isnan(errors["x1"][:2]).all()
     np.testing.assert_allclose(errors["x1"][2:], (outputs.y - targets)[2:, :, 1].abs().mean(1), rtol=1e-6)
 

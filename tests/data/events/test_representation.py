@@ -183,7 +183,7 @@ def test_the_column_of_an_event_is_its_level(overlap: int) -> None:
 
 def test_with_a_range_the_first_and_the_last_column_are_its_ends() -> None:
     batch = _batch()
-    plain, ranged = (_make("level", **settings)(batch).x for settings in ({}, {"range": [-2.0, 4.0]}))
+    plain, ranged = _make("level")(batch).x, _make("level", range=[-2.0, 4.0])(batch).x
     counts = _make()(batch).x.sum(-1, keepdim=True)
     assert_close(ranged, -2.0 * counts + (plain * W - counts) * 6.0 / (W - 1))
     with assert_raises(ConfigError, "representation.range", "[1, 1]"):
