@@ -8,15 +8,19 @@ The card of the network, `card.yaml`, is written by hand.
 from __future__ import annotations
 
 import argparse
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from snnlab.data.sources.mnist import are_digit_identities
 from snnlab.files import write_json, write_text
 from snnlab.runs.recorded import read_config, read_run
 from snnlab.runs.run_folder import CONFIG, RESULT, WEIGHTS, config_text
 from snnlab.safe_tensors import write_safe_tensors
 from snnlab.session.suite_records import public_config, public_result
-from snnlab.session.weights import TRAINED_ON_FILE, checkpoint_file
+from snnlab.session.weights import checkpoint_file, read_trained_on, write_trained_on
 from snnlab.training.checkpoints import network_weights
 from snnlab.zoo import FOLDER
 
@@ -34,14 +38,24 @@ def main() -> None:
 def package(run: Path, folder: Path) -> None:
     """Write the files of a packaged network into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, config_text(public_config(read_config(run))))
+    config = public_config(read_config(run))
+    if "mnist_parts" in config["data"]:  # that of the user's copy, as the other folders
+        config["data"]["mnist_parts"] = ["train", "test"]
+    write_text(folder / CONFIG, config_text(config))
     write_json(folder / RESULT, public_result(read_run(run).content))
     write_safe_tensors(folder / WEIGHTS, network_weights(checkpoint_file(run, "best")))
-    shutil.copyfile(run / TRAINED_ON_FILE, folder / TRAINED_ON_FILE)
+    write_trained_on(folder, trained_on(run, config["data"]))
     for path in sorted(folder.iterdir()):
         print(f"{path.stat().st_size:>10,}  {path}")
     assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
     assert str(Path.home()) not in (folder / CONFIG).read_text() + (folder / RESULT).read_text()
+
+
+def trained_on(run: Path, data: Mapping[str, Any]) -> np.ndarray:
+    """Return what a run was trained on; of simulated digits the identities alone, since others simulate them anew."""
+    seen = read_trained_on(run)
+    assert seen is not None
+    return seen[are_digit_identities(seen)] if data["type"] == "saccade_mnist" else seen
 
 
 if __name__ == "__main__":

@@ -100,9 +100,7 @@ def flags(
     if any(run.part("provenance").get("git") is None for run in tested):
         found.append("no commit")
     found += _version_flags(tested, peers)
-    usual = _most_common(_test_set_hash(run) for run in peers)
-    if any(_test_set_hash(run) != usual for run in tested):
-        found.append("other test recordings")
+    found += _test_set_flags(tested, peers)
     found += _limit_flags(tested)
     if suite.tune is not None and not all(run.tuned for run in tested):
         found.append("untuned")
@@ -339,6 +337,21 @@ def _read_list_hash(path: Path, changed: int) -> str:
     """Return the hash of a long list; the result is cached until the file changes."""
     content = json.loads(path.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(content["test"]).encode()).hexdigest()
+
+
+def _test_set_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> list[str]:
+    """Return whether runs were tested on other recordings than most runs of their seed, and than those of other seeds.
+
+    Seeds have other test recordings if a setting of the data follows the seed, such as the permutation of PS-MNIST.
+    """
+    own = {run.seed: _test_set_hash(run) for run in tested}
+    hashes = [(run.seed, _test_set_hash(run)) for run in peers]
+    of_seeds, of_all = Counter(hashes), Counter(value for _, value in hashes)
+    # As many of one seed have each: that of most runs counts.
+    usual = dict(sorted(of_seeds, key=lambda key: (of_seeds[key], of_all[key[1]])))
+    if any(usual[seed] != value for seed, value in own.items()):
+        return ["other test recordings"]
+    return ["test recordings differ by seed"] if len({*own.values()}) > 1 else []
 
 
 def _missing_run_flags(runs: Sequence[SuiteRun]) -> list[str]:

@@ -58,6 +58,13 @@ def test_other_test_recordings_whichever_way(suite: Path):
     assert_lines_have(flags_of(suite, "b"), ("other", "test"))
 
 
+def test_each_seed_has_other_test_recordings(suite: Path):
+    for method in ("a", "b"):
+        replaced(suite, f"{method}/1", 1, provenance={"data_fingerprint": "permutation 1"})
+        (suite / "before").rename(suite / method)
+    assert flags_of(suite, "a") == flags_of(suite, "b") == ["test recordings differ by seed"]
+
+
 def test_another_validation_split_is_no_other_test(suite: Path):
     replaced(suite, "a/1", 1, provenance={"split_hash": "other"})
     assert flags_of(suite, "a") == []

@@ -10,7 +10,7 @@ import pytest
 from snnlab.config.compose import compose_experiment
 from snnlab.config.schema import Experiment
 from snnlab.data.events import open_or_build
-from snnlab.data.sources.mnist import SMNIST, digit_identities
+from snnlab.data.sources.mnist import SMNIST, are_digit_identities, digit_identities
 from snnlab.data.sources.recordings import NMNIST
 from snnlab.data.sources.simulated import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
@@ -69,6 +69,8 @@ def test_an_identity_is_a_part_of_mnist_and_a_place_in_every_dataset(root: Path)
     assert simulated[:2].tolist() == found[[0, 2]].tolist()
     assert pixels[[6, 46, 7]].tolist() == found.tolist()
     assert np.unique(pixels).size == 70
+    assert are_digit_identities(pixels).all()
+    assert not are_digit_identities(np.random.default_rng(0).integers(0, 2**64, 1000, np.uint64)).any()
 
 
 @pytest.mark.parametrize("file", ["Train/3/00001.bin", "Test/3/00000.bin", "Test/3/three.bin"])

@@ -91,6 +91,15 @@ def digit_identities(parts: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.uint64(_IDENTITY) + (parts.astype(np.uint64) << np.uint64(20)) + places.astype(np.uint64)
 
 
+def are_digit_identities(values: np.ndarray) -> np.ndarray:
+    """Return which of a run's `trained_on.npy` are identities of digits; the others are checksums of events.
+
+    Shape:
+        values: uint64 `[N]`; returns bool `[N]`.
+    """
+    return values >> np.uint64(24) == np.uint64(_IDENTITY >> 24)
+
+
 class MNISTFiles:
     """The images of `train-*` and `t10k-*`, in that order, and their labels.
 
