@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from snnlab.cli import bench_suite
+from snnlab.config.experiment_files import read_suite
 from snnlab.errors import ConfigError, RunFolderError
+from snnlab.experiments.suite_settings import parse_settings
 from snnlab.runs.provenance import ComparedItem
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_records
@@ -20,6 +22,7 @@ from snnlab.session.suite_records import RowRecord, check_suite, public_result
 
 from ..refusals import assert_raises
 
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
 SUITE = """
 datasets:
   points: [data=yin_yang, data.num_train=128, data.num_val=32, data.num_test=32, data.num_bins=20]
@@ -126,3 +129,23 @@ def test_of_values_at_each_step_a_record_has_each_recordings_error() -> None:
     )
     np.testing.assert_allclose(suite_records.targets_of(targets), (targets**2).mean((1, 2)), 1e-6)
     assert suite_records.targets_of(targets[:, 0, 0].astype(int)).shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["few_recordings", "yin_yang"])
+def test_published_records_have_every_seed_of_every_method(name: str) -> None:
+    suite = parse_settings(read_suite(name, None))
+    for dataset in suite.datasets:
+        for row in (RowRecord.read(PUBLISHED / name / dataset / method) for method in suite.methods):
+            assert row.seeds == list(suite.seeds)
+            assert all(one["has_weights"] for one in row.runs)
+            assert all(one["result"]["provenance"]["git"]["dirty"] is False for one in row.runs)
+
+
+@pytest.mark.slow
+def test_published_networks_answer_genuine_recordings_as_recorded(real_data: Path, store_dir: Path) -> None:
+    own = [f"data.root={real_data}", f"data.store_dir={store_dir}", "seeds=[0]", "methods=[simulated_first]"]
+    wanted = bench_suite.read_bench_request(["suite=few_recordings", *own], None)
+    plan, specs = bench_suite.plan_suite(wanted._replace(folder=store_dir / "none"), "")
+    found = list(check_suite(plan, specs, PUBLISHED / "few_recordings"))
+    assert len(found) == 2
+    assert all(isinstance(one, ComparedItem) and one.same for one in found), found
