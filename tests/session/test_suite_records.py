@@ -147,5 +147,5 @@ def test_published_networks_answer_genuine_recordings_as_recorded(real_data: Pat
     wanted = bench_suite.read_bench_request(["suite=few_recordings", *own], None)
     plan, specs = bench_suite.plan_suite(wanted._replace(folder=store_dir / "none"), "")
     found = list(check_suite(plan, specs, PUBLISHED / "few_recordings"))
-    assert len(found) == 2
+    assert sum("test" in one.what for one in found if isinstance(one, ComparedItem)) == 1
     assert all(isinstance(one, ComparedItem) and one.same for one in found), found
