@@ -1,8 +1,9 @@
-"""The kinds of targets of recordings: a class, values, or labels over time; the array alone shows the kind.
+"""The kinds of targets of recordings: a class, values, or labels or values over time; the array alone shows the kind.
 
     class   int64 `[R]`, the class of each recording
     value   float32 `[R, D]`, the values of each recording
     steps   int64 `[S, 4]`, segments: index of the recording, start (us), end (us), label; sorted by recording and start
+    series  float32 `[R, T, D]`, the values of each recording at each step
 
 Axes: R recordings, D values, S segments, T steps, B recordings of a batch.
 """
@@ -15,7 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
-Targets = Literal["class", "value", "steps"]
+Targets = Literal["class", "value", "steps", "series"]
 IGNORED = -100
 """The label of a step without a segment; torch's losses ignore it."""
 NO_END = np.iinfo(np.int64).max
@@ -24,8 +25,8 @@ NO_END = np.iinfo(np.int64).max
 
 def kind_of(targets: np.ndarray | Tensor) -> Targets:
     """Return the kind of the targets of a store or a batch."""
-    if targets.ndim == 1:
-        return "class"
+    if targets.ndim != 2:
+        return "class" if targets.ndim == 1 else "series"
     return "value" if str(targets.dtype).removeprefix("torch.").startswith("float") else "steps"
 
 
@@ -35,9 +36,10 @@ def targets_problem(targets: np.ndarray, recordings: int) -> str | None:
     if targets.ndim == 1:
         fits = np.issubdtype(targets.dtype, np.integer) and targets.size == recordings
         return None if fits else f"is {found}, expected integers ({recordings},)"
-    if targets.ndim != 2 or kind_of(targets) == "value":
-        fits = targets.ndim == 2 and targets.dtype == np.float32 and len(targets) == recordings and targets.shape[1]
-        return None if fits and np.isfinite(targets).all() else f"is {found}, expected finite float32 ({recordings}, D)"
+    if (kind := kind_of(targets)) in ("value", "series"):
+        fits = targets.ndim <= 3 and targets.dtype == np.float32 and len(targets) == recordings and targets[:1].size
+        expected = f"finite float32 ({recordings}, {'D' if kind == 'value' else 'T, D'})"
+        return None if fits and np.isfinite(targets).all() else f"is {found}, expected {expected}"
     if not np.issubdtype(targets.dtype, np.integer) or targets.shape[1] != 4:
         return f"is {found}, expected integers (S, 4)"
     recording, start, end, label = targets.T

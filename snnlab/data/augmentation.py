@@ -203,8 +203,9 @@ def _build_step(
     settings = dict(node)
     kind = settings.pop("type", None)
     augmentation = AUGMENTATIONS.build(kind, settings, place, sensor_size=sensor_size)
-    if targets == "steps" and augmentation.shifts_time:
-        raise ConfigError(place, f"{kind} moves events in time, but not the labels of data.targets=steps", "remove it")
+    if targets in ("steps", "series") and augmentation.shifts_time:
+        what = f"but not the {'labels' if targets == 'steps' else 'values'} of data.targets={targets}"
+        raise ConfigError(place, f"{kind} moves events in time, {what}", "remove it")
     label_change = augmentation.label_change
     if label_change not in label_map:
         return PipelineStep(augmentation, None)

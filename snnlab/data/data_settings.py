@@ -35,7 +35,7 @@ from snnlab.target_kinds import Targets
 if TYPE_CHECKING:
     from torch import Tensor
 # The shared settings that a dataset's constructor may take.
-SHARED = ("root", "download", "sensor_size", "num_classes", "targets", "name")
+SHARED = ("root", "download", "sensor_size", "num_classes", "duration_ms", "targets", "name")
 # The settings of these that only some datasets take, and the reason for the others.
 NOT_FOR_ALL = {"root": "reads no files", "download": "fetches nothing"}
 # More steps than any network is unrolled over at once: more is a wrong unit.
@@ -49,7 +49,7 @@ class DataSettings:
 
     Args:
         sensor_size: [W, H, P]: width, height and number of polarities; H = 1 for sensors without rows.
-        num_classes: Number of classes; for value targets, the number of values per recording.
+        num_classes: Number of classes; for value targets, the number of values per recording, or per step.
         duration_ms: Length of the window [0, duration_ms), ms.
         num_bins: Number of steps in the window; alternative to `dt`.
         dt: Length of a step, ms; must divide the window; alternative to `num_bins`.
@@ -80,8 +80,8 @@ class DataSettings:
         on_bad_recording: Reaction to recordings that cannot be used: fail, or skip them.
         on_duplicate: Reaction when the same events are in two parts of the split: fail, or skip the copies.
         store_dir: Folder of the packed recordings; null: a folder in the user's cache.
-        targets: Targets of recordings, for datasets that have several: a `class`; `value`, one or several numbers; or
-            `steps`, a label at each step.
+        targets: Targets of recordings, for datasets that have several: a `class`; `value`, one or several numbers;
+            `steps`, a label at each step; or `series`, one or several numbers at each step.
         root: Folder of the original recordings, for datasets that have files.
         download: Whether missing files are downloaded.
         name: Name of the recordings; null: the name of the YAML file that describes them.
@@ -135,11 +135,20 @@ class DataSettings:
             raise ConfigError("sensor_size", f"expected [W, H, P], got {list(self.sensor_size)}")
         if self.name is not None and not re.fullmatch(r"[^./\\\s][^/\\]*", self.name):
             raise ConfigError("name", f"must be a valid file name, got '{self.name}'")
-        if self.targets == "steps" and self.bin_by == "count":
+        if self.targets in ("steps", "series") and self.bin_by == "count":
+            what = "labels" if self.targets == "steps" else "values"
             raise ConfigError(
-                "targets", "steps needs labels at times, and steps of bin_by: count have no times", "set bin_by: time"
+                "targets",
+                f"{self.targets} needs {what} at times, and steps of bin_by: count have no times",
+                "set bin_by: time",
             )
-        if self.num_classes == 1 and self.targets != "value":
+        if self.targets == "series":
+            whole = "targets: series are the values of all steps of a window"
+            if self.stride_ms is not None:
+                raise ConfigError("stride_ms", whole, "set stride_ms: null")
+            if self.length_from != "window":
+                raise ConfigError("length_from", whole, "set length_from: window")
+        if self.num_classes == 1 and self.targets not in ("value", "series"):
             raise ConfigError("num_classes", "must be >= 2, got 1")
         if self.folds is not None and self.fold >= self.folds:
             raise ConfigError("fold", f"must be < {self.folds}, the number of folds, got {self.fold}")
@@ -329,7 +338,7 @@ def build_dataset(node: Mapping[str, Any]) -> Dataset:
     context = {name: getattr(common, name) for name in SHARED}
     dataset: Dataset = DATASETS.build(kind, own, "data", **context)
     if dataset.num_classes != common.num_classes:
-        what = "values per recording" if common.targets == "value" else "classes"
+        what = {"value": "values per recording", "series": "values per step"}.get(common.targets, "classes")
         raise DataError("data.num_classes", f"{common.num_classes}, but {kind} has {dataset.num_classes} {what}")
     if tuple(dataset.sensor_size) != common.size:
         raise DataError("data.sensor_size", f"{list(common.size)}, but {kind}'s sensor is {list(dataset.sensor_size)}")

@@ -210,7 +210,7 @@ def inspect(store: Store, split: Split, settings: DataSettings, names: Sequence[
         _frame_stats(store, settings),
         everything[store.sizes[everything] == 0].tolist(),
         [_recording_stats(name, chosen, store, on, part_of) for name, chosen in classes],
-        _value_stats(targets, all_names, indices) if kind == "value" else [],
+        _value_stats(targets, all_names, indices) if kind in ("value", "series") else [],
         _label_stats(targets, all_names, indices, settings) if kind == "steps" else [],
         _count_groups(store, indices),
         _count_windows(store, indices, settings),
@@ -237,7 +237,9 @@ def _warnings(store: Store, split: Split, settings: DataSettings, names: Sequenc
 
 
 def _value_stats(targets: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray]) -> list[ValueStats]:
-    return [ValueStats(name, tuple(_range_stats(targets[part, d]) for part in parts)) for d, name in enumerate(names)]
+    return [
+        ValueStats(name, tuple(_range_stats(targets[part, ..., d]) for part in parts)) for d, name in enumerate(names)
+    ]
 
 
 def _label_stats(

@@ -95,7 +95,7 @@ def build_mixing(node: Mapping[str, Any], targets: Targets = "class") -> Mixing:
     settings = dict(node)
     kind = settings.pop("type", None)
     mixing: Mixing = MIXES.build(kind, settings, PLACE)
-    if targets == "steps" or (targets == "value" and not mixing.mixes_values):
+    if targets in ("steps", "series") or (targets == "value" and not mixing.mixes_values):
         hint = "mix=null, or mixup" if targets == "value" else "mix=null"
         raise ConfigError(PLACE, f"{kind} is not defined for data.targets={targets}", f"set data.{hint}")
     return mixing

@@ -174,10 +174,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def steps_of(config: Mapping[str, Any]) -> int | None:
     """Return the number of steps of a recording or a window; None if the configuration does not contain it."""
-    duration, bins, dt = (config.get(f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
+    duration, bins, dt = (_setting(config, f"data.{name}") for name in ("duration_ms", "num_bins", "dt"))
     if dt is not None and duration is not None:
         return round(float(duration) / float(dt))
     return None if bins is None else int(bins)
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    """Return a setting by its dotted key, or the one that it refers to."""
+    value = config.get(key)
+    return config.get(value[2:-1]) if isinstance(value, str) and value.startswith("${") else value
 
 
 def _read_suite(folder: Path) -> RecordedSuite:

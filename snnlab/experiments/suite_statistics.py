@@ -99,8 +99,14 @@ LEVEL = 0.95
 _TIME_FRACTIONS = (25, 50, 75)
 # Metrics of a result; their keys are the names with _ in place of /.
 _METRICS = (
-    *("test/accuracy", "test/mae", "test/r2", "last/test/accuracy", "last/val/accuracy", "params", "footprint_bytes"),
-    *("connection_sparsity", "test/spikes_per_sample", "test/activation_sparsity", "test/synops_dense"),
+    *("test/accuracy", "test/mae", "test/rmse", "test/r2", "last/test/accuracy", "last/val/accuracy", "params"),
+    *(
+        "footprint_bytes",
+        "connection_sparsity",
+        "test/spikes_per_sample",
+        "test/activation_sparsity",
+        "test/synops_dense",
+    ),
     *("test/synops_macs", "test/synops_acs", "test/synops_dense_per_step", "test/synops_macs_per_step"),
     *("test/synops_acs_per_step", "test/membrane_updates"),
 )
@@ -246,6 +252,7 @@ COLUMNS = (
     Column("test_accuracy", "test_accuracy", "test accuracy (%)", _percent_text, "accuracy"),
     Column("test_interval", "test_accuracy", "95 % interval", _interval_text, "accuracy"),
     Column("test_mae", "test_mae", "test mean error", _with_sd(".4g"), "accuracy"),
+    Column("test_rmse", "test_rmse", "test rms error", _with_sd(".4g"), "accuracy"),
     Column("test_r2", "test_r2", "test R2", _with_sd(".3f"), "accuracy"),
     Column("last_test_accuracy", "last_test_accuracy", "last epoch, test (%)", _percent_text, "accuracy"),
     Column("last_val_accuracy", "last_val_accuracy", "last epoch, validation (%)", _percent_text, "accuracy"),

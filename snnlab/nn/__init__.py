@@ -15,6 +15,7 @@ from snnlab.nn.blocks.attention import (
     spike_driven_attention as spike_driven_attention,
     spiking_self_attention as spiking_self_attention,
 )
+from snnlab.nn.blocks.autoregressive import Autoregressive as Autoregressive, autoregressive as autoregressive
 from snnlab.nn.blocks.branches import (
     Parallel as Parallel,
     Residual as Residual,
@@ -149,6 +150,7 @@ from snnlab.nn.neurons import (
     CubaLI as CubaLI,
     CubaLIF as CubaLIF,
     CubaLIFState as CubaLIFState,
+    EFAdLIF as EFAdLIF,
     Integrator as Integrator,
     Izhikevich as Izhikevich,
     LavaCuba as LavaCuba,

@@ -163,8 +163,8 @@ def measure_batch(
 
 def first_recordings(batch: Batch, number: int) -> Batch:
     """Return the first recordings of a batch."""
-    labels_of_steps = kind_of(batch.targets) == "steps"
-    targets = batch.targets[:, :number] if labels_of_steps else batch.targets[:number]
+    over_time = kind_of(batch.targets) in ("steps", "series")
+    targets = batch.targets[:, :number] if over_time else batch.targets[:number]
     mix = None if batch.mix is None else Mix(*(values[:number] for values in batch.mix))
     return batch._replace(
         frames=batch.x[:, :number],

@@ -94,7 +94,8 @@ class Predictions(L.Callback):
             another group; `_start_us` [N], start of a window; `_target` [N]; `_readout` [N, K]; `_answers` [N, T],
             answer to the recording cut after that step; `_spikes` [N, L], spikes in each spiking layer;
             `_confidence` [N, T], largest probability of the running readout; `_steps` [N], number of steps.
-            For values, which have no confidence, `_target` is [N, K] and `_answers` [N, T, K].
+            For values, which have no confidence, `_target` is [N, K] and `_answers` [N, T, K]; for values at each step,
+            `_target` and `_readout` are [N, T, K] without the steps that the loss does not score.
             For labels over time, `_target` is [N, T], -100 for no label, and `_readout` [N, T, K].
         """
         if not self._batches:
@@ -119,7 +120,7 @@ class Predictions(L.Callback):
     def _add(self, module: SpikingModule, outputs: Outputs) -> None:
         y, counts, batch = outputs
         readout, answers = module.loss.readout(y, batch.lengths), module.loss.answers(y)  # type: ignore[operator]
-        over_time = kind_of(batch.targets) == "steps"
+        over_time, targets = kind_of(batch.targets) in ("steps", "series"), module.loss.readout_targets(batch.targets)  # type: ignore[operator]
         spikes = [n.flatten(1).sum(1) for n in counts.values()]
         confidence = _confidence(module, y, batch.lengths) if kind_of(batch.targets) == "class" else {}
         self._batches.append(
@@ -127,7 +128,7 @@ class Predictions(L.Callback):
                 "recording": (index := batch.index.cpu().numpy()),
                 **({} if self.groups is None else {"group": self.groups[index]}),
                 **({} if batch.start is None else {"start_us": batch.start.cpu().numpy()}),
-                "target": (batch.targets.T if over_time else batch.targets).cpu().numpy(),
+                "target": (targets.transpose(0, 1) if over_time else targets).cpu().numpy(),
                 "readout": (readout.transpose(0, 1) if over_time else readout).float().cpu().numpy(),
                 "answers": _to_numpy(answers.transpose(0, 1)),
                 **confidence,
@@ -173,7 +174,8 @@ def prediction_metrics(
 
     For classes and for labels over time (without the steps that have no label): `accuracy_of_class` (correct, all),
     `confusion`, `accuracy_over_time` (NaN at a step without labels). For values: `error_over_time`, the mean absolute
-    error of each value for recordings cut after each step.
+    error of each value for recordings cut after each step; for values at each step, that of this step (NaN for one
+    without score).
 
     Args:
         targets: Classes, values, or labels over time.
@@ -182,10 +184,12 @@ def prediction_metrics(
         names: Names of the classes or values.
 
     Shape:
-        targets: `[N]`, `[N, K]` or `[N, T]`; readout: `[N, K]` or `[N, T, K]`; answers: `[N, T]` or `[N, T, K]`.
+        targets: `[N]`, `[N, K]`, `[N, T]` or `[N, T, K]`; readout: `[N, K]` or `[N, T, K]`; answers: `[N, T]` or
+        `[N, T, K]`.
     """
-    if kind_of(targets) == "value":
-        errors = np.abs(answers - targets[:, None]).mean(0)
+    if (kind := kind_of(targets)) in ("value", "series"):
+        errors = np.abs(answers - targets[:, None] if kind == "value" else readout - targets).mean(0)
+        errors = np.pad(errors, ((answers.shape[1] - len(errors), 0), (0, 0)), constant_values=np.nan)
         return {"error_over_time": {name: errors[:, index].tolist() for index, name in enumerate(names)}}
     has_label = targets != IGNORED
     counts = confusion(targets[has_label], readout.argmax(-1)[has_label], len(names))

@@ -37,7 +37,7 @@ def check_targets(experiment: Experiment, data: DataSettings, loss: Loss, built:
     check_supported_targets(loss, str(experiment.loss.get("type")), data.targets)
     if isinstance(loss, RegularizedLoss):
         loss.check_terms(data.targets)
-    if data.targets == "value" and experiment.selection == "best_val_accuracy":
+    if data.targets in ("value", "series") and experiment.selection == "best_val_accuracy":
         raise ConfigError("selection", "best_val_accuracy: values have no accuracy", "set selection: lowest_val_loss")
     _check_control(experiment, data)
     with error_context("loss"):
@@ -119,7 +119,7 @@ def check_monitors(experiment: Experiment, data: DataSettings, built: BuiltNetwo
         not _target_of(node).startswith("lightning.") for node in _nodes_by_name(experiment.callbacks).values()
     )
     for place, metric, interval_unit in _monitored_metrics(experiment):
-        is_value_metric = data.targets == "value" and metric.rpartition("/")[0] in known
+        is_value_metric = data.targets in ("value", "series") and metric.rpartition("/")[0] in known
         if metric not in known and not is_value_metric and not user_defined:  # a user's callback may log more
             hint = did_you_mean(metric, known)
             raise ConfigError(place, f"no metric '{metric}' is logged", hint, () if hint else known)
@@ -140,7 +140,7 @@ def logged_metrics(data: DataSettings, built: BuiltNetwork, loss: Loss) -> list[
         data: The data settings, for the targets and the length of a step.
     """
     names = ["loss", *(f"loss/{name}" for name in loss.names)]
-    names += ["mae", "rmse", "r2"] if data.targets == "value" else ["accuracy"]
+    names += ["mae", "rmse", "r2"] if data.targets in ("value", "series") else ["accuracy"]
     layer_metrics = ["spikes_per_step", "silent", *([] if data.step_ms is None else ["rate_hz"])]
     names += [f"{name}/{layer}" for layer in built.spiking for name in layer_metrics]
     names += ["spikes_per_sample"] if built.spiking else []

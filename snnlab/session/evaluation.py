@@ -105,7 +105,7 @@ def evaluate(
 def result_lines(values: dict[str, Any]) -> list[str]:
     """Return the results as lines of text."""
     metrics, part = values["metrics"], values["split"]
-    if values["targets"] == "value":
+    if values["targets"] in ("value", "series"):
         mae, rmse, r2 = (metrics[f"{part}/{name}"] for name in ("mae", "rmse", "r2"))
         score = f"mean error {mae:.4g}, rms error {rmse:.4g}, R2 {r2:.3f}"
     elif values.get("imported"):

@@ -93,7 +93,8 @@ class OpenedRun:
             DamagedError: if the run's `split.json` cannot be read, or names other classes.
         """
         number = self.session.settings.num_classes
-        if (recorded := self.recorded.class_names(number)) is not None or self.session.settings.targets == "value":
+        of_values = self.session.settings.targets in ("value", "series")
+        if (recorded := self.recorded.class_names(number)) is not None or of_values:
             return recorded
         # A property of some datasets reads their files; of others it is a list.
         known = getattr(DATASETS.get(self.experiment.data["type"], "data"), "class_names", None)

@@ -183,24 +183,24 @@ class RowBuilder(NamedTuple):
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the columns; values are named as in a table of labels."""
+        values = map(self._value_column, range(self.settings.num_classes))
         if self.settings.targets == "value":
-            return (
-                "file",
-                "start_ms",
-                *map(self._value_column, range(self.settings.num_classes)),
-                "events",
-                "left_out",
-            )
+            return ("file", "start_ms", *values, "events", "left_out")
+        if self.settings.targets == "series":
+            return ("file", "window_ms", "start_ms", "end_ms", *values)
         if self.settings.targets == "steps":
             return ("file", "window_ms", "start_ms", "end_ms", *_ANSWER)
         return ("file", "start_ms", *_ANSWER)
 
     def build(self, file: str, window: RecordingWindow, output: StreamedOutput) -> Iterator[PredictionRow]:
-        """Yield the rows of a window from all steps so far; for labels over time, only those of the piece's steps."""
+        """Yield the rows of a window from all steps so far; for targets over time, only those of the piece's steps."""
         steps, lengths = len(output.y), torch.tensor([len(output.y)])
         readout = self.loss.readout(output.y, lengths)
         if self.settings.targets == "steps":
             yield from self._segments(file, window, readout[output.first :, 0], output.first)
+            return
+        if self.settings.targets == "series":
+            yield from self._each_step(file, window, self.loss.answers(output.y)[output.first :, 0], output.first)
             return
         if self.settings.targets == "value":
             answer = {self._value_column(k): value for k, value in enumerate(readout[0].tolist())}
@@ -235,6 +235,17 @@ class RowBuilder(NamedTuple):
                 **self._label(probabilities[begin:end]),
                 "events": self._events_before(window, first + end) - self._events_before(window, first + begin),
                 "left_out": window.num_dropped,
+            }
+
+    def _each_step(self, file: str, window: RecordingWindow, answers: Tensor, first: int) -> Iterator[PredictionRow]:
+        """Yield a row for each step, with its values, `answers [T, K]`."""
+        for step, values in enumerate(answers.tolist(), first):
+            yield {
+                "file": file,
+                "window_ms": window.start_us / 1000,
+                "start_ms": self.until_ms(window, step),
+                "end_ms": self.until_ms(window, step + 1),
+                **{self._value_column(k): value for k, value in enumerate(values)},
             }
 
     def _label(self, probabilities: Tensor) -> PredictionRow:

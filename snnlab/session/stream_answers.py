@@ -35,7 +35,7 @@ class StreamAnswers:
     def __init__(self, run: OpenedRun, dt: float, num_outputs: int) -> None:
         settings = run.session.settings
         self.num_steps = num_steps = max(1, round(settings.duration_ms / dt))
-        self._loss, self.has_values = run.session.loss, settings.targets == "value"
+        self._loss, self.has_values = run.session.loss, settings.targets in ("value", "series")
         names = run.class_names()
         self.names = list(map(str, range(settings.num_classes))) if names is None else names
         memory = np.zeros((2 * num_steps + _SPARE_STEPS, num_outputs), np.float32)
@@ -101,4 +101,4 @@ class StreamAnswers:
 
 def _is_sum(loss: Loss) -> bool:
     """Return whether the readout is a sum or a mean over the steps, which each step can change without the others."""
-    return type(loss) is CrossEntropy and loss.reduction in ("mean", "sum", "per_step")
+    return type(loss) is CrossEntropy and loss.reduction in ("mean", "sum", "per_step") and not loss.from_step

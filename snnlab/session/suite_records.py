@@ -6,7 +6,8 @@ config.yaml          experiment of the first seed
 result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
 metrics.csv          metrics of every epoch, with a column `seed`
 weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
-predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K]: `pixel_order` of a dataset
+predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K]: `pixel_order` of a dataset.
+                     Of values at each step, their mean squared error and the mean square of the target
 
 Axes: S seeds, N test recordings.
 """
@@ -91,10 +92,24 @@ def readout_hash(readout: np.ndarray) -> str:
 
 
 def answers_of(targets: np.ndarray, readout: np.ndarray) -> np.ndarray:
-    """Return the answers to store: classes in the smallest type that holds them, or the predicted values."""
-    if kind_of(targets) == "value":
+    """Return the answers to store: classes in the smallest type that holds them, or the predicted values.
+
+    Of values at each step, each recording's mean squared error.
+    """
+    if (kind := kind_of(targets)) == "series":
+        return _mean_square(readout - targets)
+    if kind == "value":
         return readout.astype(np.float32)
     return readout.argmax(-1).astype(np.uint8 if readout.shape[-1] <= 256 else np.uint16)
+
+
+def targets_of(targets: np.ndarray) -> np.ndarray:
+    """Return the targets to store; of values at each step, each recording's mean square."""
+    return _mean_square(targets) if kind_of(targets) == "series" else targets
+
+
+def _mean_square(values: np.ndarray) -> np.ndarray:
+    return np.square(values, dtype=np.float64).mean((1, 2)).astype(np.float32)
 
 
 def write_row(folder: Path, runs: Sequence[SuiteRun]) -> int:
@@ -187,7 +202,7 @@ def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.nd
     joined = {
         "seed": np.array([one.seed for one in runs]),
         "recording": first["recording"].astype(np.int32),
-        "target": first["target"],
+        "target": targets_of(first["target"]),
         "answer": np.stack([answers_of(found["target"], found["readout"]) for found in arrays]),
     }
     if _permutation(runs[0]) is not None:
@@ -386,13 +401,21 @@ def _compare_settings(spec: RunSpec, record: RowRecord, experiment: Experiment) 
 def _compare_test(spec: RunSpec, record: RowRecord, arrays: Mapping[str, np.ndarray]) -> ComparedItem:
     what, entry, row = f"{spec}: test", record.entry(spec.seed), record.seeds.index(spec.seed)
     target, readout = arrays["test_target"], arrays["test_readout"]
-    stored = record.arrays
-    if not (np.array_equal(stored["target"], target) and np.array_equal(stored["recording"], arrays["test_recording"])):
+    stored, series = record.arrays, kind_of(target) == "series"
+    same_targets = np.allclose if series else np.array_equal  # a simulation rounds as its machine does
+    recordings = arrays["test_recording"]
+    if not np.array_equal(stored["recording"], recordings) or not same_targets(stored["target"], targets_of(target)):
         return ComparedItem(what, False, "other recordings or labels")
     before, now = stored["answer"][row], answers_of(target, readout)
-    score = "" if now.ndim > 1 else f"{(now == target).mean():.2%} of {len(target):,}, "
+    score = f"{(now == target).mean():.2%} of {len(target):,}, " if kind_of(target) == "class" else ""
+    if series:
+        score = f"mean squared error {now.mean():.4g} of {len(target):,}, "
     if readout_hash(readout) == entry["readout_sha256"]:
         return ComparedItem(what, True, f"{score}equal in every bit")
+    if series:
+        within = abs(now.mean() - before.mean()) <= LOSS_TOLERANCE * before.mean()
+        limits = f"{'within' if within else 'beyond'} {LOSS_TOLERANCE:.0%}"
+        return ComparedItem(what, bool(within), f"{score}{before.mean():.4g} in the record, {limits}")
     differing = float((before != now).mean())
     within = differing <= max(ANSWERS_TOLERANCE, 1 / len(target))
     text = f"{score}{differing:.2%} of the answers differ, {'within' if within else 'beyond'} {ANSWERS_TOLERANCE:.1%}"

@@ -28,12 +28,13 @@ def score_metric(targets: Targets, outputs: int, names: Sequence[str] | None = N
         outputs: Number of classes, or of values.
         names: Names of the values; None: their indices.
     """
-    return ValueErrors(names or [*map(str, range(outputs))]) if targets == "value" else Accuracy()
+    of_values = targets in ("value", "series")
+    return ValueErrors(names or [*map(str, range(outputs))]) if of_values else Accuracy()
 
 
 def num_averaged(kind: Targets, targets: Tensor) -> Tensor | int:
     """Return the number of samples, or of labelled steps, that a batch's loss averages."""
-    return (targets != IGNORED).sum() if kind == "steps" else len(targets)
+    return (targets != IGNORED).sum() if kind == "steps" else targets.shape[kind == "series"]
 
 
 class Accuracy(Metric):
@@ -66,7 +67,7 @@ class ValueErrors(Metric):
 
     Sums are in double precision, so that results do not depend on the batches. r2 is 1 for exact answers and 0 for the
     targets' mean; it leaves out values whose targets are all equal, and is 0 if all are. Several values may have
-    different units, so each has its own errors too.
+    different units, so each has its own errors too. Of values at each step, each step counts as a sample.
 
     Args:
         names: Names of the values.
@@ -87,9 +88,9 @@ class ValueErrors(Metric):
             self.add_state(name, torch.zeros(len(names), dtype=torch.float64), "sum", persistent=True)
 
     def update(self, scores: Tensor, targets: Tensor) -> None:
-        """Add answers and targets `[B, K]`."""
-        targets = targets.double()
-        error = scores.double() - targets
+        """Add answers and targets `[B, K]`, or `[T, B, K]`."""
+        targets = targets.flatten(0, -2).double()
+        error = scores.flatten(0, -2).double() - targets
         self.samples += len(targets)
         self.absolute += error.abs().sum(0)
         self.squared += error.square().sum(0)

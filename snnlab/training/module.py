@@ -242,7 +242,8 @@ class SpikingModule(L.LightningModule):
         loss, parts = batch_loss(self.loss, y, batch, counts)
         if measured:
             scores = self.loss.readout(y, batch.lengths)
-            self._metrics(stage).update(loss, scores, scored_targets(batch), counts, batch.lengths, parts)
+            targets = self.loss.readout_targets(scored_targets(batch))
+            self._metrics(stage).update(loss, scores, targets, counts, batch.lengths, parts)
         return loss, parts, Outputs(y, only_spikes(counts), batch)
 
     def _metrics(self, stage: str) -> StageMetrics:

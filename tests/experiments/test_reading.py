@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snnlab.errors import RunFolderError
-from snnlab.experiments.suite_reading import read
+from snnlab.experiments.suite_reading import read, steps_of
 from snnlab.experiments.suite_table import read_table
 
 from ..refusals import assert_lines_have, assert_raises, assert_text_has
@@ -82,3 +82,16 @@ def test_a_suite_of_another_version_is_refused(tmp_path: Path):
 def test_a_folder_without_runs_is_refused(tmp_path: Path):
     with assert_raises(RunFolderError, tmp_path, "suite"):
         read_table(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "steps"),
+    [
+        ({"data.num_bins": 20}, 20),
+        ({"data.duration_ms": 40.0, "data.dt": 0.5}, 80),
+        ({"data.num_bins": "${data.steps}", "data.steps": 201}, 201),
+        ({}, None),
+    ],
+)
+def test_steps_are_those_of_the_settings_also_where_one_refers_to_another(config: dict[str, object], steps: int | None):
+    assert steps_of(config) == steps

@@ -9,8 +9,8 @@ from torch import nn
 
 from snnlab.data.events.frames import Batch
 from snnlab.nn.layer import Counts
-from snnlab.nn.losses import CrossEntropy, Loss, SquaredError, StepCrossEntropy
-from snnlab.runs.predictions import Predictions, layer_names
+from snnlab.nn.losses import CrossEntropy, Loss, SeriesSquaredError, SquaredError, StepCrossEntropy
+from snnlab.runs.predictions import Predictions, layer_names, prediction_metrics
 from snnlab.training.module import Outputs
 
 T, K = 5, 3
@@ -106,6 +106,22 @@ def test_values_have_a_value_for_each_step() -> None:
     np.testing.assert_array_equal(arrays["test_readout"], outputs.y[-1].numpy())
     np.testing.assert_array_equal(arrays["test_answers"], outputs.y.transpose(0, 1).numpy())
     assert arrays["test_answers"].dtype == np.float32
+
+
+def test_values_at_each_step_have_the_scored_steps_and_an_error_for_each() -> None:
+    predictions, outputs = Predictions("test"), _outputs([T] * 3)
+    targets = torch.rand(T, 3, K)
+    outputs = outputs._replace(batch=outputs.batch._replace(targets=targets))
+    predictions.on_test_batch_end(cast(Any, None), _Module(SeriesSquaredError(2)), outputs, outputs.batch, 0)
+    arrays = predictions.arrays()
+    np.testing.assert_array_equal(arrays["test_target"], targets[2:].transpose(0, 1).numpy())
+    np.testing.assert_array_equal(arrays["test_readout"], outputs.y[2:].transpose(0, 1).numpy())
+    np.testing.assert_array_equal(arrays["test_answers"], outputs.y.transpose(0, 1).numpy())
+    names = [f"x{number}" for number in range(K)]
+    target, readout, answers = (arrays[f"test_{name}"] for name in ("target", "readout", "answers"))
+    errors = prediction_metrics(target, readout, answers, names)["error_over_time"]
+    assert np.isnan(errors["x1"][:2]).all()
+    np.testing.assert_allclose(errors["x1"][2:], (outputs.y - targets)[2:, :, 1].abs().mean(1), rtol=1e-6)
 
 
 def test_labels_over_time_have_a_row_of_steps_per_recording() -> None:

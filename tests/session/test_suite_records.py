@@ -117,3 +117,12 @@ def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
     with assert_raises(ConfigError, "bench", "--check"):
         bench_suite.main(["suite=points", "--records", "x"], 0.0)
     assert public_result({"error": "in /home/me/runs/a.csv: 1/2"}) == {"error": "in FOLDER: 1/2"}
+
+
+def test_of_values_at_each_step_a_record_has_each_recordings_error() -> None:
+    targets, readout = (np.random.default_rng(seed).standard_normal((3, 7, 2)).astype(np.float32) for seed in (0, 1))
+    np.testing.assert_allclose(
+        suite_records.answers_of(targets, readout), ((readout - targets) ** 2).mean((1, 2)), 1e-6
+    )
+    np.testing.assert_allclose(suite_records.targets_of(targets), (targets**2).mean((1, 2)), 1e-6)
+    assert suite_records.targets_of(targets[:, 0, 0].astype(int)).shape == (3,)

@@ -59,6 +59,18 @@ def test_loss_and_accuracy_of_steps_are_over_all_labelled_steps() -> None:
     assert values == {"loss": torch.tensor(1.0), "accuracy": right}  # the second batch has no labelled step
 
 
+def test_of_values_at_each_step_each_step_counts_and_losses_weigh_recordings() -> None:
+    stage, rng = StageMetrics(2, {}, None, "series"), np.random.default_rng(0)
+    scores, targets = (torch.from_numpy(rng.standard_normal((6, 5, 2))) for _ in range(2))
+    for size, loss in ((slice(0, 4), 1.0), (slice(4, 5), 6.0)):
+        steps = torch.full((len(scores[0, size]),), 6)
+        stage.update(torch.tensor(loss), scores[:, size], targets[:, size], {}, steps)
+    values, flat = stage.collect(), (scores.reshape(-1, 2).numpy(), targets.reshape(-1, 2).numpy())
+    assert float(values["loss"]) == 2.0
+    assert float(values["mae"]) == pytest.approx(mean_absolute_error(flat[1], flat[0]))
+    assert float(values["r2"]) == pytest.approx(r2_score(flat[1], flat[0]))
+
+
 def test_a_stage_of_values_has_errors_in_place_of_an_accuracy_and_begins_anew() -> None:
     stage = StageMetrics(1, {}, None, "value")
     for _ in range(2):

@@ -182,7 +182,7 @@ class StoreWriter:
             "last_t": self._last_t,
             "hashes": self._contents,
         }
-        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) == "value" else {})
+        types = ARRAYS | ({"targets": VALUES} if kind_of(targets) in ("value", "series") else {})
         arrays = {key: np.ascontiguousarray(value, types[key]) for key, value in values.items() if value is not None}
         for key, array in arrays.items():
             np.save(self.folder / f"{key}.npy", array, allow_pickle=False)

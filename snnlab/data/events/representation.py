@@ -6,7 +6,7 @@ Axes: N events, T steps, B recordings, C channels of a frame, H rows, W columns.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -399,13 +399,31 @@ class VoxelGrid(Representation):
 
 @REPRESENTATIONS.register("level")
 class Level(Representation):
-    """The sum of the levels of a step's events, for sensors whose W columns are the levels 1/W to 1 of one value.
+    """The sum of the levels of a step's events, for sensors whose W columns are the levels of one value.
 
         x[t] = sum_n (x_n + 1) / W,   x_n the column of event n of the step
+        with a range: x[t] = sum_n low + (high - low) x_n / (W - 1)
 
     Args:
+        range: [low, high], the levels of the first and the last column; null: 1/W and 1.
         merge: Whether all polarities share a channel.
+
+    Raises:
+        ConfigError: if low is not below high.
     """
+
+    def __init__(self, range: Sequence[float] | None = None, merge: bool = False) -> None:
+        super().__init__(merge)
+        if range is not None and (len(range) != 2 or range[0] >= range[1]):
+            raise ConfigError("range", f"expected [low, high] with low < high, got {list(range)}")
+        self.range = None if range is None else (float(range[0]), float(range[1]))
+
+    def levels(self, x: Tensor, columns: int) -> Tensor:
+        """Return the level of each column `x`, of so many columns."""
+        if self.range is None:
+            return (x.float() + 1) / columns
+        low, high = self.range
+        return low + x.float() * ((high - low) / max(columns - 1, 1))
 
     def frame_size(self, size: SensorSize) -> tuple[int, int]:
         """Return a width of 1."""
@@ -416,7 +434,7 @@ class Level(Representation):
         size = (*self.frame_size(binned.size), binned.size[2])
         x = torch.zeros(_frames_shape(binned, size), device=binned.batch.t.device)
         for assigned in binned.steps.assign_steps(binned.batch):
-            level = torch.where(assigned.t == DROPPED, 0.0, (assigned.x.float() + 1) / binned.size[0])
+            level = torch.where(assigned.t == DROPPED, 0.0, self.levels(assigned.x, binned.size[0]))
             cells = to_cell_indices(assigned._replace(x=torch.zeros_like(assigned.x)), assigned.t.clamp(min=0), size)
             x.view(-1).scatter_add_(0, cells, level)
         return x
@@ -603,6 +621,10 @@ class FrameBuilder:
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # checked with the settings
             targets = step_labels(targets, lengths, self.steps.num_bins, self.steps.duration_us)
+        elif kind_of(targets) == "series":
+            if targets.shape[1] != self.steps.num_bins:
+                raise DataError("data.num_bins", f"{self.steps.num_bins}, but the values have {targets.shape[1]} steps")
+            targets = targets.transpose(0, 1)
         return Batch(frames, lengths, targets, batch.index, start=batch.start)
 
     def valid_steps(self, events: EventBatch) -> Tensor:

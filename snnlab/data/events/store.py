@@ -22,7 +22,7 @@ FORMAT = 2
 COLUMNS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "|b1"}
 """Per event, in raw files `<key>.bin`."""
 ARRAYS = {"offsets": "<i8", "targets": "<i8", "split": "|u1", "groups": "<i8", "last_t": "<i8", "hashes": "<u8"}
-"""Per recording, in `<key>.npy`; targets may also be values `[R, D]` or segments `[S, 4]`."""
+"""Per recording, in `<key>.npy`; targets may also be values `[R, D]` or `[R, T, D]`, or segments `[S, 4]`."""
 VALUES = "<f4"
 """Type of value targets."""
 DERIVED = ("last_t", "hashes")
@@ -109,7 +109,7 @@ class Packed(NamedTuple):
         y: Row, int16, or None.
         p: Polarity, bool.
         offsets: Recording b is `[offsets[b], offsets[b + 1])`, int64.
-        targets: Class of each recording, int64; or values float32 `[B, D]`, or segments int64 `[S, 4]`.
+        targets: Class of each recording, int64; or values float32 `[B, D]` or `[B, T, D]`, or segments int64 `[S, 4]`.
         index: Index of each recording in the store, int64.
         start: Start of each window in its recording (us), int64; None for whole recordings.
 
@@ -134,7 +134,8 @@ class Store:
         path: The store's folder.
         manifest: The store's manifest.
         columns: t, x, y, p of all recordings, `[N]` each.
-        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets `[R]`, `[R, D]` or `[S, 4]`.
+        arrays: offsets `[R + 1]`, split, groups, last_t, hashes `[R]`, and targets `[R]`, `[R, D]`, `[R, T, D]` or
+            `[S, 4]`.
         camera: The camera motion that is subtracted from recordings on reading; None: none is.
     """
 

@@ -4,6 +4,7 @@ from snnlab.data.sources import (
     bursts as bursts,
     folder as folder,
     mnist as mnist,
+    oscillators as oscillators,
     recordings as recordings,
     simulated as simulated,
     spike_files as spike_files,

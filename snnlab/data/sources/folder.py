@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,10 @@ from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
 from snnlab.printable import is_printable, printable
 from snnlab.seeds import Stream, generator
 from snnlab.settings import between
-from snnlab.target_kinds import NO_END, Targets
+from snnlab.target_kinds import NO_END
 
+FileTargets = Literal["class", "value", "steps"]
+"""The kinds of targets that files can have."""
 # Number of files that a note lists.
 _MAX_FILES = 3
 Parts = list[tuple[Path, int | None]]
@@ -256,7 +258,7 @@ class Annotations(NamedTuple):
     targets: np.ndarray
 
 
-def annotate(entries: list[Entry], targets: Targets) -> Annotations:
+def annotate(entries: list[Entry], targets: FileTargets) -> Annotations:
     """Return recordings with their targets; with `steps`, the entries of a file become segments of one recording."""
     if targets == "value":
         values = [entry.values or {} for entry in entries]
@@ -294,7 +296,7 @@ PERSON_COLUMNS = ("user", "subject", "person", "participant", "speaker", "sessio
 BY_FILE = "path"
 
 
-def discover_table(root: Path, table: Path, targets: Targets = "class", group_by: str | None = None) -> Discovery:
+def discover_table(root: Path, table: Path, targets: FileTargets = "class", group_by: str | None = None) -> Discovery:
     """Read a CSV with the columns path (from root), label, and optionally start_ms, end_ms, group, split.
 
     Args:
@@ -334,7 +336,7 @@ def discover_table(root: Path, table: Path, targets: Targets = "class", group_by
     return Discovery(entries, [f"columns not used: {join_names(unused)}"] if unused else [])
 
 
-def _check_header(table: Path, names: list[str], targets: Targets, group_by: str | None) -> None:
+def _check_header(table: Path, names: list[str], targets: FileTargets, group_by: str | None) -> None:
     values = [name for name in names if _is_value(name)]
     found = [*names, "value"] if values else names
     needed = ("path", "value" if targets == "value" else "label")
@@ -355,7 +357,7 @@ def _check_header(table: Path, names: list[str], targets: Targets, group_by: str
             raise DataError("data.labels", f"{table} has a column {name}", meant)
 
 
-def _unused_columns(names: Sequence[str], targets: Targets, group_by: str | None) -> list[str]:
+def _unused_columns(names: Sequence[str], targets: FileTargets, group_by: str | None) -> list[str]:
     used = {"path", "start_ms", "end_ms", "split", group_by or "group"}
     return [
         name
@@ -418,7 +420,7 @@ def _is_value(name: str) -> bool:
     return name == "value" or (name.startswith("value_") and name != "value_")
 
 
-def _parse_entry(root: Path, place: str, row: dict[str, str | None], targets: Targets, by: str) -> Entry:
+def _parse_entry(root: Path, place: str, row: dict[str, str | None], targets: FileTargets, by: str) -> Entry:
     texts = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
     values = (
         {name: _parse_value(place, name, texts[name]) for name in texts if _is_value(name)}
@@ -467,7 +469,7 @@ def _parse_ms(place: str, name: str, word: str | None, usual: float) -> float:
 
 # Number of class names that a note lists.
 MAX_CLASS_NAMES = 20
-_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
+_TARGET_NAMES: dict[FileTargets, str] = {"class": "classes", "value": "values", "steps": "labels over time"}
 _NEEDED_COLUMNS = {"value": "path and value, or value_NAME", "steps": "path, label, start_ms and end_ms"}
 
 
@@ -527,7 +529,7 @@ class Folder:
         sort: bool = False,
         columns: Sequence[str] | None = None,
         polarity_values: Sequence[float] | None = None,
-        targets: Targets = "class",
+        targets: FileTargets = "class",
         name: str | None = None,
     ) -> None:
         if polarity_values is not None and len(polarity_values) != sensor_size[2]:
@@ -543,7 +545,7 @@ class Folder:
         if table is None:
             _check_needs_no_table(targets, group_by, test_groups)
         found = discover_folders(self.root) if table is None else discover_table(self.root, table, targets, group_by)
-        self._kind: Targets = targets
+        self._kind: FileTargets = targets
         self._entries, self.class_names, self.targets = annotate(found.entries, targets)
         self.num_classes = len(self.class_names)
         merged = merge_groups([entry.path for entry in self._entries], [entry.group for entry in self._entries])
@@ -654,7 +656,7 @@ def _format_exact(ms: float) -> str:
     return short if float(short) == ms else repr(ms)
 
 
-def _check_needs_no_table(targets: Targets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
+def _check_needs_no_table(targets: FileTargets, group_by: str | None, test_groups: Sequence[str | int] | None) -> None:
     """Raise for settings that need a table."""
     if targets != "class":
         raise DataError("data.targets", f"{targets} needs data.labels, a table that names {_NEEDED_COLUMNS[targets]}")

@@ -16,6 +16,7 @@ from snnlab.nn.losses.loss import (
 from snnlab.nn.losses.readout_losses import (
     CrossEntropy as CrossEntropy,
     Readout as Readout,
+    SeriesSquaredError as SeriesSquaredError,
     SquaredError as SquaredError,
     StepCrossEntropy as StepCrossEntropy,
     TemporalEfficientTraining as TemporalEfficientTraining,

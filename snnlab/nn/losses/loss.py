@@ -46,11 +46,11 @@ class LossTerm(nn.Module, ABC):
     """A term of the minimized sum: a loss or a regularizer.
 
     Shape:
-        y: `[T, B, K]`; targets: classes `[B]`, values `[B, K]`, or labels of steps `[T, B]`; lengths: `[B]`; counts:
-        `[B, ...]` by layer; weight: `[B]`.
+        y: `[T, B, K]`; targets: classes `[B]`, values `[B, K]`, labels of steps `[T, B]`, or values of steps
+        `[T, B, K]`; lengths: `[B]`; counts: `[B, ...]` by layer; weight: `[B]`.
     """
 
-    supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps")
+    supported_targets: ClassVar[tuple[Targets, ...]] = ("class", "value", "steps", "series")
     """The supported kinds of targets."""
 
     @property
@@ -94,6 +94,10 @@ class Loss(LossTerm):
 
         For classes, the answer is the argmax over K; values are the answer themselves.
         """
+
+    def readout_targets(self, targets: Tensor) -> Tensor:
+        """Return the targets that the readout is compared with: all of them, unless the readout leaves out steps."""
+        return targets
 
     def running(self, y: Tensor) -> Tensor:
         """Return the readout of the steps up to each step, `[T, B, K]`.
@@ -236,7 +240,12 @@ class ClassWeighted(Loss):
         self.class_weights.set_class_counts(counts)
 
 
-_TARGET_NAMES: dict[Targets, str] = {"class": "classes", "value": "values", "steps": "labels at each step"}
+_TARGET_NAMES: dict[Targets, str] = {
+    "class": "classes",
+    "value": "values",
+    "steps": "labels at each step",
+    "series": "values at each step",
+}
 
 
 def check_supported_targets(loss: LossTerm, name: str, targets: Targets, place: str = "loss") -> None:
@@ -333,6 +342,9 @@ class RegularizedLoss(Loss):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the loss's readout."""
         return self.main.readout(y, lengths)
+
+    def readout_targets(self, targets: Tensor) -> Tensor:
+        return self.main.readout_targets(targets)
 
     def running(self, y: Tensor) -> Tensor:
         """Return the loss's readouts up to each step."""

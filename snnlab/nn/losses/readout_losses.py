@@ -1,4 +1,4 @@
-"""Losses of a readout: cross-entropy over time or at each step, and squared error of values.
+"""Losses of a readout: cross-entropy over time or at each step, and squared error of values, also at each step.
 
 Axes: T steps, B samples, K classes or values.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnlab.errors import error_context
+from snnlab.errors import ConfigError, error_context
 from snnlab.nn.layer import Counts
 from snnlab.nn.losses.loss import (
     LOSSES,
@@ -27,7 +28,7 @@ from snnlab.nn.losses.loss import (
 )
 from snnlab.nn.losses.spike_targets import require_several_steps, require_spikes
 from snnlab.nn.readouts import REDUCTIONS
-from snnlab.settings import between
+from snnlab.settings import NonNegative, between
 from snnlab.target_kinds import IGNORED
 
 Readout = Literal["mean", "sum", "last", "max", "softmax_sum", "first_spike", "per_step"]
@@ -51,9 +52,11 @@ class CrossEntropy(ClassWeighted):
         label_smoothing: Fraction of each target that is spread over all classes.
         class_weight: Weight of each class: a list, `balanced` (by the numbers of training recordings), or null for
             equal weights.
+        from_step: Index of the first step that is read out; of a recording that ends before it, this one is zero.
 
     Raises:
         ValueError: if readout or the smoothing is not allowed; later, if the input of `first_spike` is not spikes.
+        ConfigError: if the recordings have no such first step.
 
     Source: softmax_sum: Bittar and Garner, A surrogate gradient spiking baseline for speech command recognition,
         Frontiers in Neuroscience 2022; Hammouamri et al., Learning delays, ICLR 2024. per_step: Deng et al., Temporal
@@ -62,15 +65,20 @@ class CrossEntropy(ClassWeighted):
     """
 
     def __init__(
-        self, readout: Readout = "mean", label_smoothing: FractionBelowOne = 0.0, class_weight: ClassWeight = None
+        self,
+        readout: Readout = "mean",
+        label_smoothing: FractionBelowOne = 0.0,
+        class_weight: ClassWeight = None,
+        from_step: NonNegative = 0,
     ) -> None:
         super().__init__(class_weight)
-        self.reduction = readout
+        self.reduction, self.from_step = readout, from_step
         self.label_smoothing = label_smoothing
         self._reduce, self._running = REDUCTIONS["mean" if readout == "per_step" else readout]
 
     def bind(self, context: LossContext) -> None:
         super().bind(context)
+        require_step(self.from_step, context, "from_step")
         if self.reduction == "first_spike":
             with error_context("readout"):
                 require_spikes(context.built, "first_spike reads spikes", "read out the mean")
@@ -80,6 +88,7 @@ class CrossEntropy(ClassWeighted):
         self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
     ) -> LossAndTerms:
         if self.reduction == "per_step":
+            y, lengths = self._read_steps(y, lengths)
             each = mean_over_steps(each_step(within_lengths(y, lengths), targets, self.label_smoothing), lengths)
         else:
             scores = self.readout(y, lengths)
@@ -90,12 +99,24 @@ class CrossEntropy(ClassWeighted):
     def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
         """Return the reduction over the valid steps."""
         with error_context("loss.readout"):
-            return self._reduce(y, lengths)
+            return self._reduce(*self._read_steps(y, lengths))
 
     def running(self, y: Tensor) -> Tensor:
-        """Return the reduction up to each step."""
+        """Return the reduction up to each step; zeros before the first step that is read out."""
         with error_context("loss.readout"):
-            return self._running(y)
+            return torch.cat([torch.zeros_like(y[: self.from_step]), self._running(y[self.from_step :])])
+
+    def _read_steps(self, y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the steps that are read out and their number in each sample, at least 1."""
+        if not self.from_step:
+            return y, lengths
+        return within_lengths(y, lengths)[self.from_step :], (lengths - self.from_step).clamp(min=1)
+
+
+def require_step(step: int, context: LossContext, name: str) -> None:
+    """Raise a ConfigError for the setting `name` if recordings have no step of this index."""
+    if step >= context.num_steps:
+        raise ConfigError(name, f"must be below the {context.num_steps} steps, got {step}")
 
 
 def each_step(y: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -256,3 +277,49 @@ class SquaredError(Loss):
     def answers(self, y: Tensor) -> Tensor:
         """Return the readout of the steps up to each step, `[T, B, K]`."""
         return self._running(y)
+
+
+@LOSSES.register("mse_series")
+class SeriesSquaredError(Loss):
+    """Squared error of the output at each step; for `data.targets: series`.
+
+        loss = mean_t mean_k (y[t, k] - target[t, k])^2
+
+    Args:
+        score_from: Index of the first step that mae, rmse and r2 measure; the loss is the mean of all steps.
+
+    Raises:
+        ConfigError: if the recordings have no such step.
+    """
+
+    supported_targets = ("series",)
+
+    def __init__(self, score_from: NonNegative = 0) -> None:
+        super().__init__()
+        self.score_from = score_from
+
+    def bind(self, context: LossContext) -> None:
+        require_step(self.score_from, context, "score_from")
+
+    def forward(
+        self, y: Tensor, targets: Tensor, lengths: Tensor, counts: Counts, weight: Tensor | None = None
+    ) -> LossAndTerms:
+        each = mean_over_steps((within_lengths(y, lengths) - targets).square().mean(-1), lengths)
+        loss = mean_over_samples(each, weight)
+        return loss, {"mse_series": loss}
+
+    def readout(self, y: Tensor, lengths: Tensor) -> Tensor:
+        """Return the output from `score_from` on, `[T - score_from, B, K]`."""
+        return y[self.score_from :]
+
+    def readout_targets(self, targets: Tensor) -> Tensor:
+        """Return the targets from `score_from` on."""
+        return targets[self.score_from :]
+
+    def running(self, y: Tensor) -> Tensor:
+        """Return the output itself."""
+        return y
+
+    def answers(self, y: Tensor) -> Tensor:
+        """Return the output itself, `[T, B, K]`."""
+        return y

@@ -11,6 +11,7 @@ from snnlab.nn.neurons.brf import BRF as BRF, BRFState as BRFState
 from snnlab.nn.neurons.coba_lif import CobaLIF as CobaLIF, CobaLIFState as CobaLIFState
 from snnlab.nn.neurons.cuba_li import CubaLI as CubaLI, CubaLIState as CubaLIState
 from snnlab.nn.neurons.cuba_lif import CubaLIF as CubaLIF, CubaLIFState as CubaLIFState
+from snnlab.nn.neurons.ef_adlif import EFAdLIF as EFAdLIF, EFAdLIFState as EFAdLIFState
 from snnlab.nn.neurons.glif import GLIF as GLIF, GLIFState as GLIFState
 from snnlab.nn.neurons.iaf import IAF as IAF, IAFState as IAFState
 from snnlab.nn.neurons.integrator import Integrator as Integrator, IntegratorState as IntegratorState

@@ -256,8 +256,8 @@ class SpikeRecord(NamedTuple):
         names: Names of classes or values; None: their numbers.
 
     Shape:
-        target: `[K]` values, `[T]` labels; y: `[T, K]`; answers: `[T]`, or `[T, K]` values; spikes and membranes:
-        `[T, ...]`.
+        target: `[K]` or `[T, K]` values, `[T]` labels; y: `[T, K]`; answers: `[T]`, or `[T, K]` values; spikes
+        and membranes: `[T, ...]`.
     """
 
     events: Events
@@ -310,7 +310,7 @@ def _draw_readout(spike_record: SpikeRecord) -> Figure:
 def _target_text(target: int | np.ndarray, names: Sequence[str] | None) -> str:
     if isinstance(target, int):
         return f"class {short_name(target, names)}"
-    if not np.issubdtype(target.dtype, np.floating):
+    if target.ndim > 1 or not np.issubdtype(target.dtype, np.floating):
         return "recording"
     return (
         "target "

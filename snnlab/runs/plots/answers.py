@@ -192,7 +192,7 @@ MAX_VALUES = 4
 def draw_values(
     answers: np.ndarray, target: np.ndarray, dt: float | None, names: Sequence[str] | None = None
 ) -> Figure:
-    """Draw the predicted values at each step, from the steps up to it, and the targets.
+    """Draw the predicted values at each step, from the steps up to it, and the targets, also those of each step.
 
     Args:
         answers: The predicted values.
@@ -201,13 +201,15 @@ def draw_values(
         names: Names of the values; None: their numbers.
 
     Shape:
-        answers: `[T, K]`; target: `[K]`.
+        answers: `[T, K]`; target: `[K]` or `[T, K]`.
     """
     figure, (ax,) = new_figure()
-    times, shown = step_times(len(answers), dt), range(min(len(target), MAX_VALUES))
+    target = np.broadcast_to(target, answers.shape)
+    times, count = step_times(len(answers), dt), answers.shape[1]
+    shown = range(min(count, MAX_VALUES))
     for number in shown:
         first = number == 0
-        ax.axhline(target[number], color=GREY, linewidth=1.2, label="target" if first else None)
+        ax.plot(times, target[:, number], color=GREY, linewidth=1.2, label="target" if first else None)
         style = "-" if first else DASHED
         name = f"value {number}" if names is None else short_name(number, names)
         ax.plot(times, answers[:, number], color=BLUE, linewidth=2.0, linestyle=style, label=name)
@@ -217,8 +219,8 @@ def draw_values(
     ax.set_ylim(low, high + 0.15 * (high - low))  # room for the legend
     short_tick_numbers(ax)
     legend(ax, loc="upper left", ncol=3)
-    more = f", first {MAX_VALUES} of {len(target)} values" if len(target) > MAX_VALUES else ""
-    title(ax, f"mean error at the end {np.abs(answers[-1] - target).mean():.3g}{more}")
+    more = f", first {MAX_VALUES} of {count} values" if count > MAX_VALUES else ""
+    title(ax, f"mean error at the end {np.abs(answers[-1] - target[-1]).mean():.3g}{more}")
     return figure
 
 

@@ -65,7 +65,7 @@ class Plots(L.Callback):
             new = counts.float().sum(0)
             self._counts[name] = self._counts[name] + new if name in self._counts else new
         self._steps = self._steps + batch.lengths.sum()
-        if kind_of(batch.targets) != "value":
+        if kind_of(batch.targets) in ("class", "steps"):
             scores = pl_module.loss.readout(outputs.y, batch.lengths)
             new = _count_answers(scores.argmax(-1), scored_targets(batch), scores.shape[-1])
             self._confusion = new if self._confusion is None else self._confusion + new
@@ -181,7 +181,7 @@ def run_recording(
 
 
 def _target(targets: Tensor, valid: int) -> int | np.ndarray:
-    """Return the class of the recording, its values, or its labels at the valid steps."""
+    """Return the class of the recording, its values, or its labels or values at the valid steps."""
     kind = kind_of(targets)
     if kind == "class":
         return int(targets[0])

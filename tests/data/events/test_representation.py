@@ -181,6 +181,15 @@ def test_the_column_of_an_event_is_its_level(overlap: int) -> None:
     assert_close(frame_builder(batch).x, expected)
 
 
+def test_with_a_range_the_first_and_the_last_column_are_its_ends() -> None:
+    batch = _batch()
+    plain, ranged = _make("level")(batch).x, _make("level", range=[-2.0, 4.0])(batch).x
+    counts = _make()(batch).x.sum(-1, keepdim=True)
+    assert_close(ranged, -2.0 * counts + (plain * W - counts) * 6.0 / (W - 1))
+    with assert_raises(ConfigError, "representation.range", "[1, 1]"):
+        _make("level", range=[1, 1])
+
+
 @pytest.mark.parametrize("overlap", [1, 142, 143, 400])
 def test_an_overlapping_frame_has_the_first_events_of_the_next_one(overlap: int) -> None:
     batch = _batch()

@@ -58,7 +58,8 @@ def inputs() -> LossInputs:
     y, hidden = ((torch.rand(T, B, n, generator=rng) < 0.4).double() * valid for n in (K, HIDDEN))
     labels = torch.where(valid[..., 0], torch.randint(K, (T, B), generator=rng), -100)
     targets = {"class": torch.tensor([2, 0, 1, 1, 0]), "value": torch.randn(B, K, generator=rng).double()}
-    return LossInputs(y, {**targets, "steps": labels}, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
+    targets |= {"steps": labels, "series": torch.randn(T, B, K, generator=rng).double()}
+    return LossInputs(y, targets, LENGTHS, {"lif": hidden.sum(0), "last": y.sum(0)})
 
 
 def bound(name: str, **settings: Any) -> LossTerm:

@@ -18,6 +18,7 @@ from .conftest import LENGTHS, SETTINGS, B, LossInputs, T, bound
 
 ALL = list(LOSSES)
 OF_CLASSES = [name for name in ALL if "class" in LOSSES.get(name, "").supported_targets]  # type: ignore[attr-defined]
+OVER_TIME = ("cross_entropy_steps", "mse_series")
 BAND = MembraneBandCost(**SETTINGS["membrane_band"])
 PAST = torch.arange(T)[:, None] >= LENGTHS
 
@@ -46,7 +47,7 @@ def test_values_past_the_end_change_neither_loss_nor_gradient(name: str, inputs:
         assert torch.equal(clean.grad, dirty.grad)
         assert not dirty.grad[PAST].any()
         readouts = [part.readout(y, LENGTHS) for y in (clean, dirty)]
-        if part.supported_targets != ("steps",):
+        if part.supported_targets not in (("steps",), ("series",)):
             assert torch.equal(*readouts)
 
 
@@ -66,7 +67,7 @@ def test_nan_past_the_end_changes_neither_loss_nor_gradient(name: str, garbage: 
         assert y.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("cross_entropy_steps", "weights")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*OVER_TIME, "weights")])
 def test_the_loss_of_a_batch_is_the_mean_over_its_recordings(name: str, inputs: LossInputs) -> None:
     part = bound(name)
     each, weight = [], torch.tensor([0.0, 1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
@@ -104,11 +105,11 @@ def test_the_last_answer_is_that_of_the_readout(name: str, inputs: LossInputs) -
     loss = bound(name)
     assert isinstance(loss, Loss)
     readout, answers = loss.readout(inputs.y, torch.full((B,), T)), loss.answers(inputs.y)
-    last = readout if loss.supported_targets == ("value",) else readout.argmax(-1)
-    assert torch.equal(answers[-1], last[-1] if loss.supported_targets == ("steps",) else last)
+    last = readout if loss.supported_targets in (("value",), ("series",)) else readout.argmax(-1)
+    assert torch.equal(answers[-1], last[-1] if name in OVER_TIME else last)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARIZERS, "cross_entropy_steps")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in (*REGULARIZERS, *OVER_TIME)])
 def test_the_running_readout_is_the_readout_of_the_steps_so_far(name: str, inputs: LossInputs) -> None:
     for settings in ({}, *({"readout": way} for way in READOUTS.get(name, ()))):
         loss = bound(name, **settings)

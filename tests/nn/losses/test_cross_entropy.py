@@ -45,6 +45,17 @@ def test_it_is_the_cross_entropy_of_torch_over_the_valid_steps(y: Tensor, readou
 
 
 @pytest.mark.parametrize("readout", READOUTS)
+def test_from_step_leaves_out_the_steps_before_it(y: Tensor, readout: str) -> None:
+    loss, whole, lengths = CrossEntropy(readout, from_step=3), CrossEntropy(readout), torch.tensor([7, 5, 7, 6])  # type: ignore[arg-type]
+    same = [one(part, TARGETS, own, {})[0] for one, part, own in ((loss, y, lengths), (whole, y[3:], lengths - 3))]
+    assert torch.equal(*same)
+    assert torch.equal(loss.readout(y, lengths), whole.readout(y[3:], lengths - 3))
+    assert torch.equal(loss.running(y)[3:], whole.running(y[3:]))
+    assert not loss.running(y)[:3].any()
+    assert loss(y, TARGETS, torch.tensor([7, 1, 3, 7]), {})[0].isfinite()
+
+
+@pytest.mark.parametrize("readout", READOUTS)
 def test_values_past_the_end_have_no_gradient(y: Tensor, readout: str) -> None:
     lengths = torch.tensor(LENGTHS[1])
     past = torch.arange(T)[:, None] >= lengths

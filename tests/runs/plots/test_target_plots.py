@@ -18,6 +18,13 @@ def test_values_approach_their_targets() -> None:
     assert_text_has(text, "time (ms)", 0.25, "target", "value 1")
 
 
+def test_values_at_each_step_have_targets_at_each_step() -> None:
+    target = np.linspace(0, 1, 10).reshape(5, 2)
+    figure = draw_values(target + 0.5, target, 10.0)
+    assert sum(np.array_equal(line.get_ydata(), target[:, 1]) for line in figure.axes[0].lines) == 1
+    assert_text_has(words(figure), "0.5")
+
+
 def test_of_many_values_the_first_are_drawn() -> None:
     figure = draw_values(np.zeros((3, 9)), np.ones(9), None)
     assert "first 4 of 9 values" in words(figure)

@@ -1,0 +1,63 @@
+"""The adaptive neuron of `adlif` by the Euler-forward method: its adaptation current is driven one step later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from snnlab.nn.neurons.adlif import AdLIF, AdLIFCoefficients
+from snnlab.nn.neurons.info import DELAYED_FEEDBACK, NeuronInfo
+from snnlab.nn.neurons.register import NEURONS
+
+
+class EFAdLIFState(NamedTuple):
+    """Membrane potential v, adaptation current w, and what the last step adds to w at the next one, each `[B, ...]`."""
+
+    v: Tensor
+    w: Tensor
+    drive: Tensor
+
+
+@NEURONS.register("ef_adlif")
+class EFAdLIF(AdLIF):
+    """Leaky integrate-and-fire neuron with an adaptation current, by the Euler-forward method.
+
+    Potential and current are both updated from the step before, so that the current acts on the potential two steps
+    after its drive; in `adlif`, the symplectic Euler method, one step after it. The delay makes oscillations grow that
+    decay in the equations without steps: a large q, and short time constants, are unstable.
+
+    The arguments are those of `adlif`.
+
+    Shape:
+        x: `[T, B, ...]`; state: `EFAdLIFState(v, w, drive)`, each `[B, ...]`; returns spikes in {0, 1}, `[T, B, ...]`,
+        and the state.
+
+    Source: Baronig et al., Advancing spatio-temporal processing through adaptation in spiking neural networks, Nature
+        Communications 16, 2025.
+    """
+
+    equations: ClassVar[tuple[str, ...]] = (
+        "u[t] = beta * v[t-1] + g * x[t] - (1 - beta) * w[t-1],   s[t] = H(u[t] - v_threshold)",
+        'v[t] = u[t] reset by s[t],   y[t] = v[t]   (coupling "after_reset")   or   u[t]   ("before_reset")',
+        "w[t] = rho * w[t-1] + q * (h_a * a * y[t-1] + h_b * b * s[t-1])",
+    )
+
+    def info(self) -> NeuronInfo:
+        own = super().info()
+        return replace(own, warnings=(*own.warnings, DELAYED_FEEDBACK))
+
+    def initial_state(self, x: Tensor) -> EFAdLIFState:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return EFAdLIFState(self.rest(x), torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, state: EFAdLIFState, coefficients: AdLIFCoefficients
+    ) -> tuple[Tensor, EFAdLIFState]:
+        k = coefficients
+        u = self.integrate(state.v, x, k.membrane) - k.adaptation_gain * state.w
+        s = self._spike(u, k.membrane)
+        v = self._reset(u, s, k.membrane)
+        seen = v if self.coupling == "after_reset" else u
+        return s, EFAdLIFState(v, k.rho * state.w + state.drive, k.a * seen + k.b * s)
