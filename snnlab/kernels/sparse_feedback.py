@@ -49,7 +49,13 @@ class SparseFeedback:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.has_loops = weight.device.type == "cpu" and weight.dtype in EXACT and loops_enabled()
-        self.has_onednn = self.has_loops and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+        # Autocast knows no tensors of oneDNN.
+        self.has_onednn = (
+            self.has_loops
+            and weight.dtype == torch.float32
+            and torch.backends.mkldnn.is_available()
+            and not torch.is_autocast_enabled("cpu")
+        )
 
     def __call__(self, s: Tensor) -> Tensor:
         """Return the feedback: a sum over the spikes of this step, or the matrix product if they are many."""
