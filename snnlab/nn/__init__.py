@@ -117,6 +117,7 @@ from snnlab.nn.losses import (
     Regularizer as Regularizer,
     SpikeBudget as SpikeBudget,
     Spikes as Spikes,
+    SeriesSquaredError as SeriesSquaredError,
     SquaredError as SquaredError,
     StepCrossEntropy as StepCrossEntropy,
     SynapticOperations as SynapticOperations,
