@@ -8,12 +8,14 @@ Each method is a linear layer from one input, 256 recurrent units and a linear l
 cross-entropy of the last step, backward, clipping and Adam, on the same numbers from 0 to 1. The methods take turns in
 one process; a time is the least CPU time of a batch on one thread, times the batches of an epoch (54,000 recordings).
 A recurrent layer of snnlab is the faster, the fewer of its units spike: the last column is their share at a step.
-With --memory it measures the largest memory of a batch (each in its own process) with and without checkpoint segments.
+With --memory it measures the largest memory of a batch, each in its own process, with T, 2 T and 4 T steps, with and
+without checkpoint segments.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import resource
 import sys
@@ -155,10 +157,10 @@ def sample(steps: int, batch: int) -> tuple[Tensor, Tensor]:
 
 
 def peak_mb(name: str, steps: int, batch: int, units: int, segments: int) -> float:
-    """Return by how much the largest memory of this process grew in a batch, after one of a few steps."""
+    """Return by how much the largest memory of this process grew in a batch, after one of two steps."""
     torch.set_num_threads(1)
     built = network(name, units, segments)
-    batch_run(built, *sample(max(segments, 2), 2))()
+    batch_run(built, *sample(2, batch))()  # compiles
     run = batch_run(built, *sample(steps, batch))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run()
@@ -189,16 +191,21 @@ def measure_times(given: argparse.Namespace) -> None:
 
 
 def measure_memory(given: argparse.Namespace) -> None:
-    """Print the peak memory of a batch for several numbers of steps and of checkpoint segments."""
-    lengths, segments = [given.steps // 4, given.steps // 2, given.steps], [0, 7, 28]
+    """Print the peak memory of a batch for T, 2 T and 4 T steps, by the number of checkpoint segments."""
+    lengths = [given.steps, 2 * given.steps, 4 * given.steps]
+    segments: dict[str, Callable[[int], int]] = {
+        "none": lambda _: 0,
+        "sqrt(steps)": math.isqrt,
+        f"steps / {math.isqrt(given.steps)}": lambda steps: steps // math.isqrt(given.steps),
+    }
     print(f"MB that a batch of {given.batch} adds, {given.units} units, by steps")
-    print(f"{'method':>8} {'segments':>9}" + "".join(f"{steps:>8}" for steps in lengths))
+    print(f"{'method':>8} {'segments':>12}" + "".join(f"{steps:>8}" for steps in lengths))
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for name in [name for name in given.methods if name in (*NEURONS, "rnn", "gru")]:
-            for number in segments if name in NEURONS else [0]:
-                cases = [(name, steps, given.batch, given.units, number) for steps in lengths]
+            for rule, number in segments.items() if name in NEURONS else [("none", segments["none"])]:
+                cases = [(name, steps, given.batch, given.units, number(steps)) for steps in lengths]
                 found = [pool.submit(peak_mb, *case).result() for case in cases]
-                print(f"{name:>8} {number:>9}" + "".join(f"{mb:8.0f}" for mb in found), flush=True)
+                print(f"{name:>8} {rule:>12}" + "".join(f"{mb:8.0f}" for mb in found), flush=True)
 
 
 def settings() -> argparse.Namespace:

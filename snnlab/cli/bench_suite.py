@@ -144,15 +144,22 @@ def check(*overrides: str, config_dir: str | Path | None = None, records: str | 
     folder = _records_folder(records, plan.name)
     if not folder.is_dir():
         raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
-    same = 0
-    findings = []
+    same, compared, missing = 0, 0, []
+    of_session = _import_session()[0]
     with until_pipe_closes():
-        for finding in _import_session()[0].check_suite(plan, specs, folder):
-            findings.append(finding)
+        for finding in of_session.check_suite(plan, specs, folder):
+            if isinstance(finding, of_session.UnrecordedRuns):
+                missing.append(finding.text)
+                continue
+            compared += 1
             same += finding.same
             say(f"{'' if finding.same else 'DIFFERS  '}{finding.what}: {finding.text}")
-        print(f"{same} of {len(findings)} comparisons are the same")
-    return 0 if same == len(findings) else 1
+        if not compared:
+            raise RunFolderError(folder, "has no record of these runs", f"without one: {join_names(missing)}")
+        if missing:
+            say(f"not recorded, not compared: {'; '.join(missing)}")
+        print(f"{same} of {compared} comparisons are the same")
+    return 0 if same == compared else 1
 
 
 def write_records(suite_folder: Path, records: str | None) -> Path:

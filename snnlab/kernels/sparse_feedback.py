@@ -48,11 +48,19 @@ class SparseFeedback:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+        self.has_loops = weight.device.type == "cpu" and weight.dtype in EXACT and loops_enabled()
+        # Autocast knows no tensors of oneDNN.
+        self.has_onednn = (
+            self.has_loops
+            and weight.dtype == torch.float32
+            and torch.backends.mkldnn.is_available()
+            and not torch.is_autocast_enabled("cpu")
+        )
 
     def __call__(self, s: Tensor) -> Tensor:
         """Return the feedback: a sum over the spikes of this step, or the matrix product if they are many."""
-        rows = s.detach().flatten(1)
-        if not _has_few_spikes(rows, self.weight):
+        rows = s.detach().flatten(1).contiguous()
+        if not self._has_few_spikes(rows):
             return functional.linear(rows, self.weight, self.bias).view_as(s)
         found = torch.zeros_like(rows) if self.bias is None else self.bias.repeat(len(rows), 1)
         run = partial(_add_columns, rows.numpy(), self._columns.numpy().ravel(), found.numpy().ravel())
@@ -62,16 +70,16 @@ class SparseFeedback:
     def output_gradient(self, g: Tensor) -> Tensor:
         """Return W^T g."""
         rows = g.flatten(1)
-        if _is_large(rows, self.weight) and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        if self.has_onednn and self._is_large(rows):
             # oneDNN, because MKL does without the wide vectors of other vendors' processors: half the time there.
             return functional.linear(rows.to_mkldnn(), self._columns).to_dense().view_as(g)
         return (rows @ self.weight).view_as(g)
 
     def weight_gradients(self, g: Tensor, s: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the sums of g s^T and of g over `[N, ...]`: the first over the spikes, if these are few."""
-        g, s = g.flatten(1), s.flatten(1)
+        g, s = g.flatten(1), s.flatten(1).contiguous()
         bias_grad = None if self.bias is None else g.sum(0)
-        if not _has_few_spikes(s, self.weight):
+        if not self._has_few_spikes(s):
             return g.T @ s, bias_grad
         parts = max(4, min(PARTS, PART_NUMBERS // max(1, self.weight.numel())))
         sums = s.new_zeros(parts, *self.weight.shape)
@@ -84,16 +92,12 @@ class SparseFeedback:
         """W^T: the weights of a source are adjacent in memory."""
         return self.weight.T.contiguous()
 
+    def _is_large(self, rows: Tensor) -> bool:
+        return rows.shape[0] * self.weight.numel() >= SMALL
 
-def _is_large(rows: Tensor, weight: Tensor) -> bool:
-    """Return whether loops on the CPU can run a product of rows `[N, n]` with the weight, and its time matters."""
-    large = len(rows) * weight.numel() >= SMALL
-    return large and rows.device.type == "cpu" and rows.dtype in EXACT and loops_enabled()
-
-
-def _has_few_spikes(rows: Tensor, weight: Tensor) -> bool:
-    """Return whether sums over nonzero outputs, `[N, n]`, are faster than a matrix product."""
-    return _is_large(rows, weight) and bool(list_ends(rows.numpy())[-1] <= FEW * rows.numel())
+    def _has_few_spikes(self, rows: Tensor) -> bool:
+        """Return whether sums over nonzero outputs, `[N, n]`, are faster than a matrix product."""
+        return self.has_loops and self._is_large(rows) and bool(list_ends(rows.numpy())[-1] <= FEW * rows.numel())
 
 
 # -- Loops -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 For each group of a weight layer and its neurons, the network saves the group's input (spikes as uint8) and the neurons'
 states between the segments. The backward pass recomputes all other activations, one group and one segment at a time.
-Batch norm, and each other layer that needs all steps at once, is recomputed for all steps.
+Many segments are short, so that all groups are recomputed together, and no spikes are saved. Batch norm, and each other
+layer that needs all steps at once, is recomputed for all steps.
 
 Axes: T steps, B samples.
 """
@@ -28,6 +29,9 @@ from snnlab.nn.stages import Stage, run_stages
 _MAX = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVERAGE = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _UINT8_MAX = 255
+# Segments from which on the spikes of all steps, a byte each, need more than a segment of a layer's activations: some
+# five numbers per neuron and step.
+MANY_SEGMENTS = 20
 
 
 def output_levels(layers: Iterable[nn.Module], levels: int | None) -> int | None:
@@ -110,6 +114,8 @@ def run_in_segments(
     states = dict(before)
     for splits_time, neighbors in groupby(_groups_with_levels(stages), key=lambda each: each[0].splits_time):
         groups = list(neighbors)
+        if splits_time and num_segments >= MANY_SEGMENTS:
+            groups = [(StageGroup(tuple(stage for group, _ in groups for stage in group.stages), True), groups[0][1])]
         length = -(-x.shape[0] // num_segments) if splits_time else x.shape[0]
         outputs = []
         # Each segment passes all groups before the next one, so that no output inside them exists for all steps.

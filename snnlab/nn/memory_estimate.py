@@ -3,7 +3,8 @@
 The network's own code runs forward and backward for two numbers of steps and two batch sizes; its kernels allocate
 their memory but compute nothing. The memory of all tensors is recorded after each operation. Each entry of this list is
 linear in steps, in samples and in both; its extrapolation to the real size gives the peak as its largest entry. A loop
-in Python makes lists of different lengths for different numbers of steps: then only their peaks are extrapolated.
+in Python makes lists of different lengths for different numbers of steps: then only the peak for the real number of
+samples is extrapolated to the real number of steps.
 
 Axes: T steps, B samples.
 """
@@ -87,12 +88,16 @@ def estimate_memory(
         measured, optimizer_known = measure(make), True
     except TypeError:  # the optimizer needs a closure
         measured, optimizer_known = measure(None), False
-    if len({len(each) for of_steps in measured for each in of_steps}) > 1:
-        measured = [[np.array([*each[:4], each[4:].max()]) for each in of_steps] for of_steps in measured]
-    weights_and_optimizer, frames, saved, *live = _extrapolate(
-        few_steps, [_extrapolate(few_samples, each, batch) for each in measured], steps
-    )
+    of_steps = [_extrapolate(few_samples, _of_one_length(each), batch) for each in measured]
+    weights_and_optimizer, frames, saved, *live = _extrapolate(few_steps, _of_one_length(of_steps), steps)
     return MemoryEstimate(max(live), frames, weights_and_optimizer, saved, optimizer_known)
+
+
+def _of_one_length(measured: list[np.ndarray]) -> list[np.ndarray]:
+    """Return lists of `_measure`, if their lengths differ with only the largest of the memory after each operation."""
+    if len({len(each) for each in measured}) == 1:
+        return measured
+    return [np.array([*each[:4], each[4:].max()]) for each in measured]
 
 
 def _extrapolate(sizes: tuple[int, int], measured: list[np.ndarray], size: int) -> np.ndarray:

@@ -94,8 +94,9 @@ class Network(TemporalLayer):
             sparse_input: Whether a first convolution on the CPU sums its input event by event: `always`, `never`, or
                 `auto` (if few input cells hold events).
             checkpoint_segments: Number of segments of time for gradient checkpointing: the backward pass recomputes
-                activations segment by segment, layer by layer. 0 turns it off. More segments take less memory, until
-                the neurons' states between the segments take more. A training step takes 1.5 times as long.
+                activations segment by segment, and layer by layer if there are fewer than 20 segments. 0 turns it off.
+                More segments take less memory, until the neurons' states between the segments take more. A training
+                step takes 1.5 times as long.
 
         Raises:
             ConfigError: if a value has the wrong type or is out of range.

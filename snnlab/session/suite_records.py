@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -47,7 +47,7 @@ from snnlab.runs.predictions import Predictions
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.recorded import read_config, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
-from snnlab.runs.runs_table import flat
+from snnlab.runs.runs_table import flat, group_by
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
 from snnlab.session.training import run
@@ -300,7 +300,20 @@ class _OneEpochSession(Session):
         return super().trainer([*callbacks, _OneEpoch()], *args, **kwargs)
 
 
-def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem]:
+class UnrecordedRuns(NamedTuple):
+    """Runs of a suite that have no record: nothing was printed of them, so nothing can be compared."""
+
+    dataset: str
+    method: str
+    seeds: list[int]
+
+    @property
+    def text(self) -> str:
+        """The runs as text."""
+        return f"{self.method} on {self.dataset}, seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+
+
+def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem | UnrecordedRuns]:
     """Evaluate all recorded networks of a suite again, and repeat a first epoch of each dataset's first method.
 
     Each experiment is composed from the suite, not from the record, and compared with it.
@@ -310,23 +323,21 @@ def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Ite
         records: The folder of the records.
 
     Yields:
-        What was compared, whether it is the same, and the result as text.
+        What was compared, whether it is the same, and the result as text; for each row the runs without a record.
     """
-    rows = dict.fromkeys((spec.dataset, spec.method) for spec in specs if spec.control is None)
-    for dataset, method in rows:
-        what, folder = f"{method} on {dataset}", records / dataset / method
-        if not folder.is_dir():
-            yield ComparedItem(what, False, f"there is no record, {folder}")
+    rows = group_by([spec for spec in specs if spec.control is None], lambda spec: (spec.dataset, spec.method))
+    for (dataset, method), chosen in rows.items():
+        folder = records / dataset / method
+        record = RowRecord.read(folder) if folder.is_dir() else None
+        recorded = [spec for spec in chosen if record is not None and spec.seed in record.seeds]
+        if missing := [spec.seed for spec in chosen if spec not in recorded]:
+            yield UnrecordedRuns(dataset, method, missing)
+        if record is None or not recorded:
             continue
-        record = RowRecord.read(folder)
-        chosen = [spec for spec in specs if (spec.dataset, spec.method, spec.control) == (dataset, method, None)]
-        for spec in chosen:
-            if spec.seed not in record.seeds:
-                yield ComparedItem(str(spec), False, "this seed is not in the record")
-                continue
+        for spec in recorded:
             yield from _check_run(plan, spec, record)
-        if method == plan.first_method(dataset) and chosen and chosen[0].seed in record.seeds:
-            yield _repeat_first_epoch(plan, chosen[0], record)
+        if method == plan.first_method(dataset):
+            yield _repeat_first_epoch(plan, recorded[0], record)
 
 
 def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) -> Experiment:

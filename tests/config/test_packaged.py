@@ -28,7 +28,8 @@ NEEDED = {
     **dict.fromkeys(("mse_count", "mse_first_spike", "van_rossum"), SPIKES),
     **dict.fromkeys(("speck_gesture", "plif_conv5", "dvsgesture_net", "sew_gesture"), GESTURES),
     "strided_lif": ["data=pixel_mnist"],
-    "spiking_oscillators": ["data=damped_oscillators"],
+    "mse_series": ["data=damped_oscillators"],
+    "spiking_oscillators": ["data=damped_oscillators", "loss=mse_series"],
     # As many steps as show that they build and run.
     **dict.fromkeys(("spikformer", "qkformer", "spike_driven_transformer"), FEW_STEPS),
     **dict.fromkeys(("sew_resnet18", "sew_resnet34", "sew_resnet50", "vgg_snn", "cifar10dvs_vgg_tet"), FEW_STEPS),
@@ -83,8 +84,8 @@ def test_it_composes_builds_and_runs_one_forward_pass(path: Path, compiled: bool
     # Without gradients: the recipes at full size would save gigabytes for the backward pass.
     with torch.no_grad(), nullcontext() if compiled else plain_loops():
         y, _ = built.network(frames, counts=counts)
-    targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": torch.zeros(y.shape[:2], dtype=torch.int64)}
-    targets["series"] = y
+    labels = torch.zeros(y.shape[:2], dtype=torch.int64)
+    targets = {"class": torch.tensor([0, 1]), "value": y[0], "steps": labels, "series": y}
     value, _ = loss(y, targets[loss.supported_targets[0]], torch.full((2,), settings.steps), counts)
     assert y.shape == (settings.steps, 2, settings.num_classes)
     assert torch.isfinite(value)

@@ -47,9 +47,9 @@ def test_every_surrogate_is_in_surrogates():
 
 
 def test_every_dataset_of_snnlab_with_classes_is_in_classic():
-    yours, without_classes = {"folder", "saccade_images"}, {"damped_oscillators"}
+    yours, values = {"folder", "saccade_images"}, {"damped_oscillators"}
     files = {path.stem for path in (config_folder() / "data").glob("*.yaml")}
-    assert set(read_suite("classic", None)["datasets"]) == files - yours - without_classes
+    assert set(read_suite("classic", None)["datasets"]) == files - yours - values
 
 
 @pytest.mark.parametrize("line", SHOWN)

@@ -102,6 +102,26 @@ def test_the_number_of_threads_changes_nothing(always: list[str], monkeypatch: p
         assert all(torch.equal(part, other[name]) for name, part in one.items())
 
 
+def test_outputs_with_gaps_in_memory_run(always: list[str]) -> None:
+    weight, s, g = torch.randn(N, N), outputs(60, 2 * N, 0.1, torch.float32, True)[:, ::2], torch.randn(N, 60).T
+    feedback = SparseFeedback(weight, None)
+    assert_close(feedback(s), F.linear(s, weight))
+    assert_close(feedback.weight_gradients(g, s)[0], g.T @ s)
+    assert always == ["_add_columns", "_add_gradients"]
+
+
+def test_a_backward_pass_within_autocast_runs(always: list[str]) -> None:
+    rec, x = recurrent(shape=(N,)), drive(T, B, N).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        rec(x)[0].sum().backward()
+    found, x.grad = x.grad, None
+    rec(x)[0].sum().backward()
+    assert found is not None
+    assert x.grad is not None
+    assert gradient_error(found, x.grad) <= 0.02  # products in bfloat16
+    assert always == (["_add_columns"] * T + ["_add_gradients"]) * 2
+
+
 def test_an_output_that_is_not_a_number_is_not_lost(always: list[str]) -> None:
     s = torch.zeros(3, N)
     s[1, 65] = torch.nan

@@ -29,7 +29,7 @@ def main() -> None:
     libc.mallopt(M_MMAP_THRESHOLD, 2**16)
     peaks: list[int] = []
     for case in json.loads(sys.argv[1]):
-        train(**{**case, "steps": 2, "batch": 2})  # loads everything that is loaded once
+        train(**{**case, "steps": 4})  # compiles and loads everything, also loops for many samples only
         gc.collect()
         libc.malloc_trim(0)
         before = resident("VmRSS:")

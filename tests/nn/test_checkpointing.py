@@ -16,8 +16,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from snnlab.errors import ConfigError
 from snnlab.kernels.function import Backend
-from snnlab.nn import Network, build_network
-from snnlab.nn.checkpointing import StageGroup, stage_groups
+from snnlab.nn import Network, build_network, checkpointing
+from snnlab.nn.checkpointing import MANY_SEGMENTS, StageGroup, stage_groups
 from snnlab.nn.neurons.base import set_backend
 
 from ..refusals import assert_raises
@@ -95,6 +95,22 @@ def test_a_group_ends_with_neurons_and_their_pooling() -> None:
 @pytest.mark.parametrize(("name", "cut"), [("norm", [False, True]), ("dropout", [True, False, True])])
 def test_time_is_not_split_for_a_layer_that_needs_all_steps(name: str, cut: list[bool]) -> None:
     assert [group.splits_time for group in parts(name)] == cut
+
+
+@pytest.mark.parametrize(("segments", "groups"), [(MANY_SEGMENTS - 1, 3), (MANY_SEGMENTS, 1)])
+def test_many_segments_save_no_spikes_between_groups(
+    segments: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[StageGroup] = []
+    run = checkpointing._run_saving_input
+    monkeypatch.setattr(
+        checkpointing, "_run_saving_input", lambda group, *more: [ran.append(group), run(group, *more)][1]
+    )
+    network(NETWORKS["conv"], segments)(torch.randn(1, BATCH, *SHAPE))
+    assert len(ran) == groups
+    assert [stage.name for group in ran for stage in group.stages] == [
+        stage.name for group in parts("conv") for stage in group.stages
+    ]
 
 
 def test_a_negative_number_of_segments_is_rejected() -> None:

@@ -44,7 +44,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def checked(root: Path, records: Path, *overrides: str) -> list[ComparedItem]:
     wanted = bench_suite.read_bench_request(["suite=points", *overrides], root)
-    return list(check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records))
+    found = check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records)
+    return [one for one in found if isinstance(one, ComparedItem)]
 
 
 def copied(root: Path, to: Path) -> tuple[Path, Path]:
@@ -87,13 +88,13 @@ def test_a_check_names_what_differs(suite: Path, tmp_path: Path) -> None:
     assert any("0.01" in one.text and "0.02" in one.text for one in found)
 
 
-def test_a_seed_without_a_record_differs_and_other_seeds_are_left_out(suite: Path) -> None:
-    found = checked(suite, suite / "records", "seeds=[3,7]")
-    assert {one.what.partition(", ")[2]: one.same for one in found} == {
-        "seed 3: test": True,
-        "seed 7": False,
-        "seed 3: first epoch": True,
-    }
+def test_a_seed_without_a_record_is_named_and_not_compared(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = checked(suite, suite / "records", "seeds=[7,3]")
+    assert [one.what.partition(", ")[2] for one in found] == ["seed 3: test", "seed 3: first epoch"]
+    assert bench_suite.check("suite=points", "seeds=[7,3]", config_dir=suite, records=suite / "records") == 0
+    assert "linear on points, seed 7" in capsys.readouterr().out
+    with assert_raises(RunFolderError, str(suite / "records"), "seed 7"):
+        bench_suite.check("suite=points", "seeds=[7]", config_dir=suite, records=suite / "records")
 
 
 def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
