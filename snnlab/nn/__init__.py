@@ -115,6 +115,7 @@ from snnlab.nn.losses import (
     RateError as RateError,
     RegularizedLoss as RegularizedLoss,
     Regularizer as Regularizer,
+    SeriesSquaredError as SeriesSquaredError,
     SpikeBudget as SpikeBudget,
     Spikes as Spikes,
     SquaredError as SquaredError,
