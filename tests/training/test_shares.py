@@ -36,6 +36,7 @@ class Epoch:
         labels[:, 1] = -100
         self.targets = {"class": torch.randint(K, (number,), generator=rng), "steps": labels}
         self.targets["value"] = torch.randn(number, K, generator=rng).double()
+        self.targets["series"] = torch.randn(T, number, K, generator=rng).double()
         self.scale = nn.Parameter(1 - 0.3 * torch.rand(T, 1, K, generator=rng).double())
         weights = [getattr(module.double(), name) for module, name in getattr(part, "_of", ())]
         self.parameters = [self.scale, *weights]
