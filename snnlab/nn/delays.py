@@ -155,7 +155,8 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
         if learn:
             self.fraction = nn.Parameter(fraction)
         else:
-            self.register_buffer("fraction", fraction)
+            # Only random ones are stored; others follow from the settings.
+            self.register_buffer("fraction", fraction, persistent=initial == "uniform")
         self.sigma_start = (self.max_steps + 1) // 2 if sigma_start is None else sigma_start
         self.sigma_end, self.schedule_fraction = sigma, sigma_decay if learn else None
         self.sigma: float = self.sigma_start
@@ -166,6 +167,13 @@ class Delays(nn.Module, HasLongestDelay, Scheduled):
                 "count", f"must be 2 or more and divide max, {self.max_steps} steps, into equal parts, got {count}"
             )
         return self.max_steps // (count - 1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Load; delays of the settings, which earlier versions stored, are left out if they are equal."""
+        stored = state_dict.get(name := f"{prefix}fraction")
+        if stored is not None and not self.state_dict() and torch.equal(stored.to(self.fraction), self.fraction):
+            del state_dict[name]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def longest(self) -> int:
         return self.max_steps

@@ -212,7 +212,9 @@ def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.nd
 
 def _weights_that_fit(one: SuiteRun, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a run's weights by the names of a record; none if the file would be too large."""
-    own = {f"{one.seed}/{name}": value for name, value in network_weights(checkpoint_file(one.folder, "best")).items()}
+    names = Session(compose_run(one.folder, (), use="network")).built.network.state_dict()
+    stored = network_weights(checkpoint_file(one.folder, "best"))
+    own = {f"{one.seed}/{name}": value for name, value in stored.items() if name in names}
     size = sum(value.numel() * value.element_size() for value in [*before.values(), *own.values()])
     if size <= MOST_BYTES:
         return own

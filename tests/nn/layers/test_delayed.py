@@ -153,6 +153,19 @@ def test_clamping_moves_delays_into_their_range() -> None:
     assert (delays.fraction.min().item(), delays.fraction.max().item()) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "stored"), [({}, True), ({"learn": True, "initial": 2.0}, True), ({"initial": 2.0}, False)]
+)
+def test_only_delays_that_do_not_follow_from_the_settings_are_stored(given: dict, stored: bool) -> None:
+    delays, again = Delays((3,), 1.0, max=4.0, **given), Delays((3,), 1.0, max=4.0, **given)
+    assert list(delays.state_dict()) == ["fraction"] * stored
+    again.load_state_dict({"fraction": delays.fraction.detach()})  # as earlier versions stored it
+    assert torch.equal(again.fraction, delays.fraction)
+    if not stored:
+        with pytest.raises(RuntimeError, match="fraction"):
+            again.load_state_dict({"fraction": torch.ones(3)})
+
+
 def test_an_axonal_delay_learns_by_the_taps_of_dcls() -> None:
     layer = LearnedDelay(Delays((3,), 1.0, max=4.0, learn=True)).double()
     x = torch.randn(7, 2, 3, dtype=torch.float64)
