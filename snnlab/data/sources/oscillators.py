@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from scipy.linalg import expm
+import torch
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
@@ -57,7 +57,7 @@ class Oscillators(NamedTuple):
         Shape:
             initial: `[R, 2K]`; returns `[R, steps, K]`.
         """
-        propagator = expm(self.matrix * dt).T
+        propagator = torch.linalg.matrix_exp(torch.from_numpy(self.matrix * dt)).numpy().T
         states = np.empty((steps, *initial.shape))
         states[0] = initial
         for step in range(1, steps):
