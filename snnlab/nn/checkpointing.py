@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from snnlab.nn.layer import Counts, reach_of
+from snnlab.nn.layer import Counts, add_counts, reach_of
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.stages import Stage, run_stages
 
@@ -126,8 +126,7 @@ def run_in_segments(
                 y, own_state, own_counts = _run_saving_input(group, levels, y, state, left, counts is not None)
                 states.update(own_state)
                 after.update(own_state)
-                for key, n in own_counts.items():
-                    _add_count(counts, key, n)
+                add_counts(counts, own_counts)
             outputs.append(y)
         # Concatenated along the folded axis, because that keeps channels-last memory.
         x = torch.cat([y.flatten(0, 1) for y in outputs]).unflatten(0, (x.shape[0], x.shape[1]))
@@ -186,11 +185,6 @@ def _run_group(
     """Run a group of stages; return output, states and counts."""
     after, counts = dict[str, Any](), Counts()
     return run_stages(group.stages, x, state, after, lengths, counts if with_counts else None), after, counts
-
-
-def _add_count(counts: Counts | None, key: str, n: Tensor) -> None:
-    if counts is not None:
-        counts[key] = counts[key] + n if key in counts else n
 
 
 def _checkpoint_contexts(

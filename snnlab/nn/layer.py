@@ -104,6 +104,12 @@ def whole_recording_layer(network: nn.Module) -> str | None:
     return next((name for name, layer in network.named_modules() if getattr(layer, "whole_recording", False)), None)
 
 
+def add_counts(counts: Counts | None, own: Counts) -> None:
+    """Add the counts of some steps to those of others; nothing if none are wanted."""
+    if counts is not None:
+        counts.update({key: counts[key] + n if key in counts else n for key, n in own.items()})
+
+
 def only_spikes(counts: Counts) -> Counts:
     """Return only the spike counts, without other counts of layers."""
     return {key: n for key, n in counts.items() if not key.rpartition(".")[2].startswith(EXTRA_PREFIX)}

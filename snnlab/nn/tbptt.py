@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from snnlab.nn.checkpointing import RestoreBuffers
-from snnlab.nn.layer import Counts
+from snnlab.nn.layer import Counts, add_counts
 from snnlab.nn.network import Network
 
 
@@ -52,9 +52,7 @@ def run_windows(
             context_fn=lambda: (nullcontext(), RestoreBuffers([network])),
         )
         outputs.append(y)
-        for key, n in own.items():
-            assert counts is not None
-            counts[key] = counts[key] + n if key in counts else n
+        add_counts(counts, own)
     return torch.cat(outputs)
 
 

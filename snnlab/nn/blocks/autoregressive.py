@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.blocks.loop import keep_ended, valid_in_step
-from snnlab.nn.layer import LAYERS, Counts, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, reach_of
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.settings import Count
@@ -102,9 +102,7 @@ class Autoregressive(Network):
                 part = self.run_layers(layers, fed, now, after, own, inner)
             y, now = _last_valid(part, y, own), after
             outputs.append(part)
-            for key, n in (inner or {}).items():
-                assert counts is not None
-                counts[key] = counts[key] + n if key in counts else n
+            add_counts(counts, inner or {})
         outputs += [torch.zeros_like(outputs[-1][:1])] * (len(x) - sum(map(len, outputs)))  # all samples have ended
         now[_STATE] = GeneratedState(last.step + (len(x) if lengths is None else lengths.clamp(max=len(x))), y)
         return zero_past_end(

@@ -15,7 +15,7 @@ from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, last_shape
 from snnlab.nn.delays import last_steps
-from snnlab.nn.layer import LAYERS, Counts
+from snnlab.nn.layer import LAYERS, Counts, add_counts
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 
@@ -213,8 +213,7 @@ class Graph(Network):
                 new = torch.cat([last[:, 1:], found[edge.source][t].transpose(0, 1)], 1)
                 kept = None if valid is None else valid.bool().reshape(-1, *[1] * (new.dim() - 1))
                 waiting[edge] = new if kept is None else torch.where(kept, new, last)
-            if counts is not None:
-                counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
+            add_counts(counts, own or {})
         after |= states
         after |= {edge.name: last for edge, last in waiting.items()}
         return {name: torch.cat(ys) for name, ys in found.items()}

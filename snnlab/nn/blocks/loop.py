@@ -15,7 +15,7 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
-from snnlab.nn.layer import LAYERS, Counts, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.settings import Setting, check_known
@@ -213,8 +213,7 @@ class Loop(Network):
         for x_t, valid in zip(x.split(1), valid_in_step(lengths, x.shape[0]), strict=False):
             own: Counts | None = None if counts is None else {}
             outputs.append(_run_step(spanned, x_t, state, valid, own)[0])
-            if counts is not None:
-                counts.update({key: counts[key] + n if key in counts else n for key, n in (own or {}).items()})
+            add_counts(counts, own or {})
         outputs += [torch.zeros_like(outputs[0])] * (len(x) - len(outputs))  # after the end of all samples
         # Concatenation along the folded axis keeps channels-last memory.
         return torch.cat(outputs).unflatten(0, x.shape[:2]), state
