@@ -144,22 +144,18 @@ def check(*overrides: str, config_dir: str | Path | None = None, records: str | 
     folder = _records_folder(records, plan.name)
     if not folder.is_dir():
         raise RunFolderError(folder, "there are no records", "--records FOLDER names their folder")
-    same, compared, missing = 0, 0, []
-    of_session = _import_session()[0]
+    findings = []
     with until_pipe_closes():
-        for finding in of_session.check_suite(plan, specs, folder):
-            if isinstance(finding, of_session.UnrecordedRuns):
-                missing.append(finding.text)
-                continue
-            compared += 1
-            same += finding.same
-            say(f"{'' if finding.same else 'DIFFERS  '}{finding.what}: {finding.text}")
+        for finding in _import_session()[0].check_suite(plan, specs, folder):
+            findings.append(finding)
+            say(f"{'DIFFERS  ' if finding.same is False else ''}{finding.what}: {finding.text}")
+        compared = [finding.same for finding in findings if finding.same is not None]
         if not compared:
-            raise RunFolderError(folder, "has no record of these runs", f"without one: {join_names(missing)}")
-        if missing:
-            say(f"not recorded, not compared: {'; '.join(missing)}")
-        print(f"{same} of {compared} comparisons are the same")
-    return 0 if same == compared else 1
+            missing = join_names(finding.what for finding in findings)
+            raise RunFolderError(folder, "has nothing to compare of these runs", missing)
+        rest = len(findings) - len(compared)
+        print(f"{sum(compared)} of {len(compared)} comparisons are the same{f'; {rest} not compared' if rest else ''}")
+    return 0 if all(compared) else 1
 
 
 def write_records(suite_folder: Path, records: str | None) -> Path:

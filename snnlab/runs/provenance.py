@@ -182,10 +182,16 @@ _MAX_LISTED = 3
 
 
 class ComparedItem(NamedTuple):
-    """The result of comparing one item of two runs: its name, whether it is the same, and the difference as text."""
+    """The result of comparing one item of two runs.
+
+    Attributes:
+        what: Its name.
+        same: Whether it is the same; None if it could not be compared.
+        text: The difference, or the reason.
+    """
 
     what: str
-    same: bool
+    same: bool | None
     text: str
 
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -302,20 +302,7 @@ class _OneEpochSession(Session):
         return super().trainer([*callbacks, _OneEpoch()], *args, **kwargs)
 
 
-class UnrecordedRuns(NamedTuple):
-    """Runs of a suite that have no record: nothing was printed of them, so nothing can be compared."""
-
-    dataset: str
-    method: str
-    seeds: list[int]
-
-    @property
-    def text(self) -> str:
-        """The runs as text."""
-        return f"{self.method} on {self.dataset}, seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-
-
-def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem | UnrecordedRuns]:
+def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Iterator[ComparedItem]:
     """Evaluate all recorded networks of a suite again, and repeat a first epoch of each dataset's first method.
 
     Each experiment is composed from the suite, not from the record, and compared with it.
@@ -325,7 +312,8 @@ def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Ite
         records: The folder of the records.
 
     Yields:
-        What was compared, whether it is the same, and the result as text; for each row the runs without a record.
+        What was compared, whether it is the same, and the result as text; for each row the runs without a record, which
+        cannot be compared.
     """
     rows = group_by([spec for spec in specs if spec.control is None], lambda spec: (spec.dataset, spec.method))
     for (dataset, method), chosen in rows.items():
@@ -333,7 +321,8 @@ def check_suite(plan: SuitePlan, specs: Sequence[RunSpec], records: Path) -> Ite
         record = RowRecord.read(folder) if folder.is_dir() else None
         recorded = [spec for spec in chosen if record is not None and spec.seed in record.seeds]
         if missing := [spec.seed for spec in chosen if spec not in recorded]:
-            yield UnrecordedRuns(dataset, method, missing)
+            seeds = f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
+            yield ComparedItem(f"{method} on {dataset}, {seeds}", None, "not recorded")
         if record is None or not recorded:
             continue
         for spec in recorded:
@@ -356,7 +345,7 @@ def _check_run(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[Co
         experiment = _compose(plan, spec, record, folder / "run")
         yield from _compare_settings(spec, record, experiment)
         if not weights:
-            yield ComparedItem(f"{spec}: test", True, "not evaluated, the record has no weights of this seed")
+            yield ComparedItem(f"{spec}: test", None, "not evaluated, the record has no weights of this seed")
             return
         write_safe_tensors(folder / WEIGHTS, weights)
         arrays, split_hash, permutation = evaluate_test(replace(experiment, logger=None, callbacks=None), folder)

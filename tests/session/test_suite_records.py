@@ -47,8 +47,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def checked(root: Path, records: Path, *overrides: str) -> list[ComparedItem]:
     wanted = bench_suite.read_bench_request(["suite=points", *overrides], root)
-    found = check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records)
-    return [one for one in found if isinstance(one, ComparedItem)]
+    return list(check_suite(*bench_suite.plan_suite(wanted._replace(folder=root / "none"), ""), records))
 
 
 def copied(root: Path, to: Path) -> tuple[Path, Path]:
@@ -93,7 +92,8 @@ def test_a_check_names_what_differs(suite: Path, tmp_path: Path) -> None:
 
 def test_a_seed_without_a_record_is_named_and_not_compared(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = checked(suite, suite / "records", "seeds=[7,3]")
-    assert [one.what.partition(", ")[2] for one in found] == ["seed 3: test", "seed 3: first epoch"]
+    compared = [one for one in found if one.same is not None]
+    assert [one.what.partition(", ")[2] for one in compared] == ["seed 3: test", "seed 3: first epoch"]
     assert bench_suite.check("suite=points", "seeds=[7,3]", config_dir=suite, records=suite / "records") == 0
     assert "linear on points, seed 7" in capsys.readouterr().out
     with assert_raises(RunFolderError, str(suite / "records"), "seed 7"):
