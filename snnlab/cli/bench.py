@@ -14,7 +14,7 @@ from snnlab.settings import is_override
 USAGE = """usage: snnlab bench suite=NAME [OVERRIDES] [--dry-run] [--check [--records FOLDER]] [--config-dir DIR]
        snnlab bench table FOLDER [--format md|csv|json|tex] [--best-on-test] [--columns KEY,... [--by dataset]]
        snnlab bench compare A B [C ...]
-       snnlab bench record FOLDER [--records FOLDER]
+       snnlab bench record FOLDER [OVERRIDES] [--records FOLDER]
 
 suite=NAME trains methods on datasets with seeds, as configs/suite/NAME.yaml or DIR/suite/NAME.yaml describes, and makes
 a table. Finished trainings are not repeated: the same command continues an interrupted suite, and adds new seeds or
@@ -35,9 +35,10 @@ controls/, tune/, table.md, table.csv, table.json, table.tex, report.html.
 
 record writes the completed runs of a suite's folder into docs/results/NAME, or into the folder of --records, for
 publication: a folder per row with config.yaml, result.json (how often the test recordings were read, too), metrics.csv,
-weights.safetensors and predictions.npz. suite=NAME --check composes these runs from the suite, evaluates them again and
-compares settings, split and answers, and trains one first epoch per dataset again. Exit status 0: all is the same, bit
-for bit or within the printed tolerance; 1: something differs.
+weights.safetensors and predictions.npz. Runs that were moved need overrides, such as data.root=FOLDER. suite=NAME
+--check composes these runs from the suite, evaluates them again and compares settings, split and answers, and trains
+one first epoch per dataset again. Exit status 0: all is the same, bit for bit or within the printed tolerance; 1:
+something differs.
 
   snnlab bench record outputs/suite_yin_yang
   snnlab bench suite=yin_yang --check
@@ -88,9 +89,11 @@ def compare(arguments: list[str]) -> int:
 def record(arguments: list[str]) -> int:
     """Write the records of a suite's folder; return the exit status."""
     options, positional = split_options("bench record", arguments)
-    if len(positional) != 1:
-        raise ConfigError("bench record", f"takes one folder of a suite, got {join_names(positional) or 'none'}")
+    folders = [word for word in positional if Path(word).expanduser().is_dir() or not is_override(word)]
+    if len(folders) != 1:
+        raise ConfigError("bench record", f"takes one folder of a suite, got {join_names(folders) or 'none'}")
     console_logging()
-    folder = bench_suite.write_records(Path(positional[0]).expanduser(), options.get("--records"))
+    overrides = [word for word in positional if word not in folders]
+    folder = bench_suite.write_records(Path(folders[0]).expanduser(), options.get("--records"), overrides)
     print(folder)
     return 0

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -158,8 +159,11 @@ def check(*overrides: str, config_dir: str | Path | None = None, records: str | 
     return 0 if all(compared) else 1
 
 
-def write_records(suite_folder: Path, records: str | None) -> Path:
+def write_records(suite_folder: Path, records: str | None, overrides: Sequence[str] = ()) -> Path:
     """Write the records of a suite's completed runs, and return their folder.
+
+    Args:
+        overrides: Settings that runs of others, or that were moved, need again.
 
     Raises:
         RunFolderError: if the folder has no completed run, or a file cannot be read or written.
@@ -170,7 +174,7 @@ def write_records(suite_folder: Path, records: str | None) -> Path:
         raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
     folder, of_session = _records_folder(records, found.name), _import_session()[0]
     for (dataset, method), runs in rows.items():
-        size = of_session.write_row(folder / dataset / method, runs)
+        size = of_session.write_row(folder / dataset / method, runs, overrides)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
         say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
     write_text(folder / "table.txt", of_session.public_text(FORMATS["md"](read_table(suite_folder))))

@@ -112,11 +112,12 @@ def _mean_square(values: np.ndarray) -> np.ndarray:
     return np.square(values, dtype=np.float64).mean((1, 2)).astype(np.float32)
 
 
-def write_row(folder: Path, runs: Sequence[SuiteRun]) -> int:
+def write_row(folder: Path, runs: Sequence[SuiteRun], overrides: Sequence[str] = ()) -> int:
     """Write the record of a row, the completed runs of a method on a dataset; return its size in bytes.
 
     Args:
         folder: The row's folder; files of an earlier record are replaced.
+        overrides: Settings that runs of others, or that were moved, need again.
 
     Raises:
         RunFolderError: if a file of a run cannot be read, two runs were tested on different recordings, or the folder
@@ -128,7 +129,7 @@ def write_row(folder: Path, runs: Sequence[SuiteRun]) -> int:
         assert one.recorded is not None
         found = _test_arrays(one)
         arrays.append(found)
-        own = _weights_that_fit(one, weights)
+        own = _weights_that_fit(one, weights, overrides)
         weights |= own
         entries.append(
             {
@@ -148,7 +149,7 @@ def write_row(folder: Path, runs: Sequence[SuiteRun]) -> int:
         write_json(folder / RESULT, {"schema": SCHEMA, "runs": entries})
         write_text(folder / METRICS, _csv_text(rows))
         write_safe_tensors(folder / WEIGHTS, weights)
-        write_npz(folder / PREDICTIONS, _joined_arrays(runs, arrays))
+        write_npz(folder / PREDICTIONS, _joined_arrays(runs, arrays, overrides))
     except OSError as error:
         raise unwritable(folder, error, "--records") from error
     return sum(path.stat().st_size for path in folder.iterdir())
@@ -188,13 +189,15 @@ def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
     return {name: stored[f"test_{name}"] for name in ("recording", "target", "readout")}
 
 
-def _permutation(one: SuiteRun) -> np.ndarray | None:
+def _permutation(one: SuiteRun, overrides: Sequence[str]) -> np.ndarray | None:
     """Return the order of the pixels of a run's dataset, `[K]`, or None."""
-    found = getattr(Session(compose_run(one.folder, (), use="data")).dataset, "pixel_order", None)
+    found = getattr(Session(compose_run(one.folder, overrides, use="data")).dataset, "pixel_order", None)
     return None if found is None else np.asarray(found)
 
 
-def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _joined_arrays(
+    runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.ndarray]], overrides: Sequence[str]
+) -> dict[str, np.ndarray]:
     first = arrays[0]
     for one, found in zip(runs, arrays, strict=True):
         if any(not np.array_equal(found[name], first[name]) for name in ("recording", "target")):
@@ -205,14 +208,13 @@ def _joined_arrays(runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.nd
         "target": targets_of(first["target"]),
         "answer": np.stack([answers_of(found["target"], found["readout"]) for found in arrays]),
     }
-    if _permutation(runs[0]) is not None:
-        joined["permutation"] = np.stack([_permutation(one) for one in runs])  # type: ignore[arg-type]
-    return joined
+    permutations = [found for one in runs if (found := _permutation(one, overrides)) is not None]
+    return joined | ({"permutation": np.stack(permutations)} if permutations else {})
 
 
-def _weights_that_fit(one: SuiteRun, before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _weights_that_fit(one: SuiteRun, before: Mapping[str, Tensor], overrides: Sequence[str]) -> dict[str, Tensor]:
     """Return a run's weights by the names of a record; none if the file would be too large."""
-    names = Session(compose_run(one.folder, (), use="network")).built.network.state_dict()
+    names = Session(compose_run(one.folder, overrides, use="network")).built.network.state_dict()
     stored = network_weights(checkpoint_file(one.folder, "best"))
     own = {f"{one.seed}/{name}": value for name, value in stored.items() if name in names}
     size = sum(value.numel() * value.element_size() for value in [*before.values(), *own.values()])

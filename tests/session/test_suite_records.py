@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from snnlab.cli import bench_suite
+from snnlab.cli import bench, bench_suite
 from snnlab.config.experiment_files import read_suite
-from snnlab.errors import ConfigError, RunFolderError
+from snnlab.errors import ConfigError, RunFolderError, UnknownSettingError
 from snnlab.experiments.suite_settings import parse_settings
 from snnlab.runs.provenance import ComparedItem
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
@@ -108,6 +108,15 @@ def test_weights_beyond_the_limit_are_left_out_and_not_evaluated(
     row = RowRecord.read(tmp_path / "points" / "linear")
     assert [one["has_weights"] for one in row.runs] == [True, False]
     assert "no weights" in checked(suite, tmp_path, "seeds=[3]")[0].text
+
+
+def test_record_takes_settings_that_moved_runs_need_again(suite: Path, tmp_path: Path) -> None:
+    shutil.copytree(suite / "runs", tmp_path / "moved")
+    moved, to = str(tmp_path / "moved"), str(tmp_path / "records")
+    assert bench.record([moved, "data.num_workers=0", "--records", to]) == 0
+    assert RowRecord.read(tmp_path / "records" / "points" / "linear").seeds == [0, 3]
+    with assert_raises(UnknownSettingError, "data.nothing", "nothing"):
+        bench.record([moved, "data.nothing=1", "--records", to])
 
 
 def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
