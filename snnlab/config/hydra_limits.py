@@ -35,6 +35,7 @@ from snnlab.config.schema import line_of
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.yaml_files import require_bounded as require_bounded_file
 
+_MISSING = re.compile(r"Interpolation key '([^']+)' not found")
 INSTEAD_OF_HYDRA_PLUGINS = "snnlab train -m launcher=joblib trains several runs at a time, snnlab sweep searches"
 
 
@@ -103,12 +104,23 @@ def _yaml_error(error: Exception) -> ConfigError:
 def _omegaconf_error(error: Exception) -> ConfigError:
     key = getattr(error, "full_key", None)
     hint = "a folder with '${' in its name must be renamed" if str(key).startswith("hydra.") else ""
-    return ConfigError(key or "", _value_message(error), hint)
+    return ConfigError(key or "", _value_message(error), hint or _file_with_reference(str(error)))
+
+
+def _file_with_reference(message: str) -> str:
+    """Return how to choose a packaged file that has the missing setting of a group; empty if none has."""
+    missing = _MISSING.search(message)
+    group, _, setting = missing[1].partition(".") if missing else ("", "", "")
+    files = sorted((config_folder() / group).glob("*.yaml")) if group.isidentifier() else []
+    found = [
+        path.stem for path in files if re.search(rf"^{re.escape(setting)}:", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    return f"{group}={found[0]} has it" if found else ""
 
 
 def _value_message(error: Exception) -> str:
     message = (getattr(error, "msg", None) or str(error)).splitlines()[0]
-    if missing := re.search(r"Interpolation key '([^']+)' not found", message):
+    if missing := _MISSING.search(message):
         return f"refers to ${{{missing[1]}}}, which does not exist"
     if "Recursive interpolation" in message:
         return "refers to itself"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from snnlab.errors import ConfigError, SnnlabError
+from snnlab.errors import ConfigError, SnnlabError, UnknownSettingError
 from snnlab.settings import NonNegative, at_least, between
 
 
@@ -35,6 +35,9 @@ class Origin:
                 line = line_of(path, place, package)
                 if line is not None:
                     return error.with_fields(origin=(path, line))
+        if isinstance(error, UnknownSettingError):
+            # Such as neuron.q of a packaged experiment, with another neuron.
+            return error.with_fields(hint=f"a packaged file sets it, ~{error.key} removes it; {error.hint}")
         return error
 
 

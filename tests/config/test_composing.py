@@ -9,6 +9,7 @@ from snnlab.config.compose import compose_experiment
 from snnlab.config.folders import config_folder
 from snnlab.config.schema import Experiment
 from snnlab.errors import ConfigError, UnknownSettingError
+from snnlab.session.session import compose_and_check
 
 from ..refusals import assert_raises
 
@@ -171,3 +172,20 @@ def test_malformed_yaml_names_file_and_line(tmp_path: Path):
     mine = write(tmp_path, "model/broken", "layers:\n  a: {type: relu\n  b: 3\n")
     with assert_raises(ConfigError, "model/broken.yaml, line 3, column 4", 3):
         compose("model=broken", config_dir=mine)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place", "cure"),
+    [
+        (("model=spiking_oscillators",), "model.layers.predict.known_steps", "data=damped_oscillators"),
+        (("experiment=oscillators", "neuron.q=3", "neuron=lif"), "neuron.q", "lif takes"),
+        (("experiment=oscillators", "neuron=lif"), "neuron.q", "~neuron.q"),
+        (("experiment=oscillators", "loss=mse"), "loss.score_from", "~loss.score_from"),
+    ],
+)
+def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_its_cure(
+    overrides: tuple[str, ...], place: str, cure: str
+):
+    with assert_raises((ConfigError, UnknownSettingError), place) as caught:
+        compose_and_check(overrides, None)
+    assert cure in caught.value.hint
