@@ -19,6 +19,7 @@ from snnlab.data.events.store import Packed
 from snnlab.errors import DataError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.event_lists import BITS, CellPositions, cell_positions, list_cells
+from snnlab.target_kinds import IGNORED
 from snnlab.threads import share
 
 
@@ -384,3 +385,26 @@ def raise_if_outside(batch: EventBatch, sensor_size: SensorSize) -> None:
         low, high = int(column.min()), int(column.max())
         if low < 0 or high >= size:
             raise DataError("", f"{key} spans {low}..{high}, the sensor has 0..{size - 1}", "check data.sensor_size")
+
+
+def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
+    """Return the label at the centre of each step, `IGNORED` where there is no label, or after the last valid step.
+
+    Args:
+        segments: Index in the batch, start (us), end (us), label; segments of one recording do not overlap.
+        lengths: Valid steps of each recording.
+        num_bins: Number of steps T.
+        duration_us: Length of the window (us).
+
+    Shape:
+        segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
+    """
+    recording, start, end, label = segments.unbind(1)
+    # A segment adds label + 1 at the first step whose centre it contains, and subtracts it at the first step after it.
+    change = segments.new_zeros(num_bins + 1, lengths.numel())
+    for moment, by in ((start, label + 1), (end, -(label + 1))):
+        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
+        change.index_put_((first, recording), by, accumulate=True)
+    found = change[:-1].cumsum(0) - 1
+    step = torch.arange(num_bins, device=segments.device)
+    return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

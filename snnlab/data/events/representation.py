@@ -13,13 +13,21 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from snnlab.data.events.frames import Batch, EventBatch, channels_last, count_frames, list_frames, to_cell_indices
+from snnlab.data.events.frames import (
+    Batch,
+    EventBatch,
+    channels_last,
+    count_frames,
+    list_frames,
+    step_labels,
+    to_cell_indices,
+)
 from snnlab.data.events.recording import SensorSize
 from snnlab.errors import ConfigError, DataError
 from snnlab.event_frames import EventFrames
 from snnlab.registry import Registry
 from snnlab.settings import Count, NonNegative, above, at_least, checks_arguments
-from snnlab.target_kinds import IGNORED, kind_of
+from snnlab.target_kinds import kind_of
 
 BinBy = Literal["time", "count"]
 
@@ -684,26 +692,3 @@ def _select_steps(events: EventBatch, first: int, num_steps: int) -> EventBatch:
 def _take_events(batch: EventBatch, rows: Tensor | slice) -> EventBatch:
     y = None if batch.y is None else batch.y[rows]
     return batch._replace(t=batch.t[rows], x=batch.x[rows], y=y, p=batch.p[rows])
-
-
-def step_labels(segments: Tensor, lengths: Tensor, num_bins: int, duration_us: int) -> Tensor:
-    """Return the label at the centre of each step, `IGNORED` where there is no label, or after the last valid step.
-
-    Args:
-        segments: Index in the batch, start (us), end (us), label; segments of one recording do not overlap.
-        lengths: Valid steps of each recording.
-        num_bins: Number of steps T.
-        duration_us: Length of the window (us).
-
-    Shape:
-        segments: int64 `[S, 4]`; lengths: `[B]`; returns int64 `[T, B]`.
-    """
-    recording, start, end, label = segments.unbind(1)
-    # A segment adds label + 1 at the first step whose centre it contains, and subtracts it at the first step after it.
-    change = segments.new_zeros(num_bins + 1, lengths.numel())
-    for moment, by in ((start, label + 1), (end, -(label + 1))):
-        first = -((duration_us - 2 * num_bins * moment.clamp(0, duration_us)) // (2 * duration_us))
-        change.index_put_((first, recording), by, accumulate=True)
-    found = change[:-1].cumsum(0) - 1
-    step = torch.arange(num_bins, device=segments.device)
-    return torch.where((found >= 0) & (step[:, None] < lengths), found, IGNORED)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from snnlab.data.events import Store, open_or_build
-from snnlab.data.events.frames import EventBatch
-from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps, step_labels
+from snnlab.data.events.frames import EventBatch, step_labels
+from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Region, Steps
 from snnlab.errors import DataError, StoreError
 from snnlab.target_kinds import IGNORED, NO_END, gather_targets, kind_of
 
