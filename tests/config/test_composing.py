@@ -175,7 +175,7 @@ def test_malformed_yaml_names_file_and_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "place", "cure"),
+    ("overrides", "place", "hint"),
     [
         (("model=spiking_oscillators",), "model.layers.predict.known_steps", "data=damped_oscillators"),
         (("experiment=oscillators", "neuron.q=3", "neuron=lif"), "neuron.q", "lif takes"),
@@ -183,9 +183,9 @@ def test_malformed_yaml_names_file_and_line(tmp_path: Path):
         (("experiment=oscillators", "loss=mse"), "loss.score_from", "~loss.score_from"),
     ],
 )
-def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_its_cure(
-    overrides: tuple[str, ...], place: str, cure: str
+def test_a_setting_of_a_packaged_file_that_does_not_fit_a_choice_comes_with_a_hint(
+    overrides: tuple[str, ...], place: str, hint: str
 ):
     with assert_raises((ConfigError, UnknownSettingError), place) as caught:
         compose_and_check(overrides, None)
-    assert cure in caught.value.hint
+    assert hint in caught.value.hint
