@@ -80,3 +80,19 @@ def openmp_sleeps_soon() -> bool:
 @lru_cache(maxsize=1)
 def _workers(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="snnlab-kernel")
+
+
+def flush_denormals(on: bool) -> None:
+    """Set whether this thread, and all in which torch and `share` compute, take denormal numbers for zeros.
+
+    Processors of Intel need a hundred cycles for an operation with a number below 1e-38, and gradients that vanish over
+    many steps are such numbers: a GRU of 784 steps trains five times as fast without them.
+    """
+    torch.set_flush_denormal(on)
+    run_in_openmp(lambda *_: torch.set_flush_denormal(on), torch.get_num_threads())
+    _workers.cache_clear()  # new threads are like the one that starts them
+
+
+def flushes_denormals() -> bool:
+    """Return whether this thread takes denormal numbers for zeros."""
+    return bool(torch.tensor(1e-30) * 1e-10 == 0)

@@ -51,7 +51,8 @@ def provenance(
     """Return the `provenance` part of a result.
 
     `git` is the commit of snnlab's code, `working_folder` that of the repository around the working folder. An older
-    run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: spins before an OpenMP thread sleeps.
+    run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: spins before an OpenMP thread sleeps. `denormals`: numbers below 1e-38
+    were taken for zeros; older runs do not have it.
 
     Args:
         config_text: The run's `config.yaml`.
@@ -84,6 +85,7 @@ def provenance(
             "approximate": list(approximate),
             "sparse_input": sparse_input,
             "heap_kept": heap_kept,
+            "denormals": "zero",
             "precision": precision,
         },
         "config_hash": config_hash(config_text),

@@ -47,6 +47,7 @@ from snnlab.session.build_network import freeze
 from snnlab.session.build_optimizer import Optimization
 from snnlab.session.targets import InnerClasses, find_target, partial_target
 from snnlab.settings import check_settings, has_parameter
+from snnlab.training.denormals import FlushDenormals
 from snnlab.training.health import OverfitCheck
 from snnlab.training.layer_schedules import LayerSchedules
 from snnlab.training.module import SpikingModule, TrainingOptions
@@ -107,7 +108,7 @@ def trainer_builder(
     if not bars and "enable_progress_bar" not in experiment.trainer:
         # A user-defined bar is not drawn into a file either, and Lightning would refuse it.
         more = [callback for callback in more if not isinstance(callback, ProgressBar)]
-    fixed = {"logger": loggers, "callbacks": [*more, *callbacks], "default_root_dir": str(folder)}
+    fixed = {"logger": loggers, "callbacks": [FlushDenormals(), *more, *callbacks], "default_root_dir": str(folder)}
     fixed["plugins"] = [
         AtomicCheckpointIO(),
         *([TorchElasticEnvironment()] if rank_info and rank_info.world_size > 1 else []),
