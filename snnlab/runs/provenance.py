@@ -51,8 +51,8 @@ def provenance(
     """Return the `provenance` part of a result.
 
     `git` is the commit of snnlab's code, `working_folder` that of the repository around the working folder. An older
-    run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: spins before an OpenMP thread sleeps. `denormals`: numbers below 1e-38
-    were taken for zeros; older runs do not have it.
+    run has the latter as `git`, and no `working_folder`. `openmp_spin_count`: spins before an OpenMP thread sleeps.
+    `denormals`: what numbers below 1e-38 were taken for; an older run, which kept them, does not have it.
 
     Args:
         config_text: The run's `config.yaml`.
