@@ -35,28 +35,31 @@ controls/, tune/, table.md, table.csv, table.json, table.tex, report.html.
 
 record writes the completed runs of a suite's folder into docs/results/NAME, or into the folder of --records, for
 publication: a folder per row with config.yaml, result.json (how often the test recordings were read, too), metrics.csv,
-weights.safetensors and predictions.npz. Runs that were moved need overrides, such as data.root=FOLDER. suite=NAME
---check composes these runs from the suite, evaluates them again and compares settings, split and answers, and trains
-one first epoch per dataset again. Exit status 0: all is the same, bit for bit or within the printed tolerance; 1:
-something differs.
+weights.safetensors and predictions.npz. Rows and seeds of an earlier record are kept: a row may be trained in several
+folders or on several machines. Runs that were moved need overrides, such as data.root=FOLDER. suite=NAME --check
+composes these runs from the suite, evaluates them again and compares settings, split and answers, and trains one first
+epoch per dataset again. Exit status 0: all is the same, bit for bit or within the printed tolerance; 1: something
+differs.
 
   snnlab bench record outputs/suite_yin_yang
   snnlab bench suite=yin_yang --check
 
-table prints the table of a suite, or of a folder of runs, with its protocol: snnlab bench table --help.
+table prints the table of a suite, of its records, or of a folder of runs, with its protocol: snnlab bench table --help.
 
-compare tests whether methods differ on the same test recordings. Each argument is a run's folder, or a folder of runs
-that differ in their seed alone, such as the folder of a grid over seeds. Printed: the accuracies; for each pair the
-difference with a 95 % interval and its p-value, for new seeds and new test recordings, adjusted by Holm's method for
-the number of pairs; McNemar's test for each seed; "cannot tell" with the smallest difference that these seeds and
-recordings can detect, and the number of seeds that 3 points need. A verdict needs 4 seeds per method, and 6 persons
-where recordings are grouped by person. With one seed each, two networks are compared. p is valid for a number of seeds
-that is fixed beforehand: adding seeds until p is small finds false differences; a suite counts repeated tests.
+compare tests whether methods differ on the same test recordings. Each argument is a run's folder, a folder of runs that
+differ in their seed alone, such as the folder of a grid over seeds, or the record of a row. Printed: the accuracies;
+for each pair the difference with a 95 % interval and its p-value, for new seeds and new test recordings, adjusted by
+Holm's method for the number of pairs; McNemar's test for each seed; "cannot tell" with the smallest difference that
+these seeds and recordings can detect, and the number of seeds that 3 points need. A verdict needs 4 seeds per method,
+and 6 persons where recordings are grouped by person. With one seed each, two networks are compared. p is valid for a
+number of seeds that is fixed beforehand: adding seeds until p is small finds false differences; a suite counts repeated
+tests.
 
   snnlab train -m seed=0,1,2,3,4 name=adam
   snnlab train -m seed=0,1,2,3,4 name=rmsprop optimizer=rmsprop
   snnlab bench compare outputs/adam outputs/rmsprop
   snnlab bench compare outputs/suite_saccade/runs/saccade_digits/lif outputs/suite_saccade/runs/saccade_digits/plif
+  snnlab bench compare docs/results/few_recordings/nmnist_700/simulated_first outputs/mine
 """
 
 

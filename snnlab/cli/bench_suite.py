@@ -162,6 +162,8 @@ def check(*overrides: str, config_dir: str | Path | None = None, records: str | 
 def write_records(suite_folder: Path, records: str | None, overrides: Sequence[str] = ()) -> Path:
     """Write the records of a suite's completed runs, and return their folder.
 
+    Rows and seeds of earlier records are kept, and stand in the table.
+
     Args:
         overrides: Settings that runs of others, or that were moved, need again.
 
@@ -177,7 +179,8 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
         size = of_session.write_row(folder / dataset / method, runs, overrides)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
         say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
-    write_text(folder / "table.txt", of_session.public_text(FORMATS["md"](read_table(suite_folder))))
+    of_session.write_suite_description(suite_folder, folder)
+    write_text(folder / "table.txt", FORMATS["md"](read_table(folder)))
     return folder
 
 

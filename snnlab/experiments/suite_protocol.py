@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snnlab.errors import join_names
+from snnlab.experiments.row_record import RecordedSeed
 from snnlab.experiments.suite_reading import RecordedSuite, SuiteRun, steps_of
 from snnlab.experiments.suite_statistics import MethodRow, short_number
 from snnlab.runs.runs_table import group_by, is_limit
@@ -320,7 +321,10 @@ def _test_set_hash(run: SuiteRun) -> str:
     provenance = run.part("provenance")
     # Without a test list, the hash of the whole split: it may differ for equal test recordings, but is never equal for
     # different ones.
-    which = _test_list_hash(run.folder / "split.json") or provenance.get("split_hash")
+    if isinstance(run.recorded, RecordedSeed):
+        which = _list_hash(run.recorded.tested_recordings)
+    else:
+        which = _test_list_hash(run.folder / "split.json") or provenance.get("split_hash")
     return hashlib.sha256(f"{provenance.get('data_fingerprint')} {which}".encode()).hexdigest()
 
 
@@ -335,8 +339,11 @@ def _test_list_hash(path: Path) -> str | None:
 @cache
 def _read_list_hash(path: Path, changed: int) -> str:
     """Return the hash of a long list; the result is cached until the file changes."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return hashlib.sha256(json.dumps(content["test"]).encode()).hexdigest()
+    return _list_hash(json.loads(path.read_text(encoding="utf-8"))["test"])
+
+
+def _list_hash(numbers: Sequence[int]) -> str:
+    return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
 
 
 def _test_set_flags(tested: Sequence[SuiteRun], peers: Sequence[SuiteRun]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError
+from snnlab.experiments.row_record import RowRecord, row_folders
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
@@ -159,10 +160,11 @@ def relative_run_folder(dataset: str, method: str, seed: int) -> str:
 
 
 def read(folder: Path) -> RecordedSuite:
-    """Read a suite's folder, with its runs in any state, or a folder of runs.
+    """Read a suite's folder, with its runs in any state, its records, or a folder of runs.
 
     Raises:
-        RunFolderError: if `suite.yaml` cannot be read or another version wrote it, or the folder has no run.
+        RunFolderError: if `suite.yaml` or a record cannot be read or another version wrote it, or the folder has no
+            run.
     """
     return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
 
@@ -187,16 +189,22 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
 
 
 def _read_suite(folder: Path) -> RecordedSuite:
-    content = _read_suite_yaml(folder)
+    content = read_suite_page(folder)
     problems: list[str] = []
-    state = _read_suite_json(folder, problems)
+    state = read_suite_state(folder, problems)
+    if rows := row_folders(folder):
+        order = list(content.get("datasets") or ())
+        rows.sort(key=lambda row: order.index(row.parent.name) if row.parent.name in order else len(order))
+        runs = [one for row in rows for one in _runs_of_row(RowRecord.read(row))]
+    else:
+        runs = [_run_of_entry(folder, entry, problems) for entry in _run_entries(content, state)]
     methods = {
         name: MethodInfo(node.get("role", "method"), node.get("note"), list(node.get("overrides") or ()))
         for name, node in content["methods"].items()
     }
     return RecordedSuite(
         content.get("name") or folder.name,
-        [_run_of_entry(folder, entry, problems) for entry in _run_entries(content, state)],
+        runs,
         methods,
         content.get("command"),
         energy_of(content.get("energy"), str(folder / SUITE_PAGE)),
@@ -254,6 +262,18 @@ def _run_of_entry(root: Path, entry: Mapping[str, Any], problems: list[str]) -> 
     return SuiteRun(*names, folder, status, run, error, entry.get("tuned"), entry.get("wall_s"))
 
 
+def _runs_of_row(record: RowRecord) -> list[SuiteRun]:
+    dataset, method = record.folder.parent.name, record.folder.name
+    return [
+        SuiteRun(
+            *(dataset, method, run.seed, record.folder, run.status, run, None),
+            entry.get("tuned"),
+            entry.get("wall_s"),
+        )
+        for run, entry in zip(record.recorded_runs(), record.runs, strict=True)
+    ]
+
+
 def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
     """Return a run's record, its status, and its error."""
     try:
@@ -268,7 +288,12 @@ def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
     return run, run.status, run.content.get("error")
 
 
-def _read_suite_yaml(folder: Path) -> dict[str, Any]:
+def read_suite_page(folder: Path) -> dict[str, Any]:
+    """Return the content of a `suite.yaml`, with the names of today.
+
+    Raises:
+        RunFolderError: if it cannot be read, or another version wrote it.
+    """
     path = folder / SUITE_PAGE
     try:
         require_bounded(path)
@@ -310,8 +335,13 @@ def _current_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"method" if key == "arm" else key: value for key, value in entry.items()}
 
 
-def _read_suite_json(folder: Path, problems: list[str]) -> Mapping[str, Any]:
-    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is."""
+def read_suite_state(folder: Path, problems: list[str] | None = None) -> Mapping[str, Any]:
+    """Return the content of `suite.json`; empty if it cannot be read: then the runs' folders say what there is.
+
+    Args:
+        problems: Gets a line for a file that cannot be read.
+    """
+    problems = [] if problems is None else problems
     path = folder / SUITE_STATE
     if not path.is_file():
         return {}

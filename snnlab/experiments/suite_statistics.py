@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.special import stdtrit
 
 from snnlab.errors import RunFolderError
@@ -179,7 +180,7 @@ def run_statistics(run: SuiteRun, energy: Energy, best_on_test: bool) -> dict[st
     found = {
         **{key.replace("/", "_"): metrics.get(key) for key in _METRICS},
         "energy_nj": None if macs is None or acs is None else (macs * energy.mac_pj + acs * energy.ac_pj) / 1000.0,
-        **_accuracy_over_time(run),
+        **_accuracy_at_fractions(run),
         "samples_per_s": timing.get("samples_per_s"),
         "peak_mb": timing.get("peak_device_mb") or timing.get("peak_rss_mb"),
         # Of a resumed run the suite knows only the time since it was resumed.
@@ -198,21 +199,33 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _accuracy_over_time(run: SuiteRun) -> dict[str, float]:
-    """Return the accuracy at earlier ends of the recordings.
+def accuracy_over_time(arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the test accuracy if recordings ended after each step, `[T]`.
 
-    Empty for labels over time, for regression, and for fewer than four steps.
+    None for labels over time, for regression, and for fewer than four steps.
+
+    Args:
+        arrays: The arrays of a run's `predictions.npz`; of a record they have the result itself.
     """
-    assert run.recorded is not None
-    try:
-        arrays = run.recorded.predictions()
-    except RunFolderError:
-        return {}
+    if (known := arrays.get("test_accuracy_over_time")) is not None:
+        return known
     answers, targets = arrays.get("test_answers"), arrays.get("test_target")
     if answers is None or targets is None or targets.ndim != 1 or answers.ndim != 2 or answers.shape[1] < 4:
+        return None
+    return (answers == targets[:, None]).mean(0)
+
+
+def _accuracy_at_fractions(run: SuiteRun) -> dict[str, float]:
+    """Return the accuracy at earlier ends of the recordings, or nothing if it is not known."""
+    assert run.recorded is not None
+    try:
+        found = accuracy_over_time(run.recorded.predictions())
+    except RunFolderError:
         return {}
-    at = {part: math.ceil(answers.shape[1] * part / 100) - 1 for part in _TIME_FRACTIONS}
-    return {f"accuracy_at_{part}": float((answers[:, step] == targets).mean()) for part, step in at.items()}
+    if found is None:
+        return {}
+    at = {part: math.ceil(len(found) * part / 100) - 1 for part in _TIME_FRACTIONS}
+    return {f"accuracy_at_{part}": float(found[step]) for part, step in at.items()}
 
 
 def _best_on_test(run: SuiteRun) -> float | None:

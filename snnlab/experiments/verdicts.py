@@ -13,9 +13,10 @@ import numpy as np
 
 from snnlab.console import say
 from snnlab.errors import DamagedError, RunFolderError, join_names
+from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
 from snnlab.runs.run_folder import REPEAT_SUFFIX
-from snnlab.runs.runs_table import differing_settings, flat, group_by, training_settings
+from snnlab.runs.runs_table import flat, group_by, settings_beyond_seed
 from snnlab.runs.statistics import (
     LEVEL,
     Difference,
@@ -75,7 +76,7 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
     """Read methods, and check that they were tested on the same recordings.
 
     Args:
-        folders: For each method a run, or a folder of runs.
+        folders: For each method a run, a folder of runs, or the record of a row.
 
     Raises:
         RunFolderError: if one has no tested run, or their test recordings differ.
@@ -101,7 +102,9 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
 
 
 def read_method(folder: Path) -> MethodResults:
-    """Read the runs in a folder as one method; a run that `snnlab reproduce` has repeated there counts once.
+    """Read the runs in a folder, or the record of a row, as one method.
+
+    A run that `snnlab reproduce` has repeated there counts once.
 
     Raises:
         RunFolderError: if there is no such folder, or no run in it that was tested; if two have the same seed, or more
@@ -109,6 +112,10 @@ def read_method(folder: Path) -> MethodResults:
     """
     if not folder.is_dir():
         raise RunFolderError("", f"there is no folder {folder}")
+    if is_row_record(folder):
+        return method_results(folder.name, RowRecord.read(folder).recorded_runs())
+    if row_folders(folder):
+        raise RunFolderError(folder, "has the records of a suite", f"its rows are below it: {folder}/DATASET/METHOD")
     folders = [run for run in find_runs(folder) if run == folder or not run.name.endswith(REPEAT_SUFFIX)]
     runs = [run for run in (_read_completed(one, alone=one == folder) for one in folders) if run is not None]
     if not runs:
@@ -119,9 +126,7 @@ def read_method(folder: Path) -> MethodResults:
         raise RunFolderError(
             folder, f"there are several runs with seed {repeated[0]}", "name a folder with one of each"
         )
-    # A setting that is missing in an older run counts as null.
-    settings = [{k: v for k, v in training_settings(flat(run.config)).items() if v is not None} for run in runs]
-    if other := list(differing_settings(settings)):
+    if other := settings_beyond_seed([flat(run.config) for run in runs]):
         raise RunFolderError(folder, f"its runs differ in more than their seed: {join_names(other[:4])}")
     name = folder.name if len(runs) > 1 or folder.parent == folder else f"{folder.parent.name}/{folder.name}"
     return method_results(name, runs)
@@ -176,10 +181,9 @@ def read_test(run: RecordedRun) -> RunTest:
     start = found.get("test_start_us", np.zeros_like(recording))
     # Older versions did not record groups.
     clusters = found.get("test_group", recording)
+    answer = found["test_answer"] if "test_answer" in found else found["test_readout"].argmax(1)
     order = np.lexsort((start, recording))
-    return RunTest(
-        np.stack([recording, start], 1)[order], (found["test_readout"].argmax(1) == target)[order], clusters[order]
-    )
+    return RunTest(np.stack([recording, start], 1)[order], (answer == target)[order], clusters[order])
 
 
 def _read_completed(folder: Path, *, alone: bool) -> RecordedRun | None:

@@ -299,6 +299,8 @@ def read_result(path: Path) -> dict[str, Any]:
     content = _read_json(path)
     if not isinstance(content, dict):
         raise _damaged_error(path, "it is not the result of a run")
+    if "runs" in content:
+        raise RunFolderError(path.parent, "is the record of a row, with several seeds", "snnlab bench compare reads it")
     version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")

@@ -81,6 +81,19 @@ def differing_settings(settings: Sequence[Settings]) -> dict[str, list[str]]:
     }
 
 
+def settings_beyond_seed(configs: Sequence[Settings]) -> list[str]:
+    """Return the training settings that differ between runs and do not follow the seed, as `data.permutation` may.
+
+    A setting that is missing, as in an older run, counts as null.
+
+    Args:
+        configs: The config.yaml of each run, by dotted keys.
+    """
+    settings = [{k: v for k, v in training_settings(config).items() if v is not None} for config in configs]
+    seeds = [str(config.get("seed")) for config in configs]
+    return [key for key, column in differing_settings(settings).items() if column != seeds]
+
+
 def distinguishing_names(settings: Sequence[Settings]) -> list[str]:
     """Return a name for each set of training settings: the few settings that distinguish it from the others."""
     if len(settings) == 1:

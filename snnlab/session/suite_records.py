@@ -1,13 +1,6 @@
-"""Records of a suite: what an audit of its figures needs, in files that are small enough to publish.
+"""Records of a suite: what an audit of its figures needs, written and checked again.
 
-RECORDS/DATASET/METHOD/ has the runs of one row of the table:
-
-config.yaml          experiment of the first seed
-result.json          for each seed its result, its settings that differ from config.yaml, and how often it was tested
-metrics.csv          metrics of every epoch, with a column `seed`
-weights.safetensors  weights of the chosen epoch, as `SEED/NAME`
-predictions.npz      seed [S], recording [N], target [N], answer [S, N]; permutation [S, K]: `pixel_order` of a dataset.
-                     Of values at each step, their mean squared error and the mean square of the target
+`snnlab.experiments.row_record` describes the files.
 
 Axes: S seeds, N test recordings.
 """
@@ -17,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import logging
 import re
 import time
@@ -38,27 +30,36 @@ from snnlab.config.recorded_run import compose_run
 from snnlab.config.schema import Experiment
 from snnlab.console import quiet_lightning
 from snnlab.errors import RunFolderError, join_names
+from snnlab.experiments.row_record import SCHEMA, RowRecord, csv_rows, is_row_record
 from snnlab.experiments.space import written
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
-from snnlab.experiments.suite_reading import SuiteRun
+from snnlab.experiments.suite_reading import (
+    SUITE_PAGE,
+    SUITE_SCHEMA,
+    SUITE_STATE,
+    SuiteRun,
+    read_suite_page,
+    read_suite_state,
+)
+from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
 from snnlab.printable import map_texts
 from snnlab.runs.predictions import Predictions
 from snnlab.runs.provenance import ComparedItem
 from snnlab.runs.recorded import read_config, resolve_references
 from snnlab.runs.run_folder import CONFIG, METRICS, PREDICTIONS, RESULT, WEIGHTS, config_text
-from snnlab.runs.runs_table import flat, group_by
+from snnlab.runs.runs_table import flat, group_by, settings_beyond_seed
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session.session import Session
 from snnlab.session.training import run
 from snnlab.session.trial import silence_console
 from snnlab.session.weights import checkpoint_file
+from snnlab.settings import key_of
 from snnlab.target_kinds import kind_of
 from snnlab.training.checkpoints import network_weights
 
 _log = logging.getLogger(__name__)
 
-SCHEMA = 1
 DATA_ROOT = "${oc.env:SNNLAB_DATA,data}"  # as in the packaged YAML files
 MOST_BYTES = 1_000_000  # of a row's file of weights
 # Settings of a machine, which a record does not fix.
@@ -112,47 +113,160 @@ def _mean_square(values: np.ndarray) -> np.ndarray:
     return np.square(values, dtype=np.float64).mean((1, 2)).astype(np.float32)
 
 
+def write_suite_description(suite_folder: Path, records: Path) -> None:
+    """Write `suite.yaml` and `suite.json` of a folder of records: a suite's own, united with those of earlier records.
+
+    Raises:
+        RunFolderError: if a file cannot be read or written.
+    """
+    now, state = read_suite_page(suite_folder), read_suite_state(suite_folder)
+    before = read_suite_page(records) if (records / SUITE_PAGE).is_file() else {}
+    state_before = read_suite_state(records)
+    united = {part: {**(before.get(part) or {}), **(now.get(part) or {})} for part in ("methods", "datasets")}
+    seeds = sorted({*(before.get("seeds") or ()), *(now.get("seeds") or ())})
+    command = f"snnlab bench suite={now['name']}"
+    page = public_result({**now, **united, "seeds": seeds, "common": _public_overrides(now), "command": command})
+    controls = {
+        (one.get("name"), one.get("dataset"), one.get("method")): one for one in state_before.get("controls", ())
+    }
+    controls |= {(one.get("name"), one.get("dataset"), one.get("method")): one for one in state.get("controls", ())}
+    of_state = {
+        "schema": SUITE_SCHEMA,
+        "controls": list(controls.values()),
+        **{part: {**(state_before.get(part) or {}), **(state.get(part) or {})} for part in ("match", "looks")},
+    }
+    try:
+        write_text(records / SUITE_PAGE, yaml.safe_dump(page, sort_keys=False, width=120))
+        write_json(records / SUITE_STATE, public_result(of_state))
+    except OSError as error:
+        raise unwritable(records, error, "--records") from error
+
+
+def _public_overrides(page: Mapping[str, Any]) -> list[str]:
+    """Return the overrides of all runs of a suite, without those of the machine."""
+    return [one for one in page.get("common") or () if not _is_of_machine(key_of(one))]
+
+
+@dataclass(frozen=True)
+class _RecordedSeed:
+    """What a record keeps of one seed."""
+
+    entry: dict[str, Any]
+    weights: Mapping[str, Tensor]
+    arrays: Mapping[str, np.ndarray]
+    epochs: Sequence[Mapping[str, str]]
+
+    @property
+    def seed(self) -> int:
+        return self.entry["seed"]
+
+
 def write_row(folder: Path, runs: Sequence[SuiteRun], overrides: Sequence[str] = ()) -> int:
     """Write the record of a row, the completed runs of a method on a dataset; return its size in bytes.
 
+    The seeds of an earlier record that have no run now are kept, if they were trained with the same settings and tested
+    on the same recordings.
+
     Args:
-        folder: The row's folder; files of an earlier record are replaced.
+        folder: The row's folder.
         overrides: Settings that runs of others, or that were moved, need again.
 
     Raises:
-        RunFolderError: if a file of a run cannot be read, two runs were tested on different recordings, or the folder
-            cannot be written.
+        RunFolderError: if a file of a run or of the earlier record cannot be read, two runs were tested on different
+            recordings, or the folder cannot be written.
     """
-    first = _settings_of(runs[0].folder)
-    entries, rows, weights, arrays = [], [], {}, []
-    for one in runs:
-        assert one.recorded is not None
-        found = _test_arrays(one)
-        arrays.append(found)
-        own = _weights_that_fit(one, weights, overrides)
-        weights |= own
-        entries.append(
-            {
-                "seed": one.seed,
-                "differs": _differences(first, _settings_of(one.folder)),
-                "tuned": one.tuned,
-                "test_reads": test_reads(one),
-                "readout_sha256": readout_hash(found["readout"]),
-                "has_weights": bool(own),
-                "result": public_result(one.recorded.content),
-            }
-        )
-        rows += [{"seed": one.seed, **row} for row in _csv_rows(one.folder / METRICS)]
+    of_row = _arrays_of_row(runs)
+    earlier = _usable_record(folder, runs, of_row)
+    first = earlier.config if earlier else _settings_of(runs[0].folder)
+    config = public_config(read_config(folder if earlier else runs[0].folder))
+    found = {one.seed: one for one in _earlier_seeds(earlier)}
+    found |= {one.seed: _seed_of_run(one, first, overrides) for one in runs}
+    seeds = [found[seed] for seed in sorted(found)]
+    weights = _weights_that_fit(folder, seeds)
+    rows = [{"seed": one.seed, **row} for one in seeds for row in one.epochs]
+    of_seeds = {
+        name: np.stack([one.arrays[name] for one in seeds])
+        for name in seeds[0].arrays
+        if all(name in one.arrays for one in seeds)
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / CONFIG, config_text(public_config(read_config(runs[0].folder))))
-        write_json(folder / RESULT, {"schema": SCHEMA, "runs": entries})
+        write_text(folder / CONFIG, config_text(config))
+        write_json(folder / RESULT, {"schema": SCHEMA, "runs": [one.entry for one in seeds]})
         write_text(folder / METRICS, _csv_text(rows))
         write_safe_tensors(folder / WEIGHTS, weights)
-        write_npz(folder / PREDICTIONS, _joined_arrays(runs, arrays, overrides))
+        write_npz(folder / PREDICTIONS, {"seed": np.array([one.seed for one in seeds])} | of_row | of_seeds)
     except OSError as error:
         raise unwritable(folder, error, "--records") from error
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _usable_record(folder: Path, runs: Sequence[SuiteRun], of_row: Mapping[str, np.ndarray]) -> RowRecord | None:
+    """Return the earlier record of a row; None if there is none, or its seeds do not belong to these runs."""
+    if not is_row_record(folder):
+        return None
+    earlier = RowRecord.read(folder)
+    if set(earlier.seeds) <= {one.seed for one in runs}:
+        return None
+    if other := settings_beyond_seed([flat(public_config(read_config(at))) for at in (folder, runs[0].folder)]):
+        _log.warning("%s: the earlier seeds had other settings (%s), they are left out", folder, join_names(other))
+        return None
+    if any(not np.array_equal(earlier.arrays[name], of_row[name]) for name in ("recording", "target")):
+        _log.warning("%s: the earlier seeds were tested on other recordings, they are left out", folder)
+        return None
+    return earlier
+
+
+def _earlier_seeds(earlier: RowRecord | None) -> list[_RecordedSeed]:
+    if earlier is None:
+        return []
+    weights = weights_of_seeds(earlier.folder)
+    per_seed = ("answer", "accuracy_over_time", "permutation")
+    return [
+        _RecordedSeed(
+            dict(entry),
+            weights.get(seed, {}),
+            {name: found for name in per_seed if (found := earlier.array(name, seed)) is not None},
+            [{key: value for key, value in row.items() if key != "seed"} for row in earlier.epochs(seed)],
+        )
+        for seed, entry in zip(earlier.seeds, earlier.runs, strict=True)
+    ]
+
+
+def _seed_of_run(one: SuiteRun, first: Mapping[str, Any], overrides: Sequence[str]) -> _RecordedSeed:
+    """Return what a record keeps of a run.
+
+    Args:
+        first: The settings of the first seed.
+    """
+    assert one.recorded is not None
+    stored, permutation = one.recorded.predictions(), _permutation(one, overrides)
+    over_time = accuracy_over_time(stored)
+    arrays = {
+        "answer": answers_of(stored["test_target"], stored["test_readout"]),
+        **({} if over_time is None else {"accuracy_over_time": over_time}),
+        **({} if permutation is None else {"permutation": permutation}),
+    }
+    entry = {
+        "seed": one.seed,
+        "differs": _differences(first, _settings_of(one.folder)),
+        "tuned": one.tuned,
+        "test_reads": test_reads(one),
+        "readout_sha256": readout_hash(stored["test_readout"]),
+        "wall_s": one.wall_s,
+        "result": public_result(one.recorded.content),
+    }
+    return _RecordedSeed(entry, _network_weights(one, overrides), arrays, csv_rows(one.folder / METRICS))
+
+
+def _arrays_of_row(runs: Sequence[SuiteRun]) -> dict[str, np.ndarray]:
+    """Return the arrays that describe the test recordings, which all runs must have in common."""
+    first, *others = map(_test_arrays, runs)
+    for one, found in zip(runs[1:], others, strict=True):
+        if any(not np.array_equal(found[name], first[name]) for name in ("recording", "target")):
+            raise RunFolderError(one.folder, f"was tested on other recordings than {runs[0].folder}")
+    more = {name: first[name] for name in ("start_us", "group") if name in first}
+    return {"recording": first["recording"].astype(np.int32), "target": targets_of(first["target"]), **more}
 
 
 def test_reads(one: SuiteRun) -> dict[str, int]:
@@ -181,12 +295,12 @@ def _is_of_machine(key: str) -> bool:
 
 
 def _test_arrays(one: SuiteRun) -> dict[str, np.ndarray]:
-    """Return the arrays of a run's test: recording, target, readout."""
+    """Return the arrays of a run's test, by their names without `test_`."""
     assert one.recorded is not None
     stored = one.recorded.predictions()
     if "test_readout" not in stored:
         raise RunFolderError(one.folder, "was not tested", "a record is one of a test")
-    return {name: stored[f"test_{name}"] for name in ("recording", "target", "readout")}
+    return {name.removeprefix("test_"): values for name, values in stored.items() if name.startswith("test_")}
 
 
 def _permutation(one: SuiteRun, overrides: Sequence[str]) -> np.ndarray | None:
@@ -195,38 +309,38 @@ def _permutation(one: SuiteRun, overrides: Sequence[str]) -> np.ndarray | None:
     return None if found is None else np.asarray(found)
 
 
-def _joined_arrays(
-    runs: Sequence[SuiteRun], arrays: Sequence[Mapping[str, np.ndarray]], overrides: Sequence[str]
-) -> dict[str, np.ndarray]:
-    first = arrays[0]
-    for one, found in zip(runs, arrays, strict=True):
-        if any(not np.array_equal(found[name], first[name]) for name in ("recording", "target")):
-            raise RunFolderError(one.folder, f"was tested on other recordings than {runs[0].folder}")
-    joined = {
-        "seed": np.array([one.seed for one in runs]),
-        "recording": first["recording"].astype(np.int32),
-        "target": targets_of(first["target"]),
-        "answer": np.stack([answers_of(found["target"], found["readout"]) for found in arrays]),
-    }
-    permutations = [found for one in runs if (found := _permutation(one, overrides)) is not None]
-    return joined | ({"permutation": np.stack(permutations)} if permutations else {})
-
-
-def _weights_that_fit(one: SuiteRun, before: Mapping[str, Tensor], overrides: Sequence[str]) -> dict[str, Tensor]:
-    """Return a run's weights by the names of a record; none if the file would be too large."""
+def _network_weights(one: SuiteRun, overrides: Sequence[str]) -> dict[str, Tensor]:
+    """Return the weights of a run's chosen epoch that its network has; without those that only the training had."""
     names = Session(compose_run(one.folder, overrides, use="network")).built.network.state_dict()
     stored = network_weights(checkpoint_file(one.folder, "best"))
-    own = {f"{one.seed}/{name}": value for name, value in stored.items() if name in names}
-    size = sum(value.numel() * value.element_size() for value in [*before.values(), *own.values()])
-    if size <= MOST_BYTES:
-        return own
-    _log.warning("%s: its weights are left out, the file would have more than %s bytes", one.folder, f"{MOST_BYTES:,}")
-    return {}
+    return {name: value for name, value in stored.items() if name in names}
 
 
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _weights_that_fit(folder: Path, seeds: Sequence[_RecordedSeed]) -> dict[str, Tensor]:
+    """Return the weights of seeds by their names in a record, as long as they fit into the file, and note which do."""
+    found: dict[str, Tensor] = {}
+    for one in seeds:
+        own = {f"{one.seed}/{name}": value for name, value in one.weights.items()}
+        fits = sum(value.numel() * value.element_size() for value in [*found.values(), *own.values()]) <= MOST_BYTES
+        one.entry["has_weights"] = bool(own) and fits
+        if fits:
+            found |= own
+        else:
+            _log.warning("%s: the weights of seed %s would make the file larger than 1 MB", folder, one.seed)
+    return found
+
+
+def weights_of_seeds(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Return the recorded weights of a row by seed, without the seeds whose weights were too large.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, value in read_safe_tensors(folder / WEIGHTS).items():
+        seed, _, own = name.partition("/")
+        found.setdefault(int(seed), {})[own] = value
+    return found
 
 
 def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -235,61 +349,6 @@ def _csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-@dataclass(frozen=True)
-class RowRecord:
-    """The record of a row.
-
-    Attributes:
-        config: Settings by dotted keys, of the first seed.
-        runs: The entries of result.json.
-        weights: Weights of all seeds.
-        arrays: The arrays of predictions.npz.
-    """
-
-    folder: Path
-    config: Mapping[str, Any]
-    runs: Sequence[Mapping[str, Any]]
-    weights: Mapping[str, Tensor]
-    arrays: Mapping[str, np.ndarray]
-
-    @classmethod
-    def read(cls, folder: Path) -> RowRecord:
-        """Read a record.
-
-        Raises:
-            RunFolderError: if a file is missing or damaged.
-            DataError: if the weights are missing or damaged.
-        """
-        try:
-            content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            runs = content["runs"]
-            if content["schema"] != SCHEMA or not all({"seed", "differs", "result"} <= set(one) for one in runs):
-                raise ValueError(f"{RESULT} is not of schema {SCHEMA}")
-            with np.load(folder / PREDICTIONS, allow_pickle=False) as stored:
-                arrays = dict(stored)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(folder, f"is no record of a row ({error})") from error
-        return cls(folder, _settings_of(folder), runs, read_safe_tensors(folder / WEIGHTS), arrays)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The recorded seeds."""
-        return [one["seed"] for one in self.runs]
-
-    def entry(self, seed: int) -> Mapping[str, Any]:
-        """Return the entry of a seed."""
-        return self.runs[self.seeds.index(seed)]
-
-    def weights_of(self, seed: int) -> dict[str, Tensor]:
-        """Return the weights of a seed; empty if they were too large."""
-        prefix = f"{seed}/"
-        return {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
-
-    def epochs(self, seed: int) -> list[dict[str, str]]:
-        """Return the metrics of every epoch of a seed, as text."""
-        return [row for row in _csv_rows(self.folder / METRICS) if int(row["seed"]) == seed]
 
 
 class _OneEpoch(L.Callback):
@@ -341,7 +400,7 @@ def _compose(plan: SuitePlan, spec: RunSpec, record: RowRecord, folder: Path) ->
 
 
 def _check_run(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[ComparedItem]:
-    entry, weights = record.entry(spec.seed), record.weights_of(spec.seed)
+    entry, weights = record.entry(spec.seed), weights_of_seeds(record.folder).get(spec.seed)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         experiment = _compose(plan, spec, record, folder / "run")
@@ -355,8 +414,8 @@ def _check_run(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Iterator[Co
     if split_hash != recorded_split:
         yield ComparedItem(f"{spec}: split", False, "not the same: other recordings are tested")
         return
-    if (stored := record.arrays.get("permutation")) is not None:
-        same = permutation is not None and np.array_equal(stored[record.seeds.index(spec.seed)], permutation)
+    if (stored := record.array("permutation", spec.seed)) is not None:
+        same = permutation is not None and np.array_equal(stored, permutation)
         yield ComparedItem(f"{spec}: permutation", same, "the same" if same else "not the same")
     yield _compare_test(spec, record, arrays)
 
@@ -423,7 +482,7 @@ def _repeat_first_epoch(plan: SuitePlan, spec: RunSpec, record: RowRecord) -> Co
         experiment = replace(_compose(plan, spec, record, folder), test=False)
         with silence_console():
             run(_OneEpochSession(experiment, folder), time.perf_counter())
-        (again, *_), then = _csv_rows(folder / METRICS), recorded[0]
+        (again, *_), then = csv_rows(folder / METRICS), recorded[0]
     names = [name for name in again if name in then]
     differing = [name for name in names if again[name] != then[name]]
     if not differing:

@@ -14,11 +14,15 @@ import torch
 from snnlab.cli import bench, bench_suite
 from snnlab.config.experiment_files import read_suite
 from snnlab.errors import ConfigError, RunFolderError, UnknownSettingError
+from snnlab.experiments.row_record import RowRecord
 from snnlab.experiments.suite_settings import parse_settings
+from snnlab.experiments.suite_table import FORMATS, read_table
+from snnlab.experiments.verdicts import read_methods
 from snnlab.runs.provenance import ComparedItem
+from snnlab.runs.recorded import read_run
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_records
-from snnlab.session.suite_records import RowRecord, check_suite, public_result
+from snnlab.session.suite_records import check_suite, public_result
 
 from ..refusals import assert_raises
 
@@ -119,6 +123,49 @@ def test_record_takes_settings_that_moved_runs_need_again(suite: Path, tmp_path:
         bench.record([moved, "data.nothing=1", "--records", to])
 
 
+def test_the_table_and_the_verdicts_of_a_record_are_those_of_its_runs(suite: Path, tmp_path: Path) -> None:
+    runs, records = read_table(suite / "runs"), read_table(suite / "records")
+    (row,), (recorded,) = runs.parts[0].rows, records.parts[0].rows
+    assert recorded.values == row.values
+    assert (recorded.role, recorded.seeds, recorded.flags) == (row.role, row.seeds, row.flags)
+    own, of_record = read_methods([suite / "runs/runs/points/linear", suite / "records/points/linear"])
+    np.testing.assert_array_equal(own.right, of_record.right)
+    np.testing.assert_array_equal(own.recordings, of_record.recordings)
+    assert own._replace(right=None, recordings=None, clusters=None) == of_record._replace(
+        right=None, recordings=None, clusters=None
+    )
+    assert bench.main(["compare", str(suite / "runs/runs/points/linear"), str(suite / "records/points/linear")], 0) == 0
+
+
+def test_later_seeds_and_rows_join_an_earlier_record(suite: Path, tmp_path: Path) -> None:
+    records, row = copied(suite, tmp_path / "records")
+    (tmp_path / "suite").mkdir()
+    other = SUITE.replace("seeds: [0, 3]", "seeds: [3, 1]").replace("linear: {", "linear: &l {")
+    (tmp_path / "suite" / "points.yaml").write_text(other.replace("role: baseline}", "role: baseline}\n  again: *l"))
+    bench_suite.suite("suite=points", f"folder={tmp_path / 'runs'}", "methods=[linear]", config_dir=tmp_path)
+    bench_suite.write_records(tmp_path / "runs", str(records))
+    before, now = RowRecord.read(suite / "records" / "points" / "linear"), RowRecord.read(row)
+    assert now.seeds == [0, 1, 3]
+    assert [one["differs"] for one in now.runs] == [{}, {"seed": 1}, {"seed": 3}]
+    for name in ("answer", "accuracy_over_time"):
+        np.testing.assert_array_equal(now.array(name, 0), before.array(name, 0))
+    assert sum(one.same is True for one in checked(tmp_path, records, "seeds=[0,1,3]")) == 4
+    bench_suite.suite("suite=points", f"folder={tmp_path / 'runs'}", "methods=[again]", config_dir=tmp_path)
+    shutil.rmtree(tmp_path / "runs" / "runs" / "points" / "linear")
+    bench_suite.write_records(tmp_path / "runs", str(records))
+    assert {one.method: one.seeds for one in read_table(records).parts[0].rows} == {
+        "linear": [0, 1, 3],
+        "again": [1, 3],
+    }
+
+
+def test_earlier_seeds_with_other_settings_are_left_out(suite: Path, tmp_path: Path) -> None:
+    records, row = copied(suite, tmp_path / "records")
+    bench_suite.suite("suite=points", f"folder={tmp_path / 'runs'}", "seeds=[1]", "optimizer.lr=0.02", config_dir=suite)
+    bench_suite.write_records(tmp_path / "runs", str(records))
+    assert RowRecord.read(row).seeds == [1]
+
+
 def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
     records, row = copied(suite, tmp_path / "records")
     (row / "result.json").write_text(json.dumps({"schema": 9, "runs": []}))
@@ -126,6 +173,10 @@ def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
         checked(suite, records)
     with assert_raises(RunFolderError, str(tmp_path / "none")):
         bench_suite.check("suite=points", config_dir=suite, records=tmp_path / "none")
+    with assert_raises(RunFolderError, str(tmp_path / "records"), "DATASET/METHOD"):
+        bench.main(["compare", str(tmp_path / "records"), str(row)], 0.0)
+    with assert_raises(RunFolderError, str(suite / "records/points/linear"), "bench compare"):
+        read_run(suite / "records/points/linear")
     with assert_raises(ConfigError, "bench", "--check"):
         bench_suite.main(["suite=points", "--records", "x"], 0.0)
     assert public_result({"error": "in /home/me/runs/a.csv: 1/2"}) == {"error": "in FOLDER: 1/2"}
@@ -148,6 +199,11 @@ def test_published_records_have_every_seed_of_every_method(name: str) -> None:
             assert row.seeds == list(suite.seeds)
             assert all(one["has_weights"] for one in row.runs)
             assert all(one["result"]["provenance"]["git"]["dirty"] is False for one in row.runs)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(PUBLISHED.iterdir())])
+def test_a_published_table_is_that_of_its_records(name: str) -> None:
+    assert (PUBLISHED / name / "table.txt").read_text() == FORMATS["md"](read_table(PUBLISHED / name))
 
 
 @pytest.mark.slow
