@@ -31,7 +31,7 @@ from snnlab.errors import (
 )
 from snnlab.experiments.executor import executor
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
-from snnlab.experiments.suite_reading import read
+from snnlab.experiments.suite_reading import read, read_suite_yaml
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
 from snnlab.experiments.suite_settings import Suite, SuiteSelection, check_overrides, parse_settings
 from snnlab.experiments.suite_state import (
@@ -39,7 +39,6 @@ from snnlab.experiments.suite_state import (
     is_begun,
     load_suite_state,
     make_suite_folder,
-    read_suite_yaml,
     require_same_settings,
     unite_suite,
     write_suite_yaml,
@@ -175,11 +174,11 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
     if not rows:
         raise RunFolderError(suite_folder, "has no completed run with a test", "snnlab bench suite=NAME trains them")
     folder, of_session = _records_folder(records, found.name), _import_session()[0]
+    of_session.write_suite_description(suite_folder, folder)
     for (dataset, method), runs in rows.items():
         size = of_session.write_row(folder / dataset / method, runs, overrides)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
         say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
-    of_session.write_suite_description(suite_folder, folder)
     write_text(folder / "table.txt", FORMATS["md"](read_table(folder)))
     return folder
 

@@ -166,7 +166,8 @@ def read(folder: Path) -> RecordedSuite:
         RunFolderError: if `suite.yaml` or a record cannot be read or another version wrote it, or the folder has no
             run.
     """
-    return _read_suite(folder) if (folder / SUITE_PAGE).is_file() else _read_runs(folder)
+    content = read_suite_yaml(folder)
+    return _read_runs(folder) if content is None else _read_suite(folder, content)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -188,8 +189,7 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
     return config.get(value[2:-1]) if isinstance(value, str) and value.startswith("${") else value
 
 
-def _read_suite(folder: Path) -> RecordedSuite:
-    content = read_suite_page(folder)
+def _read_suite(folder: Path, content: Mapping[str, Any]) -> RecordedSuite:
     problems: list[str] = []
     state = read_suite_state(folder, problems)
     if rows := row_folders(folder):
@@ -288,13 +288,15 @@ def _read_result(folder: Path) -> tuple[RecordedRun | None, str, str | None]:
     return run, run.status, run.content.get("error")
 
 
-def read_suite_page(folder: Path) -> dict[str, Any]:
-    """Return the content of a `suite.yaml`, with the names of today.
+def read_suite_yaml(folder: Path) -> dict[str, Any] | None:
+    """Return the content of a suite's `suite.yaml`, with the names of today; None if there is none.
 
     Raises:
         RunFolderError: if it cannot be read, or another version wrote it.
     """
     path = folder / SUITE_PAGE
+    if not path.is_file():
+        return None
     try:
         require_bounded(path)
         content = printable_data(yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER))
@@ -302,7 +304,8 @@ def read_suite_page(folder: Path) -> dict[str, Any]:
         raise RunFolderError(path, f"cannot be read ({error})") from error
     content = current_suite_yaml(content) if isinstance(content, dict) else {}
     if content.get("schema") != SUITE_SCHEMA or not content.get("methods"):
-        raise RunFolderError(path, f"is not a suite of schema {SUITE_SCHEMA}")
+        message = f"was not written by this version of snnlab (schema {SUITE_SCHEMA})"
+        raise RunFolderError(path, message, "folder=FOLDER starts another suite")
     return content
 
 

@@ -18,35 +18,13 @@ from snnlab.experiments.suite_reading import (
     SUITE_SCHEMA,
     SUITE_STATE,
     current_suite_json,
-    current_suite_yaml,
 )
 from snnlab.experiments.suite_settings import Method, Suite, SuiteSelection
 from snnlab.files import unwritable, write_json, write_text
-from snnlab.printable import printable_data
 from snnlab.runs.recorded import read_run_if_ended
 from snnlab.settings import key_of
-from snnlab.yaml_files import require_bounded
 
 _log = logging.getLogger(__name__)
-
-
-def read_suite_yaml(folder: Path) -> Mapping[str, Any] | None:
-    """Return the content of a suite's `suite.yaml`; None if there is none.
-
-    Raises:
-        RunFolderError: if it cannot be read, or another version wrote it.
-    """
-    path = folder / SUITE_PAGE
-    if not path.is_file():
-        return None
-    try:
-        require_bounded(path)
-        content = printable_data(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(path, f"cannot be read ({error})") from error
-    if not isinstance(content, Mapping) or content.get("schema") != SUITE_SCHEMA:
-        raise RunFolderError(path, "was not written by this version of snnlab", "folder=FOLDER starts another")
-    return current_suite_yaml(content)
 
 
 def is_begun(folder: Path) -> bool:

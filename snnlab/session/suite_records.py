@@ -38,8 +38,8 @@ from snnlab.experiments.suite_reading import (
     SUITE_SCHEMA,
     SUITE_STATE,
     SuiteRun,
-    read_suite_page,
     read_suite_state,
+    read_suite_yaml,
 )
 from snnlab.experiments.suite_statistics import accuracy_over_time
 from snnlab.files import unwritable, write_json, write_npz, write_text
@@ -114,37 +114,38 @@ def _mean_square(values: np.ndarray) -> np.ndarray:
 
 
 def write_suite_description(suite_folder: Path, records: Path) -> None:
-    """Write `suite.yaml` and `suite.json` of a folder of records: a suite's own, united with those of earlier records.
+    """Write `suite.yaml` and `suite.json` of records: those of a suite's folder, united with those of earlier records.
 
     Raises:
-        RunFolderError: if a file cannot be read or written.
+        RunFolderError: if the folder is not that of a suite, or a file cannot be read or written.
     """
-    now, state = read_suite_page(suite_folder), read_suite_state(suite_folder)
-    before = read_suite_page(records) if (records / SUITE_PAGE).is_file() else {}
-    state_before = read_suite_state(records)
-    united = {part: {**(before.get(part) or {}), **(now.get(part) or {})} for part in ("methods", "datasets")}
-    seeds = sorted({*(before.get("seeds") or ()), *(now.get("seeds") or ())})
-    command = f"snnlab bench suite={now['name']}"
-    page = public_result({**now, **united, "seeds": seeds, "common": _public_overrides(now), "command": command})
+    if (now := read_suite_yaml(suite_folder)) is None:
+        raise RunFolderError(suite_folder, f"is not a suite's folder, there is no {SUITE_PAGE} in it")
+    before = read_suite_yaml(records) or {}
+    states = [read_suite_state(folder) for folder in (records, suite_folder)]
+    page = {
+        **now,
+        **{part: {**(before.get(part) or {}), **(now.get(part) or {})} for part in ("methods", "datasets")},
+        "seeds": sorted({*(before.get("seeds") or ()), *(now.get("seeds") or ())}),
+        "common": [one for one in now.get("common") or () if not _is_of_machine(key_of(one))],
+        "command": f"snnlab bench suite={now['name']}",
+    }
     controls = {
-        (one.get("name"), one.get("dataset"), one.get("method")): one for one in state_before.get("controls", ())
+        (one.get("name"), one.get("dataset"), one.get("method")): one
+        for state in states
+        for one in state.get("controls") or ()
     }
-    controls |= {(one.get("name"), one.get("dataset"), one.get("method")): one for one in state.get("controls", ())}
-    of_state = {
-        "schema": SUITE_SCHEMA,
-        "controls": list(controls.values()),
-        **{part: {**(state_before.get(part) or {}), **(state.get(part) or {})} for part in ("match", "looks")},
+    merged = {
+        part: {key: value for state in states for key, value in (state.get(part) or {}).items()}
+        for part in ("match", "looks")
     }
+    state = {"schema": SUITE_SCHEMA, "controls": list(controls.values()), **merged}
     try:
-        write_text(records / SUITE_PAGE, yaml.safe_dump(page, sort_keys=False, width=120))
-        write_json(records / SUITE_STATE, public_result(of_state))
+        records.mkdir(parents=True, exist_ok=True)
+        write_text(records / SUITE_PAGE, yaml.safe_dump(public_result(page), sort_keys=False, width=120))
+        write_json(records / SUITE_STATE, public_result(state))
     except OSError as error:
         raise unwritable(records, error, "--records") from error
-
-
-def _public_overrides(page: Mapping[str, Any]) -> list[str]:
-    """Return the overrides of all runs of a suite, without those of the machine."""
-    return [one for one in page.get("common") or () if not _is_of_machine(key_of(one))]
 
 
 @dataclass(frozen=True)

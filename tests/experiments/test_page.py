@@ -9,11 +9,11 @@ import pytest
 
 from snnlab.errors import ConfigError, RunFolderError
 from snnlab.experiments.suite_plan import SuitePlan
+from snnlab.experiments.suite_reading import read_suite_yaml
 from snnlab.experiments.suite_settings import SuiteSelection, parse_settings
 from snnlab.experiments.suite_state import (
     is_begun,
     make_suite_folder,
-    read_suite_yaml,
     require_same_settings,
     unite_suite,
     write_suite_yaml,

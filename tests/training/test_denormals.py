@@ -31,13 +31,13 @@ class OneWeight(L.LightningModule):
         super().__init__()
         self.weight, self.fails, self.seen = torch.nn.Parameter(torch.ones(1)), fails, []
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         self.seen.append(flushes_denormals())
         if self.fails:
             raise ValueError("a mistake in the step")
-        return (self.weight * batch).sum()
+        return (self.weight * batch[0]).sum()
 
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+    def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.seen.append(flushes_denormals())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -58,7 +58,7 @@ def trainer() -> L.Trainer:
 
 
 def data() -> torch.utils.data.DataLoader:
-    return torch.utils.data.DataLoader(torch.ones(2, 1))
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(2, 1)))
 
 
 def test_all_threads_flush_denormals_and_stop_to() -> None:
