@@ -152,6 +152,8 @@ class DeadLayerWarning(Checkpoint):
 
 # This many times the loss of the first batch is not noise.
 _RISE_FACTOR = 10
+# With this training accuracy a network has learned: the first batch of one that was trained before may be an easy one.
+_LEARNED = 0.9
 
 
 class LossRiseWarning(Checkpoint):
@@ -177,6 +179,8 @@ class LossRiseWarning(Checkpoint):
         """Check the epoch's loss."""
         loss = float(trainer.callback_metrics["train/loss"])
         if self.reported or self.first is None or not 0 < _RISE_FACTOR * self.first < loss:
+            return
+        if trainer.callback_metrics.get("train/accuracy", 0.0) >= _LEARNED:
             return
         self.reported = True
         _log.warning(

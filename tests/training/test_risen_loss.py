@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from snnlab.training import health
 from snnlab.training.health import LossRiseWarning
 
 from ..refusals import assert_text_has
@@ -42,3 +43,20 @@ def test_a_falling_loss_is_not_reported(
     with caplog.at_level(logging.WARNING):
         assert not fitted(make_module, quiet_trainer, loader, 0.1, 3).reported
     assert not [record for record in caplog.records if record.name.startswith("snnlab")]
+
+
+@pytest.mark.parametrize(("learned", "reported"), [(0.0, False), (1.1, True)])
+def test_an_easy_first_batch_is_not_reported_with_a_high_training_accuracy(
+    make_module: Make,
+    quiet_trainer: Make,
+    loader: DataLoader[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    learned: float,
+    reported: bool,
+) -> None:
+    monkeypatch.setattr(health, "_LEARNED", learned)
+    risen = LossRiseWarning()
+    risen.first = 1e-9
+    quiet_trainer(max_epochs=1, callbacks=[risen], enable_checkpointing=True).fit(make_module(), loader, loader)
+    assert risen.reported is reported
