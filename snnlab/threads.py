@@ -88,8 +88,12 @@ def flush_denormals(on: bool) -> None:
     Processors of Intel need a hundred cycles for an operation with a number below 1e-38, and gradients that vanish over
     many steps are such numbers: a GRU of 784 steps trains five times as fast without them.
     """
-    torch.set_flush_denormal(on)
-    run_in_openmp(lambda *_: torch.set_flush_denormal(on), torch.get_num_threads())
+
+    def set_own(*_: int) -> None:
+        torch.set_flush_denormal(on)
+
+    set_own()
+    run_in_openmp(set_own, torch.get_num_threads())
     _workers.cache_clear()  # new threads are like the one that starts them
 
 
