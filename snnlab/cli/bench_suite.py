@@ -178,7 +178,8 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
     for (dataset, method), runs in rows.items():
         size = of_session.write_row(folder / dataset / method, runs, overrides)
         reads = sum(sum(of_session.test_reads(one).values()) for one in runs)
-        say(f"{method} on {dataset}: {len(runs)} seeds, {size / 1e6:.2f} MB; test recordings read {reads} times")
+        seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(one.seed) for one in runs)}"
+        say(f"{method} on {dataset}: {seeds}; {size / 1e6:.2f} MB; test recordings read {reads} times")
     write_text(folder / "table.txt", FORMATS["md"](read_table(folder)))
     return folder
 
