@@ -94,6 +94,22 @@ def test_a_check_names_what_differs(suite: Path, tmp_path: Path) -> None:
     assert any("0.01" in one.text and "0.02" in one.text for one in found)
 
 
+def test_on_another_processor_a_first_epoch_is_compared_with_those_of_all_seeds(suite: Path, tmp_path: Path) -> None:
+    records, row = copied(suite, tmp_path / "records")
+    text = (row / "result.json").read_text()
+    for one in json.loads(text)["runs"]:
+        text = text.replace(one["result"]["provenance"]["device"], "another processor")
+    (row / "result.json").write_text(text)
+    text = (row / "metrics.csv").read_text()
+    losses = [one["train/loss"] for one in csv.DictReader(text.splitlines()) if one["epoch"] == "0"]
+    (row / "metrics.csv").write_text(text.replace(losses[0], "0.001"))
+    assert [one.same for one in checked(suite, records)] == [True] * 3
+    (row / "metrics.csv").write_text(text.replace(losses[0], "0.001").replace(losses[1], "0.001"))
+    found = checked(suite, records, "seeds=[0]")
+    assert [one.same for one in found] == [True, False]
+    assert "train/loss 0.001 then" in found[1].text
+
+
 def test_a_seed_without_a_record_is_named_and_not_compared(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = checked(suite, suite / "records", "seeds=[7,3]")
     compared = [one for one in found if one.same is not None]
