@@ -30,6 +30,7 @@ from snnlab.errors import (
     one_line,
 )
 from snnlab.experiments.executor import executor
+from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.suite_plan import FILE_SETTINGS, RunSpec, SuiteFunctions, SuitePlan, keys_set_by_methods
 from snnlab.experiments.suite_reading import read, read_suite_yaml
 from snnlab.experiments.suite_runner import SuiteRunner, tuning_plan
@@ -169,6 +170,8 @@ def write_records(suite_folder: Path, records: str | None, overrides: Sequence[s
     Raises:
         RunFolderError: if the folder has no completed run, or a file cannot be read or written.
     """
+    if row_folders(suite_folder):
+        raise RunFolderError(suite_folder, "has records already", "name the suite's own folder, outputs/suite_NAME")
     found = read(suite_folder)
     rows = group_by([one for one in found.runs if one.tested], lambda one: (one.dataset, one.method))
     if not rows:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import yaml
 
 from snnlab.errors import ConfigError, RunFolderError
-from snnlab.experiments.row_record import RowRecord, row_folders
+from snnlab.experiments.row_record import RowRecord, is_row_record, row_folders
 from snnlab.printable import printable_data
 from snnlab.runs import recorded
 from snnlab.runs.recorded import RecordedRun, find_runs, read_run_if_ended
@@ -166,6 +166,8 @@ def read(folder: Path) -> RecordedSuite:
         RunFolderError: if `suite.yaml` or a record cannot be read or another version wrote it, or the folder has no
             run.
     """
+    if is_row_record(folder):
+        raise RunFolderError(folder, "is the record of one row", f"the table is that of the suite: {folder.parents[1]}")
     content = read_suite_yaml(folder)
     return _read_runs(folder) if content is None else _read_suite(folder, content)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from snnlab.errors import ConfigError, DamagedError, RunFolderError, VersionError
+from snnlab.experiments.row_record import row_folders
 from snnlab.experiments.suite_plan import RunSpec, SuitePlan
 from snnlab.experiments.suite_reading import (
     SUITE_PAGE,
@@ -36,11 +37,13 @@ def make_suite_folder(folder: Path) -> None:
     """Create a suite's folder if it does not exist.
 
     Raises:
-        RunFolderError: if it cannot be created, or is the folder of a run or a search.
+        RunFolderError: if it cannot be created, or is the folder of a run, a search or records.
     """
     for path in (folder, *folder.parents):
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
             raise RunFolderError("folder", f"{path} is the folder of a run", "name another one for the suite")
+    if row_folders(folder):
+        raise RunFolderError("folder", f"{folder} has the records of a suite", "name another one for the suite")
     if (folder / "sweep.yaml").is_file():
         raise RunFolderError("folder", f"{folder} is the folder of a search", "name another one for the suite")
     try:

@@ -135,11 +135,13 @@ def write_suite_description(suite_folder: Path, records: Path) -> None:
         for state in states
         for one in state.get("controls") or ()
     }
-    merged = {
-        part: {key: value for state in states for key, value in (state.get(part) or {}).items()}
-        for part in ("match", "looks")
-    }
-    state = {"schema": SUITE_SCHEMA, "controls": list(controls.values()), **merged}
+    match = {dataset: found for state in states for dataset, found in (state.get("match") or {}).items()}
+    looks: dict[str, list[Any]] = {}  # of all folders: a verdict counts every earlier look
+    for state in states:
+        for dataset, of_dataset in (state.get("looks") or {}).items():
+            known = looks.setdefault(dataset, [])
+            known += [look for look in of_dataset if look not in known]
+    state = {"schema": SUITE_SCHEMA, "controls": list(controls.values()), "match": match, "looks": looks}
     try:
         records.mkdir(parents=True, exist_ok=True)
         write_text(records / SUITE_PAGE, yaml.safe_dump(public_result(page), sort_keys=False, width=120))

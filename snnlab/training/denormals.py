@@ -13,7 +13,7 @@ class FlushDenormals(L.Callback):
     """Takes denormal numbers for zeros during a training or a test, and restores the setting of before."""
 
     def __init__(self) -> None:
-        self._before = False
+        self._before: bool | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Flush denormal numbers."""
@@ -22,8 +22,13 @@ class FlushDenormals(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Restore the setting."""
-        flush_denormals(self._before)
+        self._restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Restore the setting."""
-        flush_denormals(self._before)
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            flush_denormals(self._before)
+            self._before = None

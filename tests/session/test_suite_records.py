@@ -175,6 +175,16 @@ def test_later_seeds_and_rows_join_an_earlier_record(suite: Path, tmp_path: Path
     }
 
 
+def test_the_looks_of_all_folders_stay(suite: Path, tmp_path: Path) -> None:
+    records, _ = copied(suite, tmp_path / "records")
+    state = json.loads((records / "suite.json").read_text())
+    (records / "suite.json").write_text(json.dumps({**state, "looks": {"points": [{"linear": 1}]}}))
+    own = json.loads((suite / "runs" / "suite.json").read_text()).get("looks") or {}
+    bench_suite.write_records(suite / "runs", str(records))
+    looks = json.loads((records / "suite.json").read_text())["looks"]["points"]
+    assert looks == [{"linear": 1}, *own.get("points", [])]
+
+
 def test_earlier_seeds_with_other_settings_are_left_out(suite: Path, tmp_path: Path) -> None:
     records, row = copied(suite, tmp_path / "records")
     bench_suite.suite("suite=points", f"folder={tmp_path / 'runs'}", "seeds=[1]", "optimizer.lr=0.02", config_dir=suite)
@@ -191,6 +201,12 @@ def test_mistakes_are_one_line(suite: Path, tmp_path: Path) -> None:
         bench_suite.check("suite=points", config_dir=suite, records=tmp_path / "none")
     with assert_raises(RunFolderError, str(tmp_path / "records"), "DATASET/METHOD"):
         bench.main(["compare", str(tmp_path / "records"), str(row)], 0.0)
+    with assert_raises(RunFolderError, str(suite / "records"), "outputs/suite_NAME"):
+        bench_suite.write_records(suite / "records", str(tmp_path / "again"))
+    with assert_raises(RunFolderError, str(suite / "records/points/linear"), str(suite / "records")):
+        read_table(suite / "records/points/linear")
+    with assert_raises(RunFolderError, "folder", str(suite / "records")):
+        bench_suite.suite("suite=points", f"folder={suite / 'records'}", config_dir=suite)
     with assert_raises(RunFolderError, str(suite / "records/points/linear"), "bench compare"):
         read_run(suite / "records/points/linear")
     with assert_raises(ConfigError, "bench", "--check"):
