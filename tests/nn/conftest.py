@@ -1,4 +1,4 @@
-"""One seed for every test, so that a failure can be repeated; rendered loops in Python, where that is enough."""
+"""One seed and one thread for every test; rendered loops in Python, where that is enough."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ from snnlab.kernels import function
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Use one thread: small tensors are slower on several, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

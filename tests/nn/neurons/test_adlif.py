@@ -18,7 +18,6 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import LIF, AdLIF, AdLIFState, Recurrent, RecurrentState
 from snnlab.nn.surrogate import Atan
 
@@ -27,7 +26,6 @@ from ..conftest import python_and_compiled
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, N = 30, 3, 8
-LENGTHS = torch.tensor([T, 1, 9])
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -232,48 +230,6 @@ def test_its_info_describes_it() -> None:
     assert AdLIF(1.0, b=0.5).info().adaptation == (0.1, "v", 0.5)
     assert AdLIF(1.0, coupling="before_reset").info().adaptation == (0.1, "u", 0.1)
     assert [(c.name, c.ms) for c in AdLIF(1.0).constants()] == [("tau_mem", 20.0), ("tau_adapt", 200.0)]
-
-
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dtype) -> None:
-    neuron = AdLIF(2.0, learn=["a", "b", "tau_adapt"]).to(dtype)
-    x = drive(2, 5, 3, dtype=dtype)
-    whole, last = neuron(x)
-    outputs, state = [], neuron.initial_state(x[0])
-    for chunk in x.split(size):
-        y, state = neuron(chunk, state)
-        outputs.append(y)
-    assert torch.equal(torch.cat(outputs), whole)
-    assert whole.dtype == dtype
-    for part, other in zip(state, last, strict=True):
-        assert part.dtype == dtype
-        assert part.isfinite().all()
-        assert torch.equal(part, other)
-
-
-def test_past_its_end_a_sample_rests_and_only_valid_spikes_count() -> None:
-    neuron, x, counts = AdLIF(2.0), drive(2, 5, 3), {}
-    y, state = neuron(x, lengths=LENGTHS, counts=counts)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert not y[n:, b].any()
-        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
-        assert all(torch.equal(part[b : b + 1], other) for part, other in zip(state, last, strict=True))
-
-
-def test_channels_last_memory_is_kept() -> None:
-    x = drive(2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    y, state = AdLIF(2.0)(x)
-    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
-
-
-def test_an_empty_batch_and_a_single_step_run() -> None:
-    y, state = AdLIF(2.0)(torch.rand(1, 0, 4))
-    assert y.shape == (1, 0, 4)
-    assert state.w.shape == (0, 4)
 
 
 def test_what_is_learned_starts_where_it_was_set_and_stays_within_its_range() -> None:

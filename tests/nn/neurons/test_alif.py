@@ -15,7 +15,6 @@ from torch import Tensor
 
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import ALIF, LIF, ALIFState
 from snnlab.nn.neurons.info import AfterSpike, Firing
 from snnlab.nn.surrogate import Atan
@@ -31,7 +30,6 @@ SETTINGS: dict[str, Any] = {
     **{"beta": BETA, "input_gain": GAIN, "v_leak": LEAK, "v_threshold": THETA, "v_reset": RESET},
     **{"rho": RHO, "adaptation": JUMP, "surrogate": Atan(WIDTH, HEIGHT)},
 }
-LENGTHS = torch.tensor([T, 1, 9])
 
 
 def drive(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -186,47 +184,6 @@ def test_its_rate_for_the_same_poisson_events_hardly_depends_on_the_bins(rate_pe
 )
 def test_settings_that_depend_on_dt_are_not_dt_invariant(settings: dict[str, Any]) -> None:
     assert not ALIF(1.0, **settings).dt_invariant
-
-
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dtype) -> None:
-    neuron, x = ALIF(2.0, adapted_reset=True), drive(2, 5, 3, dtype=dtype)
-    whole, last = neuron(x)
-    outputs, state = [], neuron.initial_state(x[0])
-    for chunk in x.split(size):
-        y, state = neuron(chunk, state)
-        outputs.append(y)
-    assert torch.equal(torch.cat(outputs), whole)
-    assert whole.dtype == dtype
-    for part, other in zip(state, last, strict=True):
-        assert part.dtype == dtype
-        assert part.isfinite().all()
-        assert torch.equal(part, other)
-
-
-def test_past_its_end_a_sample_rests_and_only_valid_spikes_count() -> None:
-    neuron, x, counts = ALIF(2.0), drive(2, 5, 3), {}
-    y, state = neuron(x, lengths=LENGTHS, counts=counts)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert not y[n:, b].any()
-        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
-        assert all(torch.equal(part[b : b + 1], other) for part, other in zip(state, last, strict=True))
-
-
-def test_channels_last_memory_is_kept() -> None:
-    x = drive(2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    y, state = ALIF(2.0)(x)
-    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
-
-
-def test_an_empty_batch_and_a_single_step_run() -> None:
-    y, state = ALIF(2.0)(torch.rand(1, 0, 4))
-    assert y.shape == (1, 0, 4)
-    assert state.w.shape == (0, 4)
 
 
 def test_everything_real_is_learned_and_stays_legal() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,8 +29,27 @@ PARALLEL = {"psn", "masked_psn", "sliding_psn"}
 STEPWISE = [name for name in NEURONS if name not in PARALLEL]
 NAMES = sorted({*FILES, *NEURONS} - PARALLEL)
 KINDS = [*NAMES, *(f"{name}-recurrent" for name in STEPWISE)]
+# Settings other than those of the presets, for tests of the time axis.
+DIALECTS: dict[str, dict[str, Any]] = {
+    "lif, value": {"type": "lif", "reset": "value", "v_reset": -0.5, "v_leak": 0.25},
+    "lif, value, a step later": {"type": "lif", "reset": "value", "reset_delay": True},
+    "lif, subtract, a step later": {"type": "lif", "reset": "subtract", "reset_delay": True},
+    "lif, none": {"type": "lif", "reset": "none"},
+    "cuba_lif, value": {"type": "cuba_lif", "reset": "value", "v_reset": -0.5, "v_leak": 0.25},
+    "cuba_lif, value, a step later": {"type": "cuba_lif", "reset": "value", "reset_delay": True},
+    "cuba_lif, subtract, a step later": {"type": "cuba_lif", "reset": "subtract", "reset_delay": True},
+    "cuba_lif, none": {"type": "cuba_lif", "reset": "none"},
+    "alif, adapted reset": {"type": "alif", "adapted_reset": True},
+    "adlif, learned": {"type": "adlif", "learn": ["a", "b", "tau_adapt"]},
+    "lava_cuba, 1/50": {"type": "lava_cuba", "alpha": 0.5, "beta": 0.25, "v_threshold": 0.7, "scale": 50},
+    "sinabs_lif, synapse": {"type": "sinabs_lif", "tau_syn": "3 steps"},
+    "sinabs_lif, bound": {"type": "sinabs_lif", "input_gain": 1.0, "beta": 0.8, "alpha": 0.5, "min_v_mem": -0.25},
+    "snntorch_alpha, subtract": {"type": "snntorch_alpha", "reset": "subtract"},
+    "snntorch_alpha, none": {"type": "snntorch_alpha", "reset": "none"},
+}
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+every_dialect = pytest.mark.parametrize("kind", [*KINDS, *DIALECTS])
 # Each type runs compiled, forward and backward, in single precision; all else that these tests check is in the text of
 # the loops, which runs in Python. tests/kernels compares compiled loops with the plain one; peers/ compiles presets.
 pytestmark = pytest.mark.usefixtures("loops_in_python")
@@ -57,18 +75,12 @@ NOT_A_DERIVATIVE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread: small tensors are slower on several, especially on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def build(kind: str, dt: float = 2.0, in_shape: tuple[int, ...] = SHAPE, **changes: Any) -> Neuron:
     name, _, recurrent = kind.partition("-")
-    settings = yaml.safe_load(FILES[name].read_text(encoding="utf-8")) if name in FILES else {"type": name}
+    if name in DIALECTS:
+        settings = dict(DIALECTS[name])
+    else:
+        settings = yaml.safe_load(FILES[name].read_text(encoding="utf-8")) if name in FILES else {"type": name}
     settings |= GAINS.get(name, {}) | changes | ({"recurrent": True} if recurrent else {})
     torch.manual_seed(0)
     return NEURONS.build(settings.pop("type"), settings, name, dt=dt, in_shape=in_shape)
@@ -118,11 +130,12 @@ def test_shapes_and_precision_are_those_of_the_input(kind: str, dtype: torch.dty
         assert leaf.isfinite().all()
 
 
-@every_kind
-@pytest.mark.parametrize("size", [1, 4])
-def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int) -> None:
-    neuron, x = build(kind), drive()
+@every_dialect
+@pytest.mark.parametrize(("size", "dtype"), [(1, torch.float32), (4, torch.float64), (4, torch.bfloat16)])
+def test_pieces_and_single_steps_equal_the_whole_bit_for_bit(kind: str, size: int, dtype: torch.dtype) -> None:
+    neuron, x = build(kind).to(dtype), drive(dtype=dtype)
     whole, last = neuron(x)
+    assert whole.any()
     parts, state = chunks(neuron, x, size)
     assert torch.equal(parts, whole)
     assert_same(state, last)
@@ -140,7 +153,7 @@ def test_a_state_that_is_given_is_where_it_starts_and_is_not_changed(kind: str) 
     assert not torch.equal(y, neuron(x)[0])
 
 
-@every_kind
+@every_dialect
 def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(kind: str) -> None:
     neuron, x, lengths = build(kind).double(), drive(dtype=torch.float64), [T, 1, 5]
     y, state = neuron(x, lengths=torch.tensor(lengths))
@@ -152,7 +165,7 @@ def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_ru
             assert torch.equal(part[b : b + 1], expected)
 
 
-@every_kind
+@every_dialect
 def test_counts_are_the_spikes_of_the_valid_steps_of_spiking_neurons_alone(kind: str) -> None:
     neuron = build(kind)
     counts: dict[str, Tensor] = {}
@@ -241,7 +254,7 @@ def test_it_moves_to_another_precision_as_modules_do(kind: str) -> None:
     assert neuron(drive(dtype=torch.float64))[0].dtype == torch.float64
 
 
-@every_kind
+@every_dialect
 @pytest.mark.parametrize(("steps", "batch"), [(T, 0), (1, B), (1, 1), (T, 1)])
 def test_an_empty_batch_a_last_small_one_and_a_single_step_are_taken(kind: str, steps: int, batch: int) -> None:
     y, state = build(kind)(drive(steps)[:, :batch])
@@ -288,11 +301,13 @@ def test_the_plain_loop_can_be_compiled(kind: str) -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-@every_kind
-def test_channels_last_memory_is_kept(kind: str) -> None:
+@every_dialect
+@pytest.mark.parametrize("lengths", [None, [T, 1, 5]])
+def test_channels_last_memory_is_kept(kind: str, lengths: list[int] | None) -> None:
     x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    y, _ = build(kind)(x)
+    y, state = build(kind)(x, lengths=None if lengths is None else torch.tensor(lengths))
     assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert all(leaf.is_contiguous(memory_format=torch.channels_last) for leaf in leaves(state))
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -6,7 +6,6 @@ Axes: T steps, B samples, N neurons.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,29 +16,16 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import LavaCuba, LavaCubaState
 
 from ...refusals import assert_raises
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
-LENGTHS = torch.tensor([12, 1, 7])
-SETTINGS: list[dict[str, Any]] = [{}, {"alpha": 0.5, "beta": 0.25, "v_threshold": 0.7, "scale": 50}]
-every_setting = pytest.mark.parametrize("settings", SETTINGS)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread for the small tensors of each step: on a busy machine several wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def drive(dtype: torch.dtype = torch.float32) -> Tensor:
+def drive() -> Tensor:
     torch.manual_seed(0)
-    return (torch.rand(T, B, *SHAPE) * 1.5 - 0.6).to(dtype)
+    return torch.rand(T, B, *SHAPE) * 1.5 - 0.6
 
 
 def trace(neuron: LavaCuba, x: Tensor) -> tuple[Tensor, LavaCubaState]:
@@ -195,51 +181,6 @@ def test_the_gradient_leaves_the_reset_out() -> None:
     assert y.flatten().tolist() == [1, 0]
     (gradient,) = torch.autograd.grad(state.v.sum(), x)
     assert gradient.flatten().tolist() == [0.5, 1.0]
-
-
-@every_setting
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_equal_the_whole_bit_for_bit(settings: dict[str, Any], size: int, dtype: torch.dtype) -> None:
-    neuron, x = LavaCuba(**settings), drive(dtype)
-    whole, state = neuron(x)
-    outputs, last = [], None
-    for chunk in x.split(size):
-        y, last = neuron(chunk, last)
-        outputs.append(y)
-    assert whole.dtype == dtype
-    assert whole.any()
-    assert ((whole == 0) | (whole == 1)).all()
-    assert torch.equal(torch.cat(outputs), whole)
-    assert isinstance(last, LavaCubaState)
-    assert all(torch.equal(a, b) and a.dtype == dtype and a.isfinite().all() for a, b in zip(last, state, strict=True))
-
-
-@every_setting
-def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(settings: dict[str, Any]) -> None:
-    neuron, x, counts = LavaCuba(**settings), drive(), {}
-    y, state = neuron(x, lengths=LENGTHS, counts=counts)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert (y[n:, b] == 0).all()
-        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
-        assert all(torch.equal(part[b : b + 1], whole) for part, whole in zip(state, last, strict=True))
-
-
-def test_channels_last_memory_is_kept() -> None:
-    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    for lengths in (None, LENGTHS):
-        y, state = LavaCuba()(x, lengths=lengths)
-        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-        assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
-
-
-@pytest.mark.parametrize(("steps", "batch"), [(1, B), (T, 0), (1, 0)])
-def test_one_step_and_an_empty_batch_run(steps: int, batch: int) -> None:
-    y, state = LavaCuba()(torch.ones(steps, batch, *SHAPE))
-    assert y.shape == (steps, batch, *SHAPE)
-    assert all(part.shape == (batch, *SHAPE) for part in state)
 
 
 def test_it_starts_at_rest() -> None:

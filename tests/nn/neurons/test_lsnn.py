@@ -17,7 +17,6 @@ from torch import Tensor
 
 from snnlab.config.folders import config_folder
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import LSNN, LSNNState, Neuron, RecurrentState
 from snnlab.nn.neurons.info import Firing
 from snnlab.nn.surrogate import Atan
@@ -32,7 +31,6 @@ SETTINGS: dict[str, Any] = {
     **{"beta": A, "alpha": SYN, "rho": RHO, "input_gain": "1-a", "v_leak": LEAK, "v_threshold": THETA},
     **{"v_reset": RESET, "adaptation": JUMP, "surrogate": Atan(WIDTH, HEIGHT)},
 }
-LENGTHS = torch.tensor([T, 1, 9])
 
 
 def preset(name: str, dtype: torch.dtype, **changes: Any) -> Any:
@@ -131,47 +129,6 @@ def test_rest_is_the_threshold_without_spikes() -> None:
     state = LSNN(1.0, v_leak=0.25, v_threshold=1.5).initial_state(torch.zeros(B, N))
     assert state._fields == ("v", "i", "b")
     assert [set(part.flatten().tolist()) for part in state] == [{0.25}, {0.0}, {1.5}]
-
-
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_and_steps_equal_the_whole_bit_for_bit(size: int, dtype: torch.dtype) -> None:
-    neuron, x = LSNN(2.0), drive(2, 5, 3, dtype=dtype)
-    whole, last = neuron(x)
-    outputs, state = [], neuron.initial_state(x[0])
-    for chunk in x.split(size):
-        y, state = neuron(chunk, state)
-        outputs.append(y)
-    assert torch.equal(torch.cat(outputs), whole)
-    assert whole.dtype == dtype
-    for part, other in zip(state, last, strict=True):
-        assert part.dtype == dtype
-        assert part.isfinite().all()
-        assert torch.equal(part, other)
-
-
-def test_past_its_end_a_sample_rests_and_only_valid_spikes_count() -> None:
-    neuron, x, counts = LSNN(2.0), drive(2, 5, 3), {}
-    y, state = neuron(x, lengths=LENGTHS, counts=counts)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert not y[n:, b].any()
-        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
-        assert all(torch.equal(part[b : b + 1], other) for part, other in zip(state, last, strict=True))
-
-
-def test_channels_last_memory_is_kept() -> None:
-    x = drive(2, 5, 3).flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    y, state = LSNN(2.0)(x)
-    assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
-
-
-def test_an_empty_batch_and_a_single_step_run() -> None:
-    y, state = LSNN(2.0)(torch.rand(1, 0, 4))
-    assert y.shape == (1, 0, 4)
-    assert state.b.shape == (0, 4)
 
 
 def test_everything_real_is_learned() -> None:

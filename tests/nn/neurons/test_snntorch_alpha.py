@@ -16,21 +16,19 @@ from torch import Tensor
 from snnlab.config.folders import config_folder
 from snnlab.errors import ConfigError
 from snnlab.nn import NEURONS
-from snnlab.nn.layer import OWN_SPIKES
 from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
 
 from ...refusals import assert_raises
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 12, 3, (2, 5, 3)
-LENGTHS = torch.tensor([12, 1, 7])
 RESETS = ["value", "subtract", "none"]
 every_reset = pytest.mark.parametrize("reset", RESETS)
 
 
-def drive(dtype: torch.dtype = torch.float32) -> Tensor:
+def drive() -> Tensor:
     torch.manual_seed(0)
-    return (torch.rand(T, B, *SHAPE) * 6.0 - 1.0).to(dtype)
+    return torch.rand(T, B, *SHAPE) * 6.0 - 1.0
 
 
 def trace(neuron: SnntorchAlpha, x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
@@ -105,52 +103,6 @@ def test_the_surrogate_is_snntorchs_and_the_reset_is_left_out_of_the_gradient() 
     assert gradient.flatten().tolist() == pytest.approx([0.5 / (1 + math.pi**2), 0.0, 0.0], rel=1e-13)
     (gradient,) = torch.autograd.grad(state.v.sum(), x)
     assert not gradient.any()  # reset to 0: neither the membrane nor the reset itself passes one
-
-
-@every_reset
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_equal_the_whole_bit_for_bit(reset: Any, size: int, dtype: torch.dtype) -> None:
-    neuron, x = SnntorchAlpha(reset=reset), drive(dtype)
-    whole, state = neuron(x)
-    outputs, last = [], None
-    for chunk in x.split(size):
-        y, last = neuron(chunk, last)
-        outputs.append(y)
-    assert whole.dtype == dtype
-    assert whole.any()
-    assert ((whole == 0) | (whole == 1)).all()
-    assert torch.equal(torch.cat(outputs), whole)
-    assert isinstance(last, SnntorchAlphaState)
-    assert all(torch.equal(a, b) and a.dtype == dtype and a.isfinite().all() for a, b in zip(last, state, strict=True))
-
-
-@every_reset
-def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(reset: Any) -> None:
-    neuron, x, counts = SnntorchAlpha(reset=reset), drive(), {}
-    y, state = neuron(x, lengths=LENGTHS, counts=counts)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert (y[n:, b] == 0).all()
-        assert torch.equal(counts[OWN_SPIKES][b], short.sum((0, 1)))
-        assert all(torch.equal(part[b : b + 1], whole) for part, whole in zip(state, last, strict=True))
-
-
-@every_reset
-def test_channels_last_memory_is_kept(reset: Any) -> None:
-    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    for lengths in (None, LENGTHS):
-        y, state = SnntorchAlpha(reset=reset)(x, lengths=lengths)
-        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-        assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
-
-
-@pytest.mark.parametrize(("steps", "batch"), [(1, B), (T, 0), (1, 0)])
-def test_one_step_and_an_empty_batch_run(steps: int, batch: int) -> None:
-    y, state = SnntorchAlpha()(torch.ones(steps, batch, *SHAPE))
-    assert y.shape == (steps, batch, *SHAPE)
-    assert all(part.shape == (batch, *SHAPE) for part in state)
 
 
 def test_it_starts_at_rest() -> None:

@@ -27,48 +27,15 @@ NEURONS_AND_DIALECTS = [(LI, {}), *((kind, d) for kind in (LIF, CubaLIF) for d i
 every_neuron = pytest.mark.parametrize(("kind", "dialect"), NEURONS_AND_DIALECTS)
 
 
-def drive(dtype: torch.dtype = torch.float32) -> Tensor:
+def drive() -> Tensor:
     torch.manual_seed(0)
-    return (torch.rand(T, B, *SHAPE) * 2.5 - 0.5).to(dtype)
-
-
-def run_chunks(neuron: Neuron, x: Tensor, size: int, **given: Any) -> tuple[Tensor, Any]:
-    outputs, state = [], None
-    for chunk in x.split(size):
-        y, state = neuron(chunk, state, **given)
-        outputs.append(y)
-    return torch.cat(outputs), state
+    return torch.rand(T, B, *SHAPE) * 2.5 - 0.5
 
 
 def assert_same(one: Any, other: Any) -> None:
     assert type(one) is type(other)
     for a, b in zip(one, other, strict=True):
         assert torch.equal(a, b)
-
-
-@every_neuron
-@pytest.mark.parametrize("size", [1, 5])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_pieces_equal_the_whole_bit_for_bit(kind: Any, dialect: dict[str, Any], size: int, dtype: torch.dtype) -> None:
-    neuron, x = kind(2.0, **dialect), drive(dtype)
-    whole, state = neuron(x)
-    chunks, last = run_chunks(neuron, x, size)
-    assert whole.dtype == dtype
-    assert torch.equal(chunks, whole)
-    assert_same(last, state)
-
-
-@every_neuron
-def test_past_its_end_a_sample_gives_zeros_and_keeps_the_state_of_the_shorter_run(
-    kind: Any, dialect: dict[str, Any]
-) -> None:
-    neuron, x = kind(2.0, **dialect), drive()
-    y, state = neuron(x, lengths=LENGTHS)
-    for b, n in enumerate(LENGTHS.tolist()):
-        short, last = neuron(x[:n, b : b + 1])
-        assert torch.equal(y[:n, b : b + 1], short)
-        assert (y[n:, b] == 0).all()
-        assert_same(type(state)(*(part[b : b + 1] for part in state)), last)
 
 
 @every_neuron
@@ -135,15 +102,6 @@ def test_truncated_backpropagation_stops_at_a_detached_state() -> None:
     assert x.grad is not None
     assert (x.grad[:5] == 0).all()
     assert x.grad[5:].all()
-
-
-@every_neuron
-def test_channels_last_memory_is_kept(kind: Any, dialect: dict[str, Any]) -> None:
-    x = drive().flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (T, B))
-    for lengths in (None, LENGTHS):
-        y, state = kind(2.0, **dialect)(x, lengths=lengths)
-        assert y.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-        assert all(part.is_contiguous(memory_format=torch.channels_last) for part in state)
 
 
 def test_exact_decay_is_the_exponential() -> None:
