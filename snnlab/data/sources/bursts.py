@@ -10,11 +10,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from snnlab.data.dataset import DATASETS
-from snnlab.data.events import Events, SensorSize
-from snnlab.data.sources.simulated import TEST_FRACTION, TEST_SEED
-from snnlab.data.splits import stratified_holdout
+from snnlab.data.events import Events
+from snnlab.data.sources.simulated import SimulatedClasses
 from snnlab.errors import ConfigError
-from snnlab.seeds import Stream, generator
 from snnlab.settings import NonNegative, at_least
 
 
@@ -55,7 +53,7 @@ _CLASSES, _RECORDINGS = range(2)
 
 
 @DATASETS.register("burst_sequences")
-class BurstSequences:
+class BurstSequences(SimulatedClasses):
     """Burst sequences: every channel bursts once; in each class, some channels do so at times that tell the class.
 
         P(spike of channel c at step t) = low + (high - low) exp(-(t - m_c)^2 / (2 width^2))
@@ -77,8 +75,6 @@ class BurstSequences:
     """
 
     label = "simulated_burst_sequences"
-    groups = None
-    class_names = None
     recipe = BurstRecipe()
 
     def __init__(
@@ -89,24 +85,18 @@ class BurstSequences:
         fixed_channels: Annotated[int, at_least(1)] = 3,
         simulation_seed: NonNegative = 0,
     ) -> None:
-        if num_recordings < 2 * num_classes:
-            raise ConfigError(
-                "num_recordings", f"must be {2 * num_classes} or more, two per class, got {num_recordings}"
-            )
+        super().__init__(sensor_size, num_classes, num_recordings, simulation_seed)
         width, height, polarities = sensor_size
         if (height, polarities) != (1, 1):
             raise ConfigError("sensor_size", f"must be [W, 1, 1], W channels, got {list(sensor_size)}")
         if fixed_channels > width:
             raise ConfigError("fixed_channels", f"must be at most the {width} channels, got {fixed_channels}")
-        self.sensor_size: SensorSize = (width, height, polarities)
-        self.num_classes, self.fixed_channels, self.simulation_seed = num_classes, fixed_channels, simulation_seed
-        self.targets = np.arange(num_recordings) % num_classes
-        self.notes: list[str] = []
+        self.fixed_channels = fixed_channels
 
     @cached_property
     def classes(self) -> BurstClasses:
         """The channels and times of each class."""
-        rng = self._generator(_CLASSES)
+        rng = self.generator(_CLASSES)
         drawn = [
             (
                 rng.choice(self.sensor_size[0], self.fixed_channels, replace=False),
@@ -116,35 +106,13 @@ class BurstSequences:
         ]
         return BurstClasses(*(np.array(part) for part in zip(*drawn, strict=True)))
 
-    @property
-    def split(self) -> np.ndarray:
-        """A fixed stratified fifth is for testing."""
-        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
-        return test.astype(np.uint8)
-
     def fingerprint(self) -> dict[str, Any]:
         """Return the recipe, the sizes and the seed."""
-        return {
-            "dataset": self.label,
-            "recipe": vars(self.recipe),
-            "seed": self.simulation_seed,
-            "sensor_size": list(self.sensor_size),
-            "num_classes": self.num_classes,
-            "fixed_channels": self.fixed_channels,
-            "num_recordings": len(self),
-            "test": [TEST_FRACTION, TEST_SEED, int(Stream.TEST)],
-        }
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def name(self, index: int) -> str:
-        """Return the index of the recording, as text."""
-        return f"simulated burst sequence {index}"
+        return {**super().fingerprint(), "fixed_channels": self.fixed_channels}
 
     def read(self, index: int) -> Events:
         """Simulate one recording; a spike is in the middle of its step."""
-        rng, recipe, target = self._generator(_RECORDINGS, index), self.recipe, self.targets[index]
+        rng, recipe, target = self.generator(_RECORDINGS, index), self.recipe, self.targets[index]
         times = recipe.draw_times(self.sensor_size[0], rng)
         times[self.classes.channels[target]] = self.classes.times[target]
         after = np.arange(recipe.steps)[:, None] - times
@@ -152,6 +120,3 @@ class BurstSequences:
         step, channel = np.nonzero(rng.random(probability.shape) < probability)
         t = (1000 * step + 500).astype(np.int64)
         return Events(t, channel.astype(np.int16), None, np.zeros(len(t), bool))
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.simulation_seed, spawn_key=key))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -310,35 +310,26 @@ class SaccadeImages(SaccadeDataset):
         return np.asarray(grey) / 255.0
 
 
-# Keys of the simulation's random streams.
-MOTIFS, ORDERS, RECORDINGS = range(3)
-
-
-@DATASETS.register("spike_patterns")
-class SpikePatterns:
-    """Simulated spike patterns: all classes have the same motifs, each class in its own order, so only time differs.
-
-    A fifth of each class is for testing.
+class SimulatedClasses(ABC):
+    """Simulated recordings, equally many of each class; a fixed stratified fifth is for testing.
 
     Args:
-        sensor_size: [W, H, P], any: channels are not spatially related.
-        num_classes: Number of classes, at most 120.
+        sensor_size: [W, H, P].
+        num_classes: Number of classes.
         num_recordings: Number of recordings, training and test, at least two per class.
         simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
 
     Raises:
-        ConfigError: If a number is out of its range.
-
-    Source: `snnlab.data.events.simulators`.
+        ConfigError: If there are less than two recordings per class.
     """
 
-    label = "simulated_spike_patterns"
+    label: ClassVar[str]
+    recipe: ClassVar[Any]
     groups = None
     class_names = None
-    recipe = Recipe()
 
     def __init__(
-        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NonNegative = 0
+        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int, simulation_seed: NonNegative
     ) -> None:
         if num_recordings < 2 * num_classes:
             raise ConfigError(
@@ -346,20 +337,13 @@ class SpikePatterns:
             )
         width, height, polarities = sensor_size
         self.sensor_size: SensorSize = (width, height, polarities)
-        self.num_classes = num_classes
-        self.simulation_seed = simulation_seed
+        self.num_classes, self.simulation_seed = num_classes, simulation_seed
         self.targets = np.arange(num_recordings) % num_classes
         self.notes: list[str] = []
-        self._orders = draw_orders(num_classes, self._generator(ORDERS), self.recipe)
-
-    @cached_property
-    def _motifs(self) -> Motifs:
-        width, height, polarities = self.sensor_size
-        return draw_motifs(width * height * polarities, self._generator(MOTIFS), self.recipe)
 
     @property
     def split(self) -> np.ndarray:
-        """A fixed stratified fifth is for testing."""
+        """The part of each recording: 1 for testing, else 0."""
         test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
         return test.astype(np.uint8)
 
@@ -379,15 +363,57 @@ class SpikePatterns:
         return len(self.targets)
 
     def name(self, index: int) -> str:
-        """Return the index of the pattern, as text."""
-        return f"simulated pattern {index}"
+        """Return the index of the recording, as text."""
+        return f"{self.label.replace('_', ' ')} {index}"
+
+    @abstractmethod
+    def read(self, index: int) -> Events:
+        """Simulate one recording."""
+
+    def generator(self, *key: int) -> np.random.Generator:
+        """Return the random numbers of a part of the simulation."""
+        return np.random.default_rng(np.random.SeedSequence(self.simulation_seed, spawn_key=key))
+
+
+# Keys of the simulation's random streams.
+MOTIFS, ORDERS, RECORDINGS = range(3)
+
+
+@DATASETS.register("spike_patterns")
+class SpikePatterns(SimulatedClasses):
+    """Simulated spike patterns: all classes have the same motifs, each class in its own order, so only time differs.
+
+    A fifth of each class is for testing.
+
+    Args:
+        sensor_size: [W, H, P], any: channels are not spatially related.
+        num_classes: Number of classes, at most 120.
+        num_recordings: Number of recordings, training and test, at least two per class.
+        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+
+    Source: `snnlab.data.events.simulators`.
+    """
+
+    label = "simulated_spike_patterns"
+    recipe = Recipe()
+
+    def __init__(
+        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NonNegative = 0
+    ) -> None:
+        super().__init__(sensor_size, num_classes, num_recordings, simulation_seed)
+        self._orders = draw_orders(num_classes, self.generator(ORDERS), self.recipe)
+
+    @cached_property
+    def _motifs(self) -> Motifs:
+        width, height, polarities = self.sensor_size
+        return draw_motifs(width * height * polarities, self.generator(MOTIFS), self.recipe)
 
     def read(self, index: int) -> Events:
         """Simulate one recording."""
         order = self._orders[self.targets[index]]
         return simulate_spike_patterns(
-            self._motifs, order, self.sensor_size, self._generator(RECORDINGS, index), self.recipe
+            self._motifs, order, self.sensor_size, self.generator(RECORDINGS, index), self.recipe
         )
-
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.simulation_seed, spawn_key=key))
