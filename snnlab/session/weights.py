@@ -71,10 +71,10 @@ CHECKPOINTS: tuple[Checkpoint, ...] = ("best", "last")
 
 
 def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a record.
+    """Return the path of a run's checkpoint, or of the weights of a packaged network or of a seed of a record.
 
     Raises:
-        RunFolderError: if there is none.
+        RunFolderError: if there is none, or the folder is a record, with the weights of several seeds.
     """
     path = folder / "checkpoints" / f"{checkpoint}.ckpt"
     if is_packaged(folder) or (not path.is_file() and (folder / WEIGHTS).is_file()):
@@ -82,6 +82,7 @@ def checkpoint_file(folder: Path, checkpoint: Checkpoint) -> Path:
             raise RunFolderError(
                 run_label(folder), f"has no weights of its {checkpoint} epoch", "it has one file of weights"
             )
+        read_run_if_ended(folder)  # refuses a record
         return folder / WEIGHTS
     if not path.is_file():
         why = "the run ended before it was written" if (folder / "config.yaml").is_file() else "it is not a run folder"

@@ -23,6 +23,7 @@ from snnlab.runs.recorded import read_run
 from snnlab.safe_tensors import read_safe_tensors, write_safe_tensors
 from snnlab.session import suite_records
 from snnlab.session.suite_records import check_suite, public_result
+from snnlab.session.weights import checkpoint_file
 
 from ..refusals import assert_raises
 
@@ -221,6 +222,12 @@ def test_of_values_at_each_step_a_record_has_each_recordings_error() -> None:
     )
     np.testing.assert_allclose(suite_records.targets_of(targets), (targets**2).mean((1, 2)), 1e-6)
     assert suite_records.targets_of(targets[:, 0, 0].astype(int)).shape == (3,)
+
+
+def test_a_record_is_refused_where_a_runs_weights_are_wanted() -> None:
+    record = PUBLISHED / "few_recordings" / "nmnist_700" / "simulated_first"
+    with assert_raises(RunFolderError, str(record)):
+        checkpoint_file(record, "best")
 
 
 @pytest.mark.parametrize("name", ["few_recordings", "yin_yang"])
