@@ -34,6 +34,16 @@ TOLERANCE = {torch.float32: (1e-5, 1e-4), torch.float64: (1e-11, 1e-9)}
 Peer = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
 
 
+def trace(neuron: Neuron, x: Tensor) -> tuple[Tensor, Any]:
+    """Return the outputs and the states of all steps, `[T, ...]`, one step run after the other."""
+    outputs, states, state = [], [], None
+    for x_t in x.split(1):
+        y, state = neuron(x_t, state)
+        outputs.append(y[0])
+        states.append(state)
+    return torch.stack(outputs), type(state)(*map(torch.stack, zip(*states, strict=True)))
+
+
 def preset(name: str, dtype: torch.dtype, in_shape: tuple[int, ...] = (FEATURES,), **changes: Any) -> Any:
     """Return the neuron of `configs/neuron/NAME.yaml`, with `changes` to its settings."""
     settings = yaml.safe_load((config_folder() / "neuron" / f"{name}.yaml").read_text(encoding="utf-8")) | changes

@@ -19,6 +19,7 @@ from snnlab.nn import NEURONS
 from snnlab.nn.neurons import LavaCuba, LavaCubaState
 
 from ...refusals import assert_raises
+from .agreement import trace
 
 T, B, SHAPE = 12, 3, (2, 5, 3)
 
@@ -26,16 +27,6 @@ T, B, SHAPE = 12, 3, (2, 5, 3)
 def drive() -> Tensor:
     torch.manual_seed(0)
     return torch.rand(T, B, *SHAPE) * 1.5 - 0.6
-
-
-def trace(neuron: LavaCuba, x: Tensor) -> tuple[Tensor, LavaCubaState]:
-    """Return the spikes and the states of all steps, `[T, ...]`."""
-    outputs, states, state = [], [], None
-    for x_t in x.split(1):
-        y, state = neuron(x_t, state)
-        outputs.append(y[0])
-        states.append(state)
-    return torch.stack(outputs), LavaCubaState(*map(torch.stack, zip(*states, strict=True)))
 
 
 def shift_to_zero(n: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from snnlab.nn import NEURONS
 from snnlab.nn.neurons import SinabsLIF, SinabsLIFState
 
 from ...refusals import assert_raises
+from .agreement import trace
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
 DRIVE = torch.tensor([1.0, 5.0, 5.0, 0.0, 5.0, 5.0, 5.0, 0.0], dtype=torch.float64) * 0.4
@@ -34,16 +35,6 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 def drive() -> Tensor:
     torch.manual_seed(0)
     return torch.rand(T, B, *SHAPE) * 5.0 - 1.5
-
-
-def trace(neuron: SinabsLIF, x: Tensor) -> tuple[Tensor, SinabsLIFState]:
-    """Return the spikes and the states of all steps, `[T, ...]`."""
-    outputs, states, state = [], [], None
-    for x_t in x.split(1):
-        y, state = neuron(x_t, state)
-        outputs.append(y[0])
-        states.append(state)
-    return torch.stack(outputs), SinabsLIFState(*map(torch.stack, zip(*states, strict=True)))
 
 
 # Sinabs 2.0.3 and 3.1.3 printed these.

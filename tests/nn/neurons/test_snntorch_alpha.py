@@ -19,6 +19,7 @@ from snnlab.nn import NEURONS
 from snnlab.nn.neurons import SnntorchAlpha, SnntorchAlphaState
 
 from ...refusals import assert_raises
+from .agreement import trace
 
 pytestmark = pytest.mark.usefixtures("loops_in_python")
 T, B, SHAPE = 12, 3, (2, 5, 3)
@@ -29,16 +30,6 @@ every_reset = pytest.mark.parametrize("reset", RESETS)
 def drive() -> Tensor:
     torch.manual_seed(0)
     return torch.rand(T, B, *SHAPE) * 6.0 - 1.0
-
-
-def trace(neuron: SnntorchAlpha, x: Tensor) -> tuple[Tensor, SnntorchAlphaState]:
-    """Return the spikes and the states of all steps, `[T, ...]`."""
-    outputs, states, state = [], [], None
-    for x_t in x.split(1):
-        y, state = neuron(x_t, state)
-        outputs.append(y[0])
-        states.append(state)
-    return torch.stack(outputs), SnntorchAlphaState(*map(torch.stack, zip(*states, strict=True)))
 
 
 # With alpha = 1/2 and beta = 1/4, tau = ln(1/2) / (ln(1/4) - ln(1/2)) + 1 = 2.
