@@ -148,6 +148,12 @@ def test_a_command_leaves_without_taking_the_interpreter_apart():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_wrong_setting_of_the_optimizer_is_one_line_on_stderr():
+    done = started("train", "optimizer.lr=abc")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_text_has(done.stderr, "snnlab: optimizer.lr", "number", "'abc'")
+
+
 @pytest.mark.parametrize(
     ("typed", "heavy"),
     [

@@ -320,7 +320,7 @@ class SimulatedClasses(ABC):
         simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
 
     Raises:
-        ConfigError: If there are less than two recordings per class.
+        ConfigError: If there are fewer than two recordings per class.
     """
 
     label: ClassVar[str]
@@ -364,7 +364,7 @@ class SimulatedClasses(ABC):
 
     def name(self, index: int) -> str:
         """Return the index of the recording, as text."""
-        return f"{self.label.replace('_', ' ')} {index}"
+        return f"{self.label.replace('_', ' ')}, recording {index}"
 
     @abstractmethod
     def read(self, index: int) -> Events:
