@@ -17,7 +17,7 @@ import pytest
 from scripts.notebooks import FILE
 from snnlab import train
 from snnlab.cli import main
-from snnlab.data.sources.simulated import SaccadeDigits
+from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.interop.nir_files import write_graph
 from snnlab.nn import build_network
 

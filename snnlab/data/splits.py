@@ -25,6 +25,8 @@ from snnlab.target_kinds import kind_of
 
 # Names of the parts TRAIN, TEST and VAL.
 _PART_NAMES = ("train", "test", "val")
+# The test recordings are the same for everyone, independent of a run's seeds.
+_TEST_SEED = 0
 # Number of names that a message lists.
 _FEW = 10
 
@@ -194,6 +196,28 @@ def stratified_holdout(
             share = min(max(share, 1), members.size - 1)
         chosen[rng.permutation(members)[:share]] = True
     return chosen
+
+
+def draw_test_part(targets: np.ndarray, fraction: float, groups: np.ndarray | None = None) -> np.ndarray:
+    """Choose the test recordings of a dataset that defines none: the same for everyone.
+
+    Args:
+        targets: Class of each recording.
+        fraction: The fraction f of each class, 0 <= f < 1.
+        groups: User, speaker or session of each recording, or None.
+
+    Shape:
+        targets, groups: `[R]`; returns `[R]`, uint8, 1 for testing.
+
+    Raises:
+        DataError: if all recordings are in one group.
+    """
+    return stratified_holdout(targets, fraction, generator(_TEST_SEED, Stream.TEST), groups).astype(np.uint8)
+
+
+def fingerprint_test_part(fraction: float) -> list[Any]:
+    """Return what decides `draw_test_part`: the fraction and the random stream."""
+    return [fraction, _TEST_SEED, int(Stream.TEST)]
 
 
 def assign_folds(

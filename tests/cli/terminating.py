@@ -6,7 +6,7 @@ import os
 import signal
 
 from snnlab.data.events import Events
-from snnlab.data.sources.simulated import SpikePatterns
+from snnlab.data.sources.simulated_classes import SpikePatterns
 
 _read = SpikePatterns.read
 

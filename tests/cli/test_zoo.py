@@ -13,7 +13,7 @@ import yaml
 import snnlab as package
 from snnlab.cards import read_card_file
 from snnlab.data.sources.mnist import are_digit_identities, digit_identities
-from snnlab.data.sources.simulated import SaccadeDigits
+from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.errors import RunFolderError
 from snnlab.runs.recorded import read_run
 from snnlab.safe_tensors import read_safe_tensors

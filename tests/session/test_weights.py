@@ -12,7 +12,7 @@ from snnlab.config.schema import Experiment
 from snnlab.data.events import open_or_build
 from snnlab.data.sources.mnist import SMNIST, are_digit_identities, digit_identities
 from snnlab.data.sources.recordings import NMNIST
-from snnlab.data.sources.simulated import SaccadeMNIST
+from snnlab.data.sources.saccades import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError
 from snnlab.session import Session
 from snnlab.session.weights import find_trained_before, trained_on_mask, verify_identities, write_trained_on

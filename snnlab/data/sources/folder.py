@@ -21,14 +21,13 @@ from snnlab.data.splits import (
     VAL,
     RecordingGroups,
     check_undivided,
+    draw_test_part,
     merge_groups,
     select_test_groups,
     strata,
-    stratified_holdout,
 )
 from snnlab.errors import ConfigError, DataError, did_you_mean, join_names
 from snnlab.printable import is_printable, printable
-from snnlab.seeds import Stream, generator
 from snnlab.settings import between
 from snnlab.target_kinds import NO_END
 
@@ -148,8 +147,6 @@ def _skipped_note(root: Path, paths: Sequence[Path], why: str) -> str:
     return f"skipped, {why}: {shown}{more}"
 
 
-# If no test recordings are given, the random choice is the same for everyone.
-TEST_SEED = 0
 # More digits than any class number has.
 _DIGITS = 18
 
@@ -241,7 +238,7 @@ def assign_parts(
         return parts
     if test_groups is not None:
         return select_test_groups(merged, test_groups).astype(np.uint8)
-    return stratified_holdout(targets, test_fraction, generator(TEST_SEED, Stream.TEST), merged.groups).astype(np.uint8)
+    return draw_test_part(targets, test_fraction, merged.groups)
 
 
 class Annotations(NamedTuple):

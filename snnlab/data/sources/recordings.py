@@ -17,14 +17,11 @@ from snnlab.data.events import Events, SensorSize
 from snnlab.data.fetching import fetch_missing
 from snnlab.data.formats import ReadOptions, events_from_columns, read_file
 from snnlab.data.sources.mnist import FOLDER, LABEL_FILES, digit_identities, read_labels
-from snnlab.data.splits import stratified_holdout
+from snnlab.data.splits import draw_test_part, fingerprint_test_part
 from snnlab.errors import ConfigError, DataError
-from snnlab.seeds import Stream, generator
 from snnlab.settings import between
 
 TestRule = Literal["random", "last"]
-# The test recordings are the same for everyone, independent of a run's seeds.
-TEST_SEED = 0
 
 
 class DatasetPart(NamedTuple):
@@ -164,7 +161,7 @@ class UnsplitFiles(RecordingFiles):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return every file's name, size and modification time, and the choice of test recordings."""
-        test = [self.test_rule, self.test_fraction, TEST_SEED, int(Stream.TEST)]
+        test = [self.test_rule, *fingerprint_test_part(self.test_fraction)]
         return {**super().fingerprint(), "test": test}
 
 
@@ -195,14 +192,14 @@ def choose_test(targets: np.ndarray, rule: TestRule, fraction: float) -> np.ndar
     Shape:
         targets: `[R]`; returns `[R]`, uint8, 1 for testing.
     """
-    chosen = stratified_holdout(targets, fraction, generator(TEST_SEED, Stream.TEST))
+    chosen = draw_test_part(targets, fraction)
     if rule == "last":
         shares = {label: int(chosen[targets == label].sum()) for label in np.unique(targets).tolist()}
-        chosen = np.zeros(targets.size, bool)
+        chosen = np.zeros(targets.size, np.uint8)
         for label, share in shares.items():
             members = np.flatnonzero(targets == label)
-            chosen[members[members.size - share :]] = True
-    return chosen.astype(np.uint8)
+            chosen[members[members.size - share :]] = 1
+    return chosen
 
 
 def list_files(folder: Path, suffix: str) -> list[tuple[Path, os.stat_result]]:

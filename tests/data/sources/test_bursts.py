@@ -7,7 +7,7 @@ import pytest
 
 from snnlab.data.data_settings import build_dataset
 from snnlab.data.events import Events, check_events
-from snnlab.data.sources.bursts import BurstSequences
+from snnlab.data.sources.simulated_classes import BurstSequences
 from snnlab.errors import ConfigError
 
 from ...refusals import assert_raises

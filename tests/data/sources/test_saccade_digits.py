@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from snnlab.data.events import Events, check_events
-from snnlab.data.sources.simulated import SaccadeDigits
+from snnlab.data.sources.saccades import SaccadeDigits
 from snnlab.errors import ConfigError
 
 from ...refusals import assert_raises

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from snnlab.data.events import open_or_build
-from snnlab.data.sources.simulated import SaccadeImages
+from snnlab.data.sources.saccades import SaccadeImages
 from snnlab.errors import ConfigError, DataError
 
 from ...refusals import assert_raises

@@ -9,7 +9,7 @@ import pytest
 
 from snnlab.data.events import open_or_build
 from snnlab.data.events.simulators import simulate_saccades
-from snnlab.data.sources.simulated import SaccadeMNIST
+from snnlab.data.sources.saccades import SaccadeMNIST
 from snnlab.errors import ConfigError, DataError, UnknownSettingError
 
 from ...refusals import assert_raises

@@ -8,7 +8,7 @@ import pytest
 
 from snnlab.data.data_settings import build_dataset
 from snnlab.data.events import Events, check_events, open_or_build
-from snnlab.data.sources.simulated import SpikePatterns
+from snnlab.data.sources.simulated_classes import SpikePatterns
 from snnlab.errors import ConfigError, UnknownSettingError
 
 from ...refusals import assert_raises

@@ -1,4 +1,4 @@
-"""Simulated datasets: static images in front of an event camera, and spike patterns."""
+"""Simulated event cameras in front of static images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -14,26 +14,18 @@ from PIL import Image, ImageOps
 
 from snnlab.data.dataset import DATASETS
 from snnlab.data.events import Events, SensorSize
-from snnlab.data.events.simulators import (
-    Motifs,
-    Recipe,
-    Saccades,
-    digit_image,
-    draw_motifs,
-    draw_orders,
-    simulate_saccades,
-    simulate_spike_patterns,
-)
+from snnlab.data.events.simulators import Saccades, digit_image, simulate_saccades
 from snnlab.data.sources.folder import assign_parts, discover_folders, number_labels
 from snnlab.data.sources.mnist import FOLDER, MNISTFiles
-from snnlab.data.splits import TEST, merge_groups, stratified_holdout
+from snnlab.data.splits import TEST, draw_test_part, fingerprint_test_part, merge_groups
 from snnlab.errors import ConfigError, DataError
 from snnlab.nn.encoders import ENCODERS as KINDS
-from snnlab.seeds import Stream, generator
 from snnlab.settings import Count, NonNegative, at_least, between
 
 # The allowed encoders, and their steps of 1 ms, which together are as long as a camera recording.
 ENCODERS, STEPS = ("poisson", "latency"), 300
+# Fraction of the digits of scikit-learn for testing.
+_TEST_FRACTION = 0.2
 _MARGIN = 3  # pixels between the image and the edge of the sensor
 
 
@@ -89,11 +81,6 @@ class SaccadeDataset(ABC):
         return Events(1000 * step.numpy() + 500, x, y, np.ones(len(step), bool))
 
 
-TEST_FRACTION = 0.2
-# The test recordings are the same for everyone, independent of a run's seeds.
-TEST_SEED = 0
-
-
 @DATASETS.register("saccade_digits")
 class SaccadeDigits(SaccadeDataset):
     """1,797 digits of 8x8 pixels, each recorded during three saccades of 100 ms; a fifth of each class is for testing.
@@ -132,12 +119,10 @@ class SaccadeDigits(SaccadeDataset):
     @property
     def split(self) -> np.ndarray:
         """A fixed stratified fifth is for testing."""
-        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
-        return test.astype(np.uint8)
+        return draw_test_part(self.targets, _TEST_FRACTION)
 
     def fingerprint(self) -> dict[str, Any]:
-        test = [TEST_FRACTION, TEST_SEED, int(Stream.TEST)]
-        return {"dataset": self.label, **self.camera(), "test": test}
+        return {"dataset": self.label, **self.camera(), "test": fingerprint_test_part(_TEST_FRACTION)}
 
     def __len__(self) -> int:
         return 1797
@@ -308,112 +293,3 @@ class SaccadeImages(SaccadeDataset):
         except (OSError, ValueError) as error:
             raise DataError(path, f"is not a readable image ({error})") from error
         return np.asarray(grey) / 255.0
-
-
-class SimulatedClasses(ABC):
-    """Simulated recordings, equally many of each class; a fixed stratified fifth is for testing.
-
-    Args:
-        sensor_size: [W, H, P].
-        num_classes: Number of classes.
-        num_recordings: Number of recordings, training and test, at least two per class.
-        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
-
-    Raises:
-        ConfigError: If there are fewer than two recordings per class.
-    """
-
-    label: ClassVar[str]
-    recipe: ClassVar[Any]
-    groups = None
-    class_names = None
-
-    def __init__(
-        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int, simulation_seed: NonNegative
-    ) -> None:
-        if num_recordings < 2 * num_classes:
-            raise ConfigError(
-                "num_recordings", f"must be {2 * num_classes} or more, two per class, got {num_recordings}"
-            )
-        width, height, polarities = sensor_size
-        self.sensor_size: SensorSize = (width, height, polarities)
-        self.num_classes, self.simulation_seed = num_classes, simulation_seed
-        self.targets = np.arange(num_recordings) % num_classes
-        self.notes: list[str] = []
-
-    @property
-    def split(self) -> np.ndarray:
-        """The part of each recording: 1 for testing, else 0."""
-        test = stratified_holdout(self.targets, TEST_FRACTION, generator(TEST_SEED, Stream.TEST))
-        return test.astype(np.uint8)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the recipe, the sizes and the seed."""
-        return {
-            "dataset": self.label,
-            "recipe": vars(self.recipe),
-            "seed": self.simulation_seed,
-            "sensor_size": list(self.sensor_size),
-            "num_classes": self.num_classes,
-            "num_recordings": len(self),
-            "test": [TEST_FRACTION, TEST_SEED, int(Stream.TEST)],
-        }
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def name(self, index: int) -> str:
-        """Return the index of the recording, as text."""
-        return f"{self.label.replace('_', ' ')}, recording {index}"
-
-    @abstractmethod
-    def read(self, index: int) -> Events:
-        """Simulate one recording."""
-
-    def generator(self, *key: int) -> np.random.Generator:
-        """Return the random numbers of a part of the simulation."""
-        return np.random.default_rng(np.random.SeedSequence(self.simulation_seed, spawn_key=key))
-
-
-# Keys of the simulation's random streams.
-MOTIFS, ORDERS, RECORDINGS = range(3)
-
-
-@DATASETS.register("spike_patterns")
-class SpikePatterns(SimulatedClasses):
-    """Simulated spike patterns: all classes have the same motifs, each class in its own order, so only time differs.
-
-    A fifth of each class is for testing.
-
-    Args:
-        sensor_size: [W, H, P], any: channels are not spatially related.
-        num_classes: Number of classes, at most 120.
-        num_recordings: Number of recordings, training and test, at least two per class.
-        simulation_seed: Seed of the simulation; recording k depends on (simulation_seed, k) alone.
-
-    Raises:
-        ConfigError: If a number is out of its range.
-
-    Source: `snnlab.data.events.simulators`.
-    """
-
-    label = "simulated_spike_patterns"
-    recipe = Recipe()
-
-    def __init__(
-        self, sensor_size: Sequence[int], num_classes: int, num_recordings: int = 2000, simulation_seed: NonNegative = 0
-    ) -> None:
-        super().__init__(sensor_size, num_classes, num_recordings, simulation_seed)
-        self._orders = draw_orders(num_classes, self.generator(ORDERS), self.recipe)
-
-    @cached_property
-    def _motifs(self) -> Motifs:
-        width, height, polarities = self.sensor_size
-        return draw_motifs(width * height * polarities, self.generator(MOTIFS), self.recipe)
-
-    def read(self, index: int) -> Events:
-        """Simulate one recording."""
-        order = self._orders[self.targets[index]]
-        return simulate_spike_patterns(
-            self._motifs, order, self.sensor_size, self.generator(RECORDINGS, index), self.recipe
-        )
