@@ -34,9 +34,10 @@ from snnlab.config.references import external_references, has_external_reference
 from snnlab.config.schema import Experiment
 from snnlab.config.trainer_settings import check_trainer
 from snnlab.errors import ConfigError, RunFolderError, join_names
+from snnlab.experiments.row_record import is_row_record
 from snnlab.experiments.space import written
 from snnlab.printable import is_masked, map_texts
-from snnlab.runs.recorded import read_config, read_unresolved, require_no_file
+from snnlab.runs.recorded import read_config, read_unresolved, require_no_file, row_record_error
 from snnlab.runs.renamed_settings import renamed, renames
 from snnlab.runs.run_folder import CONFIG, config_text
 from snnlab.runs.runs_table import flat
@@ -197,9 +198,9 @@ def _missing_overrides(
             yield f"{_setting_of(place)}=ADDRESS"
     if trusted:
         return
-    for place, _ in external_references(raw):
-        if not typed.has(place):
-            yield f"{_setting_of(place)}=VALUE"
+    outside = {_setting_of(place): None for place, _ in external_references(raw) if not typed.has(place)}
+    yield from (f"{place}=VALUE" for place in outside)
+    typed = typed._replace(settings={*typed.settings, *outside})  # each setting is named once
     if use in ("data", *_TRAINS):
         yield from _missing_of_data(raw["data"], typed)
     if use in _TRAINS:
@@ -380,6 +381,8 @@ def compose_run(
         RunFolderError: if the folder is not a run's.
         ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
+    if use not in ("record", "shape") and is_row_record(run):
+        raise row_record_error(run)
     recorded = recorded_config(run)
     cfg, user_dir = recorded.copy(), user_folder(config_dir)
     names = groups(config_folder(), user_dir)

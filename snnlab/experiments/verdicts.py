@@ -83,10 +83,10 @@ def read_methods(folders: Sequence[Path]) -> list[MethodResults]:
     """
     methods = [read_method(folder) for folder in folders]
     first = methods[0]
-    for method in methods[1:]:
+    for folder, method in zip(folders[1:], methods[1:], strict=True):
         if method.data != first.data:
             raise RunFolderError(
-                "", f"{method.name} and {first.name}: were tested on other recordings", "they cannot be compared"
+                "", f"{folder} and {folders[0]}: were tested on other recordings", "they cannot be compared"
             )
         if not np.array_equal(method.recordings, first.recordings):
             common = len({*map(tuple, method.recordings.tolist())} & {*map(tuple, first.recordings.tolist())})

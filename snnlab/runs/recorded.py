@@ -294,13 +294,18 @@ def read_run(folder: Path) -> RecordedRun:
     return RecordedRun(folder, read_result(path))
 
 
+def row_record_error(folder: Path) -> RunFolderError:
+    """Return the error of a folder with the record of several seeds in place of a run."""
+    return RunFolderError(folder, "is the record of a row, with several seeds", "snnlab bench compare reads it")
+
+
 def read_result(path: Path) -> dict[str, Any]:
     """Return the content of a `result.json`, or of an earlier one; raises as `read_run`."""
     content = _read_json(path)
     if not isinstance(content, dict):
         raise _damaged_error(path, "it is not the result of a run")
     if "runs" in content:
-        raise RunFolderError(path.parent, "is the record of a row, with several seeds", "snnlab bench compare reads it")
+        raise row_record_error(path.parent)
     version = content.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise VersionError(path, f"has schema version {version}, but this snnlab reads {SCHEMA_VERSION}")

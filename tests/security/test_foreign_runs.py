@@ -269,6 +269,14 @@ def test_a_run_that_asks_for_the_environment_is_not_run(
         _ = package.load(run).network if command != "resume" else package.train(f"resume={run}", "data.store_dir=null")
 
 
+def test_a_setting_from_the_environment_is_asked_for_once(trained: Path, workplace: Path, snnlab: Snnlab) -> None:
+    run = edited(trained, workplace / "run", {"data.root": "${oc.env:SECRET,data}"})
+    done = snnlab("evaluate", str(run))
+    assert done.status == 2
+    assert_error_has(done.error, "run", "data.root=VALUE")
+    assert done.err.count("data.root=") == 1
+
+
 def test_links_in_a_run_lead_nowhere(trained: Path, digits_store: str, workplace: Path, snnlab: Snnlab) -> None:
     for name in ("log.txt", ".lock", "metrics.csv", "checkpoints", "tensorboard", "evaluations", "steps.csv"):
         run = workplace / f"run_{name}"

@@ -13,6 +13,7 @@ import torch
 
 from snnlab.cli import bench, bench_suite
 from snnlab.config.experiment_files import read_suite
+from snnlab.config.recorded_run import compose_run
 from snnlab.errors import ConfigError, RunFolderError, UnknownSettingError
 from snnlab.experiments.row_record import RowRecord
 from snnlab.experiments.suite_settings import parse_settings
@@ -228,6 +229,8 @@ def test_a_record_is_refused_where_a_runs_weights_are_wanted() -> None:
     record = PUBLISHED / "few_recordings" / "nmnist_700" / "simulated_first"
     with assert_raises(RunFolderError, str(record)):
         checkpoint_file(record, "best")
+    with assert_raises(RunFolderError, str(record), "bench compare"):
+        compose_run(record)
 
 
 @pytest.mark.parametrize("name", ["few_recordings", "yin_yang"])
