@@ -29,6 +29,7 @@ from snnlab.session.weights import checkpoint_file
 from ..refusals import assert_raises
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results"
+NAMES = sorted(path.name for path in PUBLISHED.iterdir())
 SUITE = """
 datasets:
   points: [data=yin_yang, data.num_train=128, data.num_val=32, data.num_test=32, data.num_bins=20]
@@ -233,17 +234,35 @@ def test_a_record_is_refused_where_a_runs_weights_are_wanted() -> None:
         compose_run(record)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_published_records_have_three_seeds_of_every_row_and_weights_of_the_first(name: str) -> None:
+    suite = parse_settings(read_suite(name, None))
+    rows = [(one, method) for one in suite.datasets for method in suite.methods if suite.trains(method, one)]
+    for record in (RowRecord.read(PUBLISHED / name / dataset / method) for dataset, method in rows):
+        assert record.seeds[:3] == [0, 1, 2]
+        assert record.runs[0]["has_weights"]
+        assert all(one["result"]["provenance"]["git"]["dirty"] is False for one in record.runs)
+
+
 @pytest.mark.parametrize("name", ["few_recordings", "yin_yang"])
-def test_published_records_have_every_seed_of_every_method(name: str) -> None:
+def test_published_records_have_weights_of_every_seed(name: str) -> None:
     suite = parse_settings(read_suite(name, None))
     for dataset in suite.datasets:
-        for row in (RowRecord.read(PUBLISHED / name / dataset / method) for method in suite.methods):
-            assert row.seeds == list(suite.seeds)
-            assert all(one["has_weights"] for one in row.runs)
-            assert all(one["result"]["provenance"]["git"]["dirty"] is False for one in row.runs)
+        for record in (RowRecord.read(PUBLISHED / name / dataset / method) for method in suite.methods):
+            assert record.seeds == list(suite.seeds)
+            assert all(one["has_weights"] for one in record.runs)
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(PUBLISHED.iterdir())])
+def test_the_published_permutations_are_those_of_the_seeds() -> None:
+    for method in ("ours", "brf_permuted", "gru_same_time_permuted", "gru_same_epochs_permuted"):
+        record = RowRecord.read(PUBLISHED / "sequences" / "psmnist" / method)
+        for seed in record.seeds:
+            np.testing.assert_array_equal(
+                record.array("permutation", seed), np.random.default_rng(seed).permutation(784)
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_published_table_is_that_of_its_records(name: str) -> None:
     assert (PUBLISHED / name / "table.txt").read_text() == FORMATS["md"](read_table(PUBLISHED / name))
 
