@@ -187,8 +187,8 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
         import ray  # pyright: ignore[reportMissingImports]  # a second or more
 
         # On the cluster that RAY_ADDRESS names, or this machine.
-        sizes = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": threads * where.slots}
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning", **sizes)
+        cores = None if "RAY_ADDRESS" in os.environ else threads * where.slots
+        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="warning")
         try:
             yield partial(RayWorker, ray, threads)
         finally:
