@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -188,7 +189,7 @@ def worker_factory(where: WorkerSettings, folder: Path) -> Iterator[Callable[[],
 
         # On the cluster that RAY_ADDRESS names, or this machine.
         cores = None if "RAY_ADDRESS" in os.environ else threads * where.slots
-        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="warning")
+        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
         try:
             yield partial(RayWorker, ray, threads)
         finally:
