@@ -381,7 +381,7 @@ def compose_run(
         RunFolderError: if the folder is not a run's.
         ConfigError: if an override cannot be used, or the run needs settings that its user must type again.
     """
-    if use not in ("record", "shape") and is_row_record(run):
+    if use not in ("record", "shape", "another") and is_row_record(run):
         raise row_record_error(run)
     recorded = recorded_config(run)
     cfg, user_dir = recorded.copy(), user_folder(config_dir)

@@ -234,6 +234,12 @@ def test_a_record_is_refused_where_a_runs_weights_are_wanted() -> None:
         compose_run(record)
 
 
+def test_a_training_is_repeated_from_the_configuration_of_a_record() -> None:
+    row = PUBLISHED / "few_recordings" / "nmnist_700" / "from_scratch"
+    again = compose_run(row, ["data.root=data", "data.store_dir=null", "seed=1"], use="another")
+    assert (again.name, again.seed, again.trainer["max_epochs"]) == ("nmnist_small", 1, 120)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_published_records_have_three_seeds_of_every_row_and_weights_of_the_first(name: str) -> None:
     suite = parse_settings(read_suite(name, None))
