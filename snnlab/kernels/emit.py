@@ -194,6 +194,8 @@ class Writer:
         if node.op == "const":
             text = self.syntax.const.format(repr(node.name))
             return self._constants.setdefault(text, f"c{len(self._constants)}")
+        if node.op == "fill":
+            return args[0]
         if node.op in _SIGNS:
             return f"({args[0]} {_SIGNS[node.op]} {args[1]})"
         if node.op == "not":

@@ -5,8 +5,10 @@ Axes: T steps, B samples, then the layer's own; n neurons in the order of memory
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +25,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu
 from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
-from snnlab.kernels.reference import difference, unroll
+from snnlab.kernels.reference import difference, small_sample, unroll
 from snnlab.kernels.trace import StepGraph
 from snnlab.kernels.trace_cache import (
     Direction,
@@ -46,6 +48,12 @@ KERNEL_VERSION, FIRST_KERNEL_VERSION = 3, 1
 
 # The dtypes in which a rendered loop gives the spikes of the plain loop, bit for bit.
 EXACT = (torch.float32, torch.float64)
+
+# SNNLAB_CHECK_TRACES=1: every run of a traced step is compared with the plain loop, which takes several times longer.
+CHECK_TRACES = os.environ.get("SNNLAB_CHECK_TRACES") == "1"
+
+# Numbers from here on may overflow in single precision.
+LARGE = 1e38
 
 # Most neurons of a task, so that their states stay in the second-level cache.
 GROUP = 2**15
@@ -148,6 +156,8 @@ def run(
     if isinstance(found, str):
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
+    if CHECK_TRACES and not _is_approximate(step):
+        _compare_run(found, step, x, state, k, lengths)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
 
 
@@ -183,8 +193,9 @@ def kernel_for(
         parts = numbers_of(k).items()
         learned = frozenset(name for name, part in parts if isinstance(part, Tensor) and part.requires_grad)
     grad = grad or (enabled and (bool(learned) or any(part.requires_grad for part in (x, *_tensors_in(state)))))
-    found = trace_step(step, state, k, learned, grad=grad, save_y=pool is not None and pool.kind == "max")
-    if isinstance(found, TracedStep) and found.unchecked:
+    save_y = pool is not None and pool.kind == "max"
+    found = trace_step(step, state, k, learned, dtype=x.dtype, grad=grad, save_y=save_y)
+    if isinstance(found, TracedStep) and (found.unchecked or CHECK_TRACES):
         found = _check(found, step, state, k)
     if isinstance(found, TracedStep):
         return Kernel(found, chosen)
@@ -194,18 +205,48 @@ def kernel_for(
     return found.reason
 
 
+_seeds = itertools.count()
+
+
 def _check(found: TracedStep, step: Callable[..., Any], state: Any, k: Any) -> TracedStep | UntraceableStep:
-    """Compare a step with the plain loop before its first run; uncompiled, in Python."""
+    """Compare a step with the plain loop on a small sample before its first run; uncompiled, in Python."""
 
     def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
-        with _kernels_in_mode("python"):
+        with _kernels_in_mode("python"), np.errstate(all="ignore"):
             output = run_kernel(Kernel(found, "numba"), x, state, k)
         return output.y, output.state
 
-    exact = not getattr(getattr(step, "__self__", None), "approximate", False)
-    problem = difference(run, step, state, k, grad=bool(found.step.grads), exact=exact)
-    found.unchecked = False
-    return found if problem is None else mark_untraceable(found, problem)
+    x, start, small = small_sample(state, k, next(_seeds) if CHECK_TRACES else 0)
+    grad = bool(found.step.grads)
+    problem = difference(run, step, x, start, small, grad=grad, exact=not _is_approximate(step))
+    if problem is None:
+        found.unchecked = False
+        return found
+    if CHECK_TRACES:
+        raise RuntimeError(f"{found.title}: {problem} (SNNLAB_CHECK_TRACES)")
+    return mark_untraceable(found, problem)
+
+
+def _is_approximate(step: Callable[..., Any]) -> bool:
+    return getattr(getattr(step, "__self__", None), "approximate", False)
+
+
+def _compare_run(
+    kernel: Kernel, step: Callable[..., Any], x: Tensor, state: Any, k: Any, lengths: Tensor | None
+) -> None:
+    """Compare a kernel with the plain loop on the values of one call.
+
+    Raises:
+        RuntimeError: if they differ, which is a bug of snnlab.
+    """
+
+    def run(x: Tensor, state: Any, k: Any) -> tuple[Tensor, Any]:
+        output = run_kernel(kernel, x, state, k, lengths)
+        return output.y, output.state
+
+    problem = difference(run, step, x, state, k, lengths, grad=bool(kernel.traced.step.grads), exact=True)
+    if problem is not None:
+        raise RuntimeError(f"{kernel.traced.title}: {problem} (SNNLAB_CHECK_TRACES)")
 
 
 def _tensors_in(parts: Any) -> Iterator[Tensor]:
@@ -681,7 +722,12 @@ _loop = lru_cache(maxsize=256)(_CpuLoop)
 def _to_argument(value: Any, real: Any) -> Any:
     if isinstance(value, Tensor):
         return value.numpy().ravel("K") if value.dim() else real(value.item())
-    return real(value) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    if abs(value) < LARGE:
+        return real(value)
+    with np.errstate(over="ignore"):  # infinite in single precision, as in torch
+        return real(value)
 
 
 def _group_size(call: KernelCall) -> int:

@@ -33,7 +33,7 @@ _OF_NUMBERS: dict[str, Callable[..., Any]] = {
 _NUMBERS = ("const", "number", "tensor")
 _LEAVES = (*_NUMBERS, "x", "state", "grad_output")
 # Operations with the same results as torch, bit for bit: a test runs each. The slope of a surrogate need not be exact.
-EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "trunc", "floor", "where", "with_slope"})
+EXACT = frozenset({*_OF_NUMBERS, *COMPARISONS, *_LEAVES, "abs", "trunc", "floor", "where", "fill", "with_slope"})
 
 
 class UntraceableError(Exception):
@@ -55,9 +55,14 @@ class Node:
 
 
 class ExpressionGraph:
-    """A set of expressions, in which equal ones are one node."""
+    """A set of expressions, in which equal ones are one node.
 
-    def __init__(self) -> None:
+    Args:
+        dtype: The dtype of input, state and coefficients, and so of all expressions but conditions.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.nodes: dict[tuple[Any, ...], Node] = {}
 
     def make(self, op: str, *args: Node, name: Any = None) -> Node:
@@ -76,7 +81,8 @@ class ExpressionGraph:
     def multiply(self, one: Node, other: Node) -> Node:
         """Return the node of a product, without factors of 1."""
         for factor, rest in ((one, other), (other, one)):
-            if factor.op == "const" and factor.name == 1.0:
+            number = factor.args[0] if factor.op == "fill" else factor
+            if number.op == "const" and number.name == 1.0:
                 return rest
         return self.make("mul", one, other)
 
@@ -89,6 +95,7 @@ def _operation(op: str, swapped: bool = False) -> Any:
     """Return a method that makes the node of an operation on the symbol and its arguments."""
 
     def method(self: Symbol, *others: Any) -> Symbol:
+        self.require_dtype(op, *others)
         nodes = [self.value, *map(self._to_node, others)]
         return self._apply(op, *(reversed(nodes) if swapped else nodes))
 
@@ -116,8 +123,9 @@ def _untraceable(operation: str) -> Any:
 
 
 class Symbol:
-    """A stand-in for a tensor during tracing: operations on it make nodes."""
+    """A stand-in for a tensor, or for a number of the coefficients, during tracing: operations on it make nodes."""
 
+    __slots__ = ("graph", "node")
     __array_ufunc__ = None  # so that operations of NumPy scalars call the methods of Symbol
 
     def __init__(self, graph: ExpressionGraph, node: Node) -> None:
@@ -135,9 +143,38 @@ class Symbol:
         return self.node.op in COMPARISONS
 
     @property
-    def dtype(self) -> _SameDtype | torch.dtype:
+    def is_float(self) -> bool:
+        """Whether it stands for a float, not for a tensor."""
+        return self.node.is_number and self.node.is_float
+
+    @property
+    def dtype(self) -> torch.dtype:
         """The dtype: that of the input, or bool."""
-        return torch.bool if self.is_condition else _SAME_DTYPE
+        return torch.bool if self.is_condition else self.graph.dtype
+
+    def require_dtype(self, op: str, *others: Any) -> None:
+        """Refuse an operation whose result torch gives in another dtype than that of the input."""
+        parts = [self, *others]
+        if op in COMPARISONS and all(
+            isinstance(part, (int, float)) or getattr(part, "is_float", False) for part in parts
+        ):
+            raise UntraceableError("a comparison of numbers")  # of Python's floats, in double precision
+        of_conditions = [isinstance(part, Symbol) and part.is_condition for part in parts]
+        if not any(of_conditions):
+            return
+        if op not in ("add", "mul") or all(of_conditions):
+            raise UntraceableError("an operation on conditions; write c.to(x.dtype)")
+        if not all(
+            map(self._has_dtype, (part for part, is_one in zip(parts, of_conditions, strict=True) if not is_one))
+        ):
+            raise UntraceableError("a condition and a number, which have torch's default dtype; write c.to(x.dtype)")
+
+    def _has_dtype(self, part: Any) -> bool:
+        """Return whether torch computes a part and a condition in the dtype of the input."""
+        if isinstance(part, Symbol) and not part.is_float:
+            return not part.is_condition
+        is_float = isinstance(part, (float, np.floating, Symbol))
+        return is_float and self.graph.dtype == torch.get_default_dtype()
 
     def _apply(self, op: str, *nodes: Node) -> Symbol:
         return Symbol(self.graph, self.graph.make(op, *nodes))
@@ -147,9 +184,13 @@ class Symbol:
             return other.value
         if isinstance(other, Tensor):
             raise UntraceableError("a tensor that is neither input, state nor coefficient")
-        if isinstance(other, bool | int | float | np.number):
+        if isinstance(other, (int, float, np.bool_, np.integer, np.floating)):
+            if isinstance(other, (int, np.integer)) and abs(int(other)) > 2**53:
+                raise UntraceableError("a whole number above 2^53")
+            if isinstance(other, np.generic) and (self.is_float or isinstance(other, np.longdouble)):
+                raise UntraceableError("arithmetic of NumPy's numbers")  # in a precision of its own
             return self.graph.const(float(other))
-        raise UntraceableError(f"an operation with a {type(other).__name__}")
+        raise UntraceableError(f"an operation with {other}")  # a stand-in names its place
 
     __add__, __radd__ = _operation("add"), _operation("add", True)
     __sub__, __rsub__ = _operation("sub"), _operation("sub", True)
@@ -158,14 +199,16 @@ class Symbol:
     __eq__, __ne__, __neg__ = _operation("eq"), _operation("ne"), _operation("neg")
     __and__, __or__, __invert__ = _logical("and"), _logical("or"), _logical("not")
     abs, exp, sqrt = _operation("abs"), _operation("exp"), _operation("sqrt")
-    trunc, floor, detach = _operation("trunc"), _operation("floor"), _operation("detach")
+    trunc, floor = _operation("trunc"), _operation("floor")
     __hash__ = None  # type: ignore[assignment]
     __bool__ = _untraceable("a branch on a value")
     __float__ = __int__ = __index__ = item = tolist = _untraceable("a read of a value, such as .item()")
-    __len__ = __iter__ = __getitem__ = __setitem__ = _untraceable("indexing of neurons")
+    __len__ = __iter__ = __getitem__ = __setitem__ = __contains__ = _untraceable("indexing of neurons")
+    __str__ = __format__ = _untraceable("a value as text")
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __iand__ = __ior__ = _untraceable("an operation in place")
 
     def __truediv__(self, other: Any) -> Symbol:
+        self.require_dtype("div", other)
         one, other = self.value, self._to_node(other)
         if one.is_float and not other.is_number:  # torch divides a Python float by a tensor in this way
             return Symbol(self.graph, self.graph.multiply(self.graph.make("div", self.graph.const(1.0), other), one))
@@ -175,7 +218,7 @@ class Symbol:
         return Symbol(self.graph, self._to_node(other)) / self
 
     def __pow__(self, power: Any) -> Symbol:
-        if power != 2:
+        if self.is_float or power != 2:
             raise UntraceableError(f"a power of {power}")
         return self.square()
 
@@ -192,21 +235,24 @@ class Symbol:
         return 1.0 / (1.0 + (-self).exp())
 
     def sign(self) -> Symbol:
-        return _where(self > 0.0, 1.0, _where(self < 0.0, -1.0, 0.0))
+        return _select(self > 0.0, 1.0, _select(self < 0.0, -1.0, 0.0))
 
     def relu(self) -> Symbol:
-        return _where(self <= 0.0, 0.0, self)
+        return _select(self <= 0.0, 0.0, self)
 
     def clamp(self, min: float | None = None, max: float | None = None) -> Symbol:
-        low = self if min is None else _where(self < min, min, self)
-        return low if max is None else _where(low > max, max, low)
+        low = self if min is None else _select(self < min, min, self)
+        return low if max is None else _select(low > max, max, low)
+
+    def detach(self) -> Symbol:
+        return self if self.is_condition else self._apply("detach", self.node)
 
     def clone(self) -> Symbol:
         return self
 
     def to(self, dtype: Any) -> Symbol:
-        if dtype is not _SAME_DTYPE and not self.is_condition:
-            raise UntraceableError("another precision")
+        if dtype is not self.graph.dtype:
+            raise UntraceableError(f"another precision than that of the input, {self.graph.dtype}")
         return Symbol(self.graph, self.value)
 
     def float(self) -> Symbol:
@@ -226,30 +272,33 @@ class Symbol:
         first = next((arg for arg in args if isinstance(arg, Symbol)), None)
         if any(isinstance(arg, Tensor) for arg in args):
             raise UntraceableError("a tensor that is neither input, state nor coefficient")
-        if first is None or name not in _FUNCTIONS:
+        if first is None or name not in TORCH_FUNCTIONS:
             raise UntraceableError(f"torch's {name}")
-        return _FUNCTIONS[name](*args, **(kwargs or {}))
-
-
-class _SameDtype:
-    """The dtype of the input, which is unknown during tracing."""
-
-
-_SAME_DTYPE = _SameDtype()
+        return TORCH_FUNCTIONS[name](*args, **(kwargs or {}))
 
 
 def _where(condition: Any, one: Any, other: Any) -> Symbol:
     if not (isinstance(condition, Symbol) and condition.is_condition):
         raise UntraceableError("torch's where without a comparison")
+    has_tensor = any(isinstance(part, Symbol) and not part.is_condition and not part.is_float for part in (one, other))
+    if not has_tensor and not all(map(condition._has_dtype, (one, other))):
+        raise UntraceableError("a choice of two numbers, which have torch's default dtype; write c.to(x.dtype)")
+    return _select(condition, one, other)
+
+
+def _select(condition: Symbol, one: Any, other: Any) -> Symbol:
+    """Return one of two values by a condition, in the dtype of the input."""
     return condition._apply("where", condition.node, condition._to_node(one), condition._to_node(other))
 
 
 def _full_like(like: Symbol, value: Any) -> Symbol:
-    return Symbol(like.graph, like._to_node(value))
+    if like.is_condition:
+        raise UntraceableError("a condition; write c.to(x.dtype)")
+    return like._apply("fill", like._to_node(value))
 
 
 _METHODS = ["abs", "exp", "sqrt", "trunc", "floor", "square", "reciprocal", "rsqrt", "sigmoid", "sign", "relu", "clamp"]
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+TORCH_FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(Symbol, name) for name in (*_METHODS, "detach", "clone")},
     **{"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg},
     **{"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt},
@@ -297,8 +346,19 @@ def with_slope(value: Callable[[Any], Any], at: Any, slope: Callable[[Any], Any]
     if not isinstance(at, Symbol):
         return (_WithSlope if torch.compiler.is_compiling() else _WithSlopeForward).apply(at, value, slope)
     y, gradient = value(at), slope(at)
+    if not isinstance(y, Symbol) or y.is_condition:
+        raise UntraceableError("a value with a slope that is not in the dtype of the input")
     gradient = gradient.value if isinstance(gradient, Symbol) else at.graph.const(gradient)
     return at._apply("with_slope", y.value, at.value, gradient)
+
+
+def equals_constant(value: Any, number: float) -> bool:
+    """Return whether a coefficient is a fixed `number`, 0 or 1, so that the step can skip an operation.
+
+    These two are no symbols while a step is traced.
+    """
+    assert number in (0.0, 1.0)
+    return isinstance(value, float) and value == number
 
 
 class StepGraph(NamedTuple):
@@ -338,6 +398,7 @@ def trace(
     k: Callable[[Callable[[str, bool], Symbol]], Any],
     learned: Collection[str],
     *,
+    dtype: torch.dtype,
     grad: bool,
     save_y: bool = False,
 ) -> StepGraph:
@@ -349,13 +410,14 @@ def trace(
         k: Builds the coefficients with a function that returns the symbol of a number, by its name and whether it is a
             tensor.
         learned: Names of the numbers of k that need gradients.
+        dtype: The dtype of input, state and tensors of k.
         grad: Whether there is a backward pass.
         save_y: Whether the backward pass needs the output.
 
     Raises:
         UntraceableError: if the step has an operation that no loop can render.
     """
-    graph, names = ExpressionGraph(), make_state._fields
+    graph, names = ExpressionGraph(dtype), make_state._fields
     x = graph.make("x", name="x")
     before = {name: graph.make("state", name=name) for name in names}
     y, after = step(

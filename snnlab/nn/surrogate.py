@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError, join_names
-from snnlab.kernels.trace import Symbol, with_slope
+from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.registry import Registry
 from snnlab.settings import Positive, above, at_least, checks_arguments, library_size_groups
 
@@ -68,7 +68,7 @@ class Surrogate(ABC):
         """Return ds/du at `distance` = u - v_threshold."""
         slope, height = self.factors(v_threshold)
         unit_gradient = self.unit_gradient(distance * slope)
-        return unit_gradient if isinstance(height, float) and height == 1.0 else unit_gradient * height
+        return unit_gradient if equals_constant(height, 1.0) else unit_gradient * height
 
     def factors(self, v_threshold: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
         """Return k and height of ds/du = height * unit_gradient(k * (u - v_threshold))."""

@@ -109,7 +109,7 @@ class State(NamedTuple):
 
 
 def traced(step: Any, grad: bool = True) -> StepGraph:
-    return trace.trace(step, State, lambda make: make("k", True), {"k"}, grad=grad)
+    return trace.trace(step, State, lambda make: make("k", True), {"k"}, dtype=torch.float32, grad=grad)
 
 
 OPERATIONS: dict[str, Any] = {
@@ -132,6 +132,9 @@ OPERATIONS: dict[str, Any] = {
     "or": lambda x, v, k: torch.where((x > 0.0) | (v > 0.0), x, v),
     "not": lambda x, v, k: torch.where(~(x > 0.0), x, v),
     "detach": lambda x, v, k: x.detach() * v,
+    "fill": lambda x, v, k: (
+        torch.full_like(x, 0.1) * k + torch.full_like(x, 3.0) / (v * v + 0.5) + torch.ones_like(x) * v
+    ),
     "with_slope": lambda x, v, k: with_slope(lambda u: (u > 0).to(u.dtype), x - k, lambda u: 1.0 / (1.0 + u * u)) + v,
     "clamp": lambda x, v, k: x.clamp(min=-0.5, max=0.5) + torch.relu(v),
     "square": lambda x, v, k: x.square() + v**2 + (v + 3.0).reciprocal(),
@@ -177,7 +180,7 @@ def test_the_fewest_values_are_saved_and_the_slope_of_a_spike() -> None:
         y = with_slope(lambda u: (u > 0).to(u.dtype), u - 1.0, lambda u: 1.0 / (1.0 + u * u))
         return y, State(u - y.detach())
 
-    found = trace.trace(step, State, lambda make: make("k", False), set(), grad=True)
+    found = trace.trace(step, State, lambda make: make("k", False), set(), dtype=torch.float32, grad=True)
     assert [node.op for node in found.saved] == ["div"]
     assert found.binary
     assert len(traced(step).saved) == 1  # the membrane, which determines both
@@ -218,7 +221,7 @@ def test_an_operation_in_place_is_refused() -> None:
 
 
 def test_the_value_of_a_symbol_cannot_be_read() -> None:
-    symbol = Symbol(trace.ExpressionGraph(), trace.Node(0, "x", (), "x"))
+    symbol = Symbol(trace.ExpressionGraph(torch.float32), trace.Node(0, "x", (), "x"))
     for look in (bool, len, list, float):
         with pytest.raises(UntraceableError):
             look(symbol)

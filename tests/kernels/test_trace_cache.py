@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snnlab.errors import ConfigError
-from snnlab.kernels import function
+from snnlab.kernels import function, trace, trace_cache
 from snnlab.nn.neurons.base import Neuron
 
 from ..refusals import assert_raises
@@ -195,16 +195,66 @@ def test_an_approximate_neuron_is_fused_although_it_rounds_differently() -> None
     torch.testing.assert_close(one, other)
 
 
-def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Liar(Mine):
-        def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
-            v = x * 2.0 if isinstance(x, Tensor) else x * 3.0
-            return v, State(v)
+class Magnitude(Mine):
+    def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+        v = coefficients * state.v.abs() + x
+        return v, State(v)
 
-    neuron: Any = Liar()
+
+def test_a_wrong_trace_is_found_at_the_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace.Symbol, "abs", trace.Symbol.clone)
+    neuron: Any = Magnitude()
     neuron.backend = "numba"
     with assert_raises(ConfigError, "backend", "output"):
         neuron(X)
+
+
+def test_every_run_is_compared_with_the_plain_loop_where_traces_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Checked(Magnitude):
+        pass
+
+    neuron: Any = Checked()
+    wrong = X.clone().requires_grad_()
+    for mode in ("off", "on"):
+        monkeypatch.setattr(function, "CHECK_TRACES", mode == "on")
+        neuron(wrong)
+    # A kernel that is right on small values and wrong on larger ones.
+    run_kernel = function.run_kernel
+
+    def wrong_if_large(kernel: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        output = run_kernel(kernel, x, *args, **kwargs)
+        return output._replace(y=output.y.clamp(max=50.0))
+
+    monkeypatch.setattr(function, "run_kernel", wrong_if_large)
+    neuron(wrong)
+    with assert_raises(RuntimeError, "Checked", "output"):
+        neuron(wrong * 1000.0)
+
+
+def test_a_call_that_overflows_does_not_end_fusing() -> None:
+    class Squares(Mine):
+        k = 0.5
+
+        def step(self, x: Tensor, state: State, coefficients: float) -> tuple[Tensor, State]:
+            v = coefficients * state.v * coefficients + x * x
+            return v, State(v)
+
+        def coefficients(self) -> float:
+            return self.k
+
+    neuron: Any = Squares()
+    neuron.backend = "numba"
+    for neuron.k in (1e300, 0.5):
+        for x in (X, X.double(), X.double().requires_grad_()):
+            neuron(x)
+
+
+def test_many_values_in_turn_keep_few_traces() -> None:
+    neuron = Mine()
+    for value in range(200):
+        neuron.gain = 2.0 + value
+        neuron(X)
+    assert max(map(len, trace_cache._cache.values())) < 100
 
 
 def test_nan_stays_nan() -> None:

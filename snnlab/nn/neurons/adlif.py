@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from snnlab.kernels.trace import equals_constant
 from snnlab.nn.neurons.info import AdaptationCurrent, DtWarning, NeuronInfo
 from snnlab.nn.neurons.learn import (
     Init,
@@ -29,7 +30,6 @@ from snnlab.nn.neurons.membrane import (
     Reset,
     SurrogateSetting,
     Threshold,
-    equals_constant,
 )
 from snnlab.nn.neurons.register import NEURONS
 from snnlab.nn.neurons.time_constants import DecayRule, Dt, Factor, TauAdapt, TauMem

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.kernels.trace import Symbol, with_slope
+from snnlab.kernels.trace import Symbol, equals_constant, with_slope
 from snnlab.nn.neurons.base import Neuron
 from snnlab.nn.neurons.info import AfterSpike, Cause, DtWarning, Firing, Fix, Gain, NeuronInfo
 from snnlab.nn.neurons.learn import (
@@ -264,11 +264,6 @@ def mean_remainder(a: Number, decay: DecayRule) -> Number:
     if decay == "euler":
         return 1.0
     return (1.0 - a) / -(a.log() if isinstance(a, Tensor) else math.log(a))
-
-
-def equals_constant(value: Number, number: float) -> bool:
-    """Return whether a coefficient is a fixed `number`, so that the step can skip an operation."""
-    return isinstance(value, float) and value == number
 
 
 SurrogateSetting = Surrogate | Mapping[str, Any]
