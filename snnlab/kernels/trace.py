@@ -173,7 +173,7 @@ class Symbol:
         """Return whether torch computes a part and a condition in the dtype of the input."""
         if isinstance(part, Symbol) and not part.is_float:
             return not part.is_condition
-        is_float = isinstance(part, (float, np.floating, Symbol))
+        is_float = isinstance(part, (float, Symbol))
         return is_float and self.graph.dtype == torch.get_default_dtype()
 
     def _apply(self, op: str, *nodes: Node) -> Symbol:
@@ -184,11 +184,13 @@ class Symbol:
             return other.value
         if isinstance(other, Tensor):
             raise UntraceableError("a tensor that is neither input, state nor coefficient")
-        if isinstance(other, (int, float, np.bool_, np.integer, np.floating)):
-            if isinstance(other, (int, np.integer)) and abs(int(other)) > 2**53:
-                raise UntraceableError("a whole number above 2^53")
-            if isinstance(other, np.generic) and (self.is_float or isinstance(other, np.longdouble)):
+        if isinstance(other, np.generic):
+            if self.is_float or other.dtype.kind not in "bif" or other.dtype.itemsize > 8:
                 raise UntraceableError("arithmetic of NumPy's numbers")  # in a precision of its own
+            other = other.item()
+        if isinstance(other, (int, float)):
+            if isinstance(other, int) and abs(other) > 2**53:
+                raise UntraceableError("a whole number above 2^53")
             return self.graph.const(float(other))
         raise UntraceableError(f"an operation with {other}")  # a stand-in names its place
 
