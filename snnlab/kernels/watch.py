@@ -253,16 +253,18 @@ class Watch:
         """Return the class of a NamedTuple in which the user's methods and attributes are under the rule."""
         if kind not in self._tuples:
             place = _Place(kind, (), kind.__name__)
-            if type(kind) is not type:
-                raise UntraceableError(f"{place.text}, which has a metaclass")
+            if type(kind) is not type or kind.__dictoffset__:
+                raise UntraceableError(f"{place.text}, which has a metaclass or a __dict__")
             defaults = self.see(kind.__new__.__defaults__, _Place(kind.__new__, (("__defaults__",),), place.text))
             if any(type(value) not in PLAIN for value in defaults or ()):
                 raise UntraceableError(f"the defaults of {place.text}")
             bases = kind.__mro__[: kind.__mro__.index(tuple)]
             found: dict[str, Any] = {"__slots__": ()}
-            for name, value in ((name, value) for base in bases for name, value in vars(base).items()):
-                if name not in found and name not in kind._fields and name not in _GENERATED:
-                    found |= self._watched_attribute(name, value, place.attribute(name))
+            for base in bases:
+                generated = {*kind._fields, *_GENERATED} if "_fields" in vars(base) else ()
+                for name, value in vars(base).items():
+                    if name not in found and name not in generated:
+                        found |= self._watched_attribute(name, value, place.attribute(name))
             self._tuples[kind] = type(kind.__name__, (kind,), found)
         return self._tuples[kind]
 
@@ -390,11 +392,10 @@ def _global_names(code: CodeType) -> Iterator[str]:
 def _check_code(code: CodeType) -> None:
     """Raise an UntraceableError for code that could get around the stand-ins, or hide that one has refused."""
     for each in _codes(code):
-        before = ""
+        before, line = "", each.co_firstlineno
         for instruction in dis.get_instructions(each):
-            problem = _problem(instruction, before, code.co_freevars)
-            if problem is not None:
-                line = instruction.positions.lineno if instruction.positions else each.co_firstlineno
+            line = (instruction.positions and instruction.positions.lineno) or line
+            if (problem := _problem(instruction, before, code.co_freevars)) is not None:
                 raise UntraceableError(f"{problem}, in line {line}")
             before = instruction.opname
 

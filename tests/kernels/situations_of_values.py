@@ -318,6 +318,36 @@ def methods_of_the_state() -> Iterator[Step]:
 
 
 @situation()
+def subclasses_of_a_state() -> Iterator[Step]:
+    class Pair(NamedTuple):
+        v: Tensor
+
+    class WithDict(Pair):
+        pass
+
+    class Made(Pair):
+        __slots__ = ()
+
+        def __new__(cls, v: Any) -> Any:
+            return super().__new__(cls, v * GAIN)
+
+    def counts(x: Any, state: Any, k: Any) -> Any:
+        after = WithDict(x)
+        after.count = getattr(state, "count", 0) + 1
+        return x * after.count, after
+
+    def makes(x: Any, state: Any, k: Any) -> Any:
+        return x + state.v, Made(x)
+
+    counts.state = WithDict
+    yield counts
+    makes.state = Made
+    yield makes
+    with changed_global("GAIN", 3.0):
+        yield makes
+
+
+@situation()
 def coefficients_that_are_objects() -> Iterator[Step]:
     held = Plain(gain=2.0)
     for k in (held, (0.3, held), [0.3], {"a": 0.3}, np.array([0.3]), "0.3", None, (1, "a", None, True), torch.float32):
