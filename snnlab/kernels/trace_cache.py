@@ -1,7 +1,7 @@
 """A cache of traced steps and of the loops rendered from them.
 
 A trace belongs to a step, the dtype, the types of the coefficients, and whether there is a backward pass. The values
-that the step has read besides its arguments are recorded with it (`watch.py`); when one of them changes, the step is
+that the step has read besides its arguments are recorded with it (`readings.py`); when one of them changes, the step is
 traced again.
 """
 
@@ -23,9 +23,10 @@ from torch import Tensor
 
 from snnlab.kernels import cpu, gpu
 from snnlab.kernels.emit import LoopSource, LoopVariant
+from snnlab.kernels.readings import PLAIN, Readings
 from snnlab.kernels.runtime import CompiledLoop, load_module
+from snnlab.kernels.stand_ins import StepReader
 from snnlab.kernels.trace import StepGraph, UntraceableError, trace, value_of
-from snnlab.kernels.watch import PLAIN, Readings, Watch
 
 log = logging.getLogger(__name__)
 
@@ -159,24 +160,30 @@ def _trace_step(
 ) -> TracedStep | UntraceableStep:
     named = type(owner) if owner is not None else step
     name = re.sub(r"\W", "_", getattr(named, "__name__", type(named).__name__))
-    watch = Watch(step)
+    reader = StepReader(step)
     try:
         if not hasattr(state, "_fields") or not all(isinstance(part, Tensor) for part in state):
             raise UntraceableError("a state that is no NamedTuple of tensors")
         for part, value in numbers_of(k).items():
             if isinstance(value, Tensor) and value.dtype is not dtype:
                 raise UntraceableError(f"the coefficient {part} is {value.dtype}, and the input {dtype}")
-        coefficients = partial(_replace_numbers, k, watch.watched)
+        coefficients = partial(_replace_numbers, k, reader.visible_class)
         traced = trace(
-            watch.step(), watch.watched(type(state)), coefficients, learned, dtype=dtype, grad=grad, save_y=save_y
+            reader.step(),
+            reader.visible_class(type(state)),
+            coefficients,
+            learned,
+            dtype=dtype,
+            grad=grad,
+            save_y=save_y,
         )
         if not traced.exact and not getattr(owner, "approximate", False):
             raise UntraceableError("operations that round differently from torch's; approximate = True allows them")
-        return TracedStep(traced, watch.readings, name, unchecked=watch.runs_user_code)
+        return TracedStep(traced, reader.readings, name, unchecked=reader.runs_user_code)
     except UntraceableError as error:
-        return UntraceableStep(f"{name}{_source_line(error)}: {error}", watch.readings)
+        return UntraceableStep(f"{name}{_source_line(error)}: {error}", reader.readings)
     except Exception as error:  # any error that a symbol causes in the step; a bug appears in the plain loop too
-        return UntraceableStep(f"{name}{_source_line(error)}: {type(error).__name__}: {error}", watch.readings)
+        return UntraceableStep(f"{name}{_source_line(error)}: {type(error).__name__}: {error}", reader.readings)
 
 
 def _source_line(error: BaseException) -> str:
@@ -213,12 +220,12 @@ def structure(k: Any) -> Any:
     return (type(k), k) if type(k) in PLAIN and not _is_number(k) else (type(k),)
 
 
-def _replace_numbers(k: Any, watched: Callable[[Any], Any], make: Callable[[str, bool], Any], prefix: str = "") -> Any:
+def _replace_numbers(k: Any, visible: Callable[[Any], Any], make: Callable[[str, bool], Any], prefix: str = "") -> Any:
     """Return coefficients in which `make(name, is_tensor)` replaces each number.
 
     Args:
         k: The coefficients.
-        watched: Returns the class that takes the place of a NamedTuple's.
+        visible: Returns the class that takes the place of a NamedTuple's.
         make: Makes the symbol of a number.
         prefix: First part of the names.
 
@@ -228,7 +235,7 @@ def _replace_numbers(k: Any, watched: Callable[[Any], Any], make: Callable[[str,
     parts = []
     for name, value in _named_items(k):
         if isinstance(value, tuple):
-            parts.append(_replace_numbers(value, watched, make, f"{prefix}{name}_"))
+            parts.append(_replace_numbers(value, visible, make, f"{prefix}{name}_"))
         elif _is_number(value):
             parts.append(make(prefix + name, isinstance(value, Tensor)))
         elif type(value) in PLAIN:
@@ -237,7 +244,7 @@ def _replace_numbers(k: Any, watched: Callable[[Any], Any], make: Callable[[str,
             raise UntraceableError(f"the coefficient {prefix}{name} is a {type(value).__name__}")
     if not isinstance(k, tuple):
         return parts[0]
-    return tuple(parts) if type(k) is tuple else watched(type(k))(*parts)
+    return tuple(parts) if type(k) is tuple else visible(type(k))(*parts)
 
 
 def map_coefficients(k: Any, make: Callable[[Any], Any]) -> Any:
