@@ -14,6 +14,8 @@ from snnlab.settings import FINITE, Count, at_least, check_settings
 UNITS = {"s": 1000.0, "ms": 1.0}
 # A shorter step, ms, is a mistake: nothing would happen in it.
 SHORTEST_MS = 1e-6
+# A line names no more nodes than this.
+_MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,10 @@ def _structure_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
         plural = "step" if options.cycle_delay == 1 else "steps"
         yield f"cycle_delay: the output of {join_names(facts.delayed)} returns {options.cycle_delay} {plural} later"
     yield from facts.notes
-    if facts.dropped:
-        yield f"no path from input to output leads through {join_names(facts.dropped)}: left out"
+    if names := list(facts.dropped):
+        more = [f"and {len(names) - _MOST_NAMES:,} more"] if len(names) > _MOST_NAMES else []
+        shown = join_names([*names[:_MOST_NAMES], *more])
+        yield f"left out, since no path leads from them to the output: {len(names):,} nodes, {shown}"
     if facts.doubles:
         yield "weights in double precision are rounded to single precision"
 
