@@ -36,7 +36,16 @@ from snnlab.interop.nir_graphs import (
     kind_of,
     segments,
 )
-from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_options import (
+    UNITS,
+    Facts,
+    FilledOptions,
+    NIRReadOptions,
+    assumption_lines,
+    check_options,
+    option_text,
+    rounded,
+)
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
@@ -62,6 +71,7 @@ class ReadNetwork:
         names: Name of the layer of each node.
         readout: The loss's readout, if it is recorded.
         fixed_dt: Whether the layers are right for this dt alone.
+        options: The options that it was read by; empty for a graph of snnlab.
     """
 
     layers: dict[str, Layer]
@@ -73,6 +83,7 @@ class ReadNetwork:
     names: dict[str, str] = field(default_factory=dict)
     readout: str | None = None
     fixed_dt: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> BuiltNetwork:
         """Return the network with its weights, in evaluation mode.
@@ -151,11 +162,30 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
             own.readout,
         )
         return read
-    found = _Reader(file, place, options).read()
+    meant = {} if own is None else own.meaning(has_reset=_has_reset(file))
+    found = _Reader(file, place, options.filled(meant)).read()
     if own is not None:
         why = f"since {join_names(changed)} changed" if own.layers is not None and changed else "which has no layers"
-        found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
+        found.assumptions.insert(0, f"the layers in the metadata of snnlab are not used, {why}")
+    elif nir_metadata.KEY in file.graph.metadata:
+        found.assumptions += _other_meaning(file, place, options)
     return found
+
+
+def _has_reset(file: GraphFile) -> bool:
+    return bool(file.resets) or not any(kind_of(node) in POPULATIONS for node in file.graph.nodes.values())
+
+
+def _other_meaning(file: GraphFile, place: str, options: NIRReadOptions) -> list[str]:
+    """Return a line if a graph of snnlab is read by other options than its numbers are meant with."""
+    try:
+        own = nir_metadata.read(file.graph, place)
+    except NIRError:  # damaged metadata are what ignore_metadata is for
+        return []
+    assert own is not None
+    used, meant = options.filled({}), own.meaning(has_reset=_has_reset(file))
+    other = {name: value for name, value in meant.items() if getattr(used, name) != value}
+    return [f"snnlab wrote it to be read with {option_text(other)}; this reading has other spikes"] if other else []
 
 
 def _require_fit(own: nir_metadata.Metadata, weights: Mapping[str, np.ndarray], place: str) -> None:
@@ -213,7 +243,7 @@ class _Reader:
         said: Assumptions.
     """
 
-    def __init__(self, file: GraphFile, place: str, options: NIRReadOptions) -> None:
+    def __init__(self, file: GraphFile, place: str, options: FilledOptions) -> None:
         self.file, self.place, self.options = file, place, options
         self.weights: Arrays = {}
         self.names: dict[str, str] = {}
@@ -249,6 +279,7 @@ class _Reader:
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
         facts = Facts(kinds, self.file.resets, self.constants, delayed_sources, flat.dropped, doubles, self.notes)
         read.assumptions = [*assumption_lines(facts, self.options)]
+        read.options = vars(self.options)
         read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
 

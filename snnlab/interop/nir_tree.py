@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5g, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from snnlab.errors import SnnlabError, one_line
 from snnlab.printable import is_printable, printable
@@ -77,13 +78,13 @@ def _name(raw: bytes) -> str:
 
 def _is_own(group: h5py.Group, raw: bytes) -> bool:
     """Return whether an entry is in the group, and no link to elsewhere."""
-    return group.id.links.get_info(raw).type == h5py.h5l.TYPE_HARD
+    return group.id.links.get_info(raw).type == h5l.TYPE_HARD
 
 
 def _item(group: h5py.Group, raw: bytes) -> Any:
     """Return an entry: a `Group`, a `Dataset`, or the identifier of another object."""
-    found = h5py.h5o.open(group.id, raw)
-    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+    found = h5o.open(group.id, raw)
+    kinds = {h5g.GroupID: h5py.Group, h5d.DatasetID: h5py.Dataset}
     return kinds[type(found)](found) if type(found) in kinds else found
 
 
@@ -141,7 +142,7 @@ class _Budget:
     def _problem(self, array: h5py.Dataset) -> str | None:
         """Return why an array is not read, or None; count its bytes."""
         stored_as, dtype, shape = array.id.get_create_plist(), array.dtype, array.shape
-        if stored_as.get_layout() == h5py.h5d.VIRTUAL or stored_as.get_external_count():
+        if stored_as.get_layout() == h5d.VIRTUAL or stored_as.get_external_count():
             return "is stored in another file, which is not read"
         text = h5py.check_string_dtype(dtype) is not None
         if not (text or dtype.kind in "biuf") or shape is None:
