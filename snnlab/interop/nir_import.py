@@ -225,6 +225,11 @@ class _Value(NamedTuple):
         each = np.array(np.broadcast_to(array, shape), np.float64)
         return cls(float(each.flat[0]), each)
 
+    @property
+    def whole(self) -> Any:
+        """The number, or the value of each neuron."""
+        return self.setting if self.each is None else self.each
+
     def map(self, function: Any) -> _Value:
         """Return the value after a function of numbers and arrays."""
         return _Value(float(function(self.setting)), None if self.each is None else function(self.each))
@@ -420,8 +425,7 @@ class _Reader:
         layer: Layer = {"type": _LAYER_OF[kind]}
         each: Arrays = {}
         for gain in {"r", "w_in"} & {*values}:
-            if zeros := np.count_nonzero(np.broadcast_to(getattr(node, gain), shape) == 0):
-                which = name if zeros == math.prod(shape) else f"{zeros:,} of {math.prod(shape):,} neurons of {name}"
+            if which := self._neurons(name, np.asarray(getattr(node, gain)) == 0):
                 self.notes.append(f"{gain} of {which} is 0: an input has no effect there")
         if kind in ("IF", "I"):
             gain = values["r"].map(lambda r: r * options.step if current else r)
@@ -444,7 +448,7 @@ class _Reader:
         parts: dict[str, Any] = {}
         for setting, key in fields.items():
             tau = self._tau(name, key, values[key])
-            whole = tau.setting if tau.each is None else tau.each
+            whole = tau.whole
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
             elif options.time_unit == "steps":
@@ -468,12 +472,11 @@ class _Reader:
     ) -> _Value:
         """Return the factor of the input of a population that leaks."""
         r = values["r"]
-        whole: Any = r.setting if r.each is None else r.each
-        a = parts["tau_mem"]
+        whole, a = r.whole, parts["tau_mem"]
         if "tau_syn" in parts:
             w_in = values["w_in"]
-            b, jump = parts["tau_syn"], w_in.setting if w_in.each is None else w_in.each
-            whole = whole * (1.0 - a) * jump * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
+            b = parts["tau_syn"]
+            whole = whole * (1.0 - a) * w_in.whole * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
             layer["synapse"] = self.options.synapse
         elif current and r.each is None and r.setting == 1.0:
             layer["input_gain"] = "1-a"
@@ -490,7 +493,7 @@ class _Reader:
         Raises:
             NIRError: if it is not positive, or below a step.
         """
-        low = tau.setting if tau.each is None else float(tau.each.min())
+        low = float(np.min(tau.whole))
         unit, step = self.options.time_unit, self.options.step
         if low <= 0:
             raise self._error(name, f"{given} must be > 0, got {low:g}")
@@ -507,10 +510,14 @@ class _Reader:
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:
         options = self.options
         threshold = values["v_threshold"]
-        low = threshold.setting if threshold.each is None else float(threshold.each.min())
+        low = float(np.min(threshold.whole))
         if low <= 0:
             raise self._error(name, f"v_threshold must be > 0, got {low:g}")
         _set_values(layer, each, "v_threshold", threshold)
+        leak = values.get("v_leak", _Value(-math.inf, None))
+        alone = np.asarray(leak.whole >= threshold.whole)
+        if which := self._neurons(name, alone):
+            self.notes.append(f"v_leak of {which} is not below v_threshold: they spike without input")
         reset = self.file.resets.get(name)
         if options.reset == "subtract" or (options.reset is None and reset is None):
             layer["reset"] = "subtract"
@@ -521,12 +528,17 @@ class _Reader:
         else:
             layer["reset"] = "value"
             value = _Value.of(np.zeros(1) if options.reset else np.asarray(reset), self.shapes[name])
-            high = value.setting if value.each is None else value.each
-            if np.any(high >= (threshold.setting if threshold.each is None else threshold.each)):
-                raise self._error(name, f"v_reset must be below v_threshold, got {np.max(high):g}")
+            if np.any(value.whole >= threshold.whole):
+                raise self._error(name, f"v_reset must be below v_threshold, got {np.max(value.whole):g}")
             _set_values(layer, each, "v_reset", value)
         layer["threshold"] = "strict" if options.strict else "inclusive"
         layer["spikes"], layer["floor"] = options.spikes_per_step, options.floor
+
+    def _neurons(self, name: str, found: np.ndarray) -> str:
+        """Return the name of a population of which some neurons are found, with their number; empty if none is."""
+        shape = self.shapes[name]
+        number, size = int(np.count_nonzero(np.broadcast_to(found, shape))), math.prod(shape)
+        return "" if not number else name if number == size else f"{number:,} of {size:,} neurons of {name}"
 
     def _error(self, name: str, message: str, hint: str = "") -> NIRError:
         return NIRError(f"{self.place}: {name}", message, hint)

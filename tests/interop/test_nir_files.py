@@ -397,13 +397,19 @@ def test_shapes_with_axes_of_size_1_as_rockpool_writes_them_are_read(
     tmp_path: Path, first: tuple[int, ...], last: tuple[int, ...], shape: tuple[int, ...]
 ) -> None:
     one = np.ones(shape, np.float32)
-    nodes = {
-        "input": nir.Input(np.array(first, int)),
-        "0_LinearTorch": nir.Linear(np.array([[0.04]], np.float32)),
-        "1_LIFNeuronTorch": nir.LIF(2.5e-3 * one, np.float32(24.019737) * one, 0 * one, np.float32(0.1) * one),
-        "output": nir.Output(np.array(last, int)),
+    lif = {
+        "tau": 2.5e-3 * one,
+        "r": np.float32(24.019737) * one,
+        "v_leak": 0 * one,
+        "v_threshold": np.float32(0.1) * one,
     }
-    nir.write(tmp_path / "a.nir", graph_of(nodes, list(pairwise(nodes))))
+    nodes = {
+        "input": {"type": "Input", "shape": np.array(first, int)},
+        "0_LinearTorch": {"type": "Linear", "weight": np.array([[0.04]], np.float32)},
+        "1_LIFNeuronTorch": {"type": "LIF", **lif},
+        "output": {"type": "Output", "shape": np.array(last, int)},
+    }
+    write(tmp_path / "a.nir", nodes, list(pairwise(nodes)))
     trace = compare_with_interpreter(tmp_path / "a.nir", {"reset": "zero", "dt": 0.1}, Reading(1e-4, reset="value"))
     assert trace.y["1_LIFNeuronTorch"].sum() > 0
 
@@ -442,6 +448,7 @@ def test_neurons_that_spike_without_input_as_in_the_files_of_the_nir_paper_are_r
     reading = Reading(1e-3, euler=discretization == "euler", reset="value" if reset == "zero" else "subtract")
     trace = compare_with_interpreter(tmp_path / "a.nir", options, reading)
     assert trace.y["lif1"][0].all()
+    assert any("lif1" in line and "v_leak" in line for line in load_assumptions(tmp_path / "a.nir"))
     assert trace.y["lif1"].sum() > 5
     assert trace.y["lif2"].sum() > 0
 
@@ -458,6 +465,10 @@ def test_neurons_of_which_some_spike_without_input_come_back_from_an_export(tmp_
     y, total = again.network(x)[0], network(x)[0].sum(0)
     assert torch.equal(y, network(x)[0])
     assert bool((total[:, [0, 2]] > 0).all())
+
+
+def load_assumptions(path: Path) -> list[str]:
+    return read_network(read_graph(path, trusted=True), str(path), NIRReadOptions()).assumptions
 
 
 def inner(node: str) -> dict[str, Any]:
