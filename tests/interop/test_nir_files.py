@@ -480,7 +480,7 @@ def inner(node: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "edges", "left_out"),
+    ("nodes", "edges", "unreached"),
     [
         ({"a": "LIF"}, [], "a"),
         ({"a": "LIF"}, [("fc", "a")], "a"),
@@ -492,8 +492,8 @@ def inner(node: str) -> dict[str, Any]:
         ({f"n{k}": "empty" for k in range(1000)}, [], "and 994 more"),
     ],
 )
-def test_what_does_not_reach_the_output_is_left_out_and_named(
-    nodes: dict[str, str], edges: list[tuple[str, str]], left_out: str
+def test_what_does_not_reach_the_output_is_unreached_and_named(
+    nodes: dict[str, str], edges: list[tuple[str, str]], unreached: str
 ) -> None:
     made: dict[str, Any] = {
         "input": nir.Input(np.array([3])),
@@ -506,7 +506,7 @@ def test_what_does_not_reach_the_output_is_left_out_and_named(
     read = from_graph(graph_of(made | {name: makers[kind]() for name, kind in nodes.items()}, edges))
     assert [*read.layers] == ["fc", "lif"]
     (line,) = [line for line in read.assumptions if "left out" in line]
-    assert_text_has(line, f"{len(nodes):,}", left_out)
+    assert_text_has(line, f"{len(nodes):,}", unreached)
     assert len(line) < 200
 
 

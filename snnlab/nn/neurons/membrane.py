@@ -295,7 +295,7 @@ class SpikingMembrane(LeakyMembrane):
     With v_leak at or above v_threshold it spikes without input, from the first step on, where it starts at v_leak.
 
     Args:
-        v_threshold: Firing threshold, dimensionless; with `reset_delay` above v_leak.
+        v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
         reset: `subtract`, `value` or `none`.
         reset_delay: Whether the reset acts one step after its spike.
@@ -307,7 +307,8 @@ class SpikingMembrane(LeakyMembrane):
         surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` lists them.
 
     Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
+        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset, or v_leak below
+            v_threshold.
     """
 
     v_threshold: Any = learnable_quantity("v_threshold")
