@@ -28,7 +28,7 @@ a line each. The folder is printed last. A file that snnlab wrote is read exactl
   --synapse jump_first|decay_first|next_step   an input reaches the membrane whole in its own step; less the decay of
                                  a step; or a step later
   --cycle-delay N                steps by which a population's output returns to itself; 1
-  --ignore-metadata              read a file of snnlab by these options too
+  --ignore-metadata              read a file of snnlab by these options too, whatever it is meant with
 
 Without data=NAME the config.yaml describes a folder of recordings that fit the input.
 

@@ -222,6 +222,8 @@ def _require_numbers(values: Mapping[str, Any], place: str, kind: str) -> None:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise NIRError(place, f"{name} is not a number, nor an array of numbers")
+        if array.size == 0 and name == "shape" and array.ndim == 1:  # no axis: one value
+            continue
         if array.size == 0:
             raise NIRError(place, f"{name} is empty")
         if name in _WHOLE and (array.ndim > 1 or array.dtype.kind not in "iu"):

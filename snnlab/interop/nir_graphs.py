@@ -6,6 +6,7 @@ later. A cycle through a Delay of a step or more is broken there, and the Delay 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ POPULATIONS = ("LIF", "IF", "CubaLIF")
 STATEFUL = (*POPULATIONS, "I", "LI", "CubaLI", "Delay")
 # More values than any layer has: the shapes of a graph are checked before memory is taken.
 MOST_VALUES = 10**9
-MOST_NODES = 10_000
+MOST_NODES, MOST_EDGES = 10_000, 10**6
 
 
 class FlatGraph(NamedTuple):
@@ -34,7 +35,7 @@ class FlatGraph(NamedTuple):
         input: Name of the input node.
         output: Name of the output node.
         in_shape: Shape of the input, of one sample at one step.
-        dropped: Nodes that no path connects with input and output.
+        dropped: Nodes, or whole graphs, from which no path leads to the output.
     """
 
     nodes: dict[str, Any]
@@ -62,40 +63,77 @@ def flatten_graph(graph: Any, place: str) -> FlatGraph:
     """
     nodes: dict[str, Any] = {}
     edges: list[tuple[str, str]] = []
-    _collect(graph, "", nodes, edges, place)
+    graphs: set[str] = set()
+    _collect(graph, "", nodes, edges, graphs, place)
     if len(nodes) > MOST_NODES:
         raise NIRError(place, f"has {len(nodes):,} nodes, {MOST_NODES:,} at most are read")
     first, last = (_only(graph, kind, "", place) for kind in ("Input", "Output"))
-    for name, node in [*nodes.items()]:
-        if kind_of(node) in ("Input", "Output") and name not in (first, last):
-            before, after = [a for a, b in edges if b == name], [b for a, b in edges if a == name]
-            edges = [edge for edge in edges if name not in edge] + [(a, b) for a in before for b in after]
-            del nodes[name]
     shape = graph.nodes[first].input_type["input"]
     if shape is None:
         raise NIRError(f"{place}: {first}", "has no shape")
-    in_shape = tuple(int(size) for size in np.atleast_1d(shape))
+    in_shape = tuple(int(size) for size in np.atleast_1d(shape)) or (1,)  # no axis: one value
     require_size(in_shape, f"{place}: {first}")
-    alive = _reachable(first, edges) & _reachable(last, [(b, a) for a, b in edges])
-    if last not in alive:
+    driven, needed = _reachable(first, edges), _reachable(last, [(b, a) for a, b in edges])
+    if last not in driven:
         raise NIRError(place, f"no path leads from {first} to {last}")
-    inner = {name: node for name, node in nodes.items() if name in alive and name not in (first, last)}
-    found = [Edge(a, b) for a, b in edges if {a, b} <= {*inner, first, last}]
-    if ends := [edge for edge in found if edge.target == first or edge.source == last]:
-        raise NIRError(f"{place}: {ends[0].source}", f"an edge leads from it to {ends[0].target}")
-    dropped = [name for name in nodes if name not in alive]
-    return FlatGraph(inner, found, first, last, in_shape, dropped)
+    if alone := next((name for name in nodes if name in needed - driven), None):
+        raise NIRError(f"{place}: {alone}", f"leads to {last}, but no path leads to it from {first}")
+    alive = [(a, b) for a, b in edges if {a, b} <= needed]
+    if ends := [pair for pair in alive if pair[1] == first or pair[0] == last]:
+        raise NIRError(f"{place}: {ends[0][0]}", f"an edge leads from it to {ends[0][1]}")
+    inner = {name: node for name, node in nodes.items() if name in needed and name not in (first, last)}
+    passing = [name for name, node in inner.items() if kind_of(node) in ("Input", "Output")]
+    found = _without_passing(passing, alive, place)
+    kept = {name: node for name, node in inner.items() if name not in {*passing}}
+    return FlatGraph(kept, [Edge(a, b) for a, b in found], first, last, in_shape, _dropped(nodes, needed, graphs))
 
 
-def _collect(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]], place: str) -> None:
-    """Add the nodes and edges of a graph, under its prefix."""
+def _without_passing(names: Sequence[str], edges: Sequence[tuple[str, str]], place: str) -> list[tuple[str, str]]:
+    """Return the edges without nodes that only pass their input on."""
+    found: list[tuple[str, str] | None] = list(edges)
+    touching: dict[str, list[int]] = {name: [] for name in names}
+    for at, pair in enumerate(edges):
+        for name in {*pair} & touching.keys():
+            touching[name].append(at)
+    for name in names:
+        pairs = [pair for at in touching[name] if (pair := found[at]) is not None]
+        for at in touching[name]:
+            found[at] = None
+        new = [(a, b) for a in (a for a, target in pairs if target == name) for b in (b for s, b in pairs if s == name)]
+        if len(found) + len(new) > MOST_EDGES:
+            raise NIRError(f"{place}: {name}", f"joins more than {MOST_EDGES:,} edges")
+        for pair in new:
+            for end in {*pair} & touching.keys():
+                touching[end].append(len(found))
+            found.append(pair)
+    return [pair for pair in found if pair is not None]
+
+
+def _dropped(nodes: Mapping[str, Any], needed: set[str], graphs: set[str]) -> list[str]:
+    """Return the nodes that are not needed; of a graph without any needed node its name alone."""
+    used = {graph for name in nodes if name in needed for graph in _graphs_around(name, graphs)}
+    unused = ((name, [graph for graph in _graphs_around(name, graphs) if graph not in used]) for name in nodes)
+    found = [whole[0] if whole else name for name, whole in unused if name not in needed]
+    return list(dict.fromkeys(found))
+
+
+def _graphs_around(name: str, graphs: set[str]) -> list[str]:
+    """Return the paths of the graphs that a node is in, from the outermost on."""
+    return [name[: at.start()] for at in re.finditer(r"\.", name) if name[: at.start()] in graphs]
+
+
+def _collect(
+    graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]], graphs: set[str], place: str
+) -> None:
+    """Add the nodes and edges of a graph under its prefix, and the paths of the graphs in it."""
     ends: dict[tuple[str, str], str] = {}
     for name, node in graph.nodes.items():
         path = f"{prefix}{name}"
         if path in nodes:
             raise NIRError(f"{place}: {path}", "is the name of two nodes")
         if hasattr(node, "nodes"):
-            _collect(node, f"{path}.", nodes, edges, place)
+            graphs.add(path)
+            _collect(node, f"{path}.", nodes, edges, graphs, place)
             ends |= {(path, kind): f"{path}.{_only(node, kind, path, place)}" for kind in ("Input", "Output")}
         else:
             nodes[path] = node

@@ -36,11 +36,22 @@ from snnlab.interop.nir_graphs import (
     kind_of,
     segments,
 )
-from snnlab.interop.nir_options import UNITS, Facts, NIRReadOptions, assumption_lines, check_options, rounded
+from snnlab.interop.nir_options import (
+    UNITS,
+    Facts,
+    FilledOptions,
+    NIRReadOptions,
+    assumption_lines,
+    check_options,
+    option_text,
+    rounded,
+)
 from snnlab.interop.nir_shapes import LINEAR, flatten_axes, infer_shapes, pair, parameters, sizes_per_axis
 from snnlab.interop.nir_tree import NIRError
 from snnlab.nn.blocks.graph import Edge
+from snnlab.nn.layer import LAYERS
 from snnlab.nn.network import BuiltNetwork, Network, build_network
+from snnlab.settings import settings_of
 
 Layer = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -60,6 +71,7 @@ class ReadNetwork:
         names: Name of the layer of each node.
         readout: The loss's readout, if it is recorded.
         fixed_dt: Whether the layers are right for this dt alone.
+        options: The options that it was read by; empty for a graph of snnlab.
     """
 
     layers: dict[str, Layer]
@@ -71,6 +83,7 @@ class ReadNetwork:
     names: dict[str, str] = field(default_factory=dict)
     readout: str | None = None
     fixed_dt: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> BuiltNetwork:
         """Return the network with its weights, in evaluation mode.
@@ -149,11 +162,30 @@ def read_network(file: GraphFile, place: str, options: NIRReadOptions) -> ReadNe
             own.readout,
         )
         return read
-    found = _Reader(file, place, options).read()
+    meant = {} if own is None else own.meaning(has_reset=_has_reset(file))
+    found = _Reader(file, place, options.filled(meant)).read()
     if own is not None:
         why = f"since {join_names(changed)} changed" if own.layers is not None and changed else "which has no layers"
-        found.assumptions.insert(0, f"the metadata of snnlab is not used, {why}")
+        found.assumptions.insert(0, f"the layers in the metadata of snnlab are not used, {why}")
+    elif nir_metadata.KEY in file.graph.metadata:
+        found.assumptions += _other_meaning(file, place, options)
     return found
+
+
+def _has_reset(file: GraphFile) -> bool:
+    return bool(file.resets) or not any(kind_of(node) in POPULATIONS for node in file.graph.nodes.values())
+
+
+def _other_meaning(file: GraphFile, place: str, options: NIRReadOptions) -> list[str]:
+    """Return a line if a graph of snnlab is read by other options than its numbers are meant with."""
+    try:
+        own = nir_metadata.read(file.graph, place)
+    except NIRError:  # damaged metadata are what ignore_metadata is for
+        return []
+    assert own is not None
+    used, meant = options.filled({}), own.meaning(has_reset=_has_reset(file))
+    other = {name: value for name, value in meant.items() if getattr(used, name) != value}
+    return [f"snnlab wrote it to be read with {option_text(other)}; this reading has other spikes"] if other else []
 
 
 def _require_fit(own: nir_metadata.Metadata, weights: Mapping[str, np.ndarray], place: str) -> None:
@@ -193,6 +225,11 @@ class _Value(NamedTuple):
         each = np.array(np.broadcast_to(array, shape), np.float64)
         return cls(float(each.flat[0]), each)
 
+    @property
+    def whole(self) -> Any:
+        """The number, or the value of each neuron."""
+        return self.setting if self.each is None else self.each
+
     def map(self, function: Any) -> _Value:
         """Return the value after a function of numbers and arrays."""
         return _Value(float(function(self.setting)), None if self.each is None else function(self.each))
@@ -211,7 +248,7 @@ class _Reader:
         said: Assumptions.
     """
 
-    def __init__(self, file: GraphFile, place: str, options: NIRReadOptions) -> None:
+    def __init__(self, file: GraphFile, place: str, options: FilledOptions) -> None:
         self.file, self.place, self.options = file, place, options
         self.weights: Arrays = {}
         self.names: dict[str, str] = {}
@@ -247,6 +284,7 @@ class _Reader:
         doubles = any(value.dtype == np.float64 for key, value in self.weights.items() if key.endswith(_WEIGHTS))
         facts = Facts(kinds, self.file.resets, self.constants, delayed_sources, flat.dropped, doubles, self.notes)
         read.assumptions = [*assumption_lines(facts, self.options)]
+        read.options = vars(self.options)
         read.fixed_dt = any(line.startswith("dt:") for line in read.assumptions)
         return read
 
@@ -273,12 +311,12 @@ class _Reader:
         """Return a layer with its name."""
         if segment.edges is None:
             (name,) = segment.nodes
-            return self.names[name], self._layer(name, flat.nodes[name], "", returning.get(name), flat)
+            return self.names[name], self._layer(name, flat.nodes[name], "", returning.get(name))
         block = next(f"graph{n}" for n in range(1, len(taken) + 2) if f"graph{n}" not in taken)
         while block in self.names.values():
             block += "_"
         layers = {
-            self.names[name]: self._layer(name, flat.nodes[name], f"{block}.", returning.get(name), flat)
+            self.names[name]: self._layer(name, flat.nodes[name], f"{block}.", returning.get(name))
             for name in segment.nodes
         }
         edges = [
@@ -288,8 +326,11 @@ class _Reader:
         ]
         return block, {"type": "graph", "layers": layers, "edges": edges}
 
-    def _layer(self, name: str, node: Any, prefix: str, weights: str | None, flat: FlatGraph) -> Layer:
+    def _layer(self, name: str, node: Any, prefix: str, weights: str | None) -> Layer:
         """Return a node's layer as settings, and store its weights; `weights`: the node of its feedback."""
+        return _without_defaults(self._full_layer(name, node, prefix, weights))
+
+    def _full_layer(self, name: str, node: Any, prefix: str, weights: str | None) -> Layer:
         kind, key = kind_of(node), f"{prefix}{self.names[name]}"
         shape = self.shapes[name]
         if kind in LINEAR:
@@ -298,11 +339,10 @@ class _Reader:
             return self._convolution(node, key)
         if kind in ("SumPool2d", "AvgPool2d"):
             sizes = {name: list(pair(getattr(node, name))) for name in ("kernel_size", "stride", "padding")}
-            return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short_sizes(sizes, pooling=True)}
+            return {"type": "sum_pool" if kind == "SumPool2d" else "avg_pool", **_short_sizes(sizes)}
         if kind == "Flatten":
             start, end = flatten_axes(node, shape, f"{self.place}: {name}")
-            whole = start == 0 and end == len(shape) - 1
-            return {"type": "flatten"} if whole else {"type": "flatten", "start_axis": start, "end_axis": end}
+            return {"type": "flatten", "start_axis": start, "end_axis": -1 if end == len(shape) - 1 else end}
         if kind == "Scale":
             self.weights[f"{key}.weight"] = np.array(np.broadcast_to(node.scale, shape), node.scale.dtype)
             return {"type": "scale"}
@@ -322,7 +362,7 @@ class _Reader:
         bias = kind_of(node) == "Affine"
         if bias:
             self.weights[f"{key}.bias"] = node.bias
-        return {"type": "linear", "out_features": int(node.weight.shape[0])} | ({} if bias else {"bias": False})
+        return {"type": "linear", "out_features": int(node.weight.shape[0]), "bias": bias}
 
     def _feedback_layer(self, node: Any, key: str) -> Layer:
         self.weights[f"{key}.feedback.weight"] = node.weight
@@ -340,11 +380,8 @@ class _Reader:
         sizes: Layer = {"kernel_size": [int(n) for n in node.weight.shape[2:]]}
         sizes |= {name: list(sizes_per_axis(getattr(node, name), dims)) for name in ("stride", "dilation")}
         sizes["padding"] = node.padding if isinstance(node.padding, str) else list(sizes_per_axis(node.padding, dims))
-        groups = {} if int(node.groups) == 1 else {"groups": int(node.groups)}
-        no_bias = {} if bias is not None else {"bias": False}
-        return (
-            {"type": f"conv{dims}d", "out_channels": int(node.weight.shape[0])} | _short_sizes(sizes) | groups | no_bias
-        )
+        maps = {"out_channels": int(node.weight.shape[0]), "groups": int(node.groups), "bias": bias is not None}
+        return {"type": f"conv{dims}d", **maps, **_short_sizes(sizes)}
 
     def _threshold(self, node: Any, key: str, shape: Shape) -> Layer:
         self.weights[f"{key}.v_threshold"] = np.array(np.broadcast_to(node.threshold, shape), np.float64)
@@ -388,14 +425,13 @@ class _Reader:
         layer: Layer = {"type": _LAYER_OF[kind]}
         each: Arrays = {}
         for gain in {"r", "w_in"} & {*values}:
-            if zeros := np.count_nonzero(np.broadcast_to(getattr(node, gain), shape) == 0):
-                which = name if zeros == math.prod(shape) else f"{zeros:,} of {math.prod(shape):,} neurons of {name}"
+            if which := self._neurons(name, np.asarray(getattr(node, gain)) == 0):
                 self.notes.append(f"{gain} of {which} is 0: an input has no effect there")
         if kind in ("IF", "I"):
             gain = values["r"].map(lambda r: r * options.step if current else r)
         else:
             gain = self._leak(name, kind, values, current, layer, each)
-        _set_values(layer, each, "input_gain", gain, default=1.0)
+        _set_values(layer, each, "input_gain", gain)
         if kind in POPULATIONS:
             self._firing(name, values, layer, each)
         if each:
@@ -412,7 +448,7 @@ class _Reader:
         parts: dict[str, Any] = {}
         for setting, key in fields.items():
             tau = self._tau(name, key, values[key])
-            whole = tau.setting if tau.each is None else tau.each
+            whole = tau.whole
             if options.discretization == "euler" and tau.each is None and math.isclose(tau.setting, options.step):
                 layer["beta" if setting == "tau_mem" else "alpha"] = 0.0
             elif options.time_unit == "steps":
@@ -420,17 +456,15 @@ class _Reader:
                 if tau.each is not None:
                     each[setting] = tau.each
             else:
-                _set_values(
-                    layer, each, setting, tau.map(lambda value: value * UNITS[options.time_unit]), round_it=True
-                )
+                in_ms = tau.map(lambda value: value * UNITS[options.time_unit])
+                _set_values(layer, each, setting, in_ms._replace(setting=rounded(in_ms.setting)))
             if options.time_unit != "steps":
                 self.constants += [UNITS[options.time_unit] * value for value in (np.min(whole), np.max(whole))]
             steps = whole / options.step
             parts[setting] = np.exp(-1.0 / steps) if options.discretization == "exact" else 1.0 - 1.0 / steps
             parts[f"{setting}_steps"] = whole
-        if options.discretization == "euler":
-            layer["decay"] = "euler"
-        _set_values(layer, each, "v_leak", values["v_leak"], default=0.0)
+        layer["decay"] = options.discretization
+        _set_values(layer, each, "v_leak", values["v_leak"])
         return self._gain(kind, values, parts, current, layer)
 
     def _gain(
@@ -438,14 +472,12 @@ class _Reader:
     ) -> _Value:
         """Return the factor of the input of a population that leaks."""
         r = values["r"]
-        whole: Any = r.setting if r.each is None else r.each
-        a = parts["tau_mem"]
+        whole, a = r.whole, parts["tau_mem"]
         if "tau_syn" in parts:
             w_in = values["w_in"]
-            b, jump = parts["tau_syn"], w_in.setting if w_in.each is None else w_in.each
-            whole = whole * (1.0 - a) * jump * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
-            if self.options.synapse != "jump_first":
-                layer["synapse"] = self.options.synapse
+            b = parts["tau_syn"]
+            whole = whole * (1.0 - a) * w_in.whole * ((1.0 - b) if current else 1.0 / parts["tau_syn_steps"])
+            layer["synapse"] = self.options.synapse
         elif current and r.each is None and r.setting == 1.0:
             layer["input_gain"] = "1-a"
             return _Value(math.nan, None)
@@ -461,7 +493,7 @@ class _Reader:
         Raises:
             NIRError: if it is not positive, or below a step.
         """
-        low = tau.setting if tau.each is None else float(tau.each.min())
+        low = float(np.min(tau.whole))
         unit, step = self.options.time_unit, self.options.step
         if low <= 0:
             raise self._error(name, f"{given} must be > 0, got {low:g}")
@@ -471,17 +503,21 @@ class _Reader:
             raise self._error(name, f"{given} is {low:.9g} {unit}, below {length}", fix or "set another --time-unit")
         if low < step * (1 - 1e-9):
             self.notes.append(f"{given} of {name}, {low:.9g} {unit}, is taken as {length}: they differ by rounding")
-        return tau.map(lambda value: np.maximum(value, step))
+        # Of several values the setting is the longest: a step alone is no setting of `decay: euler`.
+        longest = tau if tau.each is None else tau._replace(setting=float(tau.each.max()))
+        return longest.map(lambda value: np.maximum(value, step))
 
     def _firing(self, name: str, values: Mapping[str, _Value], layer: Layer, each: Arrays) -> None:
         options = self.options
         threshold = values["v_threshold"]
-        low = threshold.setting if threshold.each is None else float(threshold.each.min())
+        low = float(np.min(threshold.whole))
         if low <= 0:
             raise self._error(name, f"v_threshold must be > 0, got {low:g}")
-        if "v_leak" in values:
-            self._require_below(name, "v_leak", values["v_leak"], threshold)
-        _set_values(layer, each, "v_threshold", threshold, default=1.0)
+        _set_values(layer, each, "v_threshold", threshold)
+        leak = values.get("v_leak", _Value(-math.inf, None))
+        alone = np.asarray(leak.whole >= threshold.whole)
+        if which := self._neurons(name, alone):
+            self.notes.append(f"v_leak of {which} is not below v_threshold: they spike without input")
         reset = self.file.resets.get(name)
         if options.reset == "subtract" or (options.reset is None and reset is None):
             layer["reset"] = "subtract"
@@ -491,20 +527,18 @@ class _Reader:
             )
         else:
             layer["reset"] = "value"
-            if options.reset is None:
-                value = _Value.of(np.asarray(reset), self.shapes[name])
-                self._require_below(name, "v_reset", value, threshold)
-                _set_values(layer, each, "v_reset", value, default=0.0)
+            value = _Value.of(np.zeros(1) if options.reset else np.asarray(reset), self.shapes[name])
+            if np.any(value.whole >= threshold.whole):
+                raise self._error(name, f"v_reset must be below v_threshold, got {np.max(value.whole):g}")
+            _set_values(layer, each, "v_reset", value)
         layer["threshold"] = "strict" if options.strict else "inclusive"
-        if options.spikes_per_step == "several":
-            layer["spikes"] = "several"
-        if options.floor is not None:
-            layer["floor"] = options.floor
+        layer["spikes"], layer["floor"] = options.spikes_per_step, options.floor
 
-    def _require_below(self, name: str, what: str, value: _Value, threshold: _Value) -> None:
-        high = value.setting if value.each is None else value.each
-        if np.any(high >= (threshold.setting if threshold.each is None else threshold.each)):
-            raise self._error(name, f"{what} must be below v_threshold, got {np.max(high):g}")
+    def _neurons(self, name: str, found: np.ndarray) -> str:
+        """Return the name of a population of which some neurons are found, with their number; empty if none is."""
+        shape = self.shapes[name]
+        number, size = int(np.count_nonzero(np.broadcast_to(found, shape))), math.prod(shape)
+        return "" if not number else name if number == size else f"{number:,} of {size:,} neurons of {name}"
 
     def _error(self, name: str, message: str, hint: str = "") -> NIRError:
         return NIRError(f"{self.place}: {name}", message, hint)
@@ -518,26 +552,32 @@ _MOST_STEPS, _MOST_DELAYED = 10**6, 10**8
 _LAYER_OF = {"IF": "iaf", "I": "integrator", "LIF": "lif", "LI": "li", "CubaLIF": "cuba_lif", "CubaLI": "cuba_li"}
 
 
-def _set_values(
-    layer: Layer, each: Arrays, name: str, value: _Value, *, default: float | None = None, round_it: bool = False
-) -> None:
-    """Set a setting of a layer, unless it is the default; values that differ between neurons become weights."""
+# What a file leaves open is written also where it is the default.
+_STATED = ("reset", "threshold")
+
+
+def _set_values(layer: Layer, each: Arrays, name: str, value: _Value) -> None:
+    """Set a setting of a layer; values that differ between neurons become weights, which replace the setting's."""
     if math.isnan(value.setting):  # set already
         return
-    setting = rounded(value.setting) if round_it else value.setting
-    if setting != default or value.each is not None:
-        layer[name] = setting
+    layer[name] = value.setting
     if value.each is not None:
         each[name] = value.each
 
 
-_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1}
+def _without_defaults(layer: Layer) -> Layer:
+    """Return a layer without the settings that are the defaults of its own type."""
+    known = settings_of(LAYERS.get(layer["type"], "layers"))
+    return {
+        name: value
+        for name, value in layer.items()
+        if name == "type" or name in _STATED or value != known[name].default
+    }
 
 
-def _short_sizes(sizes: Mapping[str, Any], *, pooling: bool = False) -> Layer:
-    """Return sizes as one number where they are equal on all axes, without those of the defaults."""
-    found = {name: size if isinstance(size, str) or len({*size}) > 1 else size[0] for name, size in sizes.items()}
-    return {name: size for name, size in found.items() if pooling or size != _DEFAULTS.get(name)}
+def _short_sizes(sizes: Mapping[str, Any]) -> Layer:
+    """Return sizes as one number where they are equal on all axes."""
+    return {name: size if isinstance(size, str) or len({*size}) > 1 else size[0] for name, size in sizes.items()}
 
 
 def _without(flat: FlatGraph, returning: Mapping[str, str]) -> FlatGraph:

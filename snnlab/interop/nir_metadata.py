@@ -33,6 +33,8 @@ FORMAT = 1
 KEY, STATE_KEY = "snnlab", "snnlab_state"
 EDGES = ""
 
+_SAID = ("discretization", "spikes", "cycle_delay")
+
 TimeUnit = Literal["s", "steps"]
 # The node and the field of an array.
 Where = tuple[str, str]
@@ -75,13 +77,23 @@ class Metadata:
     spikes = "current"  # an input of 1 is a current of 1 during the step
     cycle_delay = 1  # steps
 
+    def meaning(self, *, has_reset: bool) -> dict[str, Any]:
+        """Return how the nodes' numbers are meant, as the importer's options.
+
+        Args:
+            has_reset: Whether nodes have a v_reset; older versions of `nir` write none, and it is 0 then.
+        """
+        step = {"time_unit": self.time_unit} | ({} if self.dt is None else {"dt": self.dt})
+        said = {name: getattr(self, name) for name in _SAID}
+        return step | said | ({} if has_reset else {"reset": "zero"})
+
 
 def attach(graph: Any, metadata: Metadata) -> None:
     """Write metadata into a graph, with the digests of its nodes."""
     values = asdict(metadata)
     state = values.pop("state")
     values |= {"format": FORMAT, "digests": node_digests(graph, metadata.weights)}
-    values |= {name: getattr(metadata, name) for name in ("discretization", "spikes", "cycle_delay")}
+    values |= {name: getattr(metadata, name) for name in _SAID}
     graph.metadata[KEY] = json.dumps(values)
     graph.metadata.pop(STATE_KEY, None)
     if state:
@@ -110,7 +122,7 @@ def read(graph: Any, place: str = "graph") -> Metadata | None:
                 f"is of format {version}, this version of snnlab reads {FORMAT}",
                 "upgrade snnlab",
             )
-        for name in ("discretization", "spikes", "cycle_delay"):
+        for name in _SAID:
             values.pop(name)
         _require_types(values)
         values["in_shape"] = tuple(int(size) for size in values["in_shape"])

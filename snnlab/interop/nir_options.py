@@ -14,16 +14,20 @@ from snnlab.settings import FINITE, Count, at_least, check_settings
 UNITS = {"s": 1000.0, "ms": 1.0}
 # A shorter step, ms, is a mistake: nothing would happen in it.
 SHORTEST_MS = 1e-6
+# A line names no more nodes than this.
+_MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
 class NIRReadOptions:
     """How a graph is read where it leaves something open.
 
+    What is null, here and below, is what a graph of snnlab is meant with, for others as said.
+
     Args:
-        time_unit: Unit of its time constants: `s`, `ms` or `steps`.
-        dt: Length of a step, ms.
-        discretization: Factors of one step: `exact` or `euler`.
+        time_unit: Unit of its time constants: `s`, `ms` or `steps`; null: s.
+        dt: Length of a step, ms; null: 1.
+        discretization: Factors of one step: `exact` or `euler`; null: exact.
         spikes: The input of 1 in a step is an `impulse` of 1 or a `current` of 1 during the step; null: an impulse for
             IF and I, a current for neurons that leak.
         reset: `subtract` the threshold, or to `zero`; null: to v_reset where the graph has it, else subtract.
@@ -33,21 +37,36 @@ class NIRReadOptions:
         floor: Lower bound of the membranes; null: none.
         synapse: The input jumps onto the synaptic current before the membrane reads it: `jump_first`, or it decays
             before: `decay_first`, or the membrane reads the current of the step before: `next_step`.
-        cycle_delay: Steps by which the output of a population returns to itself.
+        cycle_delay: Steps by which the output of a population returns to itself; null: 1.
         ignore_metadata: Read graphs of snnlab by these options too.
     """
 
-    time_unit: Literal["s", "ms", "steps"] = "s"
-    dt: Annotated[float, "ms", at_least(SHORTEST_MS)] = 1.0
-    discretization: Literal["exact", "euler"] = "exact"
+    time_unit: Literal["s", "ms", "steps"] | None = None
+    dt: Annotated[float | None, "ms", at_least(SHORTEST_MS)] = None
+    discretization: Literal["exact", "euler"] | None = None
     spikes: Literal["impulse", "current"] | None = None
     reset: Literal["subtract", "zero"] | None = None
     threshold: Literal["strict", "inclusive"] | None = None
     spikes_per_step: Literal["one", "several"] = "one"
     floor: Annotated[float | None, FINITE] = None
     synapse: Literal["jump_first", "decay_first", "next_step"] = "jump_first"
-    cycle_delay: Count = 1
+    cycle_delay: Count | None = None
     ignore_metadata: bool = False
+
+    def filled(self, meant: Mapping[str, Any]) -> FilledOptions:
+        """Return the options, those that are null as they are meant by a graph, or else the defaults."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return FilledOptions(**{**meant, **given})
+
+
+@dataclass(frozen=True)
+class FilledOptions(NIRReadOptions):
+    """The options with the defaults of those that every reading needs."""
+
+    time_unit: Literal["s", "ms", "steps"] = "s"
+    dt: float = 1.0
+    discretization: Literal["exact", "euler"] = "exact"
+    cycle_delay: int = 1
 
     @property
     def step(self) -> float:
@@ -67,6 +86,12 @@ def check_options(options: NIRReadOptions) -> None:
             raise ConfigError("spikes_per_step", "several needs reset: subtract")
         if options.threshold == "strict":
             raise ConfigError("spikes_per_step", "several needs threshold: inclusive")
+
+
+def option_text(values: Mapping[str, Any]) -> str:
+    """Return options as on a command line: `--dt 1 --spikes current`."""
+    texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    return " ".join(f"--{name.replace('_', '-')} {text}" for name, text in texts.items())
 
 
 def read_options(texts: Mapping[str, str]) -> NIRReadOptions:
@@ -130,7 +155,7 @@ class Facts(NamedTuple):
     notes: Collection[str]
 
 
-def assumption_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
+def assumption_lines(facts: Facts, options: FilledOptions) -> Iterator[str]:
     """Yield what the options of a graph decide, each as one line."""
     kinds = {*facts.kinds.values()}
     leaky = kinds & {"LIF", "LI", "CubaLIF", "CubaLI"}
@@ -165,7 +190,7 @@ def assumption_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
     yield from _structure_lines(facts, options)
 
 
-def _firing_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
+def _firing_lines(facts: Facts, options: FilledOptions) -> Iterator[str]:
     populations = [name for name, kind in facts.kinds.items() if kind in POPULATIONS]
     with_reset = [name for name in populations if name in facts.resets]
     if options.reset is not None:
@@ -187,13 +212,15 @@ def _firing_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
         yield f"floor: membranes stay at or above {options.floor:g}"
 
 
-def _structure_lines(facts: Facts, options: NIRReadOptions) -> Iterator[str]:
+def _structure_lines(facts: Facts, options: FilledOptions) -> Iterator[str]:
     if facts.delayed:
         plural = "step" if options.cycle_delay == 1 else "steps"
         yield f"cycle_delay: the output of {join_names(facts.delayed)} returns {options.cycle_delay} {plural} later"
     yield from facts.notes
-    if facts.dropped:
-        yield f"no path from input to output leads through {join_names(facts.dropped)}: left out"
+    if names := list(facts.dropped):
+        more = [f"and {len(names) - _MOST_NAMES:,} more"] if len(names) > _MOST_NAMES else []
+        shown = join_names([*names[:_MOST_NAMES], *more])
+        yield f"left out, since no path leads from them to the output: {len(names):,} nodes, {shown}"
     if facts.doubles:
         yield "weights in double precision are rounded to single precision"
 

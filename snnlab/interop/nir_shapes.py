@@ -39,13 +39,15 @@ class _Shapes:
     def infer(self, flat: FlatGraph, graph: Any) -> dict[str, Shape]:
         """Find the input shape of each node, from the input on, and check that the shapes of edges fit."""
         out: dict[str, Shape] = {flat.input: flat.in_shape}
+        targets: dict[str, list[str]] = {}
+        for edge in flat.edges:
+            targets.setdefault(edge.source, []).append(edge.target)
         waiting = [flat.input]
         while waiting:
             source = waiting.pop()
-            for edge in flat.edges:
-                if edge.source != source or edge.target == flat.output:
+            for name in targets.get(source, ()):
+                if name == flat.output:
                     continue
-                name = edge.target
                 known = self.shapes.get(name)
                 if known is not None:
                     if known != out[source]:
@@ -62,7 +64,7 @@ class _Shapes:
         said = graph.nodes[flat.output].output_type
         wanted = None if said is None or said.get("output") is None else tuple(int(n) for n in said["output"])
         (found,) = ends
-        if wanted is not None and wanted != found:
+        if wanted is not None and _long_axes(wanted) != _long_axes(found):  # some write an axis for samples or time
             raise self._error(flat.output, f"has the shape {list(wanted)}, but gets {list(found)}")
         return self.shapes
 
@@ -75,11 +77,11 @@ class _Shapes:
                     name,
                     f"its weight has {node.weight.ndim} axes, {list(node.weight.shape)}; NIR says y = W x for 2 alone",
                 )
-            if len(shape) != 1 or node.weight.shape[1] != shape[0]:
+            if math.prod(shape) != shape[-1] or node.weight.shape[1] != shape[-1]:
                 raise self._error(name, f"its weight {list(node.weight.shape)} does not fit its input {list(shape)}")
-            found = (int(node.weight.shape[0]),)
-            if kind == "Affine" and np.shape(node.bias) != found:
-                raise self._error(name, f"its bias is {list(np.shape(node.bias))}, not {list(found)}")
+            found = (*shape[:-1], int(node.weight.shape[0]))
+            if kind == "Affine" and np.shape(node.bias) != found[-1:]:
+                raise self._error(name, f"its bias is {list(np.shape(node.bias))}, not {list(found[-1:])}")
         elif kind in ("Conv1d", "Conv2d"):
             found = self._convolution_shape(name, node, shape)
         elif kind in ("SumPool2d", "AvgPool2d"):
@@ -163,6 +165,11 @@ def _fits(shape: Shape, wanted: Shape) -> bool:
         return np.broadcast_shapes(shape, wanted) == wanted
     except ValueError:
         return False
+
+
+def _long_axes(shape: Shape) -> Shape:
+    """Return a shape without its axes of size 1."""
+    return tuple(size for size in shape if size != 1)
 
 
 def sizes_per_axis(value: Any, dims: int) -> Shape:

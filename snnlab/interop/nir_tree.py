@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5g, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from snnlab.errors import SnnlabError, one_line
 from snnlab.printable import is_printable, printable
@@ -49,14 +50,14 @@ def read_tree(path: Path, checked: Callable[[int], None] = lambda size: None) ->
 
 
 def _read(file: h5py.File, path: Path, checked: Callable[[int], None]) -> tuple[dict[str, Any], str]:
-    node = file["node"] if isinstance(file.get("node", getlink=True), h5py.HardLink) else None
+    node = _item(file, b"node") if "node" in file and _is_own(file, b"node") else None
     if not isinstance(node, h5py.Group):
         raise NIRError(path, "is an HDF5 file, but no NIR graph: it has no group 'node'")
     budget = _Budget(path)
     budget.check(node, "", 0)
     if "type" not in node:
         raise NIRError(path, "is an HDF5 file, but no NIR graph: its group 'node' has no 'type'")
-    recorded = file["version"] if isinstance(file.get("version", getlink=True), h5py.HardLink) else None
+    recorded = _item(file, b"version") if "version" in file and _is_own(file, b"version") else None
     if recorded is not None:
         budget.check_entry(recorded, "version", 0)
     checked(budget.bytes)
@@ -64,8 +65,27 @@ def _read(file: h5py.File, path: Path, checked: Callable[[int], None]) -> tuple[
 
 
 def _content(group: h5py.Group) -> dict[str, Any]:
-    items: dict[str, Any] = {str(name): group[name] for name in group}
+    items: dict[str, Any] = {_name(raw): _item(group, raw) for raw in group.id}
     return {name: _content(item) if isinstance(item, h5py.Group) else _value(item[()]) for name, item in items.items()}
+
+
+# h5py's functions of one call each: `group[name]` and `group.get(name, getlink=True)` take several times as long.
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("utf8", "surrogateescape")
+
+
+def _is_own(group: h5py.Group, raw: bytes) -> bool:
+    """Return whether an entry is in the group, and no link to elsewhere."""
+    return group.id.links.get_info(raw).type == h5l.TYPE_HARD
+
+
+def _item(group: h5py.Group, raw: bytes) -> Any:
+    """Return an entry: a `Group`, a `Dataset`, or the identifier of another object."""
+    found = h5o.open(group.id, raw)
+    kinds = {h5g.GroupID: h5py.Group, h5d.DatasetID: h5py.Dataset}
+    return kinds[type(found)](found) if type(found) in kinds else found
 
 
 def _value(value: Any) -> Any:
@@ -93,16 +113,17 @@ class _Budget:
         """Raise a NIRError if a group has links to elsewhere, cycles, or more than a file may have."""
         if depth > MOST_DEPTH:
             raise NIRError(self.path, f"its groups are nested more than {MOST_DEPTH} deep")
-        for name in group:
-            where = f"{place}/{name}" if place else str(name)
-            if not is_printable(str(name)):
+        for raw in group.id:
+            name = _name(raw)
+            where = f"{place}/{name}" if place else name
+            if not is_printable(name):
                 raise NIRError(_place(self.path, where), "has control characters in its name")
             self.entries += 1
             if self.entries > MOST_ENTRIES:
                 raise NIRError(self.path, f"has more than {MOST_ENTRIES:,} entries")
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            if not _is_own(group, raw):
                 raise NIRError(_place(self.path, where), "is a link to elsewhere, which is not followed")
-            self.check_entry(group[name], where, depth)
+            self.check_entry(_item(group, raw), where, depth)
 
     def check_entry(self, item: Any, where: str, depth: int) -> None:
         """Raise a NIRError if an entry is no group or array, or not one that is read."""
@@ -114,23 +135,29 @@ class _Budget:
             raise NIRError(_place(self.path, where), "is neither a group nor an array")
 
     def _check_array(self, array: h5py.Dataset, where: str) -> None:
-        place = _place(self.path, where)
-        if array.is_virtual or array.external:
-            raise NIRError(place, "is stored in another file, which is not read")
-        text = h5py.check_string_dtype(array.dtype) is not None
-        if not (text or array.dtype.kind in "biuf") or array.shape is None:
-            raise NIRError(place, f"holds {array.dtype}, not numbers or texts")
-        number = math.prod(int(size) for size in array.shape)
-        self.bytes += number * (64 if text else array.dtype.itemsize)
+        problem = self._problem(array)
+        if problem:
+            raise NIRError(_place(self.path, where), problem)
+
+    def _problem(self, array: h5py.Dataset) -> str | None:
+        """Return why an array is not read, or None; count its bytes."""
+        stored_as, dtype, shape = array.id.get_create_plist(), array.dtype, array.shape
+        if stored_as.get_layout() == h5d.VIRTUAL or stored_as.get_external_count():
+            return "is stored in another file, which is not read"
+        text = h5py.check_string_dtype(dtype) is not None
+        if not (text or dtype.kind in "biuf") or shape is None:
+            return f"holds {dtype}, not numbers or texts"
+        number = math.prod(int(size) for size in shape)
+        self.bytes += number * (64 if text else dtype.itemsize)
         if text and number > MOST_TEXTS:
-            raise NIRError(place, f"has {number:,} texts; {MOST_TEXTS:,} at most are read")
+            return f"has {number:,} texts; {MOST_TEXTS:,} at most are read"
         if self.bytes > MOST_BYTES:
-            what = f"has {number:,} values"
-            raise NIRError(place, f"{what}; the arrays of a graph have {MOST_BYTES / 1e9:.0f} GB together at most")
+            return f"has {number:,} values; the arrays of a graph have {MOST_BYTES / 1e9:.0f} GB together at most"
         stored = array.id.get_storage_size()
-        most = stored * (_MOST_EXPANSION if array.id.get_create_plist().get_nfilters() else 1)
+        most = stored * (_MOST_EXPANSION if stored_as.get_nfilters() else 1)
         if number * array.id.get_type().get_size() > most:
-            raise NIRError(place, f"has {number:,} values, but only {stored:,} bytes of them are in the file")
+            return f"has {number:,} values, but only {stored:,} bytes of them are in the file"
+        return None
 
 
 def _place(path: Path, where: str) -> str:

@@ -190,7 +190,7 @@ def impulse_response(neuron: Neuron) -> Tensor:
     """Return the membrane at each step after an input impulse of 1, far below the threshold.
 
     Raises:
-        ConfigError: if the neuron's state has no membrane v, or the response does not decay.
+        ConfigError: if the neuron's state has no membrane v, it spikes without input, or the response does not decay.
     """
     learned = [p.shape for p in neuron.parameters()]
     shape = torch.broadcast_shapes((1,), *learned)
@@ -205,7 +205,9 @@ def impulse_response(neuron: Neuron) -> Tensor:
         peak = 0.0
         for t in range(MAX_STEPS):
             _, state = neuron.step(x + tiny if t == 0 else x, state, coefficients)
-            _, baseline = neuron.step(x, baseline, coefficients)
+            y, baseline = neuron.step(x, baseline, coefficients)
+            if neuron.spiking and y.any():
+                raise ConfigError("", f"{type(neuron).__name__} spikes without input", "use variance_preserving")
             response.append((state.v - baseline.v).mean().item() / tiny)
             peak = max(peak, abs(response[-1]))
             if t > 2 and max(map(abs, response[-3:])) < NEGLIGIBLE * peak:

@@ -90,7 +90,7 @@ def import_nir(
         "sha256": file.sha256,
         "format": f"nir {file.version}" if file.version else "nir",
         "read_by": f"nir {nir_package().__version__}",
-        "options": vars(options),
+        "options": dict(read.options or vars(options)),
         "dt": read.dt,
         "assumptions": read.assumptions,
         "layer_of_node": read.names,

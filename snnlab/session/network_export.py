@@ -13,7 +13,8 @@ from snnlab.interop import nir_metadata
 from snnlab.interop.fold_norm import fold_norm
 from snnlab.interop.nir_export import Exported, to_graph
 from snnlab.interop.nir_files import write_graph
-from snnlab.interop.nir_import import NIRReadOptions, from_graph
+from snnlab.interop.nir_import import from_graph
+from snnlab.interop.nir_options import NIRReadOptions, option_text
 from snnlab.interop.speck import assignment_lines, fit
 from snnlab.nn import Network
 from snnlab.nn.layer import only_spikes
@@ -78,6 +79,10 @@ def export_nir(session: Session, target: Path, options: NirOptions) -> Iterator[
         lines.append(f"as NIR says it: {_measure(session, network, as_nir_says(exported.graph))}")
     write_graph(target, exported.graph)
     yield from lines
+    meant = _meaning(exported.graph)
+    step = f"{meant['dt']:g} ms" if "dt" in meant else "no length"
+    rule = f"by forward Euler in steps of {step}, an input of 1 as a current of 1 during its step"
+    yield f"meant to be read {rule}: snnlab import --ignore-metadata {option_text(meant)}"
     yield f"{len(exported.graph.nodes)} nodes, {len(exported.graph.edges)} edges"
 
 
@@ -91,18 +96,14 @@ def _lost_lines(exported: Exported) -> Iterator[str]:
 
 def as_nir_says(graph: Any) -> Network:
     """Return the network that a reader makes of a graph of snnlab without its metadata, by forward Euler."""
+    return from_graph(graph, NIRReadOptions(**_meaning(graph), ignore_metadata=True)).build().network
+
+
+def _meaning(graph: Any) -> dict[str, Any]:
+    """Return the options with which a graph of snnlab is read as it is meant, without its layers."""
     own = nir_metadata.read(graph)
     assert own is not None
-    has_reset = any(hasattr(node, "v_reset") for node in graph.nodes.values())
-    options = NIRReadOptions(
-        time_unit=own.time_unit,
-        dt=own.dt or 1.0,
-        discretization="euler",
-        spikes="current",
-        reset=None if has_reset else "zero",
-        ignore_metadata=True,
-    )
-    return from_graph(graph, options).build().network
+    return own.meaning(has_reset=any(hasattr(node, "v_reset") for node in graph.nodes.values()))
 
 
 def _measure(session: Session, network: Network, other: Network) -> str:

@@ -28,8 +28,9 @@ NO_POOL, SUM_POOL, MAX_POOL = 0, 1, 2
 SUBTRACT, VALUE, NO_RESET, INTEGRATE, RELAY = 0, 1, 2, 3, 4
 NO_FLOOR, FLOOR, ROUNDED_FLOOR = 0, 1, 2
 NO_ARRAYS, PER_CHANNEL, PER_NEURON = 0, 1, 2
-# The coefficients that may differ between neurons, and the values that change nothing.
-COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": 1.0, "r": 0.0, "v_reset": 0.0, "start": 0.0}
+# The coefficients that may differ between neurons, and the values that change nothing, of a neuron that never spikes.
+_NEVER = float(np.finfo(np.float32).max)
+COEFFICIENTS = {"a": 1.0, "g": 1.0, "c": 0.0, "v_threshold": _NEVER, "r": 0.0, "v_reset": 0.0, "start": 0.0}
 COEFFICIENTS |= {"b": 0.0, "rho": 0.0, "adaptation": 0.0}
 NO_SYNAPSE, JUMP_FIRST, DECAY_FIRST, NEXT_STEP = 0, 1, 2, 3
 _SYNAPSES = {"none": NO_SYNAPSE, "jump_first": JUMP_FIRST, "decay_first": DECAY_FIRST, "next_step": NEXT_STEP}
@@ -315,7 +316,9 @@ def _set_neuron(layout: _Layout, row: np.void, layer: StreamLayer) -> None:
         # Of arrays, a value that says whether the operation changes anything.
         effective = given[name][given[name] != neutral]
         row[name] = effective.flat[0] if effective.size else neutral
-    if all(values.size == 1 for values in given.values()):
+    # What fills up the vectors must not spike, so it has values of its own where neurons spike without input.
+    fills_up = neuron.spikes_alone and layer.shape[0] < row["channels"]
+    if all(values.size == 1 for values in given.values()) and not fills_up:
         return
     shape = layer.shape if any(values.size > layer.shape[0] for values in given.values()) else (layer.shape[0], 1, 1)
     row["arrays"] = PER_CHANNEL if shape[1:] == (1, 1) else PER_NEURON

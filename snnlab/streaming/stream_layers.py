@@ -75,6 +75,13 @@ class StreamNeuron(NamedTuple):
         return bool(np.any(np.asarray(self.a) != 1))
 
     @property
+    def spikes_alone(self) -> bool:
+        """Whether a neuron may spike without input: it starts where it leaks to, at its threshold or nearly so."""
+        return self.reset not in ("integrate", "relay") and bool(
+            np.any(self.start >= 0.99 * np.asarray(self.v_threshold))
+        )
+
+    @property
     def is_driven(self) -> bool:
         """Whether only input changes a neuron at rest or lets it spike, apart from its leak."""
         is_above = self.floor is None or bool(np.all(self.floor <= np.asarray(self.start)))

@@ -68,6 +68,7 @@ def test_a_lossy_file_lists_and_measures_what_is_lost(runs: dict[str, Path], snn
     assert done.status == 0, done.err
     recordings = load(runs["default"]).data.split.val.size
     assert_text_has(done.out, "lif1", "reset: subtract", "lif1", "threshold: inclusive", f"of {recordings}", "spikes")
+    assert_text_has(done.out, "--ignore-metadata", "--dt", "--discretization euler", "--spikes current")
     assert read_graph(target).graph.metadata["snnlab"]
 
 

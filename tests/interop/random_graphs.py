@@ -63,11 +63,15 @@ class _Maker:
         self.edges.append((before, name))
         return name
 
-    def values(self, shape: Shape, low: float, high: float) -> np.ndarray:
-        """Return one value for all neurons, or one for each."""
-        if self.rng.random() < 0.5:
-            return np.full(shape, self.rng.uniform(low, high))
-        return self.rng.uniform(low, high, shape)
+    def values(self, shape: Shape, low: float, high: float, *special: Any) -> np.ndarray:
+        """Return one value for all neurons, or one for each; often a special one, such as 0, 1 or a default."""
+        size = (1,) * len(shape) if self.rng.random() < 0.5 else shape
+        found = self.rng.uniform(low, high, size)
+        if special and self.rng.random() < 0.7:
+            one = np.broadcast_to(special[self.rng.integers(len(special))], size if size == shape else shape)
+            chosen = one if size == shape else one.flat[:1].reshape(size)
+            found = np.where(self.rng.random(size) < 0.7, chosen, found)
+        return np.array(np.broadcast_to(found, shape))
 
     def affine(self, shape: Shape, out: Shape, gain: float = 1.0) -> Any:
         weight = (gain * self.rng.normal(0.1, 1.5 / np.sqrt(shape[0]), (*out, *shape))).astype(np.float32)
@@ -76,13 +80,17 @@ class _Maker:
         return nir.Affine(weight, self.rng.normal(0, 0.1, out).astype(np.float32))
 
     def population(self, shape: Shape, kind: str) -> Any:
-        tau, r = self.values(shape, 3e-3, 2e-2), self.values(shape, 0.8, 3.0)
-        leak, threshold = self.values(shape, -0.1, 0.1), self.values(shape, 0.3, 1.0)
+        # A step, 2 and 4 of them, and the defaults of the neurons here, 20 and 10 ms.
+        tau = self.values(shape, 3e-3, 2e-2, STEP, 2 * STEP, 4 * STEP, 0.02)
+        r = self.values(shape, 0.8, 3.0, 0.0, 1.0, -1.0, tau / STEP)
+        threshold = self.values(shape, 0.3, 1.0, 1.0)
+        leak = self.values(shape, -0.1, 0.1, 0.0, -1.0, 1.7 * threshold)  # at the threshold rounding would decide
         if kind in ("I", "IF"):
             return nir.I(r) if kind == "I" else nir.IF(r, threshold)
         if kind in ("LI", "LIF"):
             return nir.LI(tau, r, leak) if kind == "LI" else nir.LIF(tau, r, leak, threshold)
-        w_in, tau_syn = self.values(shape, 0.5, 2.0), self.values(shape, 2e-3, 1e-2)
+        tau_syn = self.values(shape, 2e-3, 1e-2, STEP, 2 * STEP, 0.01)
+        w_in = self.values(shape, 0.5, 2.0, 0.0, 1.0, -1.0, tau_syn / STEP)
         return nir.CubaLIF(tau_syn=tau_syn, tau_mem=tau, r=r, v_leak=leak, v_threshold=threshold, w_in=w_in)
 
     def spiking(self) -> str:

@@ -26,7 +26,7 @@ from snnlab.nn.record import record
 from snnlab.session import Session
 from snnlab.session.import_run import import_nir
 
-from ..refusals import assert_raises
+from ..refusals import assert_raises, assert_text_has
 from .comparing import Difference, first_differences
 from .interpreter import Reading, interpret
 
@@ -193,6 +193,31 @@ def test_a_graph_that_another_program_changed_is_read_by_its_nodes() -> None:
     read = from_graph(graph, NIRReadOptions(discretization="euler"))
     assert read.layers["lif"]["v_threshold"] == 0.5
     assert "metadata" in read.assumptions[0]
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_changed_graph_is_read_as_its_numbers_are_meant_unless_an_option_says_otherwise(kind: str) -> None:
+    in_shape, layers = NETWORKS[kind]
+    torch.manual_seed(0)
+    graph = build_network(layers, in_shape=in_shape, dt=2.0).network.eval().to_nir()
+    graph.nodes["lif"].v_threshold[:] *= 1.1
+    read = from_graph(graph)
+    x = torch.as_tensor(np.random.default_rng(0).poisson(0.3, (60, 1, *in_shape)), dtype=torch.float64)
+    trace = interpret(graph, x.numpy(), Reading(2e-3, euler=True, spikes="current", reset="value"))
+    assert trace.y["lif"].sum() > 1000
+    assert differences(read.build().network.double(), x, trace, read.names)[0] == 0
+    assert (read.dt, read.options["discretization"]) == (2.0, "euler")
+    other = from_graph(graph, NIRReadOptions(dt=1.0, discretization="exact", spikes="impulse"))
+    assert (other.dt, other.options["discretization"], other.options["spikes"]) == (1.0, "exact", "impulse")
+
+
+def test_without_the_metadata_a_line_names_the_options_that_a_graph_is_meant_with() -> None:
+    in_shape, layers = NETWORKS["lif"]
+    graph = build_network(layers, in_shape=in_shape, dt=2.0).network.eval().to_nir()
+    lines = from_graph(graph, NIRReadOptions(ignore_metadata=True)).assumptions
+    assert_text_has(lines[-1], "--dt 2", "--discretization euler", "--spikes current")
+    meant = NIRReadOptions(dt=2.0, discretization="euler", spikes="current", reset="zero", ignore_metadata=True)
+    assert not any("--" in line for line in from_graph(graph, meant).assumptions)
 
 
 def test_options_that_a_file_of_snnlab_does_not_need_are_named() -> None:

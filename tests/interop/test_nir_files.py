@@ -6,23 +6,26 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from snnlab.errors import ConfigError
-from snnlab.interop.nir_files import read_graph
+from snnlab.interop.nir_files import read_graph, write_graph
 from snnlab.interop.nir_import import from_graph, read_network
 from snnlab.interop.nir_options import NIRReadOptions, read_options
 from snnlab.interop.nir_tree import NIRError
+from snnlab.nn.record import record
 from snnlab.session.import_run import import_nir
 
-from ..refusals import assert_raises
-
-nir: Any = pytest.importorskip("nir")
+from ..refusals import assert_raises, assert_text_has
+from .interpreter import Reading, Trace, interpret
+from .random_graphs import graph_of, nir
 
 ONE = np.ones(4, np.float32)
 NODES: dict[str, dict[str, Any]] = {
@@ -74,7 +77,6 @@ CASES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
     "zero tau": (lambda: changed("lif", tau=0 * ONE), "lif", ("tau", "0")),
     "tau below dt": (lambda: changed("lif", tau=0.0005 * ONE), "lif", ("tau", "0.0005 s", "dt")),
     "threshold": (lambda: changed("lif", v_threshold=-ONE), "lif", ("v_threshold", "-1")),
-    "leak above": (lambda: changed("lif", v_leak=2 * ONE), "lif", ("v_leak", "2")),
     "reset above": (lambda: changed("lif", v_reset=3 * ONE), "lif", ("v_reset", "3")),
     "shapes": (lambda: changed("lif", r=np.ones(3)), "lif", ("r [3]", "tau [4]")),
     "width": (lambda: changed("fc", weight=np.ones((4, 5))), "fc", ("[4, 5]", "[3]")),
@@ -369,6 +371,156 @@ def test_a_cuba_li_is_read_with_any_version_of_nir(tmp_path: Path) -> None:
     fields = {"type": "CubaLI", "tau_mem": 0.02 * ONE, "tau_syn": 0.01 * ONE, "r": ONE, "v_leak": 0 * ONE, "w_in": ONE}
     network = load(write(tmp_path / "a.nir", {**NODES, "lif": fields})).network
     assert {layer.__class__.__name__ for layer in network.children()} <= {"Linear", "LI", "CubaLI"}
+
+
+def compare_with_interpreter(path: Path, options: dict[str, Any], reading: Reading) -> Trace:
+    """Compare the network of a file with the interpreter, in double precision; return the interpreter's trace."""
+    file = read_graph(path, trusted=True)
+    read = read_network(file, str(path), NIRReadOptions(**options))
+    x = np.random.default_rng(0).integers(0, 3, (100, 2, *read.in_shape)).astype(np.float64)
+    trace = interpret(file.graph, x, reading)
+    spikes = record(read.build().network.double(), torch.as_tensor(x)).spikes
+    found = {node: layer for node, layer in read.names.items() if layer in spikes}
+    assert found
+    for node, layer in found.items():
+        assert np.array_equal(spikes[layer].numpy(), trace.y[node])
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [((1,), (1, 1, 1)), ((1, 1, 1), (1, 1, 1)), ((1, 1, 1), (1,)), ((), ()), ((1,), ()), ((), (1, 1))],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(), (1,)], ids=str)
+def test_shapes_with_axes_of_size_1_as_rockpool_writes_them_are_read(
+    tmp_path: Path, first: tuple[int, ...], last: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    one = np.ones(shape, np.float32)
+    lif = {
+        "tau": 2.5e-3 * one,
+        "r": np.float32(24.019737) * one,
+        "v_leak": 0 * one,
+        "v_threshold": np.float32(0.1) * one,
+    }
+    nodes = {
+        "input": {"type": "Input", "shape": np.array(first, int)},
+        "0_LinearTorch": {"type": "Linear", "weight": np.array([[0.04]], np.float32)},
+        "1_LIFNeuronTorch": {"type": "LIF", **lif},
+        "output": {"type": "Output", "shape": np.array(last, int)},
+    }
+    write(tmp_path / "a.nir", nodes, list(pairwise(nodes)))
+    trace = compare_with_interpreter(tmp_path / "a.nir", {"reset": "zero", "dt": 0.1}, Reading(1e-4, reset="value"))
+    assert trace.y["1_LIFNeuronTorch"].sum() > 0
+
+
+def test_a_linear_map_of_one_row_is_read_and_of_several_refused(tmp_path: Path) -> None:
+    nodes = {
+        "input": nir.Input(np.array([1, 1, 4])),
+        "fc": nir.Linear(np.random.default_rng(0).normal(0, 2, (5, 4)).astype(np.float32)),
+        "lif": nir.LIF(0.01 * np.ones(5), np.ones(5), np.zeros(5), np.ones(5)),
+        "output": nir.Output(np.array([5])),
+    }
+    nir.write(tmp_path / "a.nir", graph_of(nodes, list(pairwise(nodes))))
+    compare_with_interpreter(tmp_path / "a.nir", {"reset": "zero"}, Reading(1e-3, reset="value"))
+    nodes["input"] = nir.Input(np.array([2, 4]))
+    nir.write(tmp_path / "b.nir", graph_of(nodes, list(pairwise(nodes))))
+    with assert_raises(NIRError, f"{tmp_path / 'b.nir'}: fc", "[5, 4]", "[2, 4]"):
+        load(tmp_path / "b.nir")
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("discretization", ["exact", "euler"])
+def test_neurons_that_spike_without_input_as_in_the_files_of_the_nir_paper_are_read(
+    tmp_path: Path, reset: Any, discretization: Any
+) -> None:
+    one = np.ones(1)
+    nodes = {
+        "in": nir.Input(np.array([1])),
+        "linear1": nir.Linear(np.array([[0.0]])),
+        "lif1": nir.LIF(tau=0.01 * one, r=one, v_leak=1.2 * one, v_threshold=one),
+        "linear2": nir.Linear(np.array([[1.0]])),
+        "lif2": nir.CubaLIF(0.02 * one, 5e-3 * one, 9 * one, 0.9 * one, 0.95 * one, w_in=one),
+        "out": nir.Output(np.array([1])),
+    }
+    nir.write(tmp_path / "a.nir", graph_of(nodes, list(pairwise(nodes))))
+    options = {"reset": reset, "discretization": discretization}
+    reading = Reading(1e-3, euler=discretization == "euler", reset="value" if reset == "zero" else "subtract")
+    trace = compare_with_interpreter(tmp_path / "a.nir", options, reading)
+    assert trace.y["lif1"][0].all()
+    assert any("lif1" in line and "v_leak" in line for line in load_assumptions(tmp_path / "a.nir"))
+    assert trace.y["lif1"].sum() > 5
+    assert trace.y["lif2"].sum() > 0
+
+
+def test_neurons_of_which_some_spike_without_input_come_back_from_an_export(tmp_path: Path) -> None:
+    leak = np.array([1.2, 0.0, 3.0, -1.0])
+    path = write(tmp_path / "a.nir", changed("lif", v_leak=leak, v_threshold=np.array([1.0, 0.5, 1.0, 1.0])))
+    network = load(path, reset="zero").network
+    write_graph(tmp_path / "b.nir", network.to_nir())
+    assert read_graph(tmp_path / "b.nir").graph.nodes["lif"].v_leak.tolist() == np.float32(leak).tolist()
+    x = torch.as_tensor(np.random.default_rng(0).integers(0, 2, (50, 2, 3)), dtype=torch.float32)
+    assert torch.equal(load(tmp_path / "b.nir").network(x)[0], network(x)[0])
+    again = load(tmp_path / "b.nir", ignore_metadata=True, discretization="euler", spikes="current", reset="zero")
+    y, total = again.network(x)[0], network(x)[0].sum(0)
+    assert torch.equal(y, network(x)[0])
+    assert bool((total[:, [0, 2]] > 0).all())
+
+
+def load_assumptions(path: Path) -> list[str]:
+    return read_network(read_graph(path, trusted=True), str(path), NIRReadOptions()).assumptions
+
+
+def inner(node: str) -> dict[str, Any]:
+    """Return a graph within another one: a node between input and output, or none."""
+    nodes = {"input": nir.Input(np.array([4])), "output": nir.Output(np.array([4]))}
+    if node:
+        nodes = {"input": nodes["input"], node: nir.LIF(0.01 * ONE, ONE, 0 * ONE, ONE), "output": nodes["output"]}
+    return graph_of(nodes, list(pairwise(nodes)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "unreached"),
+    [
+        ({"a": "LIF"}, [], "a"),
+        ({"a": "LIF"}, [("fc", "a")], "a"),
+        ({"a": "LIF", "b": "LIF"}, [("fc", "a"), ("a", "b")], "a, b"),
+        ({"a": "graph"}, [], "a"),
+        ({"a": "empty"}, [], "a"),
+        ({"a": "empty", "b": "graph"}, [("fc", "a"), ("a", "b")], "a, b"),
+        ({f"n{k}": "LIF" for k in range(3000)}, [], "and 2,994 more"),
+        ({f"n{k}": "empty" for k in range(1000)}, [], "and 994 more"),
+    ],
+)
+def test_what_does_not_reach_the_output_is_unreached_and_named(
+    nodes: dict[str, str], edges: list[tuple[str, str]], unreached: str
+) -> None:
+    made: dict[str, Any] = {
+        "input": nir.Input(np.array([3])),
+        "fc": nir.Linear(np.ones((4, 3))),
+        "lif": nir.LIF(0.01 * ONE, ONE, 0 * ONE, ONE),
+        "output": nir.Output(np.array([4])),
+    }
+    edges = [*edges, *pairwise(made)]
+    makers = {"LIF": lambda: made["lif"], "graph": lambda: inner("lif"), "empty": lambda: inner("")}
+    read = from_graph(graph_of(made | {name: makers[kind]() for name, kind in nodes.items()}, edges))
+    assert [*read.layers] == ["fc", "lif"]
+    (line,) = [line for line in read.assumptions if "left out" in line]
+    assert_text_has(line, f"{len(nodes):,}", unreached)
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize("source", ["a", "a.lif"])
+def test_a_node_that_sends_without_an_input_is_refused(source: str) -> None:
+    made: dict[str, Any] = {
+        "input": nir.Input(np.array([4])),
+        "lif": nir.LIF(0.01 * ONE, ONE, 0 * ONE, ONE),
+        "output": nir.Output(np.array([4])),
+    }
+    edges = list(pairwise(made))
+    made["a"] = nir.LIF(0.01 * ONE, ONE, 2 * ONE, ONE) if source == "a" else inner("lif")
+    with assert_raises(NIRError, "graph: a" if source == "a" else "graph: a.input", "output", "input"):
+        from_graph(graph_of(made, [*edges, ("a", "lif")]))
 
 
 def test_nothing_is_written_where_a_file_is_refused(tmp_path: Path) -> None:

@@ -191,3 +191,9 @@ def test_neurons_without_decay_or_membrane_are_rejected() -> None:
     with assert_raises(ConfigError, "", "forget"):
         impulse_response(IAF())
     assert len(impulse_response(LI(1.0))) < 1000
+
+
+@pytest.mark.parametrize("reset", ["subtract", "value"])
+def test_a_neuron_that_spikes_without_input_has_no_impulse_response(reset: Any) -> None:
+    with assert_raises(ConfigError, "", "LIF", "without input"):
+        impulse_response(LIF(1.0, v_leak=1.5, reset=reset))

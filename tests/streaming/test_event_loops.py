@@ -83,11 +83,17 @@ NEURONS: dict[str, dict[str, Any]] = {
     "average": {"type": "lif", "input_gain": "average"},
     "floor": {"type": "lif", "floor": -0.5},
     "v_leak": {"type": "lif", "v_leak": 0.3},
+    "tonic": {"type": "lif", "v_leak": 1.3, "reset": "value", "threshold": "strict"},
+    "tonic_several": {"type": "lif", "v_leak": 2.7, "spikes": "several", "tau_mem": 3.0},
+    "tonic_cuba": {"type": "cuba_lif", "v_leak": 1.2, "tau_syn": 3.0},
+    "tonic_alif": {"type": "alif", "v_leak": 1.5, "adaptation": 0.2},
+    "tonic_some": {"type": "lif", "v_leak": 1.1, "learn": {"v_leak": "neuron"}},
     "delayed": {"type": "lif", "reset_delay": True, "threshold": "strict"},
     "delayed_value": {"type": "lif", "reset_delay": True, "reset": "value", "v_reset": 0.1},
     "iaf": {"type": "iaf"},
     "iaf_several": {"type": "iaf", "spikes": "several", "floor": -1.0},
     "iaf_start": {"type": "iaf", "v_init": 0.4},
+    "iaf_start_above": {"type": "iaf", "v_init": 1.5},
     "learned": {"type": "lif", "learn": {"tau_mem": "channel", "v_threshold": "layer", "v_leak": "channel"}},
     "learned_thresholds": {"type": "lif", "learn": {"v_threshold": "channel", "tau_mem": "channel"}},
     "learned_of_neurons": {"type": "lif", "reset": "value", "learn": {"tau_mem": "neuron", "v_threshold": "neuron"}},
@@ -231,6 +237,21 @@ def test_sums_of_branches_and_feedback_equal_dense_loops(kind: str) -> None:
     spikes = assert_equals_dense_loops(network, random_steps(shape, 60, 20), shape)
     assert spikes
     assert all(spikes.values())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NEURONS if kind.startswith("tonic")])
+def test_neurons_with_a_leak_above_their_threshold_spike_without_any_event(kind: str) -> None:
+    layers = {
+        "conv": {"type": "conv2d", "out_channels": 5, "kernel_size": 3, "bias": False},
+        "first": NEURONS[kind],
+        "pool": {"type": "max_pool", "kernel_size": 2},
+        "flatten": {"type": "flatten"},
+        "out": {"type": "linear", "out_features": 20, "bias": False},
+        "second": {"type": "lif", "v_threshold": 0.2},
+    }
+    spikes = assert_equals_dense_loops(random_network(layers, (2, 9, 9)), random_steps((2, 9, 9), 40, 0), (2, 9, 9))
+    assert spikes["first"] > 50
+    assert spikes["second"] > 0
 
 
 def test_neurons_that_stay_above_the_threshold_spike_without_input() -> None:

@@ -68,6 +68,7 @@ def test_only_neurons_that_wait_for_input_are_driven() -> None:
     assert driven(type="lif")
     assert driven(type="iaf", spikes="several", floor=-1.0)
     assert not driven(type="lif", v_leak=0.2)
+    assert not driven(type="lif", v_leak=1.2)
     assert not driven(type="lif", reset_delay=True)
     assert not driven(type="iaf", v_init=2.0)
     assert not driven(type="cuba_lif")

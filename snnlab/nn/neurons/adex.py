@@ -84,6 +84,7 @@ class AdEx(SynapticMembrane, Adaptive):  # pyright: ignore[reportIncompatibleMet
         "w[t] = rho * w[t-1] + (1 - rho) * a * (v[t-1] - v_leak) + b * s[t]",
     )
     approximate: ClassVar[bool] = True
+    may_spike_alone: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -66,6 +66,7 @@ class LIFEx(SynapticMembrane, SpikingMembrane):
         "s[t] = H(u[t] - v_threshold),   v[t] = v_reset where s[t] is 1, else u[t]",
     )
     approximate: ClassVar[bool] = True
+    may_spike_alone: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -287,6 +287,8 @@ class SpikingMembrane(LeakyMembrane):
         subtract: u[t] = a * v[t-1] + g * j[t] + (1 - a) * v_leak - r * s[t-1]
         value:    u[t] = a * ((1 - s[t-1]) * v[t-1] + s[t-1] * v_reset) + g * j[t] + (1 - a) * v_leak
 
+    With v_leak at or above v_threshold it spikes without input, from the first step on, where it starts at v_leak.
+
     Args:
         v_threshold: Firing threshold, dimensionless.
         v_reset: Potential after a spike where `reset` is `value`.
@@ -300,11 +302,14 @@ class SpikingMembrane(LeakyMembrane):
         surrogate: A `Surrogate`, or in a YAML `{type: atan, width: 0.5}`; `snnlab list surrogates` lists them.
 
     Raises:
-        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset.
+        ConfigError: if a value is out of its range or cannot be learned, or a delay needs a reset, or v_leak below
+            v_threshold.
     """
 
     v_threshold: Any = learnable_quantity("v_threshold")
     v_reset: Any = learnable_quantity("v_reset")
+    # Whether it may start at or above its threshold: not where the membrane grows exponentially there.
+    may_spike_alone: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -326,8 +331,9 @@ class SpikingMembrane(LeakyMembrane):
         floor: float | None = None,
     ) -> None:
         super().__init__(dt, tau_mem, beta, v_leak, decay, input_gain)
-        if v_threshold <= v_leak:
-            raise ConfigError("v_threshold", f"must be above v_leak ({v_leak}), got {v_threshold}")
+        if v_threshold <= v_leak and (reset_delay or not self.may_spike_alone):
+            why = "the start would count as a spike" if reset_delay else "the membrane starts there and would explode"
+            raise ConfigError("v_threshold", f"must be above v_leak ({v_leak}), since {why}, got {v_threshold}")
         if reset == "value" and v_reset >= v_threshold:
             raise ConfigError("v_reset", f"must be below v_threshold ({v_threshold}), got {v_reset}")
         if reset == "none" and reset_delay:
@@ -350,14 +356,17 @@ class SpikingMembrane(LeakyMembrane):
         self.surrogate = Atan() if surrogate is None else as_surrogate(surrogate)
 
     def learnable(self) -> dict[str, tuple[float, Interval]]:
-        """Return the learnable quantities; a bound between them keeps the threshold above v_leak and v_reset."""
-        resets = self.reset == "value"
-        under = max(self.v_leak, self.v_reset) if resets else self.v_leak
-        line = max(0.0, (under + self.v_threshold) / 2)
+        """Return the learnable quantities; a bound between them keeps the threshold above v_leak and v_reset.
+
+        A v_leak that is not below the threshold has no bound.
+        """
+        resets, leaks_below = self.reset == "value", self.v_leak < self.v_threshold
+        under = [self.v_leak] * leaks_below + [self.v_reset] * resets
+        line = max(0.0, (max(under) + self.v_threshold) / 2 if under else 0.0)
         levels: dict[str, tuple[float, Interval]] = {"v_threshold": (self.v_threshold, above(line))}
         own = super().learnable()
         if "v_leak" in own:
-            levels["v_leak"] = (self.v_leak, below(line))
+            levels["v_leak"] = (self.v_leak, below(line) if leaks_below else FINITE)
         if resets:
             levels["v_reset"] = (self.v_reset, below(line))
         return own | levels

@@ -9,6 +9,9 @@ import torch
 
 from snnlab.errors import ConfigError
 from snnlab.nn import IAF, LIF, CubaLIF
+from snnlab.nn.neurons.base import set_backend
+from snnlab.nn.neurons.register import NEURONS
+from snnlab.settings import settings_of
 
 from ...refusals import assert_raises
 
@@ -71,3 +74,54 @@ def test_the_late_current_reaches_the_membrane_in_the_next_step() -> None:
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], place: str) -> None:
     with assert_raises(ConfigError, place):
         IAF(**settings)
+
+
+TONIC: dict[str, dict[str, Any]] = {
+    "subtract": {"type": "lif"},
+    "value": {"type": "lif", "reset": "value", "v_reset": -0.5, "threshold": "strict"},
+    "several": {"type": "lif", "spikes": "several"},
+    "cuba": {"type": "cuba_lif", "reset": "value"},
+    **{kind: {"type": kind} for kind in ("alif", "lsnn", "klif", "lif_refrac")},
+    "neurons": {"type": "lif", "per_neuron": ["v_leak"]},
+    "learned": {"type": "lif", "reset": "value", "learn": ["v_leak", "v_threshold", "v_reset"]},
+    "feedback": {"type": "lif", "recurrent": True},
+}
+
+
+def test_each_neuron_with_a_leak_is_known_to_spike_alone_or_refuses_it() -> None:
+    leaking = {name for name in NEURONS if "v_leak" in settings_of(NEURONS.get(name, ""))}
+    refusing = {"lif_ex", "adex", "coba_lif"}
+    assert leaking == {node["type"] for node in TONIC.values()} | refusing | {"li", "cuba_li"}
+    for name in refusing:
+        with assert_raises(ConfigError, "n.v_threshold", "v_leak"):
+            NEURONS.build(name, {"v_leak": 1.2, "v_threshold": 1.0}, "n", dt=1.0)
+
+
+@pytest.mark.parametrize("kind", TONIC)
+def test_a_neuron_with_a_leak_above_its_threshold_spikes_without_input_in_all_loops(kind: str) -> None:
+    settings = {"v_leak": 1.4, "tau_mem": 4.0, **TONIC[kind]}
+    torch.manual_seed(0)
+    neuron: Any = NEURONS.build(settings.pop("type"), settings, "n", dt=1.0, in_shape=(3,)).eval()
+    x = torch.zeros(60, 2, 3)
+    x[40:] = torch.randn(20, 2, 3)
+    found = {}
+    for backend in ("reference", "numba"):
+        set_backend(neuron, backend)
+        found[backend], _ = neuron(x)
+    assert torch.equal(found["numba"], found["reference"])
+    assert bool(found["numba"][0].all())
+    assert bool((found["numba"][:40].sum(0) >= 2).all())
+
+
+def test_the_period_of_a_neuron_that_spikes_alone_is_that_of_its_equation() -> None:
+    neuron = LIF(1.0, tau_mem=20.0, v_leak=1.25, reset="value", threshold="strict").double()
+    s, _ = neuron(torch.zeros(400, 1, 1, dtype=torch.float64))
+    # From 0 it passes 1 after 20 ln(1.25 / 0.25) = 32.2 ms.
+    assert s.flatten().nonzero().flatten().diff().unique().tolist() == [33]
+
+
+def test_a_learned_leak_above_the_threshold_starts_there_and_has_a_gradient() -> None:
+    neuron = LIF(1.0, v_leak=1.5, reset="value", v_reset=0.25, learn=["v_leak", "v_threshold", "v_reset"])
+    assert [neuron.v_leak, neuron.v_threshold, neuron.v_reset] == pytest.approx([1.5, 1.0, 0.25])
+    neuron(torch.zeros(20, 1, 3))[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in neuron.parameters())

@@ -9,6 +9,8 @@ import pytest
 
 from snnlab.errors import ConfigError, UnknownSettingError
 from snnlab.nn import LI, LIF, NEURONS, CubaLIF
+from snnlab.nn.neurons.adex import AdEx
+from snnlab.nn.neurons.lif_ex import LIFEx
 
 from ...refusals import assert_raises
 
@@ -93,7 +95,9 @@ STEPS = "'N steps'"
         (LI, {"decay": "Euler"}, ("decay", "exact", "euler", "'Euler'")),
         (LIF, {"v_threshold": NAN}, ("v_threshold", "> 0", NAN)),
         (LIF, {"v_threshold": 0.0}, ("v_threshold", "> 0", 0.0)),
-        (LIF, {"v_leak": 1.5}, ("v_threshold", "v_leak", 1.5, 1.0)),
+        (LIF, {"v_leak": 1.5, "reset_delay": True}, ("v_threshold", "v_leak", 1.5, 1.0)),
+        (LIFEx, {"v_leak": 1.5}, ("v_threshold", "v_leak", 1.5, 1.0)),
+        (AdEx, {"v_leak": 1.0}, ("v_threshold", "v_leak", 1.0, 1.0)),
         (LIF, {"v_reset": INF}, ("v_reset", "finite", INF)),
         (LIF, {"reset": "value", "v_reset": 1.0}, ("v_reset", "v_threshold", 1.0)),
         (LIF, {"reset": "none", "reset_delay": True}, ("reset_delay", "subtract", "value", "reset_delay: false")),
