@@ -615,7 +615,7 @@ def _bind_loop(
         loop = _loop(traced, direction, options, call.shape, like.dtype, group, parts, lengths, compiled)
         return loop.bind(args if call.lengths is None else args | {"lengths": call.lengths})
     kernel, names = traced.kernel(direction, options)
-    lengths = None if call.lengths is None else call.lengths.to(like.device)
+    lengths = None if call.lengths is None else call.lengths.to(like.device, non_blocking=True)
     return gpu.KernelLaunch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
 
 

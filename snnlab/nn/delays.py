@@ -49,7 +49,8 @@ def last_steps(x_all: Tensor, number: int, lengths: Tensor | None) -> Tensor:
     num_steps = x_all.shape[0] - number
     if lengths is None:
         return x_all[num_steps:]
-    at = lengths.clamp(max=num_steps) + torch.arange(number, device=x_all.device)[:, None]
+    ends = lengths.clamp(max=num_steps).to(x_all.device, non_blocking=True)
+    at = ends + torch.arange(number, device=x_all.device)[:, None]
     return x_all.gather(0, at.reshape(*at.shape, *[1] * (x_all.dim() - 2)).expand(number, *x_all.shape[1:]))
 
 

@@ -63,8 +63,12 @@ def time_since_first_spike(y: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _has_spiked(s: Tensor) -> Tensor:
-    # A NaN passes and makes the loss NaN, which the training reports.
-    if bool(((s < 0) | (s > 1)).any()):
+    # A NaN passes and makes the loss NaN, which the training reports, with this error. Reading another device than the
+    # CPU would wait for it at every step.
+    outside = (s < 0) | (s > 1)
+    if s.device.type != "cpu":
+        s = torch.where(outside, torch.nan, s)
+    elif bool(outside.any()):
         raise ConfigError(
             "",
             f"first_spike reads spikes, 0 or 1, got values from {s.min():.3g} to {s.max():.3g}",

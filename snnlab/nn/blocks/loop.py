@@ -253,7 +253,10 @@ def _run_step(
 
 def keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
     """Return the new output, or the old one for samples that have ended."""
-    return new if valid is None else torch.where(valid.bool().reshape(-1, *[1] * (new.dim() - 1)), new, old)
+    if valid is None:
+        return new
+    kept = valid.to(new.device, non_blocking=True).bool()
+    return torch.where(kept.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]:
@@ -266,8 +269,9 @@ def valid_in_step(lengths: Tensor | None, num_steps: int) -> list[Tensor | None]
         return [None] * num_steps
     if traced_by_torch():
         return list((lengths - torch.arange(num_steps, device=lengths.device)[:, None]).clamp(0, 1))
+    lengths = lengths.cpu()
     ends = [min(end, num_steps) for end in lengths.tolist()]
-    steps = torch.arange(min(ends), max(1, *ends), device=lengths.device)
+    steps = torch.arange(min(ends), max(1, *ends), device="cpu")
     return [None] * min(ends) + list((lengths - steps[:, None]).clamp(0, 1))
 
 

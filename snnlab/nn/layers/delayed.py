@@ -113,7 +113,8 @@ class DelayedLinear(DelayedConnections):
             due = (step % self.every == 0).reshape(*step.shape, *[1] * (x.dim() - 2))
             y = torch.where(due, self.convolve_time(with_past(x, state, number), kernel), 0)
         y = y if valid is None else torch.where(valid, y, 0)
-        after = (before + (num_steps if lengths is None else lengths.clamp(max=num_steps))) % self.every
+        own = num_steps if lengths is None else lengths.clamp(max=num_steps).to(x.device, non_blocking=True)
+        after = (before + own) % self.every
         if lengths is None and num_steps >= number:
             last = x[num_steps - number :]
         else:
