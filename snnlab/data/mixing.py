@@ -57,7 +57,7 @@ class Mixing(ABC):
         x, weight = self.mix_frames(batch.x, batch.x[:, order], part, rng)
         lengths = torch.maximum(batch.lengths, batch.lengths[order])
         host = batch.host_lengths
-        host = None if host is None else np.maximum(host, host[permutation])
+        host = None if host is None else [*map(max, host, [host[other] for other in permutation])]
         batch = batch._replace(frames=x, lengths=lengths, host_lengths=host)
         if kind_of(batch.targets) == "value":
             return batch._replace(targets=torch.lerp(batch.targets, batch.targets[order], weight[:, None]))

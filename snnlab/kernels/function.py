@@ -141,11 +141,13 @@ def run(
         x: `[T, B, ...]`; state: of `[B, ...]`; lengths: `[B]`; tensors of k: broadcast to one sample.
 
     Raises:
-        ConfigError: if the state has another shape or dtype than a step of x, lengths are not whole numbers, or a named
-            backend cannot run the step.
+        ValueError: if the state has another shape or dtype than a step of x, a coefficient's shape does not broadcast
+            to a sample's, or lengths are not whole numbers.
+        ConfigError: if a named backend cannot run the step.
     """
     found = kernel_for(step, x, state, k, backend=backend, pool=pool)
     if isinstance(found, str):
+        require_coefficients(numbers_of(k), x.shape[2:])
         y, state = unroll(step, x, state, k, lengths)
         return KernelOutput(y, state, y.sum(0) if count else None)
     return run_kernel(found, x, state, k, lengths, count=count, pool=pool, inplace=inplace)
@@ -332,28 +334,40 @@ def make_call(
     """Return the settings of a call, and its numbers that are tensors.
 
     Raises:
-        ConfigError: if the state has another shape or dtype than a step of x, or lengths are not whole numbers.
+        ValueError: as `run`.
     """
     for name, part in zip(state._fields, state, strict=True):
         require_state(name, part, x)
     numbers = kernel.traced.numbers(k)
+    require_coefficients(numbers, x.shape[2:])
     floats = {name: None if isinstance(value, Tensor) else float(value) for name, value in numbers.items()}
     call = KernelCall(kernel, layout, x.shape, valid_lengths(lengths, *x.shape[:2]), count, pool, floats, type(state))
     return call, [value for value in numbers.values() if isinstance(value, Tensor)]
 
 
 def require_state(name: str, part: Tensor, x: Tensor) -> None:
-    """Raise a ConfigError unless a state has the shape and dtype of a step of x."""
+    """Raise a ValueError unless a state has the shape and dtype of a step of x."""
     if (part.shape, part.dtype) != (x.shape[1:], x.dtype):
         has, needs = f"{part.dtype} {tuple(part.shape)}", f"{x.dtype} {tuple(x.shape[1:])}"
         raise ValueError(f"the state {name} must have the dtype and shape of a step of x, {needs}, and has {has}")
+
+
+def require_coefficients(numbers: Mapping[str, float | Tensor], sample: torch.Size) -> None:
+    """Raise a ValueError unless each coefficient is one number, or broadcasts to the neurons of one sample."""
+    for name, value in numbers.items():
+        if not isinstance(value, Tensor) or value.numel() == 1:
+            continue
+        axes = zip(reversed(value.shape), reversed(sample), strict=False)
+        if value.dim() > len(sample) or any(own not in (1, size) for own, size in axes):
+            has = f"the shape {tuple(value.shape)}"
+            raise ValueError(f"the coefficient {name} must broadcast to {tuple(sample)}, one sample's neurons; it has {has}")
 
 
 def valid_lengths(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:
     """Return the valid steps of each sample, as a copy for the backward pass; None if all are.
 
     Raises:
-        ConfigError: if lengths are not whole numbers, one for each sample.
+        ValueError: if lengths are not whole numbers, one for each sample.
     """
     if lengths is None or lengths.shape == (batch,) == (0,):  # an empty list makes a tensor of floats
         return None

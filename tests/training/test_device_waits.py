@@ -9,7 +9,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -36,16 +35,15 @@ META = torch.device("meta")
 
 def meta_batch(steps: int, shape: tuple[int, ...], targets: Targets, classes: int, lengths: list[int]) -> Batch:
     """Return a batch on the device; its lengths are in host memory too, as the data module leaves them."""
-    size, host = len(lengths), np.array(lengths)
+    size = len(lengths)
     sizes = {"class": (size,), "value": (size, classes), "steps": (steps, size), "series": (steps, size, classes)}
     dtype = torch.float32 if targets in ("value", "series") else torch.int64
-    on_device = torch.from_numpy(host).to(META)
     return Batch(
         torch.zeros(steps, size, *shape, device=META),
-        on_device,
+        torch.zeros(size, dtype=torch.int64, device=META),
         torch.zeros(sizes[targets], dtype=dtype, device=META),
         torch.arange(size, device=META),
-        host_lengths=host,
+        host_lengths=lengths,
     )
 
 

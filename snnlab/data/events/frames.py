@@ -203,7 +203,7 @@ class EventBatch(NamedTuple):
     targets: Tensor
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     start: Tensor | None = None
-    host_lengths: np.ndarray | None = None
+    host_lengths: Sequence[int] | None = None
 
     @property
     def num_recordings(self) -> int:
@@ -261,8 +261,8 @@ class Batch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mix: Mix | None = None
     start: Tensor | None = None
-    # An array, because Lightning and DDP move all tensors of a batch to the device.
-    host_lengths: np.ndarray | None = None
+    # Numbers, because Lightning and DDP move all tensors of a batch to the device.
+    host_lengths: Sequence[int] | None = None
 
     @property
     def x(self) -> Tensor:
@@ -273,7 +273,7 @@ class Batch(NamedTuple):
     def short_lengths(self) -> Tensor | None:
         """The lengths as a network takes them: in host memory, and None if every recording fills the window."""
         known = self.host_lengths is not None and self.lengths.device.type != "cpu"
-        lengths = torch.from_numpy(self.host_lengths) if known else self.lengths.cpu()
+        lengths = torch.tensor(self.host_lengths) if known else self.lengths.cpu()
         return None if bool((lengths >= self.frames.shape[0]).all()) else lengths
 
 
@@ -300,14 +300,9 @@ def frames_of_batch(batch: EventBatch, *, num_bins: int, duration_us: int, senso
         ValueError: If num_bins or duration_us is not positive.
     """
     x = count_frames(batch, num_bins, duration_us, sensor_size)
-    lengths = np.full(batch.num_recordings, num_bins, np.int64)
-    return Batch(
-        channels_last(x, batch.y is not None),
-        torch.from_numpy(lengths).to(x.device, non_blocking=True),
-        batch.targets,
-        batch.index,
-        host_lengths=lengths,
-    )
+    lengths = torch.full((batch.num_recordings,), num_bins, dtype=torch.int64, device=x.device)
+    frames, host_lengths = channels_last(x, batch.y is not None), (num_bins,) * batch.num_recordings
+    return Batch(frames, lengths, batch.targets, batch.index, host_lengths=host_lengths)
 
 
 def count_frames(batch: EventBatch, num_bins: int, duration_us: int, sensor_size: SensorSize) -> Tensor:

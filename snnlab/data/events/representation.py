@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -625,8 +624,9 @@ class FrameBuilder:
             self.representation.event_lists(binned) if allow_lists and isinstance(self.representation, Counts) else None
         )
         frames = channels_last(self.representation(binned), events.y is not None) if listed is None else listed
-        host_lengths = self.valid_steps(events).numpy(force=True) if batch.host_lengths is None else batch.host_lengths
-        lengths = torch.from_numpy(host_lengths).to(events.t.device, non_blocking=True)
+        lengths, host_lengths = self.valid_steps(events), batch.host_lengths
+        if host_lengths is None:
+            host_lengths = lengths.tolist()
         targets = batch.targets
         if kind_of(targets) == "steps":
             assert self.steps.bin_by == "time"  # checked with the settings
@@ -637,9 +637,9 @@ class FrameBuilder:
             targets = targets.transpose(0, 1)
         return Batch(frames, lengths, targets, batch.index, start=batch.start, host_lengths=host_lengths)
 
-    def host_lengths(self, batch: EventBatch) -> np.ndarray:
-        """Return the number of valid steps of each recording, `[B]`, of packed events in host memory."""
-        return self.valid_steps(self.region(batch) if self._ends_early else batch).numpy()
+    def host_lengths(self, batch: EventBatch) -> list[int]:
+        """Return the number of valid steps of each recording of packed events in host memory."""
+        return self.valid_steps(self.region(batch) if self._ends_early else batch).tolist()
 
     @property
     def _ends_early(self) -> bool:
