@@ -194,7 +194,9 @@ class EventMix(Mixing):
         self.gaussians = gaussians
 
     def mix_frames(self, x: Tensor, other: Tensor, part: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(x.device, x.dtype, non_blocking=True)
+        from_other = torch.from_numpy(self._mask((x.shape[0], *spatial_shape(x)), part, rng)).to(
+            x.device, x.dtype, non_blocking=True
+        )
         # [T, 1, 1, H, W], [T, 1, 1, W] or [T, 1, W]
         from_other = from_other.view(from_other.shape[0], *[1] * (x.dim() - from_other.dim()), *from_other.shape[1:])
         result = torch.lerp(x, other, from_other)  # exactly one or the other; faster than torch.where

@@ -360,7 +360,9 @@ def require_coefficients(numbers: Mapping[str, float | Tensor], sample: torch.Si
         axes = zip(reversed(value.shape), reversed(sample), strict=False)
         if value.dim() > len(sample) or any(own not in (1, size) for own, size in axes):
             has = f"the shape {tuple(value.shape)}"
-            raise ValueError(f"the coefficient {name} must broadcast to {tuple(sample)}, one sample's neurons; it has {has}")
+            raise ValueError(
+                f"the coefficient {name} must broadcast to {tuple(sample)}, one sample's neurons; it has {has}"
+            )
 
 
 def valid_lengths(lengths: Tensor | None, num_steps: int, batch: int) -> Tensor | None:

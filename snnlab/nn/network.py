@@ -17,7 +17,18 @@ from snnlab.errors import ConfigError, error_context, one_line, out_of_memory
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.checkpointing import run_in_segments
 from snnlab.nn.delays import longest_delay
-from snnlab.nn.layer import LAYERS, OWN_SPIKES, Counts, Reach, TemporalLayer, fold_time, in_host_memory, reach_of, short_lengths, valid_steps
+from snnlab.nn.layer import (
+    LAYERS,
+    OWN_SPIKES,
+    Counts,
+    Reach,
+    TemporalLayer,
+    fold_time,
+    in_host_memory,
+    reach_of,
+    short_lengths,
+    valid_steps,
+)
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.nn.plan import InputSpec, Plan, PlanCache, RunSettings, SparseInput, first_layers_accept_events
 from snnlab.nn.stages import NamedLayers, Stage, run_stages

@@ -14,7 +14,17 @@ from torch.nn import functional as F
 
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Counts, Reach, Shape, TemporalLayer, first_axis, in_host_memory, short_lengths, valid_steps
+from snnlab.nn.layer import (
+    LAYERS,
+    Counts,
+    Reach,
+    Shape,
+    TemporalLayer,
+    first_axis,
+    in_host_memory,
+    short_lengths,
+    valid_steps,
+)
 from snnlab.settings import Count, Positive, at_least, between
 
 
