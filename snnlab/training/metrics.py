@@ -37,7 +37,7 @@ def num_averaged(kind: Targets, targets: Tensor) -> Tensor | int:
 
 
 class Mean(Metric):
-    """Weighted mean of numbers, NaN if one is; torchmetrics' MeanMetric reads each number, and so waits for a device."""
+    """Weighted mean, NaN if a number is; torchmetrics' MeanMetric reads every number, which waits for a device."""
 
     full_state_update = False
     mean_value: Tensor

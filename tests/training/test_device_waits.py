@@ -5,7 +5,7 @@ A GPU is waited for at each read. `meta` refuses the read, and tensors of other 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -60,7 +61,7 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
 def module_of(
     built: BuiltNetwork,
     in_shape: tuple[int, ...],
-    node: dict[str, Any],
+    node: Mapping[str, Any],
     make_optimizer: Callable[..., Any] = sgd,
     tbptt_window: int | None = None,
 ) -> SpikingModule:
@@ -176,12 +177,11 @@ def test_delays_are_read_once_until_they_change() -> None:
 
 
 def events(on: torch.device) -> EventBatch:
-    rng = np.random.default_rng(0)
-    recordings = [
-        Events(np.sort(rng.integers(0, end, 40)), *(rng.integers(0, 6, (2, 40)).astype(np.int16)), rng.random(40) < 0.5)
-        for end in (300, 1000, 700)
-    ]
-    return EventBatch(*(part.to(on) if isinstance(part, torch.Tensor) else part for part in EventBatch.of(recordings)))
+    rng, recordings = np.random.default_rng(0), []
+    for end in (300, 1000, 700):
+        x, y = rng.integers(0, 6, (2, 40)).astype(np.int16)
+        recordings.append(Events(np.sort(rng.integers(0, end, 40)), x, y, rng.random(40) < 0.5))
+    return move_data_to_device(EventBatch.of(recordings), on)
 
 
 BY_TIME, BY_COUNT = Steps(1000, 7), Steps(1000, 7, bin_by="count", events_per_bin=7)

@@ -22,9 +22,7 @@ from snnlab.settings import Count, UnitInterval
 
 
 class MaskedPSNState(NamedTuple):
-    """The last k - 1 inputs, the oldest first, `[B, k - 1, ...]`, and the steps of each sample, `[B]`, int64, in host
-    memory.
-    """
+    """The last k - 1 inputs, the oldest first, `[B, k - 1, ...]`; each sample's steps, int64 `[B]`, in host memory."""
 
     x: Tensor
     step: Tensor
