@@ -23,7 +23,7 @@ from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels import gpu
 from snnlab.kernels.emit import LoopVariant, in_memory, number_grads
 from snnlab.kernels.layout import Layout, Pool
-from snnlab.kernels.reference import difference, unroll
+from snnlab.kernels.reference import copy_to, difference, unroll
 from snnlab.kernels.trace import StepGraph
 from snnlab.kernels.trace_cache import (
     Direction,
@@ -631,7 +631,7 @@ def _bind_loop(
         loop = _loop(traced, direction, options, call.shape, like.dtype, group, parts, lengths, compiled)
         return loop.bind(args if call.lengths is None else args | {"lengths": call.lengths})
     kernel, names = traced.kernel(direction, options)
-    lengths = None if call.lengths is None else call.lengths.to(like.device, non_blocking=True)
+    lengths = None if call.lengths is None else copy_to(like.device, call.lengths)
     return gpu.KernelLaunch(kernel, names, call.shape, args | {"lengths": lengths}, list(traced.step.numbers), like)
 
 

@@ -52,7 +52,7 @@ def valid_steps(lengths: Tensor | None, num_steps: int, like: Tensor) -> Tensor 
     """
     if (lengths := short_lengths(lengths, num_steps)) is None:
         return None
-    lengths = lengths.to(like.device, non_blocking=True)
+    lengths = copy_to(like.device, lengths)
     valid = torch.arange(num_steps, device=lengths.device)[:, None] < lengths
     return valid.reshape(*valid.shape, *[1] * (like.dim() - 2))
 
@@ -70,6 +70,12 @@ def short_lengths(lengths: Tensor | None, num_steps: int) -> Tensor | None:
 def in_host_memory(lengths: Tensor | None) -> Tensor | None:
     """Return lengths where they can be read; those of a device are copied, which waits for it."""
     return lengths if lengths is None or traced_by_torch() else lengths.cpu()
+
+
+def copy_to(device: torch.device, values: Tensor) -> Tensor:
+    """Return values on a device; if they are in host memory, without waiting for the device."""
+    # From a device to host memory the copy has to be waited for: it would be read before it is complete.
+    return values.to(device, non_blocking=values.device.type == "cpu")
 
 
 def _choose(valid: Tensor, new: Any, old: Any) -> Any:

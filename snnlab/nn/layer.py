@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from snnlab.compat import BatchNormNd
 from snnlab.errors import ConfigError, SnnlabError
 from snnlab.kernels.reference import (
+    copy_to as copy_to,
     in_host_memory as in_host_memory,
     short_lengths as short_lengths,
     valid_steps as valid_steps,

@@ -64,7 +64,7 @@ class DivergenceGuard(L.Callback):
             return
         if not torch.isfinite(loss):
             assert self._batch is not None
-            network, objective = pl_module.network, pl_module.loss
+            network, objective = pl_module.network, getattr(pl_module, "loss", None)
             assert isinstance(network, nn.Module)
             where = locate_non_finite(network, self._batch, objective if isinstance(objective, Loss) else None)
             when = f"epoch {trainer.current_epoch + 1}, batch {batch + 1}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from snnlab import train
 from snnlab.data.events.frames import Batch
+from snnlab.errors import ConfigError
 from snnlab.nn import build_network
 from snnlab.nn.losses import LossContext, build_loss
 from snnlab.nn.network import BuiltNetwork
@@ -78,6 +79,15 @@ def test_a_loss_of_a_finite_output_is_named(built: BuiltNetwork, value: float, n
     assert not loss(built.network(here.x)[0], here.targets, here.lengths, {})[0].isfinite()
     where = locate_non_finite(built.network, here, loss)
     assert_text_has(where, name, "loss")
+
+
+def test_a_readout_that_does_not_take_the_output_says_so_itself(built: BuiltNetwork):
+    """On a GPU values that are no spikes become NaN, because a check at each step would wait for it."""
+    with torch.no_grad():
+        built.network.get_submodule("out").get_parameter("bias").fill_(7.0)
+    loss = build_loss({"type": "cross_entropy", "readout": "first_spike"})
+    with assert_raises(ConfigError, "loss.readout", "first_spike", "7"):
+        locate_non_finite(built.network, batch(torch.ones(5, 2, 2, 3, 3)), loss)
 
 
 def test_a_training_that_diverges_says_where_and_keeps_the_last_good_checkpoint(tmp_path: Path):

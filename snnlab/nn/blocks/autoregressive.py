@@ -16,7 +16,7 @@ from snnlab.errors import ConfigError
 from snnlab.event_frames import EventFrames, dense
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
 from snnlab.nn.blocks.loop import keep_ended, valid_in_step
-from snnlab.nn.layer import LAYERS, Counts, add_counts, in_host_memory, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, in_host_memory, reach_of
 from snnlab.nn.network import Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.neurons.base import plain_loops
 from snnlab.settings import Count
@@ -115,7 +115,7 @@ def _last_valid(part: Tensor, old: Tensor, lengths: Tensor | None) -> Tensor:
     """Return each sample's last valid output, or the old one if it has ended; `part [t, B, ...]`."""
     if lengths is None:
         return part[-1]
-    index = (lengths.clamp(1, len(part)) - 1).to(part.device, non_blocking=True)
+    index = copy_to(part.device, lengths.clamp(1, len(part)) - 1)
     return keep_ended(part[index, torch.arange(len(index), device=index.device)], old, lengths.clamp(0, 1))
 
 

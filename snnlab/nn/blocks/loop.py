@@ -15,7 +15,7 @@ from snnlab.compat import traced_by_torch
 from snnlab.errors import ConfigError, did_you_mean, join_names
 from snnlab.event_frames import EventFrames
 from snnlab.nn.blocks.branches import Context, Layers, children, last_shape, suggest_layers
-from snnlab.nn.layer import LAYERS, Counts, add_counts, reach_of
+from snnlab.nn.layer import LAYERS, Counts, add_counts, copy_to, reach_of
 from snnlab.nn.network import BuiltNetwork, Network, NetworkState, Shape, zero_past_end
 from snnlab.nn.stages import Stage, run_stage
 from snnlab.settings import Setting, check_known
@@ -255,7 +255,7 @@ def keep_ended(new: Tensor, old: Tensor, valid: Tensor | None) -> Tensor:
     """Return the new output, or the old one for samples that have ended."""
     if valid is None:
         return new
-    kept = valid.to(new.device, non_blocking=True).bool()
+    kept = copy_to(new.device, valid).bool()
     return torch.where(kept.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 

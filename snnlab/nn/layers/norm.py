@@ -20,6 +20,7 @@ from snnlab.nn.layer import (
     Reach,
     Shape,
     TemporalLayer,
+    copy_to,
     first_axis,
     in_host_memory,
     short_lengths,
@@ -64,7 +65,7 @@ class BatchNorm(TemporalLayer, BatchNormNd):
         if valid is None:
             y = self._normalize(samples)
         else:
-            kept = valid.flatten().nonzero().squeeze(1).to(x.device, non_blocking=True)
+            kept = copy_to(x.device, valid.flatten().nonzero().squeeze(1))
             y = torch.zeros_like(samples).index_put((kept,), self._normalize(samples[kept]))
         return y.unflatten(0, x.shape[:2]), None
 
@@ -181,7 +182,7 @@ class PerStepBatchNorm(TemporalLayer, BatchNormNd):
         past, *sizes = torch.bincount(at + 1, minlength=self.num_steps + 1).tolist()
         if len(sizes) > self.num_steps:
             raise self._length_error(len(sizes))
-        order = at.argsort(stable=True)[past:].to(samples.device, non_blocking=True)
+        order = copy_to(samples.device, at.argsort(stable=True)[past:])
         parts = [self._normalize(part, t) for t, part in enumerate(samples[order].split(sizes))]
         return torch.zeros_like(samples).index_put((order,), torch.cat(parts))
 

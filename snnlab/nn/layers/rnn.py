@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, in_host_memory, valid_steps
+from snnlab.nn.layer import LAYERS, Counts, Shape, TemporalLayer, copy_to, in_host_memory, valid_steps
 from snnlab.settings import Count, UnitInterval
 
 
@@ -53,7 +53,7 @@ class RecurrentLayer(TemporalLayer, nn.RNNBase):
         # are sorted here, since torch's own order is on the device, where `pad_packed_sequence` reads it.
         sizes, order = lengths.clamp(1, x.shape[0]).sort(descending=True)
         order, back, empty = (
-            each.to(x.device, non_blocking=True) for each in (order, order.argsort(), (lengths == 0)[:, None, None])
+            copy_to(x.device, each) for each in (order, order.argsort(), (lengths == 0)[:, None, None])
         )
         packed = pack_padded_sequence(x.index_select(1, order), sizes)
         outputs, after = self._run(packed, self.State(*(part.index_select(0, order) for part in state)))

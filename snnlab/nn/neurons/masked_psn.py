@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snnlab.errors import ConfigError
-from snnlab.nn.layer import Reach, Scheduled
+from snnlab.nn.layer import Reach, Scheduled, copy_to
 from snnlab.nn.layers.elementwise import last_steps
 from snnlab.nn.neurons.membrane import SurrogateSetting
 from snnlab.nn.neurons.parallel import ParallelNeuron, init_over_time_, over_time
@@ -105,7 +105,7 @@ class MaskedPSN(ParallelNeuron, Scheduled):
         if x.shape[0] == self.num_steps and (state is None or not before.any()):
             return over_time(self.masked_weight(), x, self.bias), after
         self._require_pieces(x, after)
-        return self._drive_piece(x_all, before.to(x.device, non_blocking=True)), after
+        return self._drive_piece(x_all, copy_to(x.device, before)), after
 
     def _require_pieces(self, x: Tensor, after: MaskedPSNState) -> None:
         """Raise a ConfigError if the input is neither a whole recording nor a piece of one."""
