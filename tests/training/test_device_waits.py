@@ -25,7 +25,6 @@ from snnlab.data.events.representation import REPRESENTATIONS, FrameBuilder, Reg
 from snnlab.data.mixing import MIXES
 from snnlab.nn import NEURONS, BuiltNetwork, build_network
 from snnlab.nn.checkpointing import MANY_SEGMENTS
-from snnlab.nn.layers.elementwise import Delay
 from snnlab.nn.losses import LOSSES, REGULARIZERS, LossContext, Readout, ValueReadout, build_loss
 from snnlab.session import Session
 from snnlab.target_kinds import Targets
@@ -167,13 +166,6 @@ def test_neither_segments_nor_windows_of_time_wait() -> None:
     """Fewer segments do: what is saved as uint8 is compared with the spikes, because a wrong gradient is worse."""
     train_layers(SPIKING, checkpoint_segments=MANY_SEGMENTS)
     train_layers(SPIKING, tbptt_window=4)
-
-
-def test_delays_are_read_once_until_they_change() -> None:
-    layer = Delay((3,), 2)
-    assert layer.longest() == 2
-    layer.load_state_dict({"steps": torch.tensor([1, 4, 0])})
-    assert layer.longest() == 4
 
 
 def events(on: torch.device) -> EventBatch:
